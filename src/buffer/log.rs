@@ -1,0 +1,247 @@
+//! The broadcast log: what a listener's subscribers are all to be sent, kept once.
+
+use std::collections::VecDeque;
+
+use crate::limits::LOG_KEPT_BYTES_MAX;
+
+/// Smallest memory worth asking for.
+const GROWTH_BYTES_MIN: usize = 4096;
+
+/// Encoded broadcasts in a bounded window over an endless stream of bytes.
+///
+/// Every byte has an absolute offset, and a subscriber is nothing but a cursor: the offset of the
+/// first byte it has not been sent. Sending to it is one write of what lies between its cursor and
+/// [`head`](Self::head), however many broadcasts that is.
+///
+/// ```text
+///      tail            offered             head
+///        |                |                  |
+/// …......[================|==================)
+///   gone   may be dropped    not yet offered
+///          for new bytes     to everyone: kept
+/// ```
+///
+/// Invariants: `tail <= offered <= head`, and `head - tail` is the length of the window, at most
+/// the capacity. A cursor below `tail` has fallen off: its subscriber is too slow. Because bytes
+/// above `offered` are never dropped, nobody falls off who has not been offered the bytes first.
+#[derive(Debug)]
+pub struct BroadcastLog {
+    window: VecDeque<u8>,
+    /// Offset of the first byte of the window.
+    tail: u64,
+    /// Every subscriber has been offered everything below this offset.
+    offered: u64,
+    /// Most bytes the window may hold.
+    capacity: usize,
+}
+
+/// The log is full of bytes that have not been offered to everyone yet. The broadcast has to wait
+/// until the fan-out has come round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overrun;
+
+impl BroadcastLog {
+    /// An empty log that will hold at most `capacity` bytes, and none until it is used.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        BroadcastLog {
+            window: VecDeque::new(),
+            tail: 0,
+            offered: 0,
+            capacity,
+        }
+    }
+
+    /// Offset behind the last byte: the cursor of a subscriber that has everything.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.tail + self.window.len() as u64
+    }
+
+    /// Offset of the oldest byte kept.
+    #[must_use]
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Offset below which everyone has been offered everything.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Appends `parts` as one broadcast, and drops the oldest bytes where room is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Overrun`], and nothing is changed, when bytes would have to go that have not been offered
+    /// to everyone. A broadcast longer than the capacity never fits.
+    pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), Overrun> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let excess = (self.window.len() + len).saturating_sub(self.capacity);
+        if excess as u64 > self.offered - self.tail {
+            return Err(Overrun);
+        }
+        self.drop_oldest(excess);
+        self.grow_for(len);
+        for part in parts {
+            self.window.extend(*part);
+        }
+        self.debug_assert_invariants();
+        Ok(())
+    }
+
+    /// What lies between `cursor` and the head, in at most two pieces; `None` when the cursor has
+    /// fallen off.
+    ///
+    /// # Panics
+    ///
+    /// If the cursor lies beyond the head.
+    #[must_use]
+    pub fn since(&self, cursor: u64) -> Option<[&[u8]; 2]> {
+        let skip = usize::try_from(cursor.checked_sub(self.tail)?).ok()?;
+        let (front, back) = self.window.as_slices();
+        Some(match front.get(skip..) {
+            Some(front) => [front, back],
+            None => [&back[skip - front.len()..], &[]],
+        })
+    }
+
+    /// Every subscriber has now been offered everything below `offset`.
+    pub fn set_offered(&mut self, offset: u64) {
+        self.offered = self.offered.max(offset.min(self.head()));
+    }
+
+    /// No cursor is below `offset` any more: what lies there may go.
+    pub fn release_below(&mut self, offset: u64) {
+        self.set_offered(offset);
+        let n = offset.min(self.head()).saturating_sub(self.tail);
+        // `n` is at most the window's length, which is a `usize`.
+        self.drop_oldest(n as usize);
+        if self.window.is_empty() && self.window.capacity() > LOG_KEPT_BYTES_MAX {
+            self.window = VecDeque::new();
+        }
+        self.debug_assert_invariants();
+    }
+
+    fn drop_oldest(&mut self, n: usize) {
+        if n == self.window.len() {
+            // Unlike `drain`, `clear` starts again at the front, so what comes next is one piece.
+            self.window.clear();
+        } else {
+            self.window.drain(..n);
+        }
+        self.tail += n as u64;
+    }
+
+    /// Doubles as a `Vec` would, but never past the capacity.
+    fn grow_for(&mut self, len: usize) {
+        let needed = self.window.len() + len;
+        if needed > self.window.capacity() {
+            let doubled = (self.window.capacity() * 2)
+                .max(GROWTH_BYTES_MIN)
+                .min(self.capacity);
+            self.window
+                .reserve_exact(doubled.max(needed) - self.window.len());
+        }
+    }
+
+    fn debug_assert_invariants(&self) {
+        debug_assert!(
+            self.tail <= self.offered,
+            "{} > {}",
+            self.tail,
+            self.offered
+        );
+        debug_assert!(
+            self.offered <= self.head(),
+            "{} > {}",
+            self.offered,
+            self.head()
+        );
+        debug_assert!(self.window.len() <= self.capacity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(log: &BroadcastLog, cursor: u64) -> Option<Vec<u8>> {
+        log.since(cursor).map(|parts| parts.concat())
+    }
+
+    #[test]
+    fn a_cursor_reads_what_was_appended_behind_it() {
+        let mut log = BroadcastLog::new(100);
+        log.append(&[b"ab", b"c"]).unwrap();
+        let cursor = log.head();
+        log.append(&[b"def"]).unwrap();
+        assert_eq!(read(&log, 0).unwrap(), b"abcdef");
+        assert_eq!(read(&log, 1).unwrap(), b"bcdef");
+        assert_eq!(read(&log, cursor).unwrap(), b"def");
+        assert_eq!(read(&log, log.head()).unwrap(), b"");
+    }
+
+    #[test]
+    fn bytes_not_offered_to_everyone_are_never_dropped() {
+        let mut log = BroadcastLog::new(8);
+        log.append(&[b"12345678"]).unwrap();
+        assert_eq!(log.append(&[b"9"]), Err(Overrun));
+        assert_eq!(
+            read(&log, 0).unwrap(),
+            b"12345678",
+            "a refusal changes nothing"
+        );
+        log.set_offered(2);
+        assert_eq!(log.append(&[b"9ab"]), Err(Overrun));
+        log.append(&[b"9a"]).unwrap();
+        assert_eq!(read(&log, 2).unwrap(), b"3456789a");
+    }
+
+    #[test]
+    fn a_cursor_that_fell_off_reads_nothing() {
+        let mut log = BroadcastLog::new(4);
+        log.append(&[b"1234"]).unwrap();
+        log.set_offered(4);
+        log.append(&[b"56"]).unwrap();
+        assert_eq!(read(&log, 1), None);
+        assert_eq!(read(&log, 2).unwrap(), b"3456");
+    }
+
+    #[test]
+    fn what_nobody_needs_is_released_and_so_is_the_memory() {
+        let mut log = BroadcastLog::new(1 << 20);
+        log.append(&[&[7; 1 << 20]]).unwrap();
+        log.release_below(10);
+        assert_eq!(log.tail(), 10);
+        log.release_below(u64::MAX);
+        assert_eq!((log.tail(), log.head()), (1 << 20, 1 << 20));
+        assert_eq!(log.window.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_never_exceeds_the_capacity() {
+        let mut log = BroadcastLog::new(10_000);
+        for _ in 0..1000 {
+            log.append(&[&[1; 999]]).unwrap();
+            log.set_offered(log.head());
+            assert!(log.window.capacity() <= 10_000);
+        }
+    }
+
+    #[test]
+    fn offsets_stay_right_while_the_ring_turns_over() {
+        let mut log = BroadcastLog::new(50);
+        let mut all = Vec::new();
+        for round in 0..500u32 {
+            let piece = round.to_string().repeat(round as usize % 5);
+            log.append(&[piece.as_bytes()]).unwrap();
+            log.set_offered(log.head());
+            all.extend_from_slice(piece.as_bytes());
+            for cursor in log.tail()..=log.head() {
+                assert_eq!(read(&log, cursor).unwrap(), all[cursor as usize..]);
+            }
+        }
+    }
+}

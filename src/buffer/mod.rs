@@ -1,0 +1,12 @@
+//! The three places bytes wait in: a connection's unfinished input, its unsent replies, and a
+//! listener's broadcasts. Plain data structures; who fills and empties them is decided above.
+//!
+//! An idle connection has none of them.
+
+mod log;
+mod recv;
+mod send;
+
+pub use log::{BroadcastLog, Overrun};
+pub use recv::{FrameClock, RecvBuffer};
+pub use send::SendQueue;

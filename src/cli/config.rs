@@ -1,0 +1,431 @@
+//! Options and file, merged: what the server is to be.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use getopts::{Matches, Options};
+use log::LevelFilter;
+
+use super::ini_file::{BadFile, IniFile};
+use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
+use super::settings::{BadSetting, SETTINGS, Settings};
+use crate::limits::{FILES_OWN, FILES_RESERVED, Limits};
+use crate::server::ListenerConfig;
+use crate::session::Protocol;
+
+/// `--max-frame` where nothing else is said.
+const FRAME_LEN_MAX: u32 = 1 << 20;
+/// What a `raw` answer begins with where nothing else is said: the ancestor's words.
+const RAW_PREFIX: &[u8] = b"Echo: ";
+/// The idle limit of `prefixed` where nothing else is said: the ancestor's.
+const PREFIXED_IDLE_SECS: u64 = 60;
+const KEEPALIVE_SECS: u64 = 300;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invocation {
+    /// `--help`: this text.
+    Help(String),
+    /// `--version`.
+    Version,
+    /// `--check`: nothing more, the configuration is good.
+    Check,
+    /// Run a server.
+    Run(Config),
+}
+
+/// What the server is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The merged settings; what is `None` has its default.
+    pub settings: Settings,
+    /// The listeners to open, in order.
+    pub listeners: Vec<ListenerSpec>,
+    /// Nobody asked for these listeners: one whose port is taken may be skipped.
+    pub listeners_are_defaults: bool,
+}
+
+/// What is wrong with the command line or the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// An option is unknown, or lacks its value.
+    Usage(String),
+    /// An argument that is no option.
+    Argument(String),
+    /// An option's value.
+    Option {
+        /// The long name.
+        name: &'static str,
+        /// What is wrong.
+        why: BadSetting,
+    },
+    /// More than one of `-v`, `-q` and `--log-level`.
+    LevelTwice,
+    /// A `--listen`.
+    Listen {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        why: BadListener,
+    },
+    /// The file.
+    File(BadFile),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Usage(why) => f.write_str(why),
+            ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
+            ConfigError::Option { name, why } => write!(f, "--{name}: {why}"),
+            ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
+            ConfigError::Listen { url, why } => write!(f, "--listen {url}: {why}"),
+            ConfigError::File(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Invocation {
+    /// Reads the command line, the program's name not among it, and the file it names.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`].
+    pub fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, ConfigError> {
+        let options = options();
+        let matches = options
+            .parse(args)
+            .map_err(|fail| ConfigError::Usage(fail.to_string()))?;
+        if matches.opt_present("help") {
+            return Ok(Invocation::Help(options.usage("Usage: mynah [OPTION…]")));
+        }
+        if matches.opt_present("version") {
+            return Ok(Invocation::Version);
+        }
+        if let Some(argument) = matches.free.first() {
+            return Err(ConfigError::Argument(argument.clone()));
+        }
+        let config = Config::from_matches(&matches)?;
+        Ok(if matches.opt_present("check") {
+            Invocation::Check
+        } else {
+            Invocation::Run(config)
+        })
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::new();
+    options.optmulti(
+        "l",
+        "listen",
+        "add a listener, PROTOCOL://HOST:PORT[?key=value&…]; repeatable",
+        "URL",
+    );
+    options.optopt(
+        "c",
+        "config",
+        "read an INI file; options on the command line win",
+        "FILE",
+    );
+    for setting in &SETTINGS {
+        options.optopt(setting.short, setting.name, setting.help, setting.value);
+    }
+    options.optflag("v", "verbose", "the same as --log-level debug");
+    options.optflag("q", "quiet", "the same as --log-level warn");
+    options.optflag("", "check", "check options and config, then exit");
+    options.optflag("h", "help", "print this");
+    options.optflag("V", "version", "print the version");
+    options
+}
+
+impl Config {
+    fn from_matches(matches: &Matches) -> Result<Self, ConfigError> {
+        let file = match matches.opt_str("config") {
+            Some(path) => IniFile::read(Path::new(&path)).map_err(ConfigError::File)?,
+            None => IniFile::default(),
+        };
+        let mut settings = file.settings;
+        for setting in &SETTINGS {
+            if let Some(value) = matches.opt_str(setting.name) {
+                let name = setting.name;
+                settings
+                    .set(name, &value)
+                    .map_err(|why| ConfigError::Option { name, why })?;
+            }
+        }
+        let levels = [
+            ("verbose", LevelFilter::Debug),
+            ("quiet", LevelFilter::Warn),
+        ];
+        let given = ["verbose", "quiet", "log-level"].map(|name| matches.opt_present(name));
+        if given.into_iter().filter(|&given| given).count() > 1 {
+            return Err(ConfigError::LevelTwice);
+        }
+        for (name, level) in levels {
+            if matches.opt_present(name) {
+                settings.log_level = Some(level);
+            }
+        }
+        let mut listeners = Vec::new();
+        for url in matches.opt_strs("listen") {
+            let spec = ListenerSpec::parse_url(&url);
+            listeners.push(spec.map_err(|why| ConfigError::Listen { url, why })?);
+        }
+        if listeners.is_empty() {
+            listeners = file.listeners;
+        }
+        let listeners_are_defaults = listeners.is_empty();
+        if listeners_are_defaults {
+            listeners = ProtocolName::DEFAULTS.map(ListenerSpec::new).to_vec();
+        }
+        Ok(Config {
+            settings,
+            listeners,
+            listeners_are_defaults,
+        })
+    }
+
+    /// The server's limits where the process may open `files` files, and the number of clients
+    /// that was asked for if it had to be lowered.
+    ///
+    /// A quarter of what is kept back is for connections that linger, unless the server's own
+    /// descriptors need it.
+    #[must_use]
+    pub fn limits(&self, files: usize) -> (Limits, Option<usize>) {
+        let own = FILES_OWN + self.listeners.len();
+        let lingering_max = FILES_RESERVED.saturating_sub(own).clamp(8, 16);
+        let reserved = FILES_RESERVED.max(own + lingering_max);
+        let fitting = files.saturating_sub(reserved).max(1);
+        let wanted = self.settings.max_clients.unwrap_or(fitting);
+        let defaults = Limits::default();
+        let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
+        let Settings {
+            send_queue,
+            broadcast_log,
+            frame_timeout,
+            drain_timeout,
+            ..
+        } = self.settings;
+        let limits = Limits {
+            clients_max: wanted.min(fitting),
+            lingering_max,
+            send_queue_bytes_max: send_queue.unwrap_or(defaults.send_queue_bytes_max),
+            broadcast_log_bytes_max: broadcast_log.unwrap_or(defaults.broadcast_log_bytes_max),
+            frame_timeout_ms: ms(frame_timeout, defaults.frame_timeout_ms),
+            drain_timeout_ms: ms(drain_timeout, defaults.drain_timeout_ms),
+        };
+        (limits, (wanted > fitting).then_some(wanted))
+    }
+
+    /// After how much silence the kernel probes a peer.
+    #[must_use]
+    pub fn keepalive(&self) -> Option<Duration> {
+        match self.settings.tcp_keepalive.unwrap_or(KEEPALIVE_SECS) {
+            0 => None,
+            secs => Some(Duration::from_secs(secs)),
+        }
+    }
+
+    /// How much is logged.
+    #[must_use]
+    pub fn log_level(&self) -> LevelFilter {
+        self.settings.log_level.unwrap_or(LevelFilter::Info)
+    }
+
+    /// A file to log to besides the console.
+    #[must_use]
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.settings.log_file.clone()
+    }
+
+    /// What the server core is told of `spec`, which the log is to call `name`. The listener's own
+    /// key beats the server-wide setting, and that beats the default.
+    #[must_use]
+    pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
+        let Settings {
+            idle_timeout,
+            max_frame,
+            ..
+        } = self.settings;
+        let (protocol, idle_default) = match spec.protocol {
+            ProtocolName::Command => {
+                let frame_len_max = spec.frame_len_max.or(max_frame).unwrap_or(FRAME_LEN_MAX);
+                (Protocol::Command { frame_len_max }, 0)
+            }
+            ProtocolName::Prefixed => (Protocol::Prefixed, PREFIXED_IDLE_SECS),
+            ProtocolName::Raw => {
+                let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
+                (Protocol::Raw { prefix }, 0)
+            }
+        };
+        let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(idle_default);
+        ListenerConfig {
+            name,
+            protocol,
+            idle_ms: idle_secs * 1000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Config {
+        match Invocation::from_args(args) {
+            Ok(Invocation::Run(config)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refused(args: &[&str], why: &str) {
+        assert_eq!(Invocation::from_args(args).unwrap_err().to_string(), why);
+    }
+
+    fn idle_ms(args: &[&str]) -> Vec<u64> {
+        let config = config(args);
+        let listener = |spec| config.listener(spec, String::new()).idle_ms;
+        config.listeners.iter().map(listener).collect()
+    }
+
+    #[test]
+    fn no_arguments_mean_the_default_listeners() {
+        let config = config(&[]);
+        let names: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+        let expected = [
+            "command://127.0.0.1:65432",
+            "prefixed://127.0.0.1:8080",
+            "raw://127.0.0.1:9999",
+        ];
+        assert_eq!(names, expected);
+        assert!(config.listeners_are_defaults);
+        assert_eq!(config.keepalive(), Some(Duration::from_secs(300)));
+        assert_eq!(config.log_level(), LevelFilter::Info);
+    }
+
+    #[test]
+    fn a_listeners_own_key_beats_the_option_and_the_option_beats_sixty_seconds() {
+        assert_eq!(idle_ms(&[]), [0, 60_000, 0]);
+        assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000, 7_000, 7_000]);
+        let listen = [
+            "-l",
+            "prefixed://h:1?idle=0",
+            "-l",
+            "prefixed://h:2",
+            "--idle-timeout",
+            "7",
+        ];
+        assert_eq!(idle_ms(&listen), [0, 7_000]);
+        let config = config(&[
+            "-l",
+            "command://h:1?max_frame=5",
+            "-l",
+            "command://h:2",
+            "--max-frame",
+            "6",
+        ]);
+        let lens: Vec<Protocol> = config
+            .listeners
+            .iter()
+            .map(|l| config.listener(l, String::new()).protocol)
+            .collect();
+        let expected = [5, 6].map(|frame_len_max| Protocol::Command { frame_len_max });
+        assert_eq!(lens, expected);
+    }
+
+    #[test]
+    fn the_file_limit_less_32_is_the_default_and_the_most() {
+        let limits = |args: &[&str], files| {
+            let (limits, lowered_from) = config(args).limits(files);
+            (limits.clients_max, lowered_from)
+        };
+        assert_eq!(limits(&[], 20_000), (19_968, None));
+        assert_eq!(limits(&["-m", "100"], 20_000), (100, None));
+        assert_eq!(limits(&["-m", "19968"], 20_000), (19_968, None));
+        assert_eq!(limits(&["-m", "19969"], 20_000), (19_968, Some(19_969)));
+        assert_eq!(limits(&[], 3), (1, None));
+    }
+
+    #[test]
+    fn every_descriptor_is_accounted_for() {
+        for listeners in [1, 3, 12, 30] {
+            let mut config = config(&[]);
+            config.listeners = vec![ListenerSpec::new(ProtocolName::Raw); listeners];
+            let (limits, _) = config.limits(1024);
+            let used = limits.clients_max + limits.lingering_max + FILES_OWN + listeners;
+            assert!(used <= 1024, "{listeners} listeners: {used}");
+            assert!(limits.lingering_max >= 8);
+        }
+    }
+
+    #[test]
+    fn log_levels_have_three_spellings_and_one_at_a_time() {
+        assert_eq!(config(&["-v"]).log_level(), LevelFilter::Debug);
+        assert_eq!(config(&["-q"]).log_level(), LevelFilter::Warn);
+        assert_eq!(
+            config(&["--log-level", "off"]).log_level(),
+            LevelFilter::Off
+        );
+        assert_eq!(
+            config(&["--log-level", "TRACE"]).log_level(),
+            LevelFilter::Trace
+        );
+        refused(&["-v", "-q"], "only one of -v, -q and --log-level");
+        refused(
+            &["-v", "--log-level", "info"],
+            "only one of -v, -q and --log-level",
+        );
+        refused(
+            &["--log-level", "loud"],
+            "--log-level: 'loud' is not off, error, warn, info, debug or trace",
+        );
+    }
+
+    #[test]
+    fn bad_usage_names_the_culprit() {
+        refused(&["--no-such"], "Unrecognized option: 'no-such'");
+        refused(&["--listen"], "Argument to option 'listen' missing");
+        refused(
+            &["--max-clients", "1", "-m", "2"],
+            "Option 'max-clients' given more than once",
+        );
+        refused(&["now"], "unexpected argument 'now'");
+        refused(
+            &["-l", "http://h:1"],
+            "--listen http://h:1: unknown protocol 'http', there are command, prefixed and raw",
+        );
+        refused(
+            &["-m", "0"],
+            "--max-clients: '0' is not a number from 1 to 2147483648",
+        );
+        refused(
+            &["--plugin-dir", "."],
+            "--plugin-dir: this build has no plugins",
+        );
+        refused(
+            &["-c", "/no/such"],
+            "/no/such: cannot be read: no such file or directory",
+        );
+    }
+
+    #[test]
+    fn check_help_and_version_run_nothing() {
+        assert_eq!(Invocation::from_args(&["--check"]), Ok(Invocation::Check));
+        assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
+        let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else {
+            panic!()
+        };
+        for setting in &SETTINGS {
+            assert!(
+                text.contains(&format!("--{} {}", setting.name, setting.value)),
+                "{text}"
+            );
+        }
+    }
+}

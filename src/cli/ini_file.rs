@@ -1,0 +1,269 @@
+//! The configuration file: INI, one section for the server, one for each listener.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use ini::{Ini, ParseOption, Properties};
+
+use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
+use super::settings::{BadSetting, Settings};
+
+/// What a file asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IniFile {
+    /// Its `[server]` section.
+    pub settings: Settings,
+    /// Its listeners, in order.
+    pub listeners: Vec<ListenerSpec>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadFile {
+    file: PathBuf,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Unreadable(String),
+    Syntax {
+        line: usize,
+    },
+    KeyOutsideSection(String),
+    UnknownSection(String),
+    RepeatedSection(String),
+    Key {
+        section: String,
+        key: String,
+        why: String,
+    },
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        match &self.what {
+            What::Unreadable(why) => write!(f, "cannot be read: {why}"),
+            What::Syntax { line } => write!(f, "line {line}: not of the form key = value"),
+            What::KeyOutsideSection(key) => write!(f, "{key}: stands before the first section"),
+            What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
+            What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
+            What::Key { section, key, why } => {
+                // A line without `=` is read as part of the next line's key.
+                let key = key.lines().next().unwrap_or_default();
+                write!(f, "[{section}] {key}: {why}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadFile {}
+
+impl IniFile {
+    /// Reads `file`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadFile`]; it names file, section and key.
+    pub fn read(file: &Path) -> Result<Self, BadFile> {
+        fs::read_to_string(file)
+            .map_err(|error| What::Unreadable(super::run::plain(&error)))
+            .and_then(|text| Self::from_text(&text))
+            .map_err(|what| BadFile {
+                file: file.to_owned(),
+                what,
+            })
+    }
+
+    /// Reads the text of a file that would be called `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, file: &Path) -> Result<Self, BadFile> {
+        Self::from_text(text).map_err(|what| BadFile {
+            file: file.to_owned(),
+            what,
+        })
+    }
+
+    fn from_text(text: &str) -> Result<Self, What> {
+        // Windows' editors begin a file with a byte-order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let options = ParseOption {
+            enabled_escape: false,
+            ..ParseOption::default()
+        };
+        let ini = Ini::load_from_str_opt(text, options)
+            .map_err(|error| What::Syntax { line: error.line })?;
+        let mut file = IniFile::default();
+        let mut seen = Vec::new();
+        for (section, keys) in &ini {
+            let Some(section) = section else {
+                match keys.iter().next() {
+                    Some((key, _)) => return Err(What::KeyOutsideSection(key.to_owned())),
+                    None => continue,
+                }
+            };
+            if seen.contains(&section) {
+                return Err(What::RepeatedSection(section.to_owned()));
+            }
+            seen.push(section);
+            file.add_section(section, keys)?;
+        }
+        Ok(file)
+    }
+
+    /// `[server]`, or a protocol, with a name of its own behind it where there are several.
+    fn add_section(&mut self, section: &str, keys: &Properties) -> Result<(), What> {
+        if section == "server" {
+            return for_each_key(section, keys, |key, value| self.set_server(key, value));
+        }
+        let word = section.split_whitespace().next().unwrap_or_default();
+        let protocol =
+            ProtocolName::parse(word).ok_or_else(|| What::UnknownSection(section.to_owned()))?;
+        let mut spec = ListenerSpec::new(protocol);
+        for_each_key(section, keys, |key, value| {
+            spec.set(key, value).map_err(|error| match error {
+                BadListener::UnknownKey { .. } => "no such key".to_owned(),
+                BadListener::BadValue { why, .. } => why.to_string(),
+                error => error.to_string(),
+            })
+        })?;
+        self.listeners.push(spec);
+        Ok(())
+    }
+
+    fn set_server(&mut self, key: &str, value: &str) -> Result<(), String> {
+        if matches!(key, "host" | "port") {
+            return Err("opens a chat listener, which this version does not have".to_owned());
+        }
+        // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
+        let name = if key.contains('-') {
+            String::new()
+        } else {
+            key.replace('_', "-")
+        };
+        self.settings.set(&name, value).map_err(|why| match why {
+            BadSetting::Unknown => "no such key".to_owned(),
+            why => why.to_string(),
+        })
+    }
+}
+
+fn for_each_key(
+    section: &str,
+    keys: &Properties,
+    mut set: impl FnMut(&str, &str) -> Result<(), String>,
+) -> Result<(), What> {
+    let mut seen = Vec::new();
+    for (key, value) in keys.iter() {
+        let result = if seen.contains(&key) {
+            Err("given twice".to_owned())
+        } else {
+            set(key, value)
+        };
+        seen.push(key);
+        result.map_err(|why| What::Key {
+            section: section.to_owned(),
+            key: key.to_owned(),
+            why,
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<IniFile, BadFile> {
+        IniFile::parse(text, Path::new("mynah.ini"))
+    }
+
+    #[track_caller]
+    fn refused(text: &str, why: &str) {
+        assert_eq!(
+            parse(text).unwrap_err().to_string(),
+            format!("mynah.ini: {why}"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_file_sets_the_server_and_lists_listeners_in_order() {
+        let file = parse(concat!(
+            "# a comment\n; another\n",
+            "[server]\nmax_clients = 10 # inline\nlog_file = /var/log/mynah.log\n",
+            "[raw]\nport=7 ; the echo service\nprefix=%3E%20\nidle=9\n",
+            "[command]\nhost = ::1\nmax_frame = 5\n",
+            "[command two]\nport = 0\n",
+        ))
+        .unwrap();
+        assert_eq!(file.settings.max_clients, Some(10));
+        assert_eq!(file.settings.log_file, Some("/var/log/mynah.log".into()));
+        let names: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
+        let expected = [
+            "raw://127.0.0.1:7",
+            "command://[::1]:65432",
+            "command://127.0.0.1:0",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b"> "[..]));
+        assert_eq!(file.listeners[0].idle_secs, Some(9));
+        assert_eq!(file.listeners[1].frame_len_max, Some(5));
+    }
+
+    #[test]
+    fn an_empty_file_asks_for_nothing() {
+        for text in ["", "\n\n", "# only a comment\n", "\u{feff}[server]\n"] {
+            assert_eq!(parse(text), Ok(IniFile::default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_file_section_and_key() {
+        refused(
+            "[server]\nmax_clients=x\n",
+            "[server] max_clients: 'x' is not a number from 1 to 2147483648",
+        );
+        refused("[server]\ncolour=red\n", "[server] colour: no such key");
+        refused(
+            "[server]\nmax-clients=1\n",
+            "[server] max-clients: no such key",
+        );
+        refused(
+            "[server]\ndrain_timeout=1\ndrain_timeout=2\n",
+            "[server] drain_timeout: given twice",
+        );
+        refused(
+            "[server]\nhost=0.0.0.0\n",
+            "[server] host: opens a chat listener, which this version does not have",
+        );
+        refused("[ftp]\nport=21\n", "[ftp]: no such section");
+        refused("[]\n", "[]: no such section");
+        refused("[raw]\nport=1\n[raw]\nport=2\n", "[raw]: given twice");
+        refused("[command]\nprefix=x\n", "[command] prefix: no such key");
+        refused(
+            "[raw]\nport=70000\n",
+            "[raw] port: bad port '70000', it is 0 to 65535",
+        );
+        refused("port=1\n", "port: stands before the first section");
+        refused(
+            "[server]\nno value\n",
+            "line 3: not of the form key = value",
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let error = IniFile::read(Path::new("/no/such/file"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "/no/such/file: cannot be read: no such file or directory"
+        );
+    }
+}

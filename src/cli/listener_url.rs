@@ -1,0 +1,379 @@
+//! Listeners as they are written: `PROTOCOL://HOST:PORT[?key=value&…]`, or a section of a file.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use super::settings::{BadSetting, number};
+use crate::limits::{FRAME_LEN_LIMIT, TIMEOUT_SECS_LIMIT};
+
+/// Longest `prefix=`, in bytes.
+const PREFIX_BYTES_MAX: usize = 1024;
+
+/// The protocols a listener can speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolName {
+    /// 5-byte header.
+    Command,
+    /// 1-byte length prefix.
+    Prefixed,
+    /// No framing.
+    Raw,
+}
+
+impl ProtocolName {
+    /// Those a server without listeners of its own opens, in this order.
+    pub const DEFAULTS: [ProtocolName; 3] = [
+        ProtocolName::Command,
+        ProtocolName::Prefixed,
+        ProtocolName::Raw,
+    ];
+
+    /// The port where nothing else is said.
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            ProtocolName::Command => 65432,
+            ProtocolName::Prefixed => 8080,
+            ProtocolName::Raw => 9999,
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::DEFAULTS
+            .into_iter()
+            .find(|protocol| protocol.to_string() == name)
+    }
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProtocolName::Command => "command",
+            ProtocolName::Prefixed => "prefixed",
+            ProtocolName::Raw => "raw",
+        })
+    }
+}
+
+/// A listener as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSpec {
+    /// What it speaks.
+    pub protocol: ProtocolName,
+    /// An IPv4 address, an IPv6 address without its brackets, or a name.
+    pub host: String,
+    /// The port, 0 for one that the system picks.
+    pub port: u16,
+    /// `idle=`: seconds, 0 for never.
+    pub idle_secs: Option<u64>,
+    /// `max_frame=`: bytes.
+    pub frame_len_max: Option<u32>,
+    /// `prefix=`, decoded.
+    pub prefix: Option<Vec<u8>>,
+}
+
+/// What is wrong with a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadListener {
+    /// There is no `://`.
+    NoProtocol,
+    /// The protocol is none there is.
+    UnknownProtocol(String),
+    /// The host is empty or has characters no host has.
+    BadHost(String),
+    /// The port is missing or no number from 0 to 65535.
+    BadPort(String),
+    /// A key is not one of the protocol's.
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The protocol.
+        protocol: ProtocolName,
+    },
+    /// A key stands there twice.
+    Repeated(String),
+    /// A value is out of its range.
+    BadValue {
+        /// The key.
+        key: String,
+        /// What is wrong.
+        why: BadSetting,
+    },
+    /// A prefix is not percent-encoded, or too long.
+    BadPrefix(String),
+}
+
+impl fmt::Display for BadListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
+            BadListener::UnknownProtocol(name) => {
+                write!(
+                    f,
+                    "unknown protocol '{name}', there are command, prefixed and raw"
+                )
+            }
+            BadListener::BadHost(host) => write!(f, "bad host '{host}'"),
+            BadListener::BadPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
+            BadListener::UnknownKey { key, protocol } => {
+                write!(f, "a {protocol} listener has no key '{key}'")
+            }
+            BadListener::Repeated(key) => write!(f, "'{key}' is given twice"),
+            BadListener::BadValue { key, why } => write!(f, "{key}: {why}"),
+            BadListener::BadPrefix(text) => {
+                write!(
+                    f,
+                    "prefix: '{text}' is not percent-encoded text of at most 1024 bytes"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadListener {}
+
+impl ListenerSpec {
+    /// A listener on loopback with nothing special about it.
+    #[must_use]
+    pub fn new(protocol: ProtocolName) -> Self {
+        ListenerSpec {
+            protocol,
+            host: "127.0.0.1".to_owned(),
+            port: protocol.default_port(),
+            idle_secs: None,
+            frame_len_max: None,
+            prefix: None,
+        }
+    }
+
+    /// Reads a listener URL.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadListener`].
+    pub fn parse_url(url: &str) -> Result<Self, BadListener> {
+        let (protocol, rest) = url.split_once("://").ok_or(BadListener::NoProtocol)?;
+        let protocol = ProtocolName::parse(protocol)
+            .ok_or_else(|| BadListener::UnknownProtocol(protocol.to_owned()))?;
+        let (authority, query) = match rest.split_once('?') {
+            Some((authority, query)) => (authority, Some(query)),
+            None => (rest, None),
+        };
+        let (host, port) = split_authority(authority)?;
+        let mut spec = ListenerSpec::new(protocol);
+        spec.set("host", host)?;
+        spec.set("port", port)?;
+        let mut seen = Vec::new();
+        for pair in query.into_iter().flat_map(|query| query.split('&')) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if seen.contains(&key) {
+                return Err(BadListener::Repeated(key.to_owned()));
+            }
+            seen.push(key);
+            if matches!(key, "host" | "port") {
+                return Err(BadListener::UnknownKey {
+                    key: key.to_owned(),
+                    protocol,
+                });
+            }
+            spec.set(key, value)?;
+        }
+        Ok(spec)
+    }
+
+    /// Sets one key, as in a URL's query or a file's section.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadListener`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), BadListener> {
+        let bad = |why| BadListener::BadValue {
+            key: key.to_owned(),
+            why,
+        };
+        match (key, self.protocol) {
+            ("host", _) => self.host = host(value)?.to_owned(),
+            ("port", _) => {
+                self.port = number(value, 0..=u16::MAX)
+                    .map_err(|_| BadListener::BadPort(value.to_owned()))?;
+            }
+            ("idle", _) => {
+                self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(bad)?);
+            }
+            ("max_frame", ProtocolName::Command) => {
+                self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(bad)?);
+            }
+            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value)?),
+            (key, protocol) => {
+                return Err(BadListener::UnknownKey {
+                    key: key.to_owned(),
+                    protocol,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `command://127.0.0.1:65432`, without the keys.
+impl fmt::Display for ListenerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenerSpec {
+            protocol,
+            host,
+            port,
+            ..
+        } = self;
+        if host.contains(':') {
+            write!(f, "{protocol}://[{host}]:{port}")
+        } else {
+            write!(f, "{protocol}://{host}:{port}")
+        }
+    }
+}
+
+/// Splits `HOST:PORT`; an IPv6 address stands in brackets (RFC 3986, 3.2.2).
+fn split_authority(authority: &str) -> Result<(&str, &str), BadListener> {
+    let bad_host = || BadListener::BadHost(authority.to_owned());
+    if authority.starts_with('[') {
+        let (host, rest) = authority.split_once(']').ok_or_else(bad_host)?;
+        let port = rest
+            .strip_prefix(':')
+            .ok_or_else(|| BadListener::BadPort(rest.to_owned()))?;
+        return Ok((authority.get(..host.len() + 1).ok_or_else(bad_host)?, port));
+    }
+    let (host, port) = authority
+        .rsplit_once(':')
+        .ok_or_else(|| BadListener::BadPort(String::new()))?;
+    if host.contains(':') {
+        return Err(BadListener::BadHost(host.to_owned()));
+    }
+    Ok((host, port))
+}
+
+/// An IPv6 address with or without brackets, an IPv4 address, or a name.
+fn host(value: &str) -> Result<&str, BadListener> {
+    let bad = || BadListener::BadHost(value.to_owned());
+    if let Some(bracketed) = value.strip_prefix('[') {
+        let address = bracketed.strip_suffix(']').ok_or_else(bad)?;
+        return address
+            .parse::<std::net::Ipv6Addr>()
+            .map(|_| address)
+            .map_err(|_| bad());
+    }
+    if value.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(value);
+    }
+    let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if value.is_empty() || !value.bytes().all(of_a_name) {
+        return Err(bad());
+    }
+    Ok(value)
+}
+
+/// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
+/// guessing would change what is sent.
+fn prefix(value: &str) -> Result<Vec<u8>, BadListener> {
+    let bad = || BadListener::BadPrefix(value.to_owned());
+    for (at, _) in value.match_indices('%') {
+        let digits = value.as_bytes().get(at + 1..at + 3).ok_or_else(bad)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(bad());
+        }
+    }
+    let decoded: Vec<u8> = percent_decode_str(value).collect();
+    if decoded.len() > PREFIX_BYTES_MAX {
+        Err(bad())
+    } else {
+        Ok(decoded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<ListenerSpec, BadListener> {
+        ListenerSpec::parse_url(url)
+    }
+
+    #[track_caller]
+    fn refused(url: &str, why: &str) {
+        assert_eq!(parse(url).unwrap_err().to_string(), why, "{url}");
+    }
+
+    #[test]
+    fn hosts_may_be_ipv4_bracketed_ipv6_or_names() {
+        for (url, host, port) in [
+            ("command://0.0.0.0:0", "0.0.0.0", 0),
+            ("prefixed://[::1]:8080", "::1", 8080),
+            ("raw://my-host.example:65535", "my-host.example", 65535),
+        ] {
+            let spec = parse(url).unwrap();
+            assert_eq!((spec.host.as_str(), spec.port), (host, port));
+            assert_eq!(spec.to_string(), url);
+        }
+    }
+
+    #[test]
+    fn keys_belong_to_their_protocols() {
+        let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
+        assert_eq!((spec.frame_len_max, spec.idle_secs), (Some(10), Some(5)));
+        assert_eq!(parse("raw://h:1?prefix=").unwrap().prefix.unwrap(), b"");
+        assert_eq!(
+            parse("raw://h:1?prefix=a%20%ff+").unwrap().prefix.unwrap(),
+            b"a \xff+"
+        );
+        refused(
+            "raw://h:1?max_frame=1",
+            "a raw listener has no key 'max_frame'",
+        );
+        refused(
+            "command://h:1?prefix=x",
+            "a command listener has no key 'prefix'",
+        );
+        refused(
+            "prefixed://h:1?host=x",
+            "a prefixed listener has no key 'host'",
+        );
+        refused("prefixed://h:1?", "a prefixed listener has no key ''");
+        refused("prefixed://h:1?idle=1&idle=2", "'idle' is given twice");
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_by_name() {
+        refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
+        refused(
+            "http://h:1",
+            "unknown protocol 'http', there are command, prefixed and raw",
+        );
+        refused("raw://h", "bad port '', it is 0 to 65535");
+        refused("raw://h:", "bad port '', it is 0 to 65535");
+        refused("raw://h:65536", "bad port '65536', it is 0 to 65535");
+        refused("raw://h:+1", "bad port '+1', it is 0 to 65535");
+        refused("raw://h:1/", "bad port '1/', it is 0 to 65535");
+        refused("raw://:1", "bad host ''");
+        refused("raw://::1:1", "bad host '::1'");
+        refused("raw://[::1:1", "bad host '[::1:1'");
+        refused("raw://[::1]1", "bad port '1', it is 0 to 65535");
+        refused("raw://[no]:1", "bad host '[no]'");
+        refused("raw://u@h:1", "bad host 'u@h'");
+        refused(
+            "raw://h:1?idle=x",
+            "idle: 'x' is not a number from 0 to 31536000",
+        );
+        for url in [
+            "raw://h:1?prefix=%",
+            "raw://h:1?prefix=%4",
+            "raw://h:1?prefix=%zz",
+        ] {
+            assert!(
+                matches!(parse(url), Err(BadListener::BadPrefix(_))),
+                "{url}"
+            );
+        }
+        let long = format!("raw://h:1?prefix={}", "x".repeat(1025));
+        assert!(matches!(parse(&long), Err(BadListener::BadPrefix(_))));
+    }
+}

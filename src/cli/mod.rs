@@ -1,0 +1,14 @@
+//! What the binary does around the server: options, the configuration file, logging, exit codes.
+
+mod config;
+mod ini_file;
+mod listener_url;
+mod logging;
+mod run;
+mod settings;
+
+pub use config::{Config, ConfigError, Invocation};
+pub use ini_file::{BadFile, IniFile};
+pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
+pub use run::run;
+pub use settings::{BadSetting, Settings};

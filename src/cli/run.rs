@@ -1,0 +1,157 @@
+//! From arguments to exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::ToSocketAddrs;
+use std::process::ExitCode;
+
+use log::{Level, error, info, log_enabled, warn};
+
+use super::config::{Config, Invocation};
+use super::listener_url::ListenerSpec;
+use super::logging::Logging;
+use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, raise_file_limit};
+use crate::server::Server;
+
+/// Bad options or configuration.
+const EXIT_USAGE: u8 = 2;
+
+/// Runs `mynah` with `args`, the program's name not among them.
+///
+/// Exit status: 0 stopped in order, 1 could not run, 2 bad options or config.
+#[must_use]
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    match Invocation::from_args(&args) {
+        Ok(Invocation::Help(text)) => print(text.trim_end()),
+        Ok(Invocation::Version) => print(concat!("mynah ", env!("CARGO_PKG_VERSION"))),
+        Ok(Invocation::Check) => print("mynah: options and configuration are good"),
+        Ok(Invocation::Run(config)) => return serve(&config),
+        Err(error) => {
+            complain(&format!("mynah: {error}\nTry 'mynah --help'."));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn serve(config: &Config) -> ExitCode {
+    let logging = match Logging::start(config.log_level(), config.log_file()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            let file = config.log_file().unwrap_or_default();
+            complain(&format!(
+                "mynah: cannot log to {}: {}",
+                file.display(),
+                plain(&error)
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match serve_until_stopped(config, &logging) {
+        Ok(Exit::Stopped) => ExitCode::SUCCESS,
+        Ok(Exit::Aborted) => ExitCode::FAILURE,
+        Ok(Exit::Deaf) => {
+            error!("no listener is left");
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            if log_enabled!(Level::Error) {
+                error!("{why}");
+            } else {
+                complain(&format!("mynah: {why}"));
+            }
+            ExitCode::FAILURE
+        }
+    };
+    logging.close();
+    code
+}
+
+fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
+    let files = raise_file_limit().map_err(|e| format!("cannot read the file limit: {e}"))?;
+    let (limits, lowered_from) = config.limits(files);
+    let max = limits.clients_max;
+    if let Some(wanted) = lowered_from {
+        warn!("--max-clients {wanted} does not fit the limit of {files} files, lowered to {max}");
+    }
+    let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
+        .map_err(|error| format!("cannot start: {}", plain(&error)))?;
+    info!(
+        "mynah {} starting, room for {max} clients",
+        env!("CARGO_PKG_VERSION")
+    );
+    open_listeners(config, &mut event_loop)?;
+    event_loop
+        .run(|| logging.reopen())
+        .map_err(|error| format!("the event loop failed: {}", plain(&error)))
+}
+
+/// Opens every listener in the order given, and announces it. A default one whose port is taken is
+/// skipped, as long as another opens; one that was asked for never is.
+fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
+    let options = SocketOptions {
+        keepalive: config.keepalive(),
+    };
+    let mut opened = 0;
+    let mut first_error = None;
+    for spec in &config.listeners {
+        match bind(spec, options) {
+            Ok((acceptor, name)) => {
+                event_loop
+                    .add_listener(acceptor, config.listener(spec, name.clone()), opened)
+                    .map_err(|error| format!("cannot listen on {name}: {}", plain(&error)))?;
+                opened += 1;
+                info!("listening on {name}");
+            }
+            Err(error) => {
+                let why = format!("cannot listen on {spec}: {}", plain(&error));
+                let taken = error.kind() == io::ErrorKind::AddrInUse;
+                if !(config.listeners_are_defaults && taken) {
+                    return Err(why);
+                }
+                warn!("{why}; skipped");
+                first_error.get_or_insert(why);
+            }
+        }
+    }
+    match first_error {
+        Some(why) if opened == 0 => Err(why),
+        _ => Ok(()),
+    }
+}
+
+/// Binds the first of the addresses the host has that can be bound. The name it returns has the
+/// address and port that came of it.
+fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor, String)> {
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in (spec.host.as_str(), spec.port).to_socket_addrs()? {
+        match TcpAcceptor::bind(addr, options).and_then(|a| Ok((a.local_addr()?, a))) {
+            Ok((addr, acceptor)) => return Ok((acceptor, format!("{}://{addr}", spec.protocol))),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+/// An error in the words of strerror(3), as they stand inside a sentence: lower case, and without
+/// the number.
+pub(super) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}
+
+/// Says something on standard output; a reader that has gone is no failure of ours.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// Says something on standard error before there is a log, or where it is off.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,291 @@
+//! The server-wide settings: one name, one meaning and one range each, whether they come from the
+//! command line or from `[server]` in a file.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use log::LevelFilter;
+
+use crate::limits::{
+    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
+};
+
+/// What has been set, and nothing that has not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Most connections at once.
+    pub max_clients: Option<usize>,
+    /// Longest command payload, in bytes.
+    pub max_frame: Option<u32>,
+    /// Seconds after which a silent connection is closed, 0 for never.
+    pub idle_timeout: Option<u64>,
+    /// Seconds after which the kernel probes a silent peer, 0 for never.
+    pub tcp_keepalive: Option<u64>,
+    /// Seconds an incomplete frame may stall.
+    pub frame_timeout: Option<u64>,
+    /// Most unsent reply bytes of one connection.
+    pub send_queue: Option<usize>,
+    /// Most broadcast bytes kept for those who lag.
+    pub broadcast_log: Option<usize>,
+    /// Seconds a stop waits for unsent replies.
+    pub drain_timeout: Option<u64>,
+    /// How much is logged.
+    pub log_level: Option<LevelFilter>,
+    /// A file to log to besides the console.
+    pub log_file: Option<PathBuf>,
+}
+
+/// An option that takes a value: its name, the name of the value, and what it is for.
+pub(super) struct SettingHelp {
+    pub(super) short: &'static str,
+    pub(super) name: &'static str,
+    pub(super) value: &'static str,
+    pub(super) help: &'static str,
+}
+
+const fn help(
+    short: &'static str,
+    name: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> SettingHelp {
+    SettingHelp {
+        short,
+        name,
+        value,
+        help,
+    }
+}
+
+/// Every server-wide setting, in the order of `--help`.
+pub(super) const SETTINGS: [SettingHelp; 13] = [
+    help(
+        "m",
+        "max-clients",
+        "N",
+        "most connections at once (default: the file limit less 32)",
+    ),
+    help(
+        "",
+        "max-frame",
+        "BYTES",
+        "longest command payload (default 1048576, at most 1073741824)",
+    ),
+    help(
+        "",
+        "idle-timeout",
+        "SECS",
+        "close a connection that has sent nothing for so long (default 0 = never; prefixed 60)",
+    ),
+    help(
+        "",
+        "tcp-keepalive",
+        "SECS",
+        "let the kernel find dead peers (default 300, 0 = off)",
+    ),
+    help(
+        "",
+        "frame-timeout",
+        "SECS",
+        "how long an incomplete frame may stall (default 30)",
+    ),
+    help(
+        "",
+        "send-queue",
+        "BYTES",
+        "most unsent reply bytes of one connection (default 8388608)",
+    ),
+    help(
+        "",
+        "broadcast-log",
+        "BYTES",
+        "most broadcast bytes kept for those who lag (default 16777216)",
+    ),
+    help(
+        "",
+        "drain-timeout",
+        "SECS",
+        "how long a stop waits for unsent replies (default 5)",
+    ),
+    help(
+        "",
+        "plugin-dir",
+        "DIR",
+        "load DIR/*.lua (this build has no plugins)",
+    ),
+    help(
+        "",
+        "plugin-budget",
+        "MS",
+        "longest a plugin call may run (this build has no plugins)",
+    ),
+    help(
+        "",
+        "plugin-memory",
+        "BYTES",
+        "most a plugin may hold (this build has no plugins)",
+    ),
+    help(
+        "",
+        "log-level",
+        "LEVEL",
+        "off, error, warn, info, debug, trace (default info)",
+    ),
+    help(
+        "",
+        "log-file",
+        "FILE",
+        "also log to FILE, created with its folders",
+    ),
+];
+
+/// Why a setting was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadSetting {
+    /// There is none of that name.
+    Unknown,
+    /// It has that name, but this build cannot do what it asks.
+    NoPlugins,
+    /// The value is no number of the range.
+    NotInRange {
+        /// What was given.
+        value: String,
+        /// The smallest number allowed.
+        min: u64,
+        /// The largest number allowed.
+        max: u64,
+    },
+    /// The value is not one of those there are.
+    NotOneOf {
+        /// What was given.
+        value: String,
+        /// Those there are.
+        choices: &'static str,
+    },
+    /// The value is empty.
+    Empty,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadSetting::Unknown => write!(f, "no such setting"),
+            BadSetting::NoPlugins => write!(f, "this build has no plugins"),
+            BadSetting::NotInRange { value, min, max } => {
+                write!(f, "'{value}' is not a number from {min} to {max}")
+            }
+            BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
+            BadSetting::Empty => write!(f, "needs a value"),
+        }
+    }
+}
+
+impl std::error::Error for BadSetting {}
+
+impl Settings {
+    /// Sets `name`, spelt as the long option, to `value`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadSetting`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), BadSetting> {
+        let queue = QUEUE_BYTES_FLOOR..=QUEUE_BYTES_LIMIT;
+        let secs = 0..=TIMEOUT_SECS_LIMIT;
+        match name {
+            "max-clients" => self.max_clients = Some(number(value, 1..=1 << 31)?),
+            "max-frame" => self.max_frame = Some(number(value, 0..=FRAME_LEN_LIMIT)?),
+            "idle-timeout" => self.idle_timeout = Some(number(value, secs)?),
+            "tcp-keepalive" => {
+                self.tcp_keepalive = Some(number(value, 0..=KEEPALIVE_SECS_LIMIT)?);
+            }
+            "frame-timeout" => self.frame_timeout = Some(number(value, 1..=TIMEOUT_SECS_LIMIT)?),
+            "send-queue" => self.send_queue = Some(number(value, queue)?),
+            "broadcast-log" => self.broadcast_log = Some(number(value, queue)?),
+            "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
+            "plugin-dir" | "plugin-budget" | "plugin-memory" => return Err(BadSetting::NoPlugins),
+            "log-level" => self.log_level = Some(level(value)?),
+            "log-file" if value.is_empty() => return Err(BadSetting::Empty),
+            "log-file" => self.log_file = Some(PathBuf::from(value)),
+            _ => return Err(BadSetting::Unknown),
+        }
+        Ok(())
+    }
+}
+
+/// A decimal number of a range; no sign, no blanks.
+pub(super) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
+where
+    N: FromStr + PartialOrd + Copy + TryInto<u64>,
+{
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    match value.parse() {
+        Ok(number) if digits && range.contains(&number) => Ok(number),
+        _ => Err(BadSetting::NotInRange {
+            value: value.to_owned(),
+            min: (*range.start()).try_into().unwrap_or(0),
+            max: (*range.end()).try_into().unwrap_or(u64::MAX),
+        }),
+    }
+}
+
+fn level(value: &str) -> Result<LevelFilter, BadSetting> {
+    value.parse().map_err(|_| BadSetting::NotOneOf {
+        value: value.to_owned(),
+        choices: "off, error, warn, info, debug or trace",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_the_help_is_known() {
+        for setting in &SETTINGS {
+            assert_ne!(
+                Settings::default().set(setting.name, "x").err(),
+                Some(BadSetting::Unknown),
+                "{}",
+                setting.name
+            );
+        }
+        assert_eq!(
+            Settings::default().set("no-such", "1"),
+            Err(BadSetting::Unknown)
+        );
+    }
+
+    #[test]
+    fn ranges_are_inclusive_and_named_in_the_error() {
+        for (name, min, max) in [
+            ("max-clients", 1, 1 << 31),
+            ("max-frame", 0, 1 << 30),
+            ("idle-timeout", 0, 31_536_000),
+            ("tcp-keepalive", 0, 32_767),
+            ("frame-timeout", 1, 31_536_000),
+            ("send-queue", 4096, 1 << 30),
+            ("broadcast-log", 4096, 1 << 30),
+            ("drain-timeout", 0, 31_536_000u64),
+        ] {
+            let mut settings = Settings::default();
+            assert_eq!(settings.set(name, &min.to_string()), Ok(()), "{name}");
+            assert_eq!(settings.set(name, &max.to_string()), Ok(()), "{name}");
+            for value in [
+                (max + 1).to_string(),
+                "-1".into(),
+                "+5000".into(),
+                "".into(),
+                "5k".into(),
+            ] {
+                let error = BadSetting::NotInRange {
+                    value: value.clone(),
+                    min,
+                    max,
+                };
+                assert_eq!(settings.set(name, &value), Err(error), "{name} {value}");
+            }
+        }
+    }
+}

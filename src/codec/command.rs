@@ -1,0 +1,360 @@
+//! The `command` protocol: a command byte, a big-endian `u32` length, then the payload.
+//!
+//! ```text
+//!  0        1        2        3        4        5
+//! +--------+--------+--------+--------+--------+----------------
+//! |command |   payload length, u32 big-endian  | payload …
+//! +--------+--------+--------+--------+--------+----------------
+//! ```
+
+use core::fmt;
+
+use bytes::BufMut;
+
+use super::Decoder;
+
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 5;
+
+/// What a frame asks for or answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// 1: send the payload back. Replies to ECHO, REVERSE, BROADCAST and STATUS carry it too.
+    Echo,
+    /// 2: send the text back, reversed by Unicode scalar value.
+    Reverse,
+    /// 3: close once earlier replies are out.
+    Quit,
+    /// 4: hand the payload to every other connection of the listener.
+    Broadcast,
+    /// 7: report the server's counters.
+    Status,
+    /// 255: why the last request failed; only ever sent by the server.
+    Error,
+    /// Any other code. The codec parses it, the handler decides.
+    Unknown(u8),
+}
+
+impl Command {
+    /// The byte on the wire.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Command::Echo => 1,
+            Command::Reverse => 2,
+            Command::Quit => 3,
+            Command::Broadcast => 4,
+            Command::Status => 7,
+            Command::Error => 255,
+            Command::Unknown(code) => code,
+        }
+    }
+}
+
+impl From<u8> for Command {
+    fn from(code: u8) -> Self {
+        match code {
+            1 => Command::Echo,
+            2 => Command::Reverse,
+            3 => Command::Quit,
+            4 => Command::Broadcast,
+            7 => Command::Status,
+            255 => Command::Error,
+            code => Command::Unknown(code),
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Command::Echo => "ECHO",
+            Command::Reverse => "REVERSE",
+            Command::Quit => "QUIT",
+            Command::Broadcast => "BROADCAST",
+            Command::Status => "STATUS",
+            Command::Error => "ERROR",
+            Command::Unknown(code) => return write!(f, "command {code}"),
+        })
+    }
+}
+
+/// The first five bytes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What is asked for.
+    pub command: Command,
+    /// Bytes of payload that follow.
+    pub len: u32,
+}
+
+impl Header {
+    /// The header of a frame that carries `payload`.
+    ///
+    /// # Panics
+    ///
+    /// If the payload is longer than `u32::MAX` bytes. No peer can bring that about: what it sends
+    /// is bounded by the decoder's limit long before.
+    #[must_use]
+    pub fn for_payload(command: Command, payload: &[u8]) -> Self {
+        let len = u32::try_from(payload.len()).expect("payloads are bounded far below 4 GiB");
+        Header { command, len }
+    }
+
+    /// The header at the start of `input`, if all of it is there.
+    #[must_use]
+    pub fn parse(input: &[u8]) -> Option<Self> {
+        let ([code, len @ ..], _) = input.split_first_chunk::<HEADER_LEN>()?;
+        Some(Header {
+            command: Command::from(*code),
+            len: u32::from_be_bytes(*len),
+        })
+    }
+
+    /// The bytes on the wire.
+    #[must_use]
+    pub const fn encode(self) -> [u8; HEADER_LEN] {
+        let [a, b, c, d] = self.len.to_be_bytes();
+        [self.command.code(), a, b, c, d]
+    }
+}
+
+/// One whole message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What is asked for.
+    pub command: Command,
+    /// What it is about, 0 to the decoder's limit bytes.
+    pub payload: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Appends the frame to `out`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Header::for_payload`].
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&Header::for_payload(self.command, self.payload).encode());
+        out.put_slice(self.payload);
+    }
+}
+
+/// Why a stream of frames cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeError {
+    /// A header declares more payload than is allowed.
+    FrameTooLarge {
+        /// Bytes declared.
+        len: u32,
+        /// Bytes allowed.
+        max: u32,
+    },
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DecodeError::FrameTooLarge { len, max } = self;
+        write!(f, "frame of {len} bytes exceeds the limit of {max}")
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Finds [`Frame`]s in a stream of bytes.
+///
+/// ```
+/// use mynah::codec::{Decoder, command::{Command, CommandDecoder, Frame}};
+///
+/// let mut decoder = CommandDecoder::new(1024);
+/// assert_eq!(decoder.decode(b"\x01\0\0\0\x02h"), Ok(None));
+/// let frame = Frame { command: Command::Echo, payload: b"hi" };
+/// assert_eq!(decoder.decode(b"\x01\0\0\0\x02hi..."), Ok(Some((frame, 7))));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct CommandDecoder {
+    /// Longest payload accepted, in bytes.
+    frame_len_max: u32,
+    failed: Option<DecodeError>,
+}
+
+impl CommandDecoder {
+    /// A decoder that refuses payloads longer than `frame_len_max` bytes.
+    #[must_use]
+    pub const fn new(frame_len_max: u32) -> Self {
+        CommandDecoder {
+            frame_len_max,
+            failed: None,
+        }
+    }
+
+    /// The length is judged on the header alone, before a byte of payload is waited for.
+    fn fail(&mut self, len: u32) -> DecodeError {
+        let error = DecodeError::FrameTooLarge {
+            len,
+            max: self.frame_len_max,
+        };
+        self.failed = Some(error);
+        error
+    }
+}
+
+impl Decoder for CommandDecoder {
+    type Frame<'a> = Frame<'a>;
+    type Error = DecodeError;
+
+    #[inline]
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let Some(header) = Header::parse(input) else {
+            return Ok(None);
+        };
+        if header.len > self.frame_len_max {
+            return Err(self.fail(header.len));
+        }
+        let end = encoded_len(header);
+        let Some(payload) = input.get(HEADER_LEN..end) else {
+            return Ok(None);
+        };
+        Ok(Some((
+            Frame {
+                command: header.command,
+                payload,
+            },
+            end,
+        )))
+    }
+
+    fn missing(&self, input: &[u8]) -> usize {
+        let end = match Header::parse(input) {
+            // Too long a frame is an error, and `decode` can say so now.
+            Some(header) if header.len > self.frame_len_max => return 0,
+            Some(header) => encoded_len(header),
+            None => HEADER_LEN,
+        };
+        end.saturating_sub(input.len())
+    }
+}
+
+/// Bytes of header and payload together. On a machine whose `usize` cannot hold the sum, the frame
+/// is one that never becomes complete.
+fn encoded_len(header: Header) -> usize {
+    usize::try_from(header.len)
+        .unwrap_or(usize::MAX)
+        .saturating_add(HEADER_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(command: u8, len: u32) -> Vec<u8> {
+        Header {
+            command: Command::from(command),
+            len,
+        }
+        .encode()
+        .to_vec()
+    }
+
+    #[test]
+    fn every_command_byte_survives_the_round_trip() {
+        for code in 0..=255 {
+            assert_eq!(Command::from(code).code(), code);
+        }
+    }
+
+    #[test]
+    fn frame_is_encoded_as_command_length_payload() {
+        let mut out = Vec::new();
+        Frame {
+            command: Command::Broadcast,
+            payload: b"abc",
+        }
+        .encode(&mut out);
+        assert_eq!(out, b"\x04\x00\x00\x00\x03abc");
+    }
+
+    #[test]
+    fn a_header_alone_completes_a_frame_of_no_payload() {
+        let mut decoder = CommandDecoder::new(0);
+        let frame = Frame {
+            command: Command::Status,
+            payload: b"",
+        };
+        assert_eq!(decoder.decode(b"\x07\0\0\0\0"), Ok(Some((frame, 5))));
+    }
+
+    #[test]
+    fn each_beginning_of_a_frame_is_incomplete_and_names_what_is_missing() {
+        let whole = b"\x01\0\0\0\x03abc";
+        for cut in 0..whole.len() {
+            let mut decoder = CommandDecoder::new(3);
+            assert_eq!(decoder.decode(&whole[..cut]), Ok(None), "cut at {cut}");
+            let next = if cut < 5 { 5 - cut } else { 8 - cut };
+            assert_eq!(decoder.missing(&whole[..cut]), next, "cut at {cut}");
+        }
+        assert_eq!(CommandDecoder::new(3).missing(b"\x01\0\0\0\x03abcd"), 0);
+    }
+
+    #[test]
+    fn the_limit_is_inclusive_and_judged_on_the_header() {
+        for max in [0, 1, 255, 256, 65_535, 1 << 20, FRAME_LEN_LIMIT] {
+            assert_eq!(
+                CommandDecoder::new(max).decode(&header(1, max)).err(),
+                None,
+                "max {max}"
+            );
+            let len = max + 1;
+            let error = DecodeError::FrameTooLarge { len, max };
+            assert_eq!(
+                CommandDecoder::new(max).decode(&header(1, len)),
+                Err(error),
+                "max {max}"
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_around_the_sign_bit_and_the_end_of_u32_are_errors_not_arithmetic() {
+        for len in [
+            (1 << 31) - 1,
+            1 << 31,
+            (1 << 31) + 1,
+            u32::MAX - 1,
+            u32::MAX,
+        ] {
+            let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
+            let error = DecodeError::FrameTooLarge {
+                len,
+                max: FRAME_LEN_LIMIT,
+            };
+            assert_eq!(decoder.decode(&header(200, len)), Err(error));
+            assert_eq!(
+                decoder.missing(&header(200, len)),
+                0,
+                "the error can be had at once"
+            );
+        }
+        let mut widest = CommandDecoder::new(u32::MAX);
+        assert_eq!(widest.decode(&header(1, u32::MAX)), Ok(None));
+        assert_eq!(widest.missing(&header(1, u32::MAX)), u32::MAX as usize);
+    }
+
+    #[test]
+    fn an_error_is_sticky() {
+        let mut decoder = CommandDecoder::new(4);
+        let error = decoder.decode(&header(1, 5)).unwrap_err();
+        assert_eq!(decoder.decode(b"\x01\0\0\0\0"), Err(error));
+    }
+
+    #[test]
+    fn the_error_text_is_the_one_clients_are_sent() {
+        let error = DecodeError::FrameTooLarge { len: 9, max: 8 };
+        assert_eq!(error.to_string(), "frame of 9 bytes exceeds the limit of 8");
+    }
+
+    const FRAME_LEN_LIMIT: u32 = crate::limits::FRAME_LEN_LIMIT;
+}

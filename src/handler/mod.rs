@@ -1,0 +1,174 @@
+//! What a message means. Handlers see whole messages and [`ConnId`]s; sockets, the connection
+//! table and the clock are out of their sight.
+
+mod broadcast;
+mod echo;
+mod excerpt;
+mod reverse;
+mod status;
+
+pub use echo::raw as on_raw;
+pub use excerpt::Excerpt;
+pub use status::write_json as write_status;
+
+use std::fmt;
+
+use log::debug;
+
+use crate::buffer::BroadcastLog;
+use crate::codec::command::{Command, DecodeError, Frame};
+use crate::codec::prefixed;
+use crate::conn_id::ConnId;
+use crate::limits::Limits;
+use crate::stats::Stats;
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub struct Room {
+    /// What all members are sent.
+    pub log: BroadcastLog,
+    /// Open connections: those a broadcast reaches, its sender included.
+    pub members: usize,
+}
+
+impl Room {
+    /// An empty room.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Room {
+            log: BroadcastLog::new(limits.broadcast_log_bytes_max),
+            members: 0,
+        }
+    }
+}
+
+/// What a handler may touch while it answers one message.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Who asks.
+    pub id: ConnId,
+    /// The bounds in force.
+    pub limits: &'a Limits,
+    /// What the listener's connections share.
+    pub room: &'a mut Room,
+    /// The server's counters.
+    pub stats: &'a mut Stats,
+    /// Where replies are appended, in order.
+    pub out: &'a mut Vec<u8>,
+    /// Whole seconds since the server started.
+    pub uptime_secs: u64,
+}
+
+impl Context<'_> {
+    /// Appends a reply frame.
+    fn reply(&mut self, payload: &[u8]) {
+        Frame {
+            command: Command::Echo,
+            payload,
+        }
+        .encode(self.out);
+    }
+
+    /// Appends an ERROR frame that says why the request failed.
+    pub(crate) fn reply_error(&mut self, why: impl fmt::Display) {
+        write_error(why, self.out);
+    }
+}
+
+/// Appends an ERROR frame to `out` that says why a request failed.
+pub fn write_error(why: impl fmt::Display, out: &mut Vec<u8>) {
+    let payload = why.to_string();
+    Frame {
+        command: Command::Error,
+        payload: payload.as_bytes(),
+    }
+    .encode(out);
+}
+
+/// What becomes of the connection after a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next message, please.
+    Continue,
+    /// The message cannot be taken yet: show it again once the fan-out has come round.
+    Wait,
+    /// Close once the replies so far are out.
+    Close(CloseReason),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer shut its writing side, and has every reply.
+    PeerClosed,
+    /// The client sent QUIT.
+    Quit,
+    /// The client broke the protocol.
+    Protocol,
+    /// The socket failed: reset, broken pipe and the like.
+    Io,
+    /// The client did not take its broadcasts fast enough.
+    SlowConsumer,
+    /// The client sent nothing for the idle timeout.
+    IdleTimeout,
+    /// A frame was begun and not finished in time.
+    FrameTimeout,
+    /// The client did not take its last replies while the connection was closing.
+    DrainTimeout,
+    /// The server had no room.
+    Full,
+    /// The server stopped.
+    Shutdown,
+    /// A handler panicked.
+    Internal,
+}
+
+/// The words of the log.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::PeerClosed => "closed by peer",
+            CloseReason::Quit => "quit",
+            CloseReason::Protocol => "protocol error",
+            CloseReason::Io => "connection failed",
+            CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::IdleTimeout => "idle timeout",
+            CloseReason::FrameTimeout => "frame timeout",
+            CloseReason::DrainTimeout => "took none of its last replies",
+            CloseReason::Full => "server full",
+            CloseReason::Shutdown => "server stopping",
+            CloseReason::Internal => "internal error",
+        })
+    }
+}
+
+/// Answers one frame of the `command` protocol.
+pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
+    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
+    match frame.command {
+        Command::Echo => ctx.reply(frame.payload),
+        Command::Reverse => reverse::text(frame.payload, ctx),
+        Command::Quit => return Flow::Close(CloseReason::Quit),
+        Command::Broadcast => return broadcast::send(frame.payload, ctx),
+        Command::Status => status::reply(ctx),
+        Command::Error | Command::Unknown(_) => {
+            ctx.reply_error(format_args!("unknown command {}", frame.command.code()));
+        }
+    }
+    Flow::Continue
+}
+
+/// Says why a `command` stream cannot go on.
+pub fn on_command_error(error: DecodeError, ctx: &mut Context<'_>) -> Flow {
+    ctx.reply_error(error);
+    Flow::Close(CloseReason::Protocol)
+}
+
+/// Answers one message of the `prefixed` protocol: the same length, the bytes reversed.
+pub fn on_prefixed(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
+    debug!("{} message: {}", ctx.id, Excerpt(payload));
+    let start = ctx.out.len();
+    prefixed::encode(payload, ctx.out);
+    ctx.out[start + 1..].reverse();
+    Flow::Continue
+}

@@ -1,0 +1,53 @@
+//! STATUS: the server's counters as one JSON object.
+
+use std::fmt::{self, Write};
+
+use super::Context;
+use crate::stats::Stats;
+
+/// Answers STATUS.
+pub(super) fn reply(ctx: &mut Context<'_>) {
+    let mut json = String::new();
+    write_json(&mut json, ctx.stats, ctx.uptime_secs).expect("a String takes all that is written");
+    ctx.reply(json.as_bytes());
+}
+
+/// Writes the counters as RFC 8259 JSON on one line. Every value is a number but `version`, which
+/// has no character that needs escaping.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_json(out: &mut impl Write, stats: &Stats, uptime_secs: u64) -> fmt::Result {
+    // Taken apart, so that a new counter cannot be forgotten here.
+    let Stats {
+        connections,
+        accepted_total,
+        refused_total,
+        frames_in_total,
+        bytes_in_total,
+        bytes_out_total,
+        broadcasts_total,
+        slow_consumers_total,
+    } = stats;
+    write!(
+        out,
+        concat!(
+            r#"{{"version":"{version}","uptime_secs":{uptime_secs},"connections":{connections},"#,
+            r#""accepted_total":{accepted_total},"refused_total":{refused_total},"#,
+            r#""frames_in_total":{frames_in_total},"bytes_in_total":{bytes_in_total},"#,
+            r#""bytes_out_total":{bytes_out_total},"broadcasts_total":{broadcasts_total},"#,
+            r#""slow_consumers_total":{slow_consumers_total}}}"#,
+        ),
+        version = env!("CARGO_PKG_VERSION"),
+        uptime_secs = uptime_secs,
+        connections = connections,
+        accepted_total = accepted_total,
+        refused_total = refused_total,
+        frames_in_total = frames_in_total,
+        bytes_in_total = bytes_in_total,
+        bytes_out_total = bytes_out_total,
+        broadcasts_total = broadcasts_total,
+        slow_consumers_total = slow_consumers_total,
+    )
+}

@@ -1,0 +1,113 @@
+//! Every bound of the server in one place, as plain data, the unit last in each name.
+
+/// Bytes one `read` may return; the size of the loop's one read buffer.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes read from one connection in one turn before the others have theirs.
+pub const READ_TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// Connections accepted from one listener in one turn.
+pub const ACCEPT_TURN_MAX: usize = 256;
+
+/// Unfinished connections taken up again in one turn.
+pub const RESUME_TURN_MAX: usize = 1024;
+
+/// Subscribers a fan-out visits in one turn, so that a broadcast to a million stops nobody's echo.
+pub const FANOUT_SLICE_MEMBERS: usize = 1024;
+
+/// How long accepting pauses when files or memory are out, unless a close ends the pause.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// How long a connection that we closed first is kept to discard what its peer still sends
+/// (nginx: `lingering_timeout 5s`). Closing with unread input would reset it, and a reset destroys
+/// replies on their way.
+pub const LINGER_MS: u64 = 5_000;
+
+/// The same while the server stops: a stop should not take five seconds.
+pub const LINGER_STOPPING_MS: u64 = 1_000;
+
+/// How long a closing connection may take none of its last replies before it is cut.
+pub const DRAIN_STALL_MS: u64 = 60_000;
+
+/// The rate an unfinished frame must average once it is older than the frame timeout
+/// (Apache `mod_reqtimeout`: `MinRate`).
+pub const FRAME_BYTES_PER_SEC_MIN: u64 = 240;
+
+/// Memory the loop's scratch buffer may keep when there is nothing to do.
+pub const SCRATCH_KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Memory a broadcast log may keep when everyone has everything.
+pub const LOG_KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Connection lines logged a second; the rest are counted and summed up.
+pub const CONNECTION_LOG_LINES_PER_SEC: u32 = 100;
+
+/// Bytes of a payload shown in a debug line.
+pub const PAYLOAD_LOG_BYTES: usize = 128;
+
+/// Descriptors kept for the server's own use when `--max-clients` is derived from the file limit.
+pub const FILES_RESERVED: usize = 32;
+
+/// Descriptors the server itself has open, listeners apart: standard streams, epoll, the signal
+/// pipe, the log file, and a little for the C library.
+pub const FILES_OWN: usize = 10;
+
+/// Largest `--max-frame`, in bytes.
+pub const FRAME_LEN_LIMIT: u32 = 1 << 30;
+
+/// Largest `--send-queue` and `--broadcast-log`, in bytes.
+pub const QUEUE_BYTES_LIMIT: usize = 1 << 30;
+
+/// Smallest `--send-queue` and `--broadcast-log`, in bytes.
+pub const QUEUE_BYTES_FLOOR: usize = 4096;
+
+/// Longest timeout that can be set, in seconds: a year.
+pub const TIMEOUT_SECS_LIMIT: u64 = 365 * 24 * 3600;
+
+/// Longest `--tcp-keepalive`, in seconds (tcp(7): `MAX_TCP_KEEPIDLE`).
+pub const KEEPALIVE_SECS_LIMIT: u64 = 32_767;
+
+/// What an operator may set, in the units the core works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections open at once.
+    pub clients_max: usize,
+    /// Most connections that wait for their peer's last word beside those that are open.
+    pub lingering_max: usize,
+    /// Most unsent reply bytes of one connection; one reply may overshoot. From half of it on, the
+    /// server stops reading from that client.
+    pub send_queue_bytes_max: usize,
+    /// Most broadcast bytes one listener keeps for those who lag.
+    pub broadcast_log_bytes_max: usize,
+    /// How long an incomplete frame may stall, in milliseconds.
+    pub frame_timeout_ms: u64,
+    /// How long a stop waits for unsent replies, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Limits {
+    /// Unsent bytes from which on a client is no longer read from.
+    #[must_use]
+    pub const fn send_queue_high_water(&self) -> usize {
+        self.send_queue_bytes_max / 2
+    }
+
+    /// Longest payload that may be broadcast.
+    #[must_use]
+    pub const fn broadcast_len_max(&self) -> usize {
+        self.broadcast_log_bytes_max / 4
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            clients_max: 1024 - FILES_RESERVED,
+            lingering_max: 16,
+            send_queue_bytes_max: 8 << 20,
+            broadcast_log_bytes_max: 16 << 20,
+            frame_timeout_ms: 30_000,
+            drain_timeout_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The loop: waits for readiness, tells the server, and lets it take its turn.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use log::info;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+
+use super::tcp::{TcpAcceptor, TcpTransport};
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::server::{ListenerConfig, Readiness, Server};
+
+/// Events taken from the kernel at a time.
+const EVENTS_MAX: usize = 1024;
+
+/// Generation 0 names no connection, so tokens that carry it are free for other things: the index
+/// is then a listener's number, or this.
+const SIGNALS: ConnId = ConnId {
+    index: u32::MAX,
+    generation: 0,
+};
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// A signal stopped it, and everyone was answered or the drain time was over.
+    Stopped,
+    /// A second signal cut the stop short.
+    Aborted,
+    /// No listener is left to accept anyone.
+    Deaf,
+}
+
+/// One thread's worth of server.
+pub struct EventLoop {
+    poll: Poll,
+    signals: Signals,
+    server: Server<TcpTransport>,
+    started_at: Instant,
+    stop_signals: u32,
+}
+
+impl EventLoop {
+    /// A loop that runs the server `make` builds, and minds the process's signals from now on.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left for epoll or the signal pipe.
+    pub fn new(make: impl FnOnce(Millis) -> Server<TcpTransport>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+        poll.registry()
+            .register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
+        let started_at = Instant::now();
+        Ok(EventLoop {
+            poll,
+            signals,
+            server: make(Millis(0)),
+            started_at,
+            stop_signals: 0,
+        })
+    }
+
+    /// Adds a listener.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be watched.
+    pub fn add_listener(
+        &mut self,
+        mut acceptor: TcpAcceptor,
+        config: ListenerConfig,
+        number: u32,
+    ) -> io::Result<()> {
+        let id = ConnId {
+            index: number,
+            generation: 0,
+        };
+        acceptor.register(self.poll.registry(), super::tcp::token(id))?;
+        let given = self.server.add_listener(acceptor, config);
+        debug_assert_eq!(given, number as usize);
+        Ok(())
+    }
+
+    /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
+    ///
+    /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
+    /// every fan-out → timers → reap the closed. A connection's replies are written when it is
+    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
+    ///
+    /// # Errors
+    ///
+    /// epoll itself fails, which no recovery is known for.
+    pub fn run(&mut self, mut on_hangup: impl FnMut()) -> io::Result<Exit> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let wait_ms = self.server.poll_timeout(self.now());
+            if wait_ms != Some(0) {
+                self.server.on_idle();
+            }
+            match self
+                .poll
+                .poll(&mut events, wait_ms.map(Duration::from_millis))
+            {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                result => result?,
+            }
+            let now = self.now();
+            let mut signalled = false;
+            for event in &events {
+                signalled |= self.dispatch(event, now);
+            }
+            if signalled {
+                self.on_signals(now, &mut on_hangup);
+            }
+            if self.stop_signals > 1 {
+                return Ok(Exit::Aborted);
+            }
+            self.server.turn(self.poll.registry(), now);
+            if self.server.is_stopped() {
+                return Ok(Exit::Stopped);
+            }
+            if self.stop_signals == 0 && !self.server.is_accepting() {
+                return Ok(Exit::Deaf);
+            }
+        }
+    }
+
+    /// Tells the server of one event; true if it is the signals'.
+    fn dispatch(&mut self, event: &Event, now: Millis) -> bool {
+        let Token(bits) = event.token();
+        let id = ConnId::from_bits(bits as u64);
+        if id == SIGNALS {
+            return true;
+        }
+        if id.generation == 0 {
+            self.server.on_acceptable(id.index as usize);
+        } else {
+            self.server
+                .on_ready(self.poll.registry(), id, readiness(event), now);
+        }
+        false
+    }
+
+    fn on_signals(&mut self, now: Millis, on_hangup: &mut impl FnMut()) {
+        for signal in self.signals.pending() {
+            match signal {
+                SIGHUP => on_hangup(),
+                SIGUSR1 => self.server.log_status(now),
+                _ => self.stop_signals += 1,
+            }
+        }
+        if self.stop_signals == 1 {
+            self.server.stop(self.poll.registry(), now);
+        } else if self.stop_signals > 1 {
+            info!("a second signal: exiting at once");
+        }
+    }
+
+    fn now(&self) -> Millis {
+        let elapsed = self.started_at.elapsed().as_millis();
+        Millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+}
+
+/// An error is fetched by reading and by writing, so it counts as readiness for both.
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable() || event.is_error(),
+        writable: event.is_writable() || event.is_error() || event.is_write_closed(),
+        read_closed: event.is_read_closed(),
+    }
+}

@@ -1,0 +1,20 @@
+//! How many files the process may open.
+
+use std::io;
+
+use rlimit::Resource;
+
+/// Raises the soft limit on open files to the hard one and returns it (getrlimit(2)).
+///
+/// # Errors
+///
+/// The limit cannot be read. One that cannot be raised stays as it is.
+pub fn raise_file_limit() -> io::Result<usize> {
+    let (soft, hard) = Resource::NOFILE.get()?;
+    let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() {
+        hard
+    } else {
+        soft
+    };
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,10 @@
+//! The real world: sockets, signals and the clock. The only place that names mio, signal-hook or
+//! `Instant`.
+
+mod event_loop;
+mod files;
+mod tcp;
+
+pub use event_loop::{EventLoop, Exit};
+pub use files::raise_file_limit;
+pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};

@@ -1,0 +1,188 @@
+//! TCP: listening sockets and streams as the server core wants them.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::conn_id::ConnId;
+use crate::server::{AcceptError, Acceptor, Transport};
+
+/// A TCP stream: in a release build a descriptor and nothing else.
+#[derive(Debug)]
+pub struct TcpTransport(TcpStream);
+
+/// The table's page holds one cache line a connection, its own overhead included. (In a debug
+/// build mio remembers for each stream where it was registered.)
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<TcpTransport>() == 4);
+
+impl Transport for TcpTransport {
+    type Registry = Registry;
+    type Acceptor = TcpAcceptor;
+
+    fn register(&mut self, registry: &Registry, id: ConnId) -> io::Result<()> {
+        registry.register(&mut self.0, token(id), Interest::READABLE)
+    }
+
+    fn arm_writable(&mut self, registry: &Registry, id: ConnId) -> io::Result<()> {
+        registry.reregister(
+            &mut self.0,
+            token(id),
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match bufs {
+            // The common case; write(2) spares the kernel copying the vector in.
+            [buf] => self.0.write(buf),
+            bufs => self.0.write_vectored(bufs),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+/// The token a connection's events carry.
+pub(super) fn token(id: ConnId) -> Token {
+    const { assert!(usize::BITS >= 64, "a token holds index and generation") };
+    Token(id.to_bits() as usize)
+}
+
+/// What is set on a listening socket. Linux hands these options down to what it accepts, so that
+/// an accept costs no further system call (tcp(7); `inet_csk_clone_lock` copies them).
+#[derive(Debug, Clone, Copy)]
+pub struct SocketOptions {
+    /// After how much silence the kernel probes a peer; `None` for never.
+    pub keepalive: Option<Duration>,
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct TcpAcceptor(TcpListener);
+
+impl TcpAcceptor {
+    /// Binds and listens on `addr`, with the longest backlog the system allows.
+    ///
+    /// An IPv6 address is that alone, so that `[::]` and `0.0.0.0` can be listened on side by
+    /// side.
+    ///
+    /// # Errors
+    ///
+    /// Those of socket(2), bind(2) and listen(2).
+    pub fn bind(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // A restart must not wait for connections of the last run to leave TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(idle) = options.keepalive {
+            socket.set_tcp_keepalive(&keepalive(idle))?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        // The kernel lowers it to net.core.somaxconn (listen(2)).
+        socket.listen(i32::MAX)?;
+        Ok(TcpAcceptor(TcpListener::from_std(socket.into())))
+    }
+
+    /// The address it is bound to, the port that was picked included.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.0, token, Interest::READABLE)
+    }
+}
+
+/// Probes after `idle`, then three times at a third of it: a dead peer is found after twice the
+/// time that was asked for, as with Redis' `tcp-keepalive`.
+fn keepalive(idle: Duration) -> TcpKeepalive {
+    let interval = (idle / 3).max(Duration::from_secs(1));
+    TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(3)
+}
+
+impl Acceptor for TcpAcceptor {
+    type Stream = TcpTransport;
+
+    fn accept(&mut self) -> Result<(TcpTransport, SocketAddr), AcceptError> {
+        match self.0.accept() {
+            Ok((stream, peer)) => Ok((TcpTransport(stream), peer)),
+            Err(error) => Err(classify(error)),
+        }
+    }
+}
+
+/// Sorts the errors of accept(2). Linux also reports there what went wrong with the connection
+/// that was to be accepted; such an error says nothing of the listener.
+fn classify(error: io::Error) -> AcceptError {
+    if error.kind() == ErrorKind::WouldBlock {
+        return AcceptError::WouldBlock;
+    }
+    match error.raw_os_error() {
+        Some(
+            libc::EINTR
+            | libc::ECONNABORTED
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ETIMEDOUT,
+        ) => AcceptError::Retry,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+            AcceptError::Exhausted(error)
+        }
+        _ => AcceptError::Fatal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(errno: i32) -> AcceptError {
+        classify(io::Error::from_raw_os_error(errno))
+    }
+
+    #[test]
+    fn errors_of_accept_are_sorted_by_what_to_do() {
+        assert!(matches!(class(libc::EAGAIN), AcceptError::WouldBlock));
+        for errno in [libc::ECONNABORTED, libc::EINTR, libc::EPERM, libc::EPROTO] {
+            assert!(matches!(class(errno), AcceptError::Retry), "{errno}");
+        }
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert!(matches!(class(errno), AcceptError::Exhausted(_)), "{errno}");
+        }
+        for errno in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {
+            assert!(matches!(class(errno), AcceptError::Fatal(_)), "{errno}");
+        }
+    }
+}

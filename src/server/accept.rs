@@ -1,0 +1,120 @@
+//! Letting connections in, or turning them away with a word.
+
+use std::net::SocketAddr;
+
+use log::{error, warn};
+
+use super::connection::{Connection, Flags, State};
+use super::transport::{AcceptError, Acceptor, Transport};
+use super::{Listener, Server};
+use crate::handler::{self, CloseReason};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX};
+use crate::session::{Protocol, Session};
+
+impl<T: Transport> Server<T> {
+    /// Accepts from every listener whose backlog has not been emptied, unless files are out.
+    pub(super) fn accept_all(&mut self, registry: &T::Registry) {
+        if let Some(until) = self.accept_paused_until {
+            if self.now < until {
+                return;
+            }
+            self.accept_paused_until = None;
+        }
+        for number in 0..self.listeners.len() {
+            if self.listeners[number].accept_ready && self.accept_paused_until.is_none() {
+                self.accept_some(registry, number, ACCEPT_TURN_MAX);
+            }
+        }
+    }
+
+    /// Accepts at most `budget` connections. An edge comes once, so a listener that is left early
+    /// stays marked, and is taken up again next turn.
+    pub(super) fn accept_some(&mut self, registry: &T::Registry, number: usize, budget: usize) {
+        for _ in 0..budget {
+            if !self.has_file_to_spare() {
+                return;
+            }
+            let listener = &mut self.listeners[number];
+            let Some(acceptor) = &mut listener.acceptor else {
+                listener.accept_ready = false;
+                return;
+            };
+            match acceptor.accept() {
+                Ok((stream, peer)) => self.admit(registry, number, stream, peer),
+                Err(AcceptError::Retry) => {}
+                Err(AcceptError::WouldBlock) => {
+                    listener.accept_ready = false;
+                    return;
+                }
+                Err(AcceptError::Exhausted(error)) => {
+                    self.journal
+                        .exhausted(self.now, &listener.config.name, &error);
+                    self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
+                    return;
+                }
+                Err(AcceptError::Fatal(error)) => {
+                    error!("{} stops accepting: {error}", listener.config.name);
+                    listener.acceptor = None;
+                }
+            }
+        }
+    }
+
+    /// Whether one more descriptor fits beside those in the table. Lingering connections make way
+    /// for new ones, the oldest first, but not before the end of the turn.
+    fn has_file_to_spare(&mut self) -> bool {
+        if self.table.len() < self.limits.clients_max + self.limits.lingering_max {
+            return true;
+        }
+        if self.closed.is_empty() {
+            self.evict_oldest_lingering();
+        }
+        false
+    }
+
+    fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
+        let full = self.stats.connections >= self.limits.clients_max as u64;
+        let now = self.now;
+        let Listener { config, room, .. } = &mut self.listeners[number];
+        let session = Session::new(now, &room.log);
+        let owner = number as u16;
+        let id = self
+            .table
+            .insert(owner, |id| Connection::new(stream, id, owner, session));
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if let Err(error) = conn.stream.register(registry, id) {
+            warn!(
+                "{peer} turned away from {}: cannot watch it: {error}",
+                config.name
+            );
+            self.table.remove(id);
+            return;
+        }
+        if full {
+            conn.state = State::Draining(CloseReason::Full);
+            let max = self.limits.clients_max;
+            self.stats.refused_total += 1;
+            self.journal.connection(now, || {
+                format!(
+                    "{id} {peer} refused by {}: server is full: {max} clients",
+                    config.name
+                )
+            });
+            if let Protocol::Command { .. } = config.protocol {
+                handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
+            }
+        } else {
+            room.members += 1;
+            self.stats.connections += 1;
+            self.stats.accepted_total += 1;
+            self.journal
+                .connection(now, || format!("{id} {peer} connected to {}", config.name));
+            // What came with the connection is announced by an edge of its own, but for a server
+            // that is stopping it is the last chance.
+            conn.flags.set(Flags::READ_READY, self.phase.is_stopping());
+        }
+        self.flush_and_reschedule(registry, id);
+    }
+}

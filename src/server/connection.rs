@@ -1,0 +1,103 @@
+//! One connection: its stream, its session, and what readiness has been seen and not used up.
+
+use super::timer::TimerLinks;
+use crate::conn_id::ConnId;
+use crate::handler::CloseReason;
+use crate::session::Session;
+
+/// Where a connection is on its way from accept to close.
+///
+/// ```text
+/// Open --> Draining --> Lingering --> Closed
+///   |          |                        ^
+///   +----------+------------------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Messages are read and answered.
+    Open,
+    /// No more is interpreted; the last replies are on their way out.
+    Draining(CloseReason),
+    /// All is sent and our side is shut. What still comes is discarded until the peer shuts its
+    /// side too, because closing with unread input would reset the connection and destroy what we
+    /// sent last (RFC 1122, 4.2.2.13).
+    Lingering,
+    /// To be dropped at the end of the turn, not earlier: other events of the same batch may still
+    /// name its slot.
+    Closed,
+}
+
+/// What is known of a stream's readiness and of the lists the connection stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flags(u8);
+
+impl Flags {
+    /// A readable edge was seen and the stream has not been drained since.
+    pub(super) const READ_READY: Flags = Flags(1);
+    /// The peer has shut its side: an end of stream stands behind any short read.
+    pub(super) const PEER_SHUT: Flags = Flags(1 << 1);
+    /// The end of the stream has been read.
+    pub(super) const END_OF_STREAM: Flags = Flags(1 << 2);
+    /// While the server stops: all that had arrived has been read.
+    pub(super) const READ_ENOUGH: Flags = Flags(1 << 3);
+    /// The last write found the stream full; nothing is written until a writable edge.
+    pub(super) const WRITE_BLOCKED: Flags = Flags(1 << 4);
+    /// Writable events have been asked for.
+    pub(super) const WRITE_ARMED: Flags = Flags(1 << 5);
+    /// Stands in the resume list.
+    pub(super) const QUEUED: Flags = Flags(1 << 6);
+    /// Counted among its room's laggards.
+    pub(super) const LAGGING: Flags = Flags(1 << 7);
+
+    pub(super) fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(super) fn set(&mut self, flag: Flags, on: bool) {
+        if on {
+            self.0 |= flag.0;
+        } else {
+            self.0 &= !flag.0;
+        }
+    }
+}
+
+/// One slot of the table. 56 bytes: with the table's own overhead an idle connection costs less
+/// than a cache line.
+#[derive(Debug)]
+pub(super) struct Connection<T> {
+    pub(super) session: Session,
+    pub(super) timer: TimerLinks,
+    pub(super) generation: u32,
+    pub(super) stream: T,
+    pub(super) listener: u16,
+    pub(super) state: State,
+    pub(super) flags: Flags,
+}
+
+/// A stand-in for a stream that is a descriptor and nothing else.
+const _: () = assert!(size_of::<Connection<u32>>() == 56);
+
+impl<T> Connection<T> {
+    pub(super) fn new(stream: T, id: ConnId, listener: u16, session: Session) -> Self {
+        Connection {
+            session,
+            timer: TimerLinks::UNARMED,
+            generation: id.generation,
+            stream,
+            listener,
+            state: State::Open,
+            flags: Flags(0),
+        }
+    }
+
+    /// Whether a read may return something, or the end of the stream.
+    pub(super) fn may_read(&self) -> bool {
+        self.flags.has(Flags::READ_READY) && !self.flags.has(Flags::END_OF_STREAM)
+    }
+
+    /// Whether no further input will be interpreted, beyond what the session holds.
+    pub(super) fn input_has_ended(&self) -> bool {
+        self.flags.has(Flags::END_OF_STREAM) || self.flags.has(Flags::READ_ENOUGH)
+    }
+}

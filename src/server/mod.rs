@@ -1,0 +1,251 @@
+//! The server: every connection, driven by events and turns. Knows sockets only as
+//! [`Transport`]s and time only as an argument, so that a simulator can be the world.
+//!
+//! `table` holds the connections, `timer` their deadlines, `accept` lets them in, `serve` reads,
+//! answers and closes, `fanout` carries broadcasts, `stop` ends it all.
+
+mod accept;
+mod connection;
+mod fanout;
+mod journal;
+mod listener;
+mod serve;
+mod stop;
+mod table;
+mod timer;
+mod transport;
+
+pub use listener::ListenerConfig;
+pub use transport::{AcceptError, Acceptor, Readiness, Transport};
+
+use std::collections::VecDeque;
+
+use log::info;
+
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::handler;
+use crate::limits::{Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX};
+use crate::stats::Stats;
+
+use connection::Flags;
+use journal::Journal;
+use listener::Listener;
+use stop::Phase;
+use table::Table;
+use timer::TimerWheel;
+
+/// A server over connections of type `T`.
+///
+/// Whoever owns it feeds it events ([`on_ready`](Self::on_ready),
+/// [`on_acceptable`](Self::on_acceptable)) and calls [`turn`](Self::turn) after each batch, then
+/// waits for at most [`poll_timeout`](Self::poll_timeout).
+pub struct Server<T: Transport> {
+    limits: Limits,
+    stats: Stats,
+    started_at: Millis,
+    /// The time of the event or turn at hand.
+    now: Millis,
+    listeners: Vec<Listener<T>>,
+    table: Table<T>,
+    wheel: TimerWheel,
+    /// Connections that were left with something to do. With edge-triggered events nobody else
+    /// remembers them. Each stands here once, and has [`Flags::QUEUED`].
+    resume: VecDeque<ConnId>,
+    /// Closed connections, to be dropped at the end of the turn.
+    closed: Vec<ConnId>,
+    /// Lingering connections, the oldest first; some may have gone already.
+    lingering: VecDeque<ConnId>,
+    lingering_count: usize,
+    /// Accepting is pointless before this moment.
+    accept_paused_until: Option<Millis>,
+    journal: Journal,
+    phase: Phase,
+    /// The one read buffer.
+    read_buffer: Box<[u8]>,
+    /// The replies of the connection at hand; empty between connections.
+    out: Vec<u8>,
+}
+
+impl<T: Transport> Server<T> {
+    /// A server without listeners.
+    #[must_use]
+    pub fn new(limits: Limits, now: Millis) -> Self {
+        Server {
+            limits,
+            stats: Stats::default(),
+            started_at: now,
+            now,
+            listeners: Vec::new(),
+            table: Table::new(),
+            wheel: TimerWheel::new(now),
+            resume: VecDeque::new(),
+            closed: Vec::new(),
+            lingering: VecDeque::new(),
+            lingering_count: 0,
+            accept_paused_until: None,
+            journal: Journal::default(),
+            phase: Phase::Running,
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Adds a listener and returns its number, which is how [`on_acceptable`](Self::on_acceptable)
+    /// knows it.
+    ///
+    /// # Panics
+    ///
+    /// On the 65,537th listener.
+    pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) -> usize {
+        assert!(
+            self.listeners.len() <= usize::from(u16::MAX),
+            "too many listeners"
+        );
+        self.listeners
+            .push(Listener::new(acceptor, config, &self.limits));
+        self.table.add_owner();
+        self.listeners.len() - 1
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Connections that own a socket, in whatever state.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether any listener still accepts.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.listeners
+            .iter()
+            .any(|listener| listener.acceptor.is_some())
+    }
+
+    /// Logs the counters, as STATUS reports them.
+    pub fn log_status(&self, now: Millis) {
+        let mut json = String::new();
+        let uptime_secs = now.since(self.started_at) / 1000;
+        if handler::write_status(&mut json, &self.stats, uptime_secs).is_ok() {
+            info!("status {json}");
+        }
+    }
+
+    /// A listener has connections waiting.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such listener.
+    pub fn on_acceptable(&mut self, listener: usize) {
+        self.listeners[listener].accept_ready = true;
+    }
+
+    /// A connection may read or write. Events for connections that have gone are ignored.
+    pub fn on_ready(&mut self, registry: &T::Registry, id: ConnId, ready: Readiness, now: Millis) {
+        self.now = now;
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if ready.readable || ready.read_closed {
+            conn.flags.set(Flags::READ_READY, true);
+        }
+        if ready.read_closed {
+            conn.flags.set(Flags::PEER_SHUT, true);
+        }
+        if ready.writable {
+            conn.flags.set(Flags::WRITE_BLOCKED, false);
+        }
+        self.serve(registry, id);
+    }
+
+    /// Does what is left after a batch of events: accepts, resumes, fans out, expires, reaps.
+    ///
+    /// Each part has a budget; [`poll_timeout`](Self::poll_timeout) is zero while any work
+    /// remains. Reaping comes last, so that within one batch and turn no slot is used twice.
+    pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
+        self.now = now;
+        self.accept_all(registry);
+        self.resume_some(registry);
+        self.fan_out(registry);
+        self.advance_stop();
+        self.expire(registry);
+        self.reap();
+        self.journal.roll(now);
+    }
+
+    /// How long the next poll may wait: zero while work remains, `None` for as long as it takes.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Millis) -> Option<u64> {
+        let accepting = self.accept_paused_until.is_none()
+            && self.listeners.iter().any(|listener| listener.accept_ready);
+        let fanning_out = self.listeners.iter().any(|listener| listener.fanout.active);
+        if accepting || fanning_out || !self.resume.is_empty() || !self.closed.is_empty() {
+            return Some(0);
+        }
+        let deadlines = [
+            self.wheel.next_due(),
+            self.accept_paused_until,
+            self.journal.due_at(),
+            self.stop_due_at(),
+        ];
+        deadlines
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.since(now))
+    }
+
+    /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.
+    pub fn on_idle(&mut self) {
+        self.out.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+    }
+
+    /// Puts a connection on the resume list, once.
+    fn requeue(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && !conn.flags.has(Flags::QUEUED)
+        {
+            conn.flags.set(Flags::QUEUED, true);
+            self.resume.push_back(id);
+        }
+    }
+
+    /// Takes up connections that were left with something to do, each at most once a turn.
+    fn resume_some(&mut self, registry: &T::Registry) {
+        for _ in 0..self.resume.len().min(RESUME_TURN_MAX) {
+            let Some(id) = self.resume.pop_front() else {
+                break;
+            };
+            if let Some(conn) = self.table.get_mut(id) {
+                conn.flags.set(Flags::QUEUED, false);
+                self.serve(registry, id);
+            }
+        }
+    }
+
+    /// Acts on deadlines that have passed.
+    fn expire(&mut self, registry: &T::Registry) {
+        while let Some(index) = self.wheel.pop_due(&mut self.table, self.now) {
+            self.on_deadline(registry, self.table.id_at(index));
+        }
+    }
+
+    /// Drops closed connections, and with them their descriptors.
+    fn reap(&mut self) {
+        if self.closed.is_empty() {
+            return;
+        }
+        // There are files again: whoever waited for one may be let in.
+        self.accept_paused_until = None;
+        while let Some(id) = self.closed.pop() {
+            self.wheel.disarm(&mut self.table, id.index);
+            self.table.remove(id);
+        }
+    }
+}

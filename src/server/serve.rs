@@ -1,0 +1,551 @@
+//! One connection's turn: read, answer, write once, and note what is left to do.
+//!
+//! Every way a connection is touched ends in [`Server::flush_and_reschedule`], which leaves it in one
+//! of three conditions: waiting for an event or a deadline, on the resume list, or closed.
+
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::error;
+
+use super::connection::{Connection, Flags, State};
+use super::listener::Listener;
+use super::transport::Transport;
+use super::{Phase, Server};
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::handler::{CloseReason, Context, Flow};
+use crate::limits::{DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX};
+
+impl<T: Transport> Server<T> {
+    /// Reads what may be read, answers it, and writes the answers.
+    pub(super) fn serve(&mut self, registry: &T::Registry, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        match conn.state {
+            State::Open => self.converse_guarded(id),
+            State::Draining(_) | State::Lingering => self.discard(id),
+            State::Closed => return,
+        }
+        self.flush_and_reschedule(registry, id);
+    }
+
+    /// Runs [`converse`](Self::converse) behind the unwind boundary: a handler that panics costs
+    /// its own connection and nothing else.
+    fn converse_guarded(&mut self, id: ConnId) {
+        match catch_unwind(AssertUnwindSafe(|| self.converse(id))) {
+            Ok(Ok(Flow::Close(reason))) => self.start_drain(id, reason),
+            Ok(Ok(Flow::Wait)) => {
+                if let Some(conn) = self.table.get_mut(id) {
+                    let listener = usize::from(conn.listener);
+                    self.listeners[listener].fanout.waiting.push_back(id);
+                }
+            }
+            Ok(Ok(Flow::Continue)) => self.drain_if_ended(id),
+            Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
+            Err(_) => {
+                error!("{id} a handler panicked; its connection is closed");
+                self.close(id, CloseReason::Internal, None);
+            }
+        }
+    }
+
+    /// Feeds the session with held input first, then with reads, until the stream is dry, the
+    /// budget is spent or the replies have to be read first.
+    fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
+        let Server {
+            table,
+            listeners,
+            limits,
+            stats,
+            read_buffer,
+            out,
+            now,
+            started_at,
+            ..
+        } = self;
+        let Some(conn) = table.get_mut(id) else {
+            return Ok(Flow::Continue);
+        };
+        let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
+        let uptime_secs = now.since(*started_at) / 1000;
+        let mut ctx = Context {
+            id,
+            limits,
+            room,
+            stats,
+            out,
+            uptime_secs,
+        };
+        let mut budget = READ_TURN_BYTES_MAX;
+        loop {
+            let flow = if conn.session.holds_input() {
+                if conn.session.waits_for_fanout() || is_backlogged(conn, &ctx) {
+                    return Ok(Flow::Continue);
+                }
+                conn.session.on_resume(&config.protocol, *now, &mut ctx)
+            } else {
+                let may_read = conn.may_read() && !conn.input_has_ended() && budget > 0;
+                if !may_read || is_backlogged(conn, &ctx) {
+                    return Ok(Flow::Continue);
+                }
+                let Some(n) = read(conn, read_buffer)? else {
+                    return Ok(Flow::Continue);
+                };
+                budget = budget.saturating_sub(n);
+                ctx.stats.bytes_in_total += n as u64;
+                conn.session
+                    .on_bytes(&config.protocol, &read_buffer[..n], *now, &mut ctx)
+            };
+            if flow != Flow::Continue {
+                return Ok(flow);
+            }
+        }
+    }
+
+    /// Begins to close an open connection whose input has ended and been answered.
+    fn drain_if_ended(&mut self, id: ConnId) {
+        let closing = self.phase.is_closing();
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if self.phase.is_stopping() && !conn.may_read() {
+            conn.flags.set(Flags::READ_ENOUGH, true);
+        }
+        if conn.session.holds_input() {
+            return;
+        }
+        if conn.flags.has(Flags::END_OF_STREAM) {
+            self.start_drain(id, CloseReason::PeerClosed);
+        } else if closing
+            && !is_stalled(
+                conn,
+                &self.listeners[usize::from(conn.listener)],
+                self.limits,
+            )
+        {
+            self.start_drain(id, CloseReason::Shutdown);
+        }
+    }
+
+    /// Throws away what a peer sends that we no longer listen to.
+    fn discard(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let mut budget = READ_TURN_BYTES_MAX;
+        while conn.may_read() && budget > 0 {
+            match read(conn, &mut self.read_buffer) {
+                Ok(Some(n)) => {
+                    budget = budget.saturating_sub(n);
+                    self.stats.bytes_in_total += n as u64;
+                }
+                Ok(None) => break,
+                Err(error) => return self.close(id, CloseReason::Io, Some(error)),
+            }
+        }
+        if conn.state == State::Lingering && conn.flags.has(Flags::END_OF_STREAM) {
+            self.close(id, CloseReason::PeerClosed, None);
+        }
+    }
+
+    /// No more input is interpreted; what is owed is sent, then the connection closes.
+    fn start_drain(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        debug_assert_eq!(conn.state, State::Open);
+        let listener = &mut self.listeners[usize::from(conn.listener)];
+        if conn
+            .session
+            .settle(&listener.room.log, &mut self.out)
+            .is_err()
+        {
+            return self.close(id, CloseReason::SlowConsumer, None);
+        }
+        conn.session.drop_input();
+        if reason != CloseReason::Shutdown {
+            conn.session.touch(now);
+        }
+        conn.state = State::Draining(reason);
+        leave_room(conn, listener);
+    }
+
+    /// Writes what can be written, and leaves the connection where somebody will come back to it.
+    pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry, id: ConnId) {
+        match self.flush(registry, id) {
+            Ok(()) => {}
+            Err(FlushError::Io(error)) => self.close(id, CloseReason::Io, Some(error)),
+            Err(FlushError::FellBehind) => self.close(id, CloseReason::SlowConsumer, None),
+        }
+        self.out.clear();
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if let State::Draining(reason) = conn.state
+            && conn.session.unsent().is_empty()
+        {
+            self.finish_drain(id, reason);
+        }
+        self.reschedule(id);
+    }
+
+    /// One write of everything that waits, in order: queued replies, the replies at hand, and what
+    /// the log holds behind the cursor. What is not taken is queued.
+    fn flush(&mut self, registry: &T::Registry, id: ConnId) -> Result<(), FlushError> {
+        let Some(conn) = self.table.get_mut(id) else {
+            return Ok(());
+        };
+        let listener = &mut self.listeners[usize::from(conn.listener)];
+        let log = &listener.room.log;
+        if conn.state == State::Closed {
+            return Ok(());
+        }
+        // Only an open connection is still a subscriber. Where there are replies at hand, the lag
+        // has been moved in front of them already.
+        let owed = match conn.state {
+            State::Open => log
+                .since(conn.session.cursor())
+                .ok_or(FlushError::FellBehind)?,
+            _ => [&[][..], &[]],
+        };
+        let queued = conn.session.unsent().len();
+        let total = queued + self.out.len() + owed[0].len() + owed[1].len();
+        if total == 0 {
+            return Ok(());
+        }
+        let mut written = 0;
+        if !conn.flags.has(Flags::WRITE_BLOCKED) {
+            let parts = [conn.session.unsent(), &self.out, owed[0], owed[1]];
+            written = write(&mut conn.stream, parts)?;
+            self.stats.bytes_out_total += written as u64;
+            // A short write is a full stream (epoll(7)): the next edge announces room.
+            conn.flags.set(Flags::WRITE_BLOCKED, written < total);
+        }
+        let was_waiting = queued > 0 || conn.flags.has(Flags::LAGGING);
+        if written > 0 && was_waiting {
+            conn.session.touch(self.now);
+        }
+        let from_queue = written.min(queued);
+        let from_out = (written - from_queue).min(self.out.len());
+        if queued > 0 {
+            conn.session.on_sent(from_queue);
+        }
+        conn.session.advance_cursor(written - from_queue - from_out);
+        conn.session.queue(&self.out[from_out..]);
+        if conn.flags.has(Flags::WRITE_BLOCKED) && !conn.flags.has(Flags::WRITE_ARMED) {
+            conn.stream.arm_writable(registry, id)?;
+            conn.flags.set(Flags::WRITE_ARMED, true);
+        }
+        if conn.state == State::Open {
+            track_lag(conn, listener);
+        }
+        Ok(())
+    }
+
+    /// All is sent: shut our side, and wait for the peer to shut its own.
+    fn finish_drain(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        // Nothing is in flight to a client that has been silent since long before the stop.
+        let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
+        let forsaken = reason == CloseReason::Shutdown && silent;
+        if conn.flags.has(Flags::END_OF_STREAM) || forsaken {
+            return self.close(id, reason, None);
+        }
+        if let Err(error) = conn.stream.shutdown_write() {
+            return self.close(id, CloseReason::Io, Some(error));
+        }
+        conn.session.touch(now);
+        self.depart(id, reason, None);
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.state = State::Lingering;
+        }
+        self.lingering.push_back(id);
+        self.lingering_count += 1;
+        if self.lingering_count > self.limits.lingering_max {
+            self.evict_oldest_lingering();
+        }
+    }
+
+    /// Notes what is left to do: on the resume list if more can be done at once, in the wheel if
+    /// time may end it.
+    fn reschedule(&mut self, id: ConnId) {
+        let (now, limits, phase) = (self.now, self.limits, self.phase);
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let number = usize::from(conn.listener);
+        let listener = &self.listeners[number];
+        let runnable = match conn.state {
+            State::Open => {
+                let stalled = is_stalled(conn, listener, limits);
+                conn.session.set_paused(stalled, now);
+                let may_read = conn.may_read() && !conn.input_has_ended();
+                !stalled && (may_read || conn.session.holds_input())
+            }
+            State::Draining(_) | State::Lingering => conn.may_read(),
+            State::Closed => false,
+        };
+        let deadline = deadline(conn, listener, limits, phase);
+        if deadline < conn.timer.at() {
+            self.wheel.arm(&mut self.table, id.index, deadline);
+        }
+        if runnable {
+            self.requeue(id);
+        }
+        self.start_pass_if_needed(number);
+    }
+
+    /// The timer of a connection fired. Timers are armed for the earliest deadline there was and
+    /// not moved when it is put off, so most of the time there is nothing to do but arm it again.
+    pub(super) fn on_deadline(&mut self, registry: &T::Registry, id: ConnId) {
+        if !self.is_due(id) {
+            return self.reschedule(id);
+        }
+        // The loop itself may have been late. Nobody is cut for bytes that have arrived.
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.flags.set(Flags::READ_READY, true);
+        }
+        self.serve(registry, id);
+        if !self.is_due(id) {
+            return self.reschedule(id);
+        }
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        match conn.state {
+            State::Open => self.on_session_deadline(id),
+            State::Draining(_) => self.close(id, CloseReason::DrainTimeout, None),
+            State::Lingering | State::Closed => self.close(id, CloseReason::PeerClosed, None),
+        }
+        self.flush_and_reschedule(registry, id);
+    }
+
+    fn is_due(&mut self, id: ConnId) -> bool {
+        let (now, limits, phase) = (self.now, self.limits, self.phase);
+        let Some(conn) = self.table.get_mut(id) else {
+            return false;
+        };
+        let listener = &self.listeners[usize::from(conn.listener)];
+        deadline(conn, listener, limits, phase) <= now
+    }
+
+    fn on_session_deadline(&mut self, id: ConnId) {
+        let Server {
+            table,
+            listeners,
+            limits,
+            stats,
+            out,
+            now,
+            started_at,
+            ..
+        } = self;
+        let Some(conn) = table.get_mut(id) else {
+            return;
+        };
+        let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
+        let uptime_secs = now.since(*started_at) / 1000;
+        let mut ctx = Context {
+            id,
+            limits,
+            room,
+            stats,
+            out,
+            uptime_secs,
+        };
+        let flow = conn
+            .session
+            .on_deadline(&config.protocol, config.idle_ms, *now, &mut ctx);
+        match flow {
+            // It has had the idle timeout to take what it was owed.
+            Flow::Close(CloseReason::IdleTimeout) if !conn.session.unsent().is_empty() => {
+                self.close(id, CloseReason::IdleTimeout, None);
+            }
+            Flow::Close(reason) => self.start_drain(id, reason),
+            Flow::Continue | Flow::Wait => {}
+        }
+    }
+
+    /// Makes room for new connections at the cost of one that only waits for its peer's last word.
+    pub(super) fn evict_oldest_lingering(&mut self) {
+        while let Some(id) = self.lingering.pop_front() {
+            if self
+                .table
+                .get_mut(id)
+                .is_some_and(|conn| conn.state == State::Lingering)
+            {
+                return self.close(id, CloseReason::PeerClosed, None);
+            }
+        }
+    }
+
+    /// Closes a connection now, whatever is unsent. It stays in its slot until the end of the turn.
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, error: Option<io::Error>) {
+        self.depart(id, reason, error.as_ref());
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        match conn.state {
+            State::Closed => return,
+            State::Lingering => self.lingering_count -= 1,
+            State::Draining(_) => {}
+            State::Open => leave_room(conn, &mut self.listeners[usize::from(conn.listener)]),
+        }
+        if reason == CloseReason::SlowConsumer {
+            self.stats.slow_consumers_total += 1;
+        }
+        conn.state = State::Closed;
+        self.closed.push(id);
+        self.out.clear();
+    }
+
+    /// A client that was let in is one no longer: counts it out and logs why.
+    fn depart(&mut self, id: ConnId, reason: CloseReason, error: Option<&io::Error>) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        match conn.state {
+            State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
+            State::Draining(_) | State::Open => {}
+        }
+        self.stats.connections -= 1;
+        self.journal.connection(now, || {
+            // A connection that was reset no longer knows its peer; the id still tells.
+            let peer = conn
+                .stream
+                .peer_addr()
+                .map_or(String::new(), |peer| format!(" {peer}"));
+            match error {
+                Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
+                None => format!("{id}{peer} disconnected: {reason}"),
+            }
+        });
+    }
+}
+
+/// Why a flush could not go on.
+enum FlushError {
+    Io(io::Error),
+    FellBehind,
+}
+
+impl From<io::Error> for FlushError {
+    fn from(error: io::Error) -> Self {
+        FlushError::Io(error)
+    }
+}
+
+/// Reads once. `None` when there is nothing, or nothing any more; the flags say which.
+///
+/// A short read has drained the stream, which saves asking again, except where the peer has shut
+/// its side: the end of the stream stands behind it and no edge will announce it.
+fn read<T: Transport>(conn: &mut Connection<T>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match conn.stream.read(buffer) {
+            Ok(0) => {
+                conn.flags.set(Flags::END_OF_STREAM, true);
+                return Ok(None);
+            }
+            Ok(n) => {
+                let drained = n < buffer.len() && !conn.flags.has(Flags::PEER_SHUT);
+                conn.flags.set(Flags::READ_READY, !drained);
+                return Ok(Some(n));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                conn.flags.set(Flags::READ_READY, false);
+                return Ok(None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes once, leaving out empty parts. A full stream takes 0 bytes.
+fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); 4];
+    let mut used = 0;
+    for part in parts {
+        if !part.is_empty() {
+            slices[used] = IoSlice::new(part);
+            used += 1;
+        }
+    }
+    loop {
+        match stream.write(&slices[..used]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether the client has to read before it is read from, the replies at hand included.
+fn is_backlogged<T>(conn: &Connection<T>, ctx: &Context<'_>) -> bool {
+    ctx.out.len() >= ctx.limits.send_queue_high_water()
+        || conn.session.is_backlogged(&ctx.room.log, ctx.limits)
+}
+
+/// Whether an open connection cannot go on before the client reads or the fan-out has come round.
+fn is_stalled<T: Transport>(conn: &Connection<T>, listener: &Listener<T>, limits: Limits) -> bool {
+    conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, &limits)
+}
+
+/// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
+fn deadline<T: Transport>(
+    conn: &Connection<T>,
+    listener: &Listener<T>,
+    limits: Limits,
+    phase: Phase,
+) -> Millis {
+    let since = conn.session.last_active_at();
+    match conn.state {
+        State::Open => conn
+            .session
+            .deadline(listener.config.idle_ms, &limits)
+            .unwrap_or(Millis::NEVER),
+        State::Draining(_) => since.after(DRAIN_STALL_MS),
+        State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),
+        State::Lingering => since.after(LINGER_MS),
+        State::Closed => Millis::NEVER,
+    }
+}
+
+/// An open connection leaves its room: no broadcast reaches it any more.
+fn leave_room<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
+    listener.room.members -= 1;
+    if conn.flags.has(Flags::LAGGING) {
+        conn.flags.set(Flags::LAGGING, false);
+        caught_up(listener);
+    }
+}
+
+/// Keeps count of the members that have been offered broadcasts and not taken them.
+fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
+    let lags = conn.session.lag(&listener.room.log) > 0;
+    if lags == conn.flags.has(Flags::LAGGING) {
+        return;
+    }
+    conn.flags.set(Flags::LAGGING, lags);
+    if lags {
+        listener.fanout.laggards += 1;
+    } else {
+        caught_up(listener);
+    }
+}
+
+/// One laggard fewer. When the last has caught up, nobody needs what the log holds.
+fn caught_up<T: Transport>(listener: &mut Listener<T>) {
+    listener.fanout.laggards -= 1;
+    if listener.fanout.laggards == 0 && !listener.fanout.active {
+        let head = listener.room.log.head();
+        listener.room.log.release_below(head);
+    }
+}

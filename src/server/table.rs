@@ -1,0 +1,315 @@
+//! The connection table: slabs of connections in pages, each page one listener's.
+//!
+//! Pages instead of one growing slab, for three reasons. Growing never moves a connection and
+//! never pauses to copy a million of them. Memory is in use to the page, not to the next power of
+//! two. And the members of a listener are found page by page, in memory order, without a list
+//! that would cost every connection eight bytes.
+
+use slab::Slab;
+
+use super::connection::Connection;
+use super::timer::{LinkStore, TimerLinks};
+use crate::conn_id::ConnId;
+
+const PAGE_BITS: u32 = 8;
+/// Connections a page holds.
+pub(super) const PAGE_LEN: usize = 1 << PAGE_BITS;
+
+/// Every connection that has a socket, in any state.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    pages: Vec<Page<T>>,
+    /// Pages that belong to nobody and own no memory.
+    free_pages: Vec<u32>,
+    /// One entry a listener.
+    owners: Vec<Owner>,
+    /// Generation of the connection inserted last.
+    last_generation: u32,
+    len: usize,
+}
+
+/// Invariant: `roomy` is true exactly when the page stands in its owner's list of roomy pages,
+/// which is when it has an owner and is not full.
+#[derive(Debug)]
+struct Page<T> {
+    slots: Slab<Connection<T>>,
+    owner: u16,
+    roomy: bool,
+}
+
+/// The pages of one listener.
+#[derive(Debug, Default)]
+struct Owner {
+    pages: Vec<u32>,
+    /// Those with room, the one to fill next last.
+    roomy: Vec<u32>,
+}
+
+impl<T> Table<T> {
+    pub(super) fn new() -> Self {
+        Table {
+            pages: Vec::new(),
+            free_pages: Vec::new(),
+            owners: Vec::new(),
+            last_generation: 0,
+            len: 0,
+        }
+    }
+
+    /// Makes room for one more listener's pages. Listeners are numbered from 0 in this order.
+    pub(super) fn add_owner(&mut self) {
+        self.owners.push(Owner::default());
+    }
+
+    /// Connections in the table.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts in what `make` builds under the id it is given, as one of `owner`'s.
+    pub(super) fn insert(
+        &mut self,
+        owner: u16,
+        make: impl FnOnce(ConnId) -> Connection<T>,
+    ) -> ConnId {
+        let number = match self.owners[usize::from(owner)].roomy.last() {
+            Some(&number) => number,
+            None => self.take_page(owner),
+        };
+        let page = &mut self.pages[number as usize];
+        // Never 0, so that no live id equals an all-zero event.
+        self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
+        let slot = page.slots.vacant_key() as u32;
+        let id = ConnId {
+            index: (number << PAGE_BITS) | slot,
+            generation: self.last_generation,
+        };
+        page.slots.insert(make(id));
+        self.len += 1;
+        if page.slots.len() == PAGE_LEN {
+            page.roomy = false;
+            self.owners[usize::from(owner)].roomy.pop();
+        }
+        id
+    }
+
+    /// The connection `id` names, unless it has gone.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<T>> {
+        let page = self.pages.get_mut((id.index >> PAGE_BITS) as usize)?;
+        let conn = page.slots.get_mut(id.index as usize % PAGE_LEN)?;
+        (conn.generation == id.generation).then_some(conn)
+    }
+
+    /// The id of whatever connection is at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(super) fn id_at(&self, index: u32) -> ConnId {
+        let page = &self.pages[(index >> PAGE_BITS) as usize];
+        ConnId {
+            index,
+            generation: page.slots[index as usize % PAGE_LEN].generation,
+        }
+    }
+
+    /// Takes out the connection `id` names.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection<T>> {
+        self.get_mut(id)?;
+        let number = id.index >> PAGE_BITS;
+        let page = &mut self.pages[number as usize];
+        let conn = page.slots.remove(id.index as usize % PAGE_LEN);
+        self.len -= 1;
+        let owner = &mut self.owners[usize::from(page.owner)];
+        if !page.roomy {
+            page.roomy = true;
+            owner.roomy.push(number);
+        }
+        // The last roomy page stays, so that a lone client that comes and goes costs no page.
+        if page.slots.is_empty() && owner.roomy.len() > 1 {
+            page.slots = Slab::new();
+            page.roomy = false;
+            owner.roomy.retain(|&other| other != number);
+            // The order of `pages` matters to nobody but a running fan-out; see `Fanout`.
+            let at = owner.pages.iter().position(|&other| other == number);
+            owner
+                .pages
+                .swap_remove(at.expect("a page stands in its owner's list"));
+            self.free_pages.push(number);
+        }
+        Some(conn)
+    }
+
+    /// How many pages `owner` has.
+    pub(super) fn page_count(&self, owner: usize) -> usize {
+        self.owners[owner].pages.len()
+    }
+
+    /// The connections of the `at`th page of `owner`, with their ids.
+    pub(super) fn page_mut(
+        &mut self,
+        owner: usize,
+        at: usize,
+    ) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
+        let number = self.owners[owner].pages[at];
+        self.pages[number as usize]
+            .slots
+            .iter_mut()
+            .map(move |(slot, conn)| {
+                let index = (number << PAGE_BITS) | slot as u32;
+                (
+                    ConnId {
+                        index,
+                        generation: conn.generation,
+                    },
+                    conn,
+                )
+            })
+    }
+
+    /// All ids, in no particular order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ConnId> {
+        self.pages.iter().enumerate().flat_map(|(number, page)| {
+            page.slots.iter().map(move |(slot, conn)| {
+                let index = ((number as u32) << PAGE_BITS) | slot as u32;
+                ConnId {
+                    index,
+                    generation: conn.generation,
+                }
+            })
+        })
+    }
+
+    fn take_page(&mut self, owner: u16) -> u32 {
+        let number = self.free_pages.pop().unwrap_or_else(|| {
+            self.pages.push(Page {
+                slots: Slab::new(),
+                owner,
+                roomy: false,
+            });
+            self.pages.len() as u32 - 1
+        });
+        let slots = Slab::with_capacity(PAGE_LEN);
+        self.pages[number as usize] = Page {
+            slots,
+            owner,
+            roomy: true,
+        };
+        let owner = &mut self.owners[usize::from(owner)];
+        owner.pages.push(number);
+        owner.roomy.push(number);
+        number
+    }
+}
+
+impl<T> LinkStore for Table<T> {
+    fn links(&mut self, index: u32) -> &mut TimerLinks {
+        let page = &mut self.pages[(index >> PAGE_BITS) as usize];
+        &mut page.slots[index as usize % PAGE_LEN].timer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::BroadcastLog;
+    use crate::clock::Millis;
+    use crate::session::Session;
+
+    fn conn(id: ConnId, owner: u16) -> Connection<u32> {
+        let session = Session::new(Millis(0), &BroadcastLog::new(0));
+        Connection::new(0, id, owner, session)
+    }
+
+    fn fill(table: &mut Table<u32>, owner: u16, n: usize) -> Vec<ConnId> {
+        (0..n)
+            .map(|_| table.insert(owner, |id| conn(id, owner)))
+            .collect()
+    }
+
+    fn table(owners: usize) -> Table<u32> {
+        let mut table = Table::new();
+        (0..owners).for_each(|_| table.add_owner());
+        table
+    }
+
+    #[test]
+    fn a_reused_slot_answers_only_to_its_new_name() {
+        let mut table = table(1);
+        let old = fill(&mut table, 0, 1)[0];
+        table.remove(old);
+        let new = fill(&mut table, 0, 1)[0];
+        assert_eq!(old.index, new.index, "the slot is reused");
+        assert!(table.get_mut(old).is_none());
+        assert!(table.remove(old).is_none());
+        assert!(table.get_mut(new).is_some());
+    }
+
+    #[test]
+    fn generations_skip_zero_when_they_wrap() {
+        let mut table = table(1);
+        table.last_generation = u32::MAX;
+        assert_eq!(fill(&mut table, 0, 1)[0].generation, 1);
+    }
+
+    #[test]
+    fn each_listener_finds_its_own_members_page_by_page() {
+        let mut table = table(2);
+        let mut expected = [Vec::new(), Vec::new()];
+        for round in 0..1000 {
+            let owner = round % 3 % 2;
+            expected[owner].extend(fill(&mut table, owner as u16, 1));
+        }
+        for (owner, expected) in expected.iter_mut().enumerate() {
+            let mut found = Vec::new();
+            for at in 0..table.page_count(owner) {
+                found.extend(table.page_mut(owner, at).map(|(id, _)| id));
+            }
+            found.sort();
+            expected.sort();
+            assert_eq!(&found, expected);
+        }
+        assert_eq!(table.ids().count(), 1000);
+    }
+
+    #[test]
+    fn empty_pages_give_their_memory_back() {
+        let kept = allocation_counter::measure(|| {
+            let mut table = table(1);
+            for id in fill(&mut table, 0, 100 * PAGE_LEN) {
+                table.remove(id);
+            }
+            assert_eq!((table.len(), table.page_count(0)), (0, 1));
+            std::mem::forget(table);
+        });
+        let page = (PAGE_LEN * size_of::<Connection<u32>>()) as i64;
+        assert!(
+            kept.bytes_current < page + 16_384,
+            "{} bytes kept",
+            kept.bytes_current
+        );
+    }
+
+    #[test]
+    fn pages_freed_by_one_listener_serve_another() {
+        let mut table = table(2);
+        for id in fill(&mut table, 0, 4 * PAGE_LEN) {
+            table.remove(id);
+        }
+        fill(&mut table, 1, 3 * PAGE_LEN);
+        assert_eq!(table.pages.len(), 4);
+    }
+
+    /// The bar of docs/benchmarks.md: one cache line each, the table's own overhead included.
+    #[test]
+    fn an_idle_connection_costs_less_than_a_cache_line() {
+        const N: usize = 19_000;
+        let kept = allocation_counter::measure(|| {
+            let mut table = table(1);
+            fill(&mut table, 0, N);
+            std::mem::forget(table);
+        });
+        let each = kept.bytes_current as f64 / N as f64;
+        assert!(each <= 64.0, "{each} bytes a connection");
+    }
+}

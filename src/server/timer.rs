@@ -1,0 +1,306 @@
+//! Deadlines, at most one a connection: a hierarchical timing wheel threaded through the
+//! connection table. Knows nothing of what a deadline is for.
+//!
+//! Six levels of 64 slots; a slot of level L spans 64^L milliseconds (Varghese and Lauck, "Hashed
+//! and Hierarchical Timing Wheels", SOSP 1987, scheme 7). Arming and disarming touch a list head
+//! and two neighbours, whatever the number of connections. The lists are threaded through the
+//! connections themselves, so an armed timer costs no memory beyond its connection.
+
+use crate::clock::Millis;
+
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+const LEVELS: usize = 6;
+/// Once round the coarsest level: 2³⁶ ms, two years.
+const SPAN_MS: u64 = 1 << (SLOT_BITS * LEVELS as u32);
+/// Deadlines farther away than this fire here, and find themselves too early. One slot short of
+/// the whole round, so that the current slot of the coarsest level is never one of the next round.
+const FARTHEST_MS: u64 = SPAN_MS - SPAN_MS / SLOTS as u64;
+const NIL: u32 = u32::MAX;
+
+/// A connection's place in the wheel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimerLinks {
+    prev: u32,
+    next: u32,
+    /// When it fires; [`Millis::NEVER`] while it is in no list.
+    at: Millis,
+}
+
+impl TimerLinks {
+    pub(super) const UNARMED: TimerLinks = TimerLinks {
+        prev: NIL,
+        next: NIL,
+        at: Millis::NEVER,
+    };
+
+    /// When the timer fires, [`Millis::NEVER`] if it is not armed.
+    pub(super) fn at(&self) -> Millis {
+        self.at
+    }
+}
+
+/// Where the links are kept: the connection table.
+pub(super) trait LinkStore {
+    /// The links of the connection at `index`.
+    fn links(&mut self, index: u32) -> &mut TimerLinks;
+}
+
+/// All armed timers.
+///
+/// Invariant: a timer that fires at `at` is in the list of level `position(at).0`, slot
+/// `position(at).1`. It holds while `elapsed` advances because `elapsed` never passes the start of
+/// an occupied slot without moving what is in it.
+#[derive(Debug)]
+pub(super) struct TimerWheel {
+    /// How far time has been worked off.
+    elapsed: u64,
+    /// Which slots of each level are in use, one bit each.
+    occupied: [u64; LEVELS],
+    heads: [[u32; SLOTS]; LEVELS],
+}
+
+impl TimerWheel {
+    pub(super) fn new(now: Millis) -> Self {
+        TimerWheel {
+            elapsed: now.0,
+            occupied: [0; LEVELS],
+            heads: [[NIL; SLOTS]; LEVELS],
+        }
+    }
+
+    /// Sets the timer of the connection at `index` to fire at `at`, and at nothing else.
+    pub(super) fn arm(&mut self, store: &mut impl LinkStore, index: u32, at: Millis) {
+        self.disarm(store, index);
+        let at =
+            at.0.clamp(self.elapsed, self.elapsed.saturating_add(FARTHEST_MS));
+        self.link(store, index, at);
+    }
+
+    /// Sees to it that the timer of the connection at `index` does not fire.
+    pub(super) fn disarm(&mut self, store: &mut impl LinkStore, index: u32) {
+        let TimerLinks { prev, next, at } = *store.links(index);
+        if at == Millis::NEVER {
+            return;
+        }
+        *store.links(index) = TimerLinks::UNARMED;
+        if next != NIL {
+            store.links(next).prev = prev;
+        }
+        if prev != NIL {
+            store.links(prev).next = next;
+        } else {
+            let (level, slot) = self.position(at.0);
+            debug_assert_eq!(self.heads[level][slot], index);
+            self.heads[level][slot] = next;
+            if next == NIL {
+                self.occupied[level] &= !(1 << slot);
+            }
+        }
+    }
+
+    /// When [`pop_due`](Self::pop_due) next has work, if ever: not later than the next timer.
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        self.next_slot().map(|(_, _, start)| Millis(start))
+    }
+
+    /// Disarms one timer that is due and returns its connection's index.
+    pub(super) fn pop_due(&mut self, store: &mut impl LinkStore, now: Millis) -> Option<u32> {
+        loop {
+            let due = self.next_slot().filter(|&(_, _, start)| start <= now.0);
+            let Some((level, slot, start)) = due else {
+                self.elapsed = self.elapsed.max(now.0);
+                return None;
+            };
+            if level == 0 {
+                self.elapsed = start;
+                let index = self.heads[level][slot];
+                self.disarm(store, index);
+                return Some(index);
+            }
+            self.cascade(store, level, slot, start);
+        }
+    }
+
+    /// Time reaches the start of a coarse slot: its timers are spread over finer ones.
+    fn cascade(&mut self, store: &mut impl LinkStore, level: usize, slot: usize, start: u64) {
+        let mut index = std::mem::replace(&mut self.heads[level][slot], NIL);
+        self.occupied[level] &= !(1 << slot);
+        self.elapsed = start;
+        while index != NIL {
+            let TimerLinks { next, at, .. } = *store.links(index);
+            self.link(store, index, at.0);
+            index = next;
+        }
+    }
+
+    fn link(&mut self, store: &mut impl LinkStore, index: u32, at: u64) {
+        let (level, slot) = self.position(at);
+        let next = std::mem::replace(&mut self.heads[level][slot], index);
+        self.occupied[level] |= 1 << slot;
+        *store.links(index) = TimerLinks {
+            prev: NIL,
+            next,
+            at: Millis(at),
+        };
+        if next != NIL {
+            store.links(next).prev = index;
+        }
+    }
+
+    /// Level and slot of a timer that fires at `at`: the level is that of the highest bit in which
+    /// `at` differs from `elapsed`.
+    fn position(&self, at: u64) -> (usize, usize) {
+        let differing = (self.elapsed ^ at) | (SLOTS as u64 - 1);
+        let level = ((u64::BITS - 1 - differing.leading_zeros()) / SLOT_BITS) as usize;
+        // Two years on, `elapsed` and `at` may differ above the top level: it is a ring.
+        let level = level.min(LEVELS - 1);
+        (level, slot_of(at, level))
+    }
+
+    /// The occupied slot that begins next, with its level and beginning. Everything on a finer
+    /// level comes before everything on a coarser one.
+    fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        let level = (0..LEVELS).find(|&level| self.occupied[level] != 0)?;
+        let current = slot_of(self.elapsed, level);
+        let ahead = self.occupied[level]
+            .rotate_right(current as u32)
+            .trailing_zeros() as usize;
+        let slot = (current + ahead) % SLOTS;
+        let slot_ms = 1u64 << (SLOT_BITS * level as u32);
+        let level_start = self.elapsed & !(slot_ms * SLOTS as u64 - 1);
+        let mut start = level_start + slot as u64 * slot_ms;
+        if level == LEVELS - 1 && slot < current {
+            start += SPAN_MS;
+        }
+        Some((level, slot, start))
+    }
+}
+
+fn slot_of(at: u64, level: usize) -> usize {
+    (at >> (SLOT_BITS * level as u32)) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    impl LinkStore for Vec<TimerLinks> {
+        fn links(&mut self, index: u32) -> &mut TimerLinks {
+            &mut self[index as usize]
+        }
+    }
+
+    fn store(n: usize) -> Vec<TimerLinks> {
+        vec![TimerLinks::UNARMED; n]
+    }
+
+    #[test]
+    fn a_timer_fires_at_its_millisecond_and_not_before() {
+        for at in [
+            1,
+            2,
+            63,
+            64,
+            65,
+            4095,
+            4096,
+            4097,
+            60_000,
+            262_143,
+            262_144,
+            31_536_000_000,
+        ] {
+            for start in [0, 1, 63, 64, 1_000_003] {
+                let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
+                let at = start + at;
+                wheel.arm(&mut links, 0, Millis(at));
+                assert_eq!(
+                    wheel.pop_due(&mut links, Millis(at - 1)),
+                    None,
+                    "{start} {at}"
+                );
+                assert!(wheel.next_due().unwrap() <= Millis(at));
+                assert_eq!(
+                    wheel.pop_due(&mut links, Millis(at)),
+                    Some(0),
+                    "{start} {at}"
+                );
+                assert_eq!(wheel.pop_due(&mut links, Millis(at + SPAN_MS)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_due_at_once() {
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(100)), store(1));
+        wheel.arm(&mut links, 0, Millis(3));
+        assert_eq!(wheel.pop_due(&mut links, Millis(100)), Some(0));
+    }
+
+    #[test]
+    fn a_timer_beyond_the_wheel_fires_early_and_can_be_armed_again() {
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(5)), store(1));
+        wheel.arm(&mut links, 0, Millis(5 + 3 * SPAN_MS));
+        assert_eq!(wheel.pop_due(&mut links, Millis(5 + FARTHEST_MS)), Some(0));
+        assert_eq!(links[0].at(), Millis::NEVER);
+    }
+
+    #[test]
+    fn the_top_level_is_a_ring() {
+        let start = SPAN_MS - 1000;
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
+        wheel.arm(&mut links, 0, Millis(start + 5000));
+        assert_eq!(wheel.pop_due(&mut links, Millis(start + 4999)), None);
+        assert_eq!(wheel.pop_due(&mut links, Millis(start + 5000)), Some(0));
+    }
+
+    /// Holds the wheel against a sorted set through 200,000 random operations.
+    #[test]
+    fn the_wheel_agrees_with_a_sorted_set() {
+        const TIMERS: u64 = 50;
+        let mut state = 7u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695);
+            (state >> 20) % below
+        };
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(TIMERS as usize));
+        let mut model: BTreeSet<(u64, u32)> = BTreeSet::new();
+        let mut now = 0;
+        for _ in 0..200_000 {
+            let index = random(TIMERS) as u32;
+            match random(10) {
+                0..=4 => {
+                    let magnitude = random(30);
+                    let at = now + random(1 << magnitude);
+                    model.retain(|&(_, other)| other != index);
+                    model.insert((at, index));
+                    wheel.arm(&mut links, index, Millis(at));
+                }
+                5 => {
+                    model.retain(|&(_, other)| other != index);
+                    wheel.disarm(&mut links, index);
+                }
+                _ => {
+                    let magnitude = random(24);
+                    now += random(1 << magnitude);
+                    let mut fired = BTreeSet::new();
+                    while let Some(index) = wheel.pop_due(&mut links, Millis(now)) {
+                        assert!(fired.insert(index), "fired twice");
+                    }
+                    let later = model.split_off(&(now + 1, 0));
+                    let due: BTreeSet<u32> = model.iter().map(|&(_, index)| index).collect();
+                    assert_eq!(fired, due);
+                    model = later;
+                    let next = model.first().map(|&(at, _)| Millis(at));
+                    assert!(wheel.next_due() <= next || next.is_none());
+                    assert_eq!(wheel.next_due().is_none(), next.is_none());
+                }
+            }
+        }
+    }
+}

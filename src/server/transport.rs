@@ -1,0 +1,103 @@
+//! What the server asks of a network: the seam between the core and the real sockets of `net/`,
+//! or a simulator's.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::conn_id::ConnId;
+
+/// One non-blocking stream of bytes in each direction, with edge-triggered readiness.
+///
+/// The contract is that of epoll(7) with `EPOLLET`: an event comes when a stream *becomes* readable
+/// or writable, and once only. Whoever stops short of [`io::ErrorKind::WouldBlock`] has to come
+/// back unasked. A read or write that moves fewer bytes than it could is as good as `WouldBlock`
+/// (epoll(7), questions and answers, 9), except that a peer's end of stream may stand behind a
+/// short read.
+///
+/// Dropping a transport closes it.
+pub trait Transport: Sized {
+    /// Where interest in events is registered.
+    type Registry;
+    /// Where such streams come from.
+    type Acceptor: Acceptor<Stream = Self>;
+
+    /// Asks for readable events under the name `id`.
+    ///
+    /// # Errors
+    ///
+    /// The system is out of memory or watches.
+    fn register(&mut self, registry: &Self::Registry, id: ConnId) -> io::Result<()>;
+
+    /// Asks for writable events too, from now on. If the stream is writable already, an event
+    /// comes at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    fn arm_writable(&mut self, registry: &Self::Registry, id: ConnId) -> io::Result<()>;
+
+    /// Reads into `buf`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when there is nothing yet; any other is final.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes a beginning of `bufs`, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when there is no room; any other is final.
+    fn write(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Ends our direction of the stream, after all that was written.
+    ///
+    /// # Errors
+    ///
+    /// The stream has failed already.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    ///
+    /// The stream has failed already.
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A source of new connections, edge-triggered like a [`Transport`].
+pub trait Acceptor {
+    /// What is accepted.
+    type Stream;
+
+    /// The next connection that waits.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcceptError`].
+    fn accept(&mut self) -> Result<(Self::Stream, SocketAddr), AcceptError>;
+}
+
+/// Why there is no connection, sorted by what to do about it (accept(2), "Errors").
+#[derive(Debug)]
+pub enum AcceptError {
+    /// None waits.
+    WouldBlock,
+    /// This one is gone, others may wait: try again at once.
+    Retry,
+    /// Files or memory are out: trying again at once would spin.
+    Exhausted(io::Error),
+    /// The listener is of no use any more.
+    Fatal(io::Error),
+}
+
+/// What an event said of a stream. Every field is a hint: an event may be spurious.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// There is something to read, or an error to fetch.
+    pub readable: bool,
+    /// There is room to write, or an error to fetch.
+    pub writable: bool,
+    /// The peer will send no more: its end of stream stands behind what is left to read.
+    pub read_closed: bool,
+}

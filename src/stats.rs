@@ -1,0 +1,22 @@
+//! The counters behind STATUS and SIGUSR1: plain numbers, counted where things happen.
+
+/// Counts since the server started, over all listeners.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections open now: neither refused nor lingering ones.
+    pub connections: u64,
+    /// Connections let in.
+    pub accepted_total: u64,
+    /// Connections turned away because the server was full.
+    pub refused_total: u64,
+    /// Whole frames received, bad ones included. `raw` has no frames.
+    pub frames_in_total: u64,
+    /// Bytes read from sockets.
+    pub bytes_in_total: u64,
+    /// Bytes written to sockets.
+    pub bytes_out_total: u64,
+    /// Broadcasts accepted for delivery.
+    pub broadcasts_total: u64,
+    /// Subscribers cut because they fell behind the end of the broadcast log.
+    pub slow_consumers_total: u64,
+}

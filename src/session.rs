@@ -241,6 +241,12 @@ impl Session {
         self.free_if_empty();
     }
 
+    /// Input that has come and has not been acted on.
+    #[must_use]
+    pub fn kept_input(&self) -> &[u8] {
+        self.buffers.as_ref().map_or(&[], |buffers| &buffers.recv)
+    }
+
     /// Whether whole frames wait for [`on_resume`](Self::on_resume).
     #[must_use]
     pub fn holds_input(&self) -> bool {

@@ -1,0 +1,198 @@
+//! The frame parsers see the same frames and the same error however the bytes are cut, and so does
+//! a session built on them.
+
+use mynah::buffer::BroadcastLog;
+use mynah::clock::Millis;
+use mynah::codec::Decoder;
+use mynah::codec::command::{self, CommandDecoder, DecodeError};
+use mynah::codec::prefixed::{self, PrefixedDecoder};
+use mynah::conn_id::ConnId;
+use mynah::handler::{Context, Flow, Room};
+use mynah::limits::Limits;
+use mynah::session::{Protocol, Session};
+use mynah::stats::Stats;
+
+use super::reference::{self, Parsed};
+
+/// Takes fuzzer input apart and checks it: one byte for the number of cuts, two for the longest
+/// payload, two for the distance to each next cut, and the stream.
+pub fn run(data: &[u8]) {
+    let [cuts, max_high, max_low, rest @ ..] = data else {
+        return;
+    };
+    let max = u32::from(u16::from_be_bytes([*max_high, *max_low]));
+    let (distances, stream) = rest.split_at(rest.len().min(2 * usize::from(*cuts)));
+    let mut at = 0;
+    let mut chunks = Vec::new();
+    for distance in distances.chunks_exact(2) {
+        let end = stream
+            .len()
+            .min(at + usize::from(u16::from_be_bytes([distance[0], distance[1]])));
+        chunks.push(&stream[at..end]);
+        at = end;
+    }
+    chunks.push(&stream[at..]);
+    check(&chunks, max);
+}
+
+/// Checks one stream, cut into `chunks`, with payloads of at most `max` bytes.
+///
+/// # Panics
+///
+/// When a parser deviates from its reference.
+pub fn check(chunks: &[&[u8]], max: u32) {
+    let stream = chunks.concat();
+    let encode = |command: u8, payload: &[u8], out: &mut Vec<u8>| {
+        command::Frame {
+            command: command.into(),
+            payload,
+        }
+        .encode(out);
+    };
+    let parsed = reference::command(&stream, max);
+    assert_eq!(
+        parse(
+            chunks,
+            CommandDecoder::new(max),
+            |frame| (frame.command.code(), frame.payload.to_vec()),
+            |e| {
+                let DecodeError::FrameTooLarge { len, max: named } = e;
+                assert_eq!(named, max);
+                len
+            }
+        ),
+        parsed
+    );
+    check_round_trip(&parsed, &stream, encode);
+
+    let parsed = reference::prefixed(&stream);
+    assert_eq!(
+        parse(
+            chunks,
+            PrefixedDecoder,
+            |payload| (0, payload.to_vec()),
+            |never| match never {}
+        ),
+        parsed
+    );
+    check_round_trip(&parsed, &stream, |_, payload, out| {
+        prefixed::encode(payload, out)
+    });
+
+    let longest = command::HEADER_LEN + max as usize;
+    let replies = converse(chunks, &Protocol::Command { frame_len_max: max }, longest);
+    if let Some(expected) = reference::command_replies(&stream, max) {
+        assert_eq!(replies, expected);
+    }
+    let replies = converse(chunks, &Protocol::Prefixed, 1 + prefixed::PAYLOAD_LEN_MAX);
+    assert_eq!(replies, reference::prefixed_replies(&stream));
+}
+
+/// Runs a decoder as its contract says: shown the bytes from the start of the frame on, and never
+/// more often than it asks for.
+fn parse<D: Decoder>(
+    chunks: &[&[u8]],
+    mut decoder: D,
+    frame_of: impl Fn(D::Frame<'_>) -> (u8, Vec<u8>),
+    len_of: impl Fn(D::Error) -> u32,
+) -> Parsed {
+    let mut kept: Vec<u8> = Vec::new();
+    let mut parsed = Parsed {
+        frames: Vec::new(),
+        too_large: None,
+        tail: 0,
+    };
+    for chunk in chunks {
+        kept.extend(*chunk);
+        let mut at = 0;
+        loop {
+            let input = &kept[at..];
+            let missing = decoder.missing(input);
+            match decoder.decode(input) {
+                Ok(Some((frame, len))) => {
+                    let (command, payload) = frame_of(frame);
+                    assert!(missing == 0 && len > 0 && len <= input.len());
+                    parsed.frames.push((command, payload));
+                    at += len;
+                }
+                Ok(None) => {
+                    assert!(missing > 0, "an incomplete frame misses something");
+                    break;
+                }
+                Err(error) => {
+                    assert_eq!(missing, 0, "an error needs no more input");
+                    parsed.too_large = Some(len_of(error));
+                    let again = decoder.decode(input).err().map(&len_of);
+                    assert_eq!(again, parsed.too_large, "errors are sticky");
+                    return parsed;
+                }
+            }
+        }
+        kept.drain(..at);
+    }
+    parsed.tail = kept.len();
+    parsed
+}
+
+/// Encoding what was decoded gives the bytes it was decoded from.
+fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &mut Vec<u8>)) {
+    let mut encoded = Vec::new();
+    for (command, payload) in &parsed.frames {
+        encode(*command, payload, &mut encoded);
+    }
+    assert!(stream.starts_with(&encoded));
+}
+
+/// Feeds a session chunk by chunk and returns all it answers. It never keeps more than one frame
+/// of `longest` bytes.
+fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
+    let limits = Limits {
+        send_queue_bytes_max: 4096,
+        ..Limits::default()
+    };
+    let (mut room, mut stats) = (Room::new(&limits), Stats::default());
+    room.members = 1;
+    let mut session = Session::new(Millis(0), &BroadcastLog::new(0));
+    let mut replies = Vec::new();
+    for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+        let mut out = Vec::new();
+        let mut flow = {
+            let mut ctx = context(&limits, &mut room, &mut stats, &mut out);
+            session.on_bytes(protocol, chunk, Millis(0), &mut ctx)
+        };
+        // The replies are taken at once, as by a fast reader, until nothing is held back.
+        loop {
+            replies.append(&mut out);
+            if flow != Flow::Continue {
+                return replies;
+            }
+            if !session.holds_input() {
+                break;
+            }
+            let mut ctx = context(&limits, &mut room, &mut stats, &mut out);
+            flow = session.on_resume(protocol, Millis(0), &mut ctx);
+        }
+        assert!(session.kept_input().len() < longest);
+    }
+    replies
+}
+
+fn context<'a>(
+    limits: &'a Limits,
+    room: &'a mut Room,
+    stats: &'a mut Stats,
+    out: &'a mut Vec<u8>,
+) -> Context<'a> {
+    let id = ConnId {
+        index: 0,
+        generation: 1,
+    };
+    Context {
+        id,
+        limits,
+        room,
+        stats,
+        out,
+        uptime_secs: 0,
+    }
+}

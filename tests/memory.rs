@@ -1,0 +1,197 @@
+//! What the server core allocates: nothing while it echoes, and less than a cache line for each
+//! connection that is idle. The core is the real one; only its sockets are stubs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::conn_id::ConnId;
+use mynah::limits::Limits;
+use mynah::server::{AcceptError, Acceptor, ListenerConfig, Readiness, Server, Transport};
+use mynah::session::Protocol;
+
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+thread_local! {
+    /// What the next read returns; then the stream is dry.
+    static INPUT: Cell<&'static [u8]> = const { Cell::new(b"") };
+    static WRITTEN: Cell<usize> = const { Cell::new(0) };
+    /// Connections that wait to be accepted.
+    static BACKLOG: Cell<usize> = const { Cell::new(0) };
+}
+
+/// As large as a descriptor, and takes whatever is written.
+struct Stub(#[allow(dead_code, reason = "stands for a descriptor")] u32);
+
+impl Transport for Stub {
+    type Registry = ();
+    type Acceptor = Backlog;
+
+    fn register(&mut self, (): &(), _: ConnId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn arm_writable(&mut self, (): &(), _: ConnId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let input = INPUT.take();
+        if input.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        buf[..input.len()].copy_from_slice(input);
+        Ok(input.len())
+    }
+
+    fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let n = bufs.iter().map(|buf| buf.len()).sum();
+        WRITTEN.set(WRITTEN.get() + n);
+        Ok(n)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(PEER)
+    }
+}
+
+struct Backlog;
+
+impl Acceptor for Backlog {
+    type Stream = Stub;
+
+    fn accept(&mut self) -> Result<(Stub, SocketAddr), AcceptError> {
+        match BACKLOG.get().checked_sub(1) {
+            None => Err(AcceptError::WouldBlock),
+            Some(left) => {
+                BACKLOG.set(left);
+                Ok((Stub(7), PEER))
+            }
+        }
+    }
+}
+
+/// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.
+fn server(n: usize) -> Server<Stub> {
+    let limits = Limits {
+        clients_max: n,
+        ..Limits::default()
+    };
+    let mut server = Server::new(limits, Millis(0));
+    let protocol = Protocol::Command {
+        frame_len_max: 1 << 20,
+    };
+    server.add_listener(
+        Backlog,
+        ListenerConfig {
+            name: String::new(),
+            protocol,
+            idle_ms: 60_000,
+        },
+    );
+    connect(&mut server, n);
+    server
+}
+
+fn connect(server: &mut Server<Stub>, n: usize) {
+    BACKLOG.set(n);
+    server.on_acceptable(0);
+    while server.poll_timeout(Millis(0)) == Some(0) {
+        server.turn(&(), Millis(0));
+    }
+    assert_eq!(BACKLOG.get(), 0);
+}
+
+/// Has the connection in slot `index` receive `input`; returns how many bytes it was answered.
+fn receive(server: &mut Server<Stub>, index: u32, input: &'static [u8]) -> usize {
+    WRITTEN.set(0);
+    INPUT.set(input);
+    let ready = Readiness {
+        readable: true,
+        ..Readiness::default()
+    };
+    server.on_ready(
+        &(),
+        ConnId {
+            index,
+            generation: index + 1,
+        },
+        ready,
+        Millis(1),
+    );
+    server.turn(&(), Millis(1));
+    WRITTEN.get()
+}
+
+#[test]
+fn an_echo_that_arrives_whole_and_is_taken_whole_allocates_nothing() {
+    let mut server = server(3);
+    let request = b"\x01\0\0\0\x05hello\x01\0\0\0\x05again";
+    assert_eq!(
+        receive(&mut server, 0, request),
+        20,
+        "the reply buffer has its size now"
+    );
+    let cost = measure(|| {
+        for _ in 0..1000 {
+            assert_eq!(receive(&mut server, 1, request), 20);
+        }
+    });
+    assert_eq!(cost.count_total, 0);
+}
+
+#[test]
+fn a_broadcast_that_is_taken_whole_allocates_nothing_per_receiver() {
+    let mut server = server(100);
+    let request = b"\x04\0\0\0\x04news";
+    let delivered = 99 * 9 + 7;
+    assert_eq!(receive(&mut server, 0, request), delivered);
+    let cost = measure(|| {
+        assert_eq!(receive(&mut server, 0, request), delivered);
+    });
+    // The digits of the number of receivers.
+    assert!(cost.count_total <= 1, "{} allocations", cost.count_total);
+}
+
+#[test]
+fn an_idle_connection_costs_less_than_a_cache_line() {
+    const N: usize = 19_000;
+    let limits = Limits {
+        clients_max: N,
+        ..Limits::default()
+    };
+    let all = measure(|| {
+        let mut server = Server::new(limits, Millis(0));
+        let config = ListenerConfig {
+            name: String::new(),
+            protocol: Protocol::Prefixed,
+            idle_ms: 60_000,
+        };
+        server.add_listener(Backlog, config);
+        let connections = measure(|| connect(&mut server, N));
+        let each = connections.bytes_current as f64 / N as f64;
+        assert!(each <= 64.0, "{each} bytes a connection");
+        assert_eq!(server.sockets(), N);
+    });
+    assert_eq!(all.bytes_current, 0, "all of it is given back");
+}
+
+#[test]
+fn a_connection_that_was_busy_costs_no_more_than_before() {
+    let mut server = server(1);
+    receive(&mut server, 0, b"\x01\0\0\0\x05hello");
+    let cost = measure(|| {
+        // The beginning of a frame is kept while it lasts, and no longer.
+        assert_eq!(receive(&mut server, 0, b"\x01\0\0\0\x05he"), 0);
+        assert_eq!(receive(&mut server, 0, b"llo"), 10);
+    });
+    assert_eq!(cost.bytes_current, 0);
+}

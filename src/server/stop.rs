@@ -52,7 +52,7 @@ impl<T: Transport> Server<T> {
             until: now.after(drain_ms / 2),
             deadline,
         };
-        info!("stopping: {} connections open", self.stats.connections);
+        info!("stopping, connections open: {}", self.stats.connections);
         for listener in 0..self.listeners.len() {
             // Whoever is in the backlog has connected, and may have asked already.
             self.accept_some(registry, listener, BACKLOG_MAX);

@@ -10,6 +10,7 @@ use log::error;
 
 use super::connection::{Connection, Flags, State};
 use super::listener::Listener;
+use super::table::Table;
 use super::transport::Transport;
 use super::{Phase, Server};
 use crate::clock::Millis;
@@ -184,10 +185,14 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else {
             return;
         };
-        if let State::Draining(reason) = conn.state
-            && conn.session.unsent().is_empty()
-        {
-            self.finish_drain(id, reason);
+        match conn.state {
+            State::Draining(reason) if conn.session.unsent().is_empty() => {
+                self.finish_drain(id, reason);
+            }
+            // A stream that cannot take a line when it is new is not waited for: whoever is turned
+            // away must not hold a descriptor longer than the others linger.
+            State::Draining(CloseReason::Full) => self.close(id, CloseReason::Full, None),
+            _ => {}
         }
         self.reschedule(id);
     }
@@ -265,10 +270,21 @@ impl<T: Transport> Server<T> {
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Lingering;
         }
+        self.linger(id);
+    }
+
+    /// Puts a connection at the end of those that wait for their peer's last word.
+    fn linger(&mut self, id: ConnId) {
         self.lingering.push_back(id);
         self.lingering_count += 1;
         if self.lingering_count > self.limits.lingering_max {
             self.evict_oldest_lingering();
+        }
+        // Most of them go by themselves and leave their names behind. Swept when they outnumber
+        // the living, the list costs a constant time a connection and never grows.
+        if self.lingering.len() > 2 * self.limits.lingering_max {
+            let table = &mut self.table;
+            self.lingering.retain(|&id| is_lingering(table, id));
         }
     }
 
@@ -375,11 +391,7 @@ impl<T: Transport> Server<T> {
     /// Makes room for new connections at the cost of one that only waits for its peer's last word.
     pub(super) fn evict_oldest_lingering(&mut self) {
         while let Some(id) = self.lingering.pop_front() {
-            if self
-                .table
-                .get_mut(id)
-                .is_some_and(|conn| conn.state == State::Lingering)
-            {
+            if is_lingering(&mut self.table, id) {
                 return self.close(id, CloseReason::PeerClosed, None);
             }
         }
@@ -487,6 +499,12 @@ fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
     }
 }
 
+fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
+    table
+        .get_mut(id)
+        .is_some_and(|conn| conn.state == State::Lingering)
+}
+
 /// Whether the client has to read before it is read from, the replies at hand included.
 fn is_backlogged<T>(conn: &Connection<T>, ctx: &Context<'_>) -> bool {
     ctx.out.len() >= ctx.limits.send_queue_high_water()
@@ -511,6 +529,8 @@ fn deadline<T: Transport>(
             .session
             .deadline(listener.config.idle_ms, &limits)
             .unwrap_or(Millis::NEVER),
+        // The stop has a deadline of its own.
+        State::Draining(CloseReason::Shutdown) => Millis::NEVER,
         State::Draining(_) => since.after(DRAIN_STALL_MS),
         State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),
         State::Lingering => since.after(LINGER_MS),

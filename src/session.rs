@@ -1,6 +1,8 @@
 //! One connection's conversation, without its socket: bytes go in, frames reach a handler, reply
 //! bytes come out. Time is an argument. Knows nothing of readiness, slots or other sessions.
 
+use std::mem;
+
 use crate::buffer::{BroadcastLog, FrameClock, RecvBuffer, SendQueue};
 use crate::clock::Millis;
 use crate::codec::Decoder;
@@ -41,18 +43,25 @@ pub struct Session {
     cursor: u64,
 }
 
-/// Bytes that wait, and why. Freed as soon as none do.
+/// Bytes that wait. Freed as soon as none do.
 #[derive(Debug, Default)]
 struct Buffers {
+    input: Input,
+    send: SendQueue,
+}
+
+/// Input that has not been acted on, and why.
+#[derive(Debug, Default)]
+struct Input {
     /// The beginning of a frame, or with `held` whole frames that must wait.
     recv: RecvBuffer,
-    /// Runs while `recv` holds the beginning of a frame.
+    /// Runs while `recv` holds the beginning of a frame and nothing more.
     clock: Option<FrameClock>,
-    /// `recv` may hold whole frames: their turn comes when replies have room again.
+    /// `recv` may hold whole frames: their turn comes when replies have room again. It may also
+    /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
     held: bool,
     /// The first of them is a broadcast the log has no room for yet.
     waits_for_fanout: bool,
-    send: SendQueue,
 }
 
 impl Session {
@@ -82,9 +91,9 @@ impl Session {
     /// Takes up frames that were held back.
     pub fn on_resume(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {
         match &mut self.buffers {
-            Some(buffers) if buffers.held => {
-                buffers.held = false;
-                buffers.waits_for_fanout = false;
+            Some(buffers) if buffers.input.held => {
+                buffers.input.held = false;
+                buffers.input.waits_for_fanout = false;
             }
             _ => return Flow::Continue,
         }
@@ -101,7 +110,7 @@ impl Session {
         if self.settle(&ctx.room.log, ctx.out).is_err() {
             return Flow::Close(CloseReason::SlowConsumer);
         }
-        let flow = match protocol {
+        match protocol {
             Protocol::Command { frame_len_max } => self.feed(
                 CommandDecoder::new(*frame_len_max),
                 bytes,
@@ -122,10 +131,7 @@ impl Session {
                 handler::on_raw(prefix, bytes, ctx);
                 Flow::Continue
             }
-        };
-        // Nobody else appended meanwhile: what is new in the log is this session's own.
-        self.cursor = ctx.room.log.head();
-        flow
+        }
     }
 
     /// Cuts frames out of what was kept and what came, in place where nothing was kept.
@@ -141,25 +147,21 @@ impl Session {
         mut on_frame: impl FnMut(D::Frame<'_>, &mut Context<'_>) -> Flow,
         on_error: impl FnOnce(D::Error, &mut Context<'_>) -> Flow,
     ) -> Flow {
-        let out_len_max = ctx
-            .limits
-            .send_queue_high_water()
-            .saturating_sub(self.unsent().len());
-        let (mut recv, mut clock) = self.take_recv();
+        let mut kept = self.take_input();
         let mut rest = input;
-        let mut held = false;
         let flow = loop {
-            if ctx.out.len() >= out_len_max {
-                held = true;
+            if self.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
+                kept.held = true;
                 break Flow::Continue;
             }
-            if !recv.is_empty() {
-                let (top_up, later) = rest.split_at(decoder.missing(&recv).min(rest.len()));
-                recv.extend(top_up);
+            if !kept.recv.is_empty() {
+                let missing = decoder.missing(&kept.recv);
+                let (top_up, later) = rest.split_at(missing.min(rest.len()));
+                kept.recv.extend(top_up);
                 rest = later;
             }
-            let in_place = recv.is_empty();
-            let answered = match decoder.decode(if in_place { rest } else { &recv }) {
+            let in_place = kept.recv.is_empty();
+            let answered = match decoder.decode(if in_place { rest } else { &kept.recv }) {
                 Ok(Some((frame, len))) => {
                     ctx.stats.frames_in_total += 1;
                     Some((on_frame(frame, ctx), len))
@@ -168,75 +170,53 @@ impl Session {
                 Err(error) => return on_error(error, ctx),
             };
             match answered {
-                Some((Flow::Wait, _)) => {
-                    // It will come again.
-                    ctx.stats.frames_in_total -= 1;
-                    held = true;
-                    break Flow::Wait;
-                }
-                Some((flow, len)) => {
-                    clock = None;
-                    if flow != Flow::Continue {
-                        return flow;
-                    }
+                Some((Flow::Continue, len)) => {
+                    // Nobody else appends meanwhile: what is new in the log is this session's own.
+                    self.cursor = ctx.room.log.head();
+                    kept.clock = None;
                     if in_place {
                         rest = &rest[len..];
                     } else {
-                        recv.consume(len);
+                        kept.recv.consume(len);
                     }
                 }
+                Some((Flow::Wait, _)) => {
+                    // The frame will come again, and be counted then.
+                    ctx.stats.frames_in_total -= 1;
+                    kept.held = true;
+                    kept.waits_for_fanout = true;
+                    break Flow::Wait;
+                }
+                // What is left will never be looked at.
+                Some((close @ Flow::Close(_), _)) => return close,
                 None if in_place || rest.is_empty() => break Flow::Continue,
                 None => {}
             }
         };
-        recv.extend(rest);
-        self.keep(recv, clock, held, flow, now, !input.is_empty());
+        kept.recv.extend(rest);
+        kept.wind_clock(now, !input.is_empty());
+        self.put_input(kept);
         flow
     }
 
-    /// Puts aside what could not be acted on.
-    fn keep(
-        &mut self,
-        recv: RecvBuffer,
-        clock: Option<FrameClock>,
-        held: bool,
-        flow: Flow,
-        now: Millis,
-        came: bool,
-    ) {
-        if recv.is_empty() {
-            return self.free_if_empty();
-        }
-        let buffers = self.buffers.get_or_insert_default();
-        buffers.held = held;
-        buffers.waits_for_fanout = flow == Flow::Wait;
-        buffers.clock = match clock {
-            _ if held => None,
-            None => Some(FrameClock::start(now, recv.len())),
-            Some(mut clock) => {
-                if came {
-                    clock.progress(now, recv.len());
-                }
-                Some(clock)
-            }
-        };
-        buffers.recv = recv;
+    fn take_input(&mut self) -> Input {
+        self.buffers
+            .as_mut()
+            .map_or_else(Input::default, |buffers| mem::take(&mut buffers.input))
     }
 
-    fn take_recv(&mut self) -> (RecvBuffer, Option<FrameClock>) {
-        match &mut self.buffers {
-            Some(buffers) => (std::mem::take(&mut buffers.recv), buffers.clock.take()),
-            None => (RecvBuffer::default(), None),
+    fn put_input(&mut self, input: Input) {
+        if input.recv.is_empty() {
+            self.free_if_empty();
+        } else {
+            self.buffers.get_or_insert_default().input = input;
         }
     }
 
     /// The conversation ends: unfinished and held input is dropped.
     pub fn drop_input(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.recv = RecvBuffer::default();
-            buffers.clock = None;
-            buffers.held = false;
-            buffers.waits_for_fanout = false;
+            buffers.input = Input::default();
         }
         self.free_if_empty();
     }
@@ -244,13 +224,17 @@ impl Session {
     /// Input that has come and has not been acted on.
     #[must_use]
     pub fn kept_input(&self) -> &[u8] {
-        self.buffers.as_ref().map_or(&[], |buffers| &buffers.recv)
+        self.buffers
+            .as_ref()
+            .map_or(&[], |buffers| &buffers.input.recv)
     }
 
     /// Whether whole frames wait for [`on_resume`](Self::on_resume).
     #[must_use]
     pub fn holds_input(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| buffers.held)
+        self.buffers
+            .as_ref()
+            .is_some_and(|buffers| buffers.input.held)
     }
 
     /// Whether the first held frame is a broadcast the log has no room for.
@@ -258,21 +242,22 @@ impl Session {
     pub fn waits_for_fanout(&self) -> bool {
         self.buffers
             .as_ref()
-            .is_some_and(|buffers| buffers.waits_for_fanout)
+            .is_some_and(|buffers| buffers.input.waits_for_fanout)
     }
 
     /// The fan-out has come round: a held broadcast may be tried again.
     pub fn on_fanout_done(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.waits_for_fanout = false;
+            buffers.input.waits_for_fanout = false;
         }
     }
 
-    /// Whether the client has to read before the server reads from it again.
+    /// Whether the client has to read before the server reads from it again: what waits for it,
+    /// `out_len` reply bytes at hand included, has reached the high-water mark.
     #[must_use]
-    pub fn is_backlogged(&self, log: &BroadcastLog, limits: &Limits) -> bool {
-        let waiting = self.lag(log).saturating_add(self.unsent().len() as u64);
-        waiting >= limits.send_queue_high_water() as u64
+    pub fn is_backlogged(&self, log: &BroadcastLog, out_len: usize, limits: &Limits) -> bool {
+        let replies = self.unsent().len() + out_len;
+        self.lag(log) + replies as u64 >= limits.send_queue_high_water() as u64
     }
 
     /// Stops the clock of an unfinished frame while the server is not reading.
@@ -280,7 +265,7 @@ impl Session {
         if let Some(clock) = self
             .buffers
             .as_mut()
-            .and_then(|buffers| buffers.clock.as_mut())
+            .and_then(|buffers| buffers.input.clock.as_mut())
         {
             clock.set_paused(paused, now);
         }
@@ -328,12 +313,16 @@ impl Session {
     fn frame_late_at(&self, limits: &Limits) -> Option<Millis> {
         self.buffers
             .as_ref()?
+            .input
             .clock?
             .late_at(limits.frame_timeout_ms)
     }
 
     fn frame_age_secs(&self, now: Millis) -> u64 {
-        let clock = self.buffers.as_ref().and_then(|buffers| buffers.clock);
+        let clock = self
+            .buffers
+            .as_ref()
+            .and_then(|buffers| buffers.input.clock);
         clock.map_or(0, |clock| clock.age_secs(now))
     }
 
@@ -409,9 +398,22 @@ impl Session {
         if self
             .buffers
             .as_ref()
-            .is_some_and(|b| b.recv.is_empty() && b.send.is_empty())
+            .is_some_and(|b| b.input.recv.is_empty() && b.send.is_empty())
         {
             self.buffers = None;
+        }
+    }
+}
+
+impl Input {
+    /// Starts the clock of a frame that has begun, or notes that more of it came.
+    fn wind_clock(&mut self, now: Millis, came: bool) {
+        let begun = self.recv.len();
+        match &mut self.clock {
+            _ if self.held || begun == 0 => self.clock = None,
+            None => self.clock = Some(FrameClock::start(now, begun)),
+            Some(clock) if came => clock.progress(now, begun),
+            Some(_) => {}
         }
     }
 }

@@ -66,8 +66,8 @@ impl<T: Transport> Server<T> {
         if self.table.len() < self.limits.clients_max + self.limits.lingering_max {
             return true;
         }
-        if self.closed.is_empty() {
-            self.evict_oldest_lingering();
+        if self.closed.is_empty() && !self.evict_oldest_lingering() {
+            self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
         }
         false
     }

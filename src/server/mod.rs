@@ -173,8 +173,8 @@ impl<T: Transport> Server<T> {
         self.accept_all(registry);
         self.resume_some(registry);
         self.fan_out(registry);
-        self.advance_stop();
         self.expire(registry);
+        self.advance_stop();
         self.reap();
         self.journal.roll(now);
     }
@@ -222,6 +222,7 @@ impl<T: Transport> Server<T> {
             let Some(id) = self.resume.pop_front() else {
                 break;
             };
+            self.phase.on_resumed();
             if let Some(conn) = self.table.get_mut(id) {
                 conn.flags.set(Flags::QUEUED, false);
                 self.serve(registry, id);

@@ -1,7 +1,8 @@
 //! One connection's turn: read, answer, write once, and note what is left to do.
 //!
 //! Every way a connection is touched ends in [`Server::flush_and_reschedule`], which leaves it in one
-//! of three conditions: waiting for an event or a deadline, on the resume list, or closed.
+//! of four conditions: waiting for an edge that must come (or a deadline), waiting for the fan-out
+//! to come round, on the resume list, or closed.
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +36,13 @@ impl<T: Transport> Server<T> {
     /// Runs [`converse`](Self::converse) behind the unwind boundary: a handler that panics costs
     /// its own connection and nothing else.
     fn converse_guarded(&mut self, id: ConnId) {
-        match catch_unwind(AssertUnwindSafe(|| self.converse(id))) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.converse(id)));
+        // Whatever was appended to the log must be known to be owed before anyone's cursor moves.
+        if let Some(conn) = self.table.get_mut(id) {
+            let listener = usize::from(conn.listener);
+            self.start_pass_if_needed(listener);
+        }
+        match result {
             Ok(Ok(Flow::Close(reason))) => self.start_drain(id, reason),
             Ok(Ok(Flow::Wait)) => {
                 if let Some(conn) = self.table.get_mut(id) {
@@ -82,13 +89,21 @@ impl<T: Transport> Server<T> {
         let mut budget = READ_TURN_BYTES_MAX;
         loop {
             let flow = if conn.session.holds_input() {
-                if conn.session.waits_for_fanout() || is_backlogged(conn, &ctx) {
+                if conn.session.waits_for_fanout()
+                    || conn
+                        .session
+                        .is_backlogged(&ctx.room.log, ctx.out.len(), limits)
+                {
                     return Ok(Flow::Continue);
                 }
                 conn.session.on_resume(&config.protocol, *now, &mut ctx)
             } else {
                 let may_read = conn.may_read() && !conn.input_has_ended() && budget > 0;
-                if !may_read || is_backlogged(conn, &ctx) {
+                if !may_read
+                    || conn
+                        .session
+                        .is_backlogged(&ctx.room.log, ctx.out.len(), limits)
+                {
                     return Ok(Flow::Continue);
                 }
                 let Some(n) = read(conn, read_buffer)? else {
@@ -119,13 +134,7 @@ impl<T: Transport> Server<T> {
         }
         if conn.flags.has(Flags::END_OF_STREAM) {
             self.start_drain(id, CloseReason::PeerClosed);
-        } else if closing
-            && !is_stalled(
-                conn,
-                &self.listeners[usize::from(conn.listener)],
-                self.limits,
-            )
-        {
+        } else if closing && conn.flags.has(Flags::READ_ENOUGH) {
             self.start_drain(id, CloseReason::Shutdown);
         }
     }
@@ -277,12 +286,13 @@ impl<T: Transport> Server<T> {
     fn linger(&mut self, id: ConnId) {
         self.lingering.push_back(id);
         self.lingering_count += 1;
-        if self.lingering_count > self.limits.lingering_max {
+        // In a stop nobody new needs the descriptors.
+        if self.lingering_count > self.limits.lingering_max && !self.phase.is_stopping() {
             self.evict_oldest_lingering();
         }
         // Most of them go by themselves and leave their names behind. Swept when they outnumber
         // the living, the list costs a constant time a connection and never grows.
-        if self.lingering.len() > 2 * self.limits.lingering_max {
+        if self.lingering.len() > 2 * self.lingering_count.max(self.limits.lingering_max) {
             let table = &mut self.table;
             self.lingering.retain(|&id| is_lingering(table, id));
         }
@@ -299,7 +309,7 @@ impl<T: Transport> Server<T> {
         let listener = &self.listeners[number];
         let runnable = match conn.state {
             State::Open => {
-                let stalled = is_stalled(conn, listener, limits);
+                let stalled = is_stalled(conn, listener, &limits);
                 conn.session.set_paused(stalled, now);
                 let may_read = conn.may_read() && !conn.input_has_ended();
                 !stalled && (may_read || conn.session.holds_input())
@@ -308,13 +318,19 @@ impl<T: Transport> Server<T> {
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, limits, phase);
+        debug_assert!(
+            conn.state != State::Open
+                || !is_stalled(conn, listener, &limits)
+                || conn.flags.has(Flags::WRITE_BLOCKED)
+                || listener.fanout.active,
+            "{id} is stalled and nothing will wake it"
+        );
         if deadline < conn.timer.at() {
             self.wheel.arm(&mut self.table, id.index, deadline);
         }
         if runnable {
             self.requeue(id);
         }
-        self.start_pass_if_needed(number);
     }
 
     /// The timer of a connection fired. Timers are armed for the earliest deadline there was and
@@ -379,8 +395,9 @@ impl<T: Transport> Server<T> {
             .session
             .on_deadline(&config.protocol, config.idle_ms, *now, &mut ctx);
         match flow {
-            // It has had the idle timeout to take what it was owed.
-            Flow::Close(CloseReason::IdleTimeout) if !conn.session.unsent().is_empty() => {
+            // It has had the idle timeout to take what it was owed, and its lag in the log is not
+            // worth a copy.
+            Flow::Close(CloseReason::IdleTimeout) if conn.flags.has(Flags::WRITE_BLOCKED) => {
                 self.close(id, CloseReason::IdleTimeout, None);
             }
             Flow::Close(reason) => self.start_drain(id, reason),
@@ -389,12 +406,20 @@ impl<T: Transport> Server<T> {
     }
 
     /// Makes room for new connections at the cost of one that only waits for its peer's last word.
-    pub(super) fn evict_oldest_lingering(&mut self) {
+    /// False if there is none.
+    pub(super) fn evict_oldest_lingering(&mut self) -> bool {
         while let Some(id) = self.lingering.pop_front() {
             if is_lingering(&mut self.table, id) {
-                return self.close(id, CloseReason::PeerClosed, None);
+                // What has come by now shall not turn the close into a reset.
+                if let Some(conn) = self.table.get_mut(id) {
+                    conn.flags.set(Flags::READ_READY, true);
+                }
+                self.discard(id);
+                self.close(id, CloseReason::PeerClosed, None);
+                return true;
             }
         }
+        false
     }
 
     /// Closes a connection now, whatever is unsent. It stays in its slot until the end of the turn.
@@ -505,15 +530,9 @@ fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
         .is_some_and(|conn| conn.state == State::Lingering)
 }
 
-/// Whether the client has to read before it is read from, the replies at hand included.
-fn is_backlogged<T>(conn: &Connection<T>, ctx: &Context<'_>) -> bool {
-    ctx.out.len() >= ctx.limits.send_queue_high_water()
-        || conn.session.is_backlogged(&ctx.room.log, ctx.limits)
-}
-
 /// Whether an open connection cannot go on before the client reads or the fan-out has come round.
-fn is_stalled<T: Transport>(conn: &Connection<T>, listener: &Listener<T>, limits: Limits) -> bool {
-    conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, &limits)
+fn is_stalled<T: Transport>(conn: &Connection<T>, listener: &Listener<T>, limits: &Limits) -> bool {
+    conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, 0, limits)
 }
 
 /// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
@@ -561,11 +580,13 @@ fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>)
     }
 }
 
-/// One laggard fewer. When the last has caught up, nobody needs what the log holds.
+/// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what the
+/// log holds.
 fn caught_up<T: Transport>(listener: &mut Listener<T>) {
     listener.fanout.laggards -= 1;
     if listener.fanout.laggards == 0 && !listener.fanout.active {
         let head = listener.room.log.head();
+        debug_assert_eq!(listener.room.log.offered(), head, "a pass was due");
         listener.room.log.release_below(head);
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum Phase {
     /// What the kernel had received is being answered. Nobody leaves yet: an answer may be a
     /// broadcast.
     Answering {
-        /// When the next phase begins, whoever is still talking.
+        /// Places in the resume list before everyone has had a turn.
+        first_round: usize,
+        /// When the next phase begins after that, whoever is still talking.
         until: Millis,
         deadline: Millis,
     },
@@ -34,6 +36,13 @@ impl Phase {
         self != Phase::Running
     }
 
+    /// One connection was taken from the front of the resume list.
+    pub(super) fn on_resumed(&mut self) {
+        if let Phase::Answering { first_round, .. } = self {
+            *first_round = first_round.saturating_sub(1);
+        }
+    }
+
     pub(super) fn is_closing(self) -> bool {
         matches!(self, Phase::Closing { .. } | Phase::Stopped)
     }
@@ -46,16 +55,16 @@ impl<T: Transport> Server<T> {
             return;
         }
         self.now = now;
+        info!("stopping, connections open: {}", self.stats.connections);
         let drain_ms = self.limits.drain_timeout_ms;
-        let deadline = now.after(drain_ms);
+        let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
         self.phase = Phase::Answering {
-            until: now.after(drain_ms / 2),
+            first_round: 0,
+            until,
             deadline,
         };
-        info!("stopping, connections open: {}", self.stats.connections);
         for listener in 0..self.listeners.len() {
-            // Whoever is in the backlog has connected, and may have asked already.
-            self.accept_some(registry, listener, BACKLOG_MAX);
+            self.empty_backlog(registry, listener);
             self.listeners[listener].acceptor = None;
             self.listeners[listener].accept_ready = false;
         }
@@ -66,6 +75,26 @@ impl<T: Transport> Server<T> {
                 conn.flags.set(Flags::READ_READY, true);
                 self.requeue(id);
             }
+        }
+        self.phase = Phase::Answering {
+            first_round: self.resume.len(),
+            until,
+            deadline,
+        };
+    }
+
+    /// Whoever is in the backlog has connected, and may have asked already. Signals are handled
+    /// between batches, so connections that had to make way may be reaped at once.
+    fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
+        self.listeners[number].accept_ready = true;
+        self.accept_paused_until = None;
+        for _ in 0..BACKLOG_MAX {
+            self.accept_some(registry, number, BACKLOG_MAX);
+            let more = self.listeners[number].accept_ready && self.accept_paused_until.is_none();
+            if !more {
+                break;
+            }
+            self.reap();
         }
     }
 
@@ -86,15 +115,19 @@ impl<T: Transport> Server<T> {
 
     /// Takes a stop as far as it can go this turn.
     pub(super) fn advance_stop(&mut self) {
-        if let Phase::Answering { until, deadline } = self.phase {
+        if let Phase::Answering {
+            first_round,
+            until,
+            deadline,
+        } = self.phase
+        {
             let answering = !self.resume.is_empty()
                 || self.listeners.iter().any(|listener| listener.fanout.active);
-            if answering && self.now < until {
+            if answering && (first_round > 0 || self.now < until) {
                 return;
             }
             self.phase = Phase::Closing { deadline };
-            let ids: Vec<_> = self.table.ids().collect();
-            ids.into_iter().for_each(|id| self.requeue(id));
+            self.begin_closing();
         }
         if let Phase::Closing { deadline } = self.phase {
             if self.now >= deadline {
@@ -108,6 +141,21 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Everyone has been answered, or has talked for long enough. Only those whose replies wait
+    /// for them to read may still have something to say.
+    fn begin_closing(&mut self) {
+        let ids: Vec<_> = self.table.ids().collect();
+        for id in ids {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if !conn.flags.has(Flags::WRITE_BLOCKED) {
+                conn.flags.set(Flags::READ_ENOUGH, true);
+            }
+            self.requeue(id);
+        }
+    }
+
     /// The drain time is over.
     fn cut_all(&mut self) {
         let ids: Vec<_> = self.table.ids().collect();
@@ -116,13 +164,14 @@ impl<T: Transport> Server<T> {
             let Some(conn) = self.table.get_mut(id) else {
                 continue;
             };
-            if matches!(conn.state, State::Open | State::Draining(_)) {
+            let talking = matches!(conn.state, State::Open | State::Draining(_));
+            if talking && conn.flags.has(Flags::WRITE_BLOCKED) {
                 unsent += 1;
             }
             self.close(id, CloseReason::Shutdown, None);
         }
         if unsent > 0 {
-            warn!("{unsent} connections cut with replies unsent: the drain time is over");
+            warn!("the drain time is over; connections cut with replies unsent: {unsent}");
         }
     }
 }

@@ -36,9 +36,12 @@ const CONFINED: [(&str, &str); 6] = [
     ("signal_hook", "net"),
     ("signal_hook_mio", "net"),
     ("socket2", "net"),
-    ("Instant", "net"),
     ("getopts", "cli"),
+    ("simple_logger", "cli"),
 ];
+
+/// The layers that are handed the time instead of reading a clock.
+const WITHOUT_CLOCK: [&str; 2] = ["Instant", "SystemTime"];
 
 /// The codec is pure: `core`, `bytes` and itself.
 const NOT_IN_CODEC: [&str; 7] = [
@@ -90,6 +93,21 @@ fn the_system_is_named_in_one_place_only() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn the_core_reads_no_clock() {
+    for (module, file, code) in sources() {
+        if layer(&module).is_some_and(|layer| layer <= 2) {
+            for name in WITHOUT_CLOCK {
+                assert!(
+                    !words(&code).any(|word| word == name),
+                    "{} names {name}",
+                    file.display()
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -135,8 +135,8 @@ fn options() -> Options {
     for setting in &SETTINGS {
         options.optopt(setting.short, setting.name, setting.help, setting.value);
     }
-    options.optflag("v", "verbose", "the same as --log-level debug");
-    options.optflag("q", "quiet", "the same as --log-level warn");
+    options.optflagmulti("v", "verbose", "the same as --log-level debug");
+    options.optflagmulti("q", "quiet", "the same as --log-level warn");
     options.optflag("", "check", "check options and config, then exit");
     options.optflag("h", "help", "print this");
     options.optflag("V", "version", "print the version");
@@ -367,6 +367,7 @@ mod tests {
     #[test]
     fn log_levels_have_three_spellings_and_one_at_a_time() {
         assert_eq!(config(&["-v"]).log_level(), LevelFilter::Debug);
+        assert_eq!(config(&["-vv"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-q"]).log_level(), LevelFilter::Warn);
         assert_eq!(
             config(&["--log-level", "off"]).log_level(),

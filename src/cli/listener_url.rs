@@ -100,8 +100,6 @@ pub enum BadListener {
         /// What is wrong.
         why: BadSetting,
     },
-    /// A prefix is not percent-encoded, or too long.
-    BadPrefix(String),
 }
 
 impl fmt::Display for BadListener {
@@ -121,12 +119,6 @@ impl fmt::Display for BadListener {
             }
             BadListener::Repeated(key) => write!(f, "'{key}' is given twice"),
             BadListener::BadValue { key, why } => write!(f, "{key}: {why}"),
-            BadListener::BadPrefix(text) => {
-                write!(
-                    f,
-                    "prefix: '{text}' is not percent-encoded text of at most 1024 bytes"
-                )
-            }
         }
     }
 }
@@ -204,7 +196,7 @@ impl ListenerSpec {
             ("max_frame", ProtocolName::Command) => {
                 self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(bad)?);
             }
-            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value)?),
+            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(bad)?),
             (key, protocol) => {
                 return Err(BadListener::UnknownKey {
                     key: key.to_owned(),
@@ -274,8 +266,11 @@ fn host(value: &str) -> Result<&str, BadListener> {
 
 /// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
 /// guessing would change what is sent.
-fn prefix(value: &str) -> Result<Vec<u8>, BadListener> {
-    let bad = || BadListener::BadPrefix(value.to_owned());
+fn prefix(value: &str) -> Result<Vec<u8>, BadSetting> {
+    let bad = || BadSetting::NotPercentEncoded {
+        value: value.to_owned(),
+        len_max: PREFIX_BYTES_MAX,
+    };
     for (at, _) in value.match_indices('%') {
         let digits = value.as_bytes().get(at + 1..at + 3).ok_or_else(bad)?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -368,12 +363,12 @@ mod tests {
             "raw://h:1?prefix=%4",
             "raw://h:1?prefix=%zz",
         ] {
-            assert!(
-                matches!(parse(url), Err(BadListener::BadPrefix(_))),
-                "{url}"
-            );
+            let text = url.split_once('=').unwrap().1;
+            let why = format!("prefix: '{text}' is not percent-encoded text of at most 1024 bytes");
+            refused(url, &why);
         }
         let long = format!("raw://h:1?prefix={}", "x".repeat(1025));
-        assert!(matches!(parse(&long), Err(BadListener::BadPrefix(_))));
+        assert!(parse(&long).is_err());
+        assert!(parse(&long[..long.len() - 1]).is_ok());
     }
 }

@@ -121,13 +121,15 @@ fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), Str
     }
 }
 
-/// Binds the first of the addresses the host has that can be bound. The name it returns has the
-/// address and port that came of it.
+/// Binds the first of the addresses the host has that this machine can bind. A port that is taken
+/// is an error and no reason to try the next: whoever names a host means its first address. The
+/// name it returns has the address and port that came of it.
 fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor, String)> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for addr in (spec.host.as_str(), spec.port).to_socket_addrs()? {
         match TcpAcceptor::bind(addr, options).and_then(|a| Ok((a.local_addr()?, a))) {
             Ok((addr, acceptor)) => return Ok((acceptor, format!("{}://{addr}", spec.protocol))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last_error = error,
         }
     }

@@ -166,6 +166,13 @@ pub enum BadSetting {
     },
     /// The value is empty.
     Empty,
+    /// The value is not percent-encoded, or too long.
+    NotPercentEncoded {
+        /// What was given.
+        value: String,
+        /// The most bytes it may come to.
+        len_max: usize,
+    },
 }
 
 impl fmt::Display for BadSetting {
@@ -178,6 +185,12 @@ impl fmt::Display for BadSetting {
             }
             BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
             BadSetting::Empty => write!(f, "needs a value"),
+            BadSetting::NotPercentEncoded { value, len_max } => {
+                write!(
+                    f,
+                    "'{value}' is not percent-encoded text of at most {len_max} bytes"
+                )
+            }
         }
     }
 }

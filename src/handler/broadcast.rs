@@ -11,10 +11,9 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     let max = ctx.limits.broadcast_len_max();
     if payload.len() > max {
         let len = payload.len();
-        ctx.reply_error(format_args!(
+        return ctx.reply_error(format_args!(
             "broadcast of {len} bytes exceeds the limit of {max}"
         ));
-        return Flow::Continue;
     }
     let receivers = ctx.room.members.saturating_sub(1);
     if receivers > 0 {
@@ -24,6 +23,5 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
         }
     }
     ctx.stats.broadcasts_total += 1;
-    ctx.reply(receivers.to_string().as_bytes());
-    Flow::Continue
+    ctx.reply(receivers.to_string().as_bytes())
 }

@@ -61,17 +61,19 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Appends a reply frame.
-    fn reply(&mut self, payload: &[u8]) {
+    fn reply(&mut self, payload: &[u8]) -> Flow {
         Frame {
             command: Command::Echo,
             payload,
         }
         .encode(self.out);
+        Flow::Continue
     }
 
     /// Appends an ERROR frame that says why the request failed.
-    pub(crate) fn reply_error(&mut self, why: impl fmt::Display) {
+    pub(crate) fn reply_error(&mut self, why: impl fmt::Display) -> Flow {
         write_error(why, self.out);
+        Flow::Continue
     }
 }
 
@@ -144,18 +146,21 @@ impl fmt::Display for CloseReason {
 
 /// Answers one frame of the `command` protocol.
 pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
-    match frame.command {
+    let flow = match frame.command {
         Command::Echo => ctx.reply(frame.payload),
         Command::Reverse => reverse::text(frame.payload, ctx),
-        Command::Quit => return Flow::Close(CloseReason::Quit),
-        Command::Broadcast => return broadcast::send(frame.payload, ctx),
+        Command::Quit => Flow::Close(CloseReason::Quit),
+        Command::Broadcast => broadcast::send(frame.payload, ctx),
         Command::Status => status::reply(ctx),
         Command::Error | Command::Unknown(_) => {
-            ctx.reply_error(format_args!("unknown command {}", frame.command.code()));
+            ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
         }
+    };
+    // A frame that waits comes again.
+    if flow != Flow::Wait {
+        debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
     }
-    Flow::Continue
+    flow
 }
 
 /// Says why a `command` stream cannot go on.

@@ -1,10 +1,10 @@
 //! REVERSE: text backwards, by Unicode scalar value.
 
-use super::Context;
+use super::{Context, Flow};
 use crate::codec::command::{Command, Header};
 
 /// Answers REVERSE: the text reversed, or where it stops being UTF-8.
-pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) {
+pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     if let Err(error) = std::str::from_utf8(payload) {
         let offset = error.valid_up_to();
         return ctx.reply_error(format_args!(
@@ -16,6 +16,7 @@ pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) {
     let start = ctx.out.len();
     ctx.out.extend_from_slice(payload);
     reverse_scalars(&mut ctx.out[start..]);
+    Flow::Continue
 }
 
 /// Reverses valid UTF-8 in place, each scalar value kept whole.

@@ -2,14 +2,14 @@
 
 use std::fmt::{self, Write};
 
-use super::Context;
+use super::{Context, Flow};
 use crate::stats::Stats;
 
 /// Answers STATUS.
-pub(super) fn reply(ctx: &mut Context<'_>) {
+pub(super) fn reply(ctx: &mut Context<'_>) -> Flow {
     let mut json = String::new();
     write_json(&mut json, ctx.stats, ctx.uptime_secs).expect("a String takes all that is written");
-    ctx.reply(json.as_bytes());
+    ctx.reply(json.as_bytes())
 }
 
 /// Writes the counters as RFC 8259 JSON on one line. Every value is a number but `version`, which

@@ -271,8 +271,9 @@ impl<T: Transport> Server<T> {
         if conn.flags.has(Flags::END_OF_STREAM) || forsaken {
             return self.close(id, reason, None);
         }
-        if let Err(error) = conn.stream.shutdown_write() {
-            return self.close(id, CloseReason::Io, Some(error));
+        if conn.stream.shutdown_write().is_err() {
+            // The peer is gone already; that does not change why we close.
+            return self.close(id, reason, None);
         }
         conn.session.touch(now);
         self.depart(id, reason, None);

@@ -1,0 +1,22 @@
+//! The real binary, spoken to over real sockets: the contract as its users meet it.
+//!
+//! Every test starts its own server on ports the system picks, and waits for what it expects with
+//! a deadline, so that a rule that does not hold fails and nothing hangs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and then shows the server's log"
+)]
+
+mod it {
+    mod command;
+    mod limits;
+    mod logging;
+    mod options;
+    mod prefixed;
+    mod pushback;
+    mod raw;
+    mod signals;
+    mod support;
+}

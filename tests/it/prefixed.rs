@@ -1,0 +1,120 @@
+//! The `prefixed` protocol: one length byte, then the bytes, reversed.
+
+use std::thread;
+
+use super::support::{Client, Server, noise, wait_until};
+
+fn start(args: &[&str]) -> Server {
+    Server::start(&[&["-l", "prefixed://127.0.0.1:0"], args].concat())
+}
+
+#[test]
+fn the_answer_is_the_same_length_and_the_bytes_reversed() {
+    let server = start(&[]);
+    let mut client = server.connect();
+    client.send(b"\x0cHello, world");
+    client.expect(b"\x0cdlrow ,olleH");
+    client.send(b"\x03\xc3\xa9!");
+    client.expect(b"\x03!\xa9\xc3");
+}
+
+#[test]
+fn every_length_from_0_to_255_is_a_message() {
+    let server = start(&[]);
+    let mut client = server.connect();
+    let bytes = noise(255);
+    for len in 0..=255u8 {
+        let payload = &bytes[..usize::from(len)];
+        client.send(&[&[len], payload].concat());
+        let reversed: Vec<u8> = payload.iter().rev().copied().collect();
+        client.expect(&[&[len], reversed.as_slice()].concat());
+    }
+}
+
+#[test]
+fn several_messages_in_one_write_are_answered_in_order() {
+    let server = start(&[]);
+    let mut client = server.connect();
+    client.send(b"\x03abc\x00\x01x\x00\x02yz");
+    client.expect(b"\x03cba\x00\x01x\x00\x02zy");
+    let mut writer = client.twin();
+    thread::scope(|scope| {
+        scope.spawn(|| writer.send(&b"\x04mynah\x03abc\x00".repeat(100_000)));
+        // `\x04mynah` is a message of four, and the `h` begins one of 104 bytes.
+        let stream = b"\x04mynah\x03abc\x00".repeat(100_000);
+        let mut rest = stream.as_slice();
+        let mut replies = Vec::new();
+        while let Some((&len, after)) = rest.split_first() {
+            let Some((payload, after)) = after.split_at_checked(usize::from(len)) else {
+                break;
+            };
+            replies.push(len);
+            replies.extend(payload.iter().rev());
+            rest = after;
+        }
+        client.expect(&replies);
+    });
+}
+
+/// The pieces are not merely written apart: the second follows when the server has read the first.
+#[test]
+fn a_message_may_be_split_at_every_byte() {
+    const REQUESTS: &[u8] = b"\x05split\x00\x03abc";
+    const REPLIES: &[u8] = b"\x05tilps\x00\x03cba";
+    let server = Server::start(&[
+        "-l",
+        "prefixed://127.0.0.1:0",
+        "-l",
+        "command://127.0.0.1:0",
+    ]);
+    let mut observer = server.connect_to(1);
+    for cut in 1..REQUESTS.len() {
+        let (head, tail) = REQUESTS.split_at(cut);
+        let mut client = server.connect();
+        let mut before = observer.status().get("bytes_in_total");
+        client.send(head);
+        wait_until("the server has read the first piece", || {
+            before += 5;
+            observer.status().get("bytes_in_total") == before + head.len() as u64
+        });
+        client.send(tail);
+        client.expect(REPLIES);
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_gets_every_reply_and_an_unfinished_message_none() {
+    let server = start(&[]);
+    let answers = |requests: &[u8]| {
+        let mut client: Client = server.connect();
+        client.send(requests);
+        client.half_close();
+        client.read_to_end()
+    };
+    assert_eq!(answers(b"\x02ab\x01c"), b"\x02ba\x01c");
+    assert_eq!(answers(b"\x02ab\x03cd"), b"\x02ba");
+    assert_eq!(answers(b"\x03"), b"");
+    server.wait_for_line("disconnected: closed by peer");
+}
+
+#[test]
+fn a_quiet_client_is_closed_without_a_word_and_the_log_says_why() {
+    let server = Server::start(&["-l", "prefixed://127.0.0.1:0?idle=1"]);
+    let mut client = server.connect();
+    client.send(b"\x02hi");
+    client.expect(b"\x02ih");
+    client.expect_eof();
+    let line = server.wait_for_line("disconnected: idle timeout");
+    let peer = format!(" 127.0.0.1:{} ", client.local_port());
+    assert!(line.contains(&peer), "{line}");
+}
+
+#[test]
+fn an_unfinished_message_is_closed_without_a_word_and_the_log_says_why() {
+    let server = start(&["--frame-timeout", "1"]);
+    let mut client = server.connect();
+    client.send(b"\x01a\x05hal");
+    client.expect(b"\x01a");
+    client.expect_eof();
+    server.wait_for_line("disconnected: frame timeout");
+}

@@ -1,0 +1,254 @@
+//! What signals make of the server: a stop in order, a stop at once, a reopened log, the figures.
+
+use std::fs;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::support::{Client, Folder, KernelSocket, Server, frame, noise, wait_until};
+
+/// Waits until `bytes` bytes of `client` wait in the server's kernel, unread.
+#[track_caller]
+fn wait_until_unread(server: &Server, client: &Client, bytes: usize) {
+    wait_until("the bytes are in the server's queue", || {
+        KernelSocket::serving(server.addr(0), client).is_some_and(|s| s.unread == bytes)
+    });
+}
+
+#[test]
+fn both_stop_signals_end_an_idle_server_with_status_0() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::command(&[]);
+        let mut client = server.connect();
+        client.expect_alive();
+        server.signal(signal);
+        client.expect_eof();
+        drop(client);
+        assert_eq!(server.wait_exit().code(), Some(0), "{signal}");
+        assert_eq!(server.count_lines("disconnected: server stopping"), 1);
+        assert!(server.log().last().unwrap().ends_with(" stopped"));
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_clients_that_have_everything_and_keep_their_side_open() {
+    let mut server = Server::command(&["--drain-timeout", "60"]);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.expect_alive();
+    }
+    assert_eq!(server.stop(), Some(0));
+    for client in &mut clients {
+        client.expect_eof();
+    }
+}
+
+#[test]
+fn what_the_kernel_has_received_is_answered_before_the_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::command(&[]);
+        let mut client = server.connect();
+        let mut half = server.connect();
+        client.expect_alive();
+        half.expect_alive();
+        server.freeze();
+        client.send(b"\x01\0\0\0\x04last\x02\0\0\0\x02ab\x09\0\0\0\0");
+        half.send(b"\x01\0\0\0\x01x\x01\0\0\0\x05hal");
+        wait_until_unread(&server, &client, 21);
+        wait_until_unread(&server, &half, 14);
+        server.signal(signal);
+        server.thaw();
+        client.expect(b"\x01\0\0\0\x04last\x01\0\0\0\x02ba");
+        client.expect_frame(255, "unknown command 9");
+        client.expect_eof();
+        half.expect(b"\x01\0\0\0\x01x");
+        half.expect_eof();
+        drop((client, half));
+        assert_eq!(server.wait_exit().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn all_that_a_client_could_send_to_a_server_that_was_busy_is_answered_before_the_end() {
+    let mut server = Server::command(&[]);
+    let mut client = server.connect();
+    client.expect_alive();
+    server.freeze();
+    let requests = frame(1, &noise(1_000)).repeat(10_000);
+    let sent = client.send_until_blocked(&requests);
+    let unread = KernelSocket::serving(server.addr(0), &client)
+        .unwrap()
+        .unread;
+    assert!(unread > 60_000 && sent >= unread, "{unread} of {sent}");
+    server.signal(Signal::SIGTERM);
+    server.thaw();
+    let got = client.read_until_cut();
+    // What is unfinished is owed no answer.
+    let owed = unread - unread % 1_005;
+    assert!(got.len() >= owed, "{} of {owed}", got.len());
+    assert!(requests.starts_with(&got));
+    drop(client);
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_connection_in_the_backlog_that_has_asked_gets_its_answer() {
+    let mut server = Server::command(&[]);
+    server.freeze();
+    let mut asking: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+    let mut silent = server.connect();
+    for client in &mut asking {
+        client.send(b"\x02\0\0\0\x03abc");
+    }
+    for client in &asking {
+        wait_until_unread(&server, client, 8);
+    }
+    server.signal(Signal::SIGTERM);
+    server.thaw();
+    for client in &mut asking {
+        client.expect(b"\x01\0\0\0\x03cba");
+        client.expect_eof();
+    }
+    silent.expect_eof();
+    drop((asking, silent));
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_broadcast_that_had_arrived_reaches_the_others_before_the_end() {
+    let mut server = Server::command(&[]);
+    let mut sender = server.connect();
+    let mut other = server.connect();
+    sender.expect_alive();
+    other.expect_alive();
+    server.freeze();
+    sender.send(b"\x04\0\0\0\x07goodbye");
+    wait_until_unread(&server, &sender, 12);
+    server.signal(Signal::SIGTERM);
+    server.thaw();
+    sender.expect(b"\x01\0\0\0\x011");
+    sender.expect_eof();
+    other.expect(b"\x04\0\0\0\x07goodbye");
+    other.expect_eof();
+    drop((sender, other));
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+/// A server that owes `client` more than its kernel takes, stopping.
+fn stop_owing(args: &[&str]) -> (Server, Client, Vec<u8>) {
+    let args = [&["--max-frame", "33554432"], args].concat();
+    let server = Server::command(&args);
+    let mut client = server.connect_with_small_buffer();
+    let request = frame(1, &noise(30_000_000));
+    client.send(&request);
+    let mut observer = server.connect();
+    wait_until("the request is answered", || {
+        let status = observer.status();
+        status.get("bytes_in_total") > 30_000_000
+    });
+    drop(observer);
+    server.signal(Signal::SIGTERM);
+    server.wait_for_line(" stopping, ");
+    (server, client, request)
+}
+
+#[test]
+fn a_stop_waits_for_a_client_that_still_reads() {
+    let (mut server, mut client, reply) = stop_owing(&["--drain-timeout", "60"]);
+    client.expect(&reply);
+    client.expect_eof();
+    drop(client);
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_stop_accepts_nobody_any_more() {
+    let (server, _client, _) = stop_owing(&["--drain-timeout", "60"]);
+    wait_until("connections are refused", || {
+        TcpStream::connect(server.addr(0)).is_err()
+    });
+}
+
+#[test]
+fn a_stop_whose_drain_time_runs_out_is_in_order_too() {
+    let began_at = Instant::now();
+    let (mut server, mut client, reply) = stop_owing(&["--drain-timeout", "1"]);
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(began_at.elapsed() >= Duration::from_secs(1));
+    let got = client.read_until_cut();
+    assert!(got.len() < reply.len() && reply.starts_with(&got));
+    assert!(server.log().last().unwrap().ends_with(" stopped"));
+}
+
+#[test]
+fn a_drain_time_of_zero_waits_for_nobody() {
+    let (mut server, _client, _) = stop_owing(&["--drain-timeout", "0"]);
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut server, _client, _) = stop_owing(&["--drain-timeout", "600"]);
+        server.signal(second);
+        assert_eq!(server.wait_exit().code(), Some(1), "{second}");
+    }
+}
+
+#[test]
+fn sigusr1_logs_the_figures_of_status() {
+    let server = Server::command(&[]);
+    let mut client = server.connect();
+    client.expect_alive();
+    server.signal(Signal::SIGUSR1);
+    let line = server.wait_for_line("\"uptime_secs\"");
+    let (_, after) = line.split_once('{').unwrap();
+    let (_, figures) = after.split_once("\"connections\"").unwrap();
+    assert_eq!(
+        figures,
+        ":1,\"accepted_total\":1,\"refused_total\":0,\"frames_in_total\":1,\"bytes_in_total\":10,\
+         \"bytes_out_total\":10,\"broadcasts_total\":0,\"slow_consumers_total\":0}"
+    );
+    assert!(after.starts_with(concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\",")));
+    client.expect_alive();
+}
+
+#[test]
+fn sighup_reopens_the_log_file_for_whoever_has_moved_it_away() {
+    let folder = Folder::new();
+    let (log, moved) = (folder.path("mynah.log"), folder.path("mynah.log.1"));
+    let mut server = Server::command(&["--log-file", &log]);
+    let wait_for_text = |path: &str, text: &str| {
+        wait_until(text, || {
+            fs::read_to_string(path).is_ok_and(|found| found.contains(text))
+        });
+    };
+    wait_for_text(&log, "listening on command://");
+    fs::rename(&log, &moved).unwrap();
+    server.connect().expect_alive();
+    wait_for_text(&moved, "disconnected: closed by peer");
+    assert!(fs::metadata(&log).is_err(), "it is not reopened unasked");
+    server.signal(Signal::SIGHUP);
+    wait_until("a new file", || fs::metadata(&log).is_ok());
+    let old = fs::read_to_string(&moved).unwrap();
+    server.connect().expect_alive();
+    wait_for_text(&log, "disconnected: closed by peer");
+    assert_eq!(server.stop(), Some(0));
+    wait_for_text(&log, "[INFO] stopped");
+    assert_eq!(fs::read_to_string(&moved).unwrap(), old);
+    let new = fs::read_to_string(&log).unwrap();
+    assert!(!new.contains("listening"), "{new}");
+}
+
+#[test]
+fn sighup_without_a_log_file_disturbs_nobody() {
+    let mut server = Server::command(&[]);
+    let mut client = server.connect();
+    server.signal(Signal::SIGHUP);
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_line("\"uptime_secs\"");
+    client.expect_alive();
+    drop(client);
+    assert_eq!(server.stop(), Some(0));
+}

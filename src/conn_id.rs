@@ -24,10 +24,7 @@ impl ConnId {
     /// Undoes [`to_bits`](Self::to_bits).
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
-        ConnId {
-            index: (bits & 0xffff_ffff) as u32,
-            generation: (bits >> 32) as u32,
-        }
+        ConnId { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
     }
 }
 

@@ -68,11 +68,7 @@ impl Session {
     /// A conversation that begins now; it will be sent broadcasts from the log's head on.
     #[must_use]
     pub fn new(now: Millis, log: &BroadcastLog) -> Self {
-        Session {
-            buffers: None,
-            last_active_at: now,
-            cursor: log.head(),
-        }
+        Session { buffers: None, last_active_at: now, cursor: log.head() }
     }
 
     /// Takes what a read returned. Replies go to `ctx.out`, after what the log still owes.
@@ -119,14 +115,11 @@ impl Session {
                 handler::on_command,
                 handler::on_command_error,
             ),
-            Protocol::Prefixed => self.feed(
-                PrefixedDecoder,
-                bytes,
-                now,
-                ctx,
-                handler::on_prefixed,
-                |never, _| match never {},
-            ),
+            Protocol::Prefixed => {
+                self.feed(PrefixedDecoder, bytes, now, ctx, handler::on_prefixed, |never, _| {
+                    match never {}
+                })
+            }
             Protocol::Raw { prefix } => {
                 handler::on_raw(prefix, bytes, ctx);
                 Flow::Continue
@@ -200,9 +193,7 @@ impl Session {
     }
 
     fn take_input(&mut self) -> Input {
-        self.buffers
-            .as_mut()
-            .map_or_else(Input::default, |buffers| mem::take(&mut buffers.input))
+        self.buffers.as_mut().map_or_else(Input::default, |buffers| mem::take(&mut buffers.input))
     }
 
     fn put_input(&mut self, input: Input) {
@@ -224,25 +215,19 @@ impl Session {
     /// Input that has come and has not been acted on.
     #[must_use]
     pub fn kept_input(&self) -> &[u8] {
-        self.buffers
-            .as_ref()
-            .map_or(&[], |buffers| &buffers.input.recv)
+        self.buffers.as_ref().map_or(&[], |buffers| &buffers.input.recv)
     }
 
     /// Whether whole frames wait for [`on_resume`](Self::on_resume).
     #[must_use]
     pub fn holds_input(&self) -> bool {
-        self.buffers
-            .as_ref()
-            .is_some_and(|buffers| buffers.input.held)
+        self.buffers.as_ref().is_some_and(|buffers| buffers.input.held)
     }
 
     /// Whether the first held frame is a broadcast the log has no room for.
     #[must_use]
     pub fn waits_for_fanout(&self) -> bool {
-        self.buffers
-            .as_ref()
-            .is_some_and(|buffers| buffers.input.waits_for_fanout)
+        self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_fanout)
     }
 
     /// The fan-out has come round: a held broadcast may be tried again.
@@ -262,10 +247,7 @@ impl Session {
 
     /// Stops the clock of an unfinished frame while the server is not reading.
     pub fn set_paused(&mut self, paused: bool, now: Millis) {
-        if let Some(clock) = self
-            .buffers
-            .as_mut()
-            .and_then(|buffers| buffers.input.clock.as_mut())
+        if let Some(clock) = self.buffers.as_mut().and_then(|buffers| buffers.input.clock.as_mut())
         {
             clock.set_paused(paused, now);
         }
@@ -301,28 +283,18 @@ impl Session {
             }
             return Flow::Close(CloseReason::FrameTimeout);
         }
-        if self
-            .deadline(idle_ms, ctx.limits)
-            .is_some_and(|at| at <= now)
-        {
+        if self.deadline(idle_ms, ctx.limits).is_some_and(|at| at <= now) {
             return Flow::Close(CloseReason::IdleTimeout);
         }
         Flow::Continue
     }
 
     fn frame_late_at(&self, limits: &Limits) -> Option<Millis> {
-        self.buffers
-            .as_ref()?
-            .input
-            .clock?
-            .late_at(limits.frame_timeout_ms)
+        self.buffers.as_ref()?.input.clock?.late_at(limits.frame_timeout_ms)
     }
 
     fn frame_age_secs(&self, now: Millis) -> u64 {
-        let clock = self
-            .buffers
-            .as_ref()
-            .and_then(|buffers| buffers.input.clock);
+        let clock = self.buffers.as_ref().and_then(|buffers| buffers.input.clock);
         clock.map_or(0, |clock| clock.age_secs(now))
     }
 
@@ -395,11 +367,7 @@ impl Session {
     }
 
     fn free_if_empty(&mut self) {
-        if self
-            .buffers
-            .as_ref()
-            .is_some_and(|b| b.input.recv.is_empty() && b.send.is_empty())
-        {
+        if self.buffers.as_ref().is_some_and(|b| b.input.recv.is_empty() && b.send.is_empty()) {
             self.buffers = None;
         }
     }

@@ -24,11 +24,8 @@ const LAYERS: [(&str, u8); 11] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 3] = [
-    ("buffer", "clock"),
-    ("buffer", "limits"),
-    ("session", "handler"),
-];
+const BESIDE: [(&str, &str); 3] =
+    [("buffer", "clock"), ("buffer", "limits"), ("session", "handler")];
 
 /// Names that belong to one module alone.
 const CONFINED: [(&str, &str); 6] = [
@@ -44,15 +41,8 @@ const CONFINED: [(&str, &str); 6] = [
 const WITHOUT_CLOCK: [&str; 2] = ["Instant", "SystemTime"];
 
 /// The codec is pure: `core`, `bytes` and itself.
-const NOT_IN_CODEC: [&str; 7] = [
-    "std::io",
-    "std::net",
-    "std::time",
-    "std::fs",
-    "std::thread",
-    "log::",
-    "std::sync",
-];
+const NOT_IN_CODEC: [&str; 7] =
+    ["std::io", "std::net", "std::time", "std::fs", "std::thread", "log::", "std::sync"];
 
 #[test]
 fn imports_point_downward() {
@@ -75,10 +65,7 @@ fn imports_point_downward() {
 #[test]
 fn every_module_has_a_layer() {
     let modules: BTreeSet<String> = sources().into_iter().map(|(module, ..)| module).collect();
-    let known: BTreeSet<String> = LAYERS
-        .iter()
-        .map(|(module, _)| (*module).to_owned())
-        .collect();
+    let known: BTreeSet<String> = LAYERS.iter().map(|(module, _)| (*module).to_owned()).collect();
     assert_eq!(modules, known);
 }
 
@@ -100,11 +87,7 @@ fn the_core_reads_no_clock() {
     for (module, file, code) in sources() {
         if layer(&module).is_some_and(|layer| layer <= 2) {
             for name in WITHOUT_CLOCK {
-                assert!(
-                    !words(&code).any(|word| word == name),
-                    "{} names {name}",
-                    file.display()
-                );
+                assert!(!words(&code).any(|word| word == name), "{} names {name}", file.display());
             }
         }
     }
@@ -142,10 +125,8 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             }
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-            let code: Vec<&str> = code
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"))
-                .collect();
+            let code: Vec<&str> =
+                code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
             found.push((module, relative.to_owned(), code.join("\n")));
         }
     }
@@ -169,13 +150,9 @@ fn crate_paths(code: &str) -> Vec<String> {
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
 fn layer(module: &str) -> Option<u8> {
-    LAYERS
-        .iter()
-        .find(|(name, _)| *name == module)
-        .map(|(_, layer)| *layer)
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
 }

@@ -81,22 +81,10 @@ impl Acceptor for Backlog {
 
 /// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.
 fn server(n: usize) -> Server<Stub> {
-    let limits = Limits {
-        clients_max: n,
-        ..Limits::default()
-    };
+    let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = Protocol::Command {
-        frame_len_max: 1 << 20,
-    };
-    server.add_listener(
-        Backlog,
-        ListenerConfig {
-            name: String::new(),
-            protocol,
-            idle_ms: 60_000,
-        },
-    );
+    let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+    server.add_listener(Backlog, ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 });
     connect(&mut server, n);
     server
 }
@@ -114,19 +102,8 @@ fn connect(server: &mut Server<Stub>, n: usize) {
 fn receive(server: &mut Server<Stub>, index: u32, input: &'static [u8]) -> usize {
     WRITTEN.set(0);
     INPUT.set(input);
-    let ready = Readiness {
-        readable: true,
-        ..Readiness::default()
-    };
-    server.on_ready(
-        &(),
-        ConnId {
-            index,
-            generation: index + 1,
-        },
-        ready,
-        Millis(1),
-    );
+    let ready = Readiness { readable: true, ..Readiness::default() };
+    server.on_ready(&(), ConnId { index, generation: index + 1 }, ready, Millis(1));
     server.turn(&(), Millis(1));
     WRITTEN.get()
 }
@@ -135,11 +112,7 @@ fn receive(server: &mut Server<Stub>, index: u32, input: &'static [u8]) -> usize
 fn an_echo_that_arrives_whole_and_is_taken_whole_allocates_nothing() {
     let mut server = server(3);
     let request = b"\x01\0\0\0\x05hello\x01\0\0\0\x05again";
-    assert_eq!(
-        receive(&mut server, 0, request),
-        20,
-        "the reply buffer has its size now"
-    );
+    assert_eq!(receive(&mut server, 0, request), 20, "the reply buffer has its size now");
     let cost = measure(|| {
         for _ in 0..1000 {
             assert_eq!(receive(&mut server, 1, request), 20);
@@ -164,17 +137,11 @@ fn a_broadcast_that_is_taken_whole_allocates_nothing_per_receiver() {
 #[test]
 fn an_idle_connection_costs_less_than_a_cache_line() {
     const N: usize = 19_000;
-    let limits = Limits {
-        clients_max: N,
-        ..Limits::default()
-    };
+    let limits = Limits { clients_max: N, ..Limits::default() };
     let all = measure(|| {
         let mut server = Server::new(limits, Millis(0));
-        let config = ListenerConfig {
-            name: String::new(),
-            protocol: Protocol::Prefixed,
-            idle_ms: 60_000,
-        };
+        let config =
+            ListenerConfig { name: String::new(), protocol: Protocol::Prefixed, idle_ms: 60_000 };
         server.add_listener(Backlog, config);
         let connections = measure(|| connect(&mut server, N));
         let each = connections.bytes_current as f64 / N as f64;

@@ -25,9 +25,8 @@ pub fn run(data: &[u8]) {
     let mut at = 0;
     let mut chunks = Vec::new();
     for distance in distances.chunks_exact(2) {
-        let end = stream
-            .len()
-            .min(at + usize::from(u16::from_be_bytes([distance[0], distance[1]])));
+        let end =
+            stream.len().min(at + usize::from(u16::from_be_bytes([distance[0], distance[1]])));
         chunks.push(&stream[at..end]);
         at = end;
     }
@@ -43,11 +42,7 @@ pub fn run(data: &[u8]) {
 pub fn check(chunks: &[&[u8]], max: u32) {
     let stream = chunks.concat();
     let encode = |command: u8, payload: &[u8], out: &mut Vec<u8>| {
-        command::Frame {
-            command: command.into(),
-            payload,
-        }
-        .encode(out);
+        command::Frame { command: command.into(), payload }.encode(out);
     };
     let parsed = reference::command(&stream, max);
     assert_eq!(
@@ -67,17 +62,10 @@ pub fn check(chunks: &[&[u8]], max: u32) {
 
     let parsed = reference::prefixed(&stream);
     assert_eq!(
-        parse(
-            chunks,
-            PrefixedDecoder,
-            |payload| (0, payload.to_vec()),
-            |never| match never {}
-        ),
+        parse(chunks, PrefixedDecoder, |payload| (0, payload.to_vec()), |never| match never {}),
         parsed
     );
-    check_round_trip(&parsed, &stream, |_, payload, out| {
-        prefixed::encode(payload, out)
-    });
+    check_round_trip(&parsed, &stream, |_, payload, out| prefixed::encode(payload, out));
 
     let longest = command::HEADER_LEN + max as usize;
     let replies = converse(chunks, &Protocol::Command { frame_len_max: max }, longest);
@@ -97,11 +85,7 @@ fn parse<D: Decoder>(
     len_of: impl Fn(D::Error) -> u32,
 ) -> Parsed {
     let mut kept: Vec<u8> = Vec::new();
-    let mut parsed = Parsed {
-        frames: Vec::new(),
-        too_large: None,
-        tail: 0,
-    };
+    let mut parsed = Parsed { frames: Vec::new(), too_large: None, tail: 0 };
     for chunk in chunks {
         kept.extend(*chunk);
         let mut at = 0;
@@ -146,10 +130,7 @@ fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &
 /// Feeds a session chunk by chunk and returns all it answers. It never keeps more than one frame
 /// of `longest` bytes.
 fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
-    let limits = Limits {
-        send_queue_bytes_max: 4096,
-        ..Limits::default()
-    };
+    let limits = Limits { send_queue_bytes_max: 4096, ..Limits::default() };
     let (mut room, mut stats) = (Room::new(&limits), Stats::default());
     room.members = 1;
     let mut session = Session::new(Millis(0), &BroadcastLog::new(0));
@@ -183,16 +164,6 @@ fn context<'a>(
     stats: &'a mut Stats,
     out: &'a mut Vec<u8>,
 ) -> Context<'a> {
-    let id = ConnId {
-        index: 0,
-        generation: 1,
-    };
-    Context {
-        id,
-        limits,
-        room,
-        stats,
-        out,
-        uptime_secs: 0,
-    }
+    let id = ConnId { index: 0, generation: 1 };
+    Context { id, limits, room, stats, out, uptime_secs: 0 }
 }

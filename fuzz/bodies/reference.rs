@@ -14,16 +14,10 @@ pub struct Parsed {
 
 /// Parses a `command` stream whose payloads may have `max` bytes.
 pub fn command(stream: &[u8], max: u32) -> Parsed {
-    let mut parsed = Parsed {
-        frames: Vec::new(),
-        too_large: None,
-        tail: 0,
-    };
+    let mut parsed = Parsed { frames: Vec::new(), too_large: None, tail: 0 };
     let mut at = 0;
     while stream.len() - at >= 5 {
-        let len = stream[at + 1..at + 5]
-            .iter()
-            .fold(0, |len, byte| len * 256 + u32::from(*byte));
+        let len = stream[at + 1..at + 5].iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
         if len > max {
             parsed.too_large = Some(len);
             return parsed;
@@ -32,9 +26,7 @@ pub fn command(stream: &[u8], max: u32) -> Parsed {
         if end > stream.len() {
             break;
         }
-        parsed
-            .frames
-            .push((stream[at], stream[at + 5..end].to_vec()));
+        parsed.frames.push((stream[at], stream[at + 5..end].to_vec()));
         at = end;
     }
     parsed.tail = stream.len() - at;
@@ -43,11 +35,7 @@ pub fn command(stream: &[u8], max: u32) -> Parsed {
 
 /// Parses a `prefixed` stream; the command bytes are 0.
 pub fn prefixed(stream: &[u8]) -> Parsed {
-    let mut parsed = Parsed {
-        frames: Vec::new(),
-        too_large: None,
-        tail: 0,
-    };
+    let mut parsed = Parsed { frames: Vec::new(), too_large: None, tail: 0 };
     let mut at = 0;
     while at < stream.len() && at + 1 + usize::from(stream[at]) <= stream.len() {
         let end = at + 1 + usize::from(stream[at]);
@@ -86,10 +74,7 @@ pub fn command_replies(stream: &[u8], max: u32) -> Option<Vec<u8>> {
         }
     }
     if let Some(len) = parsed.too_large {
-        reply(
-            255,
-            format!("frame of {len} bytes exceeds the limit of {max}").as_bytes(),
-        );
+        reply(255, format!("frame of {len} bytes exceeds the limit of {max}").as_bytes());
     }
     Some(out)
 }

@@ -44,12 +44,7 @@ impl BroadcastLog {
     /// An empty log that will hold at most `capacity` bytes, and none until it is used.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        BroadcastLog {
-            window: VecDeque::new(),
-            tail: 0,
-            offered: 0,
-            capacity,
-        }
+        BroadcastLog { window: VecDeque::new(), tail: 0, offered: 0, capacity }
     }
 
     /// Offset behind the last byte: the cursor of a subscriber that has everything.
@@ -138,27 +133,14 @@ impl BroadcastLog {
     fn grow_for(&mut self, len: usize) {
         let needed = self.window.len() + len;
         if needed > self.window.capacity() {
-            let doubled = (self.window.capacity() * 2)
-                .max(GROWTH_BYTES_MIN)
-                .min(self.capacity);
-            self.window
-                .reserve_exact(doubled.max(needed) - self.window.len());
+            let doubled = (self.window.capacity() * 2).max(GROWTH_BYTES_MIN).min(self.capacity);
+            self.window.reserve_exact(doubled.max(needed) - self.window.len());
         }
     }
 
     fn debug_assert_invariants(&self) {
-        debug_assert!(
-            self.tail <= self.offered,
-            "{} > {}",
-            self.tail,
-            self.offered
-        );
-        debug_assert!(
-            self.offered <= self.head(),
-            "{} > {}",
-            self.offered,
-            self.head()
-        );
+        debug_assert!(self.tail <= self.offered, "{} > {}", self.tail, self.offered);
+        debug_assert!(self.offered <= self.head(), "{} > {}", self.offered, self.head());
         debug_assert!(self.window.len() <= self.capacity);
     }
 }
@@ -188,11 +170,7 @@ mod tests {
         let mut log = BroadcastLog::new(8);
         log.append(&[b"12345678"]).unwrap();
         assert_eq!(log.append(&[b"9"]), Err(Overrun));
-        assert_eq!(
-            read(&log, 0).unwrap(),
-            b"12345678",
-            "a refusal changes nothing"
-        );
+        assert_eq!(read(&log, 0).unwrap(), b"12345678", "a refusal changes nothing");
         log.set_offered(2);
         assert_eq!(log.append(&[b"9ab"]), Err(Overrun));
         log.append(&[b"9a"]).unwrap();

@@ -63,12 +63,7 @@ impl FrameClock {
     /// A frame of which `bytes` bytes have come, the first of them now.
     #[must_use]
     pub fn start(now: Millis, bytes: usize) -> Self {
-        FrameClock {
-            started_at: now,
-            last_byte_at: now,
-            bytes: bytes as u64,
-            paused_at: None,
-        }
+        FrameClock { started_at: now, last_byte_at: now, bytes: bytes as u64, paused_at: None }
     }
 
     /// More of the frame has come: `bytes` in all.
@@ -157,11 +152,7 @@ mod tests {
     fn a_frame_that_averages_the_minimum_rate_lives_past_the_timeout() {
         let mut clock = FrameClock::start(Millis(0), 240);
         clock.progress(Millis(40_000), 240 * 45);
-        assert_eq!(
-            clock.late_at(F),
-            Some(Millis(45_000)),
-            "45 seconds are paid for"
-        );
+        assert_eq!(clock.late_at(F), Some(Millis(45_000)), "45 seconds are paid for");
     }
 
     #[test]

@@ -97,9 +97,7 @@ impl Invocation {
     /// See [`ConfigError`].
     pub fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, ConfigError> {
         let options = options();
-        let matches = options
-            .parse(args)
-            .map_err(|fail| ConfigError::Usage(fail.to_string()))?;
+        let matches = options.parse(args).map_err(|fail| ConfigError::Usage(fail.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help(options.usage("Usage: mynah [OPTION…]")));
         }
@@ -110,11 +108,7 @@ impl Invocation {
             return Err(ConfigError::Argument(argument.clone()));
         }
         let config = Config::from_matches(&matches)?;
-        Ok(if matches.opt_present("check") {
-            Invocation::Check
-        } else {
-            Invocation::Run(config)
-        })
+        Ok(if matches.opt_present("check") { Invocation::Check } else { Invocation::Run(config) })
     }
 }
 
@@ -126,12 +120,7 @@ fn options() -> Options {
         "add a listener, PROTOCOL://HOST:PORT[?key=value&…]; repeatable",
         "URL",
     );
-    options.optopt(
-        "c",
-        "config",
-        "read an INI file; options on the command line win",
-        "FILE",
-    );
+    options.optopt("c", "config", "read an INI file; options on the command line win", "FILE");
     for setting in &SETTINGS {
         options.optopt(setting.short, setting.name, setting.help, setting.value);
     }
@@ -153,15 +142,10 @@ impl Config {
         for setting in &SETTINGS {
             if let Some(value) = matches.opt_str(setting.name) {
                 let name = setting.name;
-                settings
-                    .set(name, &value)
-                    .map_err(|why| ConfigError::Option { name, why })?;
+                settings.set(name, &value).map_err(|why| ConfigError::Option { name, why })?;
             }
         }
-        let levels = [
-            ("verbose", LevelFilter::Debug),
-            ("quiet", LevelFilter::Warn),
-        ];
+        let levels = [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)];
         let given = ["verbose", "quiet", "log-level"].map(|name| matches.opt_present(name));
         if given.into_iter().filter(|&given| given).count() > 1 {
             return Err(ConfigError::LevelTwice);
@@ -183,11 +167,7 @@ impl Config {
         if listeners_are_defaults {
             listeners = ProtocolName::DEFAULTS.map(ListenerSpec::new).to_vec();
         }
-        Ok(Config {
-            settings,
-            listeners,
-            listeners_are_defaults,
-        })
+        Ok(Config { settings, listeners, listeners_are_defaults })
     }
 
     /// The server's limits where the process may open `files` files, and the number of clients
@@ -204,13 +184,8 @@ impl Config {
         let wanted = self.settings.max_clients.unwrap_or(fitting);
         let defaults = Limits::default();
         let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
-        let Settings {
-            send_queue,
-            broadcast_log,
-            frame_timeout,
-            drain_timeout,
-            ..
-        } = self.settings;
+        let Settings { send_queue, broadcast_log, frame_timeout, drain_timeout, .. } =
+            self.settings;
         let limits = Limits {
             clients_max: wanted.min(fitting),
             lingering_max,
@@ -247,11 +222,7 @@ impl Config {
     /// key beats the server-wide setting, and that beats the default.
     #[must_use]
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
-        let Settings {
-            idle_timeout,
-            max_frame,
-            ..
-        } = self.settings;
+        let Settings { idle_timeout, max_frame, .. } = self.settings;
         let (protocol, idle_default) = match spec.protocol {
             ProtocolName::Command => {
                 let frame_len_max = spec.frame_len_max.or(max_frame).unwrap_or(FRAME_LEN_MAX);
@@ -264,11 +235,7 @@ impl Config {
             }
         };
         let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(idle_default);
-        ListenerConfig {
-            name,
-            protocol,
-            idle_ms: idle_secs * 1000,
-        }
+        ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
     }
 }
 
@@ -298,11 +265,8 @@ mod tests {
     fn no_arguments_mean_the_default_listeners() {
         let config = config(&[]);
         let names: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
-        let expected = [
-            "command://127.0.0.1:65432",
-            "prefixed://127.0.0.1:8080",
-            "raw://127.0.0.1:9999",
-        ];
+        let expected =
+            ["command://127.0.0.1:65432", "prefixed://127.0.0.1:8080", "raw://127.0.0.1:9999"];
         assert_eq!(names, expected);
         assert!(config.listeners_are_defaults);
         assert_eq!(config.keepalive(), Some(Duration::from_secs(300)));
@@ -313,28 +277,12 @@ mod tests {
     fn a_listeners_own_key_beats_the_option_and_the_option_beats_sixty_seconds() {
         assert_eq!(idle_ms(&[]), [0, 60_000, 0]);
         assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000, 7_000, 7_000]);
-        let listen = [
-            "-l",
-            "prefixed://h:1?idle=0",
-            "-l",
-            "prefixed://h:2",
-            "--idle-timeout",
-            "7",
-        ];
+        let listen = ["-l", "prefixed://h:1?idle=0", "-l", "prefixed://h:2", "--idle-timeout", "7"];
         assert_eq!(idle_ms(&listen), [0, 7_000]);
-        let config = config(&[
-            "-l",
-            "command://h:1?max_frame=5",
-            "-l",
-            "command://h:2",
-            "--max-frame",
-            "6",
-        ]);
-        let lens: Vec<Protocol> = config
-            .listeners
-            .iter()
-            .map(|l| config.listener(l, String::new()).protocol)
-            .collect();
+        let config =
+            config(&["-l", "command://h:1?max_frame=5", "-l", "command://h:2", "--max-frame", "6"]);
+        let lens: Vec<Protocol> =
+            config.listeners.iter().map(|l| config.listener(l, String::new()).protocol).collect();
         let expected = [5, 6].map(|frame_len_max| Protocol::Command { frame_len_max });
         assert_eq!(lens, expected);
     }
@@ -369,19 +317,10 @@ mod tests {
         assert_eq!(config(&["-v"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-vv"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-q"]).log_level(), LevelFilter::Warn);
-        assert_eq!(
-            config(&["--log-level", "off"]).log_level(),
-            LevelFilter::Off
-        );
-        assert_eq!(
-            config(&["--log-level", "TRACE"]).log_level(),
-            LevelFilter::Trace
-        );
+        assert_eq!(config(&["--log-level", "off"]).log_level(), LevelFilter::Off);
+        assert_eq!(config(&["--log-level", "TRACE"]).log_level(), LevelFilter::Trace);
         refused(&["-v", "-q"], "only one of -v, -q and --log-level");
-        refused(
-            &["-v", "--log-level", "info"],
-            "only one of -v, -q and --log-level",
-        );
+        refused(&["-v", "--log-level", "info"], "only one of -v, -q and --log-level");
         refused(
             &["--log-level", "loud"],
             "--log-level: 'loud' is not off, error, warn, info, debug or trace",
@@ -392,41 +331,24 @@ mod tests {
     fn bad_usage_names_the_culprit() {
         refused(&["--no-such"], "Unrecognized option: 'no-such'");
         refused(&["--listen"], "Argument to option 'listen' missing");
-        refused(
-            &["--max-clients", "1", "-m", "2"],
-            "Option 'max-clients' given more than once",
-        );
+        refused(&["--max-clients", "1", "-m", "2"], "Option 'max-clients' given more than once");
         refused(&["now"], "unexpected argument 'now'");
         refused(
             &["-l", "http://h:1"],
             "--listen http://h:1: unknown protocol 'http', there are command, prefixed and raw",
         );
-        refused(
-            &["-m", "0"],
-            "--max-clients: '0' is not a number from 1 to 2147483648",
-        );
-        refused(
-            &["--plugin-dir", "."],
-            "--plugin-dir: this build has no plugins",
-        );
-        refused(
-            &["-c", "/no/such"],
-            "/no/such: cannot be read: no such file or directory",
-        );
+        refused(&["-m", "0"], "--max-clients: '0' is not a number from 1 to 2147483648");
+        refused(&["--plugin-dir", "."], "--plugin-dir: this build has no plugins");
+        refused(&["-c", "/no/such"], "/no/such: cannot be read: no such file or directory");
     }
 
     #[test]
     fn check_help_and_version_run_nothing() {
         assert_eq!(Invocation::from_args(&["--check"]), Ok(Invocation::Check));
         assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
-        let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else {
-            panic!()
-        };
+        let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else { panic!() };
         for setting in &SETTINGS {
-            assert!(
-                text.contains(&format!("--{} {}", setting.name, setting.value)),
-                "{text}"
-            );
+            assert!(text.contains(&format!("--{} {}", setting.name, setting.value)), "{text}");
         }
     }
 }

@@ -27,17 +27,11 @@ pub struct BadFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Unreadable(String),
-    Syntax {
-        line: usize,
-    },
+    Syntax { line: usize },
     KeyOutsideSection(String),
     UnknownSection(String),
     RepeatedSection(String),
-    Key {
-        section: String,
-        key: String,
-        why: String,
-    },
+    Key { section: String, key: String, why: String },
 }
 
 impl fmt::Display for BadFile {
@@ -70,10 +64,7 @@ impl IniFile {
         fs::read_to_string(file)
             .map_err(|error| What::Unreadable(super::run::plain(&error)))
             .and_then(|text| Self::from_text(&text))
-            .map_err(|what| BadFile {
-                file: file.to_owned(),
-                what,
-            })
+            .map_err(|what| BadFile { file: file.to_owned(), what })
     }
 
     /// Reads the text of a file that would be called `file`.
@@ -82,19 +73,13 @@ impl IniFile {
     ///
     /// As [`read`](Self::read).
     pub fn parse(text: &str, file: &Path) -> Result<Self, BadFile> {
-        Self::from_text(text).map_err(|what| BadFile {
-            file: file.to_owned(),
-            what,
-        })
+        Self::from_text(text).map_err(|what| BadFile { file: file.to_owned(), what })
     }
 
     fn from_text(text: &str) -> Result<Self, What> {
         // Windows' editors begin a file with a byte-order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let options = ParseOption {
-            enabled_escape: false,
-            ..ParseOption::default()
-        };
+        let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(text, options)
             .map_err(|error| What::Syntax { line: error.line })?;
         let mut file = IniFile::default();
@@ -140,11 +125,7 @@ impl IniFile {
             return Err("opens a chat listener, which this version does not have".to_owned());
         }
         // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
-        let name = if key.contains('-') {
-            String::new()
-        } else {
-            key.replace('_', "-")
-        };
+        let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
         self.settings.set(&name, value).map_err(|why| match why {
             BadSetting::Unknown => "no such key".to_owned(),
             why => why.to_string(),
@@ -159,11 +140,8 @@ fn for_each_key(
 ) -> Result<(), What> {
     let mut seen = Vec::new();
     for (key, value) in keys.iter() {
-        let result = if seen.contains(&key) {
-            Err("given twice".to_owned())
-        } else {
-            set(key, value)
-        };
+        let result =
+            if seen.contains(&key) { Err("given twice".to_owned()) } else { set(key, value) };
         seen.push(key);
         result.map_err(|why| What::Key {
             section: section.to_owned(),
@@ -184,11 +162,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &str, why: &str) {
-        assert_eq!(
-            parse(text).unwrap_err().to_string(),
-            format!("mynah.ini: {why}"),
-            "{text}"
-        );
+        assert_eq!(parse(text).unwrap_err().to_string(), format!("mynah.ini: {why}"), "{text}");
     }
 
     #[test]
@@ -204,11 +178,7 @@ mod tests {
         assert_eq!(file.settings.max_clients, Some(10));
         assert_eq!(file.settings.log_file, Some("/var/log/mynah.log".into()));
         let names: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
-        let expected = [
-            "raw://127.0.0.1:7",
-            "command://[::1]:65432",
-            "command://127.0.0.1:0",
-        ];
+        let expected = ["raw://127.0.0.1:7", "command://[::1]:65432", "command://127.0.0.1:0"];
         assert_eq!(names, expected);
         assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b"> "[..]));
         assert_eq!(file.listeners[0].idle_secs, Some(9));
@@ -229,10 +199,7 @@ mod tests {
             "[server] max_clients: 'x' is not a number from 1 to 2147483648",
         );
         refused("[server]\ncolour=red\n", "[server] colour: no such key");
-        refused(
-            "[server]\nmax-clients=1\n",
-            "[server] max-clients: no such key",
-        );
+        refused("[server]\nmax-clients=1\n", "[server] max-clients: no such key");
         refused(
             "[server]\ndrain_timeout=1\ndrain_timeout=2\n",
             "[server] drain_timeout: given twice",
@@ -245,25 +212,14 @@ mod tests {
         refused("[]\n", "[]: no such section");
         refused("[raw]\nport=1\n[raw]\nport=2\n", "[raw]: given twice");
         refused("[command]\nprefix=x\n", "[command] prefix: no such key");
-        refused(
-            "[raw]\nport=70000\n",
-            "[raw] port: bad port '70000', it is 0 to 65535",
-        );
+        refused("[raw]\nport=70000\n", "[raw] port: bad port '70000', it is 0 to 65535");
         refused("port=1\n", "port: stands before the first section");
-        refused(
-            "[server]\nno value\n",
-            "line 3: not of the form key = value",
-        );
+        refused("[server]\nno value\n", "line 3: not of the form key = value");
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
-        let error = IniFile::read(Path::new("/no/such/file"))
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "/no/such/file: cannot be read: no such file or directory"
-        );
+        let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
+        assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
     }
 }

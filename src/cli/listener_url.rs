@@ -23,11 +23,8 @@ pub enum ProtocolName {
 
 impl ProtocolName {
     /// Those a server without listeners of its own opens, in this order.
-    pub const DEFAULTS: [ProtocolName; 3] = [
-        ProtocolName::Command,
-        ProtocolName::Prefixed,
-        ProtocolName::Raw,
-    ];
+    pub const DEFAULTS: [ProtocolName; 3] =
+        [ProtocolName::Command, ProtocolName::Prefixed, ProtocolName::Raw];
 
     /// The port where nothing else is said.
     #[must_use]
@@ -40,9 +37,7 @@ impl ProtocolName {
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::DEFAULTS
-            .into_iter()
-            .find(|protocol| protocol.to_string() == name)
+        Self::DEFAULTS.into_iter().find(|protocol| protocol.to_string() == name)
     }
 }
 
@@ -107,10 +102,7 @@ impl fmt::Display for BadListener {
         match self {
             BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
             BadListener::UnknownProtocol(name) => {
-                write!(
-                    f,
-                    "unknown protocol '{name}', there are command, prefixed and raw"
-                )
+                write!(f, "unknown protocol '{name}', there are command, prefixed and raw")
             }
             BadListener::BadHost(host) => write!(f, "bad host '{host}'"),
             BadListener::BadPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
@@ -164,10 +156,7 @@ impl ListenerSpec {
             }
             seen.push(key);
             if matches!(key, "host" | "port") {
-                return Err(BadListener::UnknownKey {
-                    key: key.to_owned(),
-                    protocol,
-                });
+                return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
             }
             spec.set(key, value)?;
         }
@@ -180,10 +169,7 @@ impl ListenerSpec {
     ///
     /// See [`BadListener`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), BadListener> {
-        let bad = |why| BadListener::BadValue {
-            key: key.to_owned(),
-            why,
-        };
+        let bad = |why| BadListener::BadValue { key: key.to_owned(), why };
         match (key, self.protocol) {
             ("host", _) => self.host = host(value)?.to_owned(),
             ("port", _) => {
@@ -198,10 +184,7 @@ impl ListenerSpec {
             }
             ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(bad)?),
             (key, protocol) => {
-                return Err(BadListener::UnknownKey {
-                    key: key.to_owned(),
-                    protocol,
-                });
+                return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
             }
         }
         Ok(())
@@ -211,12 +194,7 @@ impl ListenerSpec {
 /// `command://127.0.0.1:65432`, without the keys.
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenerSpec {
-            protocol,
-            host,
-            port,
-            ..
-        } = self;
+        let ListenerSpec { protocol, host, port, .. } = self;
         if host.contains(':') {
             write!(f, "{protocol}://[{host}]:{port}")
         } else {
@@ -230,14 +208,11 @@ fn split_authority(authority: &str) -> Result<(&str, &str), BadListener> {
     let bad_host = || BadListener::BadHost(authority.to_owned());
     if authority.starts_with('[') {
         let (host, rest) = authority.split_once(']').ok_or_else(bad_host)?;
-        let port = rest
-            .strip_prefix(':')
-            .ok_or_else(|| BadListener::BadPort(rest.to_owned()))?;
+        let port = rest.strip_prefix(':').ok_or_else(|| BadListener::BadPort(rest.to_owned()))?;
         return Ok((authority.get(..host.len() + 1).ok_or_else(bad_host)?, port));
     }
-    let (host, port) = authority
-        .rsplit_once(':')
-        .ok_or_else(|| BadListener::BadPort(String::new()))?;
+    let (host, port) =
+        authority.rsplit_once(':').ok_or_else(|| BadListener::BadPort(String::new()))?;
     if host.contains(':') {
         return Err(BadListener::BadHost(host.to_owned()));
     }
@@ -249,10 +224,7 @@ fn host(value: &str) -> Result<&str, BadListener> {
     let bad = || BadListener::BadHost(value.to_owned());
     if let Some(bracketed) = value.strip_prefix('[') {
         let address = bracketed.strip_suffix(']').ok_or_else(bad)?;
-        return address
-            .parse::<std::net::Ipv6Addr>()
-            .map(|_| address)
-            .map_err(|_| bad());
+        return address.parse::<std::net::Ipv6Addr>().map(|_| address).map_err(|_| bad());
     }
     if value.parse::<std::net::Ipv6Addr>().is_ok() {
         return Ok(value);
@@ -267,10 +239,8 @@ fn host(value: &str) -> Result<&str, BadListener> {
 /// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
 /// guessing would change what is sent.
 fn prefix(value: &str) -> Result<Vec<u8>, BadSetting> {
-    let bad = || BadSetting::NotPercentEncoded {
-        value: value.to_owned(),
-        len_max: PREFIX_BYTES_MAX,
-    };
+    let bad =
+        || BadSetting::NotPercentEncoded { value: value.to_owned(), len_max: PREFIX_BYTES_MAX };
     for (at, _) in value.match_indices('%') {
         let digits = value.as_bytes().get(at + 1..at + 3).ok_or_else(bad)?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -278,11 +248,7 @@ fn prefix(value: &str) -> Result<Vec<u8>, BadSetting> {
         }
     }
     let decoded: Vec<u8> = percent_decode_str(value).collect();
-    if decoded.len() > PREFIX_BYTES_MAX {
-        Err(bad())
-    } else {
-        Ok(decoded)
-    }
+    if decoded.len() > PREFIX_BYTES_MAX { Err(bad()) } else { Ok(decoded) }
 }
 
 #[cfg(test)]
@@ -316,22 +282,10 @@ mod tests {
         let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
         assert_eq!((spec.frame_len_max, spec.idle_secs), (Some(10), Some(5)));
         assert_eq!(parse("raw://h:1?prefix=").unwrap().prefix.unwrap(), b"");
-        assert_eq!(
-            parse("raw://h:1?prefix=a%20%ff+").unwrap().prefix.unwrap(),
-            b"a \xff+"
-        );
-        refused(
-            "raw://h:1?max_frame=1",
-            "a raw listener has no key 'max_frame'",
-        );
-        refused(
-            "command://h:1?prefix=x",
-            "a command listener has no key 'prefix'",
-        );
-        refused(
-            "prefixed://h:1?host=x",
-            "a prefixed listener has no key 'host'",
-        );
+        assert_eq!(parse("raw://h:1?prefix=a%20%ff+").unwrap().prefix.unwrap(), b"a \xff+");
+        refused("raw://h:1?max_frame=1", "a raw listener has no key 'max_frame'");
+        refused("command://h:1?prefix=x", "a command listener has no key 'prefix'");
+        refused("prefixed://h:1?host=x", "a prefixed listener has no key 'host'");
         refused("prefixed://h:1?", "a prefixed listener has no key ''");
         refused("prefixed://h:1?idle=1&idle=2", "'idle' is given twice");
     }
@@ -339,10 +293,7 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_by_name() {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
-        refused(
-            "http://h:1",
-            "unknown protocol 'http', there are command, prefixed and raw",
-        );
+        refused("http://h:1", "unknown protocol 'http', there are command, prefixed and raw");
         refused("raw://h", "bad port '', it is 0 to 65535");
         refused("raw://h:", "bad port '', it is 0 to 65535");
         refused("raw://h:65536", "bad port '65536', it is 0 to 65535");
@@ -354,15 +305,8 @@ mod tests {
         refused("raw://[::1]1", "bad port '1', it is 0 to 65535");
         refused("raw://[no]:1", "bad host '[no]'");
         refused("raw://u@h:1", "bad host 'u@h'");
-        refused(
-            "raw://h:1?idle=x",
-            "idle: 'x' is not a number from 0 to 31536000",
-        );
-        for url in [
-            "raw://h:1?prefix=%",
-            "raw://h:1?prefix=%4",
-            "raw://h:1?prefix=%zz",
-        ] {
+        refused("raw://h:1?idle=x", "idle: 'x' is not a number from 0 to 31536000");
+        for url in ["raw://h:1?prefix=%", "raw://h:1?prefix=%4", "raw://h:1?prefix=%zz"] {
             let text = url.split_once('=').unwrap().1;
             let why = format!("prefix: '{text}' is not percent-encoded text of at most 1024 bytes");
             refused(url, &why);

@@ -97,11 +97,7 @@ impl Log for Fan {
         let text: Arc<str> = record.args().to_string().into();
         let (at, level) = (SystemTime::now(), record.level());
         for queue in &self.queues {
-            queue.push(Line {
-                at,
-                level,
-                text: Arc::clone(&text),
-            });
+            queue.push(Line { at, level, text: Arc::clone(&text) });
         }
     }
 
@@ -125,18 +121,12 @@ impl Queue {
             dropped: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
         });
-        let writer = Writer {
-            sink,
-            lines,
-            queue: Arc::clone(&queue),
-        };
+        let writer = Writer { sink, lines, queue: Arc::clone(&queue) };
         let (end, ended) = sync_channel(0);
-        thread::Builder::new()
-            .name(WRITER_THREAD.to_owned())
-            .spawn(move || {
-                writer.run();
-                drop::<SyncSender<()>>(end);
-            })?;
+        thread::Builder::new().name(WRITER_THREAD.to_owned()).spawn(move || {
+            writer.run();
+            drop::<SyncSender<()>>(end);
+        })?;
         Ok((queue, ended))
     }
 
@@ -190,11 +180,7 @@ impl<S: Sink> Writer<S> {
             let dropped = self.queue.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
                 let text = format!("{dropped} log lines dropped: they came faster than written");
-                let line = Line {
-                    at: SystemTime::now(),
-                    level: Level::Warn,
-                    text: text.into(),
-                };
+                let line = Line { at: SystemTime::now(), level: Level::Warn, text: text.into() };
                 self.sink.line(&line);
             }
         }
@@ -230,8 +216,7 @@ impl Sink for Console {
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let mut record = Record::builder();
             record.level(line.level).target(TARGET);
-            self.0
-                .log(&record.args(format_args!("{}", line.text)).build());
+            self.0.log(&record.args(format_args!("{}", line.text)).build());
         }));
     }
 
@@ -250,11 +235,7 @@ struct LogFile {
 impl LogFile {
     fn open(path: PathBuf) -> io::Result<Self> {
         let writer = open(&path)?;
-        Ok(LogFile {
-            path,
-            writer,
-            failed: false,
-        })
+        Ok(LogFile { path, writer, failed: false })
     }
 
     fn check(&mut self, result: io::Result<()>) {

@@ -40,11 +40,7 @@ fn serve(config: &Config) -> ExitCode {
         Ok(logging) => logging,
         Err(error) => {
             let file = config.log_file().unwrap_or_default();
-            complain(&format!(
-                "mynah: cannot log to {}: {}",
-                file.display(),
-                plain(&error)
-            ));
+            complain(&format!("mynah: cannot log to {}: {}", file.display(), plain(&error)));
             return ExitCode::FAILURE;
         }
     };
@@ -77,10 +73,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     }
     let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
         .map_err(|error| format!("cannot start: {}", plain(&error)))?;
-    info!(
-        "mynah {} starting, room for {max} clients",
-        env!("CARGO_PKG_VERSION")
-    );
+    info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
     open_listeners(config, &mut event_loop)?;
     event_loop
         .run(|| logging.reopen())
@@ -90,9 +83,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
 /// Opens every listener in the order given, and announces it. A default one whose port is taken is
 /// skipped, as long as another opens; one that was asked for never is.
 fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
-    let options = SocketOptions {
-        keepalive: config.keepalive(),
-    };
+    let options = SocketOptions { keepalive: config.keepalive() };
     let mut opened = 0;
     let mut first_error = None;
     for spec in &config.listeners {

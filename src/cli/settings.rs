@@ -51,94 +51,34 @@ const fn help(
     value: &'static str,
     help: &'static str,
 ) -> SettingHelp {
-    SettingHelp {
-        short,
-        name,
-        value,
-        help,
-    }
+    SettingHelp { short, name, value, help }
 }
 
 /// Every server-wide setting, in the order of `--help`.
 pub(super) const SETTINGS: [SettingHelp; 13] = [
-    help(
-        "m",
-        "max-clients",
-        "N",
-        "most connections at once (default: the file limit less 32)",
-    ),
-    help(
-        "",
-        "max-frame",
-        "BYTES",
-        "longest command payload (default 1048576, at most 1073741824)",
-    ),
+    help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
+    help("", "max-frame", "BYTES", "longest command payload (default 1048576, at most 1073741824)"),
     help(
         "",
         "idle-timeout",
         "SECS",
         "close a connection that has sent nothing for so long (default 0 = never; prefixed 60)",
     ),
-    help(
-        "",
-        "tcp-keepalive",
-        "SECS",
-        "let the kernel find dead peers (default 300, 0 = off)",
-    ),
-    help(
-        "",
-        "frame-timeout",
-        "SECS",
-        "how long an incomplete frame may stall (default 30)",
-    ),
-    help(
-        "",
-        "send-queue",
-        "BYTES",
-        "most unsent reply bytes of one connection (default 8388608)",
-    ),
+    help("", "tcp-keepalive", "SECS", "let the kernel find dead peers (default 300, 0 = off)"),
+    help("", "frame-timeout", "SECS", "how long an incomplete frame may stall (default 30)"),
+    help("", "send-queue", "BYTES", "most unsent reply bytes of one connection (default 8388608)"),
     help(
         "",
         "broadcast-log",
         "BYTES",
         "most broadcast bytes kept for those who lag (default 16777216)",
     ),
-    help(
-        "",
-        "drain-timeout",
-        "SECS",
-        "how long a stop waits for unsent replies (default 5)",
-    ),
-    help(
-        "",
-        "plugin-dir",
-        "DIR",
-        "load DIR/*.lua (this build has no plugins)",
-    ),
-    help(
-        "",
-        "plugin-budget",
-        "MS",
-        "longest a plugin call may run (this build has no plugins)",
-    ),
-    help(
-        "",
-        "plugin-memory",
-        "BYTES",
-        "most a plugin may hold (this build has no plugins)",
-    ),
-    help(
-        "",
-        "log-level",
-        "LEVEL",
-        "off, error, warn, info, debug, trace (default info)",
-    ),
-    help(
-        "",
-        "log-file",
-        "FILE",
-        "also log to FILE, created with its folders",
-    ),
+    help("", "drain-timeout", "SECS", "how long a stop waits for unsent replies (default 5)"),
+    help("", "plugin-dir", "DIR", "load DIR/*.lua (this build has no plugins)"),
+    help("", "plugin-budget", "MS", "longest a plugin call may run (this build has no plugins)"),
+    help("", "plugin-memory", "BYTES", "most a plugin may hold (this build has no plugins)"),
+    help("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default info)"),
+    help("", "log-file", "FILE", "also log to FILE, created with its folders"),
 ];
 
 /// Why a setting was not taken.
@@ -186,10 +126,7 @@ impl fmt::Display for BadSetting {
             BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
             BadSetting::Empty => write!(f, "needs a value"),
             BadSetting::NotPercentEncoded { value, len_max } => {
-                write!(
-                    f,
-                    "'{value}' is not percent-encoded text of at most {len_max} bytes"
-                )
+                write!(f, "'{value}' is not percent-encoded text of at most {len_max} bytes")
             }
         }
     }
@@ -264,10 +201,7 @@ mod tests {
                 setting.name
             );
         }
-        assert_eq!(
-            Settings::default().set("no-such", "1"),
-            Err(BadSetting::Unknown)
-        );
+        assert_eq!(Settings::default().set("no-such", "1"), Err(BadSetting::Unknown));
     }
 
     #[test]
@@ -285,18 +219,10 @@ mod tests {
             let mut settings = Settings::default();
             assert_eq!(settings.set(name, &min.to_string()), Ok(()), "{name}");
             assert_eq!(settings.set(name, &max.to_string()), Ok(()), "{name}");
-            for value in [
-                (max + 1).to_string(),
-                "-1".into(),
-                "+5000".into(),
-                "".into(),
-                "5k".into(),
-            ] {
-                let error = BadSetting::NotInRange {
-                    value: value.clone(),
-                    min,
-                    max,
-                };
+            for value in
+                [(max + 1).to_string(), "-1".into(), "+5000".into(), "".into(), "5k".into()]
+            {
+                let error = BadSetting::NotInRange { value: value.clone(), min, max };
                 assert_eq!(settings.set(name, &value), Err(error), "{name} {value}");
             }
         }

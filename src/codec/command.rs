@@ -105,10 +105,7 @@ impl Header {
     #[must_use]
     pub fn parse(input: &[u8]) -> Option<Self> {
         let ([code, len @ ..], _) = input.split_first_chunk::<HEADER_LEN>()?;
-        Some(Header {
-            command: Command::from(*code),
-            len: u32::from_be_bytes(*len),
-        })
+        Some(Header { command: Command::from(*code), len: u32::from_be_bytes(*len) })
     }
 
     /// The bytes on the wire.
@@ -182,18 +179,12 @@ impl CommandDecoder {
     /// A decoder that refuses payloads longer than `frame_len_max` bytes.
     #[must_use]
     pub const fn new(frame_len_max: u32) -> Self {
-        CommandDecoder {
-            frame_len_max,
-            failed: None,
-        }
+        CommandDecoder { frame_len_max, failed: None }
     }
 
     /// The length is judged on the header alone, before a byte of payload is waited for.
     fn fail(&mut self, len: u32) -> DecodeError {
-        let error = DecodeError::FrameTooLarge {
-            len,
-            max: self.frame_len_max,
-        };
+        let error = DecodeError::FrameTooLarge { len, max: self.frame_len_max };
         self.failed = Some(error);
         error
     }
@@ -218,13 +209,7 @@ impl Decoder for CommandDecoder {
         let Some(payload) = input.get(HEADER_LEN..end) else {
             return Ok(None);
         };
-        Ok(Some((
-            Frame {
-                command: header.command,
-                payload,
-            },
-            end,
-        )))
+        Ok(Some((Frame { command: header.command, payload }, end)))
     }
 
     fn missing(&self, input: &[u8]) -> usize {
@@ -241,9 +226,7 @@ impl Decoder for CommandDecoder {
 /// Bytes of header and payload together. On a machine whose `usize` cannot hold the sum, the frame
 /// is one that never becomes complete.
 fn encoded_len(header: Header) -> usize {
-    usize::try_from(header.len)
-        .unwrap_or(usize::MAX)
-        .saturating_add(HEADER_LEN)
+    usize::try_from(header.len).unwrap_or(usize::MAX).saturating_add(HEADER_LEN)
 }
 
 #[cfg(test)]
@@ -251,12 +234,7 @@ mod tests {
     use super::*;
 
     fn header(command: u8, len: u32) -> Vec<u8> {
-        Header {
-            command: Command::from(command),
-            len,
-        }
-        .encode()
-        .to_vec()
+        Header { command: Command::from(command), len }.encode().to_vec()
     }
 
     #[test]
@@ -269,21 +247,14 @@ mod tests {
     #[test]
     fn frame_is_encoded_as_command_length_payload() {
         let mut out = Vec::new();
-        Frame {
-            command: Command::Broadcast,
-            payload: b"abc",
-        }
-        .encode(&mut out);
+        Frame { command: Command::Broadcast, payload: b"abc" }.encode(&mut out);
         assert_eq!(out, b"\x04\x00\x00\x00\x03abc");
     }
 
     #[test]
     fn a_header_alone_completes_a_frame_of_no_payload() {
         let mut decoder = CommandDecoder::new(0);
-        let frame = Frame {
-            command: Command::Status,
-            payload: b"",
-        };
+        let frame = Frame { command: Command::Status, payload: b"" };
         assert_eq!(decoder.decode(b"\x07\0\0\0\0"), Ok(Some((frame, 5))));
     }
 
@@ -302,41 +273,20 @@ mod tests {
     #[test]
     fn the_limit_is_inclusive_and_judged_on_the_header() {
         for max in [0, 1, 255, 256, 65_535, 1 << 20, FRAME_LEN_LIMIT] {
-            assert_eq!(
-                CommandDecoder::new(max).decode(&header(1, max)).err(),
-                None,
-                "max {max}"
-            );
+            assert_eq!(CommandDecoder::new(max).decode(&header(1, max)).err(), None, "max {max}");
             let len = max + 1;
             let error = DecodeError::FrameTooLarge { len, max };
-            assert_eq!(
-                CommandDecoder::new(max).decode(&header(1, len)),
-                Err(error),
-                "max {max}"
-            );
+            assert_eq!(CommandDecoder::new(max).decode(&header(1, len)), Err(error), "max {max}");
         }
     }
 
     #[test]
     fn lengths_around_the_sign_bit_and_the_end_of_u32_are_errors_not_arithmetic() {
-        for len in [
-            (1 << 31) - 1,
-            1 << 31,
-            (1 << 31) + 1,
-            u32::MAX - 1,
-            u32::MAX,
-        ] {
+        for len in [(1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX - 1, u32::MAX] {
             let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
-            let error = DecodeError::FrameTooLarge {
-                len,
-                max: FRAME_LEN_LIMIT,
-            };
+            let error = DecodeError::FrameTooLarge { len, max: FRAME_LEN_LIMIT };
             assert_eq!(decoder.decode(&header(200, len)), Err(error));
-            assert_eq!(
-                decoder.missing(&header(200, len)),
-                0,
-                "the error can be had at once"
-            );
+            assert_eq!(decoder.missing(&header(200, len)), 0, "the error can be had at once");
         }
         let mut widest = CommandDecoder::new(u32::MAX);
         assert_eq!(widest.decode(&header(1, u32::MAX)), Ok(None));

@@ -67,10 +67,7 @@ mod tests {
         encode(&[7; PAYLOAD_LEN_MAX], &mut wire);
         assert_eq!(wire.len(), 256);
         assert_eq!(PrefixedDecoder.decode(&wire[..255]), Ok(None));
-        assert_eq!(
-            PrefixedDecoder.decode(&wire),
-            Ok(Some((&[7; PAYLOAD_LEN_MAX][..], 256)))
-        );
+        assert_eq!(PrefixedDecoder.decode(&wire), Ok(Some((&[7; PAYLOAD_LEN_MAX][..], 256))));
     }
 
     #[test]

@@ -11,9 +11,8 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     let max = ctx.limits.broadcast_len_max();
     if payload.len() > max {
         let len = payload.len();
-        return ctx.reply_error(format_args!(
-            "broadcast of {len} bytes exceeds the limit of {max}"
-        ));
+        return ctx
+            .reply_error(format_args!("broadcast of {len} bytes exceeds the limit of {max}"));
     }
     let receivers = ctx.room.members.saturating_sub(1);
     if receivers > 0 {

@@ -35,10 +35,7 @@ impl Room {
     /// An empty room.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Room {
-            log: BroadcastLog::new(limits.broadcast_log_bytes_max),
-            members: 0,
-        }
+        Room { log: BroadcastLog::new(limits.broadcast_log_bytes_max), members: 0 }
     }
 }
 
@@ -62,11 +59,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Appends a reply frame.
     fn reply(&mut self, payload: &[u8]) -> Flow {
-        Frame {
-            command: Command::Echo,
-            payload,
-        }
-        .encode(self.out);
+        Frame { command: Command::Echo, payload }.encode(self.out);
         Flow::Continue
     }
 
@@ -80,11 +73,7 @@ impl Context<'_> {
 /// Appends an ERROR frame to `out` that says why a request failed.
 pub fn write_error(why: impl fmt::Display, out: &mut Vec<u8>) {
     let payload = why.to_string();
-    Frame {
-        command: Command::Error,
-        payload: payload.as_bytes(),
-    }
-    .encode(out);
+    Frame { command: Command::Error, payload: payload.as_bytes() }.encode(out);
 }
 
 /// What becomes of the connection after a message.

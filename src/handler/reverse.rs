@@ -7,12 +7,10 @@ use crate::codec::command::{Command, Header};
 pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     if let Err(error) = std::str::from_utf8(payload) {
         let offset = error.valid_up_to();
-        return ctx.reply_error(format_args!(
-            "REVERSE needs UTF-8: invalid byte at offset {offset}"
-        ));
+        return ctx
+            .reply_error(format_args!("REVERSE needs UTF-8: invalid byte at offset {offset}"));
     }
-    ctx.out
-        .extend_from_slice(&Header::for_payload(Command::Echo, payload).encode());
+    ctx.out.extend_from_slice(&Header::for_payload(Command::Echo, payload).encode());
     let start = ctx.out.len();
     ctx.out.extend_from_slice(payload);
     reverse_scalars(&mut ctx.out[start..]);
@@ -58,42 +56,20 @@ mod tests {
 
     #[test]
     fn scalars_of_every_length_stay_whole() {
-        for text in [
-            "",
-            "a",
-            "Hello, World!",
-            "Hé!",
-            "é",
-            "日本",
-            "a𝄞b€cßd",
-            "🦜🦜",
-            "e\u{301}",
-        ] {
+        for text in ["", "a", "Hello, World!", "Hé!", "é", "日本", "a𝄞b€cßd", "🦜🦜", "e\u{301}"]
+        {
             check(text);
         }
     }
 
     #[test]
     fn any_mixture_is_reversed_as_chars_would_be() {
-        let alphabet = [
-            'a',
-            'z',
-            'é',
-            'ß',
-            '€',
-            '日',
-            '𝄞',
-            '🦜',
-            '\u{0}',
-            '\u{10ffff}',
-        ];
+        let alphabet = ['a', 'z', 'é', 'ß', '€', '日', '𝄞', '🦜', '\u{0}', '\u{10ffff}'];
         let mut state = 1u64;
         for len in 0..200 {
             let text: String = (0..len)
                 .map(|_| {
-                    state = state
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     alphabet[(state >> 33) as usize % alphabet.len()]
                 })
                 .collect();

@@ -19,10 +19,7 @@ const EVENTS_MAX: usize = 1024;
 
 /// Generation 0 names no connection, so tokens that carry it are free for other things: the index
 /// is then a listener's number, or this.
-const SIGNALS: ConnId = ConnId {
-    index: u32::MAX,
-    generation: 0,
-};
+const SIGNALS: ConnId = ConnId { index: u32::MAX, generation: 0 };
 
 /// How the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +50,9 @@ impl EventLoop {
     pub fn new(make: impl FnOnce(Millis) -> Server<TcpTransport>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
-        poll.registry()
-            .register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
+        poll.registry().register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
         let started_at = Instant::now();
-        Ok(EventLoop {
-            poll,
-            signals,
-            server: make(Millis(0)),
-            started_at,
-            stop_signals: 0,
-        })
+        Ok(EventLoop { poll, signals, server: make(Millis(0)), started_at, stop_signals: 0 })
     }
 
     /// Adds a listener.
@@ -76,10 +66,7 @@ impl EventLoop {
         config: ListenerConfig,
         number: u32,
     ) -> io::Result<()> {
-        let id = ConnId {
-            index: number,
-            generation: 0,
-        };
+        let id = ConnId { index: number, generation: 0 };
         acceptor.register(self.poll.registry(), super::tcp::token(id))?;
         let given = self.server.add_listener(acceptor, config);
         debug_assert_eq!(given, number as usize);
@@ -102,10 +89,7 @@ impl EventLoop {
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
-            match self
-                .poll
-                .poll(&mut events, wait_ms.map(Duration::from_millis))
-            {
+            match self.poll.poll(&mut events, wait_ms.map(Duration::from_millis)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 result => result?,
             }
@@ -140,8 +124,7 @@ impl EventLoop {
         if id.generation == 0 {
             self.server.on_acceptable(id.index as usize);
         } else {
-            self.server
-                .on_ready(self.poll.registry(), id, readiness(event), now);
+            self.server.on_ready(self.poll.registry(), id, readiness(event), now);
         }
         false
     }

@@ -11,10 +11,6 @@ use rlimit::Resource;
 /// The limit cannot be read. One that cannot be raised stays as it is.
 pub fn raise_file_limit() -> io::Result<usize> {
     let (soft, hard) = Resource::NOFILE.get()?;
-    let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() {
-        hard
-    } else {
-        soft
-    };
+    let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

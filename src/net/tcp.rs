@@ -29,11 +29,7 @@ impl Transport for TcpTransport {
     }
 
     fn arm_writable(&mut self, registry: &Registry, id: ConnId) -> io::Result<()> {
-        registry.reregister(
-            &mut self.0,
-            token(id),
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        registry.reregister(&mut self.0, token(id), Interest::READABLE | Interest::WRITABLE)
     }
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -120,10 +116,7 @@ impl TcpAcceptor {
 /// time that was asked for, as with Redis' `tcp-keepalive`.
 fn keepalive(idle: Duration) -> TcpKeepalive {
     let interval = (idle / 3).max(Duration::from_secs(1));
-    TcpKeepalive::new()
-        .with_time(idle)
-        .with_interval(interval)
-        .with_retries(3)
+    TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3)
 }
 
 impl Acceptor for TcpAcceptor {

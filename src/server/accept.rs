@@ -47,8 +47,7 @@ impl<T: Transport> Server<T> {
                     return;
                 }
                 Err(AcceptError::Exhausted(error)) => {
-                    self.journal
-                        .exhausted(self.now, &listener.config.name, &error);
+                    self.journal.exhausted(self.now, &listener.config.name, &error);
                     self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
                     return;
                 }
@@ -78,17 +77,12 @@ impl<T: Transport> Server<T> {
         let Listener { config, room, .. } = &mut self.listeners[number];
         let session = Session::new(now, &room.log);
         let owner = number as u16;
-        let id = self
-            .table
-            .insert(owner, |id| Connection::new(stream, id, owner, session));
+        let id = self.table.insert(owner, |id| Connection::new(stream, id, owner, session));
         let Some(conn) = self.table.get_mut(id) else {
             return;
         };
         if let Err(error) = conn.stream.register(registry, id) {
-            warn!(
-                "{peer} turned away from {}: cannot watch it: {error}",
-                config.name
-            );
+            warn!("{peer} turned away from {}: cannot watch it: {error}", config.name);
             self.table.remove(id);
             return;
         }
@@ -97,10 +91,7 @@ impl<T: Transport> Server<T> {
             let max = self.limits.clients_max;
             self.stats.refused_total += 1;
             self.journal.connection(now, || {
-                format!(
-                    "{id} {peer} refused by {}: server is full: {max} clients",
-                    config.name
-                )
+                format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
             });
             if let Protocol::Command { .. } = config.protocol {
                 handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
@@ -109,8 +100,7 @@ impl<T: Transport> Server<T> {
             room.members += 1;
             self.stats.connections += 1;
             self.stats.accepted_total += 1;
-            self.journal
-                .connection(now, || format!("{id} {peer} connected to {}", config.name));
+            self.journal.connection(now, || format!("{id} {peer} connected to {}", config.name));
             // What came with the connection is announced by an edge of its own, but for a server
             // that is stopping it is the last chance.
             conn.flags.set(Flags::READ_READY, self.phase.is_stopping());

@@ -46,10 +46,7 @@ impl<T: Transport> Server<T> {
 
     /// Offers every member on a page what the log holds for it. Returns how many were written to.
     fn visit_page(&mut self, registry: &T::Registry, number: usize, page: usize) -> usize {
-        let mut owed = [ConnId {
-            index: 0,
-            generation: 0,
-        }; PAGE_LEN];
+        let mut owed = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
         let mut count = 0;
         let head = self.listeners[number].room.log.head();
         for (id, conn) in self.table.page_mut(number, page) {

@@ -36,10 +36,7 @@ impl Journal {
 
     /// Logs that files or memory are out, at most once a second.
     pub(super) fn exhausted(&mut self, now: Millis, listener: &str, error: &io::Error) {
-        if self
-            .exhausted_at
-            .is_none_or(|at| now.since(at) >= WINDOW_MS)
-        {
+        if self.exhausted_at.is_none_or(|at| now.since(at) >= WINDOW_MS) {
             self.exhausted_at = Some(now);
             warn!("{listener} cannot accept for now: {error}");
         }

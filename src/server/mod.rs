@@ -98,12 +98,8 @@ impl<T: Transport> Server<T> {
     ///
     /// On the 65,537th listener.
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) -> usize {
-        assert!(
-            self.listeners.len() <= usize::from(u16::MAX),
-            "too many listeners"
-        );
-        self.listeners
-            .push(Listener::new(acceptor, config, &self.limits));
+        assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
+        self.listeners.push(Listener::new(acceptor, config, &self.limits));
         self.table.add_owner();
         self.listeners.len() - 1
     }
@@ -123,9 +119,7 @@ impl<T: Transport> Server<T> {
     /// Whether any listener still accepts.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
-        self.listeners
-            .iter()
-            .any(|listener| listener.acceptor.is_some())
+        self.listeners.iter().any(|listener| listener.acceptor.is_some())
     }
 
     /// Logs the counters, as STATUS reports them.
@@ -194,11 +188,7 @@ impl<T: Transport> Server<T> {
             self.journal.due_at(),
             self.stop_due_at(),
         ];
-        deadlines
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.since(now))
+        deadlines.into_iter().flatten().min().map(|at| at.since(now))
     }
 
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.

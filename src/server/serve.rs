@@ -62,48 +62,26 @@ impl<T: Transport> Server<T> {
     /// Feeds the session with held input first, then with reads, until the stream is dry, the
     /// budget is spent or the replies have to be read first.
     fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
-        let Server {
-            table,
-            listeners,
-            limits,
-            stats,
-            read_buffer,
-            out,
-            now,
-            started_at,
-            ..
-        } = self;
+        let Server { table, listeners, limits, stats, read_buffer, out, now, started_at, .. } =
+            self;
         let Some(conn) = table.get_mut(id) else {
             return Ok(Flow::Continue);
         };
         let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
         let uptime_secs = now.since(*started_at) / 1000;
-        let mut ctx = Context {
-            id,
-            limits,
-            room,
-            stats,
-            out,
-            uptime_secs,
-        };
+        let mut ctx = Context { id, limits, room, stats, out, uptime_secs };
         let mut budget = READ_TURN_BYTES_MAX;
         loop {
             let flow = if conn.session.holds_input() {
                 if conn.session.waits_for_fanout()
-                    || conn
-                        .session
-                        .is_backlogged(&ctx.room.log, ctx.out.len(), limits)
+                    || conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), limits)
                 {
                     return Ok(Flow::Continue);
                 }
                 conn.session.on_resume(&config.protocol, *now, &mut ctx)
             } else {
                 let may_read = conn.may_read() && !conn.input_has_ended() && budget > 0;
-                if !may_read
-                    || conn
-                        .session
-                        .is_backlogged(&ctx.room.log, ctx.out.len(), limits)
-                {
+                if !may_read || conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), limits) {
                     return Ok(Flow::Continue);
                 }
                 let Some(n) = read(conn, read_buffer)? else {
@@ -111,8 +89,7 @@ impl<T: Transport> Server<T> {
                 };
                 budget = budget.saturating_sub(n);
                 ctx.stats.bytes_in_total += n as u64;
-                conn.session
-                    .on_bytes(&config.protocol, &read_buffer[..n], *now, &mut ctx)
+                conn.session.on_bytes(&config.protocol, &read_buffer[..n], *now, &mut ctx)
             };
             if flow != Flow::Continue {
                 return Ok(flow);
@@ -168,11 +145,7 @@ impl<T: Transport> Server<T> {
         };
         debug_assert_eq!(conn.state, State::Open);
         let listener = &mut self.listeners[usize::from(conn.listener)];
-        if conn
-            .session
-            .settle(&listener.room.log, &mut self.out)
-            .is_err()
-        {
+        if conn.session.settle(&listener.room.log, &mut self.out).is_err() {
             return self.close(id, CloseReason::SlowConsumer, None);
         }
         conn.session.drop_input();
@@ -220,9 +193,7 @@ impl<T: Transport> Server<T> {
         // Only an open connection is still a subscriber. Where there are replies at hand, the lag
         // has been moved in front of them already.
         let owed = match conn.state {
-            State::Open => log
-                .since(conn.session.cursor())
-                .ok_or(FlushError::FellBehind)?,
+            State::Open => log.since(conn.session.cursor()).ok_or(FlushError::FellBehind)?,
             _ => [&[][..], &[]],
         };
         let queued = conn.session.unsent().len();
@@ -369,32 +340,14 @@ impl<T: Transport> Server<T> {
     }
 
     fn on_session_deadline(&mut self, id: ConnId) {
-        let Server {
-            table,
-            listeners,
-            limits,
-            stats,
-            out,
-            now,
-            started_at,
-            ..
-        } = self;
+        let Server { table, listeners, limits, stats, out, now, started_at, .. } = self;
         let Some(conn) = table.get_mut(id) else {
             return;
         };
         let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
         let uptime_secs = now.since(*started_at) / 1000;
-        let mut ctx = Context {
-            id,
-            limits,
-            room,
-            stats,
-            out,
-            uptime_secs,
-        };
-        let flow = conn
-            .session
-            .on_deadline(&config.protocol, config.idle_ms, *now, &mut ctx);
+        let mut ctx = Context { id, limits, room, stats, out, uptime_secs };
+        let flow = conn.session.on_deadline(&config.protocol, config.idle_ms, *now, &mut ctx);
         match flow {
             // It has had the idle timeout to take what it was owed, and its lag in the log is not
             // worth a copy.
@@ -456,10 +409,7 @@ impl<T: Transport> Server<T> {
         self.stats.connections -= 1;
         self.journal.connection(now, || {
             // A connection that was reset no longer knows its peer; the id still tells.
-            let peer = conn
-                .stream
-                .peer_addr()
-                .map_or(String::new(), |peer| format!(" {peer}"));
+            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {
                 Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
                 None => format!("{id}{peer} disconnected: {reason}"),
@@ -526,9 +476,7 @@ fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
 }
 
 fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
-    table
-        .get_mut(id)
-        .is_some_and(|conn| conn.state == State::Lingering)
+    table.get_mut(id).is_some_and(|conn| conn.state == State::Lingering)
 }
 
 /// Whether an open connection cannot go on before the client reads or the fan-out has come round.
@@ -545,10 +493,9 @@ fn deadline<T: Transport>(
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
-        State::Open => conn
-            .session
-            .deadline(listener.config.idle_ms, &limits)
-            .unwrap_or(Millis::NEVER),
+        State::Open => {
+            conn.session.deadline(listener.config.idle_ms, &limits).unwrap_or(Millis::NEVER)
+        }
         // The stop has a deadline of its own.
         State::Draining(CloseReason::Shutdown) => Millis::NEVER,
         State::Draining(_) => since.after(DRAIN_STALL_MS),

@@ -58,11 +58,7 @@ impl<T: Transport> Server<T> {
         info!("stopping, connections open: {}", self.stats.connections);
         let drain_ms = self.limits.drain_timeout_ms;
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
-        self.phase = Phase::Answering {
-            first_round: 0,
-            until,
-            deadline,
-        };
+        self.phase = Phase::Answering { first_round: 0, until, deadline };
         for listener in 0..self.listeners.len() {
             self.empty_backlog(registry, listener);
             self.listeners[listener].acceptor = None;
@@ -76,11 +72,7 @@ impl<T: Transport> Server<T> {
                 self.requeue(id);
             }
         }
-        self.phase = Phase::Answering {
-            first_round: self.resume.len(),
-            until,
-            deadline,
-        };
+        self.phase = Phase::Answering { first_round: self.resume.len(), until, deadline };
     }
 
     /// Whoever is in the backlog has connected, and may have asked already. Signals are handled
@@ -115,12 +107,7 @@ impl<T: Transport> Server<T> {
 
     /// Takes a stop as far as it can go this turn.
     pub(super) fn advance_stop(&mut self) {
-        if let Phase::Answering {
-            first_round,
-            until,
-            deadline,
-        } = self.phase
-        {
+        if let Phase::Answering { first_round, until, deadline } = self.phase {
             let answering = !self.resume.is_empty()
                 || self.listeners.iter().any(|listener| listener.fanout.active);
             if answering && (first_round > 0 || self.now < until) {

@@ -80,10 +80,7 @@ impl<T> Table<T> {
         // Never 0, so that no live id equals an all-zero event.
         self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
         let slot = page.slots.vacant_key() as u32;
-        let id = ConnId {
-            index: (number << PAGE_BITS) | slot,
-            generation: self.last_generation,
-        };
+        let id = ConnId { index: (number << PAGE_BITS) | slot, generation: self.last_generation };
         page.slots.insert(make(id));
         self.len += 1;
         if page.slots.len() == PAGE_LEN {
@@ -107,10 +104,7 @@ impl<T> Table<T> {
     /// If there is none.
     pub(super) fn id_at(&self, index: u32) -> ConnId {
         let page = &self.pages[(index >> PAGE_BITS) as usize];
-        ConnId {
-            index,
-            generation: page.slots[index as usize % PAGE_LEN].generation,
-        }
+        ConnId { index, generation: page.slots[index as usize % PAGE_LEN].generation }
     }
 
     /// Takes out the connection `id` names.
@@ -132,9 +126,7 @@ impl<T> Table<T> {
             owner.roomy.retain(|&other| other != number);
             // The order of `pages` matters to nobody but a running fan-out; see `Fanout`.
             let at = owner.pages.iter().position(|&other| other == number);
-            owner
-                .pages
-                .swap_remove(at.expect("a page stands in its owner's list"));
+            owner.pages.swap_remove(at.expect("a page stands in its owner's list"));
             self.free_pages.push(number);
         }
         Some(conn)
@@ -152,19 +144,10 @@ impl<T> Table<T> {
         at: usize,
     ) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
         let number = self.owners[owner].pages[at];
-        self.pages[number as usize]
-            .slots
-            .iter_mut()
-            .map(move |(slot, conn)| {
-                let index = (number << PAGE_BITS) | slot as u32;
-                (
-                    ConnId {
-                        index,
-                        generation: conn.generation,
-                    },
-                    conn,
-                )
-            })
+        self.pages[number as usize].slots.iter_mut().map(move |(slot, conn)| {
+            let index = (number << PAGE_BITS) | slot as u32;
+            (ConnId { index, generation: conn.generation }, conn)
+        })
     }
 
     /// All ids, in no particular order.
@@ -172,29 +155,18 @@ impl<T> Table<T> {
         self.pages.iter().enumerate().flat_map(|(number, page)| {
             page.slots.iter().map(move |(slot, conn)| {
                 let index = ((number as u32) << PAGE_BITS) | slot as u32;
-                ConnId {
-                    index,
-                    generation: conn.generation,
-                }
+                ConnId { index, generation: conn.generation }
             })
         })
     }
 
     fn take_page(&mut self, owner: u16) -> u32 {
         let number = self.free_pages.pop().unwrap_or_else(|| {
-            self.pages.push(Page {
-                slots: Slab::new(),
-                owner,
-                roomy: false,
-            });
+            self.pages.push(Page { slots: Slab::new(), owner, roomy: false });
             self.pages.len() as u32 - 1
         });
         let slots = Slab::with_capacity(PAGE_LEN);
-        self.pages[number as usize] = Page {
-            slots,
-            owner,
-            roomy: true,
-        };
+        self.pages[number as usize] = Page { slots, owner, roomy: true };
         let owner = &mut self.owners[usize::from(owner)];
         owner.pages.push(number);
         owner.roomy.push(number);
@@ -222,9 +194,7 @@ mod tests {
     }
 
     fn fill(table: &mut Table<u32>, owner: u16, n: usize) -> Vec<ConnId> {
-        (0..n)
-            .map(|_| table.insert(owner, |id| conn(id, owner)))
-            .collect()
+        (0..n).map(|_| table.insert(owner, |id| conn(id, owner))).collect()
     }
 
     fn table(owners: usize) -> Table<u32> {
@@ -283,11 +253,7 @@ mod tests {
             std::mem::forget(table);
         });
         let page = (PAGE_LEN * size_of::<Connection<u32>>()) as i64;
-        assert!(
-            kept.bytes_current < page + 16_384,
-            "{} bytes kept",
-            kept.bytes_current
-        );
+        assert!(kept.bytes_current < page + 16_384, "{} bytes kept", kept.bytes_current);
     }
 
     #[test]

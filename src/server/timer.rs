@@ -28,11 +28,7 @@ pub(super) struct TimerLinks {
 }
 
 impl TimerLinks {
-    pub(super) const UNARMED: TimerLinks = TimerLinks {
-        prev: NIL,
-        next: NIL,
-        at: Millis::NEVER,
-    };
+    pub(super) const UNARMED: TimerLinks = TimerLinks { prev: NIL, next: NIL, at: Millis::NEVER };
 
     /// When the timer fires, [`Millis::NEVER`] if it is not armed.
     pub(super) fn at(&self) -> Millis {
@@ -62,18 +58,13 @@ pub(super) struct TimerWheel {
 
 impl TimerWheel {
     pub(super) fn new(now: Millis) -> Self {
-        TimerWheel {
-            elapsed: now.0,
-            occupied: [0; LEVELS],
-            heads: [[NIL; SLOTS]; LEVELS],
-        }
+        TimerWheel { elapsed: now.0, occupied: [0; LEVELS], heads: [[NIL; SLOTS]; LEVELS] }
     }
 
     /// Sets the timer of the connection at `index` to fire at `at`, and at nothing else.
     pub(super) fn arm(&mut self, store: &mut impl LinkStore, index: u32, at: Millis) {
         self.disarm(store, index);
-        let at =
-            at.0.clamp(self.elapsed, self.elapsed.saturating_add(FARTHEST_MS));
+        let at = at.0.clamp(self.elapsed, self.elapsed.saturating_add(FARTHEST_MS));
         self.link(store, index, at);
     }
 
@@ -138,11 +129,7 @@ impl TimerWheel {
         let (level, slot) = self.position(at);
         let next = std::mem::replace(&mut self.heads[level][slot], index);
         self.occupied[level] |= 1 << slot;
-        *store.links(index) = TimerLinks {
-            prev: NIL,
-            next,
-            at: Millis(at),
-        };
+        *store.links(index) = TimerLinks { prev: NIL, next, at: Millis(at) };
         if next != NIL {
             store.links(next).prev = index;
         }
@@ -163,9 +150,7 @@ impl TimerWheel {
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = (0..LEVELS).find(|&level| self.occupied[level] != 0)?;
         let current = slot_of(self.elapsed, level);
-        let ahead = self.occupied[level]
-            .rotate_right(current as u32)
-            .trailing_zeros() as usize;
+        let ahead = self.occupied[level].rotate_right(current as u32).trailing_zeros() as usize;
         let slot = (current + ahead) % SLOTS;
         let slot_ms = 1u64 << (SLOT_BITS * level as u32);
         let level_start = self.elapsed & !(slot_ms * SLOTS as u64 - 1);
@@ -199,35 +184,14 @@ mod tests {
 
     #[test]
     fn a_timer_fires_at_its_millisecond_and_not_before() {
-        for at in [
-            1,
-            2,
-            63,
-            64,
-            65,
-            4095,
-            4096,
-            4097,
-            60_000,
-            262_143,
-            262_144,
-            31_536_000_000,
-        ] {
+        for at in [1, 2, 63, 64, 65, 4095, 4096, 4097, 60_000, 262_143, 262_144, 31_536_000_000] {
             for start in [0, 1, 63, 64, 1_000_003] {
                 let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
                 let at = start + at;
                 wheel.arm(&mut links, 0, Millis(at));
-                assert_eq!(
-                    wheel.pop_due(&mut links, Millis(at - 1)),
-                    None,
-                    "{start} {at}"
-                );
+                assert_eq!(wheel.pop_due(&mut links, Millis(at - 1)), None, "{start} {at}");
                 assert!(wheel.next_due().unwrap() <= Millis(at));
-                assert_eq!(
-                    wheel.pop_due(&mut links, Millis(at)),
-                    Some(0),
-                    "{start} {at}"
-                );
+                assert_eq!(wheel.pop_due(&mut links, Millis(at)), Some(0), "{start} {at}");
                 assert_eq!(wheel.pop_due(&mut links, Millis(at + SPAN_MS)), None);
             }
         }
@@ -263,9 +227,7 @@ mod tests {
         const TIMERS: u64 = 50;
         let mut state = 7u64;
         let mut random = |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
             (state >> 20) % below
         };
         let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(TIMERS as usize));

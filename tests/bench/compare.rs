@@ -6,10 +6,7 @@
 //! neighbour shows in the spread, not in the figure. Set `YARDSTICK` to a program that takes a
 //! port and echoes 5-byte-header frames on it to have it measured beside mynah.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run should say where"
-)]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
 mod load;
@@ -25,10 +22,7 @@ const IDLE_CONNECTIONS: usize = 19_000;
 
 fn main() {
     // Cargo passes `--bench`; anything else names what to run.
-    let wanted: Vec<String> = env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
+    let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     subject::pin_self(1);
     if runs("start") {
@@ -60,26 +54,15 @@ fn idle() {
     let held = open_idle(mynah.port, IDLE_CONNECTIONS);
     let (_, after) = mynah.memory_kib();
     let each = (after - before) as f64 * 1024.0 / held.len() as f64;
-    println!(
-        "idle: {} connections, {each:.1} bytes of anonymous memory each",
-        held.len()
-    );
+    println!("idle: {} connections, {each:.1} bytes of anonymous memory each", held.len());
     let ticks = mynah.cpu_ns();
     std::thread::sleep(std::time::Duration::from_secs(2));
-    println!(
-        "idle: {} ns of processor time in 2 s",
-        mynah.cpu_ns() - ticks
-    );
+    println!("idle: {} ns of processor time in 2 s", mynah.cpu_ns() - ticks);
 }
 
 /// What an echo of 64 bytes costs.
 fn echo(connections: usize, depth: usize) {
-    let load = EchoLoad {
-        connections,
-        depth,
-        payload: 64,
-        seconds: 2,
-    };
+    let load = EchoLoad { connections, depth, payload: 64, seconds: 2 };
     let mut mynah = Vec::new();
     let mut yardstick = Vec::new();
     for _ in 0..ROUNDS {

@@ -34,11 +34,7 @@ struct Client {
 impl EchoLoad {
     pub(crate) fn run(&self, subject: &Subject) -> Measured {
         let mut request = Vec::new();
-        Frame {
-            command: Command::Echo,
-            payload: &vec![b'x'; self.payload],
-        }
-        .encode(&mut request);
+        Frame { command: Command::Echo, payload: &vec![b'x'; self.payload] }.encode(&mut request);
         let frame_len = request.len();
         let batch = request.repeat(self.depth);
         let mut poll = Poll::new().unwrap();
@@ -48,9 +44,7 @@ impl EchoLoad {
                 stream.set_nodelay(true).unwrap();
                 stream.set_nonblocking(true).unwrap();
                 let mut stream = TcpStream::from_std(stream);
-                poll.registry()
-                    .register(&mut stream, Token(number), Interest::READABLE)
-                    .unwrap();
+                poll.registry().register(&mut stream, Token(number), Interest::READABLE).unwrap();
                 Client { stream, owed: 0 }
             })
             .collect();
@@ -64,11 +58,7 @@ impl EchoLoad {
                 messages += turn(&mut poll, &mut clients, frame_len, &batch);
             }
             let seconds = started.elapsed().as_secs_f64();
-            Measured {
-                messages,
-                cpu_ns: subject.cpu_ns() - cpu_before,
-                seconds,
-            }
+            Measured { messages, cpu_ns: subject.cpu_ns() - cpu_before, seconds }
         };
         run(Duration::from_millis(300));
         run(Duration::from_secs(self.seconds))
@@ -80,8 +70,7 @@ fn turn(poll: &mut Poll, clients: &mut [Client], frame_len: usize, batch: &[u8])
     let mut events = Events::with_capacity(1024);
     let mut buffer = [0; 64 * 1024];
     let mut messages = 0;
-    poll.poll(&mut events, Some(Duration::from_secs(1)))
-        .unwrap();
+    poll.poll(&mut events, Some(Duration::from_secs(1))).unwrap();
     for event in &events {
         let client = &mut clients[event.token().0];
         loop {
@@ -108,9 +97,7 @@ fn turn(poll: &mut Poll, clients: &mut [Client], frame_len: usize, batch: &[u8])
 impl Client {
     fn send(&mut self, requests: &[u8]) {
         if !requests.is_empty() {
-            self.stream
-                .write_all(requests)
-                .expect("a closed loop fits into the socket's buffer");
+            self.stream.write_all(requests).expect("a closed loop fits into the socket's buffer");
             self.owed += requests.len();
         }
     }

@@ -19,9 +19,7 @@ impl Subject {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.contains("listening on")).unwrap();
         // Somebody has to read on, or the pipe fills.
         thread::spawn(move || lines.for_each(drop));
@@ -36,10 +34,7 @@ impl Subject {
         let child = pinned(&program).arg(port.to_string()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "{program} does not listen on {port}"
-            );
+            assert!(Instant::now() < deadline, "{program} does not listen on {port}");
             thread::yield_now();
         }
         Some(Subject { child, port })

@@ -67,10 +67,7 @@ fn reverse_names_where_the_first_bad_or_unfinished_sequence_starts() {
         (b"\xc3", 0),
     ] {
         client.send(&frame(2, bytes));
-        client.expect_frame(
-            255,
-            &format!("REVERSE needs UTF-8: invalid byte at offset {offset}"),
-        );
+        client.expect_frame(255, &format!("REVERSE needs UTF-8: invalid byte at offset {offset}"));
     }
     client.expect_alive();
 }
@@ -195,12 +192,10 @@ fn broadcasts_come_whole_and_in_order_between_a_clients_own_replies() {
     let mut listener = server.connect();
     listener.expect_alive();
     let payload = |round: u32| format!("{round} {}", "x".repeat(round as usize % 700));
-    let broadcasts: Vec<u8> = (0..ROUNDS)
-        .flat_map(|round| frame(4, payload(round).as_bytes()))
-        .collect();
-    let echoes: Vec<u8> = (0..ROUNDS)
-        .flat_map(|round| frame(1, payload(round).as_bytes()))
-        .collect();
+    let broadcasts: Vec<u8> =
+        (0..ROUNDS).flat_map(|round| frame(4, payload(round).as_bytes())).collect();
+    let echoes: Vec<u8> =
+        (0..ROUNDS).flat_map(|round| frame(1, payload(round).as_bytes())).collect();
     let (mut sending, mut echoing) = (sender.twin(), listener.twin());
     thread::scope(|scope| {
         scope.spawn(|| sending.send(&broadcasts));
@@ -248,16 +243,10 @@ fn status_is_one_json_object_with_its_keys_in_order() {
         )
     };
     let first = String::from_utf8(first).unwrap();
-    assert!(
-        (0..60).any(|uptime| first == json(uptime, 1, 5, 0)),
-        "{first}"
-    );
+    assert!((0..60).any(|uptime| first == json(uptime, 1, 5, 0)), "{first}");
     let second = client.status().0;
     let out = 5 + first.len();
-    assert!(
-        (0..60).any(|uptime| second == json(uptime, 2, 10, out)),
-        "{second}"
-    );
+    assert!((0..60).any(|uptime| second == json(uptime, 2, 10, out)), "{second}");
 }
 
 #[test]
@@ -417,10 +406,7 @@ fn a_length_over_the_limit_is_refused_on_the_header_alone() {
         client.send(b"\x01\0\0\0\x0a0123456789");
         client.send(header);
         client.expect(b"\x01\0\0\0\x0a0123456789");
-        client.expect_frame(
-            255,
-            &format!("frame of {len} bytes exceeds the limit of 10"),
-        );
+        client.expect_frame(255, &format!("frame of {len} bytes exceeds the limit of 10"));
         client.expect_eof();
     }
 }
@@ -491,8 +477,5 @@ fn an_unfinished_frame_at_the_end_is_dropped_without_a_word() {
     assert_eq!(half_closed(b"\x01"), b"");
     assert_eq!(half_closed(b"\x01\0\0\0\x05abcd"), b"");
     assert_eq!(half_closed(b"\x01\0\0\0\x01a\x01\0\0"), b"\x01\0\0\0\x01a");
-    assert_eq!(
-        half_closed(b"\x01\0\0\0\x01a\x02\0\0\0\x09b"),
-        b"\x01\0\0\0\x01a"
-    );
+    assert_eq!(half_closed(b"\x01\0\0\0\x01a\x02\0\0\0\x09b"), b"\x01\0\0\0\x01a");
 }

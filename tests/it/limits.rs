@@ -36,11 +36,7 @@ fn a_refused_client_gets_the_error_whole_whatever_it_has_sent() {
     second.expect(&error("server is full: 1 clients"));
     second.expect_eof();
     let status = first.status();
-    assert_eq!(
-        status.get("frames_in_total"),
-        2,
-        "nothing of it is answered"
-    );
+    assert_eq!(status.get("frames_in_total"), 2, "nothing of it is answered");
 }
 
 #[test]
@@ -187,12 +183,7 @@ fn expect_late(client: &mut Client, began_at: Instant) -> u64 {
 fn a_frame_that_stalls_is_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let began_at = Instant::now();
-    let parts = [
-        &b"\x01"[..],
-        b"\x01\0\0\0\x02",
-        b"\x02\0\0\0\x02a",
-        b"\x01\0\0\0\x01a\x07\0",
-    ];
+    let parts = [&b"\x01"[..], b"\x01\0\0\0\x02", b"\x02\0\0\0\x02a", b"\x01\0\0\0\x01a\x07\0"];
     let mut clients = parts.map(|part| {
         let mut client = server.connect();
         client.send(part);
@@ -202,9 +193,7 @@ fn a_frame_that_stalls_is_late() {
     for client in &mut clients {
         assert!(expect_late(client, began_at) >= 1);
     }
-    wait_until("each is logged", || {
-        server.count_lines("disconnected: frame timeout") == 4
-    });
+    wait_until("each is logged", || server.count_lines("disconnected: frame timeout") == 4);
 }
 
 #[test]

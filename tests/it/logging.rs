@@ -10,11 +10,7 @@ use super::support::{Client, Folder, KernelSocket, Server, mynah, mynah_under, r
 fn matches(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(byte, expected)| {
-            if expected == b'0' {
-                byte.is_ascii_digit()
-            } else {
-                byte == expected
-            }
+            if expected == b'0' { byte.is_ascii_digit() } else { byte == expected }
         })
 }
 
@@ -23,11 +19,7 @@ fn matches(text: &str, pattern: &str) -> bool {
 fn seconds(text: &str) -> i64 {
     let number = |at: usize, len: usize| text[at..at + len].parse::<i64>().unwrap();
     let (year, month, day) = (number(0, 4), number(5, 2), number(8, 2));
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     (days - 719_468) * 86_400 + number(11, 2) * 3600 + number(14, 2) * 60 + number(17, 2)
 }
@@ -43,9 +35,7 @@ fn the_console_tells_the_time_in_utc_and_the_file_tells_it_as_the_clock_on_the_w
     let log = folder.path("log.txt");
     let before = now();
     let mut server = Server::start_as(
-        mynah()
-            .env("TZ", "XYZ-5")
-            .args(["-l", "command://127.0.0.1:0", "--log-file", &log]),
+        mynah().env("TZ", "XYZ-5").args(["-l", "command://127.0.0.1:0", "--log-file", &log]),
         1,
     );
     server.connect().expect_alive();
@@ -119,9 +109,8 @@ fn connects_and_disconnects_are_logged_with_the_reason() {
         let id = format!(" {} ", id.unwrap());
         end(&mut client);
         drop(client);
-        let line = server.wait_for("the reason", |line| {
-            line.contains(&id) && line.contains(" disconnected: ")
-        });
+        let line = server
+            .wait_for("the reason", |line| line.contains(&id) && line.contains(" disconnected: "));
         line.split_once(" disconnected: ").unwrap().1.to_owned()
     };
     assert_eq!(ended(|_| {}), "closed by peer");
@@ -139,33 +128,18 @@ fn connects_and_disconnects_are_logged_with_the_reason() {
 
 #[test]
 fn debug_shows_each_message_escaped_and_cut_at_128_bytes() {
-    let server = Server::start(&[
-        "-v",
-        "-l",
-        "command://127.0.0.1:0",
-        "-l",
-        "raw://127.0.0.1:0",
-    ]);
+    let server = Server::start(&["-v", "-l", "command://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
     let mut client = server.connect();
     client.ask(1, b"a\n\x1b[31m\"\\\xff\x00");
     let line = server.wait_for_line("DEBUG");
-    assert!(
-        line.ends_with(r#" ECHO: "a\n\x1b[31m\"\\\xff\x00""#),
-        "{line}"
-    );
+    assert!(line.ends_with(r#" ECHO: "a\n\x1b[31m\"\\\xff\x00""#), "{line}");
     client.ask(2, &[b'r'; 128]);
     let line = server.wait_for_line("REVERSE");
-    assert!(
-        line.ends_with(&format!(" \"{}\"", "r".repeat(128))),
-        "{line}"
-    );
+    assert!(line.ends_with(&format!(" \"{}\"", "r".repeat(128))), "{line}");
     client.ask(4, &[b'b'; 129]);
     let line = server.wait_for_line("BROADCAST");
     let shown = format!(" \"{}\" ", "b".repeat(128));
-    assert!(
-        line.contains(&shown) && !line.contains(&"b".repeat(129)),
-        "{line}"
-    );
+    assert!(line.contains(&shown) && !line.contains(&"b".repeat(129)), "{line}");
     let mut raw = server.connect_to(1);
     raw.send(b"\r\n");
     let line = server.wait_for(r"\r\n", |line| line.ends_with(r#""\r\n""#));

@@ -35,12 +35,7 @@ fn listeners_may_be_ipv4_ipv6_or_names_and_are_announced_in_the_order_given() {
         true => "command://127.0.0.1",
         false => "command://[::1]",
     };
-    let rest = [
-        "raw://[::1]",
-        "prefixed://127.0.0.1",
-        "command://[::1]",
-        "command://127.0.0.1",
-    ];
+    let rest = ["raw://[::1]", "prefixed://127.0.0.1", "command://[::1]", "command://127.0.0.1"];
     assert_eq!(announced[0], first);
     assert_eq!(announced[1..], rest);
     server.connect_to(0).expect_alive();
@@ -104,19 +99,16 @@ fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
         (vec![65432, 8080, 9999], &[]),
     ] {
         // Where somebody else holds the port it is taken for now, but may be free in a moment.
-        let holders: Vec<Option<TcpListener>> = held
-            .iter()
-            .map(|&port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .collect();
+        let holders: Vec<Option<TcpListener>> =
+            held.iter().map(|&port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
         let mut server = Server::spawn(mynah().args(args), Stdio::null());
         let mut opened = Vec::new();
         for (protocol, port) in DEFAULTS {
             let url = format!("{protocol}://127.0.0.1:{port}");
             let listening = format!("listening on {url}");
             let taken = format!("cannot listen on {url}: address already in use");
-            let line = server.wait_for(&url, |line| {
-                line.contains(&listening) || line.contains(&taken)
-            });
+            let line =
+                server.wait_for(&url, |line| line.contains(&listening) || line.contains(&taken));
             if line.contains(&listening) {
                 opened.push((protocol, port));
             } else {
@@ -187,10 +179,7 @@ fn bad_usage_names_the_culprit() {
     refused(&["--no-such"], "Unrecognized option: 'no-such'");
     refused(&["--listen"], "Argument to option 'listen' missing");
     refused(&["now"], "unexpected argument 'now'");
-    refused(
-        &["-m", "1", "--max-clients", "2"],
-        "Option 'max-clients' given more than once",
-    );
+    refused(&["-m", "1", "--max-clients", "2"], "Option 'max-clients' given more than once");
     refused(
         &["--log-level", "loud"],
         "--log-level: 'loud' is not off, error, warn, info, debug or trace",
@@ -204,38 +193,20 @@ fn a_bad_listener_is_bad_usage() {
     for (url, why) in [
         ("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT"),
         ("command://127.0.0.1", "bad port '', it is 0 to 65535"),
-        (
-            "command://127.0.0.1:65536",
-            "bad port '65536', it is 0 to 65535",
-        ),
+        ("command://127.0.0.1:65536", "bad port '65536', it is 0 to 65535"),
         ("command://:1", "bad host ''"),
         ("command://::1:1", "bad host '::1'"),
-        (
-            "raw://h:1?max_frame=1",
-            "a raw listener has no key 'max_frame'",
-        ),
-        (
-            "command://h:1?prefix=x",
-            "a command listener has no key 'prefix'",
-        ),
-        (
-            "prefixed://h:1?prefix=x",
-            "a prefixed listener has no key 'prefix'",
-        ),
+        ("raw://h:1?max_frame=1", "a raw listener has no key 'max_frame'"),
+        ("command://h:1?prefix=x", "a command listener has no key 'prefix'"),
+        ("prefixed://h:1?prefix=x", "a prefixed listener has no key 'prefix'"),
         ("raw://h:1?lang=en", "a raw listener has no key 'lang'"),
         ("raw://h:1?idle=1&idle=2", "'idle' is given twice"),
-        (
-            "raw://h:1?idle=soon",
-            "idle: 'soon' is not a number from 0 to 31536000",
-        ),
+        ("raw://h:1?idle=soon", "idle: 'soon' is not a number from 0 to 31536000"),
         (
             "command://h:1?max_frame=1073741825",
             "max_frame: '1073741825' is not a number from 0 to 1073741824",
         ),
-        (
-            "raw://h:1?prefix=%4",
-            "prefix: '%4' is not percent-encoded text of at most 1024 bytes",
-        ),
+        ("raw://h:1?prefix=%4", "prefix: '%4' is not percent-encoded text of at most 1024 bytes"),
     ] {
         refused(&["-l", url], &format!("--listen {url}: {why}"));
     }
@@ -363,15 +334,9 @@ fn errors_in_a_file_name_file_section_and_key() {
     for (text, why) in [
         ("[ftp]\nport = 21\n", "[ftp]: no such section"),
         ("[raw]\ncolour = red\n", "[raw] colour: no such key"),
-        (
-            "[raw echo]\nmax_frame = 1\n",
-            "[raw echo] max_frame: no such key",
-        ),
+        ("[raw echo]\nmax_frame = 1\n", "[raw echo] max_frame: no such key"),
         ("[server]\ncolour = red\n", "[server] colour: no such key"),
-        (
-            "[server]\nmax-clients = 1\n",
-            "[server] max-clients: no such key",
-        ),
+        ("[server]\nmax-clients = 1\n", "[server] max-clients: no such key"),
         (
             "[server]\nmax_clients = none\n",
             "[server] max_clients: 'none' is not a number from 1 to 2147483648",
@@ -384,10 +349,7 @@ fn errors_in_a_file_name_file_section_and_key() {
             "[prefixed]\nidle = x # comment\n",
             "[prefixed] idle: 'x' is not a number from 0 to 31536000",
         ),
-        (
-            "[raw]\nport = 65536\n",
-            "[raw] port: bad port '65536', it is 0 to 65535",
-        ),
+        ("[raw]\nport = 65536\n", "[raw] port: bad port '65536', it is 0 to 65535"),
         ("[raw]\nhost = a b\n", "[raw] host: bad host 'a b'"),
         (
             "[server]\nlog_level = loud\n",
@@ -432,16 +394,10 @@ fn an_option_beats_its_line_in_the_file_and_a_listeners_own_key_beats_both() {
         text.rsplit_once(' ').unwrap().1.to_owned()
     };
     let server = Server::start_as(mynah().args(["-c", &file]), 2);
-    assert_eq!(
-        [0, 1].map(|listener| limit_of(&server, listener)),
-        ["10", "30"]
-    );
+    assert_eq!([0, 1].map(|listener| limit_of(&server, listener)), ["10", "30"]);
     let options = ["--max-frame", "20", "-m", "2"];
     let server = Server::start_as(mynah().args(["-c", &file]).args(options), 2);
-    assert_eq!(
-        [0, 1].map(|listener| limit_of(&server, listener)),
-        ["20", "30"]
-    );
+    assert_eq!([0, 1].map(|listener| limit_of(&server, listener)), ["20", "30"]);
     let mut two = [server.connect(), server.connect()];
     two.iter_mut().for_each(Client::expect_alive);
     server.connect().expect(&error("server is full: 2 clients"));
@@ -482,10 +438,8 @@ fn max_clients_that_do_not_fit_are_lowered_with_a_warning_that_names_both_number
 
 #[test]
 fn max_clients_is_the_file_limit_less_32_where_nothing_is_said() {
-    let server = Server::start_as(
-        mynah_under("ulimit -n 70").args(["-l", "command://127.0.0.1:0"]),
-        1,
-    );
+    let server =
+        Server::start_as(mynah_under("ulimit -n 70").args(["-l", "command://127.0.0.1:0"]), 1);
     assert_eq!(server.count_lines("WARN"), 0);
     fill(&server, 38);
 }
@@ -509,20 +463,16 @@ fn the_soft_file_limit_is_raised_to_the_hard_one() {
         1,
     );
     let limits = fs::read_to_string(server.proc("limits")).unwrap();
-    let files = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
+    let files = limits.lines().find(|line| line.starts_with("Max open files"));
     let values: Vec<&str> = files.unwrap().split_whitespace().skip(3).take(2).collect();
     assert_eq!(values, ["100", "100"]);
 }
 
 #[test]
 fn the_kernel_looks_for_dead_peers_as_often_as_it_is_told() {
-    for (args, seconds) in [
-        (&[][..], 300),
-        (&["--tcp-keepalive", "1000"], 1_000),
-        (&["--tcp-keepalive", "0"], 0),
-    ] {
+    for (args, seconds) in
+        [(&[][..], 300), (&["--tcp-keepalive", "1000"], 1_000), (&["--tcp-keepalive", "0"], 0)]
+    {
         let server = Server::command(args);
         let mut client = server.connect();
         client.expect_alive();
@@ -531,16 +481,10 @@ fn the_kernel_looks_for_dead_peers_as_often_as_it_is_told() {
         wait_until("the keepalive timer is the one that runs", || {
             socket = KernelSocket::serving(server.addr(0), &client);
             let expected = if seconds == 0 { 0 } else { 2 };
-            socket
-                .as_ref()
-                .is_some_and(|socket| socket.timer == expected)
+            socket.as_ref().is_some_and(|socket| socket.timer == expected)
         });
         let left = socket.unwrap().timer_in / 100;
-        let expected = if seconds == 0 {
-            0..=0
-        } else {
-            seconds - 60..=seconds
-        };
+        let expected = if seconds == 0 { 0..=0 } else { seconds - 60..=seconds };
         assert!(expected.contains(&left), "{left} s of {seconds}");
     }
 }

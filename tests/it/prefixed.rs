@@ -61,12 +61,7 @@ fn several_messages_in_one_write_are_answered_in_order() {
 fn a_message_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x05split\x00\x03abc";
     const REPLIES: &[u8] = b"\x05tilps\x00\x03cba";
-    let server = Server::start(&[
-        "-l",
-        "prefixed://127.0.0.1:0",
-        "-l",
-        "command://127.0.0.1:0",
-    ]);
+    let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "command://127.0.0.1:0"]);
     let mut observer = server.connect_to(1);
     for cut in 1..REQUESTS.len() {
         let (head, tail) = REQUESTS.split_at(cut);

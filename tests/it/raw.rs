@@ -78,10 +78,7 @@ fn each_read_has_a_prefix_of_its_own() {
     });
     let (prefixes, echoed): (Vec<u8>, Vec<u8>) = answer.iter().partition(|&&byte| byte == b'>');
     assert!(echoed == bytes, "{} bytes came back", echoed.len());
-    assert!(
-        answer.starts_with(b">."),
-        "a prefix stands before the bytes"
-    );
+    assert!(answer.starts_with(b">."), "a prefix stands before the bytes");
     assert!(!answer.ends_with(b">"), "the end of file is not a read");
     assert!(prefixes.len() > 1);
 }

@@ -77,9 +77,7 @@ fn all_that_a_client_could_send_to_a_server_that_was_busy_is_answered_before_the
     server.freeze();
     let requests = frame(1, &noise(1_000)).repeat(10_000);
     let sent = client.send_until_blocked(&requests);
-    let unread = KernelSocket::serving(server.addr(0), &client)
-        .unwrap()
-        .unread;
+    let unread = KernelSocket::serving(server.addr(0), &client).unwrap().unread;
     assert!(unread > 60_000 && sent >= unread, "{unread} of {sent}");
     server.signal(Signal::SIGTERM);
     server.thaw();
@@ -165,9 +163,7 @@ fn a_stop_waits_for_a_client_that_still_reads() {
 #[test]
 fn a_stop_accepts_nobody_any_more() {
     let (server, _client, _) = stop_owing(&["--drain-timeout", "60"]);
-    wait_until("connections are refused", || {
-        TcpStream::connect(server.addr(0)).is_err()
-    });
+    wait_until("connections are refused", || TcpStream::connect(server.addr(0)).is_err());
 }
 
 #[test]
@@ -220,9 +216,7 @@ fn sighup_reopens_the_log_file_for_whoever_has_moved_it_away() {
     let (log, moved) = (folder.path("mynah.log"), folder.path("mynah.log.1"));
     let mut server = Server::command(&["--log-file", &log]);
     let wait_for_text = |path: &str, text: &str| {
-        wait_until(text, || {
-            fs::read_to_string(path).is_ok_and(|found| found.contains(text))
-        });
+        wait_until(text, || fs::read_to_string(path).is_ok_and(|found| found.contains(text)));
     };
     wait_for_text(&log, "listening on command://");
     fs::rename(&log, &moved).unwrap();

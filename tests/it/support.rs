@@ -60,11 +60,7 @@ pub(crate) struct Ended {
 pub(crate) fn run(args: &[&str]) -> Ended {
     let mut server = Server::spawn(mynah().args(args), Stdio::piped());
     let code = server.wait_exit().code();
-    Ended {
-        code,
-        stdout: server.stdout(),
-        stderr: server.log().join("\n"),
-    }
+    Ended { code, stdout: server.stdout(), stderr: server.log().join("\n") }
 }
 
 /// A running server, killed when it goes out of scope.
@@ -117,12 +113,8 @@ impl Server {
 
     /// Starts `command` and waits for nothing.
     pub(crate) fn spawn(command: &mut Command, stdout: Stdio) -> Server {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);
@@ -132,12 +124,7 @@ impl Server {
                 writer.grown.notify_all();
             }
         });
-        Server {
-            child,
-            log,
-            reader: Some(reader),
-            addrs: Vec::new(),
-        }
+        Server { child, log, reader: Some(reader), addrs: Vec::new() }
     }
 
     /// The address of the listener announced as number `index`.
@@ -163,9 +150,7 @@ impl Server {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        socket
-            .connect_timeout(&self.addr(0).into(), PATIENCE)
-            .unwrap();
+        socket.connect_timeout(&self.addr(0).into(), PATIENCE).unwrap();
         Client::new(socket.into())
     }
 
@@ -306,9 +291,7 @@ impl Client {
 
     /// A second handle of the same connection, to write while the first reads.
     pub(crate) fn twin(&self) -> Client {
-        Client {
-            stream: self.stream.try_clone().unwrap(),
-        }
+        Client { stream: self.stream.try_clone().unwrap() }
     }
 
     #[track_caller]
@@ -532,9 +515,8 @@ impl KernelSocket {
     /// The port on which the process of `server` listens, if it does yet.
     pub(crate) fn listening(server: &Server) -> Option<SocketAddr> {
         let fds = fs::read_dir(server.proc("fd")).ok()?;
-        let links: Vec<PathBuf> = fds
-            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
-            .collect();
+        let links: Vec<PathBuf> =
+            fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
         let owned = |socket: &KernelSocket| {
             let link = PathBuf::from(format!("socket:[{}]", socket.inode));
             socket.state == 0x0a && links.contains(&link)

@@ -49,9 +49,7 @@ fn imports_point_downward() {
     let mut bad = Vec::new();
     for (module, file, code) in sources() {
         for imported in crate_paths(&code) {
-            let Some(above) = layer(&imported) else {
-                continue;
-            };
+            let Some(above) = layer(&imported) else { continue };
             let here = layer(&module).expect("every module has a layer");
             let beside = BESIDE.contains(&(module.as_str(), imported.as_str()));
             if imported != module && above >= here && !beside {

@@ -199,16 +199,12 @@ impl Decoder for CommandDecoder {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let Some(header) = Header::parse(input) else {
-            return Ok(None);
-        };
+        let Some(header) = Header::parse(input) else { return Ok(None) };
         if header.len > self.frame_len_max {
             return Err(self.fail(header.len));
         }
         let end = encoded_len(header);
-        let Some(payload) = input.get(HEADER_LEN..end) else {
-            return Ok(None);
-        };
+        let Some(payload) = input.get(HEADER_LEN..end) else { return Ok(None) };
         Ok(Some((Frame { command: header.command, payload }, end)))
     }
 

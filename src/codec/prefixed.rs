@@ -24,12 +24,8 @@ impl Decoder for PrefixedDecoder {
 
     #[inline]
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(&'a [u8], usize)>, Never> {
-        let Some((&len, rest)) = input.split_first() else {
-            return Ok(None);
-        };
-        let Some(payload) = rest.get(..usize::from(len)) else {
-            return Ok(None);
-        };
+        let Some((&len, rest)) = input.split_first() else { return Ok(None) };
+        let Some(payload) = rest.get(..usize::from(len)) else { return Ok(None) };
         Ok(Some((payload, usize::from(len).saturating_add(1))))
     }
 

@@ -78,9 +78,7 @@ impl<T: Transport> Server<T> {
         let session = Session::new(now, &room.log);
         let owner = number as u16;
         let id = self.table.insert(owner, |id| Connection::new(stream, id, owner, session));
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         if let Err(error) = conn.stream.register(registry, id) {
             warn!("{peer} turned away from {}: cannot watch it: {error}", config.name);
             self.table.remove(id);

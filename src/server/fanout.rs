@@ -35,9 +35,7 @@ impl<T: Transport> Server<T> {
             let page_count = self.table.page_count(number);
             let fanout = &mut self.listeners[number].fanout;
             fanout.pages_left = fanout.pages_left.min(page_count);
-            let Some(page) = fanout.pages_left.checked_sub(1) else {
-                return self.end_pass(number);
-            };
+            let Some(page) = fanout.pages_left.checked_sub(1) else { return self.end_pass(number) };
             fanout.pages_left = page;
             let visited = self.visit_page(registry, number, page);
             budget = budget.saturating_sub(visited.max(SPARSE_PAGE_COST));
@@ -57,9 +55,7 @@ impl<T: Transport> Server<T> {
         }
         for &id in &owed[..count] {
             self.flush_and_reschedule(registry, id);
-            let Some(conn) = self.table.get_mut(id) else {
-                continue;
-            };
+            let Some(conn) = self.table.get_mut(id) else { continue };
             if conn.state == State::Open {
                 let fanout = &mut self.listeners[number].fanout;
                 fanout.cursor_min = fanout.cursor_min.min(conn.session.cursor());

@@ -1,10 +1,11 @@
 //! The server: every connection, driven by events and turns. Knows sockets only as
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
-//! `table` holds the connections, `timer` their deadlines, `accept` lets them in, `serve` reads,
-//! answers and closes, `fanout` carries broadcasts, `stop` ends it all.
+//! `table` holds the connections, `timer` their deadlines, `accept` lets them in, `serve` reads
+//! and answers, `close` lets them go, `fanout` carries broadcasts, `stop` ends it all.
 
 mod accept;
+mod close;
 mod connection;
 mod fanout;
 mod journal;
@@ -143,9 +144,7 @@ impl<T: Transport> Server<T> {
     /// A connection may read or write. Events for connections that have gone are ignored.
     pub fn on_ready(&mut self, registry: &T::Registry, id: ConnId, ready: Readiness, now: Millis) {
         self.now = now;
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         if ready.readable || ready.read_closed {
             conn.flags.set(Flags::READ_READY, true);
         }
@@ -209,9 +208,7 @@ impl<T: Transport> Server<T> {
     /// Takes up connections that were left with something to do, each at most once a turn.
     fn resume_some(&mut self, registry: &T::Registry) {
         for _ in 0..self.resume.len().min(RESUME_TURN_MAX) {
-            let Some(id) = self.resume.pop_front() else {
-                break;
-            };
+            let Some(id) = self.resume.pop_front() else { break };
             self.phase.on_resumed();
             if let Some(conn) = self.table.get_mut(id) {
                 conn.flags.set(Flags::QUEUED, false);

@@ -1,4 +1,5 @@
-//! One connection's turn: read, answer, write once, and note what is left to do.
+//! One connection's turn: read, answer, write once, and note what is left to do. How connections end
+//! is in `close`.
 //!
 //! Every way a connection is touched ends in [`Server::flush_and_reschedule`], which leaves it in one
 //! of four conditions: waiting for an edge that must come (or a deadline), waiting for the fan-out
@@ -10,8 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::error;
 
 use super::connection::{Connection, Flags, State};
-use super::listener::Listener;
-use super::table::Table;
+use super::listener::{Listener, ListenerConfig};
 use super::transport::Transport;
 use super::{Phase, Server};
 use crate::clock::Millis;
@@ -22,9 +22,7 @@ use crate::limits::{DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_
 impl<T: Transport> Server<T> {
     /// Reads what may be read, answers it, and writes the answers.
     pub(super) fn serve(&mut self, registry: &T::Registry, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
             State::Open => self.converse_guarded(id),
             State::Draining(_) | State::Lingering => self.discard(id),
@@ -62,34 +60,28 @@ impl<T: Transport> Server<T> {
     /// Feeds the session with held input first, then with reads, until the stream is dry, the
     /// budget is spent or the replies have to be read first.
     fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
-        let Server { table, listeners, limits, stats, read_buffer, out, now, started_at, .. } =
-            self;
-        let Some(conn) = table.get_mut(id) else {
+        let now = self.now;
+        let Some((conn, config, mut ctx, read_buffer)) = self.parts(id) else {
             return Ok(Flow::Continue);
         };
-        let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
-        let uptime_secs = now.since(*started_at) / 1000;
-        let mut ctx = Context { id, limits, room, stats, out, uptime_secs };
         let mut budget = READ_TURN_BYTES_MAX;
         loop {
+            if conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
+                return Ok(Flow::Continue);
+            }
             let flow = if conn.session.holds_input() {
-                if conn.session.waits_for_fanout()
-                    || conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), limits)
-                {
+                if conn.session.waits_for_fanout() {
                     return Ok(Flow::Continue);
                 }
-                conn.session.on_resume(&config.protocol, *now, &mut ctx)
+                conn.session.on_resume(&config.protocol, now, &mut ctx)
             } else {
-                let may_read = conn.may_read() && !conn.input_has_ended() && budget > 0;
-                if !may_read || conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), limits) {
+                if !conn.may_read() || conn.input_has_ended() || budget == 0 {
                     return Ok(Flow::Continue);
                 }
-                let Some(n) = read(conn, read_buffer)? else {
-                    return Ok(Flow::Continue);
-                };
+                let Some(n) = read(conn, read_buffer)? else { return Ok(Flow::Continue) };
                 budget = budget.saturating_sub(n);
                 ctx.stats.bytes_in_total += n as u64;
-                conn.session.on_bytes(&config.protocol, &read_buffer[..n], *now, &mut ctx)
+                conn.session.on_bytes(&config.protocol, &read_buffer[..n], now, &mut ctx)
             };
             if flow != Flow::Continue {
                 return Ok(flow);
@@ -97,63 +89,20 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Begins to close an open connection whose input has ended and been answered.
-    fn drain_if_ended(&mut self, id: ConnId) {
-        let closing = self.phase.is_closing();
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
+    /// A connection, what its listener says of it, what its handlers may touch, and the buffer it
+    /// may be read into: the parts of the server a conversation takes.
+    fn parts(&mut self, id: ConnId) -> Option<Parts<'_, T>> {
+        let conn = self.table.get_mut(id)?;
+        let Listener { config, room, .. } = &mut self.listeners[usize::from(conn.listener)];
+        let ctx = Context {
+            id,
+            limits: &self.limits,
+            room,
+            stats: &mut self.stats,
+            out: &mut self.out,
+            uptime_secs: self.now.since(self.started_at) / 1000,
         };
-        if self.phase.is_stopping() && !conn.may_read() {
-            conn.flags.set(Flags::READ_ENOUGH, true);
-        }
-        if conn.session.holds_input() {
-            return;
-        }
-        if conn.flags.has(Flags::END_OF_STREAM) {
-            self.start_drain(id, CloseReason::PeerClosed);
-        } else if closing && conn.flags.has(Flags::READ_ENOUGH) {
-            self.start_drain(id, CloseReason::Shutdown);
-        }
-    }
-
-    /// Throws away what a peer sends that we no longer listen to.
-    fn discard(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
-        let mut budget = READ_TURN_BYTES_MAX;
-        while conn.may_read() && budget > 0 {
-            match read(conn, &mut self.read_buffer) {
-                Ok(Some(n)) => {
-                    budget = budget.saturating_sub(n);
-                    self.stats.bytes_in_total += n as u64;
-                }
-                Ok(None) => break,
-                Err(error) => return self.close(id, CloseReason::Io, Some(error)),
-            }
-        }
-        if conn.state == State::Lingering && conn.flags.has(Flags::END_OF_STREAM) {
-            self.close(id, CloseReason::PeerClosed, None);
-        }
-    }
-
-    /// No more input is interpreted; what is owed is sent, then the connection closes.
-    fn start_drain(&mut self, id: ConnId, reason: CloseReason) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
-        debug_assert_eq!(conn.state, State::Open);
-        let listener = &mut self.listeners[usize::from(conn.listener)];
-        if conn.session.settle(&listener.room.log, &mut self.out).is_err() {
-            return self.close(id, CloseReason::SlowConsumer, None);
-        }
-        conn.session.drop_input();
-        if reason != CloseReason::Shutdown {
-            conn.session.touch(now);
-        }
-        conn.state = State::Draining(reason);
-        leave_room(conn, listener);
+        Some((conn, config, ctx, &mut self.read_buffer))
     }
 
     /// Writes what can be written, and leaves the connection where somebody will come back to it.
@@ -164,9 +113,7 @@ impl<T: Transport> Server<T> {
             Err(FlushError::FellBehind) => self.close(id, CloseReason::SlowConsumer, None),
         }
         self.out.clear();
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
             State::Draining(reason) if conn.session.unsent().is_empty() => {
                 self.finish_drain(id, reason);
@@ -182,9 +129,7 @@ impl<T: Transport> Server<T> {
     /// One write of everything that waits, in order: queued replies, the replies at hand, and what
     /// the log holds behind the cursor. What is not taken is queued.
     fn flush(&mut self, registry: &T::Registry, id: ConnId) -> Result<(), FlushError> {
-        let Some(conn) = self.table.get_mut(id) else {
-            return Ok(());
-        };
+        let Some(conn) = self.table.get_mut(id) else { return Ok(()) };
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let log = &listener.room.log;
         if conn.state == State::Closed {
@@ -230,53 +175,11 @@ impl<T: Transport> Server<T> {
         Ok(())
     }
 
-    /// All is sent: shut our side, and wait for the peer to shut its own.
-    fn finish_drain(&mut self, id: ConnId, reason: CloseReason) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
-        // Nothing is in flight to a client that has been silent since long before the stop.
-        let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
-        let forsaken = reason == CloseReason::Shutdown && silent;
-        if conn.flags.has(Flags::END_OF_STREAM) || forsaken {
-            return self.close(id, reason, None);
-        }
-        if conn.stream.shutdown_write().is_err() {
-            // The peer is gone already; that does not change why we close.
-            return self.close(id, reason, None);
-        }
-        conn.session.touch(now);
-        self.depart(id, reason, None);
-        if let Some(conn) = self.table.get_mut(id) {
-            conn.state = State::Lingering;
-        }
-        self.linger(id);
-    }
-
-    /// Puts a connection at the end of those that wait for their peer's last word.
-    fn linger(&mut self, id: ConnId) {
-        self.lingering.push_back(id);
-        self.lingering_count += 1;
-        // In a stop nobody new needs the descriptors.
-        if self.lingering_count > self.limits.lingering_max && !self.phase.is_stopping() {
-            self.evict_oldest_lingering();
-        }
-        // Most of them go by themselves and leave their names behind. Swept when they outnumber
-        // the living, the list costs a constant time a connection and never grows.
-        if self.lingering.len() > 2 * self.lingering_count.max(self.limits.lingering_max) {
-            let table = &mut self.table;
-            self.lingering.retain(|&id| is_lingering(table, id));
-        }
-    }
-
     /// Notes what is left to do: on the resume list if more can be done at once, in the wheel if
     /// time may end it.
     fn reschedule(&mut self, id: ConnId) {
         let (now, limits, phase) = (self.now, self.limits, self.phase);
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         let number = usize::from(conn.listener);
         let listener = &self.listeners[number];
         let runnable = match conn.state {
@@ -319,9 +222,7 @@ impl<T: Transport> Server<T> {
         if !self.is_due(id) {
             return self.reschedule(id);
         }
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
             State::Open => self.on_session_deadline(id),
             State::Draining(_) => self.close(id, CloseReason::DrainTimeout, None),
@@ -332,22 +233,15 @@ impl<T: Transport> Server<T> {
 
     fn is_due(&mut self, id: ConnId) -> bool {
         let (now, limits, phase) = (self.now, self.limits, self.phase);
-        let Some(conn) = self.table.get_mut(id) else {
-            return false;
-        };
+        let Some(conn) = self.table.get_mut(id) else { return false };
         let listener = &self.listeners[usize::from(conn.listener)];
         deadline(conn, listener, limits, phase) <= now
     }
 
     fn on_session_deadline(&mut self, id: ConnId) {
-        let Server { table, listeners, limits, stats, out, now, started_at, .. } = self;
-        let Some(conn) = table.get_mut(id) else {
-            return;
-        };
-        let Listener { config, room, .. } = &mut listeners[usize::from(conn.listener)];
-        let uptime_secs = now.since(*started_at) / 1000;
-        let mut ctx = Context { id, limits, room, stats, out, uptime_secs };
-        let flow = conn.session.on_deadline(&config.protocol, config.idle_ms, *now, &mut ctx);
+        let now = self.now;
+        let Some((conn, config, mut ctx, _)) = self.parts(id) else { return };
+        let flow = conn.session.on_deadline(&config.protocol, config.idle_ms, now, &mut ctx);
         match flow {
             // It has had the idle timeout to take what it was owed, and its lag in the log is not
             // worth a copy.
@@ -358,65 +252,9 @@ impl<T: Transport> Server<T> {
             Flow::Continue | Flow::Wait => {}
         }
     }
-
-    /// Makes room for new connections at the cost of one that only waits for its peer's last word.
-    /// False if there is none.
-    pub(super) fn evict_oldest_lingering(&mut self) -> bool {
-        while let Some(id) = self.lingering.pop_front() {
-            if is_lingering(&mut self.table, id) {
-                // What has come by now shall not turn the close into a reset.
-                if let Some(conn) = self.table.get_mut(id) {
-                    conn.flags.set(Flags::READ_READY, true);
-                }
-                self.discard(id);
-                self.close(id, CloseReason::PeerClosed, None);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Closes a connection now, whatever is unsent. It stays in its slot until the end of the turn.
-    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, error: Option<io::Error>) {
-        self.depart(id, reason, error.as_ref());
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
-        match conn.state {
-            State::Closed => return,
-            State::Lingering => self.lingering_count -= 1,
-            State::Draining(_) => {}
-            State::Open => leave_room(conn, &mut self.listeners[usize::from(conn.listener)]),
-        }
-        if reason == CloseReason::SlowConsumer {
-            self.stats.slow_consumers_total += 1;
-        }
-        conn.state = State::Closed;
-        self.closed.push(id);
-        self.out.clear();
-    }
-
-    /// A client that was let in is one no longer: counts it out and logs why.
-    fn depart(&mut self, id: ConnId, reason: CloseReason, error: Option<&io::Error>) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(id) else {
-            return;
-        };
-        match conn.state {
-            State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
-            State::Draining(_) | State::Open => {}
-        }
-        self.stats.connections -= 1;
-        self.journal.connection(now, || {
-            // A connection that was reset no longer knows its peer; the id still tells.
-            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
-            match error {
-                Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
-                None => format!("{id}{peer} disconnected: {reason}"),
-            }
-        });
-    }
 }
+
+type Parts<'a, T> = (&'a mut Connection<T>, &'a ListenerConfig, Context<'a>, &'a mut [u8]);
 
 /// Why a flush could not go on.
 enum FlushError {
@@ -434,7 +272,10 @@ impl From<io::Error> for FlushError {
 ///
 /// A short read has drained the stream, which saves asking again, except where the peer has shut
 /// its side: the end of the stream stands behind it and no edge will announce it.
-fn read<T: Transport>(conn: &mut Connection<T>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+pub(super) fn read<T: Transport>(
+    conn: &mut Connection<T>,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
     loop {
         match conn.stream.read(buffer) {
             Ok(0) => {
@@ -475,10 +316,6 @@ fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
     }
 }
 
-fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
-    table.get_mut(id).is_some_and(|conn| conn.state == State::Lingering)
-}
-
 /// Whether an open connection cannot go on before the client reads or the fan-out has come round.
 fn is_stalled<T: Transport>(conn: &Connection<T>, listener: &Listener<T>, limits: &Limits) -> bool {
     conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, 0, limits)
@@ -505,15 +342,6 @@ fn deadline<T: Transport>(
     }
 }
 
-/// An open connection leaves its room: no broadcast reaches it any more.
-fn leave_room<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
-    listener.room.members -= 1;
-    if conn.flags.has(Flags::LAGGING) {
-        conn.flags.set(Flags::LAGGING, false);
-        caught_up(listener);
-    }
-}
-
 /// Keeps count of the members that have been offered broadcasts and not taken them.
 fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
     let lags = conn.session.lag(&listener.room.log) > 0;
@@ -530,7 +358,7 @@ fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>)
 
 /// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what the
 /// log holds.
-fn caught_up<T: Transport>(listener: &mut Listener<T>) {
+pub(super) fn caught_up<T: Transport>(listener: &mut Listener<T>) {
     listener.fanout.laggards -= 1;
     if listener.fanout.laggards == 0 && !listener.fanout.active {
         let head = listener.room.log.head();

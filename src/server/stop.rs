@@ -133,9 +133,7 @@ impl<T: Transport> Server<T> {
     fn begin_closing(&mut self) {
         let ids: Vec<_> = self.table.ids().collect();
         for id in ids {
-            let Some(conn) = self.table.get_mut(id) else {
-                continue;
-            };
+            let Some(conn) = self.table.get_mut(id) else { continue };
             if !conn.flags.has(Flags::WRITE_BLOCKED) {
                 conn.flags.set(Flags::READ_ENOUGH, true);
             }
@@ -148,9 +146,7 @@ impl<T: Transport> Server<T> {
         let ids: Vec<_> = self.table.ids().collect();
         let mut unsent = 0;
         for id in ids {
-            let Some(conn) = self.table.get_mut(id) else {
-                continue;
-            };
+            let Some(conn) = self.table.get_mut(id) else { continue };
             let talking = matches!(conn.state, State::Open | State::Draining(_));
             if talking && conn.flags.has(Flags::WRITE_BLOCKED) {
                 unsent += 1;

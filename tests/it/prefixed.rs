@@ -45,9 +45,7 @@ fn several_messages_in_one_write_are_answered_in_order() {
         let mut rest = stream.as_slice();
         let mut replies = Vec::new();
         while let Some((&len, after)) = rest.split_first() {
-            let Some((payload, after)) = after.split_at_checked(usize::from(len)) else {
-                break;
-            };
+            let Some((payload, after)) = after.split_at_checked(usize::from(len)) else { break };
             replies.push(len);
             replies.extend(payload.iter().rev());
             rest = after;

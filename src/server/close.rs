@@ -1,0 +1,173 @@
+//! The ways out: draining, lingering, closing.
+
+use std::io;
+
+use super::Server;
+use super::connection::{Connection, Flags, State};
+use super::listener::Listener;
+use super::serve::{caught_up, read};
+use super::table::Table;
+use super::transport::Transport;
+use crate::conn_id::ConnId;
+use crate::handler::CloseReason;
+use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
+
+impl<T: Transport> Server<T> {
+    /// Begins to close an open connection whose input has ended and been answered.
+    pub(super) fn drain_if_ended(&mut self, id: ConnId) {
+        let closing = self.phase.is_closing();
+        let Some(conn) = self.table.get_mut(id) else { return };
+        if self.phase.is_stopping() && !conn.may_read() {
+            conn.flags.set(Flags::READ_ENOUGH, true);
+        }
+        if conn.session.holds_input() {
+            return;
+        }
+        if conn.flags.has(Flags::END_OF_STREAM) {
+            self.start_drain(id, CloseReason::PeerClosed);
+        } else if closing && conn.flags.has(Flags::READ_ENOUGH) {
+            self.start_drain(id, CloseReason::Shutdown);
+        }
+    }
+
+    /// No more input is interpreted; what is owed is sent, then the connection closes.
+    pub(super) fn start_drain(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else { return };
+        debug_assert_eq!(conn.state, State::Open);
+        let listener = &mut self.listeners[usize::from(conn.listener)];
+        if conn.session.settle(&listener.room.log, &mut self.out).is_err() {
+            return self.close(id, CloseReason::SlowConsumer, None);
+        }
+        conn.session.drop_input();
+        if reason != CloseReason::Shutdown {
+            conn.session.touch(now);
+        }
+        conn.state = State::Draining(reason);
+        leave_room(conn, listener);
+    }
+
+    /// All is sent: shut our side, and wait for the peer to shut its own.
+    pub(super) fn finish_drain(&mut self, id: ConnId, reason: CloseReason) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else { return };
+        // Nothing is in flight to a client that has been silent since long before the stop.
+        let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
+        let forsaken = reason == CloseReason::Shutdown && silent;
+        if conn.flags.has(Flags::END_OF_STREAM) || forsaken {
+            return self.close(id, reason, None);
+        }
+        if conn.stream.shutdown_write().is_err() {
+            // The peer is gone already; that does not change why we close.
+            return self.close(id, reason, None);
+        }
+        conn.session.touch(now);
+        self.depart(id, reason, None);
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.state = State::Lingering;
+        }
+        self.linger(id);
+    }
+
+    /// Puts a connection at the end of those that wait for their peer's last word.
+    fn linger(&mut self, id: ConnId) {
+        self.lingering.push_back(id);
+        self.lingering_count += 1;
+        // In a stop nobody new needs the descriptors.
+        if self.lingering_count > self.limits.lingering_max && !self.phase.is_stopping() {
+            self.evict_oldest_lingering();
+        }
+        // Most of them go by themselves and leave their names behind. Swept when they outnumber
+        // the living, the list costs a constant time a connection and never grows.
+        if self.lingering.len() > 2 * self.lingering_count.max(self.limits.lingering_max) {
+            let table = &mut self.table;
+            self.lingering.retain(|&id| is_lingering(table, id));
+        }
+    }
+
+    /// Throws away what a peer sends that we no longer listen to.
+    pub(super) fn discard(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let mut budget = READ_TURN_BYTES_MAX;
+        while conn.may_read() && budget > 0 {
+            match read(conn, &mut self.read_buffer) {
+                Ok(Some(n)) => {
+                    budget = budget.saturating_sub(n);
+                    self.stats.bytes_in_total += n as u64;
+                }
+                Ok(None) => break,
+                Err(error) => return self.close(id, CloseReason::Io, Some(error)),
+            }
+        }
+        if conn.state == State::Lingering && conn.flags.has(Flags::END_OF_STREAM) {
+            self.close(id, CloseReason::PeerClosed, None);
+        }
+    }
+
+    /// Makes room for new connections at the cost of one that only waits for its peer's last word.
+    /// False if there is none.
+    pub(super) fn evict_oldest_lingering(&mut self) -> bool {
+        while let Some(id) = self.lingering.pop_front() {
+            if is_lingering(&mut self.table, id) {
+                // What has come by now shall not turn the close into a reset.
+                if let Some(conn) = self.table.get_mut(id) {
+                    conn.flags.set(Flags::READ_READY, true);
+                }
+                self.discard(id);
+                self.close(id, CloseReason::PeerClosed, None);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Closes a connection now, whatever is unsent. It stays in its slot until the end of the turn.
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, error: Option<io::Error>) {
+        self.depart(id, reason, error.as_ref());
+        let Some(conn) = self.table.get_mut(id) else { return };
+        match conn.state {
+            State::Closed => return,
+            State::Lingering => self.lingering_count -= 1,
+            State::Draining(_) => {}
+            State::Open => leave_room(conn, &mut self.listeners[usize::from(conn.listener)]),
+        }
+        if reason == CloseReason::SlowConsumer {
+            self.stats.slow_consumers_total += 1;
+        }
+        conn.state = State::Closed;
+        self.closed.push(id);
+        self.out.clear();
+    }
+
+    /// A client that was let in is one no longer: counts it out and logs why.
+    fn depart(&mut self, id: ConnId, reason: CloseReason, error: Option<&io::Error>) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(id) else { return };
+        match conn.state {
+            State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
+            State::Draining(_) | State::Open => {}
+        }
+        self.stats.connections -= 1;
+        self.journal.connection(now, || {
+            // A connection that was reset no longer knows its peer; the id still tells.
+            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
+            match error {
+                Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
+                None => format!("{id}{peer} disconnected: {reason}"),
+            }
+        });
+    }
+}
+
+fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
+    table.get_mut(id).is_some_and(|conn| conn.state == State::Lingering)
+}
+
+/// An open connection leaves its room: no broadcast reaches it any more.
+fn leave_room<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
+    listener.room.members -= 1;
+    if conn.flags.has(Flags::LAGGING) {
+        conn.flags.set(Flags::LAGGING, false);
+        caught_up(listener);
+    }
+}

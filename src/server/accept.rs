@@ -7,6 +7,7 @@ use log::{error, warn};
 use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::{Listener, Server};
+use crate::conn_id::ConnId;
 use crate::handler::{self, CloseReason};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX};
 use crate::session::{Protocol, Session};
@@ -71,38 +72,52 @@ impl<T: Transport> Server<T> {
         false
     }
 
+    /// Lets a connection in, or turns it away if there are as many clients as there may be.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
-        let full = self.stats.connections >= self.limits.clients_max as u64;
-        let now = self.now;
-        let Listener { config, room, .. } = &mut self.listeners[number];
-        let session = Session::new(now, &room.log);
-        let owner = number as u16;
+        let (now, owner) = (self.now, number as u16);
+        let session = Session::new(now, &self.listeners[number].room.log);
         let id = self.table.insert(owner, |id| Connection::new(stream, id, owner, session));
         let Some(conn) = self.table.get_mut(id) else { return };
         if let Err(error) = conn.stream.register(registry, id) {
-            warn!("{peer} turned away from {}: cannot watch it: {error}", config.name);
+            let name = &self.listeners[number].config.name;
+            warn!("{peer} turned away from {name}: cannot watch it: {error}");
             self.table.remove(id);
             return;
         }
-        if full {
-            conn.state = State::Draining(CloseReason::Full);
-            let max = self.limits.clients_max;
-            self.stats.refused_total += 1;
-            self.journal.connection(now, || {
-                format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
-            });
-            if let Protocol::Command { .. } = config.protocol {
-                handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
-            }
+        if self.stats.connections >= self.limits.clients_max as u64 {
+            self.turn_away(id, number, peer);
         } else {
-            room.members += 1;
-            self.stats.connections += 1;
-            self.stats.accepted_total += 1;
-            self.journal.connection(now, || format!("{id} {peer} connected to {}", config.name));
-            // What came with the connection is announced by an edge of its own, but for a server
-            // that is stopping it is the last chance.
-            conn.flags.set(Flags::READ_READY, self.phase.is_stopping());
+            self.welcome(id, number, peer);
         }
         self.flush_and_reschedule(registry, id);
+    }
+
+    fn welcome(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
+        let Listener { config, room, .. } = &mut self.listeners[number];
+        room.members += 1;
+        self.stats.connections += 1;
+        self.stats.accepted_total += 1;
+        self.journal.connection(self.now, || format!("{id} {peer} connected to {}", config.name));
+        // What came with the connection is announced by an edge of its own, but for a server that
+        // is stopping it is the last chance.
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.flags.set(Flags::READ_READY, self.phase.is_stopping());
+        }
+    }
+
+    fn turn_away(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.state = State::Draining(CloseReason::Full);
+        }
+        self.linger(id);
+        let max = self.limits.clients_max;
+        let config = &self.listeners[number].config;
+        self.stats.refused_total += 1;
+        self.journal.connection(self.now, || {
+            format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
+        });
+        if let Protocol::Command { .. } = config.protocol {
+            handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
+        }
     }
 }

@@ -66,11 +66,14 @@ impl<T: Transport> Server<T> {
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Lingering;
         }
-        self.linger(id);
+        if reason != CloseReason::Full {
+            self.linger(id);
+        }
     }
 
-    /// Puts a connection at the end of those that wait for their peer's last word.
-    fn linger(&mut self, id: ConnId) {
+    /// Puts a connection at the end of those that are no clients and hold a descriptor for a while
+    /// yet: the lingering, and those that are being turned away.
+    pub(super) fn linger(&mut self, id: ConnId) {
         self.lingering.push_back(id);
         self.lingering_count += 1;
         // In a stop nobody new needs the descriptors.
@@ -127,7 +130,7 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
             State::Closed => return,
-            State::Lingering => self.lingering_count -= 1,
+            State::Lingering | State::Draining(CloseReason::Full) => self.lingering_count -= 1,
             State::Draining(_) => {}
             State::Open => leave_room(conn, &mut self.listeners[usize::from(conn.listener)]),
         }
@@ -160,7 +163,9 @@ impl<T: Transport> Server<T> {
 }
 
 fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
-    table.get_mut(id).is_some_and(|conn| conn.state == State::Lingering)
+    table.get_mut(id).is_some_and(|conn| {
+        matches!(conn.state, State::Lingering | State::Draining(CloseReason::Full))
+    })
 }
 
 /// An open connection leaves its room: no broadcast reaches it any more.

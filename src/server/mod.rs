@@ -8,6 +8,7 @@ mod accept;
 mod close;
 mod connection;
 mod fanout;
+mod invariants;
 mod journal;
 mod listener;
 mod serve;
@@ -55,7 +56,8 @@ pub struct Server<T: Transport> {
     resume: VecDeque<ConnId>,
     /// Closed connections, to be dropped at the end of the turn.
     closed: Vec<ConnId>,
-    /// Lingering connections, the oldest first; some may have gone already.
+    /// Connections that are no clients, the oldest first: the lingering, and those being turned
+    /// away. Some may have gone already.
     lingering: VecDeque<ConnId>,
     lingering_count: usize,
     /// Accepting is pointless before this moment.

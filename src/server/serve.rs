@@ -114,14 +114,10 @@ impl<T: Transport> Server<T> {
         }
         self.out.clear();
         let Some(conn) = self.table.get_mut(id) else { return };
-        match conn.state {
-            State::Draining(reason) if conn.session.unsent().is_empty() => {
-                self.finish_drain(id, reason);
-            }
-            // A stream that cannot take a line when it is new is not waited for: whoever is turned
-            // away must not hold a descriptor longer than the others linger.
-            State::Draining(CloseReason::Full) => self.close(id, CloseReason::Full, None),
-            _ => {}
+        if let State::Draining(reason) = conn.state
+            && conn.session.unsent().is_empty()
+        {
+            self.finish_drain(id, reason);
         }
         self.reschedule(id);
     }
@@ -317,12 +313,16 @@ fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
 }
 
 /// Whether an open connection cannot go on before the client reads or the fan-out has come round.
-fn is_stalled<T: Transport>(conn: &Connection<T>, listener: &Listener<T>, limits: &Limits) -> bool {
+pub(super) fn is_stalled<T: Transport>(
+    conn: &Connection<T>,
+    listener: &Listener<T>,
+    limits: &Limits,
+) -> bool {
     conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, 0, limits)
 }
 
 /// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
-fn deadline<T: Transport>(
+pub(super) fn deadline<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
     limits: Limits,
@@ -335,6 +335,7 @@ fn deadline<T: Transport>(
         }
         // The stop has a deadline of its own.
         State::Draining(CloseReason::Shutdown) => Millis::NEVER,
+        State::Draining(CloseReason::Full) => since.after(LINGER_MS),
         State::Draining(_) => since.after(DRAIN_STALL_MS),
         State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),
         State::Lingering => since.after(LINGER_MS),

@@ -65,8 +65,7 @@ impl<T: Transport> Server<T> {
             self.listeners[listener].accept_ready = false;
         }
         self.accept_paused_until = None;
-        let ids: Vec<_> = self.table.ids().collect();
-        for id in ids {
+        for id in self.table.ids() {
             if let Some(conn) = self.table.get_mut(id) {
                 conn.flags.set(Flags::READ_READY, true);
                 self.requeue(id);
@@ -131,8 +130,7 @@ impl<T: Transport> Server<T> {
     /// Everyone has been answered, or has talked for long enough. Only those whose replies wait
     /// for them to read may still have something to say.
     fn begin_closing(&mut self) {
-        let ids: Vec<_> = self.table.ids().collect();
-        for id in ids {
+        for id in self.table.ids() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             if !conn.flags.has(Flags::WRITE_BLOCKED) {
                 conn.flags.set(Flags::READ_ENOUGH, true);
@@ -143,9 +141,8 @@ impl<T: Transport> Server<T> {
 
     /// The drain time is over.
     fn cut_all(&mut self) {
-        let ids: Vec<_> = self.table.ids().collect();
         let mut unsent = 0;
-        for id in ids {
+        for id in self.table.ids() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             let talking = matches!(conn.state, State::Open | State::Draining(_));
             if talking && conn.flags.has(Flags::WRITE_BLOCKED) {

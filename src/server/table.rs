@@ -150,14 +150,19 @@ impl<T> Table<T> {
         })
     }
 
-    /// All ids, in no particular order.
-    pub(super) fn ids(&self) -> impl Iterator<Item = ConnId> {
+    /// All connections with their ids, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<T>)> {
         self.pages.iter().enumerate().flat_map(|(number, page)| {
             page.slots.iter().map(move |(slot, conn)| {
                 let index = ((number as u32) << PAGE_BITS) | slot as u32;
-                ConnId { index, generation: conn.generation }
+                (ConnId { index, generation: conn.generation }, conn)
             })
         })
+    }
+
+    /// All ids, in no particular order.
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 
     fn take_page(&mut self, owner: u16) -> u32 {
@@ -239,7 +244,7 @@ mod tests {
             expected.sort();
             assert_eq!(&found, expected);
         }
-        assert_eq!(table.ids().count(), 1000);
+        assert_eq!(table.ids().len(), 1000);
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! What must hold between turns, checked over the whole server. For the simulator and for tests;
+//! a running server checks what it can afford where it happens.
+
+use std::collections::HashSet;
+
+use super::Server;
+use super::connection::{Connection, Flags, State};
+use super::serve::{deadline, is_stalled};
+use super::transport::Transport;
+use crate::codec::command::HEADER_LEN;
+use crate::codec::prefixed;
+use crate::conn_id::ConnId;
+use crate::handler::CloseReason;
+use crate::limits::READ_BUFFER_BYTES;
+use crate::session::Protocol;
+
+/// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
+const OWN_REPLY_LEN_MAX: usize = 512;
+
+impl<T: Transport> Server<T> {
+    /// Checks the books, the bounds, and that nobody is forgotten. Takes time in proportion to the
+    /// number of connections.
+    ///
+    /// # Panics
+    ///
+    /// When something does not hold, with what and where.
+    pub fn assert_invariants(&self) {
+        assert!(self.out.is_empty(), "replies were left behind");
+        self.assert_books();
+        let queued: HashSet<ConnId> = self.resume.iter().copied().collect();
+        assert_eq!(queued.len(), self.resume.len(), "somebody stands in the resume list twice");
+        for (id, conn) in self.table.iter() {
+            let is_queued = queued.contains(&id);
+            assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the resume list");
+            self.assert_bounds(id, conn);
+            self.assert_remembered(id, conn);
+        }
+    }
+
+    /// Every count equals what it counts.
+    fn assert_books(&self) {
+        let count = |counts: &dyn Fn(&Connection<T>) -> bool| {
+            self.table.iter().filter(|(_, conn)| counts(conn)).count()
+        };
+        let turned_away = State::Draining(CloseReason::Full);
+        let clients = count(&|conn| match conn.state {
+            State::Open | State::Draining(_) => conn.state != turned_away,
+            State::Lingering | State::Closed => false,
+        });
+        assert_eq!(self.stats.connections, clients as u64, "connections");
+        assert!(clients <= self.limits.clients_max, "{clients} clients");
+        let lingering = count(&|conn| conn.state == State::Lingering || conn.state == turned_away);
+        assert_eq!(self.lingering_count, lingering, "lingering connections");
+        assert_eq!(self.closed.len(), count(&|conn| conn.state == State::Closed), "closed");
+        if !self.phase.is_stopping() {
+            let most = self.limits.clients_max + self.limits.lingering_max;
+            assert!(self.table.len() <= most, "{} descriptors", self.table.len());
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            let of = |conn: &Connection<T>| usize::from(conn.listener) == number;
+            let members = count(&|conn| of(conn) && conn.state == State::Open);
+            assert_eq!(listener.room.members, members, "members of listener {number}");
+            let laggards = count(&|conn| of(conn) && conn.flags.has(Flags::LAGGING));
+            assert_eq!(listener.fanout.laggards, laggards, "laggards of listener {number}");
+            let log = &listener.room.log;
+            let kept = log.head() - log.tail();
+            assert!(kept <= self.limits.broadcast_log_bytes_max as u64, "{kept} bytes of log");
+            assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
+        }
+    }
+
+    /// No connection holds more than it may.
+    fn assert_bounds(&self, id: ConnId, conn: &Connection<T>) {
+        let frame_len_max = match &self.listeners[usize::from(conn.listener)].config.protocol {
+            Protocol::Command { frame_len_max } => HEADER_LEN + *frame_len_max as usize,
+            Protocol::Prefixed => 1 + prefixed::PAYLOAD_LEN_MAX,
+            Protocol::Raw { prefix } => prefix.len() + READ_BUFFER_BYTES,
+        };
+        let unsent = conn.session.unsent().len();
+        let most = self.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
+        assert!(unsent <= most, "{id} has {unsent} bytes unsent");
+        let kept = conn.session.kept_input().len();
+        assert!(kept <= READ_BUFFER_BYTES + frame_len_max, "{id} keeps {kept} bytes of input");
+    }
+
+    /// Whoever can go on stands in the resume list, and whoever cannot will be woken.
+    fn assert_remembered(&self, id: ConnId, conn: &Connection<T>) {
+        let listener = &self.listeners[usize::from(conn.listener)];
+        let blocked = conn.flags.has(Flags::WRITE_BLOCKED);
+        assert!(!blocked || conn.flags.has(Flags::WRITE_ARMED), "{id} is blocked and not armed");
+        assert!(conn.session.unsent().is_empty() || blocked, "{id} could be written to");
+        if conn.state == State::Open {
+            let stalled = is_stalled(conn, listener, &self.limits);
+            let may_read = conn.may_read() && !conn.input_has_ended();
+            let runnable = !stalled && (may_read || conn.session.holds_input());
+            assert!(!runnable || conn.flags.has(Flags::QUEUED), "{id} is forgotten");
+            assert!(!stalled || blocked || listener.fanout.active, "{id} will never be woken");
+            let lags = conn.session.lag(&listener.room.log) > 0;
+            assert!(!lags || blocked || listener.fanout.active, "{id} lags for no reason");
+        }
+        let deadline = deadline(conn, listener, self.limits, self.phase);
+        // Whoever stands in the resume list will be looked at anyway.
+        let timed = conn.timer.at() <= deadline || conn.flags.has(Flags::QUEUED);
+        assert!(timed, "{id} has a deadline and no timer");
+    }
+}

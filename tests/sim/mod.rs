@@ -1,0 +1,8 @@
+//! A simulated world around the real server core: network, clock, clients, and the rules by which
+//! what they see is judged.
+
+pub mod clients;
+pub mod network;
+pub mod panics;
+pub mod rng;
+pub mod world;

@@ -1,0 +1,621 @@
+//! A world from a seed: what there is in it, what happens, and the judgement at its end.
+//!
+//! First comes the storm: clients, faults, time and the server take turns at random. Then calm: no
+//! more faults, everybody reads and finishes speaking, and the world must come to rest. Then the
+//! server is stopped, unless it was in the middle of the storm. Safety is judged as bytes come in,
+//! liveness when the world is at rest.
+
+use std::collections::BTreeSet;
+
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::session::Protocol;
+
+use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
+use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use super::panics;
+use super::rng::Rng;
+
+const FRAME_TIMEOUT_MS: u64 = 3_000;
+const IDLE_MS: u64 = 2_000;
+/// How often a trickling client sends a byte.
+const TRICKLE_MS: u64 = 300;
+/// How long the calm may last: longer than any timeout there is.
+const CALM_MS: u64 = 80_000;
+/// Rounds without anything happening after which the server counts as spinning.
+const SPIN_ROUNDS_MAX: usize = 1_000;
+
+/// Runs the world of `seed` and returns the hash of all that happened.
+///
+/// # Panics
+///
+/// When the server breaks a rule.
+pub fn run(seed: u64) -> u64 {
+    panics::install();
+    let mut world = World::new(seed);
+    world.storm();
+    world.calm();
+    if !world.stopped {
+        world.judge();
+        world.stop();
+        world.calm();
+    }
+    world.judge();
+    panics::arm(None);
+    world.network.borrow().trace_hash()
+}
+
+struct World {
+    rng: Rng,
+    now: Millis,
+    network: Shared,
+    server: Server<FakeStream>,
+    listeners: Vec<Kind>,
+    limits: Limits,
+    /// Whether prefixed listeners have an idle limit.
+    idles: bool,
+    /// Whether the clock jumps.
+    jumps: bool,
+    peers: Vec<Peer>,
+    /// Hears everything on listener 0 from the beginning: the order of the broadcasts.
+    has_witness: bool,
+    steps: usize,
+    stop_at: Option<usize>,
+    panics: bool,
+    stopped: bool,
+    crowded: bool,
+    /// How many the server has turned away.
+    refused: u64,
+}
+
+/// A client and its circumstances.
+struct Peer {
+    listener: usize,
+    client: Box<dyn Client>,
+    socket: Option<usize>,
+    pace: Pace,
+    ending: Ending,
+    messages_left: usize,
+    outgoing: Vec<u8>,
+    ended: bool,
+    shut: bool,
+    /// Bytes the network has taken.
+    handed: usize,
+    /// Since when a message has been on its way to the network.
+    open_since: Option<Millis>,
+    longest_open_ms: u64,
+    heard_len: usize,
+    last_sent_at: Millis,
+    /// The trickle's first byte was read by the server.
+    trickles_since: Option<Millis>,
+    reads_before_trickle: usize,
+    closed_at: Option<Millis>,
+    panicked: bool,
+    reset: bool,
+    /// Somebody was turned away while this one had heard nothing: it may have been this one.
+    came_to_full_house: bool,
+}
+
+impl Peer {
+    /// Whether what it is sending is the message it never finishes.
+    fn leaves_it_open(&self) -> bool {
+        self.ended && matches!(self.ending, Ending::Unfinished | Ending::Trickle)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Prompt,
+    Slow,
+    /// Reads nothing before the calm.
+    Stalled,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let crowded = rng.one_in(250);
+        let jumps = rng.one_in(4);
+        let faults = faults(&mut rng, jumps);
+        let listeners: Vec<Kind> = (0..rng.between(1, 3))
+            .map(|number| {
+                if number == 0 && !rng.one_in(4) { Kind::Command } else { Kind::ALL[rng.below(3)] }
+            })
+            .collect();
+        let limits = Limits {
+            clients_max: if crowded { 2_000 } else { rng.between(3, 24) },
+            lingering_max: rng.between(1, 6),
+            send_queue_bytes_max: [4_096, 20_000][rng.below(2)],
+            broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
+            frame_timeout_ms: FRAME_TIMEOUT_MS,
+            drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
+        };
+        let idles = rng.one_in(3);
+        let network = Network::new(listeners.len(), faults, Rng::new(seed ^ 0x5eed));
+        let mut server = Server::new(limits, Millis(0));
+        for (listener, kind) in listeners.iter().enumerate() {
+            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            server.add_listener(acceptor, listener_config(*kind, idles));
+        }
+        let steps = rng.between(100, 1_500);
+        let stop_at = rng.one_in(3).then(|| rng.below(steps));
+        let has_witness = listeners[0] == Kind::Command && !rng.one_in(4);
+        let panics = rng.one_in(5);
+        let count = rng.between(2, 30) + if crowded { 1_300 } else { 0 };
+        let mut world = World {
+            rng,
+            now: Millis(0),
+            network,
+            server,
+            listeners,
+            limits,
+            idles,
+            jumps,
+            peers: Vec::new(),
+            has_witness,
+            steps,
+            stop_at,
+            panics,
+            stopped: false,
+            crowded,
+            refused: 0,
+        };
+        world.populate(count);
+        world
+    }
+
+    fn populate(&mut self, count: usize) {
+        for number in 0..count {
+            let rng = &mut self.rng;
+            let witness = self.has_witness && number == 0;
+            let quiet = witness || (self.crowded && number < 1_300);
+            let listener = if quiet { 0 } else { rng.below(self.listeners.len()) };
+            let broadcast_len_max = self.limits.broadcast_len_max();
+            let endings = [
+                Ending::Stay,
+                Ending::Stay,
+                Ending::Shut,
+                Ending::Shut,
+                Ending::Reset,
+                Ending::Goodbye,
+                Ending::Offence,
+                Ending::Unfinished,
+                Ending::Trickle,
+            ];
+            let paces = [Pace::Prompt, Pace::Prompt, Pace::Slow, Pace::Stalled];
+            self.peers.push(Peer {
+                listener,
+                client: self.listeners[listener].client(number, broadcast_len_max),
+                socket: None,
+                pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
+                ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },
+                messages_left: if quiet { 0 } else { rng.skewed(60) },
+                outgoing: Vec::new(),
+                ended: false,
+                shut: false,
+                handed: 0,
+                open_since: None,
+                longest_open_ms: 0,
+                heard_len: 0,
+                last_sent_at: Millis(0),
+                trickles_since: None,
+                reads_before_trickle: 0,
+                closed_at: None,
+                panicked: false,
+                reset: false,
+                came_to_full_house: false,
+            });
+        }
+        if self.crowded {
+            (0..1_300).for_each(|number| self.connect(number));
+        } else if self.has_witness {
+            self.connect(0);
+        }
+        self.round();
+    }
+
+    fn storm(&mut self) {
+        for step in 0..self.steps {
+            if self.stop_at == Some(step) {
+                self.stop();
+            }
+            match self.rng.below(10) {
+                0..4 => {
+                    let number = self.rng.below(self.peers.len());
+                    self.visit(number, false);
+                }
+                4..8 => self.round(),
+                _ => self.pass_time(),
+            }
+        }
+    }
+
+    /// No more faults, and everybody does what is left to do, until nothing is.
+    fn calm(&mut self) {
+        self.network.borrow_mut().faults = Faults::default();
+        let until = self.now.after(CALM_MS);
+        let mut idle_rounds = 0;
+        while !(self.stopped && self.server.is_stopped()) {
+            let mut progress = false;
+            for number in 0..self.peers.len() {
+                progress |= self.visit(number, true);
+            }
+            self.round();
+            if progress || !self.network.borrow().is_quiet() {
+                continue;
+            }
+            match self.server.poll_timeout(self.now) {
+                None => break,
+                Some(0) => {
+                    idle_rounds += 1;
+                    assert!(idle_rounds < SPIN_ROUNDS_MAX, "the server spins");
+                }
+                Some(_) if self.now > until => break,
+                Some(wait_ms) => {
+                    idle_rounds = 0;
+                    // Slowly enough for those who trickle.
+                    self.now = self.now.after(wait_ms.min(TRICKLE_MS));
+                }
+            }
+        }
+        for number in 0..self.peers.len() {
+            self.listen(number, true);
+        }
+        if self.stopped {
+            assert!(self.server.is_stopped(), "the stop does not come to its end");
+            assert_eq!(self.server.sockets(), 0, "sockets are left");
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        let mut network = self.network.borrow_mut();
+        // From here on, what has arrived has arrived.
+        let faults = network.faults;
+        network.faults = Faults { short_write: faults.short_write, ..Faults::default() };
+        drop(network);
+        for peer in &mut self.peers {
+            peer.messages_left = 0;
+            peer.outgoing.clear();
+            peer.ended = true;
+        }
+        self.server.stop(&(), self.now);
+        self.server.assert_invariants();
+        self.round();
+    }
+
+    fn pass_time(&mut self) {
+        let jump = self.jumps && self.rng.one_in(20);
+        let ms =
+            if jump { self.rng.below(3 * FRAME_TIMEOUT_MS as usize) } else { self.rng.skewed(30) };
+        self.now = self.now.after(ms as u64);
+    }
+
+    fn connect(&mut self, number: usize) {
+        let peer = &mut self.peers[number];
+        let quiet = self.crowded && number < 1_300;
+        let to_client_max = if quiet { 8_192 } else { self.rng.between(64, 8_192) };
+        let to_server_max = self.rng.between(16, 70_000);
+        let socket = self.network.borrow_mut().connect(peer.listener, to_server_max, to_client_max);
+        peer.socket = Some(socket);
+        peer.last_sent_at = self.now;
+    }
+
+    /// A client does something; true if it did.
+    fn visit(&mut self, number: usize, calm: bool) -> bool {
+        if self.peers[number].socket.is_none() {
+            if self.stopped {
+                return false;
+            }
+            self.connect(number);
+            return true;
+        }
+        let heard = self.listen(number, calm);
+        let spoke = !self.peers[number].reset && self.speak(number, calm);
+        heard || spoke
+    }
+
+    fn listen(&mut self, number: usize, calm: bool) -> bool {
+        let peer = &mut self.peers[number];
+        let Some(socket) = peer.socket else { return false };
+        let most = match peer.pace {
+            _ if calm => usize::MAX,
+            Pace::Prompt => usize::MAX,
+            Pace::Slow => self.rng.skewed(400),
+            Pace::Stalled => return false,
+        };
+        let mut network = self.network.borrow_mut();
+        let bytes = network.receive(socket, most);
+        peer.heard_len += bytes.len();
+        if let Err(why) = peer.client.hear(&bytes) {
+            panic!("client {number}: {why}");
+        }
+        let state = &network.sockets[socket];
+        let over = state.server_shut && state.to_client.is_empty();
+        // Most clients hang up when the server has.
+        if over && !peer.shut && !peer.reset && (calm || !self.rng.one_in(8)) {
+            peer.shut = true;
+            peer.ended = true;
+            peer.outgoing.clear();
+            network.shut(socket);
+            return true;
+        }
+        !bytes.is_empty()
+    }
+
+    fn speak(&mut self, number: usize, calm: bool) -> bool {
+        let Some(socket) = self.peers[number].socket else { return false };
+        if self.peers[number].outgoing.is_empty() {
+            return self.think(number);
+        }
+        let peer = &mut self.peers[number];
+        let trickles = peer.ended && peer.ending == Ending::Trickle;
+        let most = match calm {
+            _ if trickles && self.now.since(peer.last_sent_at) < TRICKLE_MS => return false,
+            _ if trickles => 1,
+            true => peer.outgoing.len(),
+            false => self.rng.skewed(peer.outgoing.len()),
+        };
+        let taken = self.network.borrow_mut().send(socket, &peer.outgoing[..most]);
+        if taken > 0 {
+            peer.handed += taken;
+            peer.outgoing.drain(..taken);
+            peer.last_sent_at = self.now;
+            let since = *peer.open_since.get_or_insert(self.now);
+            if peer.outgoing.is_empty() && !peer.leaves_it_open() {
+                peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
+                peer.open_since = None;
+            }
+        }
+        taken > 0
+    }
+
+    /// A client decides what to say next.
+    fn think(&mut self, number: usize) -> bool {
+        let peer = &mut self.peers[number];
+        let Some(socket) = peer.socket else { return false };
+        if peer.messages_left > 0 {
+            peer.messages_left -= 1;
+            peer.outgoing = peer.client.speak(&mut self.rng);
+            if let Some(since) = peer.open_since.take() {
+                peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
+            }
+            return true;
+        }
+        if !peer.ended {
+            peer.ended = true;
+            peer.outgoing = peer.client.end(peer.ending, &mut self.rng);
+            peer.open_since = None;
+            peer.reads_before_trickle = self.network.borrow().sockets[socket].reads.len();
+            if peer.ending == Ending::Reset {
+                peer.reset = true;
+                self.network.borrow_mut().reset(socket);
+            }
+            return true;
+        }
+        if peer.ending == Ending::Shut && !peer.shut {
+            peer.shut = true;
+            self.network.borrow_mut().shut(socket);
+            return true;
+        }
+        false
+    }
+
+    /// One round of the server's loop.
+    fn round(&mut self) {
+        if self.panics && self.rng.one_in(40) {
+            panics::arm(Some(self.rng.skewed(30)));
+        }
+        let most = self.rng.between(1, 40);
+        let events = self.network.borrow_mut().poll(most);
+        self.network.borrow_mut().in_batch = true;
+        for event in events {
+            match event {
+                Event::Acceptable(listener) => self.server.on_acceptable(listener),
+                Event::Ready(id, (readable, writable, read_closed)) => {
+                    let ready = Readiness { readable, writable, read_closed };
+                    self.server.on_ready(&(), id, ready, self.now);
+                    self.note_panic();
+                }
+            }
+        }
+        self.network.borrow_mut().in_batch = false;
+        self.server.turn(&(), self.now);
+        self.note_panic();
+        if !self.crowded || self.rng.one_in(20) {
+            self.server.assert_invariants();
+        }
+        self.look_around();
+    }
+
+    fn note_panic(&mut self) {
+        let Some(generation) = panics::take_victim() else { return };
+        let socket = self.network.borrow().socket_of(generation);
+        let victim = self.peers.iter_mut().find(|peer| peer.socket == socket);
+        victim.expect("whoever panics has a socket").panicked = true;
+    }
+
+    /// Notes what changed for each client, and that nobody trickles for ever.
+    fn look_around(&mut self) {
+        let refused = self.server.stats().refused_total;
+        let full = refused > std::mem::replace(&mut self.refused, refused);
+        let network = self.network.borrow();
+        for (number, peer) in self.peers.iter_mut().enumerate() {
+            let Some(socket) = peer.socket.map(|socket| &network.sockets[socket]) else { continue };
+            if full && peer.heard_len == 0 {
+                peer.came_to_full_house = true;
+            }
+            if socket.server_shut && peer.closed_at.is_none() {
+                peer.closed_at = Some(self.now);
+            }
+            let trickling =
+                peer.ended && peer.ending == Ending::Trickle && peer.open_since.is_some();
+            if trickling && socket.reads.len() > peer.reads_before_trickle {
+                let since = *peer.trickles_since.get_or_insert(self.now);
+                let ms = self.now.since(since);
+                let alive = !socket.server_shut && !self.stopped;
+                assert!(
+                    !alive || ms < FRAME_TIMEOUT_MS + 10_000,
+                    "client {number} has kept a frame alive for {ms} ms"
+                );
+            }
+        }
+    }
+
+    /// The world is at rest: has everybody what is due?
+    fn judge(&self) {
+        self.server.assert_invariants();
+        let mut slow = Vec::new();
+        for (number, peer) in self.peers.iter().enumerate() {
+            let Some(socket) = peer.socket else { continue };
+            let network = self.network.borrow();
+            let socket = &network.sockets[socket];
+            if let Some(excuse) = self.excuse(peer) {
+                if excuse == Excuse::Slow {
+                    slow.push((number, peer.client.check_answered(peer.handed, &socket.reads)));
+                }
+                continue;
+            }
+            if let Err(why) = peer.client.check_answered(peer.handed, &socket.reads) {
+                panic!(
+                    "client {number}, {:?}, {:?}, handed {}, closed {:?}, {socket:?}: {why}",
+                    peer.ending, peer.pace, peer.handed, peer.closed_at
+                );
+            }
+            let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
+            assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
+        }
+        let cut = self.server.stats().slow_consumers_total as usize;
+        assert!(slow.len() <= cut, "{cut} were cut as slow, but these lack something: {slow:#?}");
+        for listener in 0..self.listeners.len() {
+            if self.listeners[listener] == Kind::Command {
+                self.judge_broadcasts(listener);
+            }
+        }
+    }
+
+    /// Why a client may have been closed before all was answered.
+    fn excuse(&self, peer: &Peer) -> Option<Excuse> {
+        let network = self.network.borrow();
+        let socket = &network.sockets[peer.socket?];
+        let kind = self.listeners[peer.listener];
+        let open_ms = peer.open_since.map_or(0, |since| self.now.since(since));
+        let late = peer.longest_open_ms.max(open_ms) >= FRAME_TIMEOUT_MS;
+        if peer.client.was_late() {
+            assert!(late || self.jumps, "a frame was called late that was not");
+        }
+        let silent_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_sent_at));
+        let idle = kind == Kind::Prefixed && self.idles && silent_ms >= IDLE_MS;
+        let refused = peer.client.was_refused()
+            || (kind != Kind::Command && peer.came_to_full_house && peer.heard_len == 0);
+        if peer.reset || peer.panicked || socket.register_failed || refused {
+            return Some(Excuse::Gone);
+        }
+        if !socket.server_shut {
+            return None;
+        }
+        if idle || peer.client.was_late() || (kind == Kind::Prefixed && (late || self.jumps)) {
+            return Some(Excuse::Gone);
+        }
+        // Cut when the drain time was over.
+        if self.stopped && socket.was_full && self.limits.drain_timeout_ms < 5_000 {
+            return Some(Excuse::Gone);
+        }
+        let cut = kind == Kind::Command && socket.was_full && !self.is_served(peer);
+        cut.then_some(Excuse::Slow)
+    }
+
+    fn is_served(&self, peer: &Peer) -> bool {
+        let network = self.network.borrow();
+        let reads = peer.socket.map_or(&[][..], |socket| &network.sockets[socket].reads);
+        let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
+        due && peer.client.check_answered(peer.handed, reads).is_ok()
+    }
+
+    /// Broadcasts come whole (each client saw to that), once, in one order, to all who were there.
+    fn judge_broadcasts(&self, listener: usize) {
+        let room: Vec<(usize, &Peer)> =
+            self.peers.iter().enumerate().filter(|(_, peer)| peer.listener == listener).collect();
+        let gone = room.iter().filter(|(_, peer)| peer.closed_at.is_some() || peer.reset).count();
+        for &(number, peer) in &room {
+            let heard = peer.client.heard();
+            let distinct: BTreeSet<&Broadcast> = heard.iter().collect();
+            assert_eq!(distinct.len(), heard.len(), "client {number} heard something twice");
+            for &(sender, _) in heard {
+                assert_eq!(self.peers[sender].listener, listener, "heard from another room");
+            }
+            for &(sequence, receivers) in peer.client.receipts() {
+                let this = (number, sequence);
+                let heard_by =
+                    room.iter().filter(|(_, peer)| peer.client.heard().contains(&this)).count();
+                assert!(
+                    heard_by <= receivers && receivers <= heard_by + gone,
+                    "{this:?} was heard by {heard_by} of {receivers}, {gone} are gone"
+                );
+            }
+        }
+        if listener == 0 && self.has_witness && !self.peers[0].panicked {
+            let order = self.peers[0].client.heard();
+            room.iter().for_each(|&(number, peer)| self.judge_order(number, peer, order));
+        }
+    }
+
+    /// What a client heard is a piece of what the witness heard, less its own, and up to the end if
+    /// it was there at the end.
+    fn judge_order(&self, number: usize, peer: &Peer, order: &[Broadcast]) {
+        if self.excuse(&self.peers[0]).is_some() {
+            return;
+        }
+        let heard = peer.client.heard();
+        let others: Vec<Broadcast> =
+            order.iter().copied().filter(|&(sender, _)| sender != number).collect();
+        let Some(first) = heard.first() else { return };
+        let start = others.iter().position(|broadcast| broadcast == first);
+        let start = start.unwrap_or_else(|| panic!("client {number} heard what nobody else did"));
+        let piece = others.get(start..start + heard.len());
+        assert_eq!(piece, Some(heard), "client {number} heard them in another order, or not all");
+        if peer.closed_at.is_none() && !peer.reset {
+            assert_eq!(start + heard.len(), others.len(), "client {number} missed the last ones");
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Excuse {
+    /// It was cut for a reason that shows.
+    Gone,
+    /// It must have been cut as a slow consumer.
+    Slow,
+}
+
+fn faults(rng: &mut Rng, jumps: bool) -> Faults {
+    let mut often = |least: usize| if rng.one_in(2) { 0 } else { least + rng.below(3 * least) };
+    let mut faults = Faults {
+        short_read: often(2),
+        short_write: often(2),
+        would_block: often(3),
+        interrupted: often(10),
+        accept_retry: often(3),
+        accept_exhausted: often(5),
+        register: often(30),
+        spurious_event: often(5),
+        stale_event: often(5),
+        late_event: often(3),
+    };
+    // A frame of which a part is late may become late for good when the clock jumps.
+    if jumps {
+        (faults.short_read, faults.would_block) = (0, 0);
+    }
+    faults
+}
+
+fn listener_config(kind: Kind, idles: bool) -> ListenerConfig {
+    let protocol = match kind {
+        Kind::Command => Protocol::Command { frame_len_max: FRAME_LEN_MAX as u32 },
+        Kind::Prefixed => Protocol::Prefixed,
+        Kind::Raw => Protocol::Raw { prefix: RAW_PREFIX.to_vec() },
+    };
+    let idle_ms = if idles && kind == Kind::Prefixed { IDLE_MS } else { 0 };
+    ListenerConfig { name: format!("{kind:?}"), protocol, idle_ms }
+}

@@ -1,0 +1,81 @@
+//! The real server core in a simulated world, by seed.
+//!
+//! `cargo test --test simulation` runs a few thousand worlds; `MYNAH_SEEDS=1000000` as many as
+//! asked, from `MYNAH_FIRST_SEED` on. A failure prints the command that replays it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "the support is public to its parent")]
+
+mod sim;
+
+use std::env;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use sim::world;
+
+const SEEDS: u64 = 2_000;
+
+/// Seeds that once failed, with what was wrong.
+const REGRESSIONS: [u64; 0] = [];
+
+#[test]
+fn worlds_of_many_seeds_obey_the_rules() {
+    let first = number("MYNAH_FIRST_SEED").unwrap_or(0);
+    let count = number("MYNAH_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let failed = AtomicU64::new(u64::MAX);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failed.load(Ordering::Relaxed) == u64::MAX {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        break;
+                    }
+                    if catch_unwind(|| world::run(seed)).is_err() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    assert!(failed == u64::MAX, "{}", replay(failed));
+}
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    for seed in REGRESSIONS {
+        assert!(catch_unwind(|| world::run(seed)).is_ok(), "{}", replay(seed));
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_world() {
+    for seed in 0..40 {
+        assert_eq!(world::run(seed), world::run(seed), "{}", replay(seed));
+    }
+    let hashes: std::collections::BTreeSet<u64> = (0..40).map(world::run).collect();
+    assert_eq!(hashes.len(), 40, "different seeds give different worlds");
+}
+
+/// `MYNAH_SEED=17 cargo test --test simulation replay` runs one world.
+#[test]
+fn replay_one_seed() {
+    if let Some(seed) = number("MYNAH_SEED") {
+        println!("seed {seed}: {:016x}", world::run(seed));
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!(
+        "seed {seed} failed; replay it: MYNAH_SEED={seed} cargo test --test simulation replay -- --nocapture"
+    )
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().expect("a number"))
+}

@@ -516,7 +516,7 @@ impl World {
         let refused = peer.client.was_refused()
             || (peer.came_to_full_house
                 && peer.heard_len == 0
-                && (kind != Kind::Command || (socket.was_full && socket.reads.is_empty())));
+                && (kind != Kind::Command || socket.was_full));
         if peer.reset || peer.panicked || socket.register_failed || refused {
             return Some(Excuse::Gone);
         }

@@ -64,6 +64,7 @@ struct World {
     stop_at: Option<usize>,
     panics: bool,
     stopped: bool,
+    stopped_at: Option<Millis>,
     crowded: bool,
     /// How many the server has turned away.
     refused: u64,
@@ -158,6 +159,7 @@ impl World {
             stop_at,
             panics,
             stopped: false,
+            stopped_at: None,
             crowded,
             refused: 0,
         };
@@ -270,6 +272,7 @@ impl World {
 
     fn stop(&mut self) {
         self.stopped = true;
+        self.stopped_at = Some(self.now);
         let mut network = self.network.borrow_mut();
         // From here on, what has arrived has arrived.
         let faults = network.faults;
@@ -527,7 +530,9 @@ impl World {
             return Some(Excuse::Gone);
         }
         // Cut when the drain time was over.
-        if self.stopped && socket.was_full && self.limits.drain_timeout_ms < 5_000 {
+        let stopped_for_ms =
+            peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
+        if self.stopped && socket.was_full && stopped_for_ms >= self.limits.drain_timeout_ms {
             return Some(Excuse::Gone);
         }
         let cut = kind == Kind::Command && socket.was_full && !self.is_served(peer);

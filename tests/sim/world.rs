@@ -92,6 +92,8 @@ struct Peer {
     trickles_since: Option<Millis>,
     reads_before_trickle: usize,
     closed_at: Option<Millis>,
+    /// How long it had sent nothing when it was closed.
+    silent_ms: u64,
     panicked: bool,
     reset: bool,
     /// Somebody was turned away while this one had heard nothing: it may have been this one.
@@ -204,6 +206,7 @@ impl World {
                 trickles_since: None,
                 reads_before_trickle: 0,
                 closed_at: None,
+                silent_ms: 0,
                 panicked: false,
                 reset: false,
                 came_to_full_house: false,
@@ -451,6 +454,7 @@ impl World {
             }
             if socket.server_shut && peer.closed_at.is_none() {
                 peer.closed_at = Some(self.now);
+                peer.silent_ms = self.now.since(peer.last_sent_at);
             }
             let trickling =
                 peer.ended && peer.ending == Ending::Trickle && peer.open_since.is_some();
@@ -486,8 +490,14 @@ impl World {
             }
             if let Err(why) = peer.client.check_answered(peer.handed, &socket.reads) {
                 panic!(
-                    "client {number}, {:?}, {:?}, handed {}, closed {:?}, {socket:?}: {why}",
-                    peer.ending, peer.pace, peer.handed, peer.closed_at
+                    "client {number}, {:?}, {:?}, handed {} (last at {:?}), closed {:?} (stop {:?}), \
+                     {socket:?}: {why}",
+                    peer.ending,
+                    peer.pace,
+                    peer.handed,
+                    peer.last_sent_at,
+                    peer.closed_at,
+                    self.stopped_at
                 );
             }
             let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
@@ -510,10 +520,9 @@ impl World {
         let open_ms = peer.open_since.map_or(0, |since| self.now.since(since));
         let late = peer.longest_open_ms.max(open_ms) >= FRAME_TIMEOUT_MS;
         if peer.client.was_late() {
-            assert!(late || self.jumps, "a frame was called late that was not");
+            assert!(late, "a frame was called late that was not");
         }
-        let silent_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_sent_at));
-        let idle = kind == Kind::Prefixed && self.idles && silent_ms >= IDLE_MS;
+        let idle = kind == Kind::Prefixed && self.idles && peer.silent_ms >= IDLE_MS;
         // Who is turned away hears why, unless there is no word for it, or so many others came that
         // it had to make way before the word was taken.
         let refused = peer.client.was_refused()
@@ -526,7 +535,7 @@ impl World {
         if !socket.server_shut {
             return None;
         }
-        if idle || peer.client.was_late() || (kind == Kind::Prefixed && (late || self.jumps)) {
+        if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
             return Some(Excuse::Gone);
         }
         // Cut when the drain time was over.

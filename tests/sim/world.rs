@@ -23,6 +23,8 @@ const IDLE_MS: u64 = 2_000;
 const TRICKLE_MS: u64 = 300;
 /// How long the calm may last: longer than any timeout there is.
 const CALM_MS: u64 = 80_000;
+/// Rounds after which a calm that goes on is one that will not end.
+const CALM_ROUNDS_MAX: usize = 200_000;
 /// Rounds without anything happening after which the server counts as spinning.
 const SPIN_ROUNDS_MAX: usize = 1_000;
 
@@ -240,16 +242,22 @@ impl World {
     fn calm(&mut self) {
         self.network.borrow_mut().faults = Faults::default();
         let until = self.now.after(CALM_MS);
+        let mut rounds = 0;
         let mut idle_rounds = 0;
         while !(self.stopped && self.server.is_stopped()) {
+            rounds += 1;
+            assert!(rounds < CALM_ROUNDS_MAX, "the world does not come to rest");
+            let before = self.network.borrow().trace_hash();
             let mut progress = false;
             for number in 0..self.peers.len() {
                 progress |= self.visit(number, true);
             }
             self.round();
-            if progress || !self.network.borrow().is_quiet() {
+            let network = self.network.borrow();
+            if progress || !network.is_quiet() || network.trace_hash() != before {
                 continue;
             }
+            drop(network);
             match self.server.poll_timeout(self.now) {
                 None => break,
                 Some(0) => {

@@ -464,8 +464,8 @@ impl World {
                 peer.closed_at = Some(self.now);
                 peer.silent_ms = self.now.since(peer.last_sent_at);
             }
-            let trickling =
-                peer.ended && peer.ending == Ending::Trickle && peer.open_since.is_some();
+            // While replies wait for a slow reader, the server does not read, and no clock runs.
+            let trickling = peer.leaves_it_open() && peer.open_since.is_some() && !socket.was_full;
             if trickling && socket.reads.len() > peer.reads_before_trickle {
                 let since = *peer.trickles_since.get_or_insert(self.now);
                 let ms = self.now.since(since);

@@ -90,7 +90,7 @@ fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), Str
         match bind(spec, options) {
             Ok((acceptor, name)) => {
                 event_loop
-                    .add_listener(acceptor, config.listener(spec, name.clone()), opened)
+                    .add_listener(acceptor, config.listener(spec, name.clone()))
                     .map_err(|error| format!("cannot listen on {name}: {}", plain(&error)))?;
                 opened += 1;
                 info!("listening on {name}");

@@ -60,16 +60,18 @@ impl EventLoop {
     /// # Errors
     ///
     /// It cannot be watched.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::add_listener`].
     pub fn add_listener(
         &mut self,
         mut acceptor: TcpAcceptor,
         config: ListenerConfig,
-        number: u32,
     ) -> io::Result<()> {
-        let id = ConnId { index: number, generation: 0 };
+        let id = ConnId { index: self.server.listener_count() as u32, generation: 0 };
         acceptor.register(self.poll.registry(), super::tcp::token(id))?;
-        let given = self.server.add_listener(acceptor, config);
-        debug_assert_eq!(given, number as usize);
+        self.server.add_listener(acceptor, config);
         Ok(())
     }
 

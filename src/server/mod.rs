@@ -94,17 +94,22 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a listener and returns its number, which is how [`on_acceptable`](Self::on_acceptable)
-    /// knows it.
+    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is how
+    /// many there were before.
     ///
     /// # Panics
     ///
     /// On the 65,537th listener.
-    pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) -> usize {
+    pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
         assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
         self.listeners.push(Listener::new(acceptor, config, &self.limits));
         self.table.add_owner();
-        self.listeners.len() - 1
+    }
+
+    /// Listeners added so far.
+    #[must_use]
+    pub fn listener_count(&self) -> usize {
+        self.listeners.len()
     }
 
     /// The counters.

@@ -87,6 +87,8 @@ pub struct Network {
     past_ids: Vec<(ConnId, usize)>,
     pub faults: Faults,
     pub rng: Rng,
+    /// Listeners fail for good.
+    pub listeners_fail: bool,
     /// The server is handling a batch of events: no descriptor may be closed.
     pub in_batch: bool,
     trace: DefaultHasher,
@@ -112,9 +114,17 @@ impl Network {
             past_ids: Vec::new(),
             faults,
             rng,
+            listeners_fail: false,
             in_batch: false,
             trace: DefaultHasher::new(),
         }))
+    }
+
+    /// Forgets all sockets; only for when none is left.
+    pub fn forget_everyone(&mut self) {
+        assert!(self.sockets.iter().all(|socket| socket.server_closed));
+        self.sockets = Vec::new();
+        self.past_ids = Vec::new();
     }
 
     /// Adds to what is remembered of the run.
@@ -392,8 +402,11 @@ impl Acceptor for FakeAcceptor {
 
     fn accept(&mut self) -> Result<(FakeStream, SocketAddr), AcceptError> {
         let mut network = self.network.borrow_mut();
-        let Network { rng, faults, backlogs, .. } = &mut *network;
+        let Network { rng, faults, backlogs, listeners_fail, .. } = &mut *network;
         let backlog = &mut backlogs[self.listener];
+        if *listeners_fail {
+            return Err(AcceptError::Fatal(io::Error::other("not a socket")));
+        }
         if !backlog.is_empty() && rng.one_in(faults.accept_retry) {
             return Err(AcceptError::Retry);
         }

@@ -1,0 +1,325 @@
+//! The server core in small scenes on the simulated network, one for each thing that once went wrong
+//! or that chance seldom brings about.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, dead_code, reason = "the simulation uses the rest of the support")]
+
+#[path = "sim/network.rs"]
+mod network;
+#[path = "sim/rng.rs"]
+mod rng;
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::session::Protocol;
+
+use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use rng::Rng;
+
+const LIMITS: Limits = Limits {
+    clients_max: 8,
+    lingering_max: 2,
+    send_queue_bytes_max: 4_096,
+    broadcast_log_bytes_max: 4_096,
+    frame_timeout_ms: 3_000,
+    drain_timeout_ms: 5_000,
+};
+
+/// More than any of these scenes sends to a client that is meant to take everything.
+const ROOMY: usize = 1 << 20;
+
+/// One `command` listener, a network without faults, and a clock in the hand.
+struct Scene {
+    network: Shared,
+    server: Server<FakeStream>,
+    now: Millis,
+}
+
+impl Scene {
+    fn new(limits: Limits, idle_ms: u64) -> Self {
+        let network = Network::new(1, Faults::default(), Rng::new(1));
+        let mut server = Server::new(limits, Millis(0));
+        let acceptor = FakeAcceptor { network: Shared::clone(&network), listener: 0 };
+        let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+        let name = "command".to_owned();
+        server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        Scene { network, server, now: Millis(0) }
+    }
+
+    /// A client whose buffers, and the network on the way, hold `room` bytes for it.
+    fn connect(&mut self, room: usize) -> usize {
+        let socket = self.network.borrow_mut().connect(0, 16 << 20, room);
+        self.settle();
+        socket
+    }
+
+    fn send(&mut self, socket: usize, bytes: &[u8]) {
+        assert_eq!(self.network.borrow_mut().send(socket, bytes), bytes.len());
+    }
+
+    fn receive(&mut self, socket: usize) -> Vec<u8> {
+        self.network.borrow_mut().receive(socket, usize::MAX)
+    }
+
+    fn receive_all(&mut self, socket: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = self.receive(socket);
+            if bytes.is_empty() {
+                return all;
+            }
+            all.extend(bytes);
+            self.settle();
+        }
+    }
+
+    fn round(&mut self) {
+        let events = self.network.borrow_mut().poll(usize::MAX);
+        for event in events {
+            match event {
+                Event::Acceptable(listener) => self.server.on_acceptable(listener),
+                Event::Ready(id, (readable, writable, read_closed)) => {
+                    let ready = Readiness { readable, writable, read_closed };
+                    self.server.on_ready(&(), id, ready, self.now);
+                }
+            }
+        }
+        self.server.turn(&(), self.now);
+        // It looks at everybody, which takes its time where there are thousands.
+        if self.server.sockets() < 100 {
+            self.server.assert_invariants();
+        }
+    }
+
+    /// Rounds until nothing is left to do but wait.
+    fn settle(&mut self) {
+        for _ in 0..1_000 {
+            self.round();
+            let waits = self.server.poll_timeout(self.now) != Some(0);
+            if self.server.is_stopped() || (waits && self.network.borrow().is_quiet()) {
+                self.server.assert_invariants();
+                return;
+            }
+        }
+        panic!("the server does not come to rest");
+    }
+
+    fn stop(&mut self) {
+        self.server.stop(&(), self.now);
+    }
+
+    fn is_closed(&self, socket: usize) -> bool {
+        self.network.borrow().sockets[socket].server_closed
+    }
+}
+
+fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
+    [&[command][..], &(payload.len() as u32).to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn replies_queued_and_replies_at_hand_together_hold_a_client_back_without_spinning() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1000]));
+    scene.settle();
+    scene.send(client, &frame(1, &[7; 700]).repeat(3));
+    scene.settle();
+    assert_eq!(scene.receive_all(client).len(), 1005 + 3 * 705);
+}
+
+#[test]
+fn the_broadcast_of_a_laggard_is_not_released_before_others_have_it() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+    scene.send(other, &frame(4, &[b'x'; 300]));
+    scene.settle();
+    assert_eq!(scene.receive(other), frame(1, b"1"));
+    for news in [&b"hello"[..], b"again"] {
+        scene.send(laggard, &frame(4, news));
+        scene.settle();
+        assert_eq!(scene.receive(other), frame(4, news));
+    }
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+}
+
+#[test]
+fn an_idle_laggard_is_closed_without_a_copy_of_what_it_lags_behind() {
+    let limits = Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+    scene.now = Millis(5_000);
+    for _ in 0..4 {
+        scene.send(other, &frame(4, &[b'x'; 200_000]));
+        scene.settle();
+    }
+    let cost = measure(|| {
+        scene.now = Millis(10_500);
+        scene.settle();
+    });
+    assert!(scene.is_closed(laggard));
+    assert!(cost.bytes_max < 50_000, "{} bytes for a queue of 4096", cost.bytes_max);
+}
+
+#[test]
+fn connections_that_lingered_are_forgotten() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let cost = measure(|| {
+        for _ in 0..5_000 {
+            let client = scene.connect(1_000);
+            scene.send(client, &frame(3, b""));
+            scene.round();
+            scene.network.borrow_mut().shut(client);
+            scene.settle();
+            assert!(scene.is_closed(client));
+        }
+        scene.network.borrow_mut().forget_everyone();
+    });
+    assert!(cost.bytes_current < 20_000, "{} bytes kept", cost.bytes_current);
+}
+
+#[test]
+fn a_stop_answers_what_arrived_beyond_one_turns_budget() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &vec![7; 600_000]));
+    scene.settle();
+    scene.send(client, &frame(99, &[7; 100]).repeat(7_000));
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    scene.network.borrow_mut().sockets[client].to_client_max = 16 << 20;
+    let unknown = frame(255, b"unknown command 99").len();
+    assert_eq!(scene.receive_all(client).len(), 600_005 + 7_000 * unknown);
+}
+
+#[test]
+fn a_stop_gives_the_long_silent_the_drain_time_too() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (silent, other) = (scene.connect(100), scene.connect(ROOMY));
+    scene.now = Millis(100_000);
+    scene.send(other, &frame(4, &[b'x'; 300]));
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive_all(silent).len(), 305);
+}
+
+#[test]
+fn a_drain_time_of_zero_still_answers_everyone_once() {
+    let limits = Limits { clients_max: 3_000, drain_timeout_ms: 0, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let clients: Vec<usize> =
+        (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
+    scene.settle();
+    for &client in &clients {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.stop();
+    while !scene.server.is_stopped() {
+        scene.server.turn(&(), scene.now);
+    }
+    for client in clients {
+        assert_eq!(scene.receive(client), frame(1, b"hi"));
+    }
+}
+
+#[test]
+fn a_stop_closes_nobody_who_is_still_sending() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let clients: Vec<usize> = (0..6).map(|_| scene.connect(1_000)).collect();
+    for &client in &clients {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.settle();
+    scene.stop();
+    for _ in 0..10 {
+        scene.round();
+        for &client in &clients {
+            scene.send(client, &frame(1, b"more"));
+        }
+    }
+    assert!(clients.iter().all(|&client| !scene.is_closed(client)));
+}
+
+#[test]
+fn a_stop_ends_with_its_last_timer() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    scene.stop();
+    while !scene.server.is_stopped() {
+        let wait_ms = scene.server.poll_timeout(scene.now).expect("a timer");
+        scene.now = scene.now.after(wait_ms);
+        scene.round();
+    }
+    assert_eq!(scene.now, Millis(1_000), "the time it lingers");
+}
+
+#[test]
+fn a_listener_that_fails_for_good_accepts_no_more() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    assert!(scene.server.is_accepting());
+    scene.network.borrow_mut().listeners_fail = true;
+    scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    scene.settle();
+    assert!(!scene.server.is_accepting());
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"hi"), "those who are in stay");
+}
+
+#[test]
+fn accepting_pauses_when_files_are_out_and_goes_on_when_one_is_free() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    let waiting = scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    scene.settle();
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(100), "not at once");
+    scene.network.borrow_mut().faults.accept_exhausted = 0;
+    scene.network.borrow_mut().shut(client);
+    scene.settle();
+    assert!(scene.is_closed(client));
+    scene.send(waiting, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(waiting), frame(1, b"hi"));
+}
+
+#[test]
+fn a_broadcaster_waits_for_the_fan_out_and_not_for_the_slow() {
+    let limits = Limits { clients_max: 3_000, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let sender = scene.connect(ROOMY);
+    let listeners: Vec<usize> =
+        (0..2_500).map(|_| scene.network.borrow_mut().connect(0, 1_000, ROOMY)).collect();
+    scene.settle();
+    // Ten times what the log holds, to more listeners than one slice serves.
+    let news = frame(4, &[b'n'; 1_000]);
+    scene.send(sender, &news.repeat(40));
+    scene.settle();
+    for listener in listeners {
+        assert_eq!(scene.receive(listener), news.repeat(40));
+    }
+    assert_eq!(scene.receive(sender), frame(1, b"2500").repeat(40));
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+}
+
+#[test]
+fn who_falls_off_the_end_of_the_log_is_cut_and_counted() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender, fast) = (scene.connect(500), scene.connect(ROOMY), scene.connect(ROOMY));
+    let news = frame(4, &[b'n'; 1_000]);
+    for _ in 0..6 {
+        scene.send(sender, &news);
+        scene.settle();
+    }
+    assert!(scene.is_closed(slow));
+    assert_eq!(scene.server.stats().slow_consumers_total, 1);
+    assert_eq!(scene.receive(fast), news.repeat(6));
+    assert_eq!(scene.receive_all(sender), [frame(1, b"2").repeat(5), frame(1, b"1")].concat());
+}

@@ -4,7 +4,7 @@
 //! asked, from `MYNAH_FIRST_SEED` on. A failure prints the command that replays it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, reason = "the support is public to its parent")]
+#![allow(unreachable_pub, dead_code, reason = "tests/core.rs uses the rest of the support")]
 
 mod sim;
 

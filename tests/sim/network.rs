@@ -33,6 +33,8 @@ pub struct Socket {
     pub server_shut: bool,
     /// The server has dropped the socket.
     pub server_closed: bool,
+    /// The server closed it with unread input.
+    pub reset_by_server: bool,
     /// It has been full at some time: its client reads slowly.
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
@@ -388,6 +390,12 @@ impl Drop for FakeStream {
         socket.id = None;
         socket.server_shut = true;
         socket.server_closed = true;
+        // Closing with unread input resets the connection, and a reset overtakes what is on its way
+        // to the client (RFC 2525, 2.17).
+        socket.reset_by_server = !socket.to_server.is_empty();
+        if socket.reset_by_server {
+            socket.to_client.clear();
+        }
     }
 }
 

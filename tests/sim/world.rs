@@ -536,7 +536,7 @@ impl World {
         let refused = peer.client.was_refused()
             || (peer.came_to_full_house
                 && peer.heard_len == 0
-                && (kind != Kind::Command || socket.was_full));
+                && (kind != Kind::Command || socket.was_full || socket.reset_by_server));
         if peer.reset || peer.panicked || socket.register_failed || refused {
             return Some(Excuse::Gone);
         }

@@ -11,6 +11,7 @@
 
 mod it {
     mod command;
+    mod failure_modes;
     mod limits;
     mod logging;
     mod options;

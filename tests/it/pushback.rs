@@ -1,6 +1,5 @@
 //! Clients that do not read: TCP pushes back, and the server's memory stays bounded.
 
-use std::fs;
 use std::thread;
 
 use super::support::{KernelSocket, Server, frame, noise};
@@ -27,16 +26,8 @@ fn a_client_that_never_reads_is_not_read_from_and_gets_everything_later() {
         client.expect(&bytes);
     });
     client.expect_alive();
-    let peak = peak_memory(&server);
+    let peak = server.memory("VmHWM");
     assert!(peak < 40_000_000, "{peak} bytes");
-}
-
-/// Most memory the server has ever had resident, in bytes (`VmHWM` of proc(5)).
-fn peak_memory(server: &Server) -> u64 {
-    let status = fs::read_to_string(server.proc("status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse::<u64>().unwrap() * 1024
 }
 
 /// What the server has taken in is what its kernel has taken out, and what waits in its queue.

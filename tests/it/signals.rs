@@ -8,14 +8,6 @@ use nix::sys::signal::Signal;
 
 use super::support::{Client, Folder, KernelSocket, Server, frame, noise, wait_until};
 
-/// Waits until `bytes` bytes of `client` wait in the server's kernel, unread.
-#[track_caller]
-fn wait_until_unread(server: &Server, client: &Client, bytes: usize) {
-    wait_until("the bytes are in the server's queue", || {
-        KernelSocket::serving(server.addr(0), client).is_some_and(|s| s.unread == bytes)
-    });
-}
-
 #[test]
 fn both_stop_signals_end_an_idle_server_with_status_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -55,8 +47,8 @@ fn what_the_kernel_has_received_is_answered_before_the_end() {
         server.freeze();
         client.send(b"\x01\0\0\0\x04last\x02\0\0\0\x02ab\x09\0\0\0\0");
         half.send(b"\x01\0\0\0\x01x\x01\0\0\0\x05hal");
-        wait_until_unread(&server, &client, 21);
-        wait_until_unread(&server, &half, 14);
+        server.wait_until_unread(&client, 21);
+        server.wait_until_unread(&half, 14);
         server.signal(signal);
         server.thaw();
         client.expect(b"\x01\0\0\0\x04last\x01\0\0\0\x02ba");
@@ -100,7 +92,7 @@ fn a_connection_in_the_backlog_that_has_asked_gets_its_answer() {
         client.send(b"\x02\0\0\0\x03abc");
     }
     for client in &asking {
-        wait_until_unread(&server, client, 8);
+        server.wait_until_unread(client, 8);
     }
     server.signal(Signal::SIGTERM);
     server.thaw();
@@ -122,7 +114,7 @@ fn a_broadcast_that_had_arrived_reaches_the_others_before_the_end() {
     other.expect_alive();
     server.freeze();
     sender.send(b"\x04\0\0\0\x07goodbye");
-    wait_until_unread(&server, &sender, 12);
+    server.wait_until_unread(&sender, 12);
     server.signal(Signal::SIGTERM);
     server.thaw();
     sender.expect(b"\x01\0\0\0\x011");

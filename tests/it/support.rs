@@ -111,6 +111,20 @@ impl Server {
         server
     }
 
+    /// A running server whose standard error is a pipe that nobody reads.
+    #[track_caller]
+    pub(crate) fn unheard(args: &[&str]) -> Server {
+        let mut command = mynah();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let mut server = Server { child, log: Arc::default(), reader: None, addrs: Vec::new() };
+        wait_until("it listens", || {
+            server.addrs.extend(KernelSocket::listening(&server));
+            !server.addrs.is_empty()
+        });
+        server
+    }
+
     /// Starts `command` and waits for nothing.
     pub(crate) fn spawn(command: &mut Command, stdout: Stdio) -> Server {
         let mut child =
@@ -147,9 +161,18 @@ impl Server {
     /// A client whose kernel takes little that it does not read.
     #[track_caller]
     pub(crate) fn connect_with_small_buffer(&self) -> Client {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket = new_socket();
         socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect_timeout(&self.addr(0).into(), PATIENCE).unwrap();
+        Client::new(socket.into())
+    }
+
+    /// A client that comes from a loopback address of its own choice, so that tens of thousands
+    /// in a row do not run out of ports.
+    #[track_caller]
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> Client {
+        let socket = new_socket();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
         socket.connect_timeout(&self.addr(0).into(), PATIENCE).unwrap();
         Client::new(socket.into())
     }
@@ -226,6 +249,14 @@ impl Server {
         self.signal(Signal::SIGCONT);
     }
 
+    /// Waits until `bytes` bytes of `client` wait in the server's kernel, unread.
+    #[track_caller]
+    pub(crate) fn wait_until_unread(&self, client: &Client, bytes: usize) {
+        wait_until("the bytes are in the server's queue", || {
+            KernelSocket::serving(self.addr(0), client).is_some_and(|s| s.unread == bytes)
+        });
+    }
+
     /// Waits for the process to end, and for the last line of its log.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
@@ -245,6 +276,25 @@ impl Server {
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
         self.wait_exit().code()
+    }
+
+    /// How long its loop has been on a processor (`schedstat` of its main thread).
+    pub(crate) fn processor_time(&self) -> Duration {
+        let text = fs::read_to_string(self.proc("schedstat")).unwrap();
+        Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+    }
+
+    /// A figure of proc_pid_status(5) that is a size, in bytes.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find(|line| line.split(':').next() == Some(field));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
     }
 
     /// A file of the process in proc(5).
@@ -299,6 +349,11 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends what the peer may be past taking.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
     /// Sends until the peer has taken nothing for a while; how many bytes it took.
     #[track_caller]
     pub(crate) fn send_until_blocked(&mut self, bytes: &[u8]) -> usize {
@@ -313,6 +368,11 @@ impl Client {
         }
         self.stream.set_write_timeout(Some(PATIENCE)).unwrap();
         sent
+    }
+
+    /// Closes with a reset, whatever is under way.
+    pub(crate) fn abort(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Shuts the writing side.
@@ -409,6 +469,11 @@ impl Client {
         }
     }
 
+    /// Reads to the end and keeps nothing.
+    pub(crate) fn discard_to_end(&mut self) {
+        let _ = io::copy(&mut self.stream, &mut io::sink());
+    }
+
     /// The server has nothing to say for so long, and does not close.
     #[track_caller]
     pub(crate) fn expect_silence(&mut self, time: Duration) {
@@ -422,6 +487,10 @@ impl Client {
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
+}
+
+fn new_socket() -> socket2::Socket {
+    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap()
 }
 
 /// A frame of the `command` protocol.
@@ -472,7 +541,7 @@ impl Status {
 pub(crate) struct KernelSocket {
     pub(crate) local: u16,
     pub(crate) remote: u16,
-    /// 0x0a for a listening socket.
+    /// 0x08 once the peer has shut its side and ours is open, 0x0a for a listening socket.
     pub(crate) state: u8,
     /// Bytes that have arrived and have not been read.
     pub(crate) unread: usize,
@@ -499,16 +568,18 @@ impl KernelSocket {
         }
     }
 
-    /// All IPv4 sockets of this machine.
-    fn all() -> Vec<KernelSocket> {
+    /// The IPv4 sockets of this machine whose row contains `text`: there may be thousands, and most
+    /// belong to others.
+    fn with(text: &str) -> Vec<KernelSocket> {
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
-        table.lines().skip(1).map(KernelSocket::parse).collect()
+        let rows = table.lines().skip(1).filter(|row| row.contains(text));
+        rows.map(KernelSocket::parse).collect()
     }
 
     /// The server's end of `client`'s connection.
     pub(crate) fn serving(server: SocketAddr, client: &Client) -> Option<KernelSocket> {
         let (local, remote) = (server.port(), client.local_port());
-        let mut sockets = KernelSocket::all().into_iter();
+        let mut sockets = KernelSocket::with(&format!(":{remote:04X} ")).into_iter();
         sockets.find(|socket| (socket.local, socket.remote) == (local, remote))
     }
 
@@ -521,7 +592,7 @@ impl KernelSocket {
             let link = PathBuf::from(format!("socket:[{}]", socket.inode));
             socket.state == 0x0a && links.contains(&link)
         };
-        let socket = KernelSocket::all().into_iter().find(owned)?;
+        let socket = KernelSocket::with(" 0A ").into_iter().find(owned)?;
         Some(SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local)))
     }
 }

@@ -1,7 +1,7 @@
 //! Options and file, merged: what the server is to be.
 
 use std::ffi::OsStr;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use super::ini_file::{BadFile, IniFile};
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
+use super::one_line::OneLine;
 use super::settings::{BadSetting, SETTINGS, Settings};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits};
 use crate::server::ListenerConfig;
@@ -76,13 +77,14 @@ pub enum ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         match self {
             ConfigError::Usage(why) => f.write_str(why),
             ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
             ConfigError::Option { name, why } => write!(f, "--{name}: {why}"),
             ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
             ConfigError::Listen { url, why } => write!(f, "--listen {url}: {why}"),
-            ConfigError::File(why) => why.fmt(f),
+            ConfigError::File(why) => write!(f, "{why}"),
         }
     }
 }
@@ -333,6 +335,7 @@ mod tests {
         refused(&["--listen"], "Argument to option 'listen' missing");
         refused(&["--max-clients", "1", "-m", "2"], "Option 'max-clients' given more than once");
         refused(&["now"], "unexpected argument 'now'");
+        refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
         refused(
             &["-l", "http://h:1"],
             "--listen http://h:1: unknown protocol 'http', there are command, prefixed and raw",

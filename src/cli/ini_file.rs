@@ -1,11 +1,13 @@
 //! The configuration file: INI, one section for the server, one for each listener.
 
+use std::fmt::{self, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
 
 use ini::{Ini, ParseOption, Properties};
 
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
+use super::one_line::OneLine;
 use super::settings::{BadSetting, Settings};
 
 /// What a file asks for.
@@ -36,17 +38,18 @@ enum What {
 
 impl fmt::Display for BadFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         write!(f, "{}: ", self.file.display())?;
         match &self.what {
             What::Unreadable(why) => write!(f, "cannot be read: {why}"),
             What::Syntax { line } => write!(f, "line {line}: not of the form key = value"),
-            What::KeyOutsideSection(key) => write!(f, "{key}: stands before the first section"),
+            What::KeyOutsideSection(key) => {
+                write!(f, "{}: stands before the first section", first_line(key))
+            }
             What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
             What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
             What::Key { section, key, why } => {
-                // A line without `=` is read as part of the next line's key.
-                let key = key.lines().next().unwrap_or_default();
-                write!(f, "[{section}] {key}: {why}")
+                write!(f, "[{section}] {}: {why}", first_line(key))
             }
         }
     }
@@ -133,6 +136,12 @@ impl IniFile {
     }
 }
 
+/// What is left of a key that is several lines: a line without `=` is read as part of the next
+/// line's key.
+fn first_line(key: &str) -> &str {
+    key.lines().next().unwrap_or_default()
+}
+
 fn for_each_key(
     section: &str,
     keys: &Properties,
@@ -215,6 +224,9 @@ mod tests {
         refused("[raw]\nport=70000\n", "[raw] port: bad port '70000', it is 0 to 65535");
         refused("port=1\n", "port: stands before the first section");
         refused("[server]\nno value\n", "line 3: not of the form key = value");
+        refused("no value\nport=1\n", "no value: stands before the first section");
+        refused("[raw]\nport=\"1\n2\"\n", r"[raw] port: bad port '1\n2', it is 0 to 65535");
+        refused("[two\nlines]\n", r"[two\nlines]: no such section");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Listeners as they are written: `PROTOCOL://HOST:PORT[?key=value&…]`, or a section of a file.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use percent_encoding::percent_decode_str;
 
+use super::one_line::OneLine;
 use super::settings::{BadSetting, number};
 use crate::limits::{FRAME_LEN_LIMIT, TIMEOUT_SECS_LIMIT};
 
@@ -99,6 +100,7 @@ pub enum BadListener {
 
 impl fmt::Display for BadListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         match self {
             BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
             BadListener::UnknownProtocol(name) => {
@@ -305,6 +307,7 @@ mod tests {
         refused("raw://[::1]1", "bad port '1', it is 0 to 65535");
         refused("raw://[no]:1", "bad host '[no]'");
         refused("raw://u@h:1", "bad host 'u@h'");
+        refused("raw://h\n\x1b[2J:1", r"bad host 'h\n\u{1b}[2J'");
         refused("raw://h:1?idle=x", "idle: 'x' is not a number from 0 to 31536000");
         for url in ["raw://h:1?prefix=%", "raw://h:1?prefix=%4", "raw://h:1?prefix=%zz"] {
             let text = url.split_once('=').unwrap().1;

@@ -4,6 +4,7 @@ mod config;
 mod ini_file;
 mod listener_url;
 mod logging;
+mod one_line;
 mod run;
 mod settings;
 

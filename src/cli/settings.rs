@@ -1,13 +1,14 @@
 //! The server-wide settings: one name, one meaning and one range each, whether they come from the
 //! command line or from `[server]` in a file.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use log::LevelFilter;
 
+use super::one_line::OneLine;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
@@ -117,6 +118,7 @@ pub enum BadSetting {
 
 impl fmt::Display for BadSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
         match self {
             BadSetting::Unknown => write!(f, "no such setting"),
             BadSetting::NoPlugins => write!(f, "this build has no plugins"),

@@ -31,6 +31,7 @@ enum What {
     Unreadable(String),
     Syntax { line: usize },
     KeyOutsideSection(String),
+    OpenSection(String),
     UnknownSection(String),
     RepeatedSection(String),
     Key { section: String, key: String, why: String },
@@ -46,6 +47,7 @@ impl fmt::Display for BadFile {
             What::KeyOutsideSection(key) => {
                 write!(f, "{}: stands before the first section", first_line(key))
             }
+            What::OpenSection(start) => write!(f, "[{start}: the section is not closed by ]"),
             What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
             What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
             What::Key { section, key, why } => {
@@ -80,10 +82,9 @@ impl IniFile {
     }
 
     fn from_text(text: &str) -> Result<Self, What> {
-        // Windows' editors begin a file with a byte-order mark.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = without_pitfalls(text);
         let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-        let ini = Ini::load_from_str_opt(text, options)
+        let ini = Ini::load_from_str_opt(&text, options)
             .map_err(|error| What::Syntax { line: error.line })?;
         let mut file = IniFile::default();
         let mut seen = Vec::new();
@@ -94,6 +95,10 @@ impl IniFile {
                     None => continue,
                 }
             };
+            // rust-ini looks for the bracket through all lines.
+            if let Some((start, _)) = section.split_once('\n') {
+                return Err(What::OpenSection(start.to_owned()));
+            }
             if seen.contains(&section) {
                 return Err(What::RepeatedSection(section.to_owned()));
             }
@@ -134,6 +139,25 @@ impl IniFile {
             why => why.to_string(),
         })
     }
+}
+
+/// The text as rust-ini reads it rightly. Left to itself it takes a comment where a value could
+/// stand for the value, and drops an indented line without `=` together with all that follows it.
+/// So such comments go first, and so does all indentation.
+fn without_pitfalls(text: &str) -> String {
+    // Windows' editors begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let lines = text.split('\n').map(|line| without_comment_for_a_value(line.trim_start()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `key = # comment` is `key =`; any other line is itself.
+fn without_comment_for_a_value(line: &str) -> &str {
+    let Some(at) = line.find(['=', ':']) else { return line };
+    let (key, value) = line.split_at(at + 1);
+    let no_value = |mark| value.find(mark).is_some_and(|at| value[..at].trim().is_empty());
+    if [" #", "\t#", " ;", "\t;"].into_iter().any(no_value) { key } else { line }
 }
 
 /// What is left of a key that is several lines: a line without `=` is read as part of the next
@@ -226,7 +250,35 @@ mod tests {
         refused("[server]\nno value\n", "line 3: not of the form key = value");
         refused("no value\nport=1\n", "no value: stands before the first section");
         refused("[raw]\nport=\"1\n2\"\n", r"[raw] port: bad port '1\n2', it is 0 to 65535");
-        refused("[two\nlines]\n", r"[two\nlines]: no such section");
+    }
+
+    #[test]
+    fn a_comment_is_not_taken_for_a_missing_value() {
+        for text in ["[raw]\nprefix =   # RFC 862\n", "[raw]\nprefix=\t; nothing", "[raw]\nprefix="]
+        {
+            let file = parse(text).unwrap();
+            assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]), "{text:?}");
+        }
+        refused("[raw]\nport = # none\n", "[raw] port: bad port '', it is 0 to 65535");
+        let file = parse("[server]\nlog_file = a=b # c\n").unwrap();
+        assert_eq!(file.settings.log_file, Some("a=b".into()));
+    }
+
+    #[test]
+    fn an_indented_line_is_a_line() {
+        let file = parse("[server]\r\n\tmax_clients = 10\r\n  [raw]\r\n  port = 7\r\n").unwrap();
+        assert_eq!((file.settings.max_clients, file.listeners[0].port), (Some(10), 7));
+        refused("[server]\n  max_clients 10\n", "line 3: not of the form key = value");
+        refused(
+            "[server]\n  max_clients 10\n[raw]\nport=7\n",
+            "[server] max_clients 10: no such key",
+        );
+    }
+
+    #[test]
+    fn a_section_ends_on_its_line() {
+        refused("[raw\nport=7\n[command]\nport=8\n", "[raw: the section is not closed by ]");
+        refused("[raw\nport=7\n", "line 3: not of the form key = value");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
-//! runs the same code (`tests/differential.rs`).
+//! runs the same code (`tests/differential.rs`, `tests/fuzz_bodies.rs`).
 
+pub mod command;
+pub mod config;
 pub mod frame_parser;
+pub mod prefixed;
 pub mod reference;

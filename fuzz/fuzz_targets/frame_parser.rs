@@ -4,7 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../bodies/mod.rs"]
-mod bodies;
-
 fuzz_target!(|data: &[u8]| bodies::frame_parser::run(data));

@@ -1,0 +1,294 @@
+//! Everything an operator writes: files, listener URLs, options. Nothing panics; what is accepted
+//! is in its range and means the same however it is written; what is refused is refused in one
+//! line that names the culprit.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use mynah::cli::{Config, IniFile, Invocation, ListenerSpec, ProtocolName, Settings};
+use mynah::limits::{
+    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
+};
+use mynah::session::Protocol;
+
+/// What the file is called.
+const FILE: &str = "mynah.ini";
+
+/// Takes fuzzer input apart and checks it. The first byte says what the rest is: `f` a file, `u` a
+/// URL, `o` options, one a line, anything else settings as `name=value`, one a line.
+///
+/// # Panics
+///
+/// When something was accepted or refused that should not have been, or in bad words.
+pub fn run(data: &[u8]) {
+    let Some((kind, rest)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(rest);
+    match kind {
+        b'f' => check_file(&text),
+        b'u' => check_url(&text),
+        b'o' => check_options(rest),
+        _ => check_spellings(&text),
+    }
+}
+
+fn check_file(text: &str) {
+    let parsed = IniFile::parse(text, Path::new(FILE));
+    match &parsed {
+        Ok(file) => {
+            check_ranges(&file.settings);
+            file.listeners.iter().for_each(check_listener);
+        }
+        Err(why) => check_words(&why.to_string(), &format!("{FILE}: ")),
+    }
+    // Quotes and backslashes are the library's own business.
+    if text.contains(['"', '\'', '\\']) {
+        return;
+    }
+    match (parsed, read_plainly(text)) {
+        (Ok(file), Ok(plain)) => assert_eq!(file, plain, "{text:?}"),
+        (Err(why), Err(place)) => {
+            let why = why.to_string();
+            assert!(why.starts_with(&format!("{FILE}: {place}")), "{why:?} is not at {place:?}");
+        }
+        (file, plain) => panic!("{file:?}\nand not\n{plain:?}\nfrom\n{text:?}"),
+    }
+}
+
+/// The file as one would read it by hand. An error is the place it should name.
+fn read_plainly(text: &str) -> Result<IniFile, String> {
+    let mut file = IniFile::default();
+    let mut seen = Vec::new();
+    for (section, keys) in sections(text)? {
+        let Some(section) = section else {
+            match keys.first() {
+                Some((key, _)) => return Err(first_line(key)),
+                None => continue,
+            }
+        };
+        let protocol = match section.split_whitespace().next() {
+            Some("command") => Some(ProtocolName::Command),
+            Some("prefixed") => Some(ProtocolName::Prefixed),
+            Some("raw") => Some(ProtocolName::Raw),
+            _ => None,
+        };
+        let mut spec = protocol.map(ListenerSpec::new);
+        if seen.contains(&section) || (spec.is_none() && section != "server") {
+            return Err(format!("[{}]", shown(&section)));
+        }
+        let mut keys_seen = Vec::new();
+        for (key, value) in keys {
+            let known = match &mut spec {
+                Some(spec) => spec.set(&key, &value).is_ok(),
+                None => {
+                    !key.contains('-') && file.settings.set(&key.replace('_', "-"), &value).is_ok()
+                }
+            };
+            if !known || keys_seen.contains(&key) {
+                return Err(format!("[{}] {}: ", shown(&section), first_line(&key)));
+            }
+            keys_seen.push(key);
+        }
+        file.listeners.extend(spec);
+        seen.push(section);
+    }
+    Ok(file)
+}
+
+type Keys = Vec<(String, String)>;
+
+/// Sections with their keys and values; the first has no name. An error is empty: the place is a
+/// line's number, or a section that is not closed.
+fn sections(text: &str) -> Result<Vec<(Option<String>, Keys)>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace('\r', "\n");
+    let mut sections = vec![(None, Keys::new())];
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        if first == '#' || first == ';' {
+            rest = rest.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+        } else if first == '[' {
+            let (section, after) = rest[1..].split_once(']').ok_or("")?;
+            if section.contains('\n') {
+                return Err(String::new());
+            }
+            sections.push((Some(section.trim().to_owned()), Keys::new()));
+            rest = after.trim_start();
+        } else {
+            let at = rest.find(['=', ':']).ok_or("")?;
+            let (key, after) = (rest[..at].trim_end(), &rest[at + 1..]);
+            if key.is_empty() {
+                return Err(String::new());
+            }
+            let (line, after) = after.split_once('\n').unwrap_or((after, ""));
+            let comment = [" #", "\t#", " ;", "\t;"].iter().filter_map(|mark| line.find(mark));
+            let value = line[..comment.min().unwrap_or(line.len())].trim();
+            if let Some((_, keys)) = sections.last_mut() {
+                keys.push((key.to_owned(), value.to_owned()));
+            }
+            rest = after.trim_start();
+        }
+    }
+    Ok(sections)
+}
+
+fn first_line(text: &str) -> String {
+    shown(text.lines().next().unwrap_or_default())
+}
+
+/// Control characters as they are shown.
+fn shown(text: &str) -> String {
+    let show = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(show).collect()
+}
+
+fn check_url(url: &str) {
+    match ListenerSpec::parse_url(url) {
+        Ok(spec) => {
+            check_listener(&spec);
+            // With its keys behind it the name is the same listener again.
+            let query = url.find('?').map_or("", |at| &url[at..]);
+            assert_eq!(ListenerSpec::parse_url(&format!("{spec}{query}")), Ok(spec));
+        }
+        Err(why) => check_words(&why.to_string(), ""),
+    }
+}
+
+/// An accepted listener is in range, and its name is a URL of the same listener without its keys.
+fn check_listener(spec: &ListenerSpec) {
+    let ListenerSpec { protocol, ref host, port, idle_secs, frame_len_max, ref prefix } = *spec;
+    assert!(!host.is_empty());
+    assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
+    assert!(frame_len_max.is_none_or(|len| len <= FRAME_LEN_LIMIT));
+    assert!(prefix.as_ref().is_none_or(|prefix| prefix.len() <= 1024));
+    assert!(frame_len_max.is_none() || protocol == ProtocolName::Command);
+    assert!(prefix.is_none() || protocol == ProtocolName::Raw);
+    let without_keys = ListenerSpec { host: host.clone(), port, ..ListenerSpec::new(protocol) };
+    assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
+}
+
+/// The ranges of `--help` and docs/operations.md.
+fn check_ranges(settings: &Settings) {
+    let in_range = |value: Option<u64>, min: u64, max: u64| {
+        assert!(value.is_none_or(|value| (min..=max).contains(&value)), "{settings:?}");
+    };
+    let bytes = |value: Option<usize>| value.map(|bytes| bytes as u64);
+    let (queue_min, queue_max) = (QUEUE_BYTES_FLOOR as u64, QUEUE_BYTES_LIMIT as u64);
+    in_range(bytes(settings.max_clients), 1, 1 << 31);
+    in_range(settings.max_frame.map(u64::from), 0, u64::from(FRAME_LEN_LIMIT));
+    in_range(settings.idle_timeout, 0, TIMEOUT_SECS_LIMIT);
+    in_range(settings.tcp_keepalive, 0, KEEPALIVE_SECS_LIMIT);
+    in_range(settings.frame_timeout, 1, TIMEOUT_SECS_LIMIT);
+    in_range(bytes(settings.send_queue), queue_min, queue_max);
+    in_range(bytes(settings.broadcast_log), queue_min, queue_max);
+    in_range(settings.drain_timeout, 0, TIMEOUT_SECS_LIMIT);
+    assert!(settings.log_file.as_ref().is_none_or(|file| !file.as_os_str().is_empty()));
+}
+
+/// A command line, one argument a line. It never names a file to read.
+fn check_options(text: &[u8]) {
+    let args: Vec<&OsStr> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|arg| is_harmless(arg))
+        .map(OsStr::from_bytes)
+        .collect();
+    match Invocation::from_args(&args) {
+        Ok(Invocation::Run(config)) => check_config(&config),
+        Ok(Invocation::Help(text)) => assert!(text.contains("--listen")),
+        Ok(Invocation::Version | Invocation::Check) => {}
+        Err(why) => check_words(&why.to_string(), ""),
+    }
+}
+
+/// Whether no `-c FILE` can hide in an argument.
+fn is_harmless(arg: &[u8]) -> bool {
+    match arg {
+        [b'-', b'-', name @ ..] => name.starts_with(b"check") || !name.starts_with(b"c"),
+        [b'-', cluster @ ..] => !cluster.contains(&b'c'),
+        _ => true,
+    }
+}
+
+/// What is made of settings that are in range is in range itself.
+fn check_config(config: &Config) {
+    check_ranges(&config.settings);
+    assert!(!config.listeners.is_empty());
+    for files in [0, 1, 40, 1024, 1 << 20, usize::MAX] {
+        let (limits, lowered_from) = config.limits(files);
+        let wanted = config.settings.max_clients;
+        assert!((1..=files.max(1)).contains(&limits.clients_max));
+        assert_eq!(lowered_from, wanted.filter(|wanted| *wanted > limits.clients_max));
+        assert!((8..=16).contains(&limits.lingering_max));
+        assert!(limits.frame_timeout_ms >= 1000);
+        assert!(limits.send_queue_high_water() > 0 && limits.broadcast_len_max() > 0);
+        // A broadcast that is let in fits the log.
+        assert!(limits.broadcast_len_max() + 5 <= limits.broadcast_log_bytes_max);
+    }
+    for spec in &config.listeners {
+        check_listener(spec);
+        let listener = config.listener(spec, spec.to_string());
+        assert!(listener.idle_ms <= TIMEOUT_SECS_LIMIT * 1000);
+        if let Protocol::Command { frame_len_max } = listener.protocol {
+            assert!(frame_len_max <= FRAME_LEN_LIMIT);
+        }
+    }
+}
+
+/// A setting means the same on the command line and in a file, and is refused in the same words.
+fn check_spellings(text: &str) {
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let mut settings = Settings::default();
+        let set = settings.set(name, value);
+        match &set {
+            Ok(()) => check_ranges(&settings),
+            Err(why) => check_words(&why.to_string(), ""),
+        }
+        // What both ways of writing can write: an INI value is trimmed, and may be quoted.
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-./:_".contains(c);
+        if !is_name || name.starts_with("c") || !value.chars().all(is_plain) {
+            continue;
+        }
+        let key = name.replace('-', "_");
+        let file = IniFile::parse(&format!("[server]\n{key} = {value}\n"), Path::new(FILE));
+        let option = Invocation::from_args(&[format!("--{name}={value}")]);
+        match set {
+            Ok(()) => {
+                assert_eq!(file.map(|file| file.settings), Ok(settings.clone()));
+                let Ok(Invocation::Run(config)) = option else { panic!("{line}: {option:?}") };
+                assert_eq!(config.settings, settings);
+            }
+            Err(why) => {
+                let file = file.map_err(|why| why.to_string());
+                let at = format!("{FILE}: [server] {key}: ");
+                assert!(file.as_ref().is_err_and(|why| why.starts_with(&at)), "{line}: {file:?}");
+                if SETTINGS.contains(&name) {
+                    assert_eq!(file, Err(format!("{at}{why}")));
+                    let option = option.map_err(|why| why.to_string());
+                    assert_eq!(option, Err(format!("--{name}: {why}")));
+                }
+            }
+        }
+    }
+}
+
+/// Those settings that options and file have in common.
+const SETTINGS: [&str; 11] = [
+    "max-clients",
+    "max-frame",
+    "idle-timeout",
+    "tcp-keepalive",
+    "frame-timeout",
+    "send-queue",
+    "broadcast-log",
+    "drain-timeout",
+    "plugin-dir",
+    "log-level",
+    "log-file",
+];
+
+/// An error is one line that a terminal shows and does not obey, and says something behind `at`.
+fn check_words(why: &str, at: &str) {
+    assert!(why.len() > at.len() && why.starts_with(at), "{why:?}");
+    assert!(!why.contains(char::is_control), "{why:?} is not one line");
+}

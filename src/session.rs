@@ -366,6 +366,12 @@ impl Session {
         self.last_active_at
     }
 
+    /// Whether anything is kept on the heap for the conversation: only while input or replies wait.
+    #[must_use]
+    pub fn owns_memory(&self) -> bool {
+        self.buffers.is_some()
+    }
+
     fn free_if_empty(&mut self) {
         if self.buffers.as_ref().is_some_and(|b| b.input.recv.is_empty() && b.send.is_empty()) {
             self.buffers = None;

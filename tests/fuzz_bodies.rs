@@ -36,6 +36,11 @@ fn prefixed() {
     check("prefixed", bodies::prefixed::run);
 }
 
+#[test]
+fn session() {
+    check("session", bodies::session::run);
+}
+
 /// Runs a body over every seed of its corpus, then over mutations, the same ones each time.
 fn check(target: &str, run: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);

@@ -6,3 +6,4 @@ pub mod config;
 pub mod frame_parser;
 pub mod prefixed;
 pub mod reference;
+pub mod session;

@@ -6,6 +6,7 @@
 
 use std::env;
 
+#[allow(dead_code, reason = "the fuzzer's entry is not used here")]
 #[path = "../fuzz/bodies/frame_parser.rs"]
 mod frame_parser;
 #[path = "../fuzz/bodies/reference.rs"]

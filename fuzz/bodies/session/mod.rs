@@ -1,0 +1,569 @@
+//! Two sessions in one room, driven as the server drives its connections, held against the
+//! [`model`]. After every step both agree on every byte that waits, on what it waits for, and on
+//! when time ends the wait.
+
+mod model;
+
+use mynah::clock::Millis;
+use mynah::conn_id::ConnId;
+use mynah::handler::{CloseReason, Context, Flow, Room};
+use mynah::limits::{Limits, READ_BUFFER_BYTES};
+use mynah::session::{Protocol, Session};
+use mynah::stats::Stats;
+
+use model::{Client, Log, Model};
+
+/// Bytes the clients may send in one run, so that a run ends soon.
+const SENT_BYTES_MAX: usize = 32 * 1024;
+/// No reply that is not an echo is longer: STATUS and ERROR frames.
+const OWN_WORDS_BYTES_MAX: usize = 512;
+/// A window that nothing fills.
+const OPEN_WIDE: usize = 1 << 40;
+
+/// Takes fuzzer input apart and runs it: seven bytes of settings, then operations.
+///
+/// # Panics
+///
+/// When the sessions and the model disagree, or a bound is broken.
+pub fn run(data: &[u8]) {
+    let Some((settings, ops)) = data.split_first_chunk() else { return };
+    let mut world = World::new(*settings);
+    let mut ops = Ops(ops);
+    while let Some(op) = ops.next() {
+        world.step(op, &mut ops);
+        world.check();
+    }
+    world.come_to_rest();
+}
+
+/// The operations still to come.
+struct Ops<'a>(&'a [u8]);
+
+impl<'a> Ops<'a> {
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn take(&mut self, n: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(n.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// What a listener is to the server, and the model of it.
+struct World {
+    room: Room,
+    stats: Stats,
+    conns: [Connection; 2],
+    pass: Option<Pass>,
+    sent_bytes: usize,
+    model: Model,
+}
+
+/// A client's socket, and the session behind it.
+#[derive(Default)]
+struct Connection {
+    /// `None` once the connection is closed.
+    session: Option<Session>,
+    /// Sent by the client and not read yet.
+    inbox: Vec<u8>,
+    /// The client has shut its side behind the inbox.
+    shut: bool,
+    /// The end of the input has been read.
+    ended: bool,
+    /// Bytes the socket takes before it is full.
+    window: usize,
+}
+
+/// The fan-out on its way.
+struct Pass {
+    target: u64,
+    cursor_min: u64,
+    visited: [bool; 2],
+}
+
+impl World {
+    fn new(settings: [u8; 7]) -> Self {
+        let [kind, max_frame, send_queue, broadcast_log, frame_timeout, idle, ghosts] = settings;
+        let protocol = match kind % 4 {
+            2 => Protocol::Prefixed,
+            3 => Protocol::Raw { prefix: b"Echo: "[..usize::from(kind >> 4) % 7].to_vec() },
+            _ => Protocol::Command { frame_len_max: u32::from(max_frame) * 8 },
+        };
+        let limits = Limits {
+            send_queue_bytes_max: 64 + usize::from(send_queue) * 32,
+            broadcast_log_bytes_max: 64 + usize::from(broadcast_log) * 32,
+            frame_timeout_ms: 1000 * (1 + u64::from(frame_timeout % 64)),
+            ..Limits::default()
+        };
+        let stats = Stats { accepted_total: 2, ..Stats::default() };
+        let model = Model {
+            protocol,
+            limits,
+            idle_ms: u64::from(idle) * 500,
+            ghosts: usize::from(ghosts % 4),
+            now: 0,
+            stats,
+            log: Log::default(),
+            clients: Default::default(),
+        };
+        let mut room = Room::new(&limits);
+        room.members = model.ghosts;
+        let conns = Default::default();
+        let mut world = World { room, stats, conns, pass: None, sent_bytes: 0, model };
+        world.connect(0);
+        world.connect(1);
+        world
+    }
+
+    /// One operation: three bits say which, one who, four how much.
+    fn step(&mut self, op: u8, ops: &mut Ops<'_>) {
+        let who = usize::from(op >> 7);
+        let size = usize::from(op >> 3 & 15);
+        match op & 7 {
+            0 => self.send(who, ops.take(size + 1)),
+            1 => {
+                let n = usize::from(ops.next().unwrap_or(0));
+                self.send(who, ops.take(n));
+            }
+            2 => self.send_frame(who, size, ops),
+            3 => self.serve(who, [1, 2, 5, 6, 16, 64, 1024, READ_BUFFER_BYTES][size & 7]),
+            4 => {
+                let more = [0, 1, 3, 10, 50, 300, 2000, OPEN_WIDE][size & 7];
+                self.conns[who].window = (self.conns[who].window + more).min(OPEN_WIDE);
+                self.serve(who, READ_BUFFER_BYTES);
+            }
+            5 => self.let_pass([0, 1, 100, 999, 1000, 5000, 31_000, 100_000][size & 7]),
+            6 if size & 1 == 0 => self.visit(who),
+            6 => self.end_pass(),
+            _ => match size & 3 {
+                0 => self.conns[who].shut = true,
+                1 => self.connect(who),
+                2 => self.announce(ops),
+                _ => self.wake_for_nothing(who),
+            },
+        }
+    }
+
+    // What a client does.
+
+    /// A new client in place of one that has gone.
+    fn connect(&mut self, who: usize) {
+        if self.conns[who].session.is_none() {
+            let session = Session::new(Millis(self.model.now), &self.room.log);
+            let window = 64;
+            self.conns[who] = Connection { session: Some(session), window, ..Default::default() };
+            self.room.members += 1;
+            self.model.connect(who);
+        }
+    }
+
+    fn send(&mut self, who: usize, bytes: &[u8]) {
+        let conn = &mut self.conns[who];
+        if conn.session.is_some() && !conn.shut && self.sent_bytes < SENT_BYTES_MAX {
+            self.sent_bytes += bytes.len();
+            conn.inbox.extend(bytes);
+        }
+    }
+
+    /// A whole frame, so that the fuzzer need not count.
+    fn send_frame(&mut self, who: usize, size: usize, ops: &mut Ops<'_>) {
+        let code = [1, 2, 3, 4, 4, 7, 255, 9][size & 7];
+        let units = usize::from(ops.next().unwrap_or(0));
+        let len = units * if size & 8 == 0 { 1 } else { 16 };
+        let payload = match ops.next().unwrap_or(b'x') {
+            b'u' => "é".repeat(len.div_ceil(2)).into_bytes(),
+            fill => vec![fill; len],
+        };
+        let wire = match self.model.protocol {
+            Protocol::Command { .. } => model::frame(code, &payload),
+            _ => [&[units as u8][..], &payload].concat(),
+        };
+        self.send(who, &wire);
+    }
+
+    /// Something is said to the whole room that no member has sent.
+    fn announce(&mut self, ops: &mut Ops<'_>) {
+        let len_max = self.model.limits.broadcast_len_max();
+        let len = usize::from(ops.next().unwrap_or(0)).min(len_max);
+        let broadcast = model::frame(4, &vec![b'#'; len]);
+        let fits = self.model.broadcast(&broadcast, None);
+        assert_eq!(self.room.log.append(&[&broadcast]).is_ok(), fits);
+        self.start_pass_if_needed();
+    }
+
+    // What the server does with a connection: converse, drain, flush, reschedule.
+
+    fn serve(&mut self, who: usize, read_max: usize) {
+        let mut out = Vec::new();
+        if self.model.clients[who].open {
+            let flow = self.converse(who, read_max, &mut out);
+            self.start_pass_if_needed();
+            match flow {
+                Flow::Close(_) => self.start_drain(who, &mut out),
+                Flow::Wait => assert!(self.pass.is_some(), "nobody will come back to it"),
+                Flow::Continue if self.conns[who].ended && !self.model.clients[who].held => {
+                    self.start_drain(who, &mut out);
+                }
+                Flow::Continue => {}
+            }
+        }
+        self.flush(who, &out);
+    }
+
+    fn converse(&mut self, who: usize, read_max: usize, out: &mut Vec<u8>) -> Flow {
+        loop {
+            let Connection { session: Some(session), inbox, shut, ended, .. } =
+                &mut self.conns[who]
+            else {
+                return Flow::Continue;
+            };
+            let Client { held, waiting, .. } = self.model.clients[who];
+            let backlogged = session.is_backlogged(&self.room.log, out.len(), &self.model.limits);
+            assert_eq!(backlogged, self.model.is_backlogged(who));
+            if backlogged || waiting {
+                return Flow::Continue;
+            }
+            let mut bytes = Vec::new();
+            if !held {
+                bytes = inbox.drain(..inbox.len().min(read_max)).collect();
+                if bytes.is_empty() {
+                    *ended = *shut;
+                    return Flow::Continue;
+                }
+            }
+            let flow = self.receive(who, &bytes, out);
+            if flow != Flow::Continue {
+                return flow;
+            }
+        }
+    }
+
+    /// One call of the session, and the same of the model.
+    fn receive(&mut self, who: usize, bytes: &[u8], out: &mut Vec<u8>) -> Flow {
+        let expected = self.model.receive(who, bytes);
+        let flow = self.call(who, out, |session, protocol, now, ctx| match bytes {
+            [] => session.on_resume(protocol, now, ctx),
+            bytes => session.on_bytes(protocol, bytes, now, ctx),
+        });
+        assert_eq!(flow, expected);
+        assert_eq!(self.stats, self.model.stats);
+        match flow {
+            Flow::Close(CloseReason::SlowConsumer) => {}
+            Flow::Close(_) => self.check_owed(who, out),
+            Flow::Continue | Flow::Wait => self.check_session(who, out),
+        }
+        flow
+    }
+
+    /// Calls a session as its handlers need it.
+    fn call(
+        &mut self,
+        who: usize,
+        out: &mut Vec<u8>,
+        call: impl FnOnce(&mut Session, &Protocol, Millis, &mut Context<'_>) -> Flow,
+    ) -> Flow {
+        let Some(session) = &mut self.conns[who].session else { return Flow::Continue };
+        let mut ctx = Context {
+            id: ConnId { index: who as u32, generation: 1 },
+            limits: &self.model.limits,
+            room: &mut self.room,
+            stats: &mut self.stats,
+            out,
+            uptime_secs: self.model.now / 1000,
+        };
+        call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
+    }
+
+    /// No more input is acted on; what is owed is sent, then the connection closes.
+    fn start_drain(&mut self, who: usize, out: &mut Vec<u8>) {
+        let Some(session) = &mut self.conns[who].session else { return };
+        let settled = session.settle(&self.room.log, out);
+        assert_eq!(settled.is_err(), self.model.has_fallen(who));
+        if settled.is_err() {
+            return self.close(who);
+        }
+        session.drop_input();
+        session.touch(Millis(self.model.now));
+        self.leave_room(who);
+        self.model.drain(who);
+    }
+
+    /// One write of what waits, as much as the socket takes; the rest is queued.
+    fn flush(&mut self, who: usize, out: &[u8]) {
+        let has_fallen = self.model.has_fallen(who);
+        let Connection { session: Some(session), window, .. } = &mut self.conns[who] else {
+            return;
+        };
+        let client = &mut self.model.clients[who];
+        if has_fallen {
+            assert_eq!(self.room.log.since(session.cursor()), None);
+            return self.close(who);
+        }
+        assert!(out.is_empty() || client.lag == 0, "replies would overtake the lag");
+        let (queued, total) = (session.unsent().len(), client.owed.len());
+        let written = total.min(*window);
+        let from_queue = written.min(queued);
+        let from_out = (written - from_queue).min(out.len());
+        let from_log = written - from_queue - from_out;
+        if written > 0 && (queued > 0 || client.lagging) {
+            session.touch(Millis(self.model.now));
+            client.last_active_at = self.model.now;
+        }
+        if queued > 0 {
+            session.on_sent(from_queue);
+        }
+        session.advance_cursor(from_log);
+        session.queue(&out[from_out..]);
+        *window -= written;
+        client.owed.drain(..written);
+        client.lag -= from_log;
+        if !client.open && client.owed.is_empty() {
+            assert!(!session.owns_memory());
+            return self.close(who);
+        }
+        if client.open && total > 0 {
+            self.track_lag(who);
+        }
+        self.reschedule(who);
+    }
+
+    /// Leaves the connection where something will come back to it.
+    fn reschedule(&mut self, who: usize) {
+        let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
+        let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
+        let backlogged = session.is_backlogged(&self.room.log, 0, &self.model.limits);
+        let stalled = session.waits_for_fanout() || backlogged;
+        session.set_paused(stalled, Millis(self.model.now));
+        client.paused = stalled;
+        let full = conn.window == 0 && !client.owed.is_empty();
+        assert!(!stalled || full || self.pass.is_some(), "stalled, and nothing will wake it");
+    }
+
+    fn track_lag(&mut self, who: usize) {
+        let client = &mut self.model.clients[who];
+        let lagged = std::mem::replace(&mut client.lagging, client.lag > 0);
+        if lagged && !client.lagging {
+            self.caught_up();
+        }
+    }
+
+    fn leave_room(&mut self, who: usize) {
+        self.room.members -= 1;
+        if std::mem::take(&mut self.model.clients[who].lagging) {
+            self.caught_up();
+        }
+    }
+
+    /// When the last laggard has caught up and no pass is on its way, nobody needs the log.
+    fn caught_up(&mut self) {
+        if self.pass.is_none() && self.model.nobody_lags() {
+            let head = self.room.log.head();
+            assert_eq!(self.room.log.offered(), head, "a pass was due");
+            self.room.log.release_below(head);
+            self.model.log.release_below(head);
+        }
+    }
+
+    fn close(&mut self, who: usize) {
+        if self.model.clients[who].open {
+            self.leave_room(who);
+        }
+        self.conns[who] = Connection::default();
+        self.model.clients[who] = Client::default();
+    }
+
+    // The fan-out.
+
+    fn start_pass_if_needed(&mut self) {
+        let head = self.room.log.head();
+        if self.pass.is_none() && head > self.room.log.offered() {
+            self.pass = Some(Pass { target: head, cursor_min: head, visited: [false; 2] });
+        }
+    }
+
+    fn visit(&mut self, who: usize) {
+        let Some(pass) = &mut self.pass else { return };
+        pass.visited[who] = true;
+        if self.model.clients[who].lag > 0 {
+            self.flush(who, &[]);
+        }
+        let session = self.conns[who].session.as_ref().filter(|_| self.model.clients[who].open);
+        if let (Some(pass), Some(session)) = (&mut self.pass, session) {
+            pass.cursor_min = pass.cursor_min.min(session.cursor());
+        }
+    }
+
+    fn end_pass(&mut self) {
+        for who in [0, 1] {
+            if self.pass.as_ref().is_some_and(|pass| !pass.visited[who]) {
+                self.visit(who);
+            }
+        }
+        let Some(Pass { target, cursor_min, .. }) = self.pass.take() else { return };
+        // Who lagged when it was visited may have caught up since.
+        let needed_from = if self.model.nobody_lags() { target } else { cursor_min };
+        self.room.log.set_offered(target);
+        self.room.log.release_below(needed_from);
+        self.model.log.set_offered(target);
+        self.model.log.release_below(needed_from);
+        self.start_pass_if_needed();
+        for who in [0, 1] {
+            if let Some(session) = &mut self.conns[who].session {
+                session.on_fanout_done();
+                self.model.clients[who].waiting = false;
+            }
+        }
+    }
+
+    // Time.
+
+    fn let_pass(&mut self, ms: u64) {
+        self.model.let_pass(ms);
+        for who in [0, 1] {
+            // The server reads once more before it cuts anybody.
+            if self.is_due(who) {
+                self.serve(who, READ_BUFFER_BYTES);
+            }
+            if self.is_due(who) {
+                self.expire(who);
+            }
+        }
+    }
+
+    fn is_due(&self, who: usize) -> bool {
+        let deadline = self.model.deadline(who);
+        self.model.clients[who].open && deadline.is_some_and(|at| at <= self.model.now)
+    }
+
+    fn expire(&mut self, who: usize) {
+        let expected = self.model.expire(who);
+        let mut out = Vec::new();
+        let flow = self.on_deadline(who, &mut out);
+        assert_eq!(flow, expected);
+        let blocked = self.conns[who].window == 0 && !self.model.clients[who].owed.is_empty();
+        if flow == Flow::Close(CloseReason::IdleTimeout) && blocked {
+            return self.close(who);
+        }
+        self.start_drain(who, &mut out);
+        self.flush(who, &out);
+    }
+
+    fn on_deadline(&mut self, who: usize, out: &mut Vec<u8>) -> Flow {
+        let idle_ms = self.model.idle_ms;
+        self.call(who, out, |session, protocol, now, ctx| {
+            session.on_deadline(protocol, idle_ms, now, ctx)
+        })
+    }
+
+    /// A timer that fires early, and an event for nothing, change nothing.
+    fn wake_for_nothing(&mut self, who: usize) {
+        let client = &self.model.clients[who];
+        if !client.open || client.held || self.is_due(who) {
+            return;
+        }
+        let mut out = Vec::new();
+        let early = self.on_deadline(who, &mut out);
+        let resumed = self.call(who, &mut out, Session::on_resume);
+        assert_eq!((early, resumed, &out[..]), (Flow::Continue, Flow::Continue, &[][..]));
+    }
+
+    // The comparison.
+
+    fn check(&self) {
+        let (log, expected) = (&self.room.log, &self.model.log);
+        let found = Log { tail: log.tail(), offered: log.offered(), head: log.head() };
+        assert_eq!(found, *expected);
+        assert!(log.head() - log.tail() <= self.model.limits.broadcast_log_bytes_max as u64);
+        assert_eq!(self.room.members, self.model.members());
+        for who in [0, 1] {
+            self.check_session(who, &[]);
+            self.check_bounds(who);
+        }
+    }
+
+    /// Everything that can be seen of a session is what the model has; `out` are its replies at
+    /// hand.
+    fn check_session(&self, who: usize, out: &[u8]) {
+        let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
+            return;
+        };
+        self.check_owed(who, out);
+        assert_eq!(session.kept_input(), client.pending);
+        assert_eq!(session.holds_input(), client.held);
+        assert_eq!(session.waits_for_fanout(), client.waiting);
+        assert_eq!(session.last_active_at(), Millis(client.last_active_at));
+        let in_use = !session.kept_input().is_empty() || !session.unsent().is_empty();
+        assert_eq!(session.owns_memory(), in_use, "memory is owned exactly while it is used");
+        // Between calls the clock of a frame may wait to be stopped.
+        if out.is_empty() {
+            let deadline = session.deadline(self.model.idle_ms, &self.model.limits);
+            assert_eq!(deadline, self.model.deadline(who).map(Millis));
+        }
+    }
+
+    /// Queue, replies at hand and log hold what the client is owed, in this order.
+    fn check_owed(&self, who: usize, out: &[u8]) {
+        let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
+            return;
+        };
+        let (queued, logged) = client.owed.split_at(client.owed.len() - client.lag);
+        assert_eq!([session.unsent(), out].concat(), queued);
+        if client.open {
+            assert_eq!(session.lag(&self.room.log), client.lag as u64);
+            match self.room.log.since(session.cursor()) {
+                Some(parts) => assert_eq!(parts.concat(), logged),
+                None => assert!(self.model.has_fallen(who)),
+            }
+        }
+    }
+
+    /// What a connection may hold: one read and a frame, half a send queue and a reply.
+    fn check_bounds(&self, who: usize) {
+        let Some(session) = &self.conns[who].session else { return };
+        let read_max = READ_BUFFER_BYTES.min(self.sent_bytes);
+        let (frame_max, reply_max) = match &self.model.protocol {
+            Protocol::Command { frame_len_max } => {
+                let frame_max = 5 + *frame_len_max as usize;
+                (frame_max, frame_max.max(OWN_WORDS_BYTES_MAX))
+            }
+            Protocol::Prefixed => (256, 256),
+            Protocol::Raw { prefix } => (1, prefix.len() + read_max),
+        };
+        let kept_max = if session.holds_input() { read_max + frame_max } else { frame_max - 1 };
+        assert!(session.kept_input().len() <= kept_max);
+        let unsent_max = self.model.limits.send_queue_bytes_max / 2 + reply_max;
+        assert!(session.unsent().len() <= unsent_max);
+    }
+
+    /// The clients read all, and the sessions have nothing left but the beginnings of frames. Then
+    /// the clients leave, and nothing is left at all.
+    fn come_to_rest(&mut self) {
+        let is_at_rest = |world: &World, who: usize| {
+            let client = &world.model.clients[who];
+            world.conns[who].inbox.is_empty() && client.owed.is_empty() && !client.held
+        };
+        // A round answers a message of each at least.
+        for _ in 0..=SENT_BYTES_MAX {
+            for who in [0, 1] {
+                self.conns[who].window = OPEN_WIDE;
+                self.serve(who, READ_BUFFER_BYTES);
+            }
+            self.end_pass();
+            self.check();
+            if self.pass.is_none() && is_at_rest(self, 0) && is_at_rest(self, 1) {
+                break;
+            }
+        }
+        assert!(self.pass.is_none() && is_at_rest(self, 0) && is_at_rest(self, 1), "stuck");
+        assert_eq!(self.room.log.tail(), self.room.log.head(), "the log is kept for nobody");
+        for who in [0, 1] {
+            self.conns[who].shut = true;
+            self.serve(who, 1);
+            assert!(self.conns[who].session.is_none());
+        }
+    }
+}

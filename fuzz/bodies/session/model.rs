@@ -1,0 +1,311 @@
+//! What two conversations in one room come to, worked out from whole buffers. Shares with the
+//! server its limits and the words of STATUS, and no code else.
+//!
+//! The model of a client is the bytes it is still owed, in the order in which things happened: its
+//! replies when they were made, broadcasts when they were sent. That each arrives whole, once and
+//! in order follows from the session's queue, the replies at hand and the log behind the cursor
+//! being those bytes, always.
+
+use mynah::handler::{CloseReason, Flow, write_status};
+use mynah::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
+use mynah::session::Protocol;
+use mynah::stats::Stats;
+
+/// A room with two places.
+pub struct Model {
+    pub protocol: Protocol,
+    pub limits: Limits,
+    pub idle_ms: u64,
+    /// Members of the room that are only counted.
+    pub ghosts: usize,
+    pub now: u64,
+    pub stats: Stats,
+    pub log: Log,
+    pub clients: [Client; 2],
+}
+
+/// The broadcast log as three numbers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub tail: u64,
+    pub offered: u64,
+    pub head: u64,
+}
+
+/// One conversation.
+#[derive(Default)]
+pub struct Client {
+    /// A member of the room; a conversation that ends leaves it and is sent what it is owed.
+    pub open: bool,
+    /// What it is to be sent, oldest first; the last `lag` bytes stand in the log.
+    pub owed: Vec<u8>,
+    pub lag: usize,
+    /// Has been offered broadcasts that it did not take.
+    pub lagging: bool,
+    /// Input that has been read and not acted on.
+    pub pending: Vec<u8>,
+    pub held: bool,
+    pub waiting: bool,
+    pub paused: bool,
+    pub last_active_at: u64,
+    frame: Option<Frame>,
+    /// Milliseconds in which the server would have read.
+    running_ms: u64,
+}
+
+/// An unfinished frame, in the time of [`Client::running_ms`].
+#[derive(Clone, Copy)]
+struct Frame {
+    started_ms: u64,
+    last_byte_ms: u64,
+    bytes: u64,
+}
+
+impl Model {
+    pub fn connect(&mut self, who: usize) {
+        self.clients[who] = Client { open: true, last_active_at: self.now, ..Client::default() };
+    }
+
+    /// Members of the room, those that are only counted among them.
+    pub fn members(&self) -> usize {
+        self.clients.iter().filter(|client| client.open).count() + self.ghosts
+    }
+
+    pub fn nobody_lags(&self) -> bool {
+        self.clients.iter().all(|client| !client.lagging)
+    }
+
+    pub fn let_pass(&mut self, ms: u64) {
+        self.now += ms;
+        for client in &mut self.clients {
+            client.running_ms += if client.paused { 0 } else { ms };
+        }
+    }
+
+    /// The log no longer has the next byte the client is to be sent.
+    pub fn has_fallen(&self, who: usize) -> bool {
+        self.clients[who].lag as u64 > self.log.head - self.log.tail
+    }
+
+    /// Half of what may wait does: the client is not read from.
+    pub fn is_backlogged(&self, who: usize) -> bool {
+        self.clients[who].owed.len() >= self.limits.send_queue_bytes_max / 2
+    }
+
+    /// A broadcast enters the log if it fits, and is owed to every member but its sender.
+    pub fn broadcast(&mut self, wire: &[u8], sender: Option<usize>) -> bool {
+        if !self.log.append(wire.len(), self.limits.broadcast_log_bytes_max) {
+            return false;
+        }
+        let kept = (self.log.head - self.log.tail) as usize;
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            if client.open && Some(number) != sender {
+                client.owed.extend(wire);
+                client.lag += wire.len();
+                let has_fallen = client.lag > kept;
+                assert!(client.lagging || !has_fallen, "cut for the server's own slowness");
+            }
+        }
+        true
+    }
+
+    /// What `bytes` come to, or with none of them what was held.
+    pub fn receive(&mut self, who: usize, bytes: &[u8]) -> Flow {
+        if !bytes.is_empty() {
+            self.clients[who].last_active_at = self.now;
+        }
+        if self.has_fallen(who) {
+            return Flow::Close(CloseReason::SlowConsumer);
+        }
+        let client = &mut self.clients[who];
+        client.lag = 0;
+        client.held = false;
+        if let Protocol::Raw { prefix } = &self.protocol {
+            client.owed.extend(prefix.iter().chain(bytes));
+            return Flow::Continue;
+        }
+        client.pending.extend(bytes);
+        let mut answered = false;
+        let flow = loop {
+            if self.is_backlogged(who) {
+                self.clients[who].held = !self.clients[who].pending.is_empty();
+                break Flow::Continue;
+            }
+            match self.answer_first(who) {
+                Some(Flow::Continue) => answered = true,
+                Some(Flow::Wait) => {
+                    self.clients[who].held = true;
+                    self.clients[who].waiting = true;
+                    break Flow::Wait;
+                }
+                Some(close) => return close,
+                None => break Flow::Continue,
+            }
+        };
+        self.clients[who].wind(answered, !bytes.is_empty());
+        flow
+    }
+
+    /// Answers the first message that is pending, if it is whole.
+    fn answer_first(&mut self, who: usize) -> Option<Flow> {
+        let client = &mut self.clients[who];
+        let Protocol::Command { frame_len_max } = self.protocol else {
+            let end = 1 + usize::from(*client.pending.first()?);
+            client.pending.get(..end)?;
+            client.owed.push(client.pending[0]);
+            client.owed.extend(client.pending[1..end].iter().rev());
+            client.pending.drain(..end);
+            self.stats.frames_in_total += 1;
+            return Some(Flow::Continue);
+        };
+        let len = client.pending.get(1..5)?;
+        let len = len.iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
+        if len > frame_len_max {
+            let why = format!("frame of {len} bytes exceeds the limit of {frame_len_max}");
+            client.owed.extend(error(&why));
+            return Some(Flow::Close(CloseReason::Protocol));
+        }
+        let end = 5 + len as usize;
+        let wire = client.pending.get(..end)?.to_vec();
+        self.stats.frames_in_total += 1;
+        match wire[0] {
+            3 => return Some(Flow::Close(CloseReason::Quit)),
+            code => match self.reply(who, code, &wire[5..]) {
+                Some(reply) => self.clients[who].owed.extend(reply),
+                None => {
+                    // The frame comes again, and is counted then.
+                    self.stats.frames_in_total -= 1;
+                    return Some(Flow::Wait);
+                }
+            },
+        }
+        self.clients[who].pending.drain(..end);
+        Some(Flow::Continue)
+    }
+
+    /// The reply to a frame; `None` if it has to wait.
+    fn reply(&mut self, who: usize, code: u8, payload: &[u8]) -> Option<Vec<u8>> {
+        Some(match code {
+            1 => frame(1, payload),
+            2 => match std::str::from_utf8(payload) {
+                Ok(text) => frame(1, text.chars().rev().collect::<String>().as_bytes()),
+                Err(why) => {
+                    let offset = why.valid_up_to();
+                    error(&format!("REVERSE needs UTF-8: invalid byte at offset {offset}"))
+                }
+            },
+            4 => {
+                let (len, max) = (payload.len(), self.limits.broadcast_log_bytes_max / 4);
+                if len > max {
+                    return Some(error(&format!(
+                        "broadcast of {len} bytes exceeds the limit of {max}"
+                    )));
+                }
+                let receivers = self.members() - 1;
+                if receivers > 0 && !self.broadcast(&frame(4, payload), Some(who)) {
+                    return None;
+                }
+                self.stats.broadcasts_total += 1;
+                frame(1, receivers.to_string().as_bytes())
+            }
+            7 => {
+                let mut json = String::new();
+                assert!(write_status(&mut json, &self.stats, self.now / 1000).is_ok());
+                frame(1, json.as_bytes())
+            }
+            code => error(&format!("unknown command {code}")),
+        })
+    }
+
+    /// The conversation has a deadline and it has come. Only a `command` client is told why.
+    pub fn expire(&mut self, who: usize) -> Flow {
+        if self.late_at(who).is_none_or(|at| at > self.now) {
+            return Flow::Close(CloseReason::IdleTimeout);
+        }
+        if let Protocol::Command { .. } = self.protocol {
+            if self.has_fallen(who) {
+                return Flow::Close(CloseReason::SlowConsumer);
+            }
+            let client = &mut self.clients[who];
+            let started_ms = client.frame.map_or(0, |frame| frame.started_ms);
+            let age = (client.running_ms - started_ms) / 1000;
+            client.lag = 0;
+            client.owed.extend(error(&format!("frame incomplete after {age} s")));
+        }
+        Flow::Close(CloseReason::FrameTimeout)
+    }
+
+    /// No more of its input is acted on.
+    pub fn drain(&mut self, who: usize) {
+        let Client { owed, .. } = std::mem::take(&mut self.clients[who]);
+        self.clients[who] = Client { owed, last_active_at: self.now, ..Client::default() };
+    }
+
+    pub fn deadline(&self, who: usize) -> Option<u64> {
+        let last_active_at = self.clients[who].last_active_at;
+        let idle = (self.idle_ms > 0).then(|| last_active_at + self.idle_ms);
+        [self.late_at(who), idle].into_iter().flatten().min()
+    }
+
+    /// When the unfinished frame is late: stalled for the timeout, or older than it and too slow.
+    /// Never while the server does not read.
+    fn late_at(&self, who: usize) -> Option<u64> {
+        let client = &self.clients[who];
+        let frame = client.frame.filter(|_| !client.paused)?;
+        let timeout_ms = self.limits.frame_timeout_ms;
+        let earned_ms = frame.bytes * 1000 / FRAME_BYTES_PER_SEC_MIN;
+        let stalled = frame.last_byte_ms + timeout_ms;
+        let too_slow = frame.started_ms + timeout_ms.max(earned_ms);
+        Some(stalled.min(too_slow) + self.now - client.running_ms)
+    }
+}
+
+impl Log {
+    /// Room is made at the expense of what everyone has been offered, and of nothing else.
+    fn append(&mut self, len: usize, capacity: usize) -> bool {
+        let tail = self.tail.max((self.head + len as u64).saturating_sub(capacity as u64));
+        if tail > self.offered {
+            return false;
+        }
+        self.tail = tail;
+        self.head += len as u64;
+        true
+    }
+
+    pub fn set_offered(&mut self, offset: u64) {
+        self.offered = self.offered.max(offset.min(self.head));
+    }
+
+    pub fn release_below(&mut self, offset: u64) {
+        self.set_offered(offset);
+        self.tail = self.tail.max(offset.min(self.head));
+    }
+}
+
+impl Client {
+    /// An unfinished frame has a clock, unless frames before it are held.
+    fn wind(&mut self, answered: bool, came: bool) {
+        let (now, bytes) = (self.running_ms, self.pending.len() as u64);
+        if answered || self.held || bytes == 0 {
+            self.frame = None;
+        }
+        if self.held || bytes == 0 {
+            return;
+        }
+        let begun = Frame { started_ms: now, last_byte_ms: now, bytes };
+        let frame = self.frame.get_or_insert(begun);
+        if came {
+            (frame.last_byte_ms, frame.bytes) = (now, bytes);
+        }
+    }
+}
+
+/// A frame of the `command` protocol.
+pub fn frame(code: u8, payload: &[u8]) -> Vec<u8> {
+    let len = (payload.len() as u32).to_be_bytes();
+    [&[code][..], &len, payload].concat()
+}
+
+fn error(why: &str) -> Vec<u8> {
+    frame(255, why.as_bytes())
+}

@@ -47,7 +47,7 @@ impl fmt::Display for BadFile {
             What::KeyOutsideSection(key) => {
                 write!(f, "{}: stands before the first section", first_line(key))
             }
-            What::OpenSection(start) => write!(f, "[{start}: the section is not closed by ]"),
+            What::OpenSection(start) => write!(f, "{start}: the section is not closed by ]"),
             What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
             What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
             What::Key { section, key, why } => {
@@ -82,7 +82,7 @@ impl IniFile {
     }
 
     fn from_text(text: &str) -> Result<Self, What> {
-        let text = without_pitfalls(text);
+        let text = without_pitfalls(text)?;
         let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(&text, options)
             .map_err(|error| What::Syntax { line: error.line })?;
@@ -95,10 +95,6 @@ impl IniFile {
                     None => continue,
                 }
             };
-            // rust-ini looks for the bracket through all lines.
-            if let Some((start, _)) = section.split_once('\n') {
-                return Err(What::OpenSection(start.to_owned()));
-            }
             if seen.contains(&section) {
                 return Err(What::RepeatedSection(section.to_owned()));
             }
@@ -142,22 +138,30 @@ impl IniFile {
 }
 
 /// The text as rust-ini reads it rightly. Left to itself it takes a comment where a value could
-/// stand for the value, and drops an indented line without `=` together with all that follows it.
-/// So such comments go first, and so does all indentation.
-fn without_pitfalls(text: &str) -> String {
+/// stand for the value, looks for a section's bracket through all lines, and drops an indented line
+/// without `=` together with all that follows it.
+fn without_pitfalls(text: &str) -> Result<String, What> {
     // Windows' editors begin a file with a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let lines = text.split('\n').map(|line| without_comment_for_a_value(line.trim_start()));
-    lines.collect::<Vec<_>>().join("\n")
+    let lines: Result<Vec<_>, _> =
+        text.split('\n').map(|line| without_pitfall(line.trim_start())).collect();
+    Ok(lines?.join("\n"))
 }
 
-/// `key = # comment` is `key =`; any other line is itself.
-fn without_comment_for_a_value(line: &str) -> &str {
-    let Some(at) = line.find(['=', ':']) else { return line };
-    let (key, value) = line.split_at(at + 1);
+/// `key = # comment` is `key =`; any other line is itself. Sections may stand before the key.
+fn without_pitfall(line: &str) -> Result<&str, What> {
+    let mut rest = line;
+    while rest.starts_with('[') {
+        let (_, behind) =
+            rest.split_once(']').ok_or_else(|| What::OpenSection(rest.trim_end().to_owned()))?;
+        rest = behind.trim_start();
+    }
+    let Some(at) = rest.find(['=', ':']) else { return Ok(line) };
+    let value = &rest[at + 1..];
     let no_value = |mark| value.find(mark).is_some_and(|at| value[..at].trim().is_empty());
-    if [" #", "\t#", " ;", "\t;"].into_iter().any(no_value) { key } else { line }
+    let only_comment = [" #", "\t#", " ;", "\t;"].into_iter().any(no_value);
+    Ok(if only_comment { &line[..line.len() - value.len()] } else { line })
 }
 
 /// What is left of a key that is several lines: a line without `=` is read as part of the next
@@ -260,6 +264,9 @@ mod tests {
             assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]), "{text:?}");
         }
         refused("[raw]\nport = # none\n", "[raw] port: bad port '', it is 0 to 65535");
+        let file = parse("[raw] prefix = # none\n[raw = ;2]\n").unwrap();
+        assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]));
+        assert_eq!(file.listeners.len(), 2);
         let file = parse("[server]\nlog_file = a=b # c\n").unwrap();
         assert_eq!(file.settings.log_file, Some("a=b".into()));
     }
@@ -278,7 +285,8 @@ mod tests {
     #[test]
     fn a_section_ends_on_its_line() {
         refused("[raw\nport=7\n[command]\nport=8\n", "[raw: the section is not closed by ]");
-        refused("[raw\nport=7\n", "line 3: not of the form key = value");
+        refused("[raw\nport=7\n", "[raw: the section is not closed by ]");
+        refused("[raw] [command\n]\n", "[command: the section is not closed by ]");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! mutations of them. A find of the fuzzer stays found once it is a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a failing test shows its input")]
 #![allow(unreachable_pub, reason = "the bodies are public for the fuzz targets")]
 
 use std::fs;

@@ -116,7 +116,9 @@ fn sections(text: &str) -> Result<Vec<(Option<String>, Keys)>, String> {
         } else {
             let at = rest.find(['=', ':']).ok_or("")?;
             let (key, after) = (rest[..at].trim_end(), &rest[at + 1..]);
-            if key.is_empty() {
+            let lines_after_first = key.lines().skip(1);
+            if key.is_empty() || lines_after_first.map(str::trim_start).any(|l| l.starts_with('['))
+            {
                 return Err(String::new());
             }
             let (line, after) = after.split_once('\n').unwrap_or((after, ""));

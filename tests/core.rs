@@ -323,3 +323,23 @@ fn who_falls_off_the_end_of_the_log_is_cut_and_counted() {
     assert_eq!(scene.receive(fast), news.repeat(6));
     assert_eq!(scene.receive_all(sender), [frame(1, b"2").repeat(5), frame(1, b"1")].concat());
 }
+
+#[test]
+fn a_log_is_empty_when_the_last_laggard_has_caught_up_inside_a_pass() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
+    let sender = scene.connect(ROOMY);
+    for _ in 0..1_100 {
+        scene.network.borrow_mut().connect(0, 1_000, ROOMY);
+    }
+    scene.settle();
+    // The last to come is visited in the first slice of two.
+    let laggard = scene.connect(100);
+    let news = frame(4, &[b'n'; 150]);
+    scene.send(sender, &news);
+    scene.round();
+    let mut heard = scene.receive(laggard);
+    scene.round();
+    scene.server.assert_invariants();
+    heard.extend(scene.receive_all(laggard));
+    assert_eq!(heard, news);
+}

@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::connection::State;
-use super::listener::Listener;
+use super::listener::{Fanout, Listener};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
@@ -69,7 +69,9 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[number];
         listener.fanout.active = false;
         listener.room.log.set_offered(listener.fanout.target);
-        listener.room.log.release_below(listener.fanout.cursor_min);
+        // Who lagged when it was visited may have caught up since.
+        let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
+        listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
         self.start_pass_if_needed(number);
         for id in std::mem::take(&mut self.listeners[number].fanout.waiting) {
             if let Some(conn) = self.table.get_mut(id) {

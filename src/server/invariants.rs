@@ -66,6 +66,8 @@ impl<T: Transport> Server<T> {
             let kept = log.head() - log.tail();
             assert!(kept <= self.limits.broadcast_log_bytes_max as u64, "{kept} bytes of log");
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
+            let wanted = listener.fanout.active || laggards > 0;
+            assert!(wanted || kept == 0, "{kept} bytes of log that nobody needs");
         }
     }
 

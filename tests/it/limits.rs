@@ -265,11 +265,11 @@ fn a_connection_between_frames_is_never_late() {
 
 #[test]
 fn an_idle_client_is_closed_and_one_that_sends_is_not() {
-    let server = Server::command(&["--idle-timeout", "1"]);
+    let server = Server::command(&["--idle-timeout", "2"]);
     let mut busy = server.connect();
     let mut idle = server.connect();
     let started_at = Instant::now();
-    while started_at.elapsed() < Duration::from_millis(1_500) {
+    while started_at.elapsed() < Duration::from_millis(2_500) {
         busy.expect_alive();
         busy.expect_silence(Duration::from_millis(50));
     }

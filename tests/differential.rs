@@ -11,8 +11,12 @@ use std::env;
 mod frame_parser;
 #[path = "../fuzz/bodies/reference.rs"]
 mod reference;
+#[allow(dead_code, reason = "the simulation uses the rest")]
+#[path = "sim/rng.rs"]
+mod rng;
 
 use frame_parser::check;
+use rng::Rng;
 
 /// Streams with something in them: frames of several lengths, both protocols' idea of them, bad
 /// UTF-8, a header over the limit, a QUIT before more, tails of every length.
@@ -59,7 +63,7 @@ fn every_chunking_of_a_short_stream_gives_the_same_frames() {
 fn random_streams_in_random_chunks_give_the_same_frames() {
     // Mutation testing has no time for all of them, and needs no more than a few.
     let rounds = env::var("MYNAH_CHUNKINGS").map_or(100_000, |text| text.parse().unwrap());
-    let mut random = Random(1);
+    let mut random = Rng::new(1);
     for _ in 0..rounds {
         let stream = random_stream(&mut random);
         let density = random.below(20) + 1;
@@ -69,7 +73,7 @@ fn random_streams_in_random_chunks_give_the_same_frames() {
 }
 
 /// Mostly whole frames of a few bytes, now and then junk or a long one.
-fn random_stream(random: &mut Random) -> Vec<u8> {
+fn random_stream(random: &mut Rng) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..random.below(6) {
         let longest = [3000, 60, 60, 60, 8, 8, 8, 8, 8, 8][random.below(10)];
@@ -96,15 +100,4 @@ fn chunked(stream: &[u8], mut cut: impl FnMut(usize) -> bool) -> Vec<&[u8]> {
     }
     chunks.push(&stream[start..]);
     chunks
-}
-
-/// Knuth's MMIX generator: reproducible, and good enough to cut bytes with.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
 }

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 
 #[path = "../fuzz/bodies/mod.rs"]
 mod bodies;
+#[path = "sim/rng.rs"]
+#[allow(dead_code, reason = "the simulation uses the rest")]
+mod rng;
+
+use rng::Rng;
 
 /// Mutations of each target's seeds.
 const MUTATIONS: usize = 4_000;
@@ -57,7 +62,7 @@ fn check(target: &str, run: fn(&[u8])) {
         run(seed);
         drop(shown);
     }
-    let (mut random, start) = (Random(1), Instant::now());
+    let (mut random, start) = (Rng::new(1), Instant::now());
     for number in 0..MUTATIONS {
         if start.elapsed() > TIME_MAX {
             break;
@@ -84,7 +89,7 @@ impl Drop for Shown<'_> {
 
 /// One seed with a few changes: bytes replaced, removed, inserted, copied, or a piece of another
 /// seed put in.
-fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+fn mutated(seeds: &[Vec<u8>], random: &mut Rng) -> Vec<u8> {
     let mut input = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(4) {
         let at = random.below(input.len() + 1);
@@ -105,15 +110,4 @@ fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
         }
     }
     input
-}
-
-/// Knuth's MMIX generator, as in `tests/differential.rs`.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
 }

@@ -306,6 +306,11 @@ fn a_broadcaster_waits_for_the_fan_out_and_not_for_the_slow() {
         assert_eq!(scene.receive(listener), news.repeat(12));
     }
     assert_eq!(scene.receive(sender), frame(1, b"1100").repeat(12));
+    assert_eq!(
+        scene.server.stats().frames_in_total,
+        12,
+        "each is counted once, if it waited or not"
+    );
     assert_eq!(scene.server.stats().slow_consumers_total, 0);
 }
 

@@ -12,7 +12,7 @@ mod rng;
 use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::limits::Limits;
-use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
 use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
@@ -80,8 +80,7 @@ impl Scene {
         for event in events {
             match event {
                 Event::Acceptable(listener) => self.server.on_acceptable(listener),
-                Event::Ready(id, (readable, writable, read_closed)) => {
-                    let ready = Readiness { readable, writable, read_closed };
+                Event::Ready(id, ready) => {
                     self.server.on_ready(&(), id, ready, self.now);
                 }
             }

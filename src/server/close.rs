@@ -54,11 +54,9 @@ impl<T: Transport> Server<T> {
         // Nothing is in flight to a client that has been silent since long before the stop.
         let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
         let forsaken = reason == CloseReason::Shutdown && silent;
-        if conn.flags.has(Flags::END_OF_STREAM) || forsaken {
-            return self.close(id, reason, None);
-        }
-        if conn.stream.shutdown_write().is_err() {
-            // The peer is gone already; that does not change why we close.
+        let over = conn.flags.has(Flags::END_OF_STREAM) || forsaken;
+        // Where shutting fails the peer is gone already; that does not change why we close.
+        if over || conn.stream.shutdown_write().is_err() {
             return self.close(id, reason, None);
         }
         conn.session.touch(now);

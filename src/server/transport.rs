@@ -93,7 +93,7 @@ pub enum AcceptError {
 }
 
 /// What an event said of a stream. Every field is a hint: an event may be spurious.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Readiness {
     /// There is something to read, or an error to fetch.
     pub readable: bool,

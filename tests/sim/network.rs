@@ -103,7 +103,7 @@ pub type Shared = Rc<RefCell<Network>>;
 #[derive(Debug, Hash)]
 pub enum Event {
     Acceptable(usize),
-    Ready(ConnId, (bool, bool, bool)),
+    Ready(ConnId, Readiness),
 }
 
 impl Network {
@@ -217,19 +217,22 @@ impl Network {
             if let Some(id) = socket.id
                 && (ready.readable || ready.writable)
             {
-                events.push(Event::Ready(id, (ready.readable, ready.writable, ready.read_closed)));
+                events.push(Event::Ready(id, ready));
             }
         }
         if !self.sockets.is_empty() && self.rng.one_in(self.faults.spurious_event) {
             let number = self.rng.below(self.sockets.len());
             let socket = &self.sockets[number];
             if let Some(id) = socket.id {
-                events.push(Event::Ready(id, (true, socket.writable_armed, false)));
+                let writable = socket.writable_armed;
+                let ready = Readiness { readable: true, writable, read_closed: false };
+                events.push(Event::Ready(id, ready));
             }
         }
         if !self.past_ids.is_empty() && self.rng.one_in(self.faults.stale_event) {
             let (id, _) = self.past_ids[self.rng.below(self.past_ids.len())];
-            events.push(Event::Ready(id, (true, true, true)));
+            let ready = Readiness { readable: true, writable: true, read_closed: true };
+            events.push(Event::Ready(id, ready));
         }
         for event in &events {
             event.hash(&mut self.trace);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use mynah::clock::Millis;
 use mynah::limits::Limits;
-use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
@@ -427,8 +427,7 @@ impl World {
         for event in events {
             match event {
                 Event::Acceptable(listener) => self.server.on_acceptable(listener),
-                Event::Ready(id, (readable, writable, read_closed)) => {
-                    let ready = Readiness { readable, writable, read_closed };
+                Event::Ready(id, ready) => {
                     self.server.on_ready(&(), id, ready, self.now);
                     self.note_panic();
                 }

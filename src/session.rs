@@ -151,6 +151,7 @@ impl Session {
                 let missing = decoder.missing(&kept.recv);
                 let (top_up, later) = rest.split_at(missing.min(rest.len()));
                 kept.recv.extend(top_up);
+                ctx.stats.kept_bytes_total += top_up.len() as u64;
                 rest = later;
             }
             let in_place = kept.recv.is_empty();
@@ -187,6 +188,7 @@ impl Session {
             }
         };
         kept.recv.extend(rest);
+        ctx.stats.kept_bytes_total += rest.len() as u64;
         kept.wind_clock(now, !input.is_empty());
         self.put_input(kept);
         flow

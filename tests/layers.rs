@@ -92,6 +92,15 @@ fn the_core_reads_no_clock() {
 }
 
 #[test]
+fn unsafe_code_is_one_call_in_one_file() {
+    for (_, file, code) in sources() {
+        let expected = usize::from(file == Path::new("net/heap.rs"));
+        let found = words(&code).filter(|word| *word == "unsafe").count();
+        assert_eq!(found, expected, "{}", file.display());
+    }
+}
+
+#[test]
 fn the_codec_does_nothing_but_compute() {
     for (module, file, code) in sources() {
         if module == "codec" {

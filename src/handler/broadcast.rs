@@ -20,6 +20,7 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
         if ctx.room.log.append(&[&header, payload]).is_err() {
             return Flow::Wait;
         }
+        ctx.stats.kept_bytes_total += payload.len() as u64;
     }
     ctx.stats.broadcasts_total += 1;
     ctx.reply(receivers.to_string().as_bytes())

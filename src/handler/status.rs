@@ -29,6 +29,7 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, uptime_secs: u64) -> fmt:
         bytes_out_total,
         broadcasts_total,
         slow_consumers_total,
+        kept_bytes_total: _,
     } = stats;
     write!(
         out,

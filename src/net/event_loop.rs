@@ -9,6 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
+use super::heap::{self, HeapTrimmer};
 use super::tcp::{TcpAcceptor, TcpTransport};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -37,6 +38,7 @@ pub struct EventLoop {
     poll: Poll,
     signals: Signals,
     server: Server<TcpTransport>,
+    trimmer: HeapTrimmer,
     started_at: Instant,
     stop_signals: u32,
 }
@@ -52,7 +54,14 @@ impl EventLoop {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         poll.registry().register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
         let started_at = Instant::now();
-        Ok(EventLoop { poll, signals, server: make(Millis(0)), started_at, stop_signals: 0 })
+        Ok(EventLoop {
+            poll,
+            signals,
+            server: make(Millis(0)),
+            trimmer: HeapTrimmer::default(),
+            started_at,
+            stop_signals: 0,
+        })
     }
 
     /// Adds a listener.
@@ -78,7 +87,7 @@ impl EventLoop {
     /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
     ///
     /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
-    /// every fan-out → timers → reap the closed. A connection's replies are written when it is
+    /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A connection's replies are written when it is
     /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
     ///
     /// # Errors
@@ -87,7 +96,7 @@ impl EventLoop {
     pub fn run(&mut self, mut on_hangup: impl FnMut()) -> io::Result<Exit> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
-            let wait_ms = self.server.poll_timeout(self.now());
+            let wait_ms = self.poll_timeout();
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
@@ -107,12 +116,24 @@ impl EventLoop {
                 return Ok(Exit::Aborted);
             }
             self.server.turn(self.poll.registry(), now);
+            if self.trimmer.poll(self.server.stats().kept_bytes_total, now) {
+                heap::give_back();
+            }
             if self.server.is_stopped() {
                 return Ok(Exit::Stopped);
             }
             if self.stop_signals == 0 && !self.server.is_accepting() {
                 return Ok(Exit::Deaf);
             }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        let now = self.now();
+        let trim_ms = self.trimmer.due_at().map(|at| at.since(now));
+        match (self.server.poll_timeout(now), trim_ms) {
+            (Some(server_ms), Some(trim_ms)) => Some(server_ms.min(trim_ms)),
+            (server_ms, trim_ms) => server_ms.or(trim_ms),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod event_loop;
 mod files;
+mod heap;
 mod tcp;
 
 pub use event_loop::{EventLoop, Exit};

@@ -161,6 +161,7 @@ impl<T: Transport> Server<T> {
         }
         conn.session.advance_cursor(written - from_queue - from_out);
         conn.session.queue(&self.out[from_out..]);
+        self.stats.kept_bytes_total += (self.out.len() - from_out) as u64;
         if conn.flags.has(Flags::WRITE_BLOCKED) && !conn.flags.has(Flags::WRITE_ARMED) {
             conn.stream.arm_writable(registry, id)?;
             conn.flags.set(Flags::WRITE_ARMED, true);

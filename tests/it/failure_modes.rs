@@ -618,7 +618,7 @@ fn no_error_path_leaks_a_descriptor() {
 
 /// Each connection holds an unfinished frame of 64 KiB at the same time: 655 MB at least.
 #[test]
-fn nine_tenths_of_a_burst_of_10000_times_64_kib_go_back_at_once() {
+fn memory_is_back_within_a_tenth_ten_seconds_after_a_burst_of_10000_times_64_kib() {
     const CLIENTS: usize = 10_000;
     const LEN: usize = 64 * 1024;
     let _guard = crowd(CLIENTS);
@@ -645,12 +645,13 @@ fn nine_tenths_of_a_burst_of_10000_times_64_kib_go_back_at_once() {
         client.send(last);
         client.expect(&request);
     }
-    // What glibc's heap keeps below the last few bytes in use is some 4 %.
+    let over_at = Instant::now();
     let mut after = 0;
     wait_until("the burst has gone back", || {
         after = server.memory("RssAnon");
-        after < before + burst / 10
+        after <= before + before / 10
     });
+    assert!(over_at.elapsed() < Duration::from_secs(10));
     println!("anonymous memory: {before} before, {held} in the burst, {after} after");
 }
 

@@ -78,8 +78,9 @@ impl<T: Transport> Server<T> {
                 conn.session.on_resume(&config.protocol, now, &mut ctx)
             } else {
                 if !conn.may_read() || conn.input_has_ended() {
-                    let over = conn.flags.has(Flags::END_OF_STREAM) || stopping;
-                    if !over || !conn.session.has_tail(&config.protocol) {
+                    let is_end = conn.flags.has(Flags::END_OF_STREAM);
+                    let over = is_end || stopping;
+                    if !over || !conn.session.has_tail(&config.protocol, is_end) {
                         return Ok(Flow::Continue);
                     }
                     conn.session.on_end(&config.protocol, now, &mut ctx)

@@ -12,8 +12,8 @@ const LINE_LEN_MAX: usize = 4096;
 const FULL: &str = "[ERROR] server is full: ";
 
 /// What a room says of a member is heard like something the member said first, or last.
-const JOINED: u32 = 0;
-const LEFT: u32 = u32::MAX;
+pub const JOINED: u32 = 0;
+pub const LEFT: u32 = u32::MAX;
 
 /// Speaks in a chat as `userN`. What it says is one or more of `<SEQUENCE:filler>`, so that messages
 /// that time has not parted can still be told apart.

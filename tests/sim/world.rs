@@ -13,6 +13,7 @@ use mynah::limits::{Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
+use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
@@ -635,8 +636,25 @@ impl World {
         if listener == 0 && self.has_witness && !self.peers[0].panicked {
             let order = self.peers[0].client.heard();
             room.iter().for_each(|&(number, peer)| self.judge_order(number, peer, order));
+            if self.listeners[listener] == Kind::Chat && !self.stopped {
+                self.judge_leavers(&room, order);
+            }
         }
         self.judge_whispers(&room);
+    }
+
+    /// Whoever was a member and has gone was said to have left, and nobody else.
+    fn judge_leavers(&self, room: &[(usize, &Peer)], order: &[Broadcast]) {
+        if self.excuse(&self.peers[0]).is_some() {
+            return;
+        }
+        for &(number, peer) in &room[1..] {
+            let network = self.network.borrow();
+            let gone = peer.socket.is_some_and(|socket| network.sockets[socket].server_shut);
+            let joined = order.contains(&(number, JOINED));
+            let left = order.contains(&(number, LEFT));
+            assert_eq!(left, gone && joined, "client {number} left");
+        }
     }
 
     /// What one said to another alone, and was told had been sent, is heard by that one and nobody

@@ -60,7 +60,7 @@ impl ChatClient {
     pub fn new(number: usize) -> Self {
         ChatClient {
             number,
-            ends_messages: number % 2 == 0,
+            ends_messages: number.is_multiple_of(2),
             spoken: 0,
             sequence: 0,
             named: false,

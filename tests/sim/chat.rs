@@ -103,7 +103,8 @@ impl ChatClient {
 
     fn next_text(&mut self, rng: &mut Rng) -> String {
         self.sequence += 1;
-        let long = rng.one_in(10);
+        // Some fill the log of their room within one turn.
+        let long = rng.one_in(if self.number % 8 == 4 { 2 } else { 10 });
         let len = rng.skewed(if long { LINE_LEN_MAX - 20 } else { 60 });
         let filler = filler(self.sequence);
         format!("<{}:{}>", self.sequence, filler.repeat(len / filler.len()))

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use mynah::clock::Millis;
 use mynah::handler::chat::Lang;
-use mynah::limits::{Limits, TAIL_QUIET_MS};
+use mynah::limits::{DRAIN_STALL_MS, Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
@@ -592,6 +592,11 @@ impl World {
             return None;
         }
         if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
+            return Some(Excuse::Gone);
+        }
+        // Cut because it took none of its last replies for a minute.
+        let drained_for_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_sent_at));
+        if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
             return Some(Excuse::Gone);
         }
         // Cut when the drain time was over.

@@ -9,11 +9,15 @@ mod network;
 #[path = "sim/rng.rs"]
 mod rng;
 
+use std::cell::RefCell;
+
 use allocation_counter::measure;
+use log::{LevelFilter, Log, Metadata, Record};
 use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::limits::{Limits, READ_TURN_BYTES_MAX};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
+use mynah::stats::Stats;
 
 use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use rng::Rng;
@@ -30,7 +34,7 @@ const LIMITS: Limits = Limits {
 /// More than any of these scenes sends to a client that is meant to take everything.
 const ROOMY: usize = 1 << 20;
 
-/// One `command` listener, a network without faults, and a clock in the hand.
+/// A `command` listener, a network without faults, and a clock in the hand.
 struct Scene {
     network: Shared,
     server: Server<FakeStream>,
@@ -39,12 +43,18 @@ struct Scene {
 
 impl Scene {
     fn new(limits: Limits, idle_ms: u64) -> Self {
-        let network = Network::new(1, Faults::default(), Rng::new(1));
+        Scene::with_listeners(1, limits, idle_ms)
+    }
+
+    fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
+        let network = Network::new(n, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
-        let acceptor = FakeAcceptor { network: Shared::clone(&network), listener: 0 };
-        let protocol = Protocol::Command { frame_len_max: 1 << 20 };
-        let name = "command".to_owned();
-        server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        for listener in 0..n {
+            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+            let name = "command".to_owned();
+            server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        }
         Scene { network, server, now: Millis(0) }
     }
 
@@ -112,6 +122,43 @@ impl Scene {
     fn is_closed(&self, socket: usize) -> bool {
         self.network.borrow().sockets[socket].server_closed
     }
+}
+
+/// A logger that keeps what is logged on the threads of those tests that listen.
+struct LogLines;
+
+thread_local! {
+    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+impl LogLines {
+    fn listen() {
+        // The first test to come installs it for all.
+        let _ = log::set_logger(&LogLines);
+        log::set_max_level(LevelFilter::Info);
+        LOGGED.set(Some(Vec::new()));
+    }
+
+    /// What has been logged since this was last asked.
+    fn heard() -> Vec<String> {
+        LOGGED.replace(Some(Vec::new())).unwrap_or_default()
+    }
+}
+
+impl Log for LogLines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        LOGGED.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LOGGED.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(record.args().to_string());
+            }
+        });
+    }
+
+    fn flush(&self) {}
 }
 
 fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
@@ -346,4 +393,234 @@ fn a_log_is_empty_when_the_last_laggard_has_caught_up_inside_a_pass() {
     scene.server.assert_invariants();
     heard.extend(scene.receive_all(laggard));
     assert_eq!(heard, news);
+}
+
+#[test]
+fn listeners_are_counted() {
+    assert_eq!(Scene::with_listeners(2, LIMITS, 0).server.listener_count(), 2);
+}
+
+#[test]
+fn the_counters_count_what_happens() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    let (client, refused) = (scene.connect(1_000), scene.connect(1_000));
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"hi"));
+    let no = frame(255, b"server is full: 1 clients");
+    assert_eq!(scene.receive(refused), no);
+    let expected = Stats {
+        connections: 1,
+        accepted_total: 1,
+        refused_total: 1,
+        frames_in_total: 1,
+        bytes_in_total: 7,
+        bytes_out_total: 7 + no.len() as u64,
+        ..Stats::default()
+    };
+    assert_eq!(*scene.server.stats(), expected);
+}
+
+#[test]
+fn bytes_that_have_to_wait_in_memory_are_counted_when_they_begin_to() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, b"\x01\0\0\0\x05he");
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7, "the beginning of a frame");
+    scene.send(client, b"llo");
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3, "the rest joins it");
+    assert_eq!(scene.receive(client), frame(1, b"hello"));
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3 + 905, "what was not taken");
+}
+
+#[test]
+fn a_pause_in_accepting_lasts_100_ms() {
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    let client = scene.connect(1_000);
+    scene.network.borrow_mut().faults.accept_exhausted = 0;
+    scene.send(client, &frame(1, b"hi"));
+    for (at, answer) in [(99, vec![]), (100, frame(1, b"hi"))] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.receive(client), answer, "after {at} ms");
+    }
+}
+
+#[test]
+fn a_listener_is_asked_for_connections_only_when_some_wait_and_accepting_is_not_paused() {
+    let mut scene = Scene::with_listeners(2, LIMITS, 0);
+    scene.settle();
+    assert_eq!(scene.network.borrow().accepts, 2, "once each, for who came before the server");
+    scene.round();
+    assert_eq!(scene.network.borrow().accepts, 2);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    for listener in [0, 1] {
+        scene.network.borrow_mut().connect(listener, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(scene.network.borrow().accepts, 3, "files are out for the other one too");
+}
+
+#[test]
+fn a_burst_of_refused_clients_never_takes_more_descriptors_than_there_may_be() {
+    let mut scene = Scene::new(LIMITS, 0);
+    for _ in 0..50 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(scene.server.stats().refused_total, 42);
+    assert_eq!(scene.network.borrow().open_max, LIMITS.clients_max + LIMITS.lingering_max);
+}
+
+#[test]
+fn a_client_that_leaves_after_a_long_silence_has_a_whole_minute_to_take_its_replies() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.now = Millis(50_000);
+    scene.network.borrow_mut().shut(client);
+    for (at, closed) in [(50_000, false), (109_999, false), (110_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_waits_for_nobody_who_has_been_silent_for_more_than_a_second() {
+    for (silent_ms, stopped) in [(0, false), (1_000, false), (1_001, true), (60_000, true)] {
+        let mut scene = Scene::new(LIMITS, 0);
+        scene.connect(1_000);
+        scene.now = Millis(silent_ms);
+        scene.stop();
+        scene.settle();
+        assert_eq!(scene.server.is_stopped(), stopped, "after {silent_ms} ms");
+    }
+}
+
+#[test]
+fn input_that_is_thrown_away_has_a_turns_budget_too() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &[frame(1, &[7; 1_000]), frame(3, b"")].concat());
+    scene.settle();
+    let before = scene.server.stats().bytes_in_total;
+    scene.send(client, &vec![0; 4 << 20]);
+    scene.round();
+    let read = scene.server.stats().bytes_in_total - before;
+    assert_eq!(read, 2 * READ_TURN_BYTES_MAX as u64, "for an event and a turn");
+}
+
+#[test]
+fn a_frame_is_late_when_its_last_byte_is_as_old_as_the_frame_timeout() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &[7; 3_000])[..1_500]);
+    scene.settle();
+    scene.now = Millis(2_000);
+    scene.send(client, &[7; 1_000]);
+    for (at, answer) in
+        [(2_000, vec![]), (4_999, vec![]), (5_000, frame(255, b"frame incomplete after 5 s"))]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.receive(client), answer, "at {at} ms");
+    }
+}
+
+#[test]
+fn the_counters_are_logged_as_status_reports_them() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.connect(1_000);
+    LogLines::heard();
+    scene.server.log_status(Millis(7_999));
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        r#"status {{"version":"{version}","uptime_secs":7,"connections":1,"accepted_total":1,"refused_total":0,"frames_in_total":0,"bytes_in_total":0,"bytes_out_total":0,"broadcasts_total":0,"slow_consumers_total":0}}"#
+    );
+    assert_eq!(LogLines::heard(), [expected]);
+}
+
+#[test]
+fn a_client_that_comes_and_goes_is_logged_with_its_address_and_why_it_left() {
+    LogLines::listen();
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    let client = scene.connect(1_000);
+    scene.connect(1_000);
+    scene.send(client, &frame(3, b""));
+    scene.settle();
+    let expected = [
+        "#1 127.0.0.1:0 connected to command",
+        "#2 127.0.0.1:1 refused by command: server is full: 1 clients",
+        "#1 127.0.0.1:0 disconnected: quit",
+    ];
+    assert_eq!(LogLines::heard(), expected);
+}
+
+#[test]
+fn a_hundred_connection_lines_are_logged_a_second_and_the_rest_summed_up() {
+    LogLines::listen();
+    let mut scene = Scene::new(Limits { clients_max: 200, ..LIMITS }, 0);
+    for _ in 0..150 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(LogLines::heard().len(), 100);
+    scene.now = Millis(400);
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(600), "the sum is due with the second");
+    for (at, lines) in [
+        (999, &[][..]),
+        (1_000, &["50 more connection events, not logged one by one"]),
+        (2_000, &[]),
+    ] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+    }
+    scene.connect(1_000);
+    assert_eq!(LogLines::heard(), ["#151 127.0.0.1:150 connected to command"], "a new second");
+}
+
+#[test]
+fn that_files_are_out_is_logged_at_most_once_a_second() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    scene.connect(1_000);
+    let line = "command cannot accept for now: too many open files";
+    for (at, lines) in [(0, &[line][..]), (999, &[]), (1_100, &[line])] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    let slow = [scene.connect(100), scene.connect(100)];
+    scene.connect(1_000);
+    for client in slow {
+        scene.send(client, &frame(1, &[7; 1_000]));
+    }
+    scene.settle();
+    LogLines::heard();
+    scene.stop();
+    scene.settle();
+    scene.now = Millis(LIMITS.drain_timeout_ms);
+    scene.settle();
+    assert!(scene.server.is_stopped());
+    let lines = LogLines::heard();
+    assert_eq!(lines.first().unwrap(), "stopping, connections open: 3");
+    let cut = "the drain time is over; connections cut with replies unsent: 2";
+    assert!(lines.iter().any(|line| line == cut), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "stopped");
 }

@@ -93,6 +93,11 @@ pub struct Network {
     pub listeners_fail: bool,
     /// The server is handling a batch of events: no descriptor may be closed.
     pub in_batch: bool,
+    /// How often the server has asked a listener for a connection.
+    pub accepts: usize,
+    /// Descriptors the server has, and the most it had at once.
+    pub open: usize,
+    pub open_max: usize,
     trace: DefaultHasher,
 }
 
@@ -118,6 +123,9 @@ impl Network {
             rng,
             listeners_fail: false,
             in_batch: false,
+            accepts: 0,
+            open: 0,
+            open_max: 0,
             trace: DefaultHasher::new(),
         }))
     }
@@ -389,6 +397,7 @@ impl Drop for FakeStream {
         let mut network = self.network.borrow_mut();
         assert!(!network.in_batch || std::thread::panicking(), "a descriptor closed in a batch");
         network.note((self.number, "closed"));
+        network.open -= 1;
         let socket = &mut network.sockets[self.number];
         socket.id = None;
         socket.server_shut = true;
@@ -413,6 +422,7 @@ impl Acceptor for FakeAcceptor {
 
     fn accept(&mut self) -> Result<(FakeStream, SocketAddr), AcceptError> {
         let mut network = self.network.borrow_mut();
+        network.accepts += 1;
         let Network { rng, faults, backlogs, listeners_fail, .. } = &mut *network;
         let backlog = &mut backlogs[self.listener];
         if *listeners_fail {
@@ -425,6 +435,8 @@ impl Acceptor for FakeAcceptor {
             return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
         }
         let number = backlog.pop_front().ok_or(AcceptError::WouldBlock)?;
+        network.open += 1;
+        network.open_max = network.open_max.max(network.open);
         drop(network);
         let stream = FakeStream { network: Rc::clone(&self.network), number };
         Ok((stream, address(number)))

@@ -189,7 +189,7 @@ impl Session {
         };
         kept.recv.extend(rest);
         ctx.stats.kept_bytes_total += rest.len() as u64;
-        kept.wind_clock(now, !input.is_empty());
+        kept.wind_clock(now);
         self.put_input(kept);
         flow
     }
@@ -383,13 +383,12 @@ impl Session {
 
 impl Input {
     /// Starts the clock of a frame that has begun, or notes that more of it came.
-    fn wind_clock(&mut self, now: Millis, came: bool) {
+    fn wind_clock(&mut self, now: Millis) {
         let begun = self.recv.len();
         match &mut self.clock {
             _ if self.held || begun == 0 => self.clock = None,
             None => self.clock = Some(FrameClock::start(now, begun)),
-            Some(clock) if came => clock.progress(now, begun),
-            Some(_) => {}
+            Some(clock) => clock.progress(now, begun),
         }
     }
 }

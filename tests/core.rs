@@ -624,3 +624,49 @@ fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
     assert!(lines.iter().any(|line| line == cut), "{lines:?}");
     assert_eq!(lines.last().unwrap(), "stopped");
 }
+
+#[test]
+fn what_comes_after_a_stop_has_read_a_client_dry_is_not_answered() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"before"));
+    scene.stop();
+    scene.round();
+    scene.send(client, &frame(1, b"after"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"before"));
+}
+
+#[test]
+fn a_slice_of_a_fan_out_ends_after_32_pages_even_where_they_are_nearly_empty() {
+    const PAGE: usize = 256;
+    let mut scene = Scene::new(Limits { clients_max: 40 * PAGE, ..LIMITS }, 0);
+    for _ in 0..40 * PAGE {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    for client in (0..40 * PAGE).filter(|client| client % PAGE != 0) {
+        scene.network.borrow_mut().reset(client);
+    }
+    scene.settle();
+    // The pass goes from the last page to the first, where the sender is.
+    scene.send(0, &frame(4, b"news"));
+    scene.round();
+    let heard = (0..40).filter(|page| !scene.receive(page * PAGE).is_empty());
+    assert_eq!(heard.collect::<Vec<_>>(), [vec![0], (8..40).collect()].concat());
+}
+
+#[test]
+fn a_fan_out_spends_nothing_on_members_who_got_the_broadcast_before_a_reply() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
+    let clients: Vec<usize> =
+        (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
+    scene.settle();
+    scene.send(clients[0], &frame(4, b"news"));
+    for &client in &clients[1..] {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.round();
+    assert_eq!(scene.server.poll_timeout(scene.now), None, "one slice was enough");
+    assert_eq!(scene.receive(clients[1]), [frame(4, b"news"), frame(1, b"hi")].concat());
+}

@@ -615,7 +615,11 @@ fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
     LogLines::heard();
     scene.stop();
     scene.settle();
-    scene.now = Millis(LIMITS.drain_timeout_ms);
+    let drain_ms = LIMITS.drain_timeout_ms;
+    scene.now = Millis(drain_ms - 1);
+    scene.settle();
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(1));
+    scene.now = Millis(drain_ms);
     scene.settle();
     assert!(scene.server.is_stopped());
     let lines = LogLines::heard();
@@ -669,4 +673,124 @@ fn a_fan_out_spends_nothing_on_members_who_got_the_broadcast_before_a_reply() {
     scene.round();
     assert_eq!(scene.server.poll_timeout(scene.now), None, "one slice was enough");
     assert_eq!(scene.receive(clients[1]), [frame(4, b"news"), frame(1, b"hi")].concat());
+}
+
+#[test]
+fn a_client_that_floods_is_read_from_for_a_turns_budget_at_a_time() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &[7; 1 << 20]));
+    scene.round();
+    let read = scene.server.stats().bytes_in_total;
+    assert_eq!(read, 2 * READ_TURN_BYTES_MAX as u64, "for an event and a turn");
+}
+
+#[test]
+fn status_tells_the_uptime_in_whole_seconds() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.now = Millis(7_999);
+    scene.send(client, &frame(7, b""));
+    scene.settle();
+    let reply = scene.receive(client);
+    let reply = String::from_utf8_lossy(&reply);
+    assert!(reply.contains(r#""uptime_secs":7,"#), "{reply}");
+}
+
+#[test]
+fn a_stop_listens_to_those_who_go_on_talking_for_half_the_drain_time() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let client = scene.connect(ROOMY);
+    scene.send(client, &frame(99, &[7; 100_000]).repeat(100));
+    scene.stop();
+    for (at, shut) in [(0, false), (2_499, false), (2_500, true)] {
+        scene.now = Millis(at);
+        scene.round();
+        scene.round();
+        assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_asks_a_listener_for_connections_until_none_waits() {
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.settle();
+    for _ in 0..3 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    let before = scene.network.borrow().accepts;
+    scene.stop();
+    assert_eq!(scene.network.borrow().accepts - before, 3 + 1);
+    assert_eq!(scene.server.sockets(), 3);
+}
+
+#[test]
+fn in_a_stop_nobody_leaves_before_all_that_had_arrived_is_answered() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let (silent, talker) = (scene.connect(1_000), scene.connect(ROOMY));
+    scene.send(talker, &frame(99, &[7; 100_000]).repeat(20));
+    scene.send(talker, &frame(4, b"last words"));
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive(silent), frame(4, b"last words"));
+}
+
+#[test]
+fn who_takes_what_had_to_wait_is_not_idle() {
+    for waits_for_broadcasts in [false, true] {
+        let mut scene = Scene::new(LIMITS, 10_000);
+        let (client, other) = (scene.connect(100), scene.connect(ROOMY));
+        match waits_for_broadcasts {
+            true => scene.send(other, &frame(4, &[7; 1_000])),
+            false => scene.send(client, &frame(1, &[7; 1_000])),
+        }
+        scene.settle();
+        scene.now = Millis(8_000);
+        assert_eq!(scene.receive(client).len(), 100);
+        for (at, closed) in [(8_000, false), (17_999, false), (18_000, true)] {
+            scene.now = Millis(at);
+            scene.settle();
+            assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+        }
+    }
+}
+
+#[test]
+fn an_idle_client_that_is_owed_nothing_is_shut_and_has_five_seconds_to_shut_its_own_side() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let client = scene.connect(1_000);
+    for (at, shut, closed) in
+        [(9_999, false, false), (10_000, true, false), (14_999, true, false), (15_000, true, true)]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        let socket = &scene.network.borrow().sockets[client];
+        assert_eq!((socket.server_shut, socket.server_closed), (shut, closed), "at {at} ms");
+    }
+}
+
+#[test]
+fn a_refused_client_has_five_seconds_to_take_the_reason() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    scene.connect(ROOMY);
+    let refused = scene.connect(10);
+    for (at, closed) in [(4_999, false), (5_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(refused), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_drain_time_of_more_than_a_minute_is_waited_out() {
+    let mut scene = Scene::new(Limits { drain_timeout_ms: 120_000, ..LIMITS }, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.stop();
+    for (at, closed) in [(0, false), (119_999, false), (120_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
 }

@@ -807,3 +807,21 @@ fn a_silent_client_is_idle_even_if_it_takes_every_broadcast() {
     assert_eq!(scene.receive(silent), frame(4, b"news"));
     assert!(scene.network.borrow().sockets[silent].server_shut);
 }
+
+#[test]
+fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
+    LogLines::listen();
+    for (room, warnings) in [(ROOMY, &[][..]), (100, &["1"])] {
+        let mut scene = Scene::new(Limits { drain_timeout_ms: 0, ..LIMITS }, 0);
+        let client = scene.connect(room);
+        scene.connect(ROOMY);
+        scene.send(client, &frame(1, &[7; 1_000]));
+        scene.settle();
+        scene.stop();
+        scene.settle();
+        let text = "the drain time is over; connections cut with replies unsent: ";
+        let lines = LogLines::heard();
+        let cut: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(text)).collect();
+        assert_eq!(cut, warnings);
+    }
+}

@@ -825,3 +825,16 @@ fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
         assert_eq!(cut, warnings);
     }
 }
+
+#[test]
+fn a_connection_that_fails_is_closed_at_once_and_logged_with_the_error() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    LogLines::heard();
+    scene.network.borrow_mut().reset(client);
+    scene.settle();
+    assert!(scene.is_closed(client));
+    let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
+    assert_eq!(LogLines::heard(), [line]);
+}

@@ -838,3 +838,13 @@ fn a_connection_that_fails_is_closed_at_once_and_logged_with_the_error() {
     let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
     assert_eq!(LogLines::heard(), [line]);
 }
+
+#[test]
+fn a_short_read_has_emptied_the_stream_and_is_not_followed_by_another() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"hi"));
+    assert_eq!(scene.network.borrow().sockets[client].read_calls, 1);
+}

@@ -39,7 +39,8 @@ pub struct Socket {
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
     pub register_failed: bool,
-    /// How many bytes each read returned.
+    /// How often the server asked for bytes, and how many it got where there were some.
+    pub read_calls: usize,
     pub reads: Vec<usize>,
     id: Option<ConnId>,
     writable_armed: bool,
@@ -311,6 +312,7 @@ impl Transport for FakeStream {
         let network = &mut *self.network.borrow_mut();
         let Network { sockets, rng, faults, .. } = network;
         let socket = &mut sockets[self.number];
+        socket.read_calls += 1;
         if rng.one_in(faults.interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }

@@ -848,3 +848,14 @@ fn a_short_read_has_emptied_the_stream_and_is_not_followed_by_another() {
     assert_eq!(scene.receive(client), frame(1, b"hi"));
     assert_eq!(scene.network.borrow().sockets[client].read_calls, 1);
 }
+
+#[test]
+fn a_refused_client_that_has_gone_already_is_closed_at_once() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    scene.connect(1_000);
+    let refused = scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    scene.network.borrow_mut().reset(refused);
+    scene.settle();
+    assert_eq!(scene.server.stats().refused_total, 1);
+    assert!(scene.is_closed(refused));
+}

@@ -799,12 +799,14 @@ fn a_drain_time_of_more_than_a_minute_is_waited_out() {
 fn a_silent_client_is_idle_even_if_it_takes_every_broadcast() {
     let mut scene = Scene::new(LIMITS, 10_000);
     let (silent, other) = (scene.connect(1_000), scene.connect(ROOMY));
-    scene.now = Millis(8_000);
-    scene.send(other, &frame(4, b"news"));
-    scene.settle();
+    for at in [4_000, 8_000] {
+        scene.now = Millis(at);
+        scene.send(other, &frame(4, b"news"));
+        scene.settle();
+        assert_eq!(scene.receive(silent), frame(4, b"news"));
+    }
     scene.now = Millis(10_000);
     scene.settle();
-    assert_eq!(scene.receive(silent), frame(4, b"news"));
     assert!(scene.network.borrow().sockets[silent].server_shut);
 }
 

@@ -5,6 +5,7 @@
 //! | layer | modules | knows |
 //! |---|---|---|
 //! | L0 | [`limits`], [`clock`], [`conn_id`], [`stats`] | plain data |
+//! | L0 | [`journal`] | who comes and goes, as lines of the log |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`handler`] | what a message means |
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod codec;
 pub mod conn_id;
 pub mod handler;
+pub mod journal;
 pub mod limits;
 pub mod net;
 pub mod server;

@@ -33,6 +33,13 @@ pub const DRAIN_STALL_MS: u64 = 60_000;
 /// (Apache `mod_reqtimeout`: `MinRate`).
 pub const FRAME_BYTES_PER_SEC_MIN: u64 = 240;
 
+/// How long a chat client that has never ended a message must be quiet before what it sent is one.
+pub const TAIL_QUIET_MS: u64 = 50;
+
+/// Smallest log of a chat: the longest line there is, a nickname of 16 characters and a message of
+/// 4096 that all become U+FFFD, must fit whatever `--broadcast-log` says.
+pub const CHAT_LOG_BYTES_MIN: usize = 16 * 1024;
+
 /// Memory the loop's scratch buffer may keep when there is nothing to do.
 pub const SCRATCH_KEPT_BYTES_MAX: usize = 256 * 1024;
 

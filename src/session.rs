@@ -7,9 +7,11 @@ use crate::buffer::{BroadcastLog, FrameClock, RecvBuffer, SendQueue};
 use crate::clock::Millis;
 use crate::codec::Decoder;
 use crate::codec::command::CommandDecoder;
+use crate::codec::line::LineDecoder;
 use crate::codec::prefixed::PrefixedDecoder;
-use crate::handler::{self, CloseReason, Context, Flow};
-use crate::limits::Limits;
+use crate::handler::chat::{self, Lang};
+use crate::handler::{self, CloseReason, Context, Flow, Tag};
+use crate::limits::{Limits, TAIL_QUIET_MS};
 
 /// What a listener speaks, with what its URL says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +28,14 @@ pub enum Protocol {
         /// What each answer begins with.
         prefix: Vec<u8>,
     },
+    /// Lines and nicknames.
+    Chat {
+        /// What the server speaks.
+        lang: Lang,
+    },
 }
 
-/// The state of one conversation: 24 bytes while it is idle.
+/// The state of one conversation: 32 bytes while it is idle.
 ///
 /// Reply bytes leave in this order: the send queue first, then what the broadcast log holds behind
 /// the cursor. A reply is therefore never queued before the lag has been moved in front of it
@@ -39,8 +46,11 @@ pub struct Session {
     buffers: Option<Box<Buffers>>,
     /// When the client last sent a byte, or took one of those it made wait.
     last_active_at: Millis,
-    /// How much of the broadcast log the client has been sent.
+    /// How much of the broadcast log the client has been sent, if it hears it.
     cursor: u64,
+    /// Which of the conversations that have had this place in the table this is.
+    generation: u32,
+    tag: Tag,
 }
 
 /// Bytes that wait. Freed as soon as none do.
@@ -55,7 +65,8 @@ struct Buffers {
 struct Input {
     /// The beginning of a frame, or with `held` whole frames that must wait.
     recv: RecvBuffer,
-    /// Runs while `recv` holds the beginning of a frame and nothing more.
+    /// Runs while a frame has begun and nothing else waits: `recv` holds its beginning, or has held
+    /// what is dropped of it.
     clock: Option<FrameClock>,
     /// `recv` may hold whole frames: their turn comes when replies have room again. It may also
     /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
@@ -65,10 +76,21 @@ struct Input {
 }
 
 impl Session {
-    /// A conversation that begins now; it will be sent broadcasts from the log's head on.
+    /// A conversation that begins now. It will be sent broadcasts from the log's head on, or where
+    /// clients have to join first, from when it joins.
     #[must_use]
-    pub fn new(now: Millis, log: &BroadcastLog) -> Self {
-        Session { buffers: None, last_active_at: now, cursor: log.head() }
+    pub fn new(generation: u32, protocol: &Protocol, now: Millis, log: &BroadcastLog) -> Self {
+        let tag = match protocol {
+            Protocol::Command { .. } | Protocol::Prefixed | Protocol::Raw { .. } => Tag::SUBSCRIBER,
+            Protocol::Chat { .. } => Tag::STRANGER,
+        };
+        Session { buffers: None, last_active_at: now, cursor: log.head(), generation, tag }
+    }
+
+    /// Which of the conversations that have had this place in the table this is.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Takes what a read returned. Replies go to `ctx.out`, after what the log still owes.
@@ -81,7 +103,13 @@ impl Session {
     ) -> Flow {
         debug_assert!(!self.holds_input(), "held frames come first");
         self.last_active_at = now;
-        self.receive(protocol, bytes, now, ctx)
+        self.receive(protocol, Arrival { bytes, now, is_last: false }, ctx)
+    }
+
+    /// No more is waited for: what has come is all there is of the last message. For a session that
+    /// [`has_tail`](Self::has_tail).
+    pub fn on_end(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {
+        self.receive(protocol, Arrival { bytes: &[], now, is_last: true }, ctx)
     }
 
     /// Takes up frames that were held back.
@@ -93,14 +121,13 @@ impl Session {
             }
             _ => return Flow::Continue,
         }
-        self.receive(protocol, &[], now, ctx)
+        self.receive(protocol, Arrival { bytes: &[], now, is_last: false }, ctx)
     }
 
     fn receive(
         &mut self,
         protocol: &Protocol,
-        bytes: &[u8],
-        now: Millis,
+        arrival: Arrival<'_>,
         ctx: &mut Context<'_>,
     ) -> Flow {
         if self.settle(&ctx.room.log, ctx.out).is_err() {
@@ -108,21 +135,34 @@ impl Session {
         }
         match protocol {
             Protocol::Command { frame_len_max } => self.feed(
-                CommandDecoder::new(*frame_len_max),
-                bytes,
-                now,
+                &mut CommandDecoder::new(*frame_len_max),
+                arrival,
                 ctx,
-                handler::on_command,
+                |frame, _, ctx| handler::on_command(frame, ctx),
                 handler::on_command_error,
             ),
-            Protocol::Prefixed => {
-                self.feed(PrefixedDecoder, bytes, now, ctx, handler::on_prefixed, |never, _| {
-                    match never {}
-                })
-            }
+            Protocol::Prefixed => self.feed(
+                &mut PrefixedDecoder,
+                arrival,
+                ctx,
+                |payload, _, ctx| handler::on_prefixed(payload, ctx),
+                |never, _| match never {},
+            ),
             Protocol::Raw { prefix } => {
-                handler::on_raw(prefix, bytes, ctx);
+                handler::on_raw(prefix, arrival.bytes, ctx);
                 Flow::Continue
+            }
+            Protocol::Chat { lang } => {
+                let mut decoder: LineDecoder = self.tag.line_decoder();
+                let flow = self.feed(
+                    &mut decoder,
+                    arrival,
+                    ctx,
+                    |line, tag, ctx| chat::on_line(line, *lang, tag, ctx),
+                    |never, _| match never {},
+                );
+                self.tag.keep_line_decoder(decoder);
+                flow
             }
         }
     }
@@ -133,15 +173,14 @@ impl Session {
     /// what is left is then held.
     fn feed<D: Decoder>(
         &mut self,
-        mut decoder: D,
-        input: &[u8],
-        now: Millis,
+        decoder: &mut D,
+        arrival: Arrival<'_>,
         ctx: &mut Context<'_>,
-        mut on_frame: impl FnMut(D::Frame<'_>, &mut Context<'_>) -> Flow,
+        mut on_frame: impl FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
         on_error: impl FnOnce(D::Error, &mut Context<'_>) -> Flow,
     ) -> Flow {
         let mut kept = self.take_input();
-        let mut rest = input;
+        let mut rest = arrival.bytes;
         let flow = loop {
             if self.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
                 kept.held = true;
@@ -155,18 +194,27 @@ impl Session {
                 rest = later;
             }
             let in_place = kept.recv.is_empty();
-            let answered = match decoder.decode(if in_place { rest } else { &kept.recv }) {
-                Ok(Some((frame, len))) => {
-                    ctx.stats.frames_in_total += 1;
-                    Some((on_frame(frame, ctx), len))
+            if in_place {
+                rest = &rest[decoder.skip(rest)..];
+            }
+            let input = if in_place { rest } else { &kept.recv };
+            let found = match decoder.decode(input) {
+                Ok(None) if arrival.is_last => {
+                    decoder.finish(input).map(|frame| (frame, input.len()))
                 }
-                Ok(None) => None,
+                Ok(found) => found,
                 Err(error) => return on_error(error, ctx),
             };
+            let answered = found.map(|(frame, len)| {
+                ctx.stats.frames_in_total += 1;
+                (on_frame(frame, &mut self.tag, ctx), len)
+            });
             match answered {
                 Some((Flow::Continue, len)) => {
                     // Nobody else appends meanwhile: what is new in the log is this session's own.
-                    self.cursor = ctx.room.log.head();
+                    if self.tag.hears() {
+                        self.cursor = ctx.room.log.head();
+                    }
                     kept.clock = None;
                     if in_place {
                         rest = &rest[len..];
@@ -189,7 +237,7 @@ impl Session {
         };
         kept.recv.extend(rest);
         ctx.stats.kept_bytes_total += rest.len() as u64;
-        kept.wind_clock(now);
+        kept.wind_clock(&arrival, decoder.is_midway());
         self.put_input(kept);
         flow
     }
@@ -199,7 +247,7 @@ impl Session {
     }
 
     fn put_input(&mut self, input: Input) {
-        if input.recv.is_empty() {
+        if input.is_idle() {
             self.free_if_empty();
         } else {
             self.buffers.get_or_insert_default().input = input;
@@ -255,11 +303,23 @@ impl Session {
         }
     }
 
+    /// Whether an unfinished message counts as one where no more of it is waited for. Unless
+    /// `is_end` says that none can come, one of a client that ends its messages does not.
+    #[must_use]
+    pub fn has_tail(&self, protocol: &Protocol, is_end: bool) -> bool {
+        let unfinished = self.buffers.as_ref().is_some_and(|buffers| buffers.input.clock.is_some());
+        let counts = matches!(protocol, Protocol::Chat { .. });
+        counts && unfinished && (is_end || !self.tag.ends_lines())
+    }
+
     /// When [`on_deadline`](Self::on_deadline) has something to say if nothing happens until then.
     /// `idle_ms` of 0 means never idle.
     #[must_use]
-    pub fn deadline(&self, idle_ms: u64, limits: &Limits) -> Option<Millis> {
-        let late = self.frame_late_at(limits);
+    pub fn deadline(&self, protocol: &Protocol, idle_ms: u64, limits: &Limits) -> Option<Millis> {
+        let late = match protocol {
+            Protocol::Chat { .. } => self.tail_at(),
+            _ => self.frame_late_at(limits),
+        };
         let idle = (idle_ms > 0).then(|| self.last_active_at.after(idle_ms));
         match (late, idle) {
             (Some(late), Some(idle)) => Some(late.min(idle)),
@@ -275,20 +335,41 @@ impl Session {
         now: Millis,
         ctx: &mut Context<'_>,
     ) -> Flow {
-        if self.frame_late_at(ctx.limits).is_some_and(|at| at <= now) {
-            if let Protocol::Command { .. } = protocol {
-                let age = self.frame_age_secs(now);
-                if self.settle(&ctx.room.log, ctx.out).is_err() {
-                    return Flow::Close(CloseReason::SlowConsumer);
-                }
-                ctx.reply_error(format_args!("frame incomplete after {age} s"));
+        match protocol {
+            Protocol::Chat { .. } if self.tail_at().is_some_and(|at| at <= now) => {
+                return self.on_end(protocol, now, ctx);
             }
-            return Flow::Close(CloseReason::FrameTimeout);
+            // An unfinished line is no worse than a client that says nothing.
+            Protocol::Chat { .. } => {}
+            _ if self.frame_late_at(ctx.limits).is_some_and(|at| at <= now) => {
+                return self.on_late_frame(protocol, now, ctx);
+            }
+            _ => {}
         }
-        if self.deadline(idle_ms, ctx.limits).is_some_and(|at| at <= now) {
+        if self.deadline(protocol, idle_ms, ctx.limits).is_some_and(|at| at <= now) {
             return Flow::Close(CloseReason::IdleTimeout);
         }
         Flow::Continue
+    }
+
+    fn on_late_frame(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {
+        if let Protocol::Command { .. } = protocol {
+            let age = self.frame_age_secs(now);
+            if self.settle(&ctx.room.log, ctx.out).is_err() {
+                return Flow::Close(CloseReason::SlowConsumer);
+            }
+            ctx.reply_error(format_args!("frame incomplete after {age} s"));
+        }
+        Flow::Close(CloseReason::FrameTimeout)
+    }
+
+    /// When the client will have been quiet for long enough for an unfinished message to be one. A
+    /// client that has once ended a message is waited for: a slow network may split its lines.
+    fn tail_at(&self) -> Option<Millis> {
+        if self.tag.ends_lines() {
+            return None;
+        }
+        self.buffers.as_ref()?.input.clock?.quiet_at(TAIL_QUIET_MS)
     }
 
     fn frame_late_at(&self, limits: &Limits) -> Option<Millis> {
@@ -306,19 +387,57 @@ impl Session {
     ///
     /// The cursor has fallen off the log.
     pub fn settle(&mut self, log: &BroadcastLog, out: &mut Vec<u8>) -> Result<(), FellBehind> {
-        if self.cursor != log.head() {
-            let [front, back] = log.since(self.cursor).ok_or(FellBehind)?;
-            out.extend_from_slice(front);
-            out.extend_from_slice(back);
-            self.cursor = log.head();
+        self.settle_to(log.head(), log, out)
+    }
+
+    /// The same, of what lies below `offset` only.
+    ///
+    /// # Errors
+    ///
+    /// The cursor has fallen off the log.
+    pub fn settle_to(
+        &mut self,
+        offset: u64,
+        log: &BroadcastLog,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FellBehind> {
+        if self.tag.hears() && self.cursor < offset {
+            // The difference lies in memory, so it fits.
+            let mut len = (offset - self.cursor) as usize;
+            for part in log.since(self.cursor).ok_or(FellBehind)? {
+                let taken = len.min(part.len());
+                out.extend_from_slice(&part[..taken]);
+                len -= taken;
+            }
+            self.cursor = offset;
         }
         Ok(())
+    }
+
+    /// What of the log the client has not been sent, in at most two pieces.
+    ///
+    /// # Errors
+    ///
+    /// The cursor has fallen off the log.
+    pub fn owed<'a>(&self, log: &'a BroadcastLog) -> Result<[&'a [u8]; 2], FellBehind> {
+        if self.tag.hears() { log.since(self.cursor).ok_or(FellBehind) } else { Ok([&[], &[]]) }
     }
 
     /// How many bytes of the log the client has not been sent.
     #[must_use]
     pub fn lag(&self, log: &BroadcastLog) -> u64 {
-        log.head().saturating_sub(self.cursor)
+        if self.tag.hears() { log.head().saturating_sub(self.cursor) } else { 0 }
+    }
+
+    /// The conversation leaves its room: it hears nothing more. Returns who it was there.
+    pub fn leave(&mut self) -> Option<chat::MemberKey> {
+        self.tag.leave()
+    }
+
+    /// Who the client is in its chat, if it has a nickname.
+    #[must_use]
+    pub fn member(&self) -> Option<chat::MemberKey> {
+        self.tag.member()
     }
 
     /// How much of the broadcast log the client has been sent, as an absolute offset.
@@ -375,22 +494,36 @@ impl Session {
     }
 
     fn free_if_empty(&mut self) {
-        if self.buffers.as_ref().is_some_and(|b| b.input.recv.is_empty() && b.send.is_empty()) {
+        if self.buffers.as_ref().is_some_and(|b| b.input.is_idle() && b.send.is_empty()) {
             self.buffers = None;
         }
     }
 }
 
 impl Input {
-    /// Starts the clock of a frame that has begun, or notes that more of it came.
-    fn wind_clock(&mut self, now: Millis) {
+    /// Starts the clock of a frame that has begun, or notes that more of it came. `midway` tells of
+    /// a frame of which nothing is kept.
+    fn wind_clock(&mut self, arrival: &Arrival<'_>, midway: bool) {
         let begun = self.recv.len();
         match &mut self.clock {
-            _ if self.held || begun == 0 => self.clock = None,
-            None => self.clock = Some(FrameClock::start(now, begun)),
-            Some(clock) => clock.progress(now, begun),
+            _ if self.held || (begun == 0 && !midway) => self.clock = None,
+            None => self.clock = Some(FrameClock::start(arrival.now, begun)),
+            Some(clock) if !arrival.bytes.is_empty() => clock.progress(arrival.now, begun),
+            Some(_) => {}
         }
     }
+
+    fn is_idle(&self) -> bool {
+        self.recv.is_empty() && self.clock.is_none()
+    }
+}
+
+/// What comes to a session at a time.
+struct Arrival<'a> {
+    bytes: &'a [u8],
+    now: Millis,
+    /// Nothing will come behind it, for now or for ever: an unfinished message is a message.
+    is_last: bool,
 }
 
 /// A subscriber's cursor has fallen off the broadcast log.

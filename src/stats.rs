@@ -1,8 +1,12 @@
 //! The counters behind STATUS and SIGUSR1: plain numbers, counted where things happen.
 
+use crate::clock::Millis;
+
 /// Counts since the server started, over all listeners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// When that was.
+    pub started_at: Millis,
     /// Connections open now: neither refused nor lingering ones.
     pub connections: u64,
     /// Connections let in.

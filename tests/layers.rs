@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 11] = [
+const LAYERS: [(&str, u8); 12] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
     ("stats", 0),
+    ("journal", 0),
     ("codec", 0),
     ("buffer", 0),
     ("handler", 1),
@@ -24,8 +25,14 @@ const LAYERS: [(&str, u8); 11] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 3] =
-    [("buffer", "clock"), ("buffer", "limits"), ("session", "handler")];
+const BESIDE: [(&str, &str); 6] = [
+    ("buffer", "clock"),
+    ("buffer", "limits"),
+    ("journal", "clock"),
+    ("journal", "limits"),
+    ("session", "handler"),
+    ("stats", "clock"),
+];
 
 /// Names that belong to one module alone.
 const CONFINED: [(&str, &str); 6] = [

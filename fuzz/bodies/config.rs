@@ -70,6 +70,7 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
             Some("command") => Some(ProtocolName::Command),
             Some("prefixed") => Some(ProtocolName::Prefixed),
             Some("raw") => Some(ProtocolName::Raw),
+            Some("chat") => Some(ProtocolName::Chat),
             _ => None,
         };
         let mut spec = protocol.map(ListenerSpec::new);
@@ -78,7 +79,13 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
         }
         let mut keys_seen = Vec::new();
         for (key, value) in keys {
+            if section == "server" && matches!(&*key, "host" | "port") {
+                spec = spec.or_else(|| Some(ListenerSpec::new(ProtocolName::Chat)));
+            }
             let known = match &mut spec {
+                Some(_) if section == "server" && !matches!(&*key, "host" | "port") => {
+                    !key.contains('-') && file.settings.set(&key.replace('_', "-"), &value).is_ok()
+                }
                 Some(spec) => spec.set(&key, &value).is_ok(),
                 None => {
                     !key.contains('-') && file.settings.set(&key.replace('_', "-"), &value).is_ok()
@@ -157,13 +164,15 @@ fn check_url(url: &str) {
 
 /// An accepted listener is in range, and its name is a URL of the same listener without its keys.
 fn check_listener(spec: &ListenerSpec) {
-    let ListenerSpec { protocol, ref host, port, idle_secs, frame_len_max, ref prefix } = *spec;
+    let ListenerSpec { protocol, ref host, port, idle_secs, frame_len_max, ref prefix, lang } =
+        *spec;
     assert!(!host.is_empty());
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
     assert!(frame_len_max.is_none_or(|len| len <= FRAME_LEN_LIMIT));
     assert!(prefix.as_ref().is_none_or(|prefix| prefix.len() <= 1024));
     assert!(frame_len_max.is_none() || protocol == ProtocolName::Command);
     assert!(prefix.is_none() || protocol == ProtocolName::Raw);
+    assert!(lang.is_none() || protocol == ProtocolName::Chat);
     let without_keys = ListenerSpec { host: host.clone(), port, ..ListenerSpec::new(protocol) };
     assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
 }
@@ -247,8 +256,10 @@ fn check_spellings(text: &str) {
         }
         // What both ways of writing can write: an INI value is trimmed, and may be quoted.
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        // These open a chat.
+        let is_chat = matches!(name, "host" | "port");
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-./:_".contains(c);
-        if !is_name || name.starts_with("c") || !value.chars().all(is_plain) {
+        if !is_name || is_chat || name.starts_with("c") || !value.chars().all(is_plain) {
             continue;
         }
         let key = name.replace('-', "_");

@@ -1,13 +1,13 @@
 //! The frame parsers see the same frames and the same error however the bytes are cut, and so does
 //! a session built on them.
 
-use mynah::buffer::BroadcastLog;
 use mynah::clock::Millis;
 use mynah::codec::Decoder;
 use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
 use mynah::handler::{Context, Flow, Room};
+use mynah::journal::Journal;
 use mynah::limits::Limits;
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
@@ -131,39 +131,36 @@ fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &
 /// of `longest` bytes.
 fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
     let limits = Limits { send_queue_bytes_max: 4096, ..Limits::default() };
-    let (mut room, mut stats) = (Room::new(&limits), Stats::default());
+    let mut room = Room::new(limits.broadcast_log_bytes_max);
+    let (mut stats, mut mail, mut journal) = (Stats::default(), Vec::new(), Journal::default());
     room.members = 1;
-    let mut session = Session::new(Millis(0), &BroadcastLog::new(0));
+    let mut session = Session::new(1, protocol, Millis(0), &room.log);
     let mut replies = Vec::new();
     for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
         let mut out = Vec::new();
-        let mut flow = {
-            let mut ctx = context(&limits, &mut room, &mut stats, &mut out);
-            session.on_bytes(protocol, chunk, Millis(0), &mut ctx)
-        };
+        let mut rest = Some(chunk);
         // The replies are taken at once, as by a fast reader, until nothing is held back.
-        loop {
+        while rest.is_some() || session.holds_input() {
+            let mut ctx = Context {
+                id: ConnId { index: 0, generation: 1 },
+                limits: &limits,
+                room: &mut room,
+                stats: &mut stats,
+                out: &mut out,
+                mail: &mut mail,
+                journal: &mut journal,
+                now: Millis(0),
+            };
+            let flow = match rest.take() {
+                Some(chunk) => session.on_bytes(protocol, chunk, Millis(0), &mut ctx),
+                None => session.on_resume(protocol, Millis(0), &mut ctx),
+            };
             replies.append(&mut out);
             if flow != Flow::Continue {
                 return replies;
             }
-            if !session.holds_input() {
-                break;
-            }
-            let mut ctx = context(&limits, &mut room, &mut stats, &mut out);
-            flow = session.on_resume(protocol, Millis(0), &mut ctx);
         }
         assert!(session.kept_input().len() < longest);
     }
     replies
-}
-
-fn context<'a>(
-    limits: &'a Limits,
-    room: &'a mut Room,
-    stats: &'a mut Stats,
-    out: &'a mut Vec<u8>,
-) -> Context<'a> {
-    let id = ConnId { index: 0, generation: 1 };
-    Context { id, limits, room, stats, out, uptime_secs: 0 }
 }

@@ -99,6 +99,12 @@ impl FrameClock {
         Some(stalled.min(too_slow))
     }
 
+    /// When nothing will have come for `quiet_ms`; `None` while the server is not reading.
+    #[must_use]
+    pub fn quiet_at(&self, quiet_ms: u64) -> Option<Millis> {
+        self.paused_at.is_none().then(|| self.last_byte_at.after(quiet_ms))
+    }
+
     /// Age in whole seconds.
     #[must_use]
     pub fn age_secs(&self, now: Millis) -> u64 {

@@ -235,6 +235,7 @@ impl Config {
                 let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
                 (Protocol::Raw { prefix }, 0)
             }
+            ProtocolName::Chat => (Protocol::Chat { lang: spec.lang.unwrap_or_default() }, 0),
         };
         let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(idle_default);
         ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
@@ -267,8 +268,12 @@ mod tests {
     fn no_arguments_mean_the_default_listeners() {
         let config = config(&[]);
         let names: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
-        let expected =
-            ["command://127.0.0.1:65432", "prefixed://127.0.0.1:8080", "raw://127.0.0.1:9999"];
+        let expected = [
+            "command://127.0.0.1:65432",
+            "prefixed://127.0.0.1:8080",
+            "raw://127.0.0.1:9999",
+            "chat://127.0.0.1:5000",
+        ];
         assert_eq!(names, expected);
         assert!(config.listeners_are_defaults);
         assert_eq!(config.keepalive(), Some(Duration::from_secs(300)));
@@ -277,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_listeners_own_key_beats_the_option_and_the_option_beats_sixty_seconds() {
-        assert_eq!(idle_ms(&[]), [0, 60_000, 0]);
-        assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000, 7_000, 7_000]);
+        assert_eq!(idle_ms(&[]), [0, 60_000, 0, 0]);
+        assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000; 4]);
         let listen = ["-l", "prefixed://h:1?idle=0", "-l", "prefixed://h:2", "--idle-timeout", "7"];
         assert_eq!(idle_ms(&listen), [0, 7_000]);
         let config =
@@ -338,7 +343,7 @@ mod tests {
         refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
         refused(
             &["-l", "http://h:1"],
-            "--listen http://h:1: unknown protocol 'http', there are command, prefixed and raw",
+            "--listen http://h:1: unknown protocol 'http', there are command, prefixed, raw and chat",
         );
         refused(&["-m", "0"], "--max-clients: '0' is not a number from 1 to 2147483648");
         refused(&["--plugin-dir", "."], "--plugin-dir: this build has no plugins");

@@ -107,27 +107,33 @@ impl IniFile {
     /// `[server]`, or a protocol, with a name of its own behind it where there are several.
     fn add_section(&mut self, section: &str, keys: &Properties) -> Result<(), What> {
         if section == "server" {
-            return for_each_key(section, keys, |key, value| self.set_server(key, value));
+            return self.add_server(keys);
         }
         let word = section.split_whitespace().next().unwrap_or_default();
         let protocol =
             ProtocolName::parse(word).ok_or_else(|| What::UnknownSection(section.to_owned()))?;
         let mut spec = ListenerSpec::new(protocol);
-        for_each_key(section, keys, |key, value| {
-            spec.set(key, value).map_err(|error| match error {
-                BadListener::UnknownKey { .. } => "no such key".to_owned(),
-                BadListener::BadValue { why, .. } => why.to_string(),
-                error => error.to_string(),
-            })
-        })?;
+        for_each_key(section, keys, |key, value| set_listener(&mut spec, key, value))?;
         self.listeners.push(spec);
         Ok(())
     }
 
+    /// `host` and `port` in `[server]` are all there is in the file of the ancestor's chat: they
+    /// ask for a chat.
+    fn add_server(&mut self, keys: &Properties) -> Result<(), What> {
+        let mut chat = None;
+        for_each_key("server", keys, |key, value| match key {
+            "host" | "port" => {
+                let chat = chat.get_or_insert_with(|| ListenerSpec::new(ProtocolName::Chat));
+                set_listener(chat, key, value)
+            }
+            _ => self.set_server(key, value),
+        })?;
+        self.listeners.extend(chat);
+        Ok(())
+    }
+
     fn set_server(&mut self, key: &str, value: &str) -> Result<(), String> {
-        if matches!(key, "host" | "port") {
-            return Err("opens a chat listener, which this version does not have".to_owned());
-        }
         // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
         let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
         self.settings.set(&name, value).map_err(|why| match why {
@@ -170,6 +176,14 @@ fn first_line(key: &str) -> &str {
     key.lines().next().unwrap_or_default()
 }
 
+fn set_listener(spec: &mut ListenerSpec, key: &str, value: &str) -> Result<(), String> {
+    spec.set(key, value).map_err(|error| match error {
+        BadListener::UnknownKey { .. } => "no such key".to_owned(),
+        BadListener::BadValue { why, .. } => why.to_string(),
+        error => error.to_string(),
+    })
+}
+
 fn for_each_key(
     section: &str,
     keys: &Properties,
@@ -200,6 +214,15 @@ mod tests {
     #[track_caller]
     fn refused(text: &str, why: &str) {
         assert_eq!(parse(text).unwrap_err().to_string(), format!("mynah.ini: {why}"), "{text}");
+    }
+
+    #[test]
+    fn the_ancestors_chat_file_opens_a_chat() {
+        let file = parse("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n").unwrap();
+        let chat = ListenerSpec { host: "0.0.0.0".into(), ..ListenerSpec::new(ProtocolName::Chat) };
+        assert_eq!(file.listeners, [chat]);
+        assert_eq!(parse("[server]\nport=1\n[chat lobby]\nlang=ru\n").unwrap().listeners.len(), 2);
+        assert!(parse("[server]\nmax_clients=1\n").unwrap().listeners.is_empty());
     }
 
     #[test]
@@ -241,10 +264,9 @@ mod tests {
             "[server]\ndrain_timeout=1\ndrain_timeout=2\n",
             "[server] drain_timeout: given twice",
         );
-        refused(
-            "[server]\nhost=0.0.0.0\n",
-            "[server] host: opens a chat listener, which this version does not have",
-        );
+        refused("[server]\nport=x\n", "[server] port: bad port 'x', it is 0 to 65535");
+        refused("[server]\nlang=ru\n", "[server] lang: no such key");
+        refused("[chat]\nlang=de\n", "[chat] lang: 'de' is not en or ru");
         refused("[ftp]\nport=21\n", "[ftp]: no such section");
         refused("[]\n", "[]: no such section");
         refused("[raw]\nport=1\n[raw]\nport=2\n", "[raw]: given twice");

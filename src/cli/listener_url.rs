@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::one_line::OneLine;
 use super::settings::{BadSetting, number};
+use crate::handler::chat::Lang;
 use crate::limits::{FRAME_LEN_LIMIT, TIMEOUT_SECS_LIMIT};
 
 /// Longest `prefix=`, in bytes.
@@ -20,12 +21,14 @@ pub enum ProtocolName {
     Prefixed,
     /// No framing.
     Raw,
+    /// Lines and nicknames.
+    Chat,
 }
 
 impl ProtocolName {
     /// Those a server without listeners of its own opens, in this order.
-    pub const DEFAULTS: [ProtocolName; 3] =
-        [ProtocolName::Command, ProtocolName::Prefixed, ProtocolName::Raw];
+    pub const DEFAULTS: [ProtocolName; 4] =
+        [ProtocolName::Command, ProtocolName::Prefixed, ProtocolName::Raw, ProtocolName::Chat];
 
     /// The port where nothing else is said.
     #[must_use]
@@ -34,6 +37,7 @@ impl ProtocolName {
             ProtocolName::Command => 65432,
             ProtocolName::Prefixed => 8080,
             ProtocolName::Raw => 9999,
+            ProtocolName::Chat => 5000,
         }
     }
 
@@ -48,6 +52,7 @@ impl fmt::Display for ProtocolName {
             ProtocolName::Command => "command",
             ProtocolName::Prefixed => "prefixed",
             ProtocolName::Raw => "raw",
+            ProtocolName::Chat => "chat",
         })
     }
 }
@@ -67,6 +72,8 @@ pub struct ListenerSpec {
     pub frame_len_max: Option<u32>,
     /// `prefix=`, decoded.
     pub prefix: Option<Vec<u8>>,
+    /// `lang=`.
+    pub lang: Option<Lang>,
 }
 
 /// What is wrong with a listener.
@@ -104,7 +111,7 @@ impl fmt::Display for BadListener {
         match self {
             BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
             BadListener::UnknownProtocol(name) => {
-                write!(f, "unknown protocol '{name}', there are command, prefixed and raw")
+                write!(f, "unknown protocol '{name}', there are command, prefixed, raw and chat")
             }
             BadListener::BadHost(host) => write!(f, "bad host '{host}'"),
             BadListener::BadPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
@@ -130,6 +137,7 @@ impl ListenerSpec {
             idle_secs: None,
             frame_len_max: None,
             prefix: None,
+            lang: None,
         }
     }
 
@@ -185,6 +193,7 @@ impl ListenerSpec {
                 self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(bad)?);
             }
             ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(bad)?),
+            ("lang", ProtocolName::Chat) => self.lang = Some(lang(value).map_err(bad)?),
             (key, protocol) => {
                 return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
             }
@@ -236,6 +245,14 @@ fn host(value: &str) -> Result<&str, BadListener> {
         return Err(bad());
     }
     Ok(value)
+}
+
+fn lang(value: &str) -> Result<Lang, BadSetting> {
+    match value {
+        "en" => Ok(Lang::En),
+        "ru" => Ok(Lang::Ru),
+        _ => Err(BadSetting::NotOneOf { value: value.to_owned(), choices: "en or ru" }),
+    }
 }
 
 /// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
@@ -295,7 +312,7 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_by_name() {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
-        refused("http://h:1", "unknown protocol 'http', there are command, prefixed and raw");
+        refused("http://h:1", "unknown protocol 'http', there are command, prefixed, raw and chat");
         refused("raw://h", "bad port '', it is 0 to 65535");
         refused("raw://h:", "bad port '', it is 0 to 65535");
         refused("raw://h:65536", "bad port '65536', it is 0 to 65535");

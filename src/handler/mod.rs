@@ -2,25 +2,31 @@
 //! table and the clock are out of their sight.
 
 mod broadcast;
+pub mod chat;
 mod echo;
 mod excerpt;
 mod reverse;
 mod status;
+mod tag;
 
 pub use echo::raw as on_raw;
-pub use excerpt::Excerpt;
+pub use excerpt::{Excerpt, Shown};
 pub use status::write_json as write_status;
+pub use tag::Tag;
 
 use std::fmt;
 
 use log::debug;
 
 use crate::buffer::BroadcastLog;
+use crate::clock::Millis;
 use crate::codec::command::{Command, DecodeError, Frame};
 use crate::codec::prefixed;
 use crate::conn_id::ConnId;
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::stats::Stats;
+use chat::ChatRoom;
 
 /// What the connections of one listener share.
 #[derive(Debug)]
@@ -29,13 +35,15 @@ pub struct Room {
     pub log: BroadcastLog,
     /// Open connections: those a broadcast reaches, its sender included.
     pub members: usize,
+    /// Who is who, where it is a chat.
+    pub chat: ChatRoom,
 }
 
 impl Room {
-    /// An empty room.
+    /// An empty room whose log holds at most `log_bytes_max`.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Room { log: BroadcastLog::new(limits.broadcast_log_bytes_max), members: 0 }
+    pub fn new(log_bytes_max: usize) -> Self {
+        Room { log: BroadcastLog::new(log_bytes_max), members: 0, chat: ChatRoom::default() }
     }
 }
 
@@ -52,8 +60,23 @@ pub struct Context<'a> {
     pub stats: &'a mut Stats,
     /// Where replies are appended, in order.
     pub out: &'a mut Vec<u8>,
-    /// Whole seconds since the server started.
-    pub uptime_secs: u64,
+    /// What is for others than who asks and than everyone.
+    pub mail: &'a mut Vec<Mail>,
+    /// Where coming and going is noted.
+    pub journal: &'a mut Journal,
+    /// The time of the turn.
+    pub now: Millis,
+}
+
+/// Bytes for one other connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// Whom they are for.
+    pub to: ConnId,
+    /// The head of the broadcast log when they were written: what lies below it comes first.
+    pub at: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
 }
 
 impl Context<'_> {

@@ -3,12 +3,13 @@
 use std::fmt::{self, Write};
 
 use super::{Context, Flow};
+use crate::clock::Millis;
 use crate::stats::Stats;
 
 /// Answers STATUS.
 pub(super) fn reply(ctx: &mut Context<'_>) -> Flow {
     let mut json = String::new();
-    write_json(&mut json, ctx.stats, ctx.uptime_secs).expect("a String takes all that is written");
+    write_json(&mut json, ctx.stats, ctx.now).expect("a String takes all that is written");
     ctx.reply(json.as_bytes())
 }
 
@@ -18,7 +19,7 @@ pub(super) fn reply(ctx: &mut Context<'_>) -> Flow {
 /// # Errors
 ///
 /// Those of `out`.
-pub fn write_json(out: &mut impl Write, stats: &Stats, uptime_secs: u64) -> fmt::Result {
+pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Result {
     // Taken apart, so that a new counter cannot be forgotten here.
     let Stats {
         connections,
@@ -29,8 +30,10 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, uptime_secs: u64) -> fmt:
         bytes_out_total,
         broadcasts_total,
         slow_consumers_total,
+        started_at,
         kept_bytes_total: _,
     } = stats;
+    let uptime_secs = now.since(*started_at) / 1000;
     write!(
         out,
         concat!(

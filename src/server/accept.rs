@@ -8,6 +8,7 @@ use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::{Listener, Server};
 use crate::conn_id::ConnId;
+use crate::handler::chat::{self, Words};
 use crate::handler::{self, CloseReason};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX};
 use crate::session::{Protocol, Session};
@@ -75,8 +76,11 @@ impl<T: Transport> Server<T> {
     /// Lets a connection in, or turns it away if there are as many clients as there may be.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
         let (now, owner) = (self.now, number as u16);
-        let session = Session::new(now, &self.listeners[number].room.log);
-        let id = self.table.insert(owner, |id| Connection::new(stream, id, owner, session));
+        let Listener { config, room, .. } = &self.listeners[number];
+        let id = self.table.insert(owner, |id| {
+            let session = Session::new(id.generation, &config.protocol, now, &room.log);
+            Connection::new(stream, owner, session)
+        });
         let Some(conn) = self.table.get_mut(id) else { return };
         if let Err(error) = conn.stream.register(registry, id) {
             let name = &self.listeners[number].config.name;
@@ -97,7 +101,7 @@ impl<T: Transport> Server<T> {
         room.members += 1;
         self.stats.connections += 1;
         self.stats.accepted_total += 1;
-        self.journal.connection(self.now, || format!("{id} {peer} connected to {}", config.name));
+        self.journal.line(self.now, || format!("{id} {peer} connected to {}", config.name));
         // What came with the connection is announced by an edge of its own, but for a server that
         // is stopping it is the last chance.
         if let Some(conn) = self.table.get_mut(id) {
@@ -113,11 +117,15 @@ impl<T: Transport> Server<T> {
         let max = self.limits.clients_max;
         let config = &self.listeners[number].config;
         self.stats.refused_total += 1;
-        self.journal.connection(self.now, || {
+        self.journal.line(self.now, || {
             format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
         });
-        if let Protocol::Command { .. } = config.protocol {
-            handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
+        match config.protocol {
+            Protocol::Command { .. } => {
+                handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
+            }
+            Protocol::Chat { lang } => chat::say(Words::Full(max), lang, &mut self.out),
+            Protocol::Prefixed | Protocol::Raw { .. } => {}
         }
     }
 }

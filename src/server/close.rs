@@ -3,20 +3,24 @@
 use std::io;
 
 use super::Server;
-use super::connection::{Connection, Flags, State};
-use super::listener::Listener;
+use super::connection::{Flags, State};
 use super::serve::{caught_up, read};
 use super::table::Table;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::handler::CloseReason;
+use crate::handler::chat::{self, Words};
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
+use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
     /// Begins to close an open connection whose input has ended and been answered.
     pub(super) fn drain_if_ended(&mut self, id: ConnId) {
         let closing = self.phase.is_closing();
         let Some(conn) = self.table.get_mut(id) else { return };
+        if conn.state != State::Open {
+            return;
+        }
         if self.phase.is_stopping() && !conn.may_read() {
             conn.flags.set(Flags::READ_ENOUGH, true);
         }
@@ -35,16 +39,42 @@ impl<T: Transport> Server<T> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(id) else { return };
         debug_assert_eq!(conn.state, State::Open);
-        let listener = &mut self.listeners[usize::from(conn.listener)];
+        let listener = &self.listeners[usize::from(conn.listener)];
         if conn.session.settle(&listener.room.log, &mut self.out).is_err() {
             return self.close(id, CloseReason::SlowConsumer, None);
+        }
+        if let (Protocol::Chat { lang }, CloseReason::Shutdown) =
+            (&listener.config.protocol, reason)
+        {
+            chat::say(Words::ShutDown, *lang, &mut self.out);
         }
         conn.session.drop_input();
         if reason != CloseReason::Shutdown {
             conn.session.touch(now);
         }
         conn.state = State::Draining(reason);
-        leave_room(conn, listener);
+        self.leave_room(id);
+    }
+
+    /// A connection that was open leaves its room: no broadcast reaches it any more, and in a chat
+    /// the others hear that it has gone, unless all go because the server stops.
+    fn leave_room(&mut self, id: ConnId) {
+        let (now, quietly) = (self.now, self.phase.is_closing());
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let number = usize::from(conn.listener);
+        let listener = &mut self.listeners[number];
+        listener.room.members -= 1;
+        if conn.flags.has(Flags::LAGGING) {
+            conn.flags.set(Flags::LAGGING, false);
+            caught_up(listener);
+        }
+        if let (Protocol::Chat { lang }, Some(key)) =
+            (&listener.config.protocol, conn.session.leave())
+        {
+            let nick = chat::on_leave(&mut listener.room, key, *lang, quietly);
+            self.journal.line(now, || format!("{id} {nick} left"));
+            self.start_pass_if_needed(number);
+        }
     }
 
     /// All is sent: shut our side, and wait for the peer to shut its own.
@@ -130,12 +160,14 @@ impl<T: Transport> Server<T> {
             State::Closed => return,
             State::Lingering | State::Draining(CloseReason::Full) => self.lingering_count -= 1,
             State::Draining(_) => {}
-            State::Open => leave_room(conn, &mut self.listeners[usize::from(conn.listener)]),
+            State::Open => self.leave_room(id),
         }
         if reason == CloseReason::SlowConsumer {
             self.stats.slow_consumers_total += 1;
         }
-        conn.state = State::Closed;
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.state = State::Closed;
+        }
         self.closed.push(id);
         self.out.clear();
     }
@@ -149,7 +181,7 @@ impl<T: Transport> Server<T> {
             State::Draining(_) | State::Open => {}
         }
         self.stats.connections -= 1;
-        self.journal.connection(now, || {
+        self.journal.line(now, || {
             // A connection that was reset no longer knows its peer; the id still tells.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {
@@ -164,13 +196,4 @@ fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {
     table.get_mut(id).is_some_and(|conn| {
         matches!(conn.state, State::Lingering | State::Draining(CloseReason::Full))
     })
-}
-
-/// An open connection leaves its room: no broadcast reaches it any more.
-fn leave_room<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
-    listener.room.members -= 1;
-    if conn.flags.has(Flags::LAGGING) {
-        conn.flags.set(Flags::LAGGING, false);
-        caught_up(listener);
-    }
 }

@@ -1,7 +1,6 @@
 //! One connection: its stream, its session, and what readiness has been seen and not used up.
 
 use super::timer::TimerLinks;
-use crate::conn_id::ConnId;
 use crate::handler::CloseReason;
 use crate::session::Session;
 
@@ -68,7 +67,6 @@ impl Flags {
 pub(super) struct Connection<T> {
     pub(super) session: Session,
     pub(super) timer: TimerLinks,
-    pub(super) generation: u32,
     pub(super) stream: T,
     pub(super) listener: u16,
     pub(super) state: State,
@@ -79,11 +77,10 @@ pub(super) struct Connection<T> {
 const _: () = assert!(size_of::<Connection<u32>>() == 56);
 
 impl<T> Connection<T> {
-    pub(super) fn new(stream: T, id: ConnId, listener: u16, session: Session) -> Self {
+    pub(super) fn new(stream: T, listener: u16, session: Session) -> Self {
         Connection {
             session,
             timer: TimerLinks::UNARMED,
-            generation: id.generation,
             stream,
             listener,
             state: State::Open,

@@ -6,7 +6,9 @@ use super::listener::{Fanout, Listener};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
+use crate::handler::chat;
 use crate::limits::FANOUT_SLICE_MEMBERS;
+use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
     /// Gives every pass that is on its way one slice.
@@ -46,9 +48,9 @@ impl<T: Transport> Server<T> {
     fn visit_page(&mut self, registry: &T::Registry, number: usize, page: usize) -> usize {
         let mut owed = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
         let mut count = 0;
-        let head = self.listeners[number].room.log.head();
+        let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
-            if conn.state == State::Open && conn.session.cursor() != head {
+            if conn.state == State::Open && conn.session.lag(log) > 0 {
                 owed[count] = id;
                 count += 1;
             }
@@ -72,6 +74,10 @@ impl<T: Transport> Server<T> {
         // Who lagged when it was visited may have caught up since.
         let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
+        if let Protocol::Chat { lang } = listener.config.protocol {
+            // Where the log is full again, there is another pass, and it ends here too.
+            let _ = chat::tell_leavers(&mut listener.room, lang);
+        }
         self.start_pass_if_needed(number);
         for id in std::mem::take(&mut self.listeners[number].fanout.waiting) {
             if let Some(conn) = self.table.get_mut(id) {

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 
 use super::Server;
 use super::connection::{Connection, Flags, State};
+use super::listener::Listener;
 use super::serve::{deadline, is_stalled};
 use super::transport::Transport;
 use crate::codec::command::HEADER_LEN;
 use crate::codec::prefixed;
 use crate::conn_id::ConnId;
 use crate::handler::CloseReason;
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{CHAT_LOG_BYTES_MIN, READ_BUFFER_BYTES};
 use crate::session::Protocol;
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
@@ -64,11 +65,33 @@ impl<T: Transport> Server<T> {
             assert_eq!(listener.fanout.laggards, laggards, "laggards of listener {number}");
             let log = &listener.room.log;
             let kept = log.head() - log.tail();
-            assert!(kept <= self.limits.broadcast_log_bytes_max as u64, "{kept} bytes of log");
+            let most = match listener.config.protocol {
+                Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN,
+                _ => 0,
+            };
+            let most = most.max(self.limits.broadcast_log_bytes_max);
+            assert!(kept <= most as u64, "{kept} bytes of log");
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
             let wanted = listener.fanout.active || laggards > 0;
             assert!(wanted || kept == 0, "{kept} bytes of log that nobody needs");
+            self.assert_chat(number, listener);
         }
+    }
+
+    /// Everyone with a nickname is an open connection that knows it, and the other way round.
+    fn assert_chat(&self, number: usize, listener: &Listener<T>) {
+        let Listener { config, room, fanout, .. } = listener;
+        let Protocol::Chat { .. } = config.protocol else { return };
+        room.chat.assert_invariants();
+        assert!(fanout.active || !room.chat.has_leavers(), "nobody will mention who has left");
+        let mut members = 0;
+        for (id, conn) in self.table.iter().filter(|(_, c)| usize::from(c.listener) == number) {
+            let Some(key) = conn.session.member() else { continue };
+            assert_eq!(conn.state, State::Open, "{id} has left and is still a member");
+            assert_eq!(room.chat.members.get(key).id, id, "two are one member");
+            members += 1;
+        }
+        assert_eq!(room.chat.members.len(), members, "members of chat {number}");
     }
 
     /// No connection holds more than it may.
@@ -77,6 +100,8 @@ impl<T: Transport> Server<T> {
             Protocol::Command { frame_len_max } => HEADER_LEN + *frame_len_max as usize,
             Protocol::Prefixed => 1 + prefixed::PAYLOAD_LEN_MAX,
             Protocol::Raw { prefix } => prefix.len() + READ_BUFFER_BYTES,
+            // Or the list of who is there.
+            Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN + 66 * self.table.len(),
         };
         let unsent = conn.session.unsent().len();
         let most = self.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::handler::Room;
-use crate::limits::Limits;
+use crate::limits::{CHAT_LOG_BYTES_MIN, Limits};
 use crate::session::Protocol;
 
 /// What a listener is to be.
@@ -32,12 +32,16 @@ pub(super) struct Listener<T: Transport> {
 
 impl<T: Transport> Listener<T> {
     pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
+        let log_bytes_max = match config.protocol {
+            Protocol::Chat { .. } => limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN),
+            _ => limits.broadcast_log_bytes_max,
+        };
         Listener {
             acceptor: Some(acceptor),
             config,
             // Whoever came between bind and registration is found without an edge.
             accept_ready: true,
-            room: Room::new(limits),
+            room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
         }
     }

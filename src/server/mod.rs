@@ -2,15 +2,16 @@
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
 //! `table` holds the connections, `timer` their deadlines, `accept` lets them in, `serve` reads
-//! and answers, `close` lets them go, `fanout` carries broadcasts, `stop` ends it all.
+//! and answers, `close` lets them go, `fanout` carries broadcasts, `mail` what is for one alone, `stop`
+//! ends it all.
 
 mod accept;
 mod close;
 mod connection;
 mod fanout;
 mod invariants;
-mod journal;
 mod listener;
+mod mail;
 mod serve;
 mod stop;
 mod table;
@@ -26,12 +27,12 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler;
+use crate::handler::{self, Mail};
+use crate::journal::Journal;
 use crate::limits::{Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX};
 use crate::stats::Stats;
 
 use connection::Flags;
-use journal::Journal;
 use listener::Listener;
 use stop::Phase;
 use table::Table;
@@ -45,7 +46,6 @@ use timer::TimerWheel;
 pub struct Server<T: Transport> {
     limits: Limits,
     stats: Stats,
-    started_at: Millis,
     /// The time of the event or turn at hand.
     now: Millis,
     listeners: Vec<Listener<T>>,
@@ -68,6 +68,8 @@ pub struct Server<T: Transport> {
     read_buffer: Box<[u8]>,
     /// The replies of the connection at hand; empty between connections.
     out: Vec<u8>,
+    /// What the connection at hand has for others; empty between connections.
+    mail: Vec<Mail>,
 }
 
 impl<T: Transport> Server<T> {
@@ -76,8 +78,7 @@ impl<T: Transport> Server<T> {
     pub fn new(limits: Limits, now: Millis) -> Self {
         Server {
             limits,
-            stats: Stats::default(),
-            started_at: now,
+            stats: Stats { started_at: now, ..Stats::default() },
             now,
             listeners: Vec::new(),
             table: Table::new(),
@@ -91,6 +92,7 @@ impl<T: Transport> Server<T> {
             phase: Phase::Running,
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             out: Vec::new(),
+            mail: Vec::new(),
         }
     }
 
@@ -133,8 +135,7 @@ impl<T: Transport> Server<T> {
     /// Logs the counters, as STATUS reports them.
     pub fn log_status(&self, now: Millis) {
         let mut json = String::new();
-        let uptime_secs = now.since(self.started_at) / 1000;
-        if handler::write_status(&mut json, &self.stats, uptime_secs).is_ok() {
+        if handler::write_status(&mut json, &self.stats, now).is_ok() {
             info!("status {json}");
         }
     }

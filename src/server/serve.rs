@@ -18,23 +18,25 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow};
 use crate::limits::{DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX};
+use crate::session::FellBehind;
 
 impl<T: Transport> Server<T> {
     /// Reads what may be read, answers it, and writes the answers.
     pub(super) fn serve(&mut self, registry: &T::Registry, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
-            State::Open => self.converse_guarded(id),
+            State::Open => self.guard(id, Self::converse),
             State::Draining(_) | State::Lingering => self.discard(id),
             State::Closed => return,
         }
         self.flush_and_reschedule(registry, id);
+        self.deliver_mail(registry);
     }
 
-    /// Runs [`converse`](Self::converse) behind the unwind boundary: a handler that panics costs
-    /// its own connection and nothing else.
-    fn converse_guarded(&mut self, id: ConnId) {
-        let result = catch_unwind(AssertUnwindSafe(|| self.converse(id)));
+    /// Runs what calls handlers behind the unwind boundary, and does what they ask for: a handler
+    /// that panics costs its own connection and nothing else.
+    fn guard(&mut self, id: ConnId, talk: fn(&mut Self, ConnId) -> io::Result<Flow>) {
+        let result = catch_unwind(AssertUnwindSafe(|| talk(self, id)));
         // Whatever was appended to the log must be known to be owed before anyone's cursor moves.
         if let Some(conn) = self.table.get_mut(id) {
             let listener = usize::from(conn.listener);
@@ -60,7 +62,7 @@ impl<T: Transport> Server<T> {
     /// Feeds the session with held input first, then with reads, until the stream is dry, the
     /// budget is spent or the replies have to be read first.
     fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
-        let now = self.now;
+        let (now, stopping) = (self.now, self.phase.is_stopping());
         let Some((conn, config, mut ctx, read_buffer)) = self.parts(id) else {
             return Ok(Flow::Continue);
         };
@@ -75,13 +77,22 @@ impl<T: Transport> Server<T> {
                 }
                 conn.session.on_resume(&config.protocol, now, &mut ctx)
             } else {
-                if !conn.may_read() || conn.input_has_ended() || budget == 0 {
+                if !conn.may_read() || conn.input_has_ended() {
+                    let is_end = conn.flags.has(Flags::END_OF_STREAM);
+                    let over = is_end || stopping;
+                    if !over || !conn.session.has_tail(&config.protocol, is_end) {
+                        return Ok(Flow::Continue);
+                    }
+                    conn.session.on_end(&config.protocol, now, &mut ctx)
+                } else if budget == 0 {
                     return Ok(Flow::Continue);
+                } else if let Some(n) = read(conn, read_buffer)? {
+                    budget = budget.saturating_sub(n);
+                    ctx.stats.bytes_in_total += n as u64;
+                    conn.session.on_bytes(&config.protocol, &read_buffer[..n], now, &mut ctx)
+                } else {
+                    Flow::Continue
                 }
-                let Some(n) = read(conn, read_buffer)? else { return Ok(Flow::Continue) };
-                budget = budget.saturating_sub(n);
-                ctx.stats.bytes_in_total += n as u64;
-                conn.session.on_bytes(&config.protocol, &read_buffer[..n], now, &mut ctx)
             };
             if flow != Flow::Continue {
                 return Ok(flow);
@@ -100,7 +111,9 @@ impl<T: Transport> Server<T> {
             room,
             stats: &mut self.stats,
             out: &mut self.out,
-            uptime_secs: self.now.since(self.started_at) / 1000,
+            mail: &mut self.mail,
+            journal: &mut self.journal,
+            now: self.now,
         };
         Some((conn, config, ctx, &mut self.read_buffer))
     }
@@ -134,7 +147,7 @@ impl<T: Transport> Server<T> {
         // Only an open connection is still a subscriber. Where there are replies at hand, the lag
         // has been moved in front of them already.
         let owed = match conn.state {
-            State::Open => log.since(conn.session.cursor()).ok_or(FlushError::FellBehind)?,
+            State::Open => conn.session.owed(log).map_err(|FellBehind| FlushError::FellBehind)?,
             _ => [&[][..], &[]],
         };
         let queued = conn.session.unsent().len();
@@ -219,11 +232,12 @@ impl<T: Transport> Server<T> {
         }
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
-            State::Open => self.on_session_deadline(id),
+            State::Open => self.guard(id, Self::converse_after_silence),
             State::Draining(_) => self.close(id, CloseReason::DrainTimeout, None),
             State::Lingering | State::Closed => self.close(id, CloseReason::PeerClosed, None),
         }
         self.flush_and_reschedule(registry, id);
+        self.deliver_mail(registry);
     }
 
     fn is_due(&mut self, id: ConnId) -> bool {
@@ -233,19 +247,18 @@ impl<T: Transport> Server<T> {
         deadline(conn, listener, limits, phase) <= now
     }
 
-    fn on_session_deadline(&mut self, id: ConnId) {
+    /// Nothing came for as long as it takes to mean something.
+    fn converse_after_silence(&mut self, id: ConnId) -> io::Result<Flow> {
         let now = self.now;
-        let Some((conn, config, mut ctx, _)) = self.parts(id) else { return };
+        let Some((conn, config, mut ctx, _)) = self.parts(id) else { return Ok(Flow::Continue) };
         let flow = conn.session.on_deadline(&config.protocol, config.idle_ms, now, &mut ctx);
-        match flow {
-            // It has had the idle timeout to take what it was owed, and its lag in the log is not
-            // worth a copy.
-            Flow::Close(CloseReason::IdleTimeout) if conn.flags.has(Flags::WRITE_BLOCKED) => {
-                self.close(id, CloseReason::IdleTimeout, None);
-            }
-            Flow::Close(reason) => self.start_drain(id, reason),
-            Flow::Continue | Flow::Wait => {}
+        // It has had the idle timeout to take what it was owed, and its lag in the log is not worth
+        // a copy.
+        if flow == Flow::Close(CloseReason::IdleTimeout) && conn.flags.has(Flags::WRITE_BLOCKED) {
+            self.close(id, CloseReason::IdleTimeout, None);
+            return Ok(Flow::Continue);
         }
+        Ok(flow)
     }
 }
 
@@ -330,7 +343,8 @@ pub(super) fn deadline<T: Transport>(
     let since = conn.session.last_active_at();
     match conn.state {
         State::Open => {
-            conn.session.deadline(listener.config.idle_ms, &limits).unwrap_or(Millis::NEVER)
+            let ListenerConfig { protocol, idle_ms, .. } = &listener.config;
+            conn.session.deadline(protocol, *idle_ms, &limits).unwrap_or(Millis::NEVER)
         }
         // The stop has a deadline of its own.
         State::Draining(CloseReason::Shutdown) => Millis::NEVER,

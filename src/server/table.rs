@@ -94,7 +94,7 @@ impl<T> Table<T> {
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<T>> {
         let page = self.pages.get_mut((id.index >> PAGE_BITS) as usize)?;
         let conn = page.slots.get_mut(id.index as usize % PAGE_LEN)?;
-        (conn.generation == id.generation).then_some(conn)
+        (conn.session.generation() == id.generation).then_some(conn)
     }
 
     /// The id of whatever connection is at `index`.
@@ -104,7 +104,7 @@ impl<T> Table<T> {
     /// If there is none.
     pub(super) fn id_at(&self, index: u32) -> ConnId {
         let page = &self.pages[(index >> PAGE_BITS) as usize];
-        ConnId { index, generation: page.slots[index as usize % PAGE_LEN].generation }
+        ConnId { index, generation: page.slots[index as usize % PAGE_LEN].session.generation() }
     }
 
     /// Takes out the connection `id` names.
@@ -146,7 +146,7 @@ impl<T> Table<T> {
         let number = self.owners[owner].pages[at];
         self.pages[number as usize].slots.iter_mut().map(move |(slot, conn)| {
             let index = (number << PAGE_BITS) | slot as u32;
-            (ConnId { index, generation: conn.generation }, conn)
+            (ConnId { index, generation: conn.session.generation() }, conn)
         })
     }
 
@@ -155,7 +155,7 @@ impl<T> Table<T> {
         self.pages.iter().enumerate().flat_map(|(number, page)| {
             page.slots.iter().map(move |(slot, conn)| {
                 let index = ((number as u32) << PAGE_BITS) | slot as u32;
-                (ConnId { index, generation: conn.generation }, conn)
+                (ConnId { index, generation: conn.session.generation() }, conn)
             })
         })
     }
@@ -191,11 +191,12 @@ mod tests {
     use super::*;
     use crate::buffer::BroadcastLog;
     use crate::clock::Millis;
-    use crate::session::Session;
+    use crate::session::{Protocol, Session};
 
     fn conn(id: ConnId, owner: u16) -> Connection<u32> {
-        let session = Session::new(Millis(0), &BroadcastLog::new(0));
-        Connection::new(0, id, owner, session)
+        let log = BroadcastLog::new(0);
+        let session = Session::new(id.generation, &Protocol::Prefixed, Millis(0), &log);
+        Connection::new(0, owner, session)
     }
 
     fn fill(table: &mut Table<u32>, owner: u16, n: usize) -> Vec<ConnId> {

@@ -83,7 +83,8 @@ fn a_taken_ipv6_listener_is_named_with_its_brackets() {
     assert!(ended.stderr.ends_with(&why), "{}", ended.stderr);
 }
 
-const DEFAULTS: [(&str, u16); 3] = [("command", 65432), ("prefixed", 8080), ("raw", 9999)];
+const DEFAULTS: [(&str, u16); 4] =
+    [("command", 65432), ("prefixed", 8080), ("raw", 9999), ("chat", 5000)];
 
 /// The only test that touches fixed ports, and it is content with whatever others do to them: what
 /// it knows is only that a port it holds itself is taken.
@@ -96,7 +97,7 @@ fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
         (vec![], &["-c", &empty]),
         (vec![8080], &[]),
         (vec![65432, 9999], &[]),
-        (vec![65432, 8080, 9999], &[]),
+        (vec![65432, 8080, 9999, 5000], &[]),
     ] {
         // Where somebody else holds the port it is taken for now, but may be free in a moment.
         let holders: Vec<Option<TcpListener>> =
@@ -130,6 +131,7 @@ fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
             let (request, reply): (&[u8], &[u8]) = match protocol {
                 "command" => (b"\x01\0\0\0\x01a", b"\x01\0\0\0\x01a"),
                 "prefixed" => (b"\x02ab", b"\x02ba"),
+                "chat" => (b"/exitus\n", b"[INFO] Welcome, /exitus!\n"),
                 _ => (b"hi", b"Echo: hi"),
             };
             let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port)));

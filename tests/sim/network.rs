@@ -39,6 +39,9 @@ pub struct Socket {
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
     pub register_failed: bool,
+    /// The network delivers what is sent at a time at a time: its client ends no message, so that
+    /// time alone tells where one ends.
+    pub undivided: bool,
     /// How often the server asked for bytes, and how many it got where there were some.
     pub read_calls: usize,
     pub reads: Vec<usize>,
@@ -167,7 +170,8 @@ impl Network {
         if socket.server_closed {
             return bytes.len();
         }
-        let n = bytes.len().min(socket.to_server_max - socket.to_server.len());
+        let room = socket.to_server_max - socket.to_server.len();
+        let n = if socket.undivided && room < bytes.len() { 0 } else { room.min(bytes.len()) };
         socket.to_server.extend(&bytes[..n]);
         if n > 0 {
             self.wake(number);
@@ -325,10 +329,10 @@ impl Transport for FakeStream {
         }
         // A read that finds less than there is, is one that came before the rest: what it left
         // arrives afterwards, with an edge of its own.
-        let late = rng.one_in(faults.would_block);
+        let late = rng.one_in(faults.would_block) && !socket.undivided;
         let n = if late {
             0
-        } else if rng.one_in(faults.short_read) {
+        } else if rng.one_in(faults.short_read) && !socket.undivided {
             rng.skewed(there)
         } else {
             there

@@ -6,7 +6,8 @@ mod model;
 
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::handler::{CloseReason, Context, Flow, Room};
+use mynah::handler::{CloseReason, Context, Flow, Mail, Room};
+use mynah::journal::Journal;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
@@ -57,6 +58,8 @@ impl<'a> Ops<'a> {
 struct World {
     room: Room,
     stats: Stats,
+    mail: Vec<Mail>,
+    journal: Journal,
     conns: [Connection; 2],
     pass: Option<Pass>,
     sent_bytes: usize,
@@ -110,10 +113,19 @@ impl World {
             log: Log::default(),
             clients: Default::default(),
         };
-        let mut room = Room::new(&limits);
+        let mut room = Room::new(limits.broadcast_log_bytes_max);
         room.members = model.ghosts;
         let conns = Default::default();
-        let mut world = World { room, stats, conns, pass: None, sent_bytes: 0, model };
+        let mut world = World {
+            room,
+            stats,
+            mail: Vec::new(),
+            journal: Journal::default(),
+            conns,
+            pass: None,
+            sent_bytes: 0,
+            model,
+        };
         world.connect(0);
         world.connect(1);
         world
@@ -153,7 +165,8 @@ impl World {
     /// A new client in place of one that has gone.
     fn connect(&mut self, who: usize) {
         if self.conns[who].session.is_none() {
-            let session = Session::new(Millis(self.model.now), &self.room.log);
+            let session =
+                Session::new(1, &self.model.protocol, Millis(self.model.now), &self.room.log);
             let window = 64;
             self.conns[who] = Connection { session: Some(session), window, ..Default::default() };
             self.room.members += 1;
@@ -250,9 +263,9 @@ impl World {
             bytes => session.on_bytes(protocol, bytes, now, ctx),
         });
         assert_eq!(flow, expected);
-        // What memory of their own bytes took is no part of the conversation.
-        let stats = Stats { kept_bytes_total: 0, ..self.stats };
-        assert_eq!(stats, self.model.stats);
+        // What was kept is weighed below, byte for byte.
+        let kept_bytes_total = self.model.stats.kept_bytes_total;
+        assert_eq!(Stats { kept_bytes_total, ..self.stats }, self.model.stats);
         match flow {
             Flow::Close(CloseReason::SlowConsumer) => {}
             Flow::Close(_) => self.check_owed(who, out),
@@ -275,7 +288,9 @@ impl World {
             room: &mut self.room,
             stats: &mut self.stats,
             out,
-            uptime_secs: self.model.now / 1000,
+            mail: &mut self.mail,
+            journal: &mut self.journal,
+            now: Millis(self.model.now),
         };
         call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
     }
@@ -502,7 +517,8 @@ impl World {
         assert_eq!(session.owns_memory(), in_use, "memory is owned exactly while it is used");
         // Between calls the clock of a frame may wait to be stopped.
         if out.is_empty() {
-            let deadline = session.deadline(self.model.idle_ms, &self.model.limits);
+            let deadline =
+                session.deadline(&self.model.protocol, self.model.idle_ms, &self.model.limits);
             assert_eq!(deadline, self.model.deadline(who).map(Millis));
         }
     }
@@ -534,6 +550,7 @@ impl World {
             }
             Protocol::Prefixed => (256, 256),
             Protocol::Raw { prefix } => (1, prefix.len() + read_max),
+            Protocol::Chat { .. } => unreachable!("chats have a target of their own"),
         };
         let kept_max = if session.holds_input() { read_max + frame_max } else { frame_max - 1 };
         assert!(session.kept_input().len() <= kept_max);

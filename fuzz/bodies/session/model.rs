@@ -6,6 +6,7 @@
 //! in order follows from the session's queue, the replies at hand and the log behind the cursor
 //! being those bytes, always.
 
+use mynah::clock::Millis;
 use mynah::handler::{CloseReason, Flow, write_status};
 use mynah::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
 use mynah::session::Protocol;
@@ -210,7 +211,7 @@ impl Model {
             }
             7 => {
                 let mut json = String::new();
-                assert!(write_status(&mut json, &self.stats, self.now / 1000).is_ok());
+                assert!(write_status(&mut json, &self.stats, Millis(self.now)).is_ok());
                 frame(1, json.as_bytes())
             }
             code => error(&format!("unknown command {code}")),

@@ -1,4 +1,4 @@
-//! The connection lines of the log, and the rule that a storm of them is summed up.
+//! The log's lines of who comes and goes, and the rule that a storm of them is summed up.
 
 use std::{fmt, io};
 
@@ -9,10 +9,10 @@ use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
 
 const WINDOW_MS: u64 = 1000;
 
-/// Writes connects, disconnects and refusals at info, at most
+/// Writes connects, disconnects, refusals, joins and leaves at info, at most
 /// [`CONNECTION_LOG_LINES_PER_SEC`]; the rest of each second are counted into one line.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub struct Journal {
     window_began_at: Millis,
     lines: u32,
     suppressed: u64,
@@ -21,7 +21,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Logs `line`, or counts it. What it takes to build the line is spent only if it is written.
-    pub(super) fn connection<D: fmt::Display>(&mut self, now: Millis, line: impl FnOnce() -> D) {
+    pub fn line<D: fmt::Display>(&mut self, now: Millis, line: impl FnOnce() -> D) {
         if !log_enabled!(Level::Info) {
             return;
         }
@@ -35,7 +35,7 @@ impl Journal {
     }
 
     /// Logs that files or memory are out, at most once a second.
-    pub(super) fn exhausted(&mut self, now: Millis, listener: &str, error: &io::Error) {
+    pub fn exhausted(&mut self, now: Millis, listener: &str, error: &io::Error) {
         if self.exhausted_at.is_none_or(|at| now.since(at) >= WINDOW_MS) {
             self.exhausted_at = Some(now);
             warn!("{listener} cannot accept for now: {error}");
@@ -43,12 +43,12 @@ impl Journal {
     }
 
     /// When a summary is due, if one is.
-    pub(super) fn due_at(&self) -> Option<Millis> {
+    pub fn due_at(&self) -> Option<Millis> {
         (self.suppressed > 0).then(|| self.window_began_at.after(WINDOW_MS))
     }
 
     /// Ends the second if it is over, and sums up what it suppressed.
-    pub(super) fn roll(&mut self, now: Millis) {
+    pub fn roll(&mut self, now: Millis) {
         if now.since(self.window_began_at) < WINDOW_MS {
             return;
         }
@@ -58,7 +58,7 @@ impl Journal {
     }
 
     /// Sums up what has been suppressed so far.
-    pub(super) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let suppressed = std::mem::take(&mut self.suppressed);
         if suppressed > 0 {
             info!("{suppressed} more connection events, not logged one by one");

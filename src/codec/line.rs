@@ -1,0 +1,163 @@
+//! The `chat` protocol's messages: lines, and tails that nobody ended.
+
+use super::{Decoder, Never};
+
+/// Longest message in bytes, its end not counted.
+pub const LINE_LEN_MAX: usize = 4096;
+
+/// Where a message of [`LINE_LEN_MAX`] must have ended: behind `\r\n`.
+const WINDOW_LEN: usize = LINE_LEN_MAX + 2;
+
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// The bytes before the end of the line; not known to be UTF-8.
+    Text(&'a [u8]),
+    /// It was longer than [`LINE_LEN_MAX`], and is thrown away.
+    TooLong,
+}
+
+/// Finds messages that end with `\n` or `\r\n`.
+///
+/// Some clients never end a message: they send it and wait. What they sent is unfinished to
+/// [`decode`](Decoder::decode), and [`finish`](Decoder::finish) takes it for a message; when to
+/// call it is for someone with a clock to say, and only while [`ends_lines`](Self::ends_lines) is
+/// false, because a client that has ended one message will end the next.
+///
+/// ```
+/// use mynah::codec::{Decoder, line::{Line, LineDecoder}};
+///
+/// let mut decoder = LineDecoder::default();
+/// assert_eq!(decoder.decode(b"hel"), Ok(None));
+/// assert_eq!(decoder.finish(b"hel"), Some(Line::Text(b"hel")));
+/// assert_eq!(decoder.decode(b"hello\r\nwo"), Ok(Some((Line::Text(b"hello"), 7))));
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineDecoder {
+    /// The client has ended a message at least once.
+    pub ends_lines: bool,
+    /// The rest of a message that was too long is on its way, and thrown away as it comes.
+    pub skipping: bool,
+}
+
+impl Decoder for LineDecoder {
+    type Frame<'a> = Line<'a>;
+    type Error = Never;
+
+    fn skip(&mut self, input: &[u8]) -> usize {
+        if !self.skipping {
+            return 0;
+        }
+        let Some(at) = newline(input) else { return input.len() };
+        self.skipping = false;
+        self.ends_lines = true;
+        at.saturating_add(1)
+    }
+
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Line<'a>, usize)>, Never> {
+        let window = input.get(..WINDOW_LEN).unwrap_or(input);
+        if let Some((text, _)) = newline(window).and_then(|at| window.split_at_checked(at)) {
+            self.ends_lines = true;
+            return Ok(Some((line(text), text.len().saturating_add(1))));
+        }
+        if line(window) == Line::TooLong {
+            self.skipping = true;
+            return Ok(Some((Line::TooLong, window.len())));
+        }
+        Ok(None)
+    }
+
+    /// Where the end of the line is not in sight, all that could still belong to it.
+    fn missing(&self, input: &[u8]) -> usize {
+        match newline(input) {
+            Some(_) => 0,
+            None => WINDOW_LEN.saturating_sub(input.len()),
+        }
+    }
+
+    fn finish<'a>(&mut self, input: &'a [u8]) -> Option<Line<'a>> {
+        let skipped = core::mem::take(&mut self.skipping);
+        (!skipped && !input.is_empty()).then(|| line(input))
+    }
+
+    fn is_midway(&self) -> bool {
+        self.skipping
+    }
+}
+
+/// A message, of which the `\r` before a `\n` is no part.
+fn line(text: &[u8]) -> Line<'_> {
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    if text.len() > LINE_LEN_MAX { Line::TooLong } else { Line::Text(text) }
+}
+
+fn newline(input: &[u8]) -> Option<usize> {
+    input.iter().position(|&byte| byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(len: usize) -> Vec<u8> {
+        vec![b'x'; len]
+    }
+
+    fn decode(input: &[u8]) -> Option<(Line<'_>, usize)> {
+        let Ok(found) = LineDecoder::default().decode(input);
+        found
+    }
+
+    #[test]
+    fn lines_end_with_a_line_feed_or_both() {
+        assert_eq!(decode(b"a\nb\n"), Some((Line::Text(b"a"), 2)));
+        assert_eq!(decode(b"a\r\nb\n"), Some((Line::Text(b"a"), 3)));
+        assert_eq!(decode(b"\n"), Some((Line::Text(b""), 1)));
+        assert_eq!(decode(b"a\rb\n"), Some((Line::Text(b"a\rb"), 4)), "a lone \\r ends nothing");
+        assert_eq!(decode(b"a\r"), None);
+        assert_eq!(decode(b""), None);
+    }
+
+    #[test]
+    fn the_longest_message_has_4096_bytes_however_it_ends() {
+        for end in [&b"\n"[..], b"\r\n"] {
+            let longest = [&text(LINE_LEN_MAX), end].concat();
+            assert_eq!(decode(&longest), Some((Line::Text(&text(LINE_LEN_MAX)), longest.len())));
+            assert_eq!(decode(&longest[..longest.len() - 1]), None);
+            let longer = [&text(LINE_LEN_MAX + 1), end].concat();
+            let (line, _) = decode(&longer).unwrap();
+            assert_eq!(line, Line::TooLong);
+        }
+        let mut decoder = LineDecoder::default();
+        assert_eq!(decoder.finish(&text(LINE_LEN_MAX)), Some(Line::Text(&text(LINE_LEN_MAX))));
+        assert_eq!(decode(&text(LINE_LEN_MAX + 1)), Some((Line::TooLong, LINE_LEN_MAX + 1)));
+    }
+
+    #[test]
+    fn the_rest_of_a_message_that_is_too_long_is_skipped_to_its_end() {
+        let mut decoder = LineDecoder::default();
+        let stream = text(10_000);
+        let Ok(found) = decoder.decode(&stream);
+        assert_eq!(found, Some((Line::TooLong, WINDOW_LEN)));
+        assert!(decoder.is_midway() && !decoder.ends_lines);
+        assert_eq!(decoder.skip(b"more"), 4);
+        assert_eq!(decoder.skip(b"end\nnext"), 4);
+        assert!(!decoder.is_midway() && decoder.ends_lines);
+        assert_eq!(decoder.skip(b"next"), 0);
+    }
+
+    #[test]
+    fn quiet_ends_what_is_skipped_and_is_no_message() {
+        let mut decoder = LineDecoder { skipping: true, ..LineDecoder::default() };
+        assert_eq!(decoder.finish(b""), None);
+        assert_eq!(decoder, LineDecoder::default());
+        assert_eq!(decoder.finish(b""), None, "nothing is no message");
+    }
+
+    #[test]
+    fn what_may_be_added_never_hides_the_end_of_a_line() {
+        let decoder = LineDecoder::default();
+        assert_eq!(decoder.missing(b"a\nb"), 0);
+        assert_eq!(decoder.missing(b"abc"), WINDOW_LEN - 3);
+    }
+}

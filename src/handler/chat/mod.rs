@@ -1,0 +1,210 @@
+//! The `chat` protocol: nicknames, a room, private messages.
+//!
+//! The first message of a client is its nickname; from then on it is a member, hears the room
+//! through the broadcast log, and what it says goes to everyone else there. `words` has everything
+//! the server says, `nickname` the rules, `members` the books.
+
+mod members;
+mod nickname;
+mod words;
+
+pub use members::{Member, MemberKey, Members};
+pub use words::{Lang, Spoken, Words};
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use log::debug;
+
+use super::{CloseReason, Context, Excerpt, Flow, Mail, Room, Tag};
+use crate::buffer::{BroadcastLog, Overrun};
+use crate::codec::line::Line;
+use nickname::BadNickname;
+
+/// What a room knows of its members.
+#[derive(Debug, Default)]
+pub struct ChatRoom {
+    /// Who is there.
+    pub members: Members,
+    /// Those who have left and whom the log had no room to mention yet. Nobody joins or speaks
+    /// before they are mentioned, so there are never more than there were members.
+    leavers: VecDeque<Box<str>>,
+    /// The line that is being made up; empty between lines.
+    line: String,
+}
+
+impl ChatRoom {
+    /// Whether somebody has left whom the log has not mentioned yet.
+    #[must_use]
+    pub fn has_leavers(&self) -> bool {
+        !self.leavers.is_empty()
+    }
+
+    /// Checks that the books agree.
+    ///
+    /// # Panics
+    ///
+    /// If they do not.
+    pub fn assert_invariants(&self) {
+        self.members.assert_invariants();
+        assert!(self.line.is_empty(), "a line was left behind");
+    }
+}
+
+/// Answers one message.
+pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
+    let Line::Text(bytes) = line else { return ctx.say(Words::TooLong, lang) };
+    let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Words::NotUtf8, lang) };
+    let text = text.trim();
+    let flow = match (text, tag.member()) {
+        ("", _) => return Flow::Continue,
+        ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
+        (nick, None) => register(nick, lang, tag, ctx),
+        (text, Some(key)) if text.starts_with('/') => obey(text, key, lang, ctx),
+        (text, Some(key)) => speak(text, key, lang, ctx),
+    };
+    // A message that waits comes again.
+    if flow != Flow::Wait {
+        debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
+    }
+    flow
+}
+
+/// A member has left. Whoever is still there is told, unless it is `quietly`.
+pub fn on_leave(room: &mut Room, key: MemberKey, lang: Lang, quietly: bool) -> Box<str> {
+    let nick = room.chat.members.remove(key).nick;
+    if !quietly {
+        room.chat.leavers.push_back(nick.clone());
+        // Where the log is full they are mentioned when the fan-out has come round.
+        let _ = tell_leavers(room, lang);
+    }
+    nick
+}
+
+/// Mentions those who have left in the log, as far as there is room.
+///
+/// # Errors
+///
+/// There are more: the log is full of what not everyone has been offered.
+pub fn tell_leavers(room: &mut Room, lang: Lang) -> Result<(), Overrun> {
+    let Room { log, chat: ChatRoom { members, leavers, line }, .. } = room;
+    if members.is_empty() {
+        leavers.clear();
+    }
+    while let Some(nick) = leavers.front() {
+        append(log, line, Words::Left(nick).in_lang(lang))?;
+        leavers.pop_front();
+    }
+    Ok(())
+}
+
+/// Appends a line that nobody asked for to what a client is sent.
+pub fn say(words: Words<'_>, lang: Lang, out: &mut Vec<u8>) {
+    writeln!(out, "{}", words.in_lang(lang)).expect("a Vec takes all that is written");
+}
+
+impl Context<'_> {
+    fn say(&mut self, words: Words<'_>, lang: Lang) -> Flow {
+        say(words, lang, self.out);
+        Flow::Continue
+    }
+}
+
+fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
+    match nickname::check(nick) {
+        Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
+        Err(BadNickname::Characters) => return ctx.say(Words::NicknameCharacters, lang),
+        Err(BadNickname::Reserved) => return ctx.say(Words::Taken(nick), lang),
+        Ok(()) => {}
+    }
+    if ctx.room.chat.members.find(nick).is_some() {
+        return ctx.say(Words::Taken(nick), lang);
+    }
+    if announce(ctx.room, Words::Joined(nick), lang).is_err() {
+        return Flow::Wait;
+    }
+    tag.join(ctx.room.chat.members.insert(nick, ctx.id));
+    let id = ctx.id;
+    ctx.journal.line(ctx.now, || format!("{id} {nick} joined"));
+    ctx.say(Words::Welcome(nick), lang)
+}
+
+fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
+    if ctx.room.chat.members.len() > 1 {
+        if tell_leavers(ctx.room, lang).is_err() {
+            return Flow::Wait;
+        }
+        let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
+        let message = Words::Message { from: &members.get(key).nick, text };
+        if append(log, line, message.in_lang(lang)).is_err() {
+            return Flow::Wait;
+        }
+    }
+    ctx.stats.broadcasts_total += 1;
+    ctx.stats.kept_bytes_total += text.len() as u64;
+    Flow::Continue
+}
+
+fn obey(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
+    let (command, rest) = split_word(text);
+    match command {
+        "/who" => {
+            let mut nicks: Vec<&str> = ctx.room.chat.members.iter().map(|m| &*m.nick).collect();
+            nicks.sort_unstable();
+            say(Words::Online(&nicks), lang, ctx.out);
+            Flow::Continue
+        }
+        "/msg" => match split_word(rest) {
+            ("", _) | (_, "") => ctx.say(Words::MsgUsage, lang),
+            (to, text) => whisper(to, text, key, lang, ctx),
+        },
+        "/help" => ctx.say(Words::Help, lang),
+        "/exit" => Flow::Close(CloseReason::Quit),
+        _ => ctx.say(Words::UnknownCommand(command), lang),
+    }
+}
+
+/// Says something to one member alone.
+fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
+    let members = &ctx.room.chat.members;
+    let Some(recipient) = members.find(to) else { return ctx.say(Words::NoSuchUser(to), lang) };
+    let from = &members.get(key).nick;
+    say(Words::PrivateSent { to: &recipient.nick, text }, lang, ctx.out);
+    let message = Words::Private { from, text };
+    if recipient.id == ctx.id {
+        say(message, lang, ctx.out);
+    } else {
+        let mut bytes = Vec::new();
+        say(message, lang, &mut bytes);
+        ctx.mail.push(Mail { to: recipient.id, at: ctx.room.log.head(), bytes });
+    }
+    Flow::Continue
+}
+
+/// Puts a line for all members into the log. Where there are none, it takes up no room.
+///
+/// # Errors
+///
+/// The log is full of what not everyone has been offered.
+fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), Overrun> {
+    tell_leavers(room, lang)?;
+    if room.chat.members.is_empty() {
+        return Ok(());
+    }
+    append(&mut room.log, &mut room.chat.line, words.in_lang(lang))
+}
+
+fn append(log: &mut BroadcastLog, line: &mut String, words: Spoken<'_>) -> Result<(), Overrun> {
+    line.clear();
+    writeln!(line, "{words}").expect("a String takes all that is written");
+    let result = log.append(&[line.as_bytes()]);
+    line.clear();
+    result
+}
+
+/// The first word, and what comes behind the blanks after it.
+fn split_word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}

@@ -1,0 +1,91 @@
+//! What a protocol remembers of a client.
+
+use super::chat::MemberKey;
+use crate::codec::line::LineDecoder;
+
+/// Four bytes of every session, whoever is idle or not: whether broadcasts reach the client, and
+/// for a chat its membership and how it ends its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(u32);
+
+impl Tag {
+    const HEARS: u32 = 1 << 31;
+    const ENDS_LINES: u32 = 1 << 30;
+    const SKIPPING: u32 = 1 << 29;
+    const KEY: u32 = Self::SKIPPING - 1;
+
+    /// Of a client that hears its room from the beginning.
+    pub const SUBSCRIBER: Tag = Tag(Self::HEARS);
+
+    /// Of a client that has to join first.
+    pub const STRANGER: Tag = Tag(0);
+
+    /// Whether broadcasts reach it.
+    #[must_use]
+    pub fn hears(self) -> bool {
+        self.0 & Self::HEARS != 0
+    }
+
+    /// Its number in a chat, if it has a nickname.
+    #[must_use]
+    pub fn member(self) -> Option<MemberKey> {
+        self.hears().then_some(self.0 & Self::KEY)
+    }
+
+    /// It is a member from now on.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than half a thousand million members.
+    pub fn join(&mut self, key: MemberKey) {
+        assert!(key <= Self::KEY, "too many members");
+        self.0 = self.0 & !Self::KEY | Self::HEARS | key;
+    }
+
+    /// It is no member any more. Returns the number it had.
+    pub fn leave(&mut self) -> Option<MemberKey> {
+        let key = self.member();
+        self.0 &= !Self::HEARS;
+        key
+    }
+
+    /// Whether it has ended a message.
+    #[must_use]
+    pub fn ends_lines(self) -> bool {
+        self.0 & Self::ENDS_LINES != 0
+    }
+
+    /// A decoder that goes on where the last one stopped.
+    #[must_use]
+    pub fn line_decoder(self) -> LineDecoder {
+        LineDecoder { ends_lines: self.ends_lines(), skipping: self.0 & Self::SKIPPING != 0 }
+    }
+
+    /// Remembers where a decoder stopped.
+    pub fn keep_line_decoder(&mut self, decoder: LineDecoder) {
+        let ends_lines = if decoder.ends_lines { Self::ENDS_LINES } else { 0 };
+        let skipping = if decoder.skipping { Self::SKIPPING } else { 0 };
+        self.0 = self.0 & !(Self::ENDS_LINES | Self::SKIPPING) | ends_lines | skipping;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn membership_and_line_ends_do_not_touch_each_other() {
+        let mut tag = Tag::STRANGER;
+        assert_eq!((tag.hears(), tag.member()), (false, None));
+        let decoder = LineDecoder { ends_lines: true, skipping: true };
+        tag.keep_line_decoder(decoder);
+        tag.join(Tag::KEY);
+        assert_eq!((tag.member(), tag.line_decoder()), (Some(Tag::KEY), decoder));
+        tag.keep_line_decoder(LineDecoder { ends_lines: true, skipping: false });
+        assert_eq!((tag.member(), tag.ends_lines()), (Some(Tag::KEY), true));
+        assert_eq!(tag.leave(), Some(Tag::KEY));
+        assert_eq!((tag.leave(), tag.hears(), tag.ends_lines()), (None, false, true));
+        tag.join(3);
+        assert_eq!(tag.member(), Some(3));
+    }
+}

@@ -169,9 +169,7 @@ impl<T: Transport> Server<T> {
         }
         let from_queue = written.min(queued);
         let from_out = (written - from_queue).min(self.out.len());
-        if queued > 0 {
-            conn.session.on_sent(from_queue);
-        }
+        conn.session.on_sent(from_queue);
         conn.session.advance_cursor(written - from_queue - from_out);
         conn.session.queue(&self.out[from_out..]);
         self.stats.kept_bytes_total += (self.out.len() - from_out) as u64;

@@ -14,7 +14,8 @@ use std::cell::RefCell;
 use allocation_counter::measure;
 use log::{LevelFilter, Log, Metadata, Record};
 use mynah::clock::Millis;
-use mynah::limits::{Limits, READ_TURN_BYTES_MAX};
+use mynah::handler::chat::Lang;
+use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, READ_TURN_BYTES_MAX};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 use mynah::stats::Stats;
@@ -46,13 +47,20 @@ impl Scene {
         Scene::with_listeners(1, limits, idle_ms)
     }
 
+    fn chat(limits: Limits) -> Self {
+        Scene::speaking(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+    }
+
     fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
+        Scene::speaking(&Protocol::Command { frame_len_max: 1 << 20 }, n, limits, idle_ms)
+    }
+
+    fn speaking(protocol: &Protocol, n: usize, limits: Limits, idle_ms: u64) -> Self {
         let network = Network::new(n, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
         for listener in 0..n {
             let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
-            let protocol = Protocol::Command { frame_len_max: 1 << 20 };
-            let name = "command".to_owned();
+            let (name, protocol) = ("command".to_owned(), protocol.clone());
             server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
         }
         Scene { network, server, now: Millis(0) }
@@ -860,4 +868,62 @@ fn a_refused_client_that_has_gone_already_is_closed_at_once() {
     scene.settle();
     assert_eq!(scene.server.stats().refused_total, 1);
     assert!(scene.is_closed(refused));
+}
+
+/// Seed 16 of the simulation: half of `a b c` was taken for a nickname.
+#[test]
+fn a_stop_takes_no_half_line_of_a_chat_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(ROOMY);
+    scene.send(client, b"me\nann");
+    scene.settle();
+    assert_eq!(scene.receive(client), b"[ERROR] a nickname has 3 to 16 characters\n");
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive_all(client), b"[INFO] The server has shut down\n");
+}
+
+/// Who has never ended a message is not waited for: `ann` is all there will be.
+#[test]
+fn a_stop_takes_what_an_unterminated_client_has_sent_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(ROOMY);
+    scene.send(client, b"ann");
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    let expected = b"[INFO] Welcome, ann!\n[INFO] The server has shut down\n";
+    assert_eq!(scene.receive_all(client), expected);
+}
+
+/// A leaver cannot be made to wait, as a speaker can.
+#[test]
+fn everyone_who_leaves_is_mentioned_even_if_the_log_has_no_room_for_all_at_once() {
+    const LEAVERS: usize = 700;
+    let mut scene = Scene::chat(Limits { clients_max: 1_000, ..LIMITS });
+    let witness = scene.connect(ROOMY);
+    scene.send(witness, b"witness\n");
+    scene.settle();
+    let nick = |n: usize| format!("long-nickname{n:03}");
+    let leavers: Vec<usize> = (0..LEAVERS)
+        .map(|n| {
+            let socket = scene.connect(ROOMY);
+            scene.send(socket, format!("{}\n", nick(n)).as_bytes());
+            socket
+        })
+        .collect();
+    scene.settle();
+    scene.receive_all(witness);
+    for socket in leavers {
+        scene.network.borrow_mut().reset(socket);
+    }
+    scene.settle();
+    let heard = String::from_utf8(scene.receive_all(witness)).unwrap();
+    assert!(heard.len() > CHAT_LOG_BYTES_MIN, "more than the log holds");
+    let mut heard: Vec<&str> = heard.lines().collect();
+    heard.sort_unstable();
+    let mut expected: Vec<String> =
+        (0..LEAVERS).map(|n| format!("[SERVER] {} left", nick(n))).collect();
+    expected.sort_unstable();
+    assert_eq!(heard, expected);
 }

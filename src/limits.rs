@@ -74,6 +74,18 @@ pub const TIMEOUT_SECS_LIMIT: u64 = 365 * 24 * 3600;
 /// Longest `--tcp-keepalive`, in seconds (tcp(7): `MAX_TCP_KEEPIDLE`).
 pub const KEEPALIVE_SECS_LIMIT: u64 = 32_767;
 
+/// Longest `--plugin-budget`, in milliseconds: nobody else is served meanwhile.
+pub const PLUGIN_BUDGET_MS_LIMIT: u64 = 60_000;
+
+/// Smallest `--plugin-memory`, in bytes: a Lua state and what the sandbox puts into it.
+pub const PLUGIN_MEMORY_BYTES_FLOOR: usize = 1 << 20;
+
+/// Largest `--plugin-memory`, in bytes.
+pub const PLUGIN_MEMORY_BYTES_LIMIT: usize = 1 << 32;
+
+/// Longest `gather=`, in milliseconds.
+pub const GATHER_MS_LIMIT: u64 = 60_000;
+
 /// What an operator may set, in the units the core works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -8,6 +8,7 @@ use crate::clock::Millis;
 use crate::codec::Decoder;
 use crate::codec::command::CommandDecoder;
 use crate::codec::line::LineDecoder;
+use crate::codec::package::PackageDecoder;
 use crate::codec::prefixed::PrefixedDecoder;
 use crate::handler::chat::{self, Lang};
 use crate::handler::{self, CloseReason, Context, Flow, Tag};
@@ -33,6 +34,22 @@ pub enum Protocol {
         /// What the server speaks.
         lang: Lang,
     },
+    /// Packages for plugins.
+    Plugin {
+        /// How long a client must be quiet before what it sent is a package, in milliseconds; 0 is
+        /// until nothing more can be read without waiting.
+        gather_ms: u64,
+        /// Longest package accepted, in bytes.
+        package_len_max: u32,
+    },
+}
+
+impl Protocol {
+    /// Whether a message ends where nothing more can be read without waiting.
+    #[must_use]
+    pub fn ends_when_dry(&self) -> bool {
+        matches!(self, Protocol::Plugin { gather_ms: 0, .. })
+    }
 }
 
 /// The state of one conversation: 32 bytes while it is idle.
@@ -71,6 +88,8 @@ struct Input {
     /// `recv` may hold whole frames: their turn comes when replies have room again. It may also
     /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
     held: bool,
+    /// Nothing is to come behind what is held: an unfinished message at its end is one.
+    is_last: bool,
     /// The first of them is a broadcast the log has no room for yet.
     waits_for_fanout: bool,
 }
@@ -81,8 +100,8 @@ impl Session {
     #[must_use]
     pub fn new(generation: u32, protocol: &Protocol, now: Millis, log: &BroadcastLog) -> Self {
         let tag = match protocol {
-            Protocol::Command { .. } | Protocol::Prefixed | Protocol::Raw { .. } => Tag::SUBSCRIBER,
             Protocol::Chat { .. } => Tag::STRANGER,
+            _ => Tag::SUBSCRIBER,
         };
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, tag }
     }
@@ -93,17 +112,20 @@ impl Session {
         self.generation
     }
 
-    /// Takes what a read returned. Replies go to `ctx.out`, after what the log still owes.
+    /// Takes what a read returned; `is_dry` is that nothing more can be read without waiting.
+    /// Replies go to `ctx.out`, after what the log still owes.
     pub fn on_bytes(
         &mut self,
         protocol: &Protocol,
         bytes: &[u8],
+        is_dry: bool,
         now: Millis,
         ctx: &mut Context<'_>,
     ) -> Flow {
         debug_assert!(!self.holds_input(), "held frames come first");
         self.last_active_at = now;
-        self.receive(protocol, Arrival { bytes, now, is_last: false }, ctx)
+        let is_last = is_dry && protocol.ends_when_dry();
+        self.receive(protocol, Arrival { bytes, now, is_last }, ctx)
     }
 
     /// No more is waited for: what has come is all there is of the last message. For a session that
@@ -114,14 +136,15 @@ impl Session {
 
     /// Takes up frames that were held back.
     pub fn on_resume(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {
-        match &mut self.buffers {
-            Some(buffers) if buffers.input.held => {
-                buffers.input.held = false;
-                buffers.input.waits_for_fanout = false;
-            }
-            _ => return Flow::Continue,
+        let Some(Buffers { input, .. }) = self.buffers.as_deref_mut() else {
+            return Flow::Continue;
+        };
+        if !mem::take(&mut input.held) {
+            return Flow::Continue;
         }
-        self.receive(protocol, Arrival { bytes: &[], now, is_last: false }, ctx)
+        input.waits_for_fanout = false;
+        let is_last = mem::take(&mut input.is_last);
+        self.receive(protocol, Arrival { bytes: &[], now, is_last }, ctx)
     }
 
     fn receive(
@@ -164,6 +187,19 @@ impl Session {
                 self.tag.keep_line_decoder(decoder);
                 flow
             }
+            Protocol::Plugin { package_len_max, .. } => {
+                let len_max = *package_len_max as usize;
+                let mut decoder = PackageDecoder::new(len_max, self.tag.is_skipping());
+                let flow = self.feed(
+                    &mut decoder,
+                    arrival,
+                    ctx,
+                    |package, _, ctx| handler::on_package(package, ctx),
+                    |never, _| match never {},
+                );
+                self.tag.set_skipping(decoder.skipping);
+                flow
+            }
         }
     }
 
@@ -184,6 +220,7 @@ impl Session {
         let flow = loop {
             if self.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
                 kept.held = true;
+                kept.is_last = arrival.is_last;
                 break Flow::Continue;
             }
             if !kept.recv.is_empty() {
@@ -222,15 +259,16 @@ impl Session {
                         kept.recv.consume(len);
                     }
                 }
-                Some((Flow::Wait, _)) => {
+                // What is left will never be looked at.
+                Some((close @ Flow::Close(_), _)) => return close,
+                Some((again, _)) => {
                     // The frame will come again, and be counted then.
                     ctx.stats.frames_in_total -= 1;
                     kept.held = true;
-                    kept.waits_for_fanout = true;
-                    break Flow::Wait;
+                    kept.is_last = arrival.is_last;
+                    kept.waits_for_fanout = again == Flow::Wait;
+                    break again;
                 }
-                // What is left will never be looked at.
-                Some((close @ Flow::Close(_), _)) => return close,
                 None if in_place || rest.is_empty() => break Flow::Continue,
                 None => {}
             }
@@ -307,9 +345,12 @@ impl Session {
     /// `is_end` says that none can come, one of a client that ends its messages does not.
     #[must_use]
     pub fn has_tail(&self, protocol: &Protocol, is_end: bool) -> bool {
-        let unfinished = self.buffers.as_ref().is_some_and(|buffers| buffers.input.clock.is_some());
-        let counts = matches!(protocol, Protocol::Chat { .. });
-        counts && unfinished && (is_end || !self.tag.ends_lines())
+        let counts = match protocol {
+            Protocol::Chat { .. } => is_end || !self.tag.ends_lines(),
+            Protocol::Plugin { .. } => true,
+            _ => false,
+        };
+        counts && self.buffers.as_ref().is_some_and(|buffers| buffers.input.clock.is_some())
     }
 
     /// When [`on_deadline`](Self::on_deadline) has something to say if nothing happens until then.
@@ -317,7 +358,7 @@ impl Session {
     #[must_use]
     pub fn deadline(&self, protocol: &Protocol, idle_ms: u64, limits: &Limits) -> Option<Millis> {
         let late = match protocol {
-            Protocol::Chat { .. } => self.tail_at(),
+            Protocol::Chat { .. } | Protocol::Plugin { .. } => self.tail_at(protocol),
             _ => self.frame_late_at(limits),
         };
         let idle = (idle_ms > 0).then(|| self.last_active_at.after(idle_ms));
@@ -336,11 +377,12 @@ impl Session {
         ctx: &mut Context<'_>,
     ) -> Flow {
         match protocol {
-            Protocol::Chat { .. } if self.tail_at().is_some_and(|at| at <= now) => {
-                return self.on_end(protocol, now, ctx);
+            Protocol::Chat { .. } | Protocol::Plugin { .. } => {
+                if self.tail_at(protocol).is_some_and(|at| at <= now) {
+                    return self.on_end(protocol, now, ctx);
+                }
+                // What is unfinished is no worse than a client that says nothing.
             }
-            // An unfinished line is no worse than a client that says nothing.
-            Protocol::Chat { .. } => {}
             _ if self.frame_late_at(ctx.limits).is_some_and(|at| at <= now) => {
                 return self.on_late_frame(protocol, now, ctx);
             }
@@ -364,12 +406,14 @@ impl Session {
     }
 
     /// When the client will have been quiet for long enough for an unfinished message to be one. A
-    /// client that has once ended a message is waited for: a slow network may split its lines.
-    fn tail_at(&self) -> Option<Millis> {
-        if self.tag.ends_lines() {
-            return None;
-        }
-        self.buffers.as_ref()?.input.clock?.quiet_at(TAIL_QUIET_MS)
+    /// chat client that has once ended a message is waited for: a slow network may split its lines.
+    fn tail_at(&self, protocol: &Protocol) -> Option<Millis> {
+        let quiet_ms = match protocol {
+            Protocol::Chat { .. } if !self.tag.ends_lines() => TAIL_QUIET_MS,
+            Protocol::Plugin { gather_ms, .. } => *gather_ms,
+            _ => return None,
+        };
+        self.buffers.as_ref()?.input.clock?.quiet_at(quiet_ms)
     }
 
     fn frame_late_at(&self, limits: &Limits) -> Option<Millis> {

@@ -57,7 +57,7 @@ fn start(protocol: Protocol) -> SocketAddr {
         let mut event_loop = EventLoop::new(|now| Server::new(Limits::default(), now)).unwrap();
         let config = ListenerConfig { name: "trap".to_owned(), protocol, idle_ms: 0 };
         event_loop.add_listener(acceptor, config).unwrap();
-        event_loop.run(|| {}).unwrap();
+        event_loop.run(|_| {}).unwrap();
     };
     thread::Builder::new().name(LOOP_THREAD.to_owned()).spawn(serve).unwrap();
     addr.recv_timeout(PATIENCE).unwrap()

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::handler::chat::{self, Lang};
-use mynah::handler::{Context, Flow, Mail, Room};
+use mynah::handler::{Context, Flow, Mail, Peer, Room};
 use mynah::journal::Journal;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
 use mynah::session::{Protocol, Session};
@@ -95,7 +95,7 @@ impl World {
         let ready = |session: &Session| !session.holds_input();
         if !bytes.is_empty() && self.sessions[who].as_ref().is_some_and(ready) {
             self.call(who, |session, protocol, ctx| {
-                session.on_bytes(protocol, bytes, Millis(0), ctx)
+                session.on_bytes(protocol, bytes, false, Millis(0), ctx)
             });
         }
     }
@@ -123,6 +123,8 @@ impl World {
             out: &mut out,
             mail: &mut mail,
             journal: &mut self.journal,
+            plugins: None,
+            peer: Peer::Unasked,
             now: Millis(0),
         };
         let flow = call(session, &self.protocol, &mut ctx);
@@ -130,6 +132,7 @@ impl World {
         self.deliver(mail);
         match flow {
             Flow::Continue => {}
+            Flow::Yield | Flow::AskPeer => unreachable!("nobody asks plugins"),
             Flow::Wait => assert!(self.room.log.head() > self.room.log.offered(), "waits in vain"),
             Flow::Close(_) => self.leave(who, false),
         }

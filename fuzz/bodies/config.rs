@@ -71,6 +71,7 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
             Some("prefixed") => Some(ProtocolName::Prefixed),
             Some("raw") => Some(ProtocolName::Raw),
             Some("chat") => Some(ProtocolName::Chat),
+            Some("plugin") if cfg!(feature = "plugins") => Some(ProtocolName::Plugin),
             _ => None,
         };
         let mut spec = protocol.map(ListenerSpec::new);
@@ -164,14 +165,23 @@ fn check_url(url: &str) {
 
 /// An accepted listener is in range, and its name is a URL of the same listener without its keys.
 fn check_listener(spec: &ListenerSpec) {
-    let ListenerSpec { protocol, ref host, port, idle_secs, frame_len_max, ref prefix, lang } =
-        *spec;
+    let ListenerSpec {
+        protocol,
+        ref host,
+        port,
+        idle_secs,
+        frame_len_max,
+        ref prefix,
+        lang,
+        gather_ms,
+    } = *spec;
     assert!(!host.is_empty());
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
     assert!(frame_len_max.is_none_or(|len| len <= FRAME_LEN_LIMIT));
     assert!(prefix.as_ref().is_none_or(|prefix| prefix.len() <= 1024));
     assert!(frame_len_max.is_none() || protocol == ProtocolName::Command);
     assert!(prefix.is_none() || protocol == ProtocolName::Raw);
+    assert!(gather_ms.is_none() || protocol == ProtocolName::Plugin);
     assert!(lang.is_none() || protocol == ProtocolName::Chat);
     let without_keys = ListenerSpec { host: host.clone(), port, ..ListenerSpec::new(protocol) };
     assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
@@ -205,7 +215,8 @@ fn check_options(text: &[u8]) {
     match Invocation::from_args(&args) {
         Ok(Invocation::Run(config)) => check_config(&config),
         Ok(Invocation::Help(text)) => assert!(text.contains("--listen")),
-        Ok(Invocation::Version | Invocation::Check) => {}
+        Ok(Invocation::Version) => {}
+        Ok(Invocation::Check(config)) => check_config(&config),
         Err(why) => check_words(&why.to_string(), ""),
     }
 }

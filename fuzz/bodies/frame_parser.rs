@@ -6,7 +6,7 @@ use mynah::codec::Decoder;
 use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
-use mynah::handler::{Context, Flow, Room};
+use mynah::handler::{Context, Flow, Peer, Room};
 use mynah::journal::Journal;
 use mynah::limits::Limits;
 use mynah::session::{Protocol, Session};
@@ -149,10 +149,12 @@ fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
                 out: &mut out,
                 mail: &mut mail,
                 journal: &mut journal,
+                plugins: None,
+                peer: Peer::Unasked,
                 now: Millis(0),
             };
             let flow = match rest.take() {
-                Some(chunk) => session.on_bytes(protocol, chunk, Millis(0), &mut ctx),
+                Some(chunk) => session.on_bytes(protocol, chunk, false, Millis(0), &mut ctx),
                 None => session.on_resume(protocol, Millis(0), &mut ctx),
             };
             replies.append(&mut out);

@@ -11,7 +11,7 @@ use log::LevelFilter;
 use super::ini_file::{BadFile, IniFile};
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
-use super::settings::{BadSetting, SETTINGS, Settings};
+use super::settings::{BadSetting, HAS_PLUGINS, SETTINGS, Settings};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits};
 use crate::server::ListenerConfig;
 use crate::session::Protocol;
@@ -23,6 +23,8 @@ const RAW_PREFIX: &[u8] = b"Echo: ";
 /// The idle limit of `prefixed` where nothing else is said: the ancestor's.
 const PREFIXED_IDLE_SECS: u64 = 60;
 const KEEPALIVE_SECS: u64 = 300;
+/// Where plugins are looked for where nothing else is said.
+const PLUGIN_DIR: &str = "plugins";
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub enum Invocation {
     Help(String),
     /// `--version`.
     Version,
-    /// `--check`: nothing more, the configuration is good.
-    Check,
+    /// `--check`: options and file are good; what they name is looked at next.
+    Check(Config),
     /// Run a server.
     Run(Config),
 }
@@ -46,6 +48,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSpec>,
     /// Nobody asked for these listeners: one whose port is taken may be skipped.
     pub listeners_are_defaults: bool,
+    /// Where plugins are loaded from, if they are.
+    pub plugin_dir: Option<PathBuf>,
 }
 
 /// What is wrong with the command line or the file.
@@ -110,7 +114,11 @@ impl Invocation {
             return Err(ConfigError::Argument(argument.clone()));
         }
         let config = Config::from_matches(&matches)?;
-        Ok(if matches.opt_present("check") { Invocation::Check } else { Invocation::Run(config) })
+        Ok(if matches.opt_present("check") {
+            Invocation::Check(config)
+        } else {
+            Invocation::Run(config)
+        })
     }
 }
 
@@ -166,10 +174,15 @@ impl Config {
             listeners = file.listeners;
         }
         let listeners_are_defaults = listeners.is_empty();
+        let found = || Some(PathBuf::from(PLUGIN_DIR)).filter(|dir| HAS_PLUGINS && dir.is_dir());
+        let plugin_dir = settings.plugin_dir.clone().or_else(found);
         if listeners_are_defaults {
-            listeners = ProtocolName::DEFAULTS.map(ListenerSpec::new).to_vec();
+            let wanted =
+                |protocol: &ProtocolName| *protocol != ProtocolName::Plugin || plugin_dir.is_some();
+            listeners =
+                ProtocolName::ALL.into_iter().filter(wanted).map(ListenerSpec::new).collect();
         }
-        Ok(Config { settings, listeners, listeners_are_defaults })
+        Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir })
     }
 
     /// The server's limits where the process may open `files` files, and the number of clients
@@ -234,6 +247,11 @@ impl Config {
             ProtocolName::Raw => {
                 let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
                 (Protocol::Raw { prefix }, 0)
+            }
+            ProtocolName::Plugin => {
+                let gather_ms = spec.gather_ms.unwrap_or(0);
+                let package_len_max = max_frame.unwrap_or(FRAME_LEN_MAX);
+                (Protocol::Plugin { gather_ms, package_len_max }, 0)
             }
             ProtocolName::Chat => (Protocol::Chat { lang: spec.lang.unwrap_or_default() }, 0),
         };
@@ -343,16 +361,20 @@ mod tests {
         refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
         refused(
             &["-l", "http://h:1"],
-            "--listen http://h:1: unknown protocol 'http', there are command, prefixed, raw and chat",
+            "--listen http://h:1: unknown protocol 'http', there are command, prefixed, raw, chat and plugin",
         );
         refused(&["-m", "0"], "--max-clients: '0' is not a number from 1 to 2147483648");
-        refused(&["--plugin-dir", "."], "--plugin-dir: this build has no plugins");
+        if !HAS_PLUGINS {
+            let why = "this build has no plugins (cargo feature `plugins`)";
+            refused(&["--plugin-dir", "."], &format!("--plugin-dir: {why}"));
+            refused(&["-l", "plugin://h:1"], &format!("--listen plugin://h:1: {why}"));
+        }
         refused(&["-c", "/no/such"], "/no/such: cannot be read: no such file or directory");
     }
 
     #[test]
     fn check_help_and_version_run_nothing() {
-        assert_eq!(Invocation::from_args(&["--check"]), Ok(Invocation::Check));
+        assert!(matches!(Invocation::from_args(&["--check"]), Ok(Invocation::Check(_))));
         assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
         let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else { panic!() };
         for setting in &SETTINGS {

@@ -8,7 +8,7 @@ use ini::{Ini, ParseOption, Properties};
 
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
-use super::settings::{BadSetting, Settings};
+use super::settings::{BadSetting, HAS_PLUGINS, Settings};
 
 /// What a file asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ enum What {
     OpenSection(String),
     UnknownSection(String),
     RepeatedSection(String),
+    Section { section: String, why: String },
     Key { section: String, key: String, why: String },
 }
 
@@ -49,6 +50,7 @@ impl fmt::Display for BadFile {
             }
             What::OpenSection(start) => write!(f, "{start}: the section is not closed by ]"),
             What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
+            What::Section { section, why } => write!(f, "[{section}]: {why}"),
             What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
             What::Key { section, key, why } => {
                 write!(f, "[{section}] {}: {why}", first_line(key))
@@ -112,6 +114,10 @@ impl IniFile {
         let word = section.split_whitespace().next().unwrap_or_default();
         let protocol =
             ProtocolName::parse(word).ok_or_else(|| What::UnknownSection(section.to_owned()))?;
+        if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
+            let why = BadSetting::NoPlugins.to_string();
+            return Err(What::Section { section: section.to_owned(), why });
+        }
         let mut spec = ListenerSpec::new(protocol);
         for_each_key(section, keys, |key, value| set_listener(&mut spec, key, value))?;
         self.listeners.push(spec);

@@ -5,9 +5,9 @@ use std::fmt::{self, Write};
 use percent_encoding::percent_decode_str;
 
 use super::one_line::OneLine;
-use super::settings::{BadSetting, number};
+use super::settings::{BadSetting, HAS_PLUGINS, number};
 use crate::handler::chat::Lang;
-use crate::limits::{FRAME_LEN_LIMIT, TIMEOUT_SECS_LIMIT};
+use crate::limits::{FRAME_LEN_LIMIT, GATHER_MS_LIMIT, TIMEOUT_SECS_LIMIT};
 
 /// Longest `prefix=`, in bytes.
 const PREFIX_BYTES_MAX: usize = 1024;
@@ -23,12 +23,20 @@ pub enum ProtocolName {
     Raw,
     /// Lines and nicknames.
     Chat,
+    /// Packages for plugins.
+    Plugin,
 }
 
 impl ProtocolName {
-    /// Those a server without listeners of its own opens, in this order.
-    pub const DEFAULTS: [ProtocolName; 4] =
-        [ProtocolName::Command, ProtocolName::Prefixed, ProtocolName::Raw, ProtocolName::Chat];
+    /// All there are. A server without listeners of its own opens one of each, in this order; the
+    /// last only where there are plugins.
+    pub const ALL: [ProtocolName; 5] = [
+        ProtocolName::Command,
+        ProtocolName::Prefixed,
+        ProtocolName::Raw,
+        ProtocolName::Chat,
+        ProtocolName::Plugin,
+    ];
 
     /// The port where nothing else is said.
     #[must_use]
@@ -38,11 +46,12 @@ impl ProtocolName {
             ProtocolName::Prefixed => 8080,
             ProtocolName::Raw => 9999,
             ProtocolName::Chat => 5000,
+            ProtocolName::Plugin => 6070,
         }
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::DEFAULTS.into_iter().find(|protocol| protocol.to_string() == name)
+        Self::ALL.into_iter().find(|protocol| protocol.to_string() == name)
     }
 }
 
@@ -53,6 +62,7 @@ impl fmt::Display for ProtocolName {
             ProtocolName::Prefixed => "prefixed",
             ProtocolName::Raw => "raw",
             ProtocolName::Chat => "chat",
+            ProtocolName::Plugin => "plugin",
         })
     }
 }
@@ -74,6 +84,8 @@ pub struct ListenerSpec {
     pub prefix: Option<Vec<u8>>,
     /// `lang=`.
     pub lang: Option<Lang>,
+    /// `gather=`: milliseconds.
+    pub gather_ms: Option<u64>,
 }
 
 /// What is wrong with a listener.
@@ -83,6 +95,8 @@ pub enum BadListener {
     NoProtocol,
     /// The protocol is none there is.
     UnknownProtocol(String),
+    /// The protocol needs what this build does not have.
+    NoPlugins,
     /// The host is empty or has characters no host has.
     BadHost(String),
     /// The port is missing or no number from 0 to 65535.
@@ -111,8 +125,12 @@ impl fmt::Display for BadListener {
         match self {
             BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
             BadListener::UnknownProtocol(name) => {
-                write!(f, "unknown protocol '{name}', there are command, prefixed, raw and chat")
+                write!(
+                    f,
+                    "unknown protocol '{name}', there are command, prefixed, raw, chat and plugin"
+                )
             }
+            BadListener::NoPlugins => write!(f, "{}", BadSetting::NoPlugins),
             BadListener::BadHost(host) => write!(f, "bad host '{host}'"),
             BadListener::BadPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
             BadListener::UnknownKey { key, protocol } => {
@@ -138,6 +156,7 @@ impl ListenerSpec {
             frame_len_max: None,
             prefix: None,
             lang: None,
+            gather_ms: None,
         }
     }
 
@@ -150,6 +169,9 @@ impl ListenerSpec {
         let (protocol, rest) = url.split_once("://").ok_or(BadListener::NoProtocol)?;
         let protocol = ProtocolName::parse(protocol)
             .ok_or_else(|| BadListener::UnknownProtocol(protocol.to_owned()))?;
+        if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
+            return Err(BadListener::NoPlugins);
+        }
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
             None => (rest, None),
@@ -193,6 +215,9 @@ impl ListenerSpec {
                 self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(bad)?);
             }
             ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(bad)?),
+            ("gather", ProtocolName::Plugin) => {
+                self.gather_ms = Some(number(value, 0..=GATHER_MS_LIMIT).map_err(bad)?);
+            }
             ("lang", ProtocolName::Chat) => self.lang = Some(lang(value).map_err(bad)?),
             (key, protocol) => {
                 return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
@@ -312,7 +337,10 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused_by_name() {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
-        refused("http://h:1", "unknown protocol 'http', there are command, prefixed, raw and chat");
+        refused(
+            "http://h:1",
+            "unknown protocol 'http', there are command, prefixed, raw, chat and plugin",
+        );
         refused("raw://h", "bad port '', it is 0 to 65535");
         refused("raw://h:", "bad port '', it is 0 to 65535");
         refused("raw://h:65536", "bad port '65536', it is 0 to 65535");

@@ -5,6 +5,8 @@ mod ini_file;
 mod listener_url;
 mod logging;
 mod one_line;
+#[cfg_attr(not(feature = "plugins"), path = "plugins_absent.rs")]
+mod plugins;
 mod run;
 mod settings;
 

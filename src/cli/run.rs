@@ -10,6 +10,7 @@ use log::{Level, error, info, log_enabled, warn};
 use super::config::{Config, Invocation};
 use super::listener_url::ListenerSpec;
 use super::logging::Logging;
+use super::plugins;
 use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, raise_file_limit};
 use crate::server::Server;
 
@@ -25,7 +26,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match Invocation::from_args(&args) {
         Ok(Invocation::Help(text)) => print(text.trim_end()),
         Ok(Invocation::Version) => print(concat!("mynah ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Check) => print("mynah: options and configuration are good"),
+        Ok(Invocation::Check(config)) => match plugins::check(&config) {
+            Ok(()) => print("mynah: options and configuration are good"),
+            Err(why) => {
+                complain(&format!("mynah: {why}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
         Ok(Invocation::Run(config)) => return serve(&config),
         Err(error) => {
             complain(&format!("mynah: {error}\nTry 'mynah --help'."));
@@ -74,9 +81,18 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
         .map_err(|error| format!("cannot start: {}", plain(&error)))?;
     info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
+    if let Some(host) = plugins::load(config)? {
+        event_loop.server().set_plugins(host);
+    }
     open_listeners(config, &mut event_loop)?;
     event_loop
-        .run(|| logging.reopen())
+        .run(|server| {
+            logging.reopen();
+            if let Some(host) = plugins::reload(config) {
+                server.set_plugins(host);
+                server.start_plugins();
+            }
+        })
         .map_err(|error| format!("the event loop failed: {}", plain(&error)))
 }
 

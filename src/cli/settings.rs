@@ -10,7 +10,8 @@ use log::LevelFilter;
 
 use super::one_line::OneLine;
 use crate::limits::{
-    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
+    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR,
+    PLUGIN_MEMORY_BYTES_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 
 /// What has been set, and nothing that has not.
@@ -32,6 +33,12 @@ pub struct Settings {
     pub broadcast_log: Option<usize>,
     /// Seconds a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
+    /// The folder plugins are loaded from.
+    pub plugin_dir: Option<PathBuf>,
+    /// Milliseconds a plugin call may run.
+    pub plugin_budget: Option<u64>,
+    /// Bytes a plugin may hold.
+    pub plugin_memory: Option<usize>,
     /// How much is logged.
     pub log_level: Option<LevelFilter>,
     /// A file to log to besides the console.
@@ -55,6 +62,13 @@ const fn help(
     SettingHelp { short, name, value, help }
 }
 
+const fn plugin_help(name: &'static str, value: &'static str, text: &'static str) -> SettingHelp {
+    help("", name, value, if HAS_PLUGINS { text } else { "this build has no plugins" })
+}
+
+/// Whether this build can load plugins.
+pub(super) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
+
 /// Every server-wide setting, in the order of `--help`.
 pub(super) const SETTINGS: [SettingHelp; 13] = [
     help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
@@ -75,9 +89,9 @@ pub(super) const SETTINGS: [SettingHelp; 13] = [
         "most broadcast bytes kept for those who lag (default 16777216)",
     ),
     help("", "drain-timeout", "SECS", "how long a stop waits for unsent replies (default 5)"),
-    help("", "plugin-dir", "DIR", "load DIR/*.lua (this build has no plugins)"),
-    help("", "plugin-budget", "MS", "longest a plugin call may run (this build has no plugins)"),
-    help("", "plugin-memory", "BYTES", "most a plugin may hold (this build has no plugins)"),
+    plugin_help("plugin-dir", "DIR", "load DIR/*.lua (default ./plugins where it exists)"),
+    plugin_help("plugin-budget", "MS", "longest a plugin call may run (default 50)"),
+    plugin_help("plugin-memory", "BYTES", "most memory a plugin may hold (default 8388608)"),
     help("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default info)"),
     help("", "log-file", "FILE", "also log to FILE, created with its folders"),
 ];
@@ -121,7 +135,9 @@ impl fmt::Display for BadSetting {
         let mut f = OneLine(f);
         match self {
             BadSetting::Unknown => write!(f, "no such setting"),
-            BadSetting::NoPlugins => write!(f, "this build has no plugins"),
+            BadSetting::NoPlugins => {
+                write!(f, "this build has no plugins (cargo feature `plugins`)")
+            }
             BadSetting::NotInRange { value, min, max } => {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }
@@ -156,9 +172,19 @@ impl Settings {
             "send-queue" => self.send_queue = Some(number(value, queue)?),
             "broadcast-log" => self.broadcast_log = Some(number(value, queue)?),
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
-            "plugin-dir" | "plugin-budget" | "plugin-memory" => return Err(BadSetting::NoPlugins),
+            "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
+                return Err(BadSetting::NoPlugins);
+            }
+            "plugin-dir" | "log-file" if value.is_empty() => return Err(BadSetting::Empty),
+            "plugin-dir" => self.plugin_dir = Some(PathBuf::from(value)),
+            "plugin-budget" => {
+                self.plugin_budget = Some(number(value, 1..=PLUGIN_BUDGET_MS_LIMIT)?);
+            }
+            "plugin-memory" => {
+                let memory = PLUGIN_MEMORY_BYTES_FLOOR..=PLUGIN_MEMORY_BYTES_LIMIT;
+                self.plugin_memory = Some(number(value, memory)?);
+            }
             "log-level" => self.log_level = Some(level(value)?),
-            "log-file" if value.is_empty() => return Err(BadSetting::Empty),
             "log-file" => self.log_file = Some(PathBuf::from(value)),
             _ => return Err(BadSetting::Unknown),
         }

@@ -17,6 +17,7 @@
 
 pub mod command;
 pub mod line;
+pub mod package;
 pub mod prefixed;
 
 use core::convert::Infallible;

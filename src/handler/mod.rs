@@ -5,16 +5,23 @@ mod broadcast;
 pub mod chat;
 mod echo;
 mod excerpt;
+mod package;
+#[cfg_attr(not(feature = "plugins"), path = "plugin_absent.rs")]
+pub mod plugin;
+mod plugin_desk;
 mod reverse;
 mod status;
 mod tag;
 
 pub use echo::raw as on_raw;
 pub use excerpt::{Excerpt, Shown};
+pub use package::on_package;
+pub use plugin_desk::PluginDesk;
 pub use status::write_json as write_status;
 pub use tag::Tag;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use log::debug;
 
@@ -64,8 +71,21 @@ pub struct Context<'a> {
     pub mail: &'a mut Vec<Mail>,
     /// Where coming and going is noted.
     pub journal: &'a mut Journal,
+    /// The plugins, where there are any.
+    pub plugins: Option<&'a mut PluginDesk>,
+    /// Where the client is, as far as anybody has asked.
+    pub peer: Peer,
     /// The time of the turn.
     pub now: Millis,
+}
+
+/// The address of a client: the system knows it, and is asked when somebody wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody has asked: see [`Flow::AskPeer`].
+    Unasked,
+    /// What the system said; a connection that has failed has none any more.
+    Asked(Option<SocketAddr>),
 }
 
 /// Bytes for one other connection.
@@ -106,8 +126,20 @@ pub enum Flow {
     Continue,
     /// The message cannot be taken yet: show it again once the fan-out has come round.
     Wait,
+    /// The message cannot be taken this turn: show it again in the next, others come first.
+    Yield,
+    /// Somebody wants to know where the client is: show the message again with that.
+    AskPeer,
     /// Close once the replies so far are out.
     Close(CloseReason),
+}
+
+impl Flow {
+    /// Whether the message has not been taken and will be shown again.
+    #[must_use]
+    pub fn is_again(self) -> bool {
+        matches!(self, Flow::Wait | Flow::Yield | Flow::AskPeer)
+    }
 }
 
 /// Why a connection ended.
@@ -164,12 +196,12 @@ pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
         Command::Quit => Flow::Close(CloseReason::Quit),
         Command::Broadcast => broadcast::send(frame.payload, ctx),
         Command::Status => status::reply(ctx),
+        Command::Unknown(128..=254) if ctx.plugins.is_some() => package::on_frame(frame, ctx),
         Command::Error | Command::Unknown(_) => {
             ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
         }
     };
-    // A frame that waits comes again.
-    if flow != Flow::Wait {
+    if !flow.is_again() {
         debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
     }
     flow

@@ -55,17 +55,31 @@ impl Tag {
         self.0 & Self::ENDS_LINES != 0
     }
 
+    /// Whether the rest of a message is thrown away as it comes.
+    #[must_use]
+    pub fn is_skipping(self) -> bool {
+        self.0 & Self::SKIPPING != 0
+    }
+
+    /// Remembers whether the rest of a message is thrown away.
+    pub fn set_skipping(&mut self, skipping: bool) {
+        self.set(Self::SKIPPING, skipping);
+    }
+
     /// A decoder that goes on where the last one stopped.
     #[must_use]
     pub fn line_decoder(self) -> LineDecoder {
-        LineDecoder { ends_lines: self.ends_lines(), skipping: self.0 & Self::SKIPPING != 0 }
+        LineDecoder { ends_lines: self.ends_lines(), skipping: self.is_skipping() }
     }
 
     /// Remembers where a decoder stopped.
     pub fn keep_line_decoder(&mut self, decoder: LineDecoder) {
-        let ends_lines = if decoder.ends_lines { Self::ENDS_LINES } else { 0 };
-        let skipping = if decoder.skipping { Self::SKIPPING } else { 0 };
-        self.0 = self.0 & !(Self::ENDS_LINES | Self::SKIPPING) | ends_lines | skipping;
+        self.set(Self::ENDS_LINES, decoder.ends_lines);
+        self.set(Self::SKIPPING, decoder.skipping);
+    }
+
+    fn set(&mut self, bit: u32, on: bool) {
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
     }
 }
 

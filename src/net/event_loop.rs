@@ -84,6 +84,11 @@ impl EventLoop {
         Ok(())
     }
 
+    /// The server, before it runs.
+    pub fn server(&mut self) -> &mut Server<TcpTransport> {
+        &mut self.server
+    }
+
     /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
     ///
     /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
@@ -93,7 +98,11 @@ impl EventLoop {
     /// # Errors
     ///
     /// epoll itself fails, which no recovery is known for.
-    pub fn run(&mut self, mut on_hangup: impl FnMut()) -> io::Result<Exit> {
+    pub fn run(
+        &mut self,
+        mut on_hangup: impl FnMut(&mut Server<TcpTransport>),
+    ) -> io::Result<Exit> {
+        self.server.start_plugins();
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let wait_ms = self.poll_timeout();
@@ -152,10 +161,10 @@ impl EventLoop {
         false
     }
 
-    fn on_signals(&mut self, now: Millis, on_hangup: &mut impl FnMut()) {
+    fn on_signals(&mut self, now: Millis, on_hangup: &mut impl FnMut(&mut Server<TcpTransport>)) {
         for signal in self.signals.pending() {
             match signal {
-                SIGHUP => on_hangup(),
+                SIGHUP => on_hangup(&mut self.server),
                 SIGUSR1 => self.server.log_status(now),
                 _ => self.stop_signals += 1,
             }

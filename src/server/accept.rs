@@ -102,6 +102,9 @@ impl<T: Transport> Server<T> {
         self.stats.connections += 1;
         self.stats.accepted_total += 1;
         self.journal.line(self.now, || format!("{id} {peer} connected to {}", config.name));
+        if let (Protocol::Plugin { .. }, Some(desk)) = (&config.protocol, &mut self.plugins) {
+            desk.on_connected(id, peer);
+        }
         // What came with the connection is announced by an edge of its own, but for a server that
         // is stopping it is the last chance.
         if let Some(conn) = self.table.get_mut(id) {
@@ -125,7 +128,7 @@ impl<T: Transport> Server<T> {
                 handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
             }
             Protocol::Chat { lang } => chat::say(Words::Full(max), lang, &mut self.out),
-            Protocol::Prefixed | Protocol::Raw { .. } => {}
+            Protocol::Prefixed | Protocol::Raw { .. } | Protocol::Plugin { .. } => {}
         }
     }
 }

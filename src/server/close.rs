@@ -53,17 +53,20 @@ impl<T: Transport> Server<T> {
             conn.session.touch(now);
         }
         conn.state = State::Draining(reason);
-        self.leave_room(id);
+        self.leave_room(id, reason);
     }
 
     /// A connection that was open leaves its room: no broadcast reaches it any more, and in a chat
     /// the others hear that it has gone, unless all go because the server stops.
-    fn leave_room(&mut self, id: ConnId) {
+    fn leave_room(&mut self, id: ConnId, reason: CloseReason) {
         let (now, quietly) = (self.now, self.phase.is_closing());
         let Some(conn) = self.table.get_mut(id) else { return };
         let number = usize::from(conn.listener);
         let listener = &mut self.listeners[number];
         listener.room.members -= 1;
+        if let Some(desk) = &mut self.plugins {
+            desk.on_disconnected(id, reason);
+        }
         if conn.flags.has(Flags::LAGGING) {
             conn.flags.set(Flags::LAGGING, false);
             caught_up(listener);
@@ -160,7 +163,7 @@ impl<T: Transport> Server<T> {
             State::Closed => return,
             State::Lingering | State::Draining(CloseReason::Full) => self.lingering_count -= 1,
             State::Draining(_) => {}
-            State::Open => self.leave_room(id),
+            State::Open => self.leave_room(id, reason),
         }
         if reason == CloseReason::SlowConsumer {
             self.stats.slow_consumers_total += 1;

@@ -78,6 +78,7 @@ impl<T: Transport> Server<T> {
             // Where the log is full again, there is another pass, and it ends here too.
             let _ = chat::tell_leavers(&mut listener.room, lang);
         }
+        self.spread_pending(number);
         self.start_pass_if_needed(number);
         for id in std::mem::take(&mut self.listeners[number].fanout.waiting) {
             if let Some(conn) = self.table.get_mut(id) {

@@ -100,6 +100,9 @@ impl<T: Transport> Server<T> {
             Protocol::Command { frame_len_max } => HEADER_LEN + *frame_len_max as usize,
             Protocol::Prefixed => 1 + prefixed::PAYLOAD_LEN_MAX,
             Protocol::Raw { prefix } => prefix.len() + READ_BUFFER_BYTES,
+            Protocol::Plugin { package_len_max, .. } => {
+                *package_len_max as usize + READ_BUFFER_BYTES
+            }
             // Or the list of who is there.
             Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN + 66 * self.table.len(),
         };

@@ -28,6 +28,8 @@ pub(super) struct Listener<T: Transport> {
     pub(super) accept_ready: bool,
     pub(super) room: Room,
     pub(super) fanout: Fanout,
+    /// Broadcasts of plugins that wait for the fan-out to come round.
+    pub(super) pending: VecDeque<Vec<u8>>,
 }
 
 impl<T: Transport> Listener<T> {
@@ -43,6 +45,7 @@ impl<T: Transport> Listener<T> {
             accept_ready: true,
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
+            pending: VecDeque::new(),
         }
     }
 }

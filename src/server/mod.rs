@@ -12,6 +12,7 @@ mod fanout;
 mod invariants;
 mod listener;
 mod mail;
+mod plugins;
 mod serve;
 mod stop;
 mod table;
@@ -27,7 +28,7 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler::{self, Mail};
+use crate::handler::{self, Mail, PluginDesk};
 use crate::journal::Journal;
 use crate::limits::{Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX};
 use crate::stats::Stats;
@@ -63,6 +64,7 @@ pub struct Server<T: Transport> {
     /// Accepting is pointless before this moment.
     accept_paused_until: Option<Millis>,
     journal: Journal,
+    plugins: Option<Box<PluginDesk>>,
     phase: Phase,
     /// The one read buffer.
     read_buffer: Box<[u8]>,
@@ -89,6 +91,7 @@ impl<T: Transport> Server<T> {
             lingering_count: 0,
             accept_paused_until: None,
             journal: Journal::default(),
+            plugins: None,
             phase: Phase::Running,
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             out: Vec::new(),
@@ -172,12 +175,16 @@ impl<T: Transport> Server<T> {
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.now = now;
         self.accept_all(registry);
+        self.tell_plugins();
         self.resume_some(registry);
         self.fan_out(registry);
         self.expire(registry);
         self.advance_stop();
         self.reap();
         self.journal.roll(now);
+        if let Some(desk) = &mut self.plugins {
+            desk.end_turn();
+        }
     }
 
     /// How long the next poll may wait: zero while work remains, `None` for as long as it takes.
@@ -186,7 +193,9 @@ impl<T: Transport> Server<T> {
         let accepting = self.accept_paused_until.is_none()
             && self.listeners.iter().any(|listener| listener.accept_ready);
         let fanning_out = self.listeners.iter().any(|listener| listener.fanout.active);
-        if accepting || fanning_out || !self.resume.is_empty() || !self.closed.is_empty() {
+        let telling = self.plugins.as_ref().is_some_and(|desk| desk.has_work());
+        let resuming = !self.resume.is_empty() || !self.closed.is_empty();
+        if accepting || fanning_out || telling || resuming {
             return Some(0);
         }
         let deadlines = [

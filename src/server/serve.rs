@@ -16,7 +16,7 @@ use super::transport::Transport;
 use super::{Phase, Server};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler::{CloseReason, Context, Flow};
+use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX};
 use crate::session::FellBehind;
 
@@ -31,6 +31,7 @@ impl<T: Transport> Server<T> {
         }
         self.flush_and_reschedule(registry, id);
         self.deliver_mail(registry);
+        self.spread_plugin_broadcasts();
     }
 
     /// Runs what calls handlers behind the unwind boundary, and does what they ask for: a handler
@@ -50,7 +51,8 @@ impl<T: Transport> Server<T> {
                     self.listeners[listener].fanout.waiting.push_back(id);
                 }
             }
-            Ok(Ok(Flow::Continue)) => self.drain_if_ended(id),
+            // What was held for want of time, or of an address, is taken up by the resume list.
+            Ok(Ok(Flow::Continue | Flow::Yield | Flow::AskPeer)) => self.drain_if_ended(id),
             Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(_) => {
                 error!("{id} a handler panicked; its connection is closed");
@@ -79,7 +81,7 @@ impl<T: Transport> Server<T> {
             } else {
                 if !conn.may_read() || conn.input_has_ended() {
                     let is_end = conn.flags.has(Flags::END_OF_STREAM);
-                    let over = is_end || stopping;
+                    let over = is_end || stopping || config.protocol.ends_when_dry();
                     if !over || !conn.session.has_tail(&config.protocol, is_end) {
                         return Ok(Flow::Continue);
                     }
@@ -89,13 +91,17 @@ impl<T: Transport> Server<T> {
                 } else if let Some(n) = read(conn, read_buffer)? {
                     budget = budget.saturating_sub(n);
                     ctx.stats.bytes_in_total += n as u64;
-                    conn.session.on_bytes(&config.protocol, &read_buffer[..n], now, &mut ctx)
+                    let is_dry = !conn.may_read();
+                    let bytes = &read_buffer[..n];
+                    conn.session.on_bytes(&config.protocol, bytes, is_dry, now, &mut ctx)
                 } else {
                     Flow::Continue
                 }
             };
-            if flow != Flow::Continue {
-                return Ok(flow);
+            match flow {
+                Flow::Continue => {}
+                Flow::AskPeer => ctx.peer = Peer::Asked(conn.stream.peer_addr().ok()),
+                flow => return Ok(flow),
             }
         }
     }
@@ -113,6 +119,8 @@ impl<T: Transport> Server<T> {
             out: &mut self.out,
             mail: &mut self.mail,
             journal: &mut self.journal,
+            plugins: self.plugins.as_deref_mut(),
+            peer: Peer::Unasked,
             now: self.now,
         };
         Some((conn, config, ctx, &mut self.read_buffer))
@@ -238,6 +246,7 @@ impl<T: Transport> Server<T> {
         }
         self.flush_and_reschedule(registry, id);
         self.deliver_mail(registry);
+        self.spread_plugin_broadcasts();
     }
 
     fn is_due(&mut self, id: ConnId) -> bool {

@@ -112,6 +112,7 @@ impl<T: Transport> Server<T> {
             if answering && (first_round > 0 || self.now < until) {
                 return;
             }
+            self.stop_plugins();
             self.phase = Phase::Closing { deadline };
             self.begin_closing();
         }

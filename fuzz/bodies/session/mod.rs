@@ -6,7 +6,7 @@ mod model;
 
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::handler::{CloseReason, Context, Flow, Mail, Room};
+use mynah::handler::{CloseReason, Context, Flow, Mail, Peer, Room};
 use mynah::journal::Journal;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::session::{Protocol, Session};
@@ -222,6 +222,7 @@ impl World {
                     self.start_drain(who, &mut out);
                 }
                 Flow::Continue => {}
+                Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
             }
         }
         self.flush(who, &out);
@@ -260,7 +261,7 @@ impl World {
         let expected = self.model.receive(who, bytes);
         let flow = self.call(who, out, |session, protocol, now, ctx| match bytes {
             [] => session.on_resume(protocol, now, ctx),
-            bytes => session.on_bytes(protocol, bytes, now, ctx),
+            bytes => session.on_bytes(protocol, bytes, false, now, ctx),
         });
         assert_eq!(flow, expected);
         // What was kept is weighed below, byte for byte.
@@ -270,6 +271,7 @@ impl World {
             Flow::Close(CloseReason::SlowConsumer) => {}
             Flow::Close(_) => self.check_owed(who, out),
             Flow::Continue | Flow::Wait => self.check_session(who, out),
+            Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
         }
         flow
     }
@@ -290,6 +292,8 @@ impl World {
             out,
             mail: &mut self.mail,
             journal: &mut self.journal,
+            plugins: None,
+            peer: Peer::Unasked,
             now: Millis(self.model.now),
         };
         call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
@@ -550,7 +554,9 @@ impl World {
             }
             Protocol::Prefixed => (256, 256),
             Protocol::Raw { prefix } => (1, prefix.len() + read_max),
-            Protocol::Chat { .. } => unreachable!("chats have a target of their own"),
+            Protocol::Chat { .. } | Protocol::Plugin { .. } => {
+                unreachable!("these have targets of their own")
+            }
         };
         let kept_max = if session.holds_input() { read_max + frame_max } else { frame_max - 1 };
         assert!(session.kept_input().len() <= kept_max);

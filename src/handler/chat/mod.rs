@@ -64,8 +64,7 @@ pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>)
         (text, Some(key)) if text.starts_with('/') => obey(text, key, lang, ctx),
         (text, Some(key)) => speak(text, key, lang, ctx),
     };
-    // A message that waits comes again.
-    if flow != Flow::Wait {
+    if !flow.is_again() {
         debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
     }
     flow

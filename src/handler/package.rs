@@ -1,0 +1,77 @@
+//! Questions for plugins: the packages of `plugin` listeners, and the frames of `command` listeners
+//! whose codes are theirs.
+
+use log::{debug, warn};
+
+use super::plugin::Client;
+use super::plugin_desk::Asked;
+use super::{Context, Excerpt, Flow, Peer};
+use crate::codec::command::{Frame, HEADER_LEN, Header};
+use crate::codec::package::Package;
+
+/// What a client of a plugin listener is sent when no plugin answers.
+const NOBODY: &[u8] = b"None";
+/// What it is sent when one fails: the ancestor's words.
+const FAILED: &[u8] = b"Error occurred while processing data";
+
+/// Answers one package.
+pub fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
+    let Package::Whole(bytes) = package else {
+        warn!("{} sent a package that is too large", ctx.id);
+        ctx.out.extend_from_slice(FAILED);
+        return Flow::Continue;
+    };
+    let start = ctx.out.len();
+    match ask(bytes, None, ctx) {
+        Err(flow) => return flow,
+        Ok(Asked::Answered) => {}
+        Ok(Asked::Failed { .. }) => {
+            ctx.out.truncate(start);
+            ctx.out.extend_from_slice(FAILED);
+        }
+        Ok(Asked::Nobody | Asked::NotNow) => ctx.out.extend_from_slice(NOBODY),
+    }
+    debug!("{} package: {}", ctx.id, Excerpt(bytes));
+    Flow::Continue
+}
+
+/// Answers a frame whose code belongs to the plugins: the answer carries the same code.
+pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
+    let code = frame.command.code();
+    let start = ctx.out.len();
+    // Its length is known when the answer is there.
+    ctx.out.extend_from_slice(&[0; HEADER_LEN]);
+    let asked = match ask(frame.payload, Some(code), ctx) {
+        Ok(asked) => asked,
+        Err(flow) => {
+            ctx.out.truncate(start);
+            return flow;
+        }
+    };
+    if asked == Asked::Answered {
+        let (header, answer) = ctx.out[start..].split_at_mut(HEADER_LEN);
+        header.copy_from_slice(&Header::for_payload(frame.command, answer).encode());
+        return Flow::Continue;
+    }
+    ctx.out.truncate(start);
+    match asked {
+        Asked::Failed { plugin } => ctx.reply_error(format_args!("plugin {plugin} failed")),
+        _ => ctx.reply_error(format_args!("unknown command {code}")),
+    }
+}
+
+/// Asks the plugins, if there are any and their time has not run out; an error is what to do
+/// instead.
+fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Asked, Flow> {
+    let Some(desk) = &mut ctx.plugins else { return Ok(Asked::Nobody) };
+    let addr = match (desk.addr_of(ctx.id), ctx.peer) {
+        (Some(addr), _) => Some(addr),
+        (None, Peer::Asked(addr)) => addr,
+        (None, Peer::Unasked) => return Err(Flow::AskPeer),
+    };
+    let client = Client { id: ctx.id, addr, command };
+    match desk.ask(package, &client, ctx.out) {
+        Asked::NotNow => Err(Flow::Yield),
+        asked => Ok(asked),
+    }
+}

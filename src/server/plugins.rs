@@ -1,0 +1,90 @@
+//! What the server does for plugins: tells them who comes and goes, shares its time among them and
+//! everybody else, and carries what they say to everyone.
+
+use log::warn;
+
+use super::Server;
+use super::listener::Listener;
+use super::transport::Transport;
+use crate::handler::PluginDesk;
+use crate::handler::plugin::PluginHost;
+use crate::session::Protocol;
+
+impl<T: Transport> Server<T> {
+    /// Takes plugins into service, in place of those there are.
+    pub fn set_plugins(&mut self, host: PluginHost) {
+        match &mut self.plugins {
+            Some(desk) => desk.replace_host(host),
+            None => self.plugins = Some(Box::new(PluginDesk::new(host))),
+        }
+    }
+
+    /// Tells the plugins that all listeners are open.
+    pub fn start_plugins(&mut self) {
+        if let Some(desk) = &mut self.plugins {
+            desk.on_started();
+        }
+        self.spread_plugin_broadcasts();
+    }
+
+    /// The batch of events is over.
+    pub(super) fn tell_plugins(&mut self) {
+        if let Some(desk) = &mut self.plugins {
+            desk.begin_resuming();
+            self.spread_plugin_broadcasts();
+        }
+    }
+
+    /// Tells the plugins that the server stops.
+    pub(super) fn stop_plugins(&mut self) {
+        if let Some(desk) = &mut self.plugins {
+            desk.on_stopping();
+            self.spread_plugin_broadcasts();
+        }
+    }
+
+    /// Puts what plugins have said to everyone into the log of every plugin listener.
+    pub(super) fn spread_plugin_broadcasts(&mut self) {
+        let Some(desk) = &mut self.plugins else { return };
+        let broadcasts: Vec<Vec<u8>> = desk.drain_broadcasts().collect();
+        for number in 0..self.listeners.len() {
+            if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
+                for bytes in &broadcasts {
+                    self.spread(number, bytes);
+                }
+            }
+        }
+        self.stats.broadcasts_total += broadcasts.len() as u64;
+    }
+
+    /// What does not fit into a log waits until its fan-out has come round; what does not fit into
+    /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
+    fn spread(&mut self, number: usize, bytes: &[u8]) {
+        let max = self.limits.broadcast_log_bytes_max;
+        let Listener { room, config, pending, .. } = &mut self.listeners[number];
+        if room.members == 0 {
+            return;
+        }
+        if pending.is_empty() && room.log.append(&[bytes]).is_ok() {
+            self.stats.kept_bytes_total += bytes.len() as u64;
+            self.start_pass_if_needed(number);
+            return;
+        }
+        if pending.iter().map(Vec::len).sum::<usize>() + bytes.len() > max {
+            warn!("{} has no room for a plugin's broadcast", config.name);
+            return;
+        }
+        pending.push_back(bytes.to_owned());
+    }
+
+    /// The log has room again.
+    pub(super) fn spread_pending(&mut self, number: usize) {
+        let Listener { room, pending, .. } = &mut self.listeners[number];
+        while let Some(bytes) = pending.front() {
+            if room.members > 0 && room.log.append(&[bytes]).is_err() {
+                break;
+            }
+            pending.pop_front();
+        }
+    }
+}

@@ -50,6 +50,11 @@ impl Protocol {
     pub fn ends_when_dry(&self) -> bool {
         matches!(self, Protocol::Plugin { gather_ms: 0, .. })
     }
+
+    /// Whether time may end a message.
+    fn has_tails(&self) -> bool {
+        matches!(self, Protocol::Chat { .. } | Protocol::Plugin { .. })
+    }
 }
 
 /// The state of one conversation: 32 bytes while it is idle.
@@ -345,11 +350,7 @@ impl Session {
     /// `is_end` says that none can come, one of a client that ends its messages does not.
     #[must_use]
     pub fn has_tail(&self, protocol: &Protocol, is_end: bool) -> bool {
-        let counts = match protocol {
-            Protocol::Chat { .. } => is_end || !self.tag.ends_lines(),
-            Protocol::Plugin { .. } => true,
-            _ => false,
-        };
+        let counts = protocol.has_tails() && (is_end || !self.tag.ends_lines());
         counts && self.buffers.as_ref().is_some_and(|buffers| buffers.input.clock.is_some())
     }
 
@@ -357,10 +358,7 @@ impl Session {
     /// `idle_ms` of 0 means never idle.
     #[must_use]
     pub fn deadline(&self, protocol: &Protocol, idle_ms: u64, limits: &Limits) -> Option<Millis> {
-        let late = match protocol {
-            Protocol::Chat { .. } | Protocol::Plugin { .. } => self.tail_at(protocol),
-            _ => self.frame_late_at(limits),
-        };
+        let late = self.late_at(protocol, limits);
         let idle = (idle_ms > 0).then(|| self.last_active_at.after(idle_ms));
         match (late, idle) {
             (Some(late), Some(idle)) => Some(late.min(idle)),
@@ -376,17 +374,12 @@ impl Session {
         now: Millis,
         ctx: &mut Context<'_>,
     ) -> Flow {
-        match protocol {
-            Protocol::Chat { .. } | Protocol::Plugin { .. } => {
-                if self.tail_at(protocol).is_some_and(|at| at <= now) {
-                    return self.on_end(protocol, now, ctx);
-                }
-                // What is unfinished is no worse than a client that says nothing.
-            }
-            _ if self.frame_late_at(ctx.limits).is_some_and(|at| at <= now) => {
-                return self.on_late_frame(protocol, now, ctx);
-            }
-            _ => {}
+        if self.late_at(protocol, ctx.limits).is_some_and(|at| at <= now) {
+            return if protocol.has_tails() {
+                self.on_end(protocol, now, ctx)
+            } else {
+                self.on_late_frame(protocol, now, ctx)
+            };
         }
         if self.deadline(protocol, idle_ms, ctx.limits).is_some_and(|at| at <= now) {
             return Flow::Close(CloseReason::IdleTimeout);
@@ -405,19 +398,18 @@ impl Session {
         Flow::Close(CloseReason::FrameTimeout)
     }
 
-    /// When the client will have been quiet for long enough for an unfinished message to be one. A
-    /// chat client that has once ended a message is waited for: a slow network may split its lines.
-    fn tail_at(&self, protocol: &Protocol) -> Option<Millis> {
-        let quiet_ms = match protocol {
-            Protocol::Chat { .. } if !self.tag.ends_lines() => TAIL_QUIET_MS,
-            Protocol::Plugin { gather_ms, .. } => *gather_ms,
-            _ => return None,
-        };
-        self.buffers.as_ref()?.input.clock?.quiet_at(quiet_ms)
-    }
-
-    fn frame_late_at(&self, limits: &Limits) -> Option<Millis> {
-        self.buffers.as_ref()?.input.clock?.late_at(limits.frame_timeout_ms)
+    /// When something is to be done about what is unfinished: where messages have tails, when the
+    /// client will have been quiet for long enough for one, elsewhere when the frame is late. A chat
+    /// client that has once ended a message is waited for: a slow network may split its lines, and
+    /// half a line is no worse than a client that says nothing.
+    fn late_at(&self, protocol: &Protocol, limits: &Limits) -> Option<Millis> {
+        let clock = self.buffers.as_ref()?.input.clock?;
+        match protocol {
+            Protocol::Chat { .. } if self.tag.ends_lines() => None,
+            Protocol::Chat { .. } => clock.quiet_at(TAIL_QUIET_MS),
+            Protocol::Plugin { gather_ms, .. } => clock.quiet_at(*gather_ms),
+            _ => clock.late_at(limits.frame_timeout_ms),
+        }
     }
 
     fn frame_age_secs(&self, now: Millis) -> u64 {

@@ -1,5 +1,6 @@
 //! The `chat` protocol: SPEC's table and who speaks it. The table's rows are tested in `rows`, what
-//! else holds in `rules`.
+//! else holds in `rules`, full rooms in `crowd`.
+mod crowd;
 mod rows;
 mod rules;
 

@@ -380,6 +380,11 @@ impl Client {
         sent
     }
 
+    /// The socket, for who reads many at once.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Closes with a reset, whatever is under way.
     pub(crate) fn abort(mut self) {
         self.set_abortive();

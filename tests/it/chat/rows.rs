@@ -175,13 +175,17 @@ fn a_private_message_is_for_one_alone() {
 }
 
 #[test]
-fn a_private_message_to_oneself_comes_back() {
+fn a_private_message_to_oneself_comes_back_before_other_answers() {
     in_every_way(|chat, kind| {
         let mut bob = chat.member(kind, "Bob");
         bob.say("/msg bob note to self");
         bob.hears(Event::PrivateSent, &["Bob", "note to self"]);
         bob.hears(Event::Private, &["Bob", "note to self"]);
         bob.has_heard_all();
+        bob.client.send("/msg BOB ещё\n/who\n".as_bytes());
+        bob.hears(Event::PrivateSent, &["Bob", "ещё"]);
+        bob.hears(Event::Private, &["Bob", "ещё"]);
+        bob.hears(Event::Who, &["Bob"]);
     });
 }
 

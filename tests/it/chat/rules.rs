@@ -365,6 +365,9 @@ fn whoever_leaves_is_said_to_leave_once() {
             wait_until("it is gone", || chat.server.count_lines(" disconnected: ") == number + 1);
             ann.has_heard_all();
         }
+        // The log is written by a thread of its own: all of it is there when the server has ended.
+        drop(ann);
+        assert_eq!(chat.server.stop(), Some(0));
         assert_eq!(chat.server.count_lines(" bob left"), ways.len());
     });
 }

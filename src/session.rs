@@ -106,7 +106,7 @@ impl Session {
         self.receive(protocol, Arrival { bytes, now, is_last: false }, ctx)
     }
 
-    /// No more will come: what has come is all there is of the last message. For a session with
+    /// No more is waited for: what has come is all there is of the last message. For a session that
     /// [`has_tail`](Self::has_tail).
     pub fn on_end(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {
         self.receive(protocol, Arrival { bytes: &[], now, is_last: true }, ctx)
@@ -303,11 +303,13 @@ impl Session {
         }
     }
 
-    /// Whether an unfinished message would count as one if nothing more came.
+    /// Whether an unfinished message counts as one where no more of it is waited for. Unless
+    /// `is_end` says that none can come, one of a client that ends its messages does not.
     #[must_use]
-    pub fn has_tail(&self, protocol: &Protocol) -> bool {
+    pub fn has_tail(&self, protocol: &Protocol, is_end: bool) -> bool {
         let unfinished = self.buffers.as_ref().is_some_and(|buffers| buffers.input.clock.is_some());
-        matches!(protocol, Protocol::Chat { .. }) && unfinished
+        let counts = matches!(protocol, Protocol::Chat { .. });
+        counts && unfinished && (is_end || !self.tag.ends_lines())
     }
 
     /// When [`on_deadline`](Self::on_deadline) has something to say if nothing happens until then.

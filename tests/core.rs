@@ -9,11 +9,16 @@ mod network;
 #[path = "sim/rng.rs"]
 mod rng;
 
+use std::cell::RefCell;
+
 use allocation_counter::measure;
+use log::{LevelFilter, Log, Metadata, Record};
 use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::handler::chat::Lang;
+use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, READ_TURN_BYTES_MAX};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
+use mynah::stats::Stats;
 
 use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use rng::Rng;
@@ -30,7 +35,7 @@ const LIMITS: Limits = Limits {
 /// More than any of these scenes sends to a client that is meant to take everything.
 const ROOMY: usize = 1 << 20;
 
-/// One `command` listener, a network without faults, and a clock in the hand.
+/// A `command` listener, a network without faults, and a clock in the hand.
 struct Scene {
     network: Shared,
     server: Server<FakeStream>,
@@ -39,12 +44,25 @@ struct Scene {
 
 impl Scene {
     fn new(limits: Limits, idle_ms: u64) -> Self {
-        let network = Network::new(1, Faults::default(), Rng::new(1));
+        Scene::with_listeners(1, limits, idle_ms)
+    }
+
+    fn chat(limits: Limits) -> Self {
+        Scene::speaking(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+    }
+
+    fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
+        Scene::speaking(&Protocol::Command { frame_len_max: 1 << 20 }, n, limits, idle_ms)
+    }
+
+    fn speaking(protocol: &Protocol, n: usize, limits: Limits, idle_ms: u64) -> Self {
+        let network = Network::new(n, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
-        let acceptor = FakeAcceptor { network: Shared::clone(&network), listener: 0 };
-        let protocol = Protocol::Command { frame_len_max: 1 << 20 };
-        let name = "command".to_owned();
-        server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        for listener in 0..n {
+            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let (name, protocol) = ("command".to_owned(), protocol.clone());
+            server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        }
         Scene { network, server, now: Millis(0) }
     }
 
@@ -112,6 +130,43 @@ impl Scene {
     fn is_closed(&self, socket: usize) -> bool {
         self.network.borrow().sockets[socket].server_closed
     }
+}
+
+/// A logger that keeps what is logged on the threads of those tests that listen.
+struct LogLines;
+
+thread_local! {
+    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+impl LogLines {
+    fn listen() {
+        // The first test to come installs it for all.
+        let _ = log::set_logger(&LogLines);
+        log::set_max_level(LevelFilter::Info);
+        LOGGED.set(Some(Vec::new()));
+    }
+
+    /// What has been logged since this was last asked.
+    fn heard() -> Vec<String> {
+        LOGGED.replace(Some(Vec::new())).unwrap_or_default()
+    }
+}
+
+impl Log for LogLines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        LOGGED.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        LOGGED.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(record.args().to_string());
+            }
+        });
+    }
+
+    fn flush(&self) {}
 }
 
 fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
@@ -346,4 +401,529 @@ fn a_log_is_empty_when_the_last_laggard_has_caught_up_inside_a_pass() {
     scene.server.assert_invariants();
     heard.extend(scene.receive_all(laggard));
     assert_eq!(heard, news);
+}
+
+#[test]
+fn listeners_are_counted() {
+    assert_eq!(Scene::with_listeners(2, LIMITS, 0).server.listener_count(), 2);
+}
+
+#[test]
+fn the_counters_count_what_happens() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    let (client, refused) = (scene.connect(1_000), scene.connect(1_000));
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"hi"));
+    let no = frame(255, b"server is full: 1 clients");
+    assert_eq!(scene.receive(refused), no);
+    let expected = Stats {
+        connections: 1,
+        accepted_total: 1,
+        refused_total: 1,
+        frames_in_total: 1,
+        bytes_in_total: 7,
+        bytes_out_total: 7 + no.len() as u64,
+        ..Stats::default()
+    };
+    assert_eq!(*scene.server.stats(), expected);
+}
+
+#[test]
+fn bytes_that_have_to_wait_in_memory_are_counted_when_they_begin_to() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, b"\x01\0\0\0\x05he");
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7, "the beginning of a frame");
+    scene.send(client, b"llo");
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3, "the rest joins it");
+    assert_eq!(scene.receive(client), frame(1, b"hello"));
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3 + 905, "what was not taken");
+}
+
+#[test]
+fn a_pause_in_accepting_lasts_100_ms() {
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    let client = scene.connect(1_000);
+    scene.network.borrow_mut().faults.accept_exhausted = 0;
+    scene.send(client, &frame(1, b"hi"));
+    for (at, answer) in [(99, vec![]), (100, frame(1, b"hi"))] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.receive(client), answer, "after {at} ms");
+    }
+}
+
+#[test]
+fn a_listener_is_asked_for_connections_only_when_some_wait_and_accepting_is_not_paused() {
+    let mut scene = Scene::with_listeners(2, LIMITS, 0);
+    scene.settle();
+    assert_eq!(scene.network.borrow().accepts, 2, "once each, for who came before the server");
+    scene.round();
+    assert_eq!(scene.network.borrow().accepts, 2);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    for listener in [0, 1] {
+        scene.network.borrow_mut().connect(listener, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(scene.network.borrow().accepts, 3, "files are out for the other one too");
+}
+
+#[test]
+fn a_burst_of_refused_clients_never_takes_more_descriptors_than_there_may_be() {
+    let mut scene = Scene::new(LIMITS, 0);
+    for _ in 0..50 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(scene.server.stats().refused_total, 42);
+    assert_eq!(scene.network.borrow().open_max, LIMITS.clients_max + LIMITS.lingering_max);
+}
+
+#[test]
+fn a_client_that_leaves_after_a_long_silence_has_a_whole_minute_to_take_its_replies() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.now = Millis(50_000);
+    scene.network.borrow_mut().shut(client);
+    for (at, closed) in [(50_000, false), (109_999, false), (110_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_waits_for_nobody_who_has_been_silent_for_more_than_a_second() {
+    for (silent_ms, stopped) in [(0, false), (1_000, false), (1_001, true), (60_000, true)] {
+        let mut scene = Scene::new(LIMITS, 0);
+        scene.connect(1_000);
+        scene.now = Millis(silent_ms);
+        scene.stop();
+        scene.settle();
+        assert_eq!(scene.server.is_stopped(), stopped, "after {silent_ms} ms");
+    }
+}
+
+#[test]
+fn input_that_is_thrown_away_has_a_turns_budget_too() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &[frame(1, &[7; 1_000]), frame(3, b"")].concat());
+    scene.settle();
+    let before = scene.server.stats().bytes_in_total;
+    scene.send(client, &vec![0; 4 << 20]);
+    scene.round();
+    let read = scene.server.stats().bytes_in_total - before;
+    assert_eq!(read, 2 * READ_TURN_BYTES_MAX as u64, "for an event and a turn");
+}
+
+#[test]
+fn a_frame_is_late_when_its_last_byte_is_as_old_as_the_frame_timeout() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &[7; 3_000])[..1_500]);
+    scene.settle();
+    scene.now = Millis(2_000);
+    scene.send(client, &[7; 1_000]);
+    for (at, answer) in
+        [(2_000, vec![]), (4_999, vec![]), (5_000, frame(255, b"frame incomplete after 5 s"))]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.receive(client), answer, "at {at} ms");
+    }
+}
+
+#[test]
+fn the_counters_are_logged_as_status_reports_them() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.connect(1_000);
+    LogLines::heard();
+    scene.server.log_status(Millis(7_999));
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        r#"status {{"version":"{version}","uptime_secs":7,"connections":1,"accepted_total":1,"refused_total":0,"frames_in_total":0,"bytes_in_total":0,"bytes_out_total":0,"broadcasts_total":0,"slow_consumers_total":0}}"#
+    );
+    assert_eq!(LogLines::heard(), [expected]);
+}
+
+#[test]
+fn a_client_that_comes_and_goes_is_logged_with_its_address_and_why_it_left() {
+    LogLines::listen();
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    let client = scene.connect(1_000);
+    scene.connect(1_000);
+    scene.send(client, &frame(3, b""));
+    scene.settle();
+    let expected = [
+        "#1 127.0.0.1:0 connected to command",
+        "#2 127.0.0.1:1 refused by command: server is full: 1 clients",
+        "#1 127.0.0.1:0 disconnected: quit",
+    ];
+    assert_eq!(LogLines::heard(), expected);
+}
+
+#[test]
+fn a_hundred_connection_lines_are_logged_a_second_and_the_rest_summed_up() {
+    LogLines::listen();
+    let mut scene = Scene::new(Limits { clients_max: 200, ..LIMITS }, 0);
+    for _ in 0..150 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    assert_eq!(LogLines::heard().len(), 100);
+    scene.now = Millis(400);
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(600), "the sum is due with the second");
+    for (at, lines) in [
+        (999, &[][..]),
+        (1_000, &["50 more connection events, not logged one by one"]),
+        (2_000, &[]),
+    ] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+    }
+    scene.connect(1_000);
+    assert_eq!(LogLines::heard(), ["#151 127.0.0.1:150 connected to command"], "a new second");
+}
+
+#[test]
+fn that_files_are_out_is_logged_at_most_once_a_second() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.network.borrow_mut().faults.accept_exhausted = 1;
+    scene.connect(1_000);
+    let line = "command cannot accept for now: too many open files";
+    for (at, lines) in [(0, &[line][..]), (999, &[]), (1_100, &[line])] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    let slow = [scene.connect(100), scene.connect(100)];
+    scene.connect(1_000);
+    for client in slow {
+        scene.send(client, &frame(1, &[7; 1_000]));
+    }
+    scene.settle();
+    LogLines::heard();
+    scene.stop();
+    scene.settle();
+    let drain_ms = LIMITS.drain_timeout_ms;
+    scene.now = Millis(drain_ms - 1);
+    scene.settle();
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(1));
+    scene.now = Millis(drain_ms);
+    scene.settle();
+    assert!(scene.server.is_stopped());
+    let lines = LogLines::heard();
+    assert_eq!(lines.first().unwrap(), "stopping, connections open: 3");
+    let cut = "the drain time is over; connections cut with replies unsent: 2";
+    assert!(lines.iter().any(|line| line == cut), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "stopped");
+}
+
+#[test]
+fn what_comes_after_a_stop_has_read_a_client_dry_is_not_answered() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"before"));
+    scene.stop();
+    scene.round();
+    scene.send(client, &frame(1, b"after"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"before"));
+}
+
+#[test]
+fn a_slice_of_a_fan_out_ends_after_32_pages_even_where_they_are_nearly_empty() {
+    const PAGE: usize = 256;
+    let mut scene = Scene::new(Limits { clients_max: 40 * PAGE, ..LIMITS }, 0);
+    for _ in 0..40 * PAGE {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    for client in (0..40 * PAGE).filter(|client| client % PAGE != 0) {
+        scene.network.borrow_mut().reset(client);
+    }
+    scene.settle();
+    // The pass goes from the last page to the first, where the sender is.
+    scene.send(0, &frame(4, b"news"));
+    scene.round();
+    let heard = (0..40).filter(|page| !scene.receive(page * PAGE).is_empty());
+    assert_eq!(heard.collect::<Vec<_>>(), [vec![0], (8..40).collect()].concat());
+}
+
+#[test]
+fn a_fan_out_spends_nothing_on_members_who_got_the_broadcast_before_a_reply() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
+    let clients: Vec<usize> =
+        (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
+    scene.settle();
+    scene.send(clients[0], &frame(4, b"news"));
+    for &client in &clients[1..] {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.round();
+    assert_eq!(scene.server.poll_timeout(scene.now), None, "one slice was enough");
+    assert_eq!(scene.receive(clients[1]), [frame(4, b"news"), frame(1, b"hi")].concat());
+}
+
+#[test]
+fn a_client_that_floods_is_read_from_for_a_turns_budget_at_a_time() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &[7; 1 << 20]));
+    scene.round();
+    let read = scene.server.stats().bytes_in_total;
+    assert_eq!(read, 2 * READ_TURN_BYTES_MAX as u64, "for an event and a turn");
+}
+
+#[test]
+fn status_tells_the_uptime_in_whole_seconds() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.now = Millis(7_999);
+    scene.send(client, &frame(7, b""));
+    scene.settle();
+    let reply = scene.receive(client);
+    let reply = String::from_utf8_lossy(&reply);
+    assert!(reply.contains(r#""uptime_secs":7,"#), "{reply}");
+}
+
+#[test]
+fn a_stop_listens_to_those_who_go_on_talking_for_half_the_drain_time() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let client = scene.connect(ROOMY);
+    scene.send(client, &frame(99, &[7; 100_000]).repeat(100));
+    scene.stop();
+    for (at, shut) in [(0, false), (2_499, false), (2_500, true)] {
+        scene.now = Millis(at);
+        scene.round();
+        scene.round();
+        assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_stop_asks_a_listener_for_connections_until_none_waits() {
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.settle();
+    for _ in 0..3 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    let before = scene.network.borrow().accepts;
+    scene.stop();
+    assert_eq!(scene.network.borrow().accepts - before, 3 + 1);
+    assert_eq!(scene.server.sockets(), 3);
+}
+
+#[test]
+fn in_a_stop_nobody_leaves_before_all_that_had_arrived_is_answered() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let (silent, talker) = (scene.connect(1_000), scene.connect(ROOMY));
+    scene.send(talker, &frame(99, &[7; 100_000]).repeat(20));
+    scene.send(talker, &frame(4, b"last words"));
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive(silent), frame(4, b"last words"));
+}
+
+#[test]
+fn who_takes_what_had_to_wait_is_not_idle() {
+    for waits_for_broadcasts in [false, true] {
+        let mut scene = Scene::new(LIMITS, 10_000);
+        let (client, other) = (scene.connect(100), scene.connect(ROOMY));
+        match waits_for_broadcasts {
+            true => scene.send(other, &frame(4, &[7; 1_000])),
+            false => scene.send(client, &frame(1, &[7; 1_000])),
+        }
+        scene.settle();
+        scene.now = Millis(8_000);
+        assert_eq!(scene.receive(client).len(), 100);
+        for (at, closed) in [(8_000, false), (17_999, false), (18_000, true)] {
+            scene.now = Millis(at);
+            scene.settle();
+            assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+        }
+    }
+}
+
+#[test]
+fn an_idle_client_that_is_owed_nothing_is_shut_and_has_five_seconds_to_shut_its_own_side() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let client = scene.connect(1_000);
+    for (at, shut, closed) in
+        [(9_999, false, false), (10_000, true, false), (14_999, true, false), (15_000, true, true)]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        let socket = &scene.network.borrow().sockets[client];
+        assert_eq!((socket.server_shut, socket.server_closed), (shut, closed), "at {at} ms");
+    }
+}
+
+#[test]
+fn a_refused_client_has_five_seconds_to_take_the_reason() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    scene.connect(ROOMY);
+    let refused = scene.connect(10);
+    for (at, closed) in [(4_999, false), (5_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(refused), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_drain_time_of_more_than_a_minute_is_waited_out() {
+    let mut scene = Scene::new(Limits { drain_timeout_ms: 120_000, ..LIMITS }, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.stop();
+    for (at, closed) in [(0, false), (119_999, false), (120_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn a_silent_client_is_idle_even_if_it_takes_every_broadcast() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let (silent, other) = (scene.connect(1_000), scene.connect(ROOMY));
+    for at in [4_000, 8_000] {
+        scene.now = Millis(at);
+        scene.send(other, &frame(4, b"news"));
+        scene.settle();
+        assert_eq!(scene.receive(silent), frame(4, b"news"));
+    }
+    scene.now = Millis(10_000);
+    scene.settle();
+    assert!(scene.network.borrow().sockets[silent].server_shut);
+}
+
+#[test]
+fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
+    LogLines::listen();
+    for (room, warnings) in [(ROOMY, &[][..]), (100, &["1"])] {
+        let mut scene = Scene::new(Limits { drain_timeout_ms: 0, ..LIMITS }, 0);
+        let client = scene.connect(room);
+        scene.connect(ROOMY);
+        scene.send(client, &frame(1, &[7; 1_000]));
+        scene.settle();
+        scene.stop();
+        scene.settle();
+        let text = "the drain time is over; connections cut with replies unsent: ";
+        let lines = LogLines::heard();
+        let cut: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(text)).collect();
+        assert_eq!(cut, warnings);
+    }
+}
+
+#[test]
+fn a_connection_that_fails_is_closed_at_once_and_logged_with_the_error() {
+    LogLines::listen();
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    LogLines::heard();
+    scene.network.borrow_mut().reset(client);
+    scene.settle();
+    assert!(scene.is_closed(client));
+    let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
+    assert_eq!(LogLines::heard(), [line]);
+}
+
+#[test]
+fn a_short_read_has_emptied_the_stream_and_is_not_followed_by_another() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"hi"));
+    assert_eq!(scene.network.borrow().sockets[client].read_calls, 1);
+}
+
+#[test]
+fn a_refused_client_that_has_gone_already_is_closed_at_once() {
+    let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
+    scene.connect(1_000);
+    let refused = scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    scene.network.borrow_mut().reset(refused);
+    scene.settle();
+    assert_eq!(scene.server.stats().refused_total, 1);
+    assert!(scene.is_closed(refused));
+}
+
+/// Seed 16 of the simulation: half of `a b c` was taken for a nickname.
+#[test]
+fn a_stop_takes_no_half_line_of_a_chat_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(ROOMY);
+    scene.send(client, b"me\nann");
+    scene.settle();
+    assert_eq!(scene.receive(client), b"[ERROR] a nickname has 3 to 16 characters\n");
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive_all(client), b"[INFO] The server has shut down\n");
+}
+
+/// Who has never ended a message is not waited for: `ann` is all there will be.
+#[test]
+fn a_stop_takes_what_an_unterminated_client_has_sent_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(ROOMY);
+    scene.send(client, b"ann");
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    let expected = b"[INFO] Welcome, ann!\n[INFO] The server has shut down\n";
+    assert_eq!(scene.receive_all(client), expected);
+}
+
+/// A leaver cannot be made to wait, as a speaker can.
+#[test]
+fn everyone_who_leaves_is_mentioned_even_if_the_log_has_no_room_for_all_at_once() {
+    const LEAVERS: usize = 700;
+    let mut scene = Scene::chat(Limits { clients_max: 1_000, ..LIMITS });
+    let witness = scene.connect(ROOMY);
+    scene.send(witness, b"witness\n");
+    scene.settle();
+    let nick = |n: usize| format!("long-nickname{n:03}");
+    let leavers: Vec<usize> = (0..LEAVERS)
+        .map(|n| {
+            let socket = scene.connect(ROOMY);
+            scene.send(socket, format!("{}\n", nick(n)).as_bytes());
+            socket
+        })
+        .collect();
+    scene.settle();
+    scene.receive_all(witness);
+    for socket in leavers {
+        scene.network.borrow_mut().reset(socket);
+    }
+    scene.settle();
+    let heard = String::from_utf8(scene.receive_all(witness)).unwrap();
+    assert!(heard.len() > CHAT_LOG_BYTES_MIN, "more than the log holds");
+    let mut heard: Vec<&str> = heard.lines().collect();
+    heard.sort_unstable();
+    let mut expected: Vec<String> =
+        (0..LEAVERS).map(|n| format!("[SERVER] {} left", nick(n))).collect();
+    expected.sort_unstable();
+    assert_eq!(heard, expected);
 }

@@ -1,5 +1,6 @@
-//! The parsers against a whole-buffer reference: the check of the fuzz target `frame_parser`, over
-//! every cutting of short streams and over random ones. Its seeds run in `tests/fuzz_bodies.rs`.
+//! The parsers against a whole-buffer reference: the checks of the fuzz targets `frame_parser` and
+//! `line_decoder`, over every cutting of short streams and over random ones. Their seeds run in
+//! `tests/fuzz_bodies.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the bodies are public for the fuzz targets")]
@@ -9,13 +10,15 @@ use std::env;
 #[allow(dead_code, reason = "the fuzzer's entry is not used here")]
 #[path = "../fuzz/bodies/frame_parser.rs"]
 mod frame_parser;
+#[allow(dead_code, reason = "the fuzzer's entry is not used here")]
+#[path = "../fuzz/bodies/line_decoder.rs"]
+mod line_decoder;
 #[path = "../fuzz/bodies/reference.rs"]
 mod reference;
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "sim/rng.rs"]
 mod rng;
 
-use frame_parser::check;
 use rng::Rng;
 
 /// Streams with something in them: frames of several lengths, both protocols' idea of them, bad
@@ -29,6 +32,9 @@ fn streams() -> Vec<Vec<u8>> {
         b"\x03\0\0\0\x01q\x01\0\0\0\x01a".to_vec(),
         b"\x07\0\0\0\x03abc\x01\0\0\0\x01a".to_vec(),
         b"\0\x01a\x02bc\x03def\0\0\x05short".to_vec(),
+        b"a\r\nb\n\n\r\n\rc\r".to_vec(),
+        b"\n\n\r\r\n.\n".to_vec(),
+        b"never ended".to_vec(),
     ];
     for len in 0..40 {
         streams.push((0..len).map(|at: u8| at % 7 * 5 % 7).collect());
@@ -39,12 +45,18 @@ fn streams() -> Vec<Vec<u8>> {
 /// Longest payload in these tests: one frame above is longer.
 const MAX: u32 = 32;
 
+/// All that is no frame to one decoder is something to another.
+fn check(chunks: &[&[u8]]) {
+    frame_parser::check(chunks, MAX);
+    line_decoder::check(chunks);
+}
+
 #[test]
 fn every_two_way_cut_of_a_stream_gives_the_same_frames() {
     for stream in streams() {
         assert!(stream.len() <= 64);
         for cut in 0..=stream.len() {
-            check(&[&stream[..cut], &stream[cut..]], MAX);
+            check(&[&stream[..cut], &stream[cut..]]);
         }
     }
 }
@@ -54,7 +66,7 @@ fn every_chunking_of_a_short_stream_gives_the_same_frames() {
     for stream in streams() {
         let stream = &stream[..stream.len().min(12)];
         for cuts in 0..1u32 << stream.len().saturating_sub(1) {
-            check(&chunked(stream, |at| cuts >> at & 1 == 1), MAX);
+            check(&chunked(stream, |at| cuts >> at & 1 == 1));
         }
     }
 }
@@ -68,12 +80,15 @@ fn random_streams_in_random_chunks_give_the_same_frames() {
         let stream = random_stream(&mut random);
         let density = random.below(20) + 1;
         let chunks = chunked(&stream, |_| random.below(density) == 0);
-        check(&chunks, MAX);
+        check(&chunks);
     }
 }
 
 /// Mostly whole frames of a few bytes, now and then junk or a long one.
 fn random_stream(random: &mut Rng) -> Vec<u8> {
+    if random.one_in(4) {
+        return random_lines(random);
+    }
     let mut stream = Vec::new();
     for _ in 0..random.below(6) {
         let longest = [3000, 60, 60, 60, 8, 8, 8, 8, 8, 8][random.below(10)];
@@ -85,6 +100,17 @@ fn random_stream(random: &mut Rng) -> Vec<u8> {
         stream.extend((0..len).map(|_| random.below(256) as u8));
     }
     stream.truncate(stream.len().saturating_sub(random.below(4)));
+    stream
+}
+
+/// Lines, now and then one about as long as one may be.
+fn random_lines(random: &mut Rng) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for _ in 0..random.below(8) {
+        let len = if random.one_in(200) { 4_090 + random.below(12) } else { random.below(30) };
+        stream.extend((0..len).map(|_| b"ab\r"[random.below(3)]));
+        stream.extend(*[&b"\n"[..], b"\r\n", b""].get(random.below(3)).unwrap());
+    }
     stream
 }
 

@@ -23,6 +23,11 @@ const MUTATIONS: usize = 4_000;
 const TIME_MAX: Duration = Duration::from_secs(5);
 
 #[test]
+fn chat_room() {
+    check("chat_room", bodies::chat_room::run);
+}
+
+#[test]
 fn command() {
     check("command", bodies::command::run);
 }
@@ -35,6 +40,11 @@ fn config() {
 #[test]
 fn frame_parser() {
     check("frame_parser", bodies::frame_parser::run);
+}
+
+#[test]
+fn line_decoder() {
+    check("line_decoder", bodies::line_decoder::run);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::handler::chat::Lang;
-use mynah::limits::Limits;
+use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
 use mynah::server::{AcceptError, Acceptor, ListenerConfig, Readiness, Server, Transport};
 use mynah::session::Protocol;
 
@@ -163,6 +163,17 @@ fn a_connection_that_was_busy_costs_no_more_than_before() {
         assert_eq!(receive(&mut server, 0, b"llo"), 10);
     });
     assert_eq!(cost.bytes_current, 0);
+}
+
+#[test]
+fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
+    let mut server = server(1);
+    let requests: &[u8] = b"\x07\0\0\0\0".repeat(10_000).leak();
+    let cost = measure(|| {
+        assert!(receive(&mut server, 0, requests) > 4 * SCRATCH_KEPT_BYTES_MAX);
+        server.on_idle();
+    });
+    assert_eq!(cost.bytes_current, SCRATCH_KEPT_BYTES_MAX as i64);
 }
 
 /// A place in a slab that doubles, one in a table of which an eighth at least is kept free and which

@@ -1,9 +1,11 @@
 //! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
 //! runs the same code (`tests/differential.rs`, `tests/fuzz_bodies.rs`).
 
+pub mod chat_room;
 pub mod command;
 pub mod config;
 pub mod frame_parser;
+pub mod line_decoder;
 pub mod prefixed;
 pub mod reference;
 pub mod session;

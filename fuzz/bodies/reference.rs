@@ -88,3 +88,27 @@ pub fn prefixed_replies(stream: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// What a stream of lines comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lines {
+    /// The messages, the unfinished one at the end among them; `None` for one that is too long.
+    pub lines: Vec<Option<Vec<u8>>>,
+    /// How many of them were ended.
+    pub ended: usize,
+}
+
+/// Parses a `chat` stream.
+pub fn lines(stream: &[u8]) -> Lines {
+    let mut pieces: Vec<&[u8]> = stream.split(|&byte| byte == b'\n').collect();
+    let ended = pieces.len() - 1;
+    // Behind the last end there may be nothing, which is no message.
+    if pieces.last().is_some_and(|tail| tail.is_empty()) {
+        pieces.pop();
+    }
+    let line = |piece: &&[u8]| {
+        let text = piece.strip_suffix(b"\r").unwrap_or(piece);
+        (text.len() <= 4096).then(|| text.to_vec())
+    };
+    Lines { lines: pieces.iter().map(line).collect(), ended }
+}

@@ -222,4 +222,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn memory_doubles_from_4_kib_to_the_capacity_and_only_when_it_is_outgrown() {
+        let mut log = BroadcastLog::new(10_000);
+        let held = [4_095, 1, 1, 4_000, 2_000].map(|len| {
+            log.append(&[&vec![1; len]]).unwrap();
+            log.set_offered(log.head());
+            log.window.capacity()
+        });
+        assert_eq!(held, [4_096, 4_096, 8_192, 8_192, 10_000]);
+    }
+
+    #[test]
+    fn an_empty_log_keeps_as_much_memory_as_it_may_and_no_more() {
+        for (len, kept) in [(LOG_KEPT_BYTES_MAX, LOG_KEPT_BYTES_MAX), (LOG_KEPT_BYTES_MAX + 1, 0)] {
+            let mut log = BroadcastLog::new(len);
+            log.append(&[&vec![1; len]]).unwrap();
+            log.release_below(log.head());
+            assert_eq!(log.window.capacity(), kept);
+        }
+    }
 }

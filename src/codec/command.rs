@@ -302,5 +302,12 @@ mod tests {
         assert_eq!(error.to_string(), "frame of 9 bytes exceeds the limit of 8");
     }
 
+    #[test]
+    fn a_command_is_called_by_its_name_and_an_unknown_one_by_its_number() {
+        let names = [0, 1, 2, 3, 4, 7, 255].map(|code| Command::from(code).to_string());
+        let expected = ["command 0", "ECHO", "REVERSE", "QUIT", "BROADCAST", "STATUS", "ERROR"];
+        assert_eq!(names, expected);
+    }
+
     const FRAME_LEN_LIMIT: u32 = crate::limits::FRAME_LEN_LIMIT;
 }

@@ -124,6 +124,9 @@ impl<T: Transport> Server<T> {
             assert!(!stalled || blocked || listener.fanout.active, "{id} will never be woken");
             let lags = conn.session.lag(&listener.room.log) > 0;
             assert!(!lags || blocked || listener.fanout.active, "{id} lags for no reason");
+            let counted = conn.flags.has(Flags::LAGGING);
+            assert!(lags || !counted, "{id} is counted as lagging and has everything");
+            assert!(counted || !lags || listener.fanout.active, "{id} lags and is not counted");
         }
         let deadline = deadline(conn, listener, self.limits, self.phase);
         // Whoever stands in the resume list will be looked at anyway.

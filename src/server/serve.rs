@@ -78,8 +78,9 @@ impl<T: Transport> Server<T> {
                 conn.session.on_resume(&config.protocol, now, &mut ctx)
             } else {
                 if !conn.may_read() || conn.input_has_ended() {
-                    let over = conn.flags.has(Flags::END_OF_STREAM) || stopping;
-                    if !over || !conn.session.has_tail(&config.protocol) {
+                    let is_end = conn.flags.has(Flags::END_OF_STREAM);
+                    let over = is_end || stopping;
+                    if !over || !conn.session.has_tail(&config.protocol, is_end) {
                         return Ok(Flow::Continue);
                     }
                     conn.session.on_end(&config.protocol, now, &mut ctx)
@@ -168,9 +169,7 @@ impl<T: Transport> Server<T> {
         }
         let from_queue = written.min(queued);
         let from_out = (written - from_queue).min(self.out.len());
-        if queued > 0 {
-            conn.session.on_sent(from_queue);
-        }
+        conn.session.on_sent(from_queue);
         conn.session.advance_cursor(written - from_queue - from_out);
         conn.session.queue(&self.out[from_out..]);
         self.stats.kept_bytes_total += (self.out.len() - from_out) as u64;

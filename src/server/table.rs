@@ -284,4 +284,19 @@ mod tests {
         let each = kept.bytes_current as f64 / N as f64;
         assert!(each <= 64.0, "{each} bytes a connection");
     }
+
+    #[test]
+    fn a_page_given_back_is_neither_filled_nor_walked() {
+        let mut table = table(1);
+        let ids = fill(&mut table, 0, 2 * PAGE_LEN);
+        // One place on the first page, and all of the second.
+        let (mut expected, gone) = (ids[..PAGE_LEN - 1].to_vec(), &ids[PAGE_LEN - 1..]);
+        for &id in gone {
+            table.remove(id);
+        }
+        expected.extend(fill(&mut table, 0, 1));
+        assert_eq!(table.page_count(0), 1);
+        let found: Vec<ConnId> = table.page_mut(0, 0).map(|(id, _)| id).collect();
+        assert_eq!(found, expected);
+    }
 }

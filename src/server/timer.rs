@@ -265,4 +265,12 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_due_in_the_next_round_of_the_top_level_lies_ahead() {
+        let start = SPAN_MS - 1000;
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
+        wheel.arm(&mut links, 0, Millis(start + 5000));
+        assert_eq!(wheel.next_due(), Some(Millis(SPAN_MS)));
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::chat::ChatClient;
 use super::rng::Rng;
 
 /// Longest payload of a `command` listener in the simulation.
@@ -14,16 +15,23 @@ pub enum Kind {
     Command,
     Prefixed,
     Raw,
+    Chat,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Command, Kind::Prefixed, Kind::Raw];
+    pub const ALL: [Kind; 4] = [Kind::Command, Kind::Prefixed, Kind::Raw, Kind::Chat];
+
+    /// Whether what one client says may reach others.
+    pub fn has_broadcasts(self) -> bool {
+        matches!(self, Kind::Command | Kind::Chat)
+    }
 
     pub fn client(self, number: usize, broadcast_len_max: usize) -> Box<dyn Client> {
         match self {
             Kind::Command => Box::new(CommandClient::new(number, broadcast_len_max)),
             Kind::Prefixed => Box::new(PrefixedClient::default()),
             Kind::Raw => Box::new(RawClient::default()),
+            Kind::Chat => Box::new(ChatClient::new(number)),
         }
     }
 }
@@ -64,6 +72,19 @@ pub trait Client {
     /// The last thing to send; may be nothing.
     fn end(&mut self, ending: Ending, rng: &mut Rng) -> Vec<u8>;
 
+    /// Whether it has something to say at this moment. `quiet` is that the server has had time to see
+    /// that nothing came.
+    fn is_ready(&self, quiet: bool) -> bool {
+        let _ = quiet;
+        true
+    }
+
+    /// Whether for all the server knows only time ends its messages, so that none may come in
+    /// pieces.
+    fn is_undivided(&self) -> bool {
+        false
+    }
+
     /// Bytes came; an error is a bug of the server's.
     fn hear(&mut self, bytes: &[u8]) -> Result<(), String>;
 
@@ -85,6 +106,33 @@ pub trait Client {
     fn expects_close(&self, handed: usize) -> bool {
         let _ = handed;
         false
+    }
+
+    /// Whether it is one of those that a broadcast reaches.
+    fn is_member(&self) -> bool {
+        true
+    }
+
+    /// Whether it was told that the server stops; `None` where nobody is.
+    fn was_told_of_stop(&self) -> Option<bool> {
+        None
+    }
+
+    /// The broadcasts that must have reached everyone else once `handed` bytes are with the server,
+    /// beyond those with receipts.
+    fn said(&self, handed: usize) -> Vec<u32> {
+        let _ = handed;
+        Vec::new()
+    }
+
+    /// What it said to one other alone and was told had been sent.
+    fn whispered(&self) -> &[(usize, u32)] {
+        &[]
+    }
+
+    /// What others said to it alone.
+    fn overheard(&self) -> &[Broadcast] {
+        &[]
     }
 
     /// The broadcasts heard, in order.

@@ -39,7 +39,11 @@ pub struct Socket {
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
     pub register_failed: bool,
-    /// How many bytes each read returned.
+    /// The network delivers what is sent at a time at a time: its client ends no message, so that
+    /// time alone tells where one ends.
+    pub undivided: bool,
+    /// How often the server asked for bytes, and how many it got where there were some.
+    pub read_calls: usize,
     pub reads: Vec<usize>,
     id: Option<ConnId>,
     writable_armed: bool,
@@ -93,6 +97,11 @@ pub struct Network {
     pub listeners_fail: bool,
     /// The server is handling a batch of events: no descriptor may be closed.
     pub in_batch: bool,
+    /// How often the server has asked a listener for a connection.
+    pub accepts: usize,
+    /// Descriptors the server has, and the most it had at once.
+    pub open: usize,
+    pub open_max: usize,
     trace: DefaultHasher,
 }
 
@@ -118,6 +127,9 @@ impl Network {
             rng,
             listeners_fail: false,
             in_batch: false,
+            accepts: 0,
+            open: 0,
+            open_max: 0,
             trace: DefaultHasher::new(),
         }))
     }
@@ -158,7 +170,8 @@ impl Network {
         if socket.server_closed {
             return bytes.len();
         }
-        let n = bytes.len().min(socket.to_server_max - socket.to_server.len());
+        let room = socket.to_server_max - socket.to_server.len();
+        let n = if socket.undivided && room < bytes.len() { 0 } else { room.min(bytes.len()) };
         socket.to_server.extend(&bytes[..n]);
         if n > 0 {
             self.wake(number);
@@ -303,6 +316,7 @@ impl Transport for FakeStream {
         let network = &mut *self.network.borrow_mut();
         let Network { sockets, rng, faults, .. } = network;
         let socket = &mut sockets[self.number];
+        socket.read_calls += 1;
         if rng.one_in(faults.interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -315,10 +329,10 @@ impl Transport for FakeStream {
         }
         // A read that finds less than there is, is one that came before the rest: what it left
         // arrives afterwards, with an edge of its own.
-        let late = rng.one_in(faults.would_block);
+        let late = rng.one_in(faults.would_block) && !socket.undivided;
         let n = if late {
             0
-        } else if rng.one_in(faults.short_read) {
+        } else if rng.one_in(faults.short_read) && !socket.undivided {
             rng.skewed(there)
         } else {
             there
@@ -389,6 +403,7 @@ impl Drop for FakeStream {
         let mut network = self.network.borrow_mut();
         assert!(!network.in_batch || std::thread::panicking(), "a descriptor closed in a batch");
         network.note((self.number, "closed"));
+        network.open -= 1;
         let socket = &mut network.sockets[self.number];
         socket.id = None;
         socket.server_shut = true;
@@ -413,6 +428,7 @@ impl Acceptor for FakeAcceptor {
 
     fn accept(&mut self) -> Result<(FakeStream, SocketAddr), AcceptError> {
         let mut network = self.network.borrow_mut();
+        network.accepts += 1;
         let Network { rng, faults, backlogs, listeners_fail, .. } = &mut *network;
         let backlog = &mut backlogs[self.listener];
         if *listeners_fail {
@@ -425,6 +441,8 @@ impl Acceptor for FakeAcceptor {
             return Err(AcceptError::Exhausted(io::Error::other("too many open files")));
         }
         let number = backlog.pop_front().ok_or(AcceptError::WouldBlock)?;
+        network.open += 1;
+        network.open_max = network.open_max.max(network.open);
         drop(network);
         let stream = FakeStream { network: Rc::clone(&self.network), number };
         Ok((stream, address(number)))

@@ -8,10 +8,12 @@
 use std::collections::BTreeSet;
 
 use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::handler::chat::Lang;
+use mynah::limits::{DRAIN_STALL_MS, Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
+use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
@@ -51,6 +53,8 @@ pub fn run(seed: u64) -> u64 {
 struct World {
     rng: Rng,
     now: Millis,
+    /// When the server last had a turn.
+    served_at: Millis,
     network: Shared,
     server: Server<FakeStream>,
     listeners: Vec<Kind>,
@@ -80,6 +84,8 @@ struct Peer {
     pace: Pace,
     ending: Ending,
     messages_left: usize,
+    /// Since when the server has had all that was sent.
+    taken_at: Option<Millis>,
     outgoing: Vec<u8>,
     ended: bool,
     shut: bool,
@@ -120,14 +126,21 @@ enum Pace {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let crowded = rng.one_in(250);
+        let mut crowded = rng.one_in(250);
         let jumps = rng.one_in(4);
         let faults = faults(&mut rng, jumps);
         let listeners: Vec<Kind> = (0..rng.between(1, 3))
             .map(|number| {
-                if number == 0 && !rng.one_in(4) { Kind::Command } else { Kind::ALL[rng.below(3)] }
+                let any = Kind::ALL[rng.below(Kind::ALL.len())];
+                match rng.below(8) {
+                    0..4 if number == 0 || crowded => Kind::Command,
+                    4..6 if number == 0 && !crowded => Kind::Chat,
+                    _ => any,
+                }
             })
             .collect();
+        // A crowd in a chat is greeted one by one, each by all: that takes too long.
+        crowded &= listeners[0] != Kind::Chat;
         let limits = Limits {
             clients_max: if crowded { 2_000 } else { rng.between(3, 24) },
             lingering_max: rng.between(1, 6),
@@ -145,12 +158,13 @@ impl World {
         }
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
-        let has_witness = listeners[0] == Kind::Command && !rng.one_in(4);
+        let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
         let panics = rng.one_in(5);
         let count = rng.between(2, 30) + if crowded { 1_300 } else { 0 };
         let mut world = World {
             rng,
             now: Millis(0),
+            served_at: Millis(0),
             network,
             server,
             listeners,
@@ -196,7 +210,13 @@ impl World {
                 socket: None,
                 pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
                 ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },
-                messages_left: if quiet { 0 } else { rng.skewed(60) },
+                messages_left: match self.listeners[listener] {
+                    // Until it has a nickname.
+                    Kind::Chat if quiet => 20,
+                    _ if quiet => 0,
+                    _ => rng.skewed(60),
+                },
+                taken_at: None,
                 outgoing: Vec::new(),
                 ended: false,
                 shut: false,
@@ -218,6 +238,13 @@ impl World {
             (0..1_300).for_each(|number| self.connect(number));
         } else if self.has_witness {
             self.connect(0);
+            // Where it has to join first, it does so before anybody else speaks.
+            for _ in 0..100 {
+                self.visit(0, true);
+                self.round();
+            }
+            self.has_witness = self.peers[0].client.is_member();
+            self.peers[0].messages_left = 0;
         }
         self.round();
     }
@@ -308,10 +335,13 @@ impl World {
 
     fn connect(&mut self, number: usize) {
         let peer = &mut self.peers[number];
+        let undivided = peer.client.is_undivided();
         let quiet = self.crowded && number < 1_300;
         let to_client_max = if quiet { 8_192 } else { self.rng.between(64, 8_192) };
-        let to_server_max = self.rng.between(16, 70_000);
-        let socket = self.network.borrow_mut().connect(peer.listener, to_server_max, to_client_max);
+        let to_server_max = self.rng.between(if undivided { 8_192 } else { 16 }, 70_000);
+        let mut network = self.network.borrow_mut();
+        let socket = network.connect(peer.listener, to_server_max, to_client_max);
+        network.sockets[socket].undivided = undivided;
         peer.socket = Some(socket);
         peer.last_sent_at = self.now;
     }
@@ -368,14 +398,18 @@ impl World {
         let most = match calm {
             _ if trickles && self.now.since(peer.last_sent_at) < TRICKLE_MS => return false,
             _ if trickles => 1,
+            _ if peer.client.is_undivided() => peer.outgoing.len(),
             true => peer.outgoing.len(),
             false => self.rng.skewed(peer.outgoing.len()),
         };
-        let taken = self.network.borrow_mut().send(socket, &peer.outgoing[..most]);
+        let mut network = self.network.borrow_mut();
+        network.sockets[socket].undivided = peer.client.is_undivided();
+        let taken = network.send(socket, &peer.outgoing[..most]);
         if taken > 0 {
             peer.handed += taken;
             peer.outgoing.drain(..taken);
             peer.last_sent_at = self.now;
+            peer.taken_at = None;
             let since = *peer.open_since.get_or_insert(self.now);
             if peer.outgoing.is_empty() && !peer.leaves_it_open() {
                 peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
@@ -389,6 +423,10 @@ impl World {
     fn think(&mut self, number: usize) -> bool {
         let peer = &mut self.peers[number];
         let Some(socket) = peer.socket else { return false };
+        let quiet = peer.taken_at.is_none_or(|at| at.after(TAIL_QUIET_MS) <= self.served_at);
+        if !peer.client.is_ready(quiet && peer.outgoing.is_empty()) {
+            return false;
+        }
         if peer.messages_left > 0 {
             peer.messages_left -= 1;
             peer.outgoing = peer.client.speak(&mut self.rng);
@@ -435,6 +473,7 @@ impl World {
         }
         self.network.borrow_mut().in_batch = false;
         self.server.turn(&(), self.now);
+        self.served_at = self.now;
         self.note_panic();
         if !self.crowded || self.rng.one_in(20) {
             self.server.assert_invariants();
@@ -456,6 +495,9 @@ impl World {
         let network = self.network.borrow();
         for (number, peer) in self.peers.iter_mut().enumerate() {
             let Some(socket) = peer.socket.map(|socket| &network.sockets[socket]) else { continue };
+            if peer.taken_at.is_none() && socket.to_server.is_empty() {
+                peer.taken_at = Some(self.now);
+            }
             if full && peer.heard_len == 0 {
                 peer.came_to_full_house = true;
             }
@@ -464,7 +506,10 @@ impl World {
                 peer.silent_ms = self.now.since(peer.last_sent_at);
             }
             // While replies wait for a slow reader, the server does not read, and no clock runs.
-            let trickling = peer.leaves_it_open() && peer.open_since.is_some() && !socket.was_full;
+            // The end of a line is waited for as long as it takes.
+            let is_frame = self.listeners[peer.listener] != Kind::Chat;
+            let open = is_frame && peer.leaves_it_open() && peer.open_since.is_some();
+            let trickling = open && !socket.was_full;
             if trickling && socket.reads.len() > peer.reads_before_trickle {
                 let since = *peer.trickles_since.get_or_insert(self.now);
                 let ms = self.now.since(since);
@@ -509,11 +554,15 @@ impl World {
             }
             let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
             assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
+            if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
+                let told = peer.client.was_told_of_stop();
+                assert_ne!(told, Some(false), "client {number} was not told of the stop");
+            }
         }
         let cut = self.server.stats().slow_consumers_total as usize;
         assert!(slow.len() <= cut, "{cut} were cut as slow, but these lack something: {slow:#?}");
         for listener in 0..self.listeners.len() {
-            if self.listeners[listener] == Kind::Command {
+            if self.listeners[listener].has_broadcasts() {
                 self.judge_broadcasts(listener);
             }
         }
@@ -535,7 +584,7 @@ impl World {
         let refused = peer.client.was_refused()
             || (peer.came_to_full_house
                 && peer.heard_len == 0
-                && (kind != Kind::Command || socket.was_full || socket.reset_by_server));
+                && (!kind.has_broadcasts() || socket.was_full || socket.reset_by_server));
         if peer.reset || peer.panicked || socket.register_failed || refused {
             return Some(Excuse::Gone);
         }
@@ -545,13 +594,18 @@ impl World {
         if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
             return Some(Excuse::Gone);
         }
+        // Cut because it took none of its last replies for a minute.
+        let drained_for_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_sent_at));
+        if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
+            return Some(Excuse::Gone);
+        }
         // Cut when the drain time was over.
         let stopped_for_ms =
             peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
         if self.stopped && socket.was_full && stopped_for_ms >= self.limits.drain_timeout_ms {
             return Some(Excuse::Gone);
         }
-        let cut = kind == Kind::Command && socket.was_full && !self.is_served(peer);
+        let cut = kind.has_broadcasts() && socket.was_full && !self.is_served(peer);
         cut.then_some(Excuse::Slow)
     }
 
@@ -587,6 +641,48 @@ impl World {
         if listener == 0 && self.has_witness && !self.peers[0].panicked {
             let order = self.peers[0].client.heard();
             room.iter().for_each(|&(number, peer)| self.judge_order(number, peer, order));
+            if self.listeners[listener] == Kind::Chat && !self.stopped {
+                self.judge_leavers(&room, order);
+            }
+        }
+        self.judge_whispers(&room);
+    }
+
+    /// Whoever was a member and has gone was said to have left, and nobody else.
+    fn judge_leavers(&self, room: &[(usize, &Peer)], order: &[Broadcast]) {
+        if self.excuse(&self.peers[0]).is_some() {
+            return;
+        }
+        for &(number, peer) in &room[1..] {
+            let network = self.network.borrow();
+            let gone = peer.socket.is_some_and(|socket| network.sockets[socket].server_shut);
+            let joined = order.contains(&(number, JOINED));
+            let left = order.contains(&(number, LEFT));
+            assert_eq!(left, gone && joined, "client {number} left");
+        }
+    }
+
+    /// What one said to another alone, and was told had been sent, is heard by that one and nobody
+    /// else.
+    fn judge_whispers(&self, room: &[(usize, &Peer)]) {
+        for &(number, peer) in room {
+            for &(to, sequence) in peer.client.whispered() {
+                let whisper = (number, sequence);
+                let hearer = &self.peers[to];
+                let heard = hearer.client.overheard().contains(&whisper);
+                let gone = hearer.closed_at.is_some() || hearer.reset;
+                assert!(heard || gone, "client {to} did not hear {whisper:?}");
+                assert!(room.iter().any(|(other, _)| *other == to), "heard in another room");
+            }
+            let overheard = peer.client.overheard();
+            let distinct: BTreeSet<&Broadcast> = overheard.iter().collect();
+            assert_eq!(distinct.len(), overheard.len(), "client {number} heard a whisper twice");
+            for &(sender, sequence) in overheard {
+                let speaker = &self.peers[sender];
+                let meant = speaker.client.whispered().contains(&(number, sequence));
+                let gone = speaker.closed_at.is_some() || speaker.reset || speaker.panicked;
+                assert!(meant || gone, "client {number} heard {sequence} of {sender}");
+            }
         }
     }
 
@@ -595,6 +691,12 @@ impl World {
     fn judge_order(&self, number: usize, peer: &Peer, order: &[Broadcast]) {
         if self.excuse(&self.peers[0]).is_some() {
             return;
+        }
+        // What it said and the server took, everyone heard, and so did the witness.
+        if number != 0 && self.excuse(peer).is_none() {
+            for sequence in peer.client.said(peer.handed) {
+                assert!(order.contains(&(number, sequence)), "{sequence} of {number} is lost");
+            }
         }
         let heard = peer.client.heard();
         let others: Vec<Broadcast> =
@@ -645,6 +747,7 @@ fn listener_config(kind: Kind, idles: bool) -> ListenerConfig {
         Kind::Command => Protocol::Command { frame_len_max: FRAME_LEN_MAX as u32 },
         Kind::Prefixed => Protocol::Prefixed,
         Kind::Raw => Protocol::Raw { prefix: RAW_PREFIX.to_vec() },
+        Kind::Chat => Protocol::Chat { lang: Lang::En },
     };
     let idle_ms = if idles && kind == Kind::Prefixed { IDLE_MS } else { 0 };
     ListenerConfig { name: format!("{kind:?}"), protocol, idle_ms }

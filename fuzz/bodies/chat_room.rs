@@ -1,0 +1,239 @@
+//! A room in which anything is said in any order: its books agree, everyone hears whole lines that
+//! only the server could have begun so, and when all have left nothing is left.
+
+use std::collections::BTreeSet;
+
+use mynah::clock::Millis;
+use mynah::conn_id::ConnId;
+use mynah::handler::chat::{self, Lang};
+use mynah::handler::{Context, Flow, Mail, Room};
+use mynah::journal::Journal;
+use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
+use mynah::session::{Protocol, Session};
+use mynah::stats::Stats;
+
+const CLIENTS: usize = 6;
+
+/// What else the server begins a line with. What follows may be anything.
+const OWN_STARTS: [&str; 6] = ["[ERROR] ", "[PM] ", "[ЛС] ", "Online: ", "В сети: ", "/"];
+
+/// Takes fuzzer input for a language and operations, and runs them.
+///
+/// # Panics
+///
+/// When a book does not agree, or a line is forged.
+pub fn run(data: &[u8]) {
+    let Some((&lang, ops)) = data.split_first() else { return };
+    let mut world = World::new(if lang & 1 == 0 { Lang::En } else { Lang::Ru });
+    let mut rest = ops;
+    while let Some((&op, after)) = rest.split_first() {
+        rest = world.step(op, after);
+        world.check();
+    }
+    world.everyone_leaves();
+}
+
+struct World {
+    protocol: Protocol,
+    lang: Lang,
+    limits: Limits,
+    room: Room,
+    stats: Stats,
+    journal: Journal,
+    sessions: [Option<Session>; CLIENTS],
+    generation: u32,
+    /// Every nickname somebody has been welcomed under.
+    nicks: BTreeSet<String>,
+}
+
+impl World {
+    fn new(lang: Lang) -> Self {
+        World {
+            protocol: Protocol::Chat { lang },
+            lang,
+            limits: Limits::default(),
+            room: Room::new(CHAT_LOG_BYTES_MIN),
+            stats: Stats::default(),
+            journal: Journal::default(),
+            sessions: [const { None }; CLIENTS],
+            generation: 0,
+            nicks: BTreeSet::new(),
+        }
+    }
+
+    /// One operation: three bits say which, five who. Returns what is left of the input.
+    fn step<'a>(&mut self, op: u8, rest: &'a [u8]) -> &'a [u8] {
+        let who = usize::from(op >> 3) % CLIENTS;
+        let (len, rest) = rest.split_first().map_or((0, rest), |(len, rest)| (*len, rest));
+        let (bytes, after) = rest.split_at(rest.len().min(usize::from(len)));
+        match op & 7 {
+            0 => self.connect(who),
+            1 | 2 => self.say(who, bytes),
+            // A line, so that the fuzzer need not end it.
+            3 => self.say(who, &[bytes, b"\n"].concat()),
+            // A long one.
+            4 => {
+                self.say(who, &[bytes.repeat(1 + 3_000 / bytes.len().max(1)), vec![b'\n']].concat())
+            }
+            5 => self.fan_out(),
+            6 => self.fall_silent(who),
+            _ => self.leave(who, len & 1 == 0),
+        }
+        after
+    }
+
+    fn connect(&mut self, who: usize) {
+        if self.sessions[who].is_none() {
+            self.generation += 1;
+            let session = Session::new(self.generation, &self.protocol, Millis(0), &self.room.log);
+            self.sessions[who] = Some(session);
+            self.room.members += 1;
+        }
+    }
+
+    fn say(&mut self, who: usize, bytes: &[u8]) {
+        let ready = |session: &Session| !session.holds_input();
+        if !bytes.is_empty() && self.sessions[who].as_ref().is_some_and(ready) {
+            self.call(who, |session, protocol, ctx| {
+                session.on_bytes(protocol, bytes, Millis(0), ctx)
+            });
+        }
+    }
+
+    fn fall_silent(&mut self, who: usize) {
+        let has_tail = |session: &Session| session.has_tail(&self.protocol, false);
+        if self.sessions[who].as_ref().is_some_and(has_tail) {
+            self.call(who, |session, protocol, ctx| session.on_end(protocol, Millis(0), ctx));
+        }
+    }
+
+    /// Calls a session as the server does, and does what comes of it.
+    fn call(
+        &mut self,
+        who: usize,
+        call: impl FnOnce(&mut Session, &Protocol, &mut Context<'_>) -> Flow,
+    ) {
+        let Some(session) = &mut self.sessions[who] else { return };
+        let (mut out, mut mail) = (Vec::new(), Vec::new());
+        let mut ctx = Context {
+            id: id(who, session),
+            limits: &self.limits,
+            room: &mut self.room,
+            stats: &mut self.stats,
+            out: &mut out,
+            mail: &mut mail,
+            journal: &mut self.journal,
+            now: Millis(0),
+        };
+        let flow = call(session, &self.protocol, &mut ctx);
+        self.hear(&out);
+        self.deliver(mail);
+        match flow {
+            Flow::Continue => {}
+            Flow::Wait => assert!(self.room.log.head() > self.room.log.offered(), "waits in vain"),
+            Flow::Close(_) => self.leave(who, false),
+        }
+    }
+
+    fn deliver(&mut self, mail: Vec<Mail>) {
+        for Mail { to, at, bytes } in mail {
+            let session = self.sessions[to.index as usize].as_mut().expect("it is there");
+            assert_eq!(session.generation(), to.generation, "mail for somebody who has gone");
+            let mut out = Vec::new();
+            session.settle_to(at, &self.room.log, &mut out).expect("nobody falls behind");
+            out.extend(bytes);
+            self.hear(&out);
+        }
+    }
+
+    /// Everyone is sent what the log holds, and whoever waited goes on.
+    fn fan_out(&mut self) {
+        for who in 0..CLIENTS {
+            let Some(session) = &mut self.sessions[who] else { continue };
+            let owed = session.owed(&self.room.log).expect("nobody falls behind").concat();
+            session.advance_cursor(owed.len());
+            assert!(owed.is_empty() || session.member().is_some(), "a stranger hears the room");
+            self.hear(&owed);
+        }
+        let head = self.room.log.head();
+        self.room.log.release_below(head);
+        chat::tell_leavers(&mut self.room, self.lang).expect("an empty log has room");
+        for who in 0..CLIENTS {
+            if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
+                self.call(who, |session, protocol, ctx| {
+                    session.on_fanout_done();
+                    session.on_resume(protocol, Millis(0), ctx)
+                });
+            }
+        }
+    }
+
+    fn leave(&mut self, who: usize, quietly: bool) {
+        let Some(mut session) = self.sessions[who].take() else { return };
+        self.room.members -= 1;
+        if let Some(key) = session.leave() {
+            chat::on_leave(&mut self.room, key, self.lang, quietly);
+        }
+    }
+
+    /// Whole lines, each begun as only the server begins them.
+    fn hear(&mut self, bytes: &[u8]) {
+        let text = str::from_utf8(bytes).expect("the server speaks UTF-8");
+        assert!(text.is_empty() || text.ends_with('\n'), "half a line: {text:?}");
+        for line in text.lines() {
+            let tame = |c: char| c == '\t' || !(c.is_control() || "\u{2028}\u{2029}".contains(c));
+            assert!(line.chars().all(tame), "{line:?} moves the cursor");
+            self.hear_line(line);
+        }
+    }
+
+    fn hear_line(&mut self, line: &str) {
+        let welcome = ["[INFO] Welcome, ", "[INFO] Добро пожаловать, "];
+        if let Some(nick) = welcome.iter().find_map(|start| line.strip_prefix(start)) {
+            self.nicks.insert(nick.strip_suffix('!').expect("a whole welcome").to_owned());
+        } else if let Some(notice) = line.strip_prefix("[SERVER] ") {
+            let (nick, what) = notice.split_once(' ').expect("a whole notice");
+            let whats = ["joined", "left", "теперь с нами", "ушёл"];
+            assert!(whats.contains(&what), "{line:?}");
+            // The room hears of a newcomer before the newcomer does.
+            let known = self.room.chat.members.find(nick).is_some() || self.nicks.contains(nick);
+            assert!(known, "{line:?} is of nobody");
+        } else if !OWN_STARTS.iter().any(|start| line.starts_with(start)) {
+            let said = line.strip_prefix('[').and_then(|line| line.split_once("]: "));
+            let (nick, _) = said.unwrap_or_else(|| panic!("{line:?}"));
+            let to = nick.strip_prefix("PM to ").or(nick.strip_prefix("ЛС для ")).unwrap_or(nick);
+            assert!(self.nicks.contains(to), "{line:?} is of nobody");
+        }
+    }
+
+    fn check(&self) {
+        self.room.chat.assert_invariants();
+        let members = self.sessions.iter().flatten().filter_map(Session::member);
+        assert_eq!(members.count(), self.room.chat.members.len());
+        for (who, session) in self.sessions.iter().enumerate() {
+            let Some(session) = session else { continue };
+            if let Some(key) = session.member() {
+                assert_eq!(self.room.chat.members.get(key).id, id(who, session));
+            }
+        }
+        assert!(
+            !self.room.chat.has_leavers() || self.room.log.head() > self.room.log.offered(),
+            "nobody will mention who has left"
+        );
+    }
+
+    fn everyone_leaves(&mut self) {
+        for who in 0..CLIENTS {
+            self.fan_out();
+            self.leave(who, false);
+            self.check();
+        }
+        self.fan_out();
+        assert!(self.room.chat.members.is_empty() && !self.room.chat.has_leavers());
+        assert_eq!(self.room.members, 0);
+    }
+}
+
+fn id(who: usize, session: &Session) -> ConnId {
+    ConnId { index: who as u32, generation: session.generation() }
+}

@@ -10,6 +10,7 @@
 )]
 
 mod it {
+    mod chat;
     mod command;
     mod failure_modes;
     mod limits;

@@ -1,5 +1,6 @@
 //! What the server core allocates: nothing while it echoes, and less than a cache line for each
-//! connection that is idle. The core is the real one; only its sockets are stubs.
+//! connection that is idle, a member of a chat its nickname and its place in the books besides. The
+//! core is the real one; only its sockets are stubs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
+use mynah::handler::chat::Lang;
 use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
 use mynah::server::{AcceptError, Acceptor, ListenerConfig, Readiness, Server, Transport};
 use mynah::session::Protocol;
@@ -172,4 +174,84 @@ fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
         server.on_idle();
     });
     assert_eq!(cost.bytes_current, SCRATCH_KEPT_BYTES_MAX as i64);
+}
+
+/// A place in a slab that doubles, one in a table of which an eighth at least is kept free and which
+/// doubles too, and the nickname itself. No buffers, no line: what one has said is not kept.
+#[test]
+fn an_idle_chat_member_costs_its_nickname_and_a_place_in_two_tables_beyond_an_idle_connection() {
+    // Just before both tables double, just after, and as many as a common file limit allows.
+    for n in [14_336, 16_385, 19_000] {
+        let nicknames = nicknames(n);
+        let limits = Limits { clients_max: n, ..Limits::default() };
+        let mut each = 0.0;
+        let all = measure(|| {
+            let mut server = Server::new(limits, Millis(0));
+            let protocol = Protocol::Chat { lang: Lang::En };
+            let config = ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 };
+            server.add_listener(Backlog, config);
+            connect(&mut server, n);
+            let joined = measure(|| join_and_talk(&mut server, nicknames));
+            each = joined.bytes_current as f64 / n as f64;
+        });
+        println!("{n} members: {each:.1} bytes each, {NICK_LEN} of them the nickname");
+        assert!(each <= member_bytes_max(n), "{each} bytes a member");
+        assert_eq!(all.bytes_current, 0, "all of it is given back");
+    }
+}
+
+/// Bytes of each nickname in the test above.
+const NICK_LEN: usize = 10;
+
+/// Most bytes one of `n` members may cost.
+fn member_bytes_max(n: usize) -> f64 {
+    /// What the room may keep, whoever is in it: the log, the line that is made up.
+    const ROOM: usize = 32 * 1024;
+    /// Where its nickname is, how long that is, and whose connection it is.
+    const SLOT: usize = 16 + 8;
+    /// The number of a slot, and the byte hashbrown keeps of each hash.
+    const BUCKET: usize = 4 + 1;
+    let slots = n.next_power_of_two() * SLOT;
+    // At most 7 of 8 buckets are in use.
+    let buckets = (n * 8).div_ceil(7).next_power_of_two() * BUCKET;
+    (ROOM + slots + buckets) as f64 / n as f64 + NICK_LEN as f64
+}
+
+/// Lines that are `n` nicknames, for ever.
+fn nicknames(n: usize) -> &'static [u8] {
+    let lines: String = (0..n).map(|number| format!("nick{number:06}\n")).collect();
+    lines.leak().as_bytes()
+}
+
+/// Everyone takes a nickname and says something to the first of them, who says something to
+/// everyone. A turn for each would be a fan-out for each.
+fn join_and_talk(server: &mut Server<Stub>, nicknames: &'static [u8]) {
+    let lines = nicknames.chunks_exact(NICK_LEN + 1).enumerate();
+    for (index, line) in lines.clone() {
+        say(server, index, line);
+        if index % 500 == 499 {
+            rest(server);
+        }
+    }
+    rest(server);
+    for (index, _) in lines {
+        say(server, index, b"/msg nick000000 hello\n");
+    }
+    say(server, 0, b"hello, everyone\n");
+    rest(server);
+    server.assert_invariants();
+}
+
+fn say(server: &mut Server<Stub>, index: usize, line: &'static [u8]) {
+    INPUT.set(line);
+    let ready = Readiness { readable: true, ..Readiness::default() };
+    let id = ConnId { index: index as u32, generation: index as u32 + 1 };
+    server.on_ready(&(), id, ready, Millis(1));
+}
+
+/// Turns until there is nothing left to do but wait.
+fn rest(server: &mut Server<Stub>) {
+    while server.poll_timeout(Millis(1)) == Some(0) {
+        server.turn(&(), Millis(1));
+    }
 }

@@ -15,7 +15,10 @@ impl<T: Transport> Server<T> {
         if self.mail.is_empty() {
             return;
         }
-        let mail = std::mem::take(&mut self.mail);
+        let mut mail = std::mem::take(&mut self.mail);
+        // All of one recipient's letters go in one write: a write ends with the rest of the log, and
+        // a letter that came behind it would be late. The sort is stable, so they keep their order.
+        mail.sort_by_key(|letter| letter.to);
         for letters in mail.chunk_by(|a, b| a.to == b.to) {
             self.deliver(registry, letters);
         }

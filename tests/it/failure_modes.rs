@@ -3,24 +3,15 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rlimit::Resource;
 
-use super::support::{Client, Folder, KernelSocket, Server, error, frame, noise, wait_until};
-
-/// For tests with thousands of connections: one at a time, and with room for `files` in this
-/// process.
-fn crowd(files: usize) -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let limit = mynah::net::raise_file_limit().unwrap();
-    assert!(limit > files + 500, "this test needs {files} files, the limit is {limit}");
-    guard
-}
+use super::support::{
+    Client, Folder, KernelSocket, Server, crowd, error, frame, noise, wait_until,
+};
 
 /// As many connections as `n`.
 fn connect_all(server: &Server, n: usize) -> Vec<Client> {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,16 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(started_at.elapsed() < PATIENCE, "waited in vain: {what}");
         thread::sleep(POLL);
     }
+}
+
+/// For tests with thousands of connections: one at a time, and with room for `files` in this
+/// process.
+pub(crate) fn crowd(files: usize) -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let limit = mynah::net::raise_file_limit().unwrap();
+    assert!(limit > files + 500, "this test needs {files} files, the limit is {limit}");
+    guard
 }
 
 /// The binary, without arguments.
@@ -370,8 +380,18 @@ impl Client {
         sent
     }
 
+    /// The socket, for who reads many at once.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Closes with a reset, whatever is under way.
-    pub(crate) fn abort(self) {
+    pub(crate) fn abort(mut self) {
+        self.set_abortive();
+    }
+
+    /// Its end will be a reset.
+    pub(crate) fn set_abortive(&mut self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
@@ -402,6 +422,21 @@ impl Client {
                 excerpt(&got),
                 number << 16
             );
+        }
+    }
+
+    /// The next line, without its `\n`.
+    #[track_caller]
+    pub(crate) fn read_line(&mut self) -> String {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            match self.stream.read(&mut byte) {
+                Ok(1) if byte != *b"\n" => line.push(byte[0]),
+                Ok(1) => return String::from_utf8(line).unwrap(),
+                Ok(_) => panic!("the end came after {}", excerpt(&line)),
+                Err(error) => panic!("after {}: {error}", excerpt(&line)),
+            }
         }
     }
 

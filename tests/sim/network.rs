@@ -35,6 +35,8 @@ pub struct Socket {
     pub server_closed: bool,
     /// The server closed it with unread input.
     pub reset_by_server: bool,
+    /// What is unread came after the last read: nothing could have kept a close from being a reset.
+    pub has_late_bytes: bool,
     /// It has been full at some time: its client reads slowly.
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
@@ -343,6 +345,7 @@ impl Transport for FakeStream {
         if n > 0 {
             socket.reads.push(n);
         }
+        socket.has_late_bytes = n < there;
         if n < there {
             network.wake(self.number);
         }

@@ -591,6 +591,10 @@ impl World {
         if !socket.server_shut {
             return None;
         }
+        // It lingered, and had to make way at the moment when more came from it.
+        if socket.reset_by_server && socket.has_late_bytes {
+            return Some(Excuse::Gone);
+        }
         if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
             return Some(Excuse::Gone);
         }

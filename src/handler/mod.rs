@@ -5,6 +5,8 @@ mod broadcast;
 pub mod chat;
 mod echo;
 mod excerpt;
+#[cfg(feature = "plugins")]
+pub mod plugin;
 mod reverse;
 mod status;
 mod tag;

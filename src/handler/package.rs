@@ -69,7 +69,8 @@ fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Ask
         (None, Peer::Asked(addr)) => addr,
         (None, Peer::Unasked) => return Err(Flow::AskPeer),
     };
-    let client = Client { id: ctx.id, addr, command };
+    let client = Client::new(ctx.id).at(addr);
+    let client = command.map_or(client, |command| client.framed(command));
     match desk.ask(package, &client, ctx.out) {
         Asked::NotNow => Err(Flow::Yield),
         asked => Ok(asked),

@@ -65,7 +65,7 @@ impl PluginDesk {
     }
 
     /// Asks the plugins about a package of the client `id`.
-    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Asked {
+    pub fn ask(&mut self, package: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Asked {
         if self.crowded || !self.events.is_empty() || self.is_over() {
             self.turned_away = true;
             return Asked::NotNow;
@@ -107,10 +107,10 @@ impl PluginDesk {
         while !self.is_over() {
             match self.events.pop_front() {
                 Some(Event::Came(id, addr)) => {
-                    self.host.client_connected(&Client { id, addr: Some(addr), command: None });
+                    self.host.client_connected(&Client::new(id).at(Some(addr)));
                 }
                 Some(Event::Went(id, addr, reason)) => {
-                    let client = Client { id, addr: Some(addr), command: None };
+                    let client = Client::new(id).at(Some(addr));
                     self.host.client_disconnected(&client, &reason.to_string());
                 }
                 None => break,

@@ -1,0 +1,260 @@
+//! One plugin: its Lua state, its hooks, and one call into them.
+
+use std::fmt;
+use std::rc::Rc;
+
+use mlua::{Function, Table, Value};
+
+use super::Client;
+use super::api::{Identity, Surroundings};
+use super::bounds::PRIORITY_DEFAULT;
+use super::failure::Failure;
+use super::meter::Measured;
+use super::sandbox::Sandbox;
+use crate::conn_id::ConnId;
+
+/// What a plugin may have a function for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// It has been loaded.
+    ServerInited,
+    /// The listeners are open.
+    ServerStarted,
+    /// A client sent a package.
+    ProcessClientPkg,
+    /// A client has come.
+    ClientConnected,
+    /// A client has gone.
+    ClientDisconnected,
+    /// The server is about to stop.
+    ServerStopping,
+}
+
+impl Hook {
+    const ALL: [Hook; 6] = [
+        Hook::ServerInited,
+        Hook::ServerStarted,
+        Hook::ProcessClientPkg,
+        Hook::ClientConnected,
+        Hook::ClientDisconnected,
+        Hook::ServerStopping,
+    ];
+
+    /// What the field of the plugin's table is called.
+    fn field(self) -> &'static str {
+        match self {
+            Hook::ServerInited => "server_inited",
+            Hook::ServerStarted => "server_started",
+            Hook::ProcessClientPkg => "process_client_pkg",
+            Hook::ClientConnected => "client_connected",
+            Hook::ClientDisconnected => "client_disconnected",
+            Hook::ServerStopping => "server_stopping",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field())
+    }
+}
+
+/// What a plugin that did not fail has to say to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Its answer is in the output.
+    Given,
+    /// Ask the next.
+    None,
+}
+
+/// A plugin that has been loaded.
+pub(super) struct Instance {
+    identity: Rc<Identity>,
+    /// Smaller ones are asked first.
+    priority: i64,
+    hooks: [Option<Function>; Hook::ALL.len()],
+    /// The table made for the last client: as a rule the next package is from the same.
+    client: Option<(ClientKey, Table)>,
+    sandbox: Sandbox,
+    surroundings: Rc<Surroundings>,
+}
+
+/// What a client's table is made of. Its address goes with the id.
+type ClientKey = (ConnId, Option<u8>);
+
+/// How a call went, and how long it took.
+pub(super) type Called<T> = (Result<T, Failure>, Measured);
+
+impl Instance {
+    /// Runs a plugin's file, checks what it returns, and calls its `server_inited`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, with the line where that can be said.
+    pub(super) fn load(
+        file: &str,
+        stem: &str,
+        source: &[u8],
+        surroundings: &Rc<Surroundings>,
+    ) -> Result<Self, Failure> {
+        let identity = Rc::new(Identity::new(stem));
+        let mut instance = Instance {
+            sandbox: Sandbox::new(&identity, surroundings)?,
+            identity,
+            priority: PRIORITY_DEFAULT,
+            hooks: Default::default(),
+            client: None,
+            surroundings: Rc::clone(surroundings),
+        };
+        let (table, _) = instance.measured(|this| {
+            let chunk = this.sandbox.compile(file, source)?;
+            this.sandbox.run(&chunk, Value::Nil, Value::Nil)
+        });
+        match table? {
+            Value::Table(table) => instance.take_fields(&table)?,
+            other => {
+                let kind = other.type_name();
+                return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
+            }
+        }
+        instance.server_inited().0?;
+        Ok(instance)
+    }
+
+    /// Reads the fields of the plugin's table, once and for all.
+    fn take_fields(&mut self, table: &Table) -> Result<(), Failure> {
+        let field = |name: &str| self.sandbox.field(table, name);
+        let wrong = |name: &str, value: &Value, wanted: &str| {
+            let kind = value.type_name();
+            Failure::Lua(format!("{name} is a {kind}, not {wanted}"))
+        };
+        match field("name")? {
+            Value::Nil => self.identity.settle(None)?,
+            Value::String(name) => self.identity.settle(Some(name.to_string_lossy()))?,
+            other => return Err(wrong("name", &other, "a string")),
+        }
+        match field("priority")? {
+            Value::Nil => {}
+            Value::Integer(priority) => self.priority = priority,
+            other => return Err(wrong("priority", &other, "an integer")),
+        }
+        for hook in Hook::ALL {
+            self.hooks[hook as usize] = match field(hook.field())? {
+                Value::Nil => None,
+                Value::Function(function) => Some(function),
+                other => return Err(wrong(hook.field(), &other, "a function")),
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.identity.name()
+    }
+
+    pub(super) fn priority(&self) -> i64 {
+        self.priority
+    }
+
+    pub(super) fn has(&self, hook: Hook) -> bool {
+        self.hooks[hook as usize].is_some()
+    }
+
+    fn server_inited(&mut self) -> Called<()> {
+        self.tell(Hook::ServerInited, |_| Ok((Value::Nil, Value::Nil)))
+    }
+
+    pub(super) fn server_started(&mut self) -> Called<()> {
+        self.tell(Hook::ServerStarted, |this| {
+            Ok((Value::Table(this.sandbox.server().clone()), Value::Nil))
+        })
+    }
+
+    pub(super) fn server_stopping(&mut self) -> Called<()> {
+        self.tell(Hook::ServerStopping, |_| Ok((Value::Nil, Value::Nil)))
+    }
+
+    pub(super) fn client_connected(&mut self, client: &Client<'_>) -> Called<()> {
+        self.tell(Hook::ClientConnected, |this| {
+            Ok((Value::Table(this.client_table(client)?), Value::Nil))
+        })
+    }
+
+    pub(super) fn client_disconnected(&mut self, client: &Client<'_>, reason: &str) -> Called<()> {
+        self.tell(Hook::ClientDisconnected, |this| {
+            let reason = this.sandbox.string(reason.as_bytes())?;
+            Ok((Value::Table(this.client_table(client)?), Value::String(reason)))
+        })
+    }
+
+    /// Asks the plugin what to answer. Its answer is appended to `out`.
+    pub(super) fn ask(
+        &mut self,
+        package: &[u8],
+        client: &Client<'_>,
+        out: &mut Vec<u8>,
+    ) -> Called<Answer> {
+        let (answer, measured) = self.call(Hook::ProcessClientPkg, |this| {
+            let package = this.sandbox.string(package)?;
+            Ok((Value::String(package), Value::Table(this.client_table(client)?)))
+        });
+        let answer = answer.and_then(|answer| match answer {
+            Value::String(answer) => {
+                out.extend_from_slice(&answer.as_bytes());
+                Ok(Answer::Given)
+            }
+            Value::Nil => Ok(Answer::None),
+            other => Err(Failure::Answer { kind: other.type_name() }),
+        });
+        (answer, measured)
+    }
+
+    /// Calls a hook that is not asked for anything.
+    fn tell(
+        &mut self,
+        hook: Hook,
+        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
+    ) -> Called<()> {
+        let (result, measured) = self.call(hook, arguments);
+        (result.map(drop), measured)
+    }
+
+    /// Calls a hook, if the plugin has it.
+    fn call(
+        &mut self,
+        hook: Hook,
+        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
+    ) -> Called<Value> {
+        self.measured(|this| {
+            let Some(function) = this.hooks[hook as usize].clone() else { return Ok(Value::Nil) };
+            let (first, second) = arguments(this)?;
+            this.sandbox.run(&function, first, second)
+        })
+    }
+
+    /// Does something in Lua under the clock.
+    fn measured<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Called<T> {
+        let surroundings = Rc::clone(&self.surroundings);
+        let (mut result, measured) = surroundings.meter.measure(|| call(self));
+        if measured.tripped {
+            self.sandbox.rearm();
+            result = Err(Failure::Time { budget: surroundings.meter.budget() });
+        }
+        self.identity.end_call();
+        (result, measured)
+    }
+
+    /// The table that stands for a client.
+    fn client_table(&mut self, client: &Client<'_>) -> Result<Table, Failure> {
+        let key = (client.id, client.command);
+        match &self.client {
+            Some((last, table)) if *last == key => Ok(table.clone()),
+            _ => {
+                let table = self.sandbox.client(client)?;
+                self.client = Some((key, table.clone()));
+                Ok(table)
+            }
+        }
+    }
+}

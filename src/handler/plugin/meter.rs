@@ -1,0 +1,84 @@
+//! The time a call into a plugin has left. Reads the clock it was handed and no other.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::Clock;
+
+/// Measures calls, one at a time, and says when one has run too long.
+pub(super) struct Meter {
+    clock: Clock,
+    budget: Duration,
+    /// When the call that is running must be over; `None` between calls.
+    deadline: Cell<Option<Duration>>,
+    /// Whether the call that is running has been found over its time. It stays so: from then on
+    /// every check fails, whatever the plugin catches.
+    tripped: Cell<bool>,
+    /// Of all calls so far.
+    spent: Cell<Duration>,
+}
+
+/// A call has run too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OutOfTime;
+
+impl Meter {
+    pub(super) fn new(clock: Clock, budget: Duration) -> Self {
+        Meter {
+            clock,
+            budget,
+            deadline: Cell::new(None),
+            tripped: Cell::new(false),
+            spent: Cell::new(Duration::ZERO),
+        }
+    }
+
+    /// Runs a call under the clock. Returns with its result how long it took, and whether it was
+    /// found over its time.
+    pub(super) fn measure<T>(&self, call: impl FnOnce() -> T) -> (T, Measured) {
+        debug_assert!(self.deadline.get().is_none(), "one call at a time");
+        let start = (self.clock)();
+        self.deadline.set(Some(start.saturating_add(self.budget)));
+        let result = call();
+        let took = (self.clock)().saturating_sub(start);
+        self.deadline.set(None);
+        self.spent.set(self.spent.get().saturating_add(took));
+        let tripped = self.tripped.replace(false) || took > self.budget;
+        (result, Measured { took, tripped })
+    }
+
+    /// Fails once the running call is over its time, and then until it ends.
+    pub(super) fn check(&self) -> Result<(), OutOfTime> {
+        if self.tripped.get() {
+            return Err(OutOfTime);
+        }
+        match self.deadline.get() {
+            Some(deadline) if (self.clock)() >= deadline => {
+                self.tripped.set(true);
+                Err(OutOfTime)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the running call has been found over its time.
+    pub(super) fn is_tripped(&self) -> bool {
+        self.tripped.get()
+    }
+
+    pub(super) fn budget(&self) -> Duration {
+        self.budget
+    }
+
+    pub(super) fn spent(&self) -> Duration {
+        self.spent.get()
+    }
+}
+
+/// How a call went, as far as time is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Measured {
+    pub(super) took: Duration,
+    /// Whether that was too long.
+    pub(super) tripped: bool,
+}

@@ -1,0 +1,148 @@
+//! A Lua state that shows a plugin little of Lua, gives it little memory, and stops it when its
+//! time is up.
+
+use std::rc::Rc;
+
+use mlua::chunk::ChunkMode;
+use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
+
+use super::Client;
+use super::api::{Identity, Surroundings};
+use super::bounds::INSTRUCTIONS_PER_CHECK;
+use super::failure::Failure;
+
+/// What runs in every state before the plugin does.
+const PRELUDE: &str = include_str!("prelude.lua");
+
+/// One plugin's Lua state.
+pub(super) struct Sandbox {
+    lua: Lua,
+    /// Calls a function of the plugin with two arguments; returns whether that went well, and its
+    /// result or what the error said.
+    run: Function,
+    /// Makes a client's table.
+    client: Function,
+    /// The plugin's globals.
+    environment: Table,
+    /// What the plugin knows as `server`.
+    server: Table,
+    surroundings: Rc<Surroundings>,
+}
+
+impl Sandbox {
+    pub(super) fn new(
+        identity: &Rc<Identity>,
+        surroundings: &Rc<Surroundings>,
+    ) -> Result<Self, Failure> {
+        Self::build(identity, surroundings)
+            .map_err(|error| Failure::from_lua(&error, surroundings.memory_bytes_max))
+    }
+
+    fn build(_identity: &Rc<Identity>, surroundings: &Rc<Surroundings>) -> mlua::Result<Self> {
+        let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
+        let lua = Lua::new_with(libraries, LuaOptions::new())?;
+        lua.set_memory_limit(surroundings.memory_bytes_max)?;
+        let native = lua.create_table()?;
+        let shared = Rc::clone(surroundings);
+        native.set(
+            "broadcast",
+            lua.create_function(move |_, text: LuaString| {
+                match shared.broadcast(&text.as_bytes()) {
+                    true => Ok(()),
+                    false => Err(mlua::Error::runtime("server.broadcast: too much")),
+                }
+            })?,
+        )?;
+        let prelude = lua.load(PRELUDE).set_name("=sandbox").set_mode(ChunkMode::Text);
+        let parts: Table = prelude.into_function()?.call(native)?;
+        let sandbox = Sandbox {
+            run: parts.raw_get("run")?,
+            client: parts.raw_get("client")?,
+            environment: parts.raw_get("environment")?,
+            server: parts.raw_get("server")?,
+            surroundings: Rc::clone(surroundings),
+            lua,
+        };
+        watch(&sandbox.lua, &sandbox.surroundings, INSTRUCTIONS_PER_CHECK)?;
+        Ok(sandbox)
+    }
+
+    /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
+    pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, Failure> {
+        self.lua
+            .load(source)
+            .set_name(format!("@{file}"))
+            .set_mode(ChunkMode::Text)
+            .set_environment(self.environment.clone())
+            .into_function()
+            .map_err(|error| self.failure(&error))
+    }
+
+    /// Calls a function of the plugin.
+    pub(super) fn run(
+        &self,
+        function: &Function,
+        first: Value,
+        second: Value,
+    ) -> Result<Value, Failure> {
+        match self.run.call((function, first, second)) {
+            Ok((true, result)) => Ok(result),
+            Ok((false, Value::String(why))) => {
+                Err(Failure::from_text(why.to_string_lossy(), self.surroundings.memory_bytes_max))
+            }
+            Ok((false, why)) => {
+                Err(Failure::Lua(format!("an error that is a {}", why.type_name())))
+            }
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// Bytes as a string of the plugin's.
+    pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, Failure> {
+        self.lua.create_string(bytes).map_err(|error| self.failure(&error))
+    }
+
+    /// The value of a field, whatever the table's metatable says.
+    pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, Failure> {
+        table.raw_get(name).map_err(|error| self.failure(&error))
+    }
+
+    /// A new table that stands for a client.
+    pub(super) fn client(&self, client: &Client<'_>) -> Result<Table, Failure> {
+        let addr = client.address().map(|addr| addr.to_string());
+        self.client
+            .call((client.id.generation, addr, client.command))
+            .map_err(|error| self.failure(&error))
+    }
+
+    pub(super) fn server(&self) -> &Table {
+        &self.server
+    }
+
+    /// Makes the state usable again after a call that ran too long.
+    pub(super) fn rearm(&self) {
+        watch(&self.lua, &self.surroundings, INSTRUCTIONS_PER_CHECK)
+            .expect("setting a hook on the main thread allocates nothing in Lua");
+    }
+
+    fn failure(&self, error: &mlua::Error) -> Failure {
+        Failure::from_lua(error, self.surroundings.memory_bytes_max)
+    }
+}
+
+/// Has the clock looked at every so many instructions. Once the time is up, every single one fails
+/// until [`Sandbox::rearm`]: what catches the first error runs into the next.
+fn watch(lua: &Lua, surroundings: &Rc<Surroundings>, instructions: u32) -> mlua::Result<()> {
+    let surroundings = Rc::clone(surroundings);
+    let triggers = HookTriggers::new().every_nth_instruction(instructions);
+    lua.set_global_hook(triggers, move |lua, _| {
+        let known = surroundings.meter.is_tripped();
+        if surroundings.meter.check().is_ok() {
+            return Ok(VmState::Continue);
+        }
+        if !known {
+            watch(lua, &surroundings, 1)?;
+        }
+        Err(mlua::Error::runtime("out of time"))
+    })
+}

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::chat::ChatClient;
+use super::plugged::PluginClient;
 use super::rng::Rng;
 
 /// Longest payload of a `command` listener in the simulation.
@@ -16,13 +17,19 @@ pub enum Kind {
     Prefixed,
     Raw,
     Chat,
+    Plugin,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Command, Kind::Prefixed, Kind::Raw, Kind::Chat];
+    pub const ALL: [Kind; 5] = [Kind::Command, Kind::Prefixed, Kind::Raw, Kind::Chat, Kind::Plugin];
 
     /// Whether what one client says may reach others.
     pub fn has_broadcasts(self) -> bool {
+        matches!(self, Kind::Command | Kind::Chat | Kind::Plugin)
+    }
+
+    /// Whether who is turned away is told so.
+    pub fn says_full(self) -> bool {
         matches!(self, Kind::Command | Kind::Chat)
     }
 
@@ -32,6 +39,7 @@ impl Kind {
             Kind::Prefixed => Box::new(PrefixedClient::default()),
             Kind::Raw => Box::new(RawClient::default()),
             Kind::Chat => Box::new(ChatClient::new(number)),
+            Kind::Plugin => Box::new(PluginClient::new(number)),
         }
     }
 }
@@ -274,7 +282,15 @@ impl Client for CommandClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
         let long = rng.one_in(10);
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
-        match rng.below(24) {
+        match rng.below(26) {
+            24 => {
+                let (request, reply) = (frame(200, b"echo hi"), frame(200, b"= hi\n"));
+                self.ask(request, Reply::Exactly(reply))
+            }
+            25 => {
+                let reply = Reply::Exactly(frame(255, b"plugin parrot failed"));
+                self.ask(frame(254, b"fail now"), reply)
+            }
             0..10 => {
                 let payload = rng.bytes(len - 1);
                 let request = frame(1, &payload);
@@ -303,6 +319,7 @@ impl Client for CommandClient {
             }
             21 | 22 => self.ask(frame(7, b"ignored"), Reply::Status),
             _ => {
+                // Nobody answers the plugins' codes either where none has an answer to `?`.
                 let code = [0, 5, 6, 8, 127, 128, 254, 255][rng.below(8)];
                 let why = format!("unknown command {code}");
                 self.ask(frame(code, b"?"), Reply::Exactly(frame(255, why.as_bytes())))

@@ -5,5 +5,6 @@ pub mod chat;
 pub mod clients;
 pub mod network;
 pub mod panics;
+pub mod plugged;
 pub mod rng;
 pub mod world;

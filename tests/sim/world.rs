@@ -5,10 +5,14 @@
 //! server is stopped, unless it was in the middle of the storm. Safety is judged as bytes come in,
 //! liveness when the world is at rest.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
 
 use mynah::clock::Millis;
 use mynah::handler::chat::Lang;
+use mynah::handler::plugin::{PluginHost, PluginOptions};
 use mynah::limits::{DRAIN_STALL_MS, Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
@@ -150,12 +154,17 @@ impl World {
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
         let idles = rng.one_in(3);
+        let gather_ms = [0, 0, 20][rng.below(3)];
         let network = Network::new(listeners.len(), faults, Rng::new(seed ^ 0x5eed));
         let mut server = Server::new(limits, Millis(0));
         for (listener, kind) in listeners.iter().enumerate() {
             let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
-            server.add_listener(acceptor, listener_config(*kind, idles));
+            server.add_listener(acceptor, listener_config(*kind, idles, gather_ms));
         }
+        // A stop that takes no time has none for plugins.
+        let hurried = limits.drain_timeout_ms == 0;
+        server.set_plugins(parrot(if hurried { 0 } else { rng.below(4) as u64 }));
+        server.start_plugins();
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
         let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
@@ -584,7 +593,7 @@ impl World {
         let refused = peer.client.was_refused()
             || (peer.came_to_full_house
                 && peer.heard_len == 0
-                && (!kind.has_broadcasts() || socket.was_full || socket.reset_by_server));
+                && (!kind.says_full() || socket.was_full || socket.reset_by_server));
         if peer.reset || peer.panicked || socket.register_failed || refused {
             return Some(Excuse::Gone);
         }
@@ -630,7 +639,11 @@ impl World {
             let distinct: BTreeSet<&Broadcast> = heard.iter().collect();
             assert_eq!(distinct.len(), heard.len(), "client {number} heard something twice");
             for &(sender, _) in heard {
-                assert_eq!(self.peers[sender].listener, listener, "heard from another room");
+                let speaker = &self.peers[sender];
+                // Plugins speak to everyone on every plugin listener.
+                let everywhere = self.listeners[listener] == Kind::Plugin
+                    && self.listeners[speaker.listener] == Kind::Plugin;
+                assert!(everywhere || speaker.listener == listener, "heard from another room");
             }
             for &(sequence, receivers) in peer.client.receipts() {
                 let this = (number, sequence);
@@ -703,8 +716,9 @@ impl World {
             }
         }
         let heard = peer.client.heard();
+        let hears_itself = self.listeners[peer.listener] == Kind::Plugin;
         let others: Vec<Broadcast> =
-            order.iter().copied().filter(|&(sender, _)| sender != number).collect();
+            order.iter().copied().filter(|&(sender, _)| hears_itself || sender != number).collect();
         let Some(first) = heard.first() else { return };
         let start = others.iter().position(|broadcast| broadcast == first);
         let start = start.unwrap_or_else(|| panic!("client {number} heard what nobody else did"));
@@ -746,12 +760,32 @@ fn faults(rng: &mut Rng, jumps: bool) -> Faults {
     faults
 }
 
-fn listener_config(kind: Kind, idles: bool) -> ListenerConfig {
+/// Plugins in whose eyes some time passes with every look at the clock, so that the server has to
+/// share its turns among them and everybody else.
+fn parrot(step_ms: u64) -> PluginHost {
+    let options = PluginOptions {
+        dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/plugins"),
+        budget: Duration::from_secs(1),
+        memory_bytes_max: 4 << 20,
+        broadcast_bytes_max: 1_000,
+    };
+    let now_ms = Cell::new(0);
+    let clock = move || {
+        now_ms.set(now_ms.get() + step_ms);
+        Duration::from_millis(now_ms.get())
+    };
+    let loaded = PluginHost::load(&options, Box::new(clock)).expect("the folder is there");
+    assert!(loaded.broken.is_empty(), "{}", loaded.broken[0]);
+    loaded.host
+}
+
+fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
     let protocol = match kind {
         Kind::Command => Protocol::Command { frame_len_max: FRAME_LEN_MAX as u32 },
         Kind::Prefixed => Protocol::Prefixed,
         Kind::Raw => Protocol::Raw { prefix: RAW_PREFIX.to_vec() },
         Kind::Chat => Protocol::Chat { lang: Lang::En },
+        Kind::Plugin => Protocol::Plugin { gather_ms, package_len_max: 16_000 },
     };
     let idle_ms = if idles && kind == Kind::Prefixed { IDLE_MS } else { 0 };
     ListenerConfig { name: format!("{kind:?}"), protocol, idle_ms }

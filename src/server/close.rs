@@ -157,7 +157,6 @@ impl<T: Transport> Server<T> {
 
     /// Closes a connection now, whatever is unsent. It stays in its slot until the end of the turn.
     pub(super) fn close(&mut self, id: ConnId, reason: CloseReason, error: Option<io::Error>) {
-        self.depart(id, reason, error.as_ref());
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
             State::Closed => return,
@@ -165,6 +164,7 @@ impl<T: Transport> Server<T> {
             State::Draining(_) => {}
             State::Open => self.leave_room(id, reason),
         }
+        self.depart(id, reason, error.as_ref());
         if reason == CloseReason::SlowConsumer {
             self.stats.slow_consumers_total += 1;
         }

@@ -132,7 +132,11 @@ impl ChatClient {
     }
 
     fn whisper(&mut self, rng: &mut Rng) -> Vec<u8> {
-        let to = rng.below(30);
+        // Mostly to one of two, so that letters to both lie in one turn.
+        let to = match rng.below(4) {
+            0 => rng.below(30),
+            friend => (self.number + friend.min(2)) % 30,
+        };
         let text = self.next_text(rng);
         let request = format!("/msg USER{to} {text}");
         if request.len() > LINE_LEN_MAX {

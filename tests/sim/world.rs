@@ -437,8 +437,14 @@ impl World {
             return false;
         }
         if peer.messages_left > 0 {
-            peer.messages_left -= 1;
-            peer.outgoing = peer.client.speak(&mut self.rng);
+            // Some send many at once, which the server may read at once.
+            let pipelines = !peer.client.is_undivided() && self.rng.one_in(4);
+            let most = if pipelines { self.rng.between(2, 12) } else { 1 };
+            for _ in 0..most.min(peer.messages_left) {
+                peer.messages_left -= 1;
+                let message = peer.client.speak(&mut self.rng);
+                peer.outgoing.extend(message);
+            }
             if let Some(since) = peer.open_since.take() {
                 peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
             }

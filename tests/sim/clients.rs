@@ -21,7 +21,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Command, Kind::Prefixed, Kind::Raw, Kind::Chat, Kind::Plugin];
+    const ALL: [Kind; 5] = [Kind::Command, Kind::Prefixed, Kind::Raw, Kind::Chat, Kind::Plugin];
+
+    /// Those this build has.
+    pub fn all() -> &'static [Kind] {
+        if HAS_PLUGINS { &Self::ALL } else { &Self::ALL[..4] }
+    }
 
     /// Whether what one client says may reach others.
     pub fn has_broadcasts(self) -> bool {
@@ -43,6 +48,9 @@ impl Kind {
         }
     }
 }
+
+/// Whether this build has plugins.
+const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
 /// How the last word to a client begins for whom there is no room.
 const FULL: &[u8] = b"server is full: ";
@@ -282,7 +290,7 @@ impl Client for CommandClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
         let long = rng.one_in(10);
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
-        match rng.below(26) {
+        match rng.below(if HAS_PLUGINS { 26 } else { 24 }) {
             24 => {
                 let (request, reply) = (frame(200, b"echo hi"), frame(200, b"= hi\n"));
                 self.ask(request, Reply::Exactly(reply))

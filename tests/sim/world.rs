@@ -5,14 +5,10 @@
 //! server is stopped, unless it was in the middle of the storm. Safety is judged as bytes come in,
 //! liveness when the world is at rest.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
 
 use mynah::clock::Millis;
 use mynah::handler::chat::Lang;
-use mynah::handler::plugin::{PluginHost, PluginOptions};
 use mynah::limits::{DRAIN_STALL_MS, Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
@@ -135,7 +131,7 @@ impl World {
         let faults = faults(&mut rng, jumps);
         let listeners: Vec<Kind> = (0..rng.between(1, 3))
             .map(|number| {
-                let any = Kind::ALL[rng.below(Kind::ALL.len())];
+                let any = Kind::all()[rng.below(Kind::all().len())];
                 match rng.below(8) {
                     0..4 if number == 0 || crowded => Kind::Command,
                     4..6 if number == 0 && !crowded => Kind::Chat,
@@ -163,8 +159,8 @@ impl World {
         }
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
-        server.set_plugins(parrot(if hurried { 0 } else { rng.below(4) as u64 }));
-        server.start_plugins();
+        let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
+        set_plugins(&mut server, step_ms);
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
         let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
@@ -766,23 +762,32 @@ fn faults(rng: &mut Rng, jumps: bool) -> Faults {
     faults
 }
 
-/// Plugins in whose eyes some time passes with every look at the clock, so that the server has to
+#[cfg(not(feature = "plugins"))]
+fn set_plugins(_: &mut Server<FakeStream>, _: u64) {}
+
+/// Plugins in whose eyes `step_ms` pass with every look at the clock, so that the server has to
 /// share its turns among them and everybody else.
-fn parrot(step_ms: u64) -> PluginHost {
+#[cfg(feature = "plugins")]
+fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
+    use std::time::Duration;
+
+    use mynah::handler::plugin::{PluginHost, PluginOptions};
+
     let options = PluginOptions {
-        dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/plugins"),
+        dir: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/plugins"),
         budget: Duration::from_secs(1),
         memory_bytes_max: 4 << 20,
         broadcast_bytes_max: 1_000,
     };
-    let now_ms = Cell::new(0);
+    let now_ms = std::cell::Cell::new(0);
     let clock = move || {
         now_ms.set(now_ms.get() + step_ms);
         Duration::from_millis(now_ms.get())
     };
     let loaded = PluginHost::load(&options, Box::new(clock)).expect("the folder is there");
     assert!(loaded.broken.is_empty(), "{}", loaded.broken[0]);
-    loaded.host
+    server.set_plugins(loaded.host);
+    server.start_plugins();
 }
 
 fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {

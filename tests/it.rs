@@ -16,6 +16,8 @@ mod it {
     mod limits;
     mod logging;
     mod options;
+    #[cfg(feature = "plugins")]
+    mod plugin;
     mod prefixed;
     mod pushback;
     mod raw;

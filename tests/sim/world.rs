@@ -598,7 +598,7 @@ impl World {
             return None;
         }
         // It lingered, and had to make way at the moment when more came from it.
-        if socket.reset_by_server && socket.has_late_bytes {
+        if socket.reset_by_server && socket.lingered && socket.has_late_bytes {
             return Some(Excuse::Gone);
         }
         if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {

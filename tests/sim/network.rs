@@ -31,6 +31,8 @@ pub struct Socket {
     pub client_reset: bool,
     /// The server has shut its side, or closed.
     pub server_shut: bool,
+    /// The server has shut its side and waited for the client's.
+    pub lingered: bool,
     /// The server has dropped the socket.
     pub server_closed: bool,
     /// The server closed it with unread input.
@@ -393,6 +395,7 @@ impl Transport for FakeStream {
             return Err(ErrorKind::NotConnected.into());
         }
         socket.server_shut = true;
+        socket.lingered = true;
         Ok(())
     }
 

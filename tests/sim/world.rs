@@ -95,6 +95,8 @@ struct Peer {
     open_since: Option<Millis>,
     longest_open_ms: u64,
     heard_len: usize,
+    /// When it last took something, or connected.
+    last_heard_at: Millis,
     last_sent_at: Millis,
     /// The trickle's first byte was read by the server.
     trickles_since: Option<Millis>,
@@ -229,6 +231,7 @@ impl World {
                 open_since: None,
                 longest_open_ms: 0,
                 heard_len: 0,
+                last_heard_at: Millis(0),
                 last_sent_at: Millis(0),
                 trickles_since: None,
                 reads_before_trickle: 0,
@@ -348,6 +351,7 @@ impl World {
         let socket = network.connect(peer.listener, to_server_max, to_client_max);
         network.sockets[socket].undivided = undivided;
         peer.socket = Some(socket);
+        peer.last_heard_at = self.now;
         peer.last_sent_at = self.now;
     }
 
@@ -377,6 +381,9 @@ impl World {
         let mut network = self.network.borrow_mut();
         let bytes = network.receive(socket, most);
         peer.heard_len += bytes.len();
+        if !bytes.is_empty() && peer.closed_at.is_none() {
+            peer.last_heard_at = self.now;
+        }
         if let Err(why) = peer.client.hear(&bytes) {
             panic!("client {number}: {why}");
         }
@@ -603,14 +610,14 @@ impl World {
             return None;
         }
         // It lingered, and had to make way at the moment when more came from it.
-        if socket.reset_by_server && socket.has_late_bytes {
+        if socket.reset_by_server && socket.lingered && socket.has_late_bytes {
             return Some(Excuse::Gone);
         }
         if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
             return Some(Excuse::Gone);
         }
         // Cut because it took none of its last replies for a minute.
-        let drained_for_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_sent_at));
+        let drained_for_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_heard_at));
         if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
             return Some(Excuse::Gone);
         }

@@ -1,78 +1,124 @@
-//! What a plugin can do to the world: `server`, `base64` and `folder`.
+//! What a plugin can do to the world, as functions of Lua: `server`, `base64`, and what binds
+//! `folder` to the folder.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::mem;
+use std::rc::Rc;
 
-use super::bounds::BROADCAST_OVERHEAD_BYTES;
-use super::failure::Failure;
-use super::load;
-use super::meter::Meter;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use mlua::{Function, Lua, LuaString, Table};
 
-/// What all plugins of a host share.
-pub(super) struct Surroundings {
-    pub(super) meter: Meter,
-    /// Most memory one plugin may hold.
-    pub(super) memory_bytes_max: usize,
-    /// Most bytes of `outbox`.
-    pub(super) broadcast_bytes_max: usize,
-    outbox: RefCell<Vec<Vec<u8>>>,
-    outbox_bytes: Cell<usize>,
+use super::failure::{describe, out_of_memory, out_of_time, refused};
+use super::folder::{Folder, FolderError};
+use super::surroundings::{Identity, Surroundings, check_room, has_room};
+
+/// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
+/// checked the types of what it hands them.
+pub(super) fn register(
+    lua: &Lua,
+    native: &Table,
+    identity: &Rc<Identity>,
+    surroundings: &Rc<Surroundings>,
+) -> mlua::Result<()> {
+    native.set("describe", lua.create_function(describe)?)?;
+    native.set("check", check(lua, surroundings)?)?;
+    let who = Rc::clone(identity);
+    native.set(
+        "log",
+        lua.create_function(move |_, text: LuaString| {
+            who.log(&text.as_bytes());
+            Ok(())
+        })?,
+    )?;
+    let shared = Rc::clone(surroundings);
+    native.set(
+        "broadcast",
+        lua.create_function(move |_, bytes: LuaString| shared.broadcast(&bytes.as_bytes()))?,
+    )?;
+    native.set("encode", encode(lua, surroundings)?)?;
+    native.set("decode", decode(lua, surroundings)?)?;
+    register_folder(lua, native, identity, surroundings)
 }
 
-impl Surroundings {
-    pub(super) fn new(meter: Meter, memory_bytes_max: usize, broadcast_bytes_max: usize) -> Self {
-        Surroundings {
-            meter,
-            memory_bytes_max,
-            broadcast_bytes_max,
-            outbox: RefCell::default(),
-            outbox_bytes: Cell::new(0),
+/// `check()`: a look at the clock.
+fn check(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |_, ()| surroundings.meter.check().map_err(|_| out_of_time()))
+}
+
+fn encode(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |lua, bytes: LuaString| {
+        let bytes = bytes.as_bytes();
+        surroundings.check_for(bytes.len())?;
+        check_room(lua, &surroundings, bytes.len().div_ceil(3).saturating_mul(4))?;
+        lua.create_string(BASE64_STANDARD.encode(bytes))
+    })
+}
+
+fn decode(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |lua, digits: LuaString| {
+        let digits = digits.as_bytes();
+        surroundings.check_for(digits.len())?;
+        check_room(lua, &surroundings, digits.len() / 4 * 3)?;
+        match BASE64_STANDARD.decode(&*digits) {
+            Ok(bytes) => lua.create_string(bytes),
+            Err(why) => Err(refused(format_args!("base64.decode: {why}"))),
+        }
+    })
+}
+
+fn register_folder(
+    lua: &Lua,
+    native: &Table,
+    identity: &Rc<Identity>,
+    surroundings: &Rc<Surroundings>,
+) -> mlua::Result<()> {
+    let access = Access { identity: Rc::clone(identity), surroundings: Rc::clone(surroundings) };
+    let to = access.clone();
+    let list = move |_: &Lua, ()| to.folder("list")?.list().map_err(|why| failed("list", &why));
+    native.set("list", lua.create_function(list)?)?;
+    let to = access.clone();
+    let read = move |lua: &Lua, file: LuaString| {
+        let has_room = |bytes| has_room(lua, &to.surroundings, bytes);
+        let bytes = to.folder("read")?.read(&file.as_bytes(), &has_room);
+        lua.create_string(bytes.map_err(|why| failed("read", &why))?)
+    };
+    native.set("read", lua.create_function(read)?)?;
+    let to = access.clone();
+    let write = move |_: &Lua, (file, data): (LuaString, LuaString)| {
+        let written = to.folder("write")?.write(&file.as_bytes(), &data.as_bytes());
+        written.map_err(|why| failed("write", &why))
+    };
+    native.set("write", lua.create_function(write)?)?;
+    let remove = move |_: &Lua, file: LuaString| {
+        let removed = access.folder("remove")?.remove(&file.as_bytes());
+        removed.map_err(|why| failed("remove", &why))
+    };
+    native.set("remove", lua.create_function(remove)?)
+}
+
+/// A plugin's way to its folder.
+#[derive(Clone)]
+struct Access {
+    identity: Rc<Identity>,
+    surroundings: Rc<Surroundings>,
+}
+
+impl Access {
+    /// The folder, for one operation.
+    fn folder(&self, operation: &str) -> mlua::Result<Folder<'_>> {
+        self.surroundings.meter.check().map_err(|_| out_of_time())?;
+        match self.identity.settled() {
+            Some(name) => Ok(self.surroundings.folders.of(name)),
+            None => Err(refused(format_args!("folder.{operation}: not before server_inited"))),
         }
     }
-
-    /// Queues bytes to be broadcast. Returns whether there was room for them.
-    pub(super) fn broadcast(&self, bytes: &[u8]) -> bool {
-        let cost = bytes.len().saturating_add(BROADCAST_OVERHEAD_BYTES);
-        let total = self.outbox_bytes.get().saturating_add(cost);
-        let fits = total <= self.broadcast_bytes_max;
-        if fits {
-            self.outbox_bytes.set(total);
-            self.outbox.borrow_mut().push(bytes.to_vec());
-        }
-        fits
-    }
-
-    /// Takes what waits to be broadcast.
-    pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
-        self.outbox_bytes.set(0);
-        mem::take(&mut *self.outbox.borrow_mut())
-    }
 }
 
-/// What a plugin is called, as soon as that is known.
-pub(super) struct Identity {
-    /// What it is called until its file has been run.
-    stem: String,
-    name: OnceCell<String>,
-}
-
-impl Identity {
-    pub(super) fn new(stem: &str) -> Self {
-        Identity { stem: stem.to_owned(), name: OnceCell::new() }
+fn failed(operation: &str, why: &FolderError) -> mlua::Error {
+    match why {
+        FolderError::NoRoom => out_of_memory(),
+        why => refused(format_args!("folder.{operation}: {why}")),
     }
-
-    pub(super) fn name(&self) -> &str {
-        self.name.get().unwrap_or(&self.stem)
-    }
-
-    /// Takes the plugin's own name for it, if it has one.
-    pub(super) fn settle(&self, name: Option<String>) -> Result<(), Failure> {
-        let name = name.unwrap_or_else(|| self.stem.clone());
-        load::check_name(&name)?;
-        let _ = self.name.set(name);
-        Ok(())
-    }
-
-    /// Notes that a call into the plugin is over.
-    pub(super) fn end_call(&self) {}
 }

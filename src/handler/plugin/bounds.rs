@@ -3,7 +3,7 @@
 /// Longest source of a plugin. It is compiled in one go, which nothing can interrupt.
 pub(super) const SOURCE_BYTES_MAX: u64 = 1 << 20;
 
-/// Longest name of a plugin. It is a folder's name, too.
+/// Longest name of a plugin, which is a folder's name, too.
 pub(super) const NAME_LEN_MAX: usize = 64;
 
 /// Which place in the order a plugin has that names none; smaller ones are asked first.
@@ -12,12 +12,49 @@ pub(super) const PRIORITY_DEFAULT: i64 = 100;
 /// Failures in a row after which a plugin is left alone.
 pub(super) const FAILURES_MAX: u32 = 10;
 
-/// Instructions between two looks at the clock. Not more, because one instruction may copy as many
-/// bytes as the plugin may hold.
-pub(super) const INSTRUCTIONS_PER_CHECK: u32 = 100;
+/// Instructions between two looks at the clock, at most.
+const INSTRUCTIONS_PER_CHECK_MAX: usize = 100;
+
+/// Bytes that the instructions between two looks at the clock may touch, if each touches all that a
+/// plugin may hold; about one in four can.
+const BYTES_PER_CHECK: usize = 200 << 20;
+
+/// Instructions between two looks at the clock, in a plugin that may hold so many bytes. One
+/// instruction may copy them all, so with more memory it is looked at more often.
+pub(super) fn instructions_per_check(memory_bytes_max: usize) -> u32 {
+    let instructions = BYTES_PER_CHECK / memory_bytes_max.max(1);
+    instructions.clamp(1, INSTRUCTIONS_PER_CHECK_MAX) as u32
+}
+
+/// Steps of a pattern between two looks at the clock.
+pub(super) const STEPS_PER_CHECK: usize = 1000;
+
+/// What a native may work on without a look at the clock before.
+pub(super) const UNCHECKED_BYTES_MAX: usize = 4096;
+
+/// How far up the stack the plugin's own line is looked for when something of the sandbox fails.
+pub(super) const FRAMES_SEARCHED_MAX: usize = 10;
 
 /// Longest reason of a failure, in a log line, before it is escaped.
 pub(super) const REASON_BYTES_MAX: usize = 256;
 
+/// Lines one call may log; the rest are counted and summed up.
+pub(super) const LOG_LINES_PER_CALL_MAX: u32 = 100;
+
+/// Longest text one line takes of what a plugin logs, before it is escaped.
+pub(super) const LOG_TEXT_BYTES_MAX: usize = 1024;
+
 /// What a broadcast counts besides its bytes, so that empty ones cannot pile up without end.
 pub(super) const BROADCAST_OVERHEAD_BYTES: usize = 64;
+
+/// Longest name of a file in a plugin's folder.
+pub(super) const FILE_NAME_LEN_MAX: usize = 128;
+
+/// Largest file a plugin may read or write.
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Most files a plugin may have in its folder.
+pub(super) const FOLDER_FILES_MAX: usize = 1000;
+
+/// Most bytes of all files in a plugin's folder.
+pub(super) const FOLDER_BYTES_MAX: u64 = 64 << 20;

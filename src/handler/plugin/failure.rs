@@ -3,11 +3,19 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::bounds::REASON_BYTES_MAX;
-use crate::handler::Shown;
+use mlua::{Lua, Value};
+
+use super::bounds::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
+use super::one_line::OneLine;
 
 /// What Lua says when it is refused memory; the message has no place in front of it.
 pub(super) const NO_MEMORY: &str = "not enough memory";
+
+/// What whatever looks at the clock says when the time is up.
+pub(super) const NO_TIME: &str = "out of time";
+
+/// What the prelude is called in error messages.
+pub(super) const SANDBOX: &str = "sandbox";
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +58,22 @@ impl Failure {
 }
 
 /// What an error of mlua says, without the traces it collects on its way.
-pub(super) fn text(error: &mlua::Error) -> String {
+fn text(error: &mlua::Error) -> String {
     match error {
         mlua::Error::CallbackError { cause, .. } => text(cause),
         mlua::Error::RuntimeError(message) | mlua::Error::SyntaxError { message, .. } => {
-            message.clone()
+            message.split("\nstack traceback:").next().unwrap_or_default().to_owned()
         }
         mlua::Error::MemoryError(_) => NO_MEMORY.to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// What Lua calls the type of a value.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) | Value::Number(_) => "number",
+        value => value.type_name(),
     }
 }
 
@@ -70,34 +86,58 @@ impl fmt::Display for Failure {
                 write!(f, "needs more than the {bytes_max} bytes of memory it may have")
             }
             Failure::Answer { kind } => write!(f, "returned a {kind}, not a string"),
-            Failure::Lua(text) => one_line(text, f),
+            Failure::Lua(text) => {
+                OneLine { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
+            }
         }
     }
 }
 
-/// Writes the beginning of `text`, line breaks as spaces, control characters replaced.
-fn one_line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let end = (0..=REASON_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    let shown = &text[..end.unwrap_or(0)];
-    let more = text.len() - shown.len();
-    for (number, line) in shown.lines().enumerate() {
-        write!(f, "{}{}", if number > 0 { " " } else { "" }, Shown(line))?;
-    }
-    match more {
-        0 => Ok(()),
-        _ => write!(f, " and {more} more bytes"),
-    }
+/// An error with these words; [`describe`] adds the place.
+pub(super) fn refused(why: impl fmt::Display) -> mlua::Error {
+    mlua::Error::RuntimeError(why.to_string())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) fn out_of_memory() -> mlua::Error {
+    mlua::Error::MemoryError(NO_MEMORY.to_owned())
+}
 
-    #[test]
-    fn a_reason_is_one_line_of_bounded_length() {
-        let shown = Failure::Lua("a\nb\x1b[2J\u{2028}".into()).to_string();
-        assert_eq!(shown, "a b\u{fffd}[2J\u{fffd}");
-        let shown = Failure::Lua("é".repeat(1000)).to_string();
-        assert_eq!(shown, format!("{} and 1744 more bytes", "é".repeat(128)));
+pub(super) fn out_of_time() -> mlua::Error {
+    mlua::Error::RuntimeError(NO_TIME.to_owned())
+}
+
+/// The message handler of every pcall: makes strings of our own errors, and says of errors that
+/// name the sandbox as their place which line of the plugin they come from. What a plugin throws is
+/// left as it is.
+pub(super) fn describe(lua: &Lua, error: Value) -> mlua::Result<Value> {
+    let message = match &error {
+        Value::Error(error) => text(error).into_bytes(),
+        Value::String(text) => match without_place(&text.as_bytes()) {
+            Some(message) => message.to_vec(),
+            None => return Ok(error),
+        },
+        _ => return Ok(error),
+    };
+    if message == NO_MEMORY.as_bytes() || message == NO_TIME.as_bytes() {
+        return lua.create_string(message).map(Value::String);
     }
+    let place = (1..=FRAMES_SEARCHED_MAX).find_map(|level| place(lua, level)).unwrap_or_default();
+    lua.create_string([place.as_bytes(), &message].concat()).map(Value::String)
+}
+
+/// A message of the sandbox without the place it names.
+fn without_place(message: &[u8]) -> Option<&[u8]> {
+    let rest = message.strip_prefix(SANDBOX.as_bytes())?.strip_prefix(b":")?;
+    let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+    rest[digits..].strip_prefix(b": ")
+}
+
+/// `file:line: ` of the function at this level of the stack, if it is the plugin's.
+fn place(lua: &Lua, level: usize) -> Option<String> {
+    lua.inspect_stack(level, |frame| {
+        let line = frame.current_line()?;
+        let file = frame.source().short_src?.into_owned();
+        (file != SANDBOX).then(|| format!("{file}:{line}: "))
+    })
+    .flatten()
 }

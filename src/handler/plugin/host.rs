@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use log::{error, warn};
 
-use super::api::Surroundings;
 use super::bounds::FAILURES_MAX;
 use super::failure::Failure;
 use super::instance::{Answer, Hook, Instance};
 use super::load::{LoadError, Loaded};
 use super::meter::Measured;
+use super::surroundings::Surroundings;
 use super::{Client, Clock, PluginOptions, Verdict, load};
 
 /// All plugins of one folder, ready to be asked.

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use mlua::{Function, Table, Value};
 
 use super::Client;
-use super::api::{Identity, Surroundings};
 use super::bounds::PRIORITY_DEFAULT;
-use super::failure::Failure;
+use super::failure::{Failure, kind};
 use super::meter::Measured;
 use super::sandbox::Sandbox;
+use super::surroundings::{Identity, Surroundings};
 use crate::conn_id::ConnId;
 
 /// What a plugin may have a function for.
@@ -114,7 +114,7 @@ impl Instance {
         match table? {
             Value::Table(table) => instance.take_fields(&table)?,
             other => {
-                let kind = other.type_name();
+                let kind = kind(&other);
                 return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
             }
         }
@@ -126,7 +126,7 @@ impl Instance {
     fn take_fields(&mut self, table: &Table) -> Result<(), Failure> {
         let field = |name: &str| self.sandbox.field(table, name);
         let wrong = |name: &str, value: &Value, wanted: &str| {
-            let kind = value.type_name();
+            let kind = kind(value);
             Failure::Lua(format!("{name} is a {kind}, not {wanted}"))
         };
         match field("name")? {
@@ -205,7 +205,7 @@ impl Instance {
                 Ok(Answer::Given)
             }
             Value::Nil => Ok(Answer::None),
-            other => Err(Failure::Answer { kind: other.type_name() }),
+            other => Err(Failure::Answer { kind: kind(&other) }),
         });
         (answer, measured)
     }

@@ -7,11 +7,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::api::Surroundings;
 use super::bounds::{NAME_LEN_MAX, SOURCE_BYTES_MAX};
 use super::failure::Failure;
+use super::folder::Folders;
 use super::instance::Instance;
 use super::meter::Meter;
+use super::surroundings::Surroundings;
 use super::{Clock, PluginHost, PluginOptions};
 
 /// What loading a folder came to.
@@ -107,10 +108,12 @@ impl std::error::Error for LoadError {
 /// Loads every plugin of a folder.
 pub(super) fn folder(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
     let files = plugin_files(&options.dir).map_err(|why| LoadError::new(&options.dir, why))?;
+    let folders = Folders::open(&options.dir).map_err(|why| LoadError::new(&options.dir, why))?;
     let surroundings = Rc::new(Surroundings::new(
         Meter::new(clock, options.budget),
         options.memory_bytes_max,
         options.broadcast_bytes_max,
+        folders,
     ));
     let (mut instances, mut broken) = (Vec::<(String, Instance)>::new(), Vec::new());
     for path in files {

@@ -10,20 +10,26 @@
 //! | `load.rs` | the files of a folder, and what is wrong with them |
 //! | `instance.rs` | one plugin: its hooks, one call |
 //! | `meter.rs` | the time a call has left |
-//! | `failure.rs` | why a call failed, as one line |
+//! | `failure.rs`, `one_line.rs` | why a call failed, as a line of the log |
 //! | `sandbox.rs`, `prelude.lua` | what of Lua a plugin sees |
 //! | `pattern.rs`, `strings.rs` | Lua's patterns, interruptible |
 //! | `api.rs`, `folder.rs` | `server`, `base64` and `folder` |
+//! | `surroundings.rs` | what plugins share, and what calls leave behind |
 //! | `bounds.rs` | every bound, in one place |
 
 mod api;
 mod bounds;
 mod failure;
+mod folder;
 mod host;
 mod instance;
 mod load;
 mod meter;
+mod one_line;
+mod pattern;
 mod sandbox;
+mod strings;
+mod surroundings;
 
 pub use host::PluginHost;
 pub use load::{BrokenPlugin, LoadError, Loaded};

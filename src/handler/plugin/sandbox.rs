@@ -6,10 +6,10 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 
-use super::Client;
-use super::api::{Identity, Surroundings};
-use super::bounds::INSTRUCTIONS_PER_CHECK;
-use super::failure::Failure;
+use super::bounds::instructions_per_check;
+use super::failure::{Failure, SANDBOX, kind, out_of_time};
+use super::surroundings::{Identity, Surroundings};
+use super::{Client, api, strings};
 
 /// What runs in every state before the plugin does.
 const PRELUDE: &str = include_str!("prelude.lua");
@@ -38,22 +38,14 @@ impl Sandbox {
             .map_err(|error| Failure::from_lua(&error, surroundings.memory_bytes_max))
     }
 
-    fn build(_identity: &Rc<Identity>, surroundings: &Rc<Surroundings>) -> mlua::Result<Self> {
+    fn build(identity: &Rc<Identity>, surroundings: &Rc<Surroundings>) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
         lua.set_memory_limit(surroundings.memory_bytes_max)?;
         let native = lua.create_table()?;
-        let shared = Rc::clone(surroundings);
-        native.set(
-            "broadcast",
-            lua.create_function(move |_, text: LuaString| {
-                match shared.broadcast(&text.as_bytes()) {
-                    true => Ok(()),
-                    false => Err(mlua::Error::runtime("server.broadcast: too much")),
-                }
-            })?,
-        )?;
-        let prelude = lua.load(PRELUDE).set_name("=sandbox").set_mode(ChunkMode::Text);
+        api::register(&lua, &native, identity, surroundings)?;
+        strings::register(&lua, &native, surroundings)?;
+        let prelude = lua.load(PRELUDE).set_name(format!("={SANDBOX}")).set_mode(ChunkMode::Text);
         let parts: Table = prelude.into_function()?.call(native)?;
         let sandbox = Sandbox {
             run: parts.raw_get("run")?,
@@ -63,7 +55,7 @@ impl Sandbox {
             surroundings: Rc::clone(surroundings),
             lua,
         };
-        watch(&sandbox.lua, &sandbox.surroundings, INSTRUCTIONS_PER_CHECK)?;
+        watch(&sandbox.lua, surroundings, instructions_per_check(surroundings.memory_bytes_max))?;
         Ok(sandbox)
     }
 
@@ -90,9 +82,7 @@ impl Sandbox {
             Ok((false, Value::String(why))) => {
                 Err(Failure::from_text(why.to_string_lossy(), self.surroundings.memory_bytes_max))
             }
-            Ok((false, why)) => {
-                Err(Failure::Lua(format!("an error that is a {}", why.type_name())))
-            }
+            Ok((false, why)) => Err(Failure::Lua(format!("an error that is a {}", kind(&why)))),
             Err(error) => Err(self.failure(&error)),
         }
     }
@@ -121,7 +111,8 @@ impl Sandbox {
 
     /// Makes the state usable again after a call that ran too long.
     pub(super) fn rearm(&self) {
-        watch(&self.lua, &self.surroundings, INSTRUCTIONS_PER_CHECK)
+        let instructions = instructions_per_check(self.surroundings.memory_bytes_max);
+        watch(&self.lua, &self.surroundings, instructions)
             .expect("setting a hook on the main thread allocates nothing in Lua");
     }
 
@@ -143,6 +134,6 @@ fn watch(lua: &Lua, surroundings: &Rc<Surroundings>, instructions: u32) -> mlua:
         if !known {
             watch(lua, &surroundings, 1)?;
         }
-        Err(mlua::Error::runtime("out of time"))
+        Err(out_of_time())
     })
 }

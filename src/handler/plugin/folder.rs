@@ -1,0 +1,230 @@
+//! The folders of plugins: each may keep files in one of its own, and reach nothing else. The
+//! handle is a capability: cap-std resolves no path that leads out of it, links included.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use super::bounds::{FILE_BYTES_MAX, FILE_NAME_LEN_MAX, FOLDER_BYTES_MAX, FOLDER_FILES_MAX};
+
+/// The folder that has the plugins, in which theirs are.
+pub(super) struct Folders(Dir);
+
+impl Folders {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        Dir::open_ambient_dir(dir, ambient_authority()).map(Folders)
+    }
+
+    /// The folder of the plugin called `name`, which has been checked to be a plain name.
+    pub(super) fn of<'a>(&'a self, name: &'a str) -> Folder<'a> {
+        Folder { parent: &self.0, name }
+    }
+}
+
+/// One plugin's folder, which there need not be yet.
+pub(super) struct Folder<'a> {
+    parent: &'a Dir,
+    name: &'a str,
+}
+
+/// Why a folder does not do what it is asked.
+#[derive(Debug)]
+pub(super) enum FolderError {
+    /// That is no name for a file.
+    BadName,
+    /// There is no such file.
+    Missing { file: String },
+    /// There is something else of this name.
+    NotAFile { file: String },
+    /// More than [`FILE_BYTES_MAX`].
+    FileTooLarge,
+    /// More than [`FOLDER_FILES_MAX`].
+    TooManyFiles,
+    /// More than [`FOLDER_BYTES_MAX`].
+    FolderFull,
+    /// The plugin has not the memory to hold the file.
+    NoRoom,
+    /// What the system says.
+    Io(io::Error),
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FolderError::BadName => write!(
+                f,
+                "a file's name has 1 to {FILE_NAME_LEN_MAX} bytes of UTF-8, does not begin with a \
+                 dot, and has no slash, backslash or control character"
+            ),
+            FolderError::Missing { file } => write!(f, "there is no {file}"),
+            FolderError::NotAFile { file } => write!(f, "{file} is no file"),
+            FolderError::FileTooLarge => {
+                write!(f, "a file may have {FILE_BYTES_MAX} bytes")
+            }
+            FolderError::TooManyFiles => write!(f, "a folder may have {FOLDER_FILES_MAX} files"),
+            FolderError::FolderFull => {
+                write!(f, "a folder may have {FOLDER_BYTES_MAX} bytes in all")
+            }
+            FolderError::NoRoom => write!(f, "not enough memory"),
+            FolderError::Io(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl From<io::Error> for FolderError {
+    fn from(why: io::Error) -> Self {
+        FolderError::Io(why)
+    }
+}
+
+type Result<T> = std::result::Result<T, FolderError>;
+
+/// What a file is written under until it is whole. Begins with a dot, so that no plugin can name it
+/// and no list shows it.
+const UNFINISHED: &str = ".unfinished";
+
+impl Folder<'_> {
+    /// The names of the files, sorted. Those that could not be read by name are left out.
+    pub(super) fn list(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = self.files()?.into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The bytes of a file, if there is room for so many.
+    pub(super) fn read(&self, file: &[u8], has_room: &dyn Fn(usize) -> bool) -> Result<Vec<u8>> {
+        let name = checked(file)?;
+        let missing = || FolderError::Missing { file: name.to_owned() };
+        let dir = self.existing()?.ok_or_else(missing)?;
+        // Not to wait for the other end, if it is a pipe.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let opened = dir.open_with(name, &options).map_err(|why| match why.kind() {
+            io::ErrorKind::NotFound => missing(),
+            _ => FolderError::Io(why),
+        })?;
+        let metadata = opened.metadata()?;
+        if !metadata.is_file() {
+            return Err(FolderError::NotAFile { file: name.to_owned() });
+        }
+        if metadata.len() > FILE_BYTES_MAX {
+            return Err(FolderError::FileTooLarge);
+        }
+        let len = usize::try_from(metadata.len()).map_err(|_| FolderError::FileTooLarge)?;
+        if !has_room(len) {
+            return Err(FolderError::NoRoom);
+        }
+        let mut bytes = Vec::with_capacity(len);
+        opened.take(metadata.len()).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes `data` the contents of a file: all of it or, if that fails, none.
+    pub(super) fn write(&self, file: &[u8], data: &[u8]) -> Result<()> {
+        let name = checked(file)?;
+        if data.len() as u64 > FILE_BYTES_MAX {
+            return Err(FolderError::FileTooLarge);
+        }
+        self.check_room_for(name, data.len() as u64)?;
+        let dir = match self.existing()? {
+            Some(dir) => dir,
+            None => {
+                self.parent.create_dir(self.name)?;
+                self.parent.open_dir(self.name)?
+            }
+        };
+        if dir.symlink_metadata(name).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+            return Err(FolderError::NotAFile { file: name.to_owned() });
+        }
+        let written = write_new(&dir, data).and_then(|()| dir.rename(UNFINISHED, &dir, name));
+        if written.is_err() {
+            let _ = dir.remove_file(UNFINISHED);
+        }
+        written.map_err(FolderError::Io)
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, file: &[u8]) -> Result<()> {
+        let name = checked(file)?;
+        let missing = || FolderError::Missing { file: name.to_owned() };
+        let dir = self.existing()?.ok_or_else(missing)?;
+        match dir.symlink_metadata(name) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Err(missing()),
+            Err(why) => Err(FolderError::Io(why)),
+            Ok(there) if there.is_dir() => Err(FolderError::NotAFile { file: name.to_owned() }),
+            Ok(_) => dir.remove_file(name).map_err(FolderError::Io),
+        }
+    }
+
+    /// The folder, if there is one.
+    fn existing(&self) -> Result<Option<Dir>> {
+        match self.parent.open_dir(self.name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(FolderError::Io(why)),
+        }
+    }
+
+    /// The plain files that a plugin could name, with their sizes.
+    fn files(&self) -> Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        let Some(dir) = self.existing()? else { return Ok(files) };
+        for entry in dir.entries()? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if checked(name.as_bytes()).is_err() {
+                continue;
+            }
+            // A file may go while the folder is being read.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                files.push((name, metadata.len()));
+            }
+            // The operator may have put more here than a plugin may.
+            if files.len() > FOLDER_FILES_MAX {
+                return Err(FolderError::TooManyFiles);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Whether a file of so many bytes may be put in the place of the one there may be.
+    fn check_room_for(&self, name: &str, bytes: u64) -> Result<()> {
+        let others: Vec<u64> = self
+            .files()?
+            .into_iter()
+            .filter_map(|(other, bytes)| (other != name).then_some(bytes))
+            .collect();
+        if others.len() >= FOLDER_FILES_MAX {
+            return Err(FolderError::TooManyFiles);
+        }
+        match others.into_iter().fold(bytes, u64::saturating_add) {
+            total if total > FOLDER_BYTES_MAX => Err(FolderError::FolderFull),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes what is not yet anybody's file.
+fn write_new(dir: &Dir, data: &[u8]) -> io::Result<()> {
+    // Left behind by a server that was killed, or a trap laid with a link.
+    match dir.remove_file(UNFINISHED) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    dir.open_with(UNFINISHED, OpenOptions::new().write(true).create_new(true))?.write_all(data)
+}
+
+/// A name without any way out of the folder.
+fn checked(file: &[u8]) -> Result<&str> {
+    let name = std::str::from_utf8(file).map_err(|_| FolderError::BadName)?;
+    let bad = |c: char| c == '/' || c == '\\' || c.is_control();
+    if !(1..=FILE_NAME_LEN_MAX).contains(&name.len()) || name.starts_with('.') || name.contains(bad)
+    {
+        return Err(FolderError::BadName);
+    }
+    Ok(name)
+}

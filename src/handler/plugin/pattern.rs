@@ -1,0 +1,554 @@
+//! Lua's patterns (manual, 6.4.1), matched in steps that are counted. Knows bytes, no Lua state.
+//!
+//! Lua's own matcher backtracks for as long as a pattern makes it, inside C, where nothing can stop
+//! it. This one follows it rule by rule (`lstrlib.c` of Lua 5.4, whose names are kept where there
+//! is no better one, and whose error texts are the same), and asks every so many steps whether
+//! there is time left.
+
+use std::fmt;
+
+use super::bounds::STEPS_PER_CHECK;
+
+/// Most captures of one pattern (`LUA_MAXCAPTURES`).
+pub(super) const CAPTURES_MAX: usize = 32;
+
+/// How deep one match may recurse (`MAXCCALLS`).
+const DEPTH_MAX: u32 = 200;
+
+/// Bytes that are compared, searched or copied at the cost of one step.
+const BYTES_PER_STEP: usize = 16;
+
+/// What ends a match before it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PatternError {
+    /// `%` is the last character.
+    EndsWithEscape,
+    /// A set is not closed.
+    MissingBracket,
+    /// `%b` lacks its two characters.
+    MissingBalance,
+    /// `%f` is not followed by a set.
+    MissingFrontierSet,
+    /// `)` closes nothing.
+    InvalidCapture,
+    /// `%3`, or `%3` in a replacement, where there is no third capture.
+    InvalidIndex(i32),
+    /// More than [`CAPTURES_MAX`].
+    TooManyCaptures,
+    /// A capture was begun and not closed.
+    UnfinishedCapture,
+    /// More than [`DEPTH_MAX`] levels.
+    TooComplex,
+    /// `%` before something else than a digit or `%`, in a replacement.
+    InvalidReplacement,
+    /// The result has more bytes than there is room for.
+    NoRoom,
+    /// The time is up.
+    OutOfTime,
+}
+
+/// What Lua says.
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PatternError::EndsWithEscape => "malformed pattern (ends with '%')",
+            PatternError::MissingBracket => "malformed pattern (missing ']')",
+            PatternError::MissingBalance => "malformed pattern (missing arguments to '%b')",
+            PatternError::MissingFrontierSet => "missing '[' after '%f' in pattern",
+            PatternError::InvalidCapture => "invalid pattern capture",
+            PatternError::InvalidIndex(index) => {
+                return write!(f, "invalid capture index %{index}");
+            }
+            PatternError::TooManyCaptures => "too many captures",
+            PatternError::UnfinishedCapture => "unfinished capture",
+            PatternError::TooComplex => "pattern too complex",
+            PatternError::InvalidReplacement => "invalid use of '%' in replacement string",
+            PatternError::NoRoom => super::failure::NO_MEMORY,
+            PatternError::OutOfTime => super::failure::NO_TIME,
+        })
+    }
+}
+
+type Result<T> = std::result::Result<T, PatternError>;
+
+/// Counts steps, and has the time looked at every [`STEPS_PER_CHECK`] of them.
+pub(super) struct Steps<'a> {
+    left: usize,
+    /// Whether there is time left.
+    may_go_on: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(may_go_on: &'a dyn Fn() -> bool) -> Self {
+        Steps { left: STEPS_PER_CHECK, may_go_on }
+    }
+
+    #[inline]
+    fn spend(&mut self, steps: usize) -> Result<()> {
+        match self.left.checked_sub(steps) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => self.ask(),
+        }
+    }
+
+    #[cold]
+    fn ask(&mut self) -> Result<()> {
+        self.left = STEPS_PER_CHECK;
+        if (self.may_go_on)() { Ok(()) } else { Err(PatternError::OutOfTime) }
+    }
+}
+
+/// What a capture holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Captured<'s> {
+    /// A piece of the subject.
+    Bytes(&'s [u8]),
+    /// `()`: where it stood, counted from 1.
+    Position(usize),
+}
+
+/// How far a capture goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Its `)` has not been met.
+    Open,
+    /// It is a `()`.
+    Position,
+    /// So many bytes.
+    Closed(usize),
+}
+
+/// A pattern being matched against a subject.
+pub(super) struct Matcher<'s, 'p, 't> {
+    subject: &'s [u8],
+    /// Without the `^` of an anchored one.
+    pattern: &'p [u8],
+    steps: Steps<'t>,
+    /// Levels of recursion left.
+    depth: u32,
+    /// Captures begun.
+    level: usize,
+    captures: [(usize, Extent); CAPTURES_MAX],
+}
+
+/// Whether a pattern has characters with a meaning; if not, it is a plain string.
+pub(super) fn has_specials(pattern: &[u8]) -> bool {
+    pattern.iter().any(|c| b"^$*+?.([%-".contains(c))
+}
+
+impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
+    pub(super) fn new(subject: &'s [u8], pattern: &'p [u8], steps: Steps<'t>) -> Self {
+        let captures = [(0, Extent::Open); CAPTURES_MAX];
+        Matcher { subject, pattern, steps, depth: DEPTH_MAX, level: 0, captures }
+    }
+
+    /// Matches at one place. Returns where the match ends.
+    pub(super) fn match_at(&mut self, start: usize) -> Result<Option<usize>> {
+        (self.depth, self.level) = (DEPTH_MAX, 0);
+        self.matches(start, 0)
+    }
+
+    /// Finds the first match that starts at `from` or later and does not end at `not_end`: what was
+    /// found last is not found again as an empty match. Anchored, it is `from` or nothing.
+    pub(super) fn search(
+        &mut self,
+        from: usize,
+        anchored: bool,
+        not_end: Option<usize>,
+    ) -> Result<Option<(usize, usize)>> {
+        let last = if anchored { from } else { self.subject.len() };
+        for start in from..=last {
+            if let Some(end) = self.match_at(start)?
+                && Some(end) != not_end
+            {
+                return Ok(Some((start, end)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many captures the last match has.
+    pub(super) fn captures(&self) -> usize {
+        self.level
+    }
+
+    /// The capture of this index, counted from 0, of a match that was found at `start..end`. A
+    /// match without captures is its own first one.
+    pub(super) fn capture(&self, index: usize, start: usize, end: usize) -> Result<Captured<'s>> {
+        if index >= self.level {
+            return match index {
+                0 => Ok(Captured::Bytes(&self.subject[start..end])),
+                _ => Err(PatternError::InvalidIndex(index as i32 + 1)),
+            };
+        }
+        match self.captures[index] {
+            (_, Extent::Open) => Err(PatternError::UnfinishedCapture),
+            (at, Extent::Position) => Ok(Captured::Position(at + 1)),
+            (at, Extent::Closed(len)) => Ok(Captured::Bytes(&self.subject[at..at + len])),
+        }
+    }
+
+    /// The pattern's byte at `at`; past its end there is a zero, as in C.
+    fn pattern_at(&self, at: usize) -> u8 {
+        self.pattern.get(at).copied().unwrap_or(0)
+    }
+
+    fn subject_at(&self, at: usize) -> u8 {
+        self.subject.get(at).copied().unwrap_or(0)
+    }
+
+    /// Matches the pattern from `p` on against the subject from `s` on.
+    fn matches(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+        self.depth = self.depth.checked_sub(1).ok_or(PatternError::TooComplex)?;
+        let end = self.match_items(s, p)?;
+        self.depth += 1;
+        Ok(end)
+    }
+
+    /// Matches item after item; what needs a second try recurses.
+    fn match_items(&mut self, mut s: usize, mut p: usize) -> Result<Option<usize>> {
+        loop {
+            self.steps.spend(1)?;
+            if p >= self.pattern.len() {
+                return Ok(Some(s));
+            }
+            let next = match (self.pattern[p], self.pattern_at(p + 1)) {
+                (b'(', b')') => return self.start_capture(s, p + 2, Extent::Position),
+                (b'(', _) => return self.start_capture(s, p + 1, Extent::Open),
+                (b')', _) => return self.end_capture(s, p + 1),
+                (b'$', _) if p + 1 == self.pattern.len() => {
+                    return Ok((s == self.subject.len()).then_some(s));
+                }
+                (b'%', b'b') => self.balance(s, p + 2)?.map(|s| (s, p + 4)),
+                (b'%', b'f') => self.frontier(s, p + 2)?.map(|p| (s, p)),
+                (b'%', digit @ b'0'..=b'9') => self.back_reference(s, digit)?.map(|s| (s, p + 2)),
+                _ => match self.single(s, p)? {
+                    Item::Next(s, p) => Some((s, p)),
+                    Item::Decided(end) => return Ok(end),
+                },
+            };
+            match next {
+                Some(next) => (s, p) = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Matches a character or class and the suffix that may follow it.
+    fn single(&mut self, s: usize, p: usize) -> Result<Item> {
+        let ep = self.class_end(p)?;
+        let suffix = self.pattern_at(ep);
+        if !self.single_match(s, p, ep)? {
+            return Ok(match suffix {
+                b'*' | b'?' | b'-' => Item::Next(s, ep + 1),
+                _ => Item::Decided(None),
+            });
+        }
+        match suffix {
+            b'?' => Ok(match self.matches(s + 1, ep + 1)? {
+                Some(end) => Item::Decided(Some(end)),
+                None => Item::Next(s, ep + 1),
+            }),
+            b'+' => self.max_expand(s + 1, p, ep).map(Item::Decided),
+            b'*' => self.max_expand(s, p, ep).map(Item::Decided),
+            b'-' => self.min_expand(s, p, ep).map(Item::Decided),
+            _ => Ok(Item::Next(s + 1, ep)),
+        }
+    }
+
+    /// Where the class that begins at `p` ends.
+    fn class_end(&mut self, p: usize) -> Result<usize> {
+        match self.pattern[p] {
+            b'%' if p + 1 >= self.pattern.len() => Err(PatternError::EndsWithEscape),
+            b'%' => Ok(p + 2),
+            b'[' => self.set_end(p + 1),
+            _ => Ok(p + 1),
+        }
+    }
+
+    /// Where the set ends whose `[` stands before `p`. A `]` that comes first stands for itself.
+    fn set_end(&mut self, mut p: usize) -> Result<usize> {
+        let start = p;
+        if self.pattern_at(p) == b'^' {
+            p += 1;
+        }
+        loop {
+            if p >= self.pattern.len() {
+                return Err(PatternError::MissingBracket);
+            }
+            p += if self.pattern[p] == b'%' && p + 1 < self.pattern.len() { 2 } else { 1 };
+            if self.pattern_at(p) == b']' {
+                self.steps.spend((p - start) / BYTES_PER_STEP)?;
+                return Ok(p + 1);
+            }
+        }
+    }
+
+    /// Whether the class at `p..ep` matches the one byte at `s`.
+    fn single_match(&mut self, s: usize, p: usize, ep: usize) -> Result<bool> {
+        let Some(&c) = self.subject.get(s) else { return Ok(false) };
+        Ok(match self.pattern[p] {
+            b'.' => true,
+            b'%' => in_class(c, self.pattern_at(p + 1)),
+            b'[' => {
+                self.steps.spend((ep - p) / BYTES_PER_STEP)?;
+                in_set(c, &self.pattern[p + 1..ep - 1])
+            }
+            literal => literal == c,
+        })
+    }
+
+    /// As many as there are, then fewer.
+    fn max_expand(&mut self, s: usize, p: usize, ep: usize) -> Result<Option<usize>> {
+        let mut count = 0;
+        while self.single_match(s + count, p, ep)? {
+            self.steps.spend(1)?;
+            count += 1;
+        }
+        for count in (0..=count).rev() {
+            if let Some(end) = self.matches(s + count, ep + 1)? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    }
+
+    /// None, then more.
+    fn min_expand(&mut self, mut s: usize, p: usize, ep: usize) -> Result<Option<usize>> {
+        loop {
+            if let Some(end) = self.matches(s, ep + 1)? {
+                return Ok(Some(end));
+            }
+            if !self.single_match(s, p, ep)? {
+                return Ok(None);
+            }
+            s += 1;
+        }
+    }
+
+    fn start_capture(&mut self, s: usize, p: usize, extent: Extent) -> Result<Option<usize>> {
+        let slot = self.captures.get_mut(self.level).ok_or(PatternError::TooManyCaptures)?;
+        *slot = (s, extent);
+        self.level += 1;
+        let end = self.matches(s, p)?;
+        if end.is_none() {
+            self.level -= 1;
+        }
+        Ok(end)
+    }
+
+    fn end_capture(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+        let open = self.captures[..self.level].iter().rposition(|(_, to)| *to == Extent::Open);
+        let open = open.ok_or(PatternError::InvalidCapture)?;
+        let start = self.captures[open].0;
+        self.captures[open].1 = Extent::Closed(s - start);
+        let end = self.matches(s, p)?;
+        if end.is_none() {
+            self.captures[open].1 = Extent::Open;
+        }
+        Ok(end)
+    }
+
+    /// `%bxy`, whose characters stand at `p`: from an x to the y that balances it.
+    fn balance(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+        let [open, close] = self
+            .pattern
+            .get(p..p + 2)
+            .and_then(|pair| pair.try_into().ok())
+            .ok_or(PatternError::MissingBalance)?;
+        if self.subject.get(s) != Some(&open) {
+            return Ok(None);
+        }
+        let mut depth = 1usize;
+        for at in s + 1..self.subject.len() {
+            self.steps.spend(1)?;
+            let c = self.subject[at];
+            if c == close {
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(Some(at + 1));
+                }
+            } else if c == open {
+                depth += 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// `%f[set]`, whose set stands at `p`: a place where the set begins to match. Returns where the
+    /// pattern goes on.
+    fn frontier(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
+        if self.pattern_at(p) != b'[' {
+            return Err(PatternError::MissingFrontierSet);
+        }
+        let ep = self.set_end(p + 1)?;
+        let set = &self.pattern[p + 1..ep - 1];
+        let before = s.checked_sub(1).map_or(0, |before| self.subject_at(before));
+        Ok((!in_set(before, set) && in_set(self.subject_at(s), set)).then_some(ep))
+    }
+
+    /// `%1` to `%9`: what the capture holds, again. A position is never found again.
+    fn back_reference(&mut self, s: usize, digit: u8) -> Result<Option<usize>> {
+        let index = i32::from(digit) - i32::from(b'0');
+        let capture = usize::try_from(index - 1).ok().filter(|at| *at < self.level);
+        match capture.map(|at| self.captures[at]) {
+            None | Some((_, Extent::Open)) => Err(PatternError::InvalidIndex(index)),
+            Some((_, Extent::Position)) => Ok(None),
+            Some((at, Extent::Closed(len))) => {
+                self.steps.spend(len / BYTES_PER_STEP)?;
+                let found = self.subject[s..].starts_with(&self.subject[at..at + len]);
+                Ok(found.then_some(s + len))
+            }
+        }
+    }
+}
+
+/// What matching one character came to.
+enum Item {
+    /// Go on here in subject and pattern.
+    Next(usize, usize),
+    /// The rest has been matched, or cannot be.
+    Decided(Option<usize>),
+}
+
+/// Whether `c` is of the class `%class` (in the C locale). A letter that names no class, and all
+/// that is no letter, stands for itself.
+fn in_class(c: u8, class: u8) -> bool {
+    let found = match class.to_ascii_lowercase() {
+        b'a' => c.is_ascii_alphabetic(),
+        b'c' => c.is_ascii_control(),
+        b'd' => c.is_ascii_digit(),
+        b'g' => c.is_ascii_graphic(),
+        b'l' => c.is_ascii_lowercase(),
+        b'p' => c.is_ascii_punctuation(),
+        // isspace(3) has the vertical tab, Rust's notion has not.
+        b's' => c.is_ascii_whitespace() || c == 0x0b,
+        b'u' => c.is_ascii_uppercase(),
+        b'w' => c.is_ascii_alphanumeric(),
+        b'x' => c.is_ascii_hexdigit(),
+        b'z' => c == 0,
+        _ => return class == c,
+    };
+    found != class.is_ascii_uppercase()
+}
+
+/// Whether `c` is in the set that stands between brackets.
+fn in_set(c: u8, set: &[u8]) -> bool {
+    let (negated, mut rest) = match set {
+        [b'^', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    loop {
+        rest = match rest {
+            [] => return negated,
+            [b'%', class, rest @ ..] => {
+                if in_class(c, *class) {
+                    return !negated;
+                }
+                rest
+            }
+            [low, b'-', high, rest @ ..] => {
+                if (*low..=*high).contains(&c) {
+                    return !negated;
+                }
+                rest
+            }
+            [literal, rest @ ..] => {
+                if *literal == c {
+                    return !negated;
+                }
+                rest
+            }
+        };
+    }
+}
+
+/// Replaces up to `times` matches of `pattern`. Returns the new text, or `None` if it is the old
+/// one, and how many were replaced.
+///
+/// # Errors
+///
+/// If pattern or replacement are malformed, or there is no room for the result.
+pub(super) fn replace(
+    subject: &[u8],
+    pattern: &[u8],
+    replacement: &[u8],
+    times: i64,
+    has_room: &dyn Fn(usize) -> bool,
+    steps: Steps<'_>,
+) -> Result<(Option<Vec<u8>>, i64)> {
+    let anchored = pattern.first() == Some(&b'^');
+    let mut matcher = Matcher::new(subject, &pattern[usize::from(anchored)..], steps);
+    let mut result = Bounded { bytes: Vec::new(), granted: 0, has_room };
+    let (mut from, mut last, mut copied, mut count) = (0, None, 0, 0);
+    while count < times
+        && let Some((start, end)) = matcher.search(from, anchored, last)?
+    {
+        count += 1;
+        result.push(&subject[copied..start])?;
+        expand(&matcher, replacement, start, end, &mut result)?;
+        matcher.steps.spend(1 + (replacement.len() + end - start) / BYTES_PER_STEP)?;
+        (from, last, copied) = (end, Some(end), end);
+        if anchored {
+            break;
+        }
+    }
+    if count == 0 {
+        return Ok((None, 0));
+    }
+    result.push(&subject[copied..])?;
+    Ok((Some(result.bytes), count))
+}
+
+/// Appends the replacement for one match.
+fn expand(
+    matcher: &Matcher<'_, '_, '_>,
+    replacement: &[u8],
+    start: usize,
+    end: usize,
+    result: &mut Bounded<'_>,
+) -> Result<()> {
+    let mut rest = replacement;
+    while let Some(escape) = memchr::memchr(b'%', rest) {
+        result.push(&rest[..escape])?;
+        match rest.get(escape + 1) {
+            Some(b'%') => result.push(b"%")?,
+            Some(b'0') => result.push(&matcher.subject[start..end])?,
+            Some(digit @ b'1'..=b'9') => {
+                match matcher.capture(usize::from(digit - b'1'), start, end)? {
+                    Captured::Bytes(bytes) => result.push(bytes)?,
+                    Captured::Position(at) => result.push(at.to_string().as_bytes())?,
+                }
+            }
+            _ => return Err(PatternError::InvalidReplacement),
+        }
+        rest = &rest[escape + 2..];
+    }
+    result.push(rest)
+}
+
+/// Bytes for which there must be room.
+struct Bounded<'a> {
+    bytes: Vec<u8>,
+    /// How many there is known to be room for.
+    granted: usize,
+    has_room: &'a dyn Fn(usize) -> bool,
+}
+
+impl Bounded<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        let len = self.bytes.len() + bytes.len();
+        if len > self.granted {
+            // Twice as many, so as to ask seldom; if not, then just these.
+            self.granted = [2 * len, len]
+                .into_iter()
+                .find(|len| (self.has_room)(*len))
+                .ok_or(PatternError::NoRoom)?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! The functions of `string` that Lua would run for as long as a pattern or a count makes it:
+//! find, match, gsub, rep, and the step that gmatch and gsub with a function are made of.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use memchr::memmem;
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
+
+use super::failure::{out_of_memory, out_of_time, refused};
+use super::pattern::{self, Captured, Matcher, PatternError, Steps};
+use super::surroundings::{Surroundings, check_room, has_room};
+
+/// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
+/// checked what it hands them.
+pub(super) fn register(
+    lua: &Lua,
+    native: &Table,
+    surroundings: &Rc<Surroundings>,
+) -> mlua::Result<()> {
+    native.set("find", search(lua, surroundings, What::Places)?)?;
+    native.set("match", search(lua, surroundings, What::Captures)?)?;
+    native.set("step", step(lua, surroundings)?)?;
+    native.set("gsub", gsub(lua, surroundings)?)?;
+    native.set("rep", rep(lua, surroundings)?)
+}
+
+/// What a search returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Where the match begins and ends, then its captures.
+    Places,
+    /// Its captures.
+    Captures,
+}
+
+/// `find(subject, pattern, from, plain)` and `match(subject, pattern, from)`; `from` counts from 0.
+fn search(lua: &Lua, surroundings: &Rc<Surroundings>, what: What) -> mlua::Result<Function> {
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(
+        move |lua, (subject, pattern, from, plain): (LuaString, LuaString, usize, bool)| {
+            let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
+            if from > subject.len() {
+                return Ok(MultiValue::from_iter([Value::Nil]));
+            }
+            if what == What::Places && (plain || !pattern::has_specials(&pattern)) {
+                return find_plain(&subject, &pattern, from, &surroundings);
+            }
+            let anchored = pattern.first() == Some(&b'^');
+            let may_go_on = || surroundings.meter.check().is_ok();
+            let steps = Steps::new(&may_go_on);
+            let mut matcher = Matcher::new(&subject, &pattern[usize::from(anchored)..], steps);
+            let found = matcher.search(from, anchored, None).map_err(raise)?;
+            let Some((start, end)) = found else {
+                return Ok(MultiValue::from_iter([Value::Nil]));
+            };
+            let mut results = MultiValue::new();
+            if what == What::Places {
+                results.extend([offset(start + 1), offset(end)]);
+            }
+            let whole = usize::from(what == What::Captures);
+            let count = matcher.captures().max(whole);
+            push_captures(lua, &matcher, start..end, count, &mut results)?;
+            Ok(results)
+        },
+    )
+}
+
+fn find_plain(
+    subject: &[u8],
+    pattern: &[u8],
+    from: usize,
+    surroundings: &Surroundings,
+) -> mlua::Result<MultiValue> {
+    surroundings.check_for(subject.len() - from)?;
+    Ok(match memmem::find(&subject[from..], pattern) {
+        Some(at) => {
+            let start = from + at;
+            MultiValue::from_iter([offset(start + 1), offset(start + pattern.len())])
+        }
+        None => MultiValue::from_iter([Value::Nil]),
+    })
+}
+
+/// `step(subject, pattern, from, not_end, anchored, first_only)`: start and end of the next match,
+/// counted from 0, and its captures or just the first of them, or nothing.
+fn step(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    type Arguments = (LuaString, LuaString, usize, Option<usize>, bool, bool);
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |lua, arguments: Arguments| {
+        let (subject, pattern, from, not_end, anchored, first_only) = arguments;
+        let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
+        let may_go_on = || surroundings.meter.check().is_ok();
+        let mut matcher = Matcher::new(&subject, &pattern, Steps::new(&may_go_on));
+        let found = matcher.search(from, anchored, not_end).map_err(raise)?;
+        let mut results = MultiValue::new();
+        if let Some((start, end)) = found {
+            results.extend([offset(start), offset(end)]);
+            let count = if first_only { 1 } else { matcher.captures().max(1) };
+            push_captures(lua, &matcher, start..end, count, &mut results)?;
+        }
+        Ok(results)
+    })
+}
+
+/// `gsub(subject, pattern, replacement, times)` with a string as replacement.
+fn gsub(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    type Arguments = (LuaString, LuaString, LuaString, i64);
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |lua, (subject, pattern, replacement, times): Arguments| {
+        let may_go_on = || surroundings.meter.check().is_ok();
+        let (text, count) = pattern::replace(
+            &subject.as_bytes(),
+            &pattern.as_bytes(),
+            &replacement.as_bytes(),
+            times,
+            &|bytes| has_room(lua, &surroundings, bytes),
+            Steps::new(&may_go_on),
+        )
+        .map_err(raise)?;
+        let text = match text {
+            Some(text) => lua.create_string(text)?,
+            None => subject,
+        };
+        Ok((text, count))
+    })
+}
+
+/// `rep(text, times, separator)`; Lua's own copies byte by byte, and does not look up meanwhile.
+fn rep(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+    let surroundings = Rc::clone(surroundings);
+    lua.create_function(move |lua, (text, times, separator): (LuaString, usize, LuaString)| {
+        let (text, separator) = (text.as_bytes(), separator.as_bytes());
+        let bytes = (text.len() + separator.len()).checked_mul(times);
+        let bytes = bytes.ok_or_else(out_of_memory)?;
+        surroundings.check_for(bytes)?;
+        check_room(lua, &surroundings, bytes)?;
+        let mut result = [&*text, &*separator].concat().repeat(times);
+        result.truncate(result.len() - separator.len());
+        lua.create_string(result)
+    })
+}
+
+/// Appends what so many captures hold; the first of a match without any is the match.
+fn push_captures(
+    lua: &Lua,
+    matcher: &Matcher<'_, '_, '_>,
+    found: Range<usize>,
+    count: usize,
+    results: &mut MultiValue,
+) -> mlua::Result<()> {
+    for index in 0..count {
+        let captured = matcher.capture(index, found.start, found.end).map_err(raise)?;
+        results.push_back(match captured {
+            Captured::Bytes(bytes) => Value::String(lua.create_string(bytes)?),
+            Captured::Position(at) => offset(at),
+        });
+    }
+    Ok(())
+}
+
+/// A length or place in a string as a Lua integer. Memory limits keep it far from the type's.
+fn offset(at: usize) -> Value {
+    Value::Integer(at as i64)
+}
+
+fn raise(why: PatternError) -> mlua::Error {
+    match why {
+        PatternError::NoRoom => out_of_memory(),
+        PatternError::OutOfTime => out_of_time(),
+        why => refused(why),
+    }
+}

@@ -1,0 +1,137 @@
+//! What a plugin's calls leave behind, and what plugins share: the clock, the folder, what is to be
+//! broadcast, what has been logged.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::mem;
+
+use log::info;
+use mlua::Lua;
+
+use super::bounds::{
+    BROADCAST_OVERHEAD_BYTES, LOG_LINES_PER_CALL_MAX, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX,
+};
+use super::failure::{Failure, out_of_memory, out_of_time, refused};
+use super::folder::Folders;
+use super::load;
+use super::meter::Meter;
+use super::one_line::OneLine;
+
+/// What all plugins of a host share.
+pub(super) struct Surroundings {
+    pub(super) meter: Meter,
+    /// Most memory one plugin may hold.
+    pub(super) memory_bytes_max: usize,
+    /// Most bytes that may wait to be broadcast.
+    broadcast_bytes_max: usize,
+    outbox: RefCell<Vec<Vec<u8>>>,
+    outbox_bytes: Cell<usize>,
+    pub(super) folders: Folders,
+}
+
+impl Surroundings {
+    pub(super) fn new(
+        meter: Meter,
+        memory_bytes_max: usize,
+        broadcast_bytes_max: usize,
+        folders: Folders,
+    ) -> Self {
+        Surroundings {
+            meter,
+            memory_bytes_max,
+            broadcast_bytes_max,
+            outbox: RefCell::default(),
+            outbox_bytes: Cell::new(0),
+            folders,
+        }
+    }
+
+    /// Looks at the clock before something is done to so many bytes, if they are many.
+    pub(super) fn check_for(&self, bytes: usize) -> mlua::Result<()> {
+        if bytes <= UNCHECKED_BYTES_MAX {
+            return Ok(());
+        }
+        self.meter.check().map_err(|_| out_of_time())
+    }
+
+    /// Queues bytes to be broadcast.
+    pub(super) fn broadcast(&self, bytes: &[u8]) -> mlua::Result<()> {
+        self.check_for(bytes.len())?;
+        let cost = bytes.len().saturating_add(BROADCAST_OVERHEAD_BYTES);
+        let total = self.outbox_bytes.get().saturating_add(cost);
+        let max = self.broadcast_bytes_max;
+        if total > max {
+            return Err(refused(format_args!("server.broadcast: over {max} bytes in one call")));
+        }
+        self.outbox_bytes.set(total);
+        self.outbox.borrow_mut().push(bytes.to_vec());
+        Ok(())
+    }
+
+    /// Takes what waits to be broadcast.
+    pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
+        self.outbox_bytes.set(0);
+        mem::take(&mut *self.outbox.borrow_mut())
+    }
+}
+
+/// What a plugin is called, as soon as that is known, and what it has logged.
+pub(super) struct Identity {
+    /// What it is called until its file has been run.
+    stem: String,
+    name: OnceCell<String>,
+    /// Lines logged by the call that is running.
+    lines: Cell<u32>,
+}
+
+impl Identity {
+    pub(super) fn new(stem: &str) -> Self {
+        Identity { stem: stem.to_owned(), name: OnceCell::new(), lines: Cell::new(0) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.get().unwrap_or(&self.stem)
+    }
+
+    /// The name, once it is known for good.
+    pub(super) fn settled(&self) -> Option<&str> {
+        self.name.get().map(String::as_str)
+    }
+
+    /// Takes the plugin's own name for it, if it has one.
+    pub(super) fn settle(&self, name: Option<String>) -> Result<(), Failure> {
+        let name = name.unwrap_or_else(|| self.stem.clone());
+        load::check_name(&name)?;
+        self.name.set(name).expect("a file is run once");
+        Ok(())
+    }
+
+    /// Logs a text, or counts it, if there have been too many.
+    pub(super) fn log(&self, text: &[u8]) {
+        let lines = self.lines.get();
+        if lines < LOG_LINES_PER_CALL_MAX {
+            info!("plugin {}: {}", self.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
+        }
+        self.lines.set(lines.saturating_add(1));
+    }
+
+    /// Notes that a call into the plugin is over.
+    pub(super) fn end_call(&self) {
+        let more = self.lines.take().saturating_sub(LOG_LINES_PER_CALL_MAX);
+        if more > 0 {
+            info!("plugin {}: and {more} more lines", self.name());
+        }
+    }
+}
+
+/// Whether the plugin has so much memory left; if need be, what it no longer uses is collected.
+/// Natives ask before they make something outside of Lua's memory that is going to be copied there.
+pub(super) fn has_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> bool {
+    let fits = || bytes <= surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
+    let could_fit = bytes <= surroundings.memory_bytes_max && surroundings.meter.check().is_ok();
+    fits() || (could_fit && lua.gc_collect().is_ok() && fits())
+}
+
+/// Fails unless the plugin has so much memory left.
+pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
+    if has_room(lua, surroundings, bytes) { Ok(()) } else { Err(out_of_memory()) }
+}

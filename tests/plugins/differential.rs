@@ -1,0 +1,47 @@
+//! What the sandbox replaces does what it replaces did: random calls, told by the same script in a
+//! plugin and in a plain Lua.
+
+use std::time::Duration;
+
+use mynah::handler::plugin::{Client, PluginHost, Verdict};
+
+use crate::rig::{Folder, id, real_clock};
+
+const SCRIPT: &str = include_str!("differential.lua");
+const SEEDS: u32 = 4;
+
+#[test]
+fn strings_and_tables_are_as_in_lua() {
+    let folder = Folder::new(&[("differential.lua", SCRIPT)]);
+    let mut options = folder.options();
+    options.budget = Duration::from_secs(60);
+    options.memory_bytes_max = 64 << 20;
+    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let lua = mlua::Lua::new();
+    let plain: mlua::Table = lua.load(SCRIPT).eval().unwrap();
+    let plain: mlua::Function = plain.get("process_client_pkg").unwrap();
+    for seed in 1..=SEEDS {
+        let mut out = Vec::new();
+        let verdict = host.ask(seed.to_string().as_bytes(), &Client::new(id(1)), &mut out);
+        assert_eq!(verdict, Verdict::Answered);
+        let expected: mlua::LuaString = plain.call(seed.to_string()).unwrap();
+        compare(&out, &expected.as_bytes(), seed);
+    }
+}
+
+/// Compares line by line, so that a difference is shown and not a megabyte.
+fn compare(ours: &[u8], theirs: &[u8], seed: u32) {
+    let lines = |text: &[u8]| {
+        // What is called by name and what through pcall goes by different names.
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for library in ["'string.", "'table.", "'utf8."] {
+            text = text.replace(library, "'");
+        }
+        text.split('\n').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (lines(ours), lines(theirs));
+    for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours, theirs, "seed {seed}, line {number}");
+    }
+    assert_eq!(ours.len(), theirs.len());
+}

@@ -9,7 +9,7 @@ mod run;
 mod settings;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::{BadFile, IniFile};
+pub use ini_file::{BadFile, IniFile, ServerAddress};
 pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use run::run;
 pub use settings::{BadSetting, Settings};

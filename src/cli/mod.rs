@@ -13,3 +13,7 @@ pub use ini_file::{BadFile, IniFile, ServerAddress};
 pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use run::run;
 pub use settings::{BadSetting, Settings};
+
+// What the client's command line shares with the server's.
+#[cfg(feature = "client")]
+pub(crate) use {one_line::OneLine, run::plain};

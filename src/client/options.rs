@@ -109,7 +109,7 @@ pub(super) enum BadUsage {
         speaks: &'static str,
         asked: ProtocolName,
     },
-    /// A nickname is no UTF-8.
+    /// A nickname is no UTF-8, or several lines.
     Nickname,
 }
 
@@ -135,7 +135,7 @@ impl fmt::Display for BadUsage {
             BadUsage::Protocols { command, speaks, asked } => {
                 write!(f, "{command} goes over {speaks}, not over {asked}")
             }
-            BadUsage::Nickname => f.write_str("the nickname is not UTF-8"),
+            BadUsage::Nickname => f.write_str("the nickname is not one line of UTF-8"),
         }
     }
 }
@@ -244,7 +244,9 @@ fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, J
         ("listen", [argument, ..]) => Err(too_many(argument, "it takes none")),
         ("chat", []) => Ok((over(Chat, "chat")?, Job::Chat(None))),
         ("chat", [nick]) => {
-            let nick = nick.to_str().ok_or(BadUsage::Nickname)?;
+            // What stands behind the end of a line would be said in the room.
+            let nick = nick.to_str().filter(|nick| !nick.contains('\n'));
+            let nick = nick.ok_or(BadUsage::Nickname)?;
             Ok((over(Chat, "chat")?, Job::Chat(Some(nick.to_owned()))))
         }
         ("chat", [_, argument, ..]) => Err(too_many(argument, "a nickname is one word")),
@@ -378,6 +380,7 @@ mod tests {
             "status: unexpected argument '-p'; it takes none, and options go before the command",
         );
         refused(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
+        refused(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
         refused(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");
     }
 

@@ -1,9 +1,8 @@
 //! Commands from a pipe, one a line.
 
 use std::io::Write;
-use std::net::TcpListener;
 
-use super::program::{Fake, Running, client, expect, run_with, wait_for_end};
+use super::program::{Fake, Running, client, expect, nobody, run_with, wait_for_end};
 use super::support::{Server, frame};
 
 #[test]
@@ -104,7 +103,7 @@ fn a_server_that_went_is_asked_again() {
 
 #[test]
 fn a_server_that_cannot_be_reached_ends_the_lines() {
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addr = nobody();
     run_with(addr, &[], b"echo a\necho b\n")
         .failed(&format!("line 1: cannot connect to command://{addr}: connection refused"));
     run_with(addr, &[], b"\n").answered("");

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::program::{Fake, Running, client, expect, output, run, run_with, wait_for_end};
+use super::program::{Fake, Running, client, expect, nobody, output, run, run_with, wait_for_end};
 use super::support::{Folder, PATIENCE, Server, error, frame, noise};
 
 /// A server with the listeners the commands need, in the order of the constants.
@@ -297,7 +297,7 @@ fn a_connect_has_its_time() {
 
 #[test]
 fn who_cannot_be_reached_is_named() {
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addr = nobody();
     let why = format!("cannot connect to command://{addr}: connection refused");
     for args in [&["echo", "x"][..], &["listen"]] {
         run(addr, args).failed(&why);

@@ -11,6 +11,11 @@ use std::time::Instant;
 
 use super::support::{PATIENCE, wait_until};
 
+/// An address at which nobody listens, now or in a moment: its port is none the system picks.
+pub(crate) fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 9], 1))
+}
+
 /// The client with `args`, which is to talk to `addr`.
 pub(crate) fn client(addr: SocketAddr, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mynah-cli"));

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::program::{Fake, Scene, expect, wait_for_end};
+use super::program::{Fake, Scene, expect, nobody, wait_for_end};
 use super::support::{Client, Folder, Server, error, frame, wait_until};
 
 /// A terminal of 60 columns and 16 rows that a program has to itself.
@@ -237,7 +237,8 @@ fn the_nickname_is_asked_for_and_asked_for_again() {
 fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
     let server = room("en");
     let mut bob = member(&server, "bob");
-    let leave: [(&str, fn(&Terminal)); 6] = [
+    type Leave = fn(&Terminal);
+    let ways: [(&str, Leave); 6] = [
         ("exit", |ann| ann.enter_line("exit")),
         ("/exit", |ann| ann.enter_line(" /exit ")),
         ("Ctrl-D", |ann| ann.press(&["C-d"])),
@@ -245,10 +246,12 @@ fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
         ("Ctrl-C amid a line", |ann| ann.press(&["h", "a", "C-c"])),
         ("SIGINT", |ann| kill(ann.pid(), Signal::SIGINT).unwrap()),
     ];
-    for (how, leave) in leave {
+    for (how, leave) in ways {
         let ann = terminal!(server.addr(0), &["chat", "ann"]);
         ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
         ann.enter_line("bye");
+        // A SIGINT in the moment in which a line ends is lost on rustyline.
+        ann.expect(&["[YOU]: bye", "[YOU]:"]);
         leave(&ann);
         assert_eq!(ann.wait(), "0", "{how}");
         bob.expect(b"[SERVER] ann joined\n[ann]: bye\n[SERVER] ann left\n");
@@ -424,10 +427,13 @@ fn everybodys_lines_keep_their_order_however_fast_they_come() {
     let heard: Vec<&str> = screen.iter().filter_map(|line| line.strip_prefix("[bob]: ")).collect();
     let expected: Vec<String> = (0..LINES).map(|number| number.to_string()).collect();
     assert_eq!(heard, expected);
-    let typed: Vec<&String> =
-        screen.iter().filter(|line| line.starts_with("[YOU]: line")).collect();
-    let expected: Vec<String> = (0..TYPED).map(|number| format!("[YOU]: line {number}")).collect();
-    assert_eq!(typed, expected.iter().collect::<Vec<_>>());
+    // Keys pressed between two lines are echoed by the terminal behind the first, so the beginnings
+    // are all there is to compare.
+    let typed: Vec<&String> = screen.iter().filter(|line| line.starts_with("[YOU]: l")).collect();
+    assert_eq!(typed.len(), TYPED);
+    for (number, line) in typed.iter().enumerate() {
+        assert!(line.starts_with(&format!("[YOU]: line {number}")), "{number}: {line}");
+    }
     assert_eq!(screen.last().unwrap(), "[INFO] The server has shut down");
 }
 
@@ -564,9 +570,8 @@ fn a_prompt_offers_to_reconnect() {
 
 #[test]
 fn a_prompt_that_cannot_connect_says_why() {
-    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let prompt = terminal!(addr, &[]);
-    let why = format!("cannot connect to command://{addr}: connection refused");
+    let prompt = terminal!(nobody(), &[]);
+    let why = format!("cannot connect to command://{}: connection refused", nobody());
     assert_eq!(prompt.wait(), "1");
     assert_eq!(prompt.screen().concat(), format!("mynah-cli: {why}"));
 }

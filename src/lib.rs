@@ -13,11 +13,14 @@
 //! | L2 | [`server`] | all connections, driven by events and turns, over any [`server::Transport`] |
 //! | L3 | [`net`] | mio, sockets, signals, the real clock |
 //! | L4 | [`cli`] | options, configuration file, logging, exit codes |
+//! | L4 | `client` | the client, a program of its own (feature `client`) |
 //!
 //! `docs/architecture.md` tells the life of a byte through them.
 
 pub mod buffer;
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod conn_id;

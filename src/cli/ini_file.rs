@@ -10,6 +10,8 @@ use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
 use super::settings::{BadSetting, HAS_PLUGINS, Settings};
 
+const NO_SUCH_KEY: &str = "no such key";
+
 /// What a file asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IniFile {
@@ -30,6 +32,7 @@ pub struct BadFile {
 enum What {
     Unreadable(String),
     Syntax { line: usize },
+    NoAddress,
     KeyOutsideSection(String),
     OpenSection(String),
     UnknownSection(String),
@@ -45,6 +48,7 @@ impl fmt::Display for BadFile {
         match &self.what {
             What::Unreadable(why) => write!(f, "cannot be read: {why}"),
             What::Syntax { line } => write!(f, "line {line}: not of the form key = value"),
+            What::NoAddress => f.write_str("[server] has neither host nor port"),
             What::KeyOutsideSection(key) => {
                 write!(f, "{}: stands before the first section", first_line(key))
             }
@@ -68,8 +72,7 @@ impl IniFile {
     ///
     /// See [`BadFile`]; it names file, section and key.
     pub fn read(file: &Path) -> Result<Self, BadFile> {
-        fs::read_to_string(file)
-            .map_err(|error| What::Unreadable(super::run::plain(&error)))
+        read(file)
             .and_then(|text| Self::from_text(&text))
             .map_err(|what| BadFile { file: file.to_owned(), what })
     }
@@ -84,25 +87,8 @@ impl IniFile {
     }
 
     fn from_text(text: &str) -> Result<Self, What> {
-        let text = without_pitfalls(text)?;
-        let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-        let ini = Ini::load_from_str_opt(&text, options)
-            .map_err(|error| What::Syntax { line: error.line })?;
         let mut file = IniFile::default();
-        let mut seen = Vec::new();
-        for (section, keys) in &ini {
-            let Some(section) = section else {
-                match keys.iter().next() {
-                    Some((key, _)) => return Err(What::KeyOutsideSection(key.to_owned())),
-                    None => continue,
-                }
-            };
-            if seen.contains(&section) {
-                return Err(What::RepeatedSection(section.to_owned()));
-            }
-            seen.push(section);
-            file.add_section(section, keys)?;
-        }
+        for_each_section(text, |section, keys| file.add_section(section, keys))?;
         Ok(file)
     }
 
@@ -143,9 +129,64 @@ impl IniFile {
         // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
         let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
         self.settings.set(&name, value).map_err(|why| match why {
-            BadSetting::Unknown => "no such key".to_owned(),
+            BadSetting::Unknown => NO_SUCH_KEY.to_owned(),
             why => why.to_string(),
         })
+    }
+}
+
+/// What a client takes from a file: where its server is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// `host` in `[server]`.
+    pub host: Option<String>,
+    /// `port` in `[server]`.
+    pub port: Option<u16>,
+}
+
+impl ServerAddress {
+    /// Reads the address from `file`. What else the file says is the server's affair, and only its
+    /// keys in `[server]` must be known, so that a misspelt `port` is noticed.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadFile`]; a file that has neither host nor port is one.
+    pub fn read(file: &Path) -> Result<Self, BadFile> {
+        read(file)
+            .and_then(|text| Self::from_text(&text))
+            .map_err(|what| BadFile { file: file.to_owned(), what })
+    }
+
+    fn from_text(text: &str) -> Result<Self, What> {
+        let mut address = ServerAddress::default();
+        for_each_section(text, |section, keys| match section {
+            "server" => for_each_key(section, keys, |key, value| address.set(key, value)),
+            _ => Ok(()),
+        })?;
+        if address == ServerAddress::default() {
+            return Err(What::NoAddress);
+        }
+        Ok(address)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        // What a host and a port are does not depend on the protocol.
+        let mut spec = ListenerSpec::new(ProtocolName::Chat);
+        match key {
+            "host" => {
+                set_listener(&mut spec, key, value)?;
+                self.host = Some(spec.host);
+            }
+            "port" => {
+                set_listener(&mut spec, key, value)?;
+                self.port = Some(spec.port);
+            }
+            _ => {
+                let known = IniFile::default().set_server(key, value);
+                return known.or_else(|why| if why == NO_SUCH_KEY { Err(why) } else { Ok(()) });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -182,9 +223,39 @@ fn first_line(key: &str) -> &str {
     key.lines().next().unwrap_or_default()
 }
 
+fn read(file: &Path) -> Result<String, What> {
+    fs::read_to_string(file).map_err(|error| What::Unreadable(super::run::plain(&error)))
+}
+
+/// Shows `add` every section in order, each once.
+fn for_each_section(
+    text: &str,
+    mut add: impl FnMut(&str, &Properties) -> Result<(), What>,
+) -> Result<(), What> {
+    let text = without_pitfalls(text)?;
+    let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
+    let ini = Ini::load_from_str_opt(&text, options)
+        .map_err(|error| What::Syntax { line: error.line })?;
+    let mut seen = Vec::new();
+    for (section, keys) in &ini {
+        let Some(section) = section else {
+            match keys.iter().next() {
+                Some((key, _)) => return Err(What::KeyOutsideSection(key.to_owned())),
+                None => continue,
+            }
+        };
+        if seen.contains(&section) {
+            return Err(What::RepeatedSection(section.to_owned()));
+        }
+        seen.push(section);
+        add(section, keys)?;
+    }
+    Ok(())
+}
+
 fn set_listener(spec: &mut ListenerSpec, key: &str, value: &str) -> Result<(), String> {
     spec.set(key, value).map_err(|error| match error {
-        BadListener::UnknownKey { .. } => "no such key".to_owned(),
+        BadListener::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
         BadListener::BadValue { why, .. } => why.to_string(),
         error => error.to_string(),
     })
@@ -321,5 +392,32 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named() {
         let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
+    }
+
+    #[test]
+    fn a_client_finds_its_server_in_the_ancestors_file() {
+        let address = |text| ServerAddress::from_text(text).unwrap();
+        let both = ServerAddress { host: Some("0.0.0.0".into()), port: Some(5000) };
+        assert_eq!(address("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n"), both);
+        let port = ServerAddress { host: None, port: Some(7) };
+        assert_eq!(address("[server]\nport=7 ; echo\n"), port);
+        let servers = "[raw]\nport=9\n[ftp]\n[server]\nport=7\nmax_clients=x\nplugin_dir=y\n";
+        assert_eq!(address(servers), port, "what concerns the server alone is not judged");
+        let six = ServerAddress { host: Some("::1".into()), port: None };
+        assert_eq!(address("[server]\nhost=[::1]\n"), six);
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_where_the_server_is_is_refused() {
+        let what = |text| ServerAddress::from_text(text).unwrap_err();
+        assert_eq!(what(""), What::NoAddress);
+        assert_eq!(what("[chat]\nport=1\n"), What::NoAddress);
+        let key = |key: &str, why: &str| {
+            let (key, why) = (key.to_owned(), why.to_owned());
+            What::Key { section: "server".to_owned(), key, why }
+        };
+        assert_eq!(what("[server]\nhost=h\nprot=1\n"), key("prot", "no such key"));
+        assert_eq!(what("[server]\nport=x\n"), key("port", "bad port 'x', it is 0 to 65535"));
+        assert_eq!(what("[server]\nport=1\nport=2\n"), key("port", "given twice"));
     }
 }

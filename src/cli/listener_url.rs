@@ -50,7 +50,9 @@ impl ProtocolName {
         }
     }
 
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    /// The protocol of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.to_string() == name)
     }
 }

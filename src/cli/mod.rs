@@ -11,7 +11,11 @@ mod run;
 mod settings;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::{BadFile, IniFile};
+pub use ini_file::{BadFile, IniFile, ServerAddress};
 pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use run::run;
 pub use settings::{BadSetting, Settings};
+
+// What the client's command line shares with the server's.
+#[cfg(feature = "client")]
+pub(crate) use {one_line::OneLine, run::plain};

@@ -5,19 +5,21 @@ use super::{Decoder, Never};
 /// Longest message in bytes, its end not counted.
 pub const LINE_LEN_MAX: usize = 4096;
 
-/// Where a message of [`LINE_LEN_MAX`] must have ended: behind `\r\n`.
-const WINDOW_LEN: usize = LINE_LEN_MAX + 2;
-
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// The bytes before the end of the line; not known to be UTF-8.
     Text(&'a [u8]),
-    /// It was longer than [`LINE_LEN_MAX`], and is thrown away.
+    /// It was longer than the decoder takes, and is thrown away.
     TooLong,
 }
 
-/// Finds messages that end with `\n` or `\r\n`.
+/// Finds the messages of a client: lines of at most [`LINE_LEN_MAX`] bytes.
+pub type LineDecoder = LinesUpTo<LINE_LEN_MAX>;
+
+/// Finds messages that end with `\n` or `\r\n`, and are at most `LEN_MAX` bytes long.
+///
+/// How long they may be is no field: a server keeps the rest of a decoder for each of its clients.
 ///
 /// Some clients never end a message: they send it and wait. What they sent is unfinished to
 /// [`decode`](Decoder::decode), and [`finish`](Decoder::finish) takes it for a message; when to
@@ -33,14 +35,25 @@ pub enum Line<'a> {
 /// assert_eq!(decoder.decode(b"hello\r\nwo"), Ok(Some((Line::Text(b"hello"), 7))));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LineDecoder {
+pub struct LinesUpTo<const LEN_MAX: usize> {
     /// The client has ended a message at least once.
     pub ends_lines: bool,
     /// The rest of a message that was too long is on its way, and thrown away as it comes.
     pub skipping: bool,
 }
 
-impl Decoder for LineDecoder {
+impl<const LEN_MAX: usize> LinesUpTo<LEN_MAX> {
+    /// Where the longest message must have ended: behind `\r\n`.
+    const WINDOW_LEN: usize = LEN_MAX.saturating_add(2);
+
+    /// A message, of which the `\r` before a `\n` is no part.
+    fn line(text: &[u8]) -> Line<'_> {
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.len() > LEN_MAX { Line::TooLong } else { Line::Text(text) }
+    }
+}
+
+impl<const LEN_MAX: usize> Decoder for LinesUpTo<LEN_MAX> {
     type Frame<'a> = Line<'a>;
     type Error = Never;
 
@@ -55,12 +68,12 @@ impl Decoder for LineDecoder {
     }
 
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Line<'a>, usize)>, Never> {
-        let window = input.get(..WINDOW_LEN).unwrap_or(input);
+        let window = input.get(..Self::WINDOW_LEN).unwrap_or(input);
         if let Some((text, _)) = newline(window).and_then(|at| window.split_at_checked(at)) {
             self.ends_lines = true;
-            return Ok(Some((line(text), text.len().saturating_add(1))));
+            return Ok(Some((Self::line(text), text.len().saturating_add(1))));
         }
-        if line(window) == Line::TooLong {
+        if Self::line(window) == Line::TooLong {
             self.skipping = true;
             return Ok(Some((Line::TooLong, window.len())));
         }
@@ -71,24 +84,18 @@ impl Decoder for LineDecoder {
     fn missing(&self, input: &[u8]) -> usize {
         match newline(input) {
             Some(_) => 0,
-            None => WINDOW_LEN.saturating_sub(input.len()),
+            None => Self::WINDOW_LEN.saturating_sub(input.len()),
         }
     }
 
     fn finish<'a>(&mut self, input: &'a [u8]) -> Option<Line<'a>> {
         let skipped = core::mem::take(&mut self.skipping);
-        (!skipped && !input.is_empty()).then(|| line(input))
+        (!skipped && !input.is_empty()).then(|| Self::line(input))
     }
 
     fn is_midway(&self) -> bool {
         self.skipping
     }
-}
-
-/// A message, of which the `\r` before a `\n` is no part.
-fn line(text: &[u8]) -> Line<'_> {
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
-    if text.len() > LINE_LEN_MAX { Line::TooLong } else { Line::Text(text) }
 }
 
 fn newline(input: &[u8]) -> Option<usize> {
@@ -138,7 +145,7 @@ mod tests {
         let mut decoder = LineDecoder::default();
         let stream = text(10_000);
         let Ok(found) = decoder.decode(&stream);
-        assert_eq!(found, Some((Line::TooLong, WINDOW_LEN)));
+        assert_eq!(found, Some((Line::TooLong, LineDecoder::WINDOW_LEN)));
         assert!(decoder.is_midway() && !decoder.ends_lines);
         assert_eq!(decoder.skip(b"more"), 4);
         assert_eq!(decoder.skip(b"end\nnext"), 4);
@@ -158,6 +165,15 @@ mod tests {
     fn what_may_be_added_never_hides_the_end_of_a_line() {
         let decoder = LineDecoder::default();
         assert_eq!(decoder.missing(b"a\nb"), 0);
-        assert_eq!(decoder.missing(b"abc"), WINDOW_LEN - 3);
+        assert_eq!(decoder.missing(b"abc"), LineDecoder::WINDOW_LEN - 3);
+    }
+
+    #[test]
+    fn the_limit_is_whoever_reads_the_lines_to_choose() {
+        let Ok(found) = LinesUpTo::<2>::default().decode(b"ab\r\n");
+        assert_eq!(found, Some((Line::Text(b"ab"), 4)));
+        let Ok(found) = LinesUpTo::<2>::default().decode(b"abc\n");
+        assert_eq!(found, Some((Line::TooLong, 4)));
+        assert_eq!(LinesUpTo::<{ usize::MAX }>::default().missing(b"a"), usize::MAX - 1);
     }
 }

@@ -1,0 +1,175 @@
+//! What a chat server says, line by line, and what a client must understand of it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use crate::codec::Decoder;
+use crate::codec::line::{Line, LinesUpTo};
+use crate::handler::chat::{Lang, Words};
+
+/// Longest line of a server, in bytes. The longest there is lists everyone who is present.
+const LINE_LEN_MAX: usize = 1 << 20;
+
+const READ_LEN: usize = 1 << 14;
+
+/// Reads a server's lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    stream: TcpStream,
+    decoder: LinesUpTo<LINE_LEN_MAX>,
+    input: Vec<u8>,
+    is_over: bool,
+}
+
+impl Lines {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Lines { stream, decoder: LinesUpTo::default(), input: Vec::new(), is_over: false }
+    }
+
+    /// The next line without its end; `None` at the end of the stream. A line that is too long is
+    /// replaced by a remark.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading; a time that was set for it among them, after which it may be asked again.
+    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let skipped = self.decoder.skip(&self.input);
+            self.input.drain(..skipped);
+            let Ok(found) = self.decoder.decode(&self.input);
+            if let Some((line, len)) = found {
+                let line = text(line);
+                self.input.drain(..len);
+                return Ok(Some(line));
+            }
+            if self.is_over {
+                let last = self.decoder.finish(&self.input).map(text);
+                self.input.clear();
+                return Ok(last);
+            }
+            self.read()?;
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let kept = self.input.len();
+        self.input.resize(kept + READ_LEN, 0);
+        let read = self.stream.read(&mut self.input[kept..]);
+        self.input.truncate(kept + read.as_ref().copied().unwrap_or(0));
+        match read {
+            Ok(0) => self.is_over = true,
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn text(line: Line<'_>) -> Vec<u8> {
+    match line {
+        Line::Text(text) => text.to_vec(),
+        Line::TooLong => format!("[…] (a line over {LINE_LEN_MAX} bytes)").into_bytes(),
+    }
+}
+
+/// What a line means to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The server stops.
+    ShutDown,
+    /// It refuses something: before the nickname is accepted, the nickname.
+    Refusal,
+    /// Anything else: before the nickname is accepted, that it is.
+    Other,
+}
+
+impl Meaning {
+    /// No member can say these words: what members say begins with their nickname, and those that
+    /// would look like the server are taken.
+    pub(super) fn of(line: &[u8]) -> Self {
+        let says = |lang| line == Words::ShutDown.in_lang(lang).to_string().as_bytes();
+        if says(Lang::En) || says(Lang::Ru) {
+            Meaning::ShutDown
+        } else if line.starts_with(b"[ERROR]") {
+            Meaning::Refusal
+        } else {
+            Meaning::Other
+        }
+    }
+}
+
+/// Whether a line of the user's means to leave.
+pub(super) fn is_farewell(line: &[u8]) -> bool {
+    matches!(line.trim_ascii(), b"exit" | b"/exit")
+}
+
+/// Sends a line.
+pub(super) fn say(mut stream: &TcpStream, line: &[u8]) -> io::Result<()> {
+    stream.write_all(&[line, b"\n"].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// The lines of a server that says `bytes` and closes.
+    fn lines(bytes: Vec<u8>) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let speaker = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
+        let mut lines = Lines::new(stream);
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            found.push(String::from_utf8(line).unwrap());
+        }
+        speaker.join().unwrap().unwrap();
+        found
+    }
+
+    #[test]
+    fn lines_end_with_a_line_feed_or_with_the_stream() {
+        assert_eq!(lines(b"a\r\n\nb".to_vec()), ["a", "", "b"]);
+        assert_eq!(lines(b"a\n".to_vec()), ["a"]);
+        assert!(lines(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn everyone_present_fits_on_a_line() {
+        let everyone = format!("Online: {}", ["somebody"; 20_000].join(", "));
+        assert_eq!(lines(format!("{everyone}\nnext\n").into_bytes()), [&everyone, "next"]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let endless = [&vec![b'x'; 3 << 20][..], b"\nnext\n"].concat();
+        let remark = format!("[…] (a line over {LINE_LEN_MAX} bytes)");
+        assert_eq!(lines(endless), [&remark, "next"]);
+    }
+
+    #[test]
+    fn the_servers_words_are_understood_in_both_languages() {
+        for lang in [Lang::En, Lang::Ru] {
+            let meaning =
+                |words: Words<'_>| Meaning::of(words.in_lang(lang).to_string().as_bytes());
+            assert_eq!(meaning(Words::ShutDown), Meaning::ShutDown);
+            assert_eq!(meaning(Words::Taken("ann")), Meaning::Refusal);
+            assert_eq!(meaning(Words::NicknameLength), Meaning::Refusal);
+            assert_eq!(meaning(Words::NicknameCharacters), Meaning::Refusal);
+            assert_eq!(meaning(Words::Full(9)), Meaning::Refusal);
+            assert_eq!(meaning(Words::Welcome("ann")), Meaning::Other);
+            let text = "[INFO] The server has shut down";
+            assert_eq!(meaning(Words::Message { from: "eve", text }), Meaning::Other);
+        }
+        assert_eq!(Meaning::of("[INFO] Сервер отключился".as_bytes()), Meaning::ShutDown);
+    }
+
+    #[test]
+    fn farewells_may_stand_in_blanks() {
+        for (line, farewell) in [("exit", true), (" /exit ", true), ("exits", false), ("", false)] {
+            assert_eq!(is_farewell(line.as_bytes()), farewell, "{line}");
+        }
+    }
+}

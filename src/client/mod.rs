@@ -1,0 +1,88 @@
+//! The client, `mynah-cli`: one request from a script, a prompt, or a chat window.
+//!
+//! It waits for one server, one user and nothing else, so its sockets block and it needs no
+//! readiness loop; what it says and hears goes through the server's own codecs.
+//!
+//! | module | job |
+//! |---|---|
+//! | `options` | the command line |
+//! | `request` | what can be asked |
+//! | `connect` | a connection within a time |
+//! | `exchange` | a request and its answer |
+//! | `once` | one request, or listening |
+//! | `prompt` | requests line by line, typed or from a pipe |
+//! | `chat` | the chat, in a window or in a pipe |
+//! | `editor` | the line being typed; the only one to name rustyline |
+//! | `output`, `failure` | what the user reads |
+
+mod chat;
+mod connect;
+mod editor;
+mod exchange;
+mod failure;
+mod once;
+mod options;
+mod output;
+mod prompt;
+mod request;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use failure::Failure;
+use options::{Invocation, Job, Task};
+
+/// Bad usage.
+const EXIT_USAGE: u8 = 2;
+
+/// Runs `mynah-cli` with `args`, the program's name not among them.
+///
+/// Exit status: 0 answered, 1 refused or failed, with the reason on standard error, 2 bad usage.
+#[must_use]
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let done = match Invocation::from_args(&args) {
+        Ok(Invocation::Help(text)) => print(text.trim_end()),
+        Ok(Invocation::Version) => print(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
+        Ok(Invocation::Run(task)) => perform(task),
+        Err(error) => {
+            complain(format_args!("{error}\nTry 'mynah-cli --help'."));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match done {
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_silent() {
+                complain(&failure);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<(), Failure> {
+    let Task { server, job } = task;
+    match job {
+        Job::Ask(request) => once::ask(&server, request),
+        Job::AskStdin(verb) => once::ask_stdin(&server, verb),
+        Job::Listen => once::listen(&server),
+        Job::Chat(nick) => chat::run(&server, nick),
+        Job::Prompt => prompt::run(&server),
+    }
+}
+
+/// Says something of our own on standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::output(&error))
+}
+
+/// Says why on standard error; nobody is left to tell when that is closed.
+fn complain(what: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "mynah-cli: {what}");
+}

@@ -6,6 +6,14 @@
 
 #[path = "plugins/differential.rs"]
 mod differential;
+#[path = "plugins/examples.rs"]
+mod examples;
+#[path = "plugins/folder.rs"]
+mod folder;
+#[path = "plugins/host.rs"]
+mod host;
+#[path = "plugins/load.rs"]
+mod load;
 #[path = "plugins/rig.rs"]
 mod rig;
 #[path = "plugins/sandbox.rs"]

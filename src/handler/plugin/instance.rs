@@ -118,7 +118,9 @@ impl Instance {
                 return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
             }
         }
-        instance.server_inited().0?;
+        if instance.has(Hook::ServerInited) {
+            instance.server_inited().0?;
+        }
         Ok(instance)
     }
 

@@ -1,0 +1,46 @@
+-- Keeps files for clients, in this plugin's own folder.
+--
+--   zt_LIST                 the names of the files, one a line
+--   zt_UPLOAD name base64   OK
+--   zt_DOWNLOAD name        base64
+--
+-- What cannot be done is answered with a line that begins with ERROR.
+local P = {}
+
+-- `echo` and nc end what they send with a line break; none of the three has one inside.
+local function words(data)
+  return data:match("^(zt_%u+)%s*(.-)%s*$")
+end
+
+-- What an error of ours says, without the place in this file.
+local function failed(why)
+  return "ERROR " .. why:gsub("^file_transfer%.lua:%d+: ", "")
+end
+
+local COMMANDS = {}
+
+function COMMANDS.zt_LIST(rest)
+  if rest ~= "" then return "ERROR usage: zt_LIST" end
+  return table.concat(folder.list(), "\n")
+end
+
+function COMMANDS.zt_UPLOAD(rest)
+  local name, data = rest:match("^(%S+)%s+(%S+)$")
+  if not name then return "ERROR usage: zt_UPLOAD name base64" end
+  folder.write(name, base64.decode(data))
+  return "OK"
+end
+
+function COMMANDS.zt_DOWNLOAD(rest)
+  if not rest:find("^%S+$") then return "ERROR usage: zt_DOWNLOAD name" end
+  return base64.encode(folder.read(rest))
+end
+
+function P.process_client_pkg(data)
+  local name, rest = words(data)
+  if not COMMANDS[name] then return nil end
+  local ok, answer = pcall(COMMANDS[name], rest)
+  return ok and answer or failed(answer)
+end
+
+return P

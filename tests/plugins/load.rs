@@ -1,0 +1,138 @@
+//! Which files are plugins, and what is said of those that are not.
+
+use std::fs;
+
+use mynah::handler::plugin::{LoadError, PluginHost};
+
+use crate::rig::{Folder, answer, ask, real_clock};
+
+#[track_caller]
+fn refused(source: &str, why: &str) {
+    let folder = Folder::new(&[("bad.lua", source), ("good.lua", "return {}")]);
+    let loaded = folder.load();
+    let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
+    assert_eq!(broken, [why]);
+    assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["good"], "the others are loaded");
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_line() {
+    refused("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
+    refused("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
+    refused("\n\nerror('no')", "plugin bad.lua:3: no");
+    refused(
+        "\nlocal x = nil\nx.y = 1",
+        "plugin bad.lua:3: attempt to index a nil value (local 'x')",
+    );
+    refused(
+        "\nrequire 'socket'",
+        "plugin bad.lua:2: attempt to call a nil value (global 'require')",
+    );
+    refused(
+        "\n('x'):rep({})",
+        "plugin bad.lua:2: bad argument #2 to 'rep' (number expected, got table)",
+    );
+    refused("return { server_inited = function()\n error('no') end }", "plugin bad.lua:2: no");
+}
+
+#[test]
+fn a_file_returns_a_table_of_the_right_types() {
+    refused("", "plugin bad.lua: the file returned a nil, not a table");
+    refused("return 1", "plugin bad.lua: the file returned a number, not a table");
+    refused("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
+    refused("return { priority = '1' }", "plugin bad.lua: priority is a string, not an integer");
+    refused("return { priority = 1.5 }", "plugin bad.lua: priority is a number, not an integer");
+    for hook in [
+        "server_inited",
+        "server_started",
+        "process_client_pkg",
+        "client_connected",
+        "client_disconnected",
+        "server_stopping",
+    ] {
+        refused(
+            &format!("return {{ {hook} = true }}"),
+            &format!("plugin bad.lua: {hook} is a boolean, not a function"),
+        );
+    }
+}
+
+#[test]
+fn a_name_is_plain_and_taken_once() {
+    refused("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
+    for name in ["", "..", "a/b", "a\\\\b", "a.b", "a b", "\\0", "é", &"x".repeat(65)] {
+        let folder = Folder::new(&[("bad.lua", &format!("return {{ name = '{name}' }}"))]);
+        let broken = folder.load().broken;
+        assert!(broken[0].why.starts_with("a plugin's name has 1 to 64 ASCII letters"), "{name}");
+        assert!(broken[0].why.len() < 300);
+    }
+    let folder = Folder::new(&[("a b.lua", "return {}"), ("c d.lua", "return { name = 'c_d-1' }")]);
+    let loaded = folder.load();
+    assert_eq!(loaded.broken[0].file, "a b.lua");
+    assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["c_d-1"]);
+}
+
+#[test]
+fn only_plain_lua_files_are_plugins() {
+    let folder = Folder::new(&[
+        ("a.lua", "return {}"),
+        (".b.lua", "error()"),
+        ("c.lua~", "error()"),
+        ("d.txt", "error()"),
+        ("lua", "error()"),
+    ]);
+    fs::create_dir(folder.path("e.lua")).unwrap();
+    fs::create_dir(folder.path("f")).unwrap();
+    let loaded = folder.load();
+    let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
+    assert_eq!(broken, ["plugin e.lua: it is no file"]);
+    assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_link_to_a_file_elsewhere_is_a_plugin() {
+    let elsewhere =
+        Folder::new(&[("x.txt", "return { process_client_pkg = function() return 'x' end }")]);
+    let folder = Folder::new(&[]);
+    std::os::unix::fs::symlink(elsewhere.path("x.txt"), folder.path("x.lua")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path("y.lua")).unwrap();
+    let mut loaded = folder.load();
+    assert_eq!(ask(&mut loaded.host, ""), answer("x"));
+    assert_eq!(loaded.broken[0].file, "y.lua");
+}
+
+#[test]
+fn fields_are_those_of_the_table_itself() {
+    let source = "return setmetatable({}, { __index = function() error('asked') end })";
+    let folder = Folder::new(&[("a.lua", source)]);
+    assert_eq!(folder.host().names().collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_folder_that_is_none_is_an_error() {
+    let folder = Folder::new(&[("file", "")]);
+    let load = |name: &str| {
+        let mut options = folder.options();
+        options.dir = folder.path(name);
+        PluginHost::load(&options, real_clock()).unwrap_err()
+    };
+    let missing = load("missing");
+    assert!(matches!(missing, LoadError::Missing { .. }));
+    assert!(missing.to_string().ends_with("/missing: there is none"), "{missing}");
+    let file = load("file");
+    assert!(matches!(file, LoadError::NotAFolder { .. }));
+    assert!(file.to_string().ends_with("/file: it is no folder"), "{file}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new(&[]);
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o000)).unwrap();
+    let result = PluginHost::load(&folder.options(), real_clock());
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
+    // The superuser may read all the same.
+    if let Err(error) = result {
+        assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
+    }
+}

@@ -13,6 +13,7 @@
 //! | L2 | [`server`] | all connections, driven by events and turns, over any [`server::Transport`] |
 //! | L3 | [`net`] | mio, sockets, signals, the real clock |
 //! | L4 | [`cli`] | options, configuration file, logging, exit codes |
+//! | L4 | `load` | the load tester, a program of its own (feature `load`) |
 //!
 //! `docs/architecture.md` tells the life of a byte through them.
 
@@ -24,6 +25,8 @@ pub mod conn_id;
 pub mod handler;
 pub mod journal;
 pub mod limits;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod net;
 pub mod server;
 pub mod session;

@@ -13,3 +13,7 @@ pub use ini_file::{BadFile, IniFile};
 pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use run::run;
 pub use settings::{BadSetting, Settings};
+
+// What the load tester's command line shares with the server's.
+#[cfg(feature = "load")]
+pub(crate) use {one_line::OneLine, run::plain, settings::number};

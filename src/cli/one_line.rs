@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 /// Writes text with control characters escaped, so that an error is one line and drives nobody's
 /// terminal.
-pub(super) struct OneLine<'a, 'b>(pub(super) &'a mut fmt::Formatter<'b>);
+pub(crate) struct OneLine<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
 
 impl Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -129,7 +129,7 @@ fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor,
 
 /// An error in the words of strerror(3), as they stand inside a sentence: lower case, and without
 /// the number.
-pub(super) fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

@@ -107,6 +107,8 @@ pub(super) struct Engine<'a> {
     settling: usize,
     begun: VecDeque<usize>,
     bucket: TokenBucket,
+    /// Ports that were tried by name and are taken.
+    ports_skipped: usize,
     schedule: Option<Schedule>,
     /// Whose turn it is to be asked something, and how far the next one is.
     cursor: usize,
@@ -164,6 +166,7 @@ impl<'a> Engine<'a> {
             settling: 0,
             begun: VecDeque::new(),
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
+            ports_skipped: 0,
             schedule: None,
             cursor: 0,
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
@@ -295,12 +298,15 @@ impl<'a> Engine<'a> {
         for _ in 0..self.bucket.take(self.now(), missing.min(CONNECTS_PER_TURN)) {
             let index = self.connections.len();
             let now = self.now();
-            let begun =
-                socket::connect(self.target, self.sources.of(index)).and_then(|mut stream| {
-                    let both = Interest::READABLE | Interest::WRITABLE;
-                    self.poll.registry().register(&mut stream, Token(index), both)?;
-                    Ok(stream)
-                });
+            let mut tried = 0;
+            let ports = self.sources.ports(index, self.ports_skipped).inspect(|_| tried += 1);
+            let source = self.sources.address(index);
+            let begun = socket::connect(self.target, source, ports).and_then(|mut stream| {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut stream, Token(index), both)?;
+                Ok(stream)
+            });
+            self.ports_skipped += usize::saturating_sub(tried, 1);
             match begun {
                 Ok(stream) => {
                     self.connections.push(Connection::new(Some(stream), now));
@@ -735,6 +741,10 @@ impl<'a> Engine<'a> {
         let last_row_at = self.run.tally.series.last().map_or(0.0, |row| row.t);
         if self.run.tally.has_news() || now as f64 / 1e9 > last_row_at + 0.1 {
             on_row(self.run.tally.end_row(now))?;
+        }
+        for stream in self.connections.iter().filter_map(|connection| connection.stream.as_ref()) {
+            // It is gone either way.
+            let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
         Ok(())

@@ -14,6 +14,8 @@ pub(super) struct Machine {
     pub(super) files_ceiling: Option<u64>,
     /// How many ports the kernel gives out, the reserved ones not among them.
     pub(super) ports: Option<u64>,
+    /// The first and the last of them, where none between is reserved.
+    pub(super) port_range: Option<(u16, u16)>,
     /// Connections the firewall keeps track of, and the most it can.
     pub(super) conntrack: Option<Used>,
     /// Memory of all TCP buffers, in pages, and the most there may be (tcp(7): `tcp_mem`).
@@ -33,11 +35,13 @@ impl Machine {
         let sys = |name: &str| read(&format!("/proc/sys/{name}"));
         let number = |name: &str| sys(name)?.trim().parse().ok();
         let used = |now, max| Some(Used { now: now?, max: max? });
+        let range = sys("net/ipv4/ip_local_port_range");
         let reserved = sys("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
         Machine {
             files: files as u64,
             files_ceiling: number("fs/nr_open"),
-            ports: sys("net/ipv4/ip_local_port_range").and_then(|range| ports(&range, &reserved)),
+            ports: range.as_deref().and_then(|range| ports(range, &reserved)),
+            port_range: range.as_deref().filter(|_| reserved.trim().is_empty()).and_then(pair),
             conntrack: used(
                 number("net/netfilter/nf_conntrack_count"),
                 number("net/netfilter/nf_conntrack_max"),
@@ -93,8 +97,7 @@ fn read(path: &str) -> Option<String> {
 
 /// Ports of `range`, `32768 60999`, that are not in `reserved`, `8080,9148-9150`.
 fn ports(range: &str, reserved: &str) -> Option<u64> {
-    let mut ends = range.split_whitespace().map(str::parse::<u64>);
-    let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    let (low, high): (u64, u64) = pair(range)?;
     let mut count = (high + 1).checked_sub(low)?;
     for part in reserved.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -103,6 +106,12 @@ fn ports(range: &str, reserved: &str) -> Option<u64> {
         }
     }
     Some(count)
+}
+
+/// Two numbers with a blank between.
+fn pair<N: std::str::FromStr>(text: &str) -> Option<(N, N)> {
+    let mut numbers = text.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The pages in the line `TCP: inuse 5 orphan 0 tw 3 alloc 9 mem 231`.

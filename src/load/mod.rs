@@ -89,7 +89,13 @@ fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
     let machine = Machine::read(files);
     let connections = plan.mode.connections() as usize;
     let ports = usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let sources = Sources::plan(&plan.source_ips, address.ip(), connections, ports);
+    let sources = Sources::plan(
+        &plan.source_ips,
+        address.ip(),
+        connections,
+        ports,
+        machine.port_range.map(|(low, high)| low..=high),
+    );
     let mut screen = Screen::new(plan.quiet);
     let preflight = Preflight::new(&need(plan, address, &sources), &machine);
     screen.say(&format!("preflight: {}", preflight.figures.join(", ")));

@@ -276,7 +276,8 @@ pub(super) mod tests {
 
     pub(crate) fn with(args: &str, run: Run, check: impl FnOnce(&Outcome<'_>)) {
         let plan = plan(args);
-        let sources = Sources::plan(&plan.source_ips, IpAddr::from([127, 0, 0, 1]), 1, 28_000);
+        let sources =
+            Sources::plan(&plan.source_ips, IpAddr::from([127, 0, 0, 1]), 1, 28_000, None);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut host = Host::read(1024);
         host.name = Some("<&\"'>".to_owned());

@@ -156,6 +156,7 @@ mod tests {
         files: 20_000,
         files_ceiling: Some(1_048_576),
         ports: Some(28_232),
+        port_range: Some((32_768, 60_999)),
         conntrack: Some(Used { now: 100, max: 262_144 }),
         tcp_pages: Some(Used { now: 802, max: 575_802 }),
     };

@@ -14,6 +14,7 @@
 //! | L3 | [`net`] | mio, sockets, signals, the real clock |
 //! | L4 | [`cli`] | options, configuration file, logging, exit codes |
 //! | L4 | `client` | the client, a program of its own (feature `client`) |
+//! | L4 | `load` | the load tester, a program of its own (feature `load`) |
 //!
 //! `docs/architecture.md` tells the life of a byte through them.
 
@@ -27,6 +28,8 @@ pub mod conn_id;
 pub mod handler;
 pub mod journal;
 pub mod limits;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod net;
 pub mod server;
 pub mod session;

@@ -16,6 +16,8 @@ pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use run::run;
 pub use settings::{BadSetting, Settings};
 
-// What the client's command line shares with the server's.
-#[cfg(feature = "client")]
+// What the command lines of the client and of the load tester share with the server's.
+#[cfg(feature = "load")]
+pub(crate) use settings::number;
+#[cfg(any(feature = "client", feature = "load"))]
 pub(crate) use {one_line::OneLine, run::plain};

@@ -193,7 +193,7 @@ impl Settings {
 }
 
 /// A decimal number of a range; no sign, no blanks.
-pub(super) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
+pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
 where
     N: FromStr + PartialOrd + Copy + TryInto<u64>,
 {

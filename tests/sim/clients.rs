@@ -490,7 +490,7 @@ impl Client for RawClient {
     }
 
     fn check_answered(&self, _: usize, reads: &[usize]) -> Result<(), String> {
-        let mut expected = Vec::new();
+        let mut expected: Vec<u8> = Vec::new();
         let mut at = 0;
         for len in reads {
             expected.extend(RAW_PREFIX);

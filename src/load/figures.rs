@@ -1,0 +1,50 @@
+//! Figures as a person reads them.
+
+use indicatif::{HumanBytes, HumanCount};
+
+/// `19,000`.
+pub(super) fn count(n: u64) -> String {
+    HumanCount(n).to_string()
+}
+
+/// `172,732`, or `0.50` where a whole number would say little.
+pub(super) fn rate(per_sec: f64) -> String {
+    if per_sec < 10.0 { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+}
+
+/// `2.68 MiB`.
+pub(super) fn bytes(n: u64) -> String {
+    HumanBytes(n).to_string()
+}
+
+/// `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for nothing.
+pub(super) fn time(us: Option<f64>) -> String {
+    match us {
+        None => "-".to_owned(),
+        Some(us) if us < 1e3 => format!("{us:.1} µs"),
+        Some(us) if us < 1e6 => format!("{:.2} ms", us / 1e3),
+        Some(us) => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// Nanoseconds as `1.92 s`.
+pub(super) fn seconds(ns: u64) -> String {
+    format!("{:.2} s", ns as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_the_unit_that_suits_them() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
+        assert_eq!(bytes(2_813_952), "2.68 MiB");
+        assert_eq!(time(None), "-");
+        assert_eq!(time(Some(41.25)), "41.2 µs");
+        assert_eq!(time(Some(1_234.0)), "1.23 ms");
+        assert_eq!(time(Some(4_560_000.0)), "4.56 s");
+        assert_eq!(seconds(1_920_000_000), "1.92 s");
+    }
+}

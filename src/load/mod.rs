@@ -1,0 +1,220 @@
+//! The load tester: how many connections does a server hold, at what cost, and what happens to
+//! the active ones meanwhile?
+//!
+//! A program of its own on the server's codec. [`run`] reads the command line, has the arithmetic
+//! done whether this machine can open what is wanted, lets the loop run through its phases, and
+//! reports.
+
+mod chart;
+mod connection;
+mod engine;
+mod figures;
+mod lane;
+mod machine;
+mod options;
+mod outcome;
+mod pace;
+mod page;
+mod preflight;
+mod screen;
+mod socket;
+mod sources;
+mod summary;
+mod tally;
+mod target;
+mod wire;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::plain;
+use crate::net::raise_file_limit;
+use engine::Engine;
+use machine::{Host, Machine};
+use options::{Invocation, Plan};
+use outcome::Outcome;
+use preflight::{Need, Preflight};
+use screen::{Screen, complain};
+use sources::Sources;
+use target::Target;
+
+/// Bad usage.
+const EXIT_USAGE: u8 = 2;
+
+/// How long each address of a name is tried when there are several.
+const TRY_ADDRESS: Duration = Duration::from_secs(5);
+
+/// Runs `mynah-load` with `args`, the program's name not among them.
+///
+/// Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage. A machine that
+/// cannot open what is wanted is no bad usage, and nothing was met: 1.
+#[must_use]
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    match Invocation::from_args(&args) {
+        Ok(Invocation::Help) => print(options::HELP.trim_end()),
+        Ok(Invocation::Version) => print(concat!("mynah-load ", env!("CARGO_PKG_VERSION"))),
+        Ok(Invocation::Run(plan)) => return load(&plan),
+        Err(error) => {
+            complain(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn load(plan: &Plan) -> ExitCode {
+    match try_load(plan) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            for line in why {
+                complain(&format!("mynah-load: {line}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the plan; whether it was met, or why it could not be run.
+fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
+    let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", plain(error))];
+    let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
+    let address = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
+    let machine = Machine::read(files);
+    let connections = plan.mode.connections() as usize;
+    let ports = usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let sources = Sources::plan(
+        &plan.source_ips,
+        address.ip(),
+        connections,
+        ports,
+        machine.port_range.map(|(low, high)| low..=high),
+    );
+    let mut screen = Screen::new(plan.quiet);
+    let preflight = Preflight::new(&need(plan, address, &sources), &machine);
+    screen.say(&format!("preflight: {}", preflight.figures.join(", ")));
+    let mut lacking: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
+    lacking.extend(bad_sources(plan, address));
+    lacking.extend(missing_server(plan));
+    if !lacking.is_empty() {
+        return Err(lacking);
+    }
+    let outputs = Outputs::create(plan)?;
+    let host = Host::read(files);
+    let engine =
+        Engine::new(plan, address, &sources).map_err(|error| one("cannot start", &error))?;
+    let mut csv = outputs.csv;
+    let run = engine.run(&mut screen, |row| match &mut csv {
+        // Whoever follows the file sees each row as it comes.
+        Some(csv) => csv.serialize(row).map_err(io::Error::other).and_then(|()| csv.flush()),
+        None => Ok(()),
+    });
+    screen.clear();
+    let run = run.map_err(|error| one("the run broke off", &error))?;
+    let outcome = Outcome { plan, address, sources: &sources, host, run };
+    if let (Some(file), Some(path)) = (outputs.json, &plan.json) {
+        let mut file = BufWriter::new(file);
+        let written = serde_json::to_writer_pretty(&mut file, &outcome.figures())
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(file))
+            .and_then(|()| file.flush());
+        written.map_err(|error| cannot_write(path, &error))?;
+    }
+    if let (Some(mut file), Some(path)) = (outputs.report, &plan.report) {
+        let written = file.write_all(page::render(&outcome).as_bytes());
+        written.map_err(|error| cannot_write(path, &error))?;
+    }
+    let misses = outcome.misses();
+    if !plan.quiet {
+        print(outcome.to_string().trim_end());
+    }
+    if plan.quiet && !misses.is_empty() {
+        complain(&format!("mynah-load: {}", misses.join("; ")));
+    }
+    Ok(misses.is_empty())
+}
+
+/// What the preflight is to find room for.
+fn need(plan: &Plan, address: SocketAddr, sources: &Sources) -> Need {
+    let idle = matches!(plan.mode, options::Mode::Idle { .. });
+    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    Need {
+        connections: plan.mode.connections().into(),
+        sources: sources.count() as u64,
+        targets: 1,
+        address: address.ip(),
+        bytes_each: if idle { 0 } else { bytes_each },
+    }
+}
+
+/// The address of the target. Where a name has several, the first that somebody listens on: a name
+/// like `localhost` may be listened on over one version of IP only.
+fn resolve(target: &Target) -> io::Result<SocketAddr> {
+    let addresses: Vec<SocketAddr> =
+        (target.host.as_str(), target.port).to_socket_addrs()?.collect();
+    let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let first = addresses.first().ok_or(none)?;
+    if addresses.len() == 1 {
+        return Ok(*first);
+    }
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, TRY_ADDRESS).is_ok();
+    Ok(*addresses.iter().find(answers).unwrap_or(first))
+}
+
+/// What is wrong with the addresses of `--source-ip`.
+fn bad_sources(plan: &Plan, address: SocketAddr) -> Vec<String> {
+    let judge = |ip: &std::net::IpAddr| {
+        if ip.is_ipv4() != address.is_ipv4() {
+            return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()));
+        }
+        let error = socket::try_source(*ip).err()?;
+        let (bits, why) = (if ip.is_ipv4() { 32 } else { 128 }, plain(&error));
+        let add = format!("sudo ip address add {ip}/{bits} dev DEVICE");
+        Some(format!("--source-ip: {ip}: {why}; try: {add}"))
+    };
+    plan.source_ips.iter().filter_map(judge).collect()
+}
+
+/// What is wrong with `--server-pid`.
+fn missing_server(plan: &Plan) -> Option<String> {
+    let pid = plan.mode.server_pid()?;
+    let missing = machine::resident_bytes(pid).is_none();
+    missing.then(|| format!("--server-pid: there is no process {pid}"))
+}
+
+/// The files that were asked for, opened before the first connect: a run of an hour must not end
+/// with a file that cannot be written.
+struct Outputs {
+    json: Option<File>,
+    csv: Option<csv::Writer<File>>,
+    report: Option<File>,
+}
+
+impl Outputs {
+    fn create(plan: &Plan) -> Result<Self, Vec<String>> {
+        let create = |path: &Option<std::path::PathBuf>| match path {
+            Some(path) => File::create(path).map(Some).map_err(|e| cannot_write(path, &e)),
+            None => Ok(None),
+        };
+        Ok(Outputs {
+            json: create(&plan.json)?,
+            csv: create(&plan.csv)?.map(csv::Writer::from_writer),
+            report: create(&plan.report)?,
+        })
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Vec<String> {
+    vec![format!("cannot write {}: {}", path.display(), plain(error))]
+}
+
+/// Says something on standard output; a reader that has gone is no failure of ours.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}

@@ -1,0 +1,387 @@
+//! The page of `--report`: the summary, charts, and the rows behind them. One file, nothing
+//! fetched, no script; `maud` escapes every text.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::chart::{Axis, Chart, Line};
+use super::figures::{bytes, count, rate, time};
+use super::options::{Loop, Mode};
+use super::outcome::Outcome;
+use super::tally::{Percentiles, Phase, Row};
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
+  --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --bad: #c4314b; --good: #1a7f37; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #0f1318; --panel: #171c23; --ink: #e4e8ed; --soft: #9aa5b1; --grid: #2a313b;
+    --axis: #596573; --a: #58a6ff; --b: #f0883e; --bad: #ff7b86; --good: #4ac26b; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 24px; max-width: 1240px; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
+h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px; margin: 0; }
+.verdict { margin: 6px 0 20px; font-weight: 600; } .met { color: var(--good); } .missed { color: var(--bad); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
+.tiles div, figure, .facts, details { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; }
+.tiles div { padding: 10px 14px; } .tiles span { display: block; color: var(--soft); font-size: 13px; }
+.tiles b { font-size: 20px; font-weight: 600; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
+figure { margin: 0; padding: 16px; display: flex; flex-direction: column; justify-content: space-between; }
+figcaption p { margin: 2px 0 8px; color: var(--soft); font-size: 13px; }
+svg { display: block; width: 100%; height: auto; }
+.grid { stroke: var(--grid); } .axis { stroke: var(--axis); }
+.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
+text.mark { fill: var(--soft); font-size: 11px; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.bad, .dot.bad { stroke: var(--bad); }
+.dot.a, .area.a { fill: var(--a); } .dot.b, .area.b { fill: var(--b); } .dot.bad { fill: var(--bad); }
+.area { opacity: .13; } .note { fill: transparent; } .note:hover { fill: var(--axis); fill-opacity: .5; }
+.legend { list-style: none; display: flex; gap: 18px; margin: 0 0 4px; padding: 0; font-size: 13px; color: var(--soft); }
+.legend li::before { content: ''; display: inline-block; width: 16px; height: 3px; margin-right: 6px; vertical-align: 4px; }
+.legend .a::before { background: var(--a); } .legend .b::before { background: var(--b); } .legend .bad::before { background: var(--bad); }
+.facts { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 16px 0; padding: 16px; }
+.facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
+details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
+table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
+th { color: var(--soft); font-weight: 500; }
+footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
+";
+
+/// The whole page.
+pub(super) fn render(outcome: &Outcome<'_>) -> String {
+    let title = outcome.title();
+    let misses = outcome.misses();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) }
+                @if misses.is_empty() {
+                    p.verdict.met { "met" }
+                } @else {
+                    p.verdict.missed { "missed: " (misses.join("; ")) }
+                }
+                div.tiles {
+                    @for (what, figure) in tiles(outcome) { div { span { (what) } b { (figure) } } }
+                }
+                div.charts { @for chart in charts(outcome) { (chart.render()) } }
+                dl.facts {
+                    @for fact in outcome.facts() { dt { (fact.label) } dd { (fact.text) } }
+                }
+                (rows(&outcome.run.tally.series))
+                footer {
+                    "Measured " (outcome.host.started_at) " by mynah-load " (outcome.host.version)
+                    @if let Some(name) = &outcome.host.name { " on " (name) }
+                    "."
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// The figures that matter most.
+fn tiles(outcome: &Outcome<'_>) -> Vec<(&'static str, String)> {
+    let counts = &outcome.run.tally.counts;
+    let mut tiles = vec![("connections opened", count(counts.opened))];
+    match outcome.plan.mode {
+        Mode::Idle { .. } => tiles.push(("connects a second", rate(outcome.rate_per_sec()))),
+        Mode::Echo { .. } => tiles.push(("answers a second", rate(outcome.rate_per_sec()))),
+        Mode::Fanout { .. } => tiles.push(("deliveries a second", rate(outcome.rate_per_sec()))),
+    }
+    tiles.push(("errors", count(outcome.run.tally.error_count())));
+    let Percentiles { p50, p99, .. } = outcome.latency();
+    if p50.is_some() {
+        tiles.push(("latency, median", time(p50)));
+        tiles.push(("latency, p99", time(p99)));
+    }
+    if let Some(each) = outcome.bytes_per_connection() {
+        tiles.push(("server memory a connection", format!("{each} B")));
+    }
+    tiles
+}
+
+/// The charts there are figures for.
+fn charts(outcome: &Outcome<'_>) -> Vec<Chart> {
+    let mut charts = vec![connections(outcome)];
+    charts.extend(distribution(outcome));
+    charts.extend(latency_over_time(outcome));
+    charts.extend(work_over_time(outcome));
+    charts.extend(memory(outcome));
+    charts
+}
+
+fn time_axis(series: &[Row]) -> Axis {
+    let end = series.last().map_or(1.0, |row| row.t);
+    let mut axis = Axis::linear("seconds since the run began", end, |at| format!("{at}"));
+    axis.end_at(end);
+    axis
+}
+
+/// Where each phase begins. A drain is most often too short to have room for its name.
+fn phases(outcome: &Outcome<'_>) -> Vec<(f64, String)> {
+    let phases = outcome.run.tally.phases.iter().filter(|(phase, _)| *phase != Phase::Drain);
+    phases.map(|(phase, at)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
+}
+
+fn connections(outcome: &Outcome<'_>) -> Chart {
+    let series = &outcome.run.tally.series;
+    let start = std::iter::once((0.0, 0.0));
+    let open = series.iter().map(|row| (row.t, row.connected as f64));
+    let mut lost = 0.0;
+    let gone: Vec<(f64, f64)> = series
+        .iter()
+        .map(|row| {
+            lost += (row.failed + row.dropped) as f64;
+            (row.t, lost)
+        })
+        .collect();
+    let points: Vec<(f64, f64)> = start.chain(open).collect();
+    let max = points.iter().map(|(_, y)| *y).fold(lost, f64::max);
+    let mut lines = vec![Line { name: "open", class: "a", points, filled: true }];
+    if lost > 0.0 {
+        lines.push(Line { name: "failed or dropped", class: "bad", points: gone, filled: false });
+    }
+    let counts = &outcome.run.tally.counts;
+    Chart {
+        title: "Connections over time",
+        note: format!(
+            "{} wanted, {} opened, {} failed, {} dropped.",
+            count(outcome.plan.mode.connections().into()),
+            count(counts.opened),
+            count(counts.failed),
+            count(counts.dropped)
+        ),
+        x: time_axis(series),
+        y: Axis::linear("connections", max.max(1.0), |at| count(at.round() as u64)),
+        lines,
+        marks: phases(outcome),
+    }
+}
+
+/// The percentile curve: the further right, the rarer.
+fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
+    let histogram = outcome.run.tally.latency();
+    if histogram.is_empty() {
+        return None;
+    }
+    // One in 1, 10, 100, … is slower: each power of ten has the same room.
+    let rarity = |quantile: f64| (1.0 / (1.0 - quantile)).log10();
+    let powers = (histogram.len() as f64).log10().ceil().clamp(1.0, 6.0);
+    let most = 1.0 - 10f64.powf(-powers);
+    let points: Vec<(f64, f64)> = (0..=200)
+        .map(|n| f64::from(n) / 200.0 * powers)
+        .map(|x| (x, 1.0 - 10f64.powf(-x)))
+        .map(|(x, quantile)| {
+            let ns = histogram.value_at_quantile(quantile).min(histogram.max());
+            (x, ns as f64 / 1e3)
+        })
+        .collect();
+    let names = [
+        (0.0, "0"),
+        (0.5, "50"),
+        (0.9, "90"),
+        (0.99, "99"),
+        (0.999, "99.9"),
+        (0.9999, "99.99"),
+        (0.99999, "99.999"),
+        (0.999999, "99.9999"),
+    ];
+    let ticks = names
+        .into_iter()
+        .filter(|(quantile, _)| *quantile <= most + 1e-9)
+        .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
+        .collect();
+    let how = match outcome.plan.mode.load() {
+        Loop::Open => "open loop: from the time each request was meant to leave",
+        _ => "closed loop: from the time each request left",
+    };
+    let fastest = points.first().map_or(1.0, |(_, y)| *y).max(0.1);
+    let slowest = points.last().map_or(1.0, |(_, y)| *y).max(fastest);
+    Some(Chart {
+        title: "Latency distribution",
+        note: format!("{} measured, {how}.", count(histogram.len())),
+        x: Axis::marked("percentile", 0.0, powers, ticks),
+        y: Axis::log("latency", fastest, slowest, short_time),
+        lines: vec![Line { name: "latency", class: "a", points, filled: false }],
+        marks: Vec::new(),
+    })
+}
+
+fn latency_over_time(outcome: &Outcome<'_>) -> Option<Chart> {
+    let series = &outcome.run.tally.series;
+    let points = |figure: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
+        series.iter().filter_map(|row| figure(row).map(|us| (row.t, us))).collect()
+    };
+    let (p50, p99) = (points(|row| row.p50_us), points(|row| row.p99_us));
+    let low = p50.iter().map(|(_, us)| *us).fold(f64::INFINITY, f64::min);
+    let high = p99.iter().map(|(_, us)| *us).fold(0.0, f64::max);
+    (!p50.is_empty()).then(|| Chart {
+        title: "Latency over time",
+        note: "Of the answers that came in each second.".to_owned(),
+        x: time_axis(series),
+        y: Axis::log("latency", low.max(0.1), high.max(0.1), short_time),
+        lines: vec![
+            Line { name: "p99", class: "b", points: p99, filled: false },
+            Line { name: "p50", class: "a", points: p50, filled: false },
+        ],
+        marks: phases(outcome),
+    })
+}
+
+fn work_over_time(outcome: &Outcome<'_>) -> Option<Chart> {
+    let series = &outcome.run.tally.series;
+    let fanout = matches!(outcome.plan.mode, Mode::Fanout { .. });
+    let (title, name): (_, &str) = if fanout {
+        ("Deliveries over time", "deliveries a second")
+    } else {
+        ("Answers over time", "answers a second")
+    };
+    let mut before = 0.0;
+    let points: Vec<(f64, f64)> = series
+        .iter()
+        .map(|row| {
+            let lasted = row.t - std::mem::replace(&mut before, row.t);
+            let done = if fanout { row.deliveries } else { row.answered };
+            (row.t, lasted, done as f64)
+        })
+        // The rate of a moment says nothing.
+        .filter(|(_, lasted, _)| *lasted > 0.5)
+        .map(|(t, lasted, done)| (t, done / lasted))
+        .collect();
+    let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
+    (max > 0.0).then(|| Chart {
+        title,
+        note: "The rate of each second.".to_owned(),
+        x: time_axis(series),
+        y: Axis::linear(name, max, |at| count(at.round() as u64)),
+        lines: vec![Line { name, class: "a", points, filled: true }],
+        marks: phases(outcome),
+    })
+}
+
+fn memory(outcome: &Outcome<'_>) -> Option<Chart> {
+    const KIB: f64 = 1024.0;
+    let before = outcome.run.rss_before? as f64;
+    let each = outcome.bytes_per_connection()?;
+    let points: Vec<(f64, f64)> = std::iter::once((0.0, 0.0))
+        .chain(outcome.run.tally.memory.iter().map(|point| {
+            (point.connected as f64, (point.rss_bytes as f64 - before).max(0.0) / KIB)
+        }))
+        .collect();
+    let (widest, highest) = points
+        .iter()
+        .fold((1.0, 1.0), |(x, y): (f64, f64), point| (x.max(point.0), y.max(point.1)));
+    Some(Chart {
+        title: "Server memory per connection",
+        note: format!(
+            "{each} bytes a connection: {} resident before, {} with {} open.",
+            bytes(outcome.run.rss_before?),
+            bytes(outcome.run.rss_held?),
+            count(outcome.run.held)
+        ),
+        x: Axis::linear("connections", widest, |at| count(at.round() as u64)),
+        y: Axis::linear("growth of resident memory, KiB", highest, |at| count(at.round() as u64)),
+        lines: vec![Line { name: "growth", class: "a", points, filled: true }],
+        marks: Vec::new(),
+    })
+}
+
+/// A latency at an axis, from microseconds: `50 µs`, `2 ms`.
+fn short_time(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us < 1e3 => (us, "µs"),
+        us if us < 1e6 => (us / 1e3, "ms"),
+        us => (us / 1e6, "s"),
+    };
+    format!("{} {unit}", (value * 100.0).round() / 100.0)
+}
+
+fn rows(series: &[Row]) -> Markup {
+    let figure = |us: Option<f64>| us.map_or_else(String::new, |us| format!("{us:.1}"));
+    html! {
+        details {
+            summary { "The rows behind the charts, one a second" }
+            table {
+                thead {
+                    tr {
+                        @for name in ["t, s", "phase", "open", "opened", "failed", "dropped", "sent",
+                            "answered", "deliveries", "p50, µs", "p99, µs", "max, µs", "server memory"] {
+                            th { (name) }
+                        }
+                    }
+                }
+                tbody {
+                    @for row in series {
+                        tr {
+                            td { (format!("{:.1}", row.t)) } td { (row.phase.name()) }
+                            td { (count(row.connected)) } td { (count(row.opened)) }
+                            td { (count(row.failed)) } td { (count(row.dropped)) }
+                            td { (count(row.sent)) } td { (count(row.answered)) }
+                            td { (count(row.deliveries)) } td { (figure(row.p50_us)) }
+                            td { (figure(row.p99_us)) } td { (figure(row.max_us)) }
+                            td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::tests::{run, with};
+    use super::*;
+
+    const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
+
+    fn page(args: &str, words: &str) -> String {
+        let mut text = String::new();
+        let mut run = run();
+        run.tally.words = Some(words.to_owned());
+        with(args, run, |outcome| text = render(outcome));
+        text
+    }
+
+    #[test]
+    fn the_page_has_its_charts_and_fetches_nothing() {
+        let text = page(IDLE, "");
+        for title in
+            ["Connections over time", "Latency distribution", "Server memory per connection"]
+        {
+            assert!(text.contains(&format!("<h2>{title}</h2>")), "{title}");
+        }
+        assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
+        for outside in ["src=", "href=", "http", "url(", "@import", "<script", "<link"] {
+            assert!(!text.contains(outside), "{outside}");
+        }
+        assert!(text.contains("prefers-color-scheme: dark"));
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+
+    #[test]
+    fn what_the_target_and_the_host_say_is_escaped() {
+        let text = page(IDLE, "<script>alert('1')</script>&\"");
+        assert!(!text.contains("<script"), "the target's words");
+        assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
+        assert!(text.contains("on &lt;&amp;&quot;'&gt;."), "the host's name");
+    }
+
+    #[test]
+    fn charts_without_figures_are_left_out() {
+        let mut text = String::new();
+        let mut run = run();
+        run.tally = super::super::tally::Tally::new();
+        run.rss_before = None;
+        with("idle --target tcp://h:1 --connections 10", run, |outcome| text = render(outcome));
+        assert_eq!(text.matches("<svg").count(), 1, "connections are always shown");
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+}

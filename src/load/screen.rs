@@ -1,0 +1,135 @@
+//! What is seen of a run while it goes on: one live line on a terminal, else a line now and then.
+//! All of it on standard error; standard output has the summary alone.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::figures::{bytes, count, time};
+use super::options::Mode;
+use super::pace::SECOND;
+use super::tally::{Phase, Tally};
+
+/// How often there is a plain line.
+const PLAIN_EVERY_NS: u64 = 5 * SECOND;
+
+/// Where a run is shown.
+pub(super) enum Screen {
+    /// One line, renewed in place.
+    Live(ProgressBar),
+    /// Lines, the next of them so far into the phase.
+    Plain { next_at: u64 },
+    /// Nowhere.
+    Quiet,
+}
+
+impl Screen {
+    pub(super) fn new(quiet: bool) -> Self {
+        if quiet {
+            Screen::Quiet
+        } else if io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+                bar.set_style(style);
+            }
+            Screen::Live(bar)
+        } else {
+            Screen::Plain { next_at: 0 }
+        }
+    }
+
+    /// Says something that stays.
+    pub(super) fn say(&self, text: &str) {
+        match self {
+            Screen::Live(bar) => bar.println(text),
+            Screen::Plain { .. } => complain(text),
+            Screen::Quiet => {}
+        }
+    }
+
+    /// A phase has begun.
+    pub(super) fn phase(&mut self, tally: &Tally, mode: Mode) {
+        if let Screen::Plain { next_at } = self {
+            *next_at = PLAIN_EVERY_NS;
+            complain(&status(tally, mode, 0));
+        }
+    }
+
+    /// A phase has gone on for `phase_ns`.
+    pub(super) fn tick(&mut self, tally: &Tally, mode: Mode, phase_ns: u64) {
+        match self {
+            Screen::Live(bar) => bar.set_message(status(tally, mode, phase_ns)),
+            Screen::Plain { next_at } if phase_ns >= *next_at => {
+                *next_at = phase_ns - phase_ns % PLAIN_EVERY_NS + PLAIN_EVERY_NS;
+                complain(&status(tally, mode, phase_ns));
+            }
+            Screen::Plain { .. } | Screen::Quiet => {}
+        }
+    }
+
+    /// Takes the live line away.
+    pub(super) fn clear(&self) {
+        if let Screen::Live(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Says something on standard error, whatever the screen.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The run at this moment, in one line.
+fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
+    let secs = phase_ns / SECOND;
+    let phase = tally.phase.name();
+    let mut text = match tally.phase {
+        Phase::Ramp | Phase::Drain => format!("{phase} {secs} s"),
+        Phase::Hold | Phase::Traffic => format!("{phase} {secs}/{} s", mode.secs()),
+    };
+    let mut add = |what: String| {
+        text.push_str("  ");
+        text.push_str(&what);
+    };
+    let counts = &tally.counts;
+    add(format!("connected {}", count(tally.connected())));
+    add(format!("failed {}", count(counts.failed)));
+    if counts.dropped > 0 {
+        add(format!("dropped {}", count(counts.dropped)));
+    }
+    let row = tally.series.last();
+    let (per_sec, unit) = row.map_or((0, ""), |row| match (tally.phase, mode) {
+        (Phase::Ramp, _) => (row.opened, "connects/s"),
+        (_, Mode::Fanout { .. }) => (row.deliveries, "deliveries/s"),
+        _ => (row.answered, "answers/s"),
+    });
+    if !unit.is_empty() {
+        add(format!("{} {unit}", count(per_sec)));
+    }
+    let (p50, p99) = tally.latency_lately();
+    if p50.is_some() {
+        add(format!("p50 {}  p99 {}", time(p50), time(p99)));
+    }
+    if let Some(rss) = tally.rss_now {
+        add(format!("server {}", bytes(rss)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::tests::{plan, run};
+    use super::*;
+
+    #[test]
+    fn the_status_has_what_is_connected_failed_fast_and_held() {
+        let plan = plan("idle --target command://h:1 --connections 10 --probe 5 --server-pid 42");
+        let line = status(&run().tally, plan.mode, 3 * SECOND);
+        let begin = "hold 3/10 s  connected 8  failed 1  dropped 1  100 answers/s  p50 50.";
+        assert!(line.starts_with(begin), "{line}");
+        assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
+        let line = status(&Tally::new(), plan.mode, 0);
+        assert_eq!(line, "ramp 0 s  connected 0  failed 0");
+    }
+}

@@ -1,0 +1,275 @@
+//! What a person pastes into a ticket: a run in a dozen lines.
+
+use std::fmt::{self, Write};
+
+use super::figures::{bytes, count, rate, seconds, time};
+use super::options::{Loop, Mode};
+use super::outcome::{Outcome, plural};
+use super::tally::Percentiles;
+use super::wire::Topic;
+use crate::cli::OneLine;
+
+/// The label of every line is so wide.
+const LABEL: usize = 12;
+
+/// One line of the summary: what it is about, and what is to be said.
+pub(super) struct Fact {
+    pub(super) label: &'static str,
+    pub(super) text: String,
+}
+
+impl fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title())?;
+        for Fact { label, text } in self.facts() {
+            writeln!(f, "  {label:LABEL$} {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Outcome<'_> {
+    pub(super) fn title(&self) -> String {
+        let (mode, url) = (self.plan.mode.name(), &self.plan.target.url);
+        format!("mynah-load {}: {mode} against {url}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The run, line by line.
+    pub(super) fn facts(&self) -> Vec<Fact> {
+        let mut facts = vec![
+            fact("load", self.load()),
+            fact("connections", self.connections()),
+            fact("connect", percentiles(Percentiles::of(&self.run.tally.connect))),
+        ];
+        if self.plan.mode.load() != Loop::None {
+            facts.push(fact("requests", self.requests()));
+            facts.push(fact("latency", percentiles(self.latency())));
+            facts.push(fact("", self.how_measured()));
+        }
+        let counts = &self.run.tally.counts;
+        let (sent, received) = (bytes(counts.bytes_sent), bytes(counts.bytes_received));
+        facts.push(fact("bytes", format!("{sent} sent, {received} received")));
+        if let Some(pid) = self.plan.mode.server_pid() {
+            facts.push(fact("server", self.server(pid)));
+        }
+        facts.extend(self.errors());
+        facts.push(fact("host", self.host()));
+        let misses = self.misses();
+        let verdict = if misses.is_empty() {
+            "met".to_owned()
+        } else {
+            format!("MISSED: {}", misses.join("; "))
+        };
+        facts.push(fact("verdict", verdict));
+        facts
+    }
+
+    fn load(&self) -> String {
+        match self.plan.mode {
+            Mode::Idle { connections, hold_secs, probe_per_sec, .. } => {
+                let probes = match probe_per_sec {
+                    Some(rate) => format!("{} probes/s", count(rate)),
+                    None => "no probes".to_owned(),
+                };
+                format!(
+                    "{} connections held for {hold_secs} s, {probes}",
+                    count(connections.into())
+                )
+            }
+            Mode::Echo { connections, depth, size, duration_secs, rate_per_sec } => {
+                let rate = match rate_per_sec {
+                    Some(rate) => format!("{} requests/s", count(rate)),
+                    None => "as fast as answers come".to_owned(),
+                };
+                let connections = count(connections.into());
+                format!(
+                    "{connections} connections, depth {depth}, {size} bytes, {duration_secs} s, {rate}"
+                )
+            }
+            Mode::Fanout { subscribers, size, batch, duration_secs } => {
+                let subscribers = count(subscribers.into());
+                format!(
+                    "{subscribers} subscribers, {size} bytes, {batch} a batch, {duration_secs} s"
+                )
+            }
+        }
+    }
+
+    fn connections(&self) -> String {
+        let counts = &self.run.tally.counts;
+        let idle = matches!(self.plan.mode, Mode::Idle { .. });
+        let speed =
+            if idle { format!(" ({}/s)", rate(self.rate_per_sec())) } else { String::new() };
+        let mut text = format!(
+            "{} wanted, {} opened in {}{speed}, {} failed, {} dropped",
+            count(self.plan.mode.connections().into()),
+            count(counts.opened),
+            seconds(self.run.ramp_ns),
+            count(counts.failed),
+            count(counts.dropped),
+        );
+        if idle && self.run.worked_ns > 0 {
+            let (held, time) = (count(self.run.held), seconds(self.run.worked_ns));
+            // Writing to a string cannot fail.
+            let _ = write!(text, "; {held} open after {time} of hold");
+        }
+        text
+    }
+
+    fn requests(&self) -> String {
+        let counts = &self.run.tally.counts;
+        let (sent, answered) = (count(counts.sent), count(counts.answered));
+        let per_sec = rate(self.rate_per_sec());
+        let mut text = match self.plan.mode {
+            Mode::Idle { .. } => format!("{sent} sent, {answered} answered"),
+            Mode::Echo { .. } => format!("{sent} sent, {answered} answered ({per_sec}/s)"),
+            Mode::Fanout { .. } => {
+                let deliveries = count(counts.deliveries);
+                format!("{sent} published, {deliveries} deliveries ({per_sec}/s)")
+            }
+        };
+        if self.run.unanswered > 0 {
+            let _ = write!(text, ", {} without an answer", count(self.run.unanswered));
+        }
+        text
+    }
+
+    /// How latencies are to be read.
+    fn how_measured(&self) -> String {
+        match self.plan.mode.load() {
+            Loop::Open => {
+                let lag = Percentiles::of(&self.run.tally.lag);
+                format!(
+                    "open loop: from the time each was meant to leave (left late by p99 {})",
+                    time(lag.p99)
+                )
+            }
+            _ if self.plan.mode.topic() == Topic::Fanout => {
+                "closed loop: from when a batch left to each delivery; \
+                 the next leaves when all have it"
+                    .to_owned()
+            }
+            _ => "closed loop: a request leaves when one is answered, \
+                  so a stall delays those behind it unseen"
+                .to_owned(),
+        }
+    }
+
+    fn server(&self, pid: u32) -> String {
+        match (self.run.rss_before, self.run.rss_held) {
+            (Some(before), Some(held)) => {
+                let (was, is, number) = (bytes(before), bytes(held), count(self.run.held));
+                let each = match self.bytes_per_connection() {
+                    Some(each) => format!(", {each} bytes a connection"),
+                    None => String::new(),
+                };
+                format!("process {pid}: {was} before, {is} with {number} connections{each}")
+            }
+            _ => format!("process {pid} could not be watched to the end"),
+        }
+    }
+
+    fn errors(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for (name, failures) in &self.run.tally.errors {
+            let (first, last) = (seconds(failures.first_at), seconds(failures.last_at));
+            let when = if failures.count == 1 {
+                format!("at {first}")
+            } else {
+                format!("from {first} to {last}")
+            };
+            let text = format!("{name} {} times, {when}", count(failures.count));
+            facts.push(fact("error", text.replace(" 1 times", " once")));
+        }
+        if facts.is_empty() {
+            facts.push(fact("errors", "none".to_owned()));
+        }
+        if let Some(words) = &self.run.tally.words {
+            facts.push(fact("", format!("the target said: {}", OneLineText(words))));
+        }
+        facts
+    }
+
+    fn host(&self) -> String {
+        let kernel = self.host.kernel.as_deref().unwrap_or("unknown kernel");
+        let processors = plural(self.host.processors as u64, "processor");
+        format!("{kernel}, {}, {processors}", self.host.arch)
+    }
+}
+
+fn fact(label: &'static str, text: String) -> Fact {
+    Fact { label, text }
+}
+
+fn percentiles(p: Percentiles) -> String {
+    let Percentiles { p50, p90, p99, p999, max } = p;
+    let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(time);
+    format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")
+}
+
+/// The target's words, which must not drive a terminal.
+struct OneLineText<'a>(&'a str);
+
+impl fmt::Display for OneLineText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        OneLine(f).write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Run;
+    use super::super::outcome::tests::{run, with};
+
+    fn summary(args: &str, run: Run) -> Vec<String> {
+        let mut lines = Vec::new();
+        with(args, run, |outcome| lines = outcome.to_string().lines().map(str::to_owned).collect());
+        lines
+    }
+
+    #[test]
+    fn an_idle_run_in_a_dozen_lines() {
+        let args = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
+        let lines = summary(args, run());
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(lines[0], format!("mynah-load {version}: idle against command://h:1"));
+        assert_eq!(lines[1], "  load         10 connections held for 10 s, 5 probes/s");
+        assert_eq!(
+            lines[2],
+            "  connections  10 wanted, 9 opened in 0.50 s (18/s), 1 failed, 1 dropped; \
+             8 open after 2.00 s of hold"
+        );
+        assert!(lines[3].starts_with("  connect      p50 50.0 µs, p90 50.0 µs"), "{}", lines[3]);
+        assert_eq!(lines[4], "  requests     101 sent, 100 answered, 1 without an answer");
+        assert!(lines[5].starts_with("  latency      p50 50."), "{}", lines[5]);
+        assert!(lines[6].contains("open loop: from the time each was meant to leave"));
+        assert_eq!(lines[7], "  bytes        1000 B sent, 1.95 KiB received");
+        assert_eq!(
+            lines[8],
+            "  server       process 42: 1000 B before, 2.93 KiB with 8 connections, \
+             250 bytes a connection"
+        );
+        assert_eq!(lines[9], "  error        ECONNREFUSED once, at 0.00 s");
+        assert_eq!(lines[10], "  error        EOF once, at 2.00 s");
+        assert!(lines[11].starts_with("  host         Linux "), "{}", lines[11]);
+        assert_eq!(lines[12], "  verdict      MISSED: 2 errors, --max-errors allows 0");
+        assert_eq!(lines.len(), 13);
+    }
+
+    #[test]
+    fn a_closed_loop_says_so() {
+        let args = "echo --target raw://h:1 --connections 10 --depth 1 --size 3 --duration 2";
+        let text = summary(args, run()).join("\n");
+        assert!(text.contains("closed loop: a request leaves when one is answered"), "{text}");
+        assert!(text.contains("100 answered (50/s)"), "{text}");
+    }
+
+    #[test]
+    fn the_targets_words_drive_no_terminal() {
+        let mut run = run();
+        run.tally.words = Some("no\x1b[2J\nway".to_owned());
+        let args = "idle --target chat://h:1 --connections 10";
+        let text = summary(args, run).join("\n");
+        assert!(text.contains(r"the target said: no\u{1b}[2J\nway"), "{text}");
+    }
+}

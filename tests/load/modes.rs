@@ -1,0 +1,254 @@
+//! What each mode does, as the server saw it.
+
+use std::time::{Duration, Instant};
+
+use super::tester::{Measured, figures, load, server, url};
+use crate::support::{Server, wait_until};
+
+/// The server's counters once all the tester's connections are gone.
+fn status_after(server: &Server) -> crate::support::Status {
+    let mut client = server.connect();
+    let mut status = client.status();
+    wait_until("the tester's connections are gone", || {
+        status = client.status();
+        status.get("connections") == 1
+    });
+    drop(client);
+    // A fresh one, whose own requests are known.
+    server.connect().status()
+}
+
+#[test]
+fn idle_holds_what_was_wanted_and_the_server_agrees() {
+    let server = server("command");
+    let pid = server.pid();
+    let (ended, json) = figures(&format!(
+        "idle --target {} --connections 300 --rate 2000 --hold 1 --probe 40 --server-pid {pid}",
+        url("command", &server)
+    ));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let connections = serde_json::json!({"wanted": 300, "opened": 300, "failed": 0, "dropped": 0});
+    assert_eq!(json["connections"], connections);
+    assert_eq!(json["requests"], serde_json::json!({"sent": 40, "answered": 40}));
+    assert_eq!(json["errors"], serde_json::json!({}));
+    let mut asker = server.connect();
+    let status = asker.status();
+    assert_eq!(status.get("accepted_total"), 301, "and the asker");
+    assert_eq!(status.get("frames_in_total"), 41, "and the question");
+    assert_eq!(status.get("bytes_in_total"), json["bytes"]["sent"].as_u64().unwrap() + 5);
+    assert_eq!(status.get("bytes_out_total"), json["bytes"]["received"].as_u64().unwrap());
+    assert_eq!(json["settings"]["server_pid"], pid);
+    assert!(json["server"]["rss_bytes_before"].as_u64().unwrap() > 1 << 20);
+    assert!(json["server"]["rss_bytes_held"].as_u64().unwrap() > 1 << 20);
+    assert!(json["server"]["bytes_per_connection"].is_number());
+    assert!(json["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(json["connect_us"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(ended.stdout.contains("open loop"), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("process {pid}: ")), "{}", ended.stdout);
+}
+
+#[test]
+fn every_protocol_can_be_held_and_probed() {
+    let runs = ["command", "prefixed", "raw", "chat"].map(|protocol| {
+        let server = server(protocol);
+        let idle = format!("idle --target {} --connections 20 --hold 1", url(protocol, &server));
+        (protocol, server, Measured::start(&format!("{idle} --probe 30")))
+    });
+    for (protocol, _server, run) in runs {
+        let (ended, json) = run.end();
+        assert_eq!(ended.code, Some(0), "{protocol}: {ended:?}");
+        assert_eq!(json["requests"]["answered"], 30, "{protocol}");
+    }
+}
+
+#[test]
+fn a_hold_of_no_time_opens_and_closes() {
+    let server = server("raw");
+    let (ended, json) =
+        figures(&format!("idle --target tcp://{} --connections 5 --hold 0", server.addr(0)));
+    assert_eq!((ended.code, &json["connections"]["opened"]), (Some(0), &5.into()), "{ended:?}");
+}
+
+#[test]
+fn connects_go_no_faster_than_the_rate() {
+    let server = server("command");
+    let began = Instant::now();
+    let target = url("command", &server);
+    let (ended, json) =
+        figures(&format!("idle --target {target} --connections 51 --rate 100 --hold 0"));
+    assert_eq!((ended.code, &json["connections"]["opened"]), (Some(0), &51.into()), "{ended:?}");
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(json["rate_per_sec"].as_f64().unwrap() <= 103.0, "{}", json["rate_per_sec"]);
+}
+
+#[test]
+fn closed_loop_echo_in_every_protocol_at_every_depth() {
+    for depth in [1, 5] {
+        let runs = ["command", "prefixed", "raw", "chat"].map(|protocol| {
+            let server = server(protocol);
+            let target = url(protocol, &server);
+            let echo = format!("echo --target {target} --connections 7 --depth {depth}");
+            (protocol, server, Measured::start(&format!("{echo} --size 40 --duration 1")))
+        });
+        for (protocol, _server, run) in runs {
+            let (ended, json) = run.end();
+            assert_eq!(ended.code, Some(0), "{protocol}, {depth} deep: {ended:?}");
+            let sent = json["requests"]["sent"].as_u64().unwrap();
+            assert_eq!(json["requests"]["answered"], sent);
+            assert!(sent > 7 * depth, "they are asked again: {sent}");
+            assert_eq!(json["settings"]["load"], "closed");
+            assert!(ended.stdout.contains("closed loop"), "{}", ended.stdout);
+        }
+    }
+}
+
+#[test]
+fn echoes_agree_with_the_servers_counters() {
+    let server = server("command");
+    let (ended, json) = figures(&format!(
+        "echo --target {} --connections 10 --depth 3 --size 100 --duration 1",
+        url("command", &server)
+    ));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let status = server.connect().status();
+    let figure = |pointer: &str| json.pointer(pointer).unwrap().as_u64().unwrap();
+    assert_eq!(status.get("accepted_total"), figure("/connections/opened") + 1);
+    assert_eq!(status.get("frames_in_total"), figure("/requests/sent") + 1);
+    assert_eq!(status.get("bytes_in_total"), figure("/bytes/sent") + 5);
+    assert_eq!(status.get("bytes_out_total"), figure("/bytes/received"));
+    assert_eq!(figure("/bytes/sent"), figure("/requests/sent") * 105);
+    let rows = json["series"].as_array().unwrap();
+    let summed: u64 = rows.iter().map(|row| row["answered"].as_u64().unwrap()).sum();
+    assert_eq!(summed, figure("/requests/answered"), "the rows add up");
+}
+
+#[test]
+fn requests_of_all_sizes_are_answered() {
+    let sizes = [
+        ("command", 0),
+        // More than any buffer holds.
+        ("command", 700_000),
+        ("prefixed", 0),
+        ("prefixed", 255),
+        ("raw", 1),
+        ("raw", 300_000),
+        ("chat", 1),
+        ("chat", 4_096),
+    ];
+    let runs = sizes.map(|(protocol, size)| {
+        let server = server(protocol);
+        let echo = format!("echo --target {} --connections 2 --depth 2", url(protocol, &server));
+        (server, Measured::start(&format!("{echo} --size {size} --duration 1")))
+    });
+    for (_server, run) in runs {
+        let (ended, json) = run.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(json["requests"]["answered"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn a_raw_prefix_of_the_target_is_known_to_the_tester() {
+    let runs = ["", "x", "%78%79%7a", "very%20long%20words"].map(|prefix| {
+        let server = Server::start(&["-l", &format!("raw://127.0.0.1:0?prefix={prefix}")]);
+        let target = format!("raw://{}?prefix={prefix}", server.addr(0));
+        let echo = format!("echo --target {target} --connections 3 --depth 4");
+        (server, Measured::start(&format!("{echo} --size 9 --duration 1")))
+    });
+    for (_server, run) in runs {
+        let (ended, json) = run.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(json["requests"]["sent"], json["requests"]["answered"]);
+    }
+}
+
+#[test]
+fn an_open_loop_sends_as_many_as_the_rate_says() {
+    let server = server("command");
+    let (ended, json) = figures(&format!(
+        "echo --target {} --connections 10 --depth 4 --size 20 --duration 1 --rate 400",
+        url("command", &server)
+    ));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(json["requests"], serde_json::json!({"sent": 400, "answered": 400}));
+    assert_eq!(json["settings"]["load"], "open");
+    assert!(ended.stdout.contains("open loop"), "{}", ended.stdout);
+}
+
+/// The stall of a second is that of a run of three: each of the requests that should have left
+/// meanwhile waited, and a closed loop would have counted one a connection.
+#[test]
+fn a_stall_is_seen_by_every_request_that_was_due_in_it() {
+    let server = server("command");
+    let target = url("command", &server);
+    let echo = format!("echo --target {target} --connections 2 --depth 1 --size 20");
+    let measured = Measured::start(&format!("{echo} --duration 3 --rate 100"));
+    measured.run.wait_for_phase("traffic");
+    server.freeze();
+    std::thread::sleep(Duration::from_secs(1));
+    server.thaw();
+    let (ended, json) = measured.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // A third of the requests were due in it, their waits spread evenly up to a second.
+    let p90_ms = json["latency_us"]["p90"].as_f64().unwrap() / 1e3;
+    assert!(p90_ms > 400.0, "the 90th percentile hides the stall: {p90_ms} ms");
+}
+
+#[test]
+fn a_fanout_delivers_everything_to_everyone() {
+    for protocol in ["command", "chat"] {
+        let server = server(protocol);
+        let (ended, json) = figures(&format!(
+            "fanout --target {} --subscribers 20 --size 50 --batch 8 --duration 1",
+            url(protocol, &server)
+        ));
+        assert_eq!(ended.code, Some(0), "{protocol}: {ended:?}");
+        let published = json["requests"]["sent"].as_u64().unwrap();
+        assert!(published >= 16 && published % 8 == 0, "{published}");
+        assert_eq!(json["deliveries"].as_u64().unwrap(), published * 20, "{protocol}");
+        assert_eq!(json["connections"]["opened"], 21, "the publisher is one more");
+        assert_eq!(json["settings"]["subscribers"], 20);
+        assert!(json["rate_per_sec"].as_f64().unwrap() > 0.0);
+        if protocol == "command" {
+            assert_eq!(json["requests"]["answered"], published);
+            let status = status_after(&server);
+            assert_eq!(status.get("broadcasts_total"), published);
+        }
+    }
+}
+
+#[test]
+fn connections_leave_from_the_addresses_given_in_turn() {
+    let server = server("command");
+    let ended = load(&format!(
+        "idle --target {} --connections 20 --hold 0 --source-ip 127.0.0.2,127.0.0.3",
+        url("command", &server)
+    ));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for source in ["127.0.0.2:", "127.0.0.3:"] {
+        wait_until("ten from each", || {
+            let log = server.log();
+            let connected = log.iter().filter(|line| line.contains(" connected to "));
+            connected.filter(|line| line.contains(source)).count() == 10
+        });
+    }
+}
+
+#[test]
+fn ipv6_targets_are_reached() {
+    let server = Server::start(&["-l", "command://[::1]:0"]);
+    let (ended, json) = figures(&format!(
+        "idle --target {} --connections 5 --hold 1 --probe 5 --source-ip ::1",
+        url("command", &server)
+    ));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(json["connections"]["opened"], 5);
+}
+
+#[test]
+fn a_name_is_tried_at_each_of_its_addresses() {
+    let server = server("command");
+    let port = server.addr(0).port();
+    let ended = load(&format!("idle --target command://localhost:{port} --connections 5 --hold 0"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}

@@ -1,0 +1,56 @@
+//! What a run shows while it goes on.
+
+use std::process::{Command, Stdio};
+
+use super::tester::{load, server, url};
+
+#[test]
+fn without_a_terminal_there_are_plain_lines_and_a_summary_apart() {
+    let server = server("command");
+    let target = url("command", &server);
+    let ended = load(&format!("idle --target {target} --connections 5 --hold 1 --probe 5"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let phases = ["preflight: ", "ramp 0 s ", "hold 0/1 s ", "drain 0 s "];
+    for (line, phase) in ended.stderr.lines().zip(phases) {
+        assert!(line.starts_with(phase), "{line}");
+    }
+    assert!(!ended.stderr.contains('\x1b') && !ended.stderr.contains('\r'));
+    let summary: Vec<&str> = ended.stdout.lines().collect();
+    assert!(summary[0].starts_with("mynah-load "), "{summary:?}");
+    assert!(summary[0].ends_with(&format!("idle against {target}")), "{summary:?}");
+    assert_eq!(summary.last(), Some(&"  verdict      met"));
+}
+
+/// script(1) lends a terminal; where it is missing, nothing is tested.
+#[test]
+fn on_a_terminal_there_is_one_live_line() {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: script(1) is not installed");
+        return;
+    }
+    let server = server("command");
+    let command = format!(
+        "stty cols 120; {} idle --target {} --connections 5 --hold 1 --probe 50 --server-pid {}",
+        env!("CARGO_BIN_EXE_mynah-load"),
+        url("command", &server),
+        server.pid()
+    );
+    let output = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let screen = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{screen}");
+    let live: Vec<&str> = screen.split('\r').filter(|text| text.contains("hold 0/1 s")).collect();
+    assert!(!live.is_empty(), "{screen}");
+    let has_all = |text: &&str| {
+        ["connected 5", "failed 0", "p50 ", "p99 ", "server "]
+            .iter()
+            .all(|part| text.contains(part))
+    };
+    assert!(live.iter().any(has_all), "{screen}");
+    assert!(screen.contains("\x1b[2K"), "the line is wiped: {screen:?}");
+    assert!(screen.contains("verdict      met"), "{screen}");
+}

@@ -1,0 +1,174 @@
+//! Targets that are not mynah, or not well.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::tester::{Measured, Plain, figures, nobody, reset, server, try_send, url};
+use crate::support::Server;
+
+#[test]
+fn a_server_that_is_not_mynah_is_connected_to_and_held() {
+    let plain = Plain::listen();
+    let idle = format!("idle --target {} --connections 50 --hold 1", plain.url("tcp"));
+    let (ended, json) = figures(&idle);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(json["connections"]["opened"], 50);
+    assert_eq!(json["bytes"], json!({"sent": 0, "received": 0}));
+    assert_eq!(plain.accept(50).len(), 50);
+}
+
+#[test]
+fn a_server_that_greets_and_chatters_is_held_too() {
+    let addr = Plain::serve(|stream| while try_send(&stream, &[b'?'; 65_536]) {});
+    let (ended, json) = figures(&format!("idle --target tcp://{addr} --connections 3 --hold 1"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(json["bytes"]["received"].as_u64().unwrap() > 65_536);
+}
+
+#[test]
+fn refusals_are_counted_by_name() {
+    let target = nobody();
+    let (ended, json) = figures(&format!("idle --target tcp://{target} --connections 7"));
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(json["errors"], json!({"ECONNREFUSED": 7}));
+    assert_eq!(json["connections"], json!({"wanted": 7, "opened": 0, "failed": 7, "dropped": 0}));
+    assert!(ended.stdout.contains("MISSED: no connection was opened"), "{}", ended.stdout);
+    for mode in ["echo --connections 2 --depth 1", "fanout --subscribers 2 --batch 1"] {
+        let args = format!("{mode} --target command://{target} --size 1 --duration 1");
+        let (ended, json) = figures(&args);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(json["connections"]["opened"], 0);
+    }
+}
+
+#[test]
+fn connections_lost_in_the_hold_are_counted_with_their_time() {
+    let plain = Plain::listen();
+    let args = format!("idle --target {} --connections 9 --hold 300", plain.url("tcp"));
+    let measured = Measured::start(&args);
+    let held = plain.accept(9);
+    measured.run.wait_for_phase("hold");
+    held[..4].iter().for_each(reset);
+    drop(held);
+    let (ended, json) = measured.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(json["errors"], json!({"ECONNRESET": 4, "EOF": 5}));
+    assert_eq!(json["connections"]["dropped"], 9);
+    assert!(ended.stdout.contains("ECONNRESET 4 times, from "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("EOF 5 times, from "), "nobody is left, so it ends at once");
+}
+
+#[test]
+fn a_target_that_resets_whoever_comes_fails_the_run() {
+    let addr = Plain::serve(|stream| reset(&stream));
+    let (ended, json) = figures(&format!("idle --target tcp://{addr} --connections 20 --hold 1"));
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(json["errors"], json!({"ECONNRESET": 20}));
+}
+
+#[test]
+fn a_target_that_never_answers_is_given_up_on() {
+    let plain = Plain::listen();
+    let echo = "echo --connections 4 --depth 2 --size 5 --duration 1";
+    let (ended, json) = figures(&format!("{echo} --target {}", plain.url("command")));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(json["requests"], json!({"sent": 8, "answered": 0}));
+    assert_eq!(json["errors"], json!({"ETIMEDOUT": 4}));
+    assert!(ended.stdout.contains("8 without an answer"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("nothing was answered"), "{}", ended.stdout);
+}
+
+#[test]
+fn subscribers_that_are_never_welcomed_are_given_up_on() {
+    let plain = Plain::listen();
+    let args = "fanout --subscribers 2 --size 5 --batch 1 --duration 1";
+    let (ended, json) = figures(&format!("{args} --target {}", plain.url("chat")));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(json["errors"], json!({"ETIMEDOUT": 3}));
+}
+
+#[test]
+fn junk_is_no_answer() {
+    let addr = Plain::serve(|mut stream| {
+        let mut request = [0; 1];
+        let _ = stream.read(&mut request);
+        try_send(&stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        // Until the tester has had enough of it.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    for protocol in ["command", "prefixed", "raw", "chat"] {
+        let (ended, json) = figures(&format!(
+            "echo --target {protocol}://{addr} --connections 3 --depth 1 --size 5 --duration 1"
+        ));
+        assert_eq!(ended.code, Some(1), "{protocol}: {ended:?}");
+        assert_eq!(json["errors"], json!({"EBADMSG": 3}), "{protocol}");
+    }
+}
+
+#[test]
+fn an_answer_nobody_asked_for_is_junk() {
+    let addr = Plain::serve(|mut stream| {
+        let mut frame = vec![1, 0, 0, 0, 64];
+        frame.extend((b'a'..=b'z').cycle().take(64));
+        try_send(&stream, &frame);
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (ended, json) =
+        figures(&format!("idle --target command://{addr} --connections 2 --hold 1"));
+    assert_eq!((ended.code, &json["errors"]), (Some(1), &json!({"EBADMSG": 2})), "{ended:?}");
+}
+
+#[test]
+fn a_full_server_is_quoted() {
+    for (protocol, words) in
+        [("command", "server is full: 5 clients"), ("chat", "[ERROR] server is full: 5 clients")]
+    {
+        let server = Server::start(&["-m", "5", "-l", &format!("{protocol}://127.0.0.1:0")]);
+        let target = url(protocol, &server);
+        let (ended, json) = figures(&format!("idle --target {target} --connections 8 --hold 1"));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(json["errors"], json!({"EPROTO": 3}), "{protocol}");
+        assert_eq!(json["connections"]["dropped"], 3);
+        assert!(ended.stdout.contains(&format!("the target said: {words}")), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_target_that_dies_ends_the_run_early() {
+    for mode in ["echo --connections 5 --depth 2", "fanout --subscribers 5 --batch 2"] {
+        let server = server("command");
+        let target = url("command", &server);
+        let args = format!("{mode} --size 9 --duration 300 --target {target}");
+        let measured = Measured::start(&args);
+        measured.run.wait_for_phase("traffic");
+        let began = Instant::now();
+        server.signal(Signal::SIGKILL);
+        let (ended, json) = measured.end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        let opened = json["connections"]["opened"].as_u64().unwrap();
+        let errors: u64 =
+            json["errors"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!((errors, &json["connections"]["dropped"]), (opened, &opened.into()), "{json}");
+    }
+}
+
+#[test]
+fn a_lost_subscriber_does_not_hold_up_the_others() {
+    let server = server("command");
+    let args = "fanout --subscribers 5 --size 9 --batch 2 --duration 2";
+    let measured = Measured::start(&format!("{args} --target {}", url("command", &server)));
+    measured.run.wait_for_phase("traffic");
+    // A stranger's broadcasts are no deliveries of this run.
+    let mut stranger = server.connect();
+    let (code, heard) = stranger.ask(4, b"not yours");
+    assert_eq!((code, heard.as_slice()), (1, &b"6"[..]));
+    drop(stranger);
+    let (ended, json) = measured.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let published = json["requests"]["sent"].as_u64().unwrap();
+    assert_eq!(json["deliveries"].as_u64().unwrap(), published * 5);
+}

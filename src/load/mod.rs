@@ -85,25 +85,12 @@ fn load(plan: &Plan) -> ExitCode {
 fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
     let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", plain(error))];
     let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
-    let address = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
-    let machine = Machine::read(files);
-    let connections = plan.mode.connections() as usize;
-    let ports = usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let sources = Sources::plan(
-        &plan.source_ips,
-        address.ip(),
-        connections,
-        ports,
-        machine.port_range.map(|(low, high)| low..=high),
-    );
+    let addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
     let mut screen = Screen::new(plan.quiet);
-    let preflight = Preflight::new(&need(plan, address, &sources), &machine);
-    screen.say(&format!("preflight: {}", preflight.figures.join(", ")));
-    let mut lacking: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
-    lacking.extend(bad_sources(plan, address));
-    lacking.extend(missing_server(plan));
-    if !lacking.is_empty() {
-        return Err(lacking);
+    let mut sources = prepare(plan, addresses[0], files, &screen)?;
+    let address = reachable(&addresses);
+    if address != addresses[0] {
+        sources = prepare(plan, address, files, &screen)?;
     }
     let outputs = Outputs::create(plan)?;
     let host = Host::read(files);
@@ -140,6 +127,29 @@ fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
     Ok(misses.is_empty())
 }
 
+/// The preflight: where connections to `address` are to leave from, or all that is in their way.
+fn prepare(
+    plan: &Plan,
+    address: SocketAddr,
+    files: usize,
+    screen: &Screen,
+) -> Result<Sources, Vec<String>> {
+    let machine = Machine::read(files);
+    let sources = Sources::plan(
+        &plan.source_ips,
+        address.ip(),
+        plan.mode.connections() as usize,
+        usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+        machine.port_range.map(|(low, high)| low..=high),
+    );
+    let preflight = Preflight::new(&need(plan, address, &sources), &machine);
+    screen.say(&format!("preflight: {}", preflight.figures.join(", ")));
+    let mut lacking: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
+    lacking.extend(bad_sources(plan, address));
+    lacking.extend(missing_server(plan));
+    if lacking.is_empty() { Ok(sources) } else { Err(lacking) }
+}
+
 /// What the preflight is to find room for.
 fn need(plan: &Plan, address: SocketAddr, sources: &Sources) -> Need {
     let idle = matches!(plan.mode, options::Mode::Idle { .. });
@@ -153,18 +163,23 @@ fn need(plan: &Plan, address: SocketAddr, sources: &Sources) -> Need {
     }
 }
 
-/// The address of the target. Where a name has several, the first that somebody listens on: a name
-/// like `localhost` may be listened on over one version of IP only.
-fn resolve(target: &Target) -> io::Result<SocketAddr> {
+/// The addresses of the target, one at least.
+fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
     let addresses: Vec<SocketAddr> =
         (target.host.as_str(), target.port).to_socket_addrs()?.collect();
-    let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let first = addresses.first().ok_or(none)?;
-    if addresses.len() == 1 {
-        return Ok(*first);
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
+    Ok(addresses)
+}
+
+/// Where a name has several addresses, the first that somebody listens on: a name like `localhost`
+/// may be listened on over one version of IP only.
+fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
     let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, TRY_ADDRESS).is_ok();
-    Ok(*addresses.iter().find(answers).unwrap_or(first))
+    let several = addresses.len() > 1;
+    let found = several.then(|| addresses.iter().find(answers)).flatten();
+    *found.unwrap_or(&addresses[0])
 }
 
 /// What is wrong with the addresses of `--source-ip`.

@@ -47,8 +47,12 @@ th { color: var(--soft); font-weight: 500; }
 footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
 ";
 
+/// Points of a chart, and rows of the table: a day of seconds is more than a page should hold.
+const ROWS_MAX: usize = 900;
+
 /// The whole page.
 pub(super) fn render(outcome: &Outcome<'_>) -> String {
+    let series = &thinned(&outcome.run.tally.series);
     let title = outcome.title();
     let misses = outcome.misses();
     let page = html! {
@@ -70,11 +74,11 @@ pub(super) fn render(outcome: &Outcome<'_>) -> String {
                 div.tiles {
                     @for (what, figure) in tiles(outcome) { div { span { (what) } b { (figure) } } }
                 }
-                div.charts { @for chart in charts(outcome) { (chart.render()) } }
+                div.charts { @for chart in charts(outcome, series) { (chart.render()) } }
                 dl.facts {
                     @for fact in outcome.facts() { dt { (fact.label) } dd { (fact.text) } }
                 }
-                (rows(&outcome.run.tally.series))
+                (rows(series))
                 footer {
                     "Measured " (outcome.host.started_at) " by mynah-load " (outcome.host.version)
                     @if let Some(name) = &outcome.host.name { " on " (name) }
@@ -108,13 +112,43 @@ fn tiles(outcome: &Outcome<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// The charts there are figures for.
-fn charts(outcome: &Outcome<'_>) -> Vec<Chart> {
-    let mut charts = vec![connections(outcome)];
+fn charts(outcome: &Outcome<'_>, series: &[Row]) -> Vec<Chart> {
+    let mut charts = vec![connections(outcome, series)];
     charts.extend(distribution(outcome));
-    charts.extend(latency_over_time(outcome));
-    charts.extend(work_over_time(outcome));
+    charts.extend(latency_over_time(outcome, series));
+    charts.extend(work_over_time(outcome, series));
     charts.extend(memory(outcome));
     charts
+}
+
+/// At most [`ROWS_MAX`] rows: where there are more, neighbours become one, with their counts added up
+/// and the worst of their latencies.
+fn thinned(series: &[Row]) -> Vec<Row> {
+    let each = series.len().div_ceil(ROWS_MAX).max(1);
+    let worst = |a: Option<f64>, b: Option<f64>| match (a, b) {
+        (Some(a), Some(b)) => Some(f64::max(a, b)),
+        (a, b) => a.or(b),
+    };
+    let merge = |a: Row, b: &Row| Row {
+        opened: a.opened + b.opened,
+        failed: a.failed + b.failed,
+        dropped: a.dropped + b.dropped,
+        sent: a.sent + b.sent,
+        answered: a.answered + b.answered,
+        deliveries: a.deliveries + b.deliveries,
+        bytes_sent: a.bytes_sent + b.bytes_sent,
+        bytes_received: a.bytes_received + b.bytes_received,
+        p50_us: worst(a.p50_us, b.p50_us),
+        p99_us: worst(a.p99_us, b.p99_us),
+        max_us: worst(a.max_us, b.max_us),
+        ..b.clone()
+    };
+    series
+        .chunks(each)
+        .filter_map(|rows| {
+            rows.split_first().map(|(first, rest)| rest.iter().fold(first.clone(), merge))
+        })
+        .collect()
 }
 
 fn time_axis(series: &[Row]) -> Axis {
@@ -130,8 +164,7 @@ fn phases(outcome: &Outcome<'_>) -> Vec<(f64, String)> {
     phases.map(|(phase, at)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
 }
 
-fn connections(outcome: &Outcome<'_>) -> Chart {
-    let series = &outcome.run.tally.series;
+fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
     let start = std::iter::once((0.0, 0.0));
     let open = series.iter().map(|row| (row.t, row.connected as f64));
     let mut lost = 0.0;
@@ -214,8 +247,7 @@ fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
     })
 }
 
-fn latency_over_time(outcome: &Outcome<'_>) -> Option<Chart> {
-    let series = &outcome.run.tally.series;
+fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
     let points = |figure: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         series.iter().filter_map(|row| figure(row).map(|us| (row.t, us))).collect()
     };
@@ -235,8 +267,7 @@ fn latency_over_time(outcome: &Outcome<'_>) -> Option<Chart> {
     })
 }
 
-fn work_over_time(outcome: &Outcome<'_>) -> Option<Chart> {
-    let series = &outcome.run.tally.series;
+fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
     let fanout = matches!(outcome.plan.mode, Mode::Fanout { .. });
     let (title, name): (_, &str) = if fanout {
         ("Deliveries over time", "deliveries a second")
@@ -307,7 +338,7 @@ fn rows(series: &[Row]) -> Markup {
     let figure = |us: Option<f64>| us.map_or_else(String::new, |us| format!("{us:.1}"));
     html! {
         details {
-            summary { "The rows behind the charts, one a second" }
+            summary { "The rows behind the charts" }
             table {
                 thead {
                     tr {
@@ -372,6 +403,21 @@ mod tests {
         assert!(!text.contains("<script"), "the target's words");
         assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
         assert!(text.contains("on &lt;&amp;&quot;'&gt;."), "the host's name");
+    }
+
+    #[test]
+    fn a_day_is_thinned_to_what_a_page_holds() {
+        let mut tally = super::super::tally::Tally::new();
+        for second in 1..=2_000 {
+            tally.counts.answered += 1;
+            tally.record(second * 1_000, 1);
+            tally.end_row(second * 1_000_000_000);
+        }
+        let rows = thinned(&tally.series);
+        assert_eq!(rows.len(), 667);
+        assert_eq!(rows.iter().map(|row| row.answered).sum::<u64>(), 2_000);
+        assert_eq!((rows[0].t, rows[0].p50_us), (3.0, tally.series[2].p50_us), "the worst");
+        assert_eq!(thinned(&tally.series[..900]), tally.series[..900]);
     }
 
     #[test]

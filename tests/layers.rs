@@ -53,7 +53,8 @@ const CONFINED: [(&str, &str); 8] = [
 /// Who else may name them: programs of their own beside the server, with their own command lines. The
 /// load tester has its own loop too, in which connections connect, ask and measure; in `net/`, which
 /// every server links, it would be in the way.
-const CONFINED_ALSO: [(&str, &str); 7] = [
+const CONFINED_ALSO: [(&str, &str); 8] = [
+    ("nix", "load"),
     ("getopts", "client"),
     ("signal_hook", "client"),
     ("mio", "load"),

@@ -18,3 +18,5 @@ mod load;
 mod rig;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
+#[path = "plugins/speed.rs"]
+mod speed;

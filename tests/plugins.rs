@@ -1,6 +1,7 @@
 //! The plugin host from outside: files in a folder, packages, answers, and what the log says.
 
 #![cfg(feature = "plugins")]
+#![allow(clippy::print_stdout, reason = "the speed of a plugin is a figure to be read")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
@@ -18,3 +19,5 @@ mod load;
 mod rig;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
+#[path = "plugins/speed.rs"]
+mod speed;

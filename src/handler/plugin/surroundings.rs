@@ -123,15 +123,21 @@ impl Identity {
     }
 }
 
-/// Whether the plugin has so much memory left; if need be, what it no longer uses is collected.
-/// Natives ask before they make something outside of Lua's memory that is going to be copied there.
-pub(super) fn has_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> bool {
-    let fits = || bytes <= surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
-    let could_fit = bytes <= surroundings.memory_bytes_max && surroundings.meter.check().is_ok();
-    fits() || (could_fit && lua.gc_collect().is_ok() && fits())
+/// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
+/// has been collected. Natives ask before they make something outside of Lua's memory that is going
+/// to be copied there.
+pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usize {
+    let left = || surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
+    let could_fit = wanted > left()
+        && surroundings.memory_bytes_max > wanted
+        && surroundings.meter.check().is_ok();
+    if could_fit && lua.gc_collect().is_err() {
+        return 0;
+    }
+    left()
 }
 
 /// Fails unless the plugin has so much memory left.
 pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
-    if has_room(lua, surroundings, bytes) { Ok(()) } else { Err(out_of_memory()) }
+    if room(lua, surroundings, bytes) >= bytes { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -47,6 +47,12 @@ fn line_decoder() {
     check("line_decoder", bodies::line_decoder::run);
 }
 
+#[cfg(feature = "plugins")]
+#[test]
+fn plugin_host() {
+    check("plugin_host", bodies::plugin_host::run);
+}
+
 #[test]
 fn prefixed() {
     check("prefixed", bodies::prefixed::run);

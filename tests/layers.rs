@@ -35,13 +35,15 @@ const BESIDE: [(&str, &str); 6] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 6] = [
+const CONFINED: [(&str, &str); 8] = [
     ("mio", "net"),
     ("signal_hook", "net"),
     ("signal_hook_mio", "net"),
     ("socket2", "net"),
     ("getopts", "cli"),
     ("simple_logger", "cli"),
+    ("mlua", "handler"),
+    ("cap_std", "handler"),
 ];
 
 /// The layers that are handed the time instead of reading a clock.

@@ -3,6 +3,7 @@
 #![cfg(feature = "plugins")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 #[path = "plugins/differential.rs"]
 mod differential;
@@ -18,3 +19,5 @@ mod load;
 mod rig;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
+#[path = "plugins/speed.rs"]
+mod speed;

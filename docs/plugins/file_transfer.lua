@@ -7,9 +7,11 @@
 -- What cannot be done is answered with a line that begins with ERROR.
 local P = {}
 
--- `echo` and nc end what they send with a line break; none of the three has one inside.
+-- The command, and what follows it without blanks around it: `echo` and nc end what they send with a
+-- line break. In two steps, because "%s*(.-)%s*$" in one takes the square of the length.
 local function words(data)
-  return data:match("^(zt_%u+)%s*(.-)%s*$")
+  local name, rest = data:match("^(zt_%u+)%s*(.*)$")
+  return name, rest and rest:match("^(.*%S)") or ""
 end
 
 -- What an error of ours says, without the place in this file.

@@ -6,6 +6,8 @@ pub mod command;
 pub mod config;
 pub mod frame_parser;
 pub mod line_decoder;
+#[cfg(feature = "plugins")]
+pub mod plugin_host;
 pub mod prefixed;
 pub mod reference;
 pub mod session;

@@ -168,10 +168,27 @@ local function arguments()
   tell(pcall(error, "with a level", 0))
 end
 
+-- Every byte against every class, whatever letter or sign names it.
+local function classes()
+  for class = 0, 255 do
+    local found = {}
+    for byte = 0, 255 do
+      if string.find(string.char(byte), "^%" .. string.char(class) .. "$") then
+        found[#found + 1] = byte
+      end
+      if class == 98 or class == 102 then break end -- %b and %f are something else
+      if class >= 48 and class <= 57 then break end -- back references
+    end
+    line[1] = "class " .. class .. ": " .. table.concat(found, " ")
+    tell(true)
+  end
+end
+
 return {
   process_client_pkg = function(seed)
     state, lines, line = tonumber(seed), {}, {}
     arguments()
+    if state == 1 then tell(pcall(classes)) end
     for _ = 1, 300 do
       strings()
       tables()

@@ -69,12 +69,37 @@ fn what_cannot_be_done_with_files_is_said() {
     ] {
         assert_eq!(ask(&mut host, package), answer(format!("ERROR {why}")), "{package}");
     }
+    // No time to speak of, however long the blanks are.
+    let blanks = " ".repeat(1 << 20);
+    assert_eq!(ask(&mut host, format!("zt_LIST{blanks}")), answer(""));
+    let usage = answer("ERROR usage: zt_UPLOAD name base64");
+    assert_eq!(ask(&mut host, format!("zt_UPLOAD{blanks}x{blanks}")), usage);
     for other in ["zt_", "zt_NONE", "ZT_LIST", "", "zt_LISTx", "\0zt_LIST"] {
         let said = ask(&mut host, other);
         assert_ne!(said, Said::Failed("file_transfer".into()), "{other}");
     }
     assert_eq!(ask(&mut host, "zt_NONE"), Said::Nothing);
     assert!(!folder.path("file_transfer").exists());
+}
+
+/// The Lua that docs/plugins.md shows.
+#[test]
+fn what_the_manual_shows_works() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plugins.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let shown: Vec<&str> =
+        manual.split("```lua\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [shout, notes] = shown.as_slice() else { panic!("{} plugins", shown.len()) };
+    assert!(shout.lines().filter(|line| !line.is_empty()).count() <= 10);
+    let folder = Folder::new(&[("shout.lua", shout), ("notes.lua", notes)]);
+    let mut host = folder.host();
+    host.server_started();
+    assert_eq!(host.names().collect::<Vec<_>>(), ["Notes", "shout"]);
+    assert_eq!(ask(&mut host, "SHOUT hey"), answer("HEY"));
+    assert_eq!(ask(&mut host, "NOTE one"), answer("1"));
+    assert_eq!(ask(&mut host, "NOTE two"), answer("2"));
+    assert_eq!(ask(&mut host, "other"), Said::Nothing);
+    assert_eq!(std::fs::read(folder.path("Notes/2")).unwrap(), b"two");
 }
 
 #[track_caller]
@@ -103,7 +128,7 @@ fn the_calculator_works_expressions_out() {
         (".5 + 1. + 2e3 + 1E-1", "2001.6"),
         ("1e308 * 10", "inf"),
         ("9007199254740993 * 1", "9007199254740992"),
-        ("9223372036854775807 + 1", "9.22337203685478e+18"),
+        ("9223372036854775807 + 1", "9.2233720368547758e+18"),
         ("1/0", "inf"),
         ("\t1\n+\r\n1", "2"),
     ] {

@@ -319,3 +319,10 @@ fn options_without_any_bound_are_taken() {
     let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
     assert_eq!(ask(&mut host, "x"), answer("x"));
 }
+
+#[test]
+fn a_plugin_that_does_nothing_needs_little_memory() {
+    let host = Folder::new(&[("a.lua", "return {}")]).host();
+    assert!((10_000..150_000).contains(&host.memory_bytes()), "{}", host.memory_bytes());
+    assert_eq!(Folder::new(&[]).host().memory_bytes(), 0);
+}

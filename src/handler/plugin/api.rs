@@ -9,7 +9,7 @@ use mlua::{Function, Lua, LuaString, Table};
 
 use super::failure::{describe, out_of_memory, out_of_time, refused};
 use super::folder::{Folder, FolderError};
-use super::surroundings::{Identity, Surroundings, check_room, has_room};
+use super::surroundings::{Identity, Surroundings, check_room, room};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked the types of what it hands them.
@@ -80,7 +80,7 @@ fn register_folder(
     native.set("list", lua.create_function(list)?)?;
     let to = access.clone();
     let read = move |lua: &Lua, file: LuaString| {
-        let has_room = |bytes| has_room(lua, &to.surroundings, bytes);
+        let has_room = |bytes| room(lua, &to.surroundings, bytes) >= bytes;
         let bytes = to.folder("read")?.read(&file.as_bytes(), &has_room);
         lua.create_string(bytes.map_err(|why| failed("read", &why))?)
     };

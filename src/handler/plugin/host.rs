@@ -138,6 +138,13 @@ impl PluginHost {
         self.surroundings.meter.spent()
     }
 
+    /// Memory that all plugins hold at the moment, in bytes; what they no longer use and Lua has not
+    /// collected counts.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.plugins.iter().map(|entry| entry.instance.memory_bytes()).sum()
+    }
+
     /// Calls a hook of every plugin that has it. A plugin that fails stops none of the others.
     fn tell(
         &mut self,

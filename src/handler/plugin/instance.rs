@@ -163,6 +163,10 @@ impl Instance {
         self.hooks[hook as usize].is_some()
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.sandbox.memory_bytes()
+    }
+
     fn server_inited(&mut self) -> Called<()> {
         self.tell(Hook::ServerInited, |_| Ok((Value::Nil, Value::Nil)))
     }

@@ -477,12 +477,12 @@ pub(super) fn replace(
     pattern: &[u8],
     replacement: &[u8],
     times: i64,
-    has_room: &dyn Fn(usize) -> bool,
+    room: &dyn Fn(usize) -> usize,
     steps: Steps<'_>,
 ) -> Result<(Option<Vec<u8>>, i64)> {
     let anchored = pattern.first() == Some(&b'^');
     let mut matcher = Matcher::new(subject, &pattern[usize::from(anchored)..], steps);
-    let mut result = Bounded { bytes: Vec::new(), granted: 0, has_room };
+    let mut result = Bounded { bytes: Vec::new(), granted: 0, room };
     let (mut from, mut last, mut copied, mut count) = (0, None, 0, 0);
     while count < times
         && let Some((start, end)) = matcher.search(from, anchored, last)?
@@ -535,20 +535,86 @@ struct Bounded<'a> {
     bytes: Vec<u8>,
     /// How many there is known to be room for.
     granted: usize,
-    has_room: &'a dyn Fn(usize) -> bool,
+    /// How many there is room for, if so many are wanted.
+    room: &'a dyn Fn(usize) -> usize,
 }
 
 impl Bounded<'_> {
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let len = self.bytes.len() + bytes.len();
         if len > self.granted {
-            // Twice as many, so as to ask seldom; if not, then just these.
-            self.granted = [2 * len, len]
-                .into_iter()
-                .find(|len| (self.has_room)(*len))
-                .ok_or(PatternError::NoRoom)?;
+            // More than these, so as to ask seldom.
+            self.granted = (self.room)(2 * len);
+        }
+        if len > self.granted {
+            return Err(PatternError::NoRoom);
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    // That matches are Lua's is tested against Lua: tests/plugins/differential.rs.
+
+    /// How often a search has the time looked at, if it is stopped at the tenth look.
+    fn looks(subject: &[u8], pattern: &[u8]) -> u32 {
+        let looks = Cell::new(0);
+        let may_go_on = || {
+            looks.set(looks.get() + 1);
+            looks.get() < 10
+        };
+        let mut matcher = Matcher::new(subject, pattern, Steps::new(&may_go_on));
+        let found = matcher.search(0, false, None);
+        assert_eq!(looks.get() == 10, found == Err(PatternError::OutOfTime), "{found:?}");
+        looks.get()
+    }
+
+    #[test]
+    fn whatever_takes_long_is_stopped() {
+        let long = [b'a'; 100_000];
+        let set = [b"[", &[b'b'; 10_000][..], b"]"].concat();
+        for pattern in [
+            &b".*.*.*b"[..],
+            b".-.-.-b",
+            b"a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?a?b",
+            b"(.*)%1b",
+            b"%ba)",
+            b"(.-)%1b",
+            &set,
+            &[b"%f", &set[..]].concat(),
+            &[&set[..], b"*x"].concat(),
+        ] {
+            assert_eq!(looks(&long, pattern), 10, "{:.20}", String::from_utf8_lossy(pattern));
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_not_looked_at() {
+        assert_eq!(looks(b"hello world", b"(%w+) (%w+)"), 0);
+        assert_eq!(looks(&[b'a'; 300], b"^a*$"), 0);
+    }
+
+    #[test]
+    fn a_result_asks_for_room_before_it_grows() {
+        let asked = Cell::new(0);
+        let room = |wanted: usize| {
+            asked.set(asked.get() + 1);
+            wanted.min(1000)
+        };
+        let always = || true;
+        let replace = |subject: &[u8]| {
+            let steps = Steps::new(&always);
+            super::replace(subject, b"a", b"bb", i64::MAX, &room, steps)
+        };
+        assert_eq!(replace(&[b'a'; 500]), Ok((Some(vec![b'b'; 1000]), 500)));
+        assert!(asked.get() < 20, "{}", asked.get());
+        assert_eq!(replace(&[b'a'; 501]), Err(PatternError::NoRoom));
+        assert_eq!(replace(b"xyz"), Ok((None, 0)));
     }
 }

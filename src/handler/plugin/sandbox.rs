@@ -109,6 +109,10 @@ impl Sandbox {
         &self.server
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.lua.used_memory()
+    }
+
     /// Makes the state usable again after a call that ran too long.
     pub(super) fn rearm(&self) {
         let instructions = instructions_per_check(self.surroundings.memory_bytes_max);

@@ -9,7 +9,7 @@ use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::failure::{out_of_memory, out_of_time, refused};
 use super::pattern::{self, Captured, Matcher, PatternError, Steps};
-use super::surroundings::{Surroundings, check_room, has_room};
+use super::surroundings::{Surroundings, check_room, room};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked what it hands them.
@@ -114,7 +114,7 @@ fn gsub(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
             &pattern.as_bytes(),
             &replacement.as_bytes(),
             times,
-            &|bytes| has_room(lua, &surroundings, bytes),
+            &|wanted| room(lua, &surroundings, wanted),
             Steps::new(&may_go_on),
         )
         .map_err(raise)?;

@@ -15,6 +15,7 @@ use super::folder::Folders;
 use super::load;
 use super::meter::Meter;
 use super::one_line::OneLine;
+use crate::handler::Shown;
 
 /// What all plugins of a host share.
 pub(super) struct Surroundings {
@@ -85,7 +86,9 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
-        Identity { stem: stem.to_owned(), name: OnceCell::new(), lines: Cell::new(0) }
+        // A file may be called anything, and may log before its name is checked.
+        let stem = Shown(stem).to_string();
+        Identity { stem, name: OnceCell::new(), lines: Cell::new(0) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -123,15 +126,19 @@ impl Identity {
     }
 }
 
-/// Whether the plugin has so much memory left; if need be, what it no longer uses is collected.
-/// Natives ask before they make something outside of Lua's memory that is going to be copied there.
-pub(super) fn has_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> bool {
-    let fits = || bytes <= surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
-    let could_fit = bytes <= surroundings.memory_bytes_max && surroundings.meter.check().is_ok();
-    fits() || (could_fit && lua.gc_collect().is_ok() && fits())
+/// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
+/// has been collected. Natives ask before they make something outside of Lua's memory that is going
+/// to be copied there.
+pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usize {
+    let left = || surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
+    if wanted > left() && (surroundings.meter.check().is_err() || lua.gc_collect().is_err()) {
+        return 0;
+    }
+    left()
 }
 
 /// Fails unless the plugin has so much memory left.
 pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
-    if has_room(lua, surroundings, bytes) { Ok(()) } else { Err(out_of_memory()) }
+    let fits = bytes <= surroundings.memory_bytes_max && room(lua, surroundings, bytes) >= bytes;
+    if fits { Ok(()) } else { Err(out_of_memory()) }
 }

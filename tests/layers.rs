@@ -48,6 +48,8 @@ const CONFINED: [(&str, &str); 8] = [
     ("nix", "client"),
     ("rustyline", "client"),
     ("simple_logger", "cli"),
+    ("mlua", "handler"),
+    ("cap_std", "handler"),
 ];
 
 /// Who else may name them: programs of their own beside the server, with their own command lines. The

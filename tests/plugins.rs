@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the speed of a plugin is a figure to be read")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 #[path = "plugins/differential.rs"]
 mod differential;

@@ -4,7 +4,7 @@ use std::fs;
 
 use mynah::handler::plugin::{LoadError, PluginHost};
 
-use crate::rig::{Folder, answer, ask, real_clock};
+use crate::rig::{Folder, answer, ask, keep_log, logged, real_clock};
 
 #[track_caller]
 fn refused(source: &str, why: &str) {
@@ -135,4 +135,13 @@ fn a_folder_that_cannot_be_read_is_an_error() {
     if let Err(error) = result {
         assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_file_name_moves_no_cursor() {
+    keep_log();
+    let folder = Folder::new(&[("a\x1b[2J\n.lua", "server.log('x') error('no')")]);
+    let shown = "plugin a\u{fffd}[2J\u{fffd}.lua:1: no";
+    assert_eq!(folder.load().broken[0].to_string(), shown);
+    assert_eq!(logged(), ["INFO plugin a\u{fffd}[2J\u{fffd}: x"]);
 }

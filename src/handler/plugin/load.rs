@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::meter::Meter;
 use super::surroundings::Surroundings;
 use super::{Clock, PluginHost, PluginOptions};
+use crate::handler::Shown;
 
 /// What loading a folder came to.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Loaded {
 /// error, its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokenPlugin {
-    /// The file's name, without its folder.
+    /// The file's name, without its folder, fit to be shown.
     pub file: String,
     /// What is wrong with it.
     pub why: String,
@@ -117,7 +118,8 @@ pub(super) fn folder(options: &PluginOptions, clock: Clock) -> Result<Loaded, Lo
     ));
     let (mut instances, mut broken) = (Vec::<(String, Instance)>::new(), Vec::new());
     for path in files {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A file may be called anything, and is named in logs.
+        let file = Shown(&path.file_name().unwrap_or_default().to_string_lossy()).to_string();
         let loaded = load(&path, &file, &surroundings).and_then(|instance| {
             match instances.iter().find(|(_, other)| other.name() == instance.name()) {
                 Some((other, _)) => {

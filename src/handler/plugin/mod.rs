@@ -52,7 +52,7 @@ pub struct PluginOptions {
     pub dir: PathBuf,
     /// Longest one call into a plugin may run.
     pub budget: Duration,
-    /// Most memory one plugin may hold, Lua's own libraries (about 64 KiB) included.
+    /// Most memory one plugin may hold, Lua's own libraries (74 KB) included.
     pub memory_bytes_max: usize,
     /// Most bytes that may wait to be broadcast: those of one call, if the caller fetches them
     /// after each.

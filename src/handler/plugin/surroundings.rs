@@ -15,6 +15,7 @@ use super::folder::Folders;
 use super::load;
 use super::meter::Meter;
 use super::one_line::OneLine;
+use crate::handler::Shown;
 
 /// What all plugins of a host share.
 pub(super) struct Surroundings {
@@ -85,7 +86,9 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
-        Identity { stem: stem.to_owned(), name: OnceCell::new(), lines: Cell::new(0) }
+        // A file may be called anything, and may log before its name is checked.
+        let stem = Shown(stem).to_string();
+        Identity { stem, name: OnceCell::new(), lines: Cell::new(0) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -128,10 +131,7 @@ impl Identity {
 /// to be copied there.
 pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usize {
     let left = || surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
-    let could_fit = wanted > left()
-        && surroundings.memory_bytes_max > wanted
-        && surroundings.meter.check().is_ok();
-    if could_fit && lua.gc_collect().is_err() {
+    if wanted > left() && (surroundings.meter.check().is_err() || lua.gc_collect().is_err()) {
         return 0;
     }
     left()
@@ -139,5 +139,6 @@ pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usi
 
 /// Fails unless the plugin has so much memory left.
 pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
-    if room(lua, surroundings, bytes) >= bytes { Ok(()) } else { Err(out_of_memory()) }
+    let fits = bytes <= surroundings.memory_bytes_max && room(lua, surroundings, bytes) >= bytes;
+    if fits { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -49,7 +49,8 @@ fn connect_from(
     };
     match (source, port) {
         (source, Some(port)) => {
-            // The last run may have left it in TIME_WAIT, which Linux lets us have again.
+            // Connections that are gone may have left the port in TIME_WAIT. That is no reason for
+            // bind(2) then; connect(2) says whether the target's end of it is free.
             socket.set_reuse_address(true)?;
             socket.bind(&SocketAddr::new(source.unwrap_or_else(any), port).into())?;
         }

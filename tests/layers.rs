@@ -39,7 +39,7 @@ const BESIDE: [(&str, &str); 8] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 8] = [
+const CONFINED: [(&str, &str); 10] = [
     ("mio", "net"),
     ("signal_hook", "net"),
     ("signal_hook_mio", "net"),

@@ -1,7 +1,6 @@
 //! The plugin host from outside: files in a folder, packages, answers, and what the log says.
 
 #![cfg(feature = "plugins")]
-#![allow(clippy::print_stdout, reason = "the speed of a plugin is a figure to be read")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]

@@ -13,8 +13,7 @@ fn examples() -> (Folder, PluginHost) {
     for file in entries(&from).iter().filter(|file| file.ends_with(".lua")) {
         std::fs::copy(from.join(file), folder.path(file)).unwrap();
     }
-    let mut options = folder.options();
-    options.budget = std::time::Duration::from_secs(1);
+    let options = folder.options();
     let Loaded { host, broken } = PluginHost::load(&options, real_clock()).unwrap();
     assert_eq!(broken, []);
     (folder, host)

@@ -208,7 +208,6 @@ fn a_file_needs_the_memory_to_hold_it() {
     fs::write(folder.path("k/f"), vec![b'x'; 3 << 20]).unwrap();
     let mut options = folder.options();
     options.memory_bytes_max = 2 << 20;
-    options.budget = std::time::Duration::from_secs(1);
     let mut host = PluginHost::load(&options, crate::rig::real_clock()).unwrap().host;
     assert_eq!(ask(&mut host, "x"), Said::Failed("k".into()));
     assert_eq!(ask(&mut folder.host(), "x"), answer((3 << 20).to_string()));

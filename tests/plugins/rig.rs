@@ -29,7 +29,8 @@ impl Folder {
     pub fn options(&self) -> PluginOptions {
         PluginOptions {
             dir: self.0.clone(),
-            budget: Duration::from_millis(50),
+            // More than any machine is ever busy elsewhere.
+            budget: Duration::from_secs(1),
             memory_bytes_max: 8 << 20,
             broadcast_bytes_max: 1 << 20,
         }

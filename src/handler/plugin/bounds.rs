@@ -13,18 +13,24 @@ pub(super) const PRIORITY_DEFAULT: i64 = 100;
 pub(super) const FAILURES_MAX: u32 = 10;
 
 /// Instructions between two looks at the clock, at most.
-const INSTRUCTIONS_PER_CHECK_MAX: usize = 100;
+const INSTRUCTIONS_PER_CHECK_MAX: usize = 25;
 
-/// Bytes that the instructions between two looks at the clock may touch, if each touches all that a
-/// plugin may hold; about one in four can.
-const BYTES_PER_CHECK: usize = 200 << 20;
+/// Bytes that the instructions between two looks at the clock may touch, if each touches all that
+/// the plugin holds. About one in four can.
+const BYTES_PER_CHECK: usize = 32 << 20;
 
-/// Instructions between two looks at the clock, in a plugin that may hold so many bytes. One
-/// instruction may copy them all, so with more memory it is looked at more often.
-pub(super) fn instructions_per_check(memory_bytes_max: usize) -> u32 {
-    let instructions = BYTES_PER_CHECK / memory_bytes_max.max(1);
-    instructions.clamp(1, INSTRUCTIONS_PER_CHECK_MAX) as u32
+/// Instructions between two looks at the clock, in a plugin that holds so many bytes. One
+/// instruction may copy them, compare them or read them as a number, so the more there are, the
+/// more often it is looked.
+pub(super) fn instructions_per_check(memory_bytes: usize) -> u32 {
+    // In powers of two, so that it does not change all the time.
+    let bytes = memory_bytes.checked_next_power_of_two().unwrap_or(usize::MAX);
+    (BYTES_PER_CHECK / bytes).clamp(1, INSTRUCTIONS_PER_CHECK_MAX) as u32
 }
+
+/// How many times its budget a plugin may take to be loaded: a machine that starts up is busy, and
+/// nobody waits yet.
+pub(super) const LOADING_BUDGETS: u32 = 10;
 
 /// Steps of a pattern between two looks at the clock.
 pub(super) const STEPS_PER_CHECK: usize = 1000;

@@ -30,6 +30,11 @@ pub(super) enum Failure {
         /// How much it may have.
         bytes_max: usize,
     },
+    /// The package did not fit into its memory, so it was not called.
+    Package {
+        /// The package's length, in bytes.
+        len: usize,
+    },
     /// It answered something that is neither a string nor nil.
     Answer {
         /// The type of what it answered.
@@ -84,6 +89,9 @@ impl fmt::Display for Failure {
             Failure::Time { budget } => write!(f, "ran longer than {} ms", budget.as_millis()),
             Failure::Memory { bytes_max } => {
                 write!(f, "needs more than the {bytes_max} bytes of memory it may have")
+            }
+            Failure::Package { len } => {
+                write!(f, "a package of {len} bytes does not fit into its memory")
             }
             Failure::Answer { kind } => write!(f, "returned a {kind}, not a string"),
             Failure::Lua(text) => {

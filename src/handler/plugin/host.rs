@@ -174,8 +174,11 @@ fn note(
 ) {
     let name = entry.instance.name();
     if let Some(why) = failure {
-        entry.failures += 1;
         error!("plugin {name}: {hook} failed: {why}");
+        // What a client can bring about without the plugin's doing is not held against it.
+        if !matches!(why, Failure::Package { .. }) {
+            entry.failures += 1;
+        }
         if !entry.is_on() {
             error!(
                 "plugin {name} is switched off until it is reloaded: {FAILURES_MAX} failures in a row"

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
 use super::Client;
-use super::bounds::PRIORITY_DEFAULT;
+use super::bounds::{LOADING_BUDGETS, PRIORITY_DEFAULT};
 use super::failure::{Failure, kind};
 use super::meter::Measured;
 use super::sandbox::Sandbox;
@@ -77,6 +78,8 @@ pub(super) struct Instance {
     /// The table made for the last client: as a rule the next package is from the same.
     client: Option<(ClientKey, Table)>,
     sandbox: Sandbox,
+    /// What a call may take.
+    budget: Duration,
     surroundings: Rc<Surroundings>,
 }
 
@@ -105,6 +108,7 @@ impl Instance {
             priority: PRIORITY_DEFAULT,
             hooks: Default::default(),
             client: None,
+            budget: surroundings.meter.budget().saturating_mul(LOADING_BUDGETS),
             surroundings: Rc::clone(surroundings),
         };
         let (table, _) = instance.measured(|this| {
@@ -121,6 +125,7 @@ impl Instance {
         if instance.has(Hook::ServerInited) {
             instance.server_inited().0?;
         }
+        instance.budget = surroundings.meter.budget();
         Ok(instance)
     }
 
@@ -202,7 +207,8 @@ impl Instance {
         out: &mut Vec<u8>,
     ) -> Called<Answer> {
         let (answer, measured) = self.call(Hook::ProcessClientPkg, |this| {
-            let package = this.sandbox.string(package)?;
+            let len = package.len();
+            let package = this.sandbox.string(package).map_err(|_| Failure::Package { len })?;
             Ok((Value::String(package), Value::Table(this.client_table(client)?)))
         });
         let answer = answer.and_then(|answer| match answer {
@@ -242,10 +248,10 @@ impl Instance {
     /// Does something in Lua under the clock.
     fn measured<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Called<T> {
         let surroundings = Rc::clone(&self.surroundings);
-        let (mut result, measured) = surroundings.meter.measure(|| call(self));
+        let (mut result, measured) = surroundings.meter.measure(self.budget, || call(self));
         if measured.tripped {
             self.sandbox.rearm();
-            result = Err(Failure::Time { budget: surroundings.meter.budget() });
+            result = Err(Failure::Time { budget: self.budget });
         }
         self.identity.end_call();
         (result, measured)

@@ -33,17 +33,17 @@ impl Meter {
         }
     }
 
-    /// Runs a call under the clock. Returns with its result how long it took, and whether it was
-    /// found over its time.
-    pub(super) fn measure<T>(&self, call: impl FnOnce() -> T) -> (T, Measured) {
+    /// Runs a call that has so much time. Returns with its result how long it took, and whether that
+    /// was too long.
+    pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, Measured) {
         debug_assert!(self.deadline.get().is_none(), "one call at a time");
         let start = (self.clock)();
-        self.deadline.set(Some(start.saturating_add(self.budget)));
+        self.deadline.set(Some(start.saturating_add(budget)));
         let result = call();
         let took = (self.clock)().saturating_sub(start);
         self.deadline.set(None);
         self.spent.set(self.spent.get().saturating_add(took));
-        let tripped = self.tripped.replace(false) || took > self.budget;
+        let tripped = self.tripped.replace(false) || took > budget;
         (result, Measured { took, tripped })
     }
 
@@ -61,11 +61,7 @@ impl Meter {
         }
     }
 
-    /// Whether the running call has been found over its time.
-    pub(super) fn is_tripped(&self) -> bool {
-        self.tripped.get()
-    }
-
+    /// What a call may take, once its plugin has been loaded.
     pub(super) fn budget(&self) -> Duration {
         self.budget
     }

@@ -14,13 +14,15 @@ local error, getmetatable, next, rawequal, rawget, select, setmetatable, tonumbe
       xpcall =
       error, getmetatable, next, rawequal, rawget, select, setmetatable, tonumber, tostring, type,
       xpcall
-local string, table, utf8 = string, table, utf8
+local math, string, table, utf8 = math, string, table, utf8
 local byte, format, sub = string.byte, string.format, string.sub
 local concat, insert, move, unpack = table.concat, table.insert, table.move, table.unpack
-local maxinteger, min, tointeger = math.maxinteger, math.min, math.tointeger
+local maxinteger, tointeger = math.maxinteger, math.tointeger
 
 -- Bytes or elements that C may work on without a look at the clock before.
 local SMALL <const> = 4096
+-- Bytes of strings that C may be passed to make numbers of, however often it is the same string.
+local HEAVY <const> = 4194304
 -- Elements C may work on at all; more are done in Lua.
 local LARGE <const> = 65536
 -- Arguments of string.format. A call that is written out can have no more; only table.unpack can.
@@ -266,7 +268,7 @@ function string.rep(s, times, separator)
   return rep(s, times, separator)
 end
 
-local lower, reverse, upper = string.lower, string.reverse, string.upper
+local char, lower, reverse, upper = string.char, string.lower, string.reverse, string.upper
 
 function string.lower(s)
   s = text(s, 1, "lower")
@@ -286,20 +288,40 @@ function string.upper(s)
   return (upper(s))
 end
 
-local function has_long_string(...)
-  for i = 1, select("#", ...) do
-    local value = select(i, ...)
-    if type(value) == "string" and #value > LARGE then return true end
+-- Bytes of all arguments that are strings. A string is as long each time it is passed: where C wants
+-- numbers it reads all of it, each time.
+local function weight(...)
+  local count = select("#", ...)
+  if count <= 3 then
+    local a, b, c = ...
+    return (type(a) == "string" and #a or 0) + (type(b) == "string" and #b or 0)
+      + (type(c) == "string" and #c or 0)
   end
-  return false
+  local values, sum = { ... }, 0
+  for i = 1, count do
+    if type(values[i]) == "string" then sum = sum + #values[i] end
+  end
+  return sum
+end
+
+local function glance_at(name, ...)
+  local bytes = weight(...)
+  if bytes > HEAVY then error("arguments to '" .. name .. "' are too long") end
+  glance(bytes)
+  return bytes
+end
+
+function string.char(...)
+  glance_at("char", ...)
+  return (char(...))
 end
 
 function string.format(template, ...)
   template = text(template, 1, "format")
   if select("#", ...) > ARGUMENTS then error("too many arguments to 'format'") end
-  check()
-  -- The one conversion that is slow for each byte of its argument.
-  if has_long_string(...) and find(template, "%q", 0, true) then
+  glance(#template)
+  -- The one conversion that takes long for each byte of its argument.
+  if glance_at("format", ...) > LARGE and find(template, "%q", 0, true) then
     error("a string is too long for '%q'")
   end
   return (format(template, ...))
@@ -315,6 +337,7 @@ do
   end
 
   function string.pack(template, ...)
+    glance_at("pack", ...)
     return (pack(layout(template, "pack"), ...))
   end
 
@@ -332,9 +355,31 @@ end
 string.dump = nil
 
 ---------------------------------------------------------------------------------------------------
+-- math: the two functions of any number of arguments.
+
+local max, min = math.max, math.min
+
+function math.max(...)
+  glance_at("max", ...)
+  return (max(...))
+end
+
+function math.min(...)
+  glance_at("min", ...)
+  return (min(...))
+end
+
+---------------------------------------------------------------------------------------------------
 -- utf8. All of it is linear, so a look at the clock before is enough.
 
 local codepoint, codes, len, offset = utf8.codepoint, utf8.codes, utf8.len, utf8.offset
+
+local utf8_char = utf8.char
+
+function utf8.char(...)
+  glance_at("char", ...)
+  return (utf8_char(...))
+end
 
 function utf8.codepoint(s, ...)
   s = text(s, 1, "codepoint")

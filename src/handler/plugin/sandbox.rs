@@ -41,7 +41,8 @@ impl Sandbox {
     fn build(identity: &Rc<Identity>, surroundings: &Rc<Surroundings>) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
-        lua.set_memory_limit(surroundings.memory_bytes_max)?;
+        // To mlua, 0 is no limit.
+        lua.set_memory_limit(surroundings.memory_bytes_max.max(1))?;
         let native = lua.create_table()?;
         api::register(&lua, &native, identity, surroundings)?;
         strings::register(&lua, &native, surroundings)?;
@@ -55,7 +56,7 @@ impl Sandbox {
             surroundings: Rc::clone(surroundings),
             lua,
         };
-        watch(&sandbox.lua, surroundings, instructions_per_check(surroundings.memory_bytes_max))?;
+        watch(&sandbox.lua, surroundings, instructions_per_check(sandbox.memory_bytes()))?;
         Ok(sandbox)
     }
 
@@ -115,7 +116,7 @@ impl Sandbox {
 
     /// Makes the state usable again after a call that ran too long.
     pub(super) fn rearm(&self) {
-        let instructions = instructions_per_check(self.surroundings.memory_bytes_max);
+        let instructions = instructions_per_check(self.memory_bytes());
         watch(&self.lua, &self.surroundings, instructions)
             .expect("setting a hook on the main thread allocates nothing in Lua");
     }
@@ -125,19 +126,17 @@ impl Sandbox {
     }
 }
 
-/// Has the clock looked at every so many instructions. Once the time is up, every single one fails
+/// Has the clock looked at every so many instructions, more often the more memory is used. Once the time is up, every single one fails
 /// until [`Sandbox::rearm`]: what catches the first error runs into the next.
 fn watch(lua: &Lua, surroundings: &Rc<Surroundings>, instructions: u32) -> mlua::Result<()> {
     let surroundings = Rc::clone(surroundings);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
     lua.set_global_hook(triggers, move |lua, _| {
-        let known = surroundings.meter.is_tripped();
-        if surroundings.meter.check().is_ok() {
-            return Ok(VmState::Continue);
+        let in_time = surroundings.meter.check().is_ok();
+        let wanted = if in_time { instructions_per_check(lua.used_memory()) } else { 1 };
+        if wanted != instructions {
+            watch(lua, &surroundings, wanted)?;
         }
-        if !known {
-            watch(lua, &surroundings, 1)?;
-        }
-        Err(out_of_time())
+        if in_time { Ok(VmState::Continue) } else { Err(out_of_time()) }
     })
 }

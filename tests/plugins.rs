@@ -5,6 +5,8 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
+#[path = "plugins/desk.rs"]
+mod desk;
 #[path = "plugins/differential.rs"]
 mod differential;
 #[path = "plugins/examples.rs"]

@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn check(host: &mut PluginHost, package: &[u8], client: &Client<'_>) {
+fn check(host: &mut PluginHost, package: &[u8], client: &Client) {
     let before = host.spent();
     let mut out = b"kept".to_vec();
     let verdict = host.ask(package, client, &mut out);

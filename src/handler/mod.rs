@@ -9,6 +9,7 @@ mod package;
 #[cfg_attr(not(feature = "plugins"), path = "plugin_absent.rs")]
 pub mod plugin;
 mod plugin_desk;
+mod plugin_question;
 mod reverse;
 mod status;
 mod tag;
@@ -16,7 +17,7 @@ mod tag;
 pub use echo::raw as on_raw;
 pub use excerpt::{Excerpt, Shown};
 pub use package::on_package;
-pub use plugin_desk::PluginDesk;
+pub use plugin_desk::{Asked, PluginDesk};
 pub use status::write_json as write_status;
 pub use tag::Tag;
 

@@ -4,8 +4,7 @@
 use log::{debug, warn};
 
 use super::plugin::Client;
-use super::plugin_desk::Asked;
-use super::{Context, Excerpt, Flow, Peer};
+use super::{Asked, Context, Excerpt, Flow, Peer};
 use crate::codec::command::{Frame, HEADER_LEN, Header};
 use crate::codec::package::Package;
 

@@ -29,7 +29,7 @@ pub(super) struct Listener<T: Transport> {
     pub(super) room: Room,
     pub(super) fanout: Fanout,
     /// Broadcasts of plugins that wait for the fan-out to come round.
-    pub(super) pending: VecDeque<Vec<u8>>,
+    pub(super) pending: Pending,
 }
 
 impl<T: Transport> Listener<T> {
@@ -45,7 +45,50 @@ impl<T: Transport> Listener<T> {
             accept_ready: true,
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
-            pending: VecDeque::new(),
+            pending: Pending::default(),
+        }
+    }
+}
+
+/// Broadcasts that wait for room in the log. What one costs besides its bytes counts as well, or
+/// millions of short ones would need many times their length.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    broadcasts: VecDeque<Vec<u8>>,
+    /// What they all cost.
+    bytes: usize,
+}
+
+impl Pending {
+    /// What a broadcast costs besides its bytes: its place in the queue, and the allocator's share.
+    const OVERHEAD_BYTES: usize = 64;
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.broadcasts.is_empty()
+    }
+
+    /// Lets a broadcast wait, unless all would then cost more than `bytes_max`. Returns whether it
+    /// waits.
+    pub(super) fn push(&mut self, broadcast: &[u8], bytes_max: usize) -> bool {
+        let bytes = self.bytes + broadcast.len() + Self::OVERHEAD_BYTES;
+        if bytes > bytes_max {
+            return false;
+        }
+        self.bytes = bytes;
+        self.broadcasts.push_back(broadcast.to_owned());
+        true
+    }
+
+    pub(super) fn first(&self) -> Option<&[u8]> {
+        self.broadcasts.front().map(Vec::as_slice)
+    }
+
+    pub(super) fn pop(&mut self) {
+        if let Some(broadcast) = self.broadcasts.pop_front() {
+            self.bytes -= broadcast.len() + Self::OVERHEAD_BYTES;
+        }
+        if self.broadcasts.is_empty() {
+            self.broadcasts = VecDeque::new();
         }
     }
 }
@@ -79,5 +122,28 @@ impl Fanout {
         self.target = head;
         self.pages_left = pages;
         self.cursor_min = head;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_however_short_it_is() {
+        let mut pending = Pending::default();
+        let mut waiting = 0;
+        while pending.push(b"", 1000) {
+            waiting += 1;
+        }
+        assert_eq!(waiting, 1000 / Pending::OVERHEAD_BYTES);
+        pending.pop();
+        assert!(pending.push(b"", 1000));
+        assert!(!pending.push(b"", 1000));
+        (0..waiting).for_each(|_| pending.pop());
+        assert!(pending.is_empty());
+        assert!(!pending.push(&[0; 937], 1000));
+        assert!(pending.push(&[0; 936], 1000));
+        assert_eq!(pending.first(), Some(&[0; 936][..]));
     }
 }

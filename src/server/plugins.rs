@@ -62,7 +62,7 @@ impl<T: Transport> Server<T> {
     fn spread(&mut self, number: usize, bytes: &[u8]) {
         let max = self.limits.broadcast_log_bytes_max;
         let Listener { room, config, pending, .. } = &mut self.listeners[number];
-        if room.members == 0 {
+        if room.members == 0 || bytes.is_empty() {
             return;
         }
         if pending.is_empty() && room.log.append(&[bytes]).is_ok() {
@@ -70,21 +70,19 @@ impl<T: Transport> Server<T> {
             self.start_pass_if_needed(number);
             return;
         }
-        if pending.iter().map(Vec::len).sum::<usize>() + bytes.len() > max {
+        if !pending.push(bytes, max) {
             warn!("{} has no room for a plugin's broadcast", config.name);
-            return;
         }
-        pending.push_back(bytes.to_owned());
     }
 
     /// The log has room again.
     pub(super) fn spread_pending(&mut self, number: usize) {
         let Listener { room, pending, .. } = &mut self.listeners[number];
-        while let Some(bytes) = pending.front() {
+        while let Some(bytes) = pending.first() {
             if room.members > 0 && room.log.append(&[bytes]).is_err() {
                 break;
             }
-            pending.pop_front();
+            pending.pop();
         }
     }
 }

@@ -396,6 +396,52 @@ fn a_client_that_leaves_before_its_answer_disturbs_nobody() {
     client.expect(b"hello");
 }
 
+#[test]
+fn a_client_that_leaves_while_its_answer_is_queued_leaves_nothing_behind() {
+    let text = plugin("return data:rep(1 << 20)").replacen(
+        "return {",
+        "return { client_disconnected = function(client) server.log('went ' .. client.id) end,",
+        1,
+    );
+    let folder = folder(&[("long.lua", &text)]);
+    let server = start(&folder, &[]);
+    let mut hasty = connect(&server);
+    // More than sockets take, so that most of it waits in the server.
+    hasty.send(&[b'x'; 6]);
+    assert_eq!(hasty.read_exactly(1000), [b'x'; 1000]);
+    hasty.abort();
+    server.wait_for_line("plugin long: went 1");
+    let mut client = connect(&server);
+    client.send(b"y");
+    client.expect(&[b'y'; 1 << 20]);
+}
+
+#[test]
+fn a_reload_during_a_broadcast_cuts_nothing_off() {
+    let body = "for i = 1, 3 do server.broadcast(data:rep(1 << 20)) end return ''";
+    let folder = folder(&[("cast.lua", &plugin(body))]);
+    // Who lags is still read from.
+    let server = start(&folder, &["--send-queue", "67108864"]);
+    // None of them reads until the plugins are new ones.
+    let mut clients = [connect(&server), connect(&server)];
+    wait_until("all are in", || server.count_lines(" connected to ") == 2);
+    let mut watcher = server.connect_to(1);
+    for (packages, letter) in (1..).zip(b"abcd") {
+        clients[0].send(&[*letter]);
+        wait_until("it is broadcast", || watcher.status().get("broadcasts_total") == 3 * packages);
+    }
+    folder.file("cast.lua", &plugin("server.broadcast('new') return ''"));
+    server.signal(Signal::SIGHUP);
+    wait_until("they are reloaded", || server.count_lines("plugins: cast") == 2);
+    clients[0].send(b"x");
+    for client in &mut clients {
+        for letter in b"abcd" {
+            client.expect(&vec![*letter; 3 << 20]);
+        }
+        client.expect(b"new");
+    }
+}
+
 /// Each call burns its whole budget; with six clients that ask all the time the loop is never free.
 #[test]
 fn others_are_served_between_calls_that_burn_their_whole_budget() {

@@ -136,23 +136,6 @@ fn a_client_is_a_table_that_cannot_be_changed() {
 }
 
 #[test]
-fn an_address_is_asked_for_once_a_client() {
-    let source = "return { process_client_pkg = function(_, client) return client.addr end }";
-    let folder = Folder::new(&[("addr.lua", source)]);
-    let mut host = folder.host();
-    let asked = Cell::new(0);
-    let find = || {
-        asked.set(asked.get() + 1);
-        "10.0.0.1:5".parse().ok()
-    };
-    for generation in [1, 1, 1, 2, 2] {
-        let client = Client::new(id(generation)).found_by(&find);
-        assert_eq!(ask_as(&mut host, "x", &client), answer("10.0.0.1:5"));
-    }
-    assert_eq!(asked.get(), 2);
-}
-
-#[test]
 fn every_hook_is_called_when_it_is_time() {
     keep_log();
     let source = "local function say(...) server.log(table.concat({ ... }, ' ')) end

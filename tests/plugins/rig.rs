@@ -72,7 +72,7 @@ pub fn ask(host: &mut PluginHost, package: impl AsRef<[u8]>) -> Said {
     ask_as(host, package, &Client::new(id(17)))
 }
 
-pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client<'_>) -> Said {
+pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client) -> Said {
     let mut out = b"before ".to_vec();
     let said = match host.ask(package.as_ref(), client, &mut out) {
         Verdict::Answered => return Said::Answer(out.split_off(7)),

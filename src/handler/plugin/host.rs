@@ -75,12 +75,12 @@ impl PluginHost {
     }
 
     /// Tells the plugins that a client has come.
-    pub fn client_connected(&mut self, client: &Client<'_>) {
+    pub fn client_connected(&mut self, client: &Client) {
         self.tell(Hook::ClientConnected, |instance| instance.client_connected(client));
     }
 
     /// Tells the plugins that a client has gone, and why.
-    pub fn client_disconnected(&mut self, client: &Client<'_>, reason: &str) {
+    pub fn client_disconnected(&mut self, client: &Client, reason: &str) {
         self.tell(Hook::ClientDisconnected, |instance| {
             instance.client_disconnected(client, reason)
         });
@@ -96,7 +96,7 @@ impl PluginHost {
 
     /// Asks one plugin after the other what to answer to `package`. The first that returns a string
     /// answers, and its bytes are appended to `out`; one that fails ends the asking.
-    pub fn ask(&mut self, package: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Verdict<'_> {
+    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Verdict<'_> {
         let mut failed = None;
         for (at, entry) in self.plugins.iter_mut().enumerate() {
             if !entry.has(Hook::ProcessClientPkg) {

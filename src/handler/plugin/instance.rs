@@ -186,13 +186,13 @@ impl Instance {
         self.tell(Hook::ServerStopping, |_| Ok((Value::Nil, Value::Nil)))
     }
 
-    pub(super) fn client_connected(&mut self, client: &Client<'_>) -> Called<()> {
+    pub(super) fn client_connected(&mut self, client: &Client) -> Called<()> {
         self.tell(Hook::ClientConnected, |this| {
             Ok((Value::Table(this.client_table(client)?), Value::Nil))
         })
     }
 
-    pub(super) fn client_disconnected(&mut self, client: &Client<'_>, reason: &str) -> Called<()> {
+    pub(super) fn client_disconnected(&mut self, client: &Client, reason: &str) -> Called<()> {
         self.tell(Hook::ClientDisconnected, |this| {
             let reason = this.sandbox.string(reason.as_bytes())?;
             Ok((Value::Table(this.client_table(client)?), Value::String(reason)))
@@ -203,7 +203,7 @@ impl Instance {
     pub(super) fn ask(
         &mut self,
         package: &[u8],
-        client: &Client<'_>,
+        client: &Client,
         out: &mut Vec<u8>,
     ) -> Called<Answer> {
         let (answer, measured) = self.call(Hook::ProcessClientPkg, |this| {
@@ -258,7 +258,7 @@ impl Instance {
     }
 
     /// The table that stands for a client.
-    fn client_table(&mut self, client: &Client<'_>) -> Result<Table, Failure> {
+    fn client_table(&mut self, client: &Client) -> Result<Table, Failure> {
         let key = (client.id, client.command);
         match &self.client {
             Some((last, table)) if *last == key => Ok(table.clone()),

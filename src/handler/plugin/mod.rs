@@ -34,12 +34,10 @@ mod surroundings;
 pub use host::PluginHost;
 pub use load::{BrokenPlugin, LoadError, Loaded};
 
-use std::fmt;
-use std::net::SocketAddr;
+pub use super::plugin_question::{Client, Verdict};
+
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::conn_id::ConnId;
 
 /// Tells the time since some fixed moment, never backwards. The last layer hands in a real one,
 /// tests hand in their own.
@@ -57,73 +55,4 @@ pub struct PluginOptions {
     /// Most bytes that may wait to be broadcast: those of one call, if the caller fetches them
     /// after each.
     pub broadcast_bytes_max: usize,
-}
-
-/// Who a package is from.
-#[derive(Clone, Copy)]
-pub struct Client<'a> {
-    /// Its name. Plugins see the generation: the number the log shows.
-    pub id: ConnId,
-    /// Its address, if that is known without asking anyone.
-    pub addr: Option<SocketAddr>,
-    /// The code of the frame the package came in, if it came in one.
-    pub command: Option<u8>,
-    /// Finds the address out. Asked only if `addr` is `None`, and only for the first of several
-    /// packages of one client, so it may cost a system call.
-    pub find_addr: Option<&'a dyn Fn() -> Option<SocketAddr>>,
-}
-
-impl<'a> Client<'a> {
-    /// A client of which nothing else is known.
-    #[must_use]
-    pub fn new(id: ConnId) -> Self {
-        Client { id, addr: None, command: None, find_addr: None }
-    }
-
-    /// The same client at this address.
-    #[must_use]
-    pub fn at(self, addr: Option<SocketAddr>) -> Self {
-        Client { addr, ..self }
-    }
-
-    /// The same client, whose address is asked for only when a plugin is going to see it.
-    #[must_use]
-    pub fn found_by(self, find_addr: &'a dyn Fn() -> Option<SocketAddr>) -> Self {
-        Client { find_addr: Some(find_addr), ..self }
-    }
-
-    /// The same client with a package in a frame of this code.
-    #[must_use]
-    pub fn framed(self, command: u8) -> Self {
-        Client { command: Some(command), ..self }
-    }
-
-    /// The address, found out if need be.
-    pub(self) fn address(&self) -> Option<SocketAddr> {
-        self.addr.or_else(|| self.find_addr.and_then(|find| find()))
-    }
-}
-
-impl fmt::Debug for Client<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("id", &self.id)
-            .field("addr", &self.addr)
-            .field("command", &self.command)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What became of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'a> {
-    /// A plugin answered; its bytes are in the output.
-    Answered,
-    /// No plugin had an answer.
-    Nobody,
-    /// A plugin failed, and nobody was asked after it. The reason is in the log.
-    Failed {
-        /// Which one.
-        plugin: &'a str,
-    },
 }

@@ -99,8 +99,8 @@ impl Sandbox {
     }
 
     /// A new table that stands for a client.
-    pub(super) fn client(&self, client: &Client<'_>) -> Result<Table, Failure> {
-        let addr = client.address().map(|addr| addr.to_string());
+    pub(super) fn client(&self, client: &Client) -> Result<Table, Failure> {
+        let addr = client.addr.map(|addr| addr.to_string());
         self.client
             .call((client.id.generation, addr, client.command))
             .map_err(|error| self.failure(&error))
@@ -126,8 +126,9 @@ impl Sandbox {
     }
 }
 
-/// Has the clock looked at every so many instructions, more often the more memory is used. Once the time is up, every single one fails
-/// until [`Sandbox::rearm`]: what catches the first error runs into the next.
+/// Has the clock looked at every so many instructions, more often the more memory is used. Once the
+/// time is up, every single one fails until [`Sandbox::rearm`]: what catches the first error runs
+/// into the next.
 fn watch(lua: &Lua, surroundings: &Rc<Surroundings>, instructions: u32) -> mlua::Result<()> {
     let surroundings = Rc::clone(surroundings);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);

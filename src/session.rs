@@ -208,7 +208,7 @@ impl Session {
         }
     }
 
-    /// Cuts frames out of what was kept and what came, in place where nothing was kept.
+    /// Has frames answered: those of which something was kept, then those that came whole, in place.
     ///
     /// Stops early when the replies fill the send queue's share, or when the handler asks to wait;
     /// what is left is then held.
@@ -217,70 +217,43 @@ impl Session {
         decoder: &mut D,
         arrival: Arrival<'_>,
         ctx: &mut Context<'_>,
-        mut on_frame: impl FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
+        on_frame: impl FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
         on_error: impl FnOnce(D::Error, &mut Context<'_>) -> Flow,
     ) -> Flow {
+        let mut cutter = Cutter {
+            decoder,
+            on_frame,
+            is_last: arrival.is_last,
+            out_len_max: self.reply_room(&ctx.room.log, ctx.limits),
+            taken: 0,
+        };
         let mut kept = self.take_input();
-        let mut rest = arrival.bytes;
-        let flow = loop {
-            if self.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
+        let (cut, rest) = match cutter.cut_kept(&mut kept.recv, arrival.bytes, &mut self.tag, ctx) {
+            (Cut::Taken(_), rest) => cutter.cut_in_place(rest, &mut self.tag, ctx),
+            stopped => stopped,
+        };
+        // Nobody else appended meanwhile: what is new in the log is this session's own.
+        if self.tag.hears() {
+            self.cursor = ctx.room.log.head();
+        }
+        if cutter.taken > 0 {
+            kept.clock = None;
+        }
+        let flow = match cut {
+            Cut::Taken(_) | Cut::Unfinished => Flow::Continue,
+            Cut::Held(flow) => {
                 kept.held = true;
                 kept.is_last = arrival.is_last;
-                break Flow::Continue;
+                kept.waits_for_fanout = flow == Flow::Wait;
+                flow
             }
-            if !kept.recv.is_empty() {
-                let missing = decoder.missing(&kept.recv);
-                let (top_up, later) = rest.split_at(missing.min(rest.len()));
-                kept.recv.extend(top_up);
-                ctx.stats.kept_bytes_total += top_up.len() as u64;
-                rest = later;
-            }
-            let in_place = kept.recv.is_empty();
-            if in_place {
-                rest = &rest[decoder.skip(rest)..];
-            }
-            let input = if in_place { rest } else { &kept.recv };
-            let found = match decoder.decode(input) {
-                Ok(None) if arrival.is_last => {
-                    decoder.finish(input).map(|frame| (frame, input.len()))
-                }
-                Ok(found) => found,
-                Err(error) => return on_error(error, ctx),
-            };
-            let answered = found.map(|(frame, len)| {
-                ctx.stats.frames_in_total += 1;
-                (on_frame(frame, &mut self.tag, ctx), len)
-            });
-            match answered {
-                Some((Flow::Continue, len)) => {
-                    // Nobody else appends meanwhile: what is new in the log is this session's own.
-                    if self.tag.hears() {
-                        self.cursor = ctx.room.log.head();
-                    }
-                    kept.clock = None;
-                    if in_place {
-                        rest = &rest[len..];
-                    } else {
-                        kept.recv.consume(len);
-                    }
-                }
-                // What is left will never be looked at.
-                Some((close @ Flow::Close(_), _)) => return close,
-                Some((again, _)) => {
-                    // The frame will come again, and be counted then.
-                    ctx.stats.frames_in_total -= 1;
-                    kept.held = true;
-                    kept.is_last = arrival.is_last;
-                    kept.waits_for_fanout = again == Flow::Wait;
-                    break again;
-                }
-                None if in_place || rest.is_empty() => break Flow::Continue,
-                None => {}
-            }
+            // What is left will never be looked at.
+            Cut::Over(flow) => return flow,
+            Cut::Broken(error) => return on_error(error, ctx),
         };
         kept.recv.extend(rest);
         ctx.stats.kept_bytes_total += rest.len() as u64;
-        kept.wind_clock(&arrival, decoder.is_midway());
+        kept.wind_clock(&arrival, cutter.decoder.is_midway());
         self.put_input(kept);
         flow
     }
@@ -334,8 +307,15 @@ impl Session {
     /// `out_len` reply bytes at hand included, has reached the high-water mark.
     #[must_use]
     pub fn is_backlogged(&self, log: &BroadcastLog, out_len: usize, limits: &Limits) -> bool {
-        let replies = self.unsent().len() + out_len;
-        self.lag(log) + replies as u64 >= limits.send_queue_high_water() as u64
+        out_len >= self.reply_room(log, limits)
+    }
+
+    /// Bytes of replies at which the client is backlogged.
+    fn reply_room(&self, log: &BroadcastLog, limits: &Limits) -> usize {
+        let waiting = self.lag(log).saturating_add(self.unsent().len() as u64);
+        let room = (limits.send_queue_high_water() as u64).saturating_sub(waiting);
+        // No more than the high-water mark, which is a `usize`.
+        room as usize
     }
 
     /// Stops the clock of an unfinished frame while the server is not reading.
@@ -551,6 +531,106 @@ impl Input {
 
     fn is_idle(&self) -> bool {
         self.recv.is_empty() && self.clock.is_none()
+    }
+}
+
+/// Cuts frames off a stream and has them answered, one after the other.
+struct Cutter<'d, D, F> {
+    decoder: &'d mut D,
+    on_frame: F,
+    /// Nothing comes behind what there is: an unfinished message is a message.
+    is_last: bool,
+    /// Bytes of replies at hand that are enough.
+    out_len_max: usize,
+    /// Frames that have been answered.
+    taken: usize,
+}
+
+/// What came of looking for a frame.
+enum Cut<E> {
+    /// One of so many bytes has been answered.
+    Taken(usize),
+    /// There is no whole one.
+    Unfinished,
+    /// What there is has to wait.
+    Held(Flow),
+    /// It was the last one.
+    Over(Flow),
+    /// No more will be found.
+    Broken(E),
+}
+
+impl<D, F> Cutter<'_, D, F>
+where
+    D: Decoder,
+    F: FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
+{
+    /// Completes what is kept with the beginning of `rest` until nothing is kept or there is no
+    /// more. Returns how that ended, [`Cut::Taken`] if nothing is kept, and what is left.
+    fn cut_kept<'a>(
+        &mut self,
+        kept: &mut RecvBuffer,
+        mut rest: &'a [u8],
+        tag: &mut Tag,
+        ctx: &mut Context<'_>,
+    ) -> (Cut<D::Error>, &'a [u8]) {
+        while !kept.is_empty() {
+            let missing = self.decoder.missing(kept);
+            let (top_up, later) = rest.split_at(missing.min(rest.len()));
+            kept.extend(top_up);
+            ctx.stats.kept_bytes_total += top_up.len() as u64;
+            rest = later;
+            match self.cut(kept, tag, ctx) {
+                Cut::Taken(len) => kept.consume(len),
+                Cut::Unfinished if !rest.is_empty() => {}
+                stopped => return (stopped, rest),
+            }
+        }
+        (Cut::Taken(0), rest)
+    }
+
+    /// Works on `rest` where it stands. Returns how that ended, and what is left.
+    fn cut_in_place<'a>(
+        &mut self,
+        mut rest: &'a [u8],
+        tag: &mut Tag,
+        ctx: &mut Context<'_>,
+    ) -> (Cut<D::Error>, &'a [u8]) {
+        loop {
+            rest = &rest[self.decoder.skip(rest)..];
+            match self.cut(rest, tag, ctx) {
+                Cut::Taken(len) => rest = &rest[len..],
+                stopped => return (stopped, rest),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, input: &[u8], tag: &mut Tag, ctx: &mut Context<'_>) -> Cut<D::Error> {
+        if ctx.out.len() >= self.out_len_max {
+            return Cut::Held(Flow::Continue);
+        }
+        let found = match self.decoder.decode(input) {
+            Ok(None) if self.is_last => {
+                self.decoder.finish(input).map(|frame| (frame, input.len()))
+            }
+            Ok(found) => found,
+            Err(error) => return Cut::Broken(error),
+        };
+        let Some((frame, len)) = found else { return Cut::Unfinished };
+        ctx.stats.frames_in_total += 1;
+        match (self.on_frame)(frame, tag, ctx) {
+            Flow::Continue => {
+                self.taken += 1;
+                Cut::Taken(len)
+            }
+            close @ Flow::Close(_) => Cut::Over(close),
+            again => {
+                // The frame will come again, and be counted then.
+                ctx.stats.frames_in_total -= 1;
+                Cut::Held(again)
+            }
+        }
     }
 }
 

@@ -131,6 +131,7 @@ impl Frame<'_> {
     /// # Panics
     ///
     /// As [`Header::for_payload`].
+    #[inline]
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_slice(&Header::for_payload(self.command, self.payload).encode());
         out.put_slice(self.payload);

@@ -24,7 +24,7 @@ pub use tag::Tag;
 use std::fmt;
 use std::net::SocketAddr;
 
-use log::debug;
+use log::{Level, debug, log_enabled};
 
 use crate::buffer::BroadcastLog;
 use crate::clock::Millis;
@@ -102,6 +102,7 @@ pub struct Mail {
 
 impl Context<'_> {
     /// Appends a reply frame.
+    #[inline(always)]
     fn reply(&mut self, payload: &[u8]) -> Flow {
         Frame { command: Command::Echo, payload }.encode(self.out);
         Flow::Continue
@@ -190,8 +191,28 @@ impl fmt::Display for CloseReason {
 }
 
 /// Answers one frame of the `command` protocol.
+#[inline]
 pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    let flow = match frame.command {
+    // The commonest by far, and so little work that a call would cost as much again.
+    let flow = if frame.command == Command::Echo {
+        ctx.reply(frame.payload)
+    } else {
+        on_other_command(frame, ctx)
+    };
+    if log_enabled!(Level::Debug) && !flow.is_again() {
+        debug_command(frame, ctx);
+    }
+    flow
+}
+
+#[cold]
+fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
+    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
+}
+
+#[inline(never)]
+fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
+    match frame.command {
         Command::Echo => ctx.reply(frame.payload),
         Command::Reverse => reverse::text(frame.payload, ctx),
         Command::Quit => Flow::Close(CloseReason::Quit),
@@ -201,11 +222,7 @@ pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
         Command::Error | Command::Unknown(_) => {
             ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
         }
-    };
-    if !flow.is_again() {
-        debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
     }
-    flow
 }
 
 /// Says why a `command` stream cannot go on.

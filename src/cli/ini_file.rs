@@ -4,8 +4,7 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ini::{Ini, ParseOption, Properties};
-
+use super::ini::{self, BadSyntax};
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
 use super::settings::{BadSetting, HAS_PLUGINS, Settings};
@@ -31,7 +30,8 @@ pub struct BadFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Unreadable(String),
-    Syntax { line: usize },
+    NoValue { line: usize },
+    Quote { line: usize },
     NoAddress,
     KeyOutsideSection(String),
     OpenSection(String),
@@ -47,23 +47,35 @@ impl fmt::Display for BadFile {
         write!(f, "{}: ", self.file.display())?;
         match &self.what {
             What::Unreadable(why) => write!(f, "cannot be read: {why}"),
-            What::Syntax { line } => write!(f, "line {line}: not of the form key = value"),
+            What::NoValue { line } => write!(f, "line {line}: not of the form key = value"),
+            What::Quote { line } => write!(f, "line {line}: a quoted value ends with its quote"),
             What::NoAddress => f.write_str("[server] has neither host nor port"),
             What::KeyOutsideSection(key) => {
-                write!(f, "{}: stands before the first section", first_line(key))
+                write!(f, "{key}: stands before the first section")
             }
             What::OpenSection(start) => write!(f, "{start}: the section is not closed by ]"),
             What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
             What::Section { section, why } => write!(f, "[{section}]: {why}"),
             What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
             What::Key { section, key, why } => {
-                write!(f, "[{section}] {}: {why}", first_line(key))
+                write!(f, "[{section}] {key}: {why}")
             }
         }
     }
 }
 
 impl std::error::Error for BadFile {}
+
+impl From<BadSyntax<'_>> for What {
+    fn from(wrong: BadSyntax<'_>) -> Self {
+        match wrong {
+            BadSyntax::NoValue { line } => What::NoValue { line },
+            BadSyntax::Quote { line } => What::Quote { line },
+            BadSyntax::OpenSection { start } => What::OpenSection(start.to_owned()),
+            BadSyntax::KeyOutsideSection { key } => What::KeyOutsideSection(key.to_owned()),
+        }
+    }
+}
 
 impl IniFile {
     /// Reads `file`.
@@ -93,7 +105,7 @@ impl IniFile {
     }
 
     /// `[server]`, or a protocol, with a name of its own behind it where there are several.
-    fn add_section(&mut self, section: &str, keys: &Properties) -> Result<(), What> {
+    fn add_section(&mut self, section: &str, keys: &[(&str, &str)]) -> Result<(), What> {
         if section == "server" {
             return self.add_server(keys);
         }
@@ -112,7 +124,7 @@ impl IniFile {
 
     /// `host` and `port` in `[server]` are all there is in the file of the ancestor's chat: they
     /// ask for a chat.
-    fn add_server(&mut self, keys: &Properties) -> Result<(), What> {
+    fn add_server(&mut self, keys: &[(&str, &str)]) -> Result<(), What> {
         let mut chat = None;
         for_each_key("server", keys, |key, value| match key {
             "host" | "port" => {
@@ -190,39 +202,6 @@ impl ServerAddress {
     }
 }
 
-/// The text as rust-ini reads it rightly. Left to itself it takes a comment where a value could
-/// stand for the value, looks for a section's bracket through all lines, and drops an indented line
-/// without `=` together with all that follows it.
-fn without_pitfalls(text: &str) -> Result<String, What> {
-    // Windows' editors begin a file with a byte-order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let lines: Result<Vec<_>, _> =
-        text.split('\n').map(|line| without_pitfall(line.trim_start())).collect();
-    Ok(lines?.join("\n"))
-}
-
-/// `key = # comment` is `key =`; any other line is itself. Sections may stand before the key.
-fn without_pitfall(line: &str) -> Result<&str, What> {
-    let mut rest = line;
-    while rest.starts_with('[') {
-        let (_, behind) =
-            rest.split_once(']').ok_or_else(|| What::OpenSection(rest.trim_end().to_owned()))?;
-        rest = behind.trim_start();
-    }
-    let Some(at) = rest.find(['=', ':']) else { return Ok(line) };
-    let value = &rest[at + 1..];
-    let no_value = |mark| value.find(mark).is_some_and(|at| value[..at].trim().is_empty());
-    let only_comment = [" #", "\t#", " ;", "\t;"].into_iter().any(no_value);
-    Ok(if only_comment { &line[..line.len() - value.len()] } else { line })
-}
-
-/// What is left of a key that is several lines: a line without `=` is read as part of the next
-/// line's key.
-fn first_line(key: &str) -> &str {
-    key.lines().next().unwrap_or_default()
-}
-
 fn read(file: &Path) -> Result<String, What> {
     fs::read_to_string(file).map_err(|error| What::Unreadable(super::run::plain(&error)))
 }
@@ -230,25 +209,15 @@ fn read(file: &Path) -> Result<String, What> {
 /// Shows `add` every section in order, each once.
 fn for_each_section(
     text: &str,
-    mut add: impl FnMut(&str, &Properties) -> Result<(), What>,
+    mut add: impl FnMut(&str, &[(&str, &str)]) -> Result<(), What>,
 ) -> Result<(), What> {
-    let text = without_pitfalls(text)?;
-    let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-    let ini = Ini::load_from_str_opt(&text, options)
-        .map_err(|error| What::Syntax { line: error.line })?;
     let mut seen = Vec::new();
-    for (section, keys) in &ini {
-        let Some(section) = section else {
-            match keys.iter().next() {
-                Some((key, _)) => return Err(What::KeyOutsideSection(key.to_owned())),
-                None => continue,
-            }
-        };
-        if seen.contains(&section) {
-            return Err(What::RepeatedSection(section.to_owned()));
+    for section in ini::sections(text)? {
+        if seen.contains(&section.name) {
+            return Err(What::RepeatedSection(section.name.to_owned()));
         }
-        seen.push(section);
-        add(section, keys)?;
+        seen.push(section.name);
+        add(section.name, &section.keys)?;
     }
     Ok(())
 }
@@ -263,17 +232,17 @@ fn set_listener(spec: &mut ListenerSpec, key: &str, value: &str) -> Result<(), S
 
 fn for_each_key(
     section: &str,
-    keys: &Properties,
+    keys: &[(&str, &str)],
     mut set: impl FnMut(&str, &str) -> Result<(), String>,
 ) -> Result<(), What> {
     let mut seen = Vec::new();
-    for (key, value) in keys.iter() {
+    for (key, value) in keys {
         let result =
             if seen.contains(&key) { Err("given twice".to_owned()) } else { set(key, value) };
         seen.push(key);
         result.map_err(|why| What::Key {
             section: section.to_owned(),
-            key: key.to_owned(),
+            key: (*key).to_owned(),
             why,
         })?;
     }
@@ -350,9 +319,9 @@ mod tests {
         refused("[command]\nprefix=x\n", "[command] prefix: no such key");
         refused("[raw]\nport=70000\n", "[raw] port: bad port '70000', it is 0 to 65535");
         refused("port=1\n", "port: stands before the first section");
-        refused("[server]\nno value\n", "line 3: not of the form key = value");
-        refused("no value\nport=1\n", "no value: stands before the first section");
-        refused("[raw]\nport=\"1\n2\"\n", r"[raw] port: bad port '1\n2', it is 0 to 65535");
+        refused("[server]\nno value\n", "line 2: not of the form key = value");
+        refused("no value\nport=1\n", "line 1: not of the form key = value");
+        refused("[raw]\nport=\"1\n2\"\n", "line 2: a quoted value ends with its quote");
     }
 
     #[test]
@@ -374,10 +343,10 @@ mod tests {
     fn an_indented_line_is_a_line() {
         let file = parse("[server]\r\n\tmax_clients = 10\r\n  [raw]\r\n  port = 7\r\n").unwrap();
         assert_eq!((file.settings.max_clients, file.listeners[0].port), (Some(10), 7));
-        refused("[server]\n  max_clients 10\n", "line 3: not of the form key = value");
+        refused("[server]\n  max_clients 10\n", "line 2: not of the form key = value");
         refused(
             "[server]\n  max_clients 10\n[raw]\nport=7\n",
-            "[server] max_clients 10: no such key",
+            "line 2: not of the form key = value",
         );
     }
 

@@ -1,6 +1,7 @@
 //! What the binary does around the server: options, the configuration file, logging, exit codes.
 
 mod config;
+mod ini;
 mod ini_file;
 mod listener_url;
 mod logging;

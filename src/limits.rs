@@ -12,6 +12,13 @@ pub const ACCEPT_TURN_MAX: usize = 256;
 /// Unfinished connections taken up again in one turn.
 pub const RESUME_TURN_MAX: usize = 1024;
 
+/// Steps of the timer wheel a turn. One takes some ten nanoseconds, or a hundred where the
+/// connection is in no cache, so this is a millisecond or two.
+pub const TIMER_TURN_STEPS_MAX: usize = 16_384;
+
+/// What a deadline that has passed counts among these steps: it may take a read, a write and a close.
+pub const TIMER_STEPS_PER_DEADLINE: usize = 64;
+
 /// Subscribers a fan-out visits in one turn, so that a broadcast to a million stops nobody's echo.
 pub const FANOUT_SLICE_MEMBERS: usize = 1024;
 

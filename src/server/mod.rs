@@ -30,14 +30,17 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{self, Mail, PluginDesk};
 use crate::journal::Journal;
-use crate::limits::{Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX};
+use crate::limits::{
+    Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
+    TIMER_TURN_STEPS_MAX,
+};
 use crate::stats::Stats;
 
 use connection::Flags;
 use listener::Listener;
 use stop::Phase;
 use table::Table;
-use timer::TimerWheel;
+use timer::{Step, TimerWheel};
 
 /// A server over connections of type `T`.
 ///
@@ -234,10 +237,19 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Acts on deadlines that have passed.
+    /// Acts on deadlines that have passed, as far as the budget goes: a million connections may have
+    /// come in the same second.
     fn expire(&mut self, registry: &T::Registry) {
-        while let Some(index) = self.wheel.pop_due(&mut self.table, self.now) {
-            self.on_deadline(registry, self.table.id_at(index));
+        let mut budget = TIMER_TURN_STEPS_MAX;
+        while budget > 0 {
+            budget = match self.wheel.step(&mut self.table, self.now) {
+                Step::Due(index) => {
+                    self.on_deadline(registry, self.table.id_at(index));
+                    budget.saturating_sub(TIMER_STEPS_PER_DEADLINE)
+                }
+                Step::Moved => budget - 1,
+                Step::Done => return,
+            };
         }
     }
 

@@ -42,15 +42,30 @@ pub(super) trait LinkStore {
     fn links(&mut self, index: u32) -> &mut TimerLinks;
 }
 
+/// What a step of the wheel came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The timer of the connection at this index is due, and disarmed.
+    Due(u32),
+    /// The wheel has turned a little.
+    Moved,
+    /// There is nothing to do before [`TimerWheel::next_due`].
+    Done,
+}
+
 /// All armed timers.
 ///
 /// Invariant: a timer that fires at `at` is in the list of level `position(at).0`, slot
-/// `position(at).1`. It holds while `elapsed` advances because `elapsed` never passes the start of
-/// an occupied slot without moving what is in it.
+/// `position(at).1`, or among the loose ones. It holds while `elapsed` advances because `elapsed`
+/// never passes the start of an occupied slot without taking out what is in it, nor anything while
+/// there are loose timers.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
     /// How far time has been worked off.
     elapsed: u64,
+    /// The list of those whose slot has begun and that have not been put into finer ones yet: there
+    /// may be a million.
+    loose: u32,
     /// Which slots of each level are in use, one bit each.
     occupied: [u64; LEVELS],
     heads: [[u32; SLOTS]; LEVELS],
@@ -58,7 +73,8 @@ pub(super) struct TimerWheel {
 
 impl TimerWheel {
     pub(super) fn new(now: Millis) -> Self {
-        TimerWheel { elapsed: now.0, occupied: [0; LEVELS], heads: [[NIL; SLOTS]; LEVELS] }
+        let heads = [[NIL; SLOTS]; LEVELS];
+        TimerWheel { elapsed: now.0, loose: NIL, occupied: [0; LEVELS], heads }
     }
 
     /// Sets the timer of the connection at `index` to fire at `at`, and at nothing else.
@@ -80,6 +96,8 @@ impl TimerWheel {
         }
         if prev != NIL {
             store.links(prev).next = next;
+        } else if index == self.loose {
+            self.loose = next;
         } else {
             let (level, slot) = self.position(at.0);
             debug_assert_eq!(self.heads[level][slot], index);
@@ -90,39 +108,35 @@ impl TimerWheel {
         }
     }
 
-    /// When [`pop_due`](Self::pop_due) next has work, if ever: not later than the next timer.
+    /// When [`step`](Self::step) next has work, if ever: not later than the next timer.
     pub(super) fn next_due(&self) -> Option<Millis> {
+        if self.loose != NIL {
+            return Some(Millis(self.elapsed));
+        }
         self.next_slot().map(|(_, _, start)| Millis(start))
     }
 
-    /// Disarms one timer that is due and returns its connection's index.
-    pub(super) fn pop_due(&mut self, store: &mut impl LinkStore, now: Millis) -> Option<u32> {
-        loop {
-            let due = self.next_slot().filter(|&(_, _, start)| start <= now.0);
-            let Some((level, slot, start)) = due else {
-                self.elapsed = self.elapsed.max(now.0);
-                return None;
-            };
-            if level == 0 {
-                self.elapsed = start;
-                let index = self.heads[level][slot];
-                self.disarm(store, index);
-                return Some(index);
+    /// Works time off up to `now`, a timer at a time, so that whoever calls can stop in between.
+    pub(super) fn step(&mut self, store: &mut impl LinkStore, now: Millis) -> Step {
+        if self.loose != NIL {
+            let index = self.loose;
+            let at = store.links(index).at;
+            self.disarm(store, index);
+            if at <= now {
+                return Step::Due(index);
             }
-            self.cascade(store, level, slot, start);
+            self.link(store, index, at.0);
+            return Step::Moved;
         }
-    }
-
-    /// Time reaches the start of a coarse slot: its timers are spread over finer ones.
-    fn cascade(&mut self, store: &mut impl LinkStore, level: usize, slot: usize, start: u64) {
-        let mut index = std::mem::replace(&mut self.heads[level][slot], NIL);
+        let begun = self.next_slot().filter(|&(_, _, start)| start <= now.0);
+        let Some((level, slot, start)) = begun else {
+            self.elapsed = self.elapsed.max(now.0);
+            return Step::Done;
+        };
+        self.loose = std::mem::replace(&mut self.heads[level][slot], NIL);
         self.occupied[level] &= !(1 << slot);
         self.elapsed = start;
-        while index != NIL {
-            let TimerLinks { next, at, .. } = *store.links(index);
-            self.link(store, index, at.0);
-            index = next;
-        }
+        Step::Moved
     }
 
     fn link(&mut self, store: &mut impl LinkStore, index: u32, at: u64) {
@@ -178,6 +192,16 @@ mod tests {
         }
     }
 
+    fn pop_due(wheel: &mut TimerWheel, links: &mut Vec<TimerLinks>, now: Millis) -> Option<u32> {
+        loop {
+            match wheel.step(links, now) {
+                Step::Due(index) => return Some(index),
+                Step::Moved => {}
+                Step::Done => return None,
+            }
+        }
+    }
+
     fn store(n: usize) -> Vec<TimerLinks> {
         vec![TimerLinks::UNARMED; n]
     }
@@ -189,10 +213,10 @@ mod tests {
                 let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
                 let at = start + at;
                 wheel.arm(&mut links, 0, Millis(at));
-                assert_eq!(wheel.pop_due(&mut links, Millis(at - 1)), None, "{start} {at}");
+                assert_eq!(pop_due(&mut wheel, &mut links, Millis(at - 1)), None, "{start} {at}");
                 assert!(wheel.next_due().unwrap() <= Millis(at));
-                assert_eq!(wheel.pop_due(&mut links, Millis(at)), Some(0), "{start} {at}");
-                assert_eq!(wheel.pop_due(&mut links, Millis(at + SPAN_MS)), None);
+                assert_eq!(pop_due(&mut wheel, &mut links, Millis(at)), Some(0), "{start} {at}");
+                assert_eq!(pop_due(&mut wheel, &mut links, Millis(at + SPAN_MS)), None);
             }
         }
     }
@@ -201,14 +225,14 @@ mod tests {
     fn a_deadline_in_the_past_is_due_at_once() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(100)), store(1));
         wheel.arm(&mut links, 0, Millis(3));
-        assert_eq!(wheel.pop_due(&mut links, Millis(100)), Some(0));
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(100)), Some(0));
     }
 
     #[test]
     fn a_timer_beyond_the_wheel_fires_early_and_can_be_armed_again() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(5)), store(1));
         wheel.arm(&mut links, 0, Millis(5 + 3 * SPAN_MS));
-        assert_eq!(wheel.pop_due(&mut links, Millis(5 + FARTHEST_MS)), Some(0));
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(5 + FARTHEST_MS)), Some(0));
         assert_eq!(links[0].at(), Millis::NEVER);
     }
 
@@ -217,8 +241,8 @@ mod tests {
         let start = SPAN_MS - 1000;
         let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
         wheel.arm(&mut links, 0, Millis(start + 5000));
-        assert_eq!(wheel.pop_due(&mut links, Millis(start + 4999)), None);
-        assert_eq!(wheel.pop_due(&mut links, Millis(start + 5000)), Some(0));
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(start + 4999)), None);
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(start + 5000)), Some(0));
     }
 
     /// Holds the wheel against a sorted set through 200,000 random operations.
@@ -244,6 +268,14 @@ mod tests {
                     wheel.arm(&mut links, index, Millis(at));
                 }
                 5 => {
+                    // Not to the end, so that what follows meets loose timers.
+                    for _ in 0..random(20) {
+                        if let Step::Due(index) = wheel.step(&mut links, Millis(now)) {
+                            model.retain(|&(_, other)| other != index);
+                        }
+                    }
+                }
+                6 => {
                     model.retain(|&(_, other)| other != index);
                     wheel.disarm(&mut links, index);
                 }
@@ -251,7 +283,7 @@ mod tests {
                     let magnitude = random(24);
                     now += random(1 << magnitude);
                     let mut fired = BTreeSet::new();
-                    while let Some(index) = wheel.pop_due(&mut links, Millis(now)) {
+                    while let Some(index) = pop_due(&mut wheel, &mut links, Millis(now)) {
                         assert!(fired.insert(index), "fired twice");
                     }
                     let later = model.split_off(&(now + 1, 0));
@@ -264,6 +296,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_step_takes_the_same_time_however_many_timers_there_are() {
+        const TIMERS: u32 = 1000;
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(TIMERS as usize));
+        (0..TIMERS).for_each(|index| wheel.arm(&mut links, index, Millis(100_000)));
+        // Their coarse slot begins long before they are due: they are put into finer ones.
+        let mut moves = 0;
+        while wheel.step(&mut links, Millis(99_000)) == Step::Moved {
+            moves += 1;
+            assert!(wheel.next_due().is_some());
+        }
+        assert_eq!(moves, TIMERS + 1);
+        let mut due = 0;
+        while wheel.step(&mut links, Millis(100_000)) != Step::Done {
+            due += 1;
+        }
+        assert_eq!(due, TIMERS + 1);
+    }
+
+    #[test]
+    fn loose_timers_can_be_disarmed_and_armed_anew() {
+        let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(4));
+        (0..4).for_each(|index| wheel.arm(&mut links, index, Millis(5000)));
+        assert_eq!(wheel.step(&mut links, Millis(4096)), Step::Moved);
+        assert_eq!(wheel.next_due(), Some(Millis(4096)));
+        // The last armed is the first of the list.
+        wheel.disarm(&mut links, 3);
+        wheel.arm(&mut links, 1, Millis(4100));
+        wheel.disarm(&mut links, 0);
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(4099)), None);
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(4100)), Some(1));
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(4999)), None);
+        assert_eq!(pop_due(&mut wheel, &mut links, Millis(5000)), Some(2));
+        assert_eq!(wheel.next_due(), None);
     }
 
     #[test]

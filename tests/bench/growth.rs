@@ -1,0 +1,129 @@
+//! What becomes of the server core as connections grow into the millions, where no machine at hand has
+//! the files: `cargo bench --bench growth`. Sockets are stubs, so all of it is the core's own; memory is
+//! counted by the allocator. Not a test: it judges nothing, it prints.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
+#![allow(clippy::print_stdout, reason = "its result is what it prints")]
+
+#[path = "../stub/mod.rs"]
+mod stub;
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::conn_id::ConnId;
+use mynah::limits::Limits;
+use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::session::Protocol;
+use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
+
+const IDLE_MS: u64 = 60_000;
+const ECHOES: usize = 100_000;
+const ECHO: &[u8] = b"\x01\0\0\0\x05hello";
+const BROADCAST: &[u8] = b"\x04\0\0\0\x10sixteen bytes it";
+
+fn main() {
+    let sizes: Vec<usize> = env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { vec![10_000, 100_000, 1_000_000, 10_000_000] } else { sizes };
+    println!(
+        "| connections | bytes each | an accept | longest turn | an echo, at random | a broadcast, \
+         each | in all | longest turn | idle out, each | longest turn |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for n in sizes {
+        grow(n);
+    }
+}
+
+/// A server's life with `n` connections, as a row of the table.
+fn grow(n: usize) {
+    let limits = Limits { clients_max: n, ..Limits::default() };
+    let mut server = Server::new(limits, Millis(0));
+    let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+    let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
+    server.add_listener(Backlog, config);
+
+    let mut accepts = Turns::default();
+    let memory = measure(|| {
+        BACKLOG.set(n);
+        server.on_acceptable(0);
+        // They come over eight seconds, so that their deadlines are not all the same.
+        while BACKLOG.get() > 0 {
+            let now = Millis((n - BACKLOG.get()) as u64 * 8192 / n as u64);
+            accepts.time(|| server.turn(&(), now));
+        }
+    });
+    let each_bytes = memory.bytes_current as f64 / n as f64;
+
+    let start = Instant::now();
+    let mut at = 1;
+    for _ in 0..ECHOES {
+        // A walk that visits everyone in no order a cache could follow.
+        at = (at + 7_368_787) % n;
+        receive(&mut server, at, ECHO);
+    }
+    let echo_ns = start.elapsed().as_nanos() as f64 / ECHOES as f64;
+
+    WRITTEN.set(0);
+    let mut fanout = Turns::default();
+    fanout.time(|| receive(&mut server, 0, BROADCAST));
+    while server.poll_timeout(Millis(8192)) == Some(0) {
+        fanout.time(|| server.turn(&(), Millis(8192)));
+    }
+    assert!(WRITTEN.get() >= (n - 1) * BROADCAST.len(), "everyone has it");
+
+    let mut expiry = Turns::default();
+    let mut now = IDLE_MS;
+    while server.sockets() > 0 {
+        now += 1;
+        expiry.time(|| server.turn(&(), Millis(now)));
+    }
+    println!(
+        "| {n} | {each_bytes:.1} | {:.0} ns | {:.2} ms | {echo_ns:.0} ns | {:.1} ns | {:.2} ms | \
+         {:.2} ms | {:.0} ns | {:.2} ms |",
+        accepts.each_ns(n),
+        accepts.longest_ms(),
+        fanout.each_ns(n),
+        fanout.total.as_secs_f64() * 1e3,
+        fanout.longest_ms(),
+        expiry.each_ns(n),
+        expiry.longest_ms(),
+    );
+}
+
+/// Has the connection that came as number `at` receive `input`. Pages fill from their first place, so
+/// numbers and places are the same.
+fn receive(server: &mut Server<Stub>, at: usize, input: &'static [u8]) {
+    INPUT.set(input);
+    let ready = Readiness { readable: true, ..Readiness::default() };
+    let id = ConnId { index: at as u32, generation: at as u32 + 1 };
+    server.on_ready(&(), id, ready, Millis(8192));
+    assert!(INPUT.take().is_empty(), "it is there, and reads");
+}
+
+/// How long turns took.
+#[derive(Default)]
+struct Turns {
+    total: Duration,
+    longest: Duration,
+}
+
+impl Turns {
+    fn time(&mut self, turn: impl FnOnce()) {
+        let start = Instant::now();
+        turn();
+        let took = start.elapsed();
+        self.total += took;
+        self.longest = self.longest.max(took);
+    }
+
+    fn each_ns(&self, n: usize) -> f64 {
+        self.total.as_nanos() as f64 / n as f64
+    }
+
+    fn longest_ms(&self) -> f64 {
+        self.longest.as_secs_f64() * 1e3
+    }
+}

@@ -764,6 +764,28 @@ fn who_takes_what_had_to_wait_is_not_idle() {
 }
 
 #[test]
+fn however_many_run_out_at_once_others_are_served_in_between() {
+    const CROWD: usize = 3_000;
+    let limits = Limits { clients_max: CROWD + 1, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    for _ in 0..CROWD {
+        scene.network.borrow_mut().connect(0, ROOMY, ROOMY);
+    }
+    scene.settle();
+    scene.now = Millis(5_000);
+    let alive = scene.connect(ROOMY);
+    scene.now = Millis(10_000);
+    let mut turns = 0;
+    while scene.server.stats().connections > 1 {
+        turns += 1;
+        scene.send(alive, b"\x01\0\0\0\x02hi");
+        scene.round();
+        assert_eq!(scene.receive(alive), b"\x01\0\0\0\x02hi");
+    }
+    assert!(turns > CROWD / 500, "{turns} turns");
+}
+
+#[test]
 fn an_idle_client_that_is_owed_nothing_is_shut_and_has_five_seconds_to_shut_its_own_side() {
     let mut scene = Scene::new(LIMITS, 10_000);
     let client = scene.connect(1_000);

@@ -300,23 +300,51 @@ fn member_of(server: &Server, nick: &str, lang: &str) -> Client {
     client
 }
 
+/// A shell that compares the terminal before and behind `args` of the client, and shows its status.
+fn comparing(addr: SocketAddr, args: &str) -> Option<Terminal> {
+    let folder = Folder::new();
+    let (home, bin, port) = (folder.path(""), env!("CARGO_BIN_EXE_mynah-cli"), addr.port());
+    let script = format!(
+        "cd {home} && export HOME={home} TERM=xterm-256color; stty -a >before; \
+         {bin} -p {port} {args}; echo \"status $?\"; \
+         stty -a >after; cmp before after && echo same; read _"
+    );
+    Terminal::run(folder, &["sh", "-c", &script])
+}
+
 #[test]
 fn the_terminal_is_left_as_it_was() {
     let mut server = room("en");
-    let addr = server.addr(0);
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
-    let script = format!(
-        "stty -a >before; {bin} -p {} chat ann; echo \"status $?\"; stty -a >after; cmp before after && echo same; read _",
-        addr.port()
-    );
-    let folder = Folder::new();
-    let script = format!("cd {} && TERM=xterm-256color; export TERM; {script}", folder.path(""));
-    let Some(shell) = Terminal::run(folder, &["sh", "-c", &script]) else { return };
+    let Some(shell) = comparing(server.addr(0), "chat ann") else { return };
     shell.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     shell.enter("half");
     shell.expect(&["[YOU]: half"]);
     server.stop();
     shell.expect(&["[INFO] The server has shut down", "status 0", "same"]);
+}
+
+#[test]
+fn who_is_killed_at_a_line_leaves_the_terminal_as_it_was() {
+    let chat = room("en");
+    let command = Server::command(&[]);
+    for (signal, status) in [(Signal::SIGTERM, "status 143"), (Signal::SIGHUP, "status 129")] {
+        for (addr, args, line) in [
+            (chat.addr(0), "chat ann", "[YOU]: half"),
+            (chat.addr(0), "chat", "Nickname: half"),
+            (command.addr(0), "", "mynah> half"),
+        ] {
+            let Some(shell) = comparing(addr, args) else { return };
+            let prompt = line.strip_suffix(" half").unwrap();
+            wait_until("the prompt", || shell.screen().last().is_some_and(|last| last == prompt));
+            shell.enter("half");
+            wait_until("the line", || shell.screen().last().is_some_and(|last| last == line));
+            kill(shell.pid(), signal).unwrap();
+            wait_until("the end", || shell.screen().last().is_some_and(|last| last == "same"));
+            let screen = shell.screen();
+            assert!(screen.contains(&line.to_owned()), "{screen:?}");
+            assert!(screen.contains(&status.to_owned()), "{screen:?}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::editor::{Editor, Typed};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::once::cut;
+use super::once::{converse, cut};
 use super::options::Server;
 use super::output::{Output, harmless_line};
 use super::request::{Request, Verb};
@@ -139,13 +139,13 @@ impl<'a> Conversation<'a> {
 
     fn ask(&mut self, mut request: Request) -> Result<(), Failure> {
         cut(&mut request, self.server);
-        let (output, mut heard) = (self.output, self.heard);
-        let answer = self.connect()?.ask(&request, &mut heard);
+        let (output, heard) = (self.output, self.heard);
+        let answered = converse(self.connect()?, &request, output, heard);
         if self.server.protocol == ProtocolName::Raw {
             // It had its end for the end of the message.
             self.exchange = None;
         }
-        output.answer(&answer?)
+        answered
     }
 
     fn quit(&mut self) {

@@ -6,20 +6,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::{Fake, Running, client, expect, run, run_with, wait_for_end};
-use super::support::{Client, Server};
-
-fn room(lang: &str) -> Server {
-    Server::start(&["-l", &format!("chat://127.0.0.1:0?lang={lang}")])
-}
-
-/// Somebody else in the room.
-#[track_caller]
-fn member(server: &Server, nick: &str) -> Client {
-    let mut client = server.connect();
-    client.send(format!("{nick}\n").as_bytes());
-    client.expect(format!("[INFO] Welcome, {nick}!\n").as_bytes());
-    client
-}
+use super::room::{member, room};
+use super::support::Server;
 
 #[test]
 fn lines_go_in_and_lines_come_out() {
@@ -179,7 +167,7 @@ fn a_pipe_is_given_what_the_server_said() {
 #[test]
 fn everyone_in_a_crowded_room_is_listed() {
     let server = room("en");
-    let crowd: Vec<Client> = (0..600).map(|n| member(&server, &format!("member-{n:04}"))).collect();
+    let crowd: Vec<_> = (0..600).map(|n| member(&server, &format!("member-{n:04}"))).collect();
     let names: Vec<String> = (0..600).map(|n| format!("member-{n:04}")).collect();
     let online = format!("Online: ann, {}\n", names.join(", "));
     assert!(online.len() > 4096);
@@ -197,4 +185,29 @@ fn ctrl_c_leaves_a_pipe_as_it_leaves_any_program() {
     let ended = ann.wait();
     assert_eq!((ended.code, &*ended.stderr), (None, ""));
     server.wait_for_line("ann left");
+}
+
+#[test]
+fn a_server_that_is_no_chat_is_a_failure() {
+    for (reply, why) in [
+        (
+            &b"-ERR unknown command 'ann'\r\n"[..],
+            "'-ERR unknown command 'ann'' is no chat's welcome",
+        ),
+        (
+            &[b'x'; 100][..],
+            concat!(
+                "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…' ",
+                "is no chat's welcome"
+            ),
+        ),
+    ] {
+        let fake = Fake::new(move |mut stream| {
+            expect(&mut stream, b"ann\n");
+            stream.write_all(reply).unwrap();
+        });
+        let why = format!("the server does not answer as it should: {why}");
+        run(fake.addr, &["chat", "ann"]).failed(&why);
+        fake.finish();
+    }
 }

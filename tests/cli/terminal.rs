@@ -14,7 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::{Fake, Scene, expect, nobody, wait_for_end};
-use super::support::{Client, Folder, PATIENCE, Server, error, frame, wait_until};
+use super::room::{member, room};
+use super::support::{Folder, PATIENCE, Server, error, frame, wait_until};
 
 /// A terminal of 60 columns and 16 rows that a program has to itself.
 struct Terminal {
@@ -147,19 +148,6 @@ macro_rules! terminal {
     };
 }
 
-fn room(lang: &str) -> Server {
-    Server::start(&["-l", &format!("chat://127.0.0.1:0?lang={lang}")])
-}
-
-/// Somebody else in the room.
-#[track_caller]
-fn member(server: &Server, nick: &str) -> Client {
-    let mut client = server.connect();
-    client.send(format!("{nick}\n").as_bytes());
-    client.expect(format!("[INFO] Welcome, {nick}!\n").as_bytes());
-    client
-}
-
 #[test]
 fn what_others_say_appears_above_the_line_being_typed() {
     let server = room("en");
@@ -270,7 +258,7 @@ fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
         [("en", "[INFO] The server has shut down"), ("ru", "[INFO] Сервер отключился")]
     {
         let mut server = room(lang);
-        let mut bob = member_of(&server, "bob", lang);
+        let mut bob = member(&server, "bob");
         let ann = terminal!(server.addr(0), &["chat", "ann"]);
         ann.expect(&["[YOU]:"]);
         ann.enter("half a sen");
@@ -289,15 +277,6 @@ fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
         nobody.expect(&["Nickname:", last]);
         assert_eq!(nobody.wait(), "0");
     }
-}
-
-#[track_caller]
-fn member_of(server: &Server, nick: &str, lang: &str) -> Client {
-    let mut client = server.connect();
-    client.send(format!("{nick}\n").as_bytes());
-    let welcome = if lang == "ru" { "Добро пожаловать" } else { "Welcome" };
-    client.expect(format!("[INFO] {welcome}, {nick}!\n").as_bytes());
-    client
 }
 
 /// A shell that compares the terminal before and behind `args` of the client, and shows its status.
@@ -364,6 +343,18 @@ fn a_server_that_goes_without_a_word_is_a_failure() {
 }
 
 #[test]
+fn a_server_that_is_no_chat_is_a_failure() {
+    let fake = Fake::new(|mut stream| {
+        expect(&mut stream, b"ann\n");
+        stream.write_all(b"-ERR\r\n").unwrap();
+    });
+    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    assert_eq!(ann.wait(), "1");
+    let why = "the server does not answer as it should: '-ERR' is no chat's welcome";
+    ann.expect(&[&format!("mynah-cli: {why}")]);
+}
+
+#[test]
 fn a_full_room_is_a_reason() {
     let server = Server::start(&["-l", "chat://127.0.0.1:0", "-m", "1"]);
     let _bob = member(&server, "bob");
@@ -398,17 +389,17 @@ fn a_server_that_does_not_answer_the_nickname_can_be_left() {
 }
 
 #[test]
-fn no_control_character_from_the_wire_reaches_the_terminal() {
-    let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c";
-    let harmless = "�[2J�]0;owned�a�b�2J���c";
+fn nothing_that_drives_the_terminal_reaches_it_from_the_wire() {
+    // Control characters, and those that turn a text around.
+    let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c\u{202e}d\u{2066}";
+    let harmless = "�[2J�]0;owned�a�b�2J���c�d�";
     let fake = Fake::new(move |mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(format!("[INFO] Welcome{evil}\n[bob]: {evil}\n").as_bytes()).unwrap();
         wait_for_end(&mut stream);
     });
     let ann = terminal!(fake.addr, &["chat", "ann"]);
-    let welcome = "[INFO] Welcome�[2J�]0;owned�a�b�2J���c";
-    ann.expect(&[welcome, &format!("[bob]: {harmless}"), "[YOU]:"]);
+    ann.expect(&[&format!("[INFO] Welcome{harmless}"), &format!("[bob]: {harmless}"), "[YOU]:"]);
     drop(ann);
 
     let fake = Fake::answering(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
@@ -417,11 +408,19 @@ fn no_control_character_from_the_wire_reaches_the_terminal() {
     assert_eq!(echo.wait(), "0");
 
     let fake = Fake::new(move |mut stream| {
+        expect(&mut stream, b"x");
+        stream.write_all(format!("{evil}\nline\n").as_bytes()).unwrap();
+    });
+    let raw = terminal!(fake.addr, &["--protocol", "raw", "send", "x"]);
+    raw.expect(&[harmless, "line"]);
+    assert_eq!(raw.wait(), "0");
+
+    let fake = Fake::new(move |mut stream| {
         stream.write_all(&frame(4, b"\x1b[2Jnews")).unwrap();
-        stream.write_all(&error("\x1b[2Jgone")).unwrap();
+        stream.write_all(&error("\x1b[2Jgone\u{202e}")).unwrap();
     });
     let listen = terminal!(fake.addr, &["listen"]);
-    listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone"]);
+    listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone\u{202e}"]);
     assert_eq!(listen.wait(), "1");
 }
 

@@ -109,6 +109,10 @@ impl Outcome<'_> {
             let errors = plural(errors, "error");
             misses.push(format!("{errors}, --max-errors allows {}", plan.errors_max));
         }
+        if self.run.unsent > 0 && self.run.interrupted.is_none() {
+            let requests = plural(self.run.unsent, "request");
+            misses.push(format!("{requests} could not leave in time"));
+        }
         let nothing = tally.latency().is_empty();
         if plan.mode.load() != Loop::None && nothing && self.run.worked_ns > 0 {
             let fanout = plan.mode.topic() == Topic::Fanout;
@@ -270,6 +274,7 @@ pub(super) mod tests {
             rss_held: Some(3_000),
             held: 8,
             unanswered: 1,
+            unsent: 0,
             interrupted: None,
         }
     }
@@ -292,6 +297,16 @@ pub(super) mod tests {
         let mut misses = Vec::new();
         with(args, run, |outcome| misses = outcome.misses());
         misses
+    }
+
+    #[test]
+    fn what_the_tester_could_not_send_is_missed() {
+        let late = Run { unsent: 7, ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), late);
+        assert_eq!(missed, ["7 requests could not leave in time"]);
+        let stopped = Run { unsent: 7, interrupted: Some(Phase::Hold), ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), stopped);
+        assert_eq!(missed, ["interrupted in the hold"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::figures::{bytes, count, time};
-use super::options::Mode;
+use super::options::{Loop, Mode};
 use super::pace::SECOND;
 use super::tally::{Phase, Tally};
 
@@ -101,6 +101,7 @@ fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
     let row = tally.series.last();
     let (per_sec, unit) = row.map_or((0, ""), |row| match (tally.phase, mode) {
         (Phase::Ramp, _) => (row.opened, "connects/s"),
+        _ if mode.load() == Loop::None => (0, ""),
         (_, Mode::Fanout { .. }) => (row.deliveries, "deliveries/s"),
         _ => (row.answered, "answers/s"),
     });
@@ -129,6 +130,10 @@ mod tests {
         let begin = "hold 3/10 s  connected 8  failed 1  dropped 1  100 answers/s  p50 50.";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
+        let unasked =
+            super::super::outcome::tests::plan("idle --target tcp://h:1 --connections 10");
+        let line = status(&run().tally, unasked.mode, 3 * SECOND);
+        assert!(!line.contains("answers/s"), "{line}");
         let line = status(&Tally::new(), plan.mode, 0);
         assert_eq!(line, "ramp 0 s  connected 0  failed 0");
     }

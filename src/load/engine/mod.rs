@@ -74,8 +74,9 @@ pub(super) struct Run {
     pub(super) rss_held: Option<u64>,
     /// Connections open at the end of the hold or the traffic.
     pub(super) held: u64,
-    /// Requests that were due and never answered.
+    /// Requests that were due and never answered, and those of them that never left.
     pub(super) unanswered: u64,
+    pub(super) unsent: u64,
     /// The phase a signal ended.
     pub(super) interrupted: Option<Phase>,
 }
@@ -180,6 +181,7 @@ impl<'a> Engine<'a> {
                 rss_held: None,
                 held: 0,
                 unanswered: 0,
+                unsent: 0,
                 interrupted: None,
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -220,6 +222,7 @@ impl<'a> Engine<'a> {
                 }
             }
             for index in std::mem::take(&mut self.resume) {
+                self.connections[index].resumes = false;
                 self.on_ready(index, true, false, true);
             }
             let now = self.now();
@@ -249,6 +252,7 @@ impl<'a> Engine<'a> {
             until = until.min(self.bucket.next_at());
         }
         let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
+        let due_at = due_at.filter(|_| !self.has_backlog());
         if let Some(due_at) = due_at.filter(|at| *at < until) {
             if due_at <= now {
                 return Ok(Some(Duration::ZERO));
@@ -328,8 +332,9 @@ impl<'a> Engine<'a> {
                 now >= self.phase_ends_at || connected == 0 || self.has_lost_its_publisher()
             }
             Phase::Drain => {
-                let waits = self.unanswered > 0 || self.fanout.owed > 0;
-                !waits || now >= self.phase_ends_at
+                let due = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+                let waits = self.unanswered > 0 || self.fanout.owed > 0 || due > 0;
+                !waits || connected == 0 || now >= self.phase_ends_at
             }
         };
         if self.run.interrupted.is_some() {
@@ -341,7 +346,10 @@ impl<'a> Engine<'a> {
                 Phase::Ramp if connected == 0 || self.has_lost_its_publisher() => self.done = true,
                 Phase::Ramp => self.begin_work(now),
                 Phase::Hold | Phase::Traffic => {
-                    self.schedule = None;
+                    // What was due before may still have to leave.
+                    if let Some(schedule) = &mut self.schedule {
+                        schedule.close(now);
+                    }
                     self.begin(Phase::Drain, now, DRAIN_NS_MAX);
                 }
                 Phase::Drain => self.done = true,
@@ -395,7 +403,8 @@ impl<'a> Engine<'a> {
     /// Who still owes an answer has failed, unless nobody waited for it.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
         let now = self.now();
-        self.run.unanswered += self.unanswered;
+        self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+        self.run.unanswered += self.unanswered + self.run.unsent;
         if self.run.interrupted.is_none() {
             let fanout = self.mode.topic() == Topic::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {

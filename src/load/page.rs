@@ -130,14 +130,7 @@ fn thinned(series: &[Row]) -> Vec<Row> {
         (a, b) => a.or(b),
     };
     let merge = |a: Row, b: &Row| Row {
-        opened: a.opened + b.opened,
-        failed: a.failed + b.failed,
-        dropped: a.dropped + b.dropped,
-        sent: a.sent + b.sent,
-        answered: a.answered + b.answered,
-        deliveries: a.deliveries + b.deliveries,
-        bytes_sent: a.bytes_sent + b.bytes_sent,
-        bytes_received: a.bytes_received + b.bytes_received,
+        counts: a.counts.plus(&b.counts),
         p50_us: worst(a.p50_us, b.p50_us),
         p99_us: worst(a.p99_us, b.p99_us),
         max_us: worst(a.max_us, b.max_us),
@@ -171,7 +164,7 @@ fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
     let gone: Vec<(f64, f64)> = series
         .iter()
         .map(|row| {
-            lost += (row.failed + row.dropped) as f64;
+            lost += (row.counts.failed + row.counts.dropped) as f64;
             (row.t, lost)
         })
         .collect();
@@ -279,7 +272,7 @@ fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
         .iter()
         .map(|row| {
             let lasted = row.t - std::mem::replace(&mut before, row.t);
-            let done = if fanout { row.deliveries } else { row.answered };
+            let done = if fanout { row.counts.deliveries } else { row.counts.answered };
             (row.t, lasted, done as f64)
         })
         // The rate of a moment says nothing.
@@ -352,10 +345,10 @@ fn rows(series: &[Row]) -> Markup {
                     @for row in series {
                         tr {
                             td { (format!("{:.1}", row.t)) } td { (row.phase.name()) }
-                            td { (count(row.connected)) } td { (count(row.opened)) }
-                            td { (count(row.failed)) } td { (count(row.dropped)) }
-                            td { (count(row.sent)) } td { (count(row.answered)) }
-                            td { (count(row.deliveries)) } td { (figure(row.p50_us)) }
+                            td { (count(row.connected)) } td { (count(row.counts.opened)) }
+                            td { (count(row.counts.failed)) } td { (count(row.counts.dropped)) }
+                            td { (count(row.counts.sent)) } td { (count(row.counts.answered)) }
+                            td { (count(row.counts.deliveries)) } td { (figure(row.p50_us)) }
                             td { (figure(row.p99_us)) } td { (figure(row.max_us)) }
                             td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
                         }
@@ -415,7 +408,7 @@ mod tests {
         }
         let rows = thinned(&tally.series);
         assert_eq!(rows.len(), 667);
-        assert_eq!(rows.iter().map(|row| row.answered).sum::<u64>(), 2_000);
+        assert_eq!(rows.iter().map(|row| row.counts.answered).sum::<u64>(), 2_000);
         assert_eq!((rows[0].t, rows[0].p50_us), (3.0, tally.series[2].p50_us), "the worst");
         assert_eq!(thinned(&tally.series[..900]), tally.series[..900]);
     }

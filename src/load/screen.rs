@@ -100,10 +100,10 @@ fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
     }
     let row = tally.series.last();
     let (per_sec, unit) = row.map_or((0, ""), |row| match (tally.phase, mode) {
-        (Phase::Ramp, _) => (row.opened, "connects/s"),
+        (Phase::Ramp, _) => (row.counts.opened, "connects/s"),
         _ if mode.load() == Loop::None => (0, ""),
-        (_, Mode::Fanout { .. }) => (row.deliveries, "deliveries/s"),
-        _ => (row.answered, "answers/s"),
+        (_, Mode::Fanout { .. }) => (row.counts.deliveries, "deliveries/s"),
+        _ => (row.counts.answered, "answers/s"),
     });
     if !unit.is_empty() {
         add(format!("{} {unit}", count(per_sec)));

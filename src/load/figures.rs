@@ -9,7 +9,8 @@ pub(super) fn count(n: u64) -> String {
 
 /// `172,732`, or `0.50` where a whole number would say little.
 pub(super) fn rate(per_sec: f64) -> String {
-    if per_sec < 10.0 { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+    let says_little = per_sec > 0.0 && per_sec < 10.0;
+    if says_little { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
 }
 
 /// `2.68 MiB`.
@@ -40,6 +41,7 @@ mod tests {
     fn figures_have_the_unit_that_suits_them() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
+        assert_eq!(rate(0.0), "0");
         assert_eq!(bytes(2_813_952), "2.68 MiB");
         assert_eq!(time(None), "-");
         assert_eq!(time(Some(41.25)), "41.2 µs");

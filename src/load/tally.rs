@@ -162,8 +162,8 @@ fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) phase: Phase,
-    /// When each phase after the ramp began.
-    pub(super) phases: Vec<(Phase, u64)>,
+    /// When each phase after the ramp began, and how many connections were open then.
+    pub(super) phases: Vec<(Phase, u64, u64)>,
     pub(super) counts: Counts,
     pub(super) errors: BTreeMap<String, Failures>,
     /// The first words with which the target refused.
@@ -207,6 +207,12 @@ impl Tally {
             memory_skipped: 0,
             rss_now: None,
         }
+    }
+
+    /// A phase begins at `now`.
+    pub(super) fn begin(&mut self, phase: Phase, now: u64) {
+        self.phase = phase;
+        self.phases.push((phase, now, self.connected()));
     }
 
     /// Connections open now.

@@ -363,8 +363,7 @@ impl<'a> Engine<'a> {
     }
 
     fn begin(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
-        self.run.tally.phase = phase;
-        self.run.tally.phases.push((phase, now));
+        self.run.tally.begin(phase, now);
         self.phase_began_at = now;
         self.phase_ends_at = now.saturating_add(lasts_ns);
         self.counts_before = self.run.tally.counts;

@@ -119,13 +119,22 @@ impl Outcome<'_> {
             let what = if fanout { "delivered" } else { "answered" };
             misses.push(format!("nothing was {what}"));
         }
-        if let (Some(max), Some(p99)) = (plan.p99_ms_max, self.latency().p99) {
-            let p99 = p99 / 1e3;
-            if p99 > max {
-                misses.push(format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"));
-            }
+        if let Some(max) = plan.p99_ms_max {
+            misses.extend(self.slow(max));
         }
         misses
+    }
+
+    /// Why the 99th percentile is not below `max` milliseconds.
+    fn slow(&self, max: f64) -> Option<String> {
+        let (answered, unanswered) = (self.run.tally.counts.answered, self.run.unanswered);
+        if unanswered > (answered + unanswered) / 100 && self.run.interrupted.is_none() {
+            // It is one of those without an answer, and the figure is of those that have one.
+            let unanswered = plural(unanswered, "request");
+            return Some(format!("no p99, {unanswered} without an answer"));
+        }
+        let p99 = self.latency().p99? / 1e3;
+        (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
     }
 
     pub(super) fn latency(&self) -> Percentiles {
@@ -297,6 +306,14 @@ pub(super) mod tests {
         let mut misses = Vec::new();
         with(args, run, |outcome| misses = outcome.misses());
         misses
+    }
+
+    #[test]
+    fn a_percentile_of_the_answered_is_none_of_all() {
+        let args = format!("{IDLE} --max-errors 9 --max-p99-ms 1000");
+        assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
+        let lost = Run { unanswered: 2, ..run() };
+        assert_eq!(misses(&args, lost), ["no p99, 2 requests without an answer"]);
     }
 
     #[test]

@@ -28,6 +28,18 @@ pub(super) fn time(us: Option<f64>) -> String {
     }
 }
 
+/// The same in three figures, for where there is little room: `41.2 µs`, `746 µs`, `1.23 ms`.
+pub(super) fn short_time(us: Option<f64>) -> String {
+    let (value, unit) = match us {
+        None => return "-".to_owned(),
+        Some(us) if us < 1e3 => (us, "µs"),
+        Some(us) if us < 1e6 => (us / 1e3, "ms"),
+        Some(us) => (us / 1e6, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}
+
 /// Nanoseconds as `1.92 s`.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{:.2} s", ns as f64 / 1e9)
@@ -47,6 +59,8 @@ mod tests {
         assert_eq!(time(Some(41.25)), "41.2 µs");
         assert_eq!(time(Some(1_234.0)), "1.23 ms");
         assert_eq!(time(Some(4_560_000.0)), "4.56 s");
+        let short = [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_time);
+        assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
         assert_eq!(seconds(1_920_000_000), "1.92 s");
     }
 }

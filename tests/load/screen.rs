@@ -30,7 +30,7 @@ fn on_a_terminal_there_is_one_live_line() {
     }
     let server = server("command");
     let command = format!(
-        "stty cols 120; {} idle --target {} --connections 5 --hold 1 --probe 50 --server-pid {}",
+        "stty cols 80; {} idle --target {} --connections 5 --hold 1 --probe 50 --server-pid {}",
         env!("CARGO_BIN_EXE_mynah-load"),
         url("command", &server),
         server.pid()
@@ -46,7 +46,7 @@ fn on_a_terminal_there_is_one_live_line() {
     let live: Vec<&str> = screen.split('\r').filter(|text| text.contains("hold 0/1 s")).collect();
     assert!(!live.is_empty(), "{screen}");
     let has_all = |text: &&str| {
-        ["connected 5", "failed 0", "p50 ", "p99 ", "server "]
+        ["  5 open", "  0 failed", "/s  ", "p50 ", "p99 ", "server "]
             .iter()
             .all(|part| text.contains(part))
     };

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::engine::Run;
+use super::figures::count;
 use super::machine::Host;
 use super::options::{Loop, Mode, Plan};
 use super::sources::Sources;
@@ -224,10 +225,10 @@ impl Outcome<'_> {
     }
 }
 
-/// `1 error`, `2 errors`.
-pub(super) fn plural(count: u64, noun: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{s}")
+/// `1 error`, `2,000 errors`.
+pub(super) fn plural(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", count(number))
 }
 
 /// To a tenth: more would say more than was measured.

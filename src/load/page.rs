@@ -166,13 +166,11 @@ fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
     let turns = outcome.run.tally.phases.iter();
     let turns = turns.map(|(_, at, open)| (*at as f64 / 1e9, *open as f64));
     let mut lost = 0.0;
-    let gone: Vec<(f64, f64)> = series
-        .iter()
-        .map(|row| {
-            lost += (row.counts.failed + row.counts.dropped) as f64;
-            (row.t, lost)
-        })
-        .collect();
+    let gone = series.iter().map(|row| {
+        lost += (row.counts.failed + row.counts.dropped) as f64;
+        (row.t, lost)
+    });
+    let gone: Vec<(f64, f64)> = start.clone().chain(gone).collect();
     let mut points: Vec<(f64, f64)> = start.chain(open).chain(turns).collect();
     points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let max = points.iter().map(|(_, y)| *y).fold(lost, f64::max);
@@ -440,6 +438,7 @@ mod tests {
             text = connections(outcome, &outcome.run.tally.series).render().into_string();
         });
         assert!(text.contains(">0.6</text>"), "{text}");
+        assert!(text.contains("class=\"line bad\" points=\"74,248 608,"), "what is lost: {text}");
         let place = |t: f64| 74.0 + t * (608.0 - 74.0);
         assert!(text.contains(&format!("points=\"74,248 {},", place(0.05))), "{text}");
     }

@@ -95,6 +95,14 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     kib(&read(&format!("/proc/{pid}/status"))?, "VmRSS")
 }
 
+/// Whether this process was told to ignore signal number `signal`, as nohup(1) tells it of SIGHUP.
+pub(super) fn ignores(signal: i32) -> bool {
+    let status = read("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    u32::try_from(signal - 1).is_ok_and(|bit| bits.checked_shr(bit).unwrap_or(0) & 1 == 1)
+}
+
 fn page_bytes() -> u64 {
     let known = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     known.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).unwrap_or(4096)

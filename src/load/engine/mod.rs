@@ -18,11 +18,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Connection, State};
-use super::machine::resident_bytes;
+use super::machine::{ignores, resident_bytes};
 use super::options::{Mode, Plan};
 use super::pace::{SECOND, Schedule, TokenBucket};
 use super::screen::Screen;
@@ -129,7 +129,9 @@ impl<'a> Engine<'a> {
     /// The system has no descriptor left for epoll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        // A terminal that goes must not take an hour's figures with it.
+        let hangup = (!ignores(SIGHUP)).then_some(SIGHUP);
+        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,

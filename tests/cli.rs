@@ -14,6 +14,7 @@ mod cli {
     mod lines;
     mod once;
     mod program;
+    mod room;
     #[allow(dead_code, reason = "the server's own tests use the rest")]
     #[path = "../it/support.rs"]
     mod support;

@@ -20,6 +20,7 @@ use rustyline::{Config, ExternalPrinter, Helper, Prompt};
 use signal_hook::consts::SIGINT;
 
 use super::failure::Failure;
+use super::restore;
 
 /// Lines of history kept.
 const HISTORY_LEN_MAX: usize = 1000;
@@ -57,6 +58,7 @@ pub(super) struct Above {
 impl Editor {
     /// An editor whose history is in the file `history`, or is forgotten.
     pub(super) fn new(history: Option<PathBuf>) -> Result<Self, Failure> {
+        restore::when_killed().map_err(|error| Failure::input(&error))?;
         let config = Config::builder().max_history_size(HISTORY_LEN_MAX).map_err(terminal)?.build();
         let mut inner = rustyline::Editor::with_config(config).map_err(terminal)?;
         let gate = Arc::new(Gate::default());

@@ -27,6 +27,18 @@ const READ_LEN_MAX: usize = 1 << 20;
 /// How long something may lag behind an answer that ought to have come before it.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// What comes before an answer is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard<'a> {
+    /// Somebody's broadcast.
+    Broadcast(&'a [u8]),
+    /// A piece of a raw answer. That may be of any length, so it is not gathered.
+    Piece(&'a [u8]),
+}
+
+/// Who is told of it.
+pub(super) type Ear<'a> = &'a mut dyn FnMut(Heard<'_>) -> Result<(), Failure>;
+
 /// A connection on which requests are answered in turn.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -44,21 +56,17 @@ impl Exchange {
         Ok(Exchange { server: server.clone(), stream, input: Vec::new(), spent: false })
     }
 
-    /// Asks, and waits for the answer. Broadcasts that come before it are shown to `heard`.
-    pub(super) fn ask(
-        &mut self,
-        request: &Request,
-        heard: &mut dyn FnMut(&[u8]),
-    ) -> Result<Vec<u8>, Failure> {
+    /// Asks, and waits for the end of the answer; returns what `ear` has not been told of it.
+    pub(super) fn ask(&mut self, request: &Request, ear: Ear<'_>) -> Result<Vec<u8>, Failure> {
         if request.text.len() > TEXT_LEN_MAX {
             return Err(Failure::TooLong { max: TEXT_LEN_MAX });
         }
         let deadline = Deadline::new(self.server.timeout);
         let written = self.write(self.encode(request))?;
         let answer = match self.server.protocol {
-            ProtocolName::Command => self.read_reply(&deadline, heard),
+            ProtocolName::Command => self.read_reply(&deadline, ear),
             ProtocolName::Prefixed => self.read_message(&deadline),
-            _ => self.read_to_end(&deadline, !request.text.is_empty()),
+            _ => self.read_to_end(&deadline, !request.text.is_empty(), ear),
         };
         // A write that goes on behind the answer is one that the server does not take.
         let written = matches!(written.recv_timeout(GRACE), Ok(Ok(())));
@@ -155,15 +163,11 @@ impl Exchange {
     }
 
     /// The reply to the last request.
-    fn read_reply(
-        &mut self,
-        deadline: &Deadline,
-        heard: &mut dyn FnMut(&[u8]),
-    ) -> Result<Vec<u8>, Failure> {
+    fn read_reply(&mut self, deadline: &Deadline, ear: Ear<'_>) -> Result<Vec<u8>, Failure> {
         loop {
             let (command, payload) = self.read_frame(deadline)?;
             match command {
-                Command::Broadcast => heard(&payload),
+                Command::Broadcast => ear(Heard::Broadcast(&payload))?,
                 Command::Echo => return Ok(payload),
                 Command::Error => return Err(refused(&payload)),
                 command => return Err(Failure::Junk(command.to_string())),
@@ -200,13 +204,27 @@ impl Exchange {
         }
     }
 
-    /// Everything up to the end of the stream.
-    fn read_to_end(&mut self, deadline: &Deadline, expected: bool) -> Result<Vec<u8>, Failure> {
-        while self.read_more(READ_LEN, deadline)? > 0 {}
-        if self.input.is_empty() && expected {
-            return Err(Failure::Closed { midway: false });
+    /// Everything up to the end of the stream, piece by piece.
+    fn read_to_end(
+        &mut self,
+        deadline: &Deadline,
+        expected: bool,
+        ear: Ear<'_>,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut has_begun = false;
+        loop {
+            match self.read_more(READ_LEN, deadline) {
+                Ok(0) if expected && !has_begun => return Err(Failure::Closed { midway: false }),
+                Ok(0) => return Ok(Vec::new()),
+                Ok(_) => ear(Heard::Piece(&self.input))?,
+                Err(Failure::Timeout(after)) if has_begun => {
+                    return Err(Failure::Unfinished(after));
+                }
+                Err(failure) => return Err(failure),
+            }
+            has_begun = true;
+            self.input.clear();
         }
-        Ok(std::mem::take(&mut self.input))
     }
 
     /// Reads until there are `missing` bytes more; perhaps more than those.
@@ -227,7 +245,9 @@ impl Exchange {
         loop {
             let left = deadline.left();
             if deadline.is_over() {
-                return Err(Failure::Timeout(deadline.after.unwrap_or_default()));
+                let after = deadline.after.unwrap_or_default();
+                let has_begun = !self.input.is_empty();
+                return Err(if has_begun { Failure::Unfinished } else { Failure::Timeout }(after));
             }
             self.stream.set_read_timeout(left).map_err(|error| Failure::broken(&error))?;
             self.input.resize(kept + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);

@@ -27,8 +27,10 @@ pub(super) enum Failure {
         server: String,
         after: Duration,
     },
-    /// No answer, or not all of it.
+    /// Nothing came in time.
     Timeout(Duration),
+    /// An answer has begun and did not end in time.
+    Unfinished(Duration),
     /// The server closed in order, but too early.
     Closed {
         midway: bool,
@@ -94,6 +96,9 @@ impl fmt::Display for Failure {
                 write!(f, "cannot connect to {server}: no answer within {} s", after.as_secs_f64())
             }
             Failure::Timeout(after) => write!(f, "no answer within {} s", after.as_secs_f64()),
+            Failure::Unfinished(after) => {
+                write!(f, "the answer did not end within {} s", after.as_secs_f64())
+            }
             Failure::Closed { midway: false } => {
                 f.write_str("the server closed the connection without an answer")
             }

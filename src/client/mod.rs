@@ -13,6 +13,7 @@
 //! | `prompt` | requests line by line, typed or from a pipe |
 //! | `chat` | the chat, in a window or in a pipe |
 //! | `editor` | the line being typed; the only one to name rustyline |
+//! | `restore` | the terminal as it was found, for when a signal ends us |
 //! | `output`, `failure` | what the user reads |
 
 mod chat;
@@ -25,6 +26,7 @@ mod options;
 mod output;
 mod prompt;
 mod request;
+mod restore;
 
 use std::ffi::OsString;
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::complain;
-use super::exchange::{Exchange, TEXT_LEN_MAX};
+use super::exchange::{Exchange, Heard, TEXT_LEN_MAX};
 use super::failure::Failure;
 use super::options::Server;
 use super::output::Output;
@@ -12,8 +12,31 @@ use super::request::{Request, Verb};
 /// Asks once and prints the answer.
 pub(super) fn ask(server: &Server, mut request: Request) -> Result<(), Failure> {
     cut(&mut request, server);
-    let answer = Exchange::open(server)?.ask(&request, &mut |_broadcast| {})?;
-    Output::stdout().answer(&answer)
+    converse(&mut Exchange::open(server)?, &request, Output::stdout(), |_broadcast| {})
+}
+
+/// Asks and prints the answer; `heard` is told of the broadcasts before it.
+pub(super) fn converse(
+    exchange: &mut Exchange,
+    request: &Request,
+    output: Output,
+    heard: fn(&[u8]),
+) -> Result<(), Failure> {
+    let mut answer = output.begin();
+    let asked = exchange.ask(request, &mut |what| match what {
+        Heard::Broadcast(broadcast) => {
+            heard(broadcast);
+            Ok(())
+        }
+        Heard::Piece(piece) => answer.piece(piece),
+    });
+    match asked {
+        Ok(rest) => answer.end(&rest),
+        Err(failure) => {
+            answer.break_off();
+            Err(failure)
+        }
+    }
 }
 
 /// The same with the whole of standard input as the text.

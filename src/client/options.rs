@@ -157,6 +157,9 @@ impl Invocation {
         }
         let words: Vec<&OsStr> =
             args[args.len() - matches.free.len()..].iter().map(OsString::as_os_str).collect();
+        if words == ["help"] {
+            return Ok(Invocation::Help(options.usage(BRIEF)));
+        }
         let asked = match matches.opt_str("protocol") {
             Some(name) => {
                 let spoken = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
@@ -408,6 +411,7 @@ mod tests {
         for word in ["echo", "rev", "broadcast", "status", "listen", "send", "chat"] {
             assert!(text.contains(&format!("    {word} ")), "{text}");
         }
+        assert_eq!(invocation(&["help"]), Ok(Invocation::Help(text)));
         assert_eq!(invocation(&["-V"]), Ok(Invocation::Version));
     }
 }

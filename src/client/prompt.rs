@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::editor::{Editor, Typed};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::once::cut;
+use super::once::{converse, cut};
 use super::options::Server;
 use super::output::{Output, harmless_line};
 use super::request::{Request, Verb};
@@ -39,7 +39,12 @@ enum Line {
 #[derive(Debug, PartialEq, Eq)]
 enum BadLine {
     Unknown(String),
-    OtherProtocol { verb: Verb, protocol: ProtocolName },
+    /// It is a command of the program, which takes the whole of it.
+    NotHere(&'static str),
+    OtherProtocol {
+        verb: Verb,
+        protocol: ProtocolName,
+    },
     NoText(Verb),
     Argument(&'static str),
 }
@@ -50,6 +55,9 @@ impl fmt::Display for BadLine {
         let mut f = OneLine(f);
         match self {
             BadLine::Unknown(word) => write!(f, "there is no command '{word}', try help"),
+            BadLine::NotHere(word) => {
+                write!(f, "{word} is none of these commands, run mynah-cli {word}")
+            }
             BadLine::OtherProtocol { verb, protocol } => {
                 write!(f, "{verb} goes over {}, not over {protocol}", verb.speaks())
             }
@@ -77,6 +85,8 @@ impl Line {
             b"" => Ok(Line::Nothing),
             b"help" | b"?" => alone(Line::Help, "help"),
             b"quit" | b"exit" => alone(Line::Quit, "quit"),
+            b"chat" => Err(BadLine::NotHere("chat")),
+            b"listen" => Err(BadLine::NotHere("listen")),
             _ => {
                 let verb = Verb::parse(word)
                     .ok_or_else(|| BadLine::Unknown(String::from_utf8_lossy(word).into_owned()))?;
@@ -139,13 +149,13 @@ impl<'a> Conversation<'a> {
 
     fn ask(&mut self, mut request: Request) -> Result<(), Failure> {
         cut(&mut request, self.server);
-        let (output, mut heard) = (self.output, self.heard);
-        let answer = self.connect()?.ask(&request, &mut heard);
+        let (output, heard) = (self.output, self.heard);
+        let answered = converse(self.connect()?, &request, output, heard);
         if self.server.protocol == ProtocolName::Raw {
             // It had its end for the end of the message.
             self.exchange = None;
         }
-        output.answer(&answer?)
+        answered
     }
 
     fn quit(&mut self) {
@@ -315,6 +325,8 @@ mod tests {
         let why = |line| command(line).unwrap_err().to_string();
         assert_eq!(why("ping\u{1b}"), r"there is no command 'ping\u{1b}', try help");
         assert_eq!(why("echo"), "echo needs a TEXT");
+        assert_eq!(why("chat bob"), "chat is none of these commands, run mynah-cli chat");
+        assert_eq!(why("listen"), "listen is none of these commands, run mynah-cli listen");
         assert_eq!(why("send x"), "send goes over prefixed or raw, not over command");
         let raw = Line::parse(b"echo x", ProtocolName::Raw).unwrap_err();
         assert_eq!(raw.to_string(), "echo goes over command, not over raw");

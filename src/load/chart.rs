@@ -2,6 +2,8 @@
 
 use maud::{Markup, html};
 
+use super::figures::count;
+
 /// The drawing, in its own units; the page scales it.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
@@ -59,7 +61,15 @@ pub(super) struct Chart {
 impl Axis {
     /// An axis from 0 to at least `max`, with marks at round values that `show` writes out.
     pub(super) fn linear(label: &str, max: f64, show: impl Fn(f64) -> String) -> Self {
-        let step = step(max);
+        Axis::by(step(max), label, max, show)
+    }
+
+    /// The same for what is counted, which has no fractions.
+    pub(super) fn counts(label: &str, max: f64) -> Self {
+        Axis::by(step(max).max(1.0), label, max, short_count)
+    }
+
+    fn by(step: f64, label: &str, max: f64, show: impl Fn(f64) -> String) -> Self {
         let count = (max / step).ceil().max(1.0) as u32;
         let ticks = (0..=count).map(|n| f64::from(n) * step).map(|at| (at, show(at))).collect();
         let to = f64::from(count) * step;
@@ -103,6 +113,17 @@ impl Axis {
             }
         };
         at.clamp(0.0, 1.0)
+    }
+}
+
+/// A count at an axis, where a long one would not stand beside the axis's label: `15,000`, `500 k`,
+/// `2.5 M`.
+fn short_count(value: f64) -> String {
+    match value {
+        value if value < 1e5 => count(value.round() as u64),
+        value if value < 1e6 => format!("{} k", value / 1e3),
+        value if value < 1e9 => format!("{} M", (value / 1e4).round() / 1e2),
+        value => format!("{} G", (value / 1e7).round() / 1e2),
     }
 }
 
@@ -235,6 +256,18 @@ mod tests {
         assert_eq!(values(&held), [0.0, 5_000.0, 10_000.0, 15_000.0, 20_000.0]);
         assert_eq!(values(&Axis::linear("", 1.0, show)).len(), 6);
         assert!(values(&Axis::linear("", 0.0, show)).len() >= 2, "an axis of nothing is one");
+    }
+
+    #[test]
+    fn counts_have_whole_marks_that_are_short() {
+        let labels = |max| -> Vec<String> {
+            Axis::counts("", max).ticks.into_iter().map(|(_, text)| text).collect()
+        };
+        assert_eq!(labels(0.0), ["0", "1"]);
+        assert_eq!(labels(2.0), ["0", "1", "2"]);
+        assert_eq!(labels(19_000.0), ["0", "5,000", "10,000", "15,000", "20,000"]);
+        assert_eq!(labels(1_200_000.0), ["0", "500 k", "1 M", "1.5 M"]);
+        assert_eq!(short_count(2.5e9), "2.5 G");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::buffer::RecvBuffer;
 pub(super) struct Connection {
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
+    /// It is out of budget, and on the list of those that are.
+    pub(super) resumes: bool,
     /// When it was begun.
     pub(super) begun_at: u64,
     pub(super) busy: Option<Box<Busy>>,
@@ -59,7 +61,7 @@ impl Connection {
     /// A connection that was begun at `now`, or could not be.
     pub(super) fn new(stream: Option<TcpStream>, now: u64) -> Self {
         let state = if stream.is_some() { State::Connecting } else { State::Gone };
-        Connection { stream, state, begun_at: now, busy: None }
+        Connection { stream, state, resumes: false, begun_at: now, busy: None }
     }
 
     pub(super) fn busy(&mut self) -> &mut Busy {

@@ -9,7 +9,8 @@ pub(super) fn count(n: u64) -> String {
 
 /// `172,732`, or `0.50` where a whole number would say little.
 pub(super) fn rate(per_sec: f64) -> String {
-    if per_sec < 10.0 { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+    let says_little = per_sec > 0.0 && per_sec < 10.0;
+    if says_little { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
 }
 
 /// `2.68 MiB`.
@@ -27,6 +28,18 @@ pub(super) fn time(us: Option<f64>) -> String {
     }
 }
 
+/// The same in three figures, for where there is little room: `41.2 µs`, `746 µs`, `1.23 ms`.
+pub(super) fn short_time(us: Option<f64>) -> String {
+    let (value, unit) = match us {
+        None => return "-".to_owned(),
+        Some(us) if us < 1e3 => (us, "µs"),
+        Some(us) if us < 1e6 => (us / 1e3, "ms"),
+        Some(us) => (us / 1e6, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}
+
 /// Nanoseconds as `1.92 s`.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{:.2} s", ns as f64 / 1e9)
@@ -40,11 +53,14 @@ mod tests {
     fn figures_have_the_unit_that_suits_them() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
+        assert_eq!(rate(0.0), "0");
         assert_eq!(bytes(2_813_952), "2.68 MiB");
         assert_eq!(time(None), "-");
         assert_eq!(time(Some(41.25)), "41.2 µs");
         assert_eq!(time(Some(1_234.0)), "1.23 ms");
         assert_eq!(time(Some(4_560_000.0)), "4.56 s");
+        let short = [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_time);
+        assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
         assert_eq!(seconds(1_920_000_000), "1.92 s");
     }
 }

@@ -65,6 +65,10 @@ impl Lane {
     }
 
     fn debug_assert_invariants(&self) {
+        // In a lane with a backlog the sum would take longer than all else.
+        if self.runs.len() > 1_000 {
+            return;
+        }
         debug_assert_eq!(
             self.runs.iter().map(|run| u64::from(run.count)).sum::<u64>(),
             self.unanswered()

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use nix::unistd::{SysconfVar, sysconf};
 use serde::Serialize;
 
 /// The limits that decide how many connections can be opened. What cannot be read is `None`.
@@ -20,6 +21,8 @@ pub(super) struct Machine {
     pub(super) conntrack: Option<Used>,
     /// Memory of all TCP buffers, in pages, and the most there may be (tcp(7): `tcp_mem`).
     pub(super) tcp_pages: Option<Used>,
+    /// Bytes of such a page.
+    pub(super) page_bytes: u64,
 }
 
 /// How much of something is taken.
@@ -50,6 +53,7 @@ impl Machine {
                 read("/proc/net/sockstat").and_then(|text| tcp_pages(&text)),
                 sys("net/ipv4/tcp_mem").and_then(|text| last_number(&text)),
             ),
+            page_bytes: page_bytes(),
         }
     }
 }
@@ -89,6 +93,19 @@ impl Host {
 /// Resident memory of process `pid`, in bytes; `None` when there is no such process.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     kib(&read(&format!("/proc/{pid}/status"))?, "VmRSS")
+}
+
+/// Whether this process was told to ignore signal number `signal`, as nohup(1) tells it of SIGHUP.
+pub(super) fn ignores(signal: i32) -> bool {
+    let status = read("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    u32::try_from(signal - 1).is_ok_and(|bit| bits.checked_shr(bit).unwrap_or(0) & 1 == 1)
+}
+
+fn page_bytes() -> u64 {
+    let known = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    known.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).unwrap_or(4096)
 }
 
 fn read(path: &str) -> Option<String> {
@@ -154,6 +171,7 @@ mod tests {
     fn this_machine_can_be_read() {
         let machine = Machine::read(1024);
         assert!(machine.ports.is_some_and(|ports| ports > 0) && machine.files_ceiling.is_some());
+        assert!(machine.page_bytes.is_power_of_two());
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
         assert!(Host::read(1).kernel.is_some());
     }

@@ -85,7 +85,12 @@ fn load(plan: &Plan) -> ExitCode {
 fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
     let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", plain(error))];
     let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
-    let addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
+    let mut addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
+    if let Some(ip) = plan.source_ips.first()
+        && addresses.iter().any(|address| address.is_ipv4() == ip.is_ipv4())
+    {
+        addresses.retain(|address| address.is_ipv4() == ip.is_ipv4());
+    }
     let mut screen = Screen::new(plan.quiet);
     let mut sources = prepare(plan, addresses[0], files, &screen)?;
     let address = reachable(&addresses);

@@ -455,8 +455,19 @@ impl Plan {
             }
             _ => {}
         }
+        let files = [("json", &self.json), ("csv", &self.csv), ("report", &self.report)];
+        for (number, (option, file)) in files.into_iter().enumerate() {
+            let same = |other: &&(&str, &Option<PathBuf>)| file.is_some() && other.1 == file;
+            if let Some((other, _)) = files[..number].iter().find(same) {
+                return odd(option, &format!("--{other} writes the same file"));
+            }
+        }
         let literal = self.target.host.parse::<IpAddr>();
-        for ip in &self.source_ips {
+        for (number, ip) in self.source_ips.iter().enumerate() {
+            // It has no more ports for being there twice.
+            if self.source_ips[..number].contains(ip) {
+                return odd("source-ip", &format!("{ip} stands there twice"));
+            }
             if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
                 let why =
                     format!("{ip} cannot reach {}, of the other IP version", self.target.host);
@@ -584,6 +595,14 @@ mod tests {
         refused(
             &format!("{idle} --source-ip 1.2.3.4,::1"),
             "--source-ip: ::1 cannot reach 10.0.0.1, of the other IP version",
+        );
+        refused(
+            &format!("{idle} --source-ip 10.0.0.2,10.0.0.3,10.0.0.2"),
+            "--source-ip: 10.0.0.2 stands there twice",
+        );
+        refused(
+            &format!("{idle} --json a --csv b --report a"),
+            "--report: --json writes the same file",
         );
         for bad in ["0", "x", "-1", "inf", "1e3", "."] {
             let why = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::engine::Run;
+use super::figures::count;
 use super::machine::Host;
 use super::options::{Loop, Mode, Plan};
 use super::sources::Sources;
@@ -109,19 +110,32 @@ impl Outcome<'_> {
             let errors = plural(errors, "error");
             misses.push(format!("{errors}, --max-errors allows {}", plan.errors_max));
         }
+        if self.run.unsent > 0 && self.run.interrupted.is_none() {
+            let requests = plural(self.run.unsent, "request");
+            misses.push(format!("{requests} could not leave in time"));
+        }
         let nothing = tally.latency().is_empty();
         if plan.mode.load() != Loop::None && nothing && self.run.worked_ns > 0 {
             let fanout = plan.mode.topic() == Topic::Fanout;
             let what = if fanout { "delivered" } else { "answered" };
             misses.push(format!("nothing was {what}"));
         }
-        if let (Some(max), Some(p99)) = (plan.p99_ms_max, self.latency().p99) {
-            let p99 = p99 / 1e3;
-            if p99 > max {
-                misses.push(format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"));
-            }
+        if let Some(max) = plan.p99_ms_max {
+            misses.extend(self.slow(max));
         }
         misses
+    }
+
+    /// Why the 99th percentile is not below `max` milliseconds.
+    fn slow(&self, max: f64) -> Option<String> {
+        let (answered, unanswered) = (self.run.tally.counts.answered, self.run.unanswered);
+        if unanswered > (answered + unanswered) / 100 && self.run.interrupted.is_none() {
+            // It is one of those without an answer, and the figure is of those that have one.
+            let unanswered = plural(unanswered, "request");
+            return Some(format!("no p99, {unanswered} without an answer"));
+        }
+        let p99 = self.latency().p99? / 1e3;
+        (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
     }
 
     pub(super) fn latency(&self) -> Percentiles {
@@ -211,10 +225,10 @@ impl Outcome<'_> {
     }
 }
 
-/// `1 error`, `2 errors`.
-pub(super) fn plural(count: u64, noun: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{s}")
+/// `1 error`, `2,000 errors`.
+pub(super) fn plural(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", count(number))
 }
 
 /// To a tenth: more would say more than was measured.
@@ -270,6 +284,7 @@ pub(super) mod tests {
             rss_held: Some(3_000),
             held: 8,
             unanswered: 1,
+            unsent: 0,
             interrupted: None,
         }
     }
@@ -292,6 +307,24 @@ pub(super) mod tests {
         let mut misses = Vec::new();
         with(args, run, |outcome| misses = outcome.misses());
         misses
+    }
+
+    #[test]
+    fn a_percentile_of_the_answered_is_none_of_all() {
+        let args = format!("{IDLE} --max-errors 9 --max-p99-ms 1000");
+        assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
+        let lost = Run { unanswered: 2, ..run() };
+        assert_eq!(misses(&args, lost), ["no p99, 2 requests without an answer"]);
+    }
+
+    #[test]
+    fn what_the_tester_could_not_send_is_missed() {
+        let late = Run { unsent: 7, ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), late);
+        assert_eq!(missed, ["7 requests could not leave in time"]);
+        let stopped = Run { unsent: 7, interrupted: Some(Phase::Hold), ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), stopped);
+        assert_eq!(missed, ["interrupted in the hold"]);
     }
 
     #[test]

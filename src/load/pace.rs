@@ -67,6 +67,23 @@ impl Schedule {
         (at < self.end_at).then_some(at)
     }
 
+    /// Nothing more is meant to leave at `now` or later.
+    pub(super) fn close(&mut self, now: u64) {
+        self.end_at = self.end_at.min(now);
+    }
+
+    /// How many requests should have left by `now` and were not taken.
+    pub(super) fn overdue(&self, now: u64) -> u64 {
+        let Some(last_at) = now.min(self.end_at.saturating_sub(1)).checked_sub(self.start_at)
+        else {
+            return 0;
+        };
+        // As many `n` as have `n * SECOND / per_sec <= last_at`, rounded down as in `next_at`.
+        let due = (u128::from(last_at) + 1) * u128::from(self.per_sec);
+        let due = u64::try_from(due.div_ceil(u128::from(SECOND))).unwrap_or(u64::MAX);
+        due.saturating_sub(self.issued)
+    }
+
     /// The time of the next request that should have left by `now`; each is returned once.
     pub(super) fn take(&mut self, now: u64) -> Option<u64> {
         let at = self.next_at().filter(|at| *at <= now)?;
@@ -115,6 +132,27 @@ mod tests {
         let all: Vec<u64> = std::iter::from_fn(|| schedule.take(u64::MAX)).collect();
         assert_eq!(all, [500, 500 + 333_333_333, 500 + 666_666_666]);
         assert_eq!(schedule.next_at(), None);
+    }
+
+    #[test]
+    fn what_is_overdue_is_what_could_be_taken() {
+        for (rate, now) in
+            [(1, 0), (3, 333_333_332), (3, 333_333_333), (7, 999), (1_000_000, 12_345)]
+        {
+            let mut schedule = Schedule::new(500, 500 + SECOND, rate);
+            assert_eq!(schedule.overdue(499), 0);
+            let now = 500 + now;
+            let overdue = schedule.overdue(now);
+            let taken = std::iter::from_fn(|| schedule.take(now)).count();
+            assert_eq!((overdue, schedule.overdue(now)), (taken as u64, 0), "{rate} at {now}");
+        }
+        let mut schedule = Schedule::new(500, 500 + SECOND, 9);
+        assert_eq!(schedule.overdue(u64::MAX), 9);
+        schedule.close(500 + SECOND / 3);
+        assert_eq!(schedule.overdue(u64::MAX), 3);
+        assert_eq!(std::iter::from_fn(|| schedule.take(u64::MAX)).count(), 3);
+        schedule.close(0);
+        assert_eq!(schedule.overdue(u64::MAX), 0);
     }
 
     #[test]

@@ -24,12 +24,12 @@ h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px
 .tiles div, figure, .facts, details { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; }
 .tiles div { padding: 10px 14px; } .tiles span { display: block; color: var(--soft); font-size: 13px; }
 .tiles b { font-size: 20px; font-weight: 600; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
 figure { margin: 0; padding: 16px; display: flex; flex-direction: column; justify-content: space-between; }
 figcaption p { margin: 2px 0 8px; color: var(--soft); font-size: 13px; }
 svg { display: block; width: 100%; height: auto; }
 .grid { stroke: var(--grid); } .axis { stroke: var(--axis); }
-.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
+line.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
 text.mark { fill: var(--soft); font-size: 11px; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.bad, .dot.bad { stroke: var(--bad); }
@@ -130,14 +130,7 @@ fn thinned(series: &[Row]) -> Vec<Row> {
         (a, b) => a.or(b),
     };
     let merge = |a: Row, b: &Row| Row {
-        opened: a.opened + b.opened,
-        failed: a.failed + b.failed,
-        dropped: a.dropped + b.dropped,
-        sent: a.sent + b.sent,
-        answered: a.answered + b.answered,
-        deliveries: a.deliveries + b.deliveries,
-        bytes_sent: a.bytes_sent + b.bytes_sent,
-        bytes_received: a.bytes_received + b.bytes_received,
+        counts: a.counts.plus(&b.counts),
         p50_us: worst(a.p50_us, b.p50_us),
         p99_us: worst(a.p99_us, b.p99_us),
         max_us: worst(a.max_us, b.max_us),
@@ -153,29 +146,33 @@ fn thinned(series: &[Row]) -> Vec<Row> {
 
 fn time_axis(series: &[Row]) -> Axis {
     let end = series.last().map_or(1.0, |row| row.t);
-    let mut axis = Axis::linear("seconds since the run began", end, |at| format!("{at}"));
+    // A multiple of 0.2 has more digits than it should.
+    let round = |at: f64| ((at * 1e3).round() / 1e3).to_string();
+    let mut axis = Axis::linear("seconds since the run began", end, round);
     axis.end_at(end);
     axis
 }
 
 /// Where each phase begins. A drain is most often too short to have room for its name.
 fn phases(outcome: &Outcome<'_>) -> Vec<(f64, String)> {
-    let phases = outcome.run.tally.phases.iter().filter(|(phase, _)| *phase != Phase::Drain);
-    phases.map(|(phase, at)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
+    let phases = outcome.run.tally.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+    phases.map(|(phase, at, _)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
 }
 
 fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
     let start = std::iter::once((0.0, 0.0));
     let open = series.iter().map(|row| (row.t, row.connected as f64));
+    // A ramp may be over long before the first row.
+    let turns = outcome.run.tally.phases.iter();
+    let turns = turns.map(|(_, at, open)| (*at as f64 / 1e9, *open as f64));
     let mut lost = 0.0;
-    let gone: Vec<(f64, f64)> = series
-        .iter()
-        .map(|row| {
-            lost += (row.failed + row.dropped) as f64;
-            (row.t, lost)
-        })
-        .collect();
-    let points: Vec<(f64, f64)> = start.chain(open).collect();
+    let gone = series.iter().map(|row| {
+        lost += (row.counts.failed + row.counts.dropped) as f64;
+        (row.t, lost)
+    });
+    let gone: Vec<(f64, f64)> = start.clone().chain(gone).collect();
+    let mut points: Vec<(f64, f64)> = start.chain(open).chain(turns).collect();
+    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let max = points.iter().map(|(_, y)| *y).fold(lost, f64::max);
     let mut lines = vec![Line { name: "open", class: "a", points, filled: true }];
     if lost > 0.0 {
@@ -192,7 +189,7 @@ fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
             count(counts.dropped)
         ),
         x: time_axis(series),
-        y: Axis::linear("connections", max.max(1.0), |at| count(at.round() as u64)),
+        y: Axis::counts("connections", max),
         lines,
         marks: phases(outcome),
     }
@@ -229,10 +226,13 @@ fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
     let ticks = names
         .into_iter()
         .filter(|(quantile, _)| *quantile <= most + 1e-9)
+        // Where there are many, the second has no room beside the first.
+        .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
     let how = match outcome.plan.mode.load() {
         Loop::Open => "open loop: from the time each request was meant to leave",
+        _ if is_fanout(outcome) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
     };
     let fastest = points.first().map_or(1.0, |(_, y)| *y).max(0.1);
@@ -247,6 +247,15 @@ fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
     })
 }
 
+fn is_fanout(outcome: &Outcome<'_>) -> bool {
+    matches!(outcome.plan.mode, Mode::Fanout { .. })
+}
+
+/// What has latencies.
+fn work(outcome: &Outcome<'_>) -> &'static str {
+    if is_fanout(outcome) { "deliveries" } else { "answers" }
+}
+
 fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
     let points = |figure: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         series.iter().filter_map(|row| figure(row).map(|us| (row.t, us))).collect()
@@ -256,7 +265,7 @@ fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
     let high = p99.iter().map(|(_, us)| *us).fold(0.0, f64::max);
     (!p50.is_empty()).then(|| Chart {
         title: "Latency over time",
-        note: "Of the answers that came in each second.".to_owned(),
+        note: format!("Of the {} that came in each second.", work(outcome)),
         x: time_axis(series),
         y: Axis::log("latency", low.max(0.1), high.max(0.1), short_time),
         lines: vec![
@@ -268,7 +277,7 @@ fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
 }
 
 fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
-    let fanout = matches!(outcome.plan.mode, Mode::Fanout { .. });
+    let fanout = is_fanout(outcome);
     let (title, name): (_, &str) = if fanout {
         ("Deliveries over time", "deliveries a second")
     } else {
@@ -279,7 +288,7 @@ fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
         .iter()
         .map(|row| {
             let lasted = row.t - std::mem::replace(&mut before, row.t);
-            let done = if fanout { row.deliveries } else { row.answered };
+            let done = if fanout { row.counts.deliveries } else { row.counts.answered };
             (row.t, lasted, done as f64)
         })
         // The rate of a moment says nothing.
@@ -291,7 +300,7 @@ fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
         title,
         note: "The rate of each second.".to_owned(),
         x: time_axis(series),
-        y: Axis::linear(name, max, |at| count(at.round() as u64)),
+        y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", points, filled: true }],
         marks: phases(outcome),
     })
@@ -317,8 +326,8 @@ fn memory(outcome: &Outcome<'_>) -> Option<Chart> {
             bytes(outcome.run.rss_held?),
             count(outcome.run.held)
         ),
-        x: Axis::linear("connections", widest, |at| count(at.round() as u64)),
-        y: Axis::linear("growth of resident memory, KiB", highest, |at| count(at.round() as u64)),
+        x: Axis::counts("connections", widest),
+        y: Axis::counts("growth of resident memory, KiB", highest),
         lines: vec![Line { name: "growth", class: "a", points, filled: true }],
         marks: Vec::new(),
     })
@@ -352,10 +361,10 @@ fn rows(series: &[Row]) -> Markup {
                     @for row in series {
                         tr {
                             td { (format!("{:.1}", row.t)) } td { (row.phase.name()) }
-                            td { (count(row.connected)) } td { (count(row.opened)) }
-                            td { (count(row.failed)) } td { (count(row.dropped)) }
-                            td { (count(row.sent)) } td { (count(row.answered)) }
-                            td { (count(row.deliveries)) } td { (figure(row.p50_us)) }
+                            td { (count(row.connected)) } td { (count(row.counts.opened)) }
+                            td { (count(row.counts.failed)) } td { (count(row.counts.dropped)) }
+                            td { (count(row.counts.sent)) } td { (count(row.counts.answered)) }
+                            td { (count(row.counts.deliveries)) } td { (figure(row.p50_us)) }
                             td { (figure(row.p99_us)) } td { (figure(row.max_us)) }
                             td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
                         }
@@ -415,9 +424,23 @@ mod tests {
         }
         let rows = thinned(&tally.series);
         assert_eq!(rows.len(), 667);
-        assert_eq!(rows.iter().map(|row| row.answered).sum::<u64>(), 2_000);
+        assert_eq!(rows.iter().map(|row| row.counts.answered).sum::<u64>(), 2_000);
         assert_eq!((rows[0].t, rows[0].p50_us), (3.0, tally.series[2].p50_us), "the worst");
         assert_eq!(thinned(&tally.series[..900]), tally.series[..900]);
+    }
+
+    #[test]
+    fn a_run_of_a_second_has_a_short_ramp_and_short_marks() {
+        let mut text = String::new();
+        let mut run = run();
+        run.tally.begin(super::Phase::Hold, 50_000_000);
+        with(IDLE, run, |outcome| {
+            text = connections(outcome, &outcome.run.tally.series).render().into_string();
+        });
+        assert!(text.contains(">0.6</text>"), "{text}");
+        assert!(text.contains("class=\"line bad\" points=\"74,248 608,"), "what is lost: {text}");
+        let place = |t: f64| 74.0 + t * (608.0 - 74.0);
+        assert!(text.contains(&format!("points=\"74,248 {},", place(0.05))), "{text}");
     }
 
     #[test]

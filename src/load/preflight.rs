@@ -10,9 +10,6 @@ use super::machine::{Machine, Used};
 /// pipe, the three files it writes, and a little for the C library.
 const FILES_OWN: u64 = 20;
 
-/// A page of memory, as `tcp_mem` counts.
-const PAGE_BYTES: u64 = 4096;
-
 /// The most data one connection is taken to have on its way: TCP's windows end about there
 /// (tcp(7): `tcp_rmem`, `tcp_wmem`).
 const SOCKET_BYTES_MAX: u64 = 4 << 20;
@@ -68,7 +65,7 @@ impl Preflight {
             preflight.conntrack(need, used);
         }
         if let Some(used) = machine.tcp_pages {
-            preflight.tcp_memory(need, used);
+            preflight.tcp_memory(need, used, machine.page_bytes);
         }
         preflight
     }
@@ -134,8 +131,8 @@ impl Preflight {
     }
 
     /// Only data takes of this memory; idle sockets do not.
-    fn tcp_memory(&mut self, need: &Need, used: Used) {
-        let pages = need.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(PAGE_BYTES);
+    fn tcp_memory(&mut self, need: &Need, used: Used, page_bytes: u64) {
+        let pages = need.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(page_bytes.max(1));
         // On loopback both ends are here.
         let ends = if need.address.is_loopback() { 2 } else { 1 };
         let wanted = need.connections.saturating_mul(pages).saturating_mul(ends);
@@ -159,6 +156,7 @@ mod tests {
         port_range: Some((32_768, 60_999)),
         conntrack: Some(Used { now: 100, max: 262_144 }),
         tcp_pages: Some(Used { now: 802, max: 575_802 }),
+        page_bytes: 4_096,
     };
 
     fn need(connections: u64) -> Need {
@@ -241,6 +239,8 @@ mod tests {
         assert_eq!(shortages(&need, &MACHINE), [text]);
         let elsewhere = Need { address: IpAddr::from([10, 0, 0, 1]), ..need };
         assert_eq!(shortages(&elsewhere, &MACHINE), [""; 0]);
+        let wide = Machine { page_bytes: 65_536, ..MACHINE };
+        assert_eq!(shortages(&need, &wide), [""; 0], "of wider pages fewer do");
         let huge = Need { bytes_each: u64::MAX, connections: 280, ..need };
         assert_eq!(shortages(&huge, &MACHINE), [""; 0], "a window bounds what is on its way");
     }

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::figures::{bytes, count, time};
-use super::options::Mode;
+use super::figures::{bytes, count, short_time};
+use super::options::{Loop, Mode};
 use super::pace::SECOND;
 use super::tally::{Phase, Tally};
 
@@ -80,7 +80,7 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The run at this moment, in one line.
+/// The run at this moment, in one line that fits a terminal of 80 columns most of the time.
 fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
     let secs = phase_ns / SECOND;
     let phase = tally.phase.name();
@@ -93,23 +93,25 @@ fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
         text.push_str(&what);
     };
     let counts = &tally.counts;
-    add(format!("connected {}", count(tally.connected())));
-    add(format!("failed {}", count(counts.failed)));
+    add(format!("{} open", count(tally.connected())));
+    add(format!("{} failed", count(counts.failed)));
     if counts.dropped > 0 {
-        add(format!("dropped {}", count(counts.dropped)));
+        add(format!("{} dropped", count(counts.dropped)));
     }
     let row = tally.series.last();
-    let (per_sec, unit) = row.map_or((0, ""), |row| match (tally.phase, mode) {
-        (Phase::Ramp, _) => (row.opened, "connects/s"),
-        (_, Mode::Fanout { .. }) => (row.deliveries, "deliveries/s"),
-        _ => (row.answered, "answers/s"),
+    // Connects, deliveries or answers: the phase and the mode tell which.
+    let per_sec = row.and_then(|row| match (tally.phase, mode) {
+        (Phase::Ramp, _) => Some(row.counts.opened),
+        _ if mode.load() == Loop::None => None,
+        (_, Mode::Fanout { .. }) => Some(row.counts.deliveries),
+        _ => Some(row.counts.answered),
     });
-    if !unit.is_empty() {
-        add(format!("{} {unit}", count(per_sec)));
+    if let Some(per_sec) = per_sec {
+        add(format!("{}/s", count(per_sec)));
     }
     let (p50, p99) = tally.latency_lately();
     if p50.is_some() {
-        add(format!("p50 {}  p99 {}", time(p50), time(p99)));
+        add(format!("p50 {}  p99 {}", short_time(p50), short_time(p99)));
     }
     if let Some(rss) = tally.rss_now {
         add(format!("server {}", bytes(rss)));
@@ -126,10 +128,14 @@ mod tests {
     fn the_status_has_what_is_connected_failed_fast_and_held() {
         let plan = plan("idle --target command://h:1 --connections 10 --probe 5 --server-pid 42");
         let line = status(&run().tally, plan.mode, 3 * SECOND);
-        let begin = "hold 3/10 s  connected 8  failed 1  dropped 1  100 answers/s  p50 50.";
+        let begin = "hold 3/10 s  8 open  1 failed  1 dropped  100/s  p50 50.";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
+        let unasked =
+            super::super::outcome::tests::plan("idle --target tcp://h:1 --connections 10");
+        let line = status(&run().tally, unasked.mode, 3 * SECOND);
+        assert!(!line.contains("/s"), "{line}");
         let line = status(&Tally::new(), plan.mode, 0);
-        assert_eq!(line, "ramp 0 s  connected 0  failed 0");
+        assert_eq!(line, "ramp 0 s  0 open  0 failed");
     }
 }

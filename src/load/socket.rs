@@ -55,10 +55,7 @@ fn connect_from(
             socket.bind(&SocketAddr::new(source.unwrap_or_else(any), port).into())?;
         }
         (Some(source), None) => {
-            // Else bind(2) picks a port before it knows the target, one that nobody else uses at
-            // all, and an address has no more connections than ports, wherever they go (ip(7)).
-            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+            bind_address(&socket, source)?;
         }
         (None, None) => {}
     }
@@ -66,6 +63,14 @@ fn connect_from(
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(TcpStream::from_std(socket.into())),
     }
+}
+
+/// Binds to an address and leaves the port to connect(2). Else bind(2) would pick one before it knows
+/// the target, one that nobody else uses at all, and an address would have no more connections than
+/// ports, wherever they go (ip(7)).
+fn bind_address(socket: &Socket, source: IpAddr) -> io::Result<()> {
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())
 }
 
 /// Whether connections can leave from `source`.
@@ -76,8 +81,7 @@ fn connect_from(
 pub(super) fn try_source(source: IpAddr) -> io::Result<()> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-    socket.bind(&address.into())
+    bind_address(&socket, source)
 }
 
 /// Whether a connection that was begun has come about: not yet is `None`.
@@ -142,6 +146,14 @@ mod tests {
         };
         assert_eq!(from(&[taken, free]), free);
         assert_ne!(from(&[taken]), taken, "the kernel finds another");
+    }
+
+    #[test]
+    fn an_address_is_bound_without_a_port() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bind_address(&socket, IpAddr::from([127, 0, 0, 9])).unwrap();
+        let bound = socket.local_addr().unwrap().as_socket().unwrap();
+        assert_eq!(bound, SocketAddr::from(([127, 0, 0, 9], 0)));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Outcome<'_> {
         let mut facts = Vec::new();
         for (name, failures) in &self.run.tally.errors {
             let (first, last) = (seconds(failures.first_at), seconds(failures.last_at));
-            let when = if failures.count == 1 {
+            let when = if first == last {
                 format!("at {first}")
             } else {
                 format!("from {first} to {last}")
@@ -254,6 +254,16 @@ mod tests {
         assert!(lines[11].starts_with("  host         Linux "), "{}", lines[11]);
         assert_eq!(lines[12], "  verdict      MISSED: 2 errors, --max-errors allows 0");
         assert_eq!(lines.len(), 13);
+    }
+
+    #[test]
+    fn failures_have_their_times() {
+        let mut run = run();
+        run.tally.fail("EOF", 2_001_000_000);
+        run.tally.fail("ECONNREFUSED", 3_000_000_000);
+        let text = summary("idle --target tcp://h:1 --connections 10", run).join("\n");
+        assert!(text.contains("ECONNREFUSED 2 times, from 0.00 s to 3.00 s\n"), "{text}");
+        assert!(text.contains("EOF 2 times, at 2.00 s\n"), "{text}");
     }
 
     #[test]

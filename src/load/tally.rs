@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::pace::SECOND;
 
@@ -18,7 +18,7 @@ const DIGITS: u8 = 3;
 const MEMORY_POINTS_MAX: usize = 4_096;
 
 /// Where the run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
@@ -59,15 +59,24 @@ pub(super) struct Counts {
 impl Counts {
     /// What has come since `before`.
     pub(super) fn since(&self, before: &Counts) -> Counts {
+        self.with(before, |now, before| now - before)
+    }
+
+    /// Those of two times together.
+    pub(super) fn plus(&self, other: &Counts) -> Counts {
+        self.with(other, |a, b| a + b)
+    }
+
+    fn with(&self, other: &Counts, join: fn(u64, u64) -> u64) -> Counts {
         Counts {
-            opened: self.opened - before.opened,
-            failed: self.failed - before.failed,
-            dropped: self.dropped - before.dropped,
-            sent: self.sent - before.sent,
-            answered: self.answered - before.answered,
-            deliveries: self.deliveries - before.deliveries,
-            bytes_sent: self.bytes_sent - before.bytes_sent,
-            bytes_received: self.bytes_received - before.bytes_received,
+            opened: join(self.opened, other.opened),
+            failed: join(self.failed, other.failed),
+            dropped: join(self.dropped, other.dropped),
+            sent: join(self.sent, other.sent),
+            answered: join(self.answered, other.answered),
+            deliveries: join(self.deliveries, other.deliveries),
+            bytes_sent: join(self.bytes_sent, other.bytes_sent),
+            bytes_received: join(self.bytes_received, other.bytes_received),
         }
     }
 }
@@ -82,24 +91,41 @@ pub(super) struct Failures {
 }
 
 /// One second; counts are those of the second, `connected` is what is open at its end.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     /// Seconds since the run began, at the end of the row.
     pub(super) t: f64,
     pub(super) phase: Phase,
     pub(super) connected: u64,
-    pub(super) opened: u64,
-    pub(super) failed: u64,
-    pub(super) dropped: u64,
-    pub(super) sent: u64,
-    pub(super) answered: u64,
-    pub(super) deliveries: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) bytes_received: u64,
+    pub(super) counts: Counts,
     pub(super) p50_us: Option<f64>,
     pub(super) p99_us: Option<f64>,
     pub(super) max_us: Option<f64>,
     pub(super) server_rss_bytes: Option<u64>,
+}
+
+/// A row of the files: flat, which a CSV has to be (and serde's own flattening is not, to it).
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Row { t, phase, connected, counts, p50_us, p99_us, max_us, server_rss_bytes } = self;
+        let mut row = serializer.serialize_struct("Row", 15)?;
+        row.serialize_field("t", t)?;
+        row.serialize_field("phase", phase)?;
+        row.serialize_field("connected", connected)?;
+        row.serialize_field("opened", &counts.opened)?;
+        row.serialize_field("failed", &counts.failed)?;
+        row.serialize_field("dropped", &counts.dropped)?;
+        row.serialize_field("sent", &counts.sent)?;
+        row.serialize_field("answered", &counts.answered)?;
+        row.serialize_field("deliveries", &counts.deliveries)?;
+        row.serialize_field("bytes_sent", &counts.bytes_sent)?;
+        row.serialize_field("bytes_received", &counts.bytes_received)?;
+        row.serialize_field("p50_us", p50_us)?;
+        row.serialize_field("p99_us", p99_us)?;
+        row.serialize_field("max_us", max_us)?;
+        row.serialize_field("server_rss_bytes", server_rss_bytes)?;
+        row.end()
+    }
 }
 
 /// Server memory at one moment of the ramp or the hold.
@@ -110,7 +136,7 @@ pub(super) struct MemoryPoint {
 }
 
 /// Percentiles, in microseconds; `None` where nothing was measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Option<f64>,
     pub(super) p90: Option<f64>,
@@ -136,8 +162,8 @@ fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) phase: Phase,
-    /// When each phase after the ramp began.
-    pub(super) phases: Vec<(Phase, u64)>,
+    /// When each phase after the ramp began, and how many connections were open then.
+    pub(super) phases: Vec<(Phase, u64, u64)>,
     pub(super) counts: Counts,
     pub(super) errors: BTreeMap<String, Failures>,
     /// The first words with which the target refused.
@@ -181,6 +207,12 @@ impl Tally {
             memory_skipped: 0,
             rss_now: None,
         }
+    }
+
+    /// A phase begins at `now`.
+    pub(super) fn begin(&mut self, phase: Phase, now: u64) {
+        self.phase = phase;
+        self.phases.push((phase, now, self.connected()));
     }
 
     /// Connections open now.
@@ -235,19 +267,11 @@ impl Tally {
 
     /// Ends a second, at `now`.
     pub(super) fn end_row(&mut self, now: u64) -> &Row {
-        let counts = self.counts.since(&self.counts_before);
         self.series.push(Row {
             t: (now as f64 / 1e6).round() / 1e3,
             phase: self.phase,
             connected: self.connected(),
-            opened: counts.opened,
-            failed: counts.failed,
-            dropped: counts.dropped,
-            sent: counts.sent,
-            answered: counts.answered,
-            deliveries: counts.deliveries,
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
+            counts: self.counts.since(&self.counts_before),
             p50_us: quantile_us(&self.latency_now, 0.5),
             p99_us: quantile_us(&self.latency_now, 0.99),
             max_us: quantile_us(&self.latency_now, 1.0),
@@ -296,11 +320,11 @@ mod tests {
         tally.record(2_000, 3);
         assert_eq!(tally.latency_lately().0, Some(2.0));
         let row = tally.end_row(SECOND).clone();
-        assert_eq!((row.t, row.connected, row.opened, row.sent), (1.0, 9, 10, 5));
+        assert_eq!((row.t, row.connected, row.counts.opened, row.counts.sent), (1.0, 9, 10, 5));
         assert_eq!(row.p50_us, Some(2.0));
         tally.counts.sent = 7;
         let row = tally.end_row(2 * SECOND + 400_000).clone();
-        assert_eq!((row.t, row.connected, row.opened, row.sent), (2.0, 9, 0, 2));
+        assert_eq!((row.t, row.connected, row.counts.opened, row.counts.sent), (2.0, 9, 0, 2));
         assert_eq!((row.p50_us, row.max_us), (None, None), "nothing was answered");
         assert_eq!(tally.latency().len(), 3);
     }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -251,8 +252,61 @@ fn an_answer_has_its_time() {
             thread::sleep(Duration::from_millis(10));
         }
     });
-    run(fake.addr, &["--timeout", "0.3", "echo", "x"]).failed("no answer within 0.3 s");
+    run(fake.addr, &["--timeout", "0.3", "echo", "x"])
+        .failed("the answer did not end within 0.3 s");
     fake.finish();
+}
+
+#[test]
+fn a_raw_answer_is_printed_as_it_comes() {
+    let (sender, seen) = mpsc::channel();
+    let fake = Fake::new(move |mut stream| {
+        expect(&mut stream, b"x");
+        for piece in [&b"one "[..], b"\xff", b" two"] {
+            stream.write_all(piece).unwrap();
+            seen.recv_timeout(PATIENCE).unwrap();
+        }
+    });
+    let client = Running::spawn(&mut client(fake.addr, &["--protocol", "raw", "send", "x"]));
+    for text in ["one ", "one \u{fffd}", "one \u{fffd} two"] {
+        client.expect(text);
+        sender.send(()).unwrap();
+    }
+    client.wait().answered(b"one \xff two\n");
+    fake.finish();
+}
+
+/// It fills no memory, and says what came.
+#[test]
+fn a_raw_answer_without_end_has_its_time() {
+    let fake = Fake::new(|mut stream| {
+        expect(&mut stream, b"x");
+        while stream.write_all(&[b'.'; 1 << 16]).is_ok() {}
+    });
+    let args = ["--timeout", "1", "--protocol", "raw", "send", "x"];
+    let mut client = client(fake.addr, &args);
+    client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = client.spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        peak = peak.max(resident_kib(child.id()));
+        thread::yield_now();
+    };
+    let mut why = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert_eq!((status.code(), &*why), (Some(1), "mynah-cli: the answer did not end within 1 s\n"));
+    assert!(peak < 20 << 10, "{peak} KiB");
+    fake.finish();
+}
+
+/// The resident memory of a process; 0 where it has gone.
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
 #[test]

@@ -14,7 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program::{Fake, Scene, expect, nobody, wait_for_end};
-use super::support::{Client, Folder, PATIENCE, Server, error, frame, wait_until};
+use super::room::{member, room};
+use super::support::{Folder, PATIENCE, Server, error, frame, wait_until};
 
 /// A terminal of 60 columns and 16 rows that a program has to itself.
 struct Terminal {
@@ -147,19 +148,6 @@ macro_rules! terminal {
     };
 }
 
-fn room(lang: &str) -> Server {
-    Server::start(&["-l", &format!("chat://127.0.0.1:0?lang={lang}")])
-}
-
-/// Somebody else in the room.
-#[track_caller]
-fn member(server: &Server, nick: &str) -> Client {
-    let mut client = server.connect();
-    client.send(format!("{nick}\n").as_bytes());
-    client.expect(format!("[INFO] Welcome, {nick}!\n").as_bytes());
-    client
-}
-
 #[test]
 fn what_others_say_appears_above_the_line_being_typed() {
     let server = room("en");
@@ -270,7 +258,7 @@ fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
         [("en", "[INFO] The server has shut down"), ("ru", "[INFO] Сервер отключился")]
     {
         let mut server = room(lang);
-        let mut bob = member_of(&server, "bob", lang);
+        let mut bob = member(&server, "bob");
         let ann = terminal!(server.addr(0), &["chat", "ann"]);
         ann.expect(&["[YOU]:"]);
         ann.enter("half a sen");
@@ -291,32 +279,51 @@ fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
     }
 }
 
-#[track_caller]
-fn member_of(server: &Server, nick: &str, lang: &str) -> Client {
-    let mut client = server.connect();
-    client.send(format!("{nick}\n").as_bytes());
-    let welcome = if lang == "ru" { "Добро пожаловать" } else { "Welcome" };
-    client.expect(format!("[INFO] {welcome}, {nick}!\n").as_bytes());
-    client
+/// A shell that compares the terminal before and behind `args` of the client, and shows its status.
+fn comparing(addr: SocketAddr, args: &str) -> Option<Terminal> {
+    let folder = Folder::new();
+    let (home, bin, port) = (folder.path(""), env!("CARGO_BIN_EXE_mynah-cli"), addr.port());
+    let script = format!(
+        "cd {home} && export HOME={home} TERM=xterm-256color; stty -a >before; \
+         {bin} -p {port} {args}; echo \"status $?\"; \
+         stty -a >after; cmp before after && echo same; read _"
+    );
+    Terminal::run(folder, &["sh", "-c", &script])
 }
 
 #[test]
 fn the_terminal_is_left_as_it_was() {
     let mut server = room("en");
-    let addr = server.addr(0);
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
-    let script = format!(
-        "stty -a >before; {bin} -p {} chat ann; echo \"status $?\"; stty -a >after; cmp before after && echo same; read _",
-        addr.port()
-    );
-    let folder = Folder::new();
-    let script = format!("cd {} && TERM=xterm-256color; export TERM; {script}", folder.path(""));
-    let Some(shell) = Terminal::run(folder, &["sh", "-c", &script]) else { return };
+    let Some(shell) = comparing(server.addr(0), "chat ann") else { return };
     shell.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     shell.enter("half");
     shell.expect(&["[YOU]: half"]);
     server.stop();
     shell.expect(&["[INFO] The server has shut down", "status 0", "same"]);
+}
+
+#[test]
+fn who_is_killed_at_a_line_leaves_the_terminal_as_it_was() {
+    let chat = room("en");
+    let command = Server::command(&[]);
+    for (signal, status) in [(Signal::SIGTERM, "status 143"), (Signal::SIGHUP, "status 129")] {
+        for (addr, args, line) in [
+            (chat.addr(0), "chat ann", "[YOU]: half"),
+            (chat.addr(0), "chat", "Nickname: half"),
+            (command.addr(0), "", "mynah> half"),
+        ] {
+            let Some(shell) = comparing(addr, args) else { return };
+            let prompt = line.strip_suffix(" half").unwrap();
+            wait_until("the prompt", || shell.screen().last().is_some_and(|last| last == prompt));
+            shell.enter("half");
+            wait_until("the line", || shell.screen().last().is_some_and(|last| last == line));
+            kill(shell.pid(), signal).unwrap();
+            wait_until("the end", || shell.screen().last().is_some_and(|last| last == "same"));
+            let screen = shell.screen();
+            assert!(screen.contains(&line.to_owned()), "{screen:?}");
+            assert!(screen.contains(&status.to_owned()), "{screen:?}");
+        }
+    }
 }
 
 #[test]
@@ -333,6 +340,18 @@ fn a_server_that_goes_without_a_word_is_a_failure() {
     ann.expect(&["[YOU]:", "mynah-cli: the server closed the connection"]);
     assert_eq!(ann.wait(), "1");
     fake.finish();
+}
+
+#[test]
+fn a_server_that_is_no_chat_is_a_failure() {
+    let fake = Fake::new(|mut stream| {
+        expect(&mut stream, b"ann\n");
+        stream.write_all(b"-ERR\r\n").unwrap();
+    });
+    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    assert_eq!(ann.wait(), "1");
+    let why = "the server does not answer as it should: '-ERR' is no chat's welcome";
+    ann.expect(&[&format!("mynah-cli: {why}")]);
 }
 
 #[test]
@@ -370,17 +389,17 @@ fn a_server_that_does_not_answer_the_nickname_can_be_left() {
 }
 
 #[test]
-fn no_control_character_from_the_wire_reaches_the_terminal() {
-    let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c";
-    let harmless = "�[2J�]0;owned�a�b�2J���c";
+fn nothing_that_drives_the_terminal_reaches_it_from_the_wire() {
+    // Control characters, and those that turn a text around.
+    let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c\u{202e}d\u{2066}";
+    let harmless = "�[2J�]0;owned�a�b�2J���c�d�";
     let fake = Fake::new(move |mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(format!("[INFO] Welcome{evil}\n[bob]: {evil}\n").as_bytes()).unwrap();
         wait_for_end(&mut stream);
     });
     let ann = terminal!(fake.addr, &["chat", "ann"]);
-    let welcome = "[INFO] Welcome�[2J�]0;owned�a�b�2J���c";
-    ann.expect(&[welcome, &format!("[bob]: {harmless}"), "[YOU]:"]);
+    ann.expect(&[&format!("[INFO] Welcome{harmless}"), &format!("[bob]: {harmless}"), "[YOU]:"]);
     drop(ann);
 
     let fake = Fake::answering(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
@@ -389,11 +408,19 @@ fn no_control_character_from_the_wire_reaches_the_terminal() {
     assert_eq!(echo.wait(), "0");
 
     let fake = Fake::new(move |mut stream| {
+        expect(&mut stream, b"x");
+        stream.write_all(format!("{evil}\nline\n").as_bytes()).unwrap();
+    });
+    let raw = terminal!(fake.addr, &["--protocol", "raw", "send", "x"]);
+    raw.expect(&[harmless, "line"]);
+    assert_eq!(raw.wait(), "0");
+
+    let fake = Fake::new(move |mut stream| {
         stream.write_all(&frame(4, b"\x1b[2Jnews")).unwrap();
-        stream.write_all(&error("\x1b[2Jgone")).unwrap();
+        stream.write_all(&error("\x1b[2Jgone\u{202e}")).unwrap();
     });
     let listen = terminal!(fake.addr, &["listen"]);
-    listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone"]);
+    listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone\u{202e}"]);
     assert_eq!(listen.wait(), "1");
 }
 

@@ -1,5 +1,7 @@
 //! The files a run leaves.
 
+use std::process::Command;
+
 use nix::sys::signal::Signal;
 
 use super::tester::{Plain, Tester, figures, load, server, tester, url};
@@ -49,7 +51,9 @@ fn the_csv_has_a_row_a_second() {
     let text = std::fs::read_to_string(path).unwrap();
     let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<&str>>());
     let header = rows.next().unwrap();
-    assert_eq!(header[..3], ["t", "phase", "connected"]);
+    let expected = "t,phase,connected,opened,failed,dropped,sent,answered,deliveries,bytes_sent,\
+                    bytes_received,p50_us,p99_us,max_us,server_rss_bytes";
+    assert_eq!(header.join(","), expected);
     let rows: Vec<Vec<&str>> = rows.collect();
     assert!((3..=5).contains(&rows.len()), "{text}");
     assert!(rows.iter().all(|row| row.len() == header.len()), "{text}");
@@ -101,6 +105,27 @@ fn a_signal_ends_the_run_with_a_summary_and_its_files() {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["errors"], serde_json::json!({}), "what was cut short has not failed");
         assert!(std::fs::read_to_string(page).unwrap().contains("interrupted"));
+    }
+}
+
+#[test]
+fn a_terminal_that_goes_ends_the_run_unless_it_is_not_to() {
+    let server = server("command");
+    let target = url("command", &server);
+    for (disposition, hold, code, verdict) in [
+        ("--default-signal=HUP", 300, 1, "MISSED: interrupted in the hold"),
+        ("--ignore-signal=HUP", 2, 0, "met"),
+    ] {
+        // The second is what nohup(1) does.
+        let mut env = Command::new("env");
+        env.args([disposition, env!("CARGO_BIN_EXE_mynah-load")]);
+        let args = format!("idle --target {target} --connections 2 --hold {hold}");
+        let run = Tester::start(env.args(args.split(' ')));
+        run.wait_for_phase("hold");
+        run.signal(Signal::SIGHUP);
+        let ended = run.end();
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stdout.ends_with(&format!("  verdict      {verdict}\n")), "{ended:?}");
     }
 }
 

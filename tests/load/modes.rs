@@ -1,22 +1,10 @@
 //! What each mode does, as the server saw it.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::tester::{Measured, figures, load, server, url};
-use crate::support::{Server, wait_until};
-
-/// The server's counters once all the tester's connections are gone.
-fn status_after(server: &Server) -> crate::support::Status {
-    let mut client = server.connect();
-    let mut status = client.status();
-    wait_until("the tester's connections are gone", || {
-        status = client.status();
-        status.get("connections") == 1
-    });
-    drop(client);
-    // A fresh one, whose own requests are known.
-    server.connect().status()
-}
+use crate::support::{Folder, Server, wait_until};
 
 #[test]
 fn idle_holds_what_was_wanted_and_the_server_agrees() {
@@ -211,8 +199,14 @@ fn a_fanout_delivers_everything_to_everyone() {
         assert!(json["rate_per_sec"].as_f64().unwrap() > 0.0);
         if protocol == "command" {
             assert_eq!(json["requests"]["answered"], published);
-            let status = status_after(&server);
+            let figure = |pointer: &str| json.pointer(pointer).unwrap().as_u64().unwrap();
+            // Each of the tester's has said hello, and the asker asks.
+            let status = server.connect().status();
             assert_eq!(status.get("broadcasts_total"), published);
+            assert_eq!(status.get("accepted_total"), figure("/connections/opened") + 1);
+            assert_eq!(status.get("frames_in_total"), published + 21 + 1);
+            assert_eq!(status.get("bytes_in_total"), figure("/bytes/sent") + 5);
+            assert_eq!(status.get("bytes_out_total"), figure("/bytes/received"));
         }
     }
 }
@@ -232,6 +226,41 @@ fn connections_leave_from_the_addresses_given_in_turn() {
             connected.filter(|line| line.contains(source)).count() == 10
         });
     }
+}
+
+/// In a network of its own (unshare(1)) there may be as few ports as a test likes; where that is not
+/// allowed, nothing is tested.
+#[test]
+fn more_connections_than_ports_leave_from_more_loopback_addresses() {
+    let ports = "40000 40099";
+    let script = format!(
+        r#"ip link set lo up && echo {ports} >/proc/sys/net/ipv4/ip_local_port_range || exit 77
+        mkfifo "$2/log"; "$0" -l command://127.0.0.1:7001 2>"$2/log" & server=$!
+        exec 3<"$2/log"; grep -q "listening on" <&3
+        "$1" idle --target command://127.0.0.1:7001 --connections 250 --hold 1 --probe 250 --json "$2/json"
+        status=$?; kill $server; exit $status"#
+    );
+    let folder = Folder::new();
+    let mut shell = Command::new("unshare");
+    shell.args(["-rn", "sh", "-c", &script, env!("CARGO_BIN_EXE_mynah")]);
+    shell.args([env!("CARGO_BIN_EXE_mynah-load"), &folder.path("")]);
+    let Ok(output) = shell.stdin(Stdio::null()).output() else {
+        eprintln!("skipped: unshare(1) is not installed");
+        return;
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if !stderr.contains("preflight: ") {
+        eprintln!("skipped: no network of one's own here: {stderr}");
+        return;
+    }
+    assert!(stderr.contains("local ports 250 of 300"), "{stderr}");
+    assert!(output.status.success(), "{stderr} {}", String::from_utf8_lossy(&output.stdout));
+    let json = std::fs::read_to_string(folder.path("json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["connections"]["opened"], 250);
+    assert_eq!(json["requests"]["answered"], 250);
+    let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    assert_eq!(json["settings"]["source_ips"], serde_json::json!(addresses));
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn connections_lost_in_the_hold_are_counted_with_their_time() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(json["errors"], json!({"ECONNRESET": 4, "EOF": 5}));
     assert_eq!(json["connections"]["dropped"], 9);
-    assert!(ended.stdout.contains("ECONNRESET 4 times, from "), "{}", ended.stdout);
-    assert!(ended.stdout.contains("EOF 5 times, from "), "nobody is left, so it ends at once");
+    assert!(ended.stdout.contains("ECONNRESET 4 times, "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("EOF 5 times, "), "nobody is left, so it ends at once");
 }
 
 #[test]
@@ -79,6 +79,18 @@ fn a_target_that_never_answers_is_given_up_on() {
     assert_eq!(json["errors"], json!({"ETIMEDOUT": 4}));
     assert!(ended.stdout.contains("8 without an answer"), "{}", ended.stdout);
     assert!(ended.stdout.contains("nothing was answered"), "{}", ended.stdout);
+}
+
+/// The backlog stays in the schedule, where it takes no memory, and is counted.
+#[test]
+fn an_open_loop_against_a_target_that_never_answers_counts_what_was_due() {
+    let plain = Plain::listen();
+    let echo = "echo --connections 2 --depth 3 --size 5 --duration 1 --rate 3000000";
+    let (ended, json) = figures(&format!("{echo} --target {}", plain.url("command")));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(json["requests"], json!({"sent": 6, "answered": 0}));
+    assert!(ended.stdout.contains(", 3,000,000 without an answer"), "{}", ended.stdout);
+    assert!(ended.stdout.contains(" requests could not leave in time"), "{}", ended.stdout);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+use crate::client::failure::Failure;
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
 use crate::handler::chat::{Lang, Words};
@@ -11,6 +12,9 @@ use crate::handler::chat::{Lang, Words};
 const LINE_LEN_MAX: usize = 1 << 20;
 
 const READ_LEN: usize = 1 << 14;
+
+/// Bytes of a line that is none of a chat's, to tell by what it is.
+const EXCERPT_LEN: usize = 60;
 
 /// Reads a server's lines.
 #[derive(Debug)]
@@ -79,7 +83,9 @@ pub(super) enum Meaning {
     ShutDown,
     /// It refuses something: before the nickname is accepted, the nickname.
     Refusal,
-    /// Anything else: before the nickname is accepted, that it is.
+    /// It tells us something: before the nickname is accepted, that it is.
+    Info,
+    /// What others say, or (before the nickname is accepted) something that is no chat server.
     Other,
 }
 
@@ -92,10 +98,19 @@ impl Meaning {
             Meaning::ShutDown
         } else if line.starts_with(b"[ERROR]") {
             Meaning::Refusal
+        } else if line.starts_with(b"[INFO]") {
+            Meaning::Info
         } else {
             Meaning::Other
         }
     }
+}
+
+/// What to make of a line that answers no nickname.
+pub(super) fn no_welcome(line: &[u8]) -> Failure {
+    let excerpt = &line[..line.len().min(EXCERPT_LEN)];
+    let more = if excerpt.len() < line.len() { "…" } else { "" };
+    Failure::Junk(format!("'{}{more}' is no chat's welcome", String::from_utf8_lossy(excerpt)))
 }
 
 /// Whether a line of the user's means to leave.
@@ -159,7 +174,7 @@ mod tests {
             assert_eq!(meaning(Words::NicknameLength), Meaning::Refusal);
             assert_eq!(meaning(Words::NicknameCharacters), Meaning::Refusal);
             assert_eq!(meaning(Words::Full(9)), Meaning::Refusal);
-            assert_eq!(meaning(Words::Welcome("ann")), Meaning::Other);
+            assert_eq!(meaning(Words::Welcome("ann")), Meaning::Info);
             let text = "[INFO] The server has shut down";
             assert_eq!(meaning(Words::Message { from: "eve", text }), Meaning::Other);
         }

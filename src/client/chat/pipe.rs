@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::hall::{Lines, Meaning, is_farewell, say};
+use super::hall::{Lines, Meaning, is_farewell, no_welcome, say};
 use crate::client::complain;
 use crate::client::connect::connect;
 use crate::client::failure::Failure;
@@ -75,7 +75,8 @@ fn join(
         let verdict = next_in_time(server, stream, lines)?;
         match Meaning::of(&verdict) {
             Meaning::ShutDown => return output.answer(&verdict).map(|()| false),
-            Meaning::Other => return output.answer(&verdict).map(|()| true),
+            Meaning::Info => return output.answer(&verdict).map(|()| true),
+            Meaning::Other => return Err(no_welcome(&verdict)),
             Meaning::Refusal => {
                 let why = Failure::Refused(String::from_utf8_lossy(&verdict).into_owned());
                 if !asks {

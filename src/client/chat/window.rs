@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::hall::{Lines, Meaning, is_farewell, say};
+use super::hall::{Lines, Meaning, is_farewell, no_welcome, say};
 use crate::client::connect::{Deadline, connect};
 use crate::client::editor::{Above, Editor, Typed, interrupt};
 use crate::client::failure::Failure;
@@ -118,8 +118,12 @@ impl Window<'_> {
             // A server that has gone has perhaps said why.
             let _ = say(self.stream, nick.as_bytes());
             let Some(verdict) = self.hear_verdict(editor)? else { return Ok(false) };
-            print(&harmless_line(&String::from_utf8_lossy(&verdict)))?;
-            if Meaning::of(&verdict) != Meaning::Refusal {
+            let meaning = Meaning::of(&verdict);
+            if meaning == Meaning::Other {
+                return Err(no_welcome(&verdict));
+            }
+            print(&shown(&verdict))?;
+            if meaning == Meaning::Info {
                 return Ok(true);
             }
         }
@@ -269,9 +273,9 @@ impl Reader {
             self.above.print(&shown(&line));
             return;
         };
-        let lets_in = Meaning::of(&line) == Meaning::Other;
+        let refuses = Meaning::of(&line) == Meaning::Refusal;
         let _ = verdicts.send(line);
-        if lets_in {
+        if !refuses {
             self.verdicts = None;
         }
     }

@@ -18,11 +18,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Connection, State};
-use super::machine::resident_bytes;
+use super::machine::{ignores, resident_bytes};
 use super::options::{Mode, Plan};
 use super::pace::{SECOND, Schedule, TokenBucket};
 use super::screen::Screen;
@@ -74,8 +74,9 @@ pub(super) struct Run {
     pub(super) rss_held: Option<u64>,
     /// Connections open at the end of the hold or the traffic.
     pub(super) held: u64,
-    /// Requests that were due and never answered.
+    /// Requests that were due and never answered, and those of them that never left.
     pub(super) unanswered: u64,
+    pub(super) unsent: u64,
     /// The phase a signal ended.
     pub(super) interrupted: Option<Phase>,
 }
@@ -128,7 +129,9 @@ impl<'a> Engine<'a> {
     /// The system has no descriptor left for epoll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        // A terminal that goes must not take an hour's figures with it.
+        let hangup = (!ignores(SIGHUP)).then_some(SIGHUP);
+        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,
@@ -180,6 +183,7 @@ impl<'a> Engine<'a> {
                 rss_held: None,
                 held: 0,
                 unanswered: 0,
+                unsent: 0,
                 interrupted: None,
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -220,6 +224,7 @@ impl<'a> Engine<'a> {
                 }
             }
             for index in std::mem::take(&mut self.resume) {
+                self.connections[index].resumes = false;
                 self.on_ready(index, true, false, true);
             }
             let now = self.now();
@@ -249,6 +254,7 @@ impl<'a> Engine<'a> {
             until = until.min(self.bucket.next_at());
         }
         let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
+        let due_at = due_at.filter(|_| !self.has_backlog());
         if let Some(due_at) = due_at.filter(|at| *at < until) {
             if due_at <= now {
                 return Ok(Some(Duration::ZERO));
@@ -328,8 +334,9 @@ impl<'a> Engine<'a> {
                 now >= self.phase_ends_at || connected == 0 || self.has_lost_its_publisher()
             }
             Phase::Drain => {
-                let waits = self.unanswered > 0 || self.fanout.owed > 0;
-                !waits || now >= self.phase_ends_at
+                let due = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+                let waits = self.unanswered > 0 || self.fanout.owed > 0 || due > 0;
+                !waits || connected == 0 || now >= self.phase_ends_at
             }
         };
         if self.run.interrupted.is_some() {
@@ -341,7 +348,10 @@ impl<'a> Engine<'a> {
                 Phase::Ramp if connected == 0 || self.has_lost_its_publisher() => self.done = true,
                 Phase::Ramp => self.begin_work(now),
                 Phase::Hold | Phase::Traffic => {
-                    self.schedule = None;
+                    // What was due before may still have to leave.
+                    if let Some(schedule) = &mut self.schedule {
+                        schedule.close(now);
+                    }
                     self.begin(Phase::Drain, now, DRAIN_NS_MAX);
                 }
                 Phase::Drain => self.done = true,
@@ -355,8 +365,7 @@ impl<'a> Engine<'a> {
     }
 
     fn begin(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
-        self.run.tally.phase = phase;
-        self.run.tally.phases.push((phase, now));
+        self.run.tally.begin(phase, now);
         self.phase_began_at = now;
         self.phase_ends_at = now.saturating_add(lasts_ns);
         self.counts_before = self.run.tally.counts;
@@ -395,7 +404,8 @@ impl<'a> Engine<'a> {
     /// Who still owes an answer has failed, unless nobody waited for it.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
         let now = self.now();
-        self.run.unanswered += self.unanswered;
+        self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+        self.run.unanswered += self.unanswered + self.run.unsent;
         if self.run.interrupted.is_none() {
             let fanout = self.mode.topic() == Topic::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {

@@ -21,6 +21,9 @@ const CONNECTS_PER_TURN: u64 = 64;
 /// Requests taken from the schedule in one turn.
 const DUE_PER_TURN: usize = 1024;
 
+/// Requests that wait on all connections together until their turn has come.
+const WAITING_MAX: u64 = 1 << 20;
+
 /// A connection that was lost without an error number: the peer closed it.
 const CLOSED_BY_PEER: &str = "EOF";
 
@@ -62,10 +65,16 @@ impl Engine<'_> {
         let mut touched = Vec::new();
         let now = self.now();
         for _ in 0..DUE_PER_TURN {
+            if self.has_backlog() {
+                break;
+            }
             let Some(at) = self.schedule.as_mut().and_then(|schedule| schedule.take(now)) else {
                 break;
             };
-            let Some(index) = self.next_open() else { return };
+            let Some(index) = self.next_open() else {
+                self.run.unanswered += 1;
+                break;
+            };
             let connection = &mut self.connections[index];
             let busy = connection.busy();
             busy.lane.push(at, 1);
@@ -80,6 +89,13 @@ impl Engine<'_> {
         for index in touched {
             self.flush(index);
         }
+    }
+
+    /// Whether so many requests wait for a place on their connections that more need not be taken
+    /// from the schedule: there they keep their times, and take no memory.
+    pub(super) fn has_backlog(&self) -> bool {
+        let on_their_way = self.wanted() as u64 * u64::from(self.mode.depth());
+        self.unanswered >= on_their_way.saturating_add(WAITING_MAX)
     }
 
     /// Whose turn it is, among those that are open.
@@ -216,7 +232,9 @@ impl Engine<'_> {
                 Err(error) => return self.lose(index, &socket::errno_name(&error)),
             }
         }
-        self.resume.push(index);
+        if !std::mem::replace(&mut self.connections[index].resumes, true) {
+            self.resume.push(index);
+        }
     }
 
     /// Takes in what was read from connection `index`.

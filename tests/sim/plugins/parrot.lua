@@ -13,6 +13,8 @@ function P.client_disconnected(client, reason)
 end
 
 function P.process_client_pkg(data, client)
+  -- Clients of command listeners come and go unannounced.
+  assert(client.command or here[client.id] == client.addr, "asks before it has come")
   local word, rest = data:match("^(%a+) (.*)$")
   if word == "echo" then return "= " .. rest .. "\n" end
   if word == "cast" then

@@ -10,8 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its result is what it prints")]
 
+mod draw;
 mod host;
 mod load;
+mod plots;
 mod rows;
 mod samples;
 mod script;
@@ -29,7 +31,7 @@ use table::Table;
 
 type Row = (&'static str, &'static str, fn(&mut Bench));
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     ("start", "sizes of the program, memory at start", rows::start::run),
     ("idle", "memory per idle connection", rows::idle::run),
     ("echo", "64-byte echoes, depth 1 and 32", rows::echo::run),
@@ -40,6 +42,7 @@ const ROWS: [Row; 10] = [
     ("reverse", "REVERSE of 1 MiB", rows::reverse::run),
     ("decode", "instructions per frame decoded", rows::decode::run),
     ("tester", "mynah-load as the load", rows::tester::run),
+    ("plots", "docs/plots/*.svg", plots::run),
 ];
 
 fn main() {

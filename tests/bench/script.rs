@@ -104,6 +104,15 @@ impl Speech {
         }
     }
 
+    /// What the server asks by itself soon after a connect, and what it wants to hear: NATS measures
+    /// the round trip once, after two seconds.
+    pub(crate) fn asked(self) -> Option<Talk> {
+        match self {
+            Speech::Nats => Talk::new("PONG\r\n", "PING\r\n"),
+            _ => None,
+        }
+    }
+
     /// A message of `payload` to `subscribers`; none where the server has no such thing.
     pub(crate) fn broadcast(self, payload: &[u8], subscribers: usize) -> Option<Broadcast> {
         let len = payload.len();

@@ -77,6 +77,7 @@ pub(crate) struct Line {
 pub(crate) struct Table {
     lines: Vec<Line>,
     notes: Vec<String>,
+    plots: Vec<Value>,
 }
 
 impl Line {
@@ -166,6 +167,11 @@ impl Table {
         self.notes.push(note);
     }
 
+    /// What a plot shows.
+    pub(crate) fn plot(&mut self, file: &str, points: Value) {
+        self.plots.push(json!({ "file": file, "plot": points }));
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let head = ["figure", "server", "median (spread)", "ratio (spread)", "busy", "bar", "how"];
         let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
@@ -193,7 +199,8 @@ impl Table {
     }
 
     pub(crate) fn json(&self) -> Value {
-        json!({ "lines": self.lines.iter().map(Line::json).collect::<Vec<_>>(), "notes": self.notes })
+        let lines: Vec<Value> = self.lines.iter().map(Line::json).collect();
+        json!({ "lines": lines, "notes": self.notes, "plots": self.plots })
     }
 }
 

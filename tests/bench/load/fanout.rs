@@ -1,12 +1,13 @@
 //! One publisher and many subscribers: a batch is published, and the next one when everybody has it.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
 use super::{Measured, ask, connect, expect, read, register, write};
-use crate::script::Broadcast;
+use crate::script::{Broadcast, Talk};
 use crate::subject::Subject;
 
 const EVENTS_MAX: usize = 1024;
@@ -44,9 +45,15 @@ impl Fanout {
         let mut streams: Vec<_> = (0..subscribers).map(join).collect();
         // Last, so that the server has everybody else.
         let mut publisher = connect(subject, subscribers);
+        if let Some(Talk { say, answer }) = subject.speech.asked() {
+            for stream in streams.iter_mut().chain([&mut publisher]) {
+                expect(subject, stream, &answer);
+                stream.write_all(&say).unwrap();
+            }
+        }
         let Broadcast { publish, delivery, confirmation } =
             subject.speech.broadcast(payload, subscribers).unwrap();
-        std::io::Write::write_all(&mut publisher, &publish).unwrap();
+        publisher.write_all(&publish).unwrap();
         for stream in &mut streams {
             expect(subject, stream, &delivery);
         }
@@ -90,7 +97,8 @@ impl Fanout {
             assert!(!self.events.is_empty(), "{due} bytes were never delivered");
             for event in &self.events {
                 if event.is_readable() {
-                    due -= drain(&mut self.streams[event.token().0], &mut self.buffer);
+                    let len = drain(&mut self.streams[event.token().0], &mut self.buffer);
+                    due = due.checked_sub(len).expect("no more comes than was published");
                 }
             }
             if sent < self.batch.len() {

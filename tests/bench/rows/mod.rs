@@ -20,7 +20,7 @@ use crate::subject::Subject;
 use crate::table::{Bar, Busy, Line, Table, Unit};
 
 /// How much is done for a figure.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) warm_up: Duration,
@@ -35,6 +35,10 @@ impl Effort {
     };
     pub(crate) const QUICK: Effort =
         Effort { rounds: 3, warm_up: Duration::from_millis(100), time: Duration::from_millis(400) };
+
+    pub(crate) fn is_full(self) -> bool {
+        self == Effort::FULL
+    }
 }
 
 /// What a row works with.

@@ -31,7 +31,7 @@ use table::Table;
 
 type Row = (&'static str, &'static str, fn(&mut Bench));
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     ("start", "sizes of the program, memory at start", rows::start::run),
     ("idle", "memory per idle connection", rows::idle::run),
     ("echo", "64-byte echoes, depth 1 and 32", rows::echo::run),
@@ -42,6 +42,7 @@ const ROWS: [Row; 11] = [
     ("reverse", "REVERSE of 1 MiB", rows::reverse::run),
     ("decode", "instructions per frame decoded", rows::decode::run),
     ("tester", "mynah-load as the load", rows::tester::run),
+    ("yardstick", "CECHO and CFAN beside the tree's own", rows::yardstick::run),
     ("plots", "docs/plots/*.svg", plots::run),
 ];
 

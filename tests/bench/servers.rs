@@ -12,9 +12,12 @@ use crate::subject::{Subject, free_addr};
 /// A server to be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Server {
-    /// The C echo and the C fan-out, `tests/bench/yardstick/`.
+    /// The C echo and the C fan-out: `tests/bench/yardstick/`, or what `CECHO` and `CFAN` name.
     CEcho,
     CFan,
+    /// `tests/bench/yardstick/` in any case.
+    OwnEcho,
+    OwnFan,
     /// As `cargo build --release` makes it, and without default features.
     Mynah,
     Bare,
@@ -39,6 +42,8 @@ impl Server {
         match self {
             CEcho => "C echo",
             CFan => "C fan-out",
+            OwnEcho => "C echo of the tree",
+            OwnFan => "C fan-out of the tree",
             Mynah => "mynah",
             Bare => "mynah, no plugins",
             Static => "mynah, static",
@@ -53,8 +58,8 @@ impl Server {
 
     fn speech(self) -> Speech {
         match self {
-            CEcho | Mynah | Bare | Static | Musl | Tokio => Speech::Command,
-            CFan => Speech::Unframed,
+            CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => Speech::Command,
+            CFan | OwnFan => Speech::Unframed,
             Redis => Speech::Redis,
             Memcached => Speech::Memcached,
             Mosquitto => Speech::Mqtt,
@@ -115,7 +120,7 @@ impl Servers {
         let mut command = Command::new(self.program(server).unwrap());
         command.current_dir(&self.dir);
         match server {
-            CEcho | CFan | Tokio => command.arg(port),
+            CEcho | CFan | OwnEcho | OwnFan | Tokio => command.arg(port),
             Mynah | Bare | Static | Musl => {
                 command.args(["--listen", &format!("command://{addr}")])
             }
@@ -162,8 +167,10 @@ fn mosquitto_config(dir: &Path, port: &str) -> PathBuf {
 fn find(server: Server, dir: &Path) -> Result<PathBuf, String> {
     match server {
         Mynah => Ok(env!("CARGO_BIN_EXE_mynah").into()),
-        CEcho => compiled("CECHO", "echo", dir),
-        CFan => compiled("CFAN", "fan", dir),
+        CEcho => named("CECHO").unwrap_or_else(|| compiled("echo", dir)),
+        CFan => named("CFAN").unwrap_or_else(|| compiled("fan", dir)),
+        OwnEcho => compiled("echo", dir),
+        OwnFan => compiled("fan", dir),
         Tokio => {
             let manifest = root().join("tests/bench/tokio-server/Cargo.toml");
             let path = manifest.to_string_lossy().into_owned();
@@ -183,11 +190,14 @@ fn find(server: Server, dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The program that `variable` names, or our own yardstick compiled.
-fn compiled(variable: &str, name: &str, dir: &Path) -> Result<PathBuf, String> {
-    if let Some(path) = env::var_os(variable) {
-        return fs::canonicalize(&path).map_err(|error| format!("{variable}: {error}"));
-    }
+/// The program that `variable` names.
+fn named(variable: &str) -> Option<Result<PathBuf, String>> {
+    let path = env::var_os(variable)?;
+    Some(fs::canonicalize(path).map_err(|error| format!("{variable}: {error}")))
+}
+
+/// Our own yardstick.
+fn compiled(name: &str, dir: &Path) -> Result<PathBuf, String> {
     let source = root().join(format!("tests/bench/yardstick/{name}.c"));
     let program = dir.join(format!("yardstick-{name}"));
     let mut command = Command::new("cc");
@@ -241,7 +251,9 @@ fn run(command: &mut Command) -> Result<String, String> {
 
 fn version(server: Server, program: &Path) -> String {
     let flag = match server {
-        CEcho | CFan => return "cc -O3".to_owned(),
+        CEcho if env::var_os("CECHO").is_some() => return "of CECHO".to_owned(),
+        CFan if env::var_os("CFAN").is_some() => return "of CFAN".to_owned(),
+        CEcho | CFan | OwnEcho | OwnFan => return "by cc -O3".to_owned(),
         Tokio => return locked_version("tokio"),
         Mosquitto => "-h",
         Memcached => "-V",

@@ -10,6 +10,7 @@ pub(crate) mod reverse;
 pub(crate) mod start;
 pub(crate) mod syscalls;
 pub(crate) mod tester;
+pub(crate) mod yardstick;
 
 use std::time::Duration;
 

@@ -49,11 +49,17 @@ const ROWS: [Row; 12] = [
 fn main() {
     // Cargo passes `--bench`.
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [option, passes] = args.as_slice()
+        && option == rows::decode::OPTION
+    {
+        return rows::decode::decode(passes.parse().unwrap());
+    }
     let (flags, wanted): (Vec<&str>, Vec<&str>) =
         args.iter().map(String::as_str).partition(|arg| arg.starts_with('-'));
     let known = |name: &str| ROWS.iter().any(|(row, ..)| *row == name);
     if flags.iter().any(|flag| *flag != "--quick") || !wanted.iter().all(|name| known(name)) {
-        return usage();
+        usage();
+        std::process::exit(i32::from(flags != ["--help"]) * 2);
     }
     let effort = if flags.is_empty() { Effort::FULL } else { Effort::QUICK };
     let host = Host::read();

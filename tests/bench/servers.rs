@@ -18,6 +18,8 @@ pub(crate) enum Server {
     /// `tests/bench/yardstick/` in any case.
     OwnEcho,
     OwnFan,
+    /// No server: the loop that finds frames, of the same folder.
+    CDecode,
     /// As `cargo build --release` makes it, and without default features.
     Mynah,
     Bare,
@@ -44,6 +46,7 @@ impl Server {
             CFan => "C fan-out",
             OwnEcho => "C echo of the tree",
             OwnFan => "C fan-out of the tree",
+            CDecode => "C loop",
             Mynah => "mynah",
             Bare => "mynah, no plugins",
             Static => "mynah, static",
@@ -59,7 +62,7 @@ impl Server {
     fn speech(self) -> Speech {
         match self {
             CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => Speech::Command,
-            CFan | OwnFan => Speech::Unframed,
+            CFan | OwnFan | CDecode => Speech::Unframed,
             Redis => Speech::Redis,
             Memcached => Speech::Memcached,
             Mosquitto => Speech::Mqtt,
@@ -120,7 +123,7 @@ impl Servers {
         let mut command = Command::new(self.program(server).unwrap());
         command.current_dir(&self.dir);
         match server {
-            CEcho | CFan | OwnEcho | OwnFan | Tokio => command.arg(port),
+            CEcho | CFan | OwnEcho | OwnFan | CDecode | Tokio => command.arg(port),
             Mynah | Bare | Static | Musl => {
                 command.args(["--listen", &format!("command://{addr}")])
             }
@@ -171,6 +174,7 @@ fn find(server: Server, dir: &Path) -> Result<PathBuf, String> {
         CFan => named("CFAN").unwrap_or_else(|| compiled("fan", dir)),
         OwnEcho => compiled("echo", dir),
         OwnFan => compiled("fan", dir),
+        CDecode => compiled("decode", dir),
         Tokio => {
             let manifest = root().join("tests/bench/tokio-server/Cargo.toml");
             let path = manifest.to_string_lossy().into_owned();
@@ -253,7 +257,7 @@ fn version(server: Server, program: &Path) -> String {
     let flag = match server {
         CEcho if env::var_os("CECHO").is_some() => return "of CECHO".to_owned(),
         CFan if env::var_os("CFAN").is_some() => return "of CFAN".to_owned(),
-        CEcho | CFan | OwnEcho | OwnFan => return "by cc -O3".to_owned(),
+        CEcho | CFan | OwnEcho | OwnFan | CDecode => return "by cc -O3".to_owned(),
         Tokio => return locked_version("tokio"),
         Mosquitto => "-h",
         Memcached => "-V",

@@ -1,96 +1,112 @@
-//! Measures the server against a yardstick, in alternating runs of one session:
-//! `cargo bench --bench compare`. Not a test: it judges nothing, it prints.
+//! The benchmark suite: mynah, the C yardsticks, a tokio server and whatever peers are installed, each
+//! under the same load in the same run, as one table of figures and ratios:
+//! `cargo bench --bench compare`. Not a test: it fails only where something cannot be run.
 //!
-//! The server runs on processor 0, the load on processor 1. What a message costs the server is
-//! its time on the processor (`/proc/PID/schedstat`) over the messages it answered, so a noisy
-//! neighbour shows in the spread, not in the figure. Set `YARDSTICK` to a program that takes a
-//! port and echoes 5-byte-header frames on it to have it measured beside mynah.
+//! Servers run on processor 0, the load on processor 1. What something costs a server is its time on
+//! the processor (`/proc/PID/task/*/schedstat`) over what it answered meanwhile. Servers take turns in
+//! rounds; a ratio is the median of the ratios of each round, so what disturbs the machine is in both.
+//! docs/benchmarks.md says how to run it and how to read it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
-#![allow(clippy::print_stdout, reason = "its result is what it prints")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its result is what it prints")]
 
+mod draw;
+mod host;
 mod load;
+mod plots;
+mod rows;
+mod samples;
+mod script;
+mod servers;
 mod subject;
+mod table;
 
-use std::env;
-use std::time::Duration;
+use std::{env, fs};
 
-use load::{EchoLoad, open_idle};
-use subject::Subject;
+use host::Host;
+use rows::{Bench, Effort};
+use serde_json::json;
+use servers::Servers;
+use table::Table;
 
-const ROUNDS: usize = 7;
-const IDLE_CONNECTIONS: usize = 19_000;
+type Row = (&'static str, &'static str, fn(&mut Bench));
+
+const ROWS: [Row; 12] = [
+    ("start", "sizes of the program, memory at start", rows::start::run),
+    ("idle", "memory per idle connection", rows::idle::run),
+    ("echo", "64-byte echoes, depth 1 and 32", rows::echo::run),
+    ("syscalls", "system calls per echo", rows::syscalls::run),
+    ("crowd", "echoes beside 18,000 idle connections", rows::echo::beside_idle),
+    ("fanout", "broadcasts to 1,000 subscribers", rows::fanout::run),
+    ("churn", "connect, one echo, reset", rows::churn::run),
+    ("reverse", "REVERSE of 1 MiB", rows::reverse::run),
+    ("decode", "instructions per frame decoded", rows::decode::run),
+    ("tester", "mynah-load as the load", rows::tester::run),
+    ("yardstick", "CECHO and CFAN beside the tree's own", rows::yardstick::run),
+    ("plots", "docs/plots/*.svg", plots::run),
+];
 
 fn main() {
-    // Cargo passes `--bench`; anything else names what to run.
-    let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    subject::pin_self(1);
-    if runs("start") {
-        start();
+    // Cargo passes `--bench`.
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [option, passes] = args.as_slice()
+        && option == rows::decode::OPTION
+    {
+        return rows::decode::decode(passes.parse().unwrap());
     }
-    if runs("idle") {
-        idle();
+    let (flags, wanted): (Vec<&str>, Vec<&str>) =
+        args.iter().map(String::as_str).partition(|arg| arg.starts_with('-'));
+    let known = |name: &str| ROWS.iter().any(|(row, ..)| *row == name);
+    if flags.iter().any(|flag| *flag != "--quick") || !wanted.iter().all(|name| known(name)) {
+        usage();
+        std::process::exit(i32::from(flags != ["--help"]) * 2);
     }
-    for (connections, depth) in [(100, 1), (100, 32)] {
-        if runs("echo") {
-            echo(connections, depth);
+    let effort = if flags.is_empty() { Effort::FULL } else { Effort::QUICK };
+    let host = Host::read();
+    if !subject::pin_self() {
+        eprintln!("one processor only: servers and load share it, and the figures are of both");
+    }
+    mynah::net::raise_file_limit().unwrap();
+    let mut bench = Bench { servers: Servers::new(), table: Table::default(), effort };
+    for (name, what, run) in ROWS {
+        if wanted.is_empty() || wanted.contains(&name) {
+            eprintln!("{name}: {what} …");
+            run(&mut bench);
         }
     }
+    report(&bench, &host, &args);
 }
 
-/// What a server that nobody talks to takes.
-fn start() {
-    let mynah = Subject::mynah();
-    let (rss, anon) = mynah.memory_kib();
-    println!("start: resident {rss} KiB, of which anonymous {anon} KiB");
-}
-
-/// What a connection costs that says nothing.
-fn idle() {
-    let mynah = Subject::mynah();
-    // The first page, the accept path's first touch of everything.
-    drop(open_idle(mynah.port, 1));
-    let (_, before) = mynah.memory_kib();
-    let held = open_idle(mynah.port, IDLE_CONNECTIONS);
-    let (_, after) = mynah.memory_kib();
-    let each = (after - before) as f64 * 1024.0 / held.len() as f64;
-    println!("idle: {} connections, {each:.1} bytes of anonymous memory each", held.len());
-    // The log sums up a storm of connections once the second is over.
-    std::thread::sleep(Duration::from_millis(1500));
-    let before = mynah.cpu_ns();
-    std::thread::sleep(Duration::from_secs(2));
-    println!("idle: {} ns of processor time in 2 s", mynah.cpu_ns() - before);
-}
-
-/// What an echo of 64 bytes costs.
-fn echo(connections: usize, depth: usize) {
-    let load = EchoLoad { connections, depth, payload: 64, seconds: 2 };
-    let mut mynah = Vec::new();
-    let mut yardstick = Vec::new();
-    for _ in 0..ROUNDS {
-        mynah.push(load.run(&Subject::mynah()));
-        yardstick.extend(Subject::yardstick().map(|subject| load.run(&subject)));
+fn usage() {
+    eprintln!("cargo bench --bench compare [-- [--quick] [ROW…]]\n");
+    eprintln!("  --quick     fewer and shorter rounds: whether it runs, not what it says");
+    for (name, what, _) in ROWS {
+        eprintln!("  {name:<11} {what}");
     }
-    println!("echo, {connections} connections, 64 bytes, {depth} deep, {ROUNDS} rounds:");
-    let ours = report("mynah", &mut mynah);
-    if yardstick.is_empty() {
-        return println!("  yardstick: skipped, YARDSTICK is not set");
-    }
-    let theirs = report("yardstick", &mut yardstick);
-    let (cpu, rate) = (ours.0 / theirs.0, ours.1 / theirs.1);
-    println!("  ratio: processor time {cpu:.3}, throughput {rate:.3}");
 }
 
-/// Prints and returns the medians of processor time a message and of messages a second.
-fn report(name: &str, results: &mut [load::Measured]) -> (f64, f64) {
-    let mut median_of = |figure: fn(&load::Measured) -> f64| {
-        results.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
-        let (low, high) = (figure(&results[0]), figure(&results[results.len() - 1]));
-        (figure(&results[results.len() / 2]), low, high)
-    };
-    let (cpu, low, high) = median_of(|result| result.cpu_ns as f64 / result.messages as f64);
-    let (rate, ..) = median_of(|result| result.messages as f64 / result.seconds);
-    println!("  {name}: {cpu:.0} ns a message ({low:.0} to {high:.0}), {rate:.0} messages/s");
-    (cpu, rate)
+fn report(bench: &Bench, host: &Host, args: &[String]) {
+    let command = ["cargo bench --bench compare --", &args.join(" ")].join(" ");
+    let command = command.trim_end_matches([' ', '-']);
+    let Effort { rounds, time, .. } = bench.effort;
+    println!("`{command}`: {rounds} rounds of {} ms", time.as_millis());
+    println!("on {host}.\n");
+    println!("{}", bench.table.markdown());
+    let versions = bench.servers.versions();
+    let list = versions.iter().map(|(name, version)| format!("{name} {version}"));
+    println!("\nServers: {}.", list.collect::<Vec<_>>().join(", "));
+    for (name, why) in bench.servers.skipped() {
+        println!("Skipped: {name}: {why}.");
+    }
+    let path = bench.servers.dir().join("results.json");
+    let results = json!({
+        "command": command,
+        "host": host.json(),
+        "rounds": rounds,
+        "round_ms": time.as_millis() as u64,
+        "servers": versions.iter().map(|(name, version)| json!({ "name": name, "version": version })).collect::<Vec<_>>(),
+        "skipped": bench.servers.skipped().iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Vec<_>>(),
+        "results": bench.table.json(),
+    });
+    fs::write(&path, serde_json::to_string_pretty(&results).unwrap()).unwrap();
 }

@@ -1,60 +1,102 @@
-//! A server under measurement: started, watched through /proc, and ended.
+//! A server under measurement: started on its processor, watched through /proc, and ended.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::script::Speech;
+
+/// Where the servers run, and where the load.
+const SERVER_PROCESSOR: usize = 0;
+const LOAD_PROCESSOR: usize = 1;
+
+const START_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) speech: Speech,
+    pub(crate) addr: SocketAddr,
     child: Child,
-    pub(crate) port: u16,
+}
+
+/// Nanoseconds on a processor, and waiting for one that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    ran: u64,
+    waited: u64,
+}
+
+impl Times {
+    pub(crate) fn since(self, before: Times) -> (u64, u64) {
+        (self.ran.saturating_sub(before.ran), self.waited.saturating_sub(before.waited))
+    }
 }
 
 impl Subject {
-    /// mynah on processor 0, on a port the system picks.
-    pub(crate) fn mynah() -> Self {
-        let mut child = pinned(env!("CARGO_BIN_EXE_mynah"))
-            .args(["--listen", "command://127.0.0.1:0"])
-            .stderr(Stdio::piped())
+    /// Runs `command`, which is to listen on `addr`, and waits until it does.
+    pub(crate) fn start(
+        name: &'static str,
+        speech: Speech,
+        addr: SocketAddr,
+        command: &mut Command,
+    ) -> Self {
+        // A child inherits the processors of its parent (sched_setaffinity(2)).
+        pin_self_to(SERVER_PROCESSOR);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains("listening on")).unwrap();
-        // Somebody has to read on, or the pipe fills.
-        thread::spawn(move || lines.for_each(drop));
-        let port = line.rsplit_once(':').unwrap().1.parse().unwrap();
-        Subject { child, port }
-    }
-
-    /// The program named by `YARDSTICK`, on processor 0.
-    pub(crate) fn yardstick() -> Option<Self> {
-        let program = env::var("YARDSTICK").ok()?;
-        let port = 17_002;
-        let child = pinned(&program).arg(port.to_string()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "{program} does not listen on {port}");
-            thread::yield_now();
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        pin_self_to(LOAD_PROCESSOR);
+        let mut subject = Subject { name, speech, addr, child };
+        let deadline = Instant::now() + START_MAX;
+        while TcpStream::connect(addr).is_err() {
+            let ended = subject.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{name} ended at once: {command:?}");
+            assert!(Instant::now() < deadline, "{name} does not listen on {addr}");
+            thread::sleep(Duration::from_millis(5));
         }
-        Some(Subject { child, port })
+        subject
     }
 
-    /// Nanoseconds its main thread has spent on a processor (proc_pid_schedstat(5)).
-    pub(crate) fn cpu_ns(&self) -> u64 {
-        let path = format!("/proc/{0}/task/{0}/schedstat", self.child.id());
-        let text = fs::read_to_string(path).unwrap();
-        text.split(' ').next().unwrap().parse().unwrap()
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
-    /// Resident memory and the anonymous part of it, in KiB.
-    pub(crate) fn memory_kib(&self) -> (u64, u64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let field = |name| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        (field("VmRSS"), field("RssAnon"))
+    /// What its threads have had of processors so far (proc_pid_schedstat(5)).
+    pub(crate) fn times_ns(&self) -> Times {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut times = Times { ran: 0, waited: 0 };
+        for task in tasks.flatten() {
+            // A thread may end meanwhile.
+            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let mut fields = text.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
+            times.ran += fields.next().unwrap_or(0);
+            times.waited += fields.next().unwrap_or(0);
+        }
+        times
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The part of it that no file stands behind: heap and stacks.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 }
 
@@ -65,17 +107,17 @@ impl Drop for Subject {
     }
 }
 
-/// Moves this process to `processor`.
-pub(crate) fn pin_self(processor: usize) {
-    let own = std::process::id().to_string();
-    let _ = Command::new("taskset")
-        .args(["-pc", &processor.to_string(), &own])
-        .stdout(Stdio::null())
-        .status();
+/// Moves this process to where the load runs; false on a machine with one processor.
+pub(crate) fn pin_self() -> bool {
+    pin_self_to(LOAD_PROCESSOR)
 }
 
-fn pinned(program: &str) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", program]).stdin(Stdio::null());
-    command
+fn pin_self_to(processor: usize) -> bool {
+    let mut set = CpuSet::new();
+    set.set(processor).is_ok() && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
+}
+
+/// An address of loopback that nobody listens on.
+pub(crate) fn free_addr() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

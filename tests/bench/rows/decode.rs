@@ -1,0 +1,91 @@
+//! Instructions per 64-byte frame decoded in place, counted by valgrind's callgrind: the difference
+//! of two runs of which one decodes a thousand passes more, so that what else a program does is in
+//! neither. An instruction counted is the same on any machine and beside any neighbour.
+
+use std::env;
+use std::ffi::OsStr;
+use std::hint::black_box;
+use std::process::Command;
+
+use mynah::codec::Decoder;
+use mynah::codec::command::CommandDecoder;
+
+use super::{Bench, payload};
+use crate::samples::Samples;
+use crate::script::Speech;
+use crate::servers::Server;
+use crate::table::{Bar, Line, Unit};
+
+/// As many frames as a read of 64 KiB brings; `decode.c` has the same.
+const FRAMES: usize = 949;
+const PAYLOAD_LEN: usize = 64;
+const FRAME_LEN_MAX: u32 = 1 << 20;
+
+/// Passes of the shorter run, and of the longer one.
+const PASSES: (usize, usize) = (100, 1100);
+
+/// The option that makes this program the one that is counted.
+pub(crate) const OPTION: &str = "--decode-passes";
+
+pub(crate) fn run(bench: &mut Bench) {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        return bench.table.note("instructions per frame: skipped, no valgrind".to_owned());
+    }
+    let own = env::current_exe().unwrap();
+    let ours = instructions_each(&[own.as_os_str(), OPTION.as_ref()]);
+    let program = bench.servers.program(Server::CDecode);
+    let theirs = program.map(|program| instructions_each(&[program.as_os_str()]));
+    let line = |server: &'static str, values: f64, ratio: Option<f64>, bar| Line {
+        figure: "instructions per 64-byte frame decoded in place".to_owned(),
+        server,
+        values: Samples::one(values),
+        unit: Unit::Number,
+        ratio: ratio.map(|ratio| (Server::CDecode.name(), Samples::one(ratio))),
+        bar,
+        busy: None,
+        how: "decode",
+    };
+    bench.table.push(line(Server::Mynah.name(), ours, None, Some(Bar::AtMost(40.0))));
+    if let Some(theirs) = theirs {
+        bench.table.push(line(Server::CDecode.name(), theirs, None, None));
+        let ratio = Some(ours / theirs);
+        bench.table.push(line(Server::Mynah.name(), ours, ratio, Some(Bar::AtMost(1.1))));
+    }
+}
+
+/// Instructions of the passes that one run has more than the other, over their frames.
+fn instructions_each(program: &[&OsStr]) -> f64 {
+    let (few, many) = (instructions(program, PASSES.0), instructions(program, PASSES.1));
+    (many - few) / ((PASSES.1 - PASSES.0) * FRAMES) as f64
+}
+
+/// What callgrind says at its end: `Collected : N`.
+fn instructions(program: &[&OsStr], passes: usize) -> f64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(program)
+        .arg(passes.to_string())
+        .output()
+        .unwrap();
+    let decoded = String::from_utf8_lossy(&output.stdout).trim().parse();
+    assert_eq!(decoded, Ok(passes * FRAMES), "frames decoded by {program:?}");
+    let words = String::from_utf8_lossy(&output.stderr);
+    let collected = words.lines().find_map(|line| line.split_once("Collected : "));
+    collected.unwrap().1.trim().parse().unwrap()
+}
+
+/// Decodes, and prints how many frames that were.
+pub(crate) fn decode(passes: usize) {
+    let input = Speech::Command.echo(&payload(PAYLOAD_LEN)).unwrap().say.repeat(FRAMES);
+    let mut frames = 0_u64;
+    for _ in 0..passes {
+        let mut decoder = CommandDecoder::new(FRAME_LEN_MAX);
+        let mut rest = black_box(input.as_slice());
+        while let Ok(Some((frame, len))) = decoder.decode(rest) {
+            black_box((frame.command, frame.payload.as_ptr(), frame.payload.len()));
+            rest = &rest[len..];
+            frames += 1;
+        }
+    }
+    println!("{frames}");
+}

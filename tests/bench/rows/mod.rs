@@ -1,0 +1,142 @@
+//! The figures of the suite, a file each, and what they share: servers take turns in rounds, so
+//! that what disturbs the machine disturbs all of them.
+
+pub(crate) mod churn;
+pub(crate) mod decode;
+pub(crate) mod echo;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod reverse;
+pub(crate) mod start;
+pub(crate) mod syscalls;
+pub(crate) mod tester;
+pub(crate) mod yardstick;
+
+use std::time::Duration;
+
+use crate::load::Measured;
+use crate::samples::Samples;
+use crate::servers::{Server, Servers};
+use crate::subject::Subject;
+use crate::table::{Bar, Busy, Line, Table, Unit};
+
+/// How much is done for a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    pub(crate) warm_up: Duration,
+    pub(crate) time: Duration,
+}
+
+impl Effort {
+    pub(crate) const FULL: Effort = Effort {
+        rounds: 9,
+        warm_up: Duration::from_millis(300),
+        time: Duration::from_millis(1500),
+    };
+    pub(crate) const QUICK: Effort =
+        Effort { rounds: 3, warm_up: Duration::from_millis(100), time: Duration::from_millis(400) };
+
+    pub(crate) fn is_full(self) -> bool {
+        self == Effort::FULL
+    }
+}
+
+/// What a row works with.
+pub(crate) struct Bench {
+    pub(crate) servers: Servers,
+    pub(crate) table: Table,
+    pub(crate) effort: Effort,
+}
+
+/// What each server made of the same load, a value a round.
+pub(crate) struct Results(pub(crate) Vec<(Server, Vec<Measured>)>);
+
+impl Bench {
+    /// Each of `servers` that is there is measured once a round, each time anew from its start;
+    /// the order turns round every time.
+    pub(crate) fn alternate(
+        &mut self,
+        servers: &[Server],
+        mut measure: impl FnMut(&Subject, Effort) -> Measured,
+    ) -> Results {
+        let present = self.servers.present(servers);
+        let mut results: Vec<_> = present.into_iter().map(|server| (server, Vec::new())).collect();
+        for round in 0..self.effort.rounds {
+            let mut turns: Vec<_> = results.iter_mut().collect();
+            if round % 2 == 1 {
+                turns.reverse();
+            }
+            for (server, measured) in turns {
+                let subject = self.servers.start(*server);
+                measured.push(measure(&subject, self.effort));
+            }
+        }
+        Results(results)
+    }
+}
+
+impl Results {
+    pub(crate) fn samples(&self, server: Server, value: Value) -> Option<Samples> {
+        let (_, measured) = self.0.iter().find(|(of, _)| *of == server)?;
+        Some(Samples(measured.iter().map(value).collect()))
+    }
+
+    /// Writes a line a server: its values and their ratio to those of `base`. `bars` are for the
+    /// ratios.
+    pub(crate) fn lines(
+        &self,
+        table: &mut Table,
+        figure: Figure<'_>,
+        base: Server,
+        bars: &[(Server, Bar)],
+    ) {
+        let yardstick = self.samples(base, figure.value);
+        for (server, measured) in &self.0 {
+            let Some(values) = self.samples(*server, figure.value) else { continue };
+            let ratio = yardstick.as_ref().filter(|_| *server != base);
+            let ratio = ratio.map(|yardstick| (base.name(), values.over(yardstick)));
+            let bar = bars.iter().find(|(of, _)| of == server).map(|(_, bar)| *bar);
+            table.push(Line {
+                figure: figure.name.to_owned(),
+                server: server.name(),
+                values,
+                unit: figure.unit,
+                // Without the yardstick there is nothing to judge.
+                bar: bar.filter(|_| ratio.is_some()),
+                ratio,
+                busy: Some(Busy::of(measured)),
+                how: figure.how,
+            });
+        }
+    }
+}
+
+/// A value of a round.
+pub(crate) type Value = fn(&Measured) -> f64;
+
+/// A figure of all servers under the same load.
+pub(crate) struct Figure<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) unit: Unit,
+    pub(crate) value: Value,
+    /// What the suite is told to measure it.
+    pub(crate) how: &'static str,
+}
+
+impl<'a> Figure<'a> {
+    /// Answers, deliveries or connections a second.
+    pub(crate) fn rate(name: &'a str, how: &'static str) -> Self {
+        Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, how }
+    }
+
+    /// What one of them costs the server.
+    pub(crate) fn cpu(name: &'a str, how: &'static str) -> Self {
+        Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, how }
+    }
+}
+
+/// Letters, as many as wanted.
+pub(crate) fn payload(len: usize) -> Vec<u8> {
+    (b'a'..=b'z').cycle().take(len).collect()
+}

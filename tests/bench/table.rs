@@ -1,0 +1,242 @@
+//! The result: one line a figure and server, as a Markdown table and as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::load::Measured;
+use crate::samples::Samples;
+
+/// From what share of the time on the table tells that a server had to wait for its processor.
+const WAITED_TOLD: f64 = 0.03;
+
+/// What a number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    PerSecond,
+    BytesPerSecond,
+    Bytes,
+    /// Calls, instructions: a bare number.
+    Number,
+}
+
+/// What a figure is to be, or its ratio where it has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bar {
+    AtMost(f64),
+    AtLeast(f64),
+    Below(f64),
+}
+
+/// What a server had of its processor, 1 for all the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Busy {
+    /// Near 1 where the server is what limits.
+    ran: f64,
+    /// Others ran where it would have. Where this is much, rates say little; times of the processor
+    /// suffer less.
+    waited: f64,
+}
+
+impl Busy {
+    /// The medians of some rounds.
+    pub(crate) fn of(measured: &[Measured]) -> Self {
+        let median =
+            |value: fn(&Measured) -> f64| Samples(measured.iter().map(value).collect()).median();
+        Busy { ran: median(Measured::busy), waited: median(Measured::waited) }
+    }
+}
+
+impl std::fmt::Display for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} %", self.ran * 100.0)?;
+        if self.waited >= WAITED_TOLD {
+            write!(f, ", waited {:.0} %", self.waited * 100.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// One figure of one server.
+pub(crate) struct Line {
+    pub(crate) figure: String,
+    pub(crate) server: &'static str,
+    pub(crate) values: Samples,
+    pub(crate) unit: Unit,
+    /// Against whom, and the ratios round by round.
+    pub(crate) ratio: Option<(&'static str, Samples)>,
+    pub(crate) bar: Option<Bar>,
+    pub(crate) busy: Option<Busy>,
+    /// What has the suite measure it.
+    pub(crate) how: &'static str,
+}
+
+/// All lines, and what is to be said of them.
+#[derive(Default)]
+pub(crate) struct Table {
+    lines: Vec<Line>,
+    notes: Vec<String>,
+    plots: Vec<Value>,
+}
+
+impl Line {
+    /// What the bar is for: the ratio where there is one.
+    fn judged(&self) -> f64 {
+        self.ratio.as_ref().map_or_else(|| self.values.median(), |(_, ratios)| ratios.median())
+    }
+
+    fn verdict(&self) -> Option<bool> {
+        let value = self.judged();
+        Some(match self.bar? {
+            Bar::AtMost(most) => value <= most,
+            Bar::AtLeast(least) => value >= least,
+            Bar::Below(limit) => value < limit,
+        })
+    }
+
+    fn bar_text(&self) -> String {
+        let Some(bar) = self.bar else { return String::new() };
+        let (sign, limit) = match bar {
+            Bar::AtMost(limit) => ("≤", limit),
+            Bar::AtLeast(limit) => ("≥", limit),
+            Bar::Below(limit) => ("<", limit),
+        };
+        match &self.ratio {
+            Some((base, _)) => format!("{sign} {limit:.2} × {base}"),
+            None => format!("{sign} {}", self.unit.show(limit)),
+        }
+    }
+
+    fn spread_text(&self, show: impl Fn(f64) -> String, samples: &Samples) -> String {
+        match samples.0.len() {
+            1 => show(samples.median()),
+            _ => {
+                let (low, high) = (show(samples.low()), show(samples.high()));
+                format!("{} ({low} to {high})", show(samples.median()))
+            }
+        }
+    }
+
+    fn cells(&self) -> [String; 7] {
+        let ratio = self.ratio.as_ref().map(|(base, ratios)| {
+            format!("{} × {base}", self.spread_text(|ratio| format!("{ratio:.3}"), ratios))
+        });
+        let verdict = self.verdict().map_or("", |met| if met { "met" } else { "**missed**" });
+        [
+            self.figure.clone(),
+            self.server.to_owned(),
+            self.spread_text(|value| self.unit.show(value), &self.values),
+            ratio.unwrap_or_default(),
+            self.busy.map_or_else(String::new, |busy| busy.to_string()),
+            [self.bar_text().as_str(), verdict].join(" ").trim().to_owned(),
+            format!("`-- {}`", self.how),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let ratio = self.ratio.as_ref().map(|(base, ratios)| {
+            json!({ "against": base, "median": ratios.median(), "low": ratios.low(),
+                    "high": ratios.high(), "rounds": ratios.0 })
+        });
+        json!({
+            "figure": self.figure,
+            "server": self.server,
+            "unit": self.unit.name(),
+            "median": self.values.median(),
+            "low": self.values.low(),
+            "high": self.values.high(),
+            "rounds": self.values.0,
+            "ratio": ratio,
+            "server_busy": self.busy.map(|busy| busy.ran),
+            "server_waited": self.busy.map(|busy| busy.waited),
+            "bar": self.bar.map(|_| self.bar_text()),
+            "met": self.verdict(),
+            "command": format!("cargo bench --bench compare -- {}", self.how),
+        })
+    }
+}
+
+impl Table {
+    pub(crate) fn push(&mut self, line: Line) {
+        self.lines.push(line);
+    }
+
+    /// Something that was left out, or has to be known to read the figures.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// What a plot shows.
+    pub(crate) fn plot(&mut self, file: &str, points: Value) {
+        self.plots.push(json!({ "file": file, "plot": points }));
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let head = ["figure", "server", "median (spread)", "ratio (spread)", "busy", "bar", "how"];
+        let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+        let mut last = "";
+        for line in &self.lines {
+            let mut cells = line.cells();
+            // A figure is named once.
+            if line.figure == last {
+                cells[0].clear();
+            }
+            last = &line.figure;
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        for note in &self.notes {
+            let _ = write!(text, "\n- {note}");
+        }
+        let judged: Vec<_> = self.lines.iter().filter_map(|l| Some((l, l.verdict()?))).collect();
+        let missed: Vec<_> = judged.iter().filter(|(_, met)| !met).map(|(l, _)| *l).collect();
+        let _ = write!(text, "\n\n{} of {} bars met.", judged.len() - missed.len(), judged.len());
+        for line in missed {
+            let (figure, server, bar) = (&line.figure, line.server, line.bar_text());
+            let _ = write!(text, "\nMissed: {figure}, {server}: {bar}.");
+        }
+        text
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let lines: Vec<Value> = self.lines.iter().map(Line::json).collect();
+        json!({ "lines": lines, "notes": self.notes, "plots": self.plots })
+    }
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Nanoseconds => "ns",
+            Unit::PerSecond => "1/s",
+            Unit::BytesPerSecond => "B/s",
+            Unit::Bytes => "B",
+            Unit::Number => "1",
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Unit::Nanoseconds => format!("{} ns", grouped(value)),
+            Unit::PerSecond => format!("{}/s", grouped(value)),
+            Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
+            Unit::Bytes if value >= 1024.0 * 100.0 => format!("{} KiB", grouped(value / 1024.0)),
+            Unit::Bytes if value < 1000.0 => format!("{value:.1} B"),
+            Unit::Bytes => format!("{} B", grouped(value)),
+            Unit::Number => format!("{value:.2}"),
+        }
+    }
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

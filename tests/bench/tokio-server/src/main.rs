@@ -1,0 +1,125 @@
+//! ECHO and BROADCAST over 5-byte-header frames as tokio's own crates suggest it: one task a
+//! connection, a length-delimited codec, a broadcast channel. Only there to be measured beside mynah.
+//!
+//! What a careful author would do is done: one thread, so no locks are contended; TCP_NODELAY;
+//! frames are slices of the read buffer, not copies; replies and broadcasts that are ready
+//! leave in one flush.
+
+use std::env;
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::codec::{BytesCodec, FramedRead, FramedWrite, LengthDelimitedCodec};
+
+const ECHO: u8 = 1;
+const BROADCAST: u8 = 4;
+const HEADER_LEN: usize = 5;
+const FRAME_LEN_MAX: usize = 1 << 20;
+/// Bytes that may wait to leave in one write; tokio-util's own 8 KiB would cut a batch of broadcasts.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Broadcasts kept for those who lag.
+const BROADCASTS_KEPT: usize = 1024;
+
+/// A broadcast frame and whose it is.
+#[derive(Clone)]
+struct News {
+    from: u64,
+    frame: Bytes,
+}
+
+type Input = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+type Output = FramedWrite<OwnedWriteHalf, BytesCodec>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    let port = env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let (news, _) = broadcast::channel(BROADCASTS_KEPT);
+    for id in 0.. {
+        let (stream, _) = listener.accept().await?;
+        let news = news.clone();
+        tokio::spawn(async move {
+            // A connection that fails ends; nobody is told.
+            let _ = serve(id, stream, news).await;
+        });
+    }
+    Ok(())
+}
+
+async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (read_half, write_half) = stream.into_split();
+    // The header stays on the frame, so that an echo is the frame itself.
+    let codec = LengthDelimitedCodec::builder()
+        .length_field_offset(1)
+        .length_field_length(4)
+        .length_adjustment(HEADER_LEN as isize)
+        .num_skip(0)
+        .max_frame_length(FRAME_LEN_MAX)
+        .new_codec();
+    let mut input = Input::new(read_half, codec);
+    let mut output = Output::new(write_half, BytesCodec::new());
+    output.set_backpressure_boundary(WRITE_BYTES);
+    let mut heard = news.subscribe();
+    loop {
+        tokio::select! {
+            frame = input.next() => {
+                let Some(frame) = frame else { return Ok(()) };
+                answer(id, frame?, &mut output, &news).await?;
+                // Requests that were pipelined are answered together.
+                while let Some(frame) = input.next().now_or_never() {
+                    let Some(frame) = frame else { return flush(&mut output).await };
+                    answer(id, frame?, &mut output, &news).await?;
+                }
+            }
+            item = heard.recv() => {
+                tell(id, item, &mut output).await?;
+                while let Ok(item) = heard.try_recv() {
+                    tell(id, Ok(item), &mut output).await?;
+                }
+            }
+        }
+        flush(&mut output).await?;
+    }
+}
+
+/// `BytesCodec` encodes two types; this says which.
+async fn flush(output: &mut Output) -> io::Result<()> {
+    SinkExt::<Bytes>::flush(output).await
+}
+
+async fn answer(
+    id: u64,
+    frame: BytesMut,
+    output: &mut Output,
+    news: &broadcast::Sender<News>,
+) -> io::Result<()> {
+    match frame[0] {
+        ECHO => output.feed(frame.freeze()).await,
+        BROADCAST => {
+            let others = news.receiver_count() - 1;
+            // There is a receiver: the sender's own.
+            let _ = news.send(News { from: id, frame: frame.freeze() });
+            let count = others.to_string();
+            let mut reply = BytesMut::with_capacity(HEADER_LEN + count.len());
+            reply.put_u8(ECHO);
+            reply.put_u32(count.len() as u32);
+            reply.put_slice(count.as_bytes());
+            output.feed(reply.freeze()).await
+        }
+        code => Err(io::Error::other(format!("unknown command {code}"))),
+    }
+}
+
+async fn tell(id: u64, item: Result<News, RecvError>, output: &mut Output) -> io::Result<()> {
+    match item {
+        Ok(news) if news.from != id => output.feed(news.frame).await,
+        Ok(_) => Ok(()),
+        // Who has missed a broadcast cannot go on as if nothing had been said.
+        Err(error) => Err(io::Error::other(error)),
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) fn run(bench: &mut Bench) {
         let of = |figure: &str| format!("{figure}, {CONNECTIONS} connections, depth {depth}");
         let figure = of("server CPU per echo of 64 B");
         let most = Bar::AtMost(if deep { 1.10 } else { 1.05 });
-        let bars = [Mynah, Static, Musl].map(|server| (server, most));
+        let bars = [Mynah, Static].map(|server| (server, most));
         results.lines(&mut bench.table, Figure::cpu(&figure, "echo"), CEcho, &bars);
         let figure = of("echoes of 64 B");
         let bars = [(Mynah, Bar::AtLeast(0.95))];

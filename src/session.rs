@@ -228,9 +228,25 @@ impl Session {
             taken: 0,
         };
         let mut kept = self.take_input();
-        let (cut, rest) = match cutter.cut_kept(&mut kept.recv, arrival.bytes, &mut self.tag, ctx) {
-            (Cut::Taken(_), rest) => cutter.cut_in_place(rest, &mut self.tag, ctx),
-            stopped => stopped,
+        let mut rest = arrival.bytes;
+        let cut = loop {
+            let in_place = kept.recv.is_empty();
+            if in_place {
+                rest = &rest[cutter.decoder.skip(rest)..];
+            } else {
+                let missing = cutter.decoder.missing(&kept.recv);
+                let (top_up, later) = rest.split_at(missing.min(rest.len()));
+                kept.recv.extend(top_up);
+                ctx.stats.kept_bytes_total += top_up.len() as u64;
+                rest = later;
+            }
+            let input = if in_place { rest } else { &kept.recv };
+            match cutter.cut(input, &mut self.tag, ctx) {
+                Cut::Taken(len) if in_place => rest = &rest[len..],
+                Cut::Taken(len) => kept.recv.consume(len),
+                Cut::Unfinished if !in_place && !rest.is_empty() => {}
+                stopped => break stopped,
+            }
         };
         // Nobody else appended meanwhile: what is new in the log is this session's own.
         if self.tag.hears() {
@@ -565,46 +581,6 @@ where
     D: Decoder,
     F: FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
 {
-    /// Completes what is kept with the beginning of `rest` until nothing is kept or there is no
-    /// more. Returns how that ended, [`Cut::Taken`] if nothing is kept, and what is left.
-    fn cut_kept<'a>(
-        &mut self,
-        kept: &mut RecvBuffer,
-        mut rest: &'a [u8],
-        tag: &mut Tag,
-        ctx: &mut Context<'_>,
-    ) -> (Cut<D::Error>, &'a [u8]) {
-        while !kept.is_empty() {
-            let missing = self.decoder.missing(kept);
-            let (top_up, later) = rest.split_at(missing.min(rest.len()));
-            kept.extend(top_up);
-            ctx.stats.kept_bytes_total += top_up.len() as u64;
-            rest = later;
-            match self.cut(kept, tag, ctx) {
-                Cut::Taken(len) => kept.consume(len),
-                Cut::Unfinished if !rest.is_empty() => {}
-                stopped => return (stopped, rest),
-            }
-        }
-        (Cut::Taken(0), rest)
-    }
-
-    /// Works on `rest` where it stands. Returns how that ended, and what is left.
-    fn cut_in_place<'a>(
-        &mut self,
-        mut rest: &'a [u8],
-        tag: &mut Tag,
-        ctx: &mut Context<'_>,
-    ) -> (Cut<D::Error>, &'a [u8]) {
-        loop {
-            rest = &rest[self.decoder.skip(rest)..];
-            match self.cut(rest, tag, ctx) {
-                Cut::Taken(len) => rest = &rest[len..],
-                stopped => return (stopped, rest),
-            }
-        }
-    }
-
     #[inline(always)]
     fn cut(&mut self, input: &[u8], tag: &mut Tag, ctx: &mut Context<'_>) -> Cut<D::Error> {
         if ctx.out.len() >= self.out_len_max {

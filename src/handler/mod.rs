@@ -102,6 +102,7 @@ pub struct Mail {
 
 impl Context<'_> {
     /// Appends a reply frame.
+    // All there is to an echo; see `on_command`.
     #[inline(always)]
     fn reply(&mut self, payload: &[u8]) -> Flow {
         Frame { command: Command::Echo, payload }.encode(self.out);
@@ -210,6 +211,7 @@ fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
     debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
 }
 
+// Inlined, it would take the registers an echo works in.
 #[inline(never)]
 fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
     match frame.command {

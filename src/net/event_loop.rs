@@ -92,8 +92,9 @@ impl EventLoop {
     /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
     ///
     /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
-    /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A connection's replies are written when it is
-    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
+    /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A
+    /// connection's replies are written when it is dispatched or resumed, all in one write. The poll
+    /// does not wait while any work remains.
     ///
     /// # Errors
     ///

@@ -4,7 +4,8 @@
 //!
 //! | layer | modules | knows |
 //! |---|---|---|
-//! | L0 | [`limits`], [`clock`], [`conn_id`], [`stats`] | plain data |
+//! | L0 | [`limits`], [`clock`], [`conn_id`], [`address`], [`stats`] | plain data |
+//! | L0 | [`memory`] | the account of all bytes that wait |
 //! | L0 | [`journal`] | who comes and goes, as lines of the log |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
@@ -18,6 +19,7 @@
 //!
 //! `docs/architecture.md` tells the life of a byte through them.
 
+pub mod address;
 pub mod buffer;
 pub mod cli;
 #[cfg(feature = "client")]
@@ -30,6 +32,7 @@ pub mod journal;
 pub mod limits;
 #[cfg(feature = "load")]
 pub mod load;
+pub mod memory;
 pub mod net;
 pub mod server;
 pub mod session;

@@ -6,6 +6,45 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes read from one connection in one turn before the others have theirs.
 pub const READ_TURN_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes one visit to a connection may put into replies, and what handlers charge for work that
+/// costs more than its replies; one reply may overshoot. What is left to answer waits for the next
+/// turn. An echo of all that one turn reads fits.
+pub const VISIT_BYTES_MAX: usize = READ_TURN_BYTES_MAX;
+
+/// Bytes handed to one write: writev(2) may copy as many without a pause.
+pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A `command` frame that is longer, and did not come in one read, becomes its own reply instead of
+/// being copied.
+pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
+
+/// Bytes of a long REVERSE worked on in one visit.
+pub const REVERSE_SLICE_BYTES: usize = 1024 * 1024;
+
+/// Segments of a send queue from which on a client is not read from.
+pub const SEND_SEGMENTS_MAX: usize = 4096;
+
+/// Microseconds each part of a turn may take; ten milliseconds together. A part that has more to do
+/// goes on next turn.
+pub mod turn_micros {
+    /// Events of a batch.
+    pub const DISPATCH: u64 = 2_000;
+    /// Events that the batches before had no time for.
+    pub const ARRIVALS: u64 = 2_000;
+    /// Accepting.
+    pub const ACCEPT: u64 = 1_000;
+    /// Senders that wait for room in a log, for each listener that has any.
+    pub const ADMIT: u64 = 500;
+    /// Connections that were left with something to do.
+    pub const RESUME: u64 = 2_000;
+    /// Broadcasts on their way to the members of all listeners.
+    pub const FANOUT: u64 = 1_500;
+    /// Deadlines.
+    pub const TIMERS: u64 = 500;
+    /// Closing descriptors.
+    pub const REAP: u64 = 500;
+}
+
 /// Connections accepted from one listener in one turn.
 pub const ACCEPT_TURN_MAX: usize = 256;
 
@@ -48,7 +87,7 @@ pub const TAIL_QUIET_MS: u64 = 50;
 pub const CHAT_LOG_BYTES_MIN: usize = 16 * 1024;
 
 /// Memory the loop's scratch buffer may keep when there is nothing to do.
-pub const SCRATCH_KEPT_BYTES_MAX: usize = 256 * 1024;
+pub const SCRATCH_KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Memory a broadcast log may keep when everyone has everything.
 pub const LOG_KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -74,6 +113,12 @@ pub const QUEUE_BYTES_LIMIT: usize = 1 << 30;
 
 /// Smallest `--send-queue` and `--broadcast-log`, in bytes.
 pub const QUEUE_BYTES_FLOOR: usize = 4096;
+
+/// Smallest `--memory-limit`, in bytes.
+pub const MEMORY_BYTES_FLOOR: usize = 1 << 20;
+
+/// Largest `--memory-limit`, in bytes.
+pub const MEMORY_BYTES_LIMIT: usize = 1 << 46;
 
 /// Longest timeout that can be set, in seconds: a year.
 pub const TIMEOUT_SECS_LIMIT: u64 = 365 * 24 * 3600;
@@ -103,6 +148,8 @@ pub struct Limits {
     /// Most unsent reply bytes of one connection; one reply may overshoot. From half of it on, the
     /// server stops reading from that client.
     pub send_queue_bytes_max: usize,
+    /// Most bytes that may wait, over all connections and listeners.
+    pub memory_bytes_max: usize,
     /// Most broadcast bytes one listener keeps for those who lag.
     pub broadcast_log_bytes_max: usize,
     /// How long an incomplete frame may stall, in milliseconds.
@@ -131,6 +178,7 @@ impl Default for Limits {
             clients_max: 1024 - FILES_RESERVED,
             lingering_max: 16,
             send_queue_bytes_max: 8 << 20,
+            memory_bytes_max: 1 << 30,
             broadcast_log_bytes_max: 16 << 20,
             frame_timeout_ms: 30_000,
             drain_timeout_ms: 5_000,

@@ -23,7 +23,4 @@ pub struct Stats {
     pub broadcasts_total: u64,
     /// Subscribers cut because they fell behind the end of the broadcast log.
     pub slow_consumers_total: u64,
-    /// Bytes that had to wait in memory of their own: unfinished frames, replies a socket did not
-    /// take, broadcasts. Tells how much the heap has been used; not part of STATUS.
-    pub kept_bytes_total: u64,
 }

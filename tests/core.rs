@@ -27,6 +27,7 @@ const LIMITS: Limits = Limits {
     clients_max: 8,
     lingering_max: 2,
     send_queue_bytes_max: 4_096,
+    memory_bytes_max: 1 << 30,
     broadcast_log_bytes_max: 4_096,
     frame_timeout_ms: 3_000,
     drain_timeout_ms: 5_000,
@@ -201,7 +202,8 @@ fn the_broadcast_of_a_laggard_is_not_released_before_others_have_it() {
 
 #[test]
 fn an_idle_laggard_is_closed_without_a_copy_of_what_it_lags_behind() {
-    let limits = Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS };
+    let limits =
+        Limits { broadcast_log_bytes_max: 1 << 20, send_queue_bytes_max: 4 << 20, ..LIMITS };
     let mut scene = Scene::new(limits, 10_000);
     let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
     scene.now = Millis(5_000);
@@ -215,6 +217,26 @@ fn an_idle_laggard_is_closed_without_a_copy_of_what_it_lags_behind() {
     });
     assert!(scene.is_closed(laggard));
     assert!(cost.bytes_max < 50_000, "{} bytes for a queue of 4096", cost.bytes_max);
+}
+
+/// While the server waits for a client to take its replies, no clock of that client runs.
+#[test]
+fn idle_clock_stands_still_while_a_client_is_not_read_from() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 3_000]));
+    scene.settle();
+    for at in [10_000, 50_000] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert!(!scene.is_closed(client), "at {at} ms");
+    }
+    assert_eq!(scene.receive_all(client).len(), 3_005);
+    for (at, shut) in [(59_999, false), (60_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
+    }
 }
 
 #[test]
@@ -430,19 +452,26 @@ fn the_counters_count_what_happens() {
 }
 
 #[test]
-fn bytes_that_have_to_wait_in_memory_are_counted_when_they_begin_to() {
+fn memory_is_charged_for_what_waits_and_credited_when_it_goes() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(100);
+    let idle = scene.server.memory().used();
     scene.send(client, b"\x01\0\0\0\x05he");
     scene.settle();
-    assert_eq!(scene.server.stats().kept_bytes_total, 7, "the beginning of a frame");
+    let begun = scene.server.memory().used();
+    assert!((idle + 1..idle + 500).contains(&begun), "{begun}: the beginning of a frame");
     scene.send(client, b"llo");
     scene.settle();
-    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3, "the rest joins it");
-    assert_eq!(scene.receive(client), frame(1, b"hello"));
+    assert_eq!(scene.server.memory().used(), idle, "the frame is answered");
+    scene.receive(client);
     scene.send(client, &frame(1, &[7; 1_000]));
     scene.settle();
-    assert_eq!(scene.server.stats().kept_bytes_total, 7 + 3 + 905, "what was not taken");
+    let queued = scene.server.memory().used();
+    assert!((idle + 905..idle + 1_500).contains(&queued), "{queued}: what was not taken");
+    scene.receive_all(client);
+    assert_eq!(scene.server.memory().used(), idle);
+    let freed = scene.server.memory().freed_total();
+    assert!((905..4_000).contains(&freed), "{freed}");
 }
 
 #[test]
@@ -890,6 +919,21 @@ fn a_refused_client_that_has_gone_already_is_closed_at_once() {
     scene.settle();
     assert_eq!(scene.server.stats().refused_total, 1);
     assert!(scene.is_closed(refused));
+}
+
+/// Seed 783 of the simulation: the rest of a long line became a message, and the next was dropped.
+#[test]
+fn a_line_that_is_too_long_ends_where_it_ends_also_among_deferred_input() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(200);
+    let long = "x".repeat(10_000);
+    let lines = format!("ann\n{}{long}\n/msg\n", "/help\n".repeat(40));
+    scene.send(client, lines.as_bytes());
+    scene.settle();
+    let answer = scene.receive_all(client);
+    let answer = String::from_utf8(answer).unwrap();
+    let end = "[ERROR] message over 4096 bytes\n[ERROR] usage: /msg USER TEXT\n";
+    assert!(answer.ends_with(end), "{answer}");
 }
 
 /// Seed 16 of the simulation: half of `a b c` was taken for a nickname.

@@ -108,10 +108,15 @@ fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
     let mut server = server(1);
     let requests: &[u8] = b"\x07\0\0\0\0".repeat(10_000).leak();
     let cost = measure(|| {
-        assert!(receive(&mut server, 0, requests) > 4 * SCRATCH_KEPT_BYTES_MAX);
+        assert!(receive(&mut server, 0, requests) > SCRATCH_KEPT_BYTES_MAX);
+        while server.poll_timeout(Millis(1)) == Some(0) {
+            server.turn(&(), Millis(1));
+        }
         server.on_idle();
     });
-    assert_eq!(cost.bytes_current, SCRATCH_KEPT_BYTES_MAX as i64);
+    // And a place in the resume list.
+    let kept = SCRATCH_KEPT_BYTES_MAX as i64..=SCRATCH_KEPT_BYTES_MAX as i64 + 64;
+    assert!(kept.contains(&cost.bytes_current), "{} bytes kept", cost.bytes_current);
 }
 
 /// A place in a slab that doubles, one in a table of which an eighth at least is kept free and which

@@ -240,7 +240,7 @@ fn check_config(config: &Config) {
     check_ranges(&config.settings);
     assert!(!config.listeners.is_empty());
     for files in [0, 1, 40, 1024, 1 << 20, usize::MAX] {
-        let (limits, lowered_from) = config.limits(files);
+        let (limits, lowered_from) = config.limits(files, 1 << 32);
         let wanted = config.settings.max_clients;
         assert!((1..=files.max(1)).contains(&limits.clients_max));
         assert_eq!(lowered_from, wanted.filter(|wanted| *wanted > limits.clients_max));

@@ -3,10 +3,10 @@
 //!
 //! An idle connection has none of them.
 
-mod log;
+mod broadcast_log;
 mod recv;
 mod send;
 
-pub use log::{BroadcastLog, Overrun};
+pub use broadcast_log::{BroadcastLog, Overrun};
 pub use recv::{FrameClock, RecvBuffer};
-pub use send::SendQueue;
+pub use send::{LagError, Pieces, SendQueue};

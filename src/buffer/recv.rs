@@ -1,26 +1,77 @@
 //! Input that cannot be acted on yet: the beginning of a frame, or whole frames that wait until
 //! their replies have room. Knows nothing of what the bytes mean.
 
-use std::ops::Deref;
-
-use bytes::{Buf, BytesMut};
+use std::ops::{Deref, DerefMut};
 
 use crate::clock::Millis;
 use crate::limits::FRAME_BYTES_PER_SEC_MIN;
+use crate::memory::OutOfMemory;
 
-/// Received bytes that wait, oldest first.
+/// Smallest allocation, in bytes, unless fewer are wanted.
+const ALLOC_BYTES_MIN: usize = 64;
+
+/// Received bytes that wait, oldest first, in one piece.
 ///
 /// Grows with the bytes that have arrived, never with a length that was declared, so a header that
-/// promises a gigabyte costs five bytes. Gives its memory back as soon as it is empty.
+/// promises a gigabyte costs five bytes. Gives its memory back as soon as it is empty. A frame that
+/// is its own reply leaves as a whole, without a copy ([`SendQueue::push_buffer`]).
+///
+/// Invariant: `start` is at most the length of `bytes`, and 0 where that is 0.
+///
+/// [`SendQueue::push_buffer`]: super::SendQueue::push_buffer
 #[derive(Debug, Default)]
 pub struct RecvBuffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
+    /// Bytes at the front that have been consumed.
+    start: usize,
 }
 
 impl RecvBuffer {
-    /// Appends bytes that came after those already here.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    /// An empty buffer for exactly so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`].
+    pub fn with_capacity(capacity: usize) -> Result<Self, OutOfMemory> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(capacity)?;
+        Ok(RecvBuffer { bytes, start: 0 })
+    }
+
+    /// Bytes that can be appended without an allocation.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// Appends bytes that came after those already here. `wanted` more are expected: capacity
+    /// doubles, but not past what they need.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`], and nothing is appended.
+    pub fn extend(&mut self, bytes: &[u8], wanted: usize) -> Result<(), OutOfMemory> {
+        if self.room() < bytes.len() {
+            self.grow(bytes.len(), wanted)?;
+        }
         self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize, wanted: usize) -> Result<(), OutOfMemory> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let needed = self.bytes.len().saturating_add(more);
+        if needed > self.bytes.capacity() {
+            let enough = needed.saturating_add(wanted);
+            let doubled = self.bytes.capacity().saturating_mul(2).max(ALLOC_BYTES_MIN);
+            let capacity = doubled.min(enough).max(needed);
+            self.bytes.try_reserve_exact(capacity - self.bytes.len())?;
+        }
+        Ok(())
     }
 
     /// Forgets the oldest `n` bytes.
@@ -29,10 +80,17 @@ impl RecvBuffer {
     ///
     /// If there are fewer.
     pub fn consume(&mut self, n: usize) {
-        self.bytes.advance(n);
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
+        assert!(n <= self.len(), "{n} bytes consumed of {}", self.len());
+        self.start += n;
+        if self.start == self.bytes.len() {
+            *self = RecvBuffer::default();
         }
+    }
+
+    /// Bytes allocated.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 
@@ -40,7 +98,13 @@ impl Deref for RecvBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.start..]
+    }
+}
+
+impl DerefMut for RecvBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
     }
 }
 
@@ -121,17 +185,37 @@ mod tests {
     #[test]
     fn bytes_leave_in_the_order_they_came() {
         let mut buffer = RecvBuffer::default();
-        buffer.extend(b"abc");
+        buffer.extend(b"abc", 0).unwrap();
         buffer.consume(2);
-        buffer.extend(b"de");
+        buffer.extend(b"de", 0).unwrap();
         assert_eq!(&*buffer, b"cde");
+    }
+
+    #[test]
+    fn buffer_doubles_up_to_what_its_frame_needs() {
+        let mut buffer = RecvBuffer::default();
+        let mut arrived = 0;
+        let held = [5, 60, 100, 900, 3_000, 6_000].map(|len| {
+            arrived += len;
+            buffer.extend(&vec![7; len], 10_065 - arrived).unwrap();
+            buffer.allocated()
+        });
+        assert_eq!(held, [64, 128, 256, 1_065, 4_065, 10_065]);
+    }
+
+    #[test]
+    fn buffer_refuses_what_the_address_space_cannot_hold() {
+        let mut buffer = RecvBuffer::default();
+        buffer.extend(b"abc", 0).unwrap();
+        assert_eq!(buffer.grow(isize::MAX as usize, 0), Err(OutOfMemory));
+        assert_eq!(&*buffer, b"abc");
     }
 
     #[test]
     fn an_empty_buffer_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut buffer = RecvBuffer::default();
-            buffer.extend(&[0; 100_000]);
+            buffer.extend(&[0; 100_000], 0).unwrap();
             buffer.consume(100_000);
             std::mem::forget(buffer);
         });

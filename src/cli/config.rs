@@ -12,7 +12,7 @@ use super::ini_file::{BadFile, IniFile};
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
 use super::settings::{BadSetting, HAS_PLUGINS, SETTINGS, Settings};
-use crate::limits::{FILES_OWN, FILES_RESERVED, Limits};
+use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::server::ListenerConfig;
 use crate::session::Protocol;
 
@@ -185,13 +185,14 @@ impl Config {
         Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir })
     }
 
-    /// The server's limits where the process may open `files` files, and the number of clients
-    /// that was asked for if it had to be lowered.
+    /// The server's limits where the process may open `files` files and use `memory` bytes, and the
+    /// number of clients that was asked for if it had to be lowered.
     ///
     /// A quarter of what is kept back is for connections that linger, unless the server's own
-    /// descriptors need it.
+    /// descriptors need it. The broadcast logs of all listeners together are at most a quarter of
+    /// the memory limit, so that cutting connections always brings the server under it.
     #[must_use]
-    pub fn limits(&self, files: usize) -> (Limits, Option<usize>) {
+    pub fn limits(&self, files: usize, memory: usize) -> (Limits, Option<usize>) {
         let own = FILES_OWN + self.listeners.len();
         let lingering_max = FILES_RESERVED.saturating_sub(own).clamp(8, 16);
         let reserved = FILES_RESERVED.max(own + lingering_max);
@@ -199,17 +200,27 @@ impl Config {
         let wanted = self.settings.max_clients.unwrap_or(fitting);
         let defaults = Limits::default();
         let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
-        let Settings { send_queue, broadcast_log, frame_timeout, drain_timeout, .. } =
-            self.settings;
+        let Settings { send_queue, frame_timeout, drain_timeout, .. } = self.settings;
+        let memory_bytes_max = self.settings.memory_limit.unwrap_or(memory / 4);
+        let memory_bytes_max = memory_bytes_max.max(MEMORY_BYTES_FLOOR);
+        let log_bytes_max =
+            (memory_bytes_max / 4 / self.listeners.len().max(1)).max(QUEUE_BYTES_FLOOR);
         let limits = Limits {
             clients_max: wanted.min(fitting),
             lingering_max,
             send_queue_bytes_max: send_queue.unwrap_or(defaults.send_queue_bytes_max),
-            broadcast_log_bytes_max: broadcast_log.unwrap_or(defaults.broadcast_log_bytes_max),
+            memory_bytes_max,
+            broadcast_log_bytes_max: self.broadcast_log().min(log_bytes_max),
             frame_timeout_ms: ms(frame_timeout, defaults.frame_timeout_ms),
             drain_timeout_ms: ms(drain_timeout, defaults.drain_timeout_ms),
         };
         (limits, (wanted > fitting).then_some(wanted))
+    }
+
+    /// Most broadcast bytes one listener is to keep, if there is so much memory.
+    #[must_use]
+    pub fn broadcast_log(&self) -> usize {
+        self.settings.broadcast_log.unwrap_or(Limits::default().broadcast_log_bytes_max)
     }
 
     /// After how much silence the kernel probes a peer.
@@ -315,7 +326,7 @@ mod tests {
     #[test]
     fn the_file_limit_less_32_is_the_default_and_the_most() {
         let limits = |args: &[&str], files| {
-            let (limits, lowered_from) = config(args).limits(files);
+            let (limits, lowered_from) = config(args).limits(files, 1 << 32);
             (limits.clients_max, lowered_from)
         };
         assert_eq!(limits(&[], 20_000), (19_968, None));
@@ -330,7 +341,7 @@ mod tests {
         for listeners in [1, 3, 12, 30] {
             let mut config = config(&[]);
             config.listeners = vec![ListenerSpec::new(ProtocolName::Raw); listeners];
-            let (limits, _) = config.limits(1024);
+            let (limits, _) = config.limits(1024, 1 << 32);
             let used = limits.clients_max + limits.lingering_max + FILES_OWN + listeners;
             assert!(used <= 1024, "{listeners} listeners: {used}");
             assert!(limits.lingering_max >= 8);

@@ -11,7 +11,7 @@ use super::config::{Config, Invocation};
 use super::listener_url::ListenerSpec;
 use super::logging::Logging;
 use super::plugins;
-use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, raise_file_limit};
+use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, available_memory, raise_file_limit};
 use crate::server::Server;
 
 /// Bad options or configuration.
@@ -73,10 +73,17 @@ fn serve(config: &Config) -> ExitCode {
 
 fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
     let files = raise_file_limit().map_err(|e| format!("cannot read the file limit: {e}"))?;
-    let (limits, lowered_from) = config.limits(files);
+    let (limits, lowered_from) = config.limits(files, available_memory());
     let max = limits.clients_max;
     if let Some(wanted) = lowered_from {
         warn!("--max-clients {wanted} does not fit the limit of {files} files, lowered to {max}");
+    }
+    let (log, wanted) = (limits.broadcast_log_bytes_max, config.broadcast_log());
+    if config.settings.broadcast_log.is_some() && log < wanted {
+        warn!(
+            "--broadcast-log {wanted} does not fit the memory limit of {} bytes, lowered to {log}",
+            limits.memory_bytes_max
+        );
     }
     let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
         .map_err(|error| format!("cannot start: {}", plain(&error)))?;

@@ -10,8 +10,9 @@ use log::LevelFilter;
 
 use super::one_line::OneLine;
 use crate::limits::{
-    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR,
-    PLUGIN_MEMORY_BYTES_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
+    FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
+    PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
+    QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 
 /// What has been set, and nothing that has not.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub send_queue: Option<usize>,
     /// Most broadcast bytes kept for those who lag.
     pub broadcast_log: Option<usize>,
+    /// Most bytes that may wait, over all connections and listeners.
+    pub memory_limit: Option<usize>,
     /// Seconds a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
     /// The folder plugins are loaded from.
@@ -70,7 +73,7 @@ const fn plugin_help(name: &'static str, value: &'static str, text: &'static str
 pub(super) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
 /// Every server-wide setting, in the order of `--help`.
-pub(super) const SETTINGS: [SettingHelp; 13] = [
+pub(super) const SETTINGS: [SettingHelp; 14] = [
     help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
     help("", "max-frame", "BYTES", "longest command payload (default 1048576, at most 1073741824)"),
     help(
@@ -87,6 +90,12 @@ pub(super) const SETTINGS: [SettingHelp; 13] = [
         "broadcast-log",
         "BYTES",
         "most broadcast bytes kept for those who lag (default 16777216)",
+    ),
+    help(
+        "",
+        "memory-limit",
+        "BYTES",
+        "most bytes that may wait, of all connections (default a quarter of the memory)",
     ),
     help("", "drain-timeout", "SECS", "how long a stop waits for unsent replies (default 5)"),
     plugin_help("plugin-dir", "DIR", "load DIR/*.lua (default ./plugins where it exists)"),
@@ -171,6 +180,10 @@ impl Settings {
             "frame-timeout" => self.frame_timeout = Some(number(value, 1..=TIMEOUT_SECS_LIMIT)?),
             "send-queue" => self.send_queue = Some(number(value, queue)?),
             "broadcast-log" => self.broadcast_log = Some(number(value, queue)?),
+            "memory-limit" => {
+                let memory = MEMORY_BYTES_FLOOR..=MEMORY_BYTES_LIMIT;
+                self.memory_limit = Some(number(value, memory)?);
+            }
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
             "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
                 return Err(BadSetting::NoPlugins);
@@ -242,6 +255,7 @@ mod tests {
             ("frame-timeout", 1, 31_536_000),
             ("send-queue", 4096, 1 << 30),
             ("broadcast-log", 4096, 1 << 30),
+            ("memory-limit", 1 << 20, 1 << 46),
             ("drain-timeout", 0, 31_536_000u64),
         ] {
             let mut settings = Settings::default();

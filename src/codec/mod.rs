@@ -49,7 +49,7 @@ pub trait Decoder {
     fn missing(&self, input: &[u8]) -> usize;
 
     /// How many bytes at the start of `input` belong to no frame and are to be dropped before
-    /// [`decode`](Self::decode) sees the rest. Only asked where nothing is kept.
+    /// [`decode`](Self::decode) sees the rest.
     fn skip(&mut self, input: &[u8]) -> usize {
         let _ = input;
         0

@@ -3,6 +3,9 @@
 use super::{Context, Flow};
 use crate::codec::command::{Command, Header};
 
+/// What a broadcast costs its sender's visit besides its bytes: an append and a number.
+const BROADCAST_COST_BYTES: usize = 64;
+
 /// Takes a broadcast into the log and tells the sender how many it will reach.
 ///
 /// The sender's own copy is skipped by whoever owns its cursor. A broadcast that reaches nobody is
@@ -17,11 +20,11 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     let receivers = ctx.room.members.saturating_sub(1);
     if receivers > 0 {
         let header = Header::for_payload(Command::Broadcast, payload).encode();
-        if ctx.room.log.append(&[&header, payload]).is_err() {
+        if ctx.append(&[&header, payload]).is_err() {
             return Flow::Wait;
         }
-        ctx.stats.kept_bytes_total += payload.len() as u64;
     }
+    ctx.charge(BROADCAST_COST_BYTES + payload.len());
     ctx.stats.broadcasts_total += 1;
     ctx.reply(receivers.to_string().as_bytes())
 }

@@ -3,6 +3,7 @@
 
 mod broadcast;
 pub mod chat;
+mod direct;
 mod echo;
 mod excerpt;
 mod package;
@@ -14,10 +15,13 @@ mod reverse;
 mod status;
 mod tag;
 
+pub use direct::{DirectMessage, DirectMessages};
 pub use echo::raw as on_raw;
 pub use excerpt::{Excerpt, Shown};
 pub use package::on_package;
 pub use plugin_desk::{Asked, PluginDesk};
+pub(crate) use reverse::reply_not_utf8;
+pub use reverse::{Reversal, ReversalStep};
 pub use status::write_json as write_status;
 pub use tag::Tag;
 
@@ -26,7 +30,7 @@ use std::net::SocketAddr;
 
 use log::{Level, debug, log_enabled};
 
-use crate::buffer::BroadcastLog;
+use crate::buffer::{BroadcastLog, Overrun};
 use crate::clock::Millis;
 use crate::codec::command::{Command, DecodeError, Frame};
 use crate::codec::prefixed;
@@ -68,8 +72,17 @@ pub struct Context<'a> {
     pub stats: &'a mut Stats,
     /// Where replies are appended, in order.
     pub out: &'a mut Vec<u8>,
-    /// What is for others than who asks and than everyone.
-    pub mail: &'a mut Vec<Mail>,
+    /// What the visit may still put into replies or charge for, in bytes.
+    pub visit_bytes: &'a mut usize,
+    /// Bytes of replies at hand at which the next message is deferred. Set by the session.
+    pub reply_limit: usize,
+    /// Bytes the visit may still add to the broadcast log; 0 while others come first. What begins
+    /// within it may overshoot.
+    pub log_share: usize,
+    /// Whether memory is tight: who does not take replies is not read from.
+    pub is_tight: bool,
+    /// Messages to single other clients.
+    pub direct: &'a mut DirectMessages,
     /// Where coming and going is noted.
     pub journal: &'a mut Journal,
     /// The plugins, where there are any.
@@ -89,18 +102,29 @@ pub enum Peer {
     Asked(Option<SocketAddr>),
 }
 
-/// Bytes for one other connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// Whom they are for.
-    pub to: ConnId,
-    /// The head of the broadcast log when they were written: what lies below it comes first.
-    pub at: u64,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
-
 impl Context<'_> {
+    /// Counts work that costs more than the replies it makes, as if so many bytes had been replied:
+    /// it brings the end of the visit closer.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        *self.visit_bytes = self.visit_bytes.saturating_sub(bytes);
+        self.reply_limit = self.reply_limit.saturating_sub(bytes);
+    }
+
+    /// Appends to the broadcast log, as one broadcast.
+    ///
+    /// # Errors
+    ///
+    /// [`Overrun`], and nothing is changed: the log has no room, or others come first.
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<(), Overrun> {
+        if self.log_share == 0 {
+            return Err(Overrun);
+        }
+        self.room.log.append(parts)?;
+        let len = parts.iter().map(|part| part.len()).sum();
+        self.log_share = self.log_share.saturating_sub(len);
+        Ok(())
+    }
+
     /// Appends a reply frame.
     // All there is to an echo; see `on_command`.
     #[inline(always)]
@@ -170,6 +194,8 @@ pub enum CloseReason {
     Shutdown,
     /// A handler panicked.
     Internal,
+    /// The server had to free memory, and the connection held much of it.
+    MemoryLimit,
 }
 
 /// The words of the log.
@@ -187,6 +213,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Full => "server full",
             CloseReason::Shutdown => "server stopping",
             CloseReason::Internal => "internal error",
+            CloseReason::MemoryLimit => "memory limit",
         })
     }
 }
@@ -206,10 +233,16 @@ pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
     flow
 }
 
+/// Logs a frame that has been acted on.
 #[cold]
-fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
+pub(crate) fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
     debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
 }
+
+/// What STATUS costs besides the bytes of its answer: ten numbers to be written.
+const STATUS_COST_BYTES: usize = 256;
+/// What an ERROR costs besides its bytes.
+const ERROR_COST_BYTES: usize = 64;
 
 // Inlined, it would take the registers an echo works in.
 #[inline(never)]
@@ -219,9 +252,13 @@ fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
         Command::Reverse => reverse::text(frame.payload, ctx),
         Command::Quit => Flow::Close(CloseReason::Quit),
         Command::Broadcast => broadcast::send(frame.payload, ctx),
-        Command::Status => status::reply(ctx),
+        Command::Status => {
+            ctx.charge(STATUS_COST_BYTES);
+            status::reply(ctx)
+        }
         Command::Unknown(128..=254) if ctx.plugins.is_some() => package::on_frame(frame, ctx),
         Command::Error | Command::Unknown(_) => {
+            ctx.charge(ERROR_COST_BYTES);
             ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
         }
     }
@@ -233,9 +270,13 @@ pub fn on_command_error(error: DecodeError, ctx: &mut Context<'_>) -> Flow {
     Flow::Close(CloseReason::Protocol)
 }
 
+/// What a `prefixed` message costs besides its bytes: it may have none.
+const PREFIXED_COST_BYTES: usize = 16;
+
 /// Answers one message of the `prefixed` protocol: the same length, the bytes reversed.
 pub fn on_prefixed(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     debug!("{} message: {}", ctx.id, Excerpt(payload));
+    ctx.charge(PREFIXED_COST_BYTES);
     let start = ctx.out.len();
     prefixed::encode(payload, ctx.out);
     ctx.out[start + 1..].reverse();

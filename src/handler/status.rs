@@ -31,7 +31,6 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Resu
         broadcasts_total,
         slow_consumers_total,
         started_at,
-        kept_bytes_total: _,
     } = stats;
     let uptime_secs = now.since(*started_at) / 1000;
     write!(

@@ -9,27 +9,27 @@ use crate::codec::line::LineDecoder;
 pub struct Tag(u32);
 
 impl Tag {
-    const HEARS: u32 = 1 << 31;
+    const SUBSCRIBED: u32 = 1 << 31;
     const ENDS_LINES: u32 = 1 << 30;
     const SKIPPING: u32 = 1 << 29;
     const KEY: u32 = Self::SKIPPING - 1;
 
     /// Of a client that hears its room from the beginning.
-    pub const SUBSCRIBER: Tag = Tag(Self::HEARS);
+    pub const SUBSCRIBER: Tag = Tag(Self::SUBSCRIBED);
 
     /// Of a client that has to join first.
-    pub const STRANGER: Tag = Tag(0);
+    pub const UNREGISTERED: Tag = Tag(0);
 
     /// Whether broadcasts reach it.
     #[must_use]
-    pub fn hears(self) -> bool {
-        self.0 & Self::HEARS != 0
+    pub fn is_subscribed(self) -> bool {
+        self.0 & Self::SUBSCRIBED != 0
     }
 
     /// Its number in a chat, if it has a nickname.
     #[must_use]
     pub fn member(self) -> Option<MemberKey> {
-        self.hears().then_some(self.0 & Self::KEY)
+        self.is_subscribed().then_some(self.0 & Self::KEY)
     }
 
     /// It is a member from now on.
@@ -39,13 +39,13 @@ impl Tag {
     /// If there are more than half a thousand million members.
     pub fn join(&mut self, key: MemberKey) {
         assert!(key <= Self::KEY, "too many members");
-        self.0 = self.0 & !Self::KEY | Self::HEARS | key;
+        self.0 = self.0 & !Self::KEY | Self::SUBSCRIBED | key;
     }
 
     /// It is no member any more. Returns the number it had.
     pub fn leave(&mut self) -> Option<MemberKey> {
         let key = self.member();
-        self.0 &= !Self::HEARS;
+        self.0 &= !Self::SUBSCRIBED;
         key
     }
 
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn membership_and_line_ends_do_not_touch_each_other() {
-        let mut tag = Tag::STRANGER;
-        assert_eq!((tag.hears(), tag.member()), (false, None));
+        let mut tag = Tag::UNREGISTERED;
+        assert_eq!((tag.is_subscribed(), tag.member()), (false, None));
         let decoder = LineDecoder { ends_lines: true, skipping: true };
         tag.keep_line_decoder(decoder);
         tag.join(Tag::KEY);
@@ -98,7 +98,7 @@ mod tests {
         tag.keep_line_decoder(LineDecoder { ends_lines: true, skipping: false });
         assert_eq!((tag.member(), tag.ends_lines()), (Some(Tag::KEY), true));
         assert_eq!(tag.leave(), Some(Tag::KEY));
-        assert_eq!((tag.leave(), tag.hears(), tag.ends_lines()), (None, false, true));
+        assert_eq!((tag.leave(), tag.is_subscribed(), tag.ends_lines()), (None, false, true));
         tag.join(3);
         assert_eq!(tag.member(), Some(3));
     }

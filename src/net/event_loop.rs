@@ -54,10 +54,14 @@ impl EventLoop {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         poll.registry().register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
         let started_at = Instant::now();
+        let mut server = make(Millis(0));
+        server.set_clock(Box::new(move || {
+            u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX)
+        }));
         Ok(EventLoop {
             poll,
             signals,
-            server: make(Millis(0)),
+            server,
             trimmer: HeapTrimmer::default(),
             started_at,
             stop_signals: 0,
@@ -115,6 +119,7 @@ impl EventLoop {
                 result => result?,
             }
             let now = self.now();
+            self.server.begin_batch(now);
             let mut signalled = false;
             for event in &events {
                 signalled |= self.dispatch(event, now);
@@ -126,8 +131,8 @@ impl EventLoop {
                 return Ok(Exit::Aborted);
             }
             self.server.turn(self.poll.registry(), now);
-            if self.trimmer.poll(self.server.stats().kept_bytes_total, now) {
-                heap::give_back();
+            if self.trimmer.poll(self.server.memory().freed_total(), now) {
+                heap::trim();
             }
             if self.server.is_stopped() {
                 return Ok(Exit::Stopped);

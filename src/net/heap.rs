@@ -5,24 +5,23 @@ use log::debug;
 
 use crate::clock::Millis;
 
-/// How many bytes must have been kept for connections before it is worth asking.
-const CHURN_BYTES_MIN: u64 = 1 << 20;
+/// How many bytes must have been freed before it is worth asking.
+const FREED_BYTES_MIN: u64 = 1 << 20;
 
-/// How long no connection may have needed memory of its own before the allocator is asked. Asking
-/// in the middle of things would give back pages that are wanted again at once.
-const QUIET_MS: u64 = 1_000;
+/// How long it takes at least from one time to the next: asking costs time in proportion to what is
+/// given back, and what is given back has to be asked for again.
+const PERIOD_MS: u64 = 1_000;
 
-/// Decides when the allocator is asked for its freed pages: once after each burst, never while
-/// nothing happens.
+/// Decides when the allocator is asked for its freed pages: once a second at most while much is
+/// being freed, and never while nothing happens.
 ///
 /// glibc returns freed memory to the system only from the end of its heap, so one block that lives
 /// on keeps everything below it resident (mallopt(3), `M_TRIM_THRESHOLD`); malloc_trim(3) returns
 /// the pages in between.
 #[derive(Debug, Default)]
 pub(super) struct HeapTrimmer {
-    /// [`Stats::kept_bytes_total`](crate::stats::Stats::kept_bytes_total) when last looked at, and
-    /// when the heap was last trimmed.
-    seen: u64,
+    /// [`MemoryAccount::freed_total`](crate::memory::MemoryAccount::freed_total) when the heap was
+    /// last trimmed.
     trimmed: u64,
     due_at: Option<Millis>,
 }
@@ -33,26 +32,25 @@ impl HeapTrimmer {
         self.due_at
     }
 
-    /// A round of the loop is over; `kept_total` bytes have ever been kept for connections. Whether
-    /// this is the moment to [`give_back`].
-    pub(super) fn poll(&mut self, kept_total: u64, now: Millis) -> bool {
-        if kept_total != self.seen {
-            self.seen = kept_total;
-            let churned = kept_total - self.trimmed >= CHURN_BYTES_MIN;
-            self.due_at = churned.then(|| now.after(QUIET_MS));
+    /// A round of the loop is over; `freed_total` bytes have ever been freed. Whether this is the
+    /// moment to [`trim`].
+    pub(super) fn poll(&mut self, freed_total: u64, now: Millis) -> bool {
+        if self.due_at.is_none() && freed_total - self.trimmed >= FREED_BYTES_MIN {
+            // What is freed next is worth waiting for.
+            self.due_at = Some(now.after(PERIOD_MS));
         }
-        let due = self.due_at.is_some_and(|at| at <= now);
-        if due {
+        let is_due = self.due_at.is_some_and(|at| at <= now);
+        if is_due {
             self.due_at = None;
-            self.trimmed = kept_total;
+            self.trimmed = freed_total;
         }
-        due
+        is_due
     }
 }
 
 /// Asks the allocator for its freed pages.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(super) fn give_back() {
+pub(super) fn trim() {
     #[expect(unsafe_code, reason = "the C library has no other door, and no crate is a safe one")]
     // SAFETY: malloc_trim(3) takes a number and the allocator's own locks; it has no precondition
     // and moves nothing that is in use.
@@ -62,7 +60,7 @@ pub(super) fn give_back() {
 
 /// Other allocators have no such call; musl's gives pages back as it frees.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn give_back() {
+pub(super) fn trim() {
     debug!("this allocator trims its heap itself");
 }
 
@@ -71,25 +69,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heap_is_trimmed_once_a_second_after_a_burst() {
+    fn heap_is_trimmed_a_second_after_the_first_frees_also_while_they_go_on() {
         let mut trimmer = HeapTrimmer::default();
         assert!(!trimmer.poll(5 << 20, Millis(100)));
         assert!(!trimmer.poll(9 << 20, Millis(900)));
-        assert!(!trimmer.poll(9 << 20, Millis(1_899)), "not while it goes on");
-        assert_eq!(trimmer.due_at(), Some(Millis(1_900)));
-        assert!(trimmer.poll(9 << 20, Millis(1_900)));
-        assert!(!trimmer.poll(9 << 20, Millis(60_000)), "once");
+        assert_eq!(trimmer.due_at(), Some(Millis(1_100)));
+        assert!(trimmer.poll(30 << 20, Millis(1_100)));
+        assert!(!trimmer.poll(40 << 20, Millis(1_110)));
+        assert!(!trimmer.poll(50 << 20, Millis(2_109)), "once a second");
+        assert!(trimmer.poll(50 << 20, Millis(2_110)));
+        assert!(!trimmer.poll(50 << 20, Millis(60_000)));
         assert_eq!(trimmer.due_at(), None, "an idle loop is not woken");
     }
 
     #[test]
-    fn a_few_kept_bytes_are_not_worth_a_trim_until_they_add_up() {
+    fn heap_is_not_trimmed_for_a_few_bytes_until_they_add_up() {
         let mut trimmer = HeapTrimmer::default();
-        assert!(!trimmer.poll(CHURN_BYTES_MIN - 1, Millis(0)));
+        assert!(!trimmer.poll(FREED_BYTES_MIN - 1, Millis(0)));
         assert_eq!(trimmer.due_at(), None);
-        assert!(!trimmer.poll(CHURN_BYTES_MIN, Millis(10_000)));
-        assert!(trimmer.poll(CHURN_BYTES_MIN, Millis(11_000)));
-        assert!(!trimmer.poll(CHURN_BYTES_MIN + 1, Millis(12_000)));
+        assert!(!trimmer.poll(FREED_BYTES_MIN, Millis(10_000)));
+        assert!(trimmer.poll(FREED_BYTES_MIN, Millis(11_000)));
+        assert!(!trimmer.poll(FREED_BYTES_MIN + 1, Millis(12_000)));
         assert_eq!(trimmer.due_at(), None);
     }
 }

@@ -4,8 +4,10 @@
 mod event_loop;
 mod files;
 mod heap;
+mod memory;
 mod tcp;
 
 pub use event_loop::{EventLoop, Exit};
 pub use files::raise_file_limit;
+pub use memory::available_memory;
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};

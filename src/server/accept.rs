@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use log::{error, warn};
 
+use super::budget::VISIT_BYTES;
 use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::{Listener, Server};
 use crate::conn_id::ConnId;
 use crate::handler::chat::{self, Words};
 use crate::handler::{self, CloseReason};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, turn_micros};
 use crate::session::{Protocol, Session};
 
 impl<T: Transport> Server<T> {
@@ -22,6 +23,9 @@ impl<T: Transport> Server<T> {
             }
             self.accept_paused_until = None;
         }
+        if self.listeners.iter().any(|listener| listener.accept_ready) {
+            self.budget.begin(turn_micros::ACCEPT);
+        }
         for number in 0..self.listeners.len() {
             if self.listeners[number].accept_ready && self.accept_paused_until.is_none() {
                 self.accept_some(registry, number, ACCEPT_TURN_MAX);
@@ -32,10 +36,11 @@ impl<T: Transport> Server<T> {
     /// Accepts at most `budget` connections. An edge comes once, so a listener that is left early
     /// stays marked, and is taken up again next turn.
     pub(super) fn accept_some(&mut self, registry: &T::Registry, number: usize, budget: usize) {
-        for _ in 0..budget {
-            if !self.has_file_to_spare() {
+        for at in 0..budget {
+            if !self.has_file_to_spare() || (at > 0 && self.budget.is_spent()) {
                 return;
             }
+            self.budget.charge(VISIT_BYTES);
             let listener = &mut self.listeners[number];
             let Some(acceptor) = &mut listener.acceptor else {
                 listener.accept_ready = false;
@@ -81,6 +86,7 @@ impl<T: Transport> Server<T> {
             let session = Session::new(id.generation, &config.protocol, now, &room.log);
             Connection::new(stream, owner, session)
         });
+        self.memory.recharge(&mut self.table_charged, self.table.allocated());
         let Some(conn) = self.table.get_mut(id) else { return };
         if let Err(error) = conn.stream.register(registry, id) {
             let name = &self.listeners[number].config.name;
@@ -115,6 +121,8 @@ impl<T: Transport> Server<T> {
     fn turn_away(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Draining(CloseReason::Full);
+            // It has seen nothing of the log, and will not.
+            let _ = conn.session.unsubscribe(&self.listeners[number].room.log);
         }
         self.linger(id);
         let max = self.limits.clients_max;

@@ -24,7 +24,7 @@ impl<T: Transport> Server<T> {
         if self.phase.is_stopping() && !conn.may_read() {
             conn.flags.set(Flags::READ_ENOUGH, true);
         }
-        if conn.session.holds_input() {
+        if conn.session.has_deferred_input() {
             return;
         }
         if conn.flags.has(Flags::END_OF_STREAM) {
@@ -40,9 +40,6 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else { return };
         debug_assert_eq!(conn.state, State::Open);
         let listener = &self.listeners[usize::from(conn.listener)];
-        if conn.session.settle(&listener.room.log, &mut self.out).is_err() {
-            return self.close(id, CloseReason::SlowConsumer, None);
-        }
         if let (Protocol::Chat { lang }, CloseReason::Shutdown) =
             (&listener.config.protocol, reason)
         {
@@ -50,14 +47,15 @@ impl<T: Transport> Server<T> {
         }
         conn.session.drop_input();
         if reason != CloseReason::Shutdown {
-            conn.session.touch(now);
+            conn.session.mark_active(now);
         }
         conn.state = State::Draining(reason);
         self.leave_room(id, reason);
     }
 
-    /// A connection that was open leaves its room: no broadcast reaches it any more, and in a chat
-    /// the others hear that it has gone, unless all go because the server stops.
+    /// A connection that was open leaves its room: no broadcast that is yet to come reaches it, and
+    /// in a chat the others hear that it has gone, unless all go because the server stops. What it
+    /// lags behind stays in the log for it as long as for any other laggard.
     fn leave_room(&mut self, id: ConnId, reason: CloseReason) {
         let (now, quietly) = (self.now, self.phase.is_closing());
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -67,13 +65,9 @@ impl<T: Transport> Server<T> {
         if let Some(desk) = &mut self.plugins {
             desk.on_disconnected(id, reason);
         }
-        if conn.flags.has(Flags::LAGGING) {
-            conn.flags.set(Flags::LAGGING, false);
-            caught_up(listener);
-        }
-        if let (Protocol::Chat { lang }, Some(key)) =
-            (&listener.config.protocol, conn.session.leave())
-        {
+        // Without memory for its place, it is not sent the rest; it is closing anyway.
+        let member = conn.session.unsubscribe(&listener.room.log).unwrap_or_default();
+        if let (Protocol::Chat { lang }, Some(key)) = (&listener.config.protocol, member) {
             let nick = chat::on_leave(&mut listener.room, key, *lang, quietly);
             self.journal.line(now, || format!("{id} {nick} left"));
             self.start_pass_if_needed(number);
@@ -92,7 +86,7 @@ impl<T: Transport> Server<T> {
         if over || conn.stream.shutdown_write().is_err() {
             return self.close(id, reason, None);
         }
-        conn.session.touch(now);
+        conn.session.mark_active(now);
         self.depart(id, reason, None);
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Lingering;
@@ -164,6 +158,7 @@ impl<T: Transport> Server<T> {
             State::Draining(_) => {}
             State::Open => self.leave_room(id, reason),
         }
+        self.release(id);
         self.depart(id, reason, error.as_ref());
         if reason == CloseReason::SlowConsumer {
             self.stats.slow_consumers_total += 1;
@@ -173,6 +168,16 @@ impl<T: Transport> Server<T> {
         }
         self.closed.push(id);
         self.out.clear();
+    }
+
+    /// Nothing more is sent: gives back what waits, and counts the connection out of the laggards.
+    fn release(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else { return };
+        conn.session.release_memory(&mut self.memory);
+        if conn.flags.has(Flags::LAGGING) {
+            conn.flags.set(Flags::LAGGING, false);
+            caught_up(&mut self.listeners[usize::from(conn.listener)], &mut self.memory);
+        }
     }
 
     /// A client that was let in is one no longer: counts it out and logs why.

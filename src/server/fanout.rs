@@ -1,20 +1,31 @@
-//! Carrying broadcasts from the log to the members of a room, a slice a turn.
+//! Carrying broadcasts from the log to the members of a room, a slice a turn, and letting senders
+//! into the log in turn.
 
 use super::Server;
+use super::budget::VISIT_BYTES;
 use super::connection::State;
-use super::listener::{Fanout, Listener};
+use super::listener::{Fanout, Listener, log_bytes_max};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::handler::chat;
-use crate::limits::FANOUT_SLICE_MEMBERS;
+use crate::limits::{FANOUT_SLICE_MEMBERS, turn_micros};
 use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
-    /// Gives every pass that is on its way one slice.
+    /// Gives every pass that is on its way one slice, as far as the time goes.
     pub(super) fn fan_out(&mut self, registry: &T::Registry) {
-        for listener in 0..self.listeners.len() {
-            if self.listeners[listener].fanout.active {
+        let count = self.listeners.len();
+        if !self.listeners.iter().any(|listener| listener.fanout.active) {
+            return;
+        }
+        self.budget.begin(turn_micros::FANOUT);
+        // Each listener begins every so many turns, so none has to be content with what the others
+        // leave.
+        self.first_fanout = (self.first_fanout + 1) % count;
+        for at in 0..count {
+            let listener = (self.first_fanout + at) % count;
+            if self.listeners[listener].fanout.active && (at == 0 || !self.budget.is_spent()) {
                 self.fan_out_slice(registry, listener);
             }
         }
@@ -22,47 +33,68 @@ impl<T: Transport> Server<T> {
 
     /// Begins a pass if there is something not everyone has been offered.
     pub(super) fn start_pass_if_needed(&mut self, number: usize) {
-        let Listener { room, fanout, .. } = &mut self.listeners[number];
-        if !fanout.active && room.log.head() > room.log.offered() {
-            fanout.start(room.log.head(), self.table.page_count(number));
+        let listener = &mut self.listeners[number];
+        let head = listener.room.log.head();
+        if head > listener.room.log.offered() {
+            listener.settle_memory(&mut self.memory);
+            if !listener.fanout.active {
+                listener.fanout.start(head, self.table.page_count(number));
+            }
         }
     }
 
     fn fan_out_slice(&mut self, registry: &T::Registry, number: usize) {
         // Walking a page costs something even where it holds nobody.
         const SPARSE_PAGE_COST: usize = PAGE_LEN / 8;
-        let mut budget = FANOUT_SLICE_MEMBERS;
-        while budget > 0 {
+        let mut members = FANOUT_SLICE_MEMBERS;
+        while members > 0 && !self.budget.is_spent() {
             // Pages may have been given back since the last slice.
             let page_count = self.table.page_count(number);
             let fanout = &mut self.listeners[number].fanout;
             fanout.pages_left = fanout.pages_left.min(page_count);
             let Some(page) = fanout.pages_left.checked_sub(1) else { return self.end_pass(number) };
-            fanout.pages_left = page;
             let visited = self.visit_page(registry, number, page);
-            budget = budget.saturating_sub(visited.max(SPARSE_PAGE_COST));
+            members = members.saturating_sub(visited.max(SPARSE_PAGE_COST));
         }
     }
 
-    /// Offers every member on a page what the log holds for it. Returns how many were written to.
+    /// Offers every member on a page what the log holds for it, or those for whom there is time.
+    /// Returns how many were written to.
     fn visit_page(&mut self, registry: &T::Registry, number: usize, page: usize) -> usize {
+        let page_number = self.table.page_number(number, page);
+        // Another page may have taken the place of one that was left in the middle.
+        let first_slot = match self.listeners[number].fanout.partial.take() {
+            Some((partial, slot)) if partial == page_number => slot,
+            _ => 0,
+        };
         let mut owed = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
         let mut count = 0;
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
-            if conn.state == State::Open && conn.session.lag(log) > 0 {
+            let is_reader = matches!(conn.state, State::Open | State::Draining(_));
+            let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
+            if is_left && is_reader && conn.session.lag(log) > 0 {
                 owed[count] = id;
                 count += 1;
             }
         }
-        for &id in &owed[..count] {
+        for (at, &id) in owed[..count].iter().enumerate() {
+            if at > 0 && self.budget.is_spent() {
+                let slot = id.index % PAGE_LEN as u32;
+                self.listeners[number].fanout.partial = Some((page_number, slot));
+                return at;
+            }
+            let sent = self.stats.bytes_out_total;
             self.flush_and_reschedule(registry, id);
+            let sent = self.stats.bytes_out_total - sent;
+            self.budget.charge(VISIT_BYTES + usize::try_from(sent).unwrap_or(usize::MAX));
             let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.state == State::Open {
+            if conn.state != State::Closed {
                 let fanout = &mut self.listeners[number].fanout;
                 fanout.cursor_min = fanout.cursor_min.min(conn.session.cursor());
             }
         }
+        self.listeners[number].fanout.pages_left = page;
         count
     }
 
@@ -79,12 +111,52 @@ impl<T: Transport> Server<T> {
             let _ = chat::tell_leavers(&mut listener.room, lang);
         }
         self.spread_pending(number);
+        let listener = &mut self.listeners[number];
+        listener.settle_memory(&mut self.memory);
+        listener.fanout.is_admitting = !listener.fanout.waiting.is_empty();
         self.start_pass_if_needed(number);
-        for id in std::mem::take(&mut self.listeners[number].fanout.waiting) {
-            if let Some(conn) = self.table.get_mut(id) {
-                conn.session.on_fanout_done();
-                self.requeue(id);
+    }
+
+    /// Lets senders that wait for room in a log have their turns, one after the other.
+    pub(super) fn admit_senders(&mut self, registry: &T::Registry) {
+        for number in 0..self.listeners.len() {
+            if self.listeners[number].fanout.is_admitting {
+                self.budget.begin(turn_micros::ADMIT);
+                self.admit_some(registry, number);
             }
         }
+    }
+
+    /// Each that waits may add its share to the log, at least one broadcast, and goes to the end of
+    /// the queue if it has more; nobody waits longer than one round. When the log is full, the first
+    /// that did not fit stays the first.
+    fn admit_some(&mut self, registry: &T::Registry, number: usize) {
+        let Listener { config, fanout, .. } = &self.listeners[number];
+        let waiting = fanout.waiting.len();
+        let share = log_bytes_max(&config.protocol, &self.limits) / waiting.max(1);
+        for at in 0..waiting {
+            if at > 0 && self.budget.is_spent() {
+                return;
+            }
+            let Listener { room, fanout, .. } = &mut self.listeners[number];
+            let Some(id) = fanout.waiting.pop_front() else { break };
+            let Some(conn) = self.table.get_mut(id) else { continue };
+            if conn.state != State::Open || !conn.session.waits_for_fanout() {
+                continue;
+            }
+            let head = room.log.head();
+            conn.session.on_log_vacancy();
+            self.log_share = Some(share.max(1));
+            self.serve(registry, id);
+            self.log_share = None;
+            let Listener { room, fanout, .. } = &mut self.listeners[number];
+            if room.log.head() == head && fanout.waiting.back() == Some(&id) {
+                fanout.waiting.rotate_right(1);
+                fanout.is_admitting = false;
+                return;
+            }
+        }
+        let fanout = &mut self.listeners[number].fanout;
+        fanout.is_admitting = !fanout.waiting.is_empty();
     }
 }

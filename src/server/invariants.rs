@@ -28,14 +28,41 @@ impl<T: Transport> Server<T> {
     pub fn assert_invariants(&self) {
         assert!(self.out.is_empty(), "replies were left behind");
         self.assert_books();
-        let queued: HashSet<ConnId> = self.resume.iter().copied().collect();
-        assert_eq!(queued.len(), self.resume.len(), "somebody stands in the resume list twice");
+        assert!(self.direct.is_empty(), "messages were left behind");
+        self.assert_memory();
+        let lists = self.arrivals.iter().chain(&self.resume);
+        let queued: HashSet<ConnId> = lists.copied().collect();
+        let entries = self.arrivals.len() + self.resume.len();
+        assert_eq!(queued.len(), entries, "somebody stands in the lists twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
             assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the resume list");
             self.assert_bounds(id, conn);
             self.assert_remembered(id, conn);
         }
+    }
+
+    /// Every byte that waits is in the account, and nothing else is.
+    fn assert_memory(&self) {
+        let mut sum = self.table_charged;
+        for (id, conn) in self.table.iter() {
+            let held = conn.session.allocated();
+            assert_eq!(conn.session.charged(), held, "{id} holds what it is not charged with");
+            assert!(conn.state != State::Closed || held == 0, "{id} has gone and holds {held}");
+            sum += held;
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            let held = listener.room.log.allocated() + listener.pending.cost();
+            assert_eq!(listener.charged, held, "the log of listener {number}");
+            sum += held;
+        }
+        assert_eq!(self.memory.used(), sum, "bytes in the account");
+        assert!(!self.memory.is_over() || self.nothing_to_cut(), "{sum} bytes are too many");
+        assert!(self.is_tight || !self.memory.is_tight(), "memory is tight and nobody knows");
+    }
+
+    fn nothing_to_cut(&self) -> bool {
+        self.table.iter().all(|(_, conn)| conn.session.charged() == 0)
     }
 
     /// Every count equals what it counts.
@@ -74,6 +101,9 @@ impl<T: Transport> Server<T> {
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
             let wanted = listener.fanout.active || laggards > 0;
             assert!(wanted || kept == 0, "{kept} bytes of log that nobody needs");
+            let fanout = &listener.fanout;
+            let served = fanout.active || fanout.is_admitting;
+            assert!(served || fanout.waiting.is_empty(), "nobody will let those in who wait");
             self.assert_chat(number, listener);
         }
     }
@@ -106,11 +136,15 @@ impl<T: Transport> Server<T> {
             // Or the list of who is there.
             Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN + 66 * self.table.len(),
         };
-        let unsent = conn.session.unsent().len();
+        let unsent = conn.session.unsent_len();
         let most = self.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
+        if let Some(queue) = conn.session.send_queue() {
+            queue.assert_invariants();
+        }
         assert!(unsent <= most, "{id} has {unsent} bytes unsent");
-        let kept = conn.session.kept_input().len();
-        assert!(kept <= READ_BUFFER_BYTES + frame_len_max, "{id} keeps {kept} bytes of input");
+        let buffered = conn.session.buffered_input().len();
+        let most = READ_BUFFER_BYTES + frame_len_max;
+        assert!(buffered <= most, "{id} buffers {buffered} bytes of input");
     }
 
     /// Whoever can go on stands in the resume list, and whoever cannot will be woken.
@@ -118,20 +152,27 @@ impl<T: Transport> Server<T> {
         let listener = &self.listeners[usize::from(conn.listener)];
         let blocked = conn.flags.has(Flags::WRITE_BLOCKED);
         assert!(!blocked || conn.flags.has(Flags::WRITE_ARMED), "{id} is blocked and not armed");
-        assert!(conn.session.unsent().is_empty() || blocked, "{id} could be written to");
+        let queued = conn.flags.has(Flags::QUEUED);
+        assert!(!conn.session.has_unsent() || blocked || queued, "{id} could be written to");
+        let passing = listener.fanout.active;
         if conn.state == State::Open {
-            let stalled = is_stalled(conn, listener, &self.limits);
+            let stalled = is_stalled(conn, listener, &self.limits, self.is_tight);
             let may_read = conn.may_read() && !conn.input_has_ended();
-            let runnable = !stalled && (may_read || conn.session.holds_input());
-            assert!(!runnable || conn.flags.has(Flags::QUEUED), "{id} is forgotten");
-            assert!(!stalled || blocked || listener.fanout.active, "{id} will never be woken");
+            let runnable = !stalled && (may_read || conn.session.has_deferred_input());
+            assert!(!runnable || queued, "{id} is forgotten");
+            let waits = conn.session.waits_for_fanout();
+            assert!(!waits || listener.fanout.waiting.contains(&id), "{id} will have no turn");
+            let woken = blocked || queued || waits || passing;
+            assert!(!stalled || woken, "{id} will never be woken");
+        }
+        if conn.state != State::Closed {
             let lags = conn.session.lag(&listener.room.log) > 0;
-            assert!(!lags || blocked || listener.fanout.active, "{id} lags for no reason");
+            assert!(!lags || blocked || queued || passing, "{id} lags for no reason");
             let counted = conn.flags.has(Flags::LAGGING);
             assert!(lags || !counted, "{id} is counted as lagging and has everything");
-            assert!(counted || !lags || listener.fanout.active, "{id} lags and is not counted");
+            assert!(counted || !lags || passing, "{id} lags and is not counted");
         }
-        let deadline = deadline(conn, listener, self.limits, self.phase);
+        let deadline = deadline(conn, listener, self.limits, self.phase, self.is_tight);
         // Whoever stands in the resume list will be looked at anyway.
         let timed = conn.timer.at() <= deadline || conn.flags.has(Flags::QUEUED);
         assert!(timed, "{id} has a deadline and no timer");

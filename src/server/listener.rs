@@ -6,6 +6,7 @@ use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::handler::Room;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits};
+use crate::memory::MemoryAccount;
 use crate::session::Protocol;
 
 /// What a listener is to be.
@@ -30,14 +31,13 @@ pub(super) struct Listener<T: Transport> {
     pub(super) fanout: Fanout,
     /// Broadcasts of plugins that wait for the fan-out to come round.
     pub(super) pending: Pending,
+    /// Bytes the memory account has been charged with for the log and what waits for it.
+    pub(super) charged: usize,
 }
 
 impl<T: Transport> Listener<T> {
     pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
-        let log_bytes_max = match config.protocol {
-            Protocol::Chat { .. } => limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN),
-            _ => limits.broadcast_log_bytes_max,
-        };
+        let log_bytes_max = log_bytes_max(&config.protocol, limits);
         Listener {
             acceptor: Some(acceptor),
             config,
@@ -46,7 +46,22 @@ impl<T: Transport> Listener<T> {
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
             pending: Pending::default(),
+            charged: 0,
         }
+    }
+
+    /// Charges the account with what the log, and what waits for it, hold now.
+    pub(super) fn settle_memory(&mut self, memory: &mut MemoryAccount) {
+        let held = self.room.log.allocated() + self.pending.cost();
+        memory.recharge(&mut self.charged, held);
+    }
+}
+
+/// Most bytes a listener's log may hold.
+pub(super) fn log_bytes_max(protocol: &Protocol, limits: &Limits) -> usize {
+    match protocol {
+        Protocol::Chat { .. } => limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN),
+        _ => limits.broadcast_log_bytes_max,
     }
 }
 
@@ -62,6 +77,11 @@ pub(super) struct Pending {
 impl Pending {
     /// What a broadcast costs besides its bytes: its place in the queue, and the allocator's share.
     const OVERHEAD_BYTES: usize = 64;
+
+    /// What all of them cost.
+    pub(super) fn cost(&self) -> usize {
+        self.bytes
+    }
 
     pub(super) fn is_empty(&self) -> bool {
         self.broadcasts.is_empty()
@@ -107,12 +127,18 @@ pub(super) struct Fanout {
     pub(super) target: u64,
     /// Pages still to be visited: those before this position.
     pub(super) pages_left: usize,
+    /// A page that was left in the middle: its number in the table, and the first slot that has not
+    /// been visited.
+    pub(super) partial: Option<(u32, u32)>,
     /// The smallest cursor seen: what lies below it is needed by nobody.
     pub(super) cursor_min: u64,
-    /// Members that have been visited and could not take everything.
+    /// Connections that have been offered broadcasts and could not take everything.
     pub(super) laggards: usize,
-    /// Senders that wait for the pass to end before their broadcast fits into the log.
+    /// Senders that wait for room in the log, in the order of their turns. Whoever comes while
+    /// somebody waits goes to the end.
     pub(super) waiting: VecDeque<ConnId>,
+    /// The log has room, and those who wait are having their turns.
+    pub(super) is_admitting: bool,
 }
 
 impl Fanout {
@@ -121,6 +147,7 @@ impl Fanout {
         self.active = true;
         self.target = head;
         self.pages_left = pages;
+        self.partial = None;
         self.cursor_min = head;
     }
 }

@@ -2,23 +2,26 @@
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
 //! `table` holds the connections, `timer` their deadlines, `accept` lets them in, `serve` reads
-//! and answers, `close` lets them go, `fanout` carries broadcasts, `mail` what is for one alone, `stop`
-//! ends it all.
+//! and answers, `close` lets them go, `fanout` carries broadcasts, `direct` what is for one alone,
+//! `budget` bounds a turn in time, `pressure` the memory of all together, `stop` ends it all.
 
 mod accept;
+mod budget;
 mod close;
 mod connection;
+mod direct;
 mod fanout;
 mod invariants;
 mod listener;
-mod mail;
 mod plugins;
+mod pressure;
 mod serve;
 mod stop;
 mod table;
 mod timer;
 mod transport;
 
+pub use budget::Clock;
 pub use listener::ListenerConfig;
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
@@ -28,14 +31,16 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler::{self, Mail, PluginDesk};
+use crate::handler::{self, DirectMessages, PluginDesk};
 use crate::journal::Journal;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX,
+    TIMER_TURN_STEPS_MAX, VISIT_BYTES_MAX, turn_micros,
 };
+use crate::memory::MemoryAccount;
 use crate::stats::Stats;
 
+use budget::{Budget, VISIT_BYTES};
 use connection::Flags;
 use listener::Listener;
 use stop::Phase;
@@ -55,9 +60,27 @@ pub struct Server<T: Transport> {
     listeners: Vec<Listener<T>>,
     table: Table<T>,
     wheel: TimerWheel,
+    /// The time that the part of the turn at hand has.
+    budget: Budget,
+    /// All bytes that wait, and how many may.
+    memory: MemoryAccount,
+    /// Memory is tight: who does not take replies is not read from.
+    is_tight: bool,
+    /// When the account was over its limit and there was nobody to cut.
+    relief_failed_at: Option<Millis>,
+    /// Bytes the account has been charged with for the table.
+    table_charged: usize,
+    /// Connections with events for which there was no time, served before all others. Each stands
+    /// here or in `resume`, once, and has [`Flags::QUEUED`].
+    arrivals: VecDeque<ConnId>,
     /// Connections that were left with something to do. With edge-triggered events nobody else
-    /// remembers them. Each stands here once, and has [`Flags::QUEUED`].
+    /// remembers them. Behind `arrivals`, so one that asks for little does not wait for all that ask
+    /// for much.
     resume: VecDeque<ConnId>,
+    /// The listener whose fan-out had its slice first in the last turn.
+    first_fanout: usize,
+    /// What the connection at hand may add to the broadcast log, if it has waited for its turn.
+    log_share: Option<usize>,
     /// Closed connections, to be dropped at the end of the turn.
     closed: Vec<ConnId>,
     /// Connections that are no clients, the oldest first: the lingering, and those being turned
@@ -73,8 +96,10 @@ pub struct Server<T: Transport> {
     read_buffer: Box<[u8]>,
     /// The replies of the connection at hand; empty between connections.
     out: Vec<u8>,
-    /// What the connection at hand has for others; empty between connections.
-    mail: Vec<Mail>,
+    /// What the connection at hand has for single others; empty between connections.
+    direct: DirectMessages,
+    /// What is left of [`VISIT_BYTES_MAX`] for the connection at hand.
+    visit_bytes: usize,
 }
 
 impl<T: Transport> Server<T> {
@@ -88,7 +113,15 @@ impl<T: Transport> Server<T> {
             listeners: Vec::new(),
             table: Table::new(),
             wheel: TimerWheel::new(now),
+            budget: Budget::new(),
+            memory: MemoryAccount::new(limits.memory_bytes_max),
+            is_tight: false,
+            relief_failed_at: None,
+            table_charged: 0,
+            arrivals: VecDeque::new(),
             resume: VecDeque::new(),
+            first_fanout: 0,
+            log_share: None,
             closed: Vec::new(),
             lingering: VecDeque::new(),
             lingering_count: 0,
@@ -98,7 +131,8 @@ impl<T: Transport> Server<T> {
             phase: Phase::Running,
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             out: Vec::new(),
-            mail: Vec::new(),
+            direct: DirectMessages::default(),
+            visit_bytes: VISIT_BYTES_MAX,
         }
     }
 
@@ -118,6 +152,19 @@ impl<T: Transport> Server<T> {
     #[must_use]
     pub fn listener_count(&self) -> usize {
         self.listeners.len()
+    }
+
+    /// Has each part of a turn look at `clock`, so that none takes longer than
+    /// [`turn_micros`](crate::limits::turn_micros) says. It counts microseconds from the moment from
+    /// which [`Millis`] are counted. Without one, only counts bound a turn.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.budget.set_clock(clock);
+    }
+
+    /// The account of all bytes that wait.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryAccount {
+        &self.memory
     }
 
     /// The counters.
@@ -155,7 +202,15 @@ impl<T: Transport> Server<T> {
         self.listeners[listener].accept_ready = true;
     }
 
-    /// A connection may read or write. Events for connections that have gone are ignored.
+    /// A batch of events begins.
+    pub fn begin_batch(&mut self, now: Millis) {
+        self.now = now;
+        self.budget.begin_at(now.0.saturating_mul(1_000), turn_micros::DISPATCH);
+    }
+
+    /// A connection may read or write. Events for connections that have gone are ignored. Where the
+    /// batch has had its time, the connection is served next turn, in the order of events; one that
+    /// has been left with something to do keeps its place.
     pub fn on_ready(&mut self, registry: &T::Registry, id: ConnId, ready: Readiness, now: Millis) {
         self.now = now;
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -168,22 +223,35 @@ impl<T: Transport> Server<T> {
         if ready.writable {
             conn.flags.set(Flags::WRITE_BLOCKED, false);
         }
+        if conn.flags.has(Flags::QUEUED) {
+            return;
+        }
+        if self.budget.is_spent() || !self.arrivals.is_empty() {
+            conn.flags.set(Flags::QUEUED, true);
+            self.arrivals.push_back(id);
+            return;
+        }
         self.serve(registry, id);
     }
 
     /// Does what is left after a batch of events: accepts, resumes, fans out, expires, reaps.
     ///
-    /// Each part has a budget; [`poll_timeout`](Self::poll_timeout) is zero while any work
-    /// remains. Reaping comes last, so that within one batch and turn no slot is used twice.
+    /// Each part has a budget of its own in time, so that none starves another;
+    /// [`poll_timeout`](Self::poll_timeout) is zero while any work remains. Reaping comes last, so that within one batch and turn no slot is used twice.
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.now = now;
+        self.serve_arrivals(registry);
         self.accept_all(registry);
         self.tell_plugins();
+        self.admit_senders(registry);
         self.resume_some(registry);
         self.fan_out(registry);
         self.expire(registry);
         self.advance_stop();
         self.reap();
+        self.check_memory();
+        self.end_tight_memory();
+        self.budget.end();
         self.journal.roll(now);
         if let Some(desk) = &mut self.plugins {
             desk.end_turn();
@@ -195,9 +263,10 @@ impl<T: Transport> Server<T> {
     pub fn poll_timeout(&self, now: Millis) -> Option<u64> {
         let accepting = self.accept_paused_until.is_none()
             && self.listeners.iter().any(|listener| listener.accept_ready);
-        let fanning_out = self.listeners.iter().any(|listener| listener.fanout.active);
+        let fanning_out = self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
         let telling = self.plugins.as_ref().is_some_and(|desk| desk.has_work());
-        let resuming = !self.resume.is_empty() || !self.closed.is_empty();
+        let resuming =
+            !self.resume.is_empty() || !self.arrivals.is_empty() || !self.closed.is_empty();
         if accepting || fanning_out || telling || resuming {
             return Some(0);
         }
@@ -225,44 +294,82 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Serves connections whose events there was no time for.
+    fn serve_arrivals(&mut self, registry: &T::Registry) {
+        if self.arrivals.is_empty() {
+            return;
+        }
+        self.budget.begin(turn_micros::ARRIVALS);
+        // Each at most once: who is served may come back to the end of another list only.
+        while let Some(id) = self.arrivals.pop_front() {
+            self.take_up(registry, id);
+            if self.budget.is_spent() {
+                break;
+            }
+        }
+    }
+
     /// Takes up connections that were left with something to do, each at most once a turn.
     fn resume_some(&mut self, registry: &T::Registry) {
+        if self.resume.is_empty() {
+            return;
+        }
+        self.budget.begin(turn_micros::RESUME);
         for _ in 0..self.resume.len().min(RESUME_TURN_MAX) {
             let Some(id) = self.resume.pop_front() else { break };
             self.phase.on_resumed();
-            if let Some(conn) = self.table.get_mut(id) {
-                conn.flags.set(Flags::QUEUED, false);
-                self.serve(registry, id);
+            self.take_up(registry, id);
+            if self.budget.is_spent() {
+                break;
             }
+        }
+    }
+
+    /// Serves a connection that was taken from a list.
+    fn take_up(&mut self, registry: &T::Registry, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.flags.set(Flags::QUEUED, false);
+            self.serve(registry, id);
         }
     }
 
     /// Acts on deadlines that have passed, as far as the budget goes: a million connections may have
     /// come in the same second.
     fn expire(&mut self, registry: &T::Registry) {
-        let mut budget = TIMER_TURN_STEPS_MAX;
-        while budget > 0 {
-            budget = match self.wheel.step(&mut self.table, self.now) {
+        if self.wheel.next_due().is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.budget.begin(turn_micros::TIMERS);
+        let mut steps = TIMER_TURN_STEPS_MAX;
+        while steps > 0 && !self.budget.is_spent() {
+            steps = match self.wheel.step(&mut self.table, self.now) {
                 Step::Due(index) => {
                     self.on_deadline(registry, self.table.id_at(index));
-                    budget.saturating_sub(TIMER_STEPS_PER_DEADLINE)
+                    steps.saturating_sub(TIMER_STEPS_PER_DEADLINE)
                 }
-                Step::Moved => budget - 1,
+                Step::Moved => steps - 1,
                 Step::Done => return,
             };
         }
     }
 
-    /// Drops closed connections, and with them their descriptors.
+    /// Drops closed connections, and with them their descriptors; those there is no time for keep
+    /// their slots until the next turn.
     fn reap(&mut self) {
         if self.closed.is_empty() {
             return;
         }
+        self.budget.begin(turn_micros::REAP);
         // There are files again: whoever waited for one may be let in.
         self.accept_paused_until = None;
         while let Some(id) = self.closed.pop() {
             self.wheel.disarm(&mut self.table, id.index);
             self.table.remove(id);
+            self.budget.charge(VISIT_BYTES);
+            if self.budget.is_spent() {
+                break;
+            }
         }
+        self.memory.recharge(&mut self.table_charged, self.table.allocated());
     }
 }

@@ -66,7 +66,6 @@ impl<T: Transport> Server<T> {
             return;
         }
         if pending.is_empty() && room.log.append(&[bytes]).is_ok() {
-            self.stats.kept_bytes_total += bytes.len() as u64;
             self.start_pass_if_needed(number);
             return;
         }

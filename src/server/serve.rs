@@ -10,27 +10,43 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
+use super::budget::VISIT_BYTES;
 use super::connection::{Connection, Flags, State};
 use super::listener::{Listener, ListenerConfig};
 use super::transport::Transport;
 use super::{Phase, Server};
+use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow, Peer};
-use crate::limits::{DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX};
-use crate::session::FellBehind;
+use crate::limits::{
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
+    WRITE_BYTES_MAX,
+};
+use crate::memory::{MemoryAccount, OutOfMemory};
 
 impl<T: Transport> Server<T> {
-    /// Reads what may be read, answers it, and writes the answers.
+    /// Visits a connection: reads what may be read, answers it, and writes the answers.
     pub(super) fn serve(&mut self, registry: &T::Registry, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
+        let moved = self.stats.bytes_in_total + self.stats.bytes_out_total;
         match conn.state {
             State::Open => self.guard(id, Self::converse),
             State::Draining(_) | State::Lingering => self.discard(id),
             State::Closed => return,
         }
+        self.finish_visit(registry, id);
+        let moved = self.stats.bytes_in_total + self.stats.bytes_out_total - moved;
+        let charged = VISIT_BYTES_MAX - self.visit_bytes;
+        self.visit_bytes = VISIT_BYTES_MAX;
+        // A visit moves a few hundred kilobytes.
+        self.budget.charge(VISIT_BYTES + moved as usize + charged);
+    }
+
+    /// Writes what the visit to a connection came to, and carries what it has for others.
+    fn finish_visit(&mut self, registry: &T::Registry, id: ConnId) {
         self.flush_and_reschedule(registry, id);
-        self.deliver_mail(registry);
+        self.deliver_direct();
         self.spread_plugin_broadcasts();
     }
 
@@ -51,7 +67,7 @@ impl<T: Transport> Server<T> {
                     self.listeners[listener].fanout.waiting.push_back(id);
                 }
             }
-            // What was held for want of time, or of an address, is taken up by the resume list.
+            // `Yield` and `AskPeer` leave the input deferred; the resume list retries it.
             Ok(Ok(Flow::Continue | Flow::Yield | Flow::AskPeer)) => self.drain_if_ended(id),
             Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(_) => {
@@ -64,16 +80,19 @@ impl<T: Transport> Server<T> {
     /// Feeds the session with held input first, then with reads, until the stream is dry, the
     /// budget is spent or the replies have to be read first.
     fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
-        let (now, stopping) = (self.now, self.phase.is_stopping());
+        let (now, stopping, is_tight) = (self.now, self.phase.is_stopping(), self.is_tight);
         let Some((conn, config, mut ctx, read_buffer)) = self.parts(id) else {
             return Ok(Flow::Continue);
         };
         let mut budget = READ_TURN_BYTES_MAX;
         loop {
-            if conn.session.is_backlogged(&ctx.room.log, ctx.out.len(), ctx.limits) {
+            let out_len = ctx.out.len();
+            let is_backlogged =
+                conn.session.is_backlogged(&ctx.room.log, out_len, ctx.limits, is_tight);
+            if is_backlogged || out_len >= *ctx.visit_bytes {
                 return Ok(Flow::Continue);
             }
-            let flow = if conn.session.holds_input() {
+            let flow = if conn.session.has_deferred_input() {
                 if conn.session.waits_for_fanout() {
                     return Ok(Flow::Continue);
                 }
@@ -81,8 +100,8 @@ impl<T: Transport> Server<T> {
             } else {
                 if !conn.may_read() || conn.input_has_ended() {
                     let is_end = conn.flags.has(Flags::END_OF_STREAM);
-                    let over = is_end || stopping || config.protocol.ends_when_dry();
-                    if !over || !conn.session.has_tail(&config.protocol, is_end) {
+                    let over = is_end || stopping || config.protocol.ends_on_would_block();
+                    if !over || !conn.session.has_unterminated(&config.protocol, is_end) {
                         return Ok(Flow::Continue);
                     }
                     conn.session.on_end(&config.protocol, now, &mut ctx)
@@ -110,14 +129,23 @@ impl<T: Transport> Server<T> {
     /// may be read into: the parts of the server a conversation takes.
     fn parts(&mut self, id: ConnId) -> Option<Parts<'_, T>> {
         let conn = self.table.get_mut(id)?;
-        let Listener { config, room, .. } = &mut self.listeners[usize::from(conn.listener)];
+        let Listener { config, room, fanout, .. } = &mut self.listeners[usize::from(conn.listener)];
         let ctx = Context {
             id,
             limits: &self.limits,
             room,
             stats: &mut self.stats,
             out: &mut self.out,
-            mail: &mut self.mail,
+            visit_bytes: &mut self.visit_bytes,
+            reply_limit: 0,
+            // Whoever comes while others wait for the log goes behind them.
+            log_share: match self.log_share {
+                Some(share) => share,
+                None if fanout.waiting.is_empty() => usize::MAX,
+                None => 0,
+            },
+            is_tight: self.is_tight,
+            direct: &mut self.direct,
             journal: &mut self.journal,
             plugins: self.plugins.as_deref_mut(),
             peer: Peer::Unasked,
@@ -129,91 +157,90 @@ impl<T: Transport> Server<T> {
     /// Writes what can be written, and leaves the connection where somebody will come back to it.
     pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry, id: ConnId) {
         match self.flush(registry, id) {
-            Ok(()) => {}
+            Ok(Flushed::All) => {}
+            Ok(Flushed::Part) => self.requeue(id),
             Err(FlushError::Io(error)) => self.close(id, CloseReason::Io, Some(error)),
-            Err(FlushError::FellBehind) => self.close(id, CloseReason::SlowConsumer, None),
+            Err(FlushError::Lag(LagError)) => self.close(id, CloseReason::SlowConsumer, None),
+            Err(FlushError::Memory(OutOfMemory)) => {
+                self.close(id, CloseReason::MemoryLimit, None);
+            }
         }
         self.out.clear();
         let Some(conn) = self.table.get_mut(id) else { return };
         if let State::Draining(reason) = conn.state
-            && conn.session.unsent().is_empty()
+            && !conn.session.has_unsent()
         {
             self.finish_drain(id, reason);
         }
         self.reschedule(id);
+        self.check_memory();
     }
 
-    /// One write of everything that waits, in order: queued replies, the replies at hand, and what
-    /// the log holds behind the cursor. What is not taken is queued.
-    fn flush(&mut self, registry: &T::Registry, id: ConnId) -> Result<(), FlushError> {
-        let Some(conn) = self.table.get_mut(id) else { return Ok(()) };
+    /// One write of what waits, in order: queued replies, the replies at hand, and what the log holds
+    /// behind the cursor. Replies that are not taken are queued.
+    fn flush(&mut self, registry: &T::Registry, id: ConnId) -> Result<Flushed, FlushError> {
+        let Some(conn) = self.table.get_mut(id) else { return Ok(Flushed::All) };
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let log = &listener.room.log;
         if conn.state == State::Closed {
-            return Ok(());
+            return Ok(Flushed::All);
         }
-        // Only an open connection is still a subscriber. Where there are replies at hand, the lag
-        // has been moved in front of them already.
-        let owed = match conn.state {
-            State::Open => conn.session.owed(log).map_err(|FellBehind| FlushError::FellBehind)?,
-            _ => [&[][..], &[]],
-        };
-        let queued = conn.session.unsent().len();
-        let total = queued + self.out.len() + owed[0].len() + owed[1].len();
-        if total == 0 {
-            return Ok(());
+        let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
+        let mut pieces = Pieces::new(WRITE_BYTES_MAX);
+        conn.session.gather(&self.out, log, &mut pieces)?;
+        let wanted = pieces.bytes();
+        if wanted == 0 {
+            return Ok(Flushed::All);
         }
         let mut written = 0;
         if !conn.flags.has(Flags::WRITE_BLOCKED) {
-            let parts = [conn.session.unsent(), &self.out, owed[0], owed[1]];
-            written = write(&mut conn.stream, parts)?;
+            written = write(&mut conn.stream, pieces.as_slices())?;
             self.stats.bytes_out_total += written as u64;
             // A short write is a full stream (epoll(7)): the next edge announces room.
-            conn.flags.set(Flags::WRITE_BLOCKED, written < total);
+            conn.flags.set(Flags::WRITE_BLOCKED, written < wanted);
         }
-        let was_waiting = queued > 0 || conn.flags.has(Flags::LAGGING);
         if written > 0 && was_waiting {
-            conn.session.touch(self.now);
+            conn.session.mark_active(self.now);
         }
-        let from_queue = written.min(queued);
-        let from_out = (written - from_queue).min(self.out.len());
-        conn.session.on_sent(from_queue);
-        conn.session.advance_cursor(written - from_queue - from_out);
-        conn.session.queue(&self.out[from_out..]);
-        self.stats.kept_bytes_total += (self.out.len() - from_out) as u64;
-        if conn.flags.has(Flags::WRITE_BLOCKED) && !conn.flags.has(Flags::WRITE_ARMED) {
+        let from_out = conn.session.advance(written, self.out.len());
+        conn.session.queue(&self.out[from_out..])?;
+        let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
+        if is_blocked && !conn.flags.has(Flags::WRITE_ARMED) {
             conn.stream.arm_writable(registry, id)?;
             conn.flags.set(Flags::WRITE_ARMED, true);
         }
-        if conn.state == State::Open {
-            track_lag(conn, listener);
-        }
-        Ok(())
+        track_lag(conn, listener, &mut self.memory);
+        let is_part = written == WRITE_BYTES_MAX || conn.session.has_unsent();
+        Ok(if is_part && !is_blocked { Flushed::Part } else { Flushed::All })
     }
 
     /// Notes what is left to do: on the resume list if more can be done at once, in the wheel if
     /// time may end it.
     fn reschedule(&mut self, id: ConnId) {
         let (now, limits, phase) = (self.now, self.limits, self.phase);
+        let is_tight = self.is_tight;
         let Some(conn) = self.table.get_mut(id) else { return };
+        conn.session.settle_memory(&mut self.memory);
         let number = usize::from(conn.listener);
         let listener = &self.listeners[number];
         let runnable = match conn.state {
             State::Open => {
-                let stalled = is_stalled(conn, listener, &limits);
+                let stalled = is_stalled(conn, listener, &limits, is_tight);
                 conn.session.set_paused(stalled, now);
                 let may_read = conn.may_read() && !conn.input_has_ended();
-                !stalled && (may_read || conn.session.holds_input())
+                !stalled && (may_read || conn.session.has_deferred_input())
             }
             State::Draining(_) | State::Lingering => conn.may_read(),
             State::Closed => false,
         };
-        let deadline = deadline(conn, listener, limits, phase);
+        let deadline = deadline(conn, listener, limits, phase, is_tight);
         debug_assert!(
             conn.state != State::Open
-                || !is_stalled(conn, listener, &limits)
+                || !is_stalled(conn, listener, &limits, is_tight)
                 || conn.flags.has(Flags::WRITE_BLOCKED)
-                || listener.fanout.active,
+                || conn.flags.has(Flags::QUEUED)
+                || listener.fanout.active
+                || listener.fanout.is_admitting,
             "{id} is stalled and nothing will wake it"
         );
         if deadline < conn.timer.at() {
@@ -244,16 +271,15 @@ impl<T: Transport> Server<T> {
             State::Draining(_) => self.close(id, CloseReason::DrainTimeout, None),
             State::Lingering | State::Closed => self.close(id, CloseReason::PeerClosed, None),
         }
-        self.flush_and_reschedule(registry, id);
-        self.deliver_mail(registry);
-        self.spread_plugin_broadcasts();
+        self.finish_visit(registry, id);
     }
 
     fn is_due(&mut self, id: ConnId) -> bool {
         let (now, limits, phase) = (self.now, self.limits, self.phase);
+        let is_tight = self.is_tight;
         let Some(conn) = self.table.get_mut(id) else { return false };
         let listener = &self.listeners[usize::from(conn.listener)];
-        deadline(conn, listener, limits, phase) <= now
+        deadline(conn, listener, limits, phase, is_tight) <= now
     }
 
     /// Nothing came for as long as it takes to mean something.
@@ -273,10 +299,31 @@ impl<T: Transport> Server<T> {
 
 type Parts<'a, T> = (&'a mut Connection<T>, &'a ListenerConfig, Context<'a>, &'a mut [u8]);
 
+/// How much of what could be written at this moment has been.
+enum Flushed {
+    /// All of it.
+    All,
+    /// As much as one write takes; there is more, and the stream has room.
+    Part,
+}
+
 /// Why a flush could not go on.
 enum FlushError {
     Io(io::Error),
-    FellBehind,
+    Lag(LagError),
+    Memory(OutOfMemory),
+}
+
+impl From<LagError> for FlushError {
+    fn from(error: LagError) -> Self {
+        FlushError::Lag(error)
+    }
+}
+
+impl From<OutOfMemory> for FlushError {
+    fn from(error: OutOfMemory) -> Self {
+        FlushError::Memory(error)
+    }
 }
 
 impl From<io::Error> for FlushError {
@@ -314,18 +361,10 @@ pub(super) fn read<T: Transport>(
     }
 }
 
-/// Writes once, leaving out empty parts. A full stream takes 0 bytes.
-fn write<T: Transport>(stream: &mut T, parts: [&[u8]; 4]) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); 4];
-    let mut used = 0;
-    for part in parts {
-        if !part.is_empty() {
-            slices[used] = IoSlice::new(part);
-            used += 1;
-        }
-    }
+/// Writes once. A full stream takes 0 bytes.
+fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
-        match stream.write(&slices[..used]) {
+        match stream.write(pieces) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
@@ -338,8 +377,10 @@ pub(super) fn is_stalled<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
     limits: &Limits,
+    is_tight: bool,
 ) -> bool {
-    conn.session.waits_for_fanout() || conn.session.is_backlogged(&listener.room.log, 0, limits)
+    conn.session.waits_for_fanout()
+        || conn.session.is_backlogged(&listener.room.log, 0, limits, is_tight)
 }
 
 /// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
@@ -348,12 +389,15 @@ pub(super) fn deadline<T: Transport>(
     listener: &Listener<T>,
     limits: Limits,
     phase: Phase,
+    is_tight: bool,
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
         State::Open => {
             let ListenerConfig { protocol, idle_ms, .. } = &listener.config;
-            conn.session.deadline(protocol, *idle_ms, &limits).unwrap_or(Millis::NEVER)
+            let is_stalled = is_stalled(conn, listener, &limits, is_tight);
+            let at = conn.session.deadline(protocol, *idle_ms, &limits, is_stalled);
+            at.unwrap_or(Millis::NEVER)
         }
         // The stop has a deadline of its own.
         State::Draining(CloseReason::Shutdown) => Millis::NEVER,
@@ -365,8 +409,12 @@ pub(super) fn deadline<T: Transport>(
     }
 }
 
-/// Keeps count of the members that have been offered broadcasts and not taken them.
-fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>) {
+/// Keeps count of the connections that have been offered broadcasts and not taken them.
+fn track_lag<T: Transport>(
+    conn: &mut Connection<T>,
+    listener: &mut Listener<T>,
+    memory: &mut MemoryAccount,
+) {
     let lags = conn.session.lag(&listener.room.log) > 0;
     if lags == conn.flags.has(Flags::LAGGING) {
         return;
@@ -375,17 +423,18 @@ fn track_lag<T: Transport>(conn: &mut Connection<T>, listener: &mut Listener<T>)
     if lags {
         listener.fanout.laggards += 1;
     } else {
-        caught_up(listener);
+        caught_up(listener, memory);
     }
 }
 
 /// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what the
 /// log holds.
-pub(super) fn caught_up<T: Transport>(listener: &mut Listener<T>) {
+pub(super) fn caught_up<T: Transport>(listener: &mut Listener<T>, memory: &mut MemoryAccount) {
     listener.fanout.laggards -= 1;
     if listener.fanout.laggards == 0 && !listener.fanout.active {
         let head = listener.room.log.head();
         debug_assert_eq!(listener.room.log.offered(), head, "a pass was due");
         listener.room.log.release_below(head);
+        listener.settle_memory(memory);
     }
 }

@@ -65,6 +65,7 @@ impl<T: Transport> Server<T> {
             self.listeners[listener].accept_ready = false;
         }
         self.accept_paused_until = None;
+        self.resume.append(&mut self.arrivals);
         for id in self.table.ids() {
             if let Some(conn) = self.table.get_mut(id) {
                 conn.flags.set(Flags::READ_READY, true);
@@ -79,6 +80,7 @@ impl<T: Transport> Server<T> {
     fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
         self.listeners[number].accept_ready = true;
         self.accept_paused_until = None;
+        self.budget.end();
         for _ in 0..BACKLOG_MAX {
             self.accept_some(registry, number, BACKLOG_MAX);
             let more = self.listeners[number].accept_ready && self.accept_paused_until.is_none();
@@ -86,6 +88,7 @@ impl<T: Transport> Server<T> {
                 break;
             }
             self.reap();
+            self.budget.end();
         }
     }
 
@@ -108,7 +111,8 @@ impl<T: Transport> Server<T> {
     pub(super) fn advance_stop(&mut self) {
         if let Phase::Answering { first_round, until, deadline } = self.phase {
             let answering = !self.resume.is_empty()
-                || self.listeners.iter().any(|listener| listener.fanout.active);
+                || !self.arrivals.is_empty()
+                || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
             if answering && (first_round > 0 || self.now < until) {
                 return;
             }

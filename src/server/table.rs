@@ -66,6 +66,12 @@ impl<T> Table<T> {
         self.len
     }
 
+    /// Bytes allocated for pages.
+    pub(super) fn allocated(&self) -> usize {
+        let pages = self.pages.len() - self.free_pages.len();
+        pages * PAGE_LEN * size_of::<Connection<T>>() + self.pages.capacity() * size_of::<Page<T>>()
+    }
+
     /// Puts in what `make` builds under the id it is given, as one of `owner`'s.
     pub(super) fn insert(
         &mut self,
@@ -137,7 +143,12 @@ impl<T> Table<T> {
         self.owners[owner].pages.len()
     }
 
-    /// The connections of the `at`th page of `owner`, with their ids.
+    /// Which page of the table is the `at`th of `owner`.
+    pub(super) fn page_number(&self, owner: usize, at: usize) -> u32 {
+        self.owners[owner].pages[at]
+    }
+
+    /// The connections of the `at`th page of `owner`, with their ids, by ascending index.
     pub(super) fn page_mut(
         &mut self,
         owner: usize,

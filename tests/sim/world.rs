@@ -147,6 +147,7 @@ impl World {
             clients_max: if crowded { 2_000 } else { rng.between(3, 24) },
             lingering_max: rng.between(1, 6),
             send_queue_bytes_max: [4_096, 20_000][rng.below(2)],
+            memory_bytes_max: 1 << 30,
             broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
             frame_timeout_ms: FRAME_TIMEOUT_MS,
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],

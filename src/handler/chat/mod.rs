@@ -17,7 +17,7 @@ use std::io::Write as _;
 
 use log::debug;
 
-use super::{CloseReason, Context, Excerpt, Flow, Mail, Room, Tag};
+use super::{CloseReason, Context, Excerpt, Flow, Room, Tag};
 use crate::buffer::{BroadcastLog, Overrun};
 use crate::codec::line::Line;
 use nickname::BadNickname;
@@ -52,11 +52,17 @@ impl ChatRoom {
     }
 }
 
+/// What a line costs its sender's visit besides the bytes of its answer.
+const LINE_COST_BYTES: usize = 64;
+/// What a nickname costs: it is looked at character by character.
+const NICKNAME_COST_BYTES: usize = 2048;
+
 /// Answers one message.
 pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
     let Line::Text(bytes) = line else { return ctx.say(Words::TooLong, lang) };
     let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Words::NotUtf8, lang) };
     let text = text.trim();
+    ctx.charge(LINE_COST_BYTES);
     let flow = match (text, tag.member()) {
         ("", _) => return Flow::Continue,
         ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
@@ -111,6 +117,7 @@ impl Context<'_> {
 }
 
 fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
+    ctx.charge(NICKNAME_COST_BYTES);
     match nickname::check(nick) {
         Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
         Err(BadNickname::Characters) => return ctx.say(Words::NicknameCharacters, lang),
@@ -120,9 +127,10 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     if ctx.room.chat.members.find(nick).is_some() {
         return ctx.say(Words::Taken(nick), lang);
     }
-    if announce(ctx.room, Words::Joined(nick), lang).is_err() {
+    if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
         return Flow::Wait;
     }
+    ctx.log_share = ctx.log_share.saturating_sub(nick.len());
     tag.join(ctx.room.chat.members.insert(nick, ctx.id));
     let id = ctx.id;
     ctx.journal.line(ctx.now, || format!("{id} {nick} joined"));
@@ -131,7 +139,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
 
 fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     if ctx.room.chat.members.len() > 1 {
-        if tell_leavers(ctx.room, lang).is_err() {
+        if ctx.log_share == 0 || tell_leavers(ctx.room, lang).is_err() {
             return Flow::Wait;
         }
         let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
@@ -139,9 +147,9 @@ fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow 
         if append(log, line, message.in_lang(lang)).is_err() {
             return Flow::Wait;
         }
+        ctx.log_share = ctx.log_share.saturating_sub(text.len() + 1);
     }
     ctx.stats.broadcasts_total += 1;
-    ctx.stats.kept_bytes_total += text.len() as u64;
     Flow::Continue
 }
 
@@ -164,6 +172,10 @@ fn obey(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     }
 }
 
+/// What a private message costs its sender's visit besides its bytes: a recipient looked up, a place
+/// in its send queue, and a write of its own.
+const MESSAGE_COST_BYTES: usize = 512;
+
 /// Says something to one member alone.
 fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     let members = &ctx.room.chat.members;
@@ -174,10 +186,10 @@ fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'
     if recipient.id == ctx.id {
         say(message, lang, ctx.out);
     } else {
-        let mut bytes = Vec::new();
-        say(message, lang, &mut bytes);
-        ctx.mail.push(Mail { to: recipient.id, at: ctx.room.log.head(), bytes });
+        let head = ctx.room.log.head();
+        ctx.direct.push(recipient.id, head, |bytes| say(message, lang, bytes));
     }
+    ctx.charge(MESSAGE_COST_BYTES);
     Flow::Continue
 }
 

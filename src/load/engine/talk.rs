@@ -246,12 +246,14 @@ impl Engine<'_> {
         let input = &self.buffer[..len];
         let seen = if busy.tail.is_empty() {
             let seen = self.wire.take(input, joining, &mut busy.carry);
-            if seen.consumed < len {
-                busy.tail.extend(&input[seen.consumed..]);
+            if seen.consumed < len && busy.tail.extend(&input[seen.consumed..], 0).is_err() {
+                return self.lose(index, "ENOMEM");
             }
             seen
         } else {
-            busy.tail.extend(input);
+            if busy.tail.extend(input, 0).is_err() {
+                return self.lose(index, "ENOMEM");
+            }
             let seen = self.wire.take(&busy.tail, joining, &mut busy.carry);
             busy.tail.consume(seen.consumed);
             seen

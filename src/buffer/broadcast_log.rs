@@ -102,6 +102,26 @@ impl BroadcastLog {
         })
     }
 
+    /// What lies between two offsets, in at most two pieces; `None` when some of it has been dropped.
+    /// Where `until` is not beyond `cursor`, that is nothing.
+    #[must_use]
+    pub fn range(&self, cursor: u64, until: u64) -> Option<[&[u8]; 2]> {
+        if until <= cursor {
+            return Some([&[], &[]]);
+        }
+        let [front, back] = self.since(cursor)?;
+        // What lies in memory fits.
+        let len = (until - cursor) as usize;
+        let (front, rest) = (&front[..len.min(front.len())], len.saturating_sub(front.len()));
+        Some([front, &back[..rest.min(back.len())]])
+    }
+
+    /// Bytes allocated.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.window.capacity()
+    }
+
     /// Every subscriber has now been offered everything below `offset`.
     pub fn set_offered(&mut self, offset: u64) {
         self.offered = self.offered.max(offset.min(self.head()));

@@ -1,0 +1,124 @@
+//! The memory account: how many bytes wait on behalf of clients, over the whole server, and how many
+//! may. Knows numbers, not what they are spent on.
+
+/// Bytes allocated for what waits: unfinished input, unsent replies, broadcast logs, plugin queues,
+/// and the connection table itself.
+///
+/// Whoever keeps such memory has a figure of what it was last charged with and calls
+/// [`recharge`](Self::recharge) when the allocation has changed; the account is the sum of those
+/// figures, which the simulator checks. What is charged is what the allocator was asked for, not
+/// what is used of it: a buffer that has been read down to its last byte still costs all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryAccount {
+    used: usize,
+    limit: usize,
+    freed_total: u64,
+}
+
+impl MemoryAccount {
+    /// An account that may hold `limit` bytes.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        MemoryAccount { used: 0, limit, freed_total: 0 }
+    }
+
+    /// An owner that was `charged` with so many bytes now holds `held`.
+    #[inline]
+    pub fn recharge(&mut self, charged: &mut usize, held: usize) {
+        let before = std::mem::replace(charged, held);
+        if before == held {
+            return;
+        }
+        debug_assert!(self.used >= before, "{} bytes credited of {}", before, self.used);
+        self.used = self.used - before + held;
+        self.freed_total += before.saturating_sub(held) as u64;
+    }
+
+    /// Bytes charged.
+    #[must_use]
+    pub const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Most bytes that may be charged.
+    #[must_use]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// All bytes ever credited: how much the allocator may have to give back to the system.
+    #[must_use]
+    pub const fn freed_total(&self) -> u64 {
+        self.freed_total
+    }
+
+    /// Whether somebody has to be cut.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.used > self.limit
+    }
+
+    /// Whether cutting may stop: under 90 % of the limit.
+    #[must_use]
+    pub const fn is_relieved(&self) -> bool {
+        self.used <= self.limit - self.limit / 10
+    }
+
+    /// Whether clients that do not take their replies are no longer read from: from three quarters
+    /// of the limit on.
+    #[must_use]
+    pub const fn is_tight(&self) -> bool {
+        self.used >= self.limit - self.limit / 4
+    }
+
+    /// Whether such clients are read from again: under 70 % of the limit.
+    #[must_use]
+    pub const fn is_ample(&self) -> bool {
+        self.used <= self.limit / 10 * 7
+    }
+}
+
+/// The system, or the address space, has no memory left for a buffer whose size a peer chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<std::collections::TryReserveError> for OutOfMemory {
+    fn from(_: std::collections::TryReserveError) -> Self {
+        OutOfMemory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_is_the_sum_of_what_its_owners_were_charged_with() {
+        let mut account = MemoryAccount::new(1_000);
+        let (mut one, mut other) = (0, 0);
+        account.recharge(&mut one, 300);
+        account.recharge(&mut other, 50);
+        account.recharge(&mut one, 100);
+        assert_eq!((one, other, account.used(), account.freed_total()), (100, 50, 150, 200));
+        account.recharge(&mut one, 0);
+        account.recharge(&mut other, 0);
+        assert_eq!((account.used(), account.freed_total()), (0, 350));
+    }
+
+    #[test]
+    fn account_marks_stand_at_70_75_90_and_100_percent() {
+        let mut account = MemoryAccount::new(1_000);
+        let mut charged = 0;
+        let mut at = |bytes| {
+            account.recharge(&mut charged, bytes);
+            (account.is_ample(), account.is_tight(), account.is_relieved(), account.is_over())
+        };
+        assert_eq!(at(700), (true, false, true, false));
+        assert_eq!(at(701), (false, false, true, false));
+        assert_eq!(at(750), (false, true, true, false));
+        assert_eq!(at(900), (false, true, true, false));
+        assert_eq!(at(901), (false, true, false, false));
+        assert_eq!(at(1_000), (false, true, false, false));
+        assert_eq!(at(1_001), (false, true, false, true));
+    }
+}

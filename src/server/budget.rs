@@ -1,0 +1,139 @@
+//! The time a turn may take: looked at between units of work, and not at each of them.
+
+use std::fmt;
+
+/// How far the clock has come, in microseconds since the program started.
+pub type Clock = Box<dyn Fn() -> u64>;
+
+/// Work that may be done between two looks at the clock, in bytes moved; everything else is
+/// converted to them. At a few hundred megabytes a second, the least that is ever seen, this is a
+/// fifth of a millisecond.
+const LOOK_BYTES: usize = 64 * 1024;
+
+/// What a visit to a connection costs besides the bytes it moves: two or three system calls.
+pub(super) const VISIT_BYTES: usize = 1024;
+
+/// The time one part of a turn may take.
+///
+/// Without a clock it is never spent: then only the counts in [`limits`](crate::limits) bound a
+/// turn.
+pub(super) struct Budget {
+    clock: Option<Clock>,
+    /// When the part at hand has had its time.
+    ends_at: u64,
+    /// Work since the last look.
+    work: usize,
+    is_spent: bool,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Budget { clock: None, ends_at: 0, work: 0, is_spent: false }
+    }
+
+    pub(super) fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// A part begins that may take `micros` microseconds from now on.
+    pub(super) fn begin(&mut self, micros: u64) {
+        self.work = 0;
+        self.is_spent = false;
+        if let Some(clock) = &self.clock {
+            self.ends_at = clock().saturating_add(micros);
+        }
+    }
+
+    /// The same without a look at the clock: it stood at `now` not long ago.
+    pub(super) fn begin_at(&mut self, now: u64, micros: u64) {
+        self.work = 0;
+        self.is_spent = false;
+        self.ends_at = now.saturating_add(micros);
+    }
+
+    /// The part is over; until the next begins, time does not count.
+    pub(super) fn end(&mut self) {
+        self.begin_at(u64::MAX, 0);
+    }
+
+    /// So much work has been done.
+    #[inline]
+    pub(super) fn charge(&mut self, bytes: usize) {
+        self.work += bytes;
+        if self.work >= LOOK_BYTES {
+            self.look();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.work = 0;
+        if let Some(clock) = &self.clock {
+            self.is_spent = clock() >= self.ends_at;
+        }
+    }
+
+    /// Whether the part has had its time.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("ends_at", &self.ends_at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn clocked() -> (Budget, Rc<Cell<u64>>, Rc<Cell<u32>>) {
+        let (time, looks) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (seen, counted) = (Rc::clone(&time), Rc::clone(&looks));
+        let mut budget = Budget::new();
+        budget.set_clock(Box::new(move || {
+            counted.set(counted.get() + 1);
+            seen.get()
+        }));
+        (budget, time, looks)
+    }
+
+    #[test]
+    fn budget_is_spent_when_the_clock_says_so_at_a_look() {
+        let (mut budget, time, _) = clocked();
+        budget.begin(2_000);
+        time.set(1_999);
+        budget.charge(LOOK_BYTES);
+        assert!(!budget.is_spent());
+        time.set(2_000);
+        budget.charge(LOOK_BYTES - 1);
+        assert!(!budget.is_spent(), "not looked yet");
+        budget.charge(1);
+        assert!(budget.is_spent());
+        budget.begin(1);
+        assert!(!budget.is_spent(), "a new part has its own time");
+    }
+
+    #[test]
+    fn budget_looks_at_the_clock_once_in_64_visits() {
+        let (mut budget, _, looks) = clocked();
+        budget.begin_at(0, 1);
+        (0..640).for_each(|_| budget.charge(VISIT_BYTES));
+        assert_eq!(looks.get(), 10);
+    }
+
+    #[test]
+    fn budget_without_a_clock_is_never_spent() {
+        let mut budget = Budget::new();
+        budget.begin(0);
+        budget.charge(usize::MAX / 2);
+        assert!(!budget.is_spent());
+    }
+}

@@ -1,0 +1,40 @@
+//! Carrying what one connection says to another alone.
+
+use super::Server;
+use super::connection::{Flags, State};
+use super::transport::Transport;
+use crate::handler::CloseReason;
+
+impl<T: Transport> Server<T> {
+    /// Puts the messages that the connection at hand has for single others into their send queues:
+    /// behind what of the broadcast log was written before them, and in front of the rest. They are
+    /// written when the recipients have their turn, so a storm of them costs this turn no writes.
+    ///
+    /// Their sender cannot be made to wait for a recipient that does not read, so that one is cut
+    /// when messages have filled its send queue, as one is that falls off the broadcast log.
+    pub(super) fn deliver_direct(&mut self) {
+        if self.direct.is_empty() {
+            return;
+        }
+        let mut direct = std::mem::take(&mut self.direct);
+        for message in direct.iter() {
+            let Some(conn) = self.table.get_mut(message.to) else { continue };
+            if conn.state != State::Open {
+                continue;
+            }
+            let pushed = conn.session.push_message(message.log_head, message.bytes);
+            conn.session.settle_memory(&mut self.memory);
+            let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
+            if pushed.is_err() {
+                self.close(message.to, CloseReason::MemoryLimit, None);
+            } else if conn.session.unsent_cost() > self.limits.send_queue_bytes_max {
+                self.close(message.to, CloseReason::SlowConsumer, None);
+            } else if !is_blocked {
+                self.requeue(message.to);
+            }
+        }
+        direct.clear();
+        self.direct = direct;
+        self.check_memory();
+    }
+}

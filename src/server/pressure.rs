@@ -1,0 +1,97 @@
+//! What the server does when memory gets tight: stops reading from those who do not read, then cuts
+//! those who hold most.
+
+use std::collections::{BinaryHeap, HashMap};
+
+use log::warn;
+
+use super::Server;
+use super::connection::State;
+use super::transport::Transport;
+use crate::address::AddressKey;
+use crate::conn_id::ConnId;
+use crate::handler::CloseReason;
+
+/// What the connections of one address hold.
+#[derive(Debug, Default)]
+struct Holder {
+    total: usize,
+    /// Each with what it holds; sorted, the largest last.
+    connections: Vec<(usize, ConnId)>,
+}
+
+impl<T: Transport> Server<T> {
+    /// Acts on what the account says. To be called when it may have grown and no replies are at
+    /// hand.
+    #[inline]
+    pub(super) fn check_memory(&mut self) {
+        if self.memory.is_tight() {
+            self.on_tight_memory();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn on_tight_memory(&mut self) {
+        self.is_tight = true;
+        if self.memory.is_over() && self.relief_failed_at != Some(self.now) {
+            self.relieve_memory();
+        }
+    }
+
+    /// Cuts connections of the address that holds most, its largest first, until the account is
+    /// under 90 % again. So whoever makes the server run full pays for it, and an address that holds
+    /// nothing is never cut.
+    fn relieve_memory(&mut self) {
+        let mut holders: HashMap<Option<AddressKey>, Holder> = HashMap::new();
+        for (id, conn) in self.table.iter() {
+            let charged = conn.session.charged();
+            if charged > 0 && conn.state != State::Closed {
+                // One that has failed no longer knows its peer.
+                let address = conn.stream.peer_addr().ok().map(AddressKey::from);
+                let holder = holders.entry(address).or_default();
+                holder.total += charged;
+                holder.connections.push((charged, id));
+            }
+        }
+        let mut by_total: BinaryHeap<(usize, Option<AddressKey>)> = BinaryHeap::new();
+        for (address, holder) in &mut holders {
+            holder.connections.sort_unstable();
+            by_total.push((holder.total, *address));
+        }
+        let mut cut = 0;
+        while !self.memory.is_relieved()
+            && let Some((_, address)) = by_total.pop()
+        {
+            let Some(holder) = holders.get_mut(&address) else { continue };
+            let Some((charged, id)) = holder.connections.pop() else { continue };
+            self.close(id, CloseReason::MemoryLimit, None);
+            cut += 1;
+            holder.total -= charged;
+            if holder.total > 0 {
+                by_total.push((holder.total, address));
+            }
+        }
+        if cut == 0 {
+            // Looking again before anything has changed would find nobody either.
+            self.relief_failed_at = Some(self.now);
+            return;
+        }
+        warn!("memory limit: {} bytes; {cut} connections cut", self.memory.limit());
+    }
+
+    /// Memory is no longer tight: those who were not read from for it may go on.
+    pub(super) fn end_tight_memory(&mut self) {
+        if !self.is_tight || !self.memory.is_ample() {
+            return;
+        }
+        self.is_tight = false;
+        let waiting: Vec<ConnId> = self
+            .table
+            .iter()
+            .filter(|(_, conn)| conn.state == State::Open && conn.session.has_unsent())
+            .map(|(id, _)| id)
+            .collect();
+        waiting.into_iter().for_each(|id| self.requeue(id));
+    }
+}

@@ -11,6 +11,10 @@ pub const READ_TURN_BYTES_MAX: usize = 256 * 1024;
 /// turn. An echo of all that one turn reads fits.
 pub const VISIT_BYTES_MAX: usize = READ_TURN_BYTES_MAX;
 
+/// The same, and the bytes read, where more connections have events than there is time for: so each
+/// has its first answers soon, and those that want more wait for the resume list.
+pub const VISIT_BYTES_CROWDED: usize = 8 * 1024;
+
 /// Bytes handed to one write: writev(2) may copy as many without a pause.
 pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -28,17 +32,17 @@ pub const SEND_SEGMENTS_MAX: usize = 4096;
 /// goes on next turn.
 pub mod turn_micros {
     /// Events of a batch.
-    pub const DISPATCH: u64 = 2_000;
+    pub const DISPATCH: u64 = 1_500;
     /// Events that the batches before had no time for.
-    pub const ARRIVALS: u64 = 2_000;
+    pub const ARRIVALS: u64 = 3_500;
     /// Accepting.
     pub const ACCEPT: u64 = 1_000;
     /// Senders that wait for room in a log, for each listener that has any.
     pub const ADMIT: u64 = 500;
     /// Connections that were left with something to do.
-    pub const RESUME: u64 = 2_000;
+    pub const RESUME: u64 = 1_500;
     /// Broadcasts on their way to the members of all listeners.
-    pub const FANOUT: u64 = 1_500;
+    pub const FANOUT: u64 = 1_000;
     /// Deadlines.
     pub const TIMERS: u64 = 500;
     /// Closing descriptors.

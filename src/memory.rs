@@ -12,6 +12,8 @@
 pub struct MemoryAccount {
     used: usize,
     limit: usize,
+    /// Three quarters of the limit.
+    tight_from: usize,
     freed_total: u64,
 }
 
@@ -19,7 +21,7 @@ impl MemoryAccount {
     /// An account that may hold `limit` bytes.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        MemoryAccount { used: 0, limit, freed_total: 0 }
+        MemoryAccount { used: 0, limit, tight_from: limit - limit / 4, freed_total: 0 }
     }
 
     /// An owner that was `charged` with so many bytes now holds `held`.
@@ -66,9 +68,10 @@ impl MemoryAccount {
 
     /// Whether clients that do not take their replies are no longer read from: from three quarters
     /// of the limit on.
+    #[inline]
     #[must_use]
     pub const fn is_tight(&self) -> bool {
-        self.used >= self.limit - self.limit / 4
+        self.used >= self.tight_from
     }
 
     /// Whether such clients are read from again: under 70 % of the limit.

@@ -87,6 +87,13 @@ impl RecvBuffer {
         }
     }
 
+    /// Whether there are none: by the invariant, without looking at `start`.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Bytes allocated.
     #[must_use]
     pub fn allocated(&self) -> usize {

@@ -172,7 +172,9 @@ impl<T: Transport> Server<T> {
             assert!(lags || !counted, "{id} is counted as lagging and has everything");
             assert!(counted || !lags || passing, "{id} lags and is not counted");
         }
-        let deadline = deadline(conn, listener, self.limits, self.phase, self.is_tight);
+        let is_stalled =
+            conn.state == State::Open && is_stalled(conn, listener, &self.limits, self.is_tight);
+        let deadline = deadline(conn, listener, &self.limits, self.phase, is_stalled);
         // Whoever stands in the resume list will be looked at anyway.
         let timed = conn.timer.at() <= deadline || conn.flags.has(Flags::QUEUED);
         assert!(timed, "{id} has a deadline and no timer");

@@ -35,7 +35,7 @@ use crate::handler::{self, DirectMessages, PluginDesk};
 use crate::journal::Journal;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX, VISIT_BYTES_MAX, turn_micros,
+    TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, turn_micros,
 };
 use crate::memory::MemoryAccount;
 use crate::stats::Stats;
@@ -98,8 +98,10 @@ pub struct Server<T: Transport> {
     out: Vec<u8>,
     /// What the connection at hand has for single others; empty between connections.
     direct: DirectMessages,
-    /// What is left of [`VISIT_BYTES_MAX`] for the connection at hand.
+    /// What is left for the connection at hand to put into replies, in bytes.
     visit_bytes: usize,
+    /// What every visit begins with.
+    visit_bytes_max: usize,
 }
 
 impl<T: Transport> Server<T> {
@@ -133,6 +135,7 @@ impl<T: Transport> Server<T> {
             out: Vec::new(),
             direct: DirectMessages::default(),
             visit_bytes: VISIT_BYTES_MAX,
+            visit_bytes_max: VISIT_BYTES_MAX,
         }
     }
 
@@ -300,13 +303,20 @@ impl<T: Transport> Server<T> {
             return;
         }
         self.budget.begin(turn_micros::ARRIVALS);
-        // Each at most once: who is served may come back to the end of another list only.
+        self.set_visit_bytes(VISIT_BYTES_CROWDED);
+        // Each once: whoever is served and has more to do goes to the resume list.
         while let Some(id) = self.arrivals.pop_front() {
             self.take_up(registry, id);
             if self.budget.is_spent() {
                 break;
             }
         }
+        self.set_visit_bytes(VISIT_BYTES_MAX);
+    }
+
+    fn set_visit_bytes(&mut self, bytes: usize) {
+        self.visit_bytes_max = bytes;
+        self.visit_bytes = bytes;
     }
 
     /// Takes up connections that were left with something to do, each at most once a turn.
@@ -336,20 +346,25 @@ impl<T: Transport> Server<T> {
     /// Acts on deadlines that have passed, as far as the budget goes: a million connections may have
     /// come in the same second.
     fn expire(&mut self, registry: &T::Registry) {
-        if self.wheel.next_due().is_none_or(|at| at > self.now) {
+        let mut next = self.wheel.step(&mut self.table, self.now);
+        if next == Step::Done {
             return;
         }
         self.budget.begin(turn_micros::TIMERS);
         let mut steps = TIMER_TURN_STEPS_MAX;
-        while steps > 0 && !self.budget.is_spent() {
-            steps = match self.wheel.step(&mut self.table, self.now) {
+        loop {
+            steps = match next {
                 Step::Due(index) => {
                     self.on_deadline(registry, self.table.id_at(index));
                     steps.saturating_sub(TIMER_STEPS_PER_DEADLINE)
                 }
-                Step::Moved => steps - 1,
+                Step::Moved => steps.saturating_sub(1),
                 Step::Done => return,
             };
+            if steps == 0 || self.budget.is_spent() {
+                return;
+            }
+            next = self.wheel.step(&mut self.table, self.now);
         }
     }
 

@@ -20,8 +20,7 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
-    WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, WRITE_BYTES_MAX,
 };
 use crate::memory::{MemoryAccount, OutOfMemory};
 
@@ -35,11 +34,11 @@ impl<T: Transport> Server<T> {
             State::Draining(_) | State::Lingering => self.discard(id),
             State::Closed => return,
         }
+        let charged = self.visit_bytes_max - self.visit_bytes + self.out.len();
+        self.visit_bytes = self.visit_bytes_max;
         self.finish_visit(registry, id);
         let moved = self.stats.bytes_in_total + self.stats.bytes_out_total - moved;
-        let charged = VISIT_BYTES_MAX - self.visit_bytes;
-        self.visit_bytes = VISIT_BYTES_MAX;
-        // A visit moves a few hundred kilobytes.
+        // A visit moves a megabyte or two at most.
         self.budget.charge(VISIT_BYTES + moved as usize + charged);
     }
 
@@ -81,10 +80,11 @@ impl<T: Transport> Server<T> {
     /// budget is spent or the replies have to be read first.
     fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
         let (now, stopping, is_tight) = (self.now, self.phase.is_stopping(), self.is_tight);
+        let mut budget = self.visit_bytes_max.min(READ_TURN_BYTES_MAX);
         let Some((conn, config, mut ctx, read_buffer)) = self.parts(id) else {
             return Ok(Flow::Continue);
         };
-        let mut budget = READ_TURN_BYTES_MAX;
+        let read_max = budget.min(read_buffer.len());
         loop {
             let out_len = ctx.out.len();
             let is_backlogged =
@@ -107,7 +107,7 @@ impl<T: Transport> Server<T> {
                     conn.session.on_end(&config.protocol, now, &mut ctx)
                 } else if budget == 0 {
                     return Ok(Flow::Continue);
-                } else if let Some(n) = read(conn, read_buffer)? {
+                } else if let Some(n) = read(conn, &mut read_buffer[..read_max])? {
                     budget = budget.saturating_sub(n);
                     ctx.stats.bytes_in_total += n as u64;
                     let is_dry = !conn.may_read();
@@ -185,6 +185,39 @@ impl<T: Transport> Server<T> {
         if conn.state == State::Closed {
             return Ok(Flushed::All);
         }
+        // Most have nothing to be sent, or a reply that the socket takes.
+        if !conn.flags.has(Flags::LAGGING) && conn.session.owes_nothing(log) {
+            if self.out.is_empty() {
+                return Ok(Flushed::All);
+            }
+            let written = write(&mut conn.stream, &[IoSlice::new(&self.out)])?;
+            self.stats.bytes_out_total += written as u64;
+            if written == self.out.len() {
+                return Ok(Flushed::All);
+            }
+            conn.flags.set(Flags::WRITE_BLOCKED, true);
+            conn.session.queue(&self.out[written..])?;
+            return self.arm_writable(registry, id);
+        }
+        self.flush_queue(registry, id)
+    }
+
+    /// Has writable events announced, once for the life of the connection.
+    fn arm_writable(&mut self, registry: &T::Registry, id: ConnId) -> Result<Flushed, FlushError> {
+        if let Some(conn) = self.table.get_mut(id)
+            && !conn.flags.has(Flags::WRITE_ARMED)
+        {
+            conn.stream.arm_writable(registry, id)?;
+            conn.flags.set(Flags::WRITE_ARMED, true);
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Writes where more than the replies at hand may wait.
+    fn flush_queue(&mut self, registry: &T::Registry, id: ConnId) -> Result<Flushed, FlushError> {
+        let Some(conn) = self.table.get_mut(id) else { return Ok(Flushed::All) };
+        let listener = &mut self.listeners[usize::from(conn.listener)];
+        let log = &listener.room.log;
         let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
         let mut pieces = Pieces::new(WRITE_BYTES_MAX);
         conn.session.gather(&self.out, log, &mut pieces)?;
@@ -204,14 +237,12 @@ impl<T: Transport> Server<T> {
         }
         let from_out = conn.session.advance(written, self.out.len());
         conn.session.queue(&self.out[from_out..])?;
-        let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
-        if is_blocked && !conn.flags.has(Flags::WRITE_ARMED) {
-            conn.stream.arm_writable(registry, id)?;
-            conn.flags.set(Flags::WRITE_ARMED, true);
-        }
         track_lag(conn, listener, &mut self.memory);
+        if conn.flags.has(Flags::WRITE_BLOCKED) {
+            return self.arm_writable(registry, id);
+        }
         let is_part = written == WRITE_BYTES_MAX || conn.session.has_unsent();
-        Ok(if is_part && !is_blocked { Flushed::Part } else { Flushed::All })
+        Ok(if is_part { Flushed::Part } else { Flushed::All })
     }
 
     /// Notes what is left to do: on the resume list if more can be done at once, in the wheel if
@@ -223,20 +254,20 @@ impl<T: Transport> Server<T> {
         conn.session.settle_memory(&mut self.memory);
         let number = usize::from(conn.listener);
         let listener = &self.listeners[number];
+        let mut is_stalled = false;
         let runnable = match conn.state {
             State::Open => {
-                let stalled = is_stalled(conn, listener, &limits, is_tight);
-                conn.session.set_paused(stalled, now);
+                is_stalled = self::is_stalled(conn, listener, &limits, is_tight);
+                conn.session.set_paused(is_stalled, now);
                 let may_read = conn.may_read() && !conn.input_has_ended();
-                !stalled && (may_read || conn.session.has_deferred_input())
+                !is_stalled && (may_read || conn.session.has_deferred_input())
             }
             State::Draining(_) | State::Lingering => conn.may_read(),
             State::Closed => false,
         };
-        let deadline = deadline(conn, listener, limits, phase, is_tight);
+        let deadline = deadline(conn, listener, &limits, phase, is_stalled);
         debug_assert!(
-            conn.state != State::Open
-                || !is_stalled(conn, listener, &limits, is_tight)
+            !is_stalled
                 || conn.flags.has(Flags::WRITE_BLOCKED)
                 || conn.flags.has(Flags::QUEUED)
                 || listener.fanout.active
@@ -279,7 +310,8 @@ impl<T: Transport> Server<T> {
         let is_tight = self.is_tight;
         let Some(conn) = self.table.get_mut(id) else { return false };
         let listener = &self.listeners[usize::from(conn.listener)];
-        deadline(conn, listener, limits, phase, is_tight) <= now
+        let is_stalled = conn.state == State::Open && is_stalled(conn, listener, &limits, is_tight);
+        deadline(conn, listener, &limits, phase, is_stalled) <= now
     }
 
     /// Nothing came for as long as it takes to mean something.
@@ -387,16 +419,15 @@ pub(super) fn is_stalled<T: Transport>(
 pub(super) fn deadline<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
-    limits: Limits,
+    limits: &Limits,
     phase: Phase,
-    is_tight: bool,
+    is_stalled: bool,
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
         State::Open => {
             let ListenerConfig { protocol, idle_ms, .. } = &listener.config;
-            let is_stalled = is_stalled(conn, listener, &limits, is_tight);
-            let at = conn.session.deadline(protocol, *idle_ms, &limits, is_stalled);
+            let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);
             at.unwrap_or(Millis::NEVER)
         }
         // The stop has a deadline of its own.

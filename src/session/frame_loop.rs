@@ -30,7 +30,7 @@ pub(super) struct Pending {
     /// The first of them is a broadcast the log has no room for yet.
     pub(super) waits_for_fanout: bool,
     /// `recv` is one long REVERSE that is being worked on, a slice a visit.
-    pub(super) reversal: Option<Reversal>,
+    pub(super) reversal: Option<Box<Reversal>>,
 }
 
 impl Pending {

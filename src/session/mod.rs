@@ -228,16 +228,16 @@ impl Session {
                     return Flow::Close(CloseReason::MemoryLimit);
                 }
                 rest = later;
-            }
-            if LARGE && pending.recv.len() >= LARGE_FRAME_BYTES {
-                match self.take_large(&mut pending, log_head, ctx) {
-                    Ok(None) => {}
-                    Ok(Some(Large::Taken)) => {
-                        frames.taken += 1;
-                        continue;
+                if LARGE && pending.recv.len() >= LARGE_FRAME_BYTES {
+                    match self.take_large(&mut pending, log_head, ctx) {
+                        Ok(None) => {}
+                        Ok(Some(Large::Taken)) => {
+                            frames.taken += 1;
+                            continue;
+                        }
+                        Ok(Some(Large::Pending)) => break FrameStep::Deferred(Flow::Continue),
+                        Err(OutOfMemory) => return Flow::Close(CloseReason::MemoryLimit),
                     }
-                    Ok(Some(Large::Pending)) => break FrameStep::Deferred(Flow::Continue),
-                    Err(OutOfMemory) => return Flow::Close(CloseReason::MemoryLimit),
                 }
             }
             let next = if in_place { rest } else { &pending.recv };
@@ -642,6 +642,13 @@ impl Session {
         let from_out = n.min(out_len);
         self.cursor += (n - from_out) as u64;
         from_out
+    }
+
+    /// Whether there is nothing to be written but the replies at hand.
+    #[inline]
+    #[must_use]
+    pub fn owes_nothing(&self, log: &BroadcastLog) -> bool {
+        self.buffers.is_none() && (!self.tag.is_subscribed() || self.cursor == log.head())
     }
 
     /// Whether anything waits in the send queue.

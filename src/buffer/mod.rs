@@ -5,8 +5,10 @@
 
 mod broadcast_log;
 mod recv;
+mod retired;
 mod send;
 
 pub use broadcast_log::{BroadcastLog, Overrun};
 pub use recv::{FrameClock, RecvBuffer};
+pub use retired::{free_retired, has_retired};
 pub use send::{LagError, Pieces, SendQueue};

@@ -1,8 +1,10 @@
 //! Input that cannot be acted on yet: the beginning of a frame, or whole frames that wait until
 //! their replies have room. Knows nothing of what the bytes mean.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
 
+use super::retired::{RETIRED_BYTES_MIN, retire};
 use crate::clock::Millis;
 use crate::limits::FRAME_BYTES_PER_SEC_MIN;
 use crate::memory::OutOfMemory;
@@ -98,6 +100,16 @@ impl RecvBuffer {
     #[must_use]
     pub fn allocated(&self) -> usize {
         self.bytes.capacity()
+    }
+}
+
+/// A large allocation is freed later, a slice at a time.
+impl Drop for RecvBuffer {
+    #[inline]
+    fn drop(&mut self) {
+        if self.bytes.capacity() >= RETIRED_BYTES_MIN {
+            retire(mem::take(&mut self.bytes));
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use std::collections::VecDeque;
 
 use log::info;
 
+use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{self, DirectMessages, PluginDesk};
@@ -252,6 +253,7 @@ impl<T: Transport> Server<T> {
         self.expire(registry);
         self.advance_stop();
         self.reap();
+        buffer::free_retired();
         self.check_memory();
         self.end_tight_memory();
         self.budget.end();
@@ -270,7 +272,7 @@ impl<T: Transport> Server<T> {
         let telling = self.plugins.as_ref().is_some_and(|desk| desk.has_work());
         let resuming =
             !self.resume.is_empty() || !self.arrivals.is_empty() || !self.closed.is_empty();
-        if accepting || fanning_out || telling || resuming {
+        if accepting || fanning_out || telling || resuming || buffer::has_retired() {
             return Some(0);
         }
         let deadlines = [

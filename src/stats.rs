@@ -23,4 +23,6 @@ pub struct Stats {
     pub broadcasts_total: u64,
     /// Subscribers cut because they fell behind the end of the broadcast log.
     pub slow_consumers_total: u64,
+    /// Connections cut because the server had to free memory. Not part of STATUS.
+    pub memory_cuts_total: u64,
 }

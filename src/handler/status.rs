@@ -31,6 +31,7 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Resu
         broadcasts_total,
         slow_consumers_total,
         started_at,
+        memory_cuts_total: _,
     } = stats;
     let uptime_secs = now.since(*started_at) / 1000;
     write!(

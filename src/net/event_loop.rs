@@ -13,6 +13,7 @@ use super::heap::{self, HeapTrimmer};
 use super::tcp::{TcpAcceptor, TcpTransport};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
+use crate::limits::LOOK_BYTES;
 use crate::server::{ListenerConfig, Readiness, Server};
 
 /// Events taken from the kernel at a time.
@@ -55,9 +56,8 @@ impl EventLoop {
         poll.registry().register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
         let started_at = Instant::now();
         let mut server = make(Millis(0));
-        server.set_clock(Box::new(move || {
-            u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX)
-        }));
+        let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        server.set_clock(Box::new(clock), LOOK_BYTES);
         Ok(EventLoop {
             poll,
             signals,

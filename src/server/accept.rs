@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 
 use log::{error, warn};
 
-use super::budget::VISIT_BYTES;
 use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::{Listener, Server};
 use crate::conn_id::ConnId;
 use crate::handler::chat::{self, Words};
 use crate::handler::{self, CloseReason};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, turn_micros};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::session::{Protocol, Session};
 
 impl<T: Transport> Server<T> {
@@ -40,7 +39,7 @@ impl<T: Transport> Server<T> {
             if !self.has_file_to_spare() || (at > 0 && self.budget.is_spent()) {
                 return;
             }
-            self.budget.charge(VISIT_BYTES);
+            self.budget.charge(VISIT_COST_BYTES);
             let listener = &mut self.listeners[number];
             let Some(acceptor) = &mut listener.acceptor else {
                 listener.accept_ready = false;

@@ -2,16 +2,10 @@
 
 use std::fmt;
 
+use crate::limits::LOOK_BYTES;
+
 /// How far the clock has come, in microseconds since the program started.
 pub type Clock = Box<dyn Fn() -> u64>;
-
-/// Work that may be done between two looks at the clock, in bytes moved; everything else is
-/// converted to them. At a few hundred megabytes a second, the least that is ever seen, this is a
-/// fifth of a millisecond.
-const LOOK_BYTES: usize = 64 * 1024;
-
-/// What a visit to a connection costs besides the bytes it moves: two or three system calls.
-pub(super) const VISIT_BYTES: usize = 1024;
 
 /// The time one part of a turn may take.
 ///
@@ -19,6 +13,8 @@ pub(super) const VISIT_BYTES: usize = 1024;
 /// turn.
 pub(super) struct Budget {
     clock: Option<Clock>,
+    /// Work between two looks at the clock.
+    look_bytes: usize,
     /// When the part at hand has had its time.
     ends_at: u64,
     /// Work since the last look.
@@ -28,11 +24,13 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Budget { clock: None, ends_at: 0, work: 0, is_spent: false }
+        Budget { clock: None, look_bytes: LOOK_BYTES, ends_at: 0, work: 0, is_spent: false }
     }
 
-    pub(super) fn set_clock(&mut self, clock: Clock) {
+    /// Has `clock` looked at after each `look_bytes` of work.
+    pub(super) fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
         self.clock = Some(clock);
+        self.look_bytes = look_bytes;
     }
 
     /// A part begins that may take `micros` microseconds from now on.
@@ -60,7 +58,7 @@ impl Budget {
     #[inline]
     pub(super) fn charge(&mut self, bytes: usize) {
         self.work += bytes;
-        if self.work >= LOOK_BYTES {
+        if self.work >= self.look_bytes {
             self.look();
         }
     }
@@ -93,15 +91,17 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::limits::VISIT_COST_BYTES;
 
     fn clocked() -> (Budget, Rc<Cell<u64>>, Rc<Cell<u32>>) {
         let (time, looks) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (seen, counted) = (Rc::clone(&time), Rc::clone(&looks));
         let mut budget = Budget::new();
-        budget.set_clock(Box::new(move || {
+        let clock = move || {
             counted.set(counted.get() + 1);
             seen.get()
-        }));
+        };
+        budget.set_clock(Box::new(clock), LOOK_BYTES);
         (budget, time, looks)
     }
 
@@ -125,7 +125,7 @@ mod tests {
     fn budget_looks_at_the_clock_once_in_64_visits() {
         let (mut budget, _, looks) = clocked();
         budget.begin_at(0, 1);
-        (0..640).for_each(|_| budget.charge(VISIT_BYTES));
+        (0..640).for_each(|_| budget.charge(VISIT_COST_BYTES));
         assert_eq!(looks.get(), 10);
     }
 

@@ -160,8 +160,10 @@ impl<T: Transport> Server<T> {
         }
         self.release(id);
         self.depart(id, reason, error.as_ref());
-        if reason == CloseReason::SlowConsumer {
-            self.stats.slow_consumers_total += 1;
+        match reason {
+            CloseReason::SlowConsumer => self.stats.slow_consumers_total += 1,
+            CloseReason::MemoryLimit => self.stats.memory_cuts_total += 1,
+            _ => {}
         }
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Closed;

@@ -2,14 +2,13 @@
 //! into the log in turn.
 
 use super::Server;
-use super::budget::VISIT_BYTES;
 use super::connection::State;
 use super::listener::{Fanout, Listener, log_bytes_max};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::handler::chat;
-use crate::limits::{FANOUT_SLICE_MEMBERS, turn_micros};
+use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
 use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
@@ -87,7 +86,7 @@ impl<T: Transport> Server<T> {
             let sent = self.stats.bytes_out_total;
             self.flush_and_reschedule(registry, id);
             let sent = self.stats.bytes_out_total - sent;
-            self.budget.charge(VISIT_BYTES + usize::try_from(sent).unwrap_or(usize::MAX));
+            self.budget.charge(VISIT_COST_BYTES + usize::try_from(sent).unwrap_or(usize::MAX));
             let Some(conn) = self.table.get_mut(id) else { continue };
             if conn.state != State::Closed {
                 let fanout = &mut self.listeners[number].fanout;

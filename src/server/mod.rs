@@ -36,12 +36,12 @@ use crate::handler::{self, DirectMessages, PluginDesk};
 use crate::journal::Journal;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, turn_micros,
+    TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
 };
 use crate::memory::MemoryAccount;
 use crate::stats::Stats;
 
-use budget::{Budget, VISIT_BYTES};
+use budget::Budget;
 use connection::Flags;
 use listener::Listener;
 use stop::Phase;
@@ -84,6 +84,8 @@ pub struct Server<T: Transport> {
     log_share: Option<usize>,
     /// Closed connections, to be dropped at the end of the turn.
     closed: Vec<ConnId>,
+    /// How many of them, the first, have waited since an earlier turn.
+    closed_before: usize,
     /// Connections that are no clients, the oldest first: the lingering, and those being turned
     /// away. Some may have gone already.
     lingering: VecDeque<ConnId>,
@@ -126,6 +128,7 @@ impl<T: Transport> Server<T> {
             first_fanout: 0,
             log_share: None,
             closed: Vec::new(),
+            closed_before: 0,
             lingering: VecDeque::new(),
             lingering_count: 0,
             accept_paused_until: None,
@@ -159,10 +162,11 @@ impl<T: Transport> Server<T> {
     }
 
     /// Has each part of a turn look at `clock`, so that none takes longer than
-    /// [`turn_micros`](crate::limits::turn_micros) says. It counts microseconds from the moment from
+    /// [`turn_micros`](crate::limits::turn_micros) says; it is looked at after each `look_bytes` of
+    /// work ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). It counts microseconds from the moment from
     /// which [`Millis`] are counted. Without one, only counts bound a turn.
-    pub fn set_clock(&mut self, clock: Clock) {
-        self.budget.set_clock(clock);
+    pub fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
+        self.budget.set_clock(clock, look_bytes);
     }
 
     /// The account of all bytes that wait.
@@ -376,17 +380,30 @@ impl<T: Transport> Server<T> {
         if self.closed.is_empty() {
             return;
         }
-        self.budget.begin(turn_micros::REAP);
+        if self.is_stopped() {
+            // There is no next turn.
+            self.budget.end();
+        } else {
+            self.budget.begin(turn_micros::REAP);
+        }
         // There are files again: whoever waited for one may be let in.
         self.accept_paused_until = None;
         while let Some(id) = self.closed.pop() {
+            if self.closed.len() < self.closed_before
+                && let Some(conn) = self.table.get_mut(id)
+            {
+                // What came while it waited shall not turn the close into a reset.
+                conn.flags.set(Flags::READ_READY, true);
+                let _ = serve::read(conn, &mut self.read_buffer);
+            }
             self.wheel.disarm(&mut self.table, id.index);
             self.table.remove(id);
-            self.budget.charge(VISIT_BYTES);
+            self.budget.charge(VISIT_COST_BYTES);
             if self.budget.is_spent() {
                 break;
             }
         }
+        self.closed_before = self.closed.len();
         self.memory.recharge(&mut self.table_charged, self.table.allocated());
     }
 }

@@ -10,7 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
-use super::budget::VISIT_BYTES;
 use super::connection::{Connection, Flags, State};
 use super::listener::{Listener, ListenerConfig};
 use super::transport::Transport;
@@ -20,7 +19,8 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_COST_BYTES,
+    WRITE_BYTES_MAX,
 };
 use crate::memory::{MemoryAccount, OutOfMemory};
 
@@ -39,7 +39,7 @@ impl<T: Transport> Server<T> {
         self.finish_visit(registry, id);
         let moved = self.stats.bytes_in_total + self.stats.bytes_out_total - moved;
         // A visit moves a megabyte or two at most.
-        self.budget.charge(VISIT_BYTES + moved as usize + charged);
+        self.budget.charge(VISIT_COST_BYTES + moved as usize + charged);
     }
 
     /// Writes what the visit to a connection came to, and carries what it has for others.
@@ -52,7 +52,12 @@ impl<T: Transport> Server<T> {
     /// Runs what calls handlers behind the unwind boundary, and does what they ask for: a handler
     /// that panics costs its own connection and nothing else.
     fn guard(&mut self, id: ConnId, talk: fn(&mut Self, ConnId) -> io::Result<Flow>) {
+        let head = if cfg!(debug_assertions) { self.log_head_if_others_wait(id) } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| talk(self, id)));
+        debug_assert!(
+            head.is_none() || head == self.log_head_if_others_wait(id),
+            "{id} went into the log ahead of those who wait for their turn"
+        );
         // Whatever was appended to the log must be known to be owed before anyone's cursor moves.
         if let Some(conn) = self.table.get_mut(id) {
             let listener = usize::from(conn.listener);
@@ -74,6 +79,14 @@ impl<T: Transport> Server<T> {
                 self.close(id, CloseReason::Internal, None);
             }
         }
+    }
+
+    /// The head of the connection's log, where senders wait for it and this one has not been let in.
+    fn log_head_if_others_wait(&mut self, id: ConnId) -> Option<u64> {
+        let conn = self.table.get_mut(id)?;
+        let Listener { room, fanout, .. } = &self.listeners[usize::from(conn.listener)];
+        let others_wait = self.log_share.is_none() && !fanout.waiting.is_empty();
+        others_wait.then(|| room.log.head())
     }
 
     /// Feeds the session with held input first, then with reads, until the stream is dry, the

@@ -5,11 +5,13 @@
 //! server is stopped, unless it was in the middle of the storm. Safety is judged as bytes come in,
 //! liveness when the world is at rest.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use mynah::clock::Millis;
 use mynah::handler::chat::Lang;
-use mynah::limits::{DRAIN_STALL_MS, Limits, TAIL_QUIET_MS};
+use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, TAIL_QUIET_MS};
 use mynah::server::{ListenerConfig, Server};
 use mynah::session::Protocol;
 
@@ -21,6 +23,8 @@ use super::rng::Rng;
 
 const FRAME_TIMEOUT_MS: u64 = 3_000;
 const IDLE_MS: u64 = 2_000;
+/// Parts of a turn that have a budget of their own, each listener's waiting senders one.
+const TURN_PARTS: u64 = 10;
 /// How often a trickling client sends a byte.
 const TRICKLE_MS: u64 = 300;
 /// How long the calm may last: longer than any timeout there is.
@@ -28,7 +32,7 @@ const CALM_MS: u64 = 80_000;
 /// Rounds after which a calm that goes on is one that will not end.
 const CALM_ROUNDS_MAX: usize = 200_000;
 /// Rounds without anything happening after which the server counts as spinning.
-const SPIN_ROUNDS_MAX: usize = 1_000;
+const SPIN_ROUNDS_MAX: usize = 5_000;
 
 /// Runs the world of `seed` and returns the hash of all that happened.
 ///
@@ -71,9 +75,20 @@ struct World {
     panics: bool,
     stopped: bool,
     stopped_at: Option<Millis>,
+    /// Whether there is too little memory for all.
+    is_tight: bool,
+    clock: Clock,
     crowded: bool,
     /// How many the server has turned away.
     refused: u64,
+}
+
+/// The clock the server looks at within a turn. It stands still but for its looks, so what it shows
+/// at the end of a turn is how often it was looked at.
+struct Clock {
+    micros: Rc<Cell<u64>>,
+    /// How far it goes on with each look.
+    step: u64,
 }
 
 /// A client and its circumstances.
@@ -143,11 +158,13 @@ impl World {
             .collect();
         // A crowd in a chat is greeted one by one, each by all: that takes too long.
         crowded &= listeners[0] != Kind::Chat;
+        // So little memory that some have to be cut. A crowd's table alone takes more.
+        let is_tight = !crowded && rng.one_in(5);
         let limits = Limits {
             clients_max: if crowded { 2_000 } else { rng.between(3, 24) },
             lingering_max: rng.between(1, 6),
             send_queue_bytes_max: [4_096, 20_000][rng.below(2)],
-            memory_bytes_max: 1 << 30,
+            memory_bytes_max: if is_tight { rng.between(60_000, 300_000) } else { 1 << 30 },
             broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
             frame_timeout_ms: FRAME_TIMEOUT_MS,
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
@@ -160,6 +177,13 @@ impl World {
             let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
             server.add_listener(acceptor, listener_config(*kind, idles, gather_ms));
         }
+        let clock = Clock { micros: Rc::default(), step: [0, 100, 2_000][rng.below(3)] };
+        let (micros, step) = (Rc::clone(&clock.micros), clock.step);
+        let look = move || {
+            micros.set(micros.get() + step);
+            micros.get()
+        };
+        server.set_clock(Box::new(look), [1_024, 4_096, LOOK_BYTES][rng.below(3)]);
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
         let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
@@ -186,6 +210,8 @@ impl World {
             panics,
             stopped: false,
             stopped_at: None,
+            is_tight,
+            clock,
             crowded,
             refused: 0,
         };
@@ -327,6 +353,10 @@ impl World {
         drop(network);
         for peer in &mut self.peers {
             peer.messages_left = 0;
+            // Whoever has sent half a message does not say that it is one by shutting its side.
+            if !peer.outgoing.is_empty() {
+                peer.ending = Ending::Stay;
+            }
             peer.outgoing.clear();
             peer.ended = true;
         }
@@ -480,6 +510,9 @@ impl World {
         }
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
+        self.clock.micros.set(self.clock.micros.get().max(self.now.0 * 1_000));
+        let began_at = self.clock.micros.get();
+        self.server.begin_batch(self.now);
         self.network.borrow_mut().in_batch = true;
         for event in events {
             match event {
@@ -492,6 +525,10 @@ impl World {
         }
         self.network.borrow_mut().in_batch = false;
         self.server.turn(&(), self.now);
+        // Each part of a turn stops at the look that finds its time over.
+        let took = self.clock.micros.get() - began_at;
+        let most = 10_000 + TURN_PARTS * 2 * self.clock.step;
+        assert!(took <= most, "a turn took {took} µs");
         self.served_at = self.now;
         self.note_panic();
         if !self.crowded || self.rng.one_in(20) {
@@ -545,11 +582,13 @@ impl World {
     fn judge(&self) {
         self.server.assert_invariants();
         let mut slow = Vec::new();
+        let mut cut_for_memory = 0;
         for (number, peer) in self.peers.iter().enumerate() {
             let Some(socket) = peer.socket else { continue };
             let network = self.network.borrow();
             let socket = &network.sockets[socket];
             if let Some(excuse) = self.excuse(peer) {
+                cut_for_memory += usize::from(excuse == Excuse::Memory);
                 if excuse == Excuse::Slow {
                     let lacks = peer.client.check_answered(peer.handed, &socket.reads);
                     slow.push(format!(
@@ -580,6 +619,12 @@ impl World {
         }
         let cut = self.server.stats().slow_consumers_total as usize;
         assert!(slow.len() <= cut, "{cut} were cut as slow, but these lack something: {slow:#?}");
+        let memory_cuts = self.server.stats().memory_cuts_total as usize;
+        assert!(
+            cut_for_memory <= memory_cuts + cut,
+            "{memory_cuts} were cut for memory and {cut} as slow, but {cut_for_memory} lack something"
+        );
+        assert!(self.is_tight || memory_cuts == 0, "cut although there was memory enough");
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].has_broadcasts() {
                 self.judge_broadcasts(listener);
@@ -628,8 +673,15 @@ impl World {
         if self.stopped && socket.was_full && stopped_for_ms >= self.limits.drain_timeout_ms {
             return Some(Excuse::Gone);
         }
-        let cut = kind.has_broadcasts() && socket.was_full && !self.is_served(peer);
-        cut.then_some(Excuse::Slow)
+        if self.is_served(peer) {
+            return None;
+        }
+        // Whoever was cut for memory held some.
+        let slow = kind.has_broadcasts() && socket.was_full;
+        match self.server.stats().memory_cuts_total {
+            0 => slow.then_some(Excuse::Slow),
+            _ => Some(Excuse::Memory),
+        }
     }
 
     fn is_served(&self, peer: &Peer) -> bool {
@@ -746,6 +798,8 @@ enum Excuse {
     Gone,
     /// It must have been cut as a slow consumer.
     Slow,
+    /// It must have been cut for memory, or as a slow consumer.
+    Memory,
 }
 
 fn faults(rng: &mut Rng, jumps: bool) -> Faults {

@@ -5,7 +5,7 @@
 //! | layer | modules | knows |
 //! |---|---|---|
 //! | L0 | [`limits`], [`clock`], [`conn_id`], [`stats`] | plain data |
-//! | L0 | [`journal`] | who comes and goes, as lines of the log |
+//! | L0 | [`connection_log`] | who comes and goes, as lines of the log |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`handler`] | what a message means |
@@ -25,8 +25,8 @@ pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod conn_id;
+pub mod connection_log;
 pub mod handler;
-pub mod journal;
 pub mod limits;
 #[cfg(feature = "load")]
 pub mod load;

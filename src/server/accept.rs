@@ -49,7 +49,7 @@ impl<T: Transport> Server<T> {
                     return;
                 }
                 Err(AcceptError::Exhausted(error)) => {
-                    self.journal.exhausted(self.now, &listener.config.name, &error);
+                    self.connection_log.exhausted(self.now, &listener.config.name, &error);
                     self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
                     return;
                 }
@@ -101,7 +101,7 @@ impl<T: Transport> Server<T> {
         room.members += 1;
         self.stats.connections += 1;
         self.stats.accepted_total += 1;
-        self.journal.line(self.now, || format!("{id} {peer} connected to {}", config.name));
+        self.connection_log.line(self.now, || format!("{id} {peer} connected to {}", config.name));
         if let (Protocol::Plugin { .. }, Some(desk)) = (&config.protocol, &mut self.plugins) {
             desk.on_connected(id, peer);
         }
@@ -120,7 +120,7 @@ impl<T: Transport> Server<T> {
         let max = self.limits.clients_max;
         let config = &self.listeners[number].config;
         self.stats.refused_total += 1;
-        self.journal.line(self.now, || {
+        self.connection_log.line(self.now, || {
             format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
         });
         match config.protocol {

@@ -75,7 +75,7 @@ impl<T: Transport> Server<T> {
             (&listener.config.protocol, conn.session.leave())
         {
             let nick = chat::on_leave(&mut listener.room, key, *lang, quietly);
-            self.journal.line(now, || format!("{id} {nick} left"));
+            self.connection_log.line(now, || format!("{id} {nick} left"));
             self.start_pass_if_needed(number);
         }
     }
@@ -184,7 +184,7 @@ impl<T: Transport> Server<T> {
             State::Draining(_) | State::Open => {}
         }
         self.stats.connections -= 1;
-        self.journal.line(now, || {
+        self.connection_log.line(now, || {
             // A connection that was reset no longer knows its peer; the id still tells.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {

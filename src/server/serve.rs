@@ -118,7 +118,7 @@ impl<T: Transport> Server<T> {
             stats: &mut self.stats,
             out: &mut self.out,
             mail: &mut self.mail,
-            journal: &mut self.journal,
+            connection_log: &mut self.connection_log,
             plugins: self.plugins.as_deref_mut(),
             peer: Peer::Unasked,
             now: self.now,

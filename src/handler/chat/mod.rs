@@ -125,7 +125,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     }
     tag.join(ctx.room.chat.members.insert(nick, ctx.id));
     let id = ctx.id;
-    ctx.journal.line(ctx.now, || format!("{id} {nick} joined"));
+    ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
     ctx.say(Words::Welcome(nick), lang)
 }
 

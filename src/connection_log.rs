@@ -12,14 +12,14 @@ const WINDOW_MS: u64 = 1000;
 /// Writes connects, disconnects, refusals, joins and leaves at info, at most
 /// [`CONNECTION_LOG_LINES_PER_SEC`]; the rest of each second are counted into one line.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct ConnectionLog {
     window_began_at: Millis,
     lines: u32,
     suppressed: u64,
     exhausted_at: Option<Millis>,
 }
 
-impl Journal {
+impl ConnectionLog {
     /// Logs `line`, or counts it. What it takes to build the line is spent only if it is written.
     pub fn line<D: fmt::Display>(&mut self, now: Millis, line: impl FnOnce() -> D) {
         if !log_enabled!(Level::Info) {

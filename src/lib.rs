@@ -5,7 +5,8 @@
 //! | layer | modules | knows |
 //! |---|---|---|
 //! | L0 | [`limits`], [`clock`], [`conn_id`], [`stats`] | plain data |
-//! | L0 | [`connection_log`] | who comes and goes, as lines of the log |
+//! | L0 | [`connection_log`], [`line_limit`] | log lines that clients cause, limited and summed up |
+//! | L0 | [`strerror`] | errors of the system in plain words |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`handler`] | what a message means |
@@ -28,9 +29,11 @@ pub mod conn_id;
 pub mod connection_log;
 pub mod handler;
 pub mod limits;
+pub mod line_limit;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod net;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod strerror;

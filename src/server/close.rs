@@ -12,6 +12,7 @@ use crate::handler::CloseReason;
 use crate::handler::chat::{self, Words};
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
 use crate::session::Protocol;
+use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
     /// Begins to close an open connection whose input has ended and been answered.
@@ -167,6 +168,7 @@ impl<T: Transport> Server<T> {
         self.depart(id, reason, error.as_ref());
         if reason == CloseReason::SlowConsumer {
             self.stats.slow_consumers_total += 1;
+            self.connection_log.slow_consumer(self.now);
         }
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Closed;
@@ -188,7 +190,9 @@ impl<T: Transport> Server<T> {
             // A connection that was reset no longer knows its peer; the id still tells.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {
-                Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
+                Some(error) => {
+                    format!("{id}{peer} disconnected: {reason}: {}", strerror(error))
+                }
                 None => format!("{id}{peer} disconnected: {reason}"),
             }
         });

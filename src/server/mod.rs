@@ -184,7 +184,7 @@ impl<T: Transport> Server<T> {
         self.expire(registry);
         self.advance_stop();
         self.reap();
-        self.connection_log.roll(now);
+        self.connection_log.write_due(now);
         if let Some(desk) = &mut self.plugins {
             desk.end_turn();
         }

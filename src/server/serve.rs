@@ -8,8 +8,6 @@
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::error;
-
 use super::connection::{Connection, Flags, State};
 use super::listener::{Listener, ListenerConfig};
 use super::transport::Transport;
@@ -55,7 +53,7 @@ impl<T: Transport> Server<T> {
             Ok(Ok(Flow::Continue | Flow::Yield | Flow::AskPeer)) => self.drain_if_ended(id),
             Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(_) => {
-                error!("{id} a handler panicked; its connection is closed");
+                self.connection_log.handler_panicked(self.now, id);
                 self.close(id, CloseReason::Internal, None);
             }
         }

@@ -48,7 +48,7 @@ const BESIDE: [(&str, &str); 12] = [
 const CONFINED: [(&str, &str); 10] = [
     ("mio", "net"),
     ("signal_hook", "net"),
-    ("signal_hook_mio", "net"),
+    ("signal_hook_mio", "load"),
     ("socket2", "net"),
     ("getopts", "cli"),
     ("nix", "client"),
@@ -61,13 +61,12 @@ const CONFINED: [(&str, &str); 10] = [
 /// Who else may name them: programs of their own beside the server, with their own command lines. The
 /// load tester has its own loop too, in which connections connect, ask and measure; in `net/`, which
 /// every server links, it would be in the way.
-const CONFINED_ALSO: [(&str, &str); 8] = [
+const CONFINED_ALSO: [(&str, &str); 7] = [
     ("nix", "load"),
     ("getopts", "client"),
     ("signal_hook", "client"),
     ("mio", "load"),
     ("signal_hook", "load"),
-    ("signal_hook_mio", "load"),
     ("socket2", "load"),
     ("getopts", "load"),
 ];

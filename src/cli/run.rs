@@ -89,6 +89,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     open_listeners(config, &mut event_loop)?;
     event_loop
         .run(|server| {
+            info!("SIGHUP: {}", reload_steps(config));
             logging.reopen();
             if let Some(host) = plugins::reload(config) {
                 server.set_plugins(host);
@@ -96,6 +97,16 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
             }
         })
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
+}
+
+/// What a SIGHUP does; what comes of it is logged by who does it.
+fn reload_steps(config: &Config) -> &'static str {
+    match (config.log_file().is_some(), config.plugin_dir.is_some()) {
+        (true, true) => "reopening the log file, reloading the plugins",
+        (true, false) => "reopening the log file",
+        (false, true) => "reloading the plugins",
+        (false, false) => "nothing to reload: there is neither a log file nor a plugin folder",
+    }
 }
 
 /// Opens every listener in the order given, and announces it. A default one whose port is taken is

@@ -4,6 +4,8 @@
 mod event_loop;
 mod files;
 mod heap;
+mod pacing;
+mod signals;
 mod tcp;
 
 pub use event_loop::{EventLoop, Exit};

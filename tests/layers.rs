@@ -45,7 +45,7 @@ const BESIDE: [(&str, &str); 12] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 10] = [
+const CONFINED: [(&str, &str); 9] = [
     ("mio", "net"),
     ("signal_hook", "net"),
     ("signal_hook_mio", "load"),
@@ -53,7 +53,6 @@ const CONFINED: [(&str, &str); 10] = [
     ("getopts", "cli"),
     ("nix", "client"),
     ("rustyline", "client"),
-    ("simple_logger", "cli"),
     ("mlua", "handler"),
     ("cap_std", "handler"),
 ];

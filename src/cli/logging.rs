@@ -2,19 +2,23 @@
 //! them to the console and to the file, so that neither waits for the other. What does not fit is
 //! dropped, counted and reported.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Datelike, Local, Timelike};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
-use simple_logger::SimpleLogger;
+
+use super::log_file::LogFile;
+use super::one_line::OneLine;
+use crate::clock::Millis;
+use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
+use crate::line_limit::LineLimit;
 
 /// Lines that may wait for a writer. A line is some hundred bytes, so this is about a megabyte.
 const QUEUE_LINES_MAX: usize = 8192;
@@ -27,16 +31,17 @@ const WRITER_THREAD: &str = "log";
 /// What the console calls us; module paths mean nothing to who reads it.
 const TARGET: &str = env!("CARGO_PKG_NAME");
 
-struct Line {
-    at: SystemTime,
-    level: Level,
-    text: Arc<str>,
+/// A line of the log and when it was logged.
+pub(super) struct Line {
+    pub(super) at: SystemTime,
+    pub(super) level: Level,
+    pub(super) text: Arc<str>,
 }
 
 /// The handle by which the program steers its log.
 pub(super) struct Logging {
-    fan: Arc<Fan>,
-    /// Each closed when its writer has ended.
+    dispatcher: Arc<LogDispatcher>,
+    /// Each closed when its writer has ended; as many as there are queues.
     ended: Vec<Receiver<()>>,
 }
 
@@ -47,45 +52,51 @@ impl Logging {
     ///
     /// `file` cannot be opened or its folders cannot be made.
     pub(super) fn start(level: LevelFilter, file: Option<PathBuf>) -> io::Result<Self> {
-        let file = file.map(LogFile::open).transpose()?;
-        let (console, ended) = Queue::start(Console::new(level))?;
-        let mut queues = vec![console];
-        let mut ends = vec![ended];
-        if let Some(file) = file {
-            let (queue, ended) = Queue::start(file)?;
+        let (console, ended) = Queue::start(Console(io::stderr()))?;
+        let (mut queues, mut ends) = (vec![console], vec![ended]);
+        if let Some(path) = file {
+            let console = Arc::clone(&queues[0]);
+            let report = move |text: String| {
+                if level >= Level::Error {
+                    let (at, level) = (SystemTime::now(), Level::Error);
+                    console.push(Line { at, level, text: text.into() });
+                }
+            };
+            let (queue, ended) = Queue::start(LogFile::open(path, report)?)?;
             queues.push(queue);
             ends.push(ended);
         }
-        let fan = Arc::new(Fan { level, queues });
-        if log::set_boxed_logger(Box::new(Arc::clone(&fan))).is_ok() {
+        let dispatcher = Arc::new(LogDispatcher { level, queues });
+        if log::set_boxed_logger(Box::new(Arc::clone(&dispatcher))).is_ok() {
             log::set_max_level(level);
         }
         log_panics();
-        Ok(Logging { fan, ended: ends })
+        Ok(Logging { dispatcher, ended: ends })
     }
 
     /// Opens the file anew, for whoever has moved it away.
     pub(super) fn reopen(&self) {
-        self.fan.queues.iter().for_each(|queue| queue.reopen());
+        self.dispatcher.queues.iter().for_each(|queue| queue.reopen());
     }
 
     /// Writes what is queued and ends the writers; gives up on a console nobody reads.
     pub(super) fn close(self) {
-        self.fan.queues.iter().for_each(|queue| queue.close());
         let deadline = Instant::now() + CLOSE_WAIT;
-        for ended in self.ended {
+        // The console last: the file may have to say that it fails.
+        for (queue, ended) in self.dispatcher.queues.iter().zip(self.ended).rev() {
+            queue.close();
             let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
 }
 
 /// The process's logger: every line into every queue.
-struct Fan {
+struct LogDispatcher {
     level: LevelFilter,
     queues: Vec<Arc<Queue>>,
 }
 
-impl Log for Fan {
+impl Log for LogDispatcher {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.level
     }
@@ -114,6 +125,7 @@ struct Queue {
 }
 
 impl Queue {
+    /// Starts the thread that writes to `sink`.
     fn start(sink: impl Sink) -> io::Result<(Arc<Self>, Receiver<()>)> {
         let (sender, lines) = sync_channel(QUEUE_LINES_MAX);
         let queue = Arc::new(Queue {
@@ -154,11 +166,19 @@ impl Queue {
 }
 
 /// Where lines end up.
-trait Sink: Send + 'static {
+pub(super) trait Sink: Send + 'static {
+    /// Takes a line.
     fn line(&mut self, line: &Line);
-    /// Nothing more is waiting.
+    /// Takes the line `notice`, which says that `lines` lines were dropped.
+    fn dropped(&mut self, notice: &Line, lines: u64);
+    /// Nothing more is waiting, or it is time for another try.
     fn flush(&mut self);
+    /// How long until another try is worth it, where one is due.
+    fn retry_in(&self) -> Option<Duration>;
+    /// Opens what can be moved away anew.
     fn reopen(&mut self);
+    /// No more lines will come.
+    fn finish(&mut self);
 }
 
 /// A thread's end of a queue.
@@ -170,7 +190,7 @@ struct Writer<S> {
 
 impl<S: Sink> Writer<S> {
     fn run(mut self) {
-        while let Ok(line) = self.next() {
+        while let Some(line) = self.next() {
             if self.queue.reopen.swap(false, Ordering::Acquire) {
                 self.sink.reopen();
             }
@@ -181,121 +201,141 @@ impl<S: Sink> Writer<S> {
             if dropped > 0 {
                 let text = format!("{dropped} log lines dropped: they came faster than written");
                 let line = Line { at: SystemTime::now(), level: Level::Warn, text: text.into() };
-                self.sink.line(&line);
+                self.sink.dropped(&line, dropped);
             }
         }
-        self.sink.flush();
+        self.sink.finish();
     }
 
-    /// The next entry; the sink is brought up to date before waiting for one.
-    fn next(&mut self) -> Result<Option<Line>, RecvError> {
-        match self.lines.try_recv() {
-            Ok(line) => Ok(line),
-            Err(TryRecvError::Disconnected) => Err(RecvError),
-            Err(TryRecvError::Empty) => {
-                self.sink.flush();
-                self.lines.recv()
+    /// The next entry, `None` after the last; the sink is brought up to date before waiting for one.
+    fn next(&mut self) -> Option<Option<Line>> {
+        loop {
+            match self.lines.try_recv() {
+                Ok(entry) => return Some(entry),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.sink.flush(),
+            }
+            let Some(wait) = self.sink.retry_in() else { return self.lines.recv().ok() };
+            match self.lines.recv_timeout(wait) {
+                Ok(entry) => return Some(entry),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 }
 
-/// Standard error. Its timestamps are those of writing, which is when the event was unless the
-/// console is blocked.
-struct Console(SimpleLogger);
+/// Standard error. A line is one write, so that it stays whole among those of other processes;
+/// where nobody reads, the server goes on without.
+struct Console<W>(W);
 
-impl Console {
-    fn new(level: LevelFilter) -> Self {
-        Console(SimpleLogger::new().with_level(level).with_utc_timestamps())
-    }
-}
-
-impl Sink for Console {
+impl<W: Write + Send + 'static> Sink for Console<W> {
+    /// `2026-11-26T20:53:28.399Z INFO  [mynah] message`: RFC 3339 in UTC.
     fn line(&mut self, line: &Line) {
-        // `eprintln!` panics when standard error is closed; the server goes on without it.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let mut record = Record::builder();
-            record.level(line.level).target(TARGET);
-            self.0.log(&record.args(format_args!("{}", line.text)).build());
-        }));
-    }
-
-    fn flush(&mut self) {}
-
-    fn reopen(&mut self) {}
-}
-
-struct LogFile {
-    path: PathBuf,
-    writer: BufWriter<File>,
-    /// Said once, not for every line.
-    failed: bool,
-}
-
-impl LogFile {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let writer = open(&path)?;
-        Ok(LogFile { path, writer, failed: false })
-    }
-
-    fn check(&mut self, result: io::Result<()>) {
-        match result {
-            Ok(()) => self.failed = false,
-            Err(error) if !self.failed => {
-                self.failed = true;
-                error!("log file {}: {error}", self.path.display());
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-impl Sink for LogFile {
-    /// `YYYY-MM-DD HH:MM:SS [LEVEL] message`, local time: the ancestor's format.
-    fn line(&mut self, line: &Line) {
-        let at = DateTime::<Local>::from(line.at);
-        // chrono's own formatting is 20 KiB of every conversion there is.
+        let at = DateTime::<Utc>::from(line.at);
         let (date, time) = (at.date_naive(), at.time());
-        let result = writeln!(
-            self.writer,
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02} [{}] {}",
+        let text = format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z {:<5} [{TARGET}] {}\n",
             date.year(),
             date.month(),
             date.day(),
             time.hour(),
             time.minute(),
             time.second(),
+            at.timestamp_subsec_millis().min(999),
             line.level,
             line.text
         );
-        self.check(result);
+        let _ = self.0.write_all(text.as_bytes());
     }
 
-    fn flush(&mut self) {
-        let result = self.writer.flush();
-        self.check(result);
+    fn dropped(&mut self, notice: &Line, _: u64) {
+        self.line(notice);
     }
 
-    fn reopen(&mut self) {
-        self.flush();
-        let result = open(&self.path).map(|writer| self.writer = writer);
-        self.check(result);
+    fn flush(&mut self) {}
+
+    fn retry_in(&self) -> Option<Duration> {
+        None
     }
+
+    fn reopen(&mut self) {}
+
+    fn finish(&mut self) {}
 }
 
-fn open(path: &Path) -> io::Result<BufWriter<File>> {
-    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
-        fs::create_dir_all(folder)?;
-    }
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
-    Ok(BufWriter::new(file))
-}
-
-/// Panics go to the log like everything else, from whatever thread but the log's own.
+/// Panics go to the log like everything else, from whatever thread but the log's own. A client may
+/// cause them, so there is a limit; the server counts the connections that are closed for it.
 fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        if thread::current().name() != Some(WRITER_THREAD) {
-            error!("{panic}");
+    let started_at = Instant::now();
+    let limit = Mutex::new(LineLimit::new(CONNECTION_LOG_LINES_PER_SEC));
+    std::panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() == Some(WRITER_THREAD) {
+            return;
+        }
+        let now = Millis(u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let (more, is_admitted) = {
+            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+            (limit.take_due(now), limit.admit(now))
+        };
+        if let Some(more) = more {
+            error!("{more} more panics, not logged one by one");
+        }
+        if is_admitted {
+            error!("{}", OnOneLine(panic));
         }
     }));
+}
+
+/// A panic's message may repeat what a client sent, and stands on a line of its own.
+struct OnOneLine<T>(T);
+
+impl<T: fmt::Display> fmt::Display for OnOneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(OneLine(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Collects writes.
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<String>>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_console_line_is_one_write_and_carries_the_time_of_its_event() {
+        let writes = Writes::default();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042);
+        for (level, text) in [(Level::Info, "started"), (Level::Error, "a\u{444}")] {
+            Console(writes.clone()).line(&Line { at, level, text: text.into() });
+        }
+        assert_eq!(
+            *writes.0.lock().unwrap_or_else(PoisonError::into_inner),
+            [
+                "2023-11-14T22:13:20.042Z INFO  [mynah] started\n",
+                "2023-11-14T22:13:20.042Z ERROR [mynah] a\u{444}\n"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_panic_is_one_line_whatever_it_repeats() {
+        let panic = "panicked at src/a.rs:1:2:\nnot a \u{1b}[31m\nnumber:\n";
+        let line = r"panicked at src/a.rs:1:2: not a \u{1b}[31m\nnumber:\n";
+        assert_eq!(OnOneLine(panic).to_string(), line);
+    }
 }

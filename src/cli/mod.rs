@@ -4,6 +4,7 @@ mod config;
 mod ini;
 mod ini_file;
 mod listener_url;
+mod log_file;
 mod logging;
 mod one_line;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_absent.rs")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Datelike, Local, Timelike};
-use log::{Level, error, info};
+use log::{Level, log_enabled};
 
 use super::logging::{Line, Sink};
 use crate::strerror::strerror;
@@ -33,9 +33,11 @@ pub(super) struct LogFile<W = File> {
     buffer: Vec<u8>,
     is_torn: bool,
     failure: Option<Failure>,
-    /// Where to say that the file fails: not in the file.
-    report: Box<dyn FnMut(String) + Send>,
+    report: Report,
 }
+
+/// Says on the console what has become of the file.
+type Report = Box<dyn FnMut(Level, &str) + Send>;
 
 struct Failure {
     /// Lines lost since the file failed.
@@ -46,11 +48,11 @@ struct Failure {
 }
 
 impl LogFile {
-    /// Opens `path` for appending, and makes its folders. `report` is told when the file fails and
-    /// when it works again.
+    /// Opens `path` for appending, and makes its folders. `report` says on the console when the file
+    /// fails, works again or has been opened anew.
     pub(super) fn open(
         path: PathBuf,
-        report: impl FnMut(String) + Send + 'static,
+        report: impl FnMut(Level, &str) + Send + 'static,
     ) -> io::Result<Self> {
         let file = open(&path)?;
         Ok(LogFile::new(path, file, report))
@@ -58,7 +60,7 @@ impl LogFile {
 }
 
 impl<W: Write> LogFile<W> {
-    fn new(path: PathBuf, file: W, report: impl FnMut(String) + Send + 'static) -> Self {
+    fn new(path: PathBuf, file: W, report: impl FnMut(Level, &str) + Send + 'static) -> Self {
         let report = Box::new(report);
         LogFile { path, file, buffer: Vec::new(), is_torn: false, failure: None, report }
     }
@@ -89,7 +91,8 @@ impl<W: Write> LogFile<W> {
             let retry_at = now + RETRY_AFTER;
             self.failure = Some(Failure { lines_lost, lines_noted: 0, retry_at });
             let path = self.path.display();
-            (self.report)(format!("log file {path} cannot be written: {}", strerror(&error)));
+            let text = format!("log file {path} cannot be written: {}", strerror(&error));
+            (self.report)(Level::Error, &text);
         }
     }
 
@@ -119,7 +122,7 @@ impl<W: Write> LogFile<W> {
         }
         self.failure = None;
         let text = self.lines_lost_text(lost);
-        (self.report)(text);
+        (self.report)(Level::Error, &text);
     }
 
     fn lines_lost_text(&self, lines: u64) -> String {
@@ -177,6 +180,17 @@ impl<W: Write> LogFile<W> {
     }
 }
 
+impl LogFile {
+    /// Says something of the file on the console and in it. Not through the logger: this thread's
+    /// queue may be closed.
+    fn announce(&mut self, level: Level, text: &str) {
+        if log_enabled!(level) {
+            (self.report)(level, text);
+            self.line(&Line { at: SystemTime::now(), level, text: text.into() });
+        }
+    }
+}
+
 impl Sink for LogFile {
     fn line(&mut self, line: &Line) {
         self.add(line, Instant::now());
@@ -207,13 +221,14 @@ impl Sink for LogFile {
             Ok(file) => {
                 let is_same = is_same_file(&self.file, &file);
                 self.replace(file, is_same, now);
-                info!("log file {path} opened anew");
+                self.announce(Level::Info, &format!("log file {path} opened anew"));
             }
             Err(error) => {
-                error!(
-                    "log file {path} cannot be opened anew, the old one stays in use: {}",
-                    strerror(&error)
+                let reason = strerror(&error);
+                let text = format!(
+                    "log file {path} cannot be opened anew, the old one stays in use: {reason}"
                 );
+                self.announce(Level::Error, &text);
             }
         }
     }
@@ -226,9 +241,8 @@ impl Sink for LogFile {
         if let Some(Failure { lines_lost, .. }) = self.failure {
             let lines_lost = lines_lost + u64::from(self.is_torn);
             let path = self.path.display();
-            (self.report)(format!(
-                "log file {path} could not be written; lines lost: {lines_lost}"
-            ));
+            let text = format!("log file {path} could not be written; lines lost: {lines_lost}");
+            (self.report)(Level::Error, &text);
         }
     }
 }
@@ -316,7 +330,7 @@ mod tests {
 
         fn file(&self) -> LogFile<Disk> {
             let disk = self.clone();
-            let report = move |text| disk.state().reports.push(text);
+            let report = move |_, text: &str| disk.state().reports.push(text.to_owned());
             LogFile::new(PathBuf::from("x.log"), self.clone(), report)
         }
     }

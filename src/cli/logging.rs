@@ -56,9 +56,9 @@ impl Logging {
         let (mut queues, mut ends) = (vec![console], vec![ended]);
         if let Some(path) = file {
             let console = Arc::clone(&queues[0]);
-            let report = move |text: String| {
-                if level >= Level::Error {
-                    let (at, level) = (SystemTime::now(), Level::Error);
+            let report = move |line_level: Level, text: &str| {
+                if line_level <= level {
+                    let (at, level) = (SystemTime::now(), line_level);
                     console.push(Line { at, level, text: text.into() });
                 }
             };

@@ -252,11 +252,21 @@ fn storm(server: &mut Server, signal: Signal, during: impl FnOnce(&mut Server)) 
                 thread::sleep(Duration::from_millis(1));
             }
         });
+        // Also if it panics: the scope waits for the storm.
+        let until_here = SetOnDrop(&done);
         during(server);
-        done.store(true, Ordering::Relaxed);
+        drop(until_here);
         storm.join().unwrap();
     });
     began_at.elapsed()
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A line at once, one a second, and one more for what came last.

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | L0 | [`limits`], [`clock`], [`conn_id`], [`address`], [`stats`] | plain data |
 //! | L0 | [`memory`] | the account of all bytes that wait |
-//! | L0 | [`journal`] | who comes and goes, as lines of the log |
+//! | L0 | [`connection_log`], [`line_limit`] | log lines that clients cause, limited and summed up |
+//! | L0 | [`strerror`] | errors of the system in plain words |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`handler`] | what a message means |
@@ -27,9 +28,10 @@ pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod conn_id;
+pub mod connection_log;
 pub mod handler;
-pub mod journal;
 pub mod limits;
+pub mod line_limit;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod memory;
@@ -37,3 +39,4 @@ pub mod net;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod strerror;

@@ -113,9 +113,9 @@ pub const PAYLOAD_LOG_BYTES: usize = 128;
 /// Descriptors kept for the server's own use when `--max-clients` is derived from the file limit.
 pub const FILES_RESERVED: usize = 32;
 
-/// Descriptors the server itself has open, listeners apart: standard streams, epoll, the signal
-/// pipe, the log file, and a little for the C library.
-pub const FILES_OWN: usize = 10;
+/// Descriptors the server itself has open, listeners apart: standard streams, epoll, the signals'
+/// pipe with an end for each of four, the log file, and a little for the C library.
+pub const FILES_OWN: usize = 13;
 
 /// Largest `--max-frame`, in bytes.
 pub const FRAME_LEN_LIMIT: u32 = 1 << 30;

@@ -596,6 +596,7 @@ fn a_client_that_comes_and_goes_is_logged_with_its_address_and_why_it_left() {
     let expected = [
         "#1 127.0.0.1:0 connected to command",
         "#2 127.0.0.1:1 refused by command: server is full: 1 clients",
+        "server is full: 1 clients; 1 refused in the last second",
         "#1 127.0.0.1:0 disconnected: quit",
     ];
     assert_eq!(LogLines::heard(), expected);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
+use mynah::connection_log::ConnectionLog;
 use mynah::handler::chat::{self, Lang};
 use mynah::handler::{Context, Flow, Mail, Peer, Room};
-use mynah::journal::Journal;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
@@ -39,7 +39,7 @@ struct World {
     limits: Limits,
     room: Room,
     stats: Stats,
-    journal: Journal,
+    connection_log: ConnectionLog,
     sessions: [Option<Session>; CLIENTS],
     generation: u32,
     /// Every nickname somebody has been welcomed under.
@@ -54,7 +54,7 @@ impl World {
             limits: Limits::default(),
             room: Room::new(CHAT_LOG_BYTES_MIN),
             stats: Stats::default(),
-            journal: Journal::default(),
+            connection_log: ConnectionLog::default(),
             sessions: [const { None }; CLIENTS],
             generation: 0,
             nicks: BTreeSet::new(),
@@ -122,7 +122,7 @@ impl World {
             stats: &mut self.stats,
             out: &mut out,
             mail: &mut mail,
-            journal: &mut self.journal,
+            connection_log: &mut self.connection_log,
             plugins: None,
             peer: Peer::Unasked,
             now: Millis(0),

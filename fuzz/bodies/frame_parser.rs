@@ -6,8 +6,8 @@ use mynah::codec::Decoder;
 use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
+use mynah::connection_log::ConnectionLog;
 use mynah::handler::{Context, Flow, Peer, Room};
-use mynah::journal::Journal;
 use mynah::limits::Limits;
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
@@ -132,7 +132,8 @@ fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &
 fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
     let limits = Limits { send_queue_bytes_max: 4096, ..Limits::default() };
     let mut room = Room::new(limits.broadcast_log_bytes_max);
-    let (mut stats, mut mail, mut journal) = (Stats::default(), Vec::new(), Journal::default());
+    let (mut stats, mut mail, mut connection_log) =
+        (Stats::default(), Vec::new(), ConnectionLog::default());
     room.members = 1;
     let mut session = Session::new(1, protocol, Millis(0), &room.log);
     let mut replies = Vec::new();
@@ -148,7 +149,7 @@ fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
                 stats: &mut stats,
                 out: &mut out,
                 mail: &mut mail,
-                journal: &mut journal,
+                connection_log: &mut connection_log,
                 plugins: None,
                 peer: Peer::Unasked,
                 now: Millis(0),

@@ -8,6 +8,7 @@ use super::ini::{self, BadSyntax};
 use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
 use super::one_line::OneLine;
 use super::settings::{BadSetting, HAS_PLUGINS, Settings};
+use crate::strerror::strerror;
 
 const NO_SUCH_KEY: &str = "no such key";
 
@@ -203,7 +204,7 @@ impl ServerAddress {
 }
 
 fn read(file: &Path) -> Result<String, What> {
-    fs::read_to_string(file).map_err(|error| What::Unreadable(super::run::plain(&error)))
+    fs::read_to_string(file).map_err(|error| What::Unreadable(strerror(&error).to_string()))
 }
 
 /// Shows `add` every section in order, each once.

@@ -2,19 +2,24 @@
 //! them to the console and to the file, so that neither waits for the other. What does not fit is
 //! dropped, counted and reported.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::fmt::{self, Write as _};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Datelike, Local, Timelike};
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
+
+use super::log_file::LogFile;
+use super::one_line::OneLine;
+use crate::clock::Millis;
+use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
+use crate::line_limit::LineLimit;
 
 /// Lines that may wait for a writer. A line is some hundred bytes, so this is about a megabyte.
 const QUEUE_LINES_MAX: usize = 8192;
@@ -27,16 +32,17 @@ const WRITER_THREAD: &str = "log";
 /// What the console calls us; module paths mean nothing to who reads it.
 const TARGET: &str = env!("CARGO_PKG_NAME");
 
-struct Line {
-    at: SystemTime,
-    level: Level,
-    text: Arc<str>,
+/// A line of the log and when it was logged.
+pub(super) struct Line {
+    pub(super) at: SystemTime,
+    pub(super) level: Level,
+    pub(super) text: Arc<str>,
 }
 
 /// The handle by which the program steers its log.
 pub(super) struct Logging {
-    fan: Arc<Fan>,
-    /// Each closed when its writer has ended.
+    dispatcher: Arc<LogDispatcher>,
+    /// Each closed when its writer has ended; as many as there are queues.
     ended: Vec<Receiver<()>>,
 }
 
@@ -47,45 +53,51 @@ impl Logging {
     ///
     /// `file` cannot be opened or its folders cannot be made.
     pub(super) fn start(level: LevelFilter, file: Option<PathBuf>) -> io::Result<Self> {
-        let file = file.map(LogFile::open).transpose()?;
         let (console, ended) = Queue::start(Console::new(level))?;
-        let mut queues = vec![console];
-        let mut ends = vec![ended];
-        if let Some(file) = file {
-            let (queue, ended) = Queue::start(file)?;
+        let (mut queues, mut ends) = (vec![console], vec![ended]);
+        if let Some(path) = file {
+            let console = Arc::clone(&queues[0]);
+            let report = move |line_level: Level, text: &str| {
+                if line_level <= level {
+                    let (at, level) = (SystemTime::now(), line_level);
+                    console.push(Line { at, level, text: text.into() });
+                }
+            };
+            let (queue, ended) = Queue::start(LogFile::open(path, report)?)?;
             queues.push(queue);
             ends.push(ended);
         }
-        let fan = Arc::new(Fan { level, queues });
-        if log::set_boxed_logger(Box::new(Arc::clone(&fan))).is_ok() {
+        let dispatcher = Arc::new(LogDispatcher { level, queues });
+        if log::set_boxed_logger(Box::new(Arc::clone(&dispatcher))).is_ok() {
             log::set_max_level(level);
         }
         log_panics();
-        Ok(Logging { fan, ended: ends })
+        Ok(Logging { dispatcher, ended: ends })
     }
 
     /// Opens the file anew, for whoever has moved it away.
     pub(super) fn reopen(&self) {
-        self.fan.queues.iter().for_each(|queue| queue.reopen());
+        self.dispatcher.queues.iter().for_each(|queue| queue.reopen());
     }
 
     /// Writes what is queued and ends the writers; gives up on a console nobody reads.
     pub(super) fn close(self) {
-        self.fan.queues.iter().for_each(|queue| queue.close());
         let deadline = Instant::now() + CLOSE_WAIT;
-        for ended in self.ended {
+        // The console last: the file may have to say that it fails.
+        for (queue, ended) in self.dispatcher.queues.iter().zip(self.ended).rev() {
+            queue.close();
             let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
 }
 
 /// The process's logger: every line into every queue.
-struct Fan {
+struct LogDispatcher {
     level: LevelFilter,
     queues: Vec<Arc<Queue>>,
 }
 
-impl Log for Fan {
+impl Log for LogDispatcher {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.level
     }
@@ -114,6 +126,7 @@ struct Queue {
 }
 
 impl Queue {
+    /// Starts the thread that writes to `sink`.
     fn start(sink: impl Sink) -> io::Result<(Arc<Self>, Receiver<()>)> {
         let (sender, lines) = sync_channel(QUEUE_LINES_MAX);
         let queue = Arc::new(Queue {
@@ -154,11 +167,19 @@ impl Queue {
 }
 
 /// Where lines end up.
-trait Sink: Send + 'static {
+pub(super) trait Sink: Send + 'static {
+    /// Takes a line.
     fn line(&mut self, line: &Line);
-    /// Nothing more is waiting.
+    /// Takes the line `notice`, which says that `lines` lines were dropped.
+    fn dropped(&mut self, notice: &Line, lines: u64);
+    /// Nothing more is waiting, or it is time for another try.
     fn flush(&mut self);
+    /// How long until another try is worth it, where one is due.
+    fn retry_in(&self) -> Option<Duration>;
+    /// Opens what can be moved away anew.
     fn reopen(&mut self);
+    /// No more lines will come.
+    fn finish(&mut self);
 }
 
 /// A thread's end of a queue.
@@ -170,7 +191,7 @@ struct Writer<S> {
 
 impl<S: Sink> Writer<S> {
     fn run(mut self) {
-        while let Ok(line) = self.next() {
+        while let Some(line) = self.next() {
             if self.queue.reopen.swap(false, Ordering::Acquire) {
                 self.sink.reopen();
             }
@@ -181,27 +202,31 @@ impl<S: Sink> Writer<S> {
             if dropped > 0 {
                 let text = format!("{dropped} log lines dropped: they came faster than written");
                 let line = Line { at: SystemTime::now(), level: Level::Warn, text: text.into() };
-                self.sink.line(&line);
+                self.sink.dropped(&line, dropped);
             }
         }
-        self.sink.flush();
+        self.sink.finish();
     }
 
-    /// The next entry; the sink is brought up to date before waiting for one.
-    fn next(&mut self) -> Result<Option<Line>, RecvError> {
-        match self.lines.try_recv() {
-            Ok(line) => Ok(line),
-            Err(TryRecvError::Disconnected) => Err(RecvError),
-            Err(TryRecvError::Empty) => {
-                self.sink.flush();
-                self.lines.recv()
+    /// The next entry, `None` after the last; the sink is brought up to date before waiting for one.
+    fn next(&mut self) -> Option<Option<Line>> {
+        loop {
+            match self.lines.try_recv() {
+                Ok(entry) => return Some(entry),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.sink.flush(),
+            }
+            let Some(wait) = self.sink.retry_in() else { return self.lines.recv().ok() };
+            match self.lines.recv_timeout(wait) {
+                Ok(entry) => return Some(entry),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 }
 
-/// Standard error. Its timestamps are those of writing, which is when the event was unless the
-/// console is blocked.
+/// Standard error.
 struct Console(SimpleLogger);
 
 impl Console {
@@ -211,6 +236,8 @@ impl Console {
 }
 
 impl Sink for Console {
+    /// `2026-11-26T20:53:28.399Z INFO  [mynah] message`: RFC 3339 in UTC. The time is that of
+    /// writing, which is when the event was unless the console is blocked.
     fn line(&mut self, line: &Line) {
         // `eprintln!` panics when standard error is closed; the server goes on without it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -220,82 +247,61 @@ impl Sink for Console {
         }));
     }
 
+    fn dropped(&mut self, notice: &Line, _: u64) {
+        self.line(notice);
+    }
+
     fn flush(&mut self) {}
 
+    fn retry_in(&self) -> Option<Duration> {
+        None
+    }
+
     fn reopen(&mut self) {}
+
+    fn finish(&mut self) {}
 }
 
-struct LogFile {
-    path: PathBuf,
-    writer: BufWriter<File>,
-    /// Said once, not for every line.
-    failed: bool,
-}
-
-impl LogFile {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let writer = open(&path)?;
-        Ok(LogFile { path, writer, failed: false })
-    }
-
-    fn check(&mut self, result: io::Result<()>) {
-        match result {
-            Ok(()) => self.failed = false,
-            Err(error) if !self.failed => {
-                self.failed = true;
-                error!("log file {}: {error}", self.path.display());
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-impl Sink for LogFile {
-    /// `YYYY-MM-DD HH:MM:SS [LEVEL] message`, local time: the ancestor's format.
-    fn line(&mut self, line: &Line) {
-        let at = DateTime::<Local>::from(line.at);
-        // chrono's own formatting is 20 KiB of every conversion there is.
-        let (date, time) = (at.date_naive(), at.time());
-        let result = writeln!(
-            self.writer,
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02} [{}] {}",
-            date.year(),
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second(),
-            line.level,
-            line.text
-        );
-        self.check(result);
-    }
-
-    fn flush(&mut self) {
-        let result = self.writer.flush();
-        self.check(result);
-    }
-
-    fn reopen(&mut self) {
-        self.flush();
-        let result = open(&self.path).map(|writer| self.writer = writer);
-        self.check(result);
-    }
-}
-
-fn open(path: &Path) -> io::Result<BufWriter<File>> {
-    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
-        fs::create_dir_all(folder)?;
-    }
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
-    Ok(BufWriter::new(file))
-}
-
-/// Panics go to the log like everything else, from whatever thread but the log's own.
+/// Panics go to the log like everything else, from whatever thread but the log's own. A client may
+/// cause them, so there is a limit; the server counts the connections that are closed for it.
 fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        if thread::current().name() != Some(WRITER_THREAD) {
-            error!("{panic}");
+    let started_at = Instant::now();
+    let limit = Mutex::new(LineLimit::new(CONNECTION_LOG_LINES_PER_SEC));
+    std::panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() == Some(WRITER_THREAD) {
+            return;
+        }
+        let now = Millis(u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let (more, is_admitted) = {
+            let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+            (limit.take_due(now), limit.admit(now))
+        };
+        if let Some(more) = more {
+            error!("{more} more panics, not logged one by one");
+        }
+        if is_admitted {
+            error!("{}", OnOneLine(panic));
         }
     }));
+}
+
+/// A panic's message may repeat what a client sent, and stands on a line of its own.
+struct OnOneLine<T>(T);
+
+impl<T: fmt::Display> fmt::Display for OnOneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(OneLine(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_whatever_it_repeats() {
+        let panic = "panicked at src/a.rs:1:2:\nnot a \u{1b}[31m\nnumber:\n";
+        let line = r"panicked at src/a.rs:1:2: not a \u{1b}[31m\nnumber:\n";
+        assert_eq!(OnOneLine(panic).to_string(), line);
+    }
 }

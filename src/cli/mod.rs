@@ -4,6 +4,7 @@ mod config;
 mod ini;
 mod ini_file;
 mod listener_url;
+mod log_file;
 mod logging;
 mod one_line;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_absent.rs")]
@@ -18,9 +19,9 @@ pub use run::run;
 pub use settings::{BadSetting, Settings};
 
 // What the command lines of the client and of the load tester share with the server's.
+#[cfg(any(feature = "client", feature = "load"))]
+pub(crate) use one_line::OneLine;
 #[cfg(feature = "client")]
 pub(crate) use one_line::reorders;
 #[cfg(feature = "load")]
 pub(crate) use settings::number;
-#[cfg(any(feature = "client", feature = "load"))]
-pub(crate) use {one_line::OneLine, run::plain};

@@ -13,6 +13,7 @@ use super::logging::Logging;
 use super::plugins;
 use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, available_memory, raise_file_limit};
 use crate::server::Server;
+use crate::strerror::strerror;
 
 /// Bad options or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -29,13 +30,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Check(config)) => match plugins::check(&config) {
             Ok(()) => print("mynah: options and configuration are good"),
             Err(why) => {
-                complain(&format!("mynah: {why}"));
+                comstrerror(&format!("mynah: {why}"));
                 return ExitCode::from(EXIT_USAGE);
             }
         },
         Ok(Invocation::Run(config)) => return serve(&config),
         Err(error) => {
-            complain(&format!("mynah: {error}\nTry 'mynah --help'."));
+            comstrerror(&format!("mynah: {error}\nTry 'mynah --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     }
@@ -47,7 +48,7 @@ fn serve(config: &Config) -> ExitCode {
         Ok(logging) => logging,
         Err(error) => {
             let file = config.log_file().unwrap_or_default();
-            complain(&format!("mynah: cannot log to {}: {}", file.display(), plain(&error)));
+            comstrerror(&format!("mynah: cannot log to {}: {}", file.display(), strerror(&error)));
             return ExitCode::FAILURE;
         }
     };
@@ -62,7 +63,7 @@ fn serve(config: &Config) -> ExitCode {
             if log_enabled!(Level::Error) {
                 error!("{why}");
             } else {
-                complain(&format!("mynah: {why}"));
+                comstrerror(&format!("mynah: {why}"));
             }
             ExitCode::FAILURE
         }
@@ -72,7 +73,8 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
-    let files = raise_file_limit().map_err(|e| format!("cannot read the file limit: {e}"))?;
+    let files =
+        raise_file_limit().map_err(|e| format!("cannot read the file limit: {}", strerror(&e)))?;
     let (limits, lowered_from) = config.limits(files, available_memory());
     let max = limits.clients_max;
     if let Some(wanted) = lowered_from {
@@ -86,7 +88,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         );
     }
     let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
-        .map_err(|error| format!("cannot start: {}", plain(&error)))?;
+        .map_err(|error| format!("cannot start: {}", strerror(&error)))?;
     info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
     if let Some(host) = plugins::load(config)? {
         event_loop.server().set_plugins(host);
@@ -94,13 +96,24 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     open_listeners(config, &mut event_loop)?;
     event_loop
         .run(|server| {
+            info!("SIGHUP: {}", reload_steps(config));
             logging.reopen();
             if let Some(host) = plugins::reload(config) {
                 server.set_plugins(host);
                 server.start_plugins();
             }
         })
-        .map_err(|error| format!("the event loop failed: {}", plain(&error)))
+        .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
+}
+
+/// What a SIGHUP does; what comes of it is logged by who does it.
+fn reload_steps(config: &Config) -> &'static str {
+    match (config.log_file().is_some(), config.plugin_dir.is_some()) {
+        (true, true) => "reopening the log file, reloading the plugins",
+        (true, false) => "reopening the log file",
+        (false, true) => "reloading the plugins",
+        (false, false) => "nothing to reload: there is neither a log file nor a plugin folder",
+    }
 }
 
 /// Opens every listener in the order given, and announces it. A default one whose port is taken is
@@ -114,12 +127,12 @@ fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), Str
             Ok((acceptor, name)) => {
                 event_loop
                     .add_listener(acceptor, config.listener(spec, name.clone()))
-                    .map_err(|error| format!("cannot listen on {name}: {}", plain(&error)))?;
+                    .map_err(|error| format!("cannot listen on {name}: {}", strerror(&error)))?;
                 opened += 1;
                 info!("listening on {name}");
             }
             Err(error) => {
-                let why = format!("cannot listen on {spec}: {}", plain(&error));
+                let why = format!("cannot listen on {spec}: {}", strerror(&error));
                 let taken = error.kind() == io::ErrorKind::AddrInUse;
                 if !(config.listeners_are_defaults && taken) {
                     return Err(why);
@@ -150,24 +163,12 @@ fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor,
     Err(last_error)
 }
 
-/// An error in the words of strerror(3), as they stand inside a sentence: lower case, and without
-/// the number.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
-}
-
 /// Says something on standard output; a reader that has gone is no failure of ours.
 fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// Says something on standard error before there is a log, or where it is off.
-fn complain(text: &str) {
+fn comstrerror(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

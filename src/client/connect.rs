@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::options::Server;
-use crate::cli::plain;
+use crate::strerror::strerror;
 
 /// The end of a time that began when this was made; without one, never.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) fn connect(server: &Server) -> Result<TcpStream, Failure> {
     let addrs = addresses(server, &deadline)?;
     let stream = first_of(&addrs, &deadline).map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => failure_in_time(server, &deadline, &error),
-        _ => Failure::Connect { server: server.to_string(), why: plain(&error) },
+        _ => Failure::Connect { server: server.to_string(), why: strerror(&error).to_string() },
     })?;
     // A request is one write, and what it waits for is the answer: nothing is gained by holding the
     // last piece of it back.
@@ -54,7 +54,7 @@ fn failure_in_time(server: &Server, deadline: &Deadline, error: &io::Error) -> F
         Some(after) if deadline.is_over() => {
             Failure::ConnectTimeout { server: server.to_string(), after }
         }
-        _ => Failure::Connect { server: server.to_string(), why: plain(error) },
+        _ => Failure::Connect { server: server.to_string(), why: strerror(error).to_string() },
     }
 }
 
@@ -87,7 +87,7 @@ fn addresses(server: &Server, deadline: &Deadline) -> Result<Vec<SocketAddr>, Fa
 
 /// The resolver's words without the name of the function that returned them.
 fn resolver_words(error: &io::Error) -> String {
-    let text = plain(error);
+    let text = strerror(error).to_string();
     match text.split_once(": ") {
         Some((_, words)) if text.starts_with("failed to lookup") => words
             .chars()

@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 use std::io;
 use std::time::Duration;
 
-use crate::cli::{OneLine, plain};
+use crate::cli::OneLine;
+use crate::strerror::strerror;
 
 /// Why a job failed. Displayed as one line without control characters, because some of it comes
 /// from the wire.
@@ -58,17 +59,17 @@ impl Failure {
     pub(super) fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::Output(plain(error)),
+            _ => Failure::Output(strerror(error).to_string()),
         }
     }
 
     pub(super) fn input(error: &io::Error) -> Self {
-        Failure::Input(plain(error))
+        Failure::Input(strerror(error).to_string())
     }
 
     /// What went wrong with the connection.
     pub(super) fn broken(error: &io::Error) -> Self {
-        Failure::Broken(plain(error))
+        Failure::Broken(strerror(error).to_string())
     }
 
     /// Whether the server could not even be reached.

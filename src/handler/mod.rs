@@ -35,7 +35,7 @@ use crate::clock::Millis;
 use crate::codec::command::{Command, DecodeError, Frame};
 use crate::codec::prefixed;
 use crate::conn_id::ConnId;
-use crate::journal::Journal;
+use crate::connection_log::ConnectionLog;
 use crate::limits::Limits;
 use crate::stats::Stats;
 use chat::ChatRoom;
@@ -84,7 +84,7 @@ pub struct Context<'a> {
     /// Messages to single other clients.
     pub direct: &'a mut DirectMessages,
     /// Where coming and going is noted.
-    pub journal: &'a mut Journal,
+    pub connection_log: &'a mut ConnectionLog,
     /// The plugins, where there are any.
     pub plugins: Option<&'a mut PluginDesk>,
     /// Where the client is, as far as anybody has asked.

@@ -1,7 +1,7 @@
 //! Questions for plugins: the packages of `plugin` listeners, and the frames of `command` listeners
 //! whose codes are theirs.
 
-use log::{debug, warn};
+use log::debug;
 
 use super::plugin::Client;
 use super::{Asked, Context, Excerpt, Flow, Peer};
@@ -16,7 +16,7 @@ const FAILED: &[u8] = b"Error occurred while processing data";
 /// Answers one package.
 pub fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     let Package::Whole(bytes) = package else {
-        warn!("{} sent a package that is too large", ctx.id);
+        ctx.connection_log.oversized_package(ctx.now, ctx.id);
         ctx.out.extend_from_slice(FAILED);
         return Flow::Continue;
     };

@@ -32,8 +32,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::plain;
 use crate::net::raise_file_limit;
+use crate::strerror::strerror;
 use engine::Engine;
 use machine::{Host, Machine};
 use options::{Invocation, Plan};
@@ -83,7 +83,7 @@ fn load(plan: &Plan) -> ExitCode {
 
 /// Runs the plan; whether it was met, or why it could not be run.
 fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
-    let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", plain(error))];
+    let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
     let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
     let mut addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
     if let Some(ip) = plan.source_ips.first()
@@ -194,7 +194,7 @@ fn bad_sources(plan: &Plan, address: SocketAddr) -> Vec<String> {
             return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()));
         }
         let error = socket::try_source(*ip).err()?;
-        let (bits, why) = (if ip.is_ipv4() { 32 } else { 128 }, plain(&error));
+        let (bits, why) = (if ip.is_ipv4() { 32 } else { 128 }, strerror(&error));
         let add = format!("sudo ip address add {ip}/{bits} dev DEVICE");
         Some(format!("--source-ip: {ip}: {why}; try: {add}"))
     };
@@ -231,7 +231,7 @@ impl Outputs {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Vec<String> {
-    vec![format!("cannot write {}: {}", path.display(), plain(error))]
+    vec![format!("cannot write {}: {}", path.display(), strerror(error))]
 }
 
 /// Says something on standard output; a reader that has gone is no failure of ours.

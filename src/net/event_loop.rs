@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use log::info;
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_mio::v1_0::Signals;
+use mio::{Events, Poll, Token};
 
 use super::heap::{self, HeapTrimmer};
+use super::pacing::Pacing;
+use super::signals::Signals;
 use super::tcp::{TcpAcceptor, TcpTransport};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -38,10 +38,20 @@ pub enum Exit {
 pub struct EventLoop {
     poll: Poll,
     signals: Signals,
+    reloads: Pacing,
+    status_lines: Pacing,
     server: Server<TcpTransport>,
     trimmer: HeapTrimmer,
     started_at: Instant,
-    stop_signals: u32,
+    stop: Stop,
+}
+
+/// What signals have asked for by way of a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    None,
+    InOrder,
+    AtOnce,
 }
 
 impl EventLoop {
@@ -52,8 +62,7 @@ impl EventLoop {
     /// The system has no descriptor left for epoll or the signal pipe.
     pub fn new(make: impl FnOnce(Millis) -> Server<TcpTransport>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
-        poll.registry().register(&mut signals, super::tcp::token(SIGNALS), Interest::READABLE)?;
+        let signals = Signals::new(poll.registry(), super::tcp::token(SIGNALS))?;
         let started_at = Instant::now();
         let mut server = make(Millis(0));
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -61,10 +70,12 @@ impl EventLoop {
         Ok(EventLoop {
             poll,
             signals,
+            reloads: Pacing::default(),
+            status_lines: Pacing::default(),
             server,
             trimmer: HeapTrimmer::default(),
             started_at,
-            stop_signals: 0,
+            stop: Stop::None,
         })
     }
 
@@ -93,7 +104,9 @@ impl EventLoop {
         &mut self.server
     }
 
-    /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
+    /// Runs until a signal ends it. `on_hangup` is called for SIGHUP: at once, but no more than
+    /// once a second, nor for more than about a tenth of the time; however many signals come in
+    /// between are one more call. A stop comes first, and ends that.
     ///
     /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
     /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A
@@ -125,11 +138,12 @@ impl EventLoop {
                 signalled |= self.dispatch(event, now);
             }
             if signalled {
-                self.on_signals(now, &mut on_hangup);
+                self.on_signals(now);
             }
-            if self.stop_signals > 1 {
+            if self.stop == Stop::AtOnce {
                 return Ok(Exit::Aborted);
             }
+            self.run_requested(now, &mut on_hangup);
             self.server.turn(self.poll.registry(), now);
             if self.trimmer.poll(self.server.memory().freed_total(), now) {
                 heap::trim();
@@ -137,7 +151,7 @@ impl EventLoop {
             if self.server.is_stopped() {
                 return Ok(Exit::Stopped);
             }
-            if self.stop_signals == 0 && !self.server.is_accepting() {
+            if self.stop == Stop::None && !self.server.is_accepting() {
                 return Ok(Exit::Deaf);
             }
         }
@@ -145,11 +159,9 @@ impl EventLoop {
 
     fn poll_timeout(&self) -> Option<u64> {
         let now = self.now();
-        let trim_ms = self.trimmer.due_at().map(|at| at.since(now));
-        match (self.server.poll_timeout(now), trim_ms) {
-            (Some(server_ms), Some(trim_ms)) => Some(server_ms.min(trim_ms)),
-            (server_ms, trim_ms) => server_ms.or(trim_ms),
-        }
+        let due = [self.trimmer.due_at(), self.reloads.due_at(), self.status_lines.due_at()];
+        let waits_ms = due.into_iter().flatten().map(|at| at.since(now));
+        waits_ms.chain(self.server.poll_timeout(now)).min()
     }
 
     /// Tells the server of one event; true if it is the signals'.
@@ -167,18 +179,45 @@ impl EventLoop {
         false
     }
 
-    fn on_signals(&mut self, now: Millis, on_hangup: &mut impl FnMut(&mut Server<TcpTransport>)) {
-        for signal in self.signals.pending() {
-            match signal {
-                SIGHUP => on_hangup(&mut self.server),
-                SIGUSR1 => self.server.log_status(now),
-                _ => self.stop_signals += 1,
-            }
+    /// Notes what the signals ask for. A stop is acted on at once, and before all else.
+    fn on_signals(&mut self, now: Millis) {
+        let requests = self.signals.take();
+        if requests.stop {
+            self.on_stop(now);
         }
-        if self.stop_signals == 1 {
+        if requests.reload && self.stop == Stop::None {
+            self.reloads.request();
+        }
+        if requests.status {
+            self.status_lines.request();
+        }
+    }
+
+    fn on_stop(&mut self, now: Millis) {
+        if self.stop == Stop::None {
+            self.stop = Stop::InOrder;
+            self.reloads = Pacing::default();
             self.server.stop(self.poll.registry(), now);
-        } else if self.stop_signals > 1 {
+        } else {
+            self.stop = Stop::AtOnce;
             info!("a second signal: exiting at once");
+        }
+    }
+
+    /// Does what signals have asked for, as far as its time has come.
+    fn run_requested(
+        &mut self,
+        now: Millis,
+        on_hangup: &mut impl FnMut(&mut Server<TcpTransport>),
+    ) {
+        if self.status_lines.begin(now) {
+            self.server.log_status(now);
+            self.status_lines.end(now, now);
+        }
+        if self.reloads.begin(now) {
+            let began_at = self.now();
+            on_hangup(&mut self.server);
+            self.reloads.end(began_at, self.now());
         }
     }
 

@@ -5,6 +5,8 @@ mod event_loop;
 mod files;
 mod heap;
 mod memory;
+mod pacing;
+mod signals;
 mod tcp;
 
 pub use event_loop::{EventLoop, Exit};

@@ -67,9 +67,17 @@ pub struct SocketOptions {
     pub keepalive: Option<Duration>,
 }
 
+/// Connections in a row that may be gone before they are accepted. An error that stays, such as a
+/// security module that denies every accept(2), must not spin the loop.
+const RETRIES_MAX: u32 = 64;
+
 /// A listening TCP socket.
 #[derive(Debug)]
-pub struct TcpAcceptor(TcpListener);
+pub struct TcpAcceptor {
+    listener: TcpListener,
+    /// Errors since the last connection that were those of a connection.
+    retries: u32,
+}
 
 impl TcpAcceptor {
     /// Binds and listens on `addr`, with the longest backlog the system allows.
@@ -95,7 +103,7 @@ impl TcpAcceptor {
         socket.bind(&addr.into())?;
         // The kernel lowers it to net.core.somaxconn (listen(2)).
         socket.listen(i32::MAX)?;
-        Ok(TcpAcceptor(TcpListener::from_std(socket.into())))
+        Ok(TcpAcceptor { listener: TcpListener::from_std(socket.into()), retries: 0 })
     }
 
     /// The address it is bound to, the port that was picked included.
@@ -104,11 +112,11 @@ impl TcpAcceptor {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.0, token, Interest::READABLE)
+        registry.register(&mut self.listener, token, Interest::READABLE)
     }
 }
 
@@ -123,37 +131,56 @@ impl Acceptor for TcpAcceptor {
     type Stream = TcpTransport;
 
     fn accept(&mut self) -> Result<(TcpTransport, SocketAddr), AcceptError> {
-        match self.0.accept() {
-            Ok((stream, peer)) => Ok((TcpTransport(stream), peer)),
-            Err(error) => Err(classify(error)),
+        match self.listener.accept() {
+            Ok((stream, peer)) => {
+                self.retries = 0;
+                Ok((TcpTransport(stream), peer))
+            }
+            Err(error) => Err(classify(error, &mut self.retries)),
         }
     }
 }
 
-/// Sorts the errors of accept(2). Linux also reports there what went wrong with the connection
-/// that was to be accepted; such an error says nothing of the listener.
-fn classify(error: io::Error) -> AcceptError {
+/// Sorts the errors of accept(2) by what to do. Linux also reports there what went wrong with the
+/// connection that was to be accepted; such an error says nothing of the listener, unless it comes
+/// more than [`RETRIES_MAX`] times in a row. An error nobody has heard of ends no listener either.
+fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
     if error.kind() == ErrorKind::WouldBlock {
+        *retries = 0;
         return AcceptError::WouldBlock;
     }
     match error.raw_os_error() {
+        // accept(2), "Error handling", and what various kernels return besides.
         Some(
             libc::EINTR
             | libc::ECONNABORTED
+            | libc::ECONNRESET
             | libc::EPERM
+            | libc::EACCES
             | libc::EPROTO
             | libc::ENOPROTOOPT
+            | libc::EPROTONOSUPPORT
+            | libc::ESOCKTNOSUPPORT
+            | libc::EOPNOTSUPP
             | libc::ENETDOWN
             | libc::ENETUNREACH
+            | libc::ENETRESET
             | libc::EHOSTDOWN
             | libc::EHOSTUNREACH
-            | libc::EOPNOTSUPP
+            | libc::ENONET
             | libc::ETIMEDOUT,
-        ) => AcceptError::Retry,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+        ) if *retries < RETRIES_MAX => {
+            *retries += 1;
+            AcceptError::Retry
+        }
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => {
+            AcceptError::Fatal(error)
+        }
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSR, and whatever else there may be.
+        _ => {
+            *retries = 0;
             AcceptError::Exhausted(error)
         }
-        _ => AcceptError::Fatal(error),
     }
 }
 
@@ -162,20 +189,57 @@ mod tests {
     use super::*;
 
     fn class(errno: i32) -> AcceptError {
-        classify(io::Error::from_raw_os_error(errno))
+        classify(io::Error::from_raw_os_error(errno), &mut 0)
     }
 
     #[test]
     fn errors_of_accept_are_sorted_by_what_to_do() {
         assert!(matches!(class(libc::EAGAIN), AcceptError::WouldBlock));
-        for errno in [libc::ECONNABORTED, libc::EINTR, libc::EPERM, libc::EPROTO] {
+        // Those of TCP/IP that accept(2) lists, and those of firewalls.
+        for errno in [
+            libc::ECONNABORTED,
+            libc::EINTR,
+            libc::ENETDOWN,
+            libc::EPROTO,
+            libc::ENOPROTOOPT,
+            libc::EHOSTDOWN,
+            libc::ENONET,
+            libc::EHOSTUNREACH,
+            libc::EOPNOTSUPP,
+            libc::ENETUNREACH,
+            libc::ETIMEDOUT,
+            libc::ECONNRESET,
+            libc::EPERM,
+        ] {
             assert!(matches!(class(errno), AcceptError::Retry), "{errno}");
         }
-        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        // Memory and files; the last two are no errors of accept(2) at all.
+        for errno in [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::ENOSR,
+            libc::EIO,
+            libc::EXDEV,
+        ] {
             assert!(matches!(class(errno), AcceptError::Exhausted(_)), "{errno}");
         }
+        assert!(matches!(classify(io::Error::other("new"), &mut 0), AcceptError::Exhausted(_)));
         for errno in [libc::EBADF, libc::EINVAL, libc::ENOTSOCK] {
             assert!(matches!(class(errno), AcceptError::Fatal(_)), "{errno}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_accept_that_stays_pauses_the_listener() {
+        let (mut retries, errno) = (0, libc::EPERM);
+        let mut again = || classify(io::Error::from_raw_os_error(errno), &mut retries);
+        for _ in 0..2 {
+            for _ in 0..RETRIES_MAX {
+                assert!(matches!(again(), AcceptError::Retry));
+            }
+            assert!(matches!(again(), AcceptError::Exhausted(_)));
         }
     }
 }

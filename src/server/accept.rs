@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use log::{error, warn};
+use log::error;
 
 use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
@@ -12,6 +12,7 @@ use crate::handler::chat::{self, Words};
 use crate::handler::{self, CloseReason};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::session::{Protocol, Session};
+use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
     /// Accepts from every listener whose backlog has not been emptied, unless files are out.
@@ -53,12 +54,12 @@ impl<T: Transport> Server<T> {
                     return;
                 }
                 Err(AcceptError::Exhausted(error)) => {
-                    self.journal.exhausted(self.now, &listener.config.name, &error);
+                    self.connection_log.accept_paused(self.now, &listener.config.name, &error);
                     self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
                     return;
                 }
                 Err(AcceptError::Fatal(error)) => {
-                    error!("{} stops accepting: {error}", listener.config.name);
+                    error!("{} stops accepting: {}", listener.config.name, strerror(&error));
                     listener.acceptor = None;
                 }
             }
@@ -89,7 +90,7 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else { return };
         if let Err(error) = conn.stream.register(registry, id) {
             let name = &self.listeners[number].config.name;
-            warn!("{peer} turned away from {name}: cannot watch it: {error}");
+            self.connection_log.unwatched(self.now, name, peer, &error);
             self.table.remove(id);
             return;
         }
@@ -106,7 +107,7 @@ impl<T: Transport> Server<T> {
         room.members += 1;
         self.stats.connections += 1;
         self.stats.accepted_total += 1;
-        self.journal.line(self.now, || format!("{id} {peer} connected to {}", config.name));
+        self.connection_log.line(self.now, || format!("{id} {peer} connected to {}", config.name));
         if let (Protocol::Plugin { .. }, Some(desk)) = (&config.protocol, &mut self.plugins) {
             desk.on_connected(id, peer);
         }
@@ -127,9 +128,10 @@ impl<T: Transport> Server<T> {
         let max = self.limits.clients_max;
         let config = &self.listeners[number].config;
         self.stats.refused_total += 1;
-        self.journal.line(self.now, || {
+        self.connection_log.line(self.now, || {
             format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
         });
+        self.connection_log.refused(self.now, max);
         match config.protocol {
             Protocol::Command { .. } => {
                 handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);

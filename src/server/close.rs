@@ -12,6 +12,7 @@ use crate::handler::CloseReason;
 use crate::handler::chat::{self, Words};
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
 use crate::session::Protocol;
+use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
     /// Begins to close an open connection whose input has ended and been answered.
@@ -69,7 +70,7 @@ impl<T: Transport> Server<T> {
         let member = conn.session.unsubscribe(&listener.room.log).unwrap_or_default();
         if let (Protocol::Chat { lang }, Some(key)) = (&listener.config.protocol, member) {
             let nick = chat::on_leave(&mut listener.room, key, *lang, quietly);
-            self.journal.line(now, || format!("{id} {nick} left"));
+            self.connection_log.line(now, || format!("{id} {nick} left"));
             self.start_pass_if_needed(number);
         }
     }
@@ -161,8 +162,14 @@ impl<T: Transport> Server<T> {
         self.release(id);
         self.depart(id, reason, error.as_ref());
         match reason {
-            CloseReason::SlowConsumer => self.stats.slow_consumers_total += 1,
-            CloseReason::MemoryLimit => self.stats.memory_cuts_total += 1,
+            CloseReason::SlowConsumer => {
+                self.stats.slow_consumers_total += 1;
+                self.connection_log.slow_consumer(self.now);
+            }
+            CloseReason::MemoryLimit => {
+                self.stats.memory_cuts_total += 1;
+                self.connection_log.memory_limit(self.now, self.memory.limit() as u64);
+            }
             _ => {}
         }
         if let Some(conn) = self.table.get_mut(id) {
@@ -191,11 +198,13 @@ impl<T: Transport> Server<T> {
             State::Draining(_) | State::Open => {}
         }
         self.stats.connections -= 1;
-        self.journal.line(now, || {
+        self.connection_log.line(now, || {
             // A connection that was reset no longer knows its peer; the id still tells.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {
-                Some(error) => format!("{id}{peer} disconnected: {reason}: {error}"),
+                Some(error) => {
+                    format!("{id}{peer} disconnected: {reason}: {}", strerror(error))
+                }
                 None => format!("{id}{peer} disconnected: {reason}"),
             }
         });

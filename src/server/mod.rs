@@ -32,8 +32,8 @@ use log::info;
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
+use crate::connection_log::ConnectionLog;
 use crate::handler::{self, DirectMessages, PluginDesk};
-use crate::journal::Journal;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
     TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
@@ -92,7 +92,7 @@ pub struct Server<T: Transport> {
     lingering_count: usize,
     /// Accepting is pointless before this moment.
     accept_paused_until: Option<Millis>,
-    journal: Journal,
+    connection_log: ConnectionLog,
     plugins: Option<Box<PluginDesk>>,
     phase: Phase,
     /// The one read buffer.
@@ -132,7 +132,7 @@ impl<T: Transport> Server<T> {
             lingering: VecDeque::new(),
             lingering_count: 0,
             accept_paused_until: None,
-            journal: Journal::default(),
+            connection_log: ConnectionLog::default(),
             plugins: None,
             phase: Phase::Running,
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -261,7 +261,7 @@ impl<T: Transport> Server<T> {
         self.check_memory();
         self.end_tight_memory();
         self.budget.end();
-        self.journal.roll(now);
+        self.connection_log.write_due(now);
         if let Some(desk) = &mut self.plugins {
             desk.end_turn();
         }
@@ -282,7 +282,7 @@ impl<T: Transport> Server<T> {
         let deadlines = [
             self.wheel.next_due(),
             self.accept_paused_until,
-            self.journal.due_at(),
+            self.connection_log.due_at(),
             self.stop_due_at(),
         ];
         deadlines.into_iter().flatten().min().map(|at| at.since(now))

@@ -1,8 +1,6 @@
 //! What the server does for plugins: tells them who comes and goes, shares its time among them and
 //! everybody else, and carries what they say to everyone.
 
-use log::warn;
-
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
@@ -61,7 +59,7 @@ impl<T: Transport> Server<T> {
     /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
     fn spread(&mut self, number: usize, bytes: &[u8]) {
         let max = self.limits.broadcast_log_bytes_max;
-        let Listener { room, config, pending, .. } = &mut self.listeners[number];
+        let Listener { room, pending, .. } = &mut self.listeners[number];
         if room.members == 0 || bytes.is_empty() {
             return;
         }
@@ -70,7 +68,7 @@ impl<T: Transport> Server<T> {
             return;
         }
         if !pending.push(bytes, max) {
-            warn!("{} has no room for a plugin's broadcast", config.name);
+            self.connection_log.lost_broadcast(self.now);
         }
     }
 

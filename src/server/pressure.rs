@@ -3,8 +3,6 @@
 
 use std::collections::{BinaryHeap, HashMap};
 
-use log::warn;
-
 use super::Server;
 use super::connection::State;
 use super::transport::Transport;
@@ -59,25 +57,23 @@ impl<T: Transport> Server<T> {
             holder.connections.sort_unstable();
             by_total.push((holder.total, *address));
         }
-        let mut cut = 0;
+        let mut has_cut = false;
         while !self.memory.is_relieved()
             && let Some((_, address)) = by_total.pop()
         {
             let Some(holder) = holders.get_mut(&address) else { continue };
             let Some((charged, id)) = holder.connections.pop() else { continue };
             self.close(id, CloseReason::MemoryLimit, None);
-            cut += 1;
+            has_cut = true;
             holder.total -= charged;
             if holder.total > 0 {
                 by_total.push((holder.total, address));
             }
         }
-        if cut == 0 {
+        if !has_cut {
             // Looking again before anything has changed would find nobody either.
             self.relief_failed_at = Some(self.now);
-            return;
         }
-        warn!("memory limit: {} bytes; {cut} connections cut", self.memory.limit());
     }
 
     /// Memory is no longer tight: those who were not read from for it may go on.

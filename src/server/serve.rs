@@ -8,8 +8,6 @@
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::error;
-
 use super::connection::{Connection, Flags, State};
 use super::listener::{Listener, ListenerConfig};
 use super::transport::Transport;
@@ -75,7 +73,7 @@ impl<T: Transport> Server<T> {
             Ok(Ok(Flow::Continue | Flow::Yield | Flow::AskPeer)) => self.drain_if_ended(id),
             Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(_) => {
-                error!("{id} a handler panicked; its connection is closed");
+                self.connection_log.handler_panicked(self.now, id);
                 self.close(id, CloseReason::Internal, None);
             }
         }
@@ -159,7 +157,7 @@ impl<T: Transport> Server<T> {
             },
             is_tight: self.is_tight,
             direct: &mut self.direct,
-            journal: &mut self.journal,
+            connection_log: &mut self.connection_log,
             plugins: self.plugins.as_deref_mut(),
             peer: Peer::Unasked,
             now: self.now,

@@ -126,7 +126,7 @@ impl<T: Transport> Server<T> {
             }
             if self.table.len() == self.closed.len() {
                 self.phase = Phase::Stopped;
-                self.journal.flush();
+                self.connection_log.flush();
                 info!("stopped");
             }
         }

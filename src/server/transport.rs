@@ -86,7 +86,7 @@ pub enum AcceptError {
     WouldBlock,
     /// This one is gone, others may wait: try again at once.
     Retry,
-    /// Files or memory are out: trying again at once would spin.
+    /// Files or memory are out, or nobody knows what is wrong: trying again at once would spin.
     Exhausted(io::Error),
     /// The listener is of no use any more.
     Fatal(io::Error),

@@ -45,7 +45,7 @@ fn accept_at_emfile_does_not_spin_and_goes_on_when_a_client_leaves() {
     third.send(b"\x01\0\0\0\x05third");
     let mut fourth = server.connect();
     fourth.send(b"\x01\0\0\0\x06fourth");
-    server.wait_for_line("cannot accept for now: Too many open files");
+    server.wait_for_line("cannot accept for now: too many open files");
     let spent = processor_time_in(&server, Duration::from_secs(1));
     assert!(spent < Duration::from_millis(100), "{spent:?} of a second");
     let lines = server.count_lines("cannot accept for now");

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::support::{Client, Folder, KernelSocket, Server, mynah, mynah_under, run, wait_until};
+use nix::sys::signal::Signal;
+use rlimit::Resource;
+
+use super::support::{
+    Client, Folder, KernelSocket, Server, mynah, mynah_under, noise, run, wait_until,
+};
 
 /// Whether `text` has a digit wherever `pattern` has a 0, and the same character elsewhere.
 fn matches(text: &str, pattern: &str) -> bool {
@@ -192,6 +197,174 @@ fn off_says_nothing() {
     connect_unannounced(&server).expect_alive();
     assert_eq!(server.stop(), Some(0));
     assert_eq!(server.log(), [""; 0]);
+}
+
+/// The figures in the warnings of a kind, the text before and after taken off.
+fn counts(server: &Server, before: &str, after: &str) -> Vec<u64> {
+    let text = |line: &String| {
+        let (_, rest) = line.split_once(before)?;
+        rest.strip_suffix(after).map(|count| count.parse().unwrap())
+    };
+    server.log().iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_full_server_warns_of_refusals_once_a_second_with_the_count() {
+    let mut server = Server::spawn(
+        mynah().args(["-l", "command://127.0.0.1:0", "-m", "3", "-q"]),
+        Stdio::null(),
+    );
+    let first = connect_unannounced(&server);
+    let addr = first.peer_addr();
+    let mut admitted = vec![first, Client::connect(addr), Client::connect(addr)];
+    admitted.iter_mut().for_each(Client::expect_alive);
+    let began_at = Instant::now();
+    let mut refused = 0;
+    while began_at.elapsed() < Duration::from_millis(1500) {
+        let mut client = Client::connect(addr);
+        client.expect_frame(255, "server is full: 3 clients");
+        refused += 1;
+    }
+    let (before, after) =
+        ("WARN  [mynah] server is full: 3 clients; ", " refused in the last second");
+    // Every refusal is in a count, the last ones when their second is over.
+    wait_until("all are counted", || counts(&server, before, after).iter().sum::<u64>() == refused);
+    let seconds = usize::try_from(began_at.elapsed().as_secs()).unwrap();
+    let counts = counts(&server, before, after);
+    assert_eq!(counts[0], 1, "the first is not kept waiting: {counts:?}");
+    assert!(counts.len() <= seconds + 2, "{counts:?}");
+    drop(admitted);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(server.log().len(), counts.len(), "{:#?}", server.log());
+}
+
+#[test]
+fn refusals_that_wait_for_their_second_are_logged_at_a_stop() {
+    let mut server = Server::command(&["-m", "1"]);
+    let mut admitted = server.connect();
+    admitted.expect_alive();
+    for _ in 0..5 {
+        server.connect().expect_frame(255, "server is full: 1 clients");
+    }
+    drop(admitted);
+    assert_eq!(server.stop(), Some(0));
+    let counts = counts(&server, "server is full: 1 clients; ", " refused in the last second");
+    assert_eq!(counts.iter().sum::<u64>(), 5, "{counts:?}");
+}
+
+#[test]
+fn slow_consumers_are_a_warning_with_the_count() {
+    let args = ["-l", "command://127.0.0.1:0", "--broadcast-log", "65536", "-q"];
+    let server = Server::spawn(mynah().args(args), Stdio::null());
+    let mut sender = connect_unannounced(&server);
+    let addr = sender.peer_addr();
+    let mut slow: Vec<Client> = (0..5).map(|_| Client::connect(addr)).collect();
+    slow.iter_mut().for_each(Client::expect_alive);
+    wait_until("they are cut", || {
+        sender.ask(4, &noise(16_000));
+        sender.status().get("slow_consumers_total") == 5
+    });
+    let sum = |(before, after)| counts(&server, before, after).iter().sum::<u64>();
+    let (one, many) =
+        (" slow consumer cut in the last second", " slow consumers cut in the last second");
+    wait_until("all are counted", || {
+        [one, many].map(|s| sum(("WARN  [mynah] ", s))).iter().sum::<u64>() == 5
+    });
+}
+
+#[test]
+fn a_reset_is_logged_in_plain_words() {
+    let server = Server::command(&[]);
+    let mut client = server.connect();
+    client.expect_alive();
+    client.abort();
+    let line = server.wait_for_line(" disconnected: ");
+    assert!(line.ends_with(" disconnected: connection failed: connection reset by peer"), "{line}");
+}
+
+/// A limit of the process stands for a full disk: the write that reaches it is short, the next one
+/// fails (setrlimit(2), `RLIMIT_FSIZE`).
+#[test]
+fn a_full_disk_tears_no_line_is_reported_once_and_what_it_lost_is_counted() {
+    let folder = Folder::new();
+    let log = folder.path("mynah.log");
+    let mut server = Server::start_as(
+        // In blocks of 512 bytes.
+        mynah_under("ulimit -S -f 8").args([
+            "-v",
+            "-l",
+            "command://127.0.0.1:0",
+            "--log-file",
+            &log,
+        ]),
+        1,
+    );
+    let mut client = server.connect();
+    let name = format!("log file {log} ");
+    let failed = format!("{name}cannot be written: file too large");
+    let began_at = Instant::now();
+    // Through two retries: neither they nor the lines that are lost are a line each.
+    while server.count_lines(&failed) == 0 || began_at.elapsed() < Duration::from_millis(2500) {
+        client.expect_alive();
+    }
+    assert_eq!(fs::metadata(&log).unwrap().len(), 4096);
+    assert_eq!(server.count_lines(&name), 1);
+    let pid = i32::try_from(server.pid()).unwrap();
+    let unlimited = (rlimit::INFINITY, rlimit::INFINITY);
+    rlimit::prlimit(pid, Resource::FSIZE, Some(unlimited), None).unwrap();
+    // Nothing needs to be logged for it.
+    let again = server.wait_for_line(&format!("{name}is written again; "));
+    client.ask(1, b"the last message");
+    drop(client);
+    assert_eq!(server.stop(), Some(0));
+    let text = fs::read_to_string(&log).unwrap();
+    for line in text.lines() {
+        assert!(
+            matches(&line[..20], "0000-00-00 00:00:00 ") && line[20..].starts_with('['),
+            "{line}"
+        );
+    }
+    let (_, lost) = again.split_once("again; ").unwrap();
+    let lost: usize = lost.strip_suffix(" lines were lost").unwrap().parse().unwrap();
+    // The console has one line that is not the file's: that the file cannot be written.
+    assert_eq!(text.lines().count() + lost, server.log().len() - 1);
+    assert!(
+        text.contains("the last message") && text.contains(&again[again.find(&name).unwrap()..])
+    );
+    assert!(text.ends_with("[INFO] stopped\n"), "{text}");
+}
+
+#[test]
+fn lines_lost_up_to_the_end_are_counted_on_the_console() {
+    let folder = Folder::new();
+    let log = folder.path("mynah.log");
+    let mut server = Server::start_as(
+        mynah_under("ulimit -f 0").args(["-l", "command://127.0.0.1:0", "--log-file", &log]),
+        1,
+    );
+    server.wait_for_line(&format!("log file {log} cannot be written: file too large"));
+    assert_eq!(server.stop(), Some(0));
+    let lines = server.log().len() - 2;
+    let last = format!("ERROR [mynah] log file {log} could not be written; lines lost: {lines}");
+    assert_eq!(server.count_lines(&last), 1, "{:#?}", server.log());
+    assert_eq!(fs::read_to_string(&log).unwrap(), "");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_anew_stays_in_use_and_that_is_said_once() {
+    let folder = Folder::new();
+    let (log, moved) = (folder.path("logs/mynah.log"), folder.path("moved"));
+    let mut server = Server::command(&["--log-file", &log]);
+    fs::rename(folder.path("logs"), &moved).unwrap();
+    folder.file("logs", "in the way");
+    server.signal(Signal::SIGHUP);
+    let text = format!("log file {log} cannot be opened anew, the old one stays in use: ");
+    server.wait_for_line(&text);
+    server.connect().expect_alive();
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(server.count_lines(&text), 1);
+    let kept = fs::read_to_string(format!("{moved}/mynah.log")).unwrap();
+    assert!(kept.contains(&text) && kept.ends_with("[INFO] stopped\n"), "{kept}");
 }
 
 /// A client of a server that logs too little to tell where it listens.

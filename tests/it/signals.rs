@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use super::support::{Client, Folder, KernelSocket, Server, frame, noise, wait_until};
 
@@ -235,6 +238,125 @@ fn sighup_without_a_log_file_disturbs_nobody() {
     server.signal(Signal::SIGUSR1);
     server.wait_for_line("\"uptime_secs\"");
     client.expect_alive();
+    drop(client);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Runs `during` while `signal` is sent to `server` every millisecond; returns how long it was.
+fn storm(server: &mut Server, signal: Signal, during: impl FnOnce(&mut Server)) -> Duration {
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    let (done, began_at) = (AtomicBool::new(false), Instant::now());
+    thread::scope(|scope| {
+        let storm = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) && signal::kill(pid, signal).is_ok() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        // Also if it panics: the scope waits for the storm.
+        let until_here = SetOnDrop(&done);
+        during(server);
+        drop(until_here);
+        storm.join().unwrap();
+    });
+    began_at.elapsed()
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A line at once, one a second, and one more for what came last.
+fn most_lines(time: Duration) -> usize {
+    usize::try_from(time.as_secs()).unwrap() + 2
+}
+
+#[test]
+fn a_storm_of_sigusr1_is_one_line_of_figures_a_second() {
+    let mut server = Server::command(&[]);
+    let mut client = server.connect();
+    let time = storm(&mut server, Signal::SIGUSR1, |server| {
+        let began_at = Instant::now();
+        while began_at.elapsed() < Duration::from_millis(1500) {
+            client.expect_alive();
+        }
+        assert!(server.count_lines("\"uptime_secs\"") > 1);
+    });
+    let lines = server.count_lines("\"uptime_secs\"");
+    assert!(lines <= most_lines(time), "{lines} in {time:?}");
+    // What was asked for last is answered when the second is over.
+    let frames = client.status().get("frames_in_total");
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_line(&format!("\"frames_in_total\":{frames}"));
+}
+
+#[test]
+fn a_storm_of_sighups_holds_up_neither_clients_nor_a_stop() {
+    let folder = Folder::new();
+    let log = folder.path("mynah.log");
+    #[cfg(feature = "plugins")]
+    let args = {
+        let busy = "local t = {} for i = 1, 200000 do t[i % 9] = i end return {}";
+        (0..9).for_each(|number| drop(folder.file(&format!("busy{number}.lua"), busy)));
+        ["--log-file", &log, "--plugin-dir", &folder.path(""), "--plugin-budget", "5000"]
+    };
+    #[cfg(not(feature = "plugins"))]
+    let args = ["--log-file", &log];
+    let mut server = Server::command(&args);
+    let mut client = server.connect();
+    let time = storm(&mut server, Signal::SIGHUP, |server| {
+        let began_at = Instant::now();
+        while began_at.elapsed() < Duration::from_millis(1500) {
+            client.expect_alive();
+        }
+        server.signal(Signal::SIGTERM);
+        client.expect_eof();
+        drop(client);
+        assert_eq!(server.wait_exit().code(), Some(0));
+    });
+    let lines = server.count_lines(" SIGHUP: reopening the log file");
+    assert!((1..=most_lines(time)).contains(&lines), "{lines} in {time:?}");
+}
+
+/// An idle loop wakes up for it by itself.
+#[test]
+fn a_sighup_soon_after_another_is_acted_on_when_the_second_is_over() {
+    let folder = Folder::new();
+    let log = folder.path("mynah.log");
+    let server = Server::command(&["--log-file", &log]);
+    for moved in ["1", "2", "3"] {
+        fs::rename(&log, folder.path(moved)).unwrap();
+        server.signal(Signal::SIGHUP);
+        wait_until("a new file", || fs::metadata(&log).is_ok());
+    }
+    let reopened = || server.count_lines(&format!(" log file {log} opened anew"));
+    wait_until("all three are logged", || reopened() == 3);
+}
+
+#[test]
+fn a_stop_comes_before_a_reload_that_was_asked_for_first() {
+    let mut server = Server::command(&[]);
+    server.freeze();
+    server.signal(Signal::SIGHUP);
+    server.signal(Signal::SIGTERM);
+    server.thaw();
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert_eq!(server.count_lines("SIGHUP"), 0);
+}
+
+#[test]
+fn signals_that_mean_nothing_do_nothing() {
+    let mut server = Server::command(&[]);
+    let mut client = server.connect();
+    for signal in [Signal::SIGUSR2, Signal::SIGPIPE, Signal::SIGXFSZ] {
+        server.signal(signal);
+        client.expect_alive();
+    }
+    let lines = server.log().len();
+    assert_eq!(lines, server.count_lines(" starting") + server.count_lines(" connected ") + 1);
     drop(client);
     assert_eq!(server.stop(), Some(0));
 }

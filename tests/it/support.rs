@@ -349,6 +349,10 @@ impl Client {
         self.stream.local_addr().unwrap().port()
     }
 
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        self.stream.peer_addr().unwrap()
+    }
+
     /// A second handle of the same connection, to write while the first reads.
     pub(crate) fn twin(&self) -> Client {
         Client { stream: self.stream.try_clone().unwrap() }

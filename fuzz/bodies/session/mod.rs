@@ -6,8 +6,8 @@ mod model;
 
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
+use mynah::connection_log::ConnectionLog;
 use mynah::handler::{CloseReason, Context, Flow, Mail, Peer, Room};
-use mynah::journal::Journal;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
@@ -59,7 +59,7 @@ struct World {
     room: Room,
     stats: Stats,
     mail: Vec<Mail>,
-    journal: Journal,
+    connection_log: ConnectionLog,
     conns: [Connection; 2],
     pass: Option<Pass>,
     sent_bytes: usize,
@@ -120,7 +120,7 @@ impl World {
             room,
             stats,
             mail: Vec::new(),
-            journal: Journal::default(),
+            connection_log: ConnectionLog::default(),
             conns,
             pass: None,
             sent_bytes: 0,
@@ -291,7 +291,7 @@ impl World {
             stats: &mut self.stats,
             out,
             mail: &mut self.mail,
-            journal: &mut self.journal,
+            connection_log: &mut self.connection_log,
             plugins: None,
             peer: Peer::Unasked,
             now: Millis(self.model.now),

@@ -133,7 +133,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     ctx.log_share = ctx.log_share.saturating_sub(nick.len());
     tag.join(ctx.room.chat.members.insert(nick, ctx.id));
     let id = ctx.id;
-    ctx.journal.line(ctx.now, || format!("{id} {nick} joined"));
+    ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
     ctx.say(Words::Welcome(nick), lang)
 }
 

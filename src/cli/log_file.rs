@@ -1,0 +1,494 @@
+//! The log file: whole lines, through full disks and rotation. Knows nothing of queues and of who
+//! logs.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Datelike, Local, Timelike};
+use log::{Level, log_enabled};
+
+use super::logging::{Line, Sink};
+use crate::strerror::strerror;
+
+/// How long a file that could not be written is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Bytes that are written although more lines are waiting.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// Lines on their way into a file.
+///
+/// No line is ever torn: when a write ends inside a line, its rest is kept and is the first thing
+/// written when the file works again. Whole lines are not kept for a file that fails: they are
+/// counted, and the count is reported on the console and in the file.
+///
+/// Invariant: `buffer` holds whole lines; but before the first of them, if `is_torn`, the rest of
+/// one of which a part has been written. While there is a `failure`, that rest is all it holds.
+pub(super) struct LogFile<W = File> {
+    path: PathBuf,
+    file: W,
+    buffer: Vec<u8>,
+    is_torn: bool,
+    failure: Option<Failure>,
+    report: Report,
+}
+
+/// Says on the console what has become of the file.
+type Report = Box<dyn FnMut(Level, &str) + Send>;
+
+struct Failure {
+    /// Lines lost since the file failed.
+    lines_lost: u64,
+    /// How many of these the file itself tells of already.
+    lines_noted: u64,
+    retry_at: Instant,
+}
+
+impl LogFile {
+    /// Opens `path` for appending, and makes its folders. `report` says on the console when the file
+    /// fails, works again or has been opened anew.
+    pub(super) fn open(
+        path: PathBuf,
+        report: impl FnMut(Level, &str) + Send + 'static,
+    ) -> io::Result<Self> {
+        let file = open(&path)?;
+        Ok(LogFile::new(path, file, report))
+    }
+}
+
+impl<W: Write> LogFile<W> {
+    fn new(path: PathBuf, file: W, report: impl FnMut(Level, &str) + Send + 'static) -> Self {
+        let report = Box::new(report);
+        LogFile { path, file, buffer: Vec::new(), is_torn: false, failure: None, report }
+    }
+
+    fn add(&mut self, line: &Line, now: Instant) {
+        self.retry_if_due(now);
+        if let Some(failure) = &mut self.failure {
+            failure.lines_lost += 1;
+            return;
+        }
+        format_line(&mut self.buffer, line.at, line.level, &line.text);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.write_out(now);
+        }
+    }
+
+    /// Writes what there is, unless the file fails and is left alone for now.
+    fn bring_up_to_date(&mut self, now: Instant) {
+        self.retry_if_due(now);
+        if self.failure.is_none() {
+            self.write_out(now);
+        }
+    }
+
+    fn write_out(&mut self, now: Instant) {
+        let (lines_lost, result) = self.write_buffer();
+        if let Err(error) = result {
+            let retry_at = now + RETRY_AFTER;
+            self.failure = Some(Failure { lines_lost, lines_noted: 0, retry_at });
+            let path = self.path.display();
+            let text = format!("log file {path} cannot be written: {}", strerror(&error));
+            (self.report)(Level::Error, &text);
+        }
+    }
+
+    /// Tries a file that has failed again: with the rest of a torn line, then with a line that says
+    /// how many were lost.
+    fn retry_if_due(&mut self, now: Instant) {
+        let Some(failure) = self.failure.as_mut().filter(|failure| failure.retry_at <= now) else {
+            return;
+        };
+        failure.retry_at = now + RETRY_AFTER;
+        let lost = failure.lines_lost;
+        let to_note = lost - failure.lines_noted;
+        if self.write_buffer().1.is_err() {
+            return;
+        }
+        if to_note > 0 {
+            let text = self.lines_lost_text(to_note);
+            format_line(&mut self.buffer, SystemTime::now(), Level::Error, &text);
+            let (notices_lost, result) = self.write_buffer();
+            if result.is_err() {
+                // A notice that is begun will be ended; one that is not comes with the next try.
+                if let (0, Some(failure)) = (notices_lost, &mut self.failure) {
+                    failure.lines_noted = lost;
+                }
+                return;
+            }
+        }
+        self.failure = None;
+        let text = self.lines_lost_text(lost);
+        (self.report)(Level::Error, &text);
+    }
+
+    fn lines_lost_text(&self, lines: u64) -> String {
+        let path = self.path.display();
+        match lines {
+            0 => format!("log file {path} is written again; no line was lost"),
+            1 => format!("log file {path} is written again; 1 line was lost"),
+            _ => format!("log file {path} is written again; {lines} lines were lost"),
+        }
+    }
+
+    /// Writes the buffer, in one write if the file takes it. On an error the rest of a line that
+    /// has been begun stays; whole lines are dropped, and their number returned.
+    fn write_buffer(&mut self) -> (u64, io::Result<()>) {
+        let mut written = 0;
+        let result = loop {
+            let rest = &self.buffer[written..];
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.file.write(rest) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(n) => written += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(last) = self.buffer[..written].last() {
+            self.is_torn = *last != b'\n';
+        }
+        self.buffer.drain(..written);
+        let torn_len = if self.is_torn { line_len(&self.buffer) } else { 0 };
+        let lines_lost = count_lines(&self.buffer[torn_len..]);
+        self.buffer.truncate(torn_len);
+        (lines_lost, result)
+    }
+
+    /// Goes on with `file`. What could not be written to the old one is tried there once more and
+    /// then given up, unless both are the same.
+    fn replace(&mut self, file: W, is_same: bool, now: Instant) {
+        if let Some(failure) = &mut self.failure {
+            failure.retry_at = now;
+        }
+        if !is_same {
+            self.bring_up_to_date(now);
+            if let Some(failure) = &mut self.failure {
+                failure.lines_lost += u64::from(self.is_torn);
+                failure.retry_at = now;
+                self.is_torn = false;
+                self.buffer.clear();
+            }
+        }
+        self.file = file;
+        self.bring_up_to_date(now);
+    }
+}
+
+impl LogFile {
+    /// Says something of the file on the console and in it. Not through the logger: this thread's
+    /// queue may be closed.
+    fn announce(&mut self, level: Level, text: &str) {
+        if log_enabled!(level) {
+            (self.report)(level, text);
+            self.line(&Line { at: SystemTime::now(), level, text: text.into() });
+        }
+    }
+}
+
+impl Sink for LogFile {
+    fn line(&mut self, line: &Line) {
+        self.add(line, Instant::now());
+    }
+
+    fn dropped(&mut self, notice: &Line, lines: u64) {
+        match &mut self.failure {
+            Some(failure) => failure.lines_lost += lines,
+            None => self.line(notice),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.bring_up_to_date(Instant::now());
+    }
+
+    fn retry_in(&self) -> Option<Duration> {
+        let failure = self.failure.as_ref()?;
+        Some(failure.retry_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// A file that cannot be opened anew leaves the old one in use.
+    fn reopen(&mut self) {
+        let now = Instant::now();
+        self.bring_up_to_date(now);
+        let path = self.path.display().to_string();
+        match open(&self.path) {
+            Ok(file) => {
+                let is_same = is_same_file(&self.file, &file);
+                self.replace(file, is_same, now);
+                self.announce(Level::Info, &format!("log file {path} opened anew"));
+            }
+            Err(error) => {
+                let reason = strerror(&error);
+                let text = format!(
+                    "log file {path} cannot be opened anew, the old one stays in use: {reason}"
+                );
+                self.announce(Level::Error, &text);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(failure) = &mut self.failure {
+            failure.retry_at = Instant::now();
+        }
+        self.flush();
+        if let Some(Failure { lines_lost, .. }) = self.failure {
+            let lines_lost = lines_lost + u64::from(self.is_torn);
+            let path = self.path.display();
+            let text = format!("log file {path} could not be written; lines lost: {lines_lost}");
+            (self.report)(Level::Error, &text);
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn is_same_file(old: &File, new: &File) -> bool {
+    match (old.metadata(), new.metadata()) {
+        (Ok(old), Ok(new)) => (old.dev(), old.ino()) == (new.dev(), new.ino()),
+        _ => false,
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS [LEVEL] message`, local time: the ancestor's format.
+fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
+    let at = DateTime::<Local>::from(at);
+    // chrono's own formatting is 20 KiB of every conversion there is.
+    let (date, time) = (at.date_naive(), at.time());
+    // A vector takes everything.
+    let _ = writeln!(
+        buffer,
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} [{level}] {text}",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+    );
+}
+
+/// The length of the first line, its end included.
+fn line_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1)
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A disk with so much room, shared by what is written to it and who looks.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<DiskState>>);
+
+    #[derive(Default)]
+    struct DiskState {
+        text: Vec<u8>,
+        room: usize,
+        writes: usize,
+        reports: Vec<String>,
+    }
+
+    impl Disk {
+        fn with_room(bytes: usize) -> Disk {
+            let disk = Disk::default();
+            disk.state().room = bytes;
+            disk
+        }
+
+        fn state(&self) -> std::sync::MutexGuard<'_, DiskState> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+
+        /// The messages of the lines, each of which is whole.
+        fn messages(&self) -> Vec<String> {
+            let text = String::from_utf8_lossy(&self.state().text).into_owned();
+            assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
+            text.lines().map(message).collect()
+        }
+
+        fn reports(&self) -> Vec<String> {
+            std::mem::take(&mut self.state().reports)
+        }
+
+        fn file(&self) -> LogFile<Disk> {
+            let disk = self.clone();
+            let report = move |_, text: &str| disk.state().reports.push(text.to_owned());
+            LogFile::new(PathBuf::from("x.log"), self.clone(), report)
+        }
+    }
+
+    fn message(line: &str) -> String {
+        let (time, message) = line.split_at(20);
+        assert!(time.ends_with(' ') && message.starts_with('['), "{line}");
+        message.to_owned()
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.state();
+            state.writes += 1;
+            let n = bytes.len().min(state.room);
+            if n == 0 {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            state.text.extend(&bytes[..n]);
+            state.room -= n;
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(text: &str) -> Line {
+        Line { at: SystemTime::UNIX_EPOCH, level: Level::Info, text: text.into() }
+    }
+
+    /// The bytes of a line whose message is one character.
+    const SHORT: usize = "1970-01-01 00:00:00 [INFO] a\n".len();
+
+    const FULL: &str = "log file x.log cannot be written: no space left on device";
+
+    fn again(lost: &str) -> String {
+        format!("log file x.log is written again; {lost} lost")
+    }
+
+    #[test]
+    fn lines_that_wait_together_are_one_write() {
+        let disk = Disk::with_room(1 << 20);
+        let (mut file, now) = (disk.file(), Instant::now());
+        ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
+        assert_eq!(disk.state().writes, 0);
+        file.bring_up_to_date(now);
+        assert_eq!(disk.state().writes, 1);
+        assert_eq!(disk.messages(), ["[INFO] a", "[INFO] b", "[INFO] c"]);
+        (0..BUFFER_BYTES / SHORT).for_each(|_| file.add(&line("a"), now));
+        assert_eq!(disk.state().writes, 1);
+        file.add(&line("a"), now);
+        assert_eq!(disk.state().writes, 2);
+    }
+
+    /// Every amount of room there can be: none, up to a whole number of lines, within each.
+    #[test]
+    fn a_disk_that_is_full_anywhere_tears_no_line_and_the_lost_are_counted() {
+        for room in 0..=4 * SHORT {
+            let disk = Disk::with_room(room);
+            let (mut file, began_at) = (disk.file(), Instant::now());
+            ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), began_at));
+            file.bring_up_to_date(began_at);
+            let begun = (room.div_ceil(SHORT)).min(3);
+            assert_eq!(disk.reports().len(), usize::from(room < 3 * SHORT), "{room}");
+            let lost = 3 - begun;
+            disk.state().room = 1 << 20;
+            file.add(&line("d"), began_at + RETRY_AFTER);
+            file.bring_up_to_date(began_at + RETRY_AFTER);
+            let mut expected: Vec<String> =
+                ["a", "b", "c"][..begun].iter().map(|text| format!("[INFO] {text}")).collect();
+            let text = match lost {
+                0 => again("no line was"),
+                1 => again("1 line was"),
+                lost => again(&format!("{lost} lines were")),
+            };
+            if lost > 0 {
+                expected.push(format!("[ERROR] {text}"));
+            }
+            expected.push("[INFO] d".to_owned());
+            assert_eq!(disk.messages(), expected, "{room}");
+            let reports = disk.reports();
+            assert_eq!(reports, if room < 3 * SHORT { vec![text] } else { vec![] }, "{room}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_reported_once_and_tried_again_once_a_second() {
+        let disk = Disk::with_room(SHORT + 3);
+        let (mut file, began_at) = (disk.file(), Instant::now());
+        for ms in 0..5000 {
+            let now = began_at + Duration::from_millis(ms);
+            file.add(&line("a"), now);
+            file.bring_up_to_date(now);
+        }
+        // The first line, the second torn and its rest refused, and four more tries.
+        assert_eq!(disk.state().writes, 2 + 1 + 4);
+        assert_eq!(disk.reports(), [FULL]);
+        disk.state().room = 1 << 20;
+        let now = began_at + Duration::from_millis(5001);
+        file.bring_up_to_date(now);
+        assert_eq!(disk.reports(), [again("4998 lines were")]);
+        let notice = format!("[ERROR] {}", again("4998 lines were"));
+        assert_eq!(disk.messages(), ["[INFO] a", "[INFO] a", &notice]);
+    }
+
+    #[test]
+    fn a_notice_that_is_torn_itself_is_ended_and_what_is_lost_then_is_noted_after_it() {
+        let disk = Disk::with_room(SHORT);
+        let (mut file, mut now) = (disk.file(), Instant::now());
+        ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
+        file.bring_up_to_date(now);
+        disk.state().room = 30;
+        now += RETRY_AFTER;
+        file.add(&line("d"), now);
+        assert_eq!(disk.reports(), [FULL]);
+        disk.state().room = 1 << 20;
+        now += RETRY_AFTER;
+        file.bring_up_to_date(now);
+        let (two, one) = (again("2 lines were"), again("1 line was"));
+        assert_eq!(
+            disk.messages(),
+            ["[INFO] a", &format!("[ERROR] {two}"), &format!("[ERROR] {one}")]
+        );
+        assert_eq!(disk.reports(), [again("3 lines were")]);
+    }
+
+    #[test]
+    fn a_new_file_on_another_disk_begins_with_a_whole_line() {
+        for is_same in [false, true] {
+            let (old, new) = (Disk::with_room(SHORT + 3), Disk::with_room(1 << 20));
+            let (mut file, now) = (old.file(), Instant::now());
+            ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
+            file.bring_up_to_date(now);
+            file.replace(new.clone(), is_same, now);
+            let lost = if is_same { "1 line was" } else { "2 lines were" };
+            assert_eq!(old.reports(), [FULL.to_owned(), again(lost)]);
+            let text = String::from_utf8_lossy(&new.state().text).into_owned();
+            let rest = text.find("INFO] b\n");
+            assert_eq!(rest.is_some(), is_same, "{text}");
+            let notice = format!("[ERROR] {}\n", again(lost));
+            assert!(text.ends_with(&notice), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_works_is_replaced_without_a_word() {
+        let (old, new) = (Disk::with_room(1 << 20), Disk::with_room(1 << 20));
+        let (mut file, now) = (old.file(), Instant::now());
+        file.add(&line("a"), now);
+        file.replace(new.clone(), false, now);
+        file.add(&line("b"), now);
+        file.bring_up_to_date(now);
+        assert_eq!(
+            (old.messages(), new.messages()),
+            (vec!["[INFO] a".into()], vec!["[INFO] b".into()])
+        );
+        assert_eq!(old.reports(), [""; 0]);
+    }
+}

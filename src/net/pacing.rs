@@ -1,0 +1,97 @@
+//! Pacing of work that anyone may ask for at any rate: a burst of requests is one run now and one
+//! more later. Knows nothing of the work.
+
+use crate::clock::Millis;
+
+/// The least time from the start of one run to the start of the next.
+const INTERVAL_MS: u64 = 1000;
+
+/// A run that took T is followed by the next no earlier than this many T after it began: the work
+/// takes at most a tenth of the time.
+const REST_FACTOR: u64 = 10;
+
+/// Runs that are asked for, and when the next may begin.
+#[derive(Debug, Default)]
+pub(super) struct Pacing {
+    is_requested: bool,
+    not_before: Millis,
+}
+
+impl Pacing {
+    /// Asks for a run; asking again before it begins is the same run.
+    pub(super) fn request(&mut self) {
+        self.is_requested = true;
+    }
+
+    /// When the run that was asked for may begin.
+    pub(super) fn due_at(&self) -> Option<Millis> {
+        self.is_requested.then_some(self.not_before)
+    }
+
+    /// Whether to run now. If so, the request is taken, and [`end`](Self::end) must follow.
+    pub(super) fn begin(&mut self, now: Millis) -> bool {
+        let begins = self.due_at().is_some_and(|due_at| due_at <= now);
+        if begins {
+            self.is_requested = false;
+        }
+        begins
+    }
+
+    /// A run that began at `began_at` has ended.
+    pub(super) fn end(&mut self, began_at: Millis, now: Millis) {
+        let rest_ms = now.since(began_at).saturating_mul(REST_FACTOR);
+        self.not_before = began_at.after(INTERVAL_MS.max(rest_ms));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When runs of `took_ms` begin if one is asked for every `every_ms`, up to `ms`.
+    fn runs(every_ms: u64, took_ms: u64, ms: u64) -> Vec<u64> {
+        let (mut pacing, mut begun, mut busy_until) = (Pacing::default(), Vec::new(), 0);
+        for now in 0..ms {
+            if now % every_ms == 0 {
+                pacing.request();
+            }
+            if now >= busy_until && pacing.begin(Millis(now)) {
+                begun.push(now);
+                busy_until = now + took_ms;
+                pacing.end(Millis(now), Millis(busy_until));
+            }
+        }
+        begun
+    }
+
+    #[test]
+    fn a_storm_of_requests_is_a_run_a_second() {
+        assert_eq!(runs(20, 0, 3500), [0, 1000, 2000, 3000]);
+        assert_eq!(runs(20, 100, 3500), [0, 1000, 2000, 3000]);
+    }
+
+    #[test]
+    fn runs_that_take_long_take_a_tenth_of_the_time() {
+        assert_eq!(runs(20, 450, 14_000), [0, 4500, 9000, 13_500]);
+    }
+
+    #[test]
+    fn requests_far_apart_are_run_at_once() {
+        assert_eq!(runs(1500, 0, 4000), [0, 1500, 3000]);
+    }
+
+    #[test]
+    fn a_request_during_a_run_is_one_more_run() {
+        let mut pacing = Pacing::default();
+        pacing.request();
+        assert_eq!(pacing.due_at(), Some(Millis(0)));
+        assert!(pacing.begin(Millis(7)));
+        assert_eq!(pacing.due_at(), None);
+        pacing.end(Millis(7), Millis(9));
+        (0..3).for_each(|_| pacing.request());
+        assert_eq!(pacing.due_at(), Some(Millis(1007)));
+        assert!(!pacing.begin(Millis(1006)));
+        assert!(pacing.begin(Millis(1007)));
+        assert!(!pacing.begin(Millis(9999)));
+    }
+}

@@ -1,5 +1,6 @@
-//! A room in which anything is said in any order: its books agree, everyone hears whole lines that
-//! only the server could have begun so, and when all have left nothing is left.
+//! A room in which anything is said in any order: its books agree, nicknames are those the slow rules
+//! allow, everyone hears whole lines that only the server could have begun so, and when all have left
+//! nothing is left.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,8 @@ use mynah::journal::Journal;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
+
+use super::nicknames;
 
 const CLIENTS: usize = 6;
 
@@ -193,7 +196,17 @@ impl World {
     fn hear_line(&mut self, line: &str) {
         let welcome = ["[INFO] Welcome, ", "[INFO] Добро пожаловать, "];
         if let Some(nick) = welcome.iter().find_map(|start| line.strip_prefix(start)) {
-            self.nicks.insert(nick.strip_suffix('!').expect("a whole welcome").to_owned());
+            let nick = nick.strip_suffix('!').expect("a whole welcome");
+            assert!(nicknames::is_allowed(nick), "{nick:?} is welcome");
+            let others = self.room.chat.members.iter().filter(|member| *member.nick != *nick);
+            let same: Vec<_> =
+                others.filter(|other| nicknames::is_same(&other.nick, nick)).collect();
+            assert!(same.is_empty(), "{nick:?} is the same as {same:?}");
+            self.nicks.insert(nick.to_owned());
+        } else if let Some(nick) = refused_nick(line) {
+            let mut members = self.room.chat.members.iter();
+            let is_taken = members.any(|member| nicknames::is_same(&member.nick, nick));
+            assert!(is_taken || !nicknames::is_allowed(nick), "{nick:?} is nobody's");
         } else if let Some(notice) = line.strip_prefix("[SERVER] ") {
             let (nick, what) = notice.split_once(' ').expect("a whole notice");
             let whats = ["joined", "left", "теперь с нами", "ушёл"];
@@ -235,6 +248,13 @@ impl World {
         assert!(self.room.chat.members.is_empty() && !self.room.chat.has_leavers());
         assert_eq!(self.room.members, 0);
     }
+}
+
+/// The nickname in a line that says it is taken. It has no blanks, so others' lines are no such.
+fn refused_nick(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("[ERROR] ")?;
+    let russian = || rest.strip_prefix("ник ")?.strip_suffix(" занят, выберите другой");
+    rest.strip_suffix(" is taken, choose another").or_else(russian)
 }
 
 fn id(who: usize, session: &Session) -> ConnId {

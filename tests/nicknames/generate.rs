@@ -1,6 +1,6 @@
 //! Makes the source of `src/handler/chat/unicode/tables.rs` from the crates that carry Unicode's data.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{Display, Write as _};
 
 use icu_casemap::{CaseMapper, CaseMapperBorrowed};
@@ -18,8 +18,6 @@ const IOTA: char = '\u{3b9}';
 
 /// Hangul syllables are decomposed by arithmetic.
 const HANGUL_SYLLABLES: std::ops::RangeInclusive<char> = '\u{ac00}'..='\u{d7a3}';
-
-type ScriptBits = [u64; 3];
 
 /// The source file. `allowed` are the characters nicknames may have, sorted.
 pub fn source(allowed: &[char]) -> String {
@@ -55,9 +53,9 @@ pub fn source(allowed: &[char]) -> String {
     write_list(
         &mut out,
         "SCRIPT_SETS",
-        "[u64; 3]",
+        "u128",
         "Sets of scripts, sorted: those of characters, and all that are common to several.",
-        sets.sets.iter().map(|[a, b, c]| format!("[{a:#x},{b:#x},{c:#x}]")),
+        sets.sets.iter().map(|set| format!("{set:#x}")),
     );
     let len = |set: &BTreeMap<char, Vec<char>>| {
         set.values().map(|to| to.iter().map(|c| c.len_utf8()).sum::<usize>()).max()
@@ -66,7 +64,9 @@ pub fn source(allowed: &[char]) -> String {
     let latin = sets.number(AugmentedScriptSet::from('a'));
     let all = sets.number(AugmentedScriptSet::default());
     write_const(&mut out, "LATIN", "The set of Latin alone.", Some(latin));
+    let none = sets.sets.binary_search(&NO_SCRIPT).ok();
     write_const(&mut out, "ANY_SCRIPT", "The set of all scripts.", Some(all));
+    write_const(&mut out, "NO_SCRIPT", "The set of none.", none);
     out
 }
 
@@ -112,57 +112,74 @@ fn cased(
         .collect()
 }
 
-/// Script sets as bits, with a number each.
+/// Script sets with a number each: the set's place in a table of bits, or behind it that of a script
+/// that no character shares with another script.
 struct ScriptSets {
-    bits: HashMap<AugmentedScriptSet, ScriptBits>,
-    sets: Vec<ScriptBits>,
+    bits: HashMap<AugmentedScriptSet, u128>,
+    sets: Vec<u128>,
+    unshared: Vec<AugmentedScriptSet>,
 }
 
 impl ScriptSets {
     /// Those of the characters, and all intersections of them.
     fn of(chars: &BTreeSet<char>) -> Self {
-        let of_chars: HashMap<AugmentedScriptSet, char> =
-            chars.iter().rev().map(|c| (AugmentedScriptSet::from(*c), *c)).collect();
-        let scripts = of_chars.keys().filter(|set| !set.is_all()).flat_map(|set| set.base.iter());
+        let of_chars: HashSet<AugmentedScriptSet> = chars
+            .iter()
+            .map(|c| AugmentedScriptSet::from(*c))
+            .filter(|set| !set.is_all())
+            .collect();
+        let is_shared = |set: &AugmentedScriptSet| {
+            of_chars.iter().any(|other| {
+                let mut common = *set;
+                common.intersect_with(*other);
+                other != set && !common.is_empty()
+            })
+        };
+        let (shared, mut unshared): (Vec<AugmentedScriptSet>, Vec<AugmentedScriptSet>) =
+            of_chars.iter().copied().partition(is_shared);
+        unshared.sort_by_key(|set| set.base.iter().next().map(|script| script as u8));
+        let scripts = shared.iter().flat_map(|set| set.base.iter());
         let scripts: BTreeMap<u8, Script> = scripts.map(|script| (script as u8, script)).collect();
         let scripts: Vec<Script> = scripts.into_values().collect();
-        let bits: HashMap<AugmentedScriptSet, ScriptBits> =
-            of_chars.keys().map(|set| (*set, bits(*set, &scripts))).collect();
-        let mut sets: BTreeSet<ScriptBits> = bits.values().copied().collect();
+        let mut bits: HashMap<AugmentedScriptSet, u128> =
+            shared.iter().map(|set| (*set, bits(*set, &scripts))).collect();
+        let mut sets: BTreeSet<u128> = bits.values().copied().collect();
+        sets.extend([NO_SCRIPT, ANY_SCRIPT]);
+        bits.insert(AugmentedScriptSet::default(), ANY_SCRIPT);
         loop {
-            let common = sets.iter().flat_map(|a| bits.values().map(|b| intersection(*a, *b)));
-            let more: Vec<ScriptBits> = common.filter(|set| !sets.contains(set)).collect();
+            let common = sets.iter().flat_map(|a| bits.values().map(move |b| a & b));
+            let more: Vec<u128> = common.filter(|set| !sets.contains(set)).collect();
             if more.is_empty() {
                 break;
             }
             sets.extend(more);
         }
-        ScriptSets { bits, sets: sets.into_iter().collect() }
+        ScriptSets { bits, sets: sets.into_iter().collect(), unshared }
     }
 
     fn number(&self, set: AugmentedScriptSet) -> usize {
-        self.sets.binary_search(&self.bits[&set]).unwrap()
+        let set = if set.is_all() { AugmentedScriptSet::default() } else { set };
+        match self.bits.get(&set) {
+            Some(bits) => self.sets.binary_search(bits).unwrap(),
+            None => {
+                let at = self.unshared.iter().position(|unshared| *unshared == set);
+                self.sets.len() + at.unwrap()
+            }
+        }
     }
 }
+
+const NO_SCRIPT: u128 = 0;
+const ANY_SCRIPT: u128 = u128::MAX;
 
 /// The sets that UTS #39 adds, then the scripts.
-fn bits(set: AugmentedScriptSet, scripts: &[Script]) -> ScriptBits {
-    if set.is_all() {
-        return [u64::MAX; 3];
-    }
+fn bits(set: AugmentedScriptSet, scripts: &[Script]) -> u128 {
     let has_script = |script: &Script| set.base.iter().any(|other| other == *script);
     let added = [set.hanb, set.jpan, set.kore].into_iter();
-    let mut bits = [0; 3];
-    for (bit, has) in added.chain(scripts.iter().map(has_script)).enumerate() {
-        bits[bit / 64] |= u64::from(has) << (bit % 64);
-    }
+    let bits = added.chain(scripts.iter().map(has_script)).enumerate();
     // All of them is more than there are.
-    assert_eq!(bits[2] >> 63, 0);
-    bits
-}
-
-fn intersection(a: ScriptBits, b: ScriptBits) -> ScriptBits {
-    [a[0] & b[0], a[1] & b[1], a[2] & b[2]]
+    assert!(scripts.len() + 3 < 128, "{} scripts", scripts.len());
+    bits.fold(0, |bits, (bit, has)| bits | u128::from(has) << bit)
 }
 
 /// Where each block of 256 characters has its row, and the rows, each of low bytes and values.

@@ -18,7 +18,7 @@
 //! Look-alikes within one script are different: `barn` and `bam`, `bob1` and `bobl`. So are letters
 //! with marks and without: `Server\u{301}` is not `SERVER`, nor is `SE\u{332}RVER`.
 
-use super::unicode::{self, ANY_SCRIPT, FOLD_LEN_MAX, LATIN};
+use super::unicode::{self, ANY_SCRIPT, FOLD_LEN_MAX, LATIN, NO_SCRIPT};
 
 /// Fewest characters (Unicode scalar values) of a nickname.
 pub const CHARS_MIN: usize = 3;
@@ -79,11 +79,11 @@ impl<'a> Nickname<'a> {
     /// A text whatever it is, as long as it is not too long.
     fn new(text: &'a str) -> Option<Self> {
         let folded = Folded::of(text)?;
-        let skeleton = skeleton(folded.as_str().chars());
+        let skeleton = skeleton(&mut folded.as_str().chars());
         let has_other = text.chars().any(unicode::is_cased);
         let cased_skeleton = has_other.then(|| {
-            let cased = Ordered::of(text.chars(), |c, out| unicode::decompose(c, |c| out.push(c)));
-            self::skeleton(cased.iter())
+            let cased = Ordered::of(&mut text.chars(), unicode::decompose);
+            self::skeleton(&mut cased.iter())
         });
         let scripts = Scripts::of(folded.as_str());
         Some(Nickname { text, folded, skeleton, cased_skeleton, scripts })
@@ -150,7 +150,7 @@ impl Folded {
         if text.chars().nth(CHARS_MAX).is_some() {
             return None;
         }
-        let chars = Ordered::of(text.chars(), |c, out| unicode::fold(c, |c| out.push(c)));
+        let chars = Ordered::of(&mut text.chars(), unicode::fold);
         for c in chars.iter() {
             let space = folded.bytes.get_mut(folded.len..folded.len + c.len_utf8())?;
             folded.len += c.encode_utf8(space).len();
@@ -191,17 +191,14 @@ impl Scripts {
             let has_letter = folded.bytes().any(|byte| byte.is_ascii_alphabetic());
             return Scripts(if has_letter { LATIN } else { ANY_SCRIPT });
         }
-        let all = unicode::script_set(ANY_SCRIPT);
-        let common = folded.chars().fold(all, |common, c| {
-            intersection(common, unicode::script_set(unicode::properties(c).scripts))
-        });
-        Scripts(unicode::script_set_number(common))
+        let scripts = folded.chars().map(|c| unicode::properties(c).scripts);
+        Scripts(scripts.fold(ANY_SCRIPT, unicode::common_scripts))
     }
 
     /// Whether both may belong to one script.
     #[must_use]
     pub fn overlap(self, other: Self) -> bool {
-        intersection(unicode::script_set(self.0), unicode::script_set(other.0)) != [0; 3]
+        unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
     /// The number of the set.
@@ -215,10 +212,6 @@ impl Scripts {
     }
 }
 
-fn intersection(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
-    [a[0] & b[0], a[1] & b[1], a[2] & b[2]]
-}
-
 /// What characters of a nickname may not be is in `unicode`; `[`, `]` and `:` would let a member write
 /// lines that look like another's, or like the server's.
 fn has_refused_characters(text: &str) -> bool {
@@ -230,9 +223,9 @@ fn has_refused_characters(text: &str) -> bool {
 }
 
 /// The skeleton of a decomposed text (UTS #39, section 4), folded: some letters are upper case there.
-fn skeleton(text: impl Iterator<Item = char>) -> String {
-    let skeleton = Ordered::of(text, |c, out| unicode::prototype(c, |c| out.push(c)));
-    Ordered::of(skeleton.iter(), |c, out| unicode::fold(c, |c| out.push(c))).iter().collect()
+fn skeleton(text: &mut dyn Iterator<Item = char>) -> String {
+    let skeleton = Ordered::of(text, unicode::prototype);
+    Ordered::of(&mut skeleton.iter(), unicode::fold).iter().collect()
 }
 
 /// Decomposed characters in canonical order: after each that is not a mark, marks by their class.
@@ -240,21 +233,21 @@ struct Ordered(Vec<(char, u8)>);
 
 impl Ordered {
     /// What `expand` makes of each character.
-    fn of(text: impl Iterator<Item = char>, expand: impl Fn(char, &mut Self)) -> Self {
+    fn of(text: &mut dyn Iterator<Item = char>, expand: fn(char, &mut dyn FnMut(char))) -> Self {
         // Most characters stay one, or become a letter and a mark.
         let mut ordered = Ordered(Vec::with_capacity(2 * CHARS_MAX));
-        text.for_each(|c| expand(c, &mut ordered));
+        text.for_each(|c| expand(c, &mut |c| ordered.push(c)));
         ordered
     }
 
     fn push(&mut self, c: char) {
-        let class = unicode::properties(c).class;
-        let is_behind = |(_, before): &&(char, u8)| *before > class;
-        let ahead = match class {
-            0 => 0,
-            _ => self.0.iter().rev().take_while(is_behind).count(),
-        };
-        self.0.insert(self.0.len() - ahead, (c, class));
+        let class = unicode::combining_class(c);
+        if class == 0 {
+            self.0.push((c, class));
+        } else {
+            let later = self.0.iter().rev().take_while(|(_, before)| *before > class).count();
+            self.0.insert(self.0.len() - later, (c, class));
+        }
     }
 
     /// The characters, with the fold that had to wait for the order.

@@ -25,17 +25,20 @@ impl SortedKeys {
 
     /// Puts in a key. `order` tells how another stands to it.
     pub(super) fn insert(&mut self, key: MemberKey, order: impl Fn(MemberKey) -> Ordering) {
-        let at = self.chunk_of(&order);
-        let Some(chunk) = self.chunks.get_mut(at) else {
-            self.chunks.push(vec![key]);
-            return;
-        };
+        let mut at = self.chunk_of(&order);
+        match self.chunks.get_mut(at) {
+            None => self.chunks.push(Vec::new()),
+            Some(chunk) if chunk.len() == CHUNK_LEN_MAX => {
+                let upper = chunk.split_off(CHUNK_LEN_MAX / 2);
+                chunk.shrink_to_fit();
+                self.chunks.insert(at + 1, upper);
+                at = self.chunk_of(&order);
+            }
+            Some(_) => {}
+        }
+        let chunk = &mut self.chunks[at];
         let place = chunk.partition_point(|other| order(*other).is_lt());
         chunk.insert(place, key);
-        if chunk.len() > CHUNK_LEN_MAX {
-            let upper = chunk.split_off(CHUNK_LEN_MAX / 2);
-            self.chunks.insert(at + 1, upper);
-        }
     }
 
     /// Takes out the key that `order` calls equal.

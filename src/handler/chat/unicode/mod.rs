@@ -9,7 +9,7 @@
 #[rustfmt::skip]
 mod tables;
 
-pub(super) use tables::{ANY_SCRIPT, FOLD_LEN_MAX, LATIN};
+pub(super) use tables::{ANY_SCRIPT, FOLD_LEN_MAX, LATIN, NO_SCRIPT};
 use tables::{CASED, FOLDS, KINDS, PROPERTIES, PROTOTYPES, SCRIPT_SETS};
 
 /// Values of characters. Each block of 256 characters has a row of low bytes, sorted, with a value
@@ -34,8 +34,7 @@ struct Sequences {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Properties {
     flags: u8,
-    /// Canonical combining class: marks of different classes have one order (Unicode, 3.11).
-    pub(super) class: u8,
+    class: u8,
     /// The scripts it may belong to. Right only for characters that are folded already.
     pub(super) scripts: u16,
 }
@@ -65,10 +64,19 @@ pub(super) fn properties(c: char) -> Properties {
     PROPERTIES[usize::from(values[at])]
 }
 
+/// The canonical combining class of a character: marks of different classes have one order, and 0 is
+/// for what is not a mark (Unicode, 3.11).
+pub(super) fn combining_class(c: char) -> u8 {
+    // The first mark there is.
+    if c < '\u{300}' { 0 } else { properties(c).class }
+}
+
 /// Hands `sink` what is left of a character when case and compatibility do not count, decomposed. In
 /// a whole text marks have yet to be ordered, and U+0345 folded, which is a mark until then.
-pub(super) fn fold(c: char, sink: impl FnMut(char)) {
-    if HANGUL_SYLLABLES.contains(&u32::from(c)) {
+pub(super) fn fold(c: char, sink: &mut dyn FnMut(char)) {
+    if c.is_ascii() {
+        sink(c.to_ascii_lowercase());
+    } else if HANGUL_SYLLABLES.contains(&u32::from(c)) {
         decompose_hangul(c, sink);
     } else {
         FOLDS.expand(c, sink);
@@ -76,7 +84,7 @@ pub(super) fn fold(c: char, sink: impl FnMut(char)) {
 }
 
 /// The same, but keeps the case of characters that [look different in it](is_cased).
-pub(super) fn decompose(c: char, sink: impl FnMut(char)) {
+pub(super) fn decompose(c: char, sink: &mut dyn FnMut(char)) {
     if is_cased(c) { CASED.expand(c, sink) } else { fold(c, sink) }
 }
 
@@ -86,23 +94,23 @@ pub(super) fn is_cased(c: char) -> bool {
 }
 
 /// Hands `sink` what stands for a decomposed character in a skeleton (UTS #39, section 4).
-pub(super) fn prototype(c: char, sink: impl FnMut(char)) {
+pub(super) fn prototype(c: char, sink: &mut dyn FnMut(char)) {
     PROTOTYPES.expand(c, sink);
 }
 
-/// A set of scripts as bits.
-pub(super) fn script_set(number: u16) -> [u64; 3] {
-    SCRIPT_SETS[usize::from(number)]
-}
-
-/// The number of a set of scripts that is common to several characters.
-///
-/// # Panics
-///
-/// If it is not.
-pub(super) fn script_set_number(set: [u64; 3]) -> u16 {
-    let at = SCRIPT_SETS.binary_search(&set).expect("what sets have in common is a set");
-    at as u16
+/// The set of scripts that two sets have in common, each by its number. Behind those of the table are
+/// the scripts that no character shares with another script.
+pub(super) fn common_scripts(a: u16, b: u16) -> u16 {
+    let set = |number: u16| SCRIPT_SETS.get(usize::from(number));
+    match (set(a), set(b)) {
+        _ if a == b || b == ANY_SCRIPT => a,
+        _ if a == ANY_SCRIPT => b,
+        (Some(a), Some(b)) => {
+            let at = SCRIPT_SETS.binary_search(&(a & b));
+            at.expect("what two sets have in common is in the table") as u16
+        }
+        _ => NO_SCRIPT,
+    }
 }
 
 impl Blocks {
@@ -121,7 +129,7 @@ impl Blocks {
 
 impl Sequences {
     /// What stands for a character: often itself.
-    fn expand(&self, c: char, mut sink: impl FnMut(char)) {
+    fn expand(&self, c: char, sink: &mut dyn FnMut(char)) {
         match self.blocks.get(c) {
             None => sink(c),
             Some(value) => {
@@ -137,10 +145,10 @@ impl Sequences {
 /// The syllables of Hangul, each of two or three letters by its number (Unicode, 3.12).
 const HANGUL_SYLLABLES: std::ops::Range<u32> = 0xac00..0xac00 + 19 * 21 * 28;
 
-fn decompose_hangul(syllable: char, mut sink: impl FnMut(char)) {
+fn decompose_hangul(syllable: char, sink: &mut dyn FnMut(char)) {
     let number = u32::from(syllable) - HANGUL_SYLLABLES.start;
     let letters = [0x1100 + number / (21 * 28), 0x1161 + number / 28 % 21, 0x11a7 + number % 28];
     // The last of a syllable of two is number 0, which is no letter.
     let len = if number % 28 == 0 { 2 } else { 3 };
-    letters[..len].iter().filter_map(|letter| char::from_u32(*letter)).for_each(&mut sink);
+    letters[..len].iter().filter_map(|letter| char::from_u32(*letter)).for_each(sink);
 }

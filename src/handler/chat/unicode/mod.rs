@@ -149,6 +149,6 @@ fn decompose_hangul(syllable: char, sink: &mut dyn FnMut(char)) {
     let number = u32::from(syllable) - HANGUL_SYLLABLES.start;
     let letters = [0x1100 + number / (21 * 28), 0x1161 + number / 28 % 21, 0x11a7 + number % 28];
     // The last of a syllable of two is number 0, which is no letter.
-    let len = if number % 28 == 0 { 2 } else { 3 };
+    let len = if number.is_multiple_of(28) { 2 } else { 3 };
     letters[..len].iter().filter_map(|letter| char::from_u32(*letter)).for_each(sink);
 }

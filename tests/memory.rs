@@ -119,11 +119,12 @@ fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
     assert!(kept.contains(&cost.bytes_current), "{} bytes kept", cost.bytes_current);
 }
 
-/// A place in a slab that doubles, one in a table of which an eighth at least is kept free and which
-/// doubles too, and the nickname itself. No buffers, no line: what one has said is not kept.
+/// A place in a slab that doubles, one in two tables of which an eighth at least is kept free and which
+/// double too, one in a sorted list, and the nickname itself. No buffers, no line: what one has said is
+/// not kept.
 #[test]
-fn an_idle_chat_member_costs_its_nickname_and_a_place_in_two_tables_beyond_an_idle_connection() {
-    // Just before both tables double, just after, and as many as a common file limit allows.
+fn an_idle_chat_member_costs_its_nickname_a_slot_and_three_indexes() {
+    // Just before the tables double, just after, and as many as a common file limit allows.
     for n in [14_336, 16_385, 19_000] {
         let nicknames = nicknames(n);
         let limits = Limits { clients_max: n, ..Limits::default() };
@@ -152,12 +153,15 @@ fn member_bytes_max(n: usize) -> f64 {
     const ROOM: usize = 32 * 1024;
     /// Where its nickname is, how long that is, and whose connection it is.
     const SLOT: usize = 16 + 8;
-    /// The number of a slot, and the byte hashbrown keeps of each hash.
-    const BUCKET: usize = 4 + 1;
+    /// The number of a slot and a hash, and the byte hashbrown keeps of each hash; a hash of what the
+    /// nickname looks like, its scripts and a count.
+    const BUCKETS: usize = 8 + 1 + 12 + 1;
+    /// The number of a slot in a chunk that may be half empty.
+    const SORTED: f64 = 8.0;
     let slots = n.next_power_of_two() * SLOT;
     // At most 7 of 8 buckets are in use.
-    let buckets = (n * 8).div_ceil(7).next_power_of_two() * BUCKET;
-    (ROOM + slots + buckets) as f64 / n as f64 + NICK_LEN as f64
+    let buckets = (n * 8).div_ceil(7).next_power_of_two() * BUCKETS;
+    (ROOM + slots + buckets) as f64 / n as f64 + SORTED + NICK_LEN as f64
 }
 
 /// Lines that are `n` nicknames, for ever.

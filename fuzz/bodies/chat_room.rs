@@ -1,16 +1,21 @@
-//! A room in which anything is said in any order: its books agree, everyone hears whole lines that
-//! only the server could have begun so, and when all have left nothing is left.
+//! A room in which anything is said in any order: its books agree, nicknames are those the slow rules
+//! allow, everyone hears whole lines that only the server could have begun so, and when all have left
+//! nothing is left.
 
 use std::collections::BTreeSet;
 
+use mynah::buffer::Pieces;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
 use mynah::handler::chat::{self, Lang};
-use mynah::handler::{Context, Flow, Mail, Peer, Room};
-use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
+use mynah::handler::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
+use mynah::memory::MemoryAccount;
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
+
+use super::nicknames;
 
 const CLIENTS: usize = 6;
 
@@ -40,6 +45,7 @@ struct World {
     room: Room,
     stats: Stats,
     connection_log: ConnectionLog,
+    memory: MemoryAccount,
     sessions: [Option<Session>; CLIENTS],
     generation: u32,
     /// Every nickname somebody has been welcomed under.
@@ -55,6 +61,7 @@ impl World {
             room: Room::new(CHAT_LOG_BYTES_MIN),
             stats: Stats::default(),
             connection_log: ConnectionLog::default(),
+            memory: MemoryAccount::new(usize::MAX),
             sessions: [const { None }; CLIENTS],
             generation: 0,
             nicks: BTreeSet::new(),
@@ -92,7 +99,7 @@ impl World {
     }
 
     fn say(&mut self, who: usize, bytes: &[u8]) {
-        let ready = |session: &Session| !session.holds_input();
+        let ready = |session: &Session| !session.has_deferred_input();
         if !bytes.is_empty() && self.sessions[who].as_ref().is_some_and(ready) {
             self.call(who, |session, protocol, ctx| {
                 session.on_bytes(protocol, bytes, false, Millis(0), ctx)
@@ -101,8 +108,8 @@ impl World {
     }
 
     fn fall_silent(&mut self, who: usize) {
-        let has_tail = |session: &Session| session.has_tail(&self.protocol, false);
-        if self.sessions[who].as_ref().is_some_and(has_tail) {
+        let has_unterminated = |s: &Session| s.has_unterminated(&self.protocol, false);
+        if self.sessions[who].as_ref().is_some_and(has_unterminated) {
             self.call(who, |session, protocol, ctx| session.on_end(protocol, Millis(0), ctx));
         }
     }
@@ -114,57 +121,83 @@ impl World {
         call: impl FnOnce(&mut Session, &Protocol, &mut Context<'_>) -> Flow,
     ) {
         let Some(session) = &mut self.sessions[who] else { return };
-        let (mut out, mut mail) = (Vec::new(), Vec::new());
+        let (mut out, mut direct) = (Vec::new(), DirectMessages::default());
+        let mut visit_bytes = VISIT_BYTES_MAX;
         let mut ctx = Context {
             id: id(who, session),
             limits: &self.limits,
             room: &mut self.room,
             stats: &mut self.stats,
             out: &mut out,
-            mail: &mut mail,
+            visit_bytes: &mut visit_bytes,
+            reply_limit: 0,
+            log_share: usize::MAX,
+            is_tight: false,
+            direct: &mut direct,
             connection_log: &mut self.connection_log,
             plugins: None,
             peer: Peer::Unasked,
             now: Millis(0),
         };
         let flow = call(session, &self.protocol, &mut ctx);
-        self.hear(&out);
-        self.deliver(mail);
+        self.flush(who, &out);
+        self.deliver(&direct);
         match flow {
-            Flow::Continue => {}
+            Flow::Continue => self.resume(who),
             Flow::Yield | Flow::AskPeer => unreachable!("nobody asks plugins"),
             Flow::Wait => assert!(self.room.log.head() > self.room.log.offered(), "waits in vain"),
             Flow::Close(_) => self.leave(who, false),
         }
     }
 
-    fn deliver(&mut self, mail: Vec<Mail>) {
-        for Mail { to, at, bytes } in mail {
-            let session = self.sessions[to.index as usize].as_mut().expect("it is there");
-            assert_eq!(session.generation(), to.generation, "mail for somebody who has gone");
-            let mut out = Vec::new();
-            session.settle_to(at, &self.room.log, &mut out).expect("nobody falls behind");
-            out.extend(bytes);
-            self.hear(&out);
+    /// What the visit had no time for.
+    fn resume(&mut self, who: usize) {
+        if self.sessions[who].as_ref().is_some_and(Session::has_deferred_input) {
+            self.call(who, |session, protocol, ctx| session.on_resume(protocol, Millis(0), ctx));
+        }
+    }
+
+    /// The client takes all it is to be sent.
+    fn flush(&mut self, who: usize, out: &[u8]) {
+        let Some(session) = &mut self.sessions[who] else { return };
+        assert!(session.lag(&self.room.log) == 0 || session.member().is_some(), "no member");
+        let (mut heard, mut sent) = (Vec::new(), 0);
+        loop {
+            let mut pieces = Pieces::new(1 << 20);
+            let gathered = session.gather(&out[sent..], &self.room.log, &mut pieces);
+            gathered.expect("nobody falls behind");
+            let bytes: Vec<u8> =
+                pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
+            if bytes.is_empty() {
+                break;
+            }
+            sent += session.advance(bytes.len(), out.len() - sent);
+            heard.extend(bytes);
+        }
+        session.settle_memory(&mut self.memory);
+        self.hear(&heard);
+    }
+
+    fn deliver(&mut self, direct: &DirectMessages) {
+        for message in direct.iter() {
+            let who = message.to.index as usize;
+            let session = self.sessions[who].as_mut().expect("it is there");
+            assert_eq!(session.generation(), message.to.generation, "for one that has gone");
+            session.push_message(message.log_head, message.bytes).expect("memory");
+            self.flush(who, &[]);
         }
     }
 
     /// Everyone is sent what the log holds, and whoever waited goes on.
     fn fan_out(&mut self) {
-        for who in 0..CLIENTS {
-            let Some(session) = &mut self.sessions[who] else { continue };
-            let owed = session.owed(&self.room.log).expect("nobody falls behind").concat();
-            session.advance_cursor(owed.len());
-            assert!(owed.is_empty() || session.member().is_some(), "a stranger hears the room");
-            self.hear(&owed);
-        }
+        (0..CLIENTS).for_each(|who| self.flush(who, &[]));
         let head = self.room.log.head();
         self.room.log.release_below(head);
         chat::tell_leavers(&mut self.room, self.lang).expect("an empty log has room");
         for who in 0..CLIENTS {
             if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
                 self.call(who, |session, protocol, ctx| {
-                    session.on_fanout_done();
+                    session.on_log_vacancy();
                     session.on_resume(protocol, Millis(0), ctx)
                 });
             }
@@ -174,7 +207,9 @@ impl World {
     fn leave(&mut self, who: usize, quietly: bool) {
         let Some(mut session) = self.sessions[who].take() else { return };
         self.room.members -= 1;
-        if let Some(key) = session.leave() {
+        let member = session.unsubscribe(&self.room.log).expect("memory");
+        session.release_memory(&mut self.memory);
+        if let Some(key) = member {
             chat::on_leave(&mut self.room, key, self.lang, quietly);
         }
     }
@@ -193,7 +228,17 @@ impl World {
     fn hear_line(&mut self, line: &str) {
         let welcome = ["[INFO] Welcome, ", "[INFO] Добро пожаловать, "];
         if let Some(nick) = welcome.iter().find_map(|start| line.strip_prefix(start)) {
-            self.nicks.insert(nick.strip_suffix('!').expect("a whole welcome").to_owned());
+            let nick = nick.strip_suffix('!').expect("a whole welcome");
+            assert!(nicknames::is_allowed(nick), "{nick:?} is welcome");
+            let others = self.room.chat.members.iter().filter(|member| *member.nick != *nick);
+            let same: Vec<_> =
+                others.filter(|other| nicknames::is_same(&other.nick, nick)).collect();
+            assert!(same.is_empty(), "{nick:?} is the same as {same:?}");
+            self.nicks.insert(nick.to_owned());
+        } else if let Some(nick) = refused_nick(line) {
+            let mut members = self.room.chat.members.iter();
+            let is_taken = members.any(|member| nicknames::is_same(&member.nick, nick));
+            assert!(is_taken || !nicknames::is_allowed(nick), "{nick:?} is nobody's");
         } else if let Some(notice) = line.strip_prefix("[SERVER] ") {
             let (nick, what) = notice.split_once(' ').expect("a whole notice");
             let whats = ["joined", "left", "теперь с нами", "ушёл"];
@@ -235,6 +280,13 @@ impl World {
         assert!(self.room.chat.members.is_empty() && !self.room.chat.has_leavers());
         assert_eq!(self.room.members, 0);
     }
+}
+
+/// The nickname in a line that says it is taken. It has no blanks, so others' lines are no such.
+fn refused_nick(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("[ERROR] ")?;
+    let russian = || rest.strip_prefix("ник ")?.strip_suffix(" занят, выберите другой");
+    rest.strip_suffix(" is taken, choose another").or_else(russian)
 }
 
 fn id(who: usize, session: &Session) -> ConnId {

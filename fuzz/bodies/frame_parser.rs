@@ -7,8 +7,8 @@ use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
-use mynah::handler::{Context, Flow, Peer, Room};
-use mynah::limits::Limits;
+use mynah::handler::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::limits::{Limits, VISIT_BYTES_MAX};
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
 
@@ -132,8 +132,8 @@ fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &
 fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
     let limits = Limits { send_queue_bytes_max: 4096, ..Limits::default() };
     let mut room = Room::new(limits.broadcast_log_bytes_max);
-    let (mut stats, mut mail, mut connection_log) =
-        (Stats::default(), Vec::new(), ConnectionLog::default());
+    let (mut stats, mut direct) = (Stats::default(), DirectMessages::default());
+    let mut connection_log = ConnectionLog::default();
     room.members = 1;
     let mut session = Session::new(1, protocol, Millis(0), &room.log);
     let mut replies = Vec::new();
@@ -141,14 +141,19 @@ fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = Some(chunk);
         // The replies are taken at once, as by a fast reader, until nothing is held back.
-        while rest.is_some() || session.holds_input() {
+        while rest.is_some() || session.has_deferred_input() {
+            let mut visit_bytes = VISIT_BYTES_MAX;
             let mut ctx = Context {
                 id: ConnId { index: 0, generation: 1 },
                 limits: &limits,
                 room: &mut room,
                 stats: &mut stats,
                 out: &mut out,
-                mail: &mut mail,
+                visit_bytes: &mut visit_bytes,
+                reply_limit: 0,
+                log_share: usize::MAX,
+                is_tight: false,
+                direct: &mut direct,
                 connection_log: &mut connection_log,
                 plugins: None,
                 peer: Peer::Unasked,
@@ -158,12 +163,17 @@ fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
                 Some(chunk) => session.on_bytes(protocol, chunk, false, Millis(0), &mut ctx),
                 None => session.on_resume(protocol, Millis(0), &mut ctx),
             };
+            // A long frame is its own reply, in the send queue.
+            if let Some(queue) = session.send_queue() {
+                replies.extend(queue.contents(session.cursor(), &room.log).expect("no log"));
+                session.advance(session.unsent_len(), 0);
+            }
             replies.append(&mut out);
             if flow != Flow::Continue {
                 return replies;
             }
         }
-        assert!(session.kept_input().len() < longest);
+        assert!(session.buffered_input().len() < longest);
     }
     replies
 }

@@ -107,7 +107,7 @@ impl Context<'_> {
     /// it brings the end of the visit closer.
     pub(crate) fn charge(&mut self, bytes: usize) {
         *self.visit_bytes = self.visit_bytes.saturating_sub(bytes);
-        self.reply_limit = self.reply_limit.saturating_sub(bytes);
+        self.reply_limit = self.reply_limit.min(*self.visit_bytes);
     }
 
     /// Appends to the broadcast log, as one broadcast.

@@ -35,7 +35,7 @@ fn what_was_asked_is_answered_behind_the_end_of_input() {
     run_with(server.addr(0), &["chat", "ann"], b"/who\n/help\n").answered(concat!(
         "[INFO] Welcome, ann!\nOnline: ann\n",
         "/who - who is here\n/msg USER TEXT - say something to USER alone\n",
-        "/help - this list\n/exit - leave\n",
+        "/help - this list\n/exit, /quit - leave\n",
     ));
 }
 

@@ -45,6 +45,7 @@ enum Event {
     Welcome,
     LengthWrong,
     Characters,
+    NicknameFirst,
     Taken,
     Joined,
     Left,
@@ -62,7 +63,7 @@ enum Event {
 }
 
 /// What it says, `*` standing for what the event is about.
-const TABLE: [(Event, &str, &str); 17] = [
+const TABLE: [(Event, &str, &str); 18] = [
     (Event::Welcome, "[INFO] Welcome, *!", "[INFO] Добро пожаловать, *!"),
     (
         Event::LengthWrong,
@@ -74,6 +75,7 @@ const TABLE: [(Event, &str, &str); 17] = [
         "[ERROR] a nickname has no blanks or control characters",
         "[ERROR] в нике не бывает пробелов и управляющих символов",
     ),
+    (Event::NicknameFirst, "[ERROR] choose a nickname first", "[ERROR] сначала выберите ник"),
     (Event::Taken, "[ERROR] * is taken, choose another", "[ERROR] ник * занят, выберите другой"),
     (Event::Joined, "[SERVER] * joined", "[SERVER] * теперь с нами"),
     (Event::Left, "[SERVER] * left", "[SERVER] * ушёл"),

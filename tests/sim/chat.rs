@@ -119,10 +119,12 @@ impl ChatClient {
 
     /// A nickname, at last, or something that is none.
     fn introduce(&mut self, rng: &mut Rng) -> Vec<u8> {
-        match rng.below(8) {
+        match rng.below(10) {
             0 => self.refusal(b"me", "a nickname has 3 to 16 characters", rng),
             1 => self.refusal(b"a b c", "a nickname has no blanks or control characters", rng),
             2 => self.refusal(b"Server", "Server is taken, choose another", rng),
+            3 => self.refusal("INF\u{41e}".as_bytes(), "INF\u{41e} is taken, choose another", rng),
+            4 => self.refusal(b"/msg user1 hello", "choose a nickname first", rng),
             _ => {
                 self.named = true;
                 let nick = format!("user{}", self.number);
@@ -281,7 +283,7 @@ impl Client for ChatClient {
         match ending {
             _ if !self.ends_messages || !self.named => Vec::new(),
             Ending::Goodbye => {
-                let goodbye = [&b"exit"[..], b"/exit", b" /exit now "][rng.below(3)];
+                let goodbye = [&b"exit"[..], b"/exit", b" /exit now ", b"/quit"][rng.below(4)];
                 let wire = self.wire(goodbye, rng);
                 self.closes_at = Some(self.spoken);
                 wire

@@ -4,11 +4,13 @@
 
 mod model;
 
+use mynah::buffer::{LagError, Pieces};
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
-use mynah::handler::{CloseReason, Context, Flow, Mail, Peer, Room};
+use mynah::handler::{CloseReason, Context, DirectMessages, Flow, Peer, Room};
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
+use mynah::memory::MemoryAccount;
 use mynah::session::{Protocol, Session};
 use mynah::stats::Stats;
 
@@ -58,7 +60,8 @@ impl<'a> Ops<'a> {
 struct World {
     room: Room,
     stats: Stats,
-    mail: Vec<Mail>,
+    memory: MemoryAccount,
+    direct: DirectMessages,
     connection_log: ConnectionLog,
     conns: [Connection; 2],
     pass: Option<Pass>,
@@ -119,7 +122,8 @@ impl World {
         let mut world = World {
             room,
             stats,
-            mail: Vec::new(),
+            memory: MemoryAccount::new(usize::MAX),
+            direct: DirectMessages::default(),
             connection_log: ConnectionLog::default(),
             conns,
             pass: None,
@@ -216,10 +220,10 @@ impl World {
             let flow = self.converse(who, read_max, &mut out);
             self.start_pass_if_needed();
             match flow {
-                Flow::Close(_) => self.start_drain(who, &mut out),
+                Flow::Close(_) => self.start_drain(who),
                 Flow::Wait => assert!(self.pass.is_some(), "nobody will come back to it"),
                 Flow::Continue if self.conns[who].ended && !self.model.clients[who].held => {
-                    self.start_drain(who, &mut out);
+                    self.start_drain(who);
                 }
                 Flow::Continue => {}
                 Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
@@ -236,7 +240,8 @@ impl World {
                 return Flow::Continue;
             };
             let Client { held, waiting, .. } = self.model.clients[who];
-            let backlogged = session.is_backlogged(&self.room.log, out.len(), &self.model.limits);
+            let backlogged =
+                session.is_backlogged(&self.room.log, out.len(), &self.model.limits, false);
             assert_eq!(backlogged, self.model.is_backlogged(who));
             if backlogged || waiting {
                 return Flow::Continue;
@@ -264,13 +269,10 @@ impl World {
             bytes => session.on_bytes(protocol, bytes, false, now, ctx),
         });
         assert_eq!(flow, expected);
-        // What was kept is weighed below, byte for byte.
-        let kept_bytes_total = self.model.stats.kept_bytes_total;
-        assert_eq!(Stats { kept_bytes_total, ..self.stats }, self.model.stats);
+        assert_eq!(self.stats, self.model.stats);
         match flow {
-            Flow::Close(CloseReason::SlowConsumer) => {}
             Flow::Close(_) => self.check_owed(who, out),
-            Flow::Continue | Flow::Wait => self.check_session(who, out),
+            Flow::Continue | Flow::Wait => self.check_session(who, Some(out)),
             Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
         }
         flow
@@ -284,13 +286,18 @@ impl World {
         call: impl FnOnce(&mut Session, &Protocol, Millis, &mut Context<'_>) -> Flow,
     ) -> Flow {
         let Some(session) = &mut self.conns[who].session else { return Flow::Continue };
+        let mut visit_bytes = usize::MAX;
         let mut ctx = Context {
             id: ConnId { index: who as u32, generation: 1 },
             limits: &self.model.limits,
             room: &mut self.room,
             stats: &mut self.stats,
             out,
-            mail: &mut self.mail,
+            visit_bytes: &mut visit_bytes,
+            reply_limit: 0,
+            log_share: usize::MAX,
+            is_tight: false,
+            direct: &mut self.direct,
             connection_log: &mut self.connection_log,
             plugins: None,
             peer: Peer::Unasked,
@@ -300,16 +307,12 @@ impl World {
     }
 
     /// No more input is acted on; what is owed is sent, then the connection closes.
-    fn start_drain(&mut self, who: usize, out: &mut Vec<u8>) {
+    fn start_drain(&mut self, who: usize) {
         let Some(session) = &mut self.conns[who].session else { return };
-        let settled = session.settle(&self.room.log, out);
-        assert_eq!(settled.is_err(), self.model.has_fallen(who));
-        if settled.is_err() {
-            return self.close(who);
-        }
         session.drop_input();
-        session.touch(Millis(self.model.now));
-        self.leave_room(who);
+        session.mark_active(Millis(self.model.now));
+        assert_eq!(session.unsubscribe(&self.room.log), Ok(None), "no chat");
+        self.room.members -= 1;
         self.model.drain(who);
     }
 
@@ -321,33 +324,36 @@ impl World {
         };
         let client = &mut self.model.clients[who];
         if has_fallen {
-            assert_eq!(self.room.log.since(session.cursor()), None);
+            let mut pieces = Pieces::new(OPEN_WIDE);
+            assert_eq!(session.gather(out, &self.room.log, &mut pieces), Err(LagError));
             return self.close(who);
         }
-        assert!(out.is_empty() || client.lag == 0, "replies would overtake the lag");
-        let (queued, total) = (session.unsent().len(), client.owed.len());
+        let was_waiting = session.has_unsent() || client.lagging;
+        let total = client.owed_len();
         let written = total.min(*window);
-        let from_queue = written.min(queued);
-        let from_out = (written - from_queue).min(out.len());
-        let from_log = written - from_queue - from_out;
-        if written > 0 && (queued > 0 || client.lagging) {
-            session.touch(Millis(self.model.now));
+        let (mut left, mut from_out) = (written, 0);
+        while left > 0 {
+            let mut pieces = Pieces::new(left);
+            session.gather(&out[from_out..], &self.room.log, &mut pieces).expect("it is there");
+            let n = pieces.bytes();
+            assert!(n > 0, "bytes are owed that nobody has");
+            from_out += session.advance(n, out.len() - from_out);
+            left -= n;
+        }
+        if written > 0 && was_waiting {
+            session.mark_active(Millis(self.model.now));
             client.last_active_at = self.model.now;
         }
-        if queued > 0 {
-            session.on_sent(from_queue);
-        }
-        session.advance_cursor(from_log);
-        session.queue(&out[from_out..]);
+        session.queue(&out[from_out..]).expect("memory");
+        session.settle_memory(&mut self.memory);
         *window -= written;
-        client.owed.drain(..written);
-        client.lag -= from_log;
-        if !client.open && client.owed.is_empty() {
-            assert!(!session.owns_memory());
-            return self.close(who);
-        }
-        if client.open && total > 0 {
+        client.take(written);
+        if total > 0 {
             self.track_lag(who);
+        }
+        let client = &self.model.clients[who];
+        if !client.open && client.owed.is_empty() {
+            return self.close(who);
         }
         self.reschedule(who);
     }
@@ -356,7 +362,7 @@ impl World {
     fn reschedule(&mut self, who: usize) {
         let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
         let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
-        let backlogged = session.is_backlogged(&self.room.log, 0, &self.model.limits);
+        let backlogged = session.is_backlogged(&self.room.log, 0, &self.model.limits, false);
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;
@@ -366,15 +372,9 @@ impl World {
 
     fn track_lag(&mut self, who: usize) {
         let client = &mut self.model.clients[who];
-        let lagged = std::mem::replace(&mut client.lagging, client.lag > 0);
+        let lags = client.lag() > 0;
+        let lagged = std::mem::replace(&mut client.lagging, lags);
         if lagged && !client.lagging {
-            self.caught_up();
-        }
-    }
-
-    fn leave_room(&mut self, who: usize) {
-        self.room.members -= 1;
-        if std::mem::take(&mut self.model.clients[who].lagging) {
             self.caught_up();
         }
     }
@@ -391,10 +391,16 @@ impl World {
 
     fn close(&mut self, who: usize) {
         if self.model.clients[who].open {
-            self.leave_room(who);
+            self.room.members -= 1;
+        }
+        if let Some(session) = &mut self.conns[who].session {
+            session.release_memory(&mut self.memory);
         }
         self.conns[who] = Connection::default();
-        self.model.clients[who] = Client::default();
+        let Client { lagging, .. } = std::mem::take(&mut self.model.clients[who]);
+        if lagging {
+            self.caught_up();
+        }
     }
 
     // The fan-out.
@@ -409,10 +415,10 @@ impl World {
     fn visit(&mut self, who: usize) {
         let Some(pass) = &mut self.pass else { return };
         pass.visited[who] = true;
-        if self.model.clients[who].lag > 0 {
+        if self.model.clients[who].lag() > 0 {
             self.flush(who, &[]);
         }
-        let session = self.conns[who].session.as_ref().filter(|_| self.model.clients[who].open);
+        let session = self.conns[who].session.as_ref();
         if let (Some(pass), Some(session)) = (&mut self.pass, session) {
             pass.cursor_min = pass.cursor_min.min(session.cursor());
         }
@@ -434,7 +440,7 @@ impl World {
         self.start_pass_if_needed();
         for who in [0, 1] {
             if let Some(session) = &mut self.conns[who].session {
-                session.on_fanout_done();
+                session.on_log_vacancy();
                 self.model.clients[who].waiting = false;
             }
         }
@@ -469,7 +475,7 @@ impl World {
         if flow == Flow::Close(CloseReason::IdleTimeout) && blocked {
             return self.close(who);
         }
-        self.start_drain(who, &mut out);
+        self.start_drain(who);
         self.flush(who, &out);
     }
 
@@ -501,28 +507,30 @@ impl World {
         assert!(log.head() - log.tail() <= self.model.limits.broadcast_log_bytes_max as u64);
         assert_eq!(self.room.members, self.model.members());
         for who in [0, 1] {
-            self.check_session(who, &[]);
+            self.check_session(who, None);
             self.check_bounds(who);
         }
     }
 
-    /// Everything that can be seen of a session is what the model has; `out` are its replies at
-    /// hand.
-    fn check_session(&self, who: usize, out: &[u8]) {
+    /// Everything that can be seen of a session is what the model has; `at_hand` are its replies
+    /// between two calls.
+    fn check_session(&self, who: usize, at_hand: Option<&[u8]>) {
+        let (out, is_between_calls) = (at_hand.unwrap_or_default(), at_hand.is_some());
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
         self.check_owed(who, out);
-        assert_eq!(session.kept_input(), client.pending);
-        assert_eq!(session.holds_input(), client.held);
+        assert_eq!(session.buffered_input(), client.pending);
+        assert_eq!(session.has_deferred_input(), client.held);
         assert_eq!(session.waits_for_fanout(), client.waiting);
         assert_eq!(session.last_active_at(), Millis(client.last_active_at));
-        let in_use = !session.kept_input().is_empty() || !session.unsent().is_empty();
-        assert_eq!(session.owns_memory(), in_use, "memory is owned exactly while it is used");
-        // Between calls the clock of a frame may wait to be stopped.
-        if out.is_empty() {
-            let deadline =
-                session.deadline(&self.model.protocol, self.model.idle_ms, &self.model.limits);
+        // Between calls the clock of a frame may wait to be stopped, and memory to be charged.
+        if !is_between_calls {
+            let in_use = !session.buffered_input().is_empty() || session.has_unsent();
+            assert_eq!(session.allocated() > 0, in_use, "memory is owned exactly while it is used");
+            assert_eq!(session.charged(), session.allocated(), "it is charged with what it owns");
+            let Model { protocol, limits, idle_ms, .. } = &self.model;
+            let deadline = session.deadline(protocol, *idle_ms, limits, client.paused);
             assert_eq!(deadline, self.model.deadline(who).map(Millis));
         }
     }
@@ -532,15 +540,21 @@ impl World {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
-        let (queued, logged) = client.owed.split_at(client.owed.len() - client.lag);
-        assert_eq!([session.unsent(), out].concat(), queued);
-        if client.open {
-            assert_eq!(session.lag(&self.room.log), client.lag as u64);
-            match self.room.log.since(session.cursor()) {
-                Some(parts) => assert_eq!(parts.concat(), logged),
-                None => assert!(self.model.has_fallen(who)),
-            }
+        assert_eq!(session.lag(&self.room.log), client.lag() as u64);
+        assert_eq!(session.unsent_len() + out.len(), client.owed_len() - client.lag());
+        if let Some(queue) = session.send_queue() {
+            queue.assert_invariants();
         }
+        if self.model.has_fallen(who) {
+            return;
+        }
+        let mut pieces = Pieces::new(OPEN_WIDE);
+        session.gather(out, &self.room.log, &mut pieces).expect("it is there");
+        let found: Vec<u8> = pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
+        let owed: Vec<u8> = client.owed.iter().flat_map(|piece| piece.bytes.clone()).collect();
+        // One write takes so many pieces only.
+        assert!(owed.starts_with(&found), "something else is to be sent than is owed");
+        assert!(found.len() == owed.len() || !found.is_empty());
     }
 
     /// What a connection may hold: one read and a frame, half a send queue and a reply.
@@ -558,10 +572,11 @@ impl World {
                 unreachable!("these have targets of their own")
             }
         };
-        let kept_max = if session.holds_input() { read_max + frame_max } else { frame_max - 1 };
-        assert!(session.kept_input().len() <= kept_max);
+        let kept_max =
+            if session.has_deferred_input() { read_max + frame_max } else { frame_max - 1 };
+        assert!(session.buffered_input().len() <= kept_max);
         let unsent_max = self.model.limits.send_queue_bytes_max / 2 + reply_max;
-        assert!(session.unsent().len() <= unsent_max);
+        assert!(session.unsent_len() <= unsent_max);
     }
 
     /// The clients read all, and the sessions have nothing left but the beginnings of frames. Then
@@ -590,5 +605,6 @@ impl World {
             self.serve(who, 1);
             assert!(self.conns[who].session.is_none());
         }
+        assert_eq!(self.memory.used(), 0, "all that was charged is credited");
     }
 }

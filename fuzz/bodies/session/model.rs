@@ -3,8 +3,8 @@
 //!
 //! The model of a client is the bytes it is still owed, in the order in which things happened: its
 //! replies when they were made, broadcasts when they were sent. That each arrives whole, once and
-//! in order follows from the session's queue, the replies at hand and the log behind the cursor
-//! being those bytes, always.
+//! in order follows from the session's queue with what of the log lies in between, the replies at
+//! hand and the log behind all of them being those bytes, always.
 
 use mynah::clock::Millis;
 use mynah::handler::{CloseReason, Flow, write_status};
@@ -38,9 +38,8 @@ pub struct Log {
 pub struct Client {
     /// A member of the room; a conversation that ends leaves it and is sent what it is owed.
     pub open: bool,
-    /// What it is to be sent, oldest first; the last `lag` bytes stand in the log.
-    pub owed: Vec<u8>,
-    pub lag: usize,
+    /// What it is to be sent, oldest first.
+    pub owed: Vec<Piece>,
     /// Has been offered broadcasts that it did not take.
     pub lagging: bool,
     /// Input that has been read and not acted on.
@@ -52,6 +51,45 @@ pub struct Client {
     frame: Option<Frame>,
     /// Milliseconds in which the server would have read.
     running_ms: u64,
+}
+
+/// Bytes that a client is owed.
+pub struct Piece {
+    pub bytes: Vec<u8>,
+    /// The offset of the first of them in the log, if that is where they stand.
+    pub offset: Option<u64>,
+}
+
+impl Client {
+    fn reply(&mut self, bytes: impl IntoIterator<Item = u8>) {
+        self.owed.push(Piece { bytes: bytes.into_iter().collect(), offset: None });
+    }
+
+    /// Bytes it is owed.
+    pub fn owed_len(&self) -> usize {
+        self.owed.iter().map(|piece| piece.bytes.len()).sum()
+    }
+
+    /// Those that stand in the log.
+    pub fn lag(&self) -> usize {
+        let in_log = self.owed.iter().filter(|piece| piece.offset.is_some());
+        in_log.map(|piece| piece.bytes.len()).sum()
+    }
+
+    /// The first `n` have been sent.
+    pub fn take(&mut self, mut n: usize) {
+        while n > 0 {
+            let first = &mut self.owed[0];
+            let taken = n.min(first.bytes.len());
+            first.bytes.drain(..taken);
+            first.offset = first.offset.map(|offset| offset + taken as u64);
+            if first.bytes.is_empty() {
+                self.owed.remove(0);
+            }
+            n -= taken;
+        }
+        self.owed.retain(|piece| !piece.bytes.is_empty());
+    }
 }
 
 /// An unfinished frame, in the time of [`Client::running_ms`].
@@ -85,12 +123,13 @@ impl Model {
 
     /// The log no longer has the next byte the client is to be sent.
     pub fn has_fallen(&self, who: usize) -> bool {
-        self.clients[who].lag as u64 > self.log.head - self.log.tail
+        let mut offsets = self.clients[who].owed.iter().filter_map(|piece| piece.offset);
+        offsets.any(|offset| offset < self.log.tail)
     }
 
     /// Half of what may wait does: the client is not read from.
     pub fn is_backlogged(&self, who: usize) -> bool {
-        self.clients[who].owed.len() >= self.limits.send_queue_bytes_max / 2
+        self.clients[who].owed_len() >= self.limits.send_queue_bytes_max / 2
     }
 
     /// A broadcast enters the log if it fits, and is owed to every member but its sender.
@@ -98,12 +137,13 @@ impl Model {
         if !self.log.append(wire.len(), self.limits.broadcast_log_bytes_max) {
             return false;
         }
-        let kept = (self.log.head - self.log.tail) as usize;
+        let offset = self.log.head - wire.len() as u64;
+        let tail = self.log.tail;
         for (number, client) in self.clients.iter_mut().enumerate() {
             if client.open && Some(number) != sender {
-                client.owed.extend(wire);
-                client.lag += wire.len();
-                let has_fallen = client.lag > kept;
+                let mut offsets = client.owed.iter().filter_map(|piece| piece.offset);
+                let has_fallen = offsets.any(|offset| offset < tail);
+                client.owed.push(Piece { bytes: wire.to_vec(), offset: Some(offset) });
                 assert!(client.lagging || !has_fallen, "cut for the server's own slowness");
             }
         }
@@ -115,14 +155,10 @@ impl Model {
         if !bytes.is_empty() {
             self.clients[who].last_active_at = self.now;
         }
-        if self.has_fallen(who) {
-            return Flow::Close(CloseReason::SlowConsumer);
-        }
         let client = &mut self.clients[who];
-        client.lag = 0;
         client.held = false;
         if let Protocol::Raw { prefix } = &self.protocol {
-            client.owed.extend(prefix.iter().chain(bytes));
+            client.reply(prefix.iter().chain(bytes).copied());
             return Flow::Continue;
         }
         client.pending.extend(bytes);
@@ -153,9 +189,8 @@ impl Model {
         let Protocol::Command { frame_len_max } = self.protocol else {
             let end = 1 + usize::from(*client.pending.first()?);
             client.pending.get(..end)?;
-            client.owed.push(client.pending[0]);
-            client.owed.extend(client.pending[1..end].iter().rev());
-            client.pending.drain(..end);
+            let message: Vec<u8> = client.pending.drain(..end).collect();
+            client.reply(message[..1].iter().chain(message[1..].iter().rev()).copied());
             self.stats.frames_in_total += 1;
             return Some(Flow::Continue);
         };
@@ -163,7 +198,7 @@ impl Model {
         let len = len.iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
         if len > frame_len_max {
             let why = format!("frame of {len} bytes exceeds the limit of {frame_len_max}");
-            client.owed.extend(error(&why));
+            client.reply(error(&why));
             return Some(Flow::Close(CloseReason::Protocol));
         }
         let end = 5 + len as usize;
@@ -172,7 +207,7 @@ impl Model {
         match wire[0] {
             3 => return Some(Flow::Close(CloseReason::Quit)),
             code => match self.reply(who, code, &wire[5..]) {
-                Some(reply) => self.clients[who].owed.extend(reply),
+                Some(reply) => self.clients[who].reply(reply),
                 None => {
                     // The frame comes again, and is counted then.
                     self.stats.frames_in_total -= 1;
@@ -224,27 +259,23 @@ impl Model {
             return Flow::Close(CloseReason::IdleTimeout);
         }
         if let Protocol::Command { .. } = self.protocol {
-            if self.has_fallen(who) {
-                return Flow::Close(CloseReason::SlowConsumer);
-            }
             let client = &mut self.clients[who];
             let started_ms = client.frame.map_or(0, |frame| frame.started_ms);
             let age = (client.running_ms - started_ms) / 1000;
-            client.lag = 0;
-            client.owed.extend(error(&format!("frame incomplete after {age} s")));
+            client.reply(error(&format!("frame incomplete after {age} s")));
         }
         Flow::Close(CloseReason::FrameTimeout)
     }
 
     /// No more of its input is acted on.
     pub fn drain(&mut self, who: usize) {
-        let Client { owed, .. } = std::mem::take(&mut self.clients[who]);
-        self.clients[who] = Client { owed, last_active_at: self.now, ..Client::default() };
+        let Client { owed, lagging, .. } = std::mem::take(&mut self.clients[who]);
+        self.clients[who] = Client { owed, lagging, last_active_at: self.now, ..Client::default() };
     }
 
     pub fn deadline(&self, who: usize) -> Option<u64> {
-        let last_active_at = self.clients[who].last_active_at;
-        let idle = (self.idle_ms > 0).then(|| last_active_at + self.idle_ms);
+        let Client { last_active_at, paused, .. } = self.clients[who];
+        let idle = (self.idle_ms > 0 && !paused).then(|| last_active_at + self.idle_ms);
         [self.late_at(who), idle].into_iter().flatten().min()
     }
 

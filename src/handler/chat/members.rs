@@ -1,26 +1,42 @@
-//! Who is in a chat, by number and by nickname.
+//! Who is in a chat: by number, by nickname, by what looks like a nickname, and in order.
 
+use std::cmp::Ordering;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::nickname;
+use super::nickname::{Folded, Nickname, Scripts};
+use super::sorted_keys::SortedKeys;
+use super::words::{Lang, Words};
 use crate::conn_id::ConnId;
 
 /// A member's number: what its connection remembers.
 pub type MemberKey = u32;
 
-/// The members of one room. Each is a slot with its nickname, and one entry in a table that finds
-/// the slot by nickname: the nickname itself is kept once.
+/// Most nicknames `/who` names.
+const ONLINE_NICKS_MAX: usize = 1_000;
+
+/// The members of one room. Each is a slot with its nickname. Three indexes find it, all in a time
+/// that does not grow with what the nicknames have in common:
 ///
-/// Invariant: the table holds the number of every slot, under its nickname without case, and no two
-/// of those are equal.
+/// - by the folded nickname, which is equal for equal ones;
+/// - by each skeleton: how many members have it, for each set of scripts they are written in. Members
+///   with one skeleton are never confusable, so their scripts overlap, and there are few such sets: a
+///   thousand look-alikes of one script are one entry;
+/// - by the nickname as it was given, for `/who`.
+///
+/// Invariants: each index has each member once, and no two members' nicknames are the same
+/// ([`Nickname::is_same`]).
 #[derive(Debug, Default)]
 pub struct Members {
     slots: Slab<Member>,
-    by_nick: HashTable<MemberKey>,
+    by_nick: HashTable<NickEntry>,
+    by_skeleton: HashTable<SkeletonEntry>,
+    sorted: SortedKeys,
+    /// The answer to `/who`, if someone has asked since the last one joined or left.
+    online: Option<(Lang, Box<str>)>,
     /// Seeded, so that nobody can choose nicknames that collide.
     hasher: RandomState,
 }
@@ -32,6 +48,23 @@ pub struct Member {
     pub nick: Box<str>,
     /// Whose it is.
     pub id: ConnId,
+}
+
+/// A member in the index of nicknames. Part of the hash is kept, so that the table grows without
+/// folding everyone's nickname anew.
+#[derive(Debug, Clone, Copy)]
+struct NickEntry {
+    hash: u32,
+    key: MemberKey,
+}
+
+/// How many members have a skeleton in a set of scripts. Of the skeleton only 48 bits of a hash are
+/// kept: with a million members, one nickname in 300 million is taken for a look-alike of another.
+#[derive(Debug, Clone, Copy)]
+struct SkeletonEntry {
+    hash: [u16; 3],
+    scripts: u16,
+    count: u32,
 }
 
 impl Members {
@@ -57,20 +90,44 @@ impl Members {
         &self.slots[key as usize]
     }
 
-    /// The member with that nickname, in whatever case.
+    /// The member whose nickname is equal to `nick`, which need not be one. A look-alike is not.
     #[must_use]
     pub fn find(&self, nick: &str) -> Option<&Member> {
-        let same = |key: &MemberKey| nickname::same(&self.slots[*key as usize].nick, nick);
-        self.by_nick.find(self.hash(nick), same).map(|key| self.get(*key))
+        self.find_folded(&Folded::of(nick)?)
     }
 
-    /// Adds a member under a nickname nobody has, and returns its number.
-    pub fn insert(&mut self, nick: &str, id: ConnId) -> MemberKey {
-        debug_assert!(self.find(nick).is_none(), "a nickname is given once");
+    /// Whether a member's nickname is equal to this one, or confusable with it.
+    #[must_use]
+    pub fn is_taken(&self, nickname: &Nickname<'_>) -> bool {
+        if self.find_folded(nickname.folded()).is_some() {
+            return true;
+        }
+        SkeletonEntry::each(&self.hasher, nickname).any(|wanted| {
+            self.by_skeleton.iter_hash(wanted.table_hash()).any(|entry| {
+                let scripts = Scripts::from_number(entry.scripts);
+                entry.hash == wanted.hash && !scripts.overlap(nickname.scripts())
+            })
+        })
+    }
+
+    /// Adds a member under a nickname that is not taken, and returns its number.
+    pub fn insert(&mut self, nickname: &Nickname<'_>, id: ConnId) -> MemberKey {
+        debug_assert!(!self.is_taken(nickname), "a nickname is given once");
+        let nick = nickname.text();
         let key = self.slots.insert(Member { nick: nick.into(), id }) as MemberKey;
-        let hash = self.hash(nick);
-        let Members { slots, by_nick, hasher } = self;
-        by_nick.insert_unique(hash, key, |key| hash_with(hasher, &slots[*key as usize].nick));
+        let Members { slots, by_nick, by_skeleton, sorted, online, hasher } = self;
+        *online = None;
+        let entry = NickEntry { hash: nick_hash(hasher, nickname.folded()), key };
+        by_nick.insert_unique(entry.table_hash(), entry, NickEntry::table_hash);
+        sorted.insert(key, |other| order(slots, other, nick));
+        for entry in SkeletonEntry::each(hasher, nickname) {
+            let is_alike = |other: &SkeletonEntry| other.is_alike(&entry);
+            by_skeleton
+                .entry(entry.table_hash(), is_alike, SkeletonEntry::table_hash)
+                .or_insert(entry)
+                .get_mut()
+                .count += 1;
+        }
         key
     }
 
@@ -80,13 +137,28 @@ impl Members {
     ///
     /// If there is none.
     pub fn remove(&mut self, key: MemberKey) -> Member {
-        let member = self.slots.remove(key as usize);
-        let hash = self.hash(&member.nick);
-        let entry = self.by_nick.find_entry(hash, |other| *other == key);
+        let Members { slots, by_nick, by_skeleton, sorted, online, hasher } = self;
+        *online = None;
+        sorted.remove(|other| order(slots, other, &slots[key as usize].nick));
+        let member = slots.remove(key as usize);
+        let nickname = Nickname::parse(&member.nick).expect("members have nicknames");
+        let entry = NickEntry { hash: nick_hash(hasher, nickname.folded()), key };
+        let entry = by_nick.find_entry(entry.table_hash(), |other| other.key == key);
         entry.expect("every slot stands in the table").remove();
+        for entry in SkeletonEntry::each(hasher, &nickname) {
+            let mut entry = by_skeleton
+                .find_entry(entry.table_hash(), |other| other.is_alike(&entry))
+                .expect("every skeleton is counted");
+            entry.get_mut().count -= 1;
+            if entry.get().count == 0 {
+                entry.remove();
+            }
+        }
         if self.slots.is_empty() {
             self.slots = Slab::new();
             self.by_nick = HashTable::new();
+            self.by_skeleton = HashTable::new();
+            self.sorted = SortedKeys::default();
         }
         member
     }
@@ -96,30 +168,106 @@ impl Members {
         self.slots.iter().map(|(_, member)| member)
     }
 
-    /// Checks the invariant.
+    /// The line that tells who is here, without its end. It is kept until someone joins or leaves.
+    pub fn online(&mut self, lang: Lang) -> &str {
+        let Members { slots, sorted, online, .. } = self;
+        if online.as_ref().is_some_and(|(kept, _)| *kept != lang) {
+            *online = None;
+        }
+        let (_, line) = online.get_or_insert_with(|| {
+            let nicks = sorted.iter().map(|key| &*slots[key as usize].nick);
+            let nicks: Vec<&str> = nicks.take(ONLINE_NICKS_MAX).collect();
+            let more = slots.len() - nicks.len();
+            let words = Words::Online { nicks: &nicks, more };
+            (lang, words.in_lang(lang).to_string().into_boxed_str())
+        });
+        line
+    }
+
+    /// Checks the invariants.
     ///
     /// # Panics
     ///
-    /// If it does not hold.
+    /// If they do not hold.
     pub fn assert_invariants(&self) {
         assert_eq!(self.by_nick.len(), self.slots.len());
+        self.sorted.assert_invariants();
+        let sorted: Vec<&str> =
+            self.sorted.iter().map(|key| &*self.slots[key as usize].nick).collect();
+        assert_eq!(sorted.len(), self.slots.len());
+        assert!(sorted.is_sorted());
+        let mut skeletons = 0;
         for (key, member) in &self.slots {
             let found = self.find(&member.nick).expect("every nickname finds its member");
             assert_eq!(found.id, member.id, "two are called {}", member.nick);
-            assert!(nickname::check(&member.nick).is_ok());
             assert_eq!(self.get(key as MemberKey).id, member.id);
+            let nickname = Nickname::parse(&member.nick).expect("members have nicknames");
+            for entry in SkeletonEntry::each(&self.hasher, &nickname) {
+                skeletons += 1;
+                let alike = self.by_skeleton.iter_hash(entry.table_hash());
+                let alike: Vec<_> = alike.filter(|other| other.hash == entry.hash).collect();
+                assert!(alike.iter().any(|other| other.is_alike(&entry)));
+                let is_apart = |other: &SkeletonEntry| {
+                    !Scripts::from_number(other.scripts).overlap(nickname.scripts())
+                };
+                let is_alone = alike.len() == 1 && alike[0].count == 1;
+                assert!(is_alone || !alike.into_iter().any(is_apart), "{} is taken", member.nick);
+            }
         }
+        let counts = self.by_skeleton.iter().map(|entry| entry.count as usize);
+        assert_eq!(counts.sum::<usize>(), skeletons);
     }
 
-    fn hash(&self, nick: &str) -> u64 {
-        hash_with(&self.hasher, nick)
+    fn find_folded(&self, folded: &Folded) -> Option<&Member> {
+        let wanted = NickEntry { hash: nick_hash(&self.hasher, folded), key: 0 };
+        let is_equal = |entry: &NickEntry| {
+            let nick = &self.slots[entry.key as usize].nick;
+            entry.hash == wanted.hash && Folded::of(nick).as_ref() == Some(folded)
+        };
+        let entry = self.by_nick.find(wanted.table_hash(), is_equal)?;
+        Some(self.get(entry.key))
     }
 }
 
-fn hash_with(hasher: &RandomState, nick: &str) -> u64 {
-    let mut state = hasher.build_hasher();
-    nickname::folded(nick).for_each(|c| c.hash(&mut state));
-    state.finish()
+/// How a member's nickname stands to another nickname: by code points, as UTF-8 does by bytes.
+fn order(slots: &Slab<Member>, key: MemberKey, nick: &str) -> Ordering {
+    (*slots[key as usize].nick).cmp(nick)
+}
+
+fn nick_hash(hasher: &RandomState, folded: &Folded) -> u32 {
+    hasher.hash_one(folded.as_str()) as u32
+}
+
+impl NickEntry {
+    fn table_hash(&self) -> u64 {
+        spread(self.hash.into())
+    }
+}
+
+impl SkeletonEntry {
+    /// The entries of a nickname before it is counted.
+    fn each(hasher: &RandomState, nickname: &Nickname<'_>) -> impl Iterator<Item = Self> {
+        nickname.skeletons().map(|skeleton| {
+            let hash = hasher.hash_one(skeleton);
+            let hash = [hash as u16, (hash >> 16) as u16, (hash >> 32) as u16];
+            SkeletonEntry { hash, scripts: nickname.scripts().number(), count: 0 }
+        })
+    }
+
+    /// Whether both count the same members.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.scripts == other.scripts
+    }
+
+    fn table_hash(&self) -> u64 {
+        let [low, middle, high] = self.hash.map(u64::from);
+        spread(high << 32 | middle << 16 | low)
+    }
+}
+
+/// A hash of all 64 bits from a shorter one: the table takes both its lowest and its highest bits.
+fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -130,11 +278,23 @@ mod tests {
         ConnId { index, generation: 1 }
     }
 
+    fn nickname(text: &str) -> Nickname<'_> {
+        Nickname::parse(text).expect("a nickname")
+    }
+
+    /// Adds a member if its nickname is not taken.
+    fn try_insert(members: &mut Members, nick: &str) -> Option<MemberKey> {
+        let nickname = nickname(nick);
+        let key = (!members.is_taken(&nickname)).then(|| members.insert(&nickname, id(0)));
+        members.assert_invariants();
+        key
+    }
+
     #[test]
     fn a_nickname_finds_its_member_in_any_case_until_it_leaves() {
         let mut members = Members::default();
         let keys: Vec<MemberKey> =
-            (0..1000).map(|n| members.insert(&format!("Nick{n}"), id(n))).collect();
+            (0..1000).map(|n| members.insert(&nickname(&format!("Nick{n}")), id(n))).collect();
         members.assert_invariants();
         for n in 0..1000 {
             assert_eq!(members.find(&format!("nICK{n}")).map(|member| member.id), Some(id(n)));
@@ -149,11 +309,116 @@ mod tests {
     }
 
     #[test]
+    fn a_look_alike_is_taken_but_does_not_find_the_member() {
+        let mut members = Members::default();
+        let key = members.insert(&nickname("paypal"), id(7));
+        assert!(members.is_taken(&nickname("раураl")) && members.is_taken(&nickname("PAYPAL")));
+        assert!(members.find("раураl").is_none());
+        assert_eq!(members.find("ＰＡＹＰＡＬ").map(|member| member.id), Some(id(7)));
+        members.remove(key);
+        assert!(!members.is_taken(&nickname("раураl")));
+    }
+
+    #[test]
+    fn a_nickname_that_cannot_be_one_finds_nobody() {
+        let mut members = Members::default();
+        members.insert(&nickname("aaa"), id(0));
+        for other in ["", "a", "aa", "a\u{200b}aa", "[aaa]", &"a".repeat(4_000), &"я".repeat(99)] {
+            assert!(members.find(other).is_none(), "{other:?}");
+        }
+    }
+
+    /// Characters of all scripts go with each of two that exclude one another.
+    #[test]
+    fn members_with_one_skeleton_are_known_by_each_set_of_scripts() {
+        let mut members = Members::default();
+        let digits = try_insert(&mut members, "111").expect("nobody is there");
+        let latin = try_insert(&mut members, "lll").expect("digits are of every script");
+        assert_eq!(try_insert(&mut members, "ӏӏӏ"), None, "Cyrillic, and Latin is there");
+        members.remove(latin);
+        let cyrillic = try_insert(&mut members, "ӏӏӏ").expect("only digits are there");
+        assert_eq!(try_insert(&mut members, "lll"), None, "Latin, and Cyrillic is there");
+        assert_eq!(try_insert(&mut members, "lӏ1"), None, "of no script");
+        members.remove(cyrillic);
+        members.remove(digits);
+        let mixed = try_insert(&mut members, "lӏ1").expect("nobody is there");
+        for other in ["ӏl1", "111", "lll", "ӏӏӏ"] {
+            assert_eq!(try_insert(&mut members, other), None, "{other}");
+        }
+        members.remove(mixed);
+        assert!(try_insert(&mut members, "ӏl1").is_some());
+    }
+
+    #[test]
+    fn thousands_of_look_alikes_are_one_entry() {
+        let mut members = Members::default();
+        let nicks = (0..6_561_usize).map(|number| {
+            (0..8_u32).map(|digit| ['1', 'l', '|'][number / 3_usize.pow(digit) % 3]).collect()
+        });
+        let nicks: Vec<String> = nicks.collect();
+        let latin = nicks.iter().filter(|nick| nick.contains('l'));
+        let keys: Vec<MemberKey> =
+            latin.map(|nick| members.insert(&nickname(nick), id(0))).collect();
+        assert_eq!(keys.len(), 6_561 - 256);
+        assert_eq!(members.by_skeleton.len(), 1);
+        assert!(members.is_taken(&nickname("ӏӏӏӏӏӏӏӏ")));
+        keys.into_iter().for_each(|key| drop(members.remove(key)));
+        assert!(!members.is_taken(&nickname("ӏӏӏӏӏӏӏӏ")));
+    }
+
+    #[test]
+    fn online_names_a_thousand_and_counts_the_rest() {
+        let mut members = Members::default();
+        let nick = |n: u32| format!("n{:04}", n * 7 % 1_000);
+        let keys: Vec<MemberKey> =
+            (0..1_000).map(|n| members.insert(&nickname(&nick(n)), id(n))).collect();
+        let all: Vec<String> = (0..1_000).map(|n| format!("n{n:04}")).collect();
+        assert_eq!(members.online(Lang::En), format!("Online: {}", all.join(", ")));
+        members.insert(&nickname("яна"), id(1));
+        assert_eq!(members.online(Lang::En), format!("Online: {}, … and 1 more", all.join(", ")));
+        assert_eq!(members.online(Lang::Ru), format!("В сети: {}, … и ещё 1", all.join(", ")));
+        members.insert(&nickname("a b".replace(' ', "").repeat(2).as_str()), id(1));
+        let first = members.online(Lang::En).split(", ").next().map(str::to_owned);
+        assert_eq!(first.as_deref(), Some("Online: abab"));
+        assert!(members.online(Lang::En).ends_with(", n0998, … and 2 more"));
+        members.remove(keys[0]);
+        assert!(members.online(Lang::En).starts_with("Online: abab, n0001, "));
+        assert!(members.online(Lang::En).ends_with(", n0999, … and 1 more"));
+    }
+
+    /// Upper case comes first, as it always has.
+    #[test]
+    fn online_is_sorted_by_code_points() {
+        let mut members = Members::default();
+        for nick in ["яна", "dan", "Zoe", "ann", "éva", "🦜🦜🦜", "ＢＯＢ"] {
+            members.insert(&nickname(nick), id(0));
+        }
+        assert_eq!(members.online(Lang::En), "Online: Zoe, ann, dan, éva, яна, ＢＯＢ, 🦜🦜🦜");
+    }
+
+    #[test]
+    fn online_is_formatted_once_until_someone_joins_or_leaves() {
+        let mut members = Members::default();
+        let allocations = |members: &mut Members| {
+            allocation_counter::measure(|| assert!(!members.online(Lang::En).is_empty()))
+                .count_total
+        };
+        for nick in ["ann", "bob", "eve"] {
+            let key = members.insert(&nickname(nick), id(0));
+            assert_ne!(allocations(&mut members), 0);
+            assert_eq!(allocations(&mut members), 0);
+            members.remove(key);
+            members.insert(&nickname(nick), id(0));
+        }
+    }
+
+    #[test]
     fn a_room_that_everyone_has_left_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut members = Members::default();
             let keys: Vec<MemberKey> =
-                (0..100).map(|n| members.insert(&format!("nick{n}"), id(n))).collect();
+                (0..2_000).map(|n| members.insert(&nickname(&format!("nick{n}")), id(n))).collect();
+            assert!(!members.online(Lang::En).is_empty());
             for key in keys {
                 members.remove(key);
             }

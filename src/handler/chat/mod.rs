@@ -2,10 +2,12 @@
 //!
 //! The first message of a client is its nickname; from then on it is a member, hears the room
 //! through the broadcast log, and what it says goes to everyone else there. `words` has everything
-//! the server says, `nickname` the rules, `members` the books.
+//! the server says, `nickname` the rules, `unicode` the data they need, `members` the books.
 
 mod members;
-mod nickname;
+pub mod nickname;
+mod sorted_keys;
+mod unicode;
 mod words;
 
 pub use members::{Member, MemberKey, Members};
@@ -20,7 +22,7 @@ use log::debug;
 use super::{CloseReason, Context, Excerpt, Flow, Room, Tag};
 use crate::buffer::{BroadcastLog, Overrun};
 use crate::codec::line::Line;
-use nickname::BadNickname;
+use nickname::{BadNickname, Nickname};
 
 /// What a room knows of its members.
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>)
     let flow = match (text, tag.member()) {
         ("", _) => return Flow::Continue,
         ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
+        (text, None) if text.starts_with('/') => run_command_unregistered(text, lang, ctx),
         (nick, None) => register(nick, lang, tag, ctx),
         (text, Some(key)) if text.starts_with('/') => obey(text, key, lang, ctx),
         (text, Some(key)) => speak(text, key, lang, ctx),
@@ -118,20 +121,20 @@ impl Context<'_> {
 
 fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
     ctx.charge(NICKNAME_COST_BYTES);
-    match nickname::check(nick) {
+    let nickname = match Nickname::parse(nick) {
         Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
         Err(BadNickname::Characters) => return ctx.say(Words::NicknameCharacters, lang),
         Err(BadNickname::Reserved) => return ctx.say(Words::Taken(nick), lang),
-        Ok(()) => {}
-    }
-    if ctx.room.chat.members.find(nick).is_some() {
+        Ok(nickname) => nickname,
+    };
+    if ctx.room.chat.members.is_taken(&nickname) {
         return ctx.say(Words::Taken(nick), lang);
     }
     if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
         return Flow::Wait;
     }
     ctx.log_share = ctx.log_share.saturating_sub(nick.len());
-    tag.join(ctx.room.chat.members.insert(nick, ctx.id));
+    tag.join(ctx.room.chat.members.insert(&nickname, ctx.id));
     let id = ctx.id;
     ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
     ctx.say(Words::Welcome(nick), lang)
@@ -153,13 +156,21 @@ fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow 
     Flow::Continue
 }
 
+/// A command of a client without a nickname.
+fn run_command_unregistered(text: &str, lang: Lang, ctx: &mut Context<'_>) -> Flow {
+    match split_word(text).0 {
+        "/help" => ctx.say(Words::Help, lang),
+        "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
+        _ => ctx.say(Words::NicknameFirst, lang),
+    }
+}
+
 fn obey(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     let (command, rest) = split_word(text);
     match command {
         "/who" => {
-            let mut nicks: Vec<&str> = ctx.room.chat.members.iter().map(|m| &*m.nick).collect();
-            nicks.sort_unstable();
-            say(Words::Online(&nicks), lang, ctx.out);
+            ctx.out.extend_from_slice(ctx.room.chat.members.online(lang).as_bytes());
+            ctx.out.push(b'\n');
             Flow::Continue
         }
         "/msg" => match split_word(rest) {
@@ -167,7 +178,7 @@ fn obey(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
             (to, text) => whisper(to, text, key, lang, ctx),
         },
         "/help" => ctx.say(Words::Help, lang),
-        "/exit" => Flow::Close(CloseReason::Quit),
+        "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
         _ => ctx.say(Words::UnknownCommand(command), lang),
     }
 }

@@ -27,6 +27,8 @@ pub enum Words<'a> {
     NicknameLength,
     /// A nickname has blanks or characters that cannot be seen.
     NicknameCharacters,
+    /// A command comes before the nickname.
+    NicknameFirst,
     /// Somebody has the nickname, or the server keeps it for itself.
     Taken(&'a str),
     /// Somebody came.
@@ -41,7 +43,12 @@ pub enum Words<'a> {
         text: &'a str,
     },
     /// Who is here, sorted.
-    Online(&'a [&'a str]),
+    Online {
+        /// Who is named.
+        nicks: &'a [&'a str],
+        /// How many others there are.
+        more: usize,
+    },
     /// Somebody says something to one.
     Private {
         /// Who.
@@ -109,6 +116,8 @@ impl fmt::Display for Spoken<'_> {
             (Words::NicknameCharacters, Ru) => {
                 f.write_str("[ERROR] в нике не бывает пробелов и управляющих символов")
             }
+            (Words::NicknameFirst, En) => f.write_str("[ERROR] choose a nickname first"),
+            (Words::NicknameFirst, Ru) => f.write_str("[ERROR] сначала выберите ник"),
             (Words::Taken(nick), En) => write!(f, "[ERROR] {nick} is taken, choose another"),
             (Words::Taken(nick), Ru) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
             (Words::Joined(nick), En) => write!(f, "[SERVER] {nick} joined"),
@@ -116,8 +125,14 @@ impl fmt::Display for Spoken<'_> {
             (Words::Left(nick), En) => write!(f, "[SERVER] {nick} left"),
             (Words::Left(nick), Ru) => write!(f, "[SERVER] {nick} ушёл"),
             (Words::Message { from, text }, _) => write!(f, "[{from}]: {}", Shown(text)),
-            (Words::Online(nicks), En) => list(f, "Online: ", nicks),
-            (Words::Online(nicks), Ru) => list(f, "В сети: ", nicks),
+            (Words::Online { nicks, more }, En) => {
+                list(f, "Online: ", nicks)?;
+                if more > 0 { write!(f, ", … and {more} more") } else { Ok(()) }
+            }
+            (Words::Online { nicks, more }, Ru) => {
+                list(f, "В сети: ", nicks)?;
+                if more > 0 { write!(f, ", … и ещё {more}") } else { Ok(()) }
+            }
             (Words::Private { from, text }, En) => write!(f, "[PM] {from}: {}", Shown(text)),
             (Words::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", Shown(text)),
             (Words::PrivateSent { to, text }, En) => write!(f, "[PM to {to}]: {}", Shown(text)),
@@ -132,13 +147,13 @@ impl fmt::Display for Spoken<'_> {
                 "/who - who is here\n\
                  /msg USER TEXT - say something to USER alone\n\
                  /help - this list\n\
-                 /exit - leave",
+                 /exit, /quit - leave",
             ),
             (Words::Help, Ru) => f.write_str(
                 "/who - кто в сети\n\
                  /msg USER TEXT - личное сообщение для USER\n\
                  /help - этот список\n\
-                 /exit - выйти",
+                 /exit, /quit - выйти",
             ),
             (Words::UnknownCommand(command), En) => {
                 write!(f, "[ERROR] unknown command {}, try /help", Shown(command))

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
-use super::super::support::{Client, Server};
-use super::{Event, KINDS, Kind, Lang, Talker, in_every_way};
+use super::super::support::{Client, Server, crowd};
+use super::{Chat, Event, KINDS, Kind, Lang, Talker, in_every_way};
 
 #[test]
 fn a_nickname_is_welcomed_and_the_others_hear_who_joined() {
@@ -83,6 +83,17 @@ fn a_nickname_has_no_blanks_or_control_characters_inside() {
             "bob\u{200b}",
             "\u{202e}bob",
             "bob\u{2028}bob",
+            "bob\u{2800}",
+            "bob\u{3164}",
+            "bob\u{600}",
+            "bob\u{e000}",
+            "bob\u{e1000}",
+            "bob\u{a8}",
+            "\u{301}bob",
+            "[bob",
+            "bob]",
+            "bob:",
+            "bob：",
         ] {
             bob.say(nick);
             bob.hears(Event::Characters, &[]);
@@ -108,6 +119,57 @@ fn a_nickname_is_taken_in_any_case_and_the_servers_own_names_are() {
             other.hears(Event::Joined, &["Anna"]);
             other.has_heard_all();
         }
+    });
+}
+
+#[test]
+fn a_nickname_is_taken_in_any_form_and_by_look_alikes_of_other_scripts() {
+    in_every_way(|chat, kind| {
+        let mut others: Vec<Talker> = Vec::new();
+        for nick in ["Straße", "Андрей", "paypal", "BOB"] {
+            let member = chat.member(Kind::Lines, nick);
+            others.iter_mut().for_each(|other| other.hears(Event::Joined, &[nick]));
+            others.push(member);
+        }
+        let mut eve = chat.stranger(kind);
+        for nick in [
+            "STRAẞE",
+            "strasse",
+            "Андреи\u{306}",
+            "ｐａｙｐａｌ",
+            "раураl",
+            "bοb",
+            "ВОВ",
+            "ѕERVER",
+            "INF\u{41e}",
+        ] {
+            eve.say(nick);
+            eve.hears(Event::Taken, &[nick]);
+        }
+        for other in ["paypa1", "вов", "SE\u{332}RVER"] {
+            chat.member(kind, other);
+        }
+        eve.register("eve");
+    });
+}
+
+/// What is said to a look-alike of a member's nickname must not reach the member.
+#[test]
+fn a_private_message_finds_its_member_in_any_form_but_not_by_a_look_alike() {
+    in_every_way(|chat, kind| {
+        let mut bob = chat.member(kind, "bob");
+        let mut ann = chat.member(Kind::Lines, "Straße");
+        bob.hears(Event::Joined, &["Straße"]);
+        for form in ["STRAẞE", "strasse", "ｓｔｒａｓｓｅ"] {
+            bob.say(&format!("/msg {form} hello"));
+            bob.hears(Event::PrivateSent, &["Straße", "hello"]);
+            ann.hears(Event::Private, &["bob", "hello"]);
+        }
+        for other in ["Ѕtraße", "\u{301}", "[Straße]"] {
+            bob.say(&format!("/msg {other} hello"));
+            bob.hears(Event::NoSuchUser, &[other]);
+        }
+        ann.has_heard_all();
     });
 }
 
@@ -147,6 +209,35 @@ fn who_lists_everyone_sorted() {
         bob.say("/who");
         bob.hears(Event::Who, &["ann, bob, dan, eve, яна"]);
     });
+}
+
+#[test]
+fn who_names_1000_and_counts_the_rest() {
+    let _guard = crowd(1_002);
+    for lang in [Lang::En, Lang::Ru] {
+        let chat = Chat::start(lang);
+        let mut bob = chat.member(Kind::Lines, "bob");
+        let mut list = "bob".to_owned();
+        let mut others = Vec::new();
+        for number in 0..1_001 {
+            let nick = format!("m{number:04}");
+            others.push(chat.member(Kind::Lines, &nick));
+            bob.hears(Event::Joined, &[&nick]);
+            if number < 999 {
+                list += &format!(", {nick}");
+            }
+            let more = match (number, lang) {
+                (998, _) => String::new(),
+                (999, Lang::En) => ", … and 1 more".to_owned(),
+                (1_000, Lang::En) => ", … and 2 more".to_owned(),
+                (999, Lang::Ru) => ", … и ещё 1".to_owned(),
+                (1_000, Lang::Ru) => ", … и ещё 2".to_owned(),
+                _ => continue,
+            };
+            bob.say("/who");
+            bob.hears(Event::Who, &[&(list.clone() + &more)]);
+        }
+    }
 }
 
 #[test]
@@ -221,14 +312,33 @@ fn a_private_message_needs_a_text() {
 fn help_lists_the_commands_one_a_line() {
     in_every_way(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
-        bob.say("/help");
-        for command in ["/who ", "/msg USER TEXT ", "/help ", "/exit "] {
-            let line = bob.client.read_line();
-            assert!(line.starts_with(command), "{line}");
-            let russian = line.chars().any(|c| ('а'..='я').contains(&c));
-            assert_eq!(russian, chat.lang == Lang::Ru, "{line}");
+        let mut stranger = chat.stranger(kind);
+        for talker in [&mut bob, &mut stranger] {
+            talker.say("/help");
+            for command in ["/who ", "/msg USER TEXT ", "/help ", "/exit, /quit "] {
+                let line = talker.client.read_line();
+                assert!(line.starts_with(command), "{line}");
+                let russian = line.chars().any(|c| ('а'..='я').contains(&c));
+                assert_eq!(russian, chat.lang == Lang::Ru, "{line}");
+            }
         }
         bob.has_heard_all();
+        stranger.register("ann");
+    });
+}
+
+#[test]
+fn a_command_is_no_nickname() {
+    in_every_way(|chat, kind| {
+        let mut ann = chat.member(Kind::Lines, "ann");
+        let mut bob = chat.stranger(kind);
+        for command in ["/who", "/msg ann hello", "/dance", "/", "/x", "/EXIT", "/привет"] {
+            bob.say(command);
+            bob.hears(Event::NicknameFirst, &[]);
+        }
+        ann.has_heard_all();
+        bob.register("bob");
+        ann.hears(Event::Joined, &["bob"]);
     });
 }
 
@@ -236,7 +346,7 @@ fn help_lists_the_commands_one_a_line() {
 fn exit_leaves_with_a_slash_and_without_before_and_after_registration() {
     in_every_way(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
-        for exit in ["exit", "/exit", " exit "] {
+        for exit in ["exit", "/exit", " exit ", "/quit", "/quit now", "/exit now"] {
             let mut stranger = chat.stranger(kind);
             stranger.say(exit);
             stranger.client.expect_eof();
@@ -259,7 +369,7 @@ fn an_unknown_command_is_named() {
         ann.hears(Event::Joined, &["bob"]);
         for (message, command) in [
             ("/x", "/x"),
-            ("/quit now please", "/quit"),
+            ("/quiet now please", "/quiet"),
             ("/whom", "/whom"),
             ("/WHO", "/WHO"),
             ("/", "/"),

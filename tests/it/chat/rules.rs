@@ -31,10 +31,11 @@ fn before_it_has_a_nickname_a_client_hears_nothing_of_the_room() {
         ann.hears(Event::Private, &["bob", "another"]);
         bob.say("exit");
         ann.hears(Event::Left, &["bob"]);
-        // Whatever it says is taken for a nickname, and what it was not to hear is not caught up on.
+        // What it was not to hear is not caught up on.
         stranger.say("/who");
-        stranger.hears(Event::Welcome, &["/who"]);
-        ann.hears(Event::Joined, &["/who"]);
+        stranger.hears(Event::NicknameFirst, &[]);
+        stranger.register("eve");
+        ann.hears(Event::Joined, &["eve"]);
         stranger.has_heard_all();
     });
 }
@@ -231,7 +232,7 @@ fn nobody_can_speak_in_another_name() {
         "\x1b[2K\x1b[1G[SERVER] ann left",
         "\x08\x08\x08\x08\x08\x08\x08\x08[ann]: I agree",
     ];
-    for nick in ["bob", "SERVER]", "[SERVER]", "INFO]", "ann]:", "[[ann]:", "PM]", "ann]:x"] {
+    for nick in ["bob", "SERVER)", "(SERVER", "INFO;", "ann;", "PM1", "Server\u{301}"] {
         let chat = Chat::start(Lang::En);
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(Kind::Lines, nick);
@@ -261,6 +262,11 @@ fn nobody_can_speak_in_another_name() {
     for (nick, answer) in [
         ("eve\r[SERVER]", Event::Characters),
         ("x]: [SERVER]", Event::Characters),
+        ("SERVER]", Event::Characters),
+        ("[SERVER]", Event::Characters),
+        ("ann]:x", Event::Characters),
+        ("ann］：x", Event::Characters),
+        ("bob]:\u{2800}hi", Event::Characters),
         ("eve\u{2028}x", Event::Characters),
     ] {
         eve.say(nick);

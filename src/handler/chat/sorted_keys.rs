@@ -1,0 +1,130 @@
+//! Keys in the order of what they stand for.
+
+use std::cmp::Ordering;
+
+use super::MemberKey;
+
+/// Most keys of a chunk: an insertion moves that many at most.
+const CHUNK_LEN_MAX: usize = 512;
+
+/// Keys of members, in order. One vector would be simpler, but a room of a million would move 2 MB
+/// for each that joins or leaves.
+///
+/// Invariants: no chunk is empty or longer than [`CHUNK_LEN_MAX`]; two neighbours have more than half
+/// of that together.
+#[derive(Debug, Default)]
+pub(super) struct SortedKeys {
+    chunks: Vec<Vec<MemberKey>>,
+}
+
+impl SortedKeys {
+    /// All keys in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = MemberKey> {
+        self.chunks.iter().flatten().copied()
+    }
+
+    /// Puts in a key. `order` tells how another stands to it.
+    pub(super) fn insert(&mut self, key: MemberKey, order: impl Fn(MemberKey) -> Ordering) {
+        let mut at = self.chunk_of(&order);
+        match self.chunks.get_mut(at) {
+            None => self.chunks.push(Vec::new()),
+            Some(chunk) if chunk.len() == CHUNK_LEN_MAX => {
+                let upper = chunk.split_off(CHUNK_LEN_MAX / 2);
+                chunk.shrink_to_fit();
+                self.chunks.insert(at + 1, upper);
+                at = self.chunk_of(&order);
+            }
+            Some(_) => {}
+        }
+        let chunk = &mut self.chunks[at];
+        let place = chunk.partition_point(|other| order(*other).is_lt());
+        chunk.insert(place, key);
+    }
+
+    /// Takes out the key that `order` calls equal.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(super) fn remove(&mut self, order: impl Fn(MemberKey) -> Ordering) {
+        let at = self.chunk_of(&order);
+        let place = self.chunks[at].binary_search_by(|other| order(*other));
+        self.chunks[at].remove(place.expect("each member has its place"));
+        if self.chunks[at].is_empty() {
+            self.chunks.remove(at);
+        }
+        self.merge(at);
+        self.merge(at.saturating_sub(1));
+    }
+
+    /// The last chunk that begins at or before a key, or the first.
+    fn chunk_of(&self, order: &impl Fn(MemberKey) -> Ordering) -> usize {
+        self.chunks.partition_point(|chunk| order(chunk[0]).is_le()).saturating_sub(1)
+    }
+
+    /// Makes a chunk and the next one into one if they are small.
+    fn merge(&mut self, at: usize) {
+        let Some([first, second]) = self.chunks.get(at..).and_then(|rest| rest.first_chunk())
+        else {
+            return;
+        };
+        if first.len() + second.len() <= CHUNK_LEN_MAX / 2 {
+            let mut second = self.chunks.remove(at + 1);
+            self.chunks[at].append(&mut second);
+            self.chunks[at].shrink_to_fit();
+        }
+    }
+
+    /// Checks the invariants.
+    ///
+    /// # Panics
+    ///
+    /// If they do not hold.
+    pub(super) fn assert_invariants(&self) {
+        assert!(self.chunks.iter().all(|chunk| (1..=CHUNK_LEN_MAX).contains(&chunk.len())));
+        let is_large = |two: &[Vec<MemberKey>]| two[0].len() + two[1].len() > CHUNK_LEN_MAX / 2;
+        assert!(self.chunks.windows(2).all(is_large), "two small chunks side by side");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that stand for themselves.
+    fn insert(keys: &mut SortedKeys, key: MemberKey) {
+        keys.insert(key, |other| other.cmp(&key));
+        keys.assert_invariants();
+    }
+
+    fn remove(keys: &mut SortedKeys, key: MemberKey) {
+        keys.remove(|other| other.cmp(&key));
+        keys.assert_invariants();
+    }
+
+    /// Each number below `count` once, in no order.
+    fn shuffled(count: u32) -> impl Iterator<Item = u32> {
+        (0..count).map(move |n| n * 7_919 % count)
+    }
+
+    #[test]
+    fn keys_are_in_order_however_they_come_and_go() {
+        const COUNT: u32 = 5_000;
+        let orders: [Vec<u32>; 3] =
+            [(0..COUNT).collect(), (0..COUNT).rev().collect(), shuffled(COUNT).collect()];
+        for coming in &orders {
+            for going in &orders {
+                let mut keys = SortedKeys::default();
+                coming.iter().for_each(|key| insert(&mut keys, *key));
+                assert!(keys.iter().eq(0..COUNT));
+                let (first, rest) = going.split_at(COUNT as usize * 9 / 10);
+                first.iter().for_each(|key| remove(&mut keys, *key));
+                let mut left = rest.to_vec();
+                left.sort_unstable();
+                assert!(keys.iter().eq(left));
+                rest.iter().for_each(|key| remove(&mut keys, *key));
+                assert!(keys.chunks.is_empty());
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | L0 | [`limits`], [`clock`], [`conn_id`], [`stats`] | plain data |
 //! | L0 | [`journal`] | who comes and goes, as lines of the log |
+//! | L0 | [`line_limit`] | how many lines of a kind the log takes a second |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`handler`] | what a message means |
@@ -28,6 +29,7 @@ pub mod conn_id;
 pub mod handler;
 pub mod journal;
 pub mod limits;
+pub mod line_limit;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod net;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 15] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
     ("stats", 0),
     ("journal", 0),
+    ("line_limit", 0),
     ("codec", 0),
     ("buffer", 0),
     ("handler", 1),
@@ -27,12 +28,13 @@ const LAYERS: [(&str, u8); 14] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 8] = [
+const BESIDE: [(&str, &str); 9] = [
     ("buffer", "clock"),
     ("buffer", "limits"),
     ("client", "cli"),
     ("journal", "clock"),
     ("journal", "limits"),
+    ("line_limit", "clock"),
     ("load", "cli"),
     ("session", "handler"),
     ("stats", "clock"),

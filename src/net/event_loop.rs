@@ -11,6 +11,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::heap::{self, HeapTrimmer};
 use super::tcp::{TcpAcceptor, TcpTransport};
+use super::waker::{WAKER, Waker};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::server::{ListenerConfig, Readiness, Server};
@@ -89,6 +90,15 @@ impl EventLoop {
         &mut self.server
     }
 
+    /// A handle that wakes the loop from other threads. To be asked for once: it holds a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
+    pub fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry())
+    }
+
     /// Runs until a signal ends it. `on_hangup` is called for each SIGHUP.
     ///
     /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
@@ -153,6 +163,9 @@ impl EventLoop {
         let id = ConnId::from_bits(bits as u64);
         if id == SIGNALS {
             return true;
+        }
+        if id == WAKER {
+            return false;
         }
         if id.generation == 0 {
             self.server.on_acceptable(id.index as usize);

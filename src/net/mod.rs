@@ -5,7 +5,9 @@ mod event_loop;
 mod files;
 mod heap;
 mod tcp;
+mod waker;
 
 pub use event_loop::{EventLoop, Exit};
 pub use files::raise_file_limit;
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
+pub use waker::Waker;

@@ -63,7 +63,7 @@ impl Sandbox {
     /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
     pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, Failure> {
         self.lua
-            .load(source)
+            .load(without_preamble(source))
             .set_name(format!("@{file}"))
             .set_mode(ChunkMode::Text)
             .set_environment(self.environment.clone())
@@ -124,6 +124,18 @@ impl Sandbox {
     fn failure(&self, error: &mlua::Error) -> Failure {
         Failure::from_lua(error, self.surroundings.memory_bytes_max)
     }
+}
+
+/// The source without a UTF-8 byte order mark and the text of a first line that begins with `#`, as
+/// `luaL_loadfilex` of Lua's auxiliary library skips them. The line's end stays, so that errors name
+/// the right line.
+fn without_preamble(source: &[u8]) -> &[u8] {
+    let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+    if source.first() != Some(&b'#') {
+        return source;
+    }
+    let end = source.iter().position(|&byte| byte == b'\n').unwrap_or(source.len());
+    &source[end..]
 }
 
 /// Has the clock looked at every so many instructions, more often the more memory is used. Once the

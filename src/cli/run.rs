@@ -85,13 +85,12 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         event_loop.server().set_plugins(host);
     }
     open_listeners(config, &mut event_loop)?;
+    let reloader = plugins::Reloader::new(config, &event_loop)
+        .map_err(|error| format!("cannot start: {}", plain(&error)))?;
     event_loop
         .run(|server| {
             logging.reopen();
-            if let Some(host) = plugins::reload(config) {
-                server.set_plugins(host);
-                server.start_plugins();
-            }
+            reloader.reload(server);
         })
         .map_err(|error| format!("the event loop failed: {}", plain(&error)))
 }

@@ -1,9 +1,11 @@
 //! What stands in for the plugins in a build without them: a host that cannot be, so that nothing
 //! that has to do with one is compiled in.
 
+use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
-pub use super::plugin_question::{Client, Verdict};
+pub use super::plugin_question::{Client, Notice, Verdict};
 
 /// There is none.
 pub enum PluginHost {}
@@ -18,19 +20,27 @@ impl PluginHost {
         match *self {}
     }
 
-    pub fn client_connected(&mut self, _: &Client) {
-        match *self {}
-    }
-
-    pub fn client_disconnected(&mut self, _: &Client, _: &str) {
-        match *self {}
-    }
-
-    pub fn server_started(&mut self) {
+    pub fn notify(&mut self, _: &Notice<'_>, _: Range<usize>) -> Option<usize> {
         match *self {}
     }
 
     pub fn server_stopping(&mut self) {
+        match *self {}
+    }
+
+    pub fn log_due_in_ms(&self) -> Option<u64> {
+        match *self {}
+    }
+
+    pub fn write_due_log(&self) {
+        match *self {}
+    }
+
+    pub fn flush_log(&self) {
+        match *self {}
+    }
+
+    pub fn drop_one(&mut self) -> bool {
         match *self {}
     }
 
@@ -43,4 +53,38 @@ impl PluginHost {
         #[allow(unreachable_code, reason = "it names the type")]
         std::iter::empty()
     }
+}
+
+/// There is none.
+pub enum Reload {}
+
+#[allow(missing_docs, reason = "none of these can ever be called")]
+impl Reload {
+    pub fn begin(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn poll(&mut self) {
+        match *self {}
+    }
+
+    pub fn is_ready(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn spent(&self) -> Duration {
+        match *self {}
+    }
+
+    pub fn step(&mut self) -> Step {
+        match *self {}
+    }
+}
+
+/// What the step of a reload would come to.
+#[allow(missing_docs, reason = "there are no reloads")]
+pub enum Step {
+    Pending,
+    Replace(PluginHost),
+    Keep(Option<PluginHost>),
 }

@@ -36,6 +36,19 @@ impl Client {
     }
 }
 
+/// What plugins are told without being asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Notice<'a> {
+    /// The listeners are open.
+    Started,
+    /// A client of a plugin listener has connected.
+    Connected(&'a Client),
+    /// It has disconnected, and why.
+    Disconnected(&'a Client, &'a str),
+    /// The server is about to stop.
+    Stopping,
+}
+
 /// What became of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'a> {

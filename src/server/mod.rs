@@ -207,7 +207,8 @@ impl<T: Transport> Server<T> {
             self.journal.due_at(),
             self.stop_due_at(),
         ];
-        deadlines.into_iter().flatten().min().map(|at| at.since(now))
+        let due_in = deadlines.into_iter().flatten().map(|at| at.since(now));
+        due_in.chain(self.plugin_log_due_in_ms()).min()
     }
 
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.

@@ -7,7 +7,7 @@ use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
 use crate::handler::PluginDesk;
-use crate::handler::plugin::PluginHost;
+use crate::handler::plugin::{PluginHost, Reload};
 use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
@@ -19,18 +19,26 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Tells the plugins that all listeners are open.
+    /// Loads other plugins beside those in service, which they replace at once if all are well; see
+    /// [`PluginDesk::reload`]. Nothing happens where no plugins were ever taken into service.
+    pub fn reload_plugins(&mut self, reload: Reload) {
+        if let Some(desk) = &mut self.plugins {
+            desk.reload(reload);
+        }
+    }
+
+    /// Tells the plugins, in the next turns, that all listeners are open.
     pub fn start_plugins(&mut self) {
         if let Some(desk) = &mut self.plugins {
             desk.on_started();
         }
-        self.spread_plugin_broadcasts();
     }
 
     /// The batch of events is over.
     pub(super) fn tell_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.begin_resuming();
+        let Some(desk) = &mut self.plugins else { return };
+        desk.begin_resuming();
+        while self.plugins.as_mut().is_some_and(|desk| desk.notify_next()) {
             self.spread_plugin_broadcasts();
         }
     }
@@ -41,6 +49,18 @@ impl<T: Transport> Server<T> {
             desk.on_stopping();
             self.spread_plugin_broadcasts();
         }
+    }
+
+    /// Sums up the log lines of plugins that were not written: the server has stopped.
+    pub(super) fn flush_plugin_log(&self) {
+        if let Some(desk) = &self.plugins {
+            desk.flush_log();
+        }
+    }
+
+    /// How long until such a sum is due, in milliseconds, if one is.
+    pub(super) fn plugin_log_due_in_ms(&self) -> Option<u64> {
+        self.plugins.as_ref().and_then(|desk| desk.log_due_in_ms())
     }
 
     /// Puts what plugins have said to everyone into the log of every plugin listener.

@@ -123,6 +123,7 @@ impl<T: Transport> Server<T> {
             if self.table.len() == self.closed.len() {
                 self.phase = Phase::Stopped;
                 self.journal.flush();
+                self.flush_plugin_log();
                 info!("stopped");
             }
         }

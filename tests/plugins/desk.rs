@@ -49,6 +49,7 @@ fn turn(desk: &mut PluginDesk, asking: &[ConnId]) -> Vec<ConnId> {
     let (mut answered, back): (Vec<_>, Vec<_>) =
         asking.iter().partition(|client| ask(desk, **client));
     desk.begin_resuming();
+    while desk.notify_next() {}
     answered.extend(back.into_iter().filter(|client| ask(desk, *client)));
     desk.end_turn();
     answered

@@ -21,11 +21,11 @@ pub(super) fn register(
 ) -> mlua::Result<()> {
     native.set("describe", lua.create_function(describe)?)?;
     native.set("check", check(lua, surroundings)?)?;
-    let who = Rc::clone(identity);
+    let (shared, who) = (Rc::clone(surroundings), Rc::clone(identity));
     native.set(
         "log",
         lua.create_function(move |_, text: LuaString| {
-            who.log(&text.as_bytes());
+            shared.log_text(&who, &text.as_bytes());
             Ok(())
         })?,
     )?;
@@ -109,9 +109,9 @@ impl Access {
     /// The folder, for one operation.
     fn folder(&self, operation: &str) -> mlua::Result<Folder<'_>> {
         self.surroundings.meter.check().map_err(|_| out_of_time())?;
-        match self.identity.settled() {
-            Some(name) => Ok(self.surroundings.folders.of(name)),
-            None => Err(refused(format_args!("folder.{operation}: not before server_inited"))),
+        match (&self.surroundings.folders, self.identity.settled()) {
+            (Some(folders), Some(name)) => Ok(folders.of(name)),
+            _ => Err(refused(format_args!("folder.{operation}: not before server_inited"))),
         }
     }
 }

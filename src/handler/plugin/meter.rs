@@ -61,7 +61,12 @@ impl Meter {
         }
     }
 
-    /// What a call may take, once its plugin has been loaded.
+    /// The time by the clock that was handed in.
+    pub(super) fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    /// Most time a call may take, and all calls for one package together.
     pub(super) fn budget(&self) -> Duration {
         self.budget
     }

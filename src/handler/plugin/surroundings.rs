@@ -1,18 +1,18 @@
-//! What a plugin's calls leave behind, and what plugins share: the clock, the folder, what is to be
-//! broadcast, what has been logged.
+//! What plugins share: the clock, the folder, broadcasts that wait, limits on the log; and what a
+//! plugin is called.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::mem;
+use std::rc::Rc;
 
 use log::info;
 use mlua::Lua;
 
-use super::bounds::{
-    BROADCAST_OVERHEAD_BYTES, LOG_LINES_PER_CALL_MAX, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX,
-};
+use super::bounds::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::failure::{Failure, out_of_memory, out_of_time, refused};
 use super::folder::Folders;
 use super::load;
+use super::log_lines::{LineKind, LogLines};
 use super::meter::Meter;
 use super::one_line::OneLine;
 use crate::handler::Shown;
@@ -26,7 +26,16 @@ pub(super) struct Surroundings {
     broadcast_bytes_max: usize,
     outbox: RefCell<Vec<Vec<u8>>>,
     outbox_bytes: Cell<usize>,
-    pub(super) folders: Folders,
+    /// `None` for a host that has no plugins.
+    pub(super) folders: Option<Folders>,
+    pub(super) log_lines: LogLines,
+}
+
+/// What waited to be broadcast at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutboxMark {
+    broadcasts: usize,
+    bytes: usize,
 }
 
 impl Surroundings {
@@ -34,7 +43,7 @@ impl Surroundings {
         meter: Meter,
         memory_bytes_max: usize,
         broadcast_bytes_max: usize,
-        folders: Folders,
+        folders: Option<Folders>,
     ) -> Self {
         Surroundings {
             meter,
@@ -43,6 +52,7 @@ impl Surroundings {
             outbox: RefCell::default(),
             outbox_bytes: Cell::new(0),
             folders,
+            log_lines: LogLines::default(),
         }
     }
 
@@ -68,6 +78,24 @@ impl Surroundings {
         Ok(())
     }
 
+    /// What waits to be broadcast before a call, for [`drop_broadcasts_since`](Self::drop_broadcasts_since).
+    pub(super) fn outbox_mark(&self) -> OutboxMark {
+        OutboxMark { broadcasts: self.outbox.borrow().len(), bytes: self.outbox_bytes.get() }
+    }
+
+    /// Drops what a call that failed wanted to broadcast.
+    pub(super) fn drop_broadcasts_since(&self, mark: OutboxMark) {
+        self.outbox.borrow_mut().truncate(mark.broadcasts);
+        self.outbox_bytes.set(mark.bytes);
+    }
+
+    /// Logs a text of a plugin as one line, or counts it, if there have been too many.
+    pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
+        if self.log_lines.admit(LineKind::Text, plugin, self.meter.now()) {
+            info!("plugin {}: {}", plugin.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
+        }
+    }
+
     /// Takes what waits to be broadcast.
     pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
         self.outbox_bytes.set(0);
@@ -75,20 +103,18 @@ impl Surroundings {
     }
 }
 
-/// What a plugin is called, as soon as that is known, and what it has logged.
+/// What a plugin is called, as soon as that is known.
 pub(super) struct Identity {
     /// What it is called until its file has been run.
     stem: String,
     name: OnceCell<String>,
-    /// Lines logged by the call that is running.
-    lines: Cell<u32>,
 }
 
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
         // A file may be called anything, and may log before its name is checked.
         let stem = Shown(stem).to_string();
-        Identity { stem, name: OnceCell::new(), lines: Cell::new(0) }
+        Identity { stem, name: OnceCell::new() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -106,23 +132,6 @@ impl Identity {
         load::check_name(&name)?;
         self.name.set(name).expect("a file is run once");
         Ok(())
-    }
-
-    /// Logs a text, or counts it, if there have been too many.
-    pub(super) fn log(&self, text: &[u8]) {
-        let lines = self.lines.get();
-        if lines < LOG_LINES_PER_CALL_MAX {
-            info!("plugin {}: {}", self.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
-        }
-        self.lines.set(lines.saturating_add(1));
-    }
-
-    /// Notes that a call into the plugin is over.
-    pub(super) fn end_call(&self) {
-        let more = self.lines.take().saturating_sub(LOG_LINES_PER_CALL_MAX);
-        if more > 0 {
-            info!("plugin {}: and {more} more lines", self.name());
-        }
     }
 }
 

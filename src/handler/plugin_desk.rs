@@ -183,7 +183,7 @@ impl PluginDesk {
             return;
         }
         let notified_before = mem::take(&mut self.notified);
-        let packages_first = self.had_deferred && notified_before;
+        let packages_first = self.had_deferred && notified_before && !self.start_pending;
         self.notices_left = if packages_first { 0 } else { NOTICES_TURN_MAX };
     }
 

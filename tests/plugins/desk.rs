@@ -2,10 +2,13 @@
 //! time a plugin has it looked at.
 
 use std::cell::Cell;
+use std::fs;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use mynah::conn_id::ConnId;
-use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions};
+use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions, Reload};
 use mynah::handler::{Asked, CloseReason, PluginDesk};
 
 use super::rig::{Folder, id, keep_log, logged};
@@ -19,14 +22,23 @@ const SLOW: &str = "
       process_client_pkg = function(data) take_long() return data end,
     }";
 
-fn host(folder: &Folder) -> PluginHost {
-    let now = Cell::new(Duration::ZERO);
-    let clock: Clock = Box::new(move || {
+/// The time by the clocks of [`clock`], which goes on a millisecond with each look.
+type Time = Rc<Cell<Duration>>;
+
+fn clock(time: &Time) -> Clock {
+    let now = Rc::clone(time);
+    Box::new(move || {
         now.set(now.get() + Duration::from_millis(1));
         now.get()
-    });
-    let options = PluginOptions { budget: Duration::from_secs(1), ..folder.options() };
-    PluginHost::load(&options, clock).unwrap().host
+    })
+}
+
+fn options(folder: &Folder) -> PluginOptions {
+    PluginOptions { budget: Duration::from_secs(1), ..folder.options() }
+}
+
+fn host(folder: &Folder) -> PluginHost {
+    PluginHost::load(&options(folder), clock(&Time::default())).unwrap().host
 }
 
 fn desk(folder: &Folder) -> PluginDesk {
@@ -132,4 +144,228 @@ fn new_plugins_are_told_of_the_clients_there_are() {
     }
     assert_eq!(said(), ["came 2"]);
     assert_eq!(turn(&mut desk, &[id(2)]), [id(2)]);
+}
+
+/// As many plugins as that, each with this text, in which NAME stands for the plugin's.
+fn many(count: usize, text: &str) -> Folder {
+    let names: Vec<String> = (0..count).map(|number| format!("p{number:02}")).collect();
+    let files: Vec<(String, String)> =
+        names.iter().map(|name| (format!("{name}.lua"), text.replace("NAME", name))).collect();
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    Folder::new(&files)
+}
+
+/// A desk of plugins, and the time in which they live.
+fn timed_desk(folder: &Folder) -> (PluginDesk, Time) {
+    keep_log();
+    let time = Time::default();
+    let host = PluginHost::load(&options(folder), clock(&time)).unwrap().host;
+    let mut desk = PluginDesk::new(host);
+    desk.end_turn();
+    (desk, time)
+}
+
+/// Longest turn it may be with plugins whose calls take some 40 ms: what fits before it, and a call.
+const TURN_MAX: Duration = Duration::from_millis(5 + 60);
+
+/// A turn that is not too long.
+#[track_caller]
+fn short_turn(desk: &mut PluginDesk, time: &Time, asking: &[ConnId]) -> Vec<ConnId> {
+    let before = time.get();
+    let answered = turn(desk, asking);
+    let took = time.get() - before;
+    assert!(took <= TURN_MAX, "{took:?}");
+    answered
+}
+
+#[test]
+fn a_notice_goes_to_one_slow_plugin_a_turn_and_packages_have_every_other() {
+    let folder = many(20, &SLOW.replace("'came '", "'NAME came '"));
+    let (mut desk, time) = timed_desk(&folder);
+    connect(&mut desk, id(1));
+    let (mut turns, mut known, mut new) = (0, 0, 0);
+    // A client of another listener is answered meanwhile; the new one when all have heard of it.
+    while new == 0 {
+        let answered = short_turn(&mut desk, &time, &[id(1), id(0)]);
+        known += answered.iter().filter(|client| **client == id(0)).count();
+        new += answered.iter().filter(|client| **client == id(1)).count();
+        turns += 1;
+        assert!(turns < 60, "the new client is answered at last");
+    }
+    let lines = logged();
+    let heard = lines.iter().filter(|line| line.contains(" came 1")).count();
+    assert_eq!(heard, 20, "{lines:#?}");
+    assert!((15..25).contains(&known), "{known} in {turns} turns");
+}
+
+#[test]
+fn who_goes_while_plugins_are_told_of_it_is_said_to_have_gone_to_those_who_were_told() {
+    let folder = many(5, SLOW);
+    let (mut desk, time) = timed_desk(&folder);
+    connect(&mut desk, id(1));
+    for _ in 0..2 {
+        short_turn(&mut desk, &time, &[]);
+    }
+    desk.on_disconnected(id(1), CloseReason::PeerClosed);
+    while desk.has_work() {
+        short_turn(&mut desk, &time, &[]);
+    }
+    let said = ["p00: came 1", "p01: came 1", "p00: went 1", "p01: went 1"];
+    assert_eq!(logged(), said.map(|text| format!("INFO plugin {text}")));
+}
+
+#[test]
+fn plugins_hear_that_the_listeners_are_open_before_anything_else() {
+    let text = SLOW.replace(
+        "return {",
+        "return { server_started = function() take_long() server.log('started') end,",
+    );
+    let folder = many(3, &text);
+    let (mut desk, time) = timed_desk(&folder);
+    desk.on_started();
+    desk.on_started();
+    connect(&mut desk, id(1));
+    for _ in 0..3 {
+        assert_eq!(short_turn(&mut desk, &time, &[id(0)]), []);
+    }
+    assert_eq!(short_turn(&mut desk, &time, &[id(0)]), [id(0)]);
+    while desk.has_work() {
+        short_turn(&mut desk, &time, &[]);
+    }
+    let said: Vec<String> =
+        logged().iter().map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(said, ["started", "started", "started", "came 1", "came 1", "came 1"]);
+}
+
+/// Asks so many times for a reload; what it returns is woken by their threads.
+fn reload(desk: &mut PluginDesk, time: &Time, folder: &Folder, times: usize) -> Receiver<()> {
+    let (wake, woken) = channel();
+    for _ in 0..times {
+        let wake = wake.clone();
+        desk.reload(Reload::new(options(folder), clock(time), move || _ = wake.send(())));
+    }
+    woken
+}
+
+/// Takes turns until nothing is left to do, as the loop does: it waits where it has no work.
+#[track_caller]
+fn finish(desk: &mut PluginDesk, time: &Time, woken: &Receiver<()>) -> u32 {
+    for turns in 0..1000 {
+        short_turn(desk, time, &[]);
+        // Once its thread has ended there is nothing to wait for.
+        if !desk.has_work() && woken.recv_timeout(Duration::from_secs(20)).is_err() {
+            return turns;
+        }
+    }
+    panic!("it never ends");
+}
+
+const SLOW_TO_LOAD: &str = "
+    local function take_long() for i = 1, 500 do local x = i end end
+    take_long()
+    return {
+      server_inited = function() take_long() end,
+      server_started = function() server.log('started') end,
+      process_client_pkg = function(data) return 'new' end,
+    }";
+
+#[test]
+fn a_reload_takes_a_step_a_turn_and_swaps_all_plugins_at_once() {
+    let (old, new) = (many(3, SLOW), many(20, SLOW_TO_LOAD));
+    let (mut desk, time) = timed_desk(&old);
+    desk.on_started();
+    let woken = reload(&mut desk, &time, &new, 1);
+    let (mut answered, mut turns, mut lines) = (0, 0, Vec::new());
+    while !lines.iter().any(|line: &String| line.starts_with("INFO plugins: p00, p01, ")) {
+        if !desk.has_work() {
+            woken.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+        answered += short_turn(&mut desk, &time, &[id(0)]).len();
+        lines.extend(logged());
+        turns += 1;
+        assert!(turns < 1000, "it comes to an end");
+    }
+    assert!(turns >= 40, "20 files and 20 server_inited are {turns} turns");
+    assert!(answered >= turns / 3, "{answered} answered in {turns} turns");
+    finish(&mut desk, &time, &woken);
+    lines.extend(logged());
+    let heard = lines.iter().filter(|line| line.ends_with(": started")).count();
+    assert_eq!(heard, 20, "{lines:#?}");
+}
+
+#[test]
+fn a_reload_in_which_a_file_is_broken_changes_nothing() {
+    let old = many(1, SLOW);
+    let (mut desk, time) = timed_desk(&old);
+    let new = many(3, SLOW_TO_LOAD);
+    fs::write(new.path("p01.lua"), "while true do end").unwrap();
+    fs::write(new.path("p02.lua"), "return 1").unwrap();
+    let options = PluginOptions { budget: Duration::from_millis(50), ..options(&new) };
+    let (wake, woken) = channel();
+    desk.reload(Reload::new(options, clock(&time), move || _ = wake.send(())));
+    finish(&mut desk, &time, &woken);
+    let stay = "the plugins stay as they are";
+    assert_eq!(
+        logged(),
+        [
+            format!("ERROR plugin p01.lua: ran longer than 50 ms; {stay}"),
+            format!("ERROR plugin p02.lua: the file returned a number, not a table; {stay}"),
+        ]
+    );
+    let mut out = Vec::new();
+    desk.ask(b"x", &Client::new(id(0)), &mut out);
+    assert_eq!(out, b"x", "the old plugin answers");
+}
+
+#[test]
+fn a_folder_that_has_gone_changes_nothing() {
+    let old = many(1, SLOW);
+    let (mut desk, time) = timed_desk(&old);
+    let gone = Folder::new(&[]);
+    fs::remove_dir(&gone.0).unwrap();
+    let woken = reload(&mut desk, &time, &gone, 1);
+    finish(&mut desk, &time, &woken);
+    let lines = logged();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("ERROR cannot load plugins from "), "{lines:?}");
+    assert!(lines[0].ends_with("; the plugins stay as they are"), "{lines:?}");
+}
+
+#[test]
+fn however_often_a_reload_is_asked_for_while_one_runs_one_more_comes_after_it() {
+    let folder = many(2, SLOW_TO_LOAD);
+    let (mut desk, time) = timed_desk(&folder);
+    let woken = reload(&mut desk, &time, &folder, 101);
+    finish(&mut desk, &time, &woken);
+    let lines = logged();
+    let loaded = lines.iter().filter(|line| line.starts_with("INFO plugins: ")).count();
+    assert_eq!(loaded, 2, "{lines:#?}");
+    let said = lines.iter().filter(|line| line.contains("will be loaded once more")).count();
+    assert_eq!(said, 1, "{lines:#?}");
+}
+
+#[test]
+fn plugins_that_were_replaced_are_freed_one_a_turn() {
+    let folder = many(10, "return {}");
+    let (mut desk, time) = timed_desk(&folder);
+    desk.replace_host(host(&folder));
+    let mut turns = 0;
+    while desk.has_work() {
+        short_turn(&mut desk, &time, &[]);
+        turns += 1;
+    }
+    assert_eq!(turns, 11);
+}
+
+#[test]
+fn a_package_holds_a_turn_for_one_budget_however_many_plugins_are_asked() {
+    let nil = "return { process_client_pkg = function() for i = 1, 500 do local x = i end end }";
+    let folder = many(20, nil);
+    keep_log();
+    let time = Time::default();
+    let options = PluginOptions { budget: Duration::from_millis(50), ..options(&folder) };
+    let mut desk = PluginDesk::new(PluginHost::load(&options, clock(&time)).unwrap().host);
+    desk.end_turn();
+    short_turn(&mut desk, &time, &[id(0), id(1), id(2)]);
 }

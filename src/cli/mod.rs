@@ -6,7 +6,7 @@ mod ini_file;
 mod listener_url;
 mod logging;
 mod one_line;
-#[cfg_attr(not(feature = "plugins"), path = "plugins_absent.rs")]
+#[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
 mod run;
 mod settings;

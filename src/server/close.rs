@@ -64,8 +64,8 @@ impl<T: Transport> Server<T> {
         let number = usize::from(conn.listener);
         let listener = &mut self.listeners[number];
         listener.room.members -= 1;
-        if let Some(desk) = &mut self.plugins {
-            desk.on_disconnected(id, reason);
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_disconnected(id, reason);
         }
         if conn.flags.has(Flags::LAGGING) {
             conn.flags.set(Flags::LAGGING, false);

@@ -28,7 +28,7 @@ use log::info;
 
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler::{self, Mail, PluginDesk};
+use crate::handler::{self, Mail, PluginScheduler};
 use crate::journal::Journal;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
@@ -67,7 +67,7 @@ pub struct Server<T: Transport> {
     /// Accepting is pointless before this moment.
     accept_paused_until: Option<Millis>,
     journal: Journal,
-    plugins: Option<Box<PluginDesk>>,
+    plugins: Option<Box<PluginScheduler>>,
     phase: Phase,
     /// The one read buffer.
     read_buffer: Box<[u8]>,
@@ -185,8 +185,8 @@ impl<T: Transport> Server<T> {
         self.advance_stop();
         self.reap();
         self.journal.roll(now);
-        if let Some(desk) = &mut self.plugins {
-            desk.end_turn();
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.end_turn();
         }
     }
 
@@ -196,7 +196,7 @@ impl<T: Transport> Server<T> {
         let accepting = self.accept_paused_until.is_none()
             && self.listeners.iter().any(|listener| listener.accept_ready);
         let fanning_out = self.listeners.iter().any(|listener| listener.fanout.active);
-        let telling = self.plugins.as_ref().is_some_and(|desk| desk.has_work());
+        let telling = self.plugins.as_ref().is_some_and(|scheduler| scheduler.has_work());
         let resuming = !self.resume.is_empty() || !self.closed.is_empty();
         if accepting || fanning_out || telling || resuming {
             return Some(0);

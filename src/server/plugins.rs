@@ -6,7 +6,7 @@ use log::warn;
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
-use crate::handler::PluginDesk;
+use crate::handler::PluginScheduler;
 use crate::handler::plugin::{PluginHost, Reload};
 use crate::session::Protocol;
 
@@ -14,59 +14,59 @@ impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
     pub fn set_plugins(&mut self, host: PluginHost) {
         match &mut self.plugins {
-            Some(desk) => desk.replace_host(host),
-            None => self.plugins = Some(Box::new(PluginDesk::new(host))),
+            Some(scheduler) => scheduler.replace_host(host),
+            None => self.plugins = Some(Box::new(PluginScheduler::new(host))),
         }
     }
 
     /// Loads other plugins beside those in service, which they replace at once if all are well; see
-    /// [`PluginDesk::reload`]. Nothing happens where no plugins were ever taken into service.
+    /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
     pub fn reload_plugins(&mut self, reload: Reload) {
-        if let Some(desk) = &mut self.plugins {
-            desk.reload(reload);
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.reload(reload);
         }
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.
     pub fn start_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.on_started();
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_started();
         }
     }
 
     /// The batch of events is over.
     pub(super) fn tell_plugins(&mut self) {
-        let Some(desk) = &mut self.plugins else { return };
-        desk.begin_resuming();
-        while self.plugins.as_mut().is_some_and(|desk| desk.notify_next()) {
+        let Some(scheduler) = &mut self.plugins else { return };
+        scheduler.begin_resuming();
+        while self.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
             self.spread_plugin_broadcasts();
         }
     }
 
     /// Tells the plugins that the server stops.
     pub(super) fn stop_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.on_stopping();
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_stopping();
             self.spread_plugin_broadcasts();
         }
     }
 
     /// Sums up the log lines of plugins that were not written: the server has stopped.
     pub(super) fn flush_plugin_log(&self) {
-        if let Some(desk) = &self.plugins {
-            desk.flush_log();
+        if let Some(scheduler) = &self.plugins {
+            scheduler.flush_log();
         }
     }
 
     /// How long until such a sum is due, in milliseconds, if one is.
     pub(super) fn plugin_log_due_in_ms(&self) -> Option<u64> {
-        self.plugins.as_ref().and_then(|desk| desk.log_due_in_ms())
+        self.plugins.as_ref().and_then(|scheduler| scheduler.log_due_in_ms())
     }
 
     /// Puts what plugins have said to everyone into the log of every plugin listener.
     pub(super) fn spread_plugin_broadcasts(&mut self) {
-        let Some(desk) = &mut self.plugins else { return };
-        let broadcasts: Vec<Vec<u8>> = desk.drain_broadcasts().collect();
+        let Some(scheduler) = &mut self.plugins else { return };
+        let broadcasts: Vec<Vec<u8>> = scheduler.drain_broadcasts().collect();
         for number in 0..self.listeners.len() {
             if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
                 for bytes in &broadcasts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mlua::{Lua, Value};
 
-use super::bounds::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
+use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
 use super::one_line::OneLine;
 
 /// What Lua says when it is refused memory; the message has no place in front of it.

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use log::{error, warn};
 
-use super::bounds::{FAILURES_MAX, STOP_BUDGETS};
+use super::call_budget::CallBudget;
 use super::instance::{Answer, Called, Hook, Instance};
+use super::limits::{FAILURES_MAX, STOP_BUDGETS};
 use super::load::{LoadError, Loaded};
 use super::log_lines::LineKind;
-use super::meter::Meter;
-use super::surroundings::Surroundings;
+use super::shared::Shared;
 use super::{Client, Clock, Notice, PluginOptions, Verdict, load};
 
 /// All plugins of one folder, ready to be asked.
 pub struct PluginHost {
     /// In the order they are asked.
     plugins: Vec<Entry>,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 /// A plugin and how it has behaved.
@@ -55,16 +55,16 @@ impl PluginHost {
     /// A host without plugins.
     #[must_use]
     pub fn empty(clock: Clock) -> Self {
-        let meter = Meter::new(clock, Duration::ZERO);
-        PluginHost::new(Vec::new(), Rc::new(Surroundings::new(meter, 0, 0, None)))
+        let call_budget = CallBudget::new(clock, Duration::ZERO);
+        PluginHost::new(Vec::new(), Rc::new(Shared::new(call_budget, 0, 0, None)))
     }
 
     /// A host of these plugins. They are asked by priority, then by name.
-    pub(super) fn new(mut instances: Vec<Instance>, surroundings: Rc<Surroundings>) -> Self {
+    pub(super) fn new(mut instances: Vec<Instance>, shared: Rc<Shared>) -> Self {
         instances.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
         let plugins =
             instances.into_iter().map(|instance| Entry { instance, failures: 0 }).collect();
-        PluginHost { plugins, surroundings }
+        PluginHost { plugins, shared }
     }
 
     /// The names of all plugins, in the order they are asked; those that are switched off too.
@@ -86,7 +86,7 @@ impl PluginHost {
     /// the next that has it, if there is one among them: call again from there. A plugin that fails
     /// stops none of the others.
     pub fn notify(&mut self, notice: &Notice<'_>, among: Range<usize>) -> Option<usize> {
-        self.notify_within(self.surroundings.meter.budget(), notice, among)
+        self.notify_within(self.shared.call_budget.budget(), notice, among)
     }
 
     /// Calls the hook of every plugin that has it, however long that takes in sum.
@@ -101,7 +101,7 @@ impl PluginHost {
     /// of a call, and all together [`STOP_BUDGETS`] of them. For whom nothing is left, it stops
     /// without a word.
     pub fn server_stopping(&mut self) {
-        let budget = self.surroundings.meter.budget();
+        let budget = self.shared.call_budget.budget();
         let until = self.spent().saturating_add(budget.saturating_mul(STOP_BUDGETS));
         let mut next = Some(0);
         while let Some(from) = next {
@@ -128,12 +128,12 @@ impl PluginHost {
         let among = among.start.min(self.plugins.len())..among.end.min(self.plugins.len());
         let mut numbered = among.clone().zip(self.plugins[among].iter_mut());
         let (_, entry) = numbered.find(|(_, entry)| entry.has(hook))?;
-        let mark = self.surroundings.outbox_mark();
+        let mark = self.shared.outbox_mark();
         let called = entry.instance.notify(notice, budget);
         if called.0.is_err() {
-            self.surroundings.drop_broadcasts_since(mark);
+            self.shared.drop_broadcasts_since(mark);
         }
-        note(entry, hook, &called, &self.surroundings);
+        note(entry, hook, &called, &self.shared);
         numbered.find(|(_, entry)| entry.has(hook)).map(|(number, _)| number)
     }
 
@@ -149,22 +149,22 @@ impl PluginHost {
     /// answers, and its bytes are appended to `out`; one that fails ends the asking, and what it
     /// wanted to broadcast is dropped. All of them together have the budget of one call.
     pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Verdict<'_> {
-        let budget = self.surroundings.meter.budget();
+        let budget = self.shared.call_budget.budget();
         let mut left = budget;
         let mut failed = None;
         for (number, entry) in self.plugins.iter_mut().enumerate() {
             if !entry.has(Hook::ProcessClientPkg) {
                 continue;
             }
-            let mark = self.surroundings.outbox_mark();
+            let mark = self.shared.outbox_mark();
             let (answer, measured) = entry.instance.ask(package, client, left, out);
             let called = (answer.map_err(|why| why.within(left, budget, measured.took)), measured);
-            note(entry, Hook::ProcessClientPkg, &called, &self.surroundings);
+            note(entry, Hook::ProcessClientPkg, &called, &self.shared);
             match called.0 {
                 Ok(Answer::Given) => return Verdict::Answered,
                 Ok(Answer::None) => left = left.saturating_sub(measured.took),
                 Err(_) => {
-                    self.surroundings.drop_broadcasts_since(mark);
+                    self.shared.drop_broadcasts_since(mark);
                     failed = Some(number);
                     break;
                 }
@@ -180,13 +180,13 @@ impl PluginHost {
     /// call into the host: what waits counts against
     /// [`broadcast_bytes_max`](PluginOptions::broadcast_bytes_max).
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
-        self.surroundings.take_broadcasts().into_iter()
+        self.shared.take_broadcasts().into_iter()
     }
 
     /// All time ever spent in plugins, by the clock the host was handed.
     #[must_use]
     pub fn spent(&self) -> Duration {
-        self.surroundings.meter.spent()
+        self.shared.call_budget.spent()
     }
 
     /// Memory that all plugins hold at the moment, in bytes; what they no longer use and Lua has not
@@ -199,19 +199,19 @@ impl PluginHost {
     /// How long until a summary of log lines is due, in milliseconds, if one is.
     #[must_use]
     pub fn log_due_in_ms(&self) -> Option<u64> {
-        self.surroundings.log_lines.due_in(|| self.surroundings.meter.now())
+        self.shared.log_lines.due_in(|| self.shared.call_budget.now())
     }
 
     /// Writes the summaries of log lines whose second is over.
     pub fn write_due_log(&self) {
         if self.log_due_in_ms() == Some(0) {
-            self.surroundings.log_lines.write_due(self.surroundings.meter.now());
+            self.shared.log_lines.write_due(self.shared.call_budget.now());
         }
     }
 
     /// Writes all summaries of log lines: the host goes.
     pub fn flush_log(&self) {
-        self.surroundings.log_lines.flush();
+        self.shared.log_lines.flush();
     }
 
     /// Drops one plugin; false if there is none left. To free all at once would take as long as some
@@ -228,12 +228,11 @@ impl fmt::Debug for PluginHost {
 }
 
 /// Remembers and logs how a call went.
-fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, surroundings: &Surroundings) {
+fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, shared: &Shared) {
     let (result, measured) = called;
     let name = entry.instance.name();
-    let admits = |kind| {
-        surroundings.log_lines.admit(kind, entry.instance.identity(), surroundings.meter.now())
-    };
+    let admits =
+        |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());
     if let Err(why) = result {
         if admits(LineKind::Failure) {
             error!("plugin {name}: {hook} failed: {why}");
@@ -247,7 +246,7 @@ fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, surroundings: &Sur
         return;
     }
     entry.failures = 0;
-    if measured.took > surroundings.meter.budget() / 2 && admits(LineKind::SlowCall) {
+    if measured.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
         warn!("plugin {name}: {hook} was slow: {} ms", measured.took.as_millis());
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
-use super::bounds::PRIORITY_DEFAULT;
+use super::call_budget::Measured;
 use super::failure::{Failure, kind};
-use super::meter::Measured;
+use super::limits::PRIORITY_DEFAULT;
 use super::sandbox::Sandbox;
-use super::surroundings::{Identity, Surroundings};
+use super::shared::{Identity, Shared};
 use super::{Client, Notice};
 use crate::conn_id::ConnId;
 
@@ -90,7 +90,7 @@ pub(super) struct Instance {
     /// The table made for the last client: as a rule the next package is from the same.
     client: Option<(ClientKey, Table)>,
     sandbox: Sandbox,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 /// What a client's table is made of. Its address goes with the id.
@@ -110,16 +110,16 @@ impl Instance {
         stem: &str,
         source: &[u8],
         budget: Duration,
-        surroundings: &Rc<Surroundings>,
+        shared: &Rc<Shared>,
     ) -> Result<Self, Failure> {
         let identity = Rc::new(Identity::new(stem));
         let mut instance = Instance {
-            sandbox: Sandbox::new(&identity, surroundings)?,
+            sandbox: Sandbox::new(&identity, shared)?,
             identity,
             priority: PRIORITY_DEFAULT,
             hooks: Default::default(),
             client: None,
-            surroundings: Rc::clone(surroundings),
+            shared: Rc::clone(shared),
         };
         let (table, _) = instance.measured(budget, |this| {
             let chunk = this.sandbox.compile(file, source)?;
@@ -245,8 +245,8 @@ impl Instance {
         budget: Duration,
         call: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Called<T> {
-        let surroundings = Rc::clone(&self.surroundings);
-        let (mut result, measured) = surroundings.meter.measure(budget, || call(self));
+        let shared = Rc::clone(&self.shared);
+        let (mut result, measured) = shared.call_budget.measure(budget, || call(self));
         if measured.tripped {
             self.sandbox.rearm();
             result = Err(Failure::Time { budget });

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 use std::vec;
 
-use super::bounds::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
+use super::call_budget::CallBudget;
 use super::failure::Failure;
 use super::folder::Folders;
 use super::instance::{Hook, Instance};
-use super::meter::Meter;
-use super::surroundings::{OutboxMark, Surroundings};
+use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
+use super::shared::{OutboxMark, Shared};
 use super::{Clock, PluginHost, PluginOptions};
 use crate::handler::Shown;
 
@@ -200,7 +200,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Makes plugins of files, one step at a time: [`run_file`](Self::run_file), then
 /// [`start`](Self::start), for each.
 pub(super) struct Loader {
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
     /// Most time a step may take.
     budget: Duration,
     /// The plugin whose file has been run and whose `server_inited` is still to be called.
@@ -224,14 +224,14 @@ impl Loader {
         budget: Duration,
         folders: Folders,
     ) -> Self {
-        let surroundings = Surroundings::new(
-            Meter::new(clock, options.budget),
+        let shared = Shared::new(
+            CallBudget::new(clock, options.budget),
             options.memory_bytes_max,
             options.broadcast_bytes_max,
             Some(folders),
         );
         Loader {
-            surroundings: Rc::new(surroundings),
+            shared: Rc::new(shared),
             budget,
             unstarted: None,
             plugins: Vec::new(),
@@ -242,7 +242,7 @@ impl Loader {
     /// Compiles and runs a file, and checks what it returns.
     pub(super) fn run_file(&mut self, file: &PluginFile) {
         debug_assert!(self.unstarted.is_none(), "one plugin after the other");
-        let mark = self.surroundings.outbox_mark();
+        let mark = self.shared.outbox_mark();
         match self.instance_of(file) {
             Ok(instance) => {
                 let waits = instance.has(Hook::ServerInited);
@@ -256,7 +256,7 @@ impl Loader {
     fn instance_of(&self, file: &PluginFile) -> Result<Instance, Failure> {
         let source = file.source.as_ref().map_err(|why| Failure::Lua(why.to_string()))?;
         let PluginFile { name, stem, .. } = file;
-        let instance = Instance::run_file(name, stem, source, self.budget, &self.surroundings)?;
+        let instance = Instance::run_file(name, stem, source, self.budget, &self.shared)?;
         let name = instance.name();
         match self.plugins.iter().find(|other| other.instance.name() == name) {
             Some(other) => Err(Failure::Lua(format!("the name {name} is taken by {}", other.file))),
@@ -279,19 +279,19 @@ impl Loader {
     }
 
     fn note_broken(&mut self, file: String, mark: OutboxMark, why: &Failure) {
-        self.surroundings.drop_broadcasts_since(mark);
+        self.shared.drop_broadcasts_since(mark);
         self.broken.push(BrokenPlugin { file, why: why.to_string() });
     }
 
     /// All time spent so far.
     pub(super) fn spent(&self) -> Duration {
-        self.surroundings.meter.spent()
+        self.shared.call_budget.spent()
     }
 
     /// What it came to.
     pub(super) fn finish(self) -> Loaded {
         let instances = self.plugins.into_iter().map(|plugin| plugin.instance).collect();
-        Loaded { host: PluginHost::new(instances, self.surroundings), broken: self.broken }
+        Loaded { host: PluginHost::new(instances, self.shared), broken: self.broken }
     }
 }
 

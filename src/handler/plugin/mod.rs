@@ -10,36 +10,36 @@
 //! | `load.rs` | the files of a folder, and what is wrong with them |
 //! | `reload.rs` | loading them anew beside a loop that serves |
 //! | `instance.rs` | one plugin: its hooks, one call |
-//! | `meter.rs` | the time a call has left |
+//! | `call_budget.rs` | the time a call has left |
 //! | `failure.rs`, `one_line.rs` | why a call failed, as a line of the log |
 //! | `sandbox.rs`, `prelude.lua` | what of Lua a plugin sees |
 //! | `pattern.rs`, `strings.rs` | Lua's patterns, interruptible |
 //! | `api.rs`, `folder.rs` | `server`, `base64` and `folder` |
-//! | `surroundings.rs` | what plugins share |
+//! | `shared.rs` | what plugins share |
 //! | `log_lines.rs` | how many lines of the log they cause |
-//! | `bounds.rs` | every bound, in one place |
+//! | `limits.rs` | every bound, in one place |
 
 mod api;
-mod bounds;
+mod call_budget;
 mod failure;
 mod folder;
 mod host;
 mod instance;
+mod limits;
 mod load;
 mod log_lines;
-mod meter;
 mod one_line;
 mod pattern;
 mod reload;
 mod sandbox;
+mod shared;
 mod strings;
-mod surroundings;
 
 pub use host::PluginHost;
 pub use load::{BrokenPlugin, LoadError, Loaded};
 pub use reload::{Reload, Step};
 
-pub use super::plugin_question::{Client, Notice, Verdict};
+pub use super::plugin_types::{Client, Notice, Verdict};
 
 use std::path::PathBuf;
 use std::time::Duration;

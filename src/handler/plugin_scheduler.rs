@@ -1,5 +1,5 @@
-//! The desk in front of the plugins: sees to it that however slow they are, and however many
-//! clients have questions, the loop comes round after about one call.
+//! Shares the loop's time between the plugins and everybody else: however slow they are, and however
+//! many packages and notices wait, the loop comes round after about one call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,8 +20,8 @@ const TURN_MAX: Duration = Duration::from_millis(5);
 /// Notices begun in a turn, however little time they take.
 const NOTICES_TURN_MAX: u32 = 1024;
 
-/// The plugins, and who waits to be heard by them.
-pub struct PluginDesk {
+/// The plugins, and the packages and notices that wait for them.
+pub struct PluginScheduler {
     host: PluginHost,
     /// What the host had spent when the turn began.
     spent_before: Duration,
@@ -93,21 +93,21 @@ pub enum Asked {
     /// A plugin answered; the bytes are in `out`.
     Answered,
     /// No plugin had an answer.
-    Nobody,
+    Unhandled,
     /// A plugin failed.
     Failed {
         /// Its name.
         plugin: String,
     },
-    /// The plugins have had their time this turn.
-    NotNow,
+    /// The plugins have had their time this turn: ask again in the next.
+    Deferred,
 }
 
-impl PluginDesk {
-    /// A desk in front of `host`.
+impl PluginScheduler {
+    /// A scheduler of the plugins of `host`.
     #[must_use]
     pub fn new(host: PluginHost) -> Self {
-        PluginDesk {
+        PluginScheduler {
             spent_before: host.spent(),
             host,
             spent_elsewhere: Duration::ZERO,
@@ -135,11 +135,11 @@ impl PluginDesk {
         let unannounced = known.is_some_and(|known| known.pending_notice.is_some());
         if self.backlogged || self.start_pending || unannounced || self.is_over() {
             self.deferred = true;
-            return Asked::NotNow;
+            return Asked::Deferred;
         }
         match self.host.ask(package, client, out) {
             Verdict::Answered => Asked::Answered,
-            Verdict::Nobody => Asked::Nobody,
+            Verdict::Nobody => Asked::Unhandled,
             Verdict::Failed { plugin } => Asked::Failed { plugin: plugin.to_owned() },
         }
     }
@@ -382,8 +382,10 @@ impl PluginDesk {
     }
 }
 
-impl fmt::Debug for PluginDesk {
+impl fmt::Debug for PluginScheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginDesk").field("notices", &self.notices.len()).finish_non_exhaustive()
+        f.debug_struct("PluginScheduler")
+            .field("notices", &self.notices.len())
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! What plugins are asked, and what comes of it: the words that the desk and the host have in
-//! common, the same in a build without plugins.
+//! What plugins are asked, and what comes of it: the types that the scheduler and the host have
+//! in common, the same in a build without plugins.
 
 use std::net::SocketAddr;
 

@@ -8,18 +8,18 @@ use std::rc::Rc;
 use log::info;
 use mlua::Lua;
 
-use super::bounds::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
+use super::call_budget::CallBudget;
 use super::failure::{Failure, out_of_memory, out_of_time, refused};
 use super::folder::Folders;
+use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::load;
 use super::log_lines::{LineKind, LogLines};
-use super::meter::Meter;
 use super::one_line::OneLine;
 use crate::handler::Shown;
 
 /// What all plugins of a host share.
-pub(super) struct Surroundings {
-    pub(super) meter: Meter,
+pub(super) struct Shared {
+    pub(super) call_budget: CallBudget,
     /// Most memory one plugin may hold.
     pub(super) memory_bytes_max: usize,
     /// Most bytes that may wait to be broadcast.
@@ -38,15 +38,15 @@ pub(super) struct OutboxMark {
     bytes: usize,
 }
 
-impl Surroundings {
+impl Shared {
     pub(super) fn new(
-        meter: Meter,
+        call_budget: CallBudget,
         memory_bytes_max: usize,
         broadcast_bytes_max: usize,
         folders: Option<Folders>,
     ) -> Self {
-        Surroundings {
-            meter,
+        Shared {
+            call_budget,
             memory_bytes_max,
             broadcast_bytes_max,
             outbox: RefCell::default(),
@@ -61,7 +61,7 @@ impl Surroundings {
         if bytes <= UNCHECKED_BYTES_MAX {
             return Ok(());
         }
-        self.meter.check().map_err(|_| out_of_time())
+        self.call_budget.check().map_err(|_| out_of_time())
     }
 
     /// Queues bytes to be broadcast.
@@ -91,7 +91,7 @@ impl Surroundings {
 
     /// Logs a text of a plugin as one line, or counts it, if there have been too many.
     pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
-        if self.log_lines.admit(LineKind::Text, plugin, self.meter.now()) {
+        if self.log_lines.admit(LineKind::Text, plugin, self.call_budget.now()) {
             info!("plugin {}: {}", plugin.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
         }
     }
@@ -138,16 +138,16 @@ impl Identity {
 /// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
 /// has been collected. Natives ask before they make something outside of Lua's memory that is going
 /// to be copied there.
-pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usize {
-    let left = || surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
-    if wanted > left() && (surroundings.meter.check().is_err() || lua.gc_collect().is_err()) {
+pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
+    let left = || shared.memory_bytes_max.saturating_sub(lua.used_memory());
+    if wanted > left() && (shared.call_budget.check().is_err() || lua.gc_collect().is_err()) {
         return 0;
     }
     left()
 }
 
 /// Fails unless the plugin has so much memory left.
-pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
-    let fits = bytes <= surroundings.memory_bytes_max && room(lua, surroundings, bytes) >= bytes;
+pub(super) fn check_memory(lua: &Lua, shared: &Shared, bytes: usize) -> mlua::Result<()> {
+    let fits = bytes <= shared.memory_bytes_max && room(lua, shared, bytes) >= bytes;
     if fits { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -1,4 +1,4 @@
-//! The desk in front of the plugins: who is heard when, on a clock that goes on a millisecond each
+//! The scheduler in front of the plugins: who is heard when, on a clock that goes on a millisecond each
 //! time a plugin has it looked at.
 
 use std::cell::Cell;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mynah::conn_id::ConnId;
 use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions, Reload};
-use mynah::handler::{Asked, CloseReason, PluginDesk};
+use mynah::handler::{Asked, CloseReason, PluginScheduler};
 
 use super::rig::{Folder, id, keep_log, logged};
 
@@ -41,29 +41,29 @@ fn host(folder: &Folder) -> PluginHost {
     PluginHost::load(&options(folder), clock(&Time::default())).unwrap().host
 }
 
-fn desk(folder: &Folder) -> PluginDesk {
+fn scheduler(folder: &Folder) -> PluginScheduler {
     keep_log();
-    let mut desk = PluginDesk::new(host(folder));
-    desk.end_turn();
-    desk
+    let mut scheduler = PluginScheduler::new(host(folder));
+    scheduler.end_turn();
+    scheduler
 }
 
-fn connect(desk: &mut PluginDesk, client: ConnId) {
-    desk.on_connected(client, "127.0.0.1:9".parse().unwrap());
+fn connect(scheduler: &mut PluginScheduler, client: ConnId) {
+    scheduler.on_connected(client, "127.0.0.1:9".parse().unwrap());
 }
 
 /// A turn in which these clients have a package each; returns who was answered.
-fn turn(desk: &mut PluginDesk, asking: &[ConnId]) -> Vec<ConnId> {
+fn turn(scheduler: &mut PluginScheduler, asking: &[ConnId]) -> Vec<ConnId> {
     let mut out = Vec::new();
-    let mut ask = |desk: &mut PluginDesk, client: ConnId| {
-        desk.ask(b"x", &Client::new(client), &mut out) == Asked::Answered
+    let mut ask = |scheduler: &mut PluginScheduler, client: ConnId| {
+        scheduler.ask(b"x", &Client::new(client), &mut out) == Asked::Answered
     };
     let (mut answered, back): (Vec<_>, Vec<_>) =
-        asking.iter().partition(|client| ask(desk, **client));
-    desk.begin_resuming();
-    while desk.notify_next() {}
-    answered.extend(back.into_iter().filter(|client| ask(desk, *client)));
-    desk.end_turn();
+        asking.iter().partition(|client| ask(scheduler, **client));
+    scheduler.begin_resuming();
+    while scheduler.notify_next() {}
+    answered.extend(back.into_iter().filter(|client| ask(scheduler, *client)));
+    scheduler.end_turn();
     answered
 }
 
@@ -76,50 +76,50 @@ fn said() -> Vec<String> {
 #[test]
 fn a_coming_is_told_before_the_first_package_is_answered() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
-    let mut desk = desk(&folder);
-    connect(&mut desk, id(1));
+    let mut scheduler = scheduler(&folder);
+    connect(&mut scheduler, id(1));
     // The time of the first turn goes to telling.
-    assert_eq!(turn(&mut desk, &[id(1)]), []);
+    assert_eq!(turn(&mut scheduler, &[id(1)]), []);
     assert_eq!(said(), ["came 1"]);
-    assert_eq!(turn(&mut desk, &[id(1)]), [id(1)]);
+    assert_eq!(turn(&mut scheduler, &[id(1)]), [id(1)]);
 }
 
 #[test]
 fn who_goes_before_the_plugins_were_told_is_never_heard_of_and_leaves_nothing() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
-    let mut desk = desk(&folder);
+    let mut scheduler = scheduler(&folder);
     for generation in 0..1000 {
-        connect(&mut desk, id(generation));
-        desk.on_disconnected(id(generation), CloseReason::PeerClosed);
+        connect(&mut scheduler, id(generation));
+        scheduler.on_disconnected(id(generation), CloseReason::PeerClosed);
     }
-    assert!(!desk.has_work());
-    turn(&mut desk, &[]);
+    assert!(!scheduler.has_work());
+    turn(&mut scheduler, &[]);
     assert_eq!(said(), [""; 0]);
 }
 
 #[test]
 fn who_was_heard_of_is_told_to_go() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
-    let mut desk = desk(&folder);
-    connect(&mut desk, id(1));
-    turn(&mut desk, &[]);
-    desk.on_disconnected(id(1), CloseReason::PeerClosed);
-    assert!(desk.has_work());
-    turn(&mut desk, &[]);
+    let mut scheduler = scheduler(&folder);
+    connect(&mut scheduler, id(1));
+    turn(&mut scheduler, &[]);
+    scheduler.on_disconnected(id(1), CloseReason::PeerClosed);
+    assert!(scheduler.has_work());
+    turn(&mut scheduler, &[]);
     assert_eq!(said(), ["came 1", "went 1"]);
-    assert!(!desk.has_work());
+    assert!(!scheduler.has_work());
 }
 
 #[test]
 fn comings_and_packages_take_turns_however_many_of_either_there_are() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
-    let mut desk = desk(&folder);
-    connect(&mut desk, id(0));
-    turn(&mut desk, &[]);
+    let mut scheduler = scheduler(&folder);
+    connect(&mut scheduler, id(0));
+    turn(&mut scheduler, &[]);
     let (mut came, mut answered) = (said().len(), 0);
     for generation in 1..=40 {
-        connect(&mut desk, id(generation));
-        answered += turn(&mut desk, &[id(0)]).len();
+        connect(&mut scheduler, id(generation));
+        answered += turn(&mut scheduler, &[id(0)]).len();
         came += said().len();
     }
     assert!((15..=25).contains(&answered), "{answered} answered");
@@ -129,21 +129,21 @@ fn comings_and_packages_take_turns_however_many_of_either_there_are() {
 #[test]
 fn new_plugins_are_told_of_the_clients_there_are() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
-    let mut desk = desk(&folder);
-    connect(&mut desk, id(1));
-    connect(&mut desk, id(2));
-    while desk.has_work() {
-        turn(&mut desk, &[]);
+    let mut scheduler = scheduler(&folder);
+    connect(&mut scheduler, id(1));
+    connect(&mut scheduler, id(2));
+    while scheduler.has_work() {
+        turn(&mut scheduler, &[]);
     }
     said();
-    desk.replace_host(host(&folder));
+    scheduler.replace_host(host(&folder));
     // Before they were told of either, one of them goes.
-    desk.on_disconnected(id(1), CloseReason::PeerClosed);
-    while desk.has_work() {
-        turn(&mut desk, &[]);
+    scheduler.on_disconnected(id(1), CloseReason::PeerClosed);
+    while scheduler.has_work() {
+        turn(&mut scheduler, &[]);
     }
     assert_eq!(said(), ["came 2"]);
-    assert_eq!(turn(&mut desk, &[id(2)]), [id(2)]);
+    assert_eq!(turn(&mut scheduler, &[id(2)]), [id(2)]);
 }
 
 /// As many plugins as that, each with this text, in which NAME stands for the plugin's.
@@ -156,14 +156,14 @@ fn many(count: usize, text: &str) -> Folder {
     Folder::new(&files)
 }
 
-/// A desk of plugins, and the time in which they live.
-fn timed_desk(folder: &Folder) -> (PluginDesk, Time) {
+/// A scheduler of plugins, and the time in which they live.
+fn timed_scheduler(folder: &Folder) -> (PluginScheduler, Time) {
     keep_log();
     let time = Time::default();
     let host = PluginHost::load(&options(folder), clock(&time)).unwrap().host;
-    let mut desk = PluginDesk::new(host);
-    desk.end_turn();
-    (desk, time)
+    let mut scheduler = PluginScheduler::new(host);
+    scheduler.end_turn();
+    (scheduler, time)
 }
 
 /// Longest turn it may be with plugins whose calls take some 40 ms: what fits before it, and a call.
@@ -171,9 +171,9 @@ const TURN_MAX: Duration = Duration::from_millis(5 + 60);
 
 /// A turn that is not too long.
 #[track_caller]
-fn short_turn(desk: &mut PluginDesk, time: &Time, asking: &[ConnId]) -> Vec<ConnId> {
+fn short_turn(scheduler: &mut PluginScheduler, time: &Time, asking: &[ConnId]) -> Vec<ConnId> {
     let before = time.get();
-    let answered = turn(desk, asking);
+    let answered = turn(scheduler, asking);
     let took = time.get() - before;
     assert!(took <= TURN_MAX, "{took:?}");
     answered
@@ -182,12 +182,12 @@ fn short_turn(desk: &mut PluginDesk, time: &Time, asking: &[ConnId]) -> Vec<Conn
 #[test]
 fn a_notice_goes_to_one_slow_plugin_a_turn_and_packages_have_every_other() {
     let folder = many(20, &SLOW.replace("'came '", "'NAME came '"));
-    let (mut desk, time) = timed_desk(&folder);
-    connect(&mut desk, id(1));
+    let (mut scheduler, time) = timed_scheduler(&folder);
+    connect(&mut scheduler, id(1));
     let (mut turns, mut known, mut new) = (0, 0, 0);
     // A client of another listener is answered meanwhile; the new one when all have heard of it.
     while new == 0 {
-        let answered = short_turn(&mut desk, &time, &[id(1), id(0)]);
+        let answered = short_turn(&mut scheduler, &time, &[id(1), id(0)]);
         known += answered.iter().filter(|client| **client == id(0)).count();
         new += answered.iter().filter(|client| **client == id(1)).count();
         turns += 1;
@@ -202,14 +202,14 @@ fn a_notice_goes_to_one_slow_plugin_a_turn_and_packages_have_every_other() {
 #[test]
 fn who_goes_while_plugins_are_told_of_it_is_said_to_have_gone_to_those_who_were_told() {
     let folder = many(5, SLOW);
-    let (mut desk, time) = timed_desk(&folder);
-    connect(&mut desk, id(1));
+    let (mut scheduler, time) = timed_scheduler(&folder);
+    connect(&mut scheduler, id(1));
     for _ in 0..2 {
-        short_turn(&mut desk, &time, &[]);
+        short_turn(&mut scheduler, &time, &[]);
     }
-    desk.on_disconnected(id(1), CloseReason::PeerClosed);
-    while desk.has_work() {
-        short_turn(&mut desk, &time, &[]);
+    scheduler.on_disconnected(id(1), CloseReason::PeerClosed);
+    while scheduler.has_work() {
+        short_turn(&mut scheduler, &time, &[]);
     }
     let said = ["p00: came 1", "p01: came 1", "p00: went 1", "p01: went 1"];
     assert_eq!(logged(), said.map(|text| format!("INFO plugin {text}")));
@@ -222,16 +222,16 @@ fn plugins_hear_that_the_listeners_are_open_before_anything_else() {
         "return { server_started = function() take_long() server.log('started') end,",
     );
     let folder = many(3, &text);
-    let (mut desk, time) = timed_desk(&folder);
-    desk.on_started();
-    desk.on_started();
-    connect(&mut desk, id(1));
+    let (mut scheduler, time) = timed_scheduler(&folder);
+    scheduler.on_started();
+    scheduler.on_started();
+    connect(&mut scheduler, id(1));
     for _ in 0..3 {
-        assert_eq!(short_turn(&mut desk, &time, &[id(0)]), []);
+        assert_eq!(short_turn(&mut scheduler, &time, &[id(0)]), []);
     }
-    assert_eq!(short_turn(&mut desk, &time, &[id(0)]), [id(0)]);
-    while desk.has_work() {
-        short_turn(&mut desk, &time, &[]);
+    assert_eq!(short_turn(&mut scheduler, &time, &[id(0)]), [id(0)]);
+    while scheduler.has_work() {
+        short_turn(&mut scheduler, &time, &[]);
     }
     let said: Vec<String> =
         logged().iter().map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect();
@@ -239,22 +239,27 @@ fn plugins_hear_that_the_listeners_are_open_before_anything_else() {
 }
 
 /// Asks so many times for a reload; what it returns is woken by their threads.
-fn reload(desk: &mut PluginDesk, time: &Time, folder: &Folder, times: usize) -> Receiver<()> {
+fn reload(
+    scheduler: &mut PluginScheduler,
+    time: &Time,
+    folder: &Folder,
+    times: usize,
+) -> Receiver<()> {
     let (wake, woken) = channel();
     for _ in 0..times {
         let wake = wake.clone();
-        desk.reload(Reload::new(options(folder), clock(time), move || _ = wake.send(())));
+        scheduler.reload(Reload::new(options(folder), clock(time), move || _ = wake.send(())));
     }
     woken
 }
 
 /// Takes turns until nothing is left to do, as the loop does: it waits where it has no work.
 #[track_caller]
-fn finish(desk: &mut PluginDesk, time: &Time, woken: &Receiver<()>) -> u32 {
+fn finish(scheduler: &mut PluginScheduler, time: &Time, woken: &Receiver<()>) -> u32 {
     for turns in 0..1000 {
-        short_turn(desk, time, &[]);
+        short_turn(scheduler, time, &[]);
         // Once its thread has ended there is nothing to wait for.
-        if !desk.has_work() && woken.recv_timeout(Duration::from_secs(20)).is_err() {
+        if !scheduler.has_work() && woken.recv_timeout(Duration::from_secs(20)).is_err() {
             return turns;
         }
     }
@@ -273,22 +278,22 @@ const SLOW_TO_LOAD: &str = "
 #[test]
 fn a_reload_takes_a_step_a_turn_and_swaps_all_plugins_at_once() {
     let (old, new) = (many(3, SLOW), many(20, SLOW_TO_LOAD));
-    let (mut desk, time) = timed_desk(&old);
-    desk.on_started();
-    let woken = reload(&mut desk, &time, &new, 1);
+    let (mut scheduler, time) = timed_scheduler(&old);
+    scheduler.on_started();
+    let woken = reload(&mut scheduler, &time, &new, 1);
     let (mut answered, mut turns, mut lines) = (0, 0, Vec::new());
     while !lines.iter().any(|line: &String| line.starts_with("INFO plugins: p00, p01, ")) {
-        if !desk.has_work() {
+        if !scheduler.has_work() {
             woken.recv_timeout(Duration::from_secs(20)).unwrap();
         }
-        answered += short_turn(&mut desk, &time, &[id(0)]).len();
+        answered += short_turn(&mut scheduler, &time, &[id(0)]).len();
         lines.extend(logged());
         turns += 1;
         assert!(turns < 1000, "it comes to an end");
     }
     assert!(turns >= 40, "20 files and 20 server_inited are {turns} turns");
     assert!(answered >= turns / 3, "{answered} answered in {turns} turns");
-    finish(&mut desk, &time, &woken);
+    finish(&mut scheduler, &time, &woken);
     lines.extend(logged());
     let heard = lines.iter().filter(|line| line.ends_with(": started")).count();
     assert_eq!(heard, 20, "{lines:#?}");
@@ -297,14 +302,14 @@ fn a_reload_takes_a_step_a_turn_and_swaps_all_plugins_at_once() {
 #[test]
 fn a_reload_in_which_a_file_is_broken_changes_nothing() {
     let old = many(1, SLOW);
-    let (mut desk, time) = timed_desk(&old);
+    let (mut scheduler, time) = timed_scheduler(&old);
     let new = many(3, SLOW_TO_LOAD);
     fs::write(new.path("p01.lua"), "while true do end").unwrap();
     fs::write(new.path("p02.lua"), "return 1").unwrap();
     let options = PluginOptions { budget: Duration::from_millis(50), ..options(&new) };
     let (wake, woken) = channel();
-    desk.reload(Reload::new(options, clock(&time), move || _ = wake.send(())));
-    finish(&mut desk, &time, &woken);
+    scheduler.reload(Reload::new(options, clock(&time), move || _ = wake.send(())));
+    finish(&mut scheduler, &time, &woken);
     let stay = "the plugins stay as they are";
     assert_eq!(
         logged(),
@@ -314,18 +319,18 @@ fn a_reload_in_which_a_file_is_broken_changes_nothing() {
         ]
     );
     let mut out = Vec::new();
-    desk.ask(b"x", &Client::new(id(0)), &mut out);
+    scheduler.ask(b"x", &Client::new(id(0)), &mut out);
     assert_eq!(out, b"x", "the old plugin answers");
 }
 
 #[test]
 fn a_folder_that_has_gone_changes_nothing() {
     let old = many(1, SLOW);
-    let (mut desk, time) = timed_desk(&old);
+    let (mut scheduler, time) = timed_scheduler(&old);
     let gone = Folder::new(&[]);
     fs::remove_dir(&gone.0).unwrap();
-    let woken = reload(&mut desk, &time, &gone, 1);
-    finish(&mut desk, &time, &woken);
+    let woken = reload(&mut scheduler, &time, &gone, 1);
+    finish(&mut scheduler, &time, &woken);
     let lines = logged();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("ERROR cannot load plugins from "), "{lines:?}");
@@ -335,9 +340,9 @@ fn a_folder_that_has_gone_changes_nothing() {
 #[test]
 fn however_often_a_reload_is_asked_for_while_one_runs_one_more_comes_after_it() {
     let folder = many(2, SLOW_TO_LOAD);
-    let (mut desk, time) = timed_desk(&folder);
-    let woken = reload(&mut desk, &time, &folder, 101);
-    finish(&mut desk, &time, &woken);
+    let (mut scheduler, time) = timed_scheduler(&folder);
+    let woken = reload(&mut scheduler, &time, &folder, 101);
+    finish(&mut scheduler, &time, &woken);
     let lines = logged();
     let loaded = lines.iter().filter(|line| line.starts_with("INFO plugins: ")).count();
     assert_eq!(loaded, 2, "{lines:#?}");
@@ -348,11 +353,11 @@ fn however_often_a_reload_is_asked_for_while_one_runs_one_more_comes_after_it() 
 #[test]
 fn plugins_that_were_replaced_are_freed_one_a_turn() {
     let folder = many(10, "return {}");
-    let (mut desk, time) = timed_desk(&folder);
-    desk.replace_host(host(&folder));
+    let (mut scheduler, time) = timed_scheduler(&folder);
+    scheduler.replace_host(host(&folder));
     let mut turns = 0;
-    while desk.has_work() {
-        short_turn(&mut desk, &time, &[]);
+    while scheduler.has_work() {
+        short_turn(&mut scheduler, &time, &[]);
         turns += 1;
     }
     assert_eq!(turns, 11);
@@ -365,7 +370,8 @@ fn a_package_holds_a_turn_for_one_budget_however_many_plugins_are_asked() {
     keep_log();
     let time = Time::default();
     let options = PluginOptions { budget: Duration::from_millis(50), ..options(&folder) };
-    let mut desk = PluginDesk::new(PluginHost::load(&options, clock(&time)).unwrap().host);
-    desk.end_turn();
-    short_turn(&mut desk, &time, &[id(0), id(1), id(2)]);
+    let mut scheduler =
+        PluginScheduler::new(PluginHost::load(&options, clock(&time)).unwrap().host);
+    scheduler.end_turn();
+    short_turn(&mut scheduler, &time, &[id(0), id(1), id(2)]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Clock;
 
 /// Measures calls, one at a time, and says when one has run too long.
-pub(super) struct Meter {
+pub(super) struct CallBudget {
     clock: Clock,
     budget: Duration,
     /// When the call that is running must be over; `None` between calls.
@@ -22,9 +22,9 @@ pub(super) struct Meter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OutOfTime;
 
-impl Meter {
+impl CallBudget {
     pub(super) fn new(clock: Clock, budget: Duration) -> Self {
-        Meter {
+        CallBudget {
             clock,
             budget,
             deadline: Cell::new(None),

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use super::plugin_question::{Client, Notice, Verdict};
+pub use super::plugin_types::{Client, Notice, Verdict};
 
 /// There is none.
 pub enum PluginHost {}

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 18] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
+    ("address", 0),
+    ("memory", 0),
     ("stats", 0),
     ("strerror", 0),
     ("connection_log", 0),
@@ -29,9 +31,10 @@ const LAYERS: [(&str, u8); 16] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 12] = [
+const BESIDE: [(&str, &str); 13] = [
     ("buffer", "clock"),
     ("buffer", "limits"),
+    ("buffer", "memory"),
     ("client", "cli"),
     ("connection_log", "clock"),
     ("connection_log", "conn_id"),

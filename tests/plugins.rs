@@ -5,8 +5,6 @@
 #![allow(unreachable_pub, reason = "modules of one test program")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
-#[path = "plugins/desk.rs"]
-mod desk;
 #[path = "plugins/differential.rs"]
 mod differential;
 #[path = "plugins/examples.rs"]
@@ -21,5 +19,7 @@ mod load;
 mod rig;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
+#[path = "plugins/scheduler.rs"]
+mod scheduler;
 #[path = "plugins/speed.rs"]
 mod speed;

@@ -7,7 +7,7 @@ mod listener_url;
 mod log_file;
 mod logging;
 mod one_line;
-#[cfg_attr(not(feature = "plugins"), path = "plugins_absent.rs")]
+#[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
 mod run;
 mod settings;

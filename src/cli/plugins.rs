@@ -1,12 +1,15 @@
 //! Loading plugins: at start, for `--check`, and again on SIGHUP.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
 use super::config::Config;
-use crate::handler::plugin::{Loaded, PluginHost, PluginOptions};
+use crate::handler::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::limits::Limits;
+use crate::net::{EventLoop, Waker};
+use crate::server::{Server, Transport};
 
 /// `--plugin-budget` where nothing else is said.
 const BUDGET_MS: u64 = 50;
@@ -27,12 +30,13 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// The folder that was asked for cannot be read. One that was merely found is done without.
+/// The folder that was asked for cannot be read. One that was merely found is done without, until a
+/// reload can read it.
 pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     let loaded = match load_all(config) {
         Err(why) if config.settings.plugin_dir.is_none() => {
             warn!("{why}");
-            None
+            return Ok(Some(PluginHost::empty(clock())));
         }
         loaded => loaded?,
     };
@@ -40,42 +44,55 @@ pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     for plugin in broken {
         error!("{plugin}; it is left out");
     }
-    announce(&host);
+    info!("{}", host.summary());
     Ok(Some(host))
 }
 
-/// Loads the plugins anew for a server that runs: all of them, or none, and then the old ones stay.
-pub(super) fn reload(config: &Config) -> Option<PluginHost> {
-    let Loaded { host, broken } = match load_all(config) {
-        Ok(loaded) => loaded?,
-        Err(why) => {
-            error!("{why}; the plugins stay as they are");
-            return None;
+/// Has a server that runs load its plugins anew.
+pub(super) struct Reloader(Option<(PluginOptions, Waker)>);
+
+impl Reloader {
+    /// One for the server of this loop. Without a plugin folder it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The loop has no descriptor left for its waker.
+    pub(super) fn new(config: &Config, event_loop: &EventLoop) -> io::Result<Self> {
+        let Some(options) = options(config) else { return Ok(Reloader(None)) };
+        Ok(Reloader(Some((options, event_loop.waker()?))))
+    }
+
+    /// Begins to load all plugins anew: all of them will be swapped in, or none.
+    pub(super) fn reload<T: Transport>(&self, server: &mut Server<T>) {
+        if let Some((options, waker)) = &self.0 {
+            let waker = waker.clone();
+            let wake = move || waker.wake();
+            server.reload_plugins(Reload::new(options.clone(), clock(), wake));
         }
-    };
-    for plugin in &broken {
-        error!("{plugin}; the plugins stay as they are");
     }
-    if !broken.is_empty() {
-        return None;
-    }
-    announce(&host);
-    Some(host)
 }
 
 fn load_all(config: &Config) -> Result<Option<Loaded>, String> {
-    let Some(dir) = config.plugin_dir.clone() else { return Ok(None) };
+    let Some(options) = options(config) else { return Ok(None) };
+    PluginHost::load(&options, clock())
+        .map(Some)
+        .map_err(|why| format!("cannot load plugins from {}: {why}", options.dir.display()))
+}
+
+/// What the configuration says of plugins, if there is a folder for them.
+fn options(config: &Config) -> Option<PluginOptions> {
     let settings = &config.settings;
-    let options = PluginOptions {
+    Some(PluginOptions {
+        dir: config.plugin_dir.clone()?,
         budget: Duration::from_millis(settings.plugin_budget.unwrap_or(BUDGET_MS)),
         memory_bytes_max: settings.plugin_memory.unwrap_or(MEMORY_BYTES),
         broadcast_bytes_max: broadcast_len_max(settings.broadcast_log),
-        dir,
-    };
+    })
+}
+
+fn clock() -> Clock {
     let started_at = Instant::now();
-    PluginHost::load(&options, Box::new(move || started_at.elapsed()))
-        .map(Some)
-        .map_err(|why| format!("cannot load plugins from {}: {why}", options.dir.display()))
+    Box::new(move || started_at.elapsed())
 }
 
 /// A plugin may say to everyone in a call what a client may in a frame.
@@ -83,12 +100,4 @@ fn broadcast_len_max(broadcast_log: Option<usize>) -> usize {
     let defaults = Limits::default();
     let broadcast_log_bytes_max = broadcast_log.unwrap_or(defaults.broadcast_log_bytes_max);
     Limits { broadcast_log_bytes_max, ..defaults }.broadcast_len_max()
-}
-
-fn announce(host: &PluginHost) {
-    let names: Vec<&str> = host.names().collect();
-    match names.as_slice() {
-        [] => info!("no plugins"),
-        names => info!("plugins: {}", names.join(", ")),
-    }
 }

@@ -94,14 +94,13 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         event_loop.server().set_plugins(host);
     }
     open_listeners(config, &mut event_loop)?;
+    let reloader = plugins::Reloader::new(config, &event_loop)
+        .map_err(|error| format!("cannot start: {}", strerror(&error)))?;
     event_loop
         .run(|server| {
             info!("SIGHUP: {}", reload_steps(config));
             logging.reopen();
-            if let Some(host) = plugins::reload(config) {
-                server.set_plugins(host);
-                server.start_plugins();
-            }
+            reloader.reload(server);
         })
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
 }

@@ -7,10 +7,10 @@ mod direct;
 mod echo;
 mod excerpt;
 mod package;
-#[cfg_attr(not(feature = "plugins"), path = "plugin_absent.rs")]
+#[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
 pub mod plugin;
-mod plugin_desk;
-mod plugin_question;
+mod plugin_scheduler;
+mod plugin_types;
 mod reverse;
 mod status;
 mod tag;
@@ -19,7 +19,7 @@ pub use direct::{DirectMessage, DirectMessages};
 pub use echo::raw as on_raw;
 pub use excerpt::{Excerpt, Shown};
 pub use package::on_package;
-pub use plugin_desk::{Asked, PluginDesk};
+pub use plugin_scheduler::{Asked, PluginScheduler};
 pub(crate) use reverse::reply_not_utf8;
 pub use reverse::{Reversal, ReversalStep};
 pub use status::write_json as write_status;
@@ -86,7 +86,7 @@ pub struct Context<'a> {
     /// Where coming and going is noted.
     pub connection_log: &'a mut ConnectionLog,
     /// The plugins, where there are any.
-    pub plugins: Option<&'a mut PluginDesk>,
+    pub plugins: Option<&'a mut PluginScheduler>,
     /// Where the client is, as far as anybody has asked.
     pub peer: Peer,
     /// The time of the turn.

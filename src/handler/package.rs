@@ -28,7 +28,7 @@ pub fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
             ctx.out.truncate(start);
             ctx.out.extend_from_slice(FAILED);
         }
-        Ok(Asked::Nobody | Asked::NotNow) => ctx.out.extend_from_slice(NOBODY),
+        Ok(Asked::Unhandled | Asked::Deferred) => ctx.out.extend_from_slice(NOBODY),
     }
     debug!("{} package: {}", ctx.id, Excerpt(bytes));
     Flow::Continue
@@ -62,16 +62,16 @@ pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
 /// Asks the plugins, if there are any and their time has not run out; an error is what to do
 /// instead.
 fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Asked, Flow> {
-    let Some(desk) = &mut ctx.plugins else { return Ok(Asked::Nobody) };
-    let addr = match (desk.addr_of(ctx.id), ctx.peer) {
+    let Some(scheduler) = &mut ctx.plugins else { return Ok(Asked::Unhandled) };
+    let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),
         (None, Peer::Asked(addr)) => addr,
         (None, Peer::Unasked) => return Err(Flow::AskPeer),
     };
     let client = Client::new(ctx.id).at(addr);
     let client = command.map_or(client, |command| client.framed(command));
-    match desk.ask(package, &client, ctx.out) {
-        Asked::NotNow => Err(Flow::Yield),
+    match scheduler.ask(package, &client, ctx.out) {
+        Asked::Deferred => Err(Flow::Yield),
         asked => Ok(asked),
     }
 }

@@ -11,6 +11,7 @@ use super::heap::{self, HeapTrimmer};
 use super::pacing::Pacing;
 use super::signals::Signals;
 use super::tcp::{TcpAcceptor, TcpTransport};
+use super::waker::{WAKER, Waker};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::LOOK_BYTES;
@@ -104,6 +105,15 @@ impl EventLoop {
         &mut self.server
     }
 
+    /// A handle that wakes the loop from other threads. To be asked for once: it holds a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
+    pub fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry())
+    }
+
     /// Runs until a signal ends it. `on_hangup` is called for SIGHUP: at once, but no more than
     /// once a second, nor for more than about a tenth of the time; however many signals come in
     /// between are one more call. A stop comes first, and ends that.
@@ -170,6 +180,9 @@ impl EventLoop {
         let id = ConnId::from_bits(bits as u64);
         if id == SIGNALS {
             return true;
+        }
+        if id == WAKER {
+            return false;
         }
         if id.generation == 0 {
             self.server.on_acceptable(id.index as usize);

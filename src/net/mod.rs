@@ -8,8 +8,10 @@ mod memory;
 mod pacing;
 mod signals;
 mod tcp;
+mod waker;
 
 pub use event_loop::{EventLoop, Exit};
 pub use files::raise_file_limit;
 pub use memory::available_memory;
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
+pub use waker::Waker;

@@ -108,8 +108,8 @@ impl<T: Transport> Server<T> {
         self.stats.connections += 1;
         self.stats.accepted_total += 1;
         self.connection_log.line(self.now, || format!("{id} {peer} connected to {}", config.name));
-        if let (Protocol::Plugin { .. }, Some(desk)) = (&config.protocol, &mut self.plugins) {
-            desk.on_connected(id, peer);
+        if let (Protocol::Plugin { .. }, Some(scheduler)) = (&config.protocol, &mut self.plugins) {
+            scheduler.on_connected(id, peer);
         }
         // What came with the connection is announced by an edge of its own, but for a server that
         // is stopping it is the last chance.

@@ -63,8 +63,8 @@ impl<T: Transport> Server<T> {
         let number = usize::from(conn.listener);
         let listener = &mut self.listeners[number];
         listener.room.members -= 1;
-        if let Some(desk) = &mut self.plugins {
-            desk.on_disconnected(id, reason);
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_disconnected(id, reason);
         }
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&listener.room.log).unwrap_or_default();

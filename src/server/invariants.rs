@@ -44,7 +44,7 @@ impl<T: Transport> Server<T> {
 
     /// Every byte that waits is in the account, and nothing else is.
     fn assert_memory(&self) {
-        let mut sum = self.table_charged;
+        let mut sum = self.table_charged + self.plugins_charged;
         for (id, conn) in self.table.iter() {
             let held = conn.session.allocated();
             assert_eq!(conn.session.charged(), held, "{id} holds what it is not charged with");

@@ -33,7 +33,7 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
-use crate::handler::{self, DirectMessages, PluginDesk};
+use crate::handler::{self, DirectMessages, PluginScheduler};
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
     TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
@@ -71,6 +71,8 @@ pub struct Server<T: Transport> {
     relief_failed_at: Option<Millis>,
     /// Bytes the account has been charged with for the table.
     table_charged: usize,
+    /// The same for what plugins make wait.
+    plugins_charged: usize,
     /// Connections with events for which there was no time, served before all others. Each stands
     /// here or in `resume`, once, and has [`Flags::QUEUED`].
     arrivals: VecDeque<ConnId>,
@@ -93,7 +95,7 @@ pub struct Server<T: Transport> {
     /// Accepting is pointless before this moment.
     accept_paused_until: Option<Millis>,
     connection_log: ConnectionLog,
-    plugins: Option<Box<PluginDesk>>,
+    plugins: Option<Box<PluginScheduler>>,
     phase: Phase,
     /// The one read buffer.
     read_buffer: Box<[u8]>,
@@ -123,6 +125,7 @@ impl<T: Transport> Server<T> {
             is_tight: false,
             relief_failed_at: None,
             table_charged: 0,
+            plugins_charged: 0,
             arrivals: VecDeque::new(),
             resume: VecDeque::new(),
             first_fanout: 0,
@@ -262,8 +265,9 @@ impl<T: Transport> Server<T> {
         self.end_tight_memory();
         self.budget.end();
         self.connection_log.write_due(now);
-        if let Some(desk) = &mut self.plugins {
-            desk.end_turn();
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.end_turn();
+            self.settle_plugin_memory();
         }
     }
 
@@ -273,7 +277,7 @@ impl<T: Transport> Server<T> {
         let accepting = self.accept_paused_until.is_none()
             && self.listeners.iter().any(|listener| listener.accept_ready);
         let fanning_out = self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
-        let telling = self.plugins.as_ref().is_some_and(|desk| desk.has_work());
+        let telling = self.plugins.as_ref().is_some_and(|scheduler| scheduler.has_work());
         let resuming =
             !self.resume.is_empty() || !self.arrivals.is_empty() || !self.closed.is_empty();
         if accepting || fanning_out || telling || resuming || buffer::has_retired() {
@@ -285,7 +289,8 @@ impl<T: Transport> Server<T> {
             self.connection_log.due_at(),
             self.stop_due_at(),
         ];
-        deadlines.into_iter().flatten().min().map(|at| at.since(now))
+        let due_in = deadlines.into_iter().flatten().map(|at| at.since(now));
+        due_in.chain(self.plugin_log_due_in_ms()).min()
     }
 
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.

@@ -4,47 +4,67 @@
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
-use crate::handler::PluginDesk;
-use crate::handler::plugin::PluginHost;
+use crate::handler::PluginScheduler;
+use crate::handler::plugin::{PluginHost, Reload};
 use crate::session::Protocol;
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
     pub fn set_plugins(&mut self, host: PluginHost) {
         match &mut self.plugins {
-            Some(desk) => desk.replace_host(host),
-            None => self.plugins = Some(Box::new(PluginDesk::new(host))),
+            Some(scheduler) => scheduler.replace_host(host),
+            None => self.plugins = Some(Box::new(PluginScheduler::new(host))),
         }
     }
 
-    /// Tells the plugins that all listeners are open.
-    pub fn start_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.on_started();
+    /// Loads other plugins beside those in service, which they replace at once if all are well; see
+    /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
+    pub fn reload_plugins(&mut self, reload: Reload) {
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.reload(reload);
         }
-        self.spread_plugin_broadcasts();
+    }
+
+    /// Tells the plugins, in the next turns, that all listeners are open.
+    pub fn start_plugins(&mut self) {
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_started();
+        }
     }
 
     /// The batch of events is over.
     pub(super) fn tell_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.begin_resuming();
+        let Some(scheduler) = &mut self.plugins else { return };
+        scheduler.begin_resuming();
+        while self.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
             self.spread_plugin_broadcasts();
         }
     }
 
     /// Tells the plugins that the server stops.
     pub(super) fn stop_plugins(&mut self) {
-        if let Some(desk) = &mut self.plugins {
-            desk.on_stopping();
+        if let Some(scheduler) = &mut self.plugins {
+            scheduler.on_stopping();
             self.spread_plugin_broadcasts();
         }
     }
 
+    /// Sums up the log lines of plugins that were not written: the server has stopped.
+    pub(super) fn flush_plugin_log(&self) {
+        if let Some(scheduler) = &self.plugins {
+            scheduler.flush_log();
+        }
+    }
+
+    /// How long until such a sum is due, in milliseconds, if one is.
+    pub(super) fn plugin_log_due_in_ms(&self) -> Option<u64> {
+        self.plugins.as_ref().and_then(|scheduler| scheduler.log_due_in_ms())
+    }
+
     /// Puts what plugins have said to everyone into the log of every plugin listener.
     pub(super) fn spread_plugin_broadcasts(&mut self) {
-        let Some(desk) = &mut self.plugins else { return };
-        let broadcasts: Vec<Vec<u8>> = desk.drain_broadcasts().collect();
+        let Some(scheduler) = &mut self.plugins else { return };
+        let broadcasts: Vec<Vec<u8>> = scheduler.drain_broadcasts().collect();
         for number in 0..self.listeners.len() {
             if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
                 for bytes in &broadcasts {
@@ -70,16 +90,27 @@ impl<T: Transport> Server<T> {
         if !pending.push(bytes, max) {
             self.connection_log.lost_broadcast(self.now);
         }
+        self.listeners[number].settle_memory(&mut self.memory);
     }
 
-    /// The log has room again.
+    /// The log has room again. Where clients wait for it too, plugins leave them half of it.
     pub(super) fn spread_pending(&mut self, number: usize) {
-        let Listener { room, pending, .. } = &mut self.listeners[number];
+        let max = self.limits.broadcast_log_bytes_max;
+        let Listener { room, pending, fanout, .. } = &mut self.listeners[number];
+        let mut share = if fanout.waiting.is_empty() { max } else { max / 2 };
         while let Some(bytes) = pending.first() {
-            if room.members > 0 && room.log.append(&[bytes]).is_err() {
+            if room.members > 0 && (share == 0 || room.log.append(&[bytes]).is_err()) {
                 break;
             }
+            share = share.saturating_sub(bytes.len());
             pending.pop();
+        }
+    }
+
+    /// Charges the account with what the plugins' notices and clients cost now.
+    pub(super) fn settle_plugin_memory(&mut self) {
+        if let Some(scheduler) = &self.plugins {
+            self.memory.recharge(&mut self.plugins_charged, scheduler.cost());
         }
     }
 }

@@ -127,6 +127,7 @@ impl<T: Transport> Server<T> {
             if self.table.len() == self.closed.len() {
                 self.phase = Phase::Stopped;
                 self.connection_log.flush();
+                self.flush_plugin_log();
                 info!("stopped");
             }
         }

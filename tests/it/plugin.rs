@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::support::{Client, Folder, Server, error, frame, mynah, run, wait_until};
+use super::support::{Client, Folder, PATIENCE, Server, error, frame, mynah, run, wait_until};
 
 /// Longer than what `gather=` says in these tests, and the loop's own hesitation.
 const QUIET: Duration = Duration::from_millis(400);
@@ -34,6 +34,9 @@ fn start(folder: &Folder, args: &[&str]) -> Server {
     let listeners = ["-l", "plugin://127.0.0.1:0", "-l", "command://127.0.0.1:0"];
     Server::start(&[&["--plugin-dir", &dir], args, &listeners].concat())
 }
+
+/// For tests whose plugins are not slow: more time than any machine is ever busy elsewhere.
+const PATIENT: [&str; 2] = ["--plugin-budget", "5000"];
 
 /// A plugin whose `process_client_pkg` has this body.
 fn plugin(body: &str) -> String {
@@ -145,7 +148,7 @@ fn commands_128_to_254_go_to_the_plugins_and_their_answers_carry_the_code() {
 #[test]
 fn framed_packages_may_be_pipelined_among_other_commands() {
     let folder = folder(&[("echo.lua", &plugin("return data"))]);
-    let server = start(&folder, &[]);
+    let server = start(&folder, &PATIENT);
     let mut client = server.connect_to(1);
     let mut writer = client.twin();
     let round = [frame(130, b"plug"), frame(1, b"plain"), frame(131, b"")].concat();
@@ -290,7 +293,7 @@ fn a_plugin_that_runs_for_ever_fails_and_so_does_one_that_eats_memory() {
 #[test]
 fn ten_failures_in_a_row_switch_a_plugin_off_until_the_next_reload() {
     let folder = folder(&[("bad.lua", &plugin("error('no')"))]);
-    let server = start(&folder, &[]);
+    let server = start(&folder, &PATIENT);
     let mut client = connect(&server);
     for _ in 0..10 {
         client.send(b"x");
@@ -307,7 +310,7 @@ fn ten_failures_in_a_row_switch_a_plugin_off_until_the_next_reload() {
 #[test]
 fn a_reload_swaps_all_plugins_or_none() {
     let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
-    let server = start(&folder, &[]);
+    let server = start(&folder, &PATIENT);
     let mut client = connect(&server);
     let mut expect = |answer: &[u8]| {
         client.send(b"x");
@@ -404,7 +407,7 @@ fn a_client_that_leaves_while_its_answer_is_queued_leaves_nothing_behind() {
         1,
     );
     let folder = folder(&[("long.lua", &text)]);
-    let server = start(&folder, &[]);
+    let server = start(&folder, &PATIENT);
     let mut hasty = connect(&server);
     // More than sockets take, so that most of it waits in the server.
     hasty.send(&[b'x'; 6]);
@@ -421,7 +424,7 @@ fn a_reload_during_a_broadcast_cuts_nothing_off() {
     let body = "for i = 1, 3 do server.broadcast(data:rep(1 << 20)) end return ''";
     let folder = folder(&[("cast.lua", &plugin(body))]);
     // Who lags is still read from.
-    let server = start(&folder, &["--send-queue", "67108864"]);
+    let server = start(&folder, &[&PATIENT[..], &["--send-queue", "67108864"]].concat());
     // None of them reads until the plugins are new ones.
     let mut clients = [connect(&server), connect(&server)];
     wait_until("all are in", || server.count_lines(" connected to ") == 2);
@@ -440,6 +443,120 @@ fn a_reload_during_a_broadcast_cuts_nothing_off() {
         }
         client.expect(b"new");
     }
+}
+
+/// Echoes until `done`; the longest anyone waited for one.
+#[track_caller]
+fn worst_echo_until(client: &mut Client, mut done: impl FnMut() -> bool) -> Duration {
+    let (started_at, mut worst) = (Instant::now(), Duration::ZERO);
+    while !done() {
+        let asked_at = Instant::now();
+        client.expect_alive();
+        worst = worst.max(asked_at.elapsed());
+        assert!(started_at.elapsed() < PATIENCE, "waited in vain");
+    }
+    worst
+}
+
+#[test]
+fn a_reload_of_plugins_that_run_for_ever_holds_up_nobody_and_changes_nothing() {
+    let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
+    let server = start(&folder, &[]);
+    for number in 0..5 {
+        folder.file(&format!("loop{number}.lua"), "while true do end");
+    }
+    let mut client = server.connect_to(1);
+    client.expect_alive();
+    server.signal(Signal::SIGHUP);
+    let failed = || server.count_lines("ran longer than 50 ms; the plugins stay as they are");
+    // At start each may take half a second, during which nobody is served.
+    let worst = worst_echo_until(&mut client, || failed() == 5);
+    println!("echo beside a reload of five endless plugins: worst {worst:?}");
+    assert!(worst < Duration::from_millis(400), "{worst:?}");
+    client.send(&frame(128, b"x"));
+    client.expect(&frame(128, b"old"));
+}
+
+#[test]
+fn what_changes_during_a_reload_is_loaded_by_the_next_signal() {
+    let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
+    let server = start(&folder, &PATIENT);
+    let mut client = server.connect_to(1);
+    client.expect_alive();
+    let burn = "for i = 1, 100000 do local x = i end\nreturn {}";
+    for number in 0..10 {
+        folder.file(&format!("burn{number}.lua"), burn);
+    }
+    for _ in 0..20 {
+        server.signal(Signal::SIGHUP);
+        client.expect_alive();
+    }
+    folder.file("a.lua", &plugin("return 'new'"));
+    server.signal(Signal::SIGHUP);
+    wait_until("the new plugin answers", || client.ask(128, b"x") == (128, b"new".to_vec()));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_reload() {
+    let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
+    let mut server = start(&folder, &["--plugin-budget", "500"]);
+    for number in 0..100 {
+        folder.file(&format!("loop{number}.lua"), "while true do end");
+    }
+    folder.file("loop.lua", "server.log('begun') return {}");
+    let began_at = Instant::now();
+    server.signal(Signal::SIGHUP);
+    server.wait_for_line("plugin loop: begun");
+    assert_eq!(server.stop(), Some(0));
+    assert!(began_at.elapsed() < Duration::from_secs(10), "{:?}", began_at.elapsed());
+}
+
+#[test]
+fn failures_that_clients_provoke_are_summed_up_once_they_are_many() {
+    let body = "if data == 'fail' then error('no') end return data";
+    let folder = folder(&[("bad.lua", &plugin(body))]);
+    let server = start(&folder, &PATIENT);
+    let mut client = server.connect_to(1);
+    let began_at = Instant::now();
+    // A success in between, or it would be switched off.
+    for _ in 0..1_000 {
+        client.send(&[frame(128, b"fail"), frame(128, b"ok")].concat());
+        client.expect(&[error("plugin bad failed"), frame(128, b"ok")].concat());
+    }
+    // Nobody does anything any more: the summary comes by itself.
+    let line = server.wait_for_line(" more failures in the last second");
+    assert!(line.contains("ERROR") && line.contains("plugin bad: "), "{line}");
+    let seconds = began_at.elapsed().as_secs() as usize + 1;
+    let lines = server.count_lines("plugin bad: ");
+    assert!(lines <= 101 * seconds, "{lines} in {seconds} s");
+}
+
+#[test]
+fn a_stop_sums_up_what_was_not_logged() {
+    let body = "for i = 1, 150 do server.log(i) end return data";
+    let folder = folder(&[("talk.lua", &plugin(body))]);
+    let mut server = start(&folder, &[]);
+    let mut client = server.connect_to(1);
+    client.send(&frame(128, b"x"));
+    client.expect(&frame(128, b"x"));
+    // The stop is over before the second is.
+    drop(client);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(server.count_lines("plugin talk: 50 more lines in the last second"), 1);
+}
+
+#[test]
+fn what_a_failed_call_wanted_to_broadcast_reaches_nobody() {
+    let body = "server.broadcast(data) if data == 'fail' then error('no') end return ''";
+    let folder = folder(&[("cast.lua", &plugin(body))]);
+    let server = start(&folder, &[]);
+    let (mut hearer, mut client) = (connect(&server), server.connect_to(1));
+    wait_until("both are in", || server.count_lines(" connected to ") == 2);
+    client.send(&frame(128, b"fail"));
+    client.expect(&error("plugin cast failed"));
+    client.send(&frame(128, b"good"));
+    client.expect(&frame(128, b""));
+    hearer.expect(b"good");
 }
 
 /// Each call burns its whole budget; with six clients that ask all the time the loop is never free.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mynah::handler::plugin::{Client, Loaded, PluginHost};
+use mynah::handler::plugin::{Client, Loaded, Notice, PluginHost};
 
 use crate::rig::{Folder, Said, answer, ask, ask_as, entries, id, real_clock};
 
@@ -92,7 +92,7 @@ fn what_the_manual_shows_works() {
     assert!(shout.lines().filter(|line| !line.is_empty()).count() <= 10);
     let folder = Folder::new(&[("shout.lua", shout), ("notes.lua", notes)]);
     let mut host = folder.host();
-    host.server_started();
+    host.notify_all(&Notice::Started);
     assert_eq!(host.names().collect::<Vec<_>>(), ["Notes", "shout"]);
     assert_eq!(ask(&mut host, "SHOUT hey"), answer("HEY"));
     assert_eq!(ask(&mut host, "NOTE one"), answer("1"));

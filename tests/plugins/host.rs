@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions};
+use mynah::handler::plugin::{Client, Clock, Notice, PluginHost, PluginOptions};
 
 use crate::rig::{Folder, Said, answer, ask, ask_as, id, keep_log, logged, real_clock};
 
@@ -136,6 +136,49 @@ fn a_client_is_a_table_that_cannot_be_changed() {
 }
 
 #[test]
+fn what_goes_past_metamethods_does_not_change_a_client_and_sees_its_fields() {
+    let source = "return { process_client_pkg = function(data, client)
+        local failed = not pcall(rawset, client, 'id', 7) and not pcall(rawset, client, 1, 7)
+          and not pcall(table.insert, client, 7) and not pcall(table.move, { 7 }, 1, 1, 1, client)
+        local seen, key, value = {}, next(client)
+        while key do
+          seen[#seen + 1] = key .. '=' .. value
+          key, value = next(client, key)
+        end
+        return table.concat(seen, ' ') .. ' ' .. rawget(client, 'id') .. ' ' .. client.id .. ' '
+          .. tostring(failed) .. ' ' .. tostring(rawget(client, 'other')) .. ' ' .. rawlen(client)
+      end }";
+    let folder = Folder::new(&[("who.lua", source)]);
+    let mut host = folder.host();
+    for _ in 0..2 {
+        assert_eq!(ask(&mut host, "x"), answer("id=17 17 17 true nil 0"));
+    }
+}
+
+#[test]
+fn raw_access_to_a_plugins_own_tables_is_luas() {
+    let source = "return { process_client_pkg = function()
+        local guarded = setmetatable({ a = 1 }, {
+          __index = function() return 'asked' end,
+          __newindex = function() error('asked') end,
+        })
+        local same = rawset(guarded, 'b', 2) == guarded
+        rawset(server, 'mark', 3)
+        local _, why = pcall(rawset, 1, 2, 3)
+        local _, odd = pcall(next, {}, 'none')
+        return table.concat({ rawget(guarded, 'b'), tostring(rawget(guarded, 'c')), guarded.c,
+          tostring(same), next({ 5 }), server.mark, why, odd }, ' ')
+      end }";
+    let folder = Folder::new(&[("raw.lua", source)]);
+    let said = ask(&mut folder.host(), "x");
+    let Said::Answer(bytes) = said else { panic!("{said:?}") };
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.starts_with("2 nil asked true 1 3 "), "{text}");
+    assert!(text.contains("bad argument #1 to 'rawset' (table expected, got number)"), "{text}");
+    assert!(text.contains("invalid key to 'next'"), "{text}");
+}
+
+#[test]
 fn every_hook_is_called_when_it_is_time() {
     keep_log();
     let source = "local function say(...) server.log(table.concat({ ... }, ' ')) end
@@ -149,10 +192,10 @@ fn every_hook_is_called_when_it_is_time() {
     let folder = Folder::new(&[("all.lua", source), ("none.lua", "return {}")]);
     let mut host = folder.host();
     let client = Client::new(id(3)).at("127.0.0.1:9".parse().ok());
-    host.server_started();
+    host.notify_all(&Notice::Started);
     assert!(host.wants_clients());
-    host.client_connected(&client);
-    host.client_disconnected(&client, "idle timeout");
+    host.notify_all(&Notice::Connected(&client));
+    host.notify_all(&Notice::Disconnected(&client, "idle timeout"));
     host.server_stopping();
     let expected =
         ["inited", "started", "connected 3 127.0.0.1:9", "gone 3 idle timeout", "stopping"];
@@ -166,7 +209,7 @@ fn a_hook_that_fails_stops_no_other_plugin() {
         ("a.lua", "return { server_started = function() error('no', 0) end }"),
         ("b.lua", "return { server_started = function() server.log('up') end }"),
     ]);
-    folder.host().server_started();
+    folder.host().notify_all(&Notice::Started);
     assert_eq!(logged(), ["ERROR plugin a: server_started failed: no", "INFO plugin b: up"]);
 }
 
@@ -201,10 +244,9 @@ fn what_was_broadcast_makes_room_when_it_is_fetched() {
 }
 
 #[test]
-fn what_is_logged_is_one_line_and_not_too_many() {
+fn what_is_logged_is_one_line_of_bounded_length() {
     keep_log();
     let source = "return { process_client_pkg = function(data)
-        if data == 'many' then for i = 1, 250 do server.log(i) end end
         server.log(data) return ''
       end }";
     let folder = Folder::new(&[("talk.lua", source)]);
@@ -214,10 +256,6 @@ fn what_is_logged_is_one_line_and_not_too_many() {
     ask(&mut host, "x".repeat(5000));
     let long = format!("INFO plugin talk: {} and 3976 more bytes", "x".repeat(1024));
     assert_eq!(logged(), [long]);
-    ask(&mut host, "many");
-    let lines = logged();
-    assert_eq!(lines.len(), 101);
-    assert_eq!(lines[99..], ["INFO plugin talk: 100", "INFO plugin talk: and 151 more lines"]);
 }
 
 /// A clock that a test turns on, and one that runs by itself a little with every look.
@@ -255,6 +293,211 @@ fn slow_calls_are_logged_and_time_is_added_up() {
     assert_eq!(ask(&mut host, "0"), answer(""));
 }
 
+/// Runs as long as the package says, in looks at the clock, and then does what it says.
+const WORK: &str = "function work(ms) for i = 1, ms * 9 do local x = i end end
+    return { process_client_pkg = function(data)
+      local ms, what = data:match('^(%d+) ?(.*)$')
+      work(tonumber(ms))
+      if what == 'fail' then error('no', 0) end
+      if what == 'say' then for i = 1, 250 do server.log(i) end end
+      if what == 'answer' then return data end
+    end }";
+
+/// A host on a clock that goes on a millisecond with each look, with a budget of 50 ms.
+fn clocked_host(folder: &Folder) -> (Rc<Cell<Duration>>, PluginHost) {
+    keep_log();
+    let (now, clock) = fake_clock(Duration::from_millis(1));
+    let options = PluginOptions { budget: Duration::from_millis(50), ..folder.options() };
+    (now, PluginHost::load(&options, clock).unwrap().host)
+}
+
+/// How long the host takes to answer, by its clock.
+fn took(host: &mut PluginHost, package: &str) -> (Said, Duration) {
+    let before = host.spent();
+    let said = ask(host, package);
+    (said, host.spent() - before)
+}
+
+#[test]
+fn a_package_has_one_budget_however_many_plugins_are_asked() {
+    let names: Vec<String> = (10..30).map(|number| format!("p{number}.lua")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), WORK)).collect();
+    let folder = Folder::new(&files);
+    let (_, mut host) = clocked_host(&folder);
+    // Each alone is well within the budget.
+    let (said, took) = took(&mut host, "15");
+    assert!(matches!(said, Said::Failed(_)), "{said:?}");
+    assert!(took < Duration::from_millis(70), "{took:?}");
+}
+
+#[test]
+fn a_plugin_cut_short_for_what_others_used_is_not_switched_off() {
+    let hog = "function work(ms) for i = 1, ms * 9 do local x = i end end
+        return { priority = 1, process_client_pkg = function() work(40) end }";
+    let folder = Folder::new(&[("hog.lua", hog), ("work.lua", WORK)]);
+    let (_, mut host) = clocked_host(&folder);
+    for _ in 0..20 {
+        assert_eq!(ask(&mut host, "30"), Said::Failed("work".into()));
+    }
+    let lines = logged();
+    let failure = lines.iter().find(|line| line.starts_with("ERROR")).unwrap();
+    let says = |text: &str| assert!(failure.contains(text), "{failure}");
+    says("plugin work: process_client_pkg failed: stopped after ");
+    says(" ms, since plugins asked before it had used ");
+    says(" of the 50 ms a package may take; not counted as its failure");
+    assert!(!lines.iter().any(|line| line.contains("switched off")), "{lines:#?}");
+    assert_eq!(ask(&mut host, "0 answer"), answer("0 answer"));
+}
+
+#[test]
+fn a_plugin_that_used_most_of_the_budget_itself_is_switched_off() {
+    let light = "function work(ms) for i = 1, ms * 9 do local x = i end end
+        return { priority = 1, process_client_pkg = function() work(8) end }";
+    let folder = Folder::new(&[("light.lua", light), ("work.lua", WORK)]);
+    let (_, mut host) = clocked_host(&folder);
+    for _ in 0..10 {
+        assert_eq!(ask(&mut host, "1000"), Said::Failed("work".into()));
+    }
+    assert!(logged().iter().any(|line| line.contains("plugin work is switched off")));
+    assert_eq!(ask(&mut host, "1000"), Said::Nothing);
+}
+
+#[test]
+fn a_stop_takes_a_bounded_time_however_many_plugins_hear_of_it() {
+    let slow = "return { server_stopping = function() server.log('bye') while true do end end }";
+    let names: Vec<String> = (10..40).map(|number| format!("p{number}.lua")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), slow)).collect();
+    let folder = Folder::new(&files);
+    let (_, mut host) = clocked_host(&folder);
+    let before = host.spent();
+    host.server_stopping();
+    assert!(host.spent() - before < Duration::from_millis(600), "{:?}", host.spent() - before);
+    let unheard = "WARN plugins that were not told of the stop, for want of time: ";
+    assert!(logged().iter().any(|line| line.starts_with(unheard)));
+}
+
+/// Lines of each kind, and what is summed up of it.
+#[track_caller]
+fn check_limited(package: &str, packages: usize, line: &str, noun: &str) {
+    let folder = Folder::new(&[("work.lua", WORK), ("heal.lua", "return {}")]);
+    keep_log();
+    let (now, clock) = fake_clock(Duration::ZERO);
+    let options = PluginOptions { budget: Duration::from_millis(50), ..folder.options() };
+    let mut host = PluginHost::load(&options, clock).unwrap().host;
+    for _ in 0..packages {
+        // A success in between, or it would be switched off.
+        ask(&mut host, package);
+        ask(&mut host, "0");
+    }
+    let lines = logged();
+    assert_eq!(lines.len(), 100, "{:?}", lines.last());
+    assert!(lines.iter().all(|found| found.contains(line)), "{lines:#?}");
+    // Nothing else happens, but the second goes by.
+    assert_eq!(host.log_due_in_ms(), Some(1000));
+    host.write_due_log();
+    assert_eq!(logged(), [""; 0]);
+    now.set(now.get() + Duration::from_secs(1));
+    assert_eq!(host.log_due_in_ms(), Some(0));
+    host.write_due_log();
+    let lines = logged();
+    let level = line.split(' ').next().unwrap();
+    assert_eq!(lines, [format!("{level} plugin work: 1,150 more {noun}s in the last second")]);
+    assert_eq!(host.log_due_in_ms(), None);
+    ask(&mut host, package);
+    assert!(logged()[0].contains(line));
+}
+
+#[test]
+fn failures_past_a_hundred_a_second_are_summed_up() {
+    let line = "ERROR plugin work: process_client_pkg failed: no";
+    check_limited("0 fail", 1250, line, "failure");
+}
+
+#[test]
+fn lines_of_plugins_past_a_hundred_a_second_are_summed_up() {
+    check_limited("0 say", 5, "INFO plugin work: ", "line");
+}
+
+#[test]
+fn slow_calls_past_a_hundred_a_second_are_summed_up() {
+    let folder = Folder::new(&[("work.lua", WORK)]);
+    keep_log();
+    let (now, clock) = fake_clock(Duration::from_micros(1));
+    let options = PluginOptions { budget: Duration::from_micros(100), ..folder.options() };
+    let mut host = PluginHost::load(&options, clock).unwrap().host;
+    for _ in 0..150 {
+        assert_eq!(ask(&mut host, "65"), Said::Nothing);
+    }
+    let lines = logged();
+    assert_eq!(lines.len(), 100, "{:?}", lines.last());
+    assert!(
+        lines.iter().all(|line| line.starts_with("WARN plugin work: process_client_pkg was slow"))
+    );
+    now.set(now.get() + Duration::from_secs(1));
+    host.write_due_log();
+    assert_eq!(logged(), ["WARN plugin work: 50 more slow calls in the last second"]);
+}
+
+#[test]
+fn a_limit_is_of_all_plugins_together_and_its_summary_names_each() {
+    let bad = "return { process_client_pkg = function(data)
+        if data == NAME then error('no', 0) end end }";
+    let (a, b) = (bad.replace("NAME", "'a'"), bad.replace("NAME", "'b'"));
+    let folder = Folder::new(&[("a.lua", &a), ("b.lua", &b)]);
+    keep_log();
+    let mut host = PluginHost::load(&folder.options(), fake_clock(Duration::ZERO).1).unwrap().host;
+    for name in ["a", "b"] {
+        for _ in 0..80 {
+            assert_eq!(ask(&mut host, name), Said::Failed(name.into()));
+            ask(&mut host, "");
+        }
+    }
+    ask(&mut host, "a");
+    assert_eq!(logged().len(), 100);
+    host.flush_log();
+    assert_eq!(
+        logged(),
+        [
+            "ERROR plugin b: 60 more failures in the last second",
+            "ERROR plugin a: 1 more failure in the last second"
+        ]
+    );
+}
+
+#[test]
+fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
+    let source = "return { process_client_pkg = function(data)
+        server.broadcast(data)
+        if data == 'error' then error('no') end
+        if data == 'loop' then while true do end end
+        if data == 'number' then return 1 end
+        return ''
+      end,
+      client_connected = function() server.broadcast('connected') error('no') end }";
+    let folder = Folder::new(&[("cast.lua", source)]);
+    let options = PluginOptions { budget: Duration::from_millis(100), ..folder.options() };
+    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    assert_eq!(ask(&mut host, "first"), answer(""));
+    for package in ["error", "loop", "number"] {
+        assert_eq!(ask(&mut host, package), Said::Failed("cast".into()));
+    }
+    host.notify_all(&Notice::Connected(&Client::new(id(1))));
+    assert_eq!(ask(&mut host, "last"), answer(""));
+    let sent: Vec<Vec<u8>> = host.drain_broadcasts().collect();
+    assert_eq!(sent, [b"first", &b"last"[..]]);
+    // What was dropped takes none of the room either.
+    let large = "x".repeat((1 << 20) - 64);
+    let source = "return { process_client_pkg = function(data)
+        server.broadcast(data) if #data > 0 then error('no') end return ''
+      end }";
+    let folder = Folder::new(&[("cast.lua", source)]);
+    let mut host = folder.host();
+    for _ in 0..3 {
+        assert_eq!(ask(&mut host, &large), Said::Failed("cast".into()));
+    }
+    assert_eq!(ask(&mut host, ""), answer(""));
+}
+
 #[test]
 fn a_clock_that_stands_still_or_jumps_harms_nobody() {
     let echo = "return { process_client_pkg = function(data) return data end }";
@@ -285,7 +528,7 @@ fn a_package_larger_than_the_memory_fails_and_harms_nothing() {
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
     let mut host = folder.host();
-    // Nor is it held against the plugin: a client can send as many as it likes.
+    // Nor is it counted as the plugin's failure: a client can send as many as it likes.
     for _ in 0..20 {
         assert_eq!(ask(&mut host, vec![b'x'; 9 << 20]), Said::Failed("echo".into()));
     }

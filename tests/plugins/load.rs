@@ -102,6 +102,49 @@ fn a_link_to_a_file_elsewhere_is_a_plugin() {
 }
 
 #[test]
+fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
+    let body = "return { process_client_pkg = function() return 'here' end }";
+    for (preamble, line) in [
+        ("\u{feff}", 1),
+        ("#!/usr/bin/env lua\n", 2),
+        ("#\n", 2),
+        ("# x\r\n", 2),
+        ("\u{feff}#!lua\n", 2),
+    ] {
+        let folder = Folder::new(&[("a.lua", &format!("{preamble}{body}"))]);
+        assert_eq!(ask(&mut folder.host(), "x"), answer("here"), "{preamble:?}");
+        refused(&format!("{preamble}error('no')"), &format!("plugin bad.lua:{line}: no"));
+    }
+    refused("#!lua", "plugin bad.lua: the file returned a nil, not a table");
+    refused("#!lua\n#!lua\n", "plugin bad.lua:2: unexpected symbol near '#'");
+    refused("\u{feff}\u{feff}return {}", "plugin bad.lua:1: unexpected symbol near '<\\239>'");
+    refused("#!lua\n\u{1b}Lua", "plugin bad.lua:2: unexpected symbol near '<\\27>'");
+}
+
+#[test]
+fn more_plugin_files_than_a_folder_may_have_are_an_error() {
+    let folder = Folder::new(&[]);
+    for number in 0..=1000 {
+        fs::write(folder.path(&format!("{number}.lua")), "return {}").unwrap();
+    }
+    let error = PluginHost::load(&folder.options(), real_clock()).unwrap_err();
+    assert!(error.to_string().ends_with(": more than 1000 plugin files"), "{error}");
+}
+
+#[test]
+fn what_a_broken_file_wanted_to_broadcast_is_dropped() {
+    let folder = Folder::new(&[
+        ("a.lua", "server.broadcast('good') return {}"),
+        ("b.lua", "server.broadcast('run') error('no')"),
+        ("c.lua", "server.broadcast('run') return { server_inited = function() error('no') end }"),
+        ("d.lua", "server.broadcast('run') return { name = 'a' }"),
+    ]);
+    let mut loaded = folder.load();
+    assert_eq!(loaded.broken.len(), 3);
+    assert_eq!(loaded.host.drain_broadcasts().collect::<Vec<_>>(), [b"good"]);
+}
+
+#[test]
 fn fields_are_those_of_the_table_itself() {
     let source = "return setmetatable({}, { __index = function() error('asked') end })";
     let folder = Folder::new(&[("a.lua", source)]);

@@ -266,6 +266,16 @@ impl Client for ChatClient {
         if !self.ends_messages {
             return self.speak_to_all(rng);
         }
+        // One in four of them storms at times: private messages, or questions with long answers.
+        let storms = rng.one_in(3);
+        if storms && self.number % 8 == 2 {
+            return (0..rng.between(10, 60)).flat_map(|_| self.whisper(rng)).collect();
+        }
+        if storms && self.number % 8 == 6 {
+            return (0..rng.between(10, 100))
+                .flat_map(|_| self.ask(b"/who", Answer::Online, rng))
+                .collect();
+        }
         match rng.below(20) {
             0 => self.ask(b"/who", Answer::Online, rng),
             1 => self.ask(b"/help", Answer::Help, rng),

@@ -228,6 +228,28 @@ impl CommandClient {
         self.ask(frame(4, &payload), Reply::Receivers(sequence))
     }
 
+    /// One in four clients is hostile at times: it asks for much in few bytes, or floods the log with
+    /// broadcasts of a few bytes. Whether it reads is a matter of its pace.
+    fn attack(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
+        if !rng.one_in(3) {
+            return None;
+        }
+        let mut wire = Vec::new();
+        match self.number % 8 {
+            3 => (0..rng.between(20, 200)).for_each(|_| {
+                self.broadcasts += 1;
+                let payload = format!("{}:{}:", self.number, self.broadcasts);
+                let sequence = self.broadcasts;
+                wire.extend(self.ask(frame(4, payload.as_bytes()), Reply::Receivers(sequence)));
+            }),
+            6 => (0..rng.between(20, 200)).for_each(|_| {
+                wire.extend(self.ask(frame(7, b""), Reply::Status));
+            }),
+            _ => return None,
+        }
+        Some(wire)
+    }
+
     fn expected_nothing_yet(&self) -> bool {
         self.heard.is_empty() && self.receipts.is_empty() && !self.answered
     }
@@ -288,9 +310,17 @@ impl CommandClient {
 
 impl Client for CommandClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
+        if let Some(attack) = self.attack(rng) {
+            return attack;
+        }
         let long = rng.one_in(10);
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
         match rng.below(if HAS_PLUGINS { 26 } else { 24 }) {
+            // Ten failures in a row would switch the plugin off.
+            25 if !rng.one_in(4) => {
+                let (request, reply) = (frame(201, b"echo ho"), frame(201, b"= ho\n"));
+                self.ask(request, Reply::Exactly(reply))
+            }
             24 => {
                 let (request, reply) = (frame(200, b"echo hi"), frame(200, b"= hi\n"));
                 self.ask(request, Reply::Exactly(reply))

@@ -9,7 +9,7 @@ use mlua::{Function, Lua, LuaString, Table};
 
 use super::failure::{describe, out_of_memory, out_of_time, refused};
 use super::folder::{Folder, FolderError};
-use super::surroundings::{Identity, Surroundings, check_room, room};
+use super::shared::{Identity, Shared, check_memory, room};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked the types of what it hands them.
@@ -17,50 +17,50 @@ pub(super) fn register(
     lua: &Lua,
     native: &Table,
     identity: &Rc<Identity>,
-    surroundings: &Rc<Surroundings>,
+    shared: &Rc<Shared>,
 ) -> mlua::Result<()> {
     native.set("describe", lua.create_function(describe)?)?;
-    native.set("check", check(lua, surroundings)?)?;
-    let who = Rc::clone(identity);
+    native.set("check", check(lua, shared)?)?;
+    let (to, who) = (Rc::clone(shared), Rc::clone(identity));
     native.set(
         "log",
         lua.create_function(move |_, text: LuaString| {
-            who.log(&text.as_bytes());
+            to.log_text(&who, &text.as_bytes());
             Ok(())
         })?,
     )?;
-    let shared = Rc::clone(surroundings);
+    let to = Rc::clone(shared);
     native.set(
         "broadcast",
-        lua.create_function(move |_, bytes: LuaString| shared.broadcast(&bytes.as_bytes()))?,
+        lua.create_function(move |_, bytes: LuaString| to.broadcast(&bytes.as_bytes()))?,
     )?;
-    native.set("encode", encode(lua, surroundings)?)?;
-    native.set("decode", decode(lua, surroundings)?)?;
-    register_folder(lua, native, identity, surroundings)
+    native.set("encode", encode(lua, shared)?)?;
+    native.set("decode", decode(lua, shared)?)?;
+    register_folder(lua, native, identity, shared)
 }
 
 /// `check()`: a look at the clock.
-fn check(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
-    let surroundings = Rc::clone(surroundings);
-    lua.create_function(move |_, ()| surroundings.meter.check().map_err(|_| out_of_time()))
+fn check(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
+    let shared = Rc::clone(shared);
+    lua.create_function(move |_, ()| shared.call_budget.check().map_err(|_| out_of_time()))
 }
 
-fn encode(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
-    let surroundings = Rc::clone(surroundings);
+fn encode(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
+    let shared = Rc::clone(shared);
     lua.create_function(move |lua, bytes: LuaString| {
         let bytes = bytes.as_bytes();
-        surroundings.check_for(bytes.len())?;
-        check_room(lua, &surroundings, bytes.len().div_ceil(3).saturating_mul(4))?;
+        shared.check_for(bytes.len())?;
+        check_memory(lua, &shared, bytes.len().div_ceil(3).saturating_mul(4))?;
         lua.create_string(BASE64_STANDARD.encode(bytes))
     })
 }
 
-fn decode(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
-    let surroundings = Rc::clone(surroundings);
+fn decode(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
+    let shared = Rc::clone(shared);
     lua.create_function(move |lua, digits: LuaString| {
         let digits = digits.as_bytes();
-        surroundings.check_for(digits.len())?;
-        check_room(lua, &surroundings, digits.len() / 4 * 3)?;
+        shared.check_for(digits.len())?;
+        check_memory(lua, &shared, digits.len() / 4 * 3)?;
         match BASE64_STANDARD.decode(&*digits) {
             Ok(bytes) => lua.create_string(bytes),
             Err(why) => Err(refused(format_args!("base64.decode: {why}"))),
@@ -72,15 +72,15 @@ fn register_folder(
     lua: &Lua,
     native: &Table,
     identity: &Rc<Identity>,
-    surroundings: &Rc<Surroundings>,
+    shared: &Rc<Shared>,
 ) -> mlua::Result<()> {
-    let access = Access { identity: Rc::clone(identity), surroundings: Rc::clone(surroundings) };
+    let access = Access { identity: Rc::clone(identity), shared: Rc::clone(shared) };
     let to = access.clone();
     let list = move |_: &Lua, ()| to.folder("list")?.list().map_err(|why| failed("list", &why));
     native.set("list", lua.create_function(list)?)?;
     let to = access.clone();
     let read = move |lua: &Lua, file: LuaString| {
-        let has_room = |bytes| room(lua, &to.surroundings, bytes) >= bytes;
+        let has_room = |bytes| room(lua, &to.shared, bytes) >= bytes;
         let bytes = to.folder("read")?.read(&file.as_bytes(), &has_room);
         lua.create_string(bytes.map_err(|why| failed("read", &why))?)
     };
@@ -102,16 +102,16 @@ fn register_folder(
 #[derive(Clone)]
 struct Access {
     identity: Rc<Identity>,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 impl Access {
     /// The folder, for one operation.
     fn folder(&self, operation: &str) -> mlua::Result<Folder<'_>> {
-        self.surroundings.meter.check().map_err(|_| out_of_time())?;
-        match self.identity.settled() {
-            Some(name) => Ok(self.surroundings.folders.of(name)),
-            None => Err(refused(format_args!("folder.{operation}: not before server_inited"))),
+        self.shared.call_budget.check().map_err(|_| out_of_time())?;
+        match (&self.shared.folders, self.identity.settled()) {
+            (Some(folders), Some(name)) => Ok(folders.of(name)),
+            _ => Err(refused(format_args!("folder.{operation}: not before server_inited"))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mlua::{Lua, Value};
 
-use super::bounds::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
+use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
 use super::one_line::OneLine;
 
 /// What Lua says when it is refused memory; the message has no place in front of it.
@@ -23,6 +23,15 @@ pub(super) enum Failure {
     /// It ran longer than its budget.
     Time {
         /// The budget.
+        budget: Duration,
+    },
+    /// It ran out of the time of its package, most of which others had used.
+    SharedTime {
+        /// How long it ran.
+        took: Duration,
+        /// What the plugins asked before it had used.
+        used_before: Duration,
+        /// The budget of the package.
         budget: Duration,
     },
     /// It wanted more memory than it may have.
@@ -45,6 +54,26 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the plugin is to blame, so that the failure counts toward switching it off. Not for
+    /// what a client or another plugin can bring about without its doing.
+    pub(super) fn is_own(&self) -> bool {
+        match self {
+            Failure::SharedTime { took, budget, .. } => *took > *budget / 2,
+            Failure::Package { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// The same failure of a plugin that had `left` of its package's budget and ran for `took`.
+    pub(super) fn within(self, left: Duration, budget: Duration, took: Duration) -> Self {
+        match self {
+            Failure::Time { .. } if left < budget => {
+                Failure::SharedTime { took, used_before: budget - left, budget }
+            }
+            other => other,
+        }
+    }
+
     /// What an error of mlua comes to, where a plugin may have `bytes_max` of memory.
     pub(super) fn from_lua(error: &mlua::Error, bytes_max: usize) -> Self {
         match error {
@@ -87,6 +116,16 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Time { budget } => write!(f, "ran longer than {} ms", budget.as_millis()),
+            Failure::SharedTime { took, used_before, budget } => {
+                let [took, used] = [took, used_before].map(Duration::as_secs_f64).map(|s| s * 1e3);
+                let budget = budget.as_millis();
+                write!(
+                    f,
+                    "stopped after {took:.1} ms, since plugins asked before it had used {used:.1} of \
+                     the {budget} ms a package may take"
+                )?;
+                if self.is_own() { Ok(()) } else { write!(f, "; not counted as its failure") }
+            }
             Failure::Memory { bytes_max } => {
                 write!(f, "needs more than the {bytes_max} bytes of memory it may have")
             }

@@ -8,7 +8,7 @@ use std::path::Path;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
-use super::bounds::{FILE_BYTES_MAX, FILE_NAME_LEN_MAX, FOLDER_BYTES_MAX, FOLDER_FILES_MAX};
+use super::limits::{FILE_BYTES_MAX, FILE_NAME_LEN_MAX, FOLDER_BYTES_MAX, FOLDER_FILES_MAX};
 
 /// The folder that has the plugins, in which theirs are.
 pub(super) struct Folders(Dir);

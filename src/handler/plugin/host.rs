@@ -1,24 +1,25 @@
 //! The plugins together: who is asked, in which order, and what becomes of those who fail.
 
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use log::{error, warn};
 
-use super::bounds::FAILURES_MAX;
-use super::failure::Failure;
-use super::instance::{Answer, Hook, Instance};
+use super::call_budget::CallBudget;
+use super::instance::{Answer, Called, Hook, Instance};
+use super::limits::{FAILURES_MAX, STOP_BUDGETS};
 use super::load::{LoadError, Loaded};
-use super::meter::Measured;
-use super::surroundings::Surroundings;
-use super::{Client, Clock, PluginOptions, Verdict, load};
+use super::log_lines::LineKind;
+use super::shared::Shared;
+use super::{Client, Clock, Notice, PluginOptions, Verdict, load};
 
 /// All plugins of one folder, ready to be asked.
 pub struct PluginHost {
     /// In the order they are asked.
     plugins: Vec<Entry>,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 /// A plugin and how it has behaved.
@@ -51,12 +52,19 @@ impl PluginHost {
         load::folder(options, clock)
     }
 
+    /// A host without plugins.
+    #[must_use]
+    pub fn empty(clock: Clock) -> Self {
+        let call_budget = CallBudget::new(clock, Duration::ZERO);
+        PluginHost::new(Vec::new(), Rc::new(Shared::new(call_budget, 0, 0, None)))
+    }
+
     /// A host of these plugins. They are asked by priority, then by name.
-    pub(super) fn new(mut instances: Vec<Instance>, surroundings: Rc<Surroundings>) -> Self {
+    pub(super) fn new(mut instances: Vec<Instance>, shared: Rc<Shared>) -> Self {
         instances.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
         let plugins =
             instances.into_iter().map(|instance| Entry { instance, failures: 0 }).collect();
-        PluginHost { plugins, surroundings }
+        PluginHost { plugins, shared }
     }
 
     /// The names of all plugins, in the order they are asked; those that are switched off too.
@@ -64,26 +72,69 @@ impl PluginHost {
         self.plugins.iter().map(|entry| entry.instance.name())
     }
 
-    /// Tells the plugins that the listeners are open.
-    pub fn server_started(&mut self) {
-        self.tell(Hook::ServerStarted, |instance| instance.server_started());
+    /// `plugins: a, b`: the names as one line of the log.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let names: Vec<&str> = self.names().collect();
+        match names.as_slice() {
+            [] => "no plugins".to_owned(),
+            names => format!("plugins: {}", names.join(", ")),
+        }
     }
 
-    /// Tells the plugins that the server is about to stop.
+    /// Calls the hook of the first of the plugins numbered `among` that has it. Returns the number of
+    /// the next that has it, if there is one among them: call again from there. A plugin that fails
+    /// stops none of the others.
+    pub fn notify(&mut self, notice: &Notice<'_>, among: Range<usize>) -> Option<usize> {
+        self.notify_within(self.shared.call_budget.budget(), notice, among)
+    }
+
+    /// Calls the hook of every plugin that has it, however long that takes in sum.
+    pub fn notify_all(&mut self, notice: &Notice<'_>) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.notify(notice, from..usize::MAX);
+        }
+    }
+
+    /// Tells the plugins that the server is about to stop, one after the other: each has the budget
+    /// of a call, and all together [`STOP_BUDGETS`] of them. For whom nothing is left, it stops
+    /// without a word.
     pub fn server_stopping(&mut self) {
-        self.tell(Hook::ServerStopping, |instance| instance.server_stopping());
+        let budget = self.shared.call_budget.budget();
+        let until = self.spent().saturating_add(budget.saturating_mul(STOP_BUDGETS));
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let left = until.saturating_sub(self.spent());
+            if left.is_zero() {
+                let unheard = self.plugins.iter().skip(from);
+                let unheard = unheard.filter(|entry| entry.has(Hook::ServerStopping)).count();
+                if unheard > 0 {
+                    warn!("plugins that were not told of the stop, for want of time: {unheard}");
+                }
+                return;
+            }
+            next = self.notify_within(left.min(budget), &Notice::Stopping, from..usize::MAX);
+        }
     }
 
-    /// Tells the plugins that a client has come.
-    pub fn client_connected(&mut self, client: &Client) {
-        self.tell(Hook::ClientConnected, |instance| instance.client_connected(client));
-    }
-
-    /// Tells the plugins that a client has gone, and why.
-    pub fn client_disconnected(&mut self, client: &Client, reason: &str) {
-        self.tell(Hook::ClientDisconnected, |instance| {
-            instance.client_disconnected(client, reason)
-        });
+    fn notify_within(
+        &mut self,
+        budget: Duration,
+        notice: &Notice<'_>,
+        among: Range<usize>,
+    ) -> Option<usize> {
+        let hook = notice.hook();
+        let among = among.start.min(self.plugins.len())..among.end.min(self.plugins.len());
+        let mut numbered = among.clone().zip(self.plugins[among].iter_mut());
+        let (_, entry) = numbered.find(|(_, entry)| entry.has(hook))?;
+        let mark = self.shared.outbox_mark();
+        let called = entry.instance.notify(notice, budget);
+        if called.0.is_err() {
+            self.shared.drop_broadcasts_since(mark);
+        }
+        note(entry, hook, &called, &self.shared);
+        numbered.find(|(_, entry)| entry.has(hook)).map(|(number, _)| number)
     }
 
     /// Whether any plugin wants to hear of clients that come and go.
@@ -95,32 +146,32 @@ impl PluginHost {
     }
 
     /// Asks one plugin after the other what to answer to `package`. The first that returns a string
-    /// answers, and its bytes are appended to `out`; one that fails ends the asking.
+    /// answers, and its bytes are appended to `out`; one that fails ends the asking, and what it
+    /// wanted to broadcast is dropped. All of them together have the budget of one call.
     pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Verdict<'_> {
+        let budget = self.shared.call_budget.budget();
+        let mut left = budget;
         let mut failed = None;
-        for (at, entry) in self.plugins.iter_mut().enumerate() {
+        for (number, entry) in self.plugins.iter_mut().enumerate() {
             if !entry.has(Hook::ProcessClientPkg) {
                 continue;
             }
-            let (answer, measured) = entry.instance.ask(package, client, out);
-            note(
-                entry,
-                Hook::ProcessClientPkg,
-                answer.as_ref().err(),
-                measured,
-                &self.surroundings,
-            );
-            match answer {
+            let mark = self.shared.outbox_mark();
+            let (answer, measured) = entry.instance.ask(package, client, left, out);
+            let called = (answer.map_err(|why| why.within(left, budget, measured.took)), measured);
+            note(entry, Hook::ProcessClientPkg, &called, &self.shared);
+            match called.0 {
                 Ok(Answer::Given) => return Verdict::Answered,
-                Ok(Answer::None) => {}
+                Ok(Answer::None) => left = left.saturating_sub(measured.took),
                 Err(_) => {
-                    failed = Some(at);
+                    self.shared.drop_broadcasts_since(mark);
+                    failed = Some(number);
                     break;
                 }
             }
         }
         match failed {
-            Some(at) => Verdict::Failed { plugin: self.plugins[at].instance.name() },
+            Some(number) => Verdict::Failed { plugin: self.plugins[number].instance.name() },
             None => Verdict::Nobody,
         }
     }
@@ -129,13 +180,13 @@ impl PluginHost {
     /// call into the host: what waits counts against
     /// [`broadcast_bytes_max`](PluginOptions::broadcast_bytes_max).
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
-        self.surroundings.take_broadcasts().into_iter()
+        self.shared.take_broadcasts().into_iter()
     }
 
     /// All time ever spent in plugins, by the clock the host was handed.
     #[must_use]
     pub fn spent(&self) -> Duration {
-        self.surroundings.meter.spent()
+        self.shared.call_budget.spent()
     }
 
     /// Memory that all plugins hold at the moment, in bytes; what they no longer use and Lua has not
@@ -145,16 +196,28 @@ impl PluginHost {
         self.plugins.iter().map(|entry| entry.instance.memory_bytes()).sum()
     }
 
-    /// Calls a hook of every plugin that has it. A plugin that fails stops none of the others.
-    fn tell(
-        &mut self,
-        hook: Hook,
-        mut call: impl FnMut(&mut Instance) -> (Result<(), Failure>, Measured),
-    ) {
-        for entry in self.plugins.iter_mut().filter(|entry| entry.has(hook)) {
-            let (result, measured) = call(&mut entry.instance);
-            note(entry, hook, result.err().as_ref(), measured, &self.surroundings);
+    /// How long until a summary of log lines is due, in milliseconds, if one is.
+    #[must_use]
+    pub fn log_due_in_ms(&self) -> Option<u64> {
+        self.shared.log_lines.due_in(|| self.shared.call_budget.now())
+    }
+
+    /// Writes the summaries of log lines whose second is over.
+    pub fn write_due_log(&self) {
+        if self.log_due_in_ms() == Some(0) {
+            self.shared.log_lines.write_due(self.shared.call_budget.now());
         }
+    }
+
+    /// Writes all summaries of log lines: the host goes.
+    pub fn flush_log(&self) {
+        self.shared.log_lines.flush();
+    }
+
+    /// Drops one plugin; false if there is none left. To free all at once would take as long as some
+    /// calls.
+    pub fn drop_one(&mut self) -> bool {
+        self.plugins.pop().is_some()
     }
 }
 
@@ -165,20 +228,16 @@ impl fmt::Debug for PluginHost {
 }
 
 /// Remembers and logs how a call went.
-fn note(
-    entry: &mut Entry,
-    hook: Hook,
-    failure: Option<&Failure>,
-    measured: Measured,
-    surroundings: &Surroundings,
-) {
+fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, shared: &Shared) {
+    let (result, measured) = called;
     let name = entry.instance.name();
-    if let Some(why) = failure {
-        error!("plugin {name}: {hook} failed: {why}");
-        // What a client can bring about without the plugin's doing is not held against it.
-        if !matches!(why, Failure::Package { .. }) {
-            entry.failures += 1;
+    let admits =
+        |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());
+    if let Err(why) = result {
+        if admits(LineKind::Failure) {
+            error!("plugin {name}: {hook} failed: {why}");
         }
+        entry.failures += u32::from(why.is_own());
         if !entry.is_on() {
             error!(
                 "plugin {name} is switched off until it is reloaded: {FAILURES_MAX} failures in a row"
@@ -187,7 +246,7 @@ fn note(
         return;
     }
     entry.failures = 0;
-    if measured.took > surroundings.meter.budget() / 2 {
+    if measured.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
         warn!("plugin {name}: {hook} was slow: {} ms", measured.took.as_millis());
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
-use super::Client;
-use super::bounds::{LOADING_BUDGETS, PRIORITY_DEFAULT};
+use super::call_budget::Measured;
 use super::failure::{Failure, kind};
-use super::meter::Measured;
+use super::limits::PRIORITY_DEFAULT;
 use super::sandbox::Sandbox;
-use super::surroundings::{Identity, Surroundings};
+use super::shared::{Identity, Shared};
+use super::{Client, Notice};
 use crate::conn_id::ConnId;
 
 /// What a plugin may have a function for.
@@ -54,6 +54,18 @@ impl Hook {
     }
 }
 
+impl Notice<'_> {
+    /// The hook that hears of it.
+    pub(super) fn hook(&self) -> Hook {
+        match self {
+            Notice::Started => Hook::ServerStarted,
+            Notice::Connected(_) => Hook::ClientConnected,
+            Notice::Disconnected(..) => Hook::ClientDisconnected,
+            Notice::Stopping => Hook::ServerStopping,
+        }
+    }
+}
+
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.field())
@@ -78,9 +90,7 @@ pub(super) struct Instance {
     /// The table made for the last client: as a rule the next package is from the same.
     client: Option<(ClientKey, Table)>,
     sandbox: Sandbox,
-    /// What a call may take.
-    budget: Duration,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 /// What a client's table is made of. Its address goes with the id.
@@ -90,28 +100,28 @@ type ClientKey = (ConnId, Option<u8>);
 pub(super) type Called<T> = (Result<T, Failure>, Measured);
 
 impl Instance {
-    /// Runs a plugin's file, checks what it returns, and calls its `server_inited`.
+    /// Runs a plugin's file within `budget`, and checks what it returns.
     ///
     /// # Errors
     ///
     /// What is wrong with the file, with the line where that can be said.
-    pub(super) fn load(
+    pub(super) fn run_file(
         file: &str,
         stem: &str,
         source: &[u8],
-        surroundings: &Rc<Surroundings>,
+        budget: Duration,
+        shared: &Rc<Shared>,
     ) -> Result<Self, Failure> {
         let identity = Rc::new(Identity::new(stem));
         let mut instance = Instance {
-            sandbox: Sandbox::new(&identity, surroundings)?,
+            sandbox: Sandbox::new(&identity, shared)?,
             identity,
             priority: PRIORITY_DEFAULT,
             hooks: Default::default(),
             client: None,
-            budget: surroundings.meter.budget().saturating_mul(LOADING_BUDGETS),
-            surroundings: Rc::clone(surroundings),
+            shared: Rc::clone(shared),
         };
-        let (table, _) = instance.measured(|this| {
+        let (table, _) = instance.measured(budget, |this| {
             let chunk = this.sandbox.compile(file, source)?;
             this.sandbox.run(&chunk, Value::Nil, Value::Nil)
         });
@@ -122,10 +132,6 @@ impl Instance {
                 return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
             }
         }
-        if instance.has(Hook::ServerInited) {
-            instance.server_inited().0?;
-        }
-        instance.budget = surroundings.meter.budget();
         Ok(instance)
     }
 
@@ -172,41 +178,38 @@ impl Instance {
         self.sandbox.memory_bytes()
     }
 
-    fn server_inited(&mut self) -> Called<()> {
-        self.tell(Hook::ServerInited, |_| Ok((Value::Nil, Value::Nil)))
+    pub(super) fn identity(&self) -> &Rc<Identity> {
+        &self.identity
     }
 
-    pub(super) fn server_started(&mut self) -> Called<()> {
-        self.tell(Hook::ServerStarted, |this| {
-            Ok((Value::Table(this.sandbox.server().clone()), Value::Nil))
-        })
+    /// Calls `server_inited`, if the plugin has it.
+    pub(super) fn server_inited(&mut self, budget: Duration) -> Result<(), Failure> {
+        self.call(Hook::ServerInited, budget, |_| Ok((Value::Nil, Value::Nil))).0.map(drop)
     }
 
-    pub(super) fn server_stopping(&mut self) -> Called<()> {
-        self.tell(Hook::ServerStopping, |_| Ok((Value::Nil, Value::Nil)))
+    /// Calls the hook for a notice, if the plugin has it.
+    pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> Called<()> {
+        let (result, measured) = self.call(notice.hook(), budget, |this| match notice {
+            Notice::Started => Ok((Value::Table(this.sandbox.server().clone()), Value::Nil)),
+            Notice::Connected(client) => Ok((Value::Table(this.client_table(client)?), Value::Nil)),
+            Notice::Disconnected(client, reason) => {
+                let reason = this.sandbox.string(reason.as_bytes())?;
+                Ok((Value::Table(this.client_table(client)?), Value::String(reason)))
+            }
+            Notice::Stopping => Ok((Value::Nil, Value::Nil)),
+        });
+        (result.map(drop), measured)
     }
 
-    pub(super) fn client_connected(&mut self, client: &Client) -> Called<()> {
-        self.tell(Hook::ClientConnected, |this| {
-            Ok((Value::Table(this.client_table(client)?), Value::Nil))
-        })
-    }
-
-    pub(super) fn client_disconnected(&mut self, client: &Client, reason: &str) -> Called<()> {
-        self.tell(Hook::ClientDisconnected, |this| {
-            let reason = this.sandbox.string(reason.as_bytes())?;
-            Ok((Value::Table(this.client_table(client)?), Value::String(reason)))
-        })
-    }
-
-    /// Asks the plugin what to answer. Its answer is appended to `out`.
+    /// Asks the plugin what to answer, within `budget`. Its answer is appended to `out`.
     pub(super) fn ask(
         &mut self,
         package: &[u8],
         client: &Client,
+        budget: Duration,
         out: &mut Vec<u8>,
     ) -> Called<Answer> {
-        let (answer, measured) = self.call(Hook::ProcessClientPkg, |this| {
+        let (answer, measured) = self.call(Hook::ProcessClientPkg, budget, |this| {
             let len = package.len();
             let package = this.sandbox.string(package).map_err(|_| Failure::Package { len })?;
             Ok((Value::String(package), Value::Table(this.client_table(client)?)))
@@ -222,23 +225,14 @@ impl Instance {
         (answer, measured)
     }
 
-    /// Calls a hook that is not asked for anything.
-    fn tell(
-        &mut self,
-        hook: Hook,
-        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
-    ) -> Called<()> {
-        let (result, measured) = self.call(hook, arguments);
-        (result.map(drop), measured)
-    }
-
     /// Calls a hook, if the plugin has it.
     fn call(
         &mut self,
         hook: Hook,
+        budget: Duration,
         arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
     ) -> Called<Value> {
-        self.measured(|this| {
+        self.measured(budget, |this| {
             let Some(function) = this.hooks[hook as usize].clone() else { return Ok(Value::Nil) };
             let (first, second) = arguments(this)?;
             this.sandbox.run(&function, first, second)
@@ -246,14 +240,17 @@ impl Instance {
     }
 
     /// Does something in Lua under the clock.
-    fn measured<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Called<T> {
-        let surroundings = Rc::clone(&self.surroundings);
-        let (mut result, measured) = surroundings.meter.measure(self.budget, || call(self));
+    fn measured<T>(
+        &mut self,
+        budget: Duration,
+        call: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Called<T> {
+        let shared = Rc::clone(&self.shared);
+        let (mut result, measured) = shared.call_budget.measure(budget, || call(self));
         if measured.tripped {
             self.sandbox.rearm();
-            result = Err(Failure::Time { budget: self.budget });
+            result = Err(Failure::Time { budget });
         }
-        self.identity.end_call();
         (result, measured)
     }
 

@@ -1,4 +1,5 @@
 //! The plugin files of a folder: which there are, what they are called, what is wrong with them.
+//! Reading them and running them are apart, so that a reload can read on a thread of its own.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,13 +7,15 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
+use std::vec;
 
-use super::bounds::{NAME_LEN_MAX, SOURCE_BYTES_MAX};
+use super::call_budget::CallBudget;
 use super::failure::Failure;
 use super::folder::Folders;
-use super::instance::Instance;
-use super::meter::Meter;
-use super::surroundings::Surroundings;
+use super::instance::{Hook, Instance};
+use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
+use super::shared::{OutboxMark, Shared};
 use super::{Clock, PluginHost, PluginOptions};
 use crate::handler::Shown;
 
@@ -61,6 +64,11 @@ pub enum LoadError {
         /// What was to be a folder.
         dir: PathBuf,
     },
+    /// It has more plugin files than are read.
+    TooManyFiles {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// It cannot be read.
     Unreadable {
         /// The folder.
@@ -71,7 +79,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    fn new(dir: &Path, why: io::Error) -> Self {
+    pub(super) fn new(dir: &Path, why: io::Error) -> Self {
         let dir = dir.to_owned();
         match why.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { dir },
@@ -90,6 +98,10 @@ impl fmt::Display for LoadError {
             LoadError::NotAFolder { dir } => {
                 write!(f, "plugin folder {}: it is no folder", dir.display())
             }
+            LoadError::TooManyFiles { dir } => {
+                let dir = dir.display();
+                write!(f, "plugin folder {dir}: more than {PLUGIN_FILES_MAX} plugin files")
+            }
             LoadError::Unreadable { dir, why } => {
                 write!(f, "plugin folder {}: {why}", dir.display())
             }
@@ -106,36 +118,26 @@ impl std::error::Error for LoadError {
     }
 }
 
-/// Loads every plugin of a folder.
+/// Loads every plugin of a folder, for a server that serves nobody yet.
 pub(super) fn folder(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
-    let files = plugin_files(&options.dir).map_err(|why| LoadError::new(&options.dir, why))?;
-    let folders = Folders::open(&options.dir).map_err(|why| LoadError::new(&options.dir, why))?;
-    let surroundings = Rc::new(Surroundings::new(
-        Meter::new(clock, options.budget),
-        options.memory_bytes_max,
-        options.broadcast_bytes_max,
-        folders,
-    ));
-    let (mut instances, mut broken) = (Vec::<(String, Instance)>::new(), Vec::new());
-    for path in files {
-        // A file may be called anything, and is named in logs.
-        let file = Shown(&path.file_name().unwrap_or_default().to_string_lossy()).to_string();
-        let loaded = load(&path, &file, &surroundings).and_then(|instance| {
-            match instances.iter().find(|(_, other)| other.name() == instance.name()) {
-                Some((other, _)) => {
-                    let name = instance.name();
-                    Err(Failure::Lua(format!("the name {name} is taken by {other}")))
-                }
-                None => Ok(instance),
-            }
-        });
-        match loaded {
-            Ok(instance) => instances.push((file, instance)),
-            Err(why) => broken.push(BrokenPlugin { file, why: why.to_string() }),
-        }
+    let (folders, files) = open(&options.dir)?;
+    let budget = options.budget.saturating_mul(START_BUDGETS);
+    let mut loader = Loader::new(options, clock, budget, folders);
+    for file in files {
+        loader.run_file(&file);
+        loader.start();
     }
-    let instances = instances.into_iter().map(|(_, instance)| instance).collect();
-    Ok(Loaded { host: PluginHost::new(instances, surroundings), broken })
+    Ok(loader.finish())
+}
+
+/// Opens a folder and lists its plugin files. May wait for the disk.
+pub(super) fn open(dir: &Path) -> Result<(Folders, PluginFiles), LoadError> {
+    let paths = plugin_files(dir).map_err(|why| LoadError::new(dir, why))?;
+    if paths.len() > PLUGIN_FILES_MAX {
+        return Err(LoadError::TooManyFiles { dir: dir.to_owned() });
+    }
+    let folders = Folders::open(dir).map_err(|why| LoadError::new(dir, why))?;
+    Ok((folders, PluginFiles(paths.into_iter())))
 }
 
 /// The `*.lua` of a folder, by name. Hidden files are not meant: editors leave them.
@@ -146,16 +148,40 @@ fn plugin_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.extension() == Some(OsStr::new("lua")) && !hidden {
             files.push(path);
+            if files.len() > PLUGIN_FILES_MAX {
+                break;
+            }
         }
     }
     files.sort();
     Ok(files)
 }
 
-fn load(path: &Path, file: &str, surroundings: &Rc<Surroundings>) -> Result<Instance, Failure> {
-    let source = read(path).map_err(|why| Failure::Lua(why.to_string()))?;
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    Instance::load(file, &stem, &source, surroundings)
+/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which may wait for the
+/// disk.
+pub(super) struct PluginFiles(vec::IntoIter<PathBuf>);
+
+impl Iterator for PluginFiles {
+    type Item = PluginFile;
+
+    fn next(&mut self) -> Option<PluginFile> {
+        let path = self.0.next()?;
+        Some(PluginFile {
+            // A file may be called anything, and is named in logs.
+            name: Shown(&path.file_name().unwrap_or_default().to_string_lossy()).to_string(),
+            stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            source: read(&path),
+        })
+    }
+}
+
+/// A plugin file as it was read.
+pub(super) struct PluginFile {
+    /// Its name, without its folder, fit to be shown.
+    name: String,
+    /// Its name without `.lua`.
+    stem: String,
+    source: io::Result<Vec<u8>>,
 }
 
 /// Reads a plugin's source.
@@ -169,6 +195,104 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it has more than {SOURCE_BYTES_MAX} bytes")));
     }
     Ok(source)
+}
+
+/// Makes plugins of files, one step at a time: [`run_file`](Self::run_file), then
+/// [`start`](Self::start), for each.
+pub(super) struct Loader {
+    shared: Rc<Shared>,
+    /// Most time a step may take.
+    budget: Duration,
+    /// The plugin whose file has been run and whose `server_inited` is still to be called.
+    unstarted: Option<Plugin>,
+    plugins: Vec<Plugin>,
+    broken: Vec<BrokenPlugin>,
+}
+
+/// A plugin and the file it comes from.
+struct Plugin {
+    file: String,
+    instance: Instance,
+    /// What waited to be broadcast before its file was run.
+    mark: OutboxMark,
+}
+
+impl Loader {
+    pub(super) fn new(
+        options: &PluginOptions,
+        clock: Clock,
+        budget: Duration,
+        folders: Folders,
+    ) -> Self {
+        let shared = Shared::new(
+            CallBudget::new(clock, options.budget),
+            options.memory_bytes_max,
+            options.broadcast_bytes_max,
+            Some(folders),
+        );
+        Loader {
+            shared: Rc::new(shared),
+            budget,
+            unstarted: None,
+            plugins: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+
+    /// Compiles and runs a file, and checks what it returns.
+    pub(super) fn run_file(&mut self, file: &PluginFile) {
+        debug_assert!(self.unstarted.is_none(), "one plugin after the other");
+        let mark = self.shared.outbox_mark();
+        match self.instance_of(file) {
+            Ok(instance) => {
+                let waits = instance.has(Hook::ServerInited);
+                let plugin = Plugin { file: file.name.clone(), instance, mark };
+                if waits { self.unstarted = Some(plugin) } else { self.plugins.push(plugin) }
+            }
+            Err(why) => self.note_broken(file.name.clone(), mark, &why),
+        }
+    }
+
+    fn instance_of(&self, file: &PluginFile) -> Result<Instance, Failure> {
+        let source = file.source.as_ref().map_err(|why| Failure::Lua(why.to_string()))?;
+        let PluginFile { name, stem, .. } = file;
+        let instance = Instance::run_file(name, stem, source, self.budget, &self.shared)?;
+        let name = instance.name();
+        match self.plugins.iter().find(|other| other.instance.name() == name) {
+            Some(other) => Err(Failure::Lua(format!("the name {name} is taken by {}", other.file))),
+            None => Ok(instance),
+        }
+    }
+
+    /// Whether [`start`](Self::start) has something to do.
+    pub(super) fn has_unstarted(&self) -> bool {
+        self.unstarted.is_some()
+    }
+
+    /// Calls `server_inited` of the plugin whose file has been run.
+    pub(super) fn start(&mut self) {
+        let Some(mut plugin) = self.unstarted.take() else { return };
+        match plugin.instance.server_inited(self.budget) {
+            Ok(()) => self.plugins.push(plugin),
+            Err(why) => self.note_broken(plugin.file, plugin.mark, &why),
+        }
+    }
+
+    fn note_broken(&mut self, file: String, mark: OutboxMark, why: &Failure) {
+        self.shared.drop_broadcasts_since(mark);
+        self.broken.push(BrokenPlugin { file, why: why.to_string() });
+    }
+
+    /// All time spent so far.
+    pub(super) fn spent(&self) -> Duration {
+        self.shared.call_budget.spent()
+    }
+
+    /// What it came to.
+    pub(super) fn finish(self) -> Loaded {
+        let instances = self.plugins.into_iter().map(|plugin| plugin.instance).collect();
+        Loaded { host: PluginHost::new(instances, self.shared), broken: self.broken }
+    }
 }
 
 /// Checks a plugin's name, which is shown in logs and names a folder.

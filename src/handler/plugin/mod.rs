@@ -8,33 +8,38 @@
 //! |---|---|
 //! | `host.rs` | who is asked, in which order, and what becomes of those who fail |
 //! | `load.rs` | the files of a folder, and what is wrong with them |
+//! | `reload.rs` | loading them anew beside a loop that serves |
 //! | `instance.rs` | one plugin: its hooks, one call |
-//! | `meter.rs` | the time a call has left |
+//! | `call_budget.rs` | the time a call has left |
 //! | `failure.rs`, `one_line.rs` | why a call failed, as a line of the log |
 //! | `sandbox.rs`, `prelude.lua` | what of Lua a plugin sees |
 //! | `pattern.rs`, `strings.rs` | Lua's patterns, interruptible |
 //! | `api.rs`, `folder.rs` | `server`, `base64` and `folder` |
-//! | `surroundings.rs` | what plugins share, and what calls leave behind |
-//! | `bounds.rs` | every bound, in one place |
+//! | `shared.rs` | what plugins share |
+//! | `log_lines.rs` | how many lines of the log they cause |
+//! | `limits.rs` | every bound, in one place |
 
 mod api;
-mod bounds;
+mod call_budget;
 mod failure;
 mod folder;
 mod host;
 mod instance;
+mod limits;
 mod load;
-mod meter;
+mod log_lines;
 mod one_line;
 mod pattern;
+mod reload;
 mod sandbox;
+mod shared;
 mod strings;
-mod surroundings;
 
 pub use host::PluginHost;
 pub use load::{BrokenPlugin, LoadError, Loaded};
+pub use reload::{Reload, Step};
 
-pub use super::plugin_question::{Client, Verdict};
+pub use super::plugin_types::{Client, Notice, Verdict};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,7 +53,7 @@ pub type Clock = Box<dyn Fn() -> Duration>;
 pub struct PluginOptions {
     /// The folder whose `*.lua` are loaded, and in which plugins have folders of their own.
     pub dir: PathBuf,
-    /// Longest one call into a plugin may run.
+    /// Longest one call into a plugin may run, and all calls for one package together.
     pub budget: Duration,
     /// Most memory one plugin may hold, Lua's own libraries (74 KB) included.
     pub memory_bytes_max: usize,

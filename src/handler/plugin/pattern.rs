@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::bounds::STEPS_PER_CHECK;
+use super::limits::STEPS_PER_CHECK;
 
 /// Most captures of one pattern (`LUA_MAXCAPTURES`).
 pub(super) const CAPTURES_MAX: usize = 32;

@@ -10,10 +10,10 @@
 local native = ...
 local check, describe, step = native.check, native.describe, native.step
 
-local error, getmetatable, next, rawequal, rawget, select, setmetatable, tonumber, tostring, type,
-      xpcall =
-      error, getmetatable, next, rawequal, rawget, select, setmetatable, tonumber, tostring, type,
-      xpcall
+local error, getmetatable, next, rawequal, rawget, rawset, select, setmetatable, tonumber, tostring,
+      type, xpcall =
+      error, getmetatable, next, rawequal, rawget, rawset, select, setmetatable, tonumber, tostring,
+      type, xpcall
 local math, string, table, utf8 = math, string, table, utf8
 local byte, format, sub = string.byte, string.format, string.sub
 local concat, insert, move, unpack = table.concat, table.insert, table.move, table.unpack
@@ -553,6 +553,27 @@ end
 ---------------------------------------------------------------------------------------------------
 -- What the host calls, and what the plugin sees.
 
+-- The fields of a client; nil for any other value.
+local function client_fields(value)
+  local found = getmetatable(value)
+  return type(found) == "table" and rawget(found, FIELDS) or nil
+end
+
+-- What goes past metamethods must not go past those of a client: its table is empty, and reading it
+-- shows its fields.
+local function raw_get(t, key)
+  return (rawget(client_fields(t) or t, key))
+end
+
+local function raw_set(t, key, value)
+  if client_fields(t) then error("a client cannot be changed") end
+  return (rawset(t, key, value))
+end
+
+local function following(t, key)
+  return all(next(client_fields(t) or t, key))
+end
+
 -- A client is read-only: its table is used again as long as packages come from the same one.
 local function client(id, addr, command)
   local fields = { id = id, addr = addr, command = command }
@@ -603,8 +624,8 @@ local folder = {
 
 local environment = {
   _VERSION = _VERSION, assert = assert, error = error, getmetatable = given_metatable,
-  ipairs = ipairs, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal, rawget = rawget,
-  rawlen = rawlen, rawset = rawset, select = select, setmetatable = set_metatable,
+  ipairs = ipairs, next = following, pairs = pairs, pcall = pcall, rawequal = rawequal,
+  rawget = raw_get, rawlen = rawlen, rawset = raw_set, select = select, setmetatable = set_metatable,
   tonumber = number, tostring = tostring, type = type, xpcall = handled_pcall,
   math = math, string = string, table = table, utf8 = utf8,
   base64 = base64, folder = folder, server = server,

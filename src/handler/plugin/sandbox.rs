@@ -6,9 +6,9 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 
-use super::bounds::instructions_per_check;
 use super::failure::{Failure, SANDBOX, kind, out_of_time};
-use super::surroundings::{Identity, Surroundings};
+use super::limits::instructions_per_check;
+use super::shared::{Identity, Shared};
 use super::{Client, api, strings};
 
 /// What runs in every state before the plugin does.
@@ -26,26 +26,23 @@ pub(super) struct Sandbox {
     environment: Table,
     /// What the plugin knows as `server`.
     server: Table,
-    surroundings: Rc<Surroundings>,
+    shared: Rc<Shared>,
 }
 
 impl Sandbox {
-    pub(super) fn new(
-        identity: &Rc<Identity>,
-        surroundings: &Rc<Surroundings>,
-    ) -> Result<Self, Failure> {
-        Self::build(identity, surroundings)
-            .map_err(|error| Failure::from_lua(&error, surroundings.memory_bytes_max))
+    pub(super) fn new(identity: &Rc<Identity>, shared: &Rc<Shared>) -> Result<Self, Failure> {
+        Self::build(identity, shared)
+            .map_err(|error| Failure::from_lua(&error, shared.memory_bytes_max))
     }
 
-    fn build(identity: &Rc<Identity>, surroundings: &Rc<Surroundings>) -> mlua::Result<Self> {
+    fn build(identity: &Rc<Identity>, shared: &Rc<Shared>) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
         // To mlua, 0 is no limit.
-        lua.set_memory_limit(surroundings.memory_bytes_max.max(1))?;
+        lua.set_memory_limit(shared.memory_bytes_max.max(1))?;
         let native = lua.create_table()?;
-        api::register(&lua, &native, identity, surroundings)?;
-        strings::register(&lua, &native, surroundings)?;
+        api::register(&lua, &native, identity, shared)?;
+        strings::register(&lua, &native, shared)?;
         let prelude = lua.load(PRELUDE).set_name(format!("={SANDBOX}")).set_mode(ChunkMode::Text);
         let parts: Table = prelude.into_function()?.call(native)?;
         let sandbox = Sandbox {
@@ -53,17 +50,17 @@ impl Sandbox {
             client: parts.raw_get("client")?,
             environment: parts.raw_get("environment")?,
             server: parts.raw_get("server")?,
-            surroundings: Rc::clone(surroundings),
+            shared: Rc::clone(shared),
             lua,
         };
-        watch(&sandbox.lua, surroundings, instructions_per_check(sandbox.memory_bytes()))?;
+        watch(&sandbox.lua, shared, instructions_per_check(sandbox.memory_bytes()))?;
         Ok(sandbox)
     }
 
     /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
     pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, Failure> {
         self.lua
-            .load(source)
+            .load(without_preamble(source))
             .set_name(format!("@{file}"))
             .set_mode(ChunkMode::Text)
             .set_environment(self.environment.clone())
@@ -81,7 +78,7 @@ impl Sandbox {
         match self.run.call((function, first, second)) {
             Ok((true, result)) => Ok(result),
             Ok((false, Value::String(why))) => {
-                Err(Failure::from_text(why.to_string_lossy(), self.surroundings.memory_bytes_max))
+                Err(Failure::from_text(why.to_string_lossy(), self.shared.memory_bytes_max))
             }
             Ok((false, why)) => Err(Failure::Lua(format!("an error that is a {}", kind(&why)))),
             Err(error) => Err(self.failure(&error)),
@@ -117,26 +114,38 @@ impl Sandbox {
     /// Makes the state usable again after a call that ran too long.
     pub(super) fn rearm(&self) {
         let instructions = instructions_per_check(self.memory_bytes());
-        watch(&self.lua, &self.surroundings, instructions)
+        watch(&self.lua, &self.shared, instructions)
             .expect("setting a hook on the main thread allocates nothing in Lua");
     }
 
     fn failure(&self, error: &mlua::Error) -> Failure {
-        Failure::from_lua(error, self.surroundings.memory_bytes_max)
+        Failure::from_lua(error, self.shared.memory_bytes_max)
     }
+}
+
+/// The source without a UTF-8 byte order mark and the text of a first line that begins with `#`, as
+/// `luaL_loadfilex` of Lua's auxiliary library skips them. The line's end stays, so that errors name
+/// the right line.
+fn without_preamble(source: &[u8]) -> &[u8] {
+    let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
+    if source.first() != Some(&b'#') {
+        return source;
+    }
+    let end = source.iter().position(|&byte| byte == b'\n').unwrap_or(source.len());
+    &source[end..]
 }
 
 /// Has the clock looked at every so many instructions, more often the more memory is used. Once the
 /// time is up, every single one fails until [`Sandbox::rearm`]: what catches the first error runs
 /// into the next.
-fn watch(lua: &Lua, surroundings: &Rc<Surroundings>, instructions: u32) -> mlua::Result<()> {
-    let surroundings = Rc::clone(surroundings);
+fn watch(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
+    let shared = Rc::clone(shared);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
     lua.set_global_hook(triggers, move |lua, _| {
-        let in_time = surroundings.meter.check().is_ok();
+        let in_time = shared.call_budget.check().is_ok();
         let wanted = if in_time { instructions_per_check(lua.used_memory()) } else { 1 };
         if wanted != instructions {
-            watch(lua, &surroundings, wanted)?;
+            watch(lua, &shared, wanted)?;
         }
         if in_time { Ok(VmState::Continue) } else { Err(out_of_time()) }
     })

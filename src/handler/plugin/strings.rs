@@ -9,20 +9,16 @@ use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
 use super::failure::{out_of_memory, out_of_time, refused};
 use super::pattern::{self, Captured, Matcher, PatternError, Steps};
-use super::surroundings::{Surroundings, check_room, room};
+use super::shared::{Shared, check_memory, room};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked what it hands them.
-pub(super) fn register(
-    lua: &Lua,
-    native: &Table,
-    surroundings: &Rc<Surroundings>,
-) -> mlua::Result<()> {
-    native.set("find", search(lua, surroundings, What::Places)?)?;
-    native.set("match", search(lua, surroundings, What::Captures)?)?;
-    native.set("step", step(lua, surroundings)?)?;
-    native.set("gsub", gsub(lua, surroundings)?)?;
-    native.set("rep", rep(lua, surroundings)?)
+pub(super) fn register(lua: &Lua, native: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
+    native.set("find", search(lua, shared, What::Places)?)?;
+    native.set("match", search(lua, shared, What::Captures)?)?;
+    native.set("step", step(lua, shared)?)?;
+    native.set("gsub", gsub(lua, shared)?)?;
+    native.set("rep", rep(lua, shared)?)
 }
 
 /// What a search returns.
@@ -35,8 +31,8 @@ enum What {
 }
 
 /// `find(subject, pattern, from, plain)` and `match(subject, pattern, from)`; `from` counts from 0.
-fn search(lua: &Lua, surroundings: &Rc<Surroundings>, what: What) -> mlua::Result<Function> {
-    let surroundings = Rc::clone(surroundings);
+fn search(lua: &Lua, shared: &Rc<Shared>, what: What) -> mlua::Result<Function> {
+    let shared = Rc::clone(shared);
     lua.create_function(
         move |lua, (subject, pattern, from, plain): (LuaString, LuaString, usize, bool)| {
             let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
@@ -44,10 +40,10 @@ fn search(lua: &Lua, surroundings: &Rc<Surroundings>, what: What) -> mlua::Resul
                 return Ok(MultiValue::from_iter([Value::Nil]));
             }
             if what == What::Places && (plain || !pattern::has_specials(&pattern)) {
-                return find_plain(&subject, &pattern, from, &surroundings);
+                return find_plain(&subject, &pattern, from, &shared);
             }
             let anchored = pattern.first() == Some(&b'^');
-            let may_go_on = || surroundings.meter.check().is_ok();
+            let may_go_on = || shared.call_budget.check().is_ok();
             let steps = Steps::new(&may_go_on);
             let mut matcher = Matcher::new(&subject, &pattern[usize::from(anchored)..], steps);
             let found = matcher.search(from, anchored, None).map_err(raise)?;
@@ -70,9 +66,9 @@ fn find_plain(
     subject: &[u8],
     pattern: &[u8],
     from: usize,
-    surroundings: &Surroundings,
+    shared: &Shared,
 ) -> mlua::Result<MultiValue> {
-    surroundings.check_for(subject.len() - from)?;
+    shared.check_for(subject.len() - from)?;
     Ok(match memmem::find(&subject[from..], pattern) {
         Some(at) => {
             let start = from + at;
@@ -84,13 +80,13 @@ fn find_plain(
 
 /// `step(subject, pattern, from, not_end, anchored, first_only)`: start and end of the next match,
 /// counted from 0, and its captures or just the first of them, or nothing.
-fn step(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+fn step(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     type Arguments = (LuaString, LuaString, usize, Option<usize>, bool, bool);
-    let surroundings = Rc::clone(surroundings);
+    let shared = Rc::clone(shared);
     lua.create_function(move |lua, arguments: Arguments| {
         let (subject, pattern, from, not_end, anchored, first_only) = arguments;
         let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
-        let may_go_on = || surroundings.meter.check().is_ok();
+        let may_go_on = || shared.call_budget.check().is_ok();
         let mut matcher = Matcher::new(&subject, &pattern, Steps::new(&may_go_on));
         let found = matcher.search(from, anchored, not_end).map_err(raise)?;
         let mut results = MultiValue::new();
@@ -104,17 +100,17 @@ fn step(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
 }
 
 /// `gsub(subject, pattern, replacement, times)` with a string as replacement.
-fn gsub(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
+fn gsub(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     type Arguments = (LuaString, LuaString, LuaString, i64);
-    let surroundings = Rc::clone(surroundings);
+    let shared = Rc::clone(shared);
     lua.create_function(move |lua, (subject, pattern, replacement, times): Arguments| {
-        let may_go_on = || surroundings.meter.check().is_ok();
+        let may_go_on = || shared.call_budget.check().is_ok();
         let (text, count) = pattern::replace(
             &subject.as_bytes(),
             &pattern.as_bytes(),
             &replacement.as_bytes(),
             times,
-            &|wanted| room(lua, &surroundings, wanted),
+            &|wanted| room(lua, &shared, wanted),
             Steps::new(&may_go_on),
         )
         .map_err(raise)?;
@@ -127,14 +123,14 @@ fn gsub(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
 }
 
 /// `rep(text, times, separator)`; Lua's own copies byte by byte, and does not look up meanwhile.
-fn rep(lua: &Lua, surroundings: &Rc<Surroundings>) -> mlua::Result<Function> {
-    let surroundings = Rc::clone(surroundings);
+fn rep(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
+    let shared = Rc::clone(shared);
     lua.create_function(move |lua, (text, times, separator): (LuaString, usize, LuaString)| {
         let (text, separator) = (text.as_bytes(), separator.as_bytes());
         let bytes = (text.len() + separator.len()).checked_mul(times);
         let bytes = bytes.ok_or_else(out_of_memory)?;
-        surroundings.check_for(bytes)?;
-        check_room(lua, &surroundings, bytes)?;
+        shared.check_for(bytes)?;
+        check_memory(lua, &shared, bytes)?;
         let mut result = [&*text, &*separator].concat().repeat(times);
         result.truncate(result.len() - separator.len());
         lua.create_string(result)

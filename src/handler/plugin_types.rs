@@ -1,5 +1,5 @@
-//! What plugins are asked, and what comes of it: the words that the desk and the host have in
-//! common, the same in a build without plugins.
+//! What plugins are asked, and what comes of it: the types that the scheduler and the host have
+//! in common, the same in a build without plugins.
 
 use std::net::SocketAddr;
 
@@ -34,6 +34,19 @@ impl Client {
     pub fn framed(self, command: u8) -> Self {
         Client { command: Some(command), ..self }
     }
+}
+
+/// What plugins are told without being asked.
+#[derive(Debug, Clone, Copy)]
+pub enum Notice<'a> {
+    /// The listeners are open.
+    Started,
+    /// A client of a plugin listener has connected.
+    Connected(&'a Client),
+    /// It has disconnected, and why.
+    Disconnected(&'a Client, &'a str),
+    /// The server is about to stop.
+    Stopping,
 }
 
 /// What became of a package.

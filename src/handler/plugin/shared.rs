@@ -1,48 +1,58 @@
-//! What a plugin's calls leave behind, and what plugins share: the clock, the folder, what is to be
-//! broadcast, what has been logged.
+//! What plugins share: the clock, the folder, broadcasts that wait, limits on the log; and what a
+//! plugin is called.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::mem;
+use std::rc::Rc;
 
 use log::info;
 use mlua::Lua;
 
-use super::bounds::{
-    BROADCAST_OVERHEAD_BYTES, LOG_LINES_PER_CALL_MAX, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX,
-};
+use super::call_budget::CallBudget;
 use super::failure::{Failure, out_of_memory, out_of_time, refused};
 use super::folder::Folders;
+use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::load;
-use super::meter::Meter;
+use super::log_lines::{LineKind, LogLines};
 use super::one_line::OneLine;
 use crate::handler::Shown;
 
 /// What all plugins of a host share.
-pub(super) struct Surroundings {
-    pub(super) meter: Meter,
+pub(super) struct Shared {
+    pub(super) call_budget: CallBudget,
     /// Most memory one plugin may hold.
     pub(super) memory_bytes_max: usize,
     /// Most bytes that may wait to be broadcast.
     broadcast_bytes_max: usize,
     outbox: RefCell<Vec<Vec<u8>>>,
     outbox_bytes: Cell<usize>,
-    pub(super) folders: Folders,
+    /// `None` for a host that has no plugins.
+    pub(super) folders: Option<Folders>,
+    pub(super) log_lines: LogLines,
 }
 
-impl Surroundings {
+/// What waited to be broadcast at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutboxMark {
+    broadcasts: usize,
+    bytes: usize,
+}
+
+impl Shared {
     pub(super) fn new(
-        meter: Meter,
+        call_budget: CallBudget,
         memory_bytes_max: usize,
         broadcast_bytes_max: usize,
-        folders: Folders,
+        folders: Option<Folders>,
     ) -> Self {
-        Surroundings {
-            meter,
+        Shared {
+            call_budget,
             memory_bytes_max,
             broadcast_bytes_max,
             outbox: RefCell::default(),
             outbox_bytes: Cell::new(0),
             folders,
+            log_lines: LogLines::default(),
         }
     }
 
@@ -51,7 +61,7 @@ impl Surroundings {
         if bytes <= UNCHECKED_BYTES_MAX {
             return Ok(());
         }
-        self.meter.check().map_err(|_| out_of_time())
+        self.call_budget.check().map_err(|_| out_of_time())
     }
 
     /// Queues bytes to be broadcast.
@@ -68,6 +78,24 @@ impl Surroundings {
         Ok(())
     }
 
+    /// What waits to be broadcast before a call, for [`drop_broadcasts_since`](Self::drop_broadcasts_since).
+    pub(super) fn outbox_mark(&self) -> OutboxMark {
+        OutboxMark { broadcasts: self.outbox.borrow().len(), bytes: self.outbox_bytes.get() }
+    }
+
+    /// Drops what a call that failed wanted to broadcast.
+    pub(super) fn drop_broadcasts_since(&self, mark: OutboxMark) {
+        self.outbox.borrow_mut().truncate(mark.broadcasts);
+        self.outbox_bytes.set(mark.bytes);
+    }
+
+    /// Logs a text of a plugin as one line, or counts it, if there have been too many.
+    pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
+        if self.log_lines.admit(LineKind::Text, plugin, self.call_budget.now()) {
+            info!("plugin {}: {}", plugin.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
+        }
+    }
+
     /// Takes what waits to be broadcast.
     pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
         self.outbox_bytes.set(0);
@@ -75,20 +103,18 @@ impl Surroundings {
     }
 }
 
-/// What a plugin is called, as soon as that is known, and what it has logged.
+/// What a plugin is called, as soon as that is known.
 pub(super) struct Identity {
     /// What it is called until its file has been run.
     stem: String,
     name: OnceCell<String>,
-    /// Lines logged by the call that is running.
-    lines: Cell<u32>,
 }
 
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
         // A file may be called anything, and may log before its name is checked.
         let stem = Shown(stem).to_string();
-        Identity { stem, name: OnceCell::new(), lines: Cell::new(0) }
+        Identity { stem, name: OnceCell::new() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -107,38 +133,21 @@ impl Identity {
         self.name.set(name).expect("a file is run once");
         Ok(())
     }
-
-    /// Logs a text, or counts it, if there have been too many.
-    pub(super) fn log(&self, text: &[u8]) {
-        let lines = self.lines.get();
-        if lines < LOG_LINES_PER_CALL_MAX {
-            info!("plugin {}: {}", self.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
-        }
-        self.lines.set(lines.saturating_add(1));
-    }
-
-    /// Notes that a call into the plugin is over.
-    pub(super) fn end_call(&self) {
-        let more = self.lines.take().saturating_sub(LOG_LINES_PER_CALL_MAX);
-        if more > 0 {
-            info!("plugin {}: and {more} more lines", self.name());
-        }
-    }
 }
 
 /// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
 /// has been collected. Natives ask before they make something outside of Lua's memory that is going
 /// to be copied there.
-pub(super) fn room(lua: &Lua, surroundings: &Surroundings, wanted: usize) -> usize {
-    let left = || surroundings.memory_bytes_max.saturating_sub(lua.used_memory());
-    if wanted > left() && (surroundings.meter.check().is_err() || lua.gc_collect().is_err()) {
+pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
+    let left = || shared.memory_bytes_max.saturating_sub(lua.used_memory());
+    if wanted > left() && (shared.call_budget.check().is_err() || lua.gc_collect().is_err()) {
         return 0;
     }
     left()
 }
 
 /// Fails unless the plugin has so much memory left.
-pub(super) fn check_room(lua: &Lua, surroundings: &Surroundings, bytes: usize) -> mlua::Result<()> {
-    let fits = bytes <= surroundings.memory_bytes_max && room(lua, surroundings, bytes) >= bytes;
+pub(super) fn check_memory(lua: &Lua, shared: &Shared, bytes: usize) -> mlua::Result<()> {
+    let fits = bytes <= shared.memory_bytes_max && room(lua, shared, bytes) >= bytes;
     if fits { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -28,9 +28,15 @@ pub(super) fn instructions_per_check(memory_bytes: usize) -> u32 {
     (BYTES_PER_CHECK / bytes).clamp(1, INSTRUCTIONS_PER_CHECK_MAX) as u32
 }
 
-/// How many times its budget a plugin may take to be loaded: a machine that starts up is busy, and
-/// nobody waits yet.
-pub(super) const LOADING_BUDGETS: u32 = 10;
+/// How many times the budget of a call a plugin may take to be loaded while nobody is served yet: a
+/// machine that starts up is busy.
+pub(super) const START_BUDGETS: u32 = 10;
+
+/// How many times the budget of a call all plugins together may take to be told that the server stops.
+pub(super) const STOP_BUDGETS: u32 = 10;
+
+/// Most plugin files a folder may have.
+pub(super) const PLUGIN_FILES_MAX: usize = 1000;
 
 /// Steps of a pattern between two looks at the clock.
 pub(super) const STEPS_PER_CHECK: usize = 1000;
@@ -44,8 +50,9 @@ pub(super) const FRAMES_SEARCHED_MAX: usize = 10;
 /// Longest reason of a failure, in a log line, before it is escaped.
 pub(super) const REASON_BYTES_MAX: usize = 256;
 
-/// Lines one call may log; the rest are counted and summed up.
-pub(super) const LOG_LINES_PER_CALL_MAX: u32 = 100;
+/// Lines of one kind that all plugins together cause a second (failures, slow calls, what they log);
+/// the rest are counted and summed up.
+pub(super) const LOG_LINES_PER_SEC: u32 = 100;
 
 /// Longest text one line takes of what a plugin logs, before it is escaped.
 pub(super) const LOG_TEXT_BYTES_MAX: usize = 1024;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Clock;
 
 /// Measures calls, one at a time, and says when one has run too long.
-pub(super) struct Meter {
+pub(super) struct CallBudget {
     clock: Clock,
     budget: Duration,
     /// When the call that is running must be over; `None` between calls.
@@ -22,9 +22,9 @@ pub(super) struct Meter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OutOfTime;
 
-impl Meter {
+impl CallBudget {
     pub(super) fn new(clock: Clock, budget: Duration) -> Self {
-        Meter {
+        CallBudget {
             clock,
             budget,
             deadline: Cell::new(None),
@@ -61,7 +61,12 @@ impl Meter {
         }
     }
 
-    /// What a call may take, once its plugin has been loaded.
+    /// The time by the clock that was handed in.
+    pub(super) fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    /// Most time a call may take, and all calls for one package together.
     pub(super) fn budget(&self) -> Duration {
         self.budget
     }

@@ -1,0 +1,26 @@
+//! Loading plugins, in a build that has none.
+
+use std::io;
+
+use super::config::Config;
+use crate::handler::plugin::PluginHost;
+use crate::net::EventLoop;
+use crate::server::{Server, Transport};
+
+pub(super) fn check(_: &Config) -> Result<(), String> {
+    Ok(())
+}
+
+pub(super) fn load(_: &Config) -> Result<Option<PluginHost>, String> {
+    Ok(None)
+}
+
+pub(super) struct Reloader;
+
+impl Reloader {
+    pub(super) fn new(_: &Config, _: &EventLoop) -> io::Result<Self> {
+        Ok(Reloader)
+    }
+
+    pub(super) fn reload<T: Transport>(&self, _: &mut Server<T>) {}
+}

@@ -1,0 +1,155 @@
+//! Log lines that plugins write, and through them clients: limited by kind, the rest summed up by
+//! plugin.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::Level;
+
+use super::limits::LOG_LINES_PER_SEC;
+use super::shared::Identity;
+use crate::clock::Millis;
+use crate::line_limit::LineLimit;
+
+/// Lines that share a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// Why a call failed.
+    Failure,
+    /// A call that took long and did not fail.
+    SlowCall,
+    /// What plugins say by `server.log`.
+    Text,
+}
+
+impl LineKind {
+    const ALL: [LineKind; 3] = [LineKind::Failure, LineKind::SlowCall, LineKind::Text];
+
+    fn level(self) -> Level {
+        match self {
+            LineKind::Failure => Level::Error,
+            LineKind::SlowCall => Level::Warn,
+            LineKind::Text => Level::Info,
+        }
+    }
+
+    /// What a summary counts.
+    fn noun(self) -> &'static str {
+        match self {
+            LineKind::Failure => "failure",
+            LineKind::SlowCall => "slow call",
+            LineKind::Text => "line",
+        }
+    }
+}
+
+/// The limits of all kinds, shared by the plugins of a host.
+pub(super) struct LogLines(RefCell<[Lines; LineKind::ALL.len()]>);
+
+/// One kind's limit, and whose lines it has kept back.
+struct Lines {
+    kind: LineKind,
+    limit: LineLimit,
+    /// Lines not written since the last summary, by plugin; a plugin stands here once.
+    suppressed: Vec<(Rc<Identity>, u64)>,
+}
+
+impl Default for LogLines {
+    fn default() -> Self {
+        LogLines(RefCell::new(LineKind::ALL.map(|kind| Lines {
+            kind,
+            limit: LineLimit::new(LOG_LINES_PER_SEC),
+            suppressed: Vec::new(),
+        })))
+    }
+}
+
+impl LogLines {
+    /// Whether a line of this kind may be written; one that may not is counted as this plugin's.
+    pub(super) fn admit(&self, kind: LineKind, plugin: &Rc<Identity>, now: Duration) -> bool {
+        let now = millis(now);
+        let lines = &mut self.0.borrow_mut()[kind as usize];
+        lines.write_due(now);
+        let is_admitted = lines.limit.admit(now);
+        if !is_admitted {
+            lines.count(plugin);
+        }
+        is_admitted
+    }
+
+    /// How long until a summary is due, if one is.
+    pub(super) fn due_in(&self, now: impl FnOnce() -> Duration) -> Option<u64> {
+        let due_at = self.0.borrow().iter().filter_map(|lines| lines.limit.due_at()).min()?;
+        Some(due_at.since(millis(now())))
+    }
+
+    /// Writes the summaries of seconds that are over.
+    pub(super) fn write_due(&self, now: Duration) {
+        self.0.borrow_mut().iter_mut().for_each(|lines| lines.write_due(millis(now)));
+    }
+
+    /// Writes all summaries, although the second is not over.
+    pub(super) fn flush(&self) {
+        for lines in self.0.borrow_mut().iter_mut() {
+            if lines.limit.take().is_some() {
+                lines.write_summaries();
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn count(&mut self, plugin: &Rc<Identity>) {
+        match self.suppressed.iter_mut().find(|(other, _)| Rc::ptr_eq(other, plugin)) {
+            Some((_, count)) => *count += 1,
+            None => self.suppressed.push((Rc::clone(plugin), 1)),
+        }
+    }
+
+    fn write_due(&mut self, now: Millis) {
+        if self.limit.take_due(now).is_some() {
+            self.write_summaries();
+        }
+    }
+
+    fn write_summaries(&mut self) {
+        let Lines { kind, suppressed, .. } = self;
+        for (plugin, count) in suppressed.drain(..) {
+            let (name, noun) = (plugin.name(), kind.noun());
+            let (count, plural) = (grouped(count), if count == 1 { "" } else { "s" });
+            log::log!(
+                kind.level(),
+                "plugin {name}: {count} more {noun}{plural} in the last second"
+            );
+        }
+    }
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `2,133`: a number that is read at a glance.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let shown = [0, 999, 1_000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+}

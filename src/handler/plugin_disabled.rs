@@ -1,0 +1,90 @@
+//! What stands in for the plugins in a build without them: a host that cannot be, so that nothing
+//! that has to do with one is compiled in.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+pub use super::plugin_types::{Client, Notice, Verdict};
+
+/// There is none.
+pub enum PluginHost {}
+
+#[allow(missing_docs, reason = "none of these can ever be called")]
+impl PluginHost {
+    pub fn spent(&self) -> Duration {
+        match *self {}
+    }
+
+    pub fn wants_clients(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn notify(&mut self, _: &Notice<'_>, _: Range<usize>) -> Option<usize> {
+        match *self {}
+    }
+
+    pub fn server_stopping(&mut self) {
+        match *self {}
+    }
+
+    pub fn log_due_in_ms(&self) -> Option<u64> {
+        match *self {}
+    }
+
+    pub fn write_due_log(&self) {
+        match *self {}
+    }
+
+    pub fn flush_log(&self) {
+        match *self {}
+    }
+
+    pub fn drop_one(&mut self) -> bool {
+        match *self {}
+    }
+
+    pub fn ask(&mut self, _: &[u8], _: &Client, _: &mut Vec<u8>) -> Verdict<'_> {
+        match *self {}
+    }
+
+    pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        match *self {}
+        #[allow(unreachable_code, reason = "it names the type")]
+        std::iter::empty()
+    }
+}
+
+/// There is none.
+pub enum Reload {}
+
+#[allow(missing_docs, reason = "none of these can ever be called")]
+impl Reload {
+    pub fn begin(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn poll(&mut self) {
+        match *self {}
+    }
+
+    pub fn is_ready(&self) -> bool {
+        match *self {}
+    }
+
+    pub fn spent(&self) -> Duration {
+        match *self {}
+    }
+
+    pub fn step(&mut self) -> Step {
+        match *self {}
+    }
+}
+
+/// What the step of a reload would come to.
+#[allow(missing_docs, reason = "there are no reloads")]
+pub enum Step {
+    Pending,
+    Replace(PluginHost),
+    Keep(Option<PluginHost>),
+}

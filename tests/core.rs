@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, dead_code, reason = "the simulation uses the rest of the support")]
 
+#[path = "core/bounds.rs"]
+mod bounds;
 #[path = "sim/network.rs"]
 mod network;
 #[path = "sim/rng.rs"]
@@ -96,6 +98,7 @@ impl Scene {
 
     fn round(&mut self) {
         let events = self.network.borrow_mut().poll(usize::MAX);
+        self.server.begin_batch(self.now);
         for event in events {
             match event {
                 Event::Acceptable(listener) => self.server.on_acceptable(listener),

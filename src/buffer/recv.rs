@@ -89,6 +89,26 @@ impl RecvBuffer {
         }
     }
 
+    /// Cuts off what lies behind the oldest `n` bytes and returns it: copied, because it is short as a
+    /// rule.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`], and nothing is changed.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    pub fn split_off(&mut self, n: usize) -> Result<Self, OutOfMemory> {
+        let mut rest = RecvBuffer::default();
+        rest.extend(&self[n..], 0)?;
+        self.bytes.truncate(self.start + n);
+        if n == 0 {
+            *self = RecvBuffer::default();
+        }
+        Ok(rest)
+    }
+
     /// Whether there are none: by the invariant, without looking at `start`.
     #[inline]
     #[must_use]
@@ -208,6 +228,17 @@ mod tests {
         buffer.consume(2);
         buffer.extend(b"de", 0).unwrap();
         assert_eq!(&*buffer, b"cde");
+    }
+
+    #[test]
+    fn buffer_is_split_behind_what_has_been_consumed() {
+        let mut buffer = RecvBuffer::default();
+        buffer.extend(b"abcdef", 0).unwrap();
+        buffer.consume(2);
+        let rest = buffer.split_off(3).unwrap();
+        assert_eq!((&*buffer, &*rest), (&b"cde"[..], &b"f"[..]));
+        assert!(buffer.split_off(3).unwrap().is_empty());
+        assert_eq!((&*buffer.split_off(0).unwrap(), buffer.allocated()), (&b"cde"[..], 0));
     }
 
     #[test]

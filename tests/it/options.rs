@@ -131,7 +131,7 @@ fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
             let (request, reply): (&[u8], &[u8]) = match protocol {
                 "command" => (b"\x01\0\0\0\x01a", b"\x01\0\0\0\x01a"),
                 "prefixed" => (b"\x02ab", b"\x02ba"),
-                "chat" => (b"/exitus\n", b"[INFO] Welcome, /exitus!\n"),
+                "chat" => (b"exitus\n", b"[INFO] Welcome, exitus!\n"),
                 _ => (b"hi", b"Echo: hi"),
             };
             let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port)));

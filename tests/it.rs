@@ -13,6 +13,7 @@ mod it {
     mod chat;
     mod command;
     mod failure_modes;
+    mod hostile;
     mod limits;
     mod logging;
     mod options;

@@ -161,6 +161,7 @@ fn every_number_out_of_its_range_is_bad_usage() {
         ("tcp-keepalive", 0, 32_767),
         ("frame-timeout", 1, 31_536_000),
         ("send-queue", 4_096, 1_073_741_824),
+        ("memory-limit", 1_048_576, 70_368_744_177_664),
         ("broadcast-log", 4_096, 1_073_741_824),
         ("drain-timeout", 0, 31_536_000),
     ] {
@@ -249,6 +250,7 @@ fn help_names_every_option_and_version_the_version() {
             "--frame-timeout SECS",
             "--send-queue BYTES",
             "--broadcast-log BYTES",
+            "--memory-limit BYTES",
             "--drain-timeout SECS",
             "--log-level LEVEL",
             "--log-file FILE",

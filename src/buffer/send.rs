@@ -19,8 +19,8 @@ const WRITE_PIECES_MAX: usize = 16;
 /// What a connection is to be sent, oldest first: reply bytes, and in front of them what of the
 /// broadcast log comes earlier.
 ///
-/// Of the log nothing is copied. A [`Segment::Log`] says up to which offset it is sent at this
-/// point; the bytes stay where they are, once for everybody. So a reply or a private message to a
+/// Of the log nothing is copied. A segment says up to which offset it is sent at this point; the
+/// bytes stay where they are, once for everybody. So a reply or a private message to a
 /// subscriber that lags costs its own bytes and one segment.
 ///
 /// Exists only while something waits; how much that may be is decided by whoever fills it. Blocks

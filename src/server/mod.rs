@@ -165,7 +165,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Has each part of a turn look at `clock`, so that none takes longer than
-    /// [`turn_micros`](crate::limits::turn_micros) says; it is looked at after each `look_bytes` of
+    /// [`turn_micros`] says; it is looked at after each `look_bytes` of
     /// work ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). It counts microseconds from the moment from
     /// which [`Millis`] are counted. Without one, only counts bound a turn.
     pub fn set_clock(&mut self, clock: Clock, look_bytes: usize) {

@@ -98,7 +98,7 @@ impl PluginHost {
     }
 
     /// Tells the plugins that the server is about to stop, one after the other: each has the budget
-    /// of a call, and all together [`STOP_BUDGETS`] of them. For whom nothing is left, it stops
+    /// of a call, and all together ten of them. For whom nothing is left, it stops
     /// without a word.
     pub fn server_stopping(&mut self) {
         let budget = self.shared.call_budget.budget();

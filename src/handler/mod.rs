@@ -115,13 +115,15 @@ impl Context<'_> {
     /// # Errors
     ///
     /// [`Overrun`], and nothing is changed: the log has no room, or others come first.
+    #[inline]
     pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<(), Overrun> {
         if self.log_share == 0 {
             return Err(Overrun);
         }
+        let head = self.room.log.head();
         self.room.log.append(parts)?;
-        let len = parts.iter().map(|part| part.len()).sum();
-        self.log_share = self.log_share.saturating_sub(len);
+        // What was appended lies in memory, so it fits.
+        self.log_share = self.log_share.saturating_sub((self.room.log.head() - head) as usize);
         Ok(())
     }
 

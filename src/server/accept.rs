@@ -10,7 +10,7 @@ use super::{Listener, Server};
 use crate::conn_id::ConnId;
 use crate::handler::chat::{self, Words};
 use crate::handler::{self, CloseReason};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, VISIT_COST_BYTES, turn_micros};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::session::{Protocol, Session};
 use crate::strerror::strerror;
 
@@ -23,9 +23,7 @@ impl<T: Transport> Server<T> {
             }
             self.accept_paused_until = None;
         }
-        if self.listeners.iter().any(|listener| listener.accept_ready) {
-            self.budget.begin(turn_micros::ACCEPT);
-        }
+        self.budget.end();
         for number in 0..self.listeners.len() {
             if self.listeners[number].accept_ready && self.accept_paused_until.is_none() {
                 self.accept_some(registry, number, ACCEPT_TURN_MAX);
@@ -39,6 +37,9 @@ impl<T: Transport> Server<T> {
         for at in 0..budget {
             if !self.has_file_to_spare() || (at > 0 && self.budget.is_spent()) {
                 return;
+            }
+            if at == UNTIMED_MAX {
+                self.budget.begin(turn_micros::ACCEPT);
             }
             self.budget.charge(VISIT_COST_BYTES);
             let listener = &mut self.listeners[number];

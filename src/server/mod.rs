@@ -36,7 +36,8 @@ use crate::connection_log::ConnectionLog;
 use crate::handler::{self, DirectMessages, PluginScheduler};
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
+    TIMER_TURN_STEPS_MAX, UNTIMED_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES,
+    turn_micros,
 };
 use crate::memory::MemoryAccount;
 use crate::stats::Stats;
@@ -385,8 +386,8 @@ impl<T: Transport> Server<T> {
         if self.closed.is_empty() {
             return;
         }
-        if self.is_stopped() {
-            // There is no next turn.
+        // A few are not worth a look at the clock, and after a stop there is no next turn.
+        if self.closed.len() <= UNTIMED_MAX || self.is_stopped() {
             self.budget.end();
         } else {
             self.budget.begin(turn_micros::REAP);

@@ -196,21 +196,47 @@ impl<T: Transport> Server<T> {
         if conn.state == State::Closed {
             return Ok(Flushed::All);
         }
-        // Most have nothing to be sent, or a reply that the socket takes.
-        if !conn.flags.has(Flags::LAGGING) && conn.session.owes_nothing(log) {
-            if self.out.is_empty() {
-                return Ok(Flushed::All);
-            }
-            let written = write(&mut conn.stream, &[IoSlice::new(&self.out)])?;
-            self.stats.bytes_out_total += written as u64;
-            if written == self.out.len() {
-                return Ok(Flushed::All);
-            }
-            conn.flags.set(Flags::WRITE_BLOCKED, true);
-            conn.session.queue(&self.out[written..])?;
-            return self.arm_writable(registry, id);
+        // Most have nothing waiting but what is at hand, and sockets that take it.
+        let is_free = !conn.flags.has(Flags::LAGGING) && !conn.flags.has(Flags::WRITE_BLOCKED);
+        let Some([front, back]) = conn.session.owed_directly(log).filter(|_| is_free) else {
+            return self.flush_queue(registry, id);
+        };
+        let wanted = self.out.len() + front.len() + back.len();
+        if wanted == 0 {
+            return Ok(Flushed::All);
         }
-        self.flush_queue(registry, id)
+        if wanted > WRITE_BYTES_MAX {
+            return self.flush_queue(registry, id);
+        }
+        let written = if front.is_empty() {
+            let written = write(&mut conn.stream, &[IoSlice::new(&self.out)])?;
+            if written == wanted {
+                self.stats.bytes_out_total += written as u64;
+                return Ok(Flushed::All);
+            }
+            written
+        } else if self.out.is_empty() && back.is_empty() {
+            write(&mut conn.stream, &[IoSlice::new(front)])?
+        } else {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let mut count = 0;
+            for piece in [&self.out, front, back] {
+                if !piece.is_empty() {
+                    slices[count] = IoSlice::new(piece);
+                    count += 1;
+                }
+            }
+            write(&mut conn.stream, &slices[..count])?
+        };
+        self.stats.bytes_out_total += written as u64;
+        let from_out = conn.session.advance(written, self.out.len());
+        if written == wanted {
+            return Ok(Flushed::All);
+        }
+        conn.flags.set(Flags::WRITE_BLOCKED, true);
+        conn.session.queue(&self.out[from_out..])?;
+        track_lag(conn, listener, &mut self.memory);
+        self.arm_writable(registry, id)
     }
 
     /// Has writable events announced, once for the life of the connection.
@@ -405,6 +431,7 @@ pub(super) fn read<T: Transport>(
 }
 
 /// Writes once. A full stream takes 0 bytes.
+#[inline]
 fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
         match stream.write(pieces) {
@@ -427,6 +454,7 @@ pub(super) fn is_stalled<T: Transport>(
 }
 
 /// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
+#[inline]
 pub(super) fn deadline<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,

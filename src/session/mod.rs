@@ -605,6 +605,13 @@ impl Session {
     #[inline]
     #[must_use]
     pub fn lag(&self, log: &BroadcastLog) -> u64 {
+        if self.buffers.is_none() {
+            return if self.tag.is_subscribed() {
+                log.head().saturating_sub(self.cursor)
+            } else {
+                0
+            };
+        }
         let skipped = self.buffers.as_ref().map_or(0, |buffers| buffers.send.skipped());
         self.log_end(log).saturating_sub(self.cursor).saturating_sub(skipped)
     }
@@ -647,11 +654,18 @@ impl Session {
         from_out
     }
 
-    /// Whether there is nothing to be written but the replies at hand.
+    /// What of the log is to be written behind the replies at hand, where nothing is queued and the
+    /// log still has it.
     #[inline]
     #[must_use]
-    pub fn owes_nothing(&self, log: &BroadcastLog) -> bool {
-        self.buffers.is_none() && (!self.tag.is_subscribed() || self.cursor == log.head())
+    pub fn owed_directly<'a>(&self, log: &'a BroadcastLog) -> Option<[&'a [u8]; 2]> {
+        if self.buffers.is_some() {
+            None
+        } else if !self.tag.is_subscribed() || self.cursor == log.head() {
+            Some([&[], &[]])
+        } else {
+            log.since(self.cursor)
+        }
     }
 
     /// Whether anything waits in the send queue.

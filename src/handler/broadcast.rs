@@ -3,6 +3,9 @@
 use super::{Context, Flow};
 use crate::codec::command::{Command, Header};
 
+/// Digits of the largest number.
+const COUNT_DIGITS_MAX: usize = 20;
+
 /// What a broadcast costs its sender's visit besides its bytes: an append and a number.
 const BROADCAST_COST_BYTES: usize = 64;
 
@@ -26,5 +29,32 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     }
     ctx.charge(BROADCAST_COST_BYTES + payload.len());
     ctx.stats.broadcasts_total += 1;
-    ctx.reply(receivers.to_string().as_bytes())
+    let mut digits = [0; COUNT_DIGITS_MAX];
+    ctx.reply(decimal(receivers, &mut digits))
+}
+
+/// The digits of a number, without a String for them.
+fn decimal(mut number: usize, digits: &mut [u8; COUNT_DIGITS_MAX]) -> &[u8] {
+    let mut at = COUNT_DIGITS_MAX;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_has_the_digits_of_every_length_of_number() {
+        for number in [0, 1, 9, 10, 99, 100, 19_968, usize::MAX - 1, usize::MAX] {
+            let mut digits = [0; COUNT_DIGITS_MAX];
+            assert_eq!(decimal(number, &mut digits), number.to_string().as_bytes());
+        }
+    }
 }

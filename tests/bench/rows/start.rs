@@ -11,7 +11,7 @@ use crate::table::{Bar, Line, Unit};
 pub(crate) fn run(bench: &mut Bench) {
     // The bars are those of the bare server; Lua brings 640 KiB of its own.
     let sizes = [
-        (Bare, Some(Bar::AtMost(800.0 * 1024.0))),
+        (Bare, Some(Bar::AtMost(900.0 * 1024.0))),
         (Mynah, None),
         (Static, Some(Bar::Below(2048.0 * 1024.0))),
         (Musl, Some(Bar::Below(2048.0 * 1024.0))),

@@ -667,10 +667,13 @@ impl World {
         if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
             return Some(Excuse::Gone);
         }
-        // Cut when the drain time was over.
+        // Cut when the drain time was over. Without any, everybody has one visit, and may have asked for
+        // more than that.
         let stopped_for_ms =
             peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
-        if self.stopped && socket.was_full && stopped_for_ms >= self.limits.drain_timeout_ms {
+        let no_time = self.limits.drain_timeout_ms == 0;
+        let cut = stopped_for_ms >= self.limits.drain_timeout_ms;
+        if self.stopped && cut && (socket.was_full || no_time) {
             return Some(Excuse::Gone);
         }
         if self.is_served(peer) {

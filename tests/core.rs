@@ -994,3 +994,23 @@ fn everyone_who_leaves_is_mentioned_even_if_the_log_has_no_room_for_all_at_once(
     expected.sort_unstable();
     assert_eq!(heard, expected);
 }
+
+/// The reply to a long frame takes its place behind the broadcast that is being sent.
+#[test]
+fn a_long_reply_does_not_tear_a_broadcast_that_a_laggard_has_half() {
+    let limits =
+        Limits { send_queue_bytes_max: 1 << 20, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+    for command in [1, 2] {
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+        scene.send(other, &frame(4, &[b'x'; 300]));
+        scene.settle();
+        let long = frame(command, &[b'y'; 5_000]);
+        scene.send(laggard, &long[..3_000]);
+        scene.settle();
+        scene.send(laggard, &long[3_000..]);
+        scene.settle();
+        let expected = [frame(4, &[b'x'; 300]), frame(1, &[b'y'; 5_000])].concat();
+        assert!(scene.receive_all(laggard) == expected, "command {command}");
+    }
+}

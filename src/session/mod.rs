@@ -131,6 +131,9 @@ impl Session {
             self.cursor = ctx.room.log.head();
             return flow;
         }
+        if ctx.out.is_empty() && head == ctx.room.log.head() {
+            return flow;
+        }
         match self.place_replies(head, ctx) {
             Ok(()) => flow,
             Err(OutOfMemory) => Flow::Close(CloseReason::MemoryLimit),
@@ -328,12 +331,12 @@ impl Session {
         Ok(Some(Large::Taken))
     }
 
-    /// Notes that the replies at hand come behind what the log held at `until`, and that what has
-    /// been appended since is the client's own.
+    /// Notes that the replies at hand, or what is queued next, come behind what the log held at
+    /// `until`, and that what has been appended since is the client's own.
     #[inline]
     fn place_replies(&mut self, until: u64, ctx: &Context<'_>) -> Result<(), OutOfMemory> {
         let head = ctx.room.log.head();
-        if !self.tag.is_subscribed() || (ctx.out.is_empty() && until == head) {
+        if !self.tag.is_subscribed() {
             return Ok(());
         }
         if self.cursor == until && self.buffers.is_none() {

@@ -1014,3 +1014,40 @@ fn a_long_reply_does_not_tear_a_broadcast_that_a_laggard_has_half() {
         assert!(scene.receive_all(laggard) == expected, "command {command}");
     }
 }
+
+/// What comes behind a long REVERSE while it is worked on belongs to the next.
+#[test]
+fn a_long_text_is_reversed_whatever_comes_behind_it() {
+    let limits = Limits { send_queue_bytes_max: 64 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let client = scene.connect(ROOMY);
+    let plain = "plain ".repeat(1_000);
+    let other = "Hé!日本🦜".repeat(1_000);
+    let requests = [
+        frame(2, plain.as_bytes()),
+        frame(2, other.as_bytes()),
+        frame(2, &[plain.as_bytes(), b"\xff", plain.as_bytes()].concat()),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    let reversed = |text: &str| frame(1, text.chars().rev().collect::<String>().as_bytes());
+    let expected = [
+        reversed(&plain),
+        reversed(&other),
+        frame(255, b"REVERSE needs UTF-8: invalid byte at offset 6000"),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    for cut in [3_000, 5_000, 6_004, 6_005, 6_006, 10_000, 21_000] {
+        for next in [1, 3_000, 5_000, 9_000, 40_000] {
+            scene.send(client, &requests[..cut]);
+            scene.settle();
+            let next = (cut + next).min(requests.len());
+            scene.send(client, &requests[cut..next]);
+            scene.settle();
+            scene.send(client, &requests[next..]);
+            scene.settle();
+            assert!(scene.receive_all(client) == expected, "cut at {cut} and {next}");
+        }
+    }
+}

@@ -89,6 +89,25 @@ impl RecvBuffer {
         }
     }
 
+    /// Takes out what lies behind the first `at` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`], and nothing is taken out.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    pub fn split_off(&mut self, at: usize) -> Result<Self, OutOfMemory> {
+        let mut behind = RecvBuffer::with_capacity(self.len() - at)?;
+        behind.bytes.extend_from_slice(&self[at..]);
+        self.bytes.truncate(self.start + at);
+        if at == 0 {
+            *self = RecvBuffer::default();
+        }
+        Ok(behind)
+    }
+
     /// Whether there are none: by the invariant, without looking at `start`.
     #[inline]
     #[must_use]
@@ -208,6 +227,19 @@ mod tests {
         buffer.consume(2);
         buffer.extend(b"de", 0).unwrap();
         assert_eq!(&*buffer, b"cde");
+    }
+
+    #[test]
+    fn what_lies_behind_can_be_taken_out() {
+        let mut buffer = RecvBuffer::default();
+        buffer.extend(b"abcdef", 0).unwrap();
+        buffer.consume(1);
+        assert_eq!(&*buffer.split_off(2).unwrap(), b"def");
+        assert_eq!(&*buffer, b"bc");
+        let nothing = buffer.split_off(2).unwrap();
+        assert_eq!((nothing.is_empty(), nothing.allocated()), (true, 0));
+        assert_eq!(&*buffer.split_off(0).unwrap(), b"bc");
+        assert_eq!((buffer.is_empty(), buffer.allocated()), (true, 0));
     }
 
     #[test]

@@ -289,7 +289,9 @@ impl Session {
         ctx: &mut Context<'_>,
     ) -> Result<Option<Large>, OutOfMemory> {
         let Some(header) = Header::parse(&pending.recv) else { return Ok(None) };
-        let is_whole = pending.recv.len() - HEADER_LEN == header.len as usize;
+        let frame_len = HEADER_LEN + header.len as usize;
+        // Behind one that is being worked on, others may have come.
+        let is_whole = pending.reversal.is_some() || pending.recv.len() == frame_len;
         if !is_whole || ctx.out.len() >= ctx.reply_limit {
             return Ok(None);
         }
@@ -297,14 +299,14 @@ impl Session {
             Command::Echo => {}
             Command::Reverse => {
                 let reversal = pending.reversal.get_or_insert_default();
-                match reversal.step(&mut pending.recv[HEADER_LEN..]) {
+                match reversal.step(&mut pending.recv[HEADER_LEN..frame_len]) {
                     ReversalStep::Unfinished => {
                         ctx.charge(usize::MAX);
                         return Ok(Some(Large::Pending));
                     }
                     ReversalStep::Done => pending.recv[0] = Command::Echo.code(),
                     ReversalStep::Invalid { offset } => {
-                        pending.recv.consume(HEADER_LEN + header.len as usize);
+                        pending.recv.consume(frame_len);
                         pending.reversal = None;
                         ctx.stats.frames_in_total += 1;
                         handler::reply_not_utf8(offset, ctx);
@@ -317,14 +319,15 @@ impl Session {
         pending.reversal = None;
         ctx.stats.frames_in_total += 1;
         handler::debug_command(
-            Frame { command: header.command, payload: &pending.recv[HEADER_LEN..] },
+            Frame { command: header.command, payload: &pending.recv[HEADER_LEN..frame_len] },
             ctx,
         );
+        let behind = pending.recv.split_off(frame_len)?;
         self.place_replies(log_head, ctx)?;
         let send = &mut self.buffers.get_or_insert_default().send;
         send.push(ctx.out)?;
         ctx.out.clear();
-        send.push_buffer(mem::take(&mut pending.recv))?;
+        send.push_buffer(mem::replace(&mut pending.recv, behind))?;
         // It counts among the replies of this visit.
         let waiting = self.reply_capacity(ctx);
         ctx.reply_limit = ctx.reply_limit.min(waiting);

@@ -1051,3 +1051,28 @@ fn a_long_text_is_reversed_whatever_comes_behind_it() {
         }
     }
 }
+
+/// One write takes so many pieces, and what is left of the log does not fit among them.
+#[test]
+fn a_laggard_is_sent_the_rest_of_the_log_also_where_its_queue_filled_the_write() {
+    for replies in 1..20 {
+        let limits =
+            Limits { send_queue_bytes_max: 1 << 16, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+        let mut expected = Vec::new();
+        for n in 0..=replies {
+            let news = frame(4, &[n; 300]);
+            scene.send(other, &news);
+            scene.settle();
+            expected.extend(news);
+            if n < replies {
+                scene.send(laggard, &frame(1, &[n]));
+                scene.settle();
+                expected.extend(frame(1, &[n]));
+            }
+        }
+        scene.network.borrow_mut().sockets[laggard].to_client_max = ROOMY;
+        assert!(scene.receive_all(laggard) == expected, "{replies} replies");
+    }
+}

@@ -252,7 +252,7 @@ impl<T: Transport> Server<T> {
         if conn.flags.has(Flags::WRITE_BLOCKED) {
             return self.arm_writable(registry, id);
         }
-        let is_part = written == WRITE_BYTES_MAX || conn.session.has_unsent();
+        let is_part = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
         Ok(if is_part { Flushed::Part } else { Flushed::All })
     }
 

@@ -1076,3 +1076,25 @@ fn a_laggard_is_sent_the_rest_of_the_log_also_where_its_queue_filled_the_write()
         assert!(scene.receive_all(laggard) == expected, "{replies} replies");
     }
 }
+
+/// Waiting for the log is no silence of the client's.
+#[test]
+fn who_waited_for_the_log_is_not_idle() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 10_000);
+    let (first, second) = (scene.connect(ROOMY), scene.connect(ROOMY));
+    for _ in 0..1_100 {
+        scene.network.borrow_mut().connect(0, 1_000, ROOMY);
+    }
+    scene.settle();
+    // As much as the log holds, to more listeners than one slice serves.
+    let news = frame(4, &[b'n'; 1_000]);
+    scene.send(first, &news.repeat(4));
+    scene.send(second, &news);
+    scene.round();
+    assert_eq!(scene.receive(second), news.repeat(4), "and no answer");
+    for (at, shut) in [(11_000, false), (20_999, false), (21_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.network.borrow().sockets[second].server_shut, shut, "at {at} ms");
+    }
+}

@@ -9,7 +9,7 @@ mod network;
 #[path = "sim/rng.rs"]
 mod rng;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use allocation_counter::measure;
 use log::{LevelFilter, Log, Metadata, Record};
@@ -1097,4 +1097,23 @@ fn who_waited_for_the_log_is_not_idle() {
         scene.settle();
         assert_eq!(scene.network.borrow().sockets[second].server_shut, shut, "at {at} ms");
     }
+}
+
+/// Closing descriptors takes time; whoever was closed first has waited longest.
+#[test]
+fn those_closed_first_are_dropped_first() {
+    const CLOSED_A_ROUND: usize = 8;
+    let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
+    let clients: Vec<usize> = (0..100).map(|_| scene.connect(ROOMY)).collect();
+    // It takes 100 µs to the next look, and each drop is followed by one: a turn drops five.
+    let time = Cell::new(0);
+    let clock = move || time.replace(time.get() + 100);
+    scene.server.set_clock(Box::new(clock), 1);
+    for group in clients.chunks(CLOSED_A_ROUND) {
+        group.iter().for_each(|&client| scene.network.borrow_mut().reset(client));
+        scene.round();
+    }
+    let dropped: Vec<bool> = clients.iter().map(|&client| scene.is_closed(client)).collect();
+    assert!(dropped.contains(&false), "some still wait");
+    assert!(dropped.is_sorted_by_key(|is_dropped| !is_dropped), "{dropped:?}");
 }

@@ -401,6 +401,7 @@ impl Session {
     pub fn release_memory(&mut self, memory: &mut MemoryAccount) {
         if let Some(buffers) = &mut self.buffers {
             memory.recharge(&mut buffers.charged, 0);
+            buffers.send.retire();
         }
         self.buffers = None;
     }

@@ -96,6 +96,7 @@ impl Scene {
 
     fn round(&mut self) {
         let events = self.network.borrow_mut().poll(usize::MAX);
+        self.server.begin_batch(self.now);
         for event in events {
             match event {
                 Event::Acceptable(listener) => self.server.on_acceptable(listener),
@@ -1116,4 +1117,30 @@ fn those_closed_first_are_dropped_first() {
     let dropped: Vec<bool> = clients.iter().map(|&client| scene.is_closed(client)).collect();
     assert!(dropped.contains(&false), "some still wait");
     assert!(dropped.is_sorted_by_key(|is_dropped| !is_dropped), "{dropped:?}");
+}
+
+/// Writing takes time as well, and the next in the line may want no more than an echo.
+#[test]
+fn those_who_are_owed_much_are_written_little_before_others_are_answered() {
+    let limits = Limits { clients_max: 30, broadcast_log_bytes_max: 4 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let (innocent, sender) = (scene.connect(ROOMY), scene.connect(ROOMY));
+    let laggards: Vec<usize> = (0..20).map(|_| scene.connect(100_000)).collect();
+    scene.send(sender, &frame(4, &[b'n'; 1_000_000]));
+    scene.settle();
+    scene.receive(innocent);
+    // A gigabyte a second.
+    let network = Shared::clone(&scene.network);
+    let clock = move || {
+        let sockets = &network.borrow().sockets;
+        sockets.iter().map(|socket| socket.to_client.len() as u64).sum::<u64>() / 1_000
+    };
+    scene.server.set_clock(Box::new(clock), 1);
+    for &laggard in &laggards {
+        scene.network.borrow_mut().sockets[laggard].to_client_max = ROOMY;
+        assert_eq!(scene.network.borrow_mut().receive(laggard, 1), b"\x04");
+    }
+    scene.send(innocent, &frame(1, b"hi"));
+    scene.round();
+    assert_eq!(scene.receive(innocent), frame(1, b"hi"));
 }

@@ -17,8 +17,8 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_COST_BYTES,
-    WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
+    VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::{MemoryAccount, OutOfMemory};
 
@@ -230,7 +230,9 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let log = &listener.room.log;
         let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
-        let mut pieces = Pieces::new(WRITE_BYTES_MAX);
+        let is_crowded = self.visit_bytes_max < VISIT_BYTES_MAX;
+        let bytes_max = if is_crowded { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX };
+        let mut pieces = Pieces::new(bytes_max);
         conn.session.gather(&self.out, log, &mut pieces)?;
         let wanted = pieces.bytes();
         if wanted == 0 {

@@ -29,6 +29,10 @@ pub const VISIT_COST_BYTES: usize = 4096;
 /// Bytes handed to one write: writev(2) may copy as many without a pause.
 pub const WRITE_BYTES_MAX: usize = 1024 * 1024;
 
+/// The same where more connections have events than there is time for; the resume list writes the
+/// rest.
+pub const WRITE_BYTES_CROWDED: usize = 64 * 1024;
+
 /// A `command` frame that is longer, and did not come in one read, becomes its own reply instead of
 /// being copied.
 pub const LARGE_FRAME_BYTES: usize = 2 * 1024;

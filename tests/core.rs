@@ -11,7 +11,7 @@ mod network;
 #[path = "sim/rng.rs"]
 mod rng;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use allocation_counter::measure;
 use log::{LevelFilter, Log, Metadata, Record};
@@ -996,4 +996,153 @@ fn everyone_who_leaves_is_mentioned_even_if_the_log_has_no_room_for_all_at_once(
         (0..LEAVERS).map(|n| format!("[SERVER] {} left", nick(n))).collect();
     expected.sort_unstable();
     assert_eq!(heard, expected);
+}
+
+/// The reply to a long frame takes its place behind the broadcast that is being sent.
+#[test]
+fn a_long_reply_does_not_tear_a_broadcast_that_a_laggard_has_half() {
+    let limits =
+        Limits { send_queue_bytes_max: 1 << 20, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+    for command in [1, 2] {
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+        scene.send(other, &frame(4, &[b'x'; 300]));
+        scene.settle();
+        let long = frame(command, &[b'y'; 5_000]);
+        scene.send(laggard, &long[..3_000]);
+        scene.settle();
+        scene.send(laggard, &long[3_000..]);
+        scene.settle();
+        let expected = [frame(4, &[b'x'; 300]), frame(1, &[b'y'; 5_000])].concat();
+        assert!(scene.receive_all(laggard) == expected, "command {command}");
+    }
+}
+
+/// What comes behind a long REVERSE while it is worked on belongs to the next.
+#[test]
+fn a_long_text_is_reversed_whatever_comes_behind_it() {
+    let limits = Limits { send_queue_bytes_max: 64 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let client = scene.connect(ROOMY);
+    let plain = "plain ".repeat(1_000);
+    let other = "Hé!日本🦜".repeat(1_000);
+    let requests = [
+        frame(2, plain.as_bytes()),
+        frame(2, other.as_bytes()),
+        frame(2, &[plain.as_bytes(), b"\xff", plain.as_bytes()].concat()),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    let reversed = |text: &str| frame(1, text.chars().rev().collect::<String>().as_bytes());
+    let expected = [
+        reversed(&plain),
+        reversed(&other),
+        frame(255, b"REVERSE needs UTF-8: invalid byte at offset 6000"),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    for cut in [3_000, 5_000, 6_004, 6_005, 6_006, 10_000, 21_000] {
+        for next in [1, 3_000, 5_000, 9_000, 40_000] {
+            scene.send(client, &requests[..cut]);
+            scene.settle();
+            let next = (cut + next).min(requests.len());
+            scene.send(client, &requests[cut..next]);
+            scene.settle();
+            scene.send(client, &requests[next..]);
+            scene.settle();
+            assert!(scene.receive_all(client) == expected, "cut at {cut} and {next}");
+        }
+    }
+}
+
+/// One write takes so many pieces, and what is left of the log does not fit among them.
+#[test]
+fn a_laggard_is_sent_the_rest_of_the_log_also_where_its_queue_filled_the_write() {
+    for replies in 1..20 {
+        let limits =
+            Limits { send_queue_bytes_max: 1 << 16, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(ROOMY));
+        let mut expected = Vec::new();
+        for n in 0..=replies {
+            let news = frame(4, &[n; 300]);
+            scene.send(other, &news);
+            scene.settle();
+            expected.extend(news);
+            if n < replies {
+                scene.send(laggard, &frame(1, &[n]));
+                scene.settle();
+                expected.extend(frame(1, &[n]));
+            }
+        }
+        scene.network.borrow_mut().sockets[laggard].to_client_max = ROOMY;
+        assert!(scene.receive_all(laggard) == expected, "{replies} replies");
+    }
+}
+
+/// Waiting for the log is no silence of the client's.
+#[test]
+fn who_waited_for_the_log_is_not_idle() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 10_000);
+    let (first, second) = (scene.connect(ROOMY), scene.connect(ROOMY));
+    for _ in 0..1_100 {
+        scene.network.borrow_mut().connect(0, 1_000, ROOMY);
+    }
+    scene.settle();
+    // As much as the log holds, to more listeners than one slice serves.
+    let news = frame(4, &[b'n'; 1_000]);
+    scene.send(first, &news.repeat(4));
+    scene.send(second, &news);
+    scene.round();
+    assert_eq!(scene.receive(second), news.repeat(4), "and no answer");
+    for (at, shut) in [(11_000, false), (20_999, false), (21_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.network.borrow().sockets[second].server_shut, shut, "at {at} ms");
+    }
+}
+
+/// Closing descriptors takes time; whoever was closed first has waited longest.
+#[test]
+fn those_closed_first_are_dropped_first() {
+    const CLOSED_A_ROUND: usize = 8;
+    let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
+    let clients: Vec<usize> = (0..100).map(|_| scene.connect(ROOMY)).collect();
+    // It takes 100 µs to the next look, and each drop is followed by one: a turn drops five.
+    let time = Cell::new(0);
+    let clock = move || time.replace(time.get() + 100);
+    scene.server.set_clock(Box::new(clock), 1);
+    for group in clients.chunks(CLOSED_A_ROUND) {
+        group.iter().for_each(|&client| scene.network.borrow_mut().reset(client));
+        scene.round();
+    }
+    let dropped: Vec<bool> = clients.iter().map(|&client| scene.is_closed(client)).collect();
+    assert!(dropped.contains(&false), "some still wait");
+    assert!(dropped.is_sorted_by_key(|is_dropped| !is_dropped), "{dropped:?}");
+}
+
+/// Writing takes time as well, and the next in the line may want no more than an echo.
+#[test]
+fn those_who_are_owed_much_are_written_little_before_others_are_answered() {
+    let limits = Limits { clients_max: 30, broadcast_log_bytes_max: 4 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let (innocent, sender) = (scene.connect(ROOMY), scene.connect(ROOMY));
+    let laggards: Vec<usize> = (0..20).map(|_| scene.connect(100_000)).collect();
+    scene.send(sender, &frame(4, &[b'n'; 1_000_000]));
+    scene.settle();
+    scene.receive(innocent);
+    // A gigabyte a second.
+    let network = Shared::clone(&scene.network);
+    let clock = move || {
+        let sockets = &network.borrow().sockets;
+        sockets.iter().map(|socket| socket.to_client.len() as u64).sum::<u64>() / 1_000
+    };
+    scene.server.set_clock(Box::new(clock), 1);
+    for &laggard in &laggards {
+        scene.network.borrow_mut().sockets[laggard].to_client_max = ROOMY;
+        assert_eq!(scene.network.borrow_mut().receive(laggard, 1), b"\x04");
+    }
+    scene.send(innocent, &frame(1, b"hi"));
+    scene.round();
+    assert_eq!(scene.receive(innocent), frame(1, b"hi"));
 }

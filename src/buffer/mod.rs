@@ -10,5 +10,5 @@ mod send;
 
 pub use broadcast_log::{BroadcastLog, Overrun};
 pub use recv::{FrameClock, RecvBuffer};
-pub use retired::{free_retired, has_retired};
+pub use retired::{free_retired, has_retired, retired_bytes};
 pub use send::{LagError, Pieces, SendQueue};

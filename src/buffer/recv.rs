@@ -89,24 +89,23 @@ impl RecvBuffer {
         }
     }
 
-    /// Cuts off what lies behind the oldest `n` bytes and returns it: copied, because it is short as a
-    /// rule.
+    /// Takes out what lies behind the first `at` bytes.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`], and nothing is changed.
+    /// [`OutOfMemory`], and nothing is taken out.
     ///
     /// # Panics
     ///
     /// If there are fewer.
-    pub fn split_off(&mut self, n: usize) -> Result<Self, OutOfMemory> {
-        let mut rest = RecvBuffer::default();
-        rest.extend(&self[n..], 0)?;
-        self.bytes.truncate(self.start + n);
-        if n == 0 {
+    pub fn split_off(&mut self, at: usize) -> Result<Self, OutOfMemory> {
+        let mut behind = RecvBuffer::with_capacity(self.len() - at)?;
+        behind.bytes.extend_from_slice(&self[at..]);
+        self.bytes.truncate(self.start + at);
+        if at == 0 {
             *self = RecvBuffer::default();
         }
-        Ok(rest)
+        Ok(behind)
     }
 
     /// Whether there are none: by the invariant, without looking at `start`.
@@ -231,14 +230,16 @@ mod tests {
     }
 
     #[test]
-    fn buffer_is_split_behind_what_has_been_consumed() {
+    fn what_lies_behind_can_be_taken_out() {
         let mut buffer = RecvBuffer::default();
         buffer.extend(b"abcdef", 0).unwrap();
-        buffer.consume(2);
-        let rest = buffer.split_off(3).unwrap();
-        assert_eq!((&*buffer, &*rest), (&b"cde"[..], &b"f"[..]));
-        assert!(buffer.split_off(3).unwrap().is_empty());
-        assert_eq!((&*buffer.split_off(0).unwrap(), buffer.allocated()), (&b"cde"[..], 0));
+        buffer.consume(1);
+        assert_eq!(&*buffer.split_off(2).unwrap(), b"def");
+        assert_eq!(&*buffer, b"bc");
+        let nothing = buffer.split_off(2).unwrap();
+        assert_eq!((nothing.is_empty(), nothing.allocated()), (true, 0));
+        assert_eq!(&*buffer.split_off(0).unwrap(), b"bc");
+        assert_eq!((buffer.is_empty(), buffer.allocated()), (true, 0));
     }
 
     #[test]

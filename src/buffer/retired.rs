@@ -2,6 +2,9 @@
 //! tenth of a second, in which nobody would be served.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use super::send::Segment;
 
 /// Smallest allocation that is not freed at once, in bytes.
 pub(super) const RETIRED_BYTES_MIN: usize = 8 << 20;
@@ -9,45 +12,107 @@ pub(super) const RETIRED_BYTES_MIN: usize = 8 << 20;
 /// Bytes freed at a time: some two milliseconds.
 const SLICE_BYTES: usize = 16 << 20;
 
+/// What a segment counts besides its bytes: there may be a hundred thousand short ones.
+const SEGMENT_BYTES: usize = 512;
+
 thread_local! {
     // Of the thread, because a buffer is dropped in many places, and none of them should have to
     // think of this.
-    static RETIRED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static RETIRED: RefCell<Retired> = const { RefCell::new(Retired::NOTHING) };
+}
+
+/// What waits to be freed.
+struct Retired {
+    buffers: Vec<Vec<u8>>,
+    queues: Vec<VecDeque<Segment>>,
+    /// Bytes of all of them.
+    bytes: usize,
+}
+
+impl Retired {
+    const NOTHING: Retired = Retired { buffers: Vec::new(), queues: Vec::new(), bytes: 0 };
+
+    /// Frees a slice of the last buffer. False if there is none.
+    fn free_slice_of_buffer(&mut self) -> bool {
+        let Some(last) = self.buffers.last_mut() else { return false };
+        let before = last.capacity();
+        let kept = before.saturating_sub(SLICE_BYTES);
+        if kept == 0 {
+            self.buffers.pop();
+            self.bytes -= before;
+        } else {
+            // realloc(3) of so much is mremap(2): it cuts off the end, and copies nothing.
+            last.shrink_to(kept);
+            self.bytes -= before - last.capacity();
+        }
+        true
+    }
+
+    fn pop_segment(&mut self) -> Option<Segment> {
+        let queue = self.queues.last_mut()?;
+        let segment = queue.pop_front()?;
+        if queue.is_empty() {
+            self.queues.pop();
+        }
+        self.bytes -= segment.allocated();
+        Some(segment)
+    }
 }
 
 /// Takes over an allocation.
 pub(super) fn retire(mut bytes: Vec<u8>) {
     bytes.clear();
     // While the thread ends, it is freed at once.
-    let _ = RETIRED.try_with(|retired| retired.borrow_mut().push(bytes));
+    let _ = RETIRED.try_with(|retired| {
+        let mut retired = retired.borrow_mut();
+        retired.bytes += bytes.capacity();
+        retired.buffers.push(bytes);
+    });
+}
+
+/// The same for a send queue that is not empty, whose segments have so many `bytes` in all.
+pub(super) fn retire_queue(segments: VecDeque<Segment>, bytes: usize) {
+    let _ = RETIRED.try_with(|retired| {
+        let mut retired = retired.borrow_mut();
+        retired.bytes += bytes;
+        retired.queues.push(segments);
+    });
 }
 
 /// Whether anything waits to be freed.
 #[must_use]
 pub fn has_retired() -> bool {
-    RETIRED.with_borrow(|retired| !retired.is_empty())
+    RETIRED.with_borrow(|retired| !retired.buffers.is_empty() || !retired.queues.is_empty())
+}
+
+/// Bytes that wait to be freed.
+#[must_use]
+pub fn retired_bytes() -> usize {
+    RETIRED.with_borrow(|retired| retired.bytes)
 }
 
 /// Frees a slice of what waits.
 pub fn free_retired() {
+    if !has_retired() || RETIRED.with_borrow_mut(Retired::free_slice_of_buffer) {
+        return;
+    }
+    let mut freed = 0;
+    while freed < SLICE_BYTES
+        // Dropped outside: one that is large comes back as a buffer.
+        && let Some(segment) = RETIRED.with_borrow_mut(Retired::pop_segment)
+    {
+        freed += segment.allocated() + SEGMENT_BYTES;
+    }
     RETIRED.with_borrow_mut(|retired| {
-        let Some(last) = retired.last_mut() else { return };
-        let kept = last.capacity().saturating_sub(SLICE_BYTES);
-        if kept == 0 {
-            retired.pop();
-        } else {
-            // realloc(3) of so much is mremap(2): it cuts off the end, and copies nothing.
-            last.shrink_to(kept);
-        }
-        if retired.is_empty() {
-            *retired = Vec::new();
+        if retired.buffers.is_empty() && retired.queues.is_empty() {
+            *retired = Retired::NOTHING;
         }
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::RecvBuffer;
+    use super::super::{RecvBuffer, SendQueue};
     use super::*;
 
     #[test]
@@ -66,5 +131,42 @@ mod tests {
         assert_eq!(freed_by(RETIRED_BYTES_MIN), 1);
         assert_eq!(freed_by(3 * SLICE_BYTES), 3);
         assert_eq!(freed_by(3 * SLICE_BYTES + 1), 4);
+    }
+
+    #[test]
+    fn large_queues_are_freed_in_slices_and_small_ones_at_once() {
+        let freed_by = |bytes: usize| {
+            let mut queue = SendQueue::default();
+            queue.push(&vec![7; bytes]).unwrap();
+            let held = queue.allocated_for_blocks();
+            queue.retire();
+            let is_retired = has_retired();
+            assert_eq!(retired_bytes(), if is_retired { held } else { 0 });
+            let mut slices = 0;
+            while has_retired() {
+                free_retired();
+                slices += 1;
+            }
+            assert_eq!(retired_bytes(), 0);
+            slices
+        };
+        assert_eq!(freed_by(100_000), 0);
+        assert_eq!(freed_by(1 << 20), 1);
+        assert_eq!(freed_by(3 * SLICE_BYTES), 4, "its blocks count a little more");
+    }
+
+    #[test]
+    fn a_large_buffer_in_a_large_queue_is_freed_in_slices_of_its_own() {
+        let mut buffer = RecvBuffer::with_capacity(3 * SLICE_BYTES).unwrap();
+        buffer.extend(b"x", 0).unwrap();
+        let mut queue = SendQueue::default();
+        queue.push_buffer(buffer).unwrap();
+        queue.retire();
+        let mut slices = 0;
+        while has_retired() {
+            free_retired();
+            slices += 1;
+        }
+        assert_eq!((slices, retired_bytes()), (4, 0));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::mem;
 
+use super::retired::retire_queue;
 use super::{BroadcastLog, RecvBuffer};
 use crate::memory::OutOfMemory;
 
@@ -12,6 +14,9 @@ const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
 /// What a segment costs besides its bytes: its place in the queue, and the allocator's share.
 const SEGMENT_COST_BYTES: usize = 64;
+
+/// Smallest queue that is not freed at once where nothing more is sent, in bytes.
+const RETIRED_QUEUE_BYTES_MIN: usize = 256 * 1024;
 
 /// Pieces handed to one write. One writev(2) takes 1,024; past a dozen there is little to save.
 const WRITE_PIECES_MAX: usize = 16;
@@ -40,12 +45,22 @@ pub struct SendQueue {
 }
 
 #[derive(Debug)]
-enum Segment {
+pub(super) enum Segment {
     /// Reply bytes.
     Block(RecvBuffer),
     /// The broadcast log from the cursor up to `until`; the cursor then goes on at `resume_at`. In
     /// between lies what the client has sent itself.
     Log { until: u64, resume_at: u64 },
+}
+
+impl Segment {
+    /// Bytes allocated for it, its place in the queue aside.
+    pub(super) fn allocated(&self) -> usize {
+        match self {
+            Segment::Block(block) => block.allocated(),
+            Segment::Log { .. } => 0,
+        }
+    }
 }
 
 /// The cursor has fallen off the broadcast log: the client is too slow.
@@ -82,6 +97,20 @@ impl SendQueue {
     #[must_use]
     pub fn allocated(&self) -> usize {
         self.allocated + self.segments.capacity() * size_of::<Segment>()
+    }
+
+    /// Bytes allocated for blocks.
+    #[cfg(test)]
+    pub(super) fn allocated_for_blocks(&self) -> usize {
+        self.allocated
+    }
+
+    /// Drops all that waits; where that is much, later and a slice at a time.
+    pub fn retire(&mut self) {
+        let SendQueue { segments, allocated, .. } = mem::take(self);
+        if allocated >= RETIRED_QUEUE_BYTES_MIN {
+            retire_queue(segments, allocated);
+        }
     }
 
     /// Where the log goes on behind all that is queued; `cursor` where none of it is.

@@ -17,6 +17,10 @@ use crate::conn_id::ConnId;
 /// passes it may take its whole budget, so a turn is never longer than the two together.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
+/// What a byte costs that a plugin answers or broadcasts: it is copied and written, at a few hundred
+/// megabytes a second. A plugin that says much takes a turn's time as one does that thinks long.
+const BYTE_COST: Duration = Duration::from_nanos(3);
+
 /// Notices begun in a turn, however little time they take.
 const NOTICES_TURN_MAX: u32 = 1024;
 
@@ -25,7 +29,8 @@ pub struct PluginScheduler {
     host: PluginHost,
     /// What the host had spent when the turn began.
     spent_before: Duration,
-    /// Spent this turn in plugins that are not the host's: those being loaded, those just replaced.
+    /// Spent this turn in plugins that are not the host's: those being loaded, those just replaced;
+    /// and what it costs to carry what plugins have said.
     spent_elsewhere: Duration,
     /// A package was deferred since the turn began; it comes back by the resume list.
     deferred: bool,
@@ -137,11 +142,19 @@ impl PluginScheduler {
             self.deferred = true;
             return Asked::Deferred;
         }
-        match self.host.ask(package, client, out) {
+        let before = out.len();
+        let asked = match self.host.ask(package, client, out) {
             Verdict::Answered => Asked::Answered,
             Verdict::Nobody => Asked::Unhandled,
             Verdict::Failed { plugin } => Asked::Failed { plugin: plugin.to_owned() },
-        }
+        };
+        self.charge(out.len() - before);
+        asked
+    }
+
+    /// A plugin has said so many bytes.
+    fn charge(&mut self, bytes: usize) {
+        self.spent_elsewhere += BYTE_COST.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// A client of a plugin listener has been let in.
@@ -336,8 +349,10 @@ impl PluginScheduler {
     }
 
     /// What plugins asked to send to everyone, in order.
-    pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
-        self.host.drain_broadcasts()
+    pub fn take_broadcasts(&mut self) -> Vec<Vec<u8>> {
+        let broadcasts: Vec<Vec<u8>> = self.host.drain_broadcasts().collect();
+        self.charge(broadcasts.iter().map(Vec::len).sum());
+        broadcasts
     }
 
     /// Puts a notice behind all others. Returns its key.

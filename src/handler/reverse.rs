@@ -102,10 +102,10 @@ impl Reversal {
         };
         self.has_sequences = self.has_sequences || !slice.is_ascii();
         self.done += checked;
-        Ok(n)
+        Ok(checked)
     }
 
-    /// Exchanges up to `n / 2` bytes at the front with as many at the back.
+    /// Exchanges up to `n / 2` bytes at the front with as many at the back. Returns how many.
     fn exchange(&mut self, text: &mut [u8], n: usize) -> usize {
         let len = text.len();
         let end = self.done.saturating_add(n / 2).min(len / 2);
@@ -116,14 +116,15 @@ impl Reversal {
         back.reverse();
         front.swap_with_slice(back);
         self.done = end;
-        n
+        2 * front.len()
     }
 
-    /// Turns back what ends among the next `n` bytes.
+    /// Turns back what ends among the next `n` bytes. Returns how many.
     fn turn_back(&mut self, text: &mut [u8], n: usize) -> usize {
         let end = self.done.saturating_add(n).min(text.len());
-        self.done += turn_back_sequences(&mut text[self.done..end]);
-        n
+        let turned = turn_back_sequences(&mut text[self.done..end]);
+        self.done += turned;
+        turned
     }
 }
 
@@ -232,6 +233,17 @@ mod tests {
             steps += 1;
         }
         assert!((20..=21).contains(&steps), "{steps}: all is looked at twice");
+    }
+
+    #[test]
+    fn reversal_of_a_text_that_fits_a_slice_is_one_step() {
+        for text in ["x".repeat(100), "é".repeat(50), "Hé!日本🦜".repeat(4)] {
+            let mut bytes = text.clone().into_bytes();
+            let slice = 3 * bytes.len();
+            let step = Reversal::default().step_by(&mut bytes, slice);
+            assert_eq!(step, ReversalStep::Done);
+            assert!(String::from_utf8(bytes).unwrap().chars().eq(text.chars().rev()));
+        }
     }
 
     #[test]

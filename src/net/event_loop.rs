@@ -12,6 +12,7 @@ use super::pacing::Pacing;
 use super::signals::Signals;
 use super::tcp::{TcpAcceptor, TcpTransport};
 use super::waker::{WAKER, Waker};
+use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::LOOK_BYTES;
@@ -155,7 +156,10 @@ impl EventLoop {
             }
             self.run_requested(now, &mut on_hangup);
             self.server.turn(self.poll.registry(), now);
-            if self.trimmer.poll(self.server.memory().freed_total(), now) {
+            // What waits to be freed is held still.
+            let (memory, retired) = (self.server.memory(), buffer::retired_bytes());
+            let freed_total = memory.freed_total().saturating_sub(retired as u64);
+            if self.trimmer.poll(memory.used() + retired, freed_total, now) {
                 heap::trim();
             }
             if self.server.is_stopped() {

@@ -8,12 +8,17 @@ use crate::clock::Millis;
 /// How many bytes must have been freed before it is worth asking.
 const FREED_BYTES_MIN: u64 = 1 << 20;
 
-/// How long it takes at least from one time to the next: asking costs time in proportion to what is
+/// By how much what is held may fall before the allocator is asked at once: giving back a gigabyte in
+/// one go takes two tenths of a second.
+const FALL_BYTES_MAX: usize = 32 << 20;
+
+/// How long it takes otherwise from one time to the next: asking costs time in proportion to what is
 /// given back, and what is given back has to be asked for again.
 const PERIOD_MS: u64 = 1_000;
 
-/// Decides when the allocator is asked for its freed pages: once a second at most while much is
-/// being freed, and never while nothing happens.
+/// Decides when the allocator is asked for its freed pages: once a second while much is being freed
+/// and allocated again, at once when what is held has fallen by much, and never while nothing
+/// happens.
 ///
 /// glibc returns freed memory to the system only from the end of its heap, so one block that lives
 /// on keeps everything below it resident (mallopt(3), `M_TRIM_THRESHOLD`); malloc_trim(3) returns
@@ -23,6 +28,8 @@ pub(super) struct HeapTrimmer {
     /// [`MemoryAccount::freed_total`](crate::memory::MemoryAccount::freed_total) when the heap was
     /// last trimmed.
     trimmed: u64,
+    /// The most that has been held since.
+    held_max: usize,
     due_at: Option<Millis>,
 }
 
@@ -32,17 +39,20 @@ impl HeapTrimmer {
         self.due_at
     }
 
-    /// A round of the loop is over; `freed_total` bytes have ever been freed. Whether this is the
-    /// moment to [`trim`].
-    pub(super) fn poll(&mut self, freed_total: u64, now: Millis) -> bool {
-        if self.due_at.is_none() && freed_total - self.trimmed >= FREED_BYTES_MIN {
+    /// A round of the loop is over; `held` bytes are allocated, `freed_total` have ever been freed.
+    /// Whether this is the moment to [`trim`].
+    pub(super) fn poll(&mut self, held: usize, freed_total: u64, now: Millis) -> bool {
+        if self.due_at.is_none() && freed_total.saturating_sub(self.trimmed) >= FREED_BYTES_MIN {
             // What is freed next is worth waiting for.
             self.due_at = Some(now.after(PERIOD_MS));
         }
-        let is_due = self.due_at.is_some_and(|at| at <= now);
+        self.held_max = self.held_max.max(held);
+        let has_fallen = self.held_max - held >= FALL_BYTES_MAX;
+        let is_due = has_fallen || self.due_at.is_some_and(|at| at <= now);
         if is_due {
             self.due_at = None;
             self.trimmed = freed_total;
+            self.held_max = held;
         }
         is_due
     }
@@ -71,25 +81,37 @@ mod tests {
     #[test]
     fn heap_is_trimmed_a_second_after_the_first_frees_also_while_they_go_on() {
         let mut trimmer = HeapTrimmer::default();
-        assert!(!trimmer.poll(5 << 20, Millis(100)));
-        assert!(!trimmer.poll(9 << 20, Millis(900)));
+        assert!(!trimmer.poll(0, 5 << 20, Millis(100)));
+        assert!(!trimmer.poll(0, 9 << 20, Millis(900)));
         assert_eq!(trimmer.due_at(), Some(Millis(1_100)));
-        assert!(trimmer.poll(30 << 20, Millis(1_100)));
-        assert!(!trimmer.poll(40 << 20, Millis(1_110)));
-        assert!(!trimmer.poll(50 << 20, Millis(2_109)), "once a second");
-        assert!(trimmer.poll(50 << 20, Millis(2_110)));
-        assert!(!trimmer.poll(50 << 20, Millis(60_000)));
+        assert!(trimmer.poll(0, 30 << 20, Millis(1_100)));
+        assert!(!trimmer.poll(0, 40 << 20, Millis(1_110)));
+        assert!(!trimmer.poll(0, 50 << 20, Millis(2_109)), "once a second");
+        assert!(trimmer.poll(0, 50 << 20, Millis(2_110)));
+        assert!(!trimmer.poll(0, 50 << 20, Millis(60_000)));
         assert_eq!(trimmer.due_at(), None, "an idle loop is not woken");
     }
 
     #[test]
     fn heap_is_not_trimmed_for_a_few_bytes_until_they_add_up() {
         let mut trimmer = HeapTrimmer::default();
-        assert!(!trimmer.poll(FREED_BYTES_MIN - 1, Millis(0)));
+        assert!(!trimmer.poll(0, FREED_BYTES_MIN - 1, Millis(0)));
         assert_eq!(trimmer.due_at(), None);
-        assert!(!trimmer.poll(FREED_BYTES_MIN, Millis(10_000)));
-        assert!(trimmer.poll(FREED_BYTES_MIN, Millis(11_000)));
-        assert!(!trimmer.poll(FREED_BYTES_MIN + 1, Millis(12_000)));
+        assert!(!trimmer.poll(0, FREED_BYTES_MIN, Millis(10_000)));
+        assert!(trimmer.poll(0, FREED_BYTES_MIN, Millis(11_000)));
+        assert!(!trimmer.poll(0, FREED_BYTES_MIN + 1, Millis(12_000)));
         assert_eq!(trimmer.due_at(), None);
+    }
+
+    #[test]
+    fn heap_is_trimmed_at_once_when_what_is_held_has_fallen_by_much() {
+        let mut trimmer = HeapTrimmer::default();
+        let held = 10 * FALL_BYTES_MAX;
+        assert!(!trimmer.poll(held, 0, Millis(0)));
+        assert!(!trimmer.poll(held - FALL_BYTES_MAX + 1, 0, Millis(1)));
+        assert!(trimmer.poll(held - FALL_BYTES_MAX, 0, Millis(2)));
+        assert!(!trimmer.poll(held - FALL_BYTES_MAX, 0, Millis(3)));
+        assert!(!trimmer.poll(held, 0, Millis(4)));
+        assert!(trimmer.poll(held - FALL_BYTES_MAX, 0, Millis(5)));
     }
 }

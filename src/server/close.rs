@@ -175,7 +175,7 @@ impl<T: Transport> Server<T> {
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Closed;
         }
-        self.closed.push(id);
+        self.closed.push_back(id);
         self.out.clear();
     }
 

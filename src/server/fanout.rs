@@ -145,6 +145,8 @@ impl<T: Transport> Server<T> {
             }
             let head = room.log.head();
             conn.session.on_log_vacancy();
+            // The time it waited is no silence of its client's.
+            conn.session.mark_active(self.now);
             self.log_share = Some(share.max(1));
             self.serve(registry, id);
             self.log_share = None;

@@ -85,8 +85,8 @@ pub struct Server<T: Transport> {
     first_fanout: usize,
     /// What the connection at hand may add to the broadcast log, if it has waited for its turn.
     log_share: Option<usize>,
-    /// Closed connections, to be dropped at the end of the turn.
-    closed: Vec<ConnId>,
+    /// Closed connections, to be dropped at the end of the turn, the first first.
+    closed: VecDeque<ConnId>,
     /// How many of them, the first, have waited since an earlier turn.
     closed_before: usize,
     /// Connections that are no clients, the oldest first: the lingering, and those being turned
@@ -131,7 +131,7 @@ impl<T: Transport> Server<T> {
             resume: VecDeque::new(),
             first_fanout: 0,
             log_share: None,
-            closed: Vec::new(),
+            closed: VecDeque::new(),
             closed_before: 0,
             lingering: VecDeque::new(),
             lingering_count: 0,
@@ -394,10 +394,11 @@ impl<T: Transport> Server<T> {
         }
         // There are files again: whoever waited for one may be let in.
         self.accept_paused_until = None;
-        while let Some(id) = self.closed.pop() {
-            if self.closed.len() < self.closed_before
+        while let Some(id) = self.closed.pop_front() {
+            if let Some(before) = self.closed_before.checked_sub(1)
                 && let Some(conn) = self.table.get_mut(id)
             {
+                self.closed_before = before;
                 // What came while it waited shall not turn the close into a reset.
                 conn.flags.set(Flags::READ_READY, true);
                 let _ = serve::read(conn, &mut self.read_buffer);

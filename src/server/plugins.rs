@@ -64,7 +64,7 @@ impl<T: Transport> Server<T> {
     /// Puts what plugins have said to everyone into the log of every plugin listener.
     pub(super) fn spread_plugin_broadcasts(&mut self) {
         let Some(scheduler) = &mut self.plugins else { return };
-        let broadcasts: Vec<Vec<u8>> = scheduler.drain_broadcasts().collect();
+        let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
             if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
                 for bytes in &broadcasts {
@@ -83,6 +83,7 @@ impl<T: Transport> Server<T> {
         if room.members == 0 || bytes.is_empty() {
             return;
         }
+        self.budget.charge(bytes.len());
         if pending.is_empty() && room.log.append(&[bytes]).is_ok() {
             self.start_pass_if_needed(number);
             return;

@@ -17,8 +17,8 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_COST_BYTES,
-    WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
+    VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::{MemoryAccount, OutOfMemory};
 
@@ -256,7 +256,9 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let log = &listener.room.log;
         let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
-        let mut pieces = Pieces::new(WRITE_BYTES_MAX);
+        let is_crowded = self.visit_bytes_max < VISIT_BYTES_MAX;
+        let bytes_max = if is_crowded { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX };
+        let mut pieces = Pieces::new(bytes_max);
         conn.session.gather(&self.out, log, &mut pieces)?;
         let wanted = pieces.bytes();
         if wanted == 0 {
@@ -278,7 +280,7 @@ impl<T: Transport> Server<T> {
         if conn.flags.has(Flags::WRITE_BLOCKED) {
             return self.arm_writable(registry, id);
         }
-        let is_part = written == WRITE_BYTES_MAX || conn.session.has_unsent();
+        let is_part = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
         Ok(if is_part { Flushed::Part } else { Flushed::All })
     }
 

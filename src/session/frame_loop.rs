@@ -29,7 +29,7 @@ pub(super) struct Pending {
     pub(super) is_last: bool,
     /// The first of them is a broadcast the log has no room for yet.
     pub(super) waits_for_fanout: bool,
-    /// `recv` is one long REVERSE that is being worked on, a slice a visit.
+    /// `recv` begins with one long REVERSE that is being worked on, a slice a visit.
     pub(super) reversal: Option<Box<Reversal>>,
 }
 

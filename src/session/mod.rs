@@ -131,6 +131,9 @@ impl Session {
             self.cursor = ctx.room.log.head();
             return flow;
         }
+        if ctx.out.is_empty() && head == ctx.room.log.head() {
+            return flow;
+        }
         match self.place_replies(head, ctx) {
             Ok(()) => flow,
             Err(OutOfMemory) => Flow::Close(CloseReason::MemoryLimit),
@@ -286,24 +289,24 @@ impl Session {
         ctx: &mut Context<'_>,
     ) -> Result<Option<Large>, OutOfMemory> {
         let Some(header) = Header::parse(&pending.recv) else { return Ok(None) };
-        let end = HEADER_LEN + header.len as usize;
-        // Behind one that is being worked on, what came with its end has been kept.
-        let is_its_own = pending.recv.len() == end || pending.reversal.is_some();
-        if !is_its_own || ctx.out.len() >= ctx.reply_limit {
+        let frame_len = HEADER_LEN + header.len as usize;
+        // Behind one that is being worked on, others may have come.
+        let is_whole = pending.reversal.is_some() || pending.recv.len() == frame_len;
+        if !is_whole || ctx.out.len() >= ctx.reply_limit {
             return Ok(None);
         }
         match header.command {
             Command::Echo => {}
             Command::Reverse => {
                 let reversal = pending.reversal.get_or_insert_default();
-                match reversal.step(&mut pending.recv[HEADER_LEN..end]) {
+                match reversal.step(&mut pending.recv[HEADER_LEN..frame_len]) {
                     ReversalStep::Unfinished => {
                         ctx.charge(usize::MAX);
                         return Ok(Some(Large::Pending));
                     }
                     ReversalStep::Done => pending.recv[0] = Command::Echo.code(),
                     ReversalStep::Invalid { offset } => {
-                        pending.recv.consume(end);
+                        pending.recv.consume(frame_len);
                         pending.reversal = None;
                         ctx.stats.frames_in_total += 1;
                         handler::reply_not_utf8(offset, ctx);
@@ -316,27 +319,27 @@ impl Session {
         pending.reversal = None;
         ctx.stats.frames_in_total += 1;
         handler::debug_command(
-            Frame { command: header.command, payload: &pending.recv[HEADER_LEN..end] },
+            Frame { command: header.command, payload: &pending.recv[HEADER_LEN..frame_len] },
             ctx,
         );
+        let behind = pending.recv.split_off(frame_len)?;
         self.place_replies(log_head, ctx)?;
         let send = &mut self.buffers.get_or_insert_default().send;
         send.push(ctx.out)?;
         ctx.out.clear();
-        let rest = pending.recv.split_off(end)?;
-        send.push_buffer(mem::replace(&mut pending.recv, rest))?;
+        send.push_buffer(mem::replace(&mut pending.recv, behind))?;
         // It counts among the replies of this visit.
         let waiting = self.reply_capacity(ctx);
         ctx.reply_limit = ctx.reply_limit.min(waiting);
         Ok(Some(Large::Taken))
     }
 
-    /// Notes that the replies at hand come behind what the log held at `until`, and that what has
-    /// been appended since is the client's own.
+    /// Notes that the replies at hand, or what is queued next, come behind what the log held at
+    /// `until`, and that what has been appended since is the client's own.
     #[inline]
     fn place_replies(&mut self, until: u64, ctx: &Context<'_>) -> Result<(), OutOfMemory> {
         let head = ctx.room.log.head();
-        if !self.tag.is_subscribed() || (ctx.out.is_empty() && until == head) {
+        if !self.tag.is_subscribed() {
             return Ok(());
         }
         if self.cursor == until && self.buffers.is_none() {
@@ -398,6 +401,7 @@ impl Session {
     pub fn release_memory(&mut self, memory: &mut MemoryAccount) {
         if let Some(buffers) = &mut self.buffers {
             memory.recharge(&mut buffers.charged, 0);
+            buffers.send.retire();
         }
         self.buffers = None;
     }

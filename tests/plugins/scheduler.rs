@@ -375,3 +375,32 @@ fn a_package_holds_a_turn_for_one_budget_however_many_plugins_are_asked() {
     scheduler.end_turn();
     short_turn(&mut scheduler, &time, &[id(0), id(1), id(2)]);
 }
+
+/// To carry what a plugin says takes time as well, whoever's it is counted as.
+#[test]
+fn a_plugin_that_says_much_takes_a_turns_time() {
+    for (says, answered) in [
+        ("return 'x'", vec![id(0), id(1)]),
+        ("return ('x'):rep(2000000)", vec![id(0)]),
+        (
+            "server.broadcast(('x'):rep(1000000)) server.broadcast(('x'):rep(1000000)) return 'x'",
+            vec![id(0)],
+        ),
+    ] {
+        let text = format!("return {{ process_client_pkg = function() {says} end }}");
+        let folder = Folder::new(&[("says.lua", &text)]);
+        keep_log();
+        let options = PluginOptions { broadcast_bytes_max: 4 << 20, ..options(&folder) };
+        let host = PluginHost::load(&options, clock(&Time::default())).unwrap().host;
+        let mut scheduler = PluginScheduler::new(host);
+        scheduler.end_turn();
+        let mut asked = Vec::new();
+        for client in [id(0), id(1)] {
+            if scheduler.ask(b"x", &Client::new(client), &mut Vec::new()) == Asked::Answered {
+                asked.push(client);
+            }
+            scheduler.take_broadcasts();
+        }
+        assert_eq!(asked, answered, "{says}");
+    }
+}

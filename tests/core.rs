@@ -994,3 +994,30 @@ fn everyone_who_leaves_is_mentioned_even_if_the_log_has_no_room_for_all_at_once(
     expected.sort_unstable();
     assert_eq!(heard, expected);
 }
+
+/// What a line takes up in the log is more than its sender wrote: each begins with a nickname. And
+/// the share of one is more than another may make wait, who is not held back for it: it would lose its
+/// place every time.
+#[test]
+fn who_waits_for_the_log_of_a_chat_has_a_share_of_it_in_lines_as_they_are_there() {
+    let mut scene = Scene::chat(LIMITS);
+    let nicks = ["listener", "ann", "bob"];
+    let sockets = nicks.map(|nick| {
+        let socket = scene.connect(ROOMY);
+        scene.send(socket, format!("{nick}\n").as_bytes());
+        scene.settle();
+        socket
+    });
+    let [listener, ann, bob] = sockets;
+    scene.receive_all(listener);
+    scene.send(ann, &b"x\n".repeat(5_000));
+    scene.send(bob, &b"x\n".repeat(5_000));
+    scene.settle();
+    let heard = String::from_utf8(scene.receive_all(listener)).unwrap();
+    let lines: Vec<&str> = heard.lines().collect();
+    assert_eq!(lines.len(), 10_000);
+    let runs: Vec<usize> = lines.chunk_by(|a, b| a == b).map(|run| run.len() * 9).collect();
+    // The first had the log to itself, and the last had nobody to share it with.
+    let longest = runs[1..runs.len() - 1].iter().max().unwrap();
+    assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
+}

@@ -149,7 +149,7 @@ impl<T: Transport> Server<T> {
                 fanout.rota.on_visit(id, 0, most, false);
                 continue;
             };
-            let head = room.log.head();
+            let (head, frames) = (room.log.head(), self.stats.frames_in_total);
             conn.session.on_log_vacancy();
             self.log_share = Some(share.max(1));
             self.serve(registry, id);
@@ -157,6 +157,14 @@ impl<T: Transport> Server<T> {
             let Listener { room, fanout, .. } = &mut self.listeners[number];
             let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
             fanout.rota.on_visit(id, added, most, still_waits);
+            debug_assert!(
+                added > 0
+                    || still_waits
+                    || self.stats.frames_in_total > frames
+                    || !self.is_held_up(id),
+                "{id} lost its place among those who wait"
+            );
+            let fanout = &mut self.listeners[number].fanout;
             if added == 0 && still_waits {
                 fanout.waiting.rotate_right(1);
                 fanout.is_admitting = false;

@@ -84,6 +84,15 @@ impl<T: Transport> Server<T> {
         })
     }
 
+    /// Whether a sender has something to say and is not listened to, although it takes all that it
+    /// is sent.
+    pub(super) fn is_held_up(&mut self, id: ConnId) -> bool {
+        self.table.get_mut(id).is_some_and(|conn| {
+            let takes_all = !conn.flags.has(Flags::WRITE_BLOCKED) && !conn.session.has_unsent();
+            conn.state == State::Open && conn.session.has_deferred_input() && takes_all
+        })
+    }
+
     fn nothing_to_cut(&self) -> bool {
         self.table.iter().all(|(_, conn)| conn.session.charged() == 0)
     }

@@ -1021,3 +1021,23 @@ fn who_waits_for_the_log_of_a_chat_has_a_share_of_it_in_lines_as_they_are_there(
     let longest = runs[1..runs.len() - 1].iter().max().unwrap();
     assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
 }
+
+/// Seed 208 of the simulation: whoever took everything at once was cut for what came in between.
+#[test]
+fn who_has_room_is_not_cut_for_messages_that_came_before_its_turn() {
+    let mut scene = Scene::chat(LIMITS);
+    let sockets = ["ann", "bob"].map(|nick| {
+        let socket = scene.connect(ROOMY);
+        scene.send(socket, format!("{nick}\n").as_bytes());
+        scene.settle();
+        socket
+    });
+    let [ann, bob] = sockets;
+    scene.receive_all(bob);
+    let text = "x".repeat(500);
+    scene.send(ann, format!("/msg bob {text}\n").repeat(100).as_bytes());
+    scene.settle();
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+    let heard = String::from_utf8(scene.receive_all(bob)).unwrap();
+    assert_eq!(heard, format!("[PM] ann: {text}\n").repeat(100));
+}

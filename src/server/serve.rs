@@ -43,7 +43,7 @@ impl<T: Transport> Server<T> {
     /// Writes what the visit to a connection came to, and carries what it has for others.
     fn finish_visit(&mut self, registry: &T::Registry, id: ConnId) {
         self.flush_and_reschedule(registry, id);
-        self.deliver_direct();
+        self.deliver_direct(registry);
         self.spread_plugin_broadcasts();
     }
 

@@ -9,7 +9,7 @@ mod network;
 #[path = "sim/rng.rs"]
 mod rng;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use allocation_counter::measure;
 use log::{LevelFilter, Log, Metadata, Record};
@@ -1020,6 +1020,70 @@ fn who_waits_for_the_log_of_a_chat_has_a_share_of_it_in_lines_as_they_are_there(
     // The first had the log to itself, and the last had nobody to share it with.
     let longest = runs[1..runs.len() - 1].iter().max().unwrap();
     assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
+}
+
+/// A frame of which a half was read before broadcasts filled what the client may make wait.
+#[test]
+fn frame_clock_stands_still_while_a_client_is_not_read_from() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(ROOMY));
+    let echo = frame(1, b"in two halves");
+    scene.send(slow, &echo[..9]);
+    scene.settle();
+    for _ in 0..3 {
+        scene.send(sender, &frame(4, &[b'x'; 1_000]));
+        scene.settle();
+    }
+    scene.send(slow, &echo[9..]);
+    scene.settle();
+    scene.now = scene.now.after(LIMITS.frame_timeout_ms);
+    scene.settle();
+    let heard = scene.receive_all(slow);
+    assert!(heard.ends_with(&echo), "{:?}", String::from_utf8_lossy(&heard));
+}
+
+/// Has `scene` look at a clock that goes on by 100 µs with each look, after each visit.
+fn set_slow_clock(scene: &mut Scene) {
+    let micros = Cell::new(0);
+    let look = move || micros.replace(micros.get() + 100);
+    scene.server.set_clock(Box::new(look), 1_024);
+}
+
+#[test]
+fn however_many_close_at_once_a_turn_reaps_those_it_has_time_for() {
+    let mut scene = Scene::new(Limits { clients_max: 400, ..LIMITS }, 0);
+    let sockets: Vec<usize> = (0..300).map(|_| scene.connect(ROOMY)).collect();
+    set_slow_clock(&mut scene);
+    sockets.iter().for_each(|&socket| scene.network.borrow_mut().reset(socket));
+    scene.round();
+    let left = scene.server.sockets();
+    assert!(left >= 290, "{left} are left");
+    assert_eq!(scene.server.stats().connections, 0);
+    scene.settle();
+    assert_eq!(scene.server.sockets(), 0);
+}
+
+#[test]
+fn however_many_wait_for_a_log_a_turn_lets_in_those_it_has_time_for() {
+    const SENDERS: usize = 90;
+    let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
+    let first = scene.connect(ROOMY);
+    let others: Vec<usize> = (0..SENDERS).map(|_| scene.connect(ROOMY)).collect();
+    scene.send(first, &frame(4, &[b'x'; 1_000]).repeat(5));
+    others.iter().for_each(|&socket| scene.send(socket, &frame(4, b"y")));
+    set_slow_clock(&mut scene);
+    let mut most = 0;
+    let mut before = 4;
+    scene.round();
+    assert_eq!(scene.server.stats().broadcasts_total, before, "the log is full");
+    while scene.server.poll_timeout(scene.now) == Some(0) {
+        scene.round();
+        let sent = scene.server.stats().broadcasts_total;
+        most = most.max(sent - before);
+        before = sent;
+    }
+    assert_eq!(before, 5 + SENDERS as u64);
+    assert!(most <= 6, "{most} in one turn");
 }
 
 /// Seed 208 of the simulation: whoever took everything at once was cut for what came in between.

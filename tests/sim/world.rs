@@ -67,6 +67,8 @@ struct World {
     idles: bool,
     /// Whether the clock jumps.
     jumps: bool,
+    /// Most milliseconds that pass at a time when it does not.
+    pause_ms_max: usize,
     peers: Vec<Peer>,
     /// Hears everything on listener 0 from the beginning: the order of the broadcasts.
     has_witness: bool,
@@ -158,17 +160,23 @@ impl World {
                 }
             })
             .collect();
-        // So little memory that some have to be cut. A crowd's table alone takes more.
+        // So little memory beside the table that some have to be cut. A crowd's table alone takes
+        // more.
         let is_tight = !crowded && rng.one_in(5);
         let limits = Limits {
             clients_max: if crowded { 2_000 } else { rng.between(3, 24) },
             lingering_max: rng.between(1, 6),
             send_queue_bytes_max: [4_096, 20_000][rng.below(2)],
-            memory_bytes_max: if is_tight { rng.between(60_000, 300_000) } else { 1 << 30 },
+            memory_bytes_max: if is_tight {
+                listeners.len() * 20_000 + rng.between(10_000, 150_000)
+            } else {
+                1 << 30
+            },
             broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
             frame_timeout_ms: FRAME_TIMEOUT_MS,
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
+        let pause_ms_max = if rng.one_in(4) { 300 } else { 30 };
         let idles = rng.one_in(if crowded { 2 } else { 3 });
         let gather_ms = [0, 0, 20][rng.below(3)];
         let network = Network::new(listeners.len(), faults, Rng::new(seed ^ 0x5eed));
@@ -207,6 +215,7 @@ impl World {
             limits,
             idles,
             jumps,
+            pause_ms_max,
             peers: Vec::new(),
             has_witness,
             steps,
@@ -371,8 +380,10 @@ impl World {
 
     fn pass_time(&mut self) {
         let jump = self.jumps && self.rng.one_in(20);
-        let ms =
-            if jump { self.rng.below(3 * FRAME_TIMEOUT_MS as usize) } else { self.rng.skewed(30) };
+        let ms = match jump {
+            true => self.rng.below(3 * FRAME_TIMEOUT_MS as usize),
+            false => self.rng.skewed(self.pause_ms_max),
+        };
         self.now = self.now.after(ms as u64);
     }
 

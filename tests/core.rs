@@ -1105,3 +1105,19 @@ fn who_has_room_is_not_cut_for_messages_that_came_before_its_turn() {
     let heard = String::from_utf8(scene.receive_all(bob)).unwrap();
     assert_eq!(heard, format!("[PM] ann: {text}\n").repeat(100));
 }
+
+/// Seed 3024 of the simulation: an echo that becomes its own reply is never among the replies at
+/// hand, and so came in front of the rest of a broadcast.
+#[test]
+fn a_long_echo_comes_behind_the_broadcast_that_a_slow_client_has_begun_to_take() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(ROOMY));
+    let (broadcast, echo) = (frame(4, &[b'x'; 100]), frame(1, &[b'e'; 3_000]));
+    scene.send(sender, &broadcast);
+    scene.settle();
+    scene.send(slow, &echo[..1_000]);
+    scene.settle();
+    scene.send(slow, &echo[1_000..]);
+    scene.settle();
+    assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
+}

@@ -317,7 +317,7 @@ impl Session {
             Frame { command: header.command, payload: &pending.recv[HEADER_LEN..] },
             ctx,
         );
-        self.place_replies(log_head, ctx)?;
+        self.place(log_head, ctx.room.log.head())?;
         let send = &mut self.buffers.get_or_insert_default().send;
         send.push(ctx.out)?;
         ctx.out.clear();
@@ -333,7 +333,16 @@ impl Session {
     #[inline]
     fn place_replies(&mut self, until: u64, ctx: &Context<'_>) -> Result<(), OutOfMemory> {
         let head = ctx.room.log.head();
-        if !self.tag.is_subscribed() || (ctx.out.is_empty() && until == head) {
+        if ctx.out.is_empty() && until == head {
+            return Ok(());
+        }
+        self.place(until, head)
+    }
+
+    /// The same of whatever comes next, at hand or not.
+    #[inline]
+    fn place(&mut self, until: u64, head: u64) -> Result<(), OutOfMemory> {
+        if !self.tag.is_subscribed() {
             return Ok(());
         }
         if self.cursor == until && self.buffers.is_none() {

@@ -1105,9 +1105,9 @@ fn who_waited_for_the_log_is_not_idle() {
 /// Closing descriptors takes time; whoever was closed first has waited longest.
 #[test]
 fn those_closed_first_are_dropped_first() {
-    const CLOSED_A_ROUND: usize = 8;
+    const CLOSED_A_ROUND: usize = 12;
     let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
-    let clients: Vec<usize> = (0..100).map(|_| scene.connect(ROOMY)).collect();
+    let clients: Vec<usize> = (0..96).map(|_| scene.connect(ROOMY)).collect();
     // It takes 100 µs to the next look, and each drop is followed by one: a turn drops five.
     let time = Cell::new(0);
     let clock = move || time.replace(time.get() + 100);
@@ -1145,4 +1145,131 @@ fn those_who_are_owed_much_are_written_little_before_others_are_answered() {
     scene.send(innocent, &frame(1, b"hi"));
     scene.round();
     assert_eq!(scene.receive(innocent), frame(1, b"hi"));
+}
+
+/// What a line takes up in the log is more than its sender wrote: each begins with a nickname. And
+/// the share of one is more than another may make wait, who is not held back for it: it would lose its
+/// place every time.
+#[test]
+fn who_waits_for_the_log_of_a_chat_has_a_share_of_it_in_lines_as_they_are_there() {
+    let mut scene = Scene::chat(LIMITS);
+    let nicks = ["listener", "ann", "bob"];
+    let sockets = nicks.map(|nick| {
+        let socket = scene.connect(ROOMY);
+        scene.send(socket, format!("{nick}\n").as_bytes());
+        scene.settle();
+        socket
+    });
+    let [listener, ann, bob] = sockets;
+    scene.receive_all(listener);
+    scene.send(ann, &b"x\n".repeat(5_000));
+    scene.send(bob, &b"x\n".repeat(5_000));
+    scene.settle();
+    let heard = String::from_utf8(scene.receive_all(listener)).unwrap();
+    let lines: Vec<&str> = heard.lines().collect();
+    assert_eq!(lines.len(), 10_000);
+    let runs: Vec<usize> = lines.chunk_by(|a, b| a == b).map(|run| run.len() * 9).collect();
+    // The first had the log to itself, and the last had nobody to share it with.
+    let longest = runs[1..runs.len() - 1].iter().max().unwrap();
+    assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
+}
+
+/// A frame of which a half was read before broadcasts filled what the client may make wait.
+#[test]
+fn frame_clock_stands_still_while_a_client_is_not_read_from() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(ROOMY));
+    let echo = frame(1, b"in two halves");
+    scene.send(slow, &echo[..9]);
+    scene.settle();
+    for _ in 0..3 {
+        scene.send(sender, &frame(4, &[b'x'; 1_000]));
+        scene.settle();
+    }
+    scene.send(slow, &echo[9..]);
+    scene.settle();
+    scene.now = scene.now.after(LIMITS.frame_timeout_ms);
+    scene.settle();
+    let heard = scene.receive_all(slow);
+    assert!(heard.ends_with(&echo), "{:?}", String::from_utf8_lossy(&heard));
+}
+
+/// Has `scene` look at a clock that goes on by 100 µs with each look, after each visit.
+fn set_slow_clock(scene: &mut Scene) {
+    let micros = Cell::new(0);
+    let look = move || micros.replace(micros.get() + 100);
+    scene.server.set_clock(Box::new(look), 1_024);
+}
+
+#[test]
+fn however_many_close_at_once_a_turn_reaps_those_it_has_time_for() {
+    let mut scene = Scene::new(Limits { clients_max: 400, ..LIMITS }, 0);
+    let sockets: Vec<usize> = (0..300).map(|_| scene.connect(ROOMY)).collect();
+    set_slow_clock(&mut scene);
+    sockets.iter().for_each(|&socket| scene.network.borrow_mut().reset(socket));
+    scene.round();
+    let left = scene.server.sockets();
+    assert!(left >= 290, "{left} are left");
+    assert!(scene.server.stats().connections < 255, "closed are many more");
+    scene.settle();
+    assert_eq!(scene.server.sockets(), 0);
+}
+
+#[test]
+fn however_many_wait_for_a_log_a_turn_lets_in_those_it_has_time_for() {
+    const SENDERS: usize = 90;
+    let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
+    let first = scene.connect(ROOMY);
+    let others: Vec<usize> = (0..SENDERS).map(|_| scene.connect(ROOMY)).collect();
+    scene.send(first, &frame(4, &[b'x'; 1_000]).repeat(5));
+    others.iter().for_each(|&socket| scene.send(socket, &frame(4, b"y")));
+    set_slow_clock(&mut scene);
+    let mut most = 0;
+    let mut before = 4;
+    scene.round();
+    assert_eq!(scene.server.stats().broadcasts_total, before, "the log is full");
+    while scene.server.poll_timeout(scene.now) == Some(0) {
+        scene.round();
+        let sent = scene.server.stats().broadcasts_total;
+        most = most.max(sent - before);
+        before = sent;
+    }
+    assert_eq!(before, 5 + SENDERS as u64);
+    assert!(most <= 6, "{most} in one turn");
+}
+
+/// Seed 208 of the simulation: whoever took everything at once was cut for what came in between.
+#[test]
+fn who_has_room_is_not_cut_for_messages_that_came_before_its_turn() {
+    let mut scene = Scene::chat(LIMITS);
+    let sockets = ["ann", "bob"].map(|nick| {
+        let socket = scene.connect(ROOMY);
+        scene.send(socket, format!("{nick}\n").as_bytes());
+        scene.settle();
+        socket
+    });
+    let [ann, bob] = sockets;
+    scene.receive_all(bob);
+    let text = "x".repeat(500);
+    scene.send(ann, format!("/msg bob {text}\n").repeat(100).as_bytes());
+    scene.settle();
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+    let heard = String::from_utf8(scene.receive_all(bob)).unwrap();
+    assert_eq!(heard, format!("[PM] ann: {text}\n").repeat(100));
+}
+
+/// Seed 3024 of the simulation: an echo that becomes its own reply is never among the replies at
+/// hand, and so came in front of the rest of a broadcast.
+#[test]
+fn a_long_echo_comes_behind_the_broadcast_that_a_slow_client_has_begun_to_take() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(ROOMY));
+    let (broadcast, echo) = (frame(4, &[b'x'; 100]), frame(1, &[b'e'; 3_000]));
+    scene.send(sender, &broadcast);
+    scene.settle();
+    scene.send(slow, &echo[..1_000]);
+    scene.settle();
+    scene.send(slow, &echo[1_000..]);
+    scene.settle();
+    assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
 }

@@ -125,6 +125,24 @@ impl SendQueue {
         self.skipped
     }
 
+    /// The same of those below `offset`.
+    #[must_use]
+    pub fn skipped_below(&self, offset: u64) -> u64 {
+        if self.skipped == 0 || self.log_end.is_none_or(|end| end <= offset) {
+            return self.skipped;
+        }
+        // What lies beyond stands at the end of the queue.
+        let mut beyond = 0;
+        for segment in self.segments.iter().rev() {
+            match segment {
+                Segment::Log { resume_at, .. } if *resume_at <= offset => break,
+                Segment::Log { until, resume_at } => beyond += resume_at - offset.max(*until),
+                Segment::Block(_) => {}
+            }
+        }
+        self.skipped - beyond
+    }
+
     /// Appends reply bytes.
     ///
     /// # Errors

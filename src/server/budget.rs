@@ -67,7 +67,9 @@ impl Budget {
     #[inline(never)]
     fn look(&mut self) {
         self.work = 0;
-        if let Some(clock) = &self.clock {
+        if let Some(clock) = &self.clock
+            && self.ends_at != u64::MAX
+        {
             self.is_spent = clock() >= self.ends_at;
         }
     }

@@ -11,8 +11,9 @@ impl<T: Transport> Server<T> {
     /// written when the recipients have their turn, so a storm of them costs this turn no writes.
     ///
     /// Their sender cannot be made to wait for a recipient that does not read, so that one is cut
-    /// when messages have filled its send queue, as one is that falls off the broadcast log.
-    pub(super) fn deliver_direct(&mut self) {
+    /// when messages have filled its send queue, as one is that falls off the broadcast log. One
+    /// whose stream has room is written to first: it has had no turn since they came.
+    pub(super) fn deliver_direct(&mut self, registry: &T::Registry) {
         if self.direct.is_empty() {
             return;
         }
@@ -25,10 +26,13 @@ impl<T: Transport> Server<T> {
             let pushed = conn.session.push_message(message.log_head, message.bytes);
             conn.session.settle_memory(&mut self.memory);
             let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
+            let is_full = conn.session.unsent_cost() > self.limits.send_queue_bytes_max;
             if pushed.is_err() {
                 self.close(message.to, CloseReason::MemoryLimit, None);
-            } else if conn.session.unsent_cost() > self.limits.send_queue_bytes_max {
+            } else if is_full && is_blocked {
                 self.close(message.to, CloseReason::SlowConsumer, None);
+            } else if is_full {
+                self.flush_and_reschedule(registry, message.to);
             } else if !is_blocked {
                 self.requeue(message.to);
             }

@@ -2,8 +2,8 @@
 //! into the log in turn.
 
 use super::Server;
-use super::connection::State;
-use super::listener::{Fanout, Listener, log_bytes_max};
+use super::connection::{Connection, State};
+use super::listener::{Fanout, Listener, broadcast_cost_max, log_bytes_max};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
@@ -133,17 +133,23 @@ impl<T: Transport> Server<T> {
         let Listener { config, fanout, .. } = &self.listeners[number];
         let waiting = fanout.waiting.len();
         let share = log_bytes_max(&config.protocol, &self.limits) / waiting.max(1);
+        // What begins within the share may overshoot.
+        let most = (share.max(1) + broadcast_cost_max(&config.protocol, &self.limits)) as u64;
         for at in 0..waiting {
             if at > 0 && self.budget.is_spent() {
                 return;
             }
             let Listener { room, fanout, .. } = &mut self.listeners[number];
             let Some(id) = fanout.waiting.pop_front() else { break };
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.state != State::Open || !conn.session.waits_for_fanout() {
+            let conn = self.table.get_mut(id);
+            let waits = |conn: &&mut Connection<T>| {
+                conn.state == State::Open && conn.session.waits_for_fanout()
+            };
+            let Some(conn) = conn.filter(waits) else {
+                fanout.rota.on_visit(id, 0, most, false);
                 continue;
-            }
-            let head = room.log.head();
+            };
+            let (head, frames) = (room.log.head(), self.stats.frames_in_total);
             conn.session.on_log_vacancy();
             // The time it waited is no silence of its client's.
             conn.session.mark_active(self.now);
@@ -151,7 +157,17 @@ impl<T: Transport> Server<T> {
             self.serve(registry, id);
             self.log_share = None;
             let Listener { room, fanout, .. } = &mut self.listeners[number];
-            if room.log.head() == head && fanout.waiting.back() == Some(&id) {
+            let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
+            fanout.rota.on_visit(id, added, most, still_waits);
+            debug_assert!(
+                added > 0
+                    || still_waits
+                    || self.stats.frames_in_total > frames
+                    || !self.is_held_up(id),
+                "{id} lost its place among those who wait"
+            );
+            let fanout = &mut self.listeners[number].fanout;
+            if added == 0 && still_waits {
                 fanout.waiting.rotate_right(1);
                 fanout.is_admitting = false;
                 return;

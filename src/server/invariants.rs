@@ -1,13 +1,14 @@
 //! What must hold between turns, checked over the whole server. For the simulator and for tests;
 //! a running server checks what it can afford where it happens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Server;
 use super::connection::{Connection, Flags, State};
 use super::listener::Listener;
 use super::serve::{deadline, is_stalled};
 use super::transport::Transport;
+use crate::address::AddressKey;
 use crate::codec::command::HEADER_LEN;
 use crate::codec::prefixed;
 use crate::conn_id::ConnId;
@@ -59,6 +60,37 @@ impl<T: Transport> Server<T> {
         assert_eq!(self.memory.used(), sum, "bytes in the account");
         assert!(!self.memory.is_over() || self.nothing_to_cut(), "{sum} bytes are too many");
         assert!(self.is_tight || !self.memory.is_tight(), "memory is tight and nobody knows");
+    }
+
+    /// Whether a connection is the one to be cut for memory: the largest of the address that holds
+    /// most.
+    pub(super) fn holds_most(&self, id: ConnId) -> bool {
+        let mut holders: HashMap<Option<AddressKey>, (usize, usize)> = HashMap::new();
+        let mut found = None;
+        for (other, conn) in self.table.iter().filter(|(_, conn)| conn.state != State::Closed) {
+            let address = conn.stream.peer_addr().ok().map(AddressKey::from);
+            let charged = conn.session.charged();
+            let (total, largest) = holders.entry(address).or_default();
+            *total += charged;
+            *largest = charged.max(*largest);
+            if other == id {
+                found = Some((address, charged));
+            }
+        }
+        let most = holders.values().map(|(total, _)| *total).max();
+        found.is_some_and(|(address, charged)| {
+            let (total, largest) = holders[&address];
+            Some(total) == most && charged == largest
+        })
+    }
+
+    /// Whether a sender has something to say and is not listened to, although it takes all that it
+    /// is sent.
+    pub(super) fn is_held_up(&mut self, id: ConnId) -> bool {
+        self.table.get_mut(id).is_some_and(|conn| {
+            let takes_all = !conn.flags.has(Flags::WRITE_BLOCKED) && !conn.session.has_unsent();
+            conn.state == State::Open && conn.session.has_deferred_input() && takes_all
+        })
     }
 
     fn nothing_to_cut(&self) -> bool {
@@ -178,5 +210,52 @@ impl<T: Transport> Server<T> {
         // Whoever stands in the resume list will be looked at anyway.
         let timed = conn.timer.at() <= deadline || conn.flags.has(Flags::QUEUED);
         assert!(timed, "{id} has a deadline and no timer");
+    }
+}
+
+/// Checks that senders that wait for a log have their turns one after the other: nobody has two
+/// while another waits, and nobody adds more than its share. Keeps its books, and checks, only where
+/// debug assertions are on.
+#[derive(Debug, Default)]
+pub(super) struct Rota {
+    /// Turns there have been.
+    turns: u64,
+    /// How many there had been when each that waits began to.
+    waits_since: HashMap<ConnId, u64>,
+    /// The last turn of each that has had one while others waited.
+    last_turn: HashMap<ConnId, u64>,
+}
+
+impl Rota {
+    /// A sender waits, if it did not before.
+    pub(super) fn on_wait(&mut self, id: ConnId) {
+        if cfg!(debug_assertions) {
+            self.waits_since.entry(id).or_insert(self.turns);
+        }
+    }
+
+    /// A sender that waited was visited and added so many bytes where `most` were its due, or has
+    /// gone and added none.
+    pub(super) fn on_visit(&mut self, id: ConnId, added: u64, most: u64, still_waits: bool) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        assert!(added <= most, "{id} added {added} bytes to the log where {most} were its due");
+        if added > 0 {
+            self.turns += 1;
+            self.waits_since.remove(&id);
+            let since = self.waits_since.values().min();
+            let last = self.last_turn.insert(id, self.turns);
+            let is_fair = last.is_none_or(|last| since.is_none_or(|since| last <= *since));
+            assert!(is_fair, "{id} had two turns while somebody else waited");
+        }
+        if still_waits {
+            self.on_wait(id);
+        } else {
+            self.waits_since.remove(&id);
+        }
+        if self.waits_since.is_empty() {
+            self.last_turn = HashMap::new();
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::invariants::Rota;
 use super::transport::Transport;
+use crate::codec::command::HEADER_LEN;
 use crate::conn_id::ConnId;
 use crate::handler::Room;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits};
@@ -62,6 +64,15 @@ pub(super) fn log_bytes_max(protocol: &Protocol, limits: &Limits) -> usize {
     match protocol {
         Protocol::Chat { .. } => limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN),
         _ => limits.broadcast_log_bytes_max,
+    }
+}
+
+/// Most bytes that one broadcast of a client's takes up in the log.
+pub(super) fn broadcast_cost_max(protocol: &Protocol, limits: &Limits) -> usize {
+    match protocol {
+        // It may mention who has left besides.
+        Protocol::Chat { .. } => log_bytes_max(protocol, limits),
+        _ => HEADER_LEN + limits.broadcast_len_max(),
     }
 }
 
@@ -139,6 +150,8 @@ pub(super) struct Fanout {
     pub(super) waiting: VecDeque<ConnId>,
     /// The log has room, and those who wait are having their turns.
     pub(super) is_admitting: bool,
+    /// That they have them in turn, where that is checked.
+    pub(super) rota: Rota,
 }
 
 impl Fanout {

@@ -262,14 +262,14 @@ impl<T: Transport> Server<T> {
         self.advance_stop();
         self.reap();
         buffer::free_retired();
-        self.check_memory();
-        self.end_tight_memory();
-        self.budget.end();
-        self.connection_log.write_due(now);
         if let Some(scheduler) = &mut self.plugins {
             scheduler.end_turn();
             self.settle_plugin_memory();
         }
+        self.check_memory();
+        self.end_tight_memory();
+        self.budget.end();
+        self.connection_log.write_due(now);
     }
 
     /// How long the next poll may wait: zero while work remains, `None` for as long as it takes.

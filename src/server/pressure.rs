@@ -63,6 +63,11 @@ impl<T: Transport> Server<T> {
         {
             let Some(holder) = holders.get_mut(&address) else { continue };
             let Some((charged, id)) = holder.connections.pop() else { continue };
+            // It looks at everybody.
+            debug_assert!(
+                self.table.len() > 1_000 || self.holds_most(id),
+                "{id} was cut for memory"
+            );
             self.close(id, CloseReason::MemoryLimit, None);
             has_cut = true;
             holder.total -= charged;

@@ -43,7 +43,7 @@ impl<T: Transport> Server<T> {
     /// Writes what the visit to a connection came to, and carries what it has for others.
     fn finish_visit(&mut self, registry: &T::Registry, id: ConnId) {
         self.flush_and_reschedule(registry, id);
-        self.deliver_direct();
+        self.deliver_direct(registry);
         self.spread_plugin_broadcasts();
     }
 
@@ -66,7 +66,9 @@ impl<T: Transport> Server<T> {
             Ok(Ok(Flow::Wait)) => {
                 if let Some(conn) = self.table.get_mut(id) {
                     let listener = usize::from(conn.listener);
-                    self.listeners[listener].fanout.waiting.push_back(id);
+                    let fanout = &mut self.listeners[listener].fanout;
+                    fanout.waiting.push_back(id);
+                    fanout.rota.on_wait(id);
                 }
             }
             // `Yield` and `AskPeer` leave the input deferred; the resume list retries it.

@@ -445,7 +445,8 @@ impl Session {
 
     /// Whether the client has to read before the server reads from it again: what waits for it,
     /// `out_len` reply bytes at hand included, has reached the high-water mark; or anything at all
-    /// waits and memory is tight.
+    /// waits and memory is tight. What of the log has not been offered to everyone yet does not count:
+    /// the client may take all of it.
     #[must_use]
     pub fn is_backlogged(
         &self,
@@ -466,13 +467,13 @@ impl Session {
     fn capacity(&self, log: &BroadcastLog, limits: &Limits, is_tight: bool) -> usize {
         let high_water = limits.send_queue_high_water() as u64;
         let waiting = match &self.buffers {
-            None => self.lag(log),
+            None => self.lag_of_offered(log),
             Some(buffers) => {
                 let send = &buffers.send;
                 if (is_tight && !send.is_empty()) || send.segments() >= SEND_SEGMENTS_MAX {
                     return 0;
                 }
-                self.lag(log).saturating_add(send.len() as u64)
+                self.lag_of_offered(log).saturating_add(send.len() as u64)
             }
         };
         // No more than the high-water mark, which is a `usize`.
@@ -618,6 +619,16 @@ impl Session {
         }
         let skipped = self.buffers.as_ref().map_or(0, |buffers| buffers.send.skipped());
         self.log_end(log).saturating_sub(self.cursor).saturating_sub(skipped)
+    }
+
+    /// The same of what everyone has been offered.
+    #[inline]
+    fn lag_of_offered(&self, log: &BroadcastLog) -> u64 {
+        let offered = log.offered();
+        let skipped =
+            self.buffers.as_ref().map_or(0, |buffers| buffers.send.skipped_below(offered));
+        let end = self.log_end(log).min(offered);
+        end.saturating_sub(self.cursor).saturating_sub(skipped)
     }
 
     /// Collects what is to be written next, in order: queued replies with what of the log comes

@@ -26,8 +26,8 @@ fn memory_limit_cuts_the_address_that_holds_most_its_largest_connection_first() 
     let mut scene = Scene::new(limits, 0);
     let clients: Vec<usize> = (0..8).map(|_| scene.connect(1)).collect();
     keep_waiting(&mut scene, clients[OTHER_ADDRESS], 90_000);
-    for client in 0..4 {
-        keep_waiting(&mut scene, clients[client], 30_000 + client * 1_000);
+    for (n, &client) in clients[..4].iter().enumerate() {
+        keep_waiting(&mut scene, client, 30_000 + n * 1_000);
     }
     assert!(clients.iter().all(|&client| !scene.is_closed(client)));
     keep_waiting(&mut scene, clients[4], 80_000);

@@ -127,9 +127,14 @@ impl Model {
         offsets.any(|offset| offset < self.log.tail)
     }
 
-    /// Half of what may wait does: the client is not read from.
+    /// Half of what may wait does: the client is not read from. What of the log not everyone has been
+    /// offered does not count.
     pub fn is_backlogged(&self, who: usize) -> bool {
-        self.clients[who].owed_len() >= self.limits.send_queue_bytes_max / 2
+        let owed = &self.clients[who].owed;
+        let counts = |offset: u64| offset < self.log.offered;
+        let waiting = owed.iter().filter(|piece| piece.offset.is_none_or(counts));
+        let waiting: usize = waiting.map(|piece| piece.bytes.len()).sum();
+        waiting >= self.limits.send_queue_bytes_max / 2
     }
 
     /// A broadcast enters the log if it fits, and is owed to every member but its sender.

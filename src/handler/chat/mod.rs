@@ -130,10 +130,12 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     if ctx.room.chat.members.is_taken(&nickname) {
         return ctx.say(Words::Taken(nick), lang);
     }
+    let head = ctx.room.log.head();
     if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
         return Flow::Wait;
     }
-    ctx.log_share = ctx.log_share.saturating_sub(nick.len());
+    let added = ctx.room.log.head() - head;
+    ctx.log_share = ctx.log_share.saturating_sub(added as usize);
     tag.join(ctx.room.chat.members.insert(&nickname, ctx.id));
     let id = ctx.id;
     ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
@@ -147,10 +149,12 @@ fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow 
         }
         let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
         let message = Words::Message { from: &members.get(key).nick, text };
+        let head = log.head();
         if append(log, line, message.in_lang(lang)).is_err() {
             return Flow::Wait;
         }
-        ctx.log_share = ctx.log_share.saturating_sub(text.len() + 1);
+        let added = log.head() - head;
+        ctx.log_share = ctx.log_share.saturating_sub(added as usize);
     }
     ctx.stats.broadcasts_total += 1;
     Flow::Continue

@@ -86,8 +86,8 @@ impl BroadcastLog {
         Ok(())
     }
 
-    /// What lies between `cursor` and the head, in at most two pieces; `None` when the cursor has
-    /// fallen off.
+    /// What lies between `cursor` and the head, in at most two pieces, the second only if there is a
+    /// first; `None` when the cursor has fallen off.
     ///
     /// # Panics
     ///
@@ -97,8 +97,8 @@ impl BroadcastLog {
         let skip = usize::try_from(cursor.checked_sub(self.tail)?).ok()?;
         let (front, back) = self.window.as_slices();
         Some(match front.get(skip..) {
-            Some(front) => [front, back],
-            None => [&back[skip - front.len()..], &[]],
+            Some(front) if !front.is_empty() => [front, back],
+            _ => [&back[skip - front.len()..], &[]],
         })
     }
 
@@ -239,6 +239,8 @@ mod tests {
             all.extend_from_slice(piece.as_bytes());
             for cursor in log.tail()..=log.head() {
                 assert_eq!(read(&log, cursor).unwrap(), all[cursor as usize..]);
+                let [front, back] = log.since(cursor).unwrap();
+                assert!(!front.is_empty() || back.is_empty(), "the first piece comes first");
             }
         }
     }

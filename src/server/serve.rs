@@ -207,7 +207,7 @@ impl<T: Transport> Server<T> {
         if wanted == 0 {
             return Ok(Flushed::All);
         }
-        if wanted > WRITE_BYTES_MAX {
+        if wanted > write_bytes_max(self.visit_bytes_max) {
             return self.flush_queue(registry, id);
         }
         let written = if front.is_empty() {
@@ -258,9 +258,7 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let log = &listener.room.log;
         let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
-        let is_crowded = self.visit_bytes_max < VISIT_BYTES_MAX;
-        let bytes_max = if is_crowded { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX };
-        let mut pieces = Pieces::new(bytes_max);
+        let mut pieces = Pieces::new(write_bytes_max(self.visit_bytes_max));
         conn.session.gather(&self.out, log, &mut pieces)?;
         let wanted = pieces.bytes();
         if wanted == 0 {
@@ -432,6 +430,12 @@ pub(super) fn read<T: Transport>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Bytes of one write in a visit that may make so many bytes of replies.
+#[inline]
+const fn write_bytes_max(visit_bytes_max: usize) -> usize {
+    if visit_bytes_max < VISIT_BYTES_MAX { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX }
 }
 
 /// Writes once. A full stream takes 0 bytes.

@@ -1273,3 +1273,24 @@ fn a_long_echo_comes_behind_the_broadcast_that_a_slow_client_has_begun_to_take()
     scene.settle();
     assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
 }
+
+/// Where thousands hold a little, asking the system for all of them would be most of the work.
+#[test]
+fn whose_memory_it_is_is_asked_once_however_often_memory_runs_out() {
+    let limits = Limits { clients_max: 50, memory_bytes_max: 1 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let small: Vec<usize> = (0..20).map(|_| scene.connect(ROOMY)).collect();
+    for &client in &small {
+        scene.send(client, &frame(1, &[7; 100])[..50]);
+    }
+    for _ in 0..5 {
+        for _ in 0..2 {
+            let large = scene.connect(ROOMY);
+            scene.send(large, &frame(1, &[7; 1 << 20])[..700_000]);
+            scene.settle();
+        }
+    }
+    assert!(scene.server.stats().memory_cuts_total >= 5);
+    let asked = |&client: &usize| scene.network.borrow().sockets[client].peer_addr_calls;
+    assert!(small.iter().map(asked).all(|calls| calls == 1));
+}

@@ -67,8 +67,12 @@ impl<T: Transport> Server<T> {
     pub(super) fn holds_most(&self, id: ConnId) -> bool {
         let mut holders: HashMap<Option<AddressKey>, (usize, usize)> = HashMap::new();
         let mut found = None;
-        for (other, conn) in self.table.iter().filter(|(_, conn)| conn.state != State::Closed) {
-            let address = conn.stream.peer_addr().ok().map(AddressKey::from);
+        for (other, conn) in self.table.iter() {
+            if conn.state == State::Closed || conn.session.charged() == 0 {
+                continue;
+            }
+            let ask = || conn.stream.peer_addr().ok().map(AddressKey::from);
+            let address = conn.session.address().or_else(ask);
             let charged = conn.session.charged();
             let (total, largest) = holders.entry(address).or_default();
             *total += charged;

@@ -4,7 +4,7 @@
 use std::collections::{BinaryHeap, HashMap};
 
 use super::Server;
-use super::connection::State;
+use super::connection::{Connection, State};
 use super::transport::Transport;
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
@@ -42,11 +42,10 @@ impl<T: Transport> Server<T> {
     /// nothing is never cut.
     fn relieve_memory(&mut self) {
         let mut holders: HashMap<Option<AddressKey>, Holder> = HashMap::new();
-        for (id, conn) in self.table.iter() {
+        for (id, conn) in self.table.iter_mut() {
             let charged = conn.session.charged();
             if charged > 0 && conn.state != State::Closed {
-                // One that has failed no longer knows its peer.
-                let address = conn.stream.peer_addr().ok().map(AddressKey::from);
+                let address = address_of(conn);
                 let holder = holders.entry(address).or_default();
                 holder.total += charged;
                 holder.connections.push((charged, id));
@@ -95,4 +94,16 @@ impl<T: Transport> Server<T> {
             .collect();
         waiting.into_iter().for_each(|id| self.requeue(id));
     }
+}
+
+/// Where a connection that holds something comes from. The system is asked once as long as it does:
+/// where thousands hold a little, asking for all of them each time would be most of the work.
+fn address_of<T: Transport>(conn: &mut Connection<T>) -> Option<AddressKey> {
+    let known = conn.session.address();
+    // One that has failed no longer knows its peer.
+    let address = known.or_else(|| conn.stream.peer_addr().ok().map(AddressKey::from));
+    if let (None, Some(address)) = (known, address) {
+        conn.session.set_address(address);
+    }
+    address
 }

@@ -171,6 +171,16 @@ impl<T> Table<T> {
         })
     }
 
+    /// The same, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
+        self.pages.iter_mut().enumerate().flat_map(|(number, page)| {
+            page.slots.iter_mut().map(move |(slot, conn)| {
+                let index = ((number as u32) << PAGE_BITS) | slot as u32;
+                (ConnId { index, generation: conn.session.generation() }, conn)
+            })
+        })
+    }
+
     /// All ids, in no particular order.
     pub(super) fn ids(&self) -> Vec<ConnId> {
         self.iter().map(|(id, _)| id).collect()

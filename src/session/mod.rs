@@ -8,6 +8,7 @@ pub use protocol::Protocol;
 
 use std::mem;
 
+use crate::address::AddressKey;
 use crate::buffer::{BroadcastLog, LagError, Pieces, SendQueue};
 use crate::clock::Millis;
 use crate::codec::Decoder;
@@ -49,6 +50,8 @@ struct Buffers {
     send: SendQueue,
     /// Bytes the memory account has been charged with for this.
     charged: usize,
+    /// Whose they are, if anybody has had to know.
+    address: Option<AddressKey>,
 }
 
 impl Buffers {
@@ -410,6 +413,19 @@ impl Session {
     #[must_use]
     pub fn charged(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.charged)
+    }
+
+    /// Whose the bytes that wait are, as far as [`set_address`](Self::set_address) has told.
+    #[must_use]
+    pub fn address(&self) -> Option<AddressKey> {
+        self.buffers.as_ref().and_then(|buffers| buffers.address)
+    }
+
+    /// Tells whose the bytes that wait are. It is kept as long as any do.
+    pub fn set_address(&mut self, address: AddressKey) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.address = Some(address);
+        }
     }
 
     /// Bytes allocated for what waits.

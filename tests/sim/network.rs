@@ -49,6 +49,8 @@ pub struct Socket {
     /// How often the server asked for bytes, and how many it got where there were some.
     pub read_calls: usize,
     pub reads: Vec<usize>,
+    /// How often it asked who is there.
+    pub peer_addr_calls: usize,
     id: Option<ConnId>,
     writable_armed: bool,
     /// A write found no room, and nobody has been told of any since.
@@ -400,6 +402,7 @@ impl Transport for FakeStream {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.network.borrow_mut().sockets[self.number].peer_addr_calls += 1;
         Ok(address(self.number))
     }
 }

@@ -1,7 +1,7 @@
 //! Large buffers on their way back to the system, a slice at a time: unmapping a gigabyte takes a
 //! tenth of a second, in which nobody would be served.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::send::Segment;
@@ -19,18 +19,20 @@ thread_local! {
     // Of the thread, because a buffer is dropped in many places, and none of them should have to
     // think of this.
     static RETIRED: RefCell<Retired> = const { RefCell::new(Retired::NOTHING) };
+    /// Whether anything waits, and how many bytes. By themselves, because they are looked at each
+    /// turn.
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What waits to be freed.
 struct Retired {
     buffers: Vec<Vec<u8>>,
     queues: Vec<VecDeque<Segment>>,
-    /// Bytes of all of them.
-    bytes: usize,
 }
 
 impl Retired {
-    const NOTHING: Retired = Retired { buffers: Vec::new(), queues: Vec::new(), bytes: 0 };
+    const NOTHING: Retired = Retired { buffers: Vec::new(), queues: Vec::new() };
 
     /// Frees a slice of the last buffer. False if there is none.
     fn free_slice_of_buffer(&mut self) -> bool {
@@ -39,11 +41,11 @@ impl Retired {
         let kept = before.saturating_sub(SLICE_BYTES);
         if kept == 0 {
             self.buffers.pop();
-            self.bytes -= before;
+            credit(before);
         } else {
             // realloc(3) of so much is mremap(2): it cuts off the end, and copies nothing.
             last.shrink_to(kept);
-            self.bytes -= before - last.capacity();
+            credit(before - last.capacity());
         }
         true
     }
@@ -54,9 +56,13 @@ impl Retired {
         if queue.is_empty() {
             self.queues.pop();
         }
-        self.bytes -= segment.allocated();
+        credit(segment.allocated());
         Some(segment)
     }
+}
+
+fn credit(bytes: usize) {
+    BYTES.set(BYTES.get() - bytes);
 }
 
 /// Takes over an allocation.
@@ -65,7 +71,8 @@ pub(super) fn retire(mut bytes: Vec<u8>) {
     // While the thread ends, it is freed at once.
     let _ = RETIRED.try_with(|retired| {
         let mut retired = retired.borrow_mut();
-        retired.bytes += bytes.capacity();
+        WAITS.set(true);
+        BYTES.set(BYTES.get() + bytes.capacity());
         retired.buffers.push(bytes);
     });
 }
@@ -74,7 +81,8 @@ pub(super) fn retire(mut bytes: Vec<u8>) {
 pub(super) fn retire_queue(segments: VecDeque<Segment>, bytes: usize) {
     let _ = RETIRED.try_with(|retired| {
         let mut retired = retired.borrow_mut();
-        retired.bytes += bytes;
+        WAITS.set(true);
+        BYTES.set(BYTES.get() + bytes);
         retired.queues.push(segments);
     });
 }
@@ -82,21 +90,22 @@ pub(super) fn retire_queue(segments: VecDeque<Segment>, bytes: usize) {
 /// Whether anything waits to be freed.
 #[must_use]
 pub fn has_retired() -> bool {
-    RETIRED.with_borrow(|retired| !retired.buffers.is_empty() || !retired.queues.is_empty())
+    WAITS.get()
 }
 
 /// Bytes that wait to be freed.
 #[must_use]
 pub fn retired_bytes() -> usize {
-    RETIRED.with_borrow(|retired| retired.bytes)
+    BYTES.get()
 }
 
 /// Frees a slice of what waits.
 pub fn free_retired() {
-    if !has_retired() || RETIRED.with_borrow_mut(Retired::free_slice_of_buffer) {
+    if !has_retired() {
         return;
     }
-    let mut freed = 0;
+    let mut freed =
+        if RETIRED.with_borrow_mut(Retired::free_slice_of_buffer) { SLICE_BYTES } else { 0 };
     while freed < SLICE_BYTES
         // Dropped outside: one that is large comes back as a buffer.
         && let Some(segment) = RETIRED.with_borrow_mut(Retired::pop_segment)
@@ -106,6 +115,7 @@ pub fn free_retired() {
     RETIRED.with_borrow_mut(|retired| {
         if retired.buffers.is_empty() && retired.queues.is_empty() {
             *retired = Retired::NOTHING;
+            WAITS.set(false);
         }
     });
 }

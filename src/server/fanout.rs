@@ -70,9 +70,9 @@ impl<T: Transport> Server<T> {
         let mut count = 0;
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
-            let is_reader = matches!(conn.state, State::Open | State::Draining(_));
+            // Who has left the room has no lag, unless it is still to be sent what it lagged behind.
             let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
-            if is_left && is_reader && conn.session.lag(log) > 0 {
+            if conn.session.lag(log) > 0 && is_left {
                 owed[count] = id;
                 count += 1;
             }

@@ -99,36 +99,38 @@ impl<T: Transport> Server<T> {
         };
         let read_max = budget.min(read_buffer.len());
         loop {
+            let is_deferred = conn.session.has_deferred_input();
+            let may_read = conn.may_read() && !conn.input_has_ended();
+            let is_end = conn.flags.has(Flags::END_OF_STREAM);
+            if !is_deferred && !may_read {
+                let over = is_end || stopping || config.protocol.ends_on_would_block();
+                if !over || !conn.session.has_unterminated(&config.protocol, is_end) {
+                    return Ok(Flow::Continue);
+                }
+            }
             let out_len = ctx.out.len();
             let is_backlogged =
                 conn.session.is_backlogged(&ctx.room.log, out_len, ctx.limits, is_tight);
             if is_backlogged || out_len >= *ctx.visit_bytes {
                 return Ok(Flow::Continue);
             }
-            let flow = if conn.session.has_deferred_input() {
+            let flow = if is_deferred {
                 if conn.session.waits_for_fanout() {
                     return Ok(Flow::Continue);
                 }
                 conn.session.on_resume(&config.protocol, now, &mut ctx)
+            } else if !may_read {
+                conn.session.on_end(&config.protocol, now, &mut ctx)
+            } else if budget == 0 {
+                return Ok(Flow::Continue);
+            } else if let Some(n) = read(conn, &mut read_buffer[..read_max])? {
+                budget = budget.saturating_sub(n);
+                ctx.stats.bytes_in_total += n as u64;
+                let is_dry = !conn.may_read();
+                let bytes = &read_buffer[..n];
+                conn.session.on_bytes(&config.protocol, bytes, is_dry, now, &mut ctx)
             } else {
-                if !conn.may_read() || conn.input_has_ended() {
-                    let is_end = conn.flags.has(Flags::END_OF_STREAM);
-                    let over = is_end || stopping || config.protocol.ends_on_would_block();
-                    if !over || !conn.session.has_unterminated(&config.protocol, is_end) {
-                        return Ok(Flow::Continue);
-                    }
-                    conn.session.on_end(&config.protocol, now, &mut ctx)
-                } else if budget == 0 {
-                    return Ok(Flow::Continue);
-                } else if let Some(n) = read(conn, &mut read_buffer[..read_max])? {
-                    budget = budget.saturating_sub(n);
-                    ctx.stats.bytes_in_total += n as u64;
-                    let is_dry = !conn.may_read();
-                    let bytes = &read_buffer[..n];
-                    conn.session.on_bytes(&config.protocol, bytes, is_dry, now, &mut ctx)
-                } else {
-                    Flow::Continue
-                }
+                Flow::Continue
             };
             match flow {
                 Flow::Continue => {}

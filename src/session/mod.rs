@@ -641,6 +641,10 @@ impl Session {
     #[inline]
     fn lag_of_offered(&self, log: &BroadcastLog) -> u64 {
         let offered = log.offered();
+        if self.buffers.is_none() {
+            let is_subscribed = self.tag.is_subscribed();
+            return if is_subscribed { offered.saturating_sub(self.cursor) } else { 0 };
+        }
         let skipped =
             self.buffers.as_ref().map_or(0, |buffers| buffers.send.skipped_below(offered));
         let end = self.log_end(log).min(offered);

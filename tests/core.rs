@@ -1121,3 +1121,33 @@ fn a_long_echo_comes_behind_the_broadcast_that_a_slow_client_has_begun_to_take()
     scene.settle();
     assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
 }
+
+/// Whoever is closed may have to wait for its turn to be reaped, and does not know: what it sends
+/// meanwhile shall not destroy what is on its way to it.
+#[test]
+fn what_comes_while_a_closed_connection_waits_to_be_reaped_does_not_reset_it() {
+    let mut scene = Scene::chat(Limits { clients_max: 100, ..LIMITS });
+    let sockets: Vec<usize> = (0..100).map(|_| scene.connect(ROOMY)).collect();
+    // They have been silent for so long that a stop does not wait for them.
+    scene.now = scene.now.after(2_000);
+    set_slow_clock(&mut scene);
+    scene.stop();
+    let waiting = loop {
+        assert!(!scene.server.is_stopped(), "nobody waits");
+        scene.round();
+        let network = scene.network.borrow();
+        let waits = |&socket: &usize| {
+            let socket = &network.sockets[socket];
+            !socket.to_client.is_empty() && !socket.server_closed && !socket.lingered
+        };
+        let waiting: Vec<usize> = sockets.iter().copied().filter(waits).collect();
+        if !waiting.is_empty() {
+            break waiting;
+        }
+    };
+    waiting.iter().for_each(|&socket| scene.send(socket, b"x"));
+    scene.settle();
+    for socket in waiting {
+        assert_eq!(scene.receive(socket), b"[INFO] The server has shut down\n");
+    }
+}

@@ -1294,3 +1294,33 @@ fn whose_memory_it_is_is_asked_once_however_often_memory_runs_out() {
     let asked = |&client: &usize| scene.network.borrow().sockets[client].peer_addr_calls;
     assert!(small.iter().map(asked).all(|calls| calls == 1));
 }
+
+/// Whoever is closed may have to wait for its turn to be reaped, and does not know: what it sends
+/// meanwhile shall not destroy what is on its way to it.
+#[test]
+fn what_comes_while_a_closed_connection_waits_to_be_reaped_does_not_reset_it() {
+    let mut scene = Scene::chat(Limits { clients_max: 100, ..LIMITS });
+    let sockets: Vec<usize> = (0..100).map(|_| scene.connect(ROOMY)).collect();
+    // They have been silent for so long that a stop does not wait for them.
+    scene.now = scene.now.after(2_000);
+    set_slow_clock(&mut scene);
+    scene.stop();
+    let waiting = loop {
+        assert!(!scene.server.is_stopped(), "nobody waits");
+        scene.round();
+        let network = scene.network.borrow();
+        let waits = |&socket: &usize| {
+            let socket = &network.sockets[socket];
+            !socket.to_client.is_empty() && !socket.server_closed && !socket.lingered
+        };
+        let waiting: Vec<usize> = sockets.iter().copied().filter(waits).collect();
+        if !waiting.is_empty() {
+            break waiting;
+        }
+    };
+    waiting.iter().for_each(|&socket| scene.send(socket, b"x"));
+    scene.settle();
+    for socket in waiting {
+        assert_eq!(scene.receive(socket), b"[INFO] The server has shut down\n");
+    }
+}

@@ -150,6 +150,8 @@ impl<T: Transport> Server<T> {
                 continue;
             };
             let (head, frames) = (room.log.head(), self.stats.frames_in_total);
+            // Then it was its own turn to read.
+            let was_owed = conn.session.has_unsent();
             conn.session.on_log_vacancy();
             // The time it waited is no silence of its client's.
             conn.session.mark_active(self.now);
@@ -159,11 +161,9 @@ impl<T: Transport> Server<T> {
             let Listener { room, fanout, .. } = &mut self.listeners[number];
             let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
             fanout.rota.on_visit(id, added, most, still_waits);
+            let may_lose = added > 0 || still_waits || was_owed;
             debug_assert!(
-                added > 0
-                    || still_waits
-                    || self.stats.frames_in_total > frames
-                    || !self.is_held_up(id),
+                may_lose || self.stats.frames_in_total > frames || !self.is_held_up(id),
                 "{id} lost its place among those who wait"
             );
             let fanout = &mut self.listeners[number].fanout;

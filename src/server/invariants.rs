@@ -211,8 +211,9 @@ impl<T: Transport> Server<T> {
         let is_stalled =
             conn.state == State::Open && is_stalled(conn, listener, &self.limits, self.is_tight);
         let deadline = deadline(conn, listener, &self.limits, self.phase, is_stalled);
-        // Whoever stands in the resume list will be looked at anyway.
-        let timed = conn.timer.at() <= deadline || conn.flags.has(Flags::QUEUED);
+        // Whoever stands in the resume list will be looked at anyway. A deadline that has passed is
+        // armed for where the wheel stands, which may be behind.
+        let timed = conn.timer.at() <= deadline.max(self.now) || conn.flags.has(Flags::QUEUED);
         assert!(timed, "{id} has a deadline and no timer");
     }
 }

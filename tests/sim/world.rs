@@ -723,9 +723,10 @@ impl World {
         // more than that.
         let stopped_for_ms =
             peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
-        // Where that is none, everyone has one turn, and turns may be short; and where much time passes
-        // at once, it may be over before there were turns enough.
-        let is_hurried = self.limits.drain_timeout_ms == 0 && self.clock.step > 0
+        // Where that is none, everyone has one turn, which may be short or come to nothing where the log
+        // is full; and where much time passes at once, it may be over before there were turns enough.
+        let has_one_turn = self.limits.drain_timeout_ms == 0;
+        let is_hurried = (has_one_turn && (self.clock.step > 0 || kind.has_broadcasts()))
             || self.jumps
             || self.pause_ms_max > PAUSE_MS;
         let is_over = self.stopped && stopped_for_ms >= self.limits.drain_timeout_ms;

@@ -115,7 +115,7 @@ pub(super) fn no_welcome(line: &[u8]) -> Failure {
 
 /// Whether a line of the user's means to leave.
 pub(super) fn is_farewell(line: &[u8]) -> bool {
-    matches!(line.trim_ascii(), b"exit" | b"/exit")
+    matches!(line.trim_ascii(), b"exit" | b"/exit" | b"/quit")
 }
 
 /// Sends a line.
@@ -183,7 +183,9 @@ mod tests {
 
     #[test]
     fn farewells_may_stand_in_blanks() {
-        for (line, farewell) in [("exit", true), (" /exit ", true), ("exits", false), ("", false)] {
+        for (line, farewell) in
+            [("exit", true), (" /exit ", true), ("/quit", true), ("exits", false), ("", false)]
+        {
             assert_eq!(is_farewell(line.as_bytes()), farewell, "{line}");
         }
     }

@@ -425,3 +425,29 @@ fn a_client_whose_deadline_comes_while_memory_is_tight_is_not_late() {
     scene.settle();
     assert!(!scene.is_closed(client) && !scene.is_closed(hog));
 }
+
+/// The first of its messages fills the queue of one whose stream has room. The others have their
+/// places all the same.
+#[test]
+fn private_messages_of_a_visit_keep_their_places_where_they_fill_a_send_queue() {
+    for unfinished in [&b""[..], b"half a li"] {
+        let mut scene = Scene::chat(Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS });
+        let [recipient, first, second] = ["recipient", "first", "second"].map(|nick| {
+            let client = scene.connect(ROOMY);
+            scene.send(client, format!("{nick}\n").as_bytes());
+            scene.settle();
+            client
+        });
+        scene.receive_all(recipient);
+        scene.send(recipient, unfinished);
+        scene.settle();
+        let long = |len| format!("/msg recipient {}\n", "x".repeat(len));
+        scene.send(first, long(3_500).as_bytes());
+        let more = "one\n/msg recipient psst\ntwo\n";
+        scene.send(second, (long(1_000) + more).as_bytes());
+        scene.settle();
+        let heard = String::from_utf8(scene.receive_all(recipient)).unwrap();
+        let lines: Vec<&str> = heard.lines().skip(2).collect();
+        assert_eq!(lines, ["[second]: one", "[PM] second: psst", "[second]: two"]);
+    }
+}

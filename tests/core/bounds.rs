@@ -451,3 +451,52 @@ fn private_messages_of_a_visit_keep_their_places_where_they_fill_a_send_queue() 
         assert_eq!(lines, ["[second]: one", "[PM] second: psst", "[second]: two"]);
     }
 }
+
+/// The time it was not read from is no silence of its client's, neither while memory is tight nor
+/// when it is tight no more.
+#[test]
+fn a_client_that_was_silent_while_memory_was_tight_is_not_idle_afterwards() {
+    let limits = Limits { memory_bytes_max: 400_000, send_queue_bytes_max: 1 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    let (hog, client) = (scene.connect(1), scene.connect(1_000));
+    keep_waiting(&mut scene, client, 5_000);
+    keep_waiting(&mut scene, hog, 300_000);
+    scene.now = Millis(20_000);
+    scene.settle();
+    scene.network.borrow_mut().sockets[hog].to_client_max = ROOMY;
+    assert_eq!(scene.receive_all(hog).len(), 300_000);
+    scene.settle();
+    assert!(!scene.is_closed(client), "it was not read from");
+    scene.now = Millis(30_001);
+    scene.settle();
+    assert!(scene.is_closed(client), "it has been read from, and was silent");
+}
+
+/// The same of a frame that has begun: it has the time it had left, and no more.
+#[test]
+fn the_clock_of_a_frame_stands_still_while_memory_is_tight() {
+    for rest in [&b""[..], b"more"] {
+        let limits = Limits { memory_bytes_max: 400_000, send_queue_bytes_max: 1 << 20, ..LIMITS };
+        let mut scene = Scene::new(limits, 0);
+        let (hog, client) = (scene.connect(1), scene.connect(1_000));
+        keep_waiting(&mut scene, client, 5_000);
+        scene.send(client, &frame(1, &[7; 100])[..50]);
+        scene.settle();
+        keep_waiting(&mut scene, hog, 300_000);
+        for now in [Millis(20_000), Millis(30_000)] {
+            scene.now = now;
+            scene.send(client, rest);
+            scene.settle();
+        }
+        scene.network.borrow_mut().sockets[hog].to_client_max = ROOMY;
+        scene.network.borrow_mut().sockets[client].to_client_max = ROOMY;
+        assert_eq!(scene.receive_all(hog).len(), 300_000);
+        assert_eq!(scene.receive_all(client).len(), 5_000);
+        scene.now = Millis(32_999);
+        scene.settle();
+        assert!(scene.receive_all(client).is_empty());
+        scene.now = Millis(33_001);
+        scene.settle();
+        assert_eq!(scene.receive_all(client), frame(255, b"frame incomplete after 3 s"));
+    }
+}

@@ -500,3 +500,25 @@ fn the_clock_of_a_frame_stands_still_while_memory_is_tight() {
         assert_eq!(scene.receive_all(client), frame(255, b"frame incomplete after 3 s"));
     }
 }
+
+/// All listeners share the time there is for accepting, and none has what another leaves.
+#[test]
+fn a_listener_is_not_kept_waiting_by_a_storm_at_another() {
+    let limits = Limits { clients_max: 2_000, ..LIMITS };
+    let mut scene = Scene::with_listeners(2, limits, 0);
+    set_clock(&mut scene, 100);
+    let connect =
+        |scene: &mut Scene, listener| scene.network.borrow_mut().connect(listener, 1_000, 1_000);
+    for _ in 0..1_000 {
+        connect(&mut scene, 0);
+    }
+    let others: Vec<usize> = (0..100).map(|_| connect(&mut scene, 1)).collect();
+    others.iter().for_each(|&client| scene.send(client, &frame(1, b"hi")));
+    let mut rounds = 0;
+    while others.iter().any(|&client| scene.network.borrow().sockets[client].to_client.is_empty()) {
+        scene.round();
+        rounds += 1;
+        assert!(rounds <= 30, "they are still waiting");
+    }
+    assert!(scene.server.sockets() < 1_000, "the storm is over");
+}

@@ -24,23 +24,35 @@ impl<T: Transport> Server<T> {
             self.accept_paused_until = None;
         }
         self.budget.end();
-        for number in 0..self.listeners.len() {
+        // All have one budget, and each listener begins every so many turns.
+        let count = self.listeners.len();
+        self.first_accepting = (self.first_accepting + 1) % count.max(1);
+        let mut tried = 0;
+        for at in 0..count {
+            let number = (self.first_accepting + at) % count;
             if self.listeners[number].accept_ready && self.accept_paused_until.is_none() {
-                self.accept_some(registry, number, ACCEPT_TURN_MAX);
+                self.accept_some(registry, number, ACCEPT_TURN_MAX, &mut tried);
             }
         }
     }
 
-    /// Accepts at most `budget` connections. An edge comes once, so a listener that is left early
-    /// stays marked, and is taken up again next turn.
-    pub(super) fn accept_some(&mut self, registry: &T::Registry, number: usize, budget: usize) {
+    /// Accepts at most `budget` connections; the time begins where so many have been `tried`. An edge
+    /// comes once, so a listener that is left early stays marked, and is taken up again next turn.
+    pub(super) fn accept_some(
+        &mut self,
+        registry: &T::Registry,
+        number: usize,
+        budget: usize,
+        tried: &mut usize,
+    ) {
         for at in 0..budget {
             if !self.has_file_to_spare() || (at > 0 && self.budget.is_spent()) {
                 return;
             }
-            if at == UNTIMED_MAX {
+            if *tried == UNTIMED_MAX {
                 self.budget.begin(turn_micros::ACCEPT);
             }
+            *tried += 1;
             self.budget.charge(VISIT_COST_BYTES);
             let listener = &mut self.listeners[number];
             let Some(acceptor) = &mut listener.acceptor else {

@@ -25,11 +25,19 @@ impl<T: Transport> Server<T> {
             }
             let pushed = conn.session.push_message(message.log_head, message.bytes);
             conn.session.settle_memory(&mut self.memory);
-            let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
-            let is_full = conn.session.unsent_cost() > self.limits.send_queue_bytes_max;
             if pushed.is_err() {
                 self.close(message.to, CloseReason::MemoryLimit, None);
-            } else if is_full && is_blocked {
+            }
+        }
+        // Only when all have their places: a write takes what of the log comes behind them as well.
+        for message in direct.iter() {
+            let Some(conn) = self.table.get_mut(message.to) else { continue };
+            if conn.state != State::Open {
+                continue;
+            }
+            let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
+            let is_full = conn.session.unsent_cost() > self.limits.send_queue_bytes_max;
+            if is_full && is_blocked {
                 self.close(message.to, CloseReason::SlowConsumer, None);
             } else if is_full {
                 self.flush_and_reschedule(registry, message.to);

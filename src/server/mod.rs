@@ -81,6 +81,8 @@ pub struct Server<T: Transport> {
     /// remembers them. Behind `arrivals`, so one that asks for little does not wait for all that ask
     /// for much.
     resume: VecDeque<ConnId>,
+    /// The listener that accepted first in the last turn.
+    first_accepting: usize,
     /// The listener whose fan-out had its slice first in the last turn.
     first_fanout: usize,
     /// What the connection at hand may add to the broadcast log, if it has waited for its turn.
@@ -129,6 +131,7 @@ impl<T: Transport> Server<T> {
             plugins_charged: 0,
             arrivals: VecDeque::new(),
             resume: VecDeque::new(),
+            first_accepting: 0,
             first_fanout: 0,
             log_share: None,
             closed: VecDeque::new(),

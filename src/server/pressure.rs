@@ -31,7 +31,9 @@ impl<T: Transport> Server<T> {
     #[cold]
     #[inline(never)]
     fn on_tight_memory(&mut self) {
-        self.is_tight = true;
+        if !self.is_tight {
+            self.begin_tight_memory();
+        }
         if self.memory.is_over() && self.relief_failed_at != Some(self.now) {
             self.relieve_memory();
         }
@@ -80,18 +82,31 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Memory is no longer tight: those who were not read from for it may go on.
+    /// Memory is tight: those who are not read from for it have their frame clocks stopped.
+    fn begin_tight_memory(&mut self) {
+        self.is_tight = true;
+        for (_, conn) in self.table.iter_mut() {
+            if conn.state == State::Open && conn.session.has_unsent() {
+                conn.session.set_paused(true, self.now);
+            }
+        }
+    }
+
+    /// Memory is no longer tight: those who were not read from for it may go on. The time they waited
+    /// is no silence of theirs.
     pub(super) fn end_tight_memory(&mut self) {
         if !self.is_tight || !self.memory.is_ample() {
             return;
         }
         self.is_tight = false;
-        let waiting: Vec<ConnId> = self
-            .table
-            .iter()
-            .filter(|(_, conn)| conn.state == State::Open && conn.session.has_unsent())
-            .map(|(id, _)| id)
-            .collect();
+        let mut waiting: Vec<ConnId> = Vec::new();
+        for (id, conn) in self.table.iter_mut() {
+            if conn.state == State::Open && conn.session.has_unsent() {
+                conn.session.set_paused(false, self.now);
+                conn.session.mark_active(self.now);
+                waiting.push(id);
+            }
+        }
         waiting.into_iter().for_each(|id| self.requeue(id));
     }
 }

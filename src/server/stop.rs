@@ -82,7 +82,7 @@ impl<T: Transport> Server<T> {
         self.accept_paused_until = None;
         self.budget.end();
         for _ in 0..BACKLOG_MAX {
-            self.accept_some(registry, number, BACKLOG_MAX);
+            self.accept_some(registry, number, BACKLOG_MAX, &mut 0);
             let more = self.listeners[number].accept_ready && self.accept_paused_until.is_none();
             if !more {
                 break;

@@ -425,3 +425,100 @@ fn a_client_whose_deadline_comes_while_memory_is_tight_is_not_late() {
     scene.settle();
     assert!(!scene.is_closed(client) && !scene.is_closed(hog));
 }
+
+/// The first of its messages fills the queue of one whose stream has room. The others have their
+/// places all the same.
+#[test]
+fn private_messages_of_a_visit_keep_their_places_where_they_fill_a_send_queue() {
+    for unfinished in [&b""[..], b"half a li"] {
+        let mut scene = Scene::chat(Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS });
+        let [recipient, first, second] = ["recipient", "first", "second"].map(|nick| {
+            let client = scene.connect(ROOMY);
+            scene.send(client, format!("{nick}\n").as_bytes());
+            scene.settle();
+            client
+        });
+        scene.receive_all(recipient);
+        scene.send(recipient, unfinished);
+        scene.settle();
+        let long = |len| format!("/msg recipient {}\n", "x".repeat(len));
+        scene.send(first, long(3_500).as_bytes());
+        let more = "one\n/msg recipient psst\ntwo\n";
+        scene.send(second, (long(1_000) + more).as_bytes());
+        scene.settle();
+        let heard = String::from_utf8(scene.receive_all(recipient)).unwrap();
+        let lines: Vec<&str> = heard.lines().skip(2).collect();
+        assert_eq!(lines, ["[second]: one", "[PM] second: psst", "[second]: two"]);
+    }
+}
+
+/// The time it was not read from is no silence of its client's, neither while memory is tight nor
+/// when it is tight no more.
+#[test]
+fn a_client_that_was_silent_while_memory_was_tight_is_not_idle_afterwards() {
+    let limits = Limits { memory_bytes_max: 400_000, send_queue_bytes_max: 1 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    let (hog, client) = (scene.connect(1), scene.connect(1_000));
+    keep_waiting(&mut scene, client, 5_000);
+    keep_waiting(&mut scene, hog, 300_000);
+    scene.now = Millis(20_000);
+    scene.settle();
+    scene.network.borrow_mut().sockets[hog].to_client_max = ROOMY;
+    assert_eq!(scene.receive_all(hog).len(), 300_000);
+    scene.settle();
+    assert!(!scene.is_closed(client), "it was not read from");
+    scene.now = Millis(30_001);
+    scene.settle();
+    assert!(scene.is_closed(client), "it has been read from, and was silent");
+}
+
+/// The same of a frame that has begun: it has the time it had left, and no more.
+#[test]
+fn the_clock_of_a_frame_stands_still_while_memory_is_tight() {
+    for rest in [&b""[..], b"more"] {
+        let limits = Limits { memory_bytes_max: 400_000, send_queue_bytes_max: 1 << 20, ..LIMITS };
+        let mut scene = Scene::new(limits, 0);
+        let (hog, client) = (scene.connect(1), scene.connect(1_000));
+        keep_waiting(&mut scene, client, 5_000);
+        scene.send(client, &frame(1, &[7; 100])[..50]);
+        scene.settle();
+        keep_waiting(&mut scene, hog, 300_000);
+        for now in [Millis(20_000), Millis(30_000)] {
+            scene.now = now;
+            scene.send(client, rest);
+            scene.settle();
+        }
+        scene.network.borrow_mut().sockets[hog].to_client_max = ROOMY;
+        scene.network.borrow_mut().sockets[client].to_client_max = ROOMY;
+        assert_eq!(scene.receive_all(hog).len(), 300_000);
+        assert_eq!(scene.receive_all(client).len(), 5_000);
+        scene.now = Millis(32_999);
+        scene.settle();
+        assert!(scene.receive_all(client).is_empty());
+        scene.now = Millis(33_001);
+        scene.settle();
+        assert_eq!(scene.receive_all(client), frame(255, b"frame incomplete after 3 s"));
+    }
+}
+
+/// All listeners share the time there is for accepting, and none has what another leaves.
+#[test]
+fn a_listener_is_not_kept_waiting_by_a_storm_at_another() {
+    let limits = Limits { clients_max: 2_000, ..LIMITS };
+    let mut scene = Scene::with_listeners(2, limits, 0);
+    set_clock(&mut scene, 100);
+    let connect =
+        |scene: &mut Scene, listener| scene.network.borrow_mut().connect(listener, 1_000, 1_000);
+    for _ in 0..1_000 {
+        connect(&mut scene, 0);
+    }
+    let others: Vec<usize> = (0..100).map(|_| connect(&mut scene, 1)).collect();
+    others.iter().for_each(|&client| scene.send(client, &frame(1, b"hi")));
+    let mut rounds = 0;
+    while others.iter().any(|&client| scene.network.borrow().sockets[client].to_client.is_empty()) {
+        scene.round();
+        rounds += 1;
+        assert!(rounds <= 30, "they are still waiting");
+    }
+    assert!(scene.server.sockets() < 1_000, "the storm is over");
+}

@@ -52,7 +52,7 @@ pub mod turn_micros {
     pub const ARRIVALS: u64 = 3_500;
     /// Accepting.
     pub const ACCEPT: u64 = 1_000;
-    /// Senders that wait for room in a log, for each listener that has any.
+    /// Senders that wait for room in a log; each listener has one at least.
     pub const ADMIT: u64 = 500;
     /// Connections that were left with something to do.
     pub const RESUME: u64 = 1_500;

@@ -43,7 +43,7 @@ impl Flags {
     pub(super) const WRITE_BLOCKED: Flags = Flags(1 << 4);
     /// Writable events have been asked for.
     pub(super) const WRITE_ARMED: Flags = Flags(1 << 5);
-    /// Stands in the resume list.
+    /// Stands among the arrivals or in the resume list.
     pub(super) const QUEUED: Flags = Flags(1 << 6);
     /// Counted among its room's laggards.
     pub(super) const LAGGING: Flags = Flags(1 << 7);

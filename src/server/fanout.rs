@@ -118,9 +118,13 @@ impl<T: Transport> Server<T> {
 
     /// Lets senders that wait for room in a log have their turns, one after the other.
     pub(super) fn admit_senders(&mut self, registry: &T::Registry) {
+        let mut has_begun = false;
         for number in 0..self.listeners.len() {
             if self.listeners[number].fanout.is_admitting {
-                self.budget.begin(turn_micros::ADMIT);
+                if !has_begun {
+                    self.budget.begin(turn_micros::ADMIT);
+                    has_begun = true;
+                }
                 self.admit_some(registry, number);
             }
         }

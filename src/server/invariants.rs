@@ -37,7 +37,7 @@ impl<T: Transport> Server<T> {
         assert_eq!(queued.len(), entries, "somebody stands in the lists twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
-            assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the resume list");
+            assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the lists");
             self.assert_bounds(id, conn);
             self.assert_remembered(id, conn);
         }
@@ -58,7 +58,7 @@ impl<T: Transport> Server<T> {
             sum += held;
         }
         assert_eq!(self.memory.used(), sum, "bytes in the account");
-        assert!(!self.memory.is_over() || self.nothing_to_cut(), "{sum} bytes are too many");
+        assert!(!self.memory.is_over() || self.is_relief_pointless(), "{sum} bytes are too many");
         assert!(self.is_tight || !self.memory.is_tight(), "memory is tight and nobody knows");
     }
 
@@ -95,10 +95,6 @@ impl<T: Transport> Server<T> {
             let takes_all = !conn.flags.has(Flags::WRITE_BLOCKED) && !conn.session.has_unsent();
             conn.state == State::Open && conn.session.has_deferred_input() && takes_all
         })
-    }
-
-    fn nothing_to_cut(&self) -> bool {
-        self.table.iter().all(|(_, conn)| conn.session.charged() == 0)
     }
 
     /// Every count equals what it counts.

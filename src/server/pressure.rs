@@ -10,6 +10,9 @@ use crate::address::AddressKey;
 use crate::conn_id::ConnId;
 use crate::handler::CloseReason;
 
+/// How long nobody is cut after it was of no use.
+const RELIEF_PAUSE_MS: u64 = 10;
+
 /// What the connections of one address hold.
 #[derive(Debug, Default)]
 struct Holder {
@@ -34,7 +37,7 @@ impl<T: Transport> Server<T> {
         if !self.is_tight {
             self.begin_tight_memory();
         }
-        if self.memory.is_over() && self.relief_failed_at != Some(self.now) {
+        if self.memory.is_over() && !self.is_relief_pointless() {
             self.relieve_memory();
         }
     }
@@ -58,7 +61,6 @@ impl<T: Transport> Server<T> {
             holder.connections.sort_unstable();
             by_total.push((holder.total, *address));
         }
-        let mut has_cut = false;
         while !self.memory.is_relieved()
             && let Some((_, address)) = by_total.pop()
         {
@@ -70,16 +72,20 @@ impl<T: Transport> Server<T> {
                 "{id} was cut for memory"
             );
             self.close(id, CloseReason::MemoryLimit, None);
-            has_cut = true;
             holder.total -= charged;
             if holder.total > 0 {
                 by_total.push((holder.total, address));
             }
         }
-        if !has_cut {
-            // Looking again before anything has changed would find nobody either.
+        if !self.memory.is_relieved() {
             self.relief_failed_at = Some(self.now);
         }
+    }
+
+    /// Whether all that hold something were cut a moment ago, and it was not enough: the table and the
+    /// logs alone are most of the limit. Looking at everybody again would find next to nothing.
+    pub(super) fn is_relief_pointless(&self) -> bool {
+        self.relief_failed_at.is_some_and(|at| self.now.since(at) < RELIEF_PAUSE_MS)
     }
 
     /// Memory is tight: those who are not read from for it have their frame clocks stopped.

@@ -33,7 +33,6 @@ impl<T: Transport> Server<T> {
             State::Closed => return,
         }
         let charged = self.visit_bytes_max - self.visit_bytes + self.out.len();
-        self.visit_bytes = self.visit_bytes_max;
         self.finish_visit(registry, id);
         let moved = self.stats.bytes_in_total + self.stats.bytes_out_total - moved;
         // A visit moves a megabyte or two at most.
@@ -42,6 +41,7 @@ impl<T: Transport> Server<T> {
 
     /// Writes what the visit to a connection came to, and carries what it has for others.
     fn finish_visit(&mut self, registry: &T::Registry, id: ConnId) {
+        self.visit_bytes = self.visit_bytes_max;
         self.flush_and_reschedule(registry, id);
         self.deliver_direct(registry);
         self.spread_plugin_broadcasts();
@@ -62,6 +62,10 @@ impl<T: Transport> Server<T> {
             self.start_pass_if_needed(listener);
         }
         match result {
+            // Without memory there is none for last replies either.
+            Ok(Ok(Flow::Close(CloseReason::MemoryLimit))) => {
+                self.close(id, CloseReason::MemoryLimit, None);
+            }
             Ok(Ok(Flow::Close(reason))) => self.start_drain(id, reason),
             Ok(Ok(Flow::Wait)) => {
                 if let Some(conn) = self.table.get_mut(id) {

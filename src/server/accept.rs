@@ -23,6 +23,9 @@ impl<T: Transport> Server<T> {
             }
             self.accept_paused_until = None;
         }
+        if !self.listeners.iter().any(|listener| listener.accept_ready) {
+            return;
+        }
         self.budget.end();
         // All have one budget, and each listener begins every so many turns.
         let count = self.listeners.len();

@@ -530,7 +530,8 @@ impl Session {
         }
     }
 
-    /// Time has passed: is an unfinished frame late, or the client idle?
+    /// Time has passed: is an unfinished frame late, or the client idle? Not asked of a client that is
+    /// not read from: it has no [`deadline`](Self::deadline).
     pub fn on_deadline(
         &mut self,
         protocol: &Protocol,

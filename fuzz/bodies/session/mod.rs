@@ -486,10 +486,11 @@ impl World {
         })
     }
 
-    /// A timer that fires early, and an event for nothing, change nothing.
+    /// A timer that fires early, and an event for nothing, change nothing. Like the server, it asks
+    /// for the deadline first: a client that is not read from has none, however long it was quiet.
     fn wake_for_nothing(&mut self, who: usize) {
         let client = &self.model.clients[who];
-        if !client.open || client.held || self.is_due(who) {
+        if !client.open || client.held || client.paused || self.is_due(who) {
             return;
         }
         let mut out = Vec::new();

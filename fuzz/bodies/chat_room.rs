@@ -193,7 +193,7 @@ impl World {
         (0..CLIENTS).for_each(|who| self.flush(who, &[]));
         let head = self.room.log.head();
         self.room.log.release_below(head);
-        chat::tell_leavers(&mut self.room, self.lang).expect("an empty log has room");
+        chat::announce_departures(&mut self.room, self.lang).expect("an empty log has room");
         for who in 0..CLIENTS {
             if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
                 self.call(who, |session, protocol, ctx| {
@@ -265,7 +265,8 @@ impl World {
             }
         }
         assert!(
-            !self.room.chat.has_leavers() || self.room.log.head() > self.room.log.offered(),
+            !self.room.chat.has_pending_departures()
+                || self.room.log.head() > self.room.log.offered(),
             "nobody will mention who has left"
         );
     }
@@ -277,7 +278,7 @@ impl World {
             self.check();
         }
         self.fan_out();
-        assert!(self.room.chat.members.is_empty() && !self.room.chat.has_leavers());
+        assert!(self.room.chat.members.is_empty() && !self.room.chat.has_pending_departures());
         assert_eq!(self.room.members, 0);
     }
 }

@@ -81,8 +81,8 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else { return };
         // Nothing is in flight to a client that has been silent since long before the stop.
         let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
-        let forsaken = reason == CloseReason::Shutdown && silent;
-        let over = conn.flags.has(Flags::END_OF_STREAM) || forsaken;
+        let skip_linger = reason == CloseReason::Shutdown && silent;
+        let over = conn.flags.has(Flags::END_OF_STREAM) || skip_linger;
         // Where shutting fails the peer is gone already; that does not change why we close.
         if over || conn.stream.shutdown_write().is_err() {
             return self.close(id, reason, None);

@@ -107,7 +107,7 @@ impl<T: Transport> Server<T> {
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
         if let Protocol::Chat { lang } = listener.config.protocol {
             // Where the log is full again, there is another pass, and it ends here too.
-            let _ = chat::tell_leavers(&mut listener.room, lang);
+            let _ = chat::announce_departures(&mut listener.room, lang);
         }
         self.spread_pending(number);
         let listener = &mut self.listeners[number];

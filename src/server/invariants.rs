@@ -145,7 +145,7 @@ impl<T: Transport> Server<T> {
         let Listener { config, room, fanout, .. } = listener;
         let Protocol::Chat { .. } = config.protocol else { return };
         room.chat.assert_invariants();
-        assert!(fanout.active || !room.chat.has_leavers(), "nobody will mention who has left");
+        assert!(fanout.active || !room.chat.has_pending_departures(), "nobody will announce it");
         let mut members = 0;
         for (id, conn) in self.table.iter().filter(|(_, c)| usize::from(c.listener) == number) {
             let Some(key) = conn.session.member() else { continue };

@@ -513,7 +513,7 @@ impl Session {
     }
 
     /// When [`on_deadline`](Self::on_deadline) has something to say if nothing happens until then.
-    /// `idle_ms` of 0 means never idle, and so does that the server is not reading.
+    /// An `idle_ms` of 0 turns the idle timeout off; a stalled client has none either.
     #[must_use]
     pub fn deadline(
         &self,
@@ -523,7 +523,7 @@ impl Session {
         is_stalled: bool,
     ) -> Option<Millis> {
         let late = self.late_at(protocol, limits);
-        let idle = (idle_ms > 0 && !is_stalled).then(|| self.last_active_at.after(idle_ms));
+        let idle = self.idle_at(idle_ms).filter(|_| !is_stalled);
         match (late, idle) {
             (Some(late), Some(idle)) => Some(late.min(idle)),
             (late, idle) => late.or(idle),
@@ -546,10 +546,14 @@ impl Session {
                 self.on_late_frame(protocol, now, ctx)
             };
         }
-        if self.deadline(protocol, idle_ms, ctx.limits, false).is_some_and(|at| at <= now) {
+        if self.idle_at(idle_ms).is_some_and(|at| at <= now) {
             return Flow::Close(CloseReason::IdleTimeout);
         }
         Flow::Continue
+    }
+
+    fn idle_at(&self, idle_ms: u64) -> Option<Millis> {
+        (idle_ms > 0).then(|| self.last_active_at.after(idle_ms))
     }
 
     fn on_late_frame(&mut self, protocol: &Protocol, now: Millis, ctx: &mut Context<'_>) -> Flow {

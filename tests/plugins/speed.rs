@@ -33,7 +33,7 @@ const ECHO: &str = "return { process_client_pkg = function(data) return data end
 const NIL: &str = "return { process_client_pkg = function() end }";
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement; the command is at the top of the file"]
 fn asks() {
     best("echo of 5 bytes", &[("echo.lua", ECHO)], b"hello", 1);
     best("echo of 64 bytes", &[("echo.lua", ECHO)], &[b'x'; 64], 1);
@@ -51,7 +51,7 @@ fn asks() {
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement; the command is at the top of the file"]
 fn a_tight_loop() {
     let source = "return { process_client_pkg = function()
         local x = 0 for i = 1, 10000000 do x = x + i % 7 end return '' end }";

@@ -29,18 +29,18 @@ use nickname::{BadNickname, Nickname};
 pub struct ChatRoom {
     /// Who is there.
     pub members: Members,
-    /// Those who have left and whom the log had no room to mention yet. Nobody joins or speaks
-    /// before they are mentioned, so there are never more than there were members.
-    leavers: VecDeque<Box<str>>,
+    /// Nicknames whose departure the log had no space for yet. They are announced before anybody
+    /// joins or speaks, so there are never more than there were members.
+    pending_departures: VecDeque<Box<str>>,
     /// The line that is being made up; empty between lines.
     line: String,
 }
 
 impl ChatRoom {
-    /// Whether somebody has left whom the log has not mentioned yet.
+    /// Whether a departure has yet to be announced.
     #[must_use]
-    pub fn has_leavers(&self) -> bool {
-        !self.leavers.is_empty()
+    pub fn has_pending_departures(&self) -> bool {
+        !self.pending_departures.is_empty()
     }
 
     /// Checks that the books agree.
@@ -70,7 +70,7 @@ pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>)
         ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
         (text, None) if text.starts_with('/') => run_command_unregistered(text, lang, ctx),
         (nick, None) => register(nick, lang, tag, ctx),
-        (text, Some(key)) if text.starts_with('/') => obey(text, key, lang, ctx),
+        (text, Some(key)) if text.starts_with('/') => run_command(text, key, lang, ctx),
         (text, Some(key)) => speak(text, key, lang, ctx),
     };
     if !flow.is_again() {
@@ -83,26 +83,26 @@ pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>)
 pub fn on_leave(room: &mut Room, key: MemberKey, lang: Lang, quietly: bool) -> Box<str> {
     let nick = room.chat.members.remove(key).nick;
     if !quietly {
-        room.chat.leavers.push_back(nick.clone());
-        // Where the log is full they are mentioned when the fan-out has come round.
-        let _ = tell_leavers(room, lang);
+        room.chat.pending_departures.push_back(nick.clone());
+        // If the log is full, the fan-out announces it once it has come round.
+        let _ = announce_departures(room, lang);
     }
     nick
 }
 
-/// Mentions those who have left in the log, as far as there is room.
+/// Announces departures in the log, as many as it has space for.
 ///
 /// # Errors
 ///
 /// There are more: the log is full of what not everyone has been offered.
-pub fn tell_leavers(room: &mut Room, lang: Lang) -> Result<(), Overrun> {
-    let Room { log, chat: ChatRoom { members, leavers, line }, .. } = room;
+pub fn announce_departures(room: &mut Room, lang: Lang) -> Result<(), Overrun> {
+    let Room { log, chat: ChatRoom { members, pending_departures, line }, .. } = room;
     if members.is_empty() {
-        leavers.clear();
+        pending_departures.clear();
     }
-    while let Some(nick) = leavers.front() {
+    while let Some(nick) = pending_departures.front() {
         append(log, line, Words::Left(nick).in_lang(lang))?;
-        leavers.pop_front();
+        pending_departures.pop_front();
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
 
 fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     if ctx.room.chat.members.len() > 1 {
-        if ctx.log_share == 0 || tell_leavers(ctx.room, lang).is_err() {
+        if ctx.log_share == 0 || announce_departures(ctx.room, lang).is_err() {
             return Flow::Wait;
         }
         let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
@@ -169,7 +169,7 @@ fn run_command_unregistered(text: &str, lang: Lang, ctx: &mut Context<'_>) -> Fl
     }
 }
 
-fn obey(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
+fn run_command(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     let (command, rest) = split_word(text);
     match command {
         "/who" => {
@@ -214,7 +214,7 @@ fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'
 ///
 /// The log is full of what not everyone has been offered.
 fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), Overrun> {
-    tell_leavers(room, lang)?;
+    announce_departures(room, lang)?;
     if room.chat.members.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
-//! The server binary; all it does is in [`mynah::cli`].
+//! The server binary; all it does is in [`mynah::app`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mynah::cli::run(std::env::args_os().skip(1))
+    mynah::app::run(std::env::args_os().skip(1))
 }

@@ -16,10 +16,10 @@ use std::cell::{Cell, RefCell};
 use allocation_counter::measure;
 use log::{LevelFilter, Log, Metadata, Record};
 use mynah::clock::Millis;
-use mynah::handler::chat::Lang;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, READ_TURN_BYTES_MAX};
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Server};
-use mynah::session::Protocol;
 use mynah::stats::Stats;
 
 use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
@@ -21,20 +21,23 @@ const LAYERS: [(&str, u8); 18] = [
     ("line_limit", 0),
     ("codec", 0),
     ("buffer", 0),
-    ("handler", 1),
+    ("protocol", 1),
     ("session", 1),
     ("server", 2),
     ("net", 3),
     ("cli", 4),
+    ("app", 4),
     ("client", 4),
     ("load", 4),
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 13] = [
+const BESIDE: [(&str, &str); 15] = [
+    ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
     ("buffer", "memory"),
+    ("client", "app"),
     ("client", "cli"),
     ("connection_log", "clock"),
     ("connection_log", "conn_id"),
@@ -43,7 +46,7 @@ const BESIDE: [(&str, &str); 13] = [
     ("connection_log", "strerror"),
     ("line_limit", "clock"),
     ("load", "cli"),
-    ("session", "handler"),
+    ("session", "protocol"),
     ("stats", "clock"),
 ];
 
@@ -53,11 +56,11 @@ const CONFINED: [(&str, &str); 9] = [
     ("signal_hook", "net"),
     ("signal_hook_mio", "load"),
     ("socket2", "net"),
-    ("getopts", "cli"),
+    ("getopts", "app"),
     ("nix", "client"),
     ("rustyline", "client"),
-    ("mlua", "handler"),
-    ("cap_std", "handler"),
+    ("mlua", "protocol"),
+    ("cap_std", "protocol"),
 ];
 
 /// Who else may name them: programs of their own beside the server, with their own command lines. The

@@ -9,10 +9,10 @@ mod stub;
 use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::handler::chat::Lang;
 use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Readiness, Server};
-use mynah::session::Protocol;
 use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
 /// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::sync::LazyLock;
 
-use mynah::handler::chat::nickname::{BadNickname, CHARS_MAX, Folded, Nickname, Scripts};
+use mynah::protocol::chat::nickname::{BadNickname, CHARS_MAX, Folded, Nickname, Scripts};
 use precis_core::profile::Profile;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
 use rng::Rng;
 
-const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/handler/chat/unicode/tables.rs");
+const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/chat/unicode/tables.rs");
 
 /// The characters nicknames may have, sorted.
 static ALLOWED: LazyLock<Vec<char>> =

@@ -14,8 +14,8 @@ use std::time::Duration;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use mynah::limits::Limits;
 use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
+use mynah::protocol::Protocol;
 use mynah::server::{ListenerConfig, Server};
-use mynah::session::Protocol;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOP_THREAD: &str = "loop";

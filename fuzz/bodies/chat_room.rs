@@ -8,11 +8,12 @@ use mynah::buffer::Pieces;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
-use mynah::handler::chat::{self, Lang};
-use mynah::handler::{Context, DirectMessages, Flow, Peer, Room};
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::memory::MemoryAccount;
-use mynah::session::{Protocol, Session};
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::{self, Lang};
+use mynah::protocol::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::session::Session;
 use mynah::stats::Stats;
 
 use super::nicknames;

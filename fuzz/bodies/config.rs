@@ -6,11 +6,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mynah::cli::{Config, IniFile, Invocation, ListenerSpec, ProtocolName, Settings};
+use mynah::app::{Config, IniFile, Invocation, Settings};
+use mynah::cli::{ListenerSpec, ProtocolName};
 use mynah::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
-use mynah::session::Protocol;
+use mynah::protocol::Protocol;
 
 /// What the file is called.
 const FILE: &str = "mynah.ini";

@@ -7,9 +7,10 @@ use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
-use mynah::handler::{Context, DirectMessages, Flow, Peer, Room};
 use mynah::limits::{Limits, VISIT_BYTES_MAX};
-use mynah::session::{Protocol, Session};
+use mynah::protocol::Protocol;
+use mynah::protocol::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::session::Session;
 use mynah::stats::Stats;
 
 use super::reference::{self, Parsed};

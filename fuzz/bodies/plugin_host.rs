@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mynah::conn_id::ConnId;
-use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, PluginHost, PluginOptions, Verdict};
 
 /// The plugins, as they stand in docs/plugins.
 const EXAMPLES: [(&str, &str); 3] = [

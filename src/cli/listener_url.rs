@@ -5,9 +5,9 @@ use std::fmt::{self, Write};
 use percent_encoding::percent_decode_str;
 
 use super::one_line::OneLine;
-use super::settings::{BadSetting, HAS_PLUGINS, number};
-use crate::handler::chat::Lang;
+use super::value::{BadSetting, HAS_PLUGINS, number};
 use crate::limits::{FRAME_LEN_LIMIT, GATHER_MS_LIMIT, TIMEOUT_SECS_LIMIT};
+use crate::protocol::chat::Lang;
 
 /// Longest `prefix=`, in bytes.
 const PREFIX_BYTES_MAX: usize = 1024;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use getopts::{Matches, Options, ParsingStyle};
 
 use super::request::{Request, Verb};
-use crate::cli::{BadFile, BadListener, ListenerSpec, OneLine, ProtocolName, ServerAddress};
+use crate::app::{BadFile, ServerAddress};
+use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
 /// `--timeout` where nothing is said.

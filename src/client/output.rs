@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::failure::Failure;
 use crate::cli::reorders;
-use crate::handler::Shown;
+use crate::protocol::Shown;
 
 /// Where answers go.
 #[derive(Debug, Clone, Copy)]

@@ -8,10 +8,11 @@ use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::{Listener, Server};
 use crate::conn_id::ConnId;
-use crate::handler::chat::{self, Words};
-use crate::handler::{self, CloseReason};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
-use crate::session::{Protocol, Session};
+use crate::protocol::Protocol;
+use crate::protocol::chat::{self, Words};
+use crate::protocol::{self, CloseReason};
+use crate::session::Session;
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
@@ -150,7 +151,7 @@ impl<T: Transport> Server<T> {
         self.connection_log.refused(self.now, max);
         match config.protocol {
             Protocol::Command { .. } => {
-                handler::write_error(format_args!("server is full: {max} clients"), &mut self.out);
+                protocol::write_error(format_args!("server is full: {max} clients"), &mut self.out);
             }
             Protocol::Chat { lang } => chat::say(Words::Full(max), lang, &mut self.out),
             Protocol::Prefixed | Protocol::Raw { .. } | Protocol::Plugin { .. } => {}

@@ -8,10 +8,10 @@ use super::serve::{caught_up, read};
 use super::table::Table;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
-use crate::handler::CloseReason;
-use crate::handler::chat::{self, Words};
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
-use crate::session::Protocol;
+use crate::protocol::CloseReason;
+use crate::protocol::Protocol;
+use crate::protocol::chat::{self, Words};
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {

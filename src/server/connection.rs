@@ -1,7 +1,7 @@
 //! One connection: its stream, its session, and what readiness has been seen and not used up.
 
 use super::timer::TimerLinks;
-use crate::handler::CloseReason;
+use crate::protocol::CloseReason;
 use crate::session::Session;
 
 /// Where a connection is on its way from accept to close.

@@ -3,7 +3,7 @@
 use super::Server;
 use super::connection::{Flags, State};
 use super::transport::Transport;
-use crate::handler::CloseReason;
+use crate::protocol::CloseReason;
 
 impl<T: Transport> Server<T> {
     /// Puts the messages that the connection at hand has for single others into their send queues:

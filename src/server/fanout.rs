@@ -7,9 +7,9 @@ use super::listener::{Fanout, Listener, broadcast_cost_max, log_bytes_max};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
-use crate::handler::chat;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
-use crate::session::Protocol;
+use crate::protocol::Protocol;
+use crate::protocol::chat;
 
 impl<T: Transport> Server<T> {
     /// Gives every pass that is on its way one slice, as far as the time goes.

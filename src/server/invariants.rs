@@ -12,9 +12,9 @@ use crate::address::AddressKey;
 use crate::codec::command::HEADER_LEN;
 use crate::codec::prefixed;
 use crate::conn_id::ConnId;
-use crate::handler::CloseReason;
 use crate::limits::{CHAT_LOG_BYTES_MIN, READ_BUFFER_BYTES};
-use crate::session::Protocol;
+use crate::protocol::CloseReason;
+use crate::protocol::Protocol;
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
 const OWN_REPLY_LEN_MAX: usize = 512;

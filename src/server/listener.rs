@@ -6,10 +6,10 @@ use super::invariants::Rota;
 use super::transport::Transport;
 use crate::codec::command::HEADER_LEN;
 use crate::conn_id::ConnId;
-use crate::handler::Room;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits};
 use crate::memory::MemoryAccount;
-use crate::session::Protocol;
+use crate::protocol::Protocol;
+use crate::protocol::Room;
 
 /// What a listener is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

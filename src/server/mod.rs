@@ -33,13 +33,13 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
-use crate::handler::{self, DirectMessages, PluginScheduler};
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
     TIMER_TURN_STEPS_MAX, UNTIMED_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES,
     turn_micros,
 };
 use crate::memory::MemoryAccount;
+use crate::protocol::{self, DirectMessages, PluginScheduler};
 use crate::stats::Stats;
 
 use budget::Budget;
@@ -203,7 +203,7 @@ impl<T: Transport> Server<T> {
     /// Logs the counters, as STATUS reports them.
     pub fn log_status(&self, now: Millis) {
         let mut json = String::new();
-        if handler::write_status(&mut json, &self.stats, now).is_ok() {
+        if protocol::write_status(&mut json, &self.stats, now).is_ok() {
             info!("status {json}");
         }
     }

@@ -4,9 +4,9 @@
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
-use crate::handler::PluginScheduler;
-use crate::handler::plugin::{PluginHost, Reload};
-use crate::session::Protocol;
+use crate::protocol::PluginScheduler;
+use crate::protocol::Protocol;
+use crate::protocol::plugin::{PluginHost, Reload};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.

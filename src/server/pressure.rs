@@ -8,7 +8,7 @@ use super::connection::{Connection, State};
 use super::transport::Transport;
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
-use crate::handler::CloseReason;
+use crate::protocol::CloseReason;
 
 /// How long nobody is cut after it was of no use.
 const RELIEF_PAUSE_MS: u64 = 10;

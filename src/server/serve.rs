@@ -15,12 +15,12 @@ use super::{Phase, Server};
 use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::handler::{CloseReason, Context, Flow, Peer};
 use crate::limits::{
     DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
     VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::{MemoryAccount, OutOfMemory};
+use crate::protocol::{CloseReason, Context, Flow, Peer};
 
 impl<T: Transport> Server<T> {
     /// Visits a connection: reads what may be read, answers it, and writes the answers.

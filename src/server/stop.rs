@@ -6,7 +6,7 @@ use super::Server;
 use super::connection::{Flags, State};
 use super::transport::Transport;
 use crate::clock::Millis;
-use crate::handler::CloseReason;
+use crate::protocol::CloseReason;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;

@@ -212,7 +212,8 @@ mod tests {
     use super::*;
     use crate::buffer::BroadcastLog;
     use crate::clock::Millis;
-    use crate::session::{Protocol, Session};
+    use crate::protocol::Protocol;
+    use crate::session::Session;
 
     fn conn(id: ConnId, owner: u16) -> Connection<u32> {
         let log = BroadcastLog::new(0);

@@ -4,7 +4,7 @@
 use crate::buffer::{FrameClock, RecvBuffer};
 use crate::clock::Millis;
 use crate::codec::Decoder;
-use crate::handler::{Context, Flow, Reversal, Tag};
+use crate::protocol::{Context, Flow, Reversal, Tag};
 
 /// What comes to a session at a time.
 pub(super) struct Input<'a> {

@@ -2,9 +2,6 @@
 //! bytes come out. Time is an argument. Knows nothing of readiness, slots or other sessions.
 
 mod frame_loop;
-mod protocol;
-
-pub use protocol::Protocol;
 
 use std::mem;
 
@@ -16,10 +13,10 @@ use crate::codec::command::{Command, CommandDecoder, Frame, HEADER_LEN, Header};
 use crate::codec::line::LineDecoder;
 use crate::codec::package::PackageDecoder;
 use crate::codec::prefixed::PrefixedDecoder;
-use crate::handler::chat;
-use crate::handler::{self, CloseReason, Context, Flow, ReversalStep, Tag};
 use crate::limits::{LARGE_FRAME_BYTES, Limits, SEND_SEGMENTS_MAX, TAIL_QUIET_MS};
 use crate::memory::{MemoryAccount, OutOfMemory};
+use crate::protocol::chat;
+use crate::protocol::{self, CloseReason, Context, Flow, Protocol, ReversalStep, Tag};
 
 use frame_loop::{FrameLoop, FrameStep, Input, Pending};
 
@@ -156,19 +153,19 @@ impl Session {
                 input,
                 log_head,
                 ctx,
-                |frame, _, ctx| handler::on_command(frame, ctx),
-                handler::on_command_error,
+                |frame, _, ctx| protocol::on_command(frame, ctx),
+                protocol::on_command_error,
             ),
             Protocol::Prefixed => self.feed::<_, false>(
                 &mut PrefixedDecoder,
                 input,
                 log_head,
                 ctx,
-                |payload, _, ctx| handler::on_prefixed(payload, ctx),
+                |payload, _, ctx| protocol::on_prefixed(payload, ctx),
                 |never, _| match never {},
             ),
             Protocol::Raw { prefix } => {
-                handler::on_raw(prefix, input.bytes, ctx);
+                protocol::on_raw(prefix, input.bytes, ctx);
                 Flow::Continue
             }
             Protocol::Chat { lang } => {
@@ -192,7 +189,7 @@ impl Session {
                     input,
                     log_head,
                     ctx,
-                    |package, _, ctx| handler::on_package(package, ctx),
+                    |package, _, ctx| protocol::on_package(package, ctx),
                     |never, _| match never {},
                 );
                 self.tag.set_skipping(decoder.skipping);
@@ -312,7 +309,7 @@ impl Session {
                         pending.recv.consume(frame_len);
                         pending.reversal = None;
                         ctx.stats.frames_in_total += 1;
-                        handler::reply_not_utf8(offset, ctx);
+                        protocol::reply_not_utf8(offset, ctx);
                         return Ok(Some(Large::Taken));
                     }
                 }
@@ -321,7 +318,7 @@ impl Session {
         }
         pending.reversal = None;
         ctx.stats.frames_in_total += 1;
-        handler::debug_command(
+        protocol::debug_command(
             Frame { command: header.command, payload: &pending.recv[HEADER_LEN..frame_len] },
             ctx,
         );

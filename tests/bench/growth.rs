@@ -15,8 +15,8 @@ use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::limits::Limits;
+use mynah::protocol::Protocol;
 use mynah::server::{ListenerConfig, Readiness, Server};
-use mynah::session::Protocol;
 use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
 const IDLE_MS: u64 = 60_000;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use allocation_counter::measure;
 use mynah::clock::Millis;
-use mynah::handler::chat::Lang;
 use mynah::limits::{Limits, REVERSE_SLICE_BYTES, VISIT_BYTES_CROWDED};
-use mynah::session::Protocol;
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::Lang;
 
 use super::{LIMITS, ROOMY, Scene, frame};
 

@@ -1,4 +1,4 @@
-//! Makes the source of `src/handler/chat/unicode/tables.rs` from the crates that carry Unicode's data.
+//! Makes the source of `src/protocol/chat/unicode/tables.rs` from the crates that carry Unicode's data.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{Display, Write as _};

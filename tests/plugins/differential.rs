@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mynah::handler::plugin::{Client, PluginHost, Verdict};
+use mynah::protocol::plugin::{Client, PluginHost, Verdict};
 
 use crate::rig::{Folder, id, real_clock};
 

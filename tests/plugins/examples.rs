@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mynah::handler::plugin::{Client, Loaded, Notice, PluginHost};
+use mynah::protocol::plugin::{Client, Loaded, Notice, PluginHost};
 
 use crate::rig::{Folder, Said, answer, ask, ask_as, entries, id, real_clock};
 

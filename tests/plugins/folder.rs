@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use mynah::handler::plugin::PluginHost;
+use mynah::protocol::plugin::PluginHost;
 
 use crate::rig::{Folder, Said, answer, ask, entries};
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mynah::handler::plugin::{Client, Clock, Notice, PluginHost, PluginOptions};
+use mynah::protocol::plugin::{Client, Clock, Notice, PluginHost, PluginOptions};
 
 use crate::rig::{Folder, Said, answer, ask, ask_as, id, keep_log, logged, real_clock};
 

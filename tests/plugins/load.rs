@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mynah::handler::plugin::{LoadError, PluginHost};
+use mynah::protocol::plugin::{LoadError, PluginHost};
 
 use crate::rig::{Folder, answer, ask, keep_log, logged, real_clock};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mynah::conn_id::ConnId;
-use mynah::handler::plugin::{Client, Clock, Loaded, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, Loaded, PluginHost, PluginOptions, Verdict};
 
 /// A folder that goes with the test.
 pub struct Folder(pub PathBuf);

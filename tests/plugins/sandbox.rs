@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mynah::handler::plugin::PluginHost;
+use mynah::protocol::plugin::PluginHost;
 
 use crate::rig::{Folder, Said, answer, ask, keep_log, logged, real_clock};
 

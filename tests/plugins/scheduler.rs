@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use mynah::conn_id::ConnId;
-use mynah::handler::plugin::{Client, Clock, PluginHost, PluginOptions, Reload};
-use mynah::handler::{Asked, CloseReason, PluginScheduler};
+use mynah::protocol::plugin::{Client, Clock, PluginHost, PluginOptions, Reload};
+use mynah::protocol::{Asked, CloseReason, PluginScheduler};
 
 use super::rig::{Folder, id, keep_log, logged};
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mynah::handler::plugin::{Client, PluginHost};
+use mynah::protocol::plugin::{Client, PluginHost};
 
 use crate::rig::{Folder, id, real_clock};
 

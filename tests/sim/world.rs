@@ -10,10 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use mynah::clock::Millis;
-use mynah::handler::chat::Lang;
 use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, TAIL_QUIET_MS, turn_micros};
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Server};
-use mynah::session::Protocol;
 
 use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
@@ -909,7 +909,7 @@ fn set_plugins(_: &mut Server<FakeStream>, _: u64) {}
 fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
     use std::time::Duration;
 
-    use mynah::handler::plugin::{PluginHost, PluginOptions};
+    use mynah::protocol::plugin::{PluginHost, PluginOptions};
 
     let options = PluginOptions {
         dir: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/plugins"),

@@ -8,10 +8,11 @@ use mynah::buffer::{LagError, Pieces};
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
-use mynah::handler::{CloseReason, Context, DirectMessages, Flow, Peer, Room};
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::memory::MemoryAccount;
-use mynah::session::{Protocol, Session};
+use mynah::protocol::Protocol;
+use mynah::protocol::{CloseReason, Context, DirectMessages, Flow, Peer, Room};
+use mynah::session::Session;
 use mynah::stats::Stats;
 
 use model::{Client, Log, Model};

@@ -7,9 +7,9 @@
 //! hand and the log behind all of them being those bytes, always.
 
 use mynah::clock::Millis;
-use mynah::handler::{CloseReason, Flow, write_status};
 use mynah::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
-use mynah::session::Protocol;
+use mynah::protocol::Protocol;
+use mynah::protocol::{CloseReason, Flow, write_status};
 use mynah::stats::Stats;
 
 /// A room with two places.

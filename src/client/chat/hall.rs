@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::client::failure::Failure;
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
-use crate::handler::chat::{Lang, Words};
+use crate::protocol::chat::{Lang, Words};
 
 /// Longest line of a server, in bytes. The longest there is lists everyone who is present.
 const LINE_LEN_MAX: usize = 1 << 20;

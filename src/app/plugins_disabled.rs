@@ -3,8 +3,8 @@
 use std::io;
 
 use super::config::Config;
-use crate::handler::plugin::PluginHost;
 use crate::net::EventLoop;
+use crate::protocol::plugin::PluginHost;
 use crate::server::{Server, Transport};
 
 pub(super) fn check(_: &Config) -> Result<(), String> {

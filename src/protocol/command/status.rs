@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::{Context, Flow};
 use crate::clock::Millis;
+use crate::protocol::{Context, Flow};
 use crate::stats::Stats;
 
 /// Answers STATUS.

@@ -1,14 +1,11 @@
 //! The server-wide settings: one name, one meaning and one range each, whether they come from the
 //! command line or from `[server]` in a file.
 
-use std::fmt::{self, Write};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use log::LevelFilter;
 
-use super::one_line::OneLine;
+use crate::cli::{BadSetting, HAS_PLUGINS, number};
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
@@ -69,9 +66,6 @@ const fn plugin_help(name: &'static str, value: &'static str, text: &'static str
     help("", name, value, if HAS_PLUGINS { text } else { "this build has no plugins" })
 }
 
-/// Whether this build can load plugins.
-pub(super) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
-
 /// Every server-wide setting, in the order of `--help`.
 pub(super) const SETTINGS: [SettingHelp; 14] = [
     help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
@@ -104,62 +98,6 @@ pub(super) const SETTINGS: [SettingHelp; 14] = [
     help("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default info)"),
     help("", "log-file", "FILE", "also log to FILE, created with its folders"),
 ];
-
-/// Why a setting was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BadSetting {
-    /// There is none of that name.
-    Unknown,
-    /// It has that name, but this build cannot do what it asks.
-    NoPlugins,
-    /// The value is no number of the range.
-    NotInRange {
-        /// What was given.
-        value: String,
-        /// The smallest number allowed.
-        min: u64,
-        /// The largest number allowed.
-        max: u64,
-    },
-    /// The value is not one of those there are.
-    NotOneOf {
-        /// What was given.
-        value: String,
-        /// Those there are.
-        choices: &'static str,
-    },
-    /// The value is empty.
-    Empty,
-    /// The value is not percent-encoded, or too long.
-    NotPercentEncoded {
-        /// What was given.
-        value: String,
-        /// The most bytes it may come to.
-        len_max: usize,
-    },
-}
-
-impl fmt::Display for BadSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
-        match self {
-            BadSetting::Unknown => write!(f, "no such setting"),
-            BadSetting::NoPlugins => {
-                write!(f, "this build has no plugins (cargo feature `plugins`)")
-            }
-            BadSetting::NotInRange { value, min, max } => {
-                write!(f, "'{value}' is not a number from {min} to {max}")
-            }
-            BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
-            BadSetting::Empty => write!(f, "needs a value"),
-            BadSetting::NotPercentEncoded { value, len_max } => {
-                write!(f, "'{value}' is not percent-encoded text of at most {len_max} bytes")
-            }
-        }
-    }
-}
-
-impl std::error::Error for BadSetting {}
 
 impl Settings {
     /// Sets `name`, spelt as the long option, to `value`.
@@ -202,22 +140,6 @@ impl Settings {
             _ => return Err(BadSetting::Unknown),
         }
         Ok(())
-    }
-}
-
-/// A decimal number of a range; no sign, no blanks.
-pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
-where
-    N: FromStr + PartialOrd + Copy + TryInto<u64>,
-{
-    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    match value.parse() {
-        Ok(number) if digits && range.contains(&number) => Ok(number),
-        _ => Err(BadSetting::NotInRange {
-            value: value.to_owned(),
-            min: (*range.start()).try_into().unwrap_or(0),
-            max: (*range.end()).try_into().unwrap_or(u64::MAX),
-        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a listener speaks, with what its URL says of it.
 
-use crate::handler::chat::Lang;
+use super::chat::Lang;
 
 /// The protocol of a listener and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Protocol {
     }
 
     /// Whether time may end a message.
-    pub(super) fn allows_unterminated(&self) -> bool {
+    pub(crate) fn allows_unterminated(&self) -> bool {
         matches!(self, Protocol::Chat { .. } | Protocol::Plugin { .. })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::handler::Shown;
+use crate::protocol::Shown;
 
 /// Displays the beginning of a text on one line: line breaks become spaces, and what could move a
 /// terminal's cursor, or is no UTF-8, becomes U+FFFD.

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use log::{Level, error, info, log_enabled, warn};
 
 use super::config::{Config, Invocation};
-use super::listener_url::ListenerSpec;
 use super::logging::Logging;
 use super::plugins;
+use crate::cli::ListenerSpec;
 use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, available_memory, raise_file_limit};
 use crate::server::Server;
 use crate::strerror::strerror;
@@ -30,13 +30,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Check(config)) => match plugins::check(&config) {
             Ok(()) => print("mynah: options and configuration are good"),
             Err(why) => {
-                comstrerror(&format!("mynah: {why}"));
+                print_error(&format!("mynah: {why}"));
                 return ExitCode::from(EXIT_USAGE);
             }
         },
         Ok(Invocation::Run(config)) => return serve(&config),
         Err(error) => {
-            comstrerror(&format!("mynah: {error}\nTry 'mynah --help'."));
+            print_error(&format!("mynah: {error}\nTry 'mynah --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     }
@@ -48,7 +48,7 @@ fn serve(config: &Config) -> ExitCode {
         Ok(logging) => logging,
         Err(error) => {
             let file = config.log_file().unwrap_or_default();
-            comstrerror(&format!("mynah: cannot log to {}: {}", file.display(), strerror(&error)));
+            print_error(&format!("mynah: cannot log to {}: {}", file.display(), strerror(&error)));
             return ExitCode::FAILURE;
         }
     };
@@ -63,7 +63,7 @@ fn serve(config: &Config) -> ExitCode {
             if log_enabled!(Level::Error) {
                 error!("{why}");
             } else {
-                comstrerror(&format!("mynah: {why}"));
+                print_error(&format!("mynah: {why}"));
             }
             ExitCode::FAILURE
         }
@@ -168,6 +168,6 @@ fn print(text: &str) {
 }
 
 /// Says something on standard error before there is a log, or where it is off.
-fn comstrerror(text: &str) {
+fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -15,7 +15,7 @@ use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTE
 use super::load;
 use super::log_lines::{LineKind, LogLines};
 use super::one_line::OneLine;
-use crate::handler::Shown;
+use crate::protocol::Shown;
 
 /// What all plugins of a host share.
 pub(super) struct Shared {

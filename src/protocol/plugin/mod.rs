@@ -1,10 +1,20 @@
 //! Questions for plugins: the packages of `plugin` listeners, and the frames of `command` listeners
 //! whose codes are theirs.
 
+#[cfg_attr(not(feature = "plugins"), path = "lua_disabled.rs")]
+mod lua;
+mod scheduler;
+mod types;
+
+#[cfg(feature = "plugins")]
+pub use lua::{BrokenPlugin, Clock, LoadError, Loaded, PluginOptions};
+pub use lua::{PluginHost, Reload, Step};
+pub use scheduler::{Asked, PluginScheduler};
+pub use types::{Client, Notice, Verdict};
+
 use log::debug;
 
-use super::plugin::Client;
-use super::{Asked, Context, Excerpt, Flow, Peer};
+use super::{Context, Excerpt, Flow, Peer};
 use crate::codec::command::{Frame, HEADER_LEN, Header};
 use crate::codec::package::Package;
 

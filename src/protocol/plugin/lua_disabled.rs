@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use super::plugin_types::{Client, Notice, Verdict};
+use super::types::{Client, Notice, Verdict};
 
 /// There is none.
 pub enum PluginHost {}

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use log::{error, info};
 
-use super::CloseReason;
-use super::plugin::{Client, Notice, PluginHost, Reload, Step, Verdict};
+use super::lua::{PluginHost, Reload, Step};
+use super::types::{Client, Notice, Verdict};
 use crate::conn_id::ConnId;
+use crate::protocol::CloseReason;
 
 /// Time spent in plugins after which nobody else is asked this turn. The package or notice that
 /// passes it may take its whole budget, so a turn is never longer than the two together.

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ini::{self, BadSyntax};
-use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
-use super::one_line::OneLine;
-use super::settings::{BadSetting, HAS_PLUGINS, Settings};
+use super::settings::Settings;
+use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
 use crate::strerror::strerror;
 
 const NO_SUCH_KEY: &str = "no such key";

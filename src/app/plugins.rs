@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::config::Config;
-use crate::handler::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::limits::Limits;
 use crate::net::{EventLoop, Waker};
+use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
 
 /// `--plugin-budget` where nothing else is said.

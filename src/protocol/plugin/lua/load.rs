@@ -17,7 +17,7 @@ use super::instance::{Hook, Instance};
 use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
 use super::shared::{OutboxMark, Shared};
 use super::{Clock, PluginHost, PluginOptions};
-use crate::handler::Shown;
+use crate::protocol::Shown;
 
 /// What loading a folder came to.
 #[derive(Debug)]

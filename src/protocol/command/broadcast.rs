@@ -1,7 +1,7 @@
 //! BROADCAST: one payload to everyone else, through the listener's shared log.
 
-use super::{Context, Flow};
 use crate::codec::command::{Command, Header};
+use crate::protocol::{Context, Flow};
 
 /// Digits of the largest number.
 const COUNT_DIGITS_MAX: usize = 20;

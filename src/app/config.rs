@@ -9,12 +9,11 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 
 use super::ini_file::{BadFile, IniFile};
-use super::listener_url::{BadListener, ListenerSpec, ProtocolName};
-use super::one_line::OneLine;
-use super::settings::{BadSetting, HAS_PLUGINS, SETTINGS, Settings};
+use super::settings::{SETTINGS, Settings};
+use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
+use crate::protocol::Protocol;
 use crate::server::ListenerConfig;
-use crate::session::Protocol;
 
 /// `--max-frame` where nothing else is said.
 const FRAME_LEN_MAX: u32 = 1 << 20;

@@ -1,44 +1,17 @@
-//! What a message means. Handlers see whole messages and [`ConnId`]s; sockets, the connection
-//! table and the clock are out of their sight.
-
-mod broadcast;
-pub mod chat;
-mod direct;
-mod echo;
-mod excerpt;
-mod package;
-#[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
-pub mod plugin;
-mod plugin_scheduler;
-mod plugin_types;
-mod reverse;
-mod status;
-mod tag;
-
-pub use direct::{DirectMessage, DirectMessages};
-pub use echo::raw as on_raw;
-pub use excerpt::{Excerpt, Shown};
-pub use package::on_package;
-pub use plugin_scheduler::{Asked, PluginScheduler};
-pub(crate) use reverse::reply_not_utf8;
-pub use reverse::{Reversal, ReversalStep};
-pub use status::write_json as write_status;
-pub use tag::Tag;
+//! What a protocol may touch while it answers one message, and what it may ask for.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use log::{Level, debug, log_enabled};
-
+use super::chat::ChatRoom;
+use super::direct::DirectMessages;
+use super::plugin::PluginScheduler;
 use crate::buffer::{BroadcastLog, Overrun};
 use crate::clock::Millis;
-use crate::codec::command::{Command, DecodeError, Frame};
-use crate::codec::prefixed;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
 use crate::limits::Limits;
 use crate::stats::Stats;
-use chat::ChatRoom;
 
 /// What the connections of one listener share.
 #[derive(Debug)]
@@ -126,26 +99,6 @@ impl Context<'_> {
         self.log_share = self.log_share.saturating_sub((self.room.log.head() - head) as usize);
         Ok(())
     }
-
-    /// Appends a reply frame.
-    // All there is to an echo; see `on_command`.
-    #[inline(always)]
-    fn reply(&mut self, payload: &[u8]) -> Flow {
-        Frame { command: Command::Echo, payload }.encode(self.out);
-        Flow::Continue
-    }
-
-    /// Appends an ERROR frame that says why the request failed.
-    pub(crate) fn reply_error(&mut self, why: impl fmt::Display) -> Flow {
-        write_error(why, self.out);
-        Flow::Continue
-    }
-}
-
-/// Appends an ERROR frame to `out` that says why a request failed.
-pub fn write_error(why: impl fmt::Display, out: &mut Vec<u8>) {
-    let payload = why.to_string();
-    Frame { command: Command::Error, payload: payload.as_bytes() }.encode(out);
 }
 
 /// What becomes of the connection after a message.
@@ -218,69 +171,4 @@ impl fmt::Display for CloseReason {
             CloseReason::MemoryLimit => "memory limit",
         })
     }
-}
-
-/// Answers one frame of the `command` protocol.
-#[inline]
-pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    // The commonest by far, and so little work that a call would cost as much again.
-    let flow = if frame.command == Command::Echo {
-        ctx.reply(frame.payload)
-    } else {
-        on_other_command(frame, ctx)
-    };
-    if log_enabled!(Level::Debug) && !flow.is_again() {
-        debug_command(frame, ctx);
-    }
-    flow
-}
-
-/// Logs a frame that has been acted on.
-#[cold]
-pub(crate) fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
-    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
-}
-
-/// What STATUS costs besides the bytes of its answer: ten numbers to be written.
-const STATUS_COST_BYTES: usize = 256;
-/// What an ERROR costs besides its bytes.
-const ERROR_COST_BYTES: usize = 64;
-
-// Inlined, it would take the registers an echo works in.
-#[inline(never)]
-fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    match frame.command {
-        Command::Echo => ctx.reply(frame.payload),
-        Command::Reverse => reverse::text(frame.payload, ctx),
-        Command::Quit => Flow::Close(CloseReason::Quit),
-        Command::Broadcast => broadcast::send(frame.payload, ctx),
-        Command::Status => {
-            ctx.charge(STATUS_COST_BYTES);
-            status::reply(ctx)
-        }
-        Command::Unknown(128..=254) if ctx.plugins.is_some() => package::on_frame(frame, ctx),
-        Command::Error | Command::Unknown(_) => {
-            ctx.charge(ERROR_COST_BYTES);
-            ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
-        }
-    }
-}
-
-/// Says why a `command` stream cannot go on.
-pub fn on_command_error(error: DecodeError, ctx: &mut Context<'_>) -> Flow {
-    ctx.reply_error(error);
-    Flow::Close(CloseReason::Protocol)
-}
-
-/// What a `prefixed` message costs besides its bytes: it may have none.
-const PREFIXED_COST_BYTES: usize = 16;
-
-/// Answers one message of the `prefixed` protocol: the same length, the bytes reversed.
-pub fn on_prefixed(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
-    debug!("{} message: {}", ctx.id, Excerpt(payload));
-    ctx.charge(PREFIXED_COST_BYTES);
-    let start = ctx.out.len();
-    prefixed::encode(payload, ctx.out);
-    ctx.out[start + 1..].reverse();
-    Flow::Continue
 }

@@ -16,7 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
-use super::one_line::OneLine;
+use crate::cli::OneLine;
 use crate::clock::Millis;
 use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
 use crate::line_limit::LineLimit;

@@ -39,7 +39,7 @@ pub use host::PluginHost;
 pub use load::{BrokenPlugin, LoadError, Loaded};
 pub use reload::{Reload, Step};
 
-pub use super::plugin_types::{Client, Notice, Verdict};
+use super::types::{Client, Notice, Verdict};
 
 use std::path::PathBuf;
 use std::time::Duration;

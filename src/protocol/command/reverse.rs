@@ -1,8 +1,8 @@
 //! REVERSE: text backwards, by Unicode scalar value.
 
-use super::{Context, Flow};
 use crate::codec::command::{Command, Header};
 use crate::limits::REVERSE_SLICE_BYTES;
+use crate::protocol::{Context, Flow};
 
 /// Answers REVERSE: the text reversed, or where it stops being UTF-8.
 pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) -> Flow {

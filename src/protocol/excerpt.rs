@@ -8,7 +8,7 @@ use crate::limits::PAYLOAD_LOG_BYTES;
 /// all. What is UTF-8 and printable is shown as it is.
 ///
 /// ```
-/// use mynah::handler::Excerpt;
+/// use mynah::protocol::Excerpt;
 ///
 /// assert_eq!(Excerpt("aé\n\u{202e}".as_bytes()).to_string(), r#""aé\n\u{202e}""#);
 /// assert_eq!(Excerpt(b"a\xff").to_string(), r#""a\xff""#);
@@ -42,7 +42,7 @@ impl fmt::Display for Excerpt<'_> {
 /// tab, and the line and paragraph separators some programs break lines at, become U+FFFD.
 ///
 /// ```
-/// use mynah::handler::Shown;
+/// use mynah::protocol::Shown;
 ///
 /// assert_eq!(Shown("a\tb\r\x1b[2J\u{2028}é").to_string(), "a\tb\u{fffd}\u{fffd}[2J\u{fffd}é");
 /// ```

@@ -1,0 +1,16 @@
+//! The server program, around the server: options, configuration file, logging, exit codes.
+
+mod config;
+mod ini;
+mod ini_file;
+mod log_file;
+mod logging;
+#[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
+mod plugins;
+mod run;
+mod settings;
+
+pub use config::{Config, ConfigError, Invocation};
+pub use ini_file::{BadFile, IniFile, ServerAddress};
+pub use run::run;
+pub use settings::Settings;

@@ -83,11 +83,11 @@ impl MemoryAccount {
 
 /// The system, or the address space, has no memory left for a buffer whose size a peer chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutOfMemory;
+pub struct AllocError;
 
-impl From<std::collections::TryReserveError> for OutOfMemory {
+impl From<std::collections::TryReserveError> for AllocError {
     fn from(_: std::collections::TryReserveError) -> Self {
-        OutOfMemory
+        AllocError
     }
 }
 

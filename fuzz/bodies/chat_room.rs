@@ -12,7 +12,7 @@ use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::Protocol;
 use mynah::protocol::chat::{self, Lang};
-use mynah::protocol::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::protocol::{Context, DirectMessages, Flow, PeerAddr, Room};
 use mynah::session::Session;
 use mynah::stats::Stats;
 
@@ -137,7 +137,7 @@ impl World {
             direct: &mut direct,
             connection_log: &mut self.connection_log,
             plugins: None,
-            peer: Peer::Unasked,
+            peer: PeerAddr::Unknown,
             now: Millis(0),
         };
         let flow = call(session, &self.protocol, &mut ctx);
@@ -145,8 +145,10 @@ impl World {
         self.deliver(&direct);
         match flow {
             Flow::Continue => self.resume(who),
-            Flow::Yield | Flow::AskPeer => unreachable!("nobody asks plugins"),
-            Flow::Wait => assert!(self.room.log.head() > self.room.log.offered(), "waits in vain"),
+            Flow::Yield | Flow::NeedPeerAddr => unreachable!("nobody asks plugins"),
+            Flow::WaitForFanout => {
+                assert!(self.room.log.head() > self.room.log.offered(), "waits in vain")
+            }
             Flow::Close(_) => self.leave(who, false),
         }
     }
@@ -175,7 +177,7 @@ impl World {
             sent += session.advance(bytes.len(), out.len() - sent);
             heard.extend(bytes);
         }
-        session.settle_memory(&mut self.memory);
+        session.update_charge(&mut self.memory);
         self.hear(&heard);
     }
 

@@ -101,7 +101,7 @@ fn check_cuts(input: &[u8], max: u32) {
         let input = &input[..cut];
         // A decoder keeps nothing between calls but its error, so a fresh one knows as much.
         let mut decoder = CommandDecoder::new(max);
-        let missing = decoder.missing(input);
+        let missing = decoder.bytes_needed(input);
         let too_large = declared(input).filter(|len| *len > max);
         match decoder.decode(input) {
             Ok(Some((_, len))) => {

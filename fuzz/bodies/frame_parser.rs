@@ -9,7 +9,7 @@ use mynah::conn_id::ConnId;
 use mynah::connection_log::ConnectionLog;
 use mynah::limits::{Limits, VISIT_BYTES_MAX};
 use mynah::protocol::Protocol;
-use mynah::protocol::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::protocol::{Context, DirectMessages, Flow, PeerAddr, Room};
 use mynah::session::Session;
 use mynah::stats::Stats;
 
@@ -92,7 +92,7 @@ fn parse<D: Decoder>(
         let mut at = 0;
         loop {
             let input = &kept[at..];
-            let missing = decoder.missing(input);
+            let missing = decoder.bytes_needed(input);
             match decoder.decode(input) {
                 Ok(Some((frame, len))) => {
                     let (command, payload) = frame_of(frame);
@@ -157,7 +157,7 @@ fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
                 direct: &mut direct,
                 connection_log: &mut connection_log,
                 plugins: None,
-                peer: Peer::Unasked,
+                peer: PeerAddr::Unknown,
                 now: Millis(0),
             };
             let flow = match rest.take() {

@@ -64,10 +64,10 @@ pub fn check(chunks: &[&[u8]]) {
         let mut rest = *chunk;
         loop {
             if kept.is_empty() {
-                rest = &rest[decoder.skip(rest)..];
+                rest = &rest[decoder.discard(rest)..];
             } else {
-                assert!(!decoder.is_midway(), "what is skipped is not kept");
-                let (top_up, later) = rest.split_at(decoder.missing(&kept).min(rest.len()));
+                assert!(!decoder.is_discarding(), "what is skipped is not kept");
+                let (top_up, later) = rest.split_at(decoder.bytes_needed(&kept).min(rest.len()));
                 kept.extend(top_up);
                 rest = later;
             }
@@ -85,14 +85,14 @@ pub fn check(chunks: &[&[u8]]) {
                     }
                 }
                 None if in_place || rest.is_empty() => break,
-                None => assert!(decoder.missing(&kept) > 0, "it gets no further"),
+                None => assert!(decoder.bytes_needed(&kept) > 0, "it gets no further"),
             }
         }
         kept.extend(rest);
         assert!(kept.len() <= LINE_LEN_MAX + 1, "{} bytes of one line are kept", kept.len());
     }
-    found.extend(decoder.finish(&kept).map(owned));
-    assert!(!decoder.is_midway());
+    found.extend(decoder.decode_eof(&kept).map(owned));
+    assert!(!decoder.is_discarding());
     assert_eq!(found, expected.lines);
     assert_eq!(decoder.ends_lines, expected.ended > 0);
 }

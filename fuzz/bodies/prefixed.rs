@@ -40,7 +40,7 @@ fn check_stream(stream: &[u8]) {
 fn check_cuts(input: &[u8]) {
     let end = 1 + usize::from(input.first().copied().unwrap_or(0));
     for cut in 0..=input.len().min(end + 1) {
-        let missing = PrefixedDecoder.missing(&input[..cut]);
+        let missing = PrefixedDecoder.bytes_needed(&input[..cut]);
         let Ok(found) = PrefixedDecoder.decode(&input[..cut]);
         let expected = (cut >= end).then(|| (&input[1..end], end));
         assert_eq!(found, expected);

@@ -38,7 +38,7 @@ pub struct BroadcastLog {
 /// The log is full of bytes that have not been offered to everyone yet. The broadcast has to wait
 /// until the fan-out has come round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overrun;
+pub struct LogFullError;
 
 impl BroadcastLog {
     /// An empty log that will hold at most `capacity` bytes, and none until it is used.
@@ -69,13 +69,13 @@ impl BroadcastLog {
     ///
     /// # Errors
     ///
-    /// [`Overrun`], and nothing is changed, when bytes would have to go that have not been offered
+    /// [`LogFullError`], and nothing is changed, when bytes would have to go that have not been offered
     /// to everyone. A broadcast longer than the capacity never fits.
-    pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), Overrun> {
+    pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), LogFullError> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let excess = (self.window.len() + len).saturating_sub(self.capacity);
         if excess as u64 > self.offered - self.tail {
-            return Err(Overrun);
+            return Err(LogFullError);
         }
         self.drop_oldest(excess);
         self.grow_for(len);
@@ -189,10 +189,10 @@ mod tests {
     fn bytes_not_offered_to_everyone_are_never_dropped() {
         let mut log = BroadcastLog::new(8);
         log.append(&[b"12345678"]).unwrap();
-        assert_eq!(log.append(&[b"9"]), Err(Overrun));
+        assert_eq!(log.append(&[b"9"]), Err(LogFullError));
         assert_eq!(read(&log, 0).unwrap(), b"12345678", "a refusal changes nothing");
         log.set_offered(2);
-        assert_eq!(log.append(&[b"9ab"]), Err(Overrun));
+        assert_eq!(log.append(&[b"9ab"]), Err(LogFullError));
         log.append(&[b"9a"]).unwrap();
         assert_eq!(read(&log, 2).unwrap(), b"3456789a");
     }

@@ -8,7 +8,7 @@ mod recv;
 mod retired;
 mod send;
 
-pub use broadcast_log::{BroadcastLog, Overrun};
+pub use broadcast_log::{BroadcastLog, LogFullError};
 pub use recv::{FrameClock, RecvBuffer};
 pub use retired::{free_retired, has_retired, retired_bytes};
 pub use send::{LagError, Pieces, SendQueue};

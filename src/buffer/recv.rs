@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use super::retired::{RETIRED_BYTES_MIN, retire};
 use crate::clock::Millis;
 use crate::limits::FRAME_BYTES_PER_SEC_MIN;
-use crate::memory::OutOfMemory;
+use crate::memory::AllocError;
 
 /// Smallest allocation, in bytes, unless fewer are wanted.
 const ALLOC_BYTES_MIN: usize = 64;
@@ -33,8 +33,8 @@ impl RecvBuffer {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`].
-    pub fn with_capacity(capacity: usize) -> Result<Self, OutOfMemory> {
+    /// [`AllocError`].
+    pub fn with_capacity(capacity: usize) -> Result<Self, AllocError> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(capacity)?;
         Ok(RecvBuffer { bytes, start: 0 })
@@ -51,8 +51,8 @@ impl RecvBuffer {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`], and nothing is appended.
-    pub fn extend(&mut self, bytes: &[u8], wanted: usize) -> Result<(), OutOfMemory> {
+    /// [`AllocError`], and nothing is appended.
+    pub fn extend(&mut self, bytes: &[u8], wanted: usize) -> Result<(), AllocError> {
         if self.room() < bytes.len() {
             self.grow(bytes.len(), wanted)?;
         }
@@ -61,7 +61,7 @@ impl RecvBuffer {
     }
 
     #[cold]
-    fn grow(&mut self, more: usize, wanted: usize) -> Result<(), OutOfMemory> {
+    fn grow(&mut self, more: usize, wanted: usize) -> Result<(), AllocError> {
         if self.start > 0 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -93,12 +93,12 @@ impl RecvBuffer {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`], and nothing is taken out.
+    /// [`AllocError`], and nothing is taken out.
     ///
     /// # Panics
     ///
     /// If there are fewer.
-    pub fn split_off(&mut self, at: usize) -> Result<Self, OutOfMemory> {
+    pub fn split_off(&mut self, at: usize) -> Result<Self, AllocError> {
         let mut behind = RecvBuffer::with_capacity(self.len() - at)?;
         behind.bytes.extend_from_slice(&self[at..]);
         self.bytes.truncate(self.start + at);
@@ -258,7 +258,7 @@ mod tests {
     fn buffer_refuses_what_the_address_space_cannot_hold() {
         let mut buffer = RecvBuffer::default();
         buffer.extend(b"abc", 0).unwrap();
-        assert_eq!(buffer.grow(isize::MAX as usize, 0), Err(OutOfMemory));
+        assert_eq!(buffer.grow(isize::MAX as usize, 0), Err(AllocError));
         assert_eq!(&*buffer, b"abc");
     }
 

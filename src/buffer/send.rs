@@ -6,7 +6,7 @@ use std::mem;
 
 use super::retired::retire_queue;
 use super::{BroadcastLog, RecvBuffer};
-use crate::memory::OutOfMemory;
+use crate::memory::AllocError;
 
 /// Smallest and largest block that replies are copied into, in bytes.
 const BLOCK_BYTES_MIN: usize = 64;
@@ -147,8 +147,8 @@ impl SendQueue {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`]; a part may have been appended.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), OutOfMemory> {
+    /// [`AllocError`]; a part may have been appended.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), AllocError> {
         while !bytes.is_empty() {
             let room = match self.segments.back() {
                 Some(Segment::Block(block)) => block.room(),
@@ -169,7 +169,7 @@ impl SendQueue {
     }
 
     /// Appends an empty block: where it continues another, twice as large as that.
-    fn push_block(&mut self, wanted: usize) -> Result<(), OutOfMemory> {
+    fn push_block(&mut self, wanted: usize) -> Result<(), AllocError> {
         let doubled = match self.segments.back() {
             Some(Segment::Block(block)) => block.allocated().saturating_mul(2),
             _ => 0,
@@ -186,8 +186,8 @@ impl SendQueue {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`], and the buffer is dropped.
-    pub fn push_buffer(&mut self, buffer: RecvBuffer) -> Result<(), OutOfMemory> {
+    /// [`AllocError`], and the buffer is dropped.
+    pub fn push_buffer(&mut self, buffer: RecvBuffer) -> Result<(), AllocError> {
         if !buffer.is_empty() {
             self.segments.try_reserve(1)?;
             self.len += buffer.len();
@@ -203,13 +203,13 @@ impl SendQueue {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`], and nothing is changed.
+    /// [`AllocError`], and nothing is changed.
     pub fn push_log(
         &mut self,
         cursor: u64,
         until: u64,
         resume_at: u64,
-    ) -> Result<Option<u64>, OutOfMemory> {
+    ) -> Result<Option<u64>, AllocError> {
         let end = self.log_end(cursor);
         debug_assert!(end <= until && until <= resume_at, "{end} {until} {resume_at}");
         if end == until && self.log_end.is_none() {

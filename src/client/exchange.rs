@@ -185,7 +185,7 @@ impl Exchange {
                     self.input.drain(..len);
                     return Ok(found);
                 }
-                Ok(None) => self.read_all_of(decoder.missing(&self.input), deadline)?,
+                Ok(None) => self.read_all_of(decoder.bytes_needed(&self.input), deadline)?,
                 Err(error) => return Err(Failure::Junk(error.to_string())),
             }
         }
@@ -200,7 +200,7 @@ impl Exchange {
                 self.input.drain(..len);
                 return Ok(message);
             }
-            self.read_all_of(PrefixedDecoder.missing(&self.input), deadline)?;
+            self.read_all_of(PrefixedDecoder.bytes_needed(&self.input), deadline)?;
         }
     }
 

@@ -230,7 +230,7 @@ impl Decoder for CommandDecoder {
         Ok(Some((Frame { command: header.command, payload }, end)))
     }
 
-    fn missing(&self, input: &[u8]) -> usize {
+    fn bytes_needed(&self, input: &[u8]) -> usize {
         let end = match Header::parse(input) {
             // Too long a frame is an error, and `decode` can say so now.
             Some(header) if header.len > self.frame_len_max => return 0,
@@ -283,9 +283,9 @@ mod tests {
             let mut decoder = CommandDecoder::new(3);
             assert_eq!(decoder.decode(&whole[..cut]), Ok(None), "cut at {cut}");
             let next = if cut < 5 { 5 - cut } else { 8 - cut };
-            assert_eq!(decoder.missing(&whole[..cut]), next, "cut at {cut}");
+            assert_eq!(decoder.bytes_needed(&whole[..cut]), next, "cut at {cut}");
         }
-        assert_eq!(CommandDecoder::new(3).missing(b"\x01\0\0\0\x03abcd"), 0);
+        assert_eq!(CommandDecoder::new(3).bytes_needed(b"\x01\0\0\0\x03abcd"), 0);
     }
 
     #[test]
@@ -304,11 +304,11 @@ mod tests {
             let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
             let error = DecodeError::FrameTooLarge { len, max: FRAME_LEN_LIMIT };
             assert_eq!(decoder.decode(&header(200, len)), Err(error));
-            assert_eq!(decoder.missing(&header(200, len)), 0, "the error can be had at once");
+            assert_eq!(decoder.bytes_needed(&header(200, len)), 0, "the error can be had at once");
         }
         let mut widest = CommandDecoder::new(u32::MAX);
         assert_eq!(widest.decode(&header(1, u32::MAX)), Ok(None));
-        assert_eq!(widest.missing(&header(1, u32::MAX)), u32::MAX as usize);
+        assert_eq!(widest.bytes_needed(&header(1, u32::MAX)), u32::MAX as usize);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub type LineDecoder = LinesUpTo<LINE_LEN_MAX>;
 ///
 /// let mut decoder = LineDecoder::default();
 /// assert_eq!(decoder.decode(b"hel"), Ok(None));
-/// assert_eq!(decoder.finish(b"hel"), Some(Line::Text(b"hel")));
+/// assert_eq!(decoder.decode_eof(b"hel"), Some(Line::Text(b"hel")));
 /// assert_eq!(decoder.decode(b"hello\r\nwo"), Ok(Some((Line::Text(b"hello"), 7))));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct LinesUpTo<const LEN_MAX: usize> {
     /// The client has ended a message at least once.
     pub ends_lines: bool,
     /// The rest of a message that was too long is on its way, and thrown away as it comes.
-    pub skipping: bool,
+    pub discarding: bool,
 }
 
 impl<const LEN_MAX: usize> LinesUpTo<LEN_MAX> {
@@ -57,12 +57,12 @@ impl<const LEN_MAX: usize> Decoder for LinesUpTo<LEN_MAX> {
     type Frame<'a> = Line<'a>;
     type Error = Never;
 
-    fn skip(&mut self, input: &[u8]) -> usize {
-        if !self.skipping {
+    fn discard(&mut self, input: &[u8]) -> usize {
+        if !self.discarding {
             return 0;
         }
         let Some(at) = newline(input) else { return input.len() };
-        self.skipping = false;
+        self.discarding = false;
         self.ends_lines = true;
         at.saturating_add(1)
     }
@@ -74,27 +74,27 @@ impl<const LEN_MAX: usize> Decoder for LinesUpTo<LEN_MAX> {
             return Ok(Some((Self::line(text), text.len().saturating_add(1))));
         }
         if Self::line(window) == Line::TooLong {
-            self.skipping = true;
+            self.discarding = true;
             return Ok(Some((Line::TooLong, window.len())));
         }
         Ok(None)
     }
 
     /// Where the end of the line is not in sight, all that could still belong to it.
-    fn missing(&self, input: &[u8]) -> usize {
+    fn bytes_needed(&self, input: &[u8]) -> usize {
         match newline(input) {
             Some(_) => 0,
             None => Self::WINDOW_LEN.saturating_sub(input.len()),
         }
     }
 
-    fn finish<'a>(&mut self, input: &'a [u8]) -> Option<Line<'a>> {
-        let skipped = core::mem::take(&mut self.skipping);
+    fn decode_eof<'a>(&mut self, input: &'a [u8]) -> Option<Line<'a>> {
+        let skipped = core::mem::take(&mut self.discarding);
         (!skipped && !input.is_empty()).then(|| Self::line(input))
     }
 
-    fn is_midway(&self) -> bool {
-        self.skipping
+    fn is_discarding(&self) -> bool {
+        self.discarding
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
             assert_eq!(line, Line::TooLong);
         }
         let mut decoder = LineDecoder::default();
-        assert_eq!(decoder.finish(&text(LINE_LEN_MAX)), Some(Line::Text(&text(LINE_LEN_MAX))));
+        assert_eq!(decoder.decode_eof(&text(LINE_LEN_MAX)), Some(Line::Text(&text(LINE_LEN_MAX))));
         assert_eq!(decode(&text(LINE_LEN_MAX + 1)), Some((Line::TooLong, LINE_LEN_MAX + 1)));
     }
 
@@ -146,26 +146,26 @@ mod tests {
         let stream = text(10_000);
         let Ok(found) = decoder.decode(&stream);
         assert_eq!(found, Some((Line::TooLong, LineDecoder::WINDOW_LEN)));
-        assert!(decoder.is_midway() && !decoder.ends_lines);
-        assert_eq!(decoder.skip(b"more"), 4);
-        assert_eq!(decoder.skip(b"end\nnext"), 4);
-        assert!(!decoder.is_midway() && decoder.ends_lines);
-        assert_eq!(decoder.skip(b"next"), 0);
+        assert!(decoder.is_discarding() && !decoder.ends_lines);
+        assert_eq!(decoder.discard(b"more"), 4);
+        assert_eq!(decoder.discard(b"end\nnext"), 4);
+        assert!(!decoder.is_discarding() && decoder.ends_lines);
+        assert_eq!(decoder.discard(b"next"), 0);
     }
 
     #[test]
     fn quiet_ends_what_is_skipped_and_is_no_message() {
-        let mut decoder = LineDecoder { skipping: true, ..LineDecoder::default() };
-        assert_eq!(decoder.finish(b""), None);
+        let mut decoder = LineDecoder { discarding: true, ..LineDecoder::default() };
+        assert_eq!(decoder.decode_eof(b""), None);
         assert_eq!(decoder, LineDecoder::default());
-        assert_eq!(decoder.finish(b""), None, "nothing is no message");
+        assert_eq!(decoder.decode_eof(b""), None, "nothing is no message");
     }
 
     #[test]
     fn what_may_be_added_never_hides_the_end_of_a_line() {
         let decoder = LineDecoder::default();
-        assert_eq!(decoder.missing(b"a\nb"), 0);
-        assert_eq!(decoder.missing(b"abc"), LineDecoder::WINDOW_LEN - 3);
+        assert_eq!(decoder.bytes_needed(b"a\nb"), 0);
+        assert_eq!(decoder.bytes_needed(b"abc"), LineDecoder::WINDOW_LEN - 3);
     }
 
     #[test]
@@ -174,6 +174,6 @@ mod tests {
         assert_eq!(found, Some((Line::Text(b"ab"), 4)));
         let Ok(found) = LinesUpTo::<2>::default().decode(b"abc\n");
         assert_eq!(found, Some((Line::TooLong, 4)));
-        assert_eq!(LinesUpTo::<{ usize::MAX }>::default().missing(b"a"), usize::MAX - 1);
+        assert_eq!(LinesUpTo::<{ usize::MAX }>::default().bytes_needed(b"a"), usize::MAX - 1);
     }
 }

@@ -46,23 +46,23 @@ pub trait Decoder {
     /// How many bytes are to be added to `input`, the beginning of a frame, before
     /// [`decode`](Self::decode) is asked again; 0 when it can get further. Where a frame does not
     /// announce its length, the beginning of the next one may be among them.
-    fn missing(&self, input: &[u8]) -> usize;
+    fn bytes_needed(&self, input: &[u8]) -> usize;
 
     /// How many bytes at the start of `input` belong to no frame and are to be dropped before
     /// [`decode`](Self::decode) sees the rest.
-    fn skip(&mut self, input: &[u8]) -> usize {
+    fn discard(&mut self, input: &[u8]) -> usize {
         let _ = input;
         0
     }
 
     /// Takes the beginning of a frame for a whole one, because no more of it will come.
-    fn finish<'a>(&mut self, input: &'a [u8]) -> Option<Self::Frame<'a>> {
+    fn decode_eof<'a>(&mut self, input: &'a [u8]) -> Option<Self::Frame<'a>> {
         let _ = input;
         None
     }
 
     /// Whether part of a frame has been dropped and the rest is still to come.
-    fn is_midway(&self) -> bool {
+    fn is_discarding(&self) -> bool {
         false
     }
 }

@@ -20,22 +20,22 @@ pub enum Package<'a> {
 ///
 /// let mut decoder = PackageDecoder::new(5, false);
 /// assert_eq!(decoder.decode(b"hello"), Ok(None));
-/// assert_eq!(decoder.finish(b"hello"), Some(Package::Whole(b"hello")));
+/// assert_eq!(decoder.decode_eof(b"hello"), Some(Package::Whole(b"hello")));
 /// assert_eq!(decoder.decode(b"hello!"), Ok(Some((Package::TooLarge, 6))));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackageDecoder {
     len_max: usize,
     /// The rest of a package that was too large is on its way, and thrown away as it comes.
-    pub skipping: bool,
+    pub discarding: bool,
 }
 
 impl PackageDecoder {
     /// A decoder for packages of at most `len_max` bytes, in the middle of one that is longer or
     /// not.
     #[must_use]
-    pub const fn new(len_max: usize, skipping: bool) -> Self {
-        PackageDecoder { len_max, skipping }
+    pub const fn new(len_max: usize, discarding: bool) -> Self {
+        PackageDecoder { len_max, discarding }
     }
 }
 
@@ -43,27 +43,27 @@ impl Decoder for PackageDecoder {
     type Frame<'a> = Package<'a>;
     type Error = Never;
 
-    fn skip(&mut self, input: &[u8]) -> usize {
-        if self.skipping { input.len() } else { 0 }
+    fn discard(&mut self, input: &[u8]) -> usize {
+        if self.discarding { input.len() } else { 0 }
     }
 
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Package<'a>, usize)>, Never> {
-        self.skipping |= input.len() > self.len_max;
-        let too_large = self.skipping && !input.is_empty();
+        self.discarding |= input.len() > self.len_max;
+        let too_large = self.discarding && !input.is_empty();
         Ok(too_large.then_some((Package::TooLarge, input.len())))
     }
 
-    fn missing(&self, input: &[u8]) -> usize {
+    fn bytes_needed(&self, input: &[u8]) -> usize {
         self.len_max.saturating_add(1).saturating_sub(input.len())
     }
 
-    fn finish<'a>(&mut self, input: &'a [u8]) -> Option<Package<'a>> {
-        let skipped = core::mem::take(&mut self.skipping);
+    fn decode_eof<'a>(&mut self, input: &'a [u8]) -> Option<Package<'a>> {
+        let skipped = core::mem::take(&mut self.discarding);
         (!skipped && !input.is_empty()).then_some(Package::Whole(input))
     }
 
-    fn is_midway(&self) -> bool {
-        self.skipping
+    fn is_discarding(&self) -> bool {
+        self.discarding
     }
 }
 
@@ -75,20 +75,20 @@ mod tests {
     fn a_package_is_all_that_came() {
         let mut decoder = PackageDecoder::new(5, false);
         assert_eq!(decoder.decode(b"abc"), Ok(None));
-        assert_eq!(decoder.missing(b"abc"), 3, "one more than there may be");
-        assert_eq!(decoder.finish(b"abcde"), Some(Package::Whole(b"abcde")));
-        assert_eq!(decoder.finish(b""), None, "nothing is no package");
+        assert_eq!(decoder.bytes_needed(b"abc"), 3, "one more than there may be");
+        assert_eq!(decoder.decode_eof(b"abcde"), Some(Package::Whole(b"abcde")));
+        assert_eq!(decoder.decode_eof(b""), None, "nothing is no package");
     }
 
     #[test]
     fn one_that_is_too_large_is_said_to_be_once_and_skipped_until_quiet() {
         let mut decoder = PackageDecoder::new(5, false);
         assert_eq!(decoder.decode(b"abcdef"), Ok(Some((Package::TooLarge, 6))));
-        assert!(decoder.is_midway());
-        assert_eq!(decoder.skip(b"more"), 4);
+        assert!(decoder.is_discarding());
+        assert_eq!(decoder.discard(b"more"), 4);
         assert_eq!(decoder.decode(b""), Ok(None));
-        assert_eq!(decoder.finish(b""), None);
-        assert!(!decoder.is_midway());
+        assert_eq!(decoder.decode_eof(b""), None);
+        assert!(!decoder.is_discarding());
         assert_eq!(decoder.decode(b"next"), Ok(None));
     }
 }

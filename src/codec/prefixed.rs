@@ -29,7 +29,7 @@ impl Decoder for PrefixedDecoder {
         Ok(Some((payload, usize::from(len).saturating_add(1))))
     }
 
-    fn missing(&self, input: &[u8]) -> usize {
+    fn bytes_needed(&self, input: &[u8]) -> usize {
         match input.split_first() {
             Some((&len, rest)) => usize::from(len).saturating_sub(rest.len()),
             None => 1,
@@ -69,10 +69,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_at_every_cut() {
         let wire = b"\x03abc";
-        assert_eq!(PrefixedDecoder.missing(b""), 1);
+        assert_eq!(PrefixedDecoder.bytes_needed(b""), 1);
         for cut in 1..=4 {
-            assert_eq!(PrefixedDecoder.missing(&wire[..cut]), 4 - cut);
+            assert_eq!(PrefixedDecoder.bytes_needed(&wire[..cut]), 4 - cut);
         }
-        assert_eq!(PrefixedDecoder.missing(b"\x03abc\x05"), 0);
+        assert_eq!(PrefixedDecoder.bytes_needed(b"\x03abc\x05"), 0);
     }
 }

@@ -6,19 +6,19 @@ use crate::codec::line::LineDecoder;
 /// Four bytes of every session, whoever is idle or not: whether broadcasts reach the client, and
 /// for a chat its membership and how it ends its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag(u32);
+pub struct ClientState(u32);
 
-impl Tag {
+impl ClientState {
     const SUBSCRIBED: u32 = 1 << 31;
     const ENDS_LINES: u32 = 1 << 30;
-    const SKIPPING: u32 = 1 << 29;
-    const KEY: u32 = Self::SKIPPING - 1;
+    const DISCARDING: u32 = 1 << 29;
+    const KEY: u32 = Self::DISCARDING - 1;
 
     /// Of a client that hears its room from the beginning.
-    pub const SUBSCRIBER: Tag = Tag(Self::SUBSCRIBED);
+    pub const SUBSCRIBER: ClientState = ClientState(Self::SUBSCRIBED);
 
     /// Of a client that has to join first.
-    pub const UNREGISTERED: Tag = Tag(0);
+    pub const UNREGISTERED: ClientState = ClientState(0);
 
     /// Whether broadcasts reach it.
     #[must_use]
@@ -57,25 +57,25 @@ impl Tag {
 
     /// Whether the rest of a message is thrown away as it comes.
     #[must_use]
-    pub fn is_skipping(self) -> bool {
-        self.0 & Self::SKIPPING != 0
+    pub fn is_discarding(self) -> bool {
+        self.0 & Self::DISCARDING != 0
     }
 
     /// Remembers whether the rest of a message is thrown away.
-    pub fn set_skipping(&mut self, skipping: bool) {
-        self.set(Self::SKIPPING, skipping);
+    pub fn set_discarding(&mut self, discarding: bool) {
+        self.set(Self::DISCARDING, discarding);
     }
 
     /// A decoder that goes on where the last one stopped.
     #[must_use]
     pub fn line_decoder(self) -> LineDecoder {
-        LineDecoder { ends_lines: self.ends_lines(), skipping: self.is_skipping() }
+        LineDecoder { ends_lines: self.ends_lines(), discarding: self.is_discarding() }
     }
 
     /// Remembers where a decoder stopped.
     pub fn keep_line_decoder(&mut self, decoder: LineDecoder) {
         self.set(Self::ENDS_LINES, decoder.ends_lines);
-        self.set(Self::SKIPPING, decoder.skipping);
+        self.set(Self::DISCARDING, decoder.discarding);
     }
 
     fn set(&mut self, bit: u32, on: bool) {
@@ -89,15 +89,15 @@ mod tests {
 
     #[test]
     fn membership_and_line_ends_do_not_touch_each_other() {
-        let mut tag = Tag::UNREGISTERED;
+        let mut tag = ClientState::UNREGISTERED;
         assert_eq!((tag.is_subscribed(), tag.member()), (false, None));
-        let decoder = LineDecoder { ends_lines: true, skipping: true };
+        let decoder = LineDecoder { ends_lines: true, discarding: true };
         tag.keep_line_decoder(decoder);
-        tag.join(Tag::KEY);
-        assert_eq!((tag.member(), tag.line_decoder()), (Some(Tag::KEY), decoder));
-        tag.keep_line_decoder(LineDecoder { ends_lines: true, skipping: false });
-        assert_eq!((tag.member(), tag.ends_lines()), (Some(Tag::KEY), true));
-        assert_eq!(tag.leave(), Some(Tag::KEY));
+        tag.join(ClientState::KEY);
+        assert_eq!((tag.member(), tag.line_decoder()), (Some(ClientState::KEY), decoder));
+        tag.keep_line_decoder(LineDecoder { ends_lines: true, discarding: false });
+        assert_eq!((tag.member(), tag.ends_lines()), (Some(ClientState::KEY), true));
+        assert_eq!(tag.leave(), Some(ClientState::KEY));
         assert_eq!((tag.leave(), tag.is_subscribed(), tag.ends_lines()), (None, false, true));
         tag.join(3);
         assert_eq!(tag.member(), Some(3));

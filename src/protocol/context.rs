@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::chat::ChatRoom;
 use super::direct::DirectMessages;
 use super::plugin::PluginScheduler;
-use crate::buffer::{BroadcastLog, Overrun};
+use crate::buffer::{BroadcastLog, LogFullError};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
@@ -61,18 +61,18 @@ pub struct Context<'a> {
     /// The plugins, where there are any.
     pub plugins: Option<&'a mut PluginScheduler>,
     /// Where the client is, as far as anybody has asked.
-    pub peer: Peer,
+    pub peer: PeerAddr,
     /// The time of the turn.
     pub now: Millis,
 }
 
 /// The address of a client: the system knows it, and is asked when somebody wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// Nobody has asked: see [`Flow::AskPeer`].
-    Unasked,
+pub enum PeerAddr {
+    /// Nobody has asked: see [`Flow::NeedPeerAddr`].
+    Unknown,
     /// What the system said; a connection that has failed has none any more.
-    Asked(Option<SocketAddr>),
+    Known(Option<SocketAddr>),
 }
 
 impl Context<'_> {
@@ -87,11 +87,11 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// [`Overrun`], and nothing is changed: the log has no room, or others come first.
+    /// [`LogFullError`], and nothing is changed: the log has no room, or others come first.
     #[inline]
-    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<(), Overrun> {
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<(), LogFullError> {
         if self.log_share == 0 {
-            return Err(Overrun);
+            return Err(LogFullError);
         }
         let head = self.room.log.head();
         self.room.log.append(parts)?;
@@ -107,11 +107,11 @@ pub enum Flow {
     /// The next message, please.
     Continue,
     /// The message cannot be taken yet: show it again once the fan-out has come round.
-    Wait,
+    WaitForFanout,
     /// The message cannot be taken this turn: show it again in the next, others come first.
     Yield,
     /// Somebody wants to know where the client is: show the message again with that.
-    AskPeer,
+    NeedPeerAddr,
     /// Close once the replies so far are out.
     Close(CloseReason),
 }
@@ -120,7 +120,7 @@ impl Flow {
     /// Whether the message has not been taken and will be shown again.
     #[must_use]
     pub fn is_again(self) -> bool {
-        matches!(self, Flow::Wait | Flow::Yield | Flow::AskPeer)
+        matches!(self, Flow::WaitForFanout | Flow::Yield | Flow::NeedPeerAddr)
     }
 }
 

@@ -13,12 +13,12 @@ pub mod plugin;
 mod prefixed;
 mod raw;
 
-pub use client_state::Tag;
+pub use client_state::ClientState;
 pub use command::{
     Reversal, ReversalStep, on_command, on_command_error, write_error, write_status,
 };
 pub(crate) use command::{debug_command, reply_not_utf8};
-pub use context::{CloseReason, Context, Flow, Peer, Room};
+pub use context::{CloseReason, Context, Flow, PeerAddr, Room};
 pub use direct::{DirectMessage, DirectMessages};
 pub use excerpt::{Excerpt, Shown};
 pub use list::Protocol;

@@ -112,14 +112,14 @@ impl<T: Transport> Server<T> {
             return;
         }
         if self.stats.connections >= self.limits.clients_max as u64 {
-            self.turn_away(id, number, peer);
+            self.refuse(id, number, peer);
         } else {
-            self.welcome(id, number, peer);
+            self.accept_client(id, number, peer);
         }
         self.flush_and_reschedule(registry, id);
     }
 
-    fn welcome(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
+    fn accept_client(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
         let Listener { config, room, .. } = &mut self.listeners[number];
         room.members += 1;
         self.stats.connections += 1;
@@ -135,7 +135,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn turn_away(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
+    fn refuse(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Draining(CloseReason::Full);
             // It has seen nothing of the log, and will not.

@@ -16,21 +16,21 @@ use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
     /// Begins to close an open connection whose input has ended and been answered.
-    pub(super) fn drain_if_ended(&mut self, id: ConnId) {
+    pub(super) fn drain_if_input_ended(&mut self, id: ConnId) {
         let closing = self.phase.is_closing();
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.state != State::Open {
             return;
         }
         if self.phase.is_stopping() && !conn.may_read() {
-            conn.flags.set(Flags::READ_ENOUGH, true);
+            conn.flags.set(Flags::INPUT_STOPPED, true);
         }
         if conn.session.has_deferred_input() {
             return;
         }
-        if conn.flags.has(Flags::END_OF_STREAM) {
+        if conn.flags.has(Flags::EOF) {
             self.start_drain(id, CloseReason::PeerClosed);
-        } else if closing && conn.flags.has(Flags::READ_ENOUGH) {
+        } else if closing && conn.flags.has(Flags::INPUT_STOPPED) {
             self.start_drain(id, CloseReason::Shutdown);
         }
     }
@@ -82,13 +82,13 @@ impl<T: Transport> Server<T> {
         // Nothing is in flight to a client that has been silent since long before the stop.
         let silent = now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
         let skip_linger = reason == CloseReason::Shutdown && silent;
-        let over = conn.flags.has(Flags::END_OF_STREAM) || skip_linger;
+        let over = conn.flags.has(Flags::EOF) || skip_linger;
         // Where shutting fails the peer is gone already; that does not change why we close.
         if over || conn.stream.shutdown_write().is_err() {
             return self.close(id, reason, None);
         }
         conn.session.mark_active(now);
-        self.depart(id, reason, None);
+        self.record_disconnect(id, reason, None);
         if let Some(conn) = self.table.get_mut(id) {
             conn.state = State::Lingering;
         }
@@ -128,7 +128,7 @@ impl<T: Transport> Server<T> {
                 Err(error) => return self.close(id, CloseReason::Io, Some(error)),
             }
         }
-        if conn.state == State::Lingering && conn.flags.has(Flags::END_OF_STREAM) {
+        if conn.state == State::Lingering && conn.flags.has(Flags::EOF) {
             self.close(id, CloseReason::PeerClosed, None);
         }
     }
@@ -160,7 +160,7 @@ impl<T: Transport> Server<T> {
             State::Open => self.leave_room(id, reason),
         }
         self.release(id);
-        self.depart(id, reason, error.as_ref());
+        self.record_disconnect(id, reason, error.as_ref());
         match reason {
             CloseReason::SlowConsumer => {
                 self.stats.slow_consumers_total += 1;
@@ -190,7 +190,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// A client that was let in is one no longer: counts it out and logs why.
-    fn depart(&mut self, id: ConnId, reason: CloseReason, error: Option<&io::Error>) {
+    fn record_disconnect(&mut self, id: ConnId, reason: CloseReason, error: Option<&io::Error>) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {

@@ -34,11 +34,11 @@ impl Flags {
     /// A readable edge was seen and the stream has not been drained since.
     pub(super) const READ_READY: Flags = Flags(1);
     /// The peer has shut its side: an end of stream stands behind any short read.
-    pub(super) const PEER_SHUT: Flags = Flags(1 << 1);
+    pub(super) const READ_CLOSED: Flags = Flags(1 << 1);
     /// The end of the stream has been read.
-    pub(super) const END_OF_STREAM: Flags = Flags(1 << 2);
+    pub(super) const EOF: Flags = Flags(1 << 2);
     /// While the server stops: all that had arrived has been read.
-    pub(super) const READ_ENOUGH: Flags = Flags(1 << 3);
+    pub(super) const INPUT_STOPPED: Flags = Flags(1 << 3);
     /// The last write found the stream full; nothing is written until a writable edge.
     pub(super) const WRITE_BLOCKED: Flags = Flags(1 << 4);
     /// Writable events have been asked for.
@@ -90,11 +90,11 @@ impl<T> Connection<T> {
 
     /// Whether a read may return something, or the end of the stream.
     pub(super) fn may_read(&self) -> bool {
-        self.flags.has(Flags::READ_READY) && !self.flags.has(Flags::END_OF_STREAM)
+        self.flags.has(Flags::READ_READY) && !self.flags.has(Flags::EOF)
     }
 
     /// Whether no further input will be interpreted, beyond what the session holds.
     pub(super) fn input_has_ended(&self) -> bool {
-        self.flags.has(Flags::END_OF_STREAM) || self.flags.has(Flags::READ_ENOUGH)
+        self.flags.has(Flags::EOF) || self.flags.has(Flags::INPUT_STOPPED)
     }
 }

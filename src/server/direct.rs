@@ -24,7 +24,7 @@ impl<T: Transport> Server<T> {
                 continue;
             }
             let pushed = conn.session.push_message(message.log_head, message.bytes);
-            conn.session.settle_memory(&mut self.memory);
+            conn.session.update_charge(&mut self.memory);
             if pushed.is_err() {
                 self.close(message.to, CloseReason::MemoryLimit, None);
             }

@@ -35,7 +35,7 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[number];
         let head = listener.room.log.head();
         if head > listener.room.log.offered() {
-            listener.settle_memory(&mut self.memory);
+            listener.update_charge(&mut self.memory);
             if !listener.fanout.active {
                 listener.fanout.start(head, self.table.page_count(number));
             }
@@ -109,9 +109,9 @@ impl<T: Transport> Server<T> {
             // Where the log is full again, there is another pass, and it ends here too.
             let _ = chat::announce_departures(&mut listener.room, lang);
         }
-        self.spread_pending(number);
+        self.append_pending(number);
         let listener = &mut self.listeners[number];
-        listener.settle_memory(&mut self.memory);
+        listener.update_charge(&mut self.memory);
         listener.fanout.is_admitting = !listener.fanout.waiting.is_empty();
         self.start_pass_if_needed(number);
     }

@@ -102,14 +102,14 @@ impl<T: Transport> Server<T> {
         let count = |counts: &dyn Fn(&Connection<T>) -> bool| {
             self.table.iter().filter(|(_, conn)| counts(conn)).count()
         };
-        let turned_away = State::Draining(CloseReason::Full);
+        let refused = State::Draining(CloseReason::Full);
         let clients = count(&|conn| match conn.state {
-            State::Open | State::Draining(_) => conn.state != turned_away,
+            State::Open | State::Draining(_) => conn.state != refused,
             State::Lingering | State::Closed => false,
         });
         assert_eq!(self.stats.connections, clients as u64, "connections");
         assert!(clients <= self.limits.clients_max, "{clients} clients");
-        let lingering = count(&|conn| conn.state == State::Lingering || conn.state == turned_away);
+        let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
         assert_eq!(self.lingering_count, lingering, "lingering connections");
         assert_eq!(self.closed.len(), count(&|conn| conn.state == State::Closed), "closed");
         if !self.phase.is_stopping() {

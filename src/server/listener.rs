@@ -53,7 +53,7 @@ impl<T: Transport> Listener<T> {
     }
 
     /// Charges the account with what the log, and what waits for it, hold now.
-    pub(super) fn settle_memory(&mut self, memory: &mut MemoryAccount) {
+    pub(super) fn update_charge(&mut self, memory: &mut MemoryAccount) {
         let held = self.room.log.allocated() + self.pending.cost();
         memory.recharge(&mut self.charged, held);
     }

@@ -233,7 +233,7 @@ impl<T: Transport> Server<T> {
             conn.flags.set(Flags::READ_READY, true);
         }
         if ready.read_closed {
-            conn.flags.set(Flags::PEER_SHUT, true);
+            conn.flags.set(Flags::READ_CLOSED, true);
         }
         if ready.writable {
             conn.flags.set(Flags::WRITE_BLOCKED, false);
@@ -257,7 +257,7 @@ impl<T: Transport> Server<T> {
         self.now = now;
         self.serve_arrivals(registry);
         self.accept_all(registry);
-        self.tell_plugins();
+        self.run_plugins();
         self.admit_senders(registry);
         self.resume_some(registry);
         self.fan_out(registry);
@@ -267,7 +267,7 @@ impl<T: Transport> Server<T> {
         buffer::free_retired();
         if let Some(scheduler) = &mut self.plugins {
             scheduler.end_turn();
-            self.settle_plugin_memory();
+            self.update_plugin_charge();
         }
         self.check_memory();
         self.end_tight_memory();

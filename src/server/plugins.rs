@@ -33,11 +33,11 @@ impl<T: Transport> Server<T> {
     }
 
     /// The batch of events is over.
-    pub(super) fn tell_plugins(&mut self) {
+    pub(super) fn run_plugins(&mut self) {
         let Some(scheduler) = &mut self.plugins else { return };
         scheduler.begin_resuming();
         while self.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
-            self.spread_plugin_broadcasts();
+            self.append_plugin_broadcasts();
         }
     }
 
@@ -45,7 +45,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn stop_plugins(&mut self) {
         if let Some(scheduler) = &mut self.plugins {
             scheduler.on_stopping();
-            self.spread_plugin_broadcasts();
+            self.append_plugin_broadcasts();
         }
     }
 
@@ -62,13 +62,13 @@ impl<T: Transport> Server<T> {
     }
 
     /// Puts what plugins have said to everyone into the log of every plugin listener.
-    pub(super) fn spread_plugin_broadcasts(&mut self) {
+    pub(super) fn append_plugin_broadcasts(&mut self) {
         let Some(scheduler) = &mut self.plugins else { return };
         let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
             if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
                 for bytes in &broadcasts {
-                    self.spread(number, bytes);
+                    self.append_plugin_broadcast(number, bytes);
                 }
             }
         }
@@ -77,7 +77,7 @@ impl<T: Transport> Server<T> {
 
     /// What does not fit into a log waits until its fan-out has come round; what does not fit into
     /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
-    fn spread(&mut self, number: usize, bytes: &[u8]) {
+    fn append_plugin_broadcast(&mut self, number: usize, bytes: &[u8]) {
         let max = self.limits.broadcast_log_bytes_max;
         let Listener { room, pending, .. } = &mut self.listeners[number];
         if room.members == 0 || bytes.is_empty() {
@@ -91,11 +91,11 @@ impl<T: Transport> Server<T> {
         if !pending.push(bytes, max) {
             self.connection_log.lost_broadcast(self.now);
         }
-        self.listeners[number].settle_memory(&mut self.memory);
+        self.listeners[number].update_charge(&mut self.memory);
     }
 
     /// The log has room again. Where clients wait for it too, plugins leave them half of it.
-    pub(super) fn spread_pending(&mut self, number: usize) {
+    pub(super) fn append_pending(&mut self, number: usize) {
         let max = self.limits.broadcast_log_bytes_max;
         let Listener { room, pending, fanout, .. } = &mut self.listeners[number];
         let mut share = if fanout.waiting.is_empty() { max } else { max / 2 };
@@ -109,7 +109,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Charges the account with what the plugins' notices and clients cost now.
-    pub(super) fn settle_plugin_memory(&mut self) {
+    pub(super) fn update_plugin_charge(&mut self) {
         if let Some(scheduler) = &self.plugins {
             self.memory.recharge(&mut self.plugins_charged, scheduler.cost());
         }

@@ -19,8 +19,8 @@ use crate::limits::{
     DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
     VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
-use crate::memory::{MemoryAccount, OutOfMemory};
-use crate::protocol::{CloseReason, Context, Flow, Peer};
+use crate::memory::{AllocError, MemoryAccount};
+use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 
 impl<T: Transport> Server<T> {
     /// Visits a connection: reads what may be read, answers it, and writes the answers.
@@ -28,7 +28,7 @@ impl<T: Transport> Server<T> {
         let Some(conn) = self.table.get_mut(id) else { return };
         let moved = self.stats.bytes_in_total + self.stats.bytes_out_total;
         match conn.state {
-            State::Open => self.guard(id, Self::converse),
+            State::Open => self.catch_handler_panic(id, Self::process_input),
             State::Draining(_) | State::Lingering => self.discard(id),
             State::Closed => return,
         }
@@ -44,12 +44,12 @@ impl<T: Transport> Server<T> {
         self.visit_bytes = self.visit_bytes_max;
         self.flush_and_reschedule(registry, id);
         self.deliver_direct(registry);
-        self.spread_plugin_broadcasts();
+        self.append_plugin_broadcasts();
     }
 
     /// Runs what calls handlers behind the unwind boundary, and does what they ask for: a handler
     /// that panics costs its own connection and nothing else.
-    fn guard(&mut self, id: ConnId, talk: fn(&mut Self, ConnId) -> io::Result<Flow>) {
+    fn catch_handler_panic(&mut self, id: ConnId, talk: fn(&mut Self, ConnId) -> io::Result<Flow>) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait(id) } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| talk(self, id)));
         debug_assert!(
@@ -67,7 +67,7 @@ impl<T: Transport> Server<T> {
                 self.close(id, CloseReason::MemoryLimit, None);
             }
             Ok(Ok(Flow::Close(reason))) => self.start_drain(id, reason),
-            Ok(Ok(Flow::Wait)) => {
+            Ok(Ok(Flow::WaitForFanout)) => {
                 if let Some(conn) = self.table.get_mut(id) {
                     let listener = usize::from(conn.listener);
                     let fanout = &mut self.listeners[listener].fanout;
@@ -75,8 +75,10 @@ impl<T: Transport> Server<T> {
                     fanout.rota.on_wait(id);
                 }
             }
-            // `Yield` and `AskPeer` leave the input deferred; the resume list retries it.
-            Ok(Ok(Flow::Continue | Flow::Yield | Flow::AskPeer)) => self.drain_if_ended(id),
+            // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
+            Ok(Ok(Flow::Continue | Flow::Yield | Flow::NeedPeerAddr)) => {
+                self.drain_if_input_ended(id)
+            }
             Ok(Err(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(_) => {
                 self.connection_log.handler_panicked(self.now, id);
@@ -95,7 +97,7 @@ impl<T: Transport> Server<T> {
 
     /// Feeds the session with held input first, then with reads, until the stream is dry, the
     /// budget is spent or the replies have to be read first.
-    fn converse(&mut self, id: ConnId) -> io::Result<Flow> {
+    fn process_input(&mut self, id: ConnId) -> io::Result<Flow> {
         let (now, stopping, is_tight) = (self.now, self.phase.is_stopping(), self.is_tight);
         let mut budget = self.visit_bytes_max.min(READ_TURN_BYTES_MAX);
         let Some((conn, config, mut ctx, read_buffer)) = self.parts(id) else {
@@ -105,7 +107,7 @@ impl<T: Transport> Server<T> {
         loop {
             let is_deferred = conn.session.has_deferred_input();
             let may_read = conn.may_read() && !conn.input_has_ended();
-            let is_end = conn.flags.has(Flags::END_OF_STREAM);
+            let is_end = conn.flags.has(Flags::EOF);
             if !is_deferred && !may_read {
                 let over = is_end || stopping || config.protocol.ends_on_would_block();
                 if !over || !conn.session.has_unterminated(&config.protocol, is_end) {
@@ -138,7 +140,7 @@ impl<T: Transport> Server<T> {
             };
             match flow {
                 Flow::Continue => {}
-                Flow::AskPeer => ctx.peer = Peer::Asked(conn.stream.peer_addr().ok()),
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer_addr().ok()),
                 flow => return Ok(flow),
             }
         }
@@ -167,7 +169,7 @@ impl<T: Transport> Server<T> {
             direct: &mut self.direct,
             connection_log: &mut self.connection_log,
             plugins: self.plugins.as_deref_mut(),
-            peer: Peer::Unasked,
+            peer: PeerAddr::Unknown,
             now: self.now,
         };
         Some((conn, config, ctx, &mut self.read_buffer))
@@ -180,7 +182,7 @@ impl<T: Transport> Server<T> {
             Ok(Flushed::Part) => self.requeue(id),
             Err(FlushError::Io(error)) => self.close(id, CloseReason::Io, Some(error)),
             Err(FlushError::Lag(LagError)) => self.close(id, CloseReason::SlowConsumer, None),
-            Err(FlushError::Memory(OutOfMemory)) => {
+            Err(FlushError::Memory(AllocError)) => {
                 self.close(id, CloseReason::MemoryLimit, None);
             }
         }
@@ -206,7 +208,7 @@ impl<T: Transport> Server<T> {
         }
         // Most have nothing waiting but what is at hand, and sockets that take it.
         let is_free = !conn.flags.has(Flags::LAGGING) && !conn.flags.has(Flags::WRITE_BLOCKED);
-        let Some([front, back]) = conn.session.owed_directly(log).filter(|_| is_free) else {
+        let Some([front, back]) = conn.session.unsent_broadcasts(log).filter(|_| is_free) else {
             return self.flush_queue(registry, id);
         };
         let wanted = self.out.len() + front.len() + back.len();
@@ -296,7 +298,7 @@ impl<T: Transport> Server<T> {
         let (now, limits, phase) = (self.now, self.limits, self.phase);
         let is_tight = self.is_tight;
         let Some(conn) = self.table.get_mut(id) else { return };
-        conn.session.settle_memory(&mut self.memory);
+        conn.session.update_charge(&mut self.memory);
         let number = usize::from(conn.listener);
         let listener = &self.listeners[number];
         let mut is_stalled = false;
@@ -343,7 +345,7 @@ impl<T: Transport> Server<T> {
         }
         let Some(conn) = self.table.get_mut(id) else { return };
         match conn.state {
-            State::Open => self.guard(id, Self::converse_after_silence),
+            State::Open => self.catch_handler_panic(id, Self::process_timeout),
             State::Draining(_) => self.close(id, CloseReason::DrainTimeout, None),
             State::Lingering | State::Closed => self.close(id, CloseReason::PeerClosed, None),
         }
@@ -360,7 +362,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Nothing came for as long as it takes to mean something.
-    fn converse_after_silence(&mut self, id: ConnId) -> io::Result<Flow> {
+    fn process_timeout(&mut self, id: ConnId) -> io::Result<Flow> {
         let now = self.now;
         let Some((conn, config, mut ctx, _)) = self.parts(id) else { return Ok(Flow::Continue) };
         let flow = conn.session.on_deadline(&config.protocol, config.idle_ms, now, &mut ctx);
@@ -388,7 +390,7 @@ enum Flushed {
 enum FlushError {
     Io(io::Error),
     Lag(LagError),
-    Memory(OutOfMemory),
+    Memory(AllocError),
 }
 
 impl From<LagError> for FlushError {
@@ -397,8 +399,8 @@ impl From<LagError> for FlushError {
     }
 }
 
-impl From<OutOfMemory> for FlushError {
-    fn from(error: OutOfMemory) -> Self {
+impl From<AllocError> for FlushError {
+    fn from(error: AllocError) -> Self {
         FlushError::Memory(error)
     }
 }
@@ -420,11 +422,11 @@ pub(super) fn read<T: Transport>(
     loop {
         match conn.stream.read(buffer) {
             Ok(0) => {
-                conn.flags.set(Flags::END_OF_STREAM, true);
+                conn.flags.set(Flags::EOF, true);
                 return Ok(None);
             }
             Ok(n) => {
-                let drained = n < buffer.len() && !conn.flags.has(Flags::PEER_SHUT);
+                let drained = n < buffer.len() && !conn.flags.has(Flags::READ_CLOSED);
                 conn.flags.set(Flags::READ_READY, !drained);
                 return Ok(Some(n));
             }
@@ -519,6 +521,6 @@ pub(super) fn caught_up<T: Transport>(listener: &mut Listener<T>, memory: &mut M
         let head = listener.room.log.head();
         debug_assert_eq!(listener.room.log.offered(), head, "a pass was due");
         listener.room.log.release_below(head);
-        listener.settle_memory(memory);
+        listener.update_charge(memory);
     }
 }

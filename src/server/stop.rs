@@ -139,7 +139,7 @@ impl<T: Transport> Server<T> {
         for id in self.table.ids() {
             let Some(conn) = self.table.get_mut(id) else { continue };
             if !conn.flags.has(Flags::WRITE_BLOCKED) {
-                conn.flags.set(Flags::READ_ENOUGH, true);
+                conn.flags.set(Flags::INPUT_STOPPED, true);
             }
             self.requeue(id);
         }

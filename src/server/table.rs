@@ -28,13 +28,13 @@ pub(super) struct Table<T> {
     len: usize,
 }
 
-/// Invariant: `roomy` is true exactly when the page stands in its owner's list of roomy pages,
+/// Invariant: `has_vacancy` is true exactly when the page stands in its owner's list of has_vacancy pages,
 /// which is when it has an owner and is not full.
 #[derive(Debug)]
 struct Page<T> {
     slots: Slab<Connection<T>>,
     owner: u16,
-    roomy: bool,
+    has_vacancy: bool,
 }
 
 /// The pages of one listener.
@@ -42,7 +42,7 @@ struct Page<T> {
 struct Owner {
     pages: Vec<u32>,
     /// Those with room, the one to fill next last.
-    roomy: Vec<u32>,
+    has_vacancy: Vec<u32>,
 }
 
 impl<T> Table<T> {
@@ -78,7 +78,7 @@ impl<T> Table<T> {
         owner: u16,
         make: impl FnOnce(ConnId) -> Connection<T>,
     ) -> ConnId {
-        let number = match self.owners[usize::from(owner)].roomy.last() {
+        let number = match self.owners[usize::from(owner)].has_vacancy.last() {
             Some(&number) => number,
             None => self.take_page(owner),
         };
@@ -90,8 +90,8 @@ impl<T> Table<T> {
         page.slots.insert(make(id));
         self.len += 1;
         if page.slots.len() == PAGE_LEN {
-            page.roomy = false;
-            self.owners[usize::from(owner)].roomy.pop();
+            page.has_vacancy = false;
+            self.owners[usize::from(owner)].has_vacancy.pop();
         }
         id
     }
@@ -121,15 +121,15 @@ impl<T> Table<T> {
         let conn = page.slots.remove(id.index as usize % PAGE_LEN);
         self.len -= 1;
         let owner = &mut self.owners[usize::from(page.owner)];
-        if !page.roomy {
-            page.roomy = true;
-            owner.roomy.push(number);
+        if !page.has_vacancy {
+            page.has_vacancy = true;
+            owner.has_vacancy.push(number);
         }
-        // The last roomy page stays, so that a lone client that comes and goes costs no page.
-        if page.slots.is_empty() && owner.roomy.len() > 1 {
+        // The last has_vacancy page stays, so that a lone client that comes and goes costs no page.
+        if page.slots.is_empty() && owner.has_vacancy.len() > 1 {
             page.slots = Slab::new();
-            page.roomy = false;
-            owner.roomy.retain(|&other| other != number);
+            page.has_vacancy = false;
+            owner.has_vacancy.retain(|&other| other != number);
             // The order of `pages` matters to nobody but a running fan-out; see `Fanout`.
             let at = owner.pages.iter().position(|&other| other == number);
             owner.pages.swap_remove(at.expect("a page stands in its owner's list"));
@@ -188,14 +188,14 @@ impl<T> Table<T> {
 
     fn take_page(&mut self, owner: u16) -> u32 {
         let number = self.free_pages.pop().unwrap_or_else(|| {
-            self.pages.push(Page { slots: Slab::new(), owner, roomy: false });
+            self.pages.push(Page { slots: Slab::new(), owner, has_vacancy: false });
             self.pages.len() as u32 - 1
         });
         let slots = Slab::with_capacity(PAGE_LEN);
-        self.pages[number as usize] = Page { slots, owner, roomy: true };
+        self.pages[number as usize] = Page { slots, owner, has_vacancy: true };
         let owner = &mut self.owners[usize::from(owner)];
         owner.pages.push(number);
-        owner.roomy.push(number);
+        owner.has_vacancy.push(number);
         number
     }
 }

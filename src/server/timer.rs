@@ -56,16 +56,16 @@ pub(super) enum Step {
 /// All armed timers.
 ///
 /// Invariant: a timer that fires at `at` is in the list of level `position(at).0`, slot
-/// `position(at).1`, or among the loose ones. It holds while `elapsed` advances because `elapsed`
+/// `position(at).1`, or among the cascading ones. It holds while `elapsed` advances because `elapsed`
 /// never passes the start of an occupied slot without taking out what is in it, nor anything while
-/// there are loose timers.
+/// there are cascading timers.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
     /// How far time has been worked off.
     elapsed: u64,
     /// The list of those whose slot has begun and that have not been put into finer ones yet: there
     /// may be a million.
-    loose: u32,
+    cascading: u32,
     /// Which slots of each level are in use, one bit each.
     occupied: [u64; LEVELS],
     heads: [[u32; SLOTS]; LEVELS],
@@ -74,7 +74,7 @@ pub(super) struct TimerWheel {
 impl TimerWheel {
     pub(super) fn new(now: Millis) -> Self {
         let heads = [[NIL; SLOTS]; LEVELS];
-        TimerWheel { elapsed: now.0, loose: NIL, occupied: [0; LEVELS], heads }
+        TimerWheel { elapsed: now.0, cascading: NIL, occupied: [0; LEVELS], heads }
     }
 
     /// Sets the timer of the connection at `index` to fire at `at`, and at nothing else.
@@ -96,8 +96,8 @@ impl TimerWheel {
         }
         if prev != NIL {
             store.links(prev).next = next;
-        } else if index == self.loose {
-            self.loose = next;
+        } else if index == self.cascading {
+            self.cascading = next;
         } else {
             let (level, slot) = self.position(at.0);
             debug_assert_eq!(self.heads[level][slot], index);
@@ -110,7 +110,7 @@ impl TimerWheel {
 
     /// When [`step`](Self::step) next has work, if ever: not later than the next timer.
     pub(super) fn next_due(&self) -> Option<Millis> {
-        if self.loose != NIL {
+        if self.cascading != NIL {
             return Some(Millis(self.elapsed));
         }
         self.next_slot().map(|(_, _, start)| Millis(start))
@@ -118,8 +118,8 @@ impl TimerWheel {
 
     /// Works time off up to `now`, a timer at a time, so that whoever calls can stop in between.
     pub(super) fn step(&mut self, store: &mut impl LinkStore, now: Millis) -> Step {
-        if self.loose != NIL {
-            let index = self.loose;
+        if self.cascading != NIL {
+            let index = self.cascading;
             let at = store.links(index).at;
             self.disarm(store, index);
             if at <= now {
@@ -133,7 +133,7 @@ impl TimerWheel {
             self.elapsed = self.elapsed.max(now.0);
             return Step::Done;
         };
-        self.loose = std::mem::replace(&mut self.heads[level][slot], NIL);
+        self.cascading = std::mem::replace(&mut self.heads[level][slot], NIL);
         self.occupied[level] &= !(1 << slot);
         self.elapsed = start;
         Step::Moved
@@ -268,7 +268,7 @@ mod tests {
                     wheel.arm(&mut links, index, Millis(at));
                 }
                 5 => {
-                    // Not to the end, so that what follows meets loose timers.
+                    // Not to the end, so that what follows meets cascading timers.
                     for _ in 0..random(20) {
                         if let Step::Due(index) = wheel.step(&mut links, Millis(now)) {
                             model.retain(|&(_, other)| other != index);

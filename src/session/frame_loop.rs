@@ -4,7 +4,7 @@
 use crate::buffer::{FrameClock, RecvBuffer};
 use crate::clock::Millis;
 use crate::codec::Decoder;
-use crate::protocol::{Context, Flow, Reversal, Tag};
+use crate::protocol::{ClientState, Context, Flow, Reversal};
 
 /// What comes to a session at a time.
 pub(super) struct Input<'a> {
@@ -78,7 +78,7 @@ pub(super) enum FrameStep<E> {
 impl<D, F> FrameLoop<'_, D, F>
 where
     D: Decoder,
-    F: FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
+    F: FnMut(D::Frame<'_>, &mut ClientState, &mut Context<'_>) -> Flow,
 {
     /// Looks for a frame at the start of `input`, and has it answered.
     // The body of the one loop an echo goes through: a call would cost a fifth of it.
@@ -86,7 +86,7 @@ where
     pub(super) fn step(
         &mut self,
         input: &[u8],
-        tag: &mut Tag,
+        tag: &mut ClientState,
         ctx: &mut Context<'_>,
     ) -> FrameStep<D::Error> {
         if ctx.out.len() >= ctx.reply_limit {
@@ -94,7 +94,7 @@ where
         }
         let found = match self.decoder.decode(input) {
             Ok(None) if self.is_last => {
-                self.decoder.finish(input).map(|frame| (frame, input.len()))
+                self.decoder.decode_eof(input).map(|frame| (frame, input.len()))
             }
             Ok(found) => found,
             Err(error) => return FrameStep::Broken(error),

@@ -14,9 +14,9 @@ use crate::codec::line::LineDecoder;
 use crate::codec::package::PackageDecoder;
 use crate::codec::prefixed::PrefixedDecoder;
 use crate::limits::{LARGE_FRAME_BYTES, Limits, SEND_SEGMENTS_MAX, TAIL_QUIET_MS};
-use crate::memory::{MemoryAccount, OutOfMemory};
+use crate::memory::{AllocError, MemoryAccount};
 use crate::protocol::chat;
-use crate::protocol::{self, CloseReason, Context, Flow, Protocol, ReversalStep, Tag};
+use crate::protocol::{self, ClientState, CloseReason, Context, Flow, Protocol, ReversalStep};
 
 use frame_loop::{FrameLoop, FrameStep, Input, Pending};
 
@@ -37,10 +37,10 @@ pub struct Session {
     cursor: u64,
     /// Which of the conversations that have had this place in the table this is.
     generation: u32,
-    tag: Tag,
+    tag: ClientState,
 }
 
-/// Bytes that wait. Freed by [`Session::settle_memory`] as soon as none do.
+/// Bytes that wait. Freed by [`Session::update_charge`] as soon as none do.
 #[derive(Debug, Default)]
 struct Buffers {
     input: Pending,
@@ -71,8 +71,8 @@ impl Session {
     #[must_use]
     pub fn new(generation: u32, protocol: &Protocol, now: Millis, log: &BroadcastLog) -> Self {
         let tag = match protocol {
-            Protocol::Chat { .. } => Tag::UNREGISTERED,
-            _ => Tag::SUBSCRIBER,
+            Protocol::Chat { .. } => ClientState::UNREGISTERED,
+            _ => ClientState::SUBSCRIBER,
         };
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, tag }
     }
@@ -136,7 +136,7 @@ impl Session {
         }
         match self.place_replies(head, ctx) {
             Ok(()) => flow,
-            Err(OutOfMemory) => Flow::Close(CloseReason::MemoryLimit),
+            Err(AllocError) => Flow::Close(CloseReason::MemoryLimit),
         }
     }
 
@@ -183,7 +183,7 @@ impl Session {
             }
             Protocol::Plugin { package_len_max, .. } => {
                 let len_max = *package_len_max as usize;
-                let mut decoder = PackageDecoder::new(len_max, self.tag.is_skipping());
+                let mut decoder = PackageDecoder::new(len_max, self.tag.is_discarding());
                 let flow = self.feed::<_, false>(
                     &mut decoder,
                     input,
@@ -192,7 +192,7 @@ impl Session {
                     |package, _, ctx| protocol::on_package(package, ctx),
                     |never, _| match never {},
                 );
-                self.tag.set_skipping(decoder.skipping);
+                self.tag.set_discarding(decoder.discarding);
                 flow
             }
         }
@@ -209,7 +209,7 @@ impl Session {
         input: &Input<'_>,
         log_head: u64,
         ctx: &mut Context<'_>,
-        on_frame: impl FnMut(D::Frame<'_>, &mut Tag, &mut Context<'_>) -> Flow,
+        on_frame: impl FnMut(D::Frame<'_>, &mut ClientState, &mut Context<'_>) -> Flow,
         on_error: impl FnOnce(D::Error, &mut Context<'_>) -> Flow,
     ) -> Flow {
         ctx.reply_limit = self.reply_capacity(ctx).min(*ctx.visit_bytes);
@@ -219,13 +219,13 @@ impl Session {
         let step = loop {
             let in_place = pending.recv.is_empty();
             if in_place {
-                rest = &rest[frames.decoder.skip(rest)..];
-            } else if let dropped @ 1.. = frames.decoder.skip(&pending.recv) {
+                rest = &rest[frames.decoder.discard(rest)..];
+            } else if let dropped @ 1.. = frames.decoder.discard(&pending.recv) {
                 // What was deferred may hold the rest of a message that is too long.
                 pending.recv.consume(dropped);
                 continue;
             } else {
-                let missing = frames.decoder.missing(&pending.recv);
+                let missing = frames.decoder.bytes_needed(&pending.recv);
                 let (top_up, later) = rest.split_at(missing.min(rest.len()));
                 if pending.recv.extend(top_up, missing - top_up.len()).is_err() {
                     return Flow::Close(CloseReason::MemoryLimit);
@@ -239,7 +239,7 @@ impl Session {
                             continue;
                         }
                         Ok(Some(Large::Pending)) => break FrameStep::Deferred(Flow::Continue),
-                        Err(OutOfMemory) => return Flow::Close(CloseReason::MemoryLimit),
+                        Err(AllocError) => return Flow::Close(CloseReason::MemoryLimit),
                     }
                 }
             }
@@ -259,7 +259,7 @@ impl Session {
             FrameStep::Deferred(flow) => {
                 pending.deferred = true;
                 pending.is_last = input.is_last;
-                pending.waits_for_fanout = flow == Flow::Wait;
+                pending.waits_for_fanout = flow == Flow::WaitForFanout;
                 flow
             }
             // What is left will never be looked at.
@@ -267,12 +267,12 @@ impl Session {
             FrameStep::Broken(error) => return on_error(error, ctx),
         };
         if !rest.is_empty() {
-            let wanted = if pending.deferred { 0 } else { frames.decoder.missing(rest) };
+            let wanted = if pending.deferred { 0 } else { frames.decoder.bytes_needed(rest) };
             if pending.recv.extend(rest, wanted).is_err() {
                 return Flow::Close(CloseReason::MemoryLimit);
             }
         }
-        pending.update_frame_clock(input, frames.decoder.is_midway());
+        pending.update_frame_clock(input, frames.decoder.is_discarding());
         self.put_input(pending);
         flow
     }
@@ -287,7 +287,7 @@ impl Session {
         pending: &mut Pending,
         log_head: u64,
         ctx: &mut Context<'_>,
-    ) -> Result<Option<Large>, OutOfMemory> {
+    ) -> Result<Option<Large>, AllocError> {
         let Some(header) = Header::parse(&pending.recv) else { return Ok(None) };
         let frame_len = HEADER_LEN + header.len as usize;
         // Behind one that is being worked on, others may have come.
@@ -337,7 +337,7 @@ impl Session {
     /// Notes that the replies at hand, or what is queued next, come behind what the log held at
     /// `until`, and that what has been appended since is the client's own.
     #[inline]
-    fn place_replies(&mut self, until: u64, ctx: &Context<'_>) -> Result<(), OutOfMemory> {
+    fn place_replies(&mut self, until: u64, ctx: &Context<'_>) -> Result<(), AllocError> {
         let head = ctx.room.log.head();
         if !self.tag.is_subscribed() {
             return Ok(());
@@ -350,7 +350,7 @@ impl Session {
     }
 
     #[cold]
-    fn push_log(&mut self, until: u64, resume_at: u64) -> Result<(), OutOfMemory> {
+    fn push_log(&mut self, until: u64, resume_at: u64) -> Result<(), AllocError> {
         let send = &mut self.buffers.get_or_insert_default().send;
         // A long frame that was answered in between has noted a part already.
         let until = until.max(send.log_end(self.cursor)).min(resume_at);
@@ -380,13 +380,13 @@ impl Session {
     /// Charges the account with what the conversation holds now, and gives back what it no longer
     /// needs. To be called whenever the conversation is left alone.
     #[inline]
-    pub fn settle_memory(&mut self, memory: &mut MemoryAccount) {
+    pub fn update_charge(&mut self, memory: &mut MemoryAccount) {
         if self.buffers.is_some() {
-            self.settle_buffers(memory);
+            self.update_buffers_charge(memory);
         }
     }
 
-    fn settle_buffers(&mut self, memory: &mut MemoryAccount) {
+    fn update_buffers_charge(&mut self, memory: &mut MemoryAccount) {
         let Some(buffers) = &mut self.buffers else { return };
         if buffers.input.is_idle() && buffers.send.is_empty() {
             memory.recharge(&mut buffers.charged, 0);
@@ -588,8 +588,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`]; the connection can only be closed.
-    pub fn push_message(&mut self, log_head: u64, message: &[u8]) -> Result<(), OutOfMemory> {
+    /// [`AllocError`]; the connection can only be closed.
+    pub fn push_message(&mut self, log_head: u64, message: &[u8]) -> Result<(), AllocError> {
         if self.tag.is_subscribed() && (self.cursor < log_head || self.buffers.is_some()) {
             self.push_log(log_head, log_head)?;
         }
@@ -601,11 +601,11 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`]; the connection can only be closed.
+    /// [`AllocError`]; the connection can only be closed.
     pub fn unsubscribe(
         &mut self,
         log: &BroadcastLog,
-    ) -> Result<Option<chat::MemberKey>, OutOfMemory> {
+    ) -> Result<Option<chat::MemberKey>, AllocError> {
         let result = match self.tag.is_subscribed() && self.cursor < log.head() {
             true => self.push_log(log.head(), log.head()),
             false => Ok(()),
@@ -695,7 +695,7 @@ impl Session {
     /// log still has it.
     #[inline]
     #[must_use]
-    pub fn owed_directly<'a>(&self, log: &'a BroadcastLog) -> Option<[&'a [u8]; 2]> {
+    pub fn unsent_broadcasts<'a>(&self, log: &'a BroadcastLog) -> Option<[&'a [u8]; 2]> {
         if self.buffers.is_some() {
             None
         } else if !self.tag.is_subscribed() || self.cursor == log.head() {
@@ -733,8 +733,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`]; the connection can only be closed.
-    pub fn queue(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+    /// [`AllocError`]; the connection can only be closed.
+    pub fn queue(&mut self, bytes: &[u8]) -> Result<(), AllocError> {
         if bytes.is_empty() {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use mynah::connection_log::ConnectionLog;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::Protocol;
-use mynah::protocol::{CloseReason, Context, DirectMessages, Flow, Peer, Room};
+use mynah::protocol::{CloseReason, Context, DirectMessages, Flow, PeerAddr, Room};
 use mynah::session::Session;
 use mynah::stats::Stats;
 
@@ -222,12 +222,12 @@ impl World {
             self.start_pass_if_needed();
             match flow {
                 Flow::Close(_) => self.start_drain(who),
-                Flow::Wait => assert!(self.pass.is_some(), "nobody will come back to it"),
+                Flow::WaitForFanout => assert!(self.pass.is_some(), "nobody will come back to it"),
                 Flow::Continue if self.conns[who].ended && !self.model.clients[who].held => {
                     self.start_drain(who);
                 }
                 Flow::Continue => {}
-                Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
+                Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
             }
         }
         self.flush(who, &out);
@@ -273,8 +273,8 @@ impl World {
         assert_eq!(self.stats, self.model.stats);
         match flow {
             Flow::Close(_) => self.check_owed(who, out),
-            Flow::Continue | Flow::Wait => self.check_session(who, Some(out)),
-            Flow::Yield | Flow::AskPeer => unreachable!("there are no plugins"),
+            Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
+            Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
         }
         flow
     }
@@ -301,7 +301,7 @@ impl World {
             direct: &mut self.direct,
             connection_log: &mut self.connection_log,
             plugins: None,
-            peer: Peer::Unasked,
+            peer: PeerAddr::Unknown,
             now: Millis(self.model.now),
         };
         call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
@@ -346,7 +346,7 @@ impl World {
             client.last_active_at = self.model.now;
         }
         session.queue(&out[from_out..]).expect("memory");
-        session.settle_memory(&mut self.memory);
+        session.update_charge(&mut self.memory);
         *window -= written;
         client.take(written);
         if total > 0 {

@@ -175,10 +175,10 @@ impl Model {
             }
             match self.answer_first(who) {
                 Some(Flow::Continue) => answered = true,
-                Some(Flow::Wait) => {
+                Some(Flow::WaitForFanout) => {
                     self.clients[who].held = true;
                     self.clients[who].waiting = true;
-                    break Flow::Wait;
+                    break Flow::WaitForFanout;
                 }
                 Some(close) => return close,
                 None => break Flow::Continue,
@@ -216,7 +216,7 @@ impl Model {
                 None => {
                     // The frame comes again, and is counted then.
                     self.stats.frames_in_total -= 1;
-                    return Some(Flow::Wait);
+                    return Some(Flow::WaitForFanout);
                 }
             },
         }

@@ -38,7 +38,7 @@ impl Lines {
     /// Those of reading; a time that was set for it among them, after which it may be asked again.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let skipped = self.decoder.skip(&self.input);
+            let skipped = self.decoder.discard(&self.input);
             self.input.drain(..skipped);
             let Ok(found) = self.decoder.decode(&self.input);
             if let Some((line, len)) = found {
@@ -47,7 +47,7 @@ impl Lines {
                 return Ok(Some(line));
             }
             if self.is_over {
-                let last = self.decoder.finish(&self.input).map(text);
+                let last = self.decoder.decode_eof(&self.input).map(text);
                 self.input.clear();
                 return Ok(last);
             }

@@ -19,8 +19,8 @@ use std::io::Write as _;
 
 use log::debug;
 
-use super::{CloseReason, Context, Excerpt, Flow, Room, Tag};
-use crate::buffer::{BroadcastLog, Overrun};
+use super::{ClientState, CloseReason, Context, Excerpt, Flow, Room};
+use crate::buffer::{BroadcastLog, LogFullError};
 use crate::codec::line::Line;
 use nickname::{BadNickname, Nickname};
 
@@ -60,7 +60,7 @@ const LINE_COST_BYTES: usize = 64;
 const NICKNAME_COST_BYTES: usize = 2048;
 
 /// Answers one message.
-pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
+pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
     let Line::Text(bytes) = line else { return ctx.say(Words::TooLong, lang) };
     let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Words::NotUtf8, lang) };
     let text = text.trim();
@@ -95,7 +95,7 @@ pub fn on_leave(room: &mut Room, key: MemberKey, lang: Lang, quietly: bool) -> B
 /// # Errors
 ///
 /// There are more: the log is full of what not everyone has been offered.
-pub fn announce_departures(room: &mut Room, lang: Lang) -> Result<(), Overrun> {
+pub fn announce_departures(room: &mut Room, lang: Lang) -> Result<(), LogFullError> {
     let Room { log, chat: ChatRoom { members, pending_departures, line }, .. } = room;
     if members.is_empty() {
         pending_departures.clear();
@@ -119,7 +119,7 @@ impl Context<'_> {
     }
 }
 
-fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
+fn register(nick: &str, lang: Lang, tag: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
     ctx.charge(NICKNAME_COST_BYTES);
     let nickname = match Nickname::parse(nick) {
         Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
@@ -132,7 +132,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     }
     let head = ctx.room.log.head();
     if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
-        return Flow::Wait;
+        return Flow::WaitForFanout;
     }
     let added = ctx.room.log.head() - head;
     ctx.log_share = ctx.log_share.saturating_sub(added as usize);
@@ -145,13 +145,13 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
 fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     if ctx.room.chat.members.len() > 1 {
         if ctx.log_share == 0 || announce_departures(ctx.room, lang).is_err() {
-            return Flow::Wait;
+            return Flow::WaitForFanout;
         }
         let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
         let message = Words::Message { from: &members.get(key).nick, text };
         let head = log.head();
         if append(log, line, message.in_lang(lang)).is_err() {
-            return Flow::Wait;
+            return Flow::WaitForFanout;
         }
         let added = log.head() - head;
         ctx.log_share = ctx.log_share.saturating_sub(added as usize);
@@ -213,7 +213,7 @@ fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'
 /// # Errors
 ///
 /// The log is full of what not everyone has been offered.
-fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), Overrun> {
+fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), LogFullError> {
     announce_departures(room, lang)?;
     if room.chat.members.is_empty() {
         return Ok(());
@@ -221,7 +221,11 @@ fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), Overrun
     append(&mut room.log, &mut room.chat.line, words.in_lang(lang))
 }
 
-fn append(log: &mut BroadcastLog, line: &mut String, words: Spoken<'_>) -> Result<(), Overrun> {
+fn append(
+    log: &mut BroadcastLog,
+    line: &mut String,
+    words: Spoken<'_>,
+) -> Result<(), LogFullError> {
     line.clear();
     writeln!(line, "{words}").expect("a String takes all that is written");
     let result = log.append(&[line.as_bytes()]);

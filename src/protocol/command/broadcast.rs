@@ -24,7 +24,7 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     if receivers > 0 {
         let header = Header::for_payload(Command::Broadcast, payload).encode();
         if ctx.append(&[&header, payload]).is_err() {
-            return Flow::Wait;
+            return Flow::WaitForFanout;
         }
     }
     ctx.charge(BROADCAST_COST_BYTES + payload.len());

@@ -14,7 +14,7 @@ pub use types::{Client, Notice, Verdict};
 
 use log::debug;
 
-use super::{Context, Excerpt, Flow, Peer};
+use super::{Context, Excerpt, Flow, PeerAddr};
 use crate::codec::command::{Frame, HEADER_LEN, Header};
 use crate::codec::package::Package;
 
@@ -75,8 +75,8 @@ fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Ask
     let Some(scheduler) = &mut ctx.plugins else { return Ok(Asked::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),
-        (None, Peer::Asked(addr)) => addr,
-        (None, Peer::Unasked) => return Err(Flow::AskPeer),
+        (None, PeerAddr::Known(addr)) => addr,
+        (None, PeerAddr::Unknown) => return Err(Flow::NeedPeerAddr),
     };
     let client = Client::new(ctx.id).at(addr);
     let client = command.map_or(client, |command| client.framed(command));

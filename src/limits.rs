@@ -99,7 +99,7 @@ pub const DRAIN_STALL_MS: u64 = 60_000;
 pub const FRAME_BYTES_PER_SEC_MIN: u64 = 240;
 
 /// How long a chat client that has never ended a message must be quiet before what it sent is one.
-pub const TAIL_QUIET_MS: u64 = 50;
+pub const UNTERMINATED_QUIET_MS: u64 = 50;
 
 /// Smallest log of a chat: the longest line there is, a nickname of 16 characters and a message of
 /// 4096 that all become U+FFFD, must fit whatever `--broadcast-log` says.

@@ -12,7 +12,9 @@ use super::ini_file::{BadFile, IniFile};
 use super::settings::{SETTINGS, Settings};
 use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
-use crate::protocol::Protocol;
+use crate::protocol::{
+    ChatProtocol, CommandProtocol, PluginProtocol, PrefixedProtocol, Protocol, RawProtocol,
+};
 use crate::server::ListenerConfig;
 
 /// `--max-frame` where nothing else is said.
@@ -248,22 +250,22 @@ impl Config {
     #[must_use]
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
         let Settings { idle_timeout, max_frame, .. } = self.settings;
-        let (protocol, idle_default) = match spec.protocol {
+        let (protocol, idle_default): (Protocol, u64) = match spec.protocol {
             ProtocolName::Command => {
                 let frame_len_max = spec.frame_len_max.or(max_frame).unwrap_or(FRAME_LEN_MAX);
-                (Protocol::Command { frame_len_max }, 0)
+                (CommandProtocol { frame_len_max }.into(), 0)
             }
-            ProtocolName::Prefixed => (Protocol::Prefixed, PREFIXED_IDLE_SECS),
+            ProtocolName::Prefixed => (PrefixedProtocol.into(), PREFIXED_IDLE_SECS),
             ProtocolName::Raw => {
                 let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
-                (Protocol::Raw { prefix }, 0)
+                (RawProtocol { prefix }.into(), 0)
             }
             ProtocolName::Plugin => {
                 let gather_ms = spec.gather_ms.unwrap_or(0);
                 let package_len_max = max_frame.unwrap_or(FRAME_LEN_MAX);
-                (Protocol::Plugin { gather_ms, package_len_max }, 0)
+                (PluginProtocol { gather_ms, package_len_max }.into(), 0)
             }
-            ProtocolName::Chat => (Protocol::Chat { lang: spec.lang.unwrap_or_default() }, 0),
+            ProtocolName::Chat => (ChatProtocol::new(spec.lang.unwrap_or_default()).into(), 0),
         };
         let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(idle_default);
         ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
@@ -316,10 +318,12 @@ mod tests {
         assert_eq!(idle_ms(&listen), [0, 7_000]);
         let config =
             config(&["-l", "command://h:1?max_frame=5", "-l", "command://h:2", "--max-frame", "6"]);
-        let lens: Vec<Protocol> =
-            config.listeners.iter().map(|l| config.listener(l, String::new()).protocol).collect();
-        let expected = [5, 6].map(|frame_len_max| Protocol::Command { frame_len_max });
-        assert_eq!(lens, expected);
+        let len_max = |spec| match config.listener(spec, String::new()).protocol {
+            Protocol::Command(CommandProtocol { frame_len_max }) => frame_len_max,
+            other => panic!("{other:?}"),
+        };
+        let lens: Vec<u32> = config.listeners.iter().map(len_max).collect();
+        assert_eq!(lens, [5, 6]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod command;
 pub mod line;
 pub mod package;
 pub mod prefixed;
+pub mod raw;
 
 use core::convert::Infallible;
 

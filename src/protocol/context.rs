@@ -1,130 +1,168 @@
-//! What a protocol may touch while it answers one message, and what it may ask for.
+//! The surroundings in which a protocol answers a message, and the outcomes it may ask for.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::chat::ChatRoom;
 use super::direct::DirectMessages;
 use super::plugin::PluginScheduler;
 use crate::buffer::{BroadcastLog, LogFullError};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
-use crate::limits::Limits;
+use crate::limits::{Limits, VISIT_BYTES_MAX};
+use crate::memory::MemoryAccount;
 use crate::stats::Stats;
 
-/// What the connections of one listener share.
+/// The group that one listener's broadcasts reach.
 #[derive(Debug)]
 pub struct Room {
-    /// What all members are sent.
+    /// Broadcasts, kept once for all members.
     pub log: BroadcastLog,
-    /// Open connections: those a broadcast reaches, its sender included.
+    /// Open connections, the sender of a broadcast included.
     pub members: usize,
-    /// Who is who, where it is a chat.
-    pub chat: ChatRoom,
 }
 
 impl Room {
     /// An empty room whose log holds at most `log_bytes_max`.
     #[must_use]
     pub fn new(log_bytes_max: usize) -> Self {
-        Room { log: BroadcastLog::new(log_bytes_max), members: 0, chat: ChatRoom::default() }
+        Room { log: BroadcastLog::new(log_bytes_max), members: 0 }
     }
 }
 
-/// What a handler may touch while it answers one message.
+/// State that all connections of a server share, whatever they speak: counters, bounds, and the
+/// buffers of the visit at hand.
 #[derive(Debug)]
-pub struct Context<'a> {
-    /// Who asks.
-    pub id: ConnId,
+pub struct Shared {
     /// The bounds in force.
-    pub limits: &'a Limits,
-    /// What the listener's connections share.
-    pub room: &'a mut Room,
-    /// The server's counters.
-    pub stats: &'a mut Stats,
-    /// Where replies are appended, in order.
-    pub out: &'a mut Vec<u8>,
-    /// What the visit may still put into replies or charge for, in bytes.
-    pub visit_bytes: &'a mut usize,
-    /// Bytes of replies at hand at which the next message is deferred. Set by the session.
-    pub reply_limit: usize,
-    /// Bytes the visit may still add to the broadcast log; 0 while others come first. What begins
-    /// within it may overshoot.
-    pub log_share: usize,
-    /// Whether memory is tight: who does not take replies is not read from.
-    pub is_tight: bool,
-    /// Messages to single other clients.
-    pub direct: &'a mut DirectMessages,
-    /// Where coming and going is noted.
-    pub connection_log: &'a mut ConnectionLog,
-    /// The plugins, where there are any.
-    pub plugins: Option<&'a mut PluginScheduler>,
-    /// Where the client is, as far as anybody has asked.
-    pub peer: PeerAddr,
-    /// The time of the turn.
+    pub limits: Limits,
+    /// The counters.
+    pub stats: Stats,
+    /// The time of the event or turn at hand.
     pub now: Millis,
+    /// The account of all bytes that wait.
+    pub memory: MemoryAccount,
+    /// Memory is tight: a client that does not take its replies is not read from.
+    pub is_tight: bool,
+    /// Log lines about single connections.
+    pub connection_log: ConnectionLog,
+    /// The plugins, where there are any.
+    pub plugins: Option<Box<PluginScheduler>>,
+    /// Replies of the visit at hand, in order; empty between visits.
+    pub out: Vec<u8>,
+    /// Messages of the visit at hand to single other clients; empty between visits.
+    pub direct: DirectMessages,
+    /// Bytes the visit may still put into replies or charge for.
+    pub visit_bytes: usize,
+    /// Bytes of replies at which the next message is deferred. Set by the session.
+    pub reply_limit: usize,
+    /// Bytes the visit may still add to the broadcast log; 0 while others come first. A broadcast
+    /// that begins within it may overshoot.
+    pub log_share: usize,
 }
 
-/// The address of a client: the system knows it, and is asked when somebody wants to know.
+impl Shared {
+    /// The state of a server that starts at `now`.
+    #[must_use]
+    pub fn new(limits: Limits, now: Millis) -> Self {
+        Shared {
+            limits,
+            stats: Stats { started_at: now, ..Stats::default() },
+            now,
+            memory: MemoryAccount::new(limits.memory_bytes_max),
+            is_tight: false,
+            connection_log: ConnectionLog::default(),
+            plugins: None,
+            out: Vec::new(),
+            direct: DirectMessages::default(),
+            visit_bytes: VISIT_BYTES_MAX,
+            reply_limit: 0,
+            log_share: usize::MAX,
+        }
+    }
+
+    /// Counts work that costs more than the replies it makes, as if so many bytes had been replied:
+    /// it brings the end of the visit closer.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.visit_bytes = self.visit_bytes.saturating_sub(bytes);
+        self.reply_limit = self.reply_limit.min(self.visit_bytes);
+    }
+}
+
+/// The surroundings of one message: its client, the room of its listener, the server.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The client.
+    pub id: ConnId,
+    /// Its address.
+    pub peer: PeerAddr,
+    /// The room of its listener.
+    pub room: &'a mut Room,
+    /// The server.
+    pub shared: &'a mut Shared,
+}
+
+/// The address of a client. Connections do not keep it; the system is asked when it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerAddr {
-    /// Nobody has asked: see [`Flow::NeedPeerAddr`].
+    /// Not asked for yet: see [`Flow::NeedPeerAddr`].
     Unknown,
-    /// What the system said; a connection that has failed has none any more.
+    /// The system's answer; `None` where the connection has failed.
     Known(Option<SocketAddr>),
 }
 
 impl Context<'_> {
-    /// Counts work that costs more than the replies it makes, as if so many bytes had been replied:
-    /// it brings the end of the visit closer.
-    pub(crate) fn charge(&mut self, bytes: usize) {
-        *self.visit_bytes = self.visit_bytes.saturating_sub(bytes);
-        self.reply_limit = self.reply_limit.min(*self.visit_bytes);
-    }
-
-    /// Appends to the broadcast log, as one broadcast.
+    /// Appends `parts` to the broadcast log, as one broadcast.
     ///
     /// # Errors
     ///
-    /// [`LogFullError`], and nothing is changed: the log has no room, or others come first.
+    /// [`LogFullError`], and nothing is changed: the log is full, or other senders come first.
     #[inline]
     pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<(), LogFullError> {
-        if self.log_share == 0 {
+        self.append_with(|log| log.append(parts))
+    }
+
+    /// Has `append` put one broadcast into the log, within the visit's share of it.
+    pub(crate) fn append_with(
+        &mut self,
+        append: impl FnOnce(&mut BroadcastLog) -> Result<(), LogFullError>,
+    ) -> Result<(), LogFullError> {
+        if self.shared.log_share == 0 {
             return Err(LogFullError);
         }
         let head = self.room.log.head();
-        self.room.log.append(parts)?;
-        // What was appended lies in memory, so it fits.
-        self.log_share = self.log_share.saturating_sub((self.room.log.head() - head) as usize);
+        append(&mut self.room.log)?;
+        // Appended bytes lie in memory, so their number fits.
+        let added = (self.room.log.head() - head) as usize;
+        self.shared.log_share = self.shared.log_share.saturating_sub(added);
         Ok(())
     }
 }
 
-/// What becomes of the connection after a message.
+/// The next step of a connection after a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// The next message, please.
+    /// Take the next message.
     Continue,
-    /// The message cannot be taken yet: show it again once the fan-out has come round.
+    /// The log is full: show the message again once the fan-out has come round.
     WaitForFanout,
-    /// The message cannot be taken this turn: show it again in the next, others come first.
+    /// Time is up: show the message again next turn, behind others.
     Yield,
-    /// Somebody wants to know where the client is: show the message again with that.
+    /// The address of the client is needed: show the message again with it.
     NeedPeerAddr,
-    /// Close once the replies so far are out.
+    /// Close once the replies so far are sent.
     Close(CloseReason),
 }
 
 impl Flow {
-    /// Whether the message has not been taken and will be shown again.
+    /// Whether the message was not taken and will be shown again.
     #[must_use]
-    pub fn is_again(self) -> bool {
+    pub fn is_deferred(self) -> bool {
         matches!(self, Flow::WaitForFanout | Flow::Yield | Flow::NeedPeerAddr)
     }
 }
 
-/// Why a connection ended.
+/// The reason a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// The peer shut its writing side, and has every reply.
@@ -153,7 +191,7 @@ pub enum CloseReason {
     MemoryLimit,
 }
 
-/// The words of the log.
+/// The texts of the log.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,46 +1,48 @@
-//! What a listener speaks, with what its URL says of it.
+//! The one list of protocols. A line here and a folder beside it make a protocol.
 
-use super::chat::Lang;
+use super::chat::ChatProtocol;
+use super::command::CommandProtocol;
+use super::plugin::PluginProtocol;
+use super::prefixed::PrefixedProtocol;
+use super::raw::RawProtocol;
 
-/// The protocol of a listener and its settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Protocol {
-    /// The 5-byte-header command protocol.
-    Command {
-        /// Longest payload accepted, in bytes.
-        frame_len_max: u32,
-    },
-    /// Messages behind one length byte, answered reversed.
-    Prefixed,
+/// Makes [`Protocol`] and [`dispatch`] of the list; `$d` is a dollar sign for the inner macro.
+macro_rules! protocols {
+    ($d:tt; $($(#[$doc:meta])* $variant:ident($hooks:ty),)*) => {
+        /// The protocol of a listener: its settings, and its state where clients share one.
+        #[derive(Debug)]
+        pub enum Protocol {
+            $($(#[$doc])* $variant($hooks),)*
+        }
+
+        $(impl From<$hooks> for Protocol {
+            fn from(protocol: $hooks) -> Self {
+                Protocol::$variant(protocol)
+            }
+        })*
+
+        /// Runs an expression with the [`Hooks`](super::Hooks) of a [`Protocol`].
+        macro_rules! dispatch {
+            ($d protocol:expr, $d hooks:ident => $d body:expr) => {
+                match $d protocol {
+                    $($crate::protocol::Protocol::$variant($d hooks) => $d body,)*
+                }
+            };
+        }
+    };
+}
+
+protocols! { $;
+    /// 5-byte header.
+    Command(CommandProtocol),
+    /// 1-byte length prefix.
+    Prefixed(PrefixedProtocol),
     /// Unframed echo.
-    Raw {
-        /// What each answer begins with.
-        prefix: Vec<u8>,
-    },
+    Raw(RawProtocol),
     /// Lines and nicknames.
-    Chat {
-        /// What the server speaks.
-        lang: Lang,
-    },
+    Chat(ChatProtocol),
     /// Packages for plugins.
-    Plugin {
-        /// How long a client must be quiet before what it sent is a package, in milliseconds; 0 is
-        /// until nothing more can be read without waiting.
-        gather_ms: u64,
-        /// Longest package accepted, in bytes.
-        package_len_max: u32,
-    },
+    Plugin(PluginProtocol),
 }
 
-impl Protocol {
-    /// Whether a message ends where nothing more can be read without waiting.
-    #[must_use]
-    pub fn ends_on_would_block(&self) -> bool {
-        matches!(self, Protocol::Plugin { gather_ms: 0, .. })
-    }
-
-    /// Whether time may end a message.
-    pub(crate) fn allows_unterminated(&self) -> bool {
-        matches!(self, Protocol::Chat { .. } | Protocol::Plugin { .. })
-    }
-}
+pub(crate) use dispatch;

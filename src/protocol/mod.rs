@@ -1,6 +1,8 @@
-//! What messages mean: one folder a protocol. Sees whole messages and
+//! Protocols: the meaning of messages, one folder or file each. Sees whole messages and
 //! [`ConnId`](crate::conn_id::ConnId)s; sockets and the connection table are out of its sight, and
-//! the time of the turn is an argument.
+//! the time is an argument.
+//!
+//! A protocol implements [`Hooks`] and has a line in `list.rs`; `docs/extending.md` adds one.
 
 pub mod chat;
 mod client_state;
@@ -8,20 +10,21 @@ pub mod command;
 mod context;
 mod direct;
 mod excerpt;
+mod hooks;
 mod list;
 pub mod plugin;
 mod prefixed;
 mod raw;
 
+pub use chat::ChatProtocol;
 pub use client_state::ClientState;
-pub use command::{
-    Reversal, ReversalStep, on_command, on_command_error, write_error, write_status,
-};
-pub(crate) use command::{debug_command, reply_not_utf8};
-pub use context::{CloseReason, Context, Flow, PeerAddr, Room};
+pub use command::{CommandProtocol, write_status};
+pub use context::{CloseReason, Context, Flow, PeerAddr, Room, Shared};
 pub use direct::{DirectMessage, DirectMessages};
 pub use excerpt::{Excerpt, Shown};
+pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver};
 pub use list::Protocol;
-pub use plugin::{Asked, PluginScheduler, on_package};
-pub use prefixed::on_prefixed;
-pub use raw::raw as on_raw;
+pub(crate) use list::dispatch;
+pub use plugin::{Asked, PluginProtocol, PluginScheduler};
+pub use prefixed::PrefixedProtocol;
+pub use raw::RawProtocol;

@@ -1,19 +1,36 @@
-//! The `prefixed` protocol: a length byte and a message, answered reversed.
+//! The `prefixed` protocol: a length byte and a message, answered with the same length and the bytes
+//! reversed.
 
 use log::debug;
 
-use super::{Context, Excerpt, Flow};
-use crate::codec::prefixed;
+use super::{ClientState, Context, Excerpt, Flow, Hooks};
+use crate::codec::prefixed::{self, PrefixedDecoder};
 
-/// What a `prefixed` message costs besides its bytes: it may have none.
-const PREFIXED_COST_BYTES: usize = 16;
+/// Cost of a message besides its bytes, of which it may have none.
+const MESSAGE_COST_BYTES: usize = 16;
 
-/// Answers one message of the `prefixed` protocol: the same length, the bytes reversed.
-pub fn on_prefixed(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
-    debug!("{} message: {}", ctx.id, Excerpt(payload));
-    ctx.charge(PREFIXED_COST_BYTES);
-    let start = ctx.out.len();
-    prefixed::encode(payload, ctx.out);
-    ctx.out[start + 1..].reverse();
-    Flow::Continue
+/// Messages behind one length byte, answered reversed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefixedProtocol;
+
+impl Hooks for PrefixedProtocol {
+    type Decoder = PrefixedDecoder;
+
+    fn decoder(&self, _: ClientState) -> PrefixedDecoder {
+        PrefixedDecoder
+    }
+
+    fn on_message(&mut self, payload: &[u8], _: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
+        debug!("{} message: {}", ctx.id, Excerpt(payload));
+        ctx.shared.charge(MESSAGE_COST_BYTES);
+        let out = &mut ctx.shared.out;
+        let start = out.len();
+        prefixed::encode(payload, out);
+        out[start + 1..].reverse();
+        Flow::Continue
+    }
+
+    fn frame_len_max(&self, _: usize) -> usize {
+        1 + prefixed::PAYLOAD_LEN_MAX
+    }
 }

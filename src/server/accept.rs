@@ -1,4 +1,4 @@
-//! Letting connections in, or turning them away with a word.
+//! Accepting connections, or refusing them with the reason.
 
 use std::net::SocketAddr;
 
@@ -6,35 +6,33 @@ use log::error;
 
 use super::connection::{Connection, Flags, State};
 use super::transport::{AcceptError, Acceptor, Transport};
+use super::visit::Visit;
 use super::{Listener, Server};
-use crate::conn_id::ConnId;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::Protocol;
-use crate::protocol::chat::{self, Words};
-use crate::protocol::{self, CloseReason};
+use crate::protocol::{CloseReason, Hooks, dispatch};
 use crate::session::Session;
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
     /// Accepts from every listener whose backlog has not been emptied, unless files are out.
     pub(super) fn accept_all(&mut self, registry: &T::Registry) {
-        if let Some(until) = self.accept_paused_until {
-            if self.now < until {
+        if let Some(until) = self.schedule.accept_paused_until {
+            if self.shared.now < until {
                 return;
             }
-            self.accept_paused_until = None;
+            self.schedule.accept_paused_until = None;
         }
         if !self.listeners.iter().any(|listener| listener.accept_ready) {
             return;
         }
-        self.budget.end();
+        self.schedule.budget.end();
         // All have one budget, and each listener begins every so many turns.
         let count = self.listeners.len();
-        self.first_accepting = (self.first_accepting + 1) % count.max(1);
+        self.schedule.first_accepting = (self.schedule.first_accepting + 1) % count.max(1);
         let mut tried = 0;
         for at in 0..count {
-            let number = (self.first_accepting + at) % count;
-            if self.listeners[number].accept_ready && self.accept_paused_until.is_none() {
+            let number = (self.schedule.first_accepting + at) % count;
+            if self.listeners[number].accept_ready && self.schedule.accept_paused_until.is_none() {
                 self.accept_some(registry, number, ACCEPT_TURN_MAX, &mut tried);
             }
         }
@@ -50,14 +48,14 @@ impl<T: Transport> Server<T> {
         tried: &mut usize,
     ) {
         for at in 0..budget {
-            if !self.has_file_to_spare() || (at > 0 && self.budget.is_spent()) {
+            if !self.has_file_to_spare() || (at > 0 && self.schedule.budget.is_spent()) {
                 return;
             }
             if *tried == UNTIMED_MAX {
-                self.budget.begin(turn_micros::ACCEPT);
+                self.schedule.budget.begin(turn_micros::ACCEPT);
             }
             *tried += 1;
-            self.budget.charge(VISIT_COST_BYTES);
+            self.schedule.budget.charge(VISIT_COST_BYTES);
             let listener = &mut self.listeners[number];
             let Some(acceptor) = &mut listener.acceptor else {
                 listener.accept_ready = false;
@@ -71,12 +69,17 @@ impl<T: Transport> Server<T> {
                     return;
                 }
                 Err(AcceptError::Exhausted(error)) => {
-                    self.connection_log.accept_paused(self.now, &listener.config.name, &error);
-                    self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
+                    self.shared.connection_log.accept_paused(
+                        self.shared.now,
+                        &listener.name,
+                        &error,
+                    );
+                    self.schedule.accept_paused_until =
+                        Some(self.shared.now.after(ACCEPT_PAUSE_MS));
                     return;
                 }
                 Err(AcceptError::Fatal(error)) => {
-                    error!("{} stops accepting: {}", listener.config.name, strerror(&error));
+                    error!("{} stops accepting: {}", listener.name, strerror(&error));
                     listener.acceptor = None;
                 }
             }
@@ -86,75 +89,67 @@ impl<T: Transport> Server<T> {
     /// Whether one more descriptor fits beside those in the table. Lingering connections make way
     /// for new ones, the oldest first, but not before the end of the turn.
     fn has_file_to_spare(&mut self) -> bool {
-        if self.table.len() < self.limits.clients_max + self.limits.lingering_max {
+        if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
             return true;
         }
-        if self.closed.is_empty() && !self.evict_oldest_lingering() {
-            self.accept_paused_until = Some(self.now.after(ACCEPT_PAUSE_MS));
+        if self.schedule.closed.is_empty() && !self.evict_oldest_lingering() {
+            self.schedule.accept_paused_until = Some(self.shared.now.after(ACCEPT_PAUSE_MS));
         }
         false
     }
 
-    /// Lets a connection in, or turns it away if there are as many clients as there may be.
+    /// Takes a connection in as a client, or refuses it if there are as many as there may be.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
-        let (now, owner) = (self.now, number as u16);
-        let Listener { config, room, .. } = &self.listeners[number];
+        let (now, owner) = (self.shared.now, number as u16);
+        let Listener { protocol, room, .. } = &self.listeners[number];
         let id = self.table.insert(owner, |id| {
-            let session = Session::new(id.generation, &config.protocol, now, &room.log);
+            let session = Session::new(id.generation, protocol, now, &room.log);
             Connection::new(stream, owner, session)
         });
-        self.memory.recharge(&mut self.table_charged, self.table.allocated());
-        let Some(conn) = self.table.get_mut(id) else { return };
-        if let Err(error) = conn.stream.register(registry, id) {
-            let name = &self.listeners[number].config.name;
-            self.connection_log.unwatched(self.now, name, peer, &error);
+        self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
+        let Some(mut visit) = self.visit(id) else { return };
+        if let Err(error) = visit.conn.stream.register(registry, id) {
+            let name = &visit.listener.name;
+            visit.shared.connection_log.unwatched(now, name, peer, &error);
             self.table.remove(id);
             return;
         }
-        if self.stats.connections >= self.limits.clients_max as u64 {
-            self.refuse(id, number, peer);
+        if visit.shared.stats.connections >= visit.shared.limits.clients_max as u64 {
+            visit.refuse(peer);
         } else {
-            self.accept_client(id, number, peer);
+            visit.accept_client(peer);
         }
-        self.flush_and_reschedule(registry, id);
+        let timer_at = visit.flush_and_reschedule(registry);
+        self.end_visit(registry, id, timer_at);
     }
+}
 
-    fn accept_client(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
-        let Listener { config, room, .. } = &mut self.listeners[number];
-        room.members += 1;
-        self.stats.connections += 1;
-        self.stats.accepted_total += 1;
-        self.connection_log.line(self.now, || format!("{id} {peer} connected to {}", config.name));
-        if let (Protocol::Plugin { .. }, Some(scheduler)) = (&config.protocol, &mut self.plugins) {
-            scheduler.on_connected(id, peer);
-        }
+impl<T: Transport> Visit<'_, T> {
+    fn accept_client(&mut self, peer: SocketAddr) {
+        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        listener.room.members += 1;
+        shared.stats.connections += 1;
+        shared.stats.accepted_total += 1;
+        let name = &listener.name;
+        shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
+        dispatch!(&mut listener.protocol, hooks => hooks.on_connect(*id, peer, shared));
         // What came with the connection is announced by an edge of its own, but for a server that
         // is stopping it is the last chance.
-        if let Some(conn) = self.table.get_mut(id) {
-            conn.flags.set(Flags::READ_READY, self.phase.is_stopping());
-        }
+        conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
     }
 
-    fn refuse(&mut self, id: ConnId, number: usize, peer: SocketAddr) {
-        if let Some(conn) = self.table.get_mut(id) {
-            conn.state = State::Draining(CloseReason::Full);
-            // It has seen nothing of the log, and will not.
-            let _ = conn.session.unsubscribe(&self.listeners[number].room.log);
-        }
-        self.linger(id);
-        let max = self.limits.clients_max;
-        let config = &self.listeners[number].config;
-        self.stats.refused_total += 1;
-        self.connection_log.line(self.now, || {
-            format!("{id} {peer} refused by {}: server is full: {max} clients", config.name)
+    fn refuse(&mut self, peer: SocketAddr) {
+        let Visit { id, conn, listener, shared, .. } = self;
+        conn.state = State::Draining(CloseReason::Full);
+        // It has seen nothing of the log, and will not.
+        let _ = conn.session.unsubscribe(&listener.room.log);
+        let (max, name) = (shared.limits.clients_max, &listener.name);
+        shared.stats.refused_total += 1;
+        shared.connection_log.line(shared.now, || {
+            format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });
-        self.connection_log.refused(self.now, max);
-        match config.protocol {
-            Protocol::Command { .. } => {
-                protocol::write_error(format_args!("server is full: {max} clients"), &mut self.out);
-            }
-            Protocol::Chat { lang } => chat::say(Words::Full(max), lang, &mut self.out),
-            Protocol::Prefixed | Protocol::Raw { .. } | Protocol::Plugin { .. } => {}
-        }
+        shared.connection_log.refused(shared.now, max);
+        dispatch!(&listener.protocol, hooks => hooks.write_refusal(max, &mut shared.out));
+        self.linger();
     }
 }

@@ -1,4 +1,6 @@
-//! One connection: its stream, its session, and what readiness has been seen and not used up.
+//! One connection: its stream, its session, and the readiness that has been seen and not used up.
+
+use std::ops::BitOr;
 
 use super::timer::TimerLinks;
 use crate::protocol::CloseReason;
@@ -52,12 +54,24 @@ impl Flags {
         self.0 & flag.0 != 0
     }
 
+    pub(super) fn has_any(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
+    }
+
     pub(super) fn set(&mut self, flag: Flags, on: bool) {
         if on {
             self.0 |= flag.0;
         } else {
             self.0 &= !flag.0;
         }
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
     }
 }
 
@@ -91,6 +105,20 @@ impl<T> Connection<T> {
     /// Whether a read may return something, or the end of the stream.
     pub(super) fn may_read(&self) -> bool {
         self.flags.has(Flags::READ_READY) && !self.flags.has(Flags::EOF)
+    }
+
+    /// Whether an open connection waits for nothing but its next input: nothing is buffered, unsent
+    /// or left to read, so only the idle timeout may end it.
+    #[inline]
+    pub(super) fn is_quiescent(&self) -> bool {
+        const BUSY: Flags = Flags(
+            Flags::READ_READY.0
+                | Flags::EOF.0
+                | Flags::INPUT_STOPPED.0
+                | Flags::WRITE_BLOCKED.0
+                | Flags::LAGGING.0,
+        );
+        self.state == State::Open && !self.flags.has_any(BUSY) && !self.session.owns_memory()
     }
 
     /// Whether no further input will be interpreted, beyond what the session holds.

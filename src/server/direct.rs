@@ -3,6 +3,8 @@
 use super::Server;
 use super::connection::{Flags, State};
 use super::transport::Transport;
+use super::visit::Visit;
+use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
 impl<T: Transport> Server<T> {
@@ -14,39 +16,38 @@ impl<T: Transport> Server<T> {
     /// when messages have filled its send queue, as one is that falls off the broadcast log. One
     /// whose stream has room is written to first: it has had no turn since they came.
     pub(super) fn deliver_direct(&mut self, registry: &T::Registry) {
-        if self.direct.is_empty() {
+        if self.shared.direct.is_empty() {
             return;
         }
-        let mut direct = std::mem::take(&mut self.direct);
+        let mut direct = std::mem::take(&mut self.shared.direct);
         for message in direct.iter() {
-            let Some(conn) = self.table.get_mut(message.to) else { continue };
-            if conn.state != State::Open {
-                continue;
-            }
-            let pushed = conn.session.push_message(message.log_head, message.bytes);
-            conn.session.update_charge(&mut self.memory);
+            let Some(mut visit) = self.open_visit(message.to) else { continue };
+            let pushed = visit.conn.session.push_message(message.log_head, message.bytes);
+            visit.conn.session.update_charge(&mut visit.shared.memory);
             if pushed.is_err() {
-                self.close(message.to, CloseReason::MemoryLimit, None);
+                visit.close(CloseReason::MemoryLimit, None);
             }
         }
         // Only when all have their places: a write takes what of the log comes behind them as well.
         for message in direct.iter() {
-            let Some(conn) = self.table.get_mut(message.to) else { continue };
-            if conn.state != State::Open {
-                continue;
-            }
-            let is_blocked = conn.flags.has(Flags::WRITE_BLOCKED);
-            let is_full = conn.session.unsent_cost() > self.limits.send_queue_bytes_max;
+            let Some(mut visit) = self.open_visit(message.to) else { continue };
+            let is_blocked = visit.conn.flags.has(Flags::WRITE_BLOCKED);
+            let queue_max = visit.shared.limits.send_queue_bytes_max;
+            let is_full = visit.conn.session.unsent_cost() > queue_max;
             if is_full && is_blocked {
-                self.close(message.to, CloseReason::SlowConsumer, None);
+                visit.close(CloseReason::SlowConsumer, None);
             } else if is_full {
-                self.flush_and_reschedule(registry, message.to);
+                let timer_at = visit.flush_and_reschedule(registry);
+                self.arm_timer(message.to, timer_at);
             } else if !is_blocked {
-                self.requeue(message.to);
+                visit.requeue();
             }
         }
         direct.clear();
-        self.direct = direct;
-        self.check_memory();
+        self.shared.direct = direct;
+    }
+
+    fn open_visit(&mut self, id: ConnId) -> Option<Visit<'_, T>> {
+        self.visit(id).filter(|visit| visit.conn.state == State::Open)
     }
 }

@@ -3,13 +3,12 @@
 
 use super::Server;
 use super::connection::{Connection, State};
-use super::listener::{Fanout, Listener, broadcast_cost_max, log_bytes_max};
+use super::listener::{Fanout, Listener};
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::Protocol;
-use crate::protocol::chat;
+use crate::protocol::{Hooks, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Gives every pass that is on its way one slice, as far as the time goes.
@@ -18,26 +17,16 @@ impl<T: Transport> Server<T> {
         if !self.listeners.iter().any(|listener| listener.fanout.active) {
             return;
         }
-        self.budget.begin(turn_micros::FANOUT);
+        self.schedule.budget.begin(turn_micros::FANOUT);
         // Each listener begins every so many turns, so none has to be content with what the others
         // leave.
-        self.first_fanout = (self.first_fanout + 1) % count;
+        self.schedule.first_fanout = (self.schedule.first_fanout + 1) % count;
         for at in 0..count {
-            let listener = (self.first_fanout + at) % count;
-            if self.listeners[listener].fanout.active && (at == 0 || !self.budget.is_spent()) {
+            let listener = (self.schedule.first_fanout + at) % count;
+            if self.listeners[listener].fanout.active
+                && (at == 0 || !self.schedule.budget.is_spent())
+            {
                 self.fan_out_slice(registry, listener);
-            }
-        }
-    }
-
-    /// Begins a pass if there is something not everyone has been offered.
-    pub(super) fn start_pass_if_needed(&mut self, number: usize) {
-        let listener = &mut self.listeners[number];
-        let head = listener.room.log.head();
-        if head > listener.room.log.offered() {
-            listener.update_charge(&mut self.memory);
-            if !listener.fanout.active {
-                listener.fanout.start(head, self.table.page_count(number));
             }
         }
     }
@@ -46,7 +35,7 @@ impl<T: Transport> Server<T> {
         // Walking a page costs something even where it holds nobody.
         const SPARSE_PAGE_COST: usize = PAGE_LEN / 8;
         let mut members = FANOUT_SLICE_MEMBERS;
-        while members > 0 && !self.budget.is_spent() {
+        while members > 0 && !self.schedule.budget.is_spent() {
             // Pages may have been given back since the last slice.
             let page_count = self.table.page_count(number);
             let fanout = &mut self.listeners[number].fanout;
@@ -78,20 +67,22 @@ impl<T: Transport> Server<T> {
             }
         }
         for (at, &id) in owed[..count].iter().enumerate() {
-            if at > 0 && self.budget.is_spent() {
+            if at > 0 && self.schedule.budget.is_spent() {
                 let slot = id.index % PAGE_LEN as u32;
                 self.listeners[number].fanout.partial = Some((page_number, slot));
                 return at;
             }
-            let sent = self.stats.bytes_out_total;
-            self.flush_and_reschedule(registry, id);
-            let sent = self.stats.bytes_out_total - sent;
-            self.budget.charge(VISIT_COST_BYTES + usize::try_from(sent).unwrap_or(usize::MAX));
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if conn.state != State::Closed {
-                let fanout = &mut self.listeners[number].fanout;
-                fanout.cursor_min = fanout.cursor_min.min(conn.session.cursor());
+            let Some(mut visit) = self.visit(id) else { continue };
+            let sent = visit.shared.stats.bytes_out_total;
+            let timer_at = visit.flush_and_reschedule(registry);
+            let sent = visit.shared.stats.bytes_out_total - sent;
+            let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+            visit.schedule.budget.charge(VISIT_COST_BYTES + sent);
+            if visit.conn.state != State::Closed {
+                let fanout = &mut visit.listener.fanout;
+                fanout.cursor_min = fanout.cursor_min.min(visit.conn.session.cursor());
             }
+            self.end_visit(registry, id, timer_at);
         }
         self.listeners[number].fanout.pages_left = page;
         count
@@ -105,15 +96,13 @@ impl<T: Transport> Server<T> {
         // Who lagged when it was visited may have caught up since.
         let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
-        if let Protocol::Chat { lang } = listener.config.protocol {
-            // Where the log is full again, there is another pass, and it ends here too.
-            let _ = chat::announce_departures(&mut listener.room, lang);
-        }
+        let room = &mut listener.room;
+        dispatch!(&mut listener.protocol, hooks => hooks.on_fanout_end(room));
         self.append_pending(number);
         let listener = &mut self.listeners[number];
-        listener.update_charge(&mut self.memory);
+        listener.update_charge(&mut self.shared.memory);
         listener.fanout.is_admitting = !listener.fanout.waiting.is_empty();
-        self.start_pass_if_needed(number);
+        listener.start_pass_if_needed(&mut self.shared.memory);
     }
 
     /// Lets senders that wait for room in a log have their turns, one after the other.
@@ -122,7 +111,7 @@ impl<T: Transport> Server<T> {
         for number in 0..self.listeners.len() {
             if self.listeners[number].fanout.is_admitting {
                 if !has_begun {
-                    self.budget.begin(turn_micros::ADMIT);
+                    self.schedule.budget.begin(turn_micros::ADMIT);
                     has_begun = true;
                 }
                 self.admit_some(registry, number);
@@ -134,13 +123,16 @@ impl<T: Transport> Server<T> {
     /// the queue if it has more; nobody waits longer than one round. When the log is full, the first
     /// that did not fit stays the first.
     fn admit_some(&mut self, registry: &T::Registry, number: usize) {
-        let Listener { config, fanout, .. } = &self.listeners[number];
-        let waiting = fanout.waiting.len();
-        let share = log_bytes_max(&config.protocol, &self.limits) / waiting.max(1);
+        let Listener { protocol, fanout, .. } = &self.listeners[number];
+        let (waiting, limits) = (fanout.waiting.len(), &self.shared.limits);
+        let (log_bytes_max, cost_max) = dispatch!(protocol, hooks => {
+            (hooks.log_bytes_max(limits), hooks.broadcast_cost_max(limits))
+        });
+        let share = log_bytes_max / waiting.max(1);
         // What begins within the share may overshoot.
-        let most = (share.max(1) + broadcast_cost_max(&config.protocol, &self.limits)) as u64;
+        let most = (share.max(1) + cost_max) as u64;
         for at in 0..waiting {
-            if at > 0 && self.budget.is_spent() {
+            if at > 0 && self.schedule.budget.is_spent() {
                 return;
             }
             let Listener { room, fanout, .. } = &mut self.listeners[number];
@@ -153,21 +145,21 @@ impl<T: Transport> Server<T> {
                 fanout.rota.on_visit(id, 0, most, false);
                 continue;
             };
-            let (head, frames) = (room.log.head(), self.stats.frames_in_total);
+            let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
             // Then it was its own turn to read.
             let was_owed = conn.session.has_unsent();
             conn.session.on_log_vacancy();
             // The time it waited is no silence of its client's.
-            conn.session.mark_active(self.now);
-            self.log_share = Some(share.max(1));
+            conn.session.mark_active(self.shared.now);
+            self.schedule.admitted_share = Some(share.max(1));
             self.serve(registry, id);
-            self.log_share = None;
+            self.schedule.admitted_share = None;
             let Listener { room, fanout, .. } = &mut self.listeners[number];
             let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
             fanout.rota.on_visit(id, added, most, still_waits);
             let may_lose = added > 0 || still_waits || was_owed;
             debug_assert!(
-                may_lose || self.stats.frames_in_total > frames || !self.is_held_up(id),
+                may_lose || self.shared.stats.frames_in_total > frames || !self.is_held_up(id),
                 "{id} lost its place among those who wait"
             );
             let fanout = &mut self.listeners[number].fanout;

@@ -6,15 +6,12 @@ use std::collections::{HashMap, HashSet};
 use super::Server;
 use super::connection::{Connection, Flags, State};
 use super::listener::Listener;
-use super::serve::{deadline, is_stalled};
 use super::transport::Transport;
+use super::visit::{deadline, is_stalled};
 use crate::address::AddressKey;
-use crate::codec::command::HEADER_LEN;
-use crate::codec::prefixed;
 use crate::conn_id::ConnId;
-use crate::limits::{CHAT_LOG_BYTES_MIN, READ_BUFFER_BYTES};
-use crate::protocol::CloseReason;
-use crate::protocol::Protocol;
+use crate::limits::READ_BUFFER_BYTES;
+use crate::protocol::{CloseReason, Hooks, dispatch};
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
 const OWN_REPLY_LEN_MAX: usize = 512;
@@ -27,13 +24,13 @@ impl<T: Transport> Server<T> {
     ///
     /// When something does not hold, with what and where.
     pub fn assert_invariants(&self) {
-        assert!(self.out.is_empty(), "replies were left behind");
+        assert!(self.shared.out.is_empty(), "replies were left behind");
         self.assert_books();
-        assert!(self.direct.is_empty(), "messages were left behind");
+        assert!(self.shared.direct.is_empty(), "messages were left behind");
         self.assert_memory();
-        let lists = self.arrivals.iter().chain(&self.resume);
+        let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume);
         let queued: HashSet<ConnId> = lists.copied().collect();
-        let entries = self.arrivals.len() + self.resume.len();
+        let entries = self.schedule.arrivals.len() + self.schedule.resume.len();
         assert_eq!(queued.len(), entries, "somebody stands in the lists twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
@@ -57,9 +54,15 @@ impl<T: Transport> Server<T> {
             assert_eq!(listener.charged, held, "the log of listener {number}");
             sum += held;
         }
-        assert_eq!(self.memory.used(), sum, "bytes in the account");
-        assert!(!self.memory.is_over() || self.is_relief_pointless(), "{sum} bytes are too many");
-        assert!(self.is_tight || !self.memory.is_tight(), "memory is tight and nobody knows");
+        assert_eq!(self.shared.memory.used(), sum, "bytes in the account");
+        assert!(
+            !self.shared.memory.is_over() || self.is_relief_pointless(),
+            "{sum} bytes are too many"
+        );
+        assert!(
+            self.shared.is_tight || !self.shared.memory.is_tight(),
+            "memory is tight and nobody knows"
+        );
     }
 
     /// Whether a connection is the one to be cut for memory: the largest of the address that holds
@@ -107,13 +110,17 @@ impl<T: Transport> Server<T> {
             State::Open | State::Draining(_) => conn.state != refused,
             State::Lingering | State::Closed => false,
         });
-        assert_eq!(self.stats.connections, clients as u64, "connections");
-        assert!(clients <= self.limits.clients_max, "{clients} clients");
+        assert_eq!(self.shared.stats.connections, clients as u64, "connections");
+        assert!(clients <= self.shared.limits.clients_max, "{clients} clients");
         let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
-        assert_eq!(self.lingering_count, lingering, "lingering connections");
-        assert_eq!(self.closed.len(), count(&|conn| conn.state == State::Closed), "closed");
-        if !self.phase.is_stopping() {
-            let most = self.limits.clients_max + self.limits.lingering_max;
+        assert_eq!(self.schedule.lingering_count, lingering, "lingering connections");
+        assert_eq!(
+            self.schedule.closed.len(),
+            count(&|conn| conn.state == State::Closed),
+            "closed"
+        );
+        if !self.schedule.phase.is_stopping() {
+            let most = self.shared.limits.clients_max + self.shared.limits.lingering_max;
             assert!(self.table.len() <= most, "{} descriptors", self.table.len());
         }
         for (number, listener) in self.listeners.iter().enumerate() {
@@ -124,11 +131,8 @@ impl<T: Transport> Server<T> {
             assert_eq!(listener.fanout.laggards, laggards, "laggards of listener {number}");
             let log = &listener.room.log;
             let kept = log.head() - log.tail();
-            let most = match listener.config.protocol {
-                Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN,
-                _ => 0,
-            };
-            let most = most.max(self.limits.broadcast_log_bytes_max);
+            let limits = &self.shared.limits;
+            let most = dispatch!(&listener.protocol, hooks => hooks.log_bytes_max(limits));
             assert!(kept <= most as u64, "{kept} bytes of log");
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
             let wanted = listener.fanout.active || laggards > 0;
@@ -136,40 +140,32 @@ impl<T: Transport> Server<T> {
             let fanout = &listener.fanout;
             let served = fanout.active || fanout.is_admitting;
             assert!(served || fanout.waiting.is_empty(), "nobody will let those in who wait");
-            self.assert_chat(number, listener);
+            self.assert_protocol(number, listener);
         }
     }
 
-    /// Everyone with a nickname is an open connection that knows it, and the other way round.
-    fn assert_chat(&self, number: usize, listener: &Listener<T>) {
-        let Listener { config, room, fanout, .. } = listener;
-        let Protocol::Chat { .. } = config.protocol else { return };
-        room.chat.assert_invariants();
-        assert!(fanout.active || !room.chat.has_pending_departures(), "nobody will announce it");
-        let mut members = 0;
+    /// The state of the listener's protocol agrees with its connections.
+    fn assert_protocol(&self, number: usize, listener: &Listener<T>) {
+        let mut clients = Vec::new();
         for (id, conn) in self.table.iter().filter(|(_, c)| usize::from(c.listener) == number) {
-            let Some(key) = conn.session.member() else { continue };
-            assert_eq!(conn.state, State::Open, "{id} has left and is still a member");
-            assert_eq!(room.chat.members.get(key).id, id, "two are one member");
-            members += 1;
+            let client = conn.session.client();
+            let has_left = conn.state != State::Open;
+            assert!(!has_left || client.member().is_none(), "{id} has left and is still a member");
+            if !has_left {
+                clients.push((id, client));
+            }
         }
-        assert_eq!(room.chat.members.len(), members, "members of chat {number}");
+        let is_passing = listener.fanout.active;
+        dispatch!(&listener.protocol, hooks => hooks.assert_invariants(&clients, is_passing));
     }
 
     /// No connection holds more than it may.
     fn assert_bounds(&self, id: ConnId, conn: &Connection<T>) {
-        let frame_len_max = match &self.listeners[usize::from(conn.listener)].config.protocol {
-            Protocol::Command { frame_len_max } => HEADER_LEN + *frame_len_max as usize,
-            Protocol::Prefixed => 1 + prefixed::PAYLOAD_LEN_MAX,
-            Protocol::Raw { prefix } => prefix.len() + READ_BUFFER_BYTES,
-            Protocol::Plugin { package_len_max, .. } => {
-                *package_len_max as usize + READ_BUFFER_BYTES
-            }
-            // Or the list of who is there.
-            Protocol::Chat { .. } => CHAT_LOG_BYTES_MIN + 66 * self.table.len(),
-        };
+        let listener = &self.listeners[usize::from(conn.listener)];
+        let members = self.table.len();
+        let frame_len_max = dispatch!(&listener.protocol, hooks => hooks.frame_len_max(members));
         let unsent = conn.session.unsent_len();
-        let most = self.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
+        let most = self.shared.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
         if let Some(queue) = conn.session.send_queue() {
             queue.assert_invariants();
         }
@@ -188,7 +184,7 @@ impl<T: Transport> Server<T> {
         assert!(!conn.session.has_unsent() || blocked || queued, "{id} could be written to");
         let passing = listener.fanout.active;
         if conn.state == State::Open {
-            let stalled = is_stalled(conn, listener, &self.limits, self.is_tight);
+            let stalled = is_stalled(conn, listener, &self.shared);
             let may_read = conn.may_read() && !conn.input_has_ended();
             let runnable = !stalled && (may_read || conn.session.has_deferred_input());
             assert!(!runnable || queued, "{id} is forgotten");
@@ -204,12 +200,13 @@ impl<T: Transport> Server<T> {
             assert!(lags || !counted, "{id} is counted as lagging and has everything");
             assert!(counted || !lags || passing, "{id} lags and is not counted");
         }
-        let is_stalled =
-            conn.state == State::Open && is_stalled(conn, listener, &self.limits, self.is_tight);
-        let deadline = deadline(conn, listener, &self.limits, self.phase, is_stalled);
+        let is_stalled = conn.state == State::Open && is_stalled(conn, listener, &self.shared);
+        let deadline =
+            deadline(conn, listener, &self.shared.limits, self.schedule.phase, is_stalled);
         // Whoever stands in the resume list will be looked at anyway. A deadline that has passed is
         // armed for where the wheel stands, which may be behind.
-        let timed = conn.timer.at() <= deadline.max(self.now) || conn.flags.has(Flags::QUEUED);
+        let timed =
+            conn.timer.at() <= deadline.max(self.shared.now) || conn.flags.has(Flags::QUEUED);
         assert!(timed, "{id} has a deadline and no timer");
     }
 }

@@ -1,22 +1,20 @@
-//! One listener: what it speaks, who shares its room, and how far its fan-out has come.
+//! One listener: its protocol, its room, and how far its fan-out has come.
 
 use std::collections::VecDeque;
 
 use super::invariants::Rota;
 use super::transport::Transport;
-use crate::codec::command::HEADER_LEN;
 use crate::conn_id::ConnId;
-use crate::limits::{CHAT_LOG_BYTES_MIN, Limits};
+use crate::limits::Limits;
 use crate::memory::MemoryAccount;
-use crate::protocol::Protocol;
-use crate::protocol::Room;
+use crate::protocol::{Hooks, Protocol, Room, dispatch};
 
 /// What a listener is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ListenerConfig {
-    /// What the log calls it: `command://127.0.0.1:65432`.
+    /// Its name in the log: `command://127.0.0.1:65432`.
     pub name: String,
-    /// What it speaks.
+    /// Its protocol, with the state of its clients.
     pub protocol: Protocol,
     /// After how many milliseconds without input a connection is closed; 0 for never.
     pub idle_ms: u64,
@@ -26,7 +24,11 @@ pub struct ListenerConfig {
 pub(super) struct Listener<T: Transport> {
     /// `None` once it accepts no more.
     pub(super) acceptor: Option<T::Acceptor>,
-    pub(super) config: ListenerConfig,
+    /// Its name in the log.
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    /// After how many milliseconds without input a connection is closed; 0 for never.
+    pub(super) idle_ms: u64,
     /// An edge was seen and the backlog has not been emptied since.
     pub(super) accept_ready: bool,
     pub(super) room: Room,
@@ -39,11 +41,14 @@ pub(super) struct Listener<T: Transport> {
 
 impl<T: Transport> Listener<T> {
     pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
-        let log_bytes_max = log_bytes_max(&config.protocol, limits);
+        let ListenerConfig { name, protocol, idle_ms } = config;
+        let log_bytes_max = dispatch!(&protocol, hooks => hooks.log_bytes_max(limits));
         Listener {
             acceptor: Some(acceptor),
-            config,
-            // Whoever came between bind and registration is found without an edge.
+            name,
+            protocol,
+            idle_ms,
+            // Connections that came between bind and registration are found without an edge.
             accept_ready: true,
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
@@ -57,22 +62,29 @@ impl<T: Transport> Listener<T> {
         let held = self.room.log.allocated() + self.pending.cost();
         memory.recharge(&mut self.charged, held);
     }
-}
 
-/// Most bytes a listener's log may hold.
-pub(super) fn log_bytes_max(protocol: &Protocol, limits: &Limits) -> usize {
-    match protocol {
-        Protocol::Chat { .. } => limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN),
-        _ => limits.broadcast_log_bytes_max,
+    /// Begins a pass if there is something not everyone has been offered.
+    #[inline]
+    pub(super) fn start_pass_if_needed(&mut self, memory: &mut MemoryAccount) {
+        let head = self.room.log.head();
+        if head > self.room.log.offered() {
+            self.update_charge(memory);
+            if !self.fanout.active {
+                self.fanout.start(head);
+            }
+        }
     }
-}
 
-/// Most bytes that one broadcast of a client's takes up in the log.
-pub(super) fn broadcast_cost_max(protocol: &Protocol, limits: &Limits) -> usize {
-    match protocol {
-        // It may mention who has left besides.
-        Protocol::Chat { .. } => log_bytes_max(protocol, limits),
-        _ => HEADER_LEN + limits.broadcast_len_max(),
+    /// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what
+    /// the log holds.
+    pub(super) fn on_caught_up(&mut self, memory: &mut MemoryAccount) {
+        self.fanout.laggards -= 1;
+        if self.fanout.laggards == 0 && !self.fanout.active {
+            let head = self.room.log.head();
+            debug_assert_eq!(self.room.log.offered(), head, "a pass was due");
+            self.room.log.release_below(head);
+            self.update_charge(memory);
+        }
     }
 }
 
@@ -136,7 +148,7 @@ pub(super) struct Fanout {
     pub(super) active: bool,
     /// The log's head when the pass began: what everyone has been offered when it ends.
     pub(super) target: u64,
-    /// Pages still to be visited: those before this position.
+    /// Pages still to be visited: those before this position, or all there are if there are fewer.
     pub(super) pages_left: usize,
     /// A page that was left in the middle: its number in the table, and the first slot that has not
     /// been visited.
@@ -155,11 +167,11 @@ pub(super) struct Fanout {
 }
 
 impl Fanout {
-    /// Begins a pass over `pages` pages that brings everyone up to `head`.
-    pub(super) fn start(&mut self, head: u64, pages: usize) {
+    /// Begins a pass over all pages that brings everyone up to `head`.
+    pub(super) fn start(&mut self, head: u64) {
         self.active = true;
         self.target = head;
-        self.pages_left = pages;
+        self.pages_left = usize::MAX;
         self.partial = None;
         self.cursor_min = head;
     }

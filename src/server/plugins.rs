@@ -4,46 +4,45 @@
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
-use crate::protocol::PluginScheduler;
-use crate::protocol::Protocol;
 use crate::protocol::plugin::{PluginHost, Reload};
+use crate::protocol::{Hooks, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
     pub fn set_plugins(&mut self, host: PluginHost) {
-        match &mut self.plugins {
+        match &mut self.shared.plugins {
             Some(scheduler) => scheduler.replace_host(host),
-            None => self.plugins = Some(Box::new(PluginScheduler::new(host))),
+            None => self.shared.plugins = Some(Box::new(PluginScheduler::new(host))),
         }
     }
 
     /// Loads other plugins beside those in service, which they replace at once if all are well; see
     /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
     pub fn reload_plugins(&mut self, reload: Reload) {
-        if let Some(scheduler) = &mut self.plugins {
+        if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.reload(reload);
         }
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.
     pub fn start_plugins(&mut self) {
-        if let Some(scheduler) = &mut self.plugins {
+        if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.on_started();
         }
     }
 
     /// The batch of events is over.
     pub(super) fn run_plugins(&mut self) {
-        let Some(scheduler) = &mut self.plugins else { return };
+        let Some(scheduler) = &mut self.shared.plugins else { return };
         scheduler.begin_resuming();
-        while self.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
+        while self.shared.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
             self.append_plugin_broadcasts();
         }
     }
 
     /// Tells the plugins that the server stops.
     pub(super) fn stop_plugins(&mut self) {
-        if let Some(scheduler) = &mut self.plugins {
+        if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.on_stopping();
             self.append_plugin_broadcasts();
         }
@@ -51,52 +50,52 @@ impl<T: Transport> Server<T> {
 
     /// Sums up the log lines of plugins that were not written: the server has stopped.
     pub(super) fn flush_plugin_log(&self) {
-        if let Some(scheduler) = &self.plugins {
+        if let Some(scheduler) = &self.shared.plugins {
             scheduler.flush_log();
         }
     }
 
     /// How long until such a sum is due, in milliseconds, if one is.
     pub(super) fn plugin_log_due_in_ms(&self) -> Option<u64> {
-        self.plugins.as_ref().and_then(|scheduler| scheduler.log_due_in_ms())
+        self.shared.plugins.as_ref().and_then(|scheduler| scheduler.log_due_in_ms())
     }
 
     /// Puts what plugins have said to everyone into the log of every plugin listener.
     pub(super) fn append_plugin_broadcasts(&mut self) {
-        let Some(scheduler) = &mut self.plugins else { return };
+        let Some(scheduler) = &mut self.shared.plugins else { return };
         let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
-            if let Protocol::Plugin { .. } = self.listeners[number].config.protocol {
+            if dispatch!(&self.listeners[number].protocol, hooks => hooks.hears_plugins()) {
                 for bytes in &broadcasts {
                     self.append_plugin_broadcast(number, bytes);
                 }
             }
         }
-        self.stats.broadcasts_total += broadcasts.len() as u64;
+        self.shared.stats.broadcasts_total += broadcasts.len() as u64;
     }
 
     /// What does not fit into a log waits until its fan-out has come round; what does not fit into
     /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
     fn append_plugin_broadcast(&mut self, number: usize, bytes: &[u8]) {
-        let max = self.limits.broadcast_log_bytes_max;
+        let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, .. } = &mut self.listeners[number];
         if room.members == 0 || bytes.is_empty() {
             return;
         }
-        self.budget.charge(bytes.len());
+        self.schedule.budget.charge(bytes.len());
         if pending.is_empty() && room.log.append(&[bytes]).is_ok() {
-            self.start_pass_if_needed(number);
+            self.listeners[number].start_pass_if_needed(&mut self.shared.memory);
             return;
         }
         if !pending.push(bytes, max) {
-            self.connection_log.lost_broadcast(self.now);
+            self.shared.connection_log.lost_broadcast(self.shared.now);
         }
-        self.listeners[number].update_charge(&mut self.memory);
+        self.listeners[number].update_charge(&mut self.shared.memory);
     }
 
     /// The log has room again. Where clients wait for it too, plugins leave them half of it.
     pub(super) fn append_pending(&mut self, number: usize) {
-        let max = self.limits.broadcast_log_bytes_max;
+        let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, fanout, .. } = &mut self.listeners[number];
         let mut share = if fanout.waiting.is_empty() { max } else { max / 2 };
         while let Some(bytes) = pending.first() {
@@ -110,8 +109,8 @@ impl<T: Transport> Server<T> {
 
     /// Charges the account with what the plugins' notices and clients cost now.
     pub(super) fn update_plugin_charge(&mut self) {
-        if let Some(scheduler) = &self.plugins {
-            self.memory.recharge(&mut self.plugins_charged, scheduler.cost());
+        if let Some(scheduler) = &self.shared.plugins {
+            self.shared.memory.recharge(&mut self.plugins_charged, scheduler.cost());
         }
     }
 }

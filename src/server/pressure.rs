@@ -26,7 +26,7 @@ impl<T: Transport> Server<T> {
     /// hand.
     #[inline]
     pub(super) fn check_memory(&mut self) {
-        if self.memory.is_tight() {
+        if self.shared.memory.is_tight() {
             self.on_tight_memory();
         }
     }
@@ -34,10 +34,10 @@ impl<T: Transport> Server<T> {
     #[cold]
     #[inline(never)]
     fn on_tight_memory(&mut self) {
-        if !self.is_tight {
+        if !self.shared.is_tight {
             self.begin_tight_memory();
         }
-        if self.memory.is_over() && !self.is_relief_pointless() {
+        if self.shared.memory.is_over() && !self.is_relief_pointless() {
             self.relieve_memory();
         }
     }
@@ -61,7 +61,7 @@ impl<T: Transport> Server<T> {
             holder.connections.sort_unstable();
             by_total.push((holder.total, *address));
         }
-        while !self.memory.is_relieved()
+        while !self.shared.memory.is_relieved()
             && let Some((_, address)) = by_total.pop()
         {
             let Some(holder) = holders.get_mut(&address) else { continue };
@@ -71,29 +71,29 @@ impl<T: Transport> Server<T> {
                 self.table.len() > 1_000 || self.holds_most(id),
                 "{id} was cut for memory"
             );
-            self.close(id, CloseReason::MemoryLimit, None);
+            self.close(id, CloseReason::MemoryLimit);
             holder.total -= charged;
             if holder.total > 0 {
                 by_total.push((holder.total, address));
             }
         }
-        if !self.memory.is_relieved() {
-            self.relief_failed_at = Some(self.now);
+        if !self.shared.memory.is_relieved() {
+            self.relief_failed_at = Some(self.shared.now);
         }
     }
 
     /// Whether all that hold something were cut a moment ago, and it was not enough: the table and the
     /// logs alone are most of the limit. Looking at everybody again would find next to nothing.
     pub(super) fn is_relief_pointless(&self) -> bool {
-        self.relief_failed_at.is_some_and(|at| self.now.since(at) < RELIEF_PAUSE_MS)
+        self.relief_failed_at.is_some_and(|at| self.shared.now.since(at) < RELIEF_PAUSE_MS)
     }
 
     /// Memory is tight: those who are not read from for it have their frame clocks stopped.
     fn begin_tight_memory(&mut self) {
-        self.is_tight = true;
+        self.shared.is_tight = true;
         for (_, conn) in self.table.iter_mut() {
             if conn.state == State::Open && conn.session.has_unsent() {
-                conn.session.set_paused(true, self.now);
+                conn.session.set_paused(true, self.shared.now);
             }
         }
     }
@@ -101,19 +101,23 @@ impl<T: Transport> Server<T> {
     /// Memory is no longer tight: those who were not read from for it may go on. The time they waited
     /// is no silence of theirs.
     pub(super) fn end_tight_memory(&mut self) {
-        if !self.is_tight || !self.memory.is_ample() {
+        if !self.shared.is_tight || !self.shared.memory.is_ample() {
             return;
         }
-        self.is_tight = false;
+        self.shared.is_tight = false;
         let mut waiting: Vec<ConnId> = Vec::new();
         for (id, conn) in self.table.iter_mut() {
             if conn.state == State::Open && conn.session.has_unsent() {
-                conn.session.set_paused(false, self.now);
-                conn.session.mark_active(self.now);
+                conn.session.set_paused(false, self.shared.now);
+                conn.session.mark_active(self.shared.now);
                 waiting.push(id);
             }
         }
-        waiting.into_iter().for_each(|id| self.requeue(id));
+        for id in waiting {
+            if let Some(mut visit) = self.visit(id) {
+                visit.requeue();
+            }
+        }
     }
 }
 

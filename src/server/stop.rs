@@ -4,6 +4,7 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
+use super::schedule::Schedule;
 use super::transport::Transport;
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
@@ -51,56 +52,59 @@ impl Phase {
 impl<T: Transport> Server<T> {
     /// Begins an orderly stop. Keep feeding events and turns until [`is_stopped`](Self::is_stopped).
     pub fn stop(&mut self, registry: &T::Registry, now: Millis) {
-        if self.phase.is_stopping() {
+        if self.schedule.phase.is_stopping() {
             return;
         }
-        self.now = now;
-        info!("stopping, connections open: {}", self.stats.connections);
-        let drain_ms = self.limits.drain_timeout_ms;
+        self.shared.now = now;
+        info!("stopping, connections open: {}", self.shared.stats.connections);
+        let drain_ms = self.shared.limits.drain_timeout_ms;
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
-        self.phase = Phase::Answering { first_round: 0, until, deadline };
+        self.schedule.phase = Phase::Answering { first_round: 0, until, deadline };
         for listener in 0..self.listeners.len() {
             self.empty_backlog(registry, listener);
             self.listeners[listener].acceptor = None;
             self.listeners[listener].accept_ready = false;
         }
-        self.accept_paused_until = None;
-        self.resume.append(&mut self.arrivals);
+        self.schedule.accept_paused_until = None;
+        let Schedule { arrivals, resume, .. } = &mut self.schedule;
+        resume.append(arrivals);
         for id in self.table.ids() {
-            if let Some(conn) = self.table.get_mut(id) {
-                conn.flags.set(Flags::READ_READY, true);
-                self.requeue(id);
+            if let Some(mut visit) = self.visit(id) {
+                visit.conn.flags.set(Flags::READ_READY, true);
+                visit.requeue();
             }
         }
-        self.phase = Phase::Answering { first_round: self.resume.len(), until, deadline };
+        self.schedule.phase =
+            Phase::Answering { first_round: self.schedule.resume.len(), until, deadline };
     }
 
     /// Whoever is in the backlog has connected, and may have asked already. Signals are handled
     /// between batches, so connections that had to make way may be reaped at once.
     fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
         self.listeners[number].accept_ready = true;
-        self.accept_paused_until = None;
-        self.budget.end();
+        self.schedule.accept_paused_until = None;
+        self.schedule.budget.end();
         for _ in 0..BACKLOG_MAX {
             self.accept_some(registry, number, BACKLOG_MAX, &mut 0);
-            let more = self.listeners[number].accept_ready && self.accept_paused_until.is_none();
+            let more =
+                self.listeners[number].accept_ready && self.schedule.accept_paused_until.is_none();
             if !more {
                 break;
             }
             self.reap();
-            self.budget.end();
+            self.schedule.budget.end();
         }
     }
 
     /// Whether a stop has come to its end: no connection is left.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.phase == Phase::Stopped
+        self.schedule.phase == Phase::Stopped
     }
 
     /// When time alone takes the stop further.
     pub(super) fn stop_due_at(&self) -> Option<Millis> {
-        match self.phase {
+        match self.schedule.phase {
             Phase::Running | Phase::Stopped => None,
             Phase::Answering { until, .. } => Some(until),
             Phase::Closing { deadline } => Some(deadline),
@@ -109,24 +113,24 @@ impl<T: Transport> Server<T> {
 
     /// Takes a stop as far as it can go this turn.
     pub(super) fn advance_stop(&mut self) {
-        if let Phase::Answering { first_round, until, deadline } = self.phase {
-            let answering = !self.resume.is_empty()
-                || !self.arrivals.is_empty()
+        if let Phase::Answering { first_round, until, deadline } = self.schedule.phase {
+            let answering = !self.schedule.resume.is_empty()
+                || !self.schedule.arrivals.is_empty()
                 || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
-            if answering && (first_round > 0 || self.now < until) {
+            if answering && (first_round > 0 || self.shared.now < until) {
                 return;
             }
             self.stop_plugins();
-            self.phase = Phase::Closing { deadline };
+            self.schedule.phase = Phase::Closing { deadline };
             self.begin_closing();
         }
-        if let Phase::Closing { deadline } = self.phase {
-            if self.now >= deadline {
+        if let Phase::Closing { deadline } = self.schedule.phase {
+            if self.shared.now >= deadline {
                 self.cut_all();
             }
-            if self.table.len() == self.closed.len() {
-                self.phase = Phase::Stopped;
-                self.connection_log.flush();
+            if self.table.len() == self.schedule.closed.len() {
+                self.schedule.phase = Phase::Stopped;
+                self.shared.connection_log.flush();
                 self.flush_plugin_log();
                 info!("stopped");
             }
@@ -137,11 +141,11 @@ impl<T: Transport> Server<T> {
     /// for them to read may still have something to say.
     fn begin_closing(&mut self) {
         for id in self.table.ids() {
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            if !conn.flags.has(Flags::WRITE_BLOCKED) {
-                conn.flags.set(Flags::INPUT_STOPPED, true);
+            let Some(mut visit) = self.visit(id) else { continue };
+            if !visit.conn.flags.has(Flags::WRITE_BLOCKED) {
+                visit.conn.flags.set(Flags::INPUT_STOPPED, true);
             }
-            self.requeue(id);
+            visit.requeue();
         }
     }
 
@@ -149,12 +153,12 @@ impl<T: Transport> Server<T> {
     fn cut_all(&mut self) {
         let mut unsent = 0;
         for id in self.table.ids() {
-            let Some(conn) = self.table.get_mut(id) else { continue };
-            let talking = matches!(conn.state, State::Open | State::Draining(_));
-            if talking && conn.flags.has(Flags::WRITE_BLOCKED) {
+            let Some(mut visit) = self.visit(id) else { continue };
+            let is_client = matches!(visit.conn.state, State::Open | State::Draining(_));
+            if is_client && visit.conn.flags.has(Flags::WRITE_BLOCKED) {
                 unsent += 1;
             }
-            self.close(id, CloseReason::Shutdown, None);
+            visit.close(CloseReason::Shutdown, None);
         }
         if unsent > 0 {
             warn!("the drain time is over; connections cut with replies unsent: {unsent}");

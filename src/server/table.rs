@@ -212,12 +212,12 @@ mod tests {
     use super::*;
     use crate::buffer::BroadcastLog;
     use crate::clock::Millis;
-    use crate::protocol::Protocol;
+    use crate::protocol::PrefixedProtocol;
     use crate::session::Session;
 
     fn conn(id: ConnId, owner: u16) -> Connection<u32> {
         let log = BroadcastLog::new(0);
-        let session = Session::new(id.generation, &Protocol::Prefixed, Millis(0), &log);
+        let session = Session::new(id.generation, &PrefixedProtocol.into(), Millis(0), &log);
         Connection::new(0, owner, session)
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use mynah::clock::Millis;
-use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, TAIL_QUIET_MS, turn_micros};
+use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros};
 use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Server};
@@ -497,7 +497,8 @@ impl World {
     fn think(&mut self, number: usize) -> bool {
         let peer = &mut self.peers[number];
         let Some(socket) = peer.socket else { return false };
-        let quiet = peer.taken_at.is_none_or(|at| at.after(TAIL_QUIET_MS) <= self.served_at);
+        let quiet =
+            peer.taken_at.is_none_or(|at| at.after(UNTERMINATED_QUIET_MS) <= self.served_at);
         if !peer.client.is_ready(quiet && peer.outgoing.is_empty()) {
             return false;
         }

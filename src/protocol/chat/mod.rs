@@ -1,8 +1,8 @@
 //! The `chat` protocol: nicknames, a room, private messages.
 //!
-//! The first message of a client is its nickname; from then on it is a member, hears the room
-//! through the broadcast log, and what it says goes to everyone else there. `words` has everything
-//! the server says, `nickname` the rules, `unicode` the data they need, `members` the books.
+//! The first message of a client is its nickname; from then on it is a member and subscribed to the
+//! broadcast log, through which its messages go to everyone else. `words` has all texts, `nickname`
+//! the rules, `unicode` the data they need, `members` the indexes.
 
 mod members;
 pub mod nickname;
@@ -19,221 +19,289 @@ use std::io::Write as _;
 
 use log::debug;
 
-use super::{ClientState, CloseReason, Context, Excerpt, Flow, Room};
-use crate::buffer::{BroadcastLog, LogFullError};
-use crate::codec::line::Line;
+use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, Room, Shared};
+use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
+use crate::clock::Millis;
+use crate::codec::line::{Line, LineDecoder};
+use crate::conn_id::ConnId;
+use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, UNTERMINATED_QUIET_MS};
 use nickname::{BadNickname, Nickname};
 
-/// What a room knows of its members.
+/// Cost of a line for its sender's visit besides the bytes of its answer.
+const LINE_COST_BYTES: usize = 64;
+/// Cost of a nickname: it is looked at character by character.
+const NICKNAME_COST_BYTES: usize = 2048;
+/// Cost of a private message for its sender's visit besides its bytes: a recipient looked up, a
+/// place in its send queue, and a write of its own.
+const PRIVATE_MESSAGE_COST_BYTES: usize = 512;
+
+/// Lines and nicknames: the members of one listener's chat room.
 #[derive(Debug, Default)]
-pub struct ChatRoom {
-    /// Who is there.
-    pub members: Members,
+pub struct ChatProtocol {
+    /// The language of the server's lines.
+    pub lang: Lang,
+    members: Members,
     /// Nicknames whose departure the log had no space for yet. They are announced before anybody
-    /// joins or speaks, so there are never more than there were members.
+    /// joins or posts, so there are never more than there were members.
     pending_departures: VecDeque<Box<str>>,
-    /// The line that is being made up; empty between lines.
+    /// The line being formatted; empty between lines.
     line: String,
 }
 
-impl ChatRoom {
-    /// Whether a departure has yet to be announced.
-    #[must_use]
-    pub fn has_pending_departures(&self) -> bool {
-        !self.pending_departures.is_empty()
+impl Hooks for ChatProtocol {
+    type Decoder = LineDecoder;
+    const ALLOWS_UNTERMINATED: bool = true;
+
+    fn decoder(&self, client: ClientState) -> LineDecoder {
+        client.line_decoder()
     }
 
-    /// Checks that the books agree.
-    ///
-    /// # Panics
-    ///
-    /// If they do not.
-    pub fn assert_invariants(&self) {
+    fn save_decoder(&self, decoder: &LineDecoder, client: &mut ClientState) {
+        client.keep_line_decoder(*decoder);
+    }
+
+    fn on_message(
+        &mut self,
+        line: Line<'_>,
+        client: &mut ClientState,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        let Line::Text(bytes) = line else { return self.reply(Words::TooLong, ctx) };
+        let Ok(text) = str::from_utf8(bytes) else { return self.reply(Words::NotUtf8, ctx) };
+        let text = text.trim();
+        ctx.shared.charge(LINE_COST_BYTES);
+        let flow = match (text, client.member()) {
+            ("", _) => return Flow::Continue,
+            ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
+            (text, None) if text.starts_with('/') => self.run_command_unregistered(text, ctx),
+            (nick, None) => self.register(nick, client, ctx),
+            (text, Some(key)) if text.starts_with('/') => self.run_command(text, key, ctx),
+            (text, Some(key)) => self.post(text, key, ctx),
+        };
+        if !flow.is_deferred() {
+            debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
+        }
+        flow
+    }
+
+    /// A client that has once ended a message is waited for: a slow network may split its lines,
+    /// and half a line is no worse than a client that says nothing.
+    fn unfinished_due_at(
+        &self,
+        clock: FrameClock,
+        client: ClientState,
+        _: &Limits,
+    ) -> Option<Millis> {
+        if client.ends_lines() { None } else { clock.quiet_at(UNTERMINATED_QUIET_MS) }
+    }
+
+    fn new_client(&self) -> ClientState {
+        ClientState::UNREGISTERED
+    }
+
+    fn on_leave(&mut self, leaver: Leaver, room: &mut Room, shared: &mut Shared) {
+        let Some(key) = leaver.member else { return };
+        let nick = self.members.remove(key).nick;
+        let id = leaver.id;
+        shared.connection_log.line(shared.now, || format!("{id} {nick} left"));
+        if !leaver.is_quiet {
+            self.pending_departures.push_back(nick);
+            // If the log is full, the end of the fan-out announces it.
+            let _ = self.announce_departures(&mut room.log);
+        }
+    }
+
+    fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
+        write_line(Words::Full(clients_max), self.lang, out);
+    }
+
+    fn write_farewell(&self, out: &mut Vec<u8>) {
+        write_line(Words::ShutDown, self.lang, out);
+    }
+
+    fn on_fanout_end(&mut self, room: &mut Room) {
+        // Where the log is full again, there is another pass, and it ends here too.
+        let _ = self.announce_departures(&mut room.log);
+    }
+
+    fn log_bytes_max(&self, limits: &Limits) -> usize {
+        limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN)
+    }
+
+    /// A message may announce departures besides.
+    fn broadcast_cost_max(&self, limits: &Limits) -> usize {
+        self.log_bytes_max(limits)
+    }
+
+    /// The longest reply is the answer to `/who`.
+    fn frame_len_max(&self, members: usize) -> usize {
+        CHAT_LOG_BYTES_MIN + 66 * members
+    }
+
+    fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {
         self.members.assert_invariants();
         assert!(self.line.is_empty(), "a line was left behind");
+        let is_pending = !self.pending_departures.is_empty();
+        assert!(is_passing || !is_pending, "departures are pending and no fan-out is on its way");
+        let mut members = 0;
+        for (id, client) in clients {
+            let Some(key) = client.member() else { continue };
+            assert_eq!(self.members.get(key).id, *id, "two are one member");
+            members += 1;
+        }
+        assert_eq!(self.members.len(), members, "members");
     }
 }
 
-/// What a line costs its sender's visit besides the bytes of its answer.
-const LINE_COST_BYTES: usize = 64;
-/// What a nickname costs: it is looked at character by character.
-const NICKNAME_COST_BYTES: usize = 2048;
-
-/// Answers one message.
-pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
-    let Line::Text(bytes) = line else { return ctx.say(Words::TooLong, lang) };
-    let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Words::NotUtf8, lang) };
-    let text = text.trim();
-    ctx.charge(LINE_COST_BYTES);
-    let flow = match (text, tag.member()) {
-        ("", _) => return Flow::Continue,
-        ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
-        (text, None) if text.starts_with('/') => run_command_unregistered(text, lang, ctx),
-        (nick, None) => register(nick, lang, tag, ctx),
-        (text, Some(key)) if text.starts_with('/') => run_command(text, key, lang, ctx),
-        (text, Some(key)) => speak(text, key, lang, ctx),
-    };
-    if !flow.is_again() {
-        debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
+impl ChatProtocol {
+    /// An empty chat room whose server lines are in `lang`.
+    #[must_use]
+    pub fn new(lang: Lang) -> Self {
+        ChatProtocol { lang, ..ChatProtocol::default() }
     }
-    flow
+
+    /// The members present.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    fn reply(&self, words: Words<'_>, ctx: &mut Context<'_>) -> Flow {
+        write_line(words, self.lang, &mut ctx.shared.out);
+        Flow::Continue
+    }
+
+    fn register(&mut self, nick: &str, client: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
+        ctx.shared.charge(NICKNAME_COST_BYTES);
+        let nickname = match Nickname::parse(nick) {
+            Err(BadNickname::Length) => return self.reply(Words::NicknameLength, ctx),
+            Err(BadNickname::Characters) => return self.reply(Words::NicknameCharacters, ctx),
+            Err(BadNickname::Reserved) => return self.reply(Words::Taken(nick), ctx),
+            Ok(nickname) => nickname,
+        };
+        if self.members.is_taken(&nickname) {
+            return self.reply(Words::Taken(nick), ctx);
+        }
+        if ctx.append_with(|log| self.announce(Words::Joined(nick), log)).is_err() {
+            return Flow::WaitForFanout;
+        }
+        client.join(self.members.insert(&nickname, ctx.id));
+        let id = ctx.id;
+        ctx.shared.connection_log.line(ctx.shared.now, || format!("{id} {nick} joined"));
+        self.reply(Words::Welcome(nick), ctx)
+    }
+
+    fn post(&mut self, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
+        if self.members.len() > 1 {
+            let append = |log: &mut BroadcastLog| {
+                self.announce_departures(log)?;
+                let message = Words::Message { from: &self.members.get(key).nick, text };
+                append_line(message.in_lang(self.lang), &mut self.line, log)
+            };
+            if ctx.append_with(append).is_err() {
+                return Flow::WaitForFanout;
+            }
+        }
+        ctx.shared.stats.broadcasts_total += 1;
+        Flow::Continue
+    }
+
+    /// Runs a command of a client without a nickname.
+    fn run_command_unregistered(&self, text: &str, ctx: &mut Context<'_>) -> Flow {
+        match split_word(text).0 {
+            "/help" => self.reply(Words::Help, ctx),
+            "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
+            _ => self.reply(Words::NicknameFirst, ctx),
+        }
+    }
+
+    fn run_command(&mut self, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
+        let (command, rest) = split_word(text);
+        match command {
+            "/who" => {
+                let online = self.members.online(self.lang);
+                ctx.shared.out.extend_from_slice(online.as_bytes());
+                ctx.shared.out.push(b'\n');
+                Flow::Continue
+            }
+            "/msg" => match split_word(rest) {
+                ("", _) | (_, "") => self.reply(Words::MsgUsage, ctx),
+                (to, text) => self.send_private(to, text, key, ctx),
+            },
+            "/help" => self.reply(Words::Help, ctx),
+            "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
+            _ => self.reply(Words::UnknownCommand(command), ctx),
+        }
+    }
+
+    /// Sends a message to one member alone.
+    fn send_private(&self, to: &str, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
+        let Some(recipient) = self.members.find(to) else {
+            return self.reply(Words::NoSuchUser(to), ctx);
+        };
+        let message = Words::Private { from: &self.members.get(key).nick, text };
+        self.reply(Words::PrivateSent { to: &recipient.nick, text }, ctx);
+        if recipient.id == ctx.id {
+            self.reply(message, ctx);
+        } else {
+            let head = ctx.room.log.head();
+            let write = |bytes: &mut Vec<u8>| write_line(message, self.lang, bytes);
+            ctx.shared.direct.push(recipient.id, head, write);
+        }
+        ctx.shared.charge(PRIVATE_MESSAGE_COST_BYTES);
+        Flow::Continue
+    }
+
+    /// Appends a line for all members to the log, behind pending departures. Without members, it
+    /// takes up no space.
+    ///
+    /// # Errors
+    ///
+    /// The log is full of bytes that not everyone has been offered.
+    fn announce(&mut self, words: Words<'_>, log: &mut BroadcastLog) -> Result<(), LogFullError> {
+        self.announce_departures(log)?;
+        if self.members.is_empty() {
+            return Ok(());
+        }
+        append_line(words.in_lang(self.lang), &mut self.line, log)
+    }
+
+    /// Announces departures in the log, as many as it has space for.
+    ///
+    /// # Errors
+    ///
+    /// There are more: the log is full of bytes that not everyone has been offered.
+    fn announce_departures(&mut self, log: &mut BroadcastLog) -> Result<(), LogFullError> {
+        if self.members.is_empty() {
+            self.pending_departures.clear();
+        }
+        while let Some(nick) = self.pending_departures.front() {
+            append_line(Words::Left(nick).in_lang(self.lang), &mut self.line, log)?;
+            self.pending_departures.pop_front();
+        }
+        Ok(())
+    }
 }
 
-/// A member has left. Whoever is still there is told, unless it is `quietly`.
-pub fn on_leave(room: &mut Room, key: MemberKey, lang: Lang, quietly: bool) -> Box<str> {
-    let nick = room.chat.members.remove(key).nick;
-    if !quietly {
-        room.chat.pending_departures.push_back(nick.clone());
-        // If the log is full, the fan-out announces it once it has come round.
-        let _ = announce_departures(room, lang);
-    }
-    nick
-}
-
-/// Announces departures in the log, as many as it has space for.
-///
-/// # Errors
-///
-/// There are more: the log is full of what not everyone has been offered.
-pub fn announce_departures(room: &mut Room, lang: Lang) -> Result<(), LogFullError> {
-    let Room { log, chat: ChatRoom { members, pending_departures, line }, .. } = room;
-    if members.is_empty() {
-        pending_departures.clear();
-    }
-    while let Some(nick) = pending_departures.front() {
-        append(log, line, Words::Left(nick).in_lang(lang))?;
-        pending_departures.pop_front();
-    }
-    Ok(())
-}
-
-/// Appends a line that nobody asked for to what a client is sent.
-pub fn say(words: Words<'_>, lang: Lang, out: &mut Vec<u8>) {
+/// Appends a line to the replies of one client.
+fn write_line(words: Words<'_>, lang: Lang, out: &mut Vec<u8>) {
     writeln!(out, "{}", words.in_lang(lang)).expect("a Vec takes all that is written");
 }
 
-impl Context<'_> {
-    fn say(&mut self, words: Words<'_>, lang: Lang) -> Flow {
-        say(words, lang, self.out);
-        Flow::Continue
-    }
-}
-
-fn register(nick: &str, lang: Lang, tag: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
-    ctx.charge(NICKNAME_COST_BYTES);
-    let nickname = match Nickname::parse(nick) {
-        Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
-        Err(BadNickname::Characters) => return ctx.say(Words::NicknameCharacters, lang),
-        Err(BadNickname::Reserved) => return ctx.say(Words::Taken(nick), lang),
-        Ok(nickname) => nickname,
-    };
-    if ctx.room.chat.members.is_taken(&nickname) {
-        return ctx.say(Words::Taken(nick), lang);
-    }
-    let head = ctx.room.log.head();
-    if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
-        return Flow::WaitForFanout;
-    }
-    let added = ctx.room.log.head() - head;
-    ctx.log_share = ctx.log_share.saturating_sub(added as usize);
-    tag.join(ctx.room.chat.members.insert(&nickname, ctx.id));
-    let id = ctx.id;
-    ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
-    ctx.say(Words::Welcome(nick), lang)
-}
-
-fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
-    if ctx.room.chat.members.len() > 1 {
-        if ctx.log_share == 0 || announce_departures(ctx.room, lang).is_err() {
-            return Flow::WaitForFanout;
-        }
-        let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
-        let message = Words::Message { from: &members.get(key).nick, text };
-        let head = log.head();
-        if append(log, line, message.in_lang(lang)).is_err() {
-            return Flow::WaitForFanout;
-        }
-        let added = log.head() - head;
-        ctx.log_share = ctx.log_share.saturating_sub(added as usize);
-    }
-    ctx.stats.broadcasts_total += 1;
-    Flow::Continue
-}
-
-/// A command of a client without a nickname.
-fn run_command_unregistered(text: &str, lang: Lang, ctx: &mut Context<'_>) -> Flow {
-    match split_word(text).0 {
-        "/help" => ctx.say(Words::Help, lang),
-        "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-        _ => ctx.say(Words::NicknameFirst, lang),
-    }
-}
-
-fn run_command(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
-    let (command, rest) = split_word(text);
-    match command {
-        "/who" => {
-            ctx.out.extend_from_slice(ctx.room.chat.members.online(lang).as_bytes());
-            ctx.out.push(b'\n');
-            Flow::Continue
-        }
-        "/msg" => match split_word(rest) {
-            ("", _) | (_, "") => ctx.say(Words::MsgUsage, lang),
-            (to, text) => whisper(to, text, key, lang, ctx),
-        },
-        "/help" => ctx.say(Words::Help, lang),
-        "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-        _ => ctx.say(Words::UnknownCommand(command), lang),
-    }
-}
-
-/// What a private message costs its sender's visit besides its bytes: a recipient looked up, a place
-/// in its send queue, and a write of its own.
-const MESSAGE_COST_BYTES: usize = 512;
-
-/// Says something to one member alone.
-fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
-    let members = &ctx.room.chat.members;
-    let Some(recipient) = members.find(to) else { return ctx.say(Words::NoSuchUser(to), lang) };
-    let from = &members.get(key).nick;
-    say(Words::PrivateSent { to: &recipient.nick, text }, lang, ctx.out);
-    let message = Words::Private { from, text };
-    if recipient.id == ctx.id {
-        say(message, lang, ctx.out);
-    } else {
-        let head = ctx.room.log.head();
-        ctx.direct.push(recipient.id, head, |bytes| say(message, lang, bytes));
-    }
-    ctx.charge(MESSAGE_COST_BYTES);
-    Flow::Continue
-}
-
-/// Puts a line for all members into the log. Where there are none, it takes up no room.
-///
-/// # Errors
-///
-/// The log is full of what not everyone has been offered.
-fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), LogFullError> {
-    announce_departures(room, lang)?;
-    if room.chat.members.is_empty() {
-        return Ok(());
-    }
-    append(&mut room.log, &mut room.chat.line, words.in_lang(lang))
-}
-
-fn append(
-    log: &mut BroadcastLog,
-    line: &mut String,
+/// Appends a line to the log, by way of `scratch`.
+fn append_line(
     words: Spoken<'_>,
+    scratch: &mut String,
+    log: &mut BroadcastLog,
 ) -> Result<(), LogFullError> {
-    line.clear();
-    writeln!(line, "{words}").expect("a String takes all that is written");
-    let result = log.append(&[line.as_bytes()]);
-    line.clear();
+    scratch.clear();
+    writeln!(scratch, "{words}").expect("a String takes all that is written");
+    let result = log.append(&[scratch.as_bytes()]);
+    scratch.clear();
     result
 }
 
-/// The first word, and what comes behind the blanks after it.
+/// The first word, and the rest behind the blanks after it.
 fn split_word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())

@@ -1,24 +1,25 @@
 //! BROADCAST: one payload to everyone else, through the listener's shared log.
 
+use super::{reply, reply_error};
 use crate::codec::command::{Command, Header};
 use crate::protocol::{Context, Flow};
 
 /// Digits of the largest number.
 const COUNT_DIGITS_MAX: usize = 20;
 
-/// What a broadcast costs its sender's visit besides its bytes: an append and a number.
+/// Cost of a broadcast for its sender's visit besides its bytes: an append and a number.
 const BROADCAST_COST_BYTES: usize = 64;
 
 /// Takes a broadcast into the log and tells the sender how many it will reach.
 ///
-/// The sender's own copy is skipped by whoever owns its cursor. A broadcast that reaches nobody is
-/// counted, but takes up no room in the log.
+/// The owner of the sender's cursor skips the sender's own copy. A broadcast that reaches nobody is
+/// counted, but takes up no space in the log.
 pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
-    let max = ctx.limits.broadcast_len_max();
+    let max = ctx.shared.limits.broadcast_len_max();
     if payload.len() > max {
         let len = payload.len();
-        return ctx
-            .reply_error(format_args!("broadcast of {len} bytes exceeds the limit of {max}"));
+        let reason = format_args!("broadcast of {len} bytes exceeds the limit of {max}");
+        return reply_error(reason, ctx);
     }
     let receivers = ctx.room.members.saturating_sub(1);
     if receivers > 0 {
@@ -27,10 +28,10 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
             return Flow::WaitForFanout;
         }
     }
-    ctx.charge(BROADCAST_COST_BYTES + payload.len());
-    ctx.stats.broadcasts_total += 1;
+    ctx.shared.charge(BROADCAST_COST_BYTES + payload.len());
+    ctx.shared.stats.broadcasts_total += 1;
     let mut digits = [0; COUNT_DIGITS_MAX];
-    ctx.reply(decimal(receivers, &mut digits))
+    reply(decimal(receivers, &mut digits), ctx)
 }
 
 /// The digits of a number, without a String for them.

@@ -1,10 +1,12 @@
 //! The `command` protocol: ECHO, REVERSE, QUIT, BROADCAST, STATUS, and the codes of plugins.
+//!
+//! A command is an arm of [`on_other_command`], or a file beside this one if it has a name to earn;
+//! its code is in [`codec::command`](crate::codec::command).
 
 mod broadcast;
 mod reverse;
 mod status;
 
-pub(crate) use reverse::reply_not_utf8;
 pub use reverse::{Reversal, ReversalStep};
 pub use status::write_json as write_status;
 
@@ -12,79 +14,130 @@ use std::fmt;
 
 use log::{Level, debug, log_enabled};
 
-use super::{CloseReason, Context, Excerpt, Flow, plugin};
-use crate::codec::command::{Command, DecodeError, Frame};
+use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace, plugin};
+use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 
-/// Answers one frame of the `command` protocol.
-#[inline]
-pub fn on_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    // The commonest by far, and so little work that a call would cost as much again.
-    let flow = if frame.command == Command::Echo {
-        ctx.reply(frame.payload)
-    } else {
-        on_other_command(frame, ctx)
-    };
-    if log_enabled!(Level::Debug) && !flow.is_again() {
-        debug_command(frame, ctx);
-    }
-    flow
-}
-
-/// Logs a frame that has been acted on.
-#[cold]
-pub(crate) fn debug_command(frame: Frame<'_>, ctx: &Context<'_>) {
-    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
-}
-
-/// What STATUS costs besides the bytes of its answer: ten numbers to be written.
+/// Cost of STATUS besides the bytes of its answer: ten numbers to be written.
 const STATUS_COST_BYTES: usize = 256;
-/// What an ERROR costs besides its bytes.
+/// Cost of an ERROR besides its bytes.
 const ERROR_COST_BYTES: usize = 64;
+
+/// The 5-byte-header protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandProtocol {
+    /// Longest payload accepted, in bytes.
+    pub frame_len_max: u32,
+}
+
+impl Hooks for CommandProtocol {
+    type Decoder = CommandDecoder;
+
+    #[inline]
+    fn decoder(&self, _: ClientState) -> CommandDecoder {
+        CommandDecoder::new(self.frame_len_max)
+    }
+
+    #[inline]
+    fn on_message(&mut self, frame: Frame<'_>, _: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
+        // The commonest by far, and so little work that a call would cost as much again.
+        let flow = if frame.command == Command::Echo {
+            reply(frame.payload, ctx)
+        } else {
+            on_other_command(frame, ctx)
+        };
+        if log_enabled!(Level::Debug) && !flow.is_deferred() {
+            log_frame(frame, ctx);
+        }
+        flow
+    }
+
+    fn on_decode_error(&mut self, error: DecodeError, ctx: &mut Context<'_>) -> Flow {
+        reply_error(error, ctx);
+        Flow::Close(CloseReason::Protocol)
+    }
+
+    fn in_place_len(buffered: &[u8]) -> Option<usize> {
+        let header = Header::parse(buffered)?;
+        let may = matches!(header.command, Command::Echo | Command::Reverse);
+        may.then_some(HEADER_LEN + header.len as usize)
+    }
+
+    fn reply_in_place(
+        &mut self,
+        frame: &mut [u8],
+        progress: &mut Option<Box<Reversal>>,
+        ctx: &mut Context<'_>,
+    ) -> InPlace {
+        let (header, payload) = frame.split_at_mut(HEADER_LEN);
+        let command = Command::from(header[0]);
+        if command == Command::Reverse {
+            match progress.get_or_insert_default().step(payload) {
+                ReversalStep::Unfinished => return InPlace::Unfinished,
+                ReversalStep::Done => header[0] = Command::Echo.code(),
+                ReversalStep::Invalid { offset } => {
+                    reverse::reply_not_utf8(offset, ctx);
+                    return InPlace::Refused;
+                }
+            }
+        }
+        log_frame(Frame { command, payload }, ctx);
+        InPlace::Done
+    }
+
+    fn write_late(&self, age_secs: u64, out: &mut Vec<u8>) {
+        write_error(format_args!("frame incomplete after {age_secs} s"), out);
+    }
+
+    fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
+        write_error(format_args!("server is full: {clients_max} clients"), out);
+    }
+
+    fn frame_len_max(&self, _: usize) -> usize {
+        HEADER_LEN + self.frame_len_max as usize
+    }
+}
 
 // Inlined, it would take the registers an echo works in.
 #[inline(never)]
 fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
     match frame.command {
-        Command::Echo => ctx.reply(frame.payload),
+        Command::Echo => reply(frame.payload, ctx),
         Command::Reverse => reverse::text(frame.payload, ctx),
         Command::Quit => Flow::Close(CloseReason::Quit),
         Command::Broadcast => broadcast::send(frame.payload, ctx),
         Command::Status => {
-            ctx.charge(STATUS_COST_BYTES);
-            status::reply(ctx)
+            ctx.shared.charge(STATUS_COST_BYTES);
+            status::report(ctx)
         }
-        Command::Unknown(128..=254) if ctx.plugins.is_some() => plugin::on_frame(frame, ctx),
+        Command::Unknown(128..=254) if ctx.shared.plugins.is_some() => plugin::on_frame(frame, ctx),
         Command::Error | Command::Unknown(_) => {
-            ctx.charge(ERROR_COST_BYTES);
-            ctx.reply_error(format_args!("unknown command {}", frame.command.code()))
+            ctx.shared.charge(ERROR_COST_BYTES);
+            reply_error(format_args!("unknown command {}", frame.command.code()), ctx)
         }
     }
 }
 
-/// Says why a `command` stream cannot go on.
-pub fn on_command_error(error: DecodeError, ctx: &mut Context<'_>) -> Flow {
-    ctx.reply_error(error);
-    Flow::Close(CloseReason::Protocol)
+/// Logs a frame that has been acted on.
+#[cold]
+fn log_frame(frame: Frame<'_>, ctx: &Context<'_>) {
+    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
 }
 
-impl Context<'_> {
-    /// Appends a reply frame.
-    // All there is to an echo; see `on_command`.
-    #[inline(always)]
-    fn reply(&mut self, payload: &[u8]) -> Flow {
-        Frame { command: Command::Echo, payload }.encode(self.out);
-        Flow::Continue
-    }
-
-    /// Appends an ERROR frame that says why the request failed.
-    pub(crate) fn reply_error(&mut self, why: impl fmt::Display) -> Flow {
-        write_error(why, self.out);
-        Flow::Continue
-    }
+/// Appends a reply frame.
+// All there is to an echo; see `on_message`.
+#[inline(always)]
+fn reply(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
+    Frame { command: Command::Echo, payload }.encode(&mut ctx.shared.out);
+    Flow::Continue
 }
 
-/// Appends an ERROR frame to `out` that says why a request failed.
-pub fn write_error(why: impl fmt::Display, out: &mut Vec<u8>) {
-    let payload = why.to_string();
+/// Appends an ERROR frame that says why the request failed.
+pub(super) fn reply_error(reason: impl fmt::Display, ctx: &mut Context<'_>) -> Flow {
+    write_error(reason, &mut ctx.shared.out);
+    Flow::Continue
+}
+
+fn write_error(reason: impl fmt::Display, out: &mut Vec<u8>) {
+    let payload = reason.to_string();
     Frame { command: Command::Error, payload: payload.as_bytes() }.encode(out);
 }

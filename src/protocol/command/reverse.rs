@@ -1,5 +1,6 @@
 //! REVERSE: text backwards, by Unicode scalar value.
 
+use super::reply_error;
 use crate::codec::command::{Command, Header};
 use crate::limits::REVERSE_SLICE_BYTES;
 use crate::protocol::{Context, Flow};
@@ -9,16 +10,17 @@ pub(super) fn text(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     if let Err(error) = std::str::from_utf8(payload) {
         return reply_not_utf8(error.valid_up_to(), ctx);
     }
-    ctx.out.extend_from_slice(&Header::for_payload(Command::Echo, payload).encode());
-    let start = ctx.out.len();
-    ctx.out.extend_from_slice(payload);
-    reverse_scalars(&mut ctx.out[start..]);
+    let out = &mut ctx.shared.out;
+    out.extend_from_slice(&Header::for_payload(Command::Echo, payload).encode());
+    let start = out.len();
+    out.extend_from_slice(payload);
+    reverse_scalars(&mut out[start..]);
     Flow::Continue
 }
 
 /// Says where a text stops being UTF-8.
-pub(crate) fn reply_not_utf8(offset: usize, ctx: &mut Context<'_>) -> Flow {
-    ctx.reply_error(format_args!("REVERSE needs UTF-8: invalid byte at offset {offset}"))
+pub(super) fn reply_not_utf8(offset: usize, ctx: &mut Context<'_>) -> Flow {
+    reply_error(format_args!("REVERSE needs UTF-8: invalid byte at offset {offset}"), ctx)
 }
 
 /// A long text on its way to being reversed where it lies, a slice at a time: first it is checked,

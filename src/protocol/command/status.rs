@@ -2,15 +2,17 @@
 
 use std::fmt::{self, Write};
 
+use super::reply;
 use crate::clock::Millis;
 use crate::protocol::{Context, Flow};
 use crate::stats::Stats;
 
 /// Answers STATUS.
-pub(super) fn reply(ctx: &mut Context<'_>) -> Flow {
+pub(super) fn report(ctx: &mut Context<'_>) -> Flow {
     let mut json = String::new();
-    write_json(&mut json, ctx.stats, ctx.now).expect("a String takes all that is written");
-    ctx.reply(json.as_bytes())
+    write_json(&mut json, &ctx.shared.stats, ctx.shared.now)
+        .expect("a String takes all that is written");
+    reply(json.as_bytes(), ctx)
 }
 
 /// Writes the counters as RFC 8259 JSON on one line. Every value is a number but `version`, which

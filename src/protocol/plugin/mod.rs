@@ -1,5 +1,8 @@
-//! Questions for plugins: the packages of `plugin` listeners, and the frames of `command` listeners
-//! whose codes are theirs.
+//! The `plugin` protocol: packages that plugins answer; and the frames of `command` listeners whose
+//! codes are theirs.
+//!
+//! `lua/` runs the plugins, `scheduler.rs` shares the loop's time with them, `types.rs` has what
+//! both sides name.
 
 #[cfg_attr(not(feature = "plugins"), path = "lua_disabled.rs")]
 mod lua;
@@ -12,67 +15,134 @@ pub use lua::{PluginHost, Reload, Step};
 pub use scheduler::{Asked, PluginScheduler};
 pub use types::{Client, Notice, Verdict};
 
+use std::net::SocketAddr;
+
 use log::debug;
 
-use super::{Context, Excerpt, Flow, PeerAddr};
+use super::command::reply_error;
+use super::{ClientState, Context, Excerpt, Flow, Hooks, Leaver, PeerAddr, Room, Shared};
+use crate::buffer::FrameClock;
+use crate::clock::Millis;
 use crate::codec::command::{Frame, HEADER_LEN, Header};
-use crate::codec::package::Package;
+use crate::codec::package::{Package, PackageDecoder};
+use crate::conn_id::ConnId;
+use crate::limits::{Limits, READ_BUFFER_BYTES};
 
-/// What a client of a plugin listener is sent when no plugin answers.
+/// Sent to a client of a plugin listener when no plugin answers.
 const NOBODY: &[u8] = b"None";
-/// What it is sent when one fails: the ancestor's words.
+/// Sent when one fails: the words of mynah's predecessor, which its clients look for.
 const FAILED: &[u8] = b"Error occurred while processing data";
 
+/// Packages for plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PluginProtocol {
+    /// How long a client must be quiet before its bytes are a package, in milliseconds; 0 is until
+    /// nothing more can be read without waiting.
+    pub gather_ms: u64,
+    /// Longest package accepted, in bytes.
+    pub package_len_max: u32,
+}
+
+impl Hooks for PluginProtocol {
+    type Decoder = PackageDecoder;
+    const ALLOWS_UNTERMINATED: bool = true;
+
+    fn decoder(&self, client: ClientState) -> PackageDecoder {
+        PackageDecoder::new(self.package_len_max as usize, client.is_discarding())
+    }
+
+    fn save_decoder(&self, decoder: &PackageDecoder, client: &mut ClientState) {
+        client.set_discarding(decoder.discarding);
+    }
+
+    fn on_message(
+        &mut self,
+        package: Package<'_>,
+        _: &mut ClientState,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        on_package(package, ctx)
+    }
+
+    fn ends_on_would_block(&self) -> bool {
+        self.gather_ms == 0
+    }
+
+    fn unfinished_due_at(&self, clock: FrameClock, _: ClientState, _: &Limits) -> Option<Millis> {
+        clock.quiet_at(self.gather_ms)
+    }
+
+    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) {
+        if let Some(scheduler) = &mut shared.plugins {
+            scheduler.on_connected(id, peer);
+        }
+    }
+
+    fn on_leave(&mut self, leaver: Leaver, _: &mut Room, shared: &mut Shared) {
+        if let Some(scheduler) = &mut shared.plugins {
+            scheduler.on_disconnected(leaver.id, leaver.reason);
+        }
+    }
+
+    fn hears_plugins(&self) -> bool {
+        true
+    }
+
+    fn frame_len_max(&self, _: usize) -> usize {
+        self.package_len_max as usize + READ_BUFFER_BYTES
+    }
+}
+
 /// Answers one package.
-pub fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
+fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     let Package::Whole(bytes) = package else {
-        ctx.connection_log.oversized_package(ctx.now, ctx.id);
-        ctx.out.extend_from_slice(FAILED);
+        ctx.shared.connection_log.oversized_package(ctx.shared.now, ctx.id);
+        ctx.shared.out.extend_from_slice(FAILED);
         return Flow::Continue;
     };
-    let start = ctx.out.len();
+    let start = ctx.shared.out.len();
     match ask(bytes, None, ctx) {
         Err(flow) => return flow,
         Ok(Asked::Answered) => {}
         Ok(Asked::Failed { .. }) => {
-            ctx.out.truncate(start);
-            ctx.out.extend_from_slice(FAILED);
+            ctx.shared.out.truncate(start);
+            ctx.shared.out.extend_from_slice(FAILED);
         }
-        Ok(Asked::Unhandled | Asked::Deferred) => ctx.out.extend_from_slice(NOBODY),
+        Ok(Asked::Unhandled | Asked::Deferred) => ctx.shared.out.extend_from_slice(NOBODY),
     }
     debug!("{} package: {}", ctx.id, Excerpt(bytes));
     Flow::Continue
 }
 
-/// Answers a frame whose code belongs to the plugins: the answer carries the same code.
+/// Answers a `command` frame whose code belongs to the plugins: the answer carries the same code.
 pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
     let code = frame.command.code();
-    let start = ctx.out.len();
-    // Its length is known when the answer is there.
-    ctx.out.extend_from_slice(&[0; HEADER_LEN]);
+    let start = ctx.shared.out.len();
+    // The header is filled in when the length of the answer is known.
+    ctx.shared.out.extend_from_slice(&[0; HEADER_LEN]);
     let asked = match ask(frame.payload, Some(code), ctx) {
         Ok(asked) => asked,
         Err(flow) => {
-            ctx.out.truncate(start);
+            ctx.shared.out.truncate(start);
             return flow;
         }
     };
     if asked == Asked::Answered {
-        let (header, answer) = ctx.out[start..].split_at_mut(HEADER_LEN);
+        let (header, answer) = ctx.shared.out[start..].split_at_mut(HEADER_LEN);
         header.copy_from_slice(&Header::for_payload(frame.command, answer).encode());
         return Flow::Continue;
     }
-    ctx.out.truncate(start);
+    ctx.shared.out.truncate(start);
     match asked {
-        Asked::Failed { plugin } => ctx.reply_error(format_args!("plugin {plugin} failed")),
-        _ => ctx.reply_error(format_args!("unknown command {code}")),
+        Asked::Failed { plugin } => reply_error(format_args!("plugin {plugin} failed"), ctx),
+        _ => reply_error(format_args!("unknown command {code}"), ctx),
     }
 }
 
-/// Asks the plugins, if there are any and their time has not run out; an error is what to do
+/// Asks the plugins, if there are any and their time is not up; an error is the step to take
 /// instead.
 fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Asked, Flow> {
-    let Some(scheduler) = &mut ctx.plugins else { return Ok(Asked::Unhandled) };
+    let Some(scheduler) = &mut ctx.shared.plugins else { return Ok(Asked::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),
         (None, PeerAddr::Known(addr)) => addr,
@@ -80,7 +150,7 @@ fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Ask
     };
     let client = Client::new(ctx.id).at(addr);
     let client = command.map_or(client, |command| client.framed(command));
-    match scheduler.ask(package, &client, ctx.out) {
+    match scheduler.ask(package, &client, &mut ctx.shared.out) {
         Asked::Deferred => Err(Flow::Yield),
         asked => Ok(asked),
     }

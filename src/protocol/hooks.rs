@@ -1,0 +1,183 @@
+//! The interface between a protocol and the server: framing, messages, joins and leaves, texts.
+//!
+//! Each method is called with what it may touch as arguments. A protocol keeps the state of its
+//! listener in `self`; the state of a client is four bytes, [`ClientState`].
+
+use std::net::SocketAddr;
+
+use super::chat::MemberKey;
+use super::command::Reversal;
+use super::{ClientState, CloseReason, Context, Flow, Room, Shared};
+use crate::buffer::FrameClock;
+use crate::clock::Millis;
+use crate::codec::Decoder;
+use crate::codec::command::HEADER_LEN;
+use crate::conn_id::ConnId;
+use crate::limits::Limits;
+
+/// The frame type of a protocol's decoder.
+pub type FrameOf<'a, H> = <<H as Hooks>::Decoder as Decoder>::Frame<'a>;
+/// The error type of a protocol's decoder.
+pub type ErrorOf<H> = <<H as Hooks>::Decoder as Decoder>::Error;
+
+/// A protocol, as the session and the server see it.
+///
+/// Only framing and messages must be given; the rest has defaults that suit a request-response
+/// protocol. Calls are resolved at compile time: [`dispatch`](super::dispatch) picks the protocol
+/// once per read.
+pub trait Hooks {
+    /// Cuts the stream into frames.
+    type Decoder: Decoder;
+
+    /// Whether each frame counts in STATUS' `frames_in_total`.
+    const COUNTS_FRAMES: bool = true;
+
+    /// Whether an unfinished message becomes one where the stream ends, or when
+    /// [`unfinished_due_at`](Self::unfinished_due_at) has passed. Elsewhere it is dropped, or late.
+    const ALLOWS_UNTERMINATED: bool = false;
+
+    /// A decoder that goes on where the client's last one stopped.
+    fn decoder(&self, client: ClientState) -> Self::Decoder;
+
+    /// Notes where a decoder stopped.
+    fn save_decoder(&self, decoder: &Self::Decoder, client: &mut ClientState) {
+        let _ = (decoder, client);
+    }
+
+    /// Answers one message.
+    fn on_message(
+        &mut self,
+        message: FrameOf<'_, Self>,
+        client: &mut ClientState,
+        ctx: &mut Context<'_>,
+    ) -> Flow;
+
+    /// Answers a stream that can no longer be cut into frames.
+    fn on_decode_error(&mut self, error: ErrorOf<Self>, ctx: &mut Context<'_>) -> Flow {
+        let _ = (error, ctx);
+        Flow::Close(CloseReason::Protocol)
+    }
+
+    /// Length of the frame at the start of `buffered` if its own buffer may become the reply; see
+    /// [`reply_in_place`](Self::reply_in_place).
+    fn in_place_len(buffered: &[u8]) -> Option<usize> {
+        let _ = buffered;
+        None
+    }
+
+    /// Turns a long frame that was buffered, and is whole now, into its own reply, a slice a visit.
+    fn reply_in_place(
+        &mut self,
+        frame: &mut [u8],
+        progress: &mut Option<Box<Reversal>>,
+        ctx: &mut Context<'_>,
+    ) -> InPlace {
+        let _ = (frame, progress, ctx);
+        InPlace::Refused
+    }
+
+    /// Whether a message ends where nothing more can be read without waiting.
+    fn ends_on_would_block(&self) -> bool {
+        false
+    }
+
+    /// When an unfinished message is late, or with
+    /// [`ALLOWS_UNTERMINATED`](Self::ALLOWS_UNTERMINATED) complete.
+    fn unfinished_due_at(
+        &self,
+        clock: FrameClock,
+        client: ClientState,
+        limits: &Limits,
+    ) -> Option<Millis> {
+        let _ = client;
+        clock.late_at(limits.frame_timeout_ms)
+    }
+
+    /// Says that the client's frame is late.
+    fn write_late(&self, age_secs: u64, out: &mut Vec<u8>) {
+        let _ = (age_secs, out);
+    }
+
+    /// The state of a client that has just connected.
+    fn new_client(&self) -> ClientState {
+        ClientState::SUBSCRIBER
+    }
+
+    /// A client was accepted.
+    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) {
+        let _ = (id, peer, shared);
+    }
+
+    /// A client has left the room, or is about to be disconnected.
+    fn on_leave(&mut self, leaver: Leaver, room: &mut Room, shared: &mut Shared) {
+        let _ = (leaver, room, shared);
+    }
+
+    /// Says that the server is full.
+    fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
+        let _ = (clients_max, out);
+    }
+
+    /// Says that the server stops.
+    fn write_farewell(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Every member has been offered all of the log: it may have space again.
+    fn on_fanout_end(&mut self, room: &mut Room) {
+        let _ = room;
+    }
+
+    /// Whether broadcasts of plugins reach the room.
+    fn hears_plugins(&self) -> bool {
+        false
+    }
+
+    /// Most bytes the listener's log may hold.
+    fn log_bytes_max(&self, limits: &Limits) -> usize {
+        limits.broadcast_log_bytes_max
+    }
+
+    /// Most bytes that one broadcast of a client takes up in the log.
+    fn broadcast_cost_max(&self, limits: &Limits) -> usize {
+        HEADER_LEN + limits.broadcast_len_max()
+    }
+
+    /// Longest frame, and longest reply to one but for STATUS, with `members` in the room: for the
+    /// invariants.
+    fn frame_len_max(&self, members: usize) -> usize;
+
+    /// Checks the listener's state against its open connections, with `is_passing` while a fan-out
+    /// is on its way.
+    ///
+    /// # Panics
+    ///
+    /// If they disagree.
+    fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {
+        let _ = (clients, is_passing);
+    }
+}
+
+/// Outcome of [`Hooks::reply_in_place`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPlace {
+    /// The frame is the reply now.
+    Done,
+    /// A slice was worked on, and more are left.
+    Unfinished,
+    /// The frame was answered in another way.
+    Refused,
+}
+
+/// A client that leaves its room.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaver {
+    /// The client.
+    pub id: ConnId,
+    /// Its number among the members of a chat.
+    pub member: Option<MemberKey>,
+    /// Why it leaves.
+    pub reason: CloseReason,
+    /// All leave because the server stops: the others are not told.
+    pub is_quiet: bool,
+}

@@ -1,0 +1,65 @@
+//! Which connections have their turn when: the lists a connection may stand in, the time of a turn,
+//! and how far a stop has come.
+
+use std::collections::VecDeque;
+
+use super::budget::Budget;
+use super::stop::Phase;
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::limits::VISIT_BYTES_MAX;
+
+/// The order of visits.
+///
+/// With edge-triggered events nothing else remembers a connection that was left with something to
+/// do. Each stands in `arrivals` or in `resume`, once, and has
+/// [`Flags::QUEUED`](super::connection::Flags::QUEUED).
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// Connections with events for which there was no time, served before all others.
+    pub(super) arrivals: VecDeque<ConnId>,
+    /// Connections that were left with something to do. Behind `arrivals`, so one that asks for
+    /// little does not wait for all that ask for much.
+    pub(super) resume: VecDeque<ConnId>,
+    /// Closed connections, to be dropped at the end of the turn, the first first.
+    pub(super) closed: VecDeque<ConnId>,
+    /// How many of them, the first, have waited since an earlier turn.
+    pub(super) closed_before: usize,
+    /// Connections that hold a descriptor and are not clients, the oldest first: the lingering, and
+    /// the refused. Some may have gone already.
+    pub(super) lingering: VecDeque<ConnId>,
+    pub(super) lingering_count: usize,
+    /// Accepting is pointless before this moment.
+    pub(super) accept_paused_until: Option<Millis>,
+    /// The listener that accepted first in the last turn.
+    pub(super) first_accepting: usize,
+    /// The listener whose fan-out had its slice first in the last turn.
+    pub(super) first_fanout: usize,
+    /// Bytes the connection at hand may add to the broadcast log, if it has waited for its turn.
+    pub(super) admitted_share: Option<usize>,
+    /// Bytes of replies with which every visit begins.
+    pub(super) visit_bytes_max: usize,
+    /// The time that the part of the turn at hand has.
+    pub(super) budget: Budget,
+    pub(super) phase: Phase,
+}
+
+impl Schedule {
+    pub(super) fn new() -> Self {
+        Schedule {
+            arrivals: VecDeque::new(),
+            resume: VecDeque::new(),
+            closed: VecDeque::new(),
+            closed_before: 0,
+            lingering: VecDeque::new(),
+            lingering_count: 0,
+            accept_paused_until: None,
+            first_accepting: 0,
+            first_fanout: 0,
+            admitted_share: None,
+            visit_bytes_max: VISIT_BYTES_MAX,
+            budget: Budget::new(),
+            phase: Phase::Running,
+        }
+    }
+}

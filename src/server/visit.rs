@@ -1,0 +1,554 @@
+//! One visit to a connection: read, answer, write once, and note what is left to do. The ways a
+//! connection ends are in `close`.
+//!
+//! Every visit ends in [`Visit::flush_and_reschedule`], which leaves the connection in one of four
+//! conditions: waiting for an edge that must come (or a deadline), waiting for the fan-out to come
+//! round, on the resume list, or closed.
+
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Phase;
+use super::connection::{Connection, Flags, State};
+use super::listener::Listener;
+use super::schedule::Schedule;
+use super::transport::Transport;
+use crate::buffer::{LagError, Pieces};
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::limits::{
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
+    VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
+};
+use crate::memory::AllocError;
+use crate::protocol::{CloseReason, Context, Flow, Hooks, PeerAddr, Protocol, Shared, dispatch};
+
+/// A connection with everything its visit may touch, looked up once.
+pub(super) struct Visit<'a, T: Transport> {
+    pub(super) id: ConnId,
+    pub(super) conn: &'a mut Connection<T>,
+    pub(super) listener: &'a mut Listener<T>,
+    pub(super) shared: &'a mut Shared,
+    pub(super) schedule: &'a mut Schedule,
+    pub(super) read_buffer: &'a mut [u8],
+}
+
+/// The next thing to do with a connection's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InputStep {
+    /// Nothing, for now.
+    Stop,
+    /// Take up deferred frames.
+    Resume,
+    /// Read from the stream.
+    Read,
+    /// Take an unfinished message for a whole one.
+    EndMessage,
+}
+
+impl<T: Transport> Visit<'_, T> {
+    /// The whole visit. Returns when the connection's timer is to fire, if earlier than it is armed
+    /// for; else [`Millis::NEVER`].
+    #[inline]
+    pub(super) fn run(&mut self, registry: &T::Registry) -> Millis {
+        let moved_before = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
+        match self.conn.state {
+            State::Open => self.answer(Self::process_input),
+            State::Draining(_) | State::Lingering => self.discard_input(),
+            State::Closed => return Millis::NEVER,
+        }
+        let charged =
+            self.schedule.visit_bytes_max - self.shared.visit_bytes + self.shared.out.len();
+        let timer_at = self.finish(registry);
+        let moved = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
+        // A visit moves a megabyte or two at most.
+        let moved = (moved - moved_before) as usize;
+        self.schedule.budget.charge(VISIT_COST_BYTES + moved + charged);
+        timer_at
+    }
+
+    /// Writes the replies of the visit, and notes what is left to do.
+    #[inline]
+    fn finish(&mut self, registry: &T::Registry) -> Millis {
+        self.shared.visit_bytes = self.schedule.visit_bytes_max;
+        self.flush_and_reschedule(registry)
+    }
+
+    /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
+    /// for: a protocol that panics costs its own connection and nothing else.
+    #[inline]
+    fn answer(&mut self, process: fn(&mut Self) -> io::Result<Flow>) {
+        let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
+        let result = catch_unwind(AssertUnwindSafe(|| process(self)));
+        debug_assert!(
+            head.is_none() || head == self.log_head_if_others_wait(),
+            "{} went into the log ahead of those who wait for their turn",
+            self.id
+        );
+        // What was appended to the log must be known to be unsent before anyone's cursor moves.
+        self.listener.start_pass_if_needed(&mut self.shared.memory);
+        match result {
+            // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
+            Ok(Ok(Flow::Continue | Flow::Yield | Flow::NeedPeerAddr)) => {
+                self.drain_if_input_ended();
+            }
+            // Without memory there is none for last replies either.
+            Ok(Ok(Flow::Close(CloseReason::MemoryLimit))) => {
+                self.close(CloseReason::MemoryLimit, None);
+            }
+            Ok(Ok(Flow::Close(reason))) => self.start_drain(reason),
+            Ok(Ok(Flow::WaitForFanout)) => {
+                self.listener.fanout.waiting.push_back(self.id);
+                self.listener.fanout.rota.on_wait(self.id);
+            }
+            Ok(Err(error)) => self.close(CloseReason::Io, Some(error)),
+            Err(_) => {
+                self.shared.connection_log.handler_panicked(self.shared.now, self.id);
+                self.close(CloseReason::Internal, None);
+            }
+        }
+    }
+
+    /// The head of the listener's log, where senders wait for it and this one has not been admitted.
+    fn log_head_if_others_wait(&self) -> Option<u64> {
+        let others_wait =
+            self.schedule.admitted_share.is_none() && !self.listener.fanout.waiting.is_empty();
+        others_wait.then(|| self.listener.room.log.head())
+    }
+
+    /// Feeds the session with deferred input first, then with reads, until the stream is drained,
+    /// the budget is spent or the replies have to be read first.
+    fn process_input(&mut self) -> io::Result<Flow> {
+        let is_stopping = self.schedule.phase.is_stopping();
+        let mut read_left = self.schedule.visit_bytes_max.min(READ_TURN_BYTES_MAX);
+        let read_max = read_left.min(self.read_buffer.len());
+        let buffer = &mut self.read_buffer[..read_max];
+        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        let Listener { protocol, room, fanout, .. } = &mut **listener;
+        // A sender that comes while others wait for the log goes behind them.
+        shared.log_share = match schedule.admitted_share {
+            Some(share) => share,
+            None if fanout.waiting.is_empty() => usize::MAX,
+            None => 0,
+        };
+        let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
+        loop {
+            let flow = match next_input_step(conn, protocol, &ctx, is_stopping) {
+                InputStep::Stop => return Ok(Flow::Continue),
+                InputStep::Read if read_left == 0 => return Ok(Flow::Continue),
+                InputStep::Read => match read(conn, buffer)? {
+                    Some(n) => {
+                        read_left = read_left.saturating_sub(n);
+                        ctx.shared.stats.bytes_in_total += n as u64;
+                        let is_drained = !conn.may_read();
+                        conn.session.on_bytes(protocol, &buffer[..n], is_drained, &mut ctx)
+                    }
+                    None => Flow::Continue,
+                },
+                InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
+                InputStep::EndMessage => conn.session.on_eof(protocol, &mut ctx),
+            };
+            match flow {
+                Flow::Continue => {}
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer_addr().ok()),
+                flow => return Ok(flow),
+            }
+        }
+    }
+
+    /// Acts on a deadline that has passed.
+    pub(super) fn process_deadline(&mut self, registry: &T::Registry) -> Millis {
+        match self.conn.state {
+            State::Open => self.answer(Self::process_timeout),
+            State::Draining(_) => self.close(CloseReason::DrainTimeout, None),
+            State::Lingering | State::Closed => self.close(CloseReason::PeerClosed, None),
+        }
+        self.finish(registry)
+    }
+
+    /// An idle, frame or quiet timeout fired.
+    fn process_timeout(&mut self) -> io::Result<Flow> {
+        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        let Listener { protocol, room, fanout, idle_ms, .. } = &mut **listener;
+        shared.log_share = match schedule.admitted_share {
+            Some(share) => share,
+            None if fanout.waiting.is_empty() => usize::MAX,
+            None => 0,
+        };
+        let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
+        let flow = conn.session.on_deadline(protocol, *idle_ms, &mut ctx);
+        // It has had the idle timeout to take its replies, and its lag in the log is not worth a
+        // copy.
+        if flow == Flow::Close(CloseReason::IdleTimeout) && conn.flags.has(Flags::WRITE_BLOCKED) {
+            self.close(CloseReason::IdleTimeout, None);
+            return Ok(Flow::Continue);
+        }
+        Ok(flow)
+    }
+
+    /// Writes what can be written, and leaves the connection where something will come back to it.
+    /// Returns as [`run`](Self::run).
+    #[inline]
+    pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
+        match self.flush(registry) {
+            Ok(Flushed::All) => {}
+            Ok(Flushed::Part) => self.requeue(),
+            Err(FlushError::Io(error)) => self.close(CloseReason::Io, Some(error)),
+            Err(FlushError::Lag(LagError)) => self.close(CloseReason::SlowConsumer, None),
+            Err(FlushError::Memory(AllocError)) => self.close(CloseReason::MemoryLimit, None),
+        }
+        self.shared.out.clear();
+        if let State::Draining(reason) = self.conn.state
+            && !self.conn.session.has_unsent()
+        {
+            self.finish_drain(reason);
+        }
+        self.reschedule()
+    }
+
+    /// One write of what waits, in order: queued replies, the replies at hand, and what the log holds
+    /// behind the cursor. Replies that are not taken are queued.
+    #[inline]
+    fn flush(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+        if self.conn.state == State::Closed {
+            return Ok(Flushed::All);
+        }
+        // Most have nothing waiting but the replies at hand, and sockets that take them.
+        let is_free = !self.conn.flags.has_any(Flags::LAGGING | Flags::WRITE_BLOCKED);
+        let log = &self.listener.room.log;
+        let unsent = self.conn.session.unsent_broadcasts(log).filter(|_| is_free);
+        let Some([front, back]) = unsent else { return self.flush_queue(registry) };
+        let out = &self.shared.out;
+        let wanted = out.len() + front.len() + back.len();
+        if wanted == 0 {
+            return Ok(Flushed::All);
+        }
+        if wanted > write_bytes_max(self.schedule.visit_bytes_max) {
+            return self.flush_queue(registry);
+        }
+        let written = if front.is_empty() {
+            let written = write(&mut self.conn.stream, &[IoSlice::new(out)])?;
+            if written == wanted {
+                self.shared.stats.bytes_out_total += written as u64;
+                return Ok(Flushed::All);
+            }
+            written
+        } else if out.is_empty() && back.is_empty() {
+            write(&mut self.conn.stream, &[IoSlice::new(front)])?
+        } else {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let mut count = 0;
+            for piece in [out, front, back] {
+                if !piece.is_empty() {
+                    slices[count] = IoSlice::new(piece);
+                    count += 1;
+                }
+            }
+            write(&mut self.conn.stream, &slices[..count])?
+        };
+        self.shared.stats.bytes_out_total += written as u64;
+        let from_out = self.conn.session.advance(written, out.len());
+        if written == wanted {
+            return Ok(Flushed::All);
+        }
+        self.conn.flags.set(Flags::WRITE_BLOCKED, true);
+        self.conn.session.queue(&out[from_out..])?;
+        self.track_lag();
+        self.arm_writable(registry)
+    }
+
+    /// Has writable events announced, once for the life of the connection.
+    fn arm_writable(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+        if !self.conn.flags.has(Flags::WRITE_ARMED) {
+            self.conn.stream.arm_writable(registry, self.id)?;
+            self.conn.flags.set(Flags::WRITE_ARMED, true);
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Writes where more than the replies at hand may wait.
+    #[inline(never)]
+    fn flush_queue(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+        let Visit { conn, listener, shared, schedule, .. } = self;
+        let log = &listener.room.log;
+        let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
+        let mut pieces = Pieces::new(write_bytes_max(schedule.visit_bytes_max));
+        conn.session.gather(&shared.out, log, &mut pieces)?;
+        let wanted = pieces.bytes();
+        if wanted == 0 {
+            return Ok(Flushed::All);
+        }
+        let mut written = 0;
+        if !conn.flags.has(Flags::WRITE_BLOCKED) {
+            written = write(&mut conn.stream, pieces.as_slices())?;
+            shared.stats.bytes_out_total += written as u64;
+            // A short write is a full stream (epoll(7)): the next edge announces space.
+            conn.flags.set(Flags::WRITE_BLOCKED, written < wanted);
+        }
+        if written > 0 && was_waiting {
+            conn.session.mark_active(shared.now);
+        }
+        let from_out = conn.session.advance(written, shared.out.len());
+        conn.session.queue(&shared.out[from_out..])?;
+        self.track_lag();
+        if self.conn.flags.has(Flags::WRITE_BLOCKED) {
+            return self.arm_writable(registry);
+        }
+        let is_part = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
+        Ok(if is_part { Flushed::Part } else { Flushed::All })
+    }
+
+    /// Puts the connection on the resume list, once.
+    pub(super) fn requeue(&mut self) {
+        if !self.conn.flags.has(Flags::QUEUED) {
+            self.conn.flags.set(Flags::QUEUED, true);
+            self.schedule.resume.push_back(self.id);
+        }
+    }
+
+    /// Notes what is left to do: on the resume list if more can be done at once; the moment returned
+    /// is for the wheel, if time may end it.
+    #[inline]
+    pub(super) fn reschedule(&mut self) -> Millis {
+        if self.conn.is_quiescent() {
+            return self.idle_timer_at();
+        }
+        self.reschedule_busy()
+    }
+
+    /// When the timer of a connection is to fire for which nothing waits.
+    #[inline]
+    fn idle_timer_at(&self) -> Millis {
+        let conn = &*self.conn;
+        debug_assert!(
+            !is_stalled(conn, self.listener, self.shared),
+            "{} has nothing waiting and is stalled",
+            self.id
+        );
+        match conn.session.idle_at(self.listener.idle_ms) {
+            Some(at) if at < conn.timer.at() => at,
+            _ => Millis::NEVER,
+        }
+    }
+
+    #[inline(never)]
+    fn reschedule_busy(&mut self) -> Millis {
+        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        conn.session.update_charge(&mut shared.memory);
+        let mut is_stalled = false;
+        let is_runnable = match conn.state {
+            State::Open => {
+                is_stalled = self::is_stalled(conn, listener, shared);
+                conn.session.set_paused(is_stalled, shared.now);
+                let may_read = conn.may_read() && !conn.input_has_ended();
+                !is_stalled && (may_read || conn.session.has_deferred_input())
+            }
+            State::Draining(_) | State::Lingering => conn.may_read(),
+            State::Closed => false,
+        };
+        let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
+        debug_assert!(
+            !is_stalled
+                || conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED)
+                || listener.fanout.active
+                || listener.fanout.is_admitting,
+            "{id} is stalled and nothing will wake it"
+        );
+        let timer_at = if deadline < conn.timer.at() { deadline } else { Millis::NEVER };
+        if is_runnable {
+            self.requeue();
+        }
+        timer_at
+    }
+
+    /// Whether a deadline of the connection has passed.
+    pub(super) fn is_due(&self) -> bool {
+        let (conn, listener) = (&*self.conn, &*self.listener);
+        let is_stalled = conn.state == State::Open && is_stalled(conn, listener, self.shared);
+        let phase = self.schedule.phase;
+        deadline(conn, listener, &self.shared.limits, phase, is_stalled) <= self.shared.now
+    }
+
+    /// Keeps count of the connections that have been offered broadcasts and not taken them.
+    fn track_lag(&mut self) {
+        let lags = self.conn.session.lag(&self.listener.room.log) > 0;
+        if lags == self.conn.flags.has(Flags::LAGGING) {
+            return;
+        }
+        self.conn.flags.set(Flags::LAGGING, lags);
+        if lags {
+            self.listener.fanout.laggards += 1;
+        } else {
+            self.listener.on_caught_up(&mut self.shared.memory);
+        }
+    }
+}
+
+/// The share of a flush that was written.
+enum Flushed {
+    /// All that can be written at this moment.
+    All,
+    /// As much as one write takes; there is more, and the stream has space.
+    Part,
+}
+
+/// The reason a flush could not go on.
+enum FlushError {
+    Io(io::Error),
+    Lag(LagError),
+    Memory(AllocError),
+}
+
+impl From<LagError> for FlushError {
+    fn from(error: LagError) -> Self {
+        FlushError::Lag(error)
+    }
+}
+
+impl From<AllocError> for FlushError {
+    fn from(error: AllocError) -> Self {
+        FlushError::Memory(error)
+    }
+}
+
+impl From<io::Error> for FlushError {
+    fn from(error: io::Error) -> Self {
+        FlushError::Io(error)
+    }
+}
+
+/// The next thing to do with the input of an open connection.
+#[inline]
+fn next_input_step<T: Transport>(
+    conn: &Connection<T>,
+    protocol: &Protocol,
+    ctx: &Context<'_>,
+    is_stopping: bool,
+) -> InputStep {
+    let may_read = conn.may_read() && !conn.input_has_ended();
+    if conn.session.owns_memory() || conn.flags.has(Flags::LAGGING) {
+        return next_buffered_step(conn, protocol, ctx, is_stopping, may_read);
+    }
+    // Nothing waits: neither input nor, but for those at hand, replies.
+    let reply_max = ctx.shared.visit_bytes.min(ctx.shared.limits.send_queue_high_water());
+    if may_read && ctx.shared.out.len() < reply_max { InputStep::Read } else { InputStep::Stop }
+}
+
+fn next_buffered_step<T: Transport>(
+    conn: &Connection<T>,
+    protocol: &Protocol,
+    ctx: &Context<'_>,
+    is_stopping: bool,
+    may_read: bool,
+) -> InputStep {
+    let is_deferred = conn.session.has_deferred_input();
+    if !is_deferred && !may_read {
+        let is_eof = conn.flags.has(Flags::EOF);
+        let is_over = is_eof || is_stopping || ends_on_would_block(protocol);
+        if !is_over || !conn.session.has_unterminated(protocol, is_eof) {
+            return InputStep::Stop;
+        }
+    }
+    let out_len = ctx.shared.out.len();
+    let Shared { limits, is_tight, visit_bytes, .. } = &*ctx.shared;
+    let is_backlogged = conn.session.is_backlogged(&ctx.room.log, out_len, limits, *is_tight);
+    if is_backlogged || out_len >= *visit_bytes {
+        InputStep::Stop
+    } else if is_deferred {
+        let waits = conn.session.waits_for_fanout();
+        if waits { InputStep::Stop } else { InputStep::Resume }
+    } else if may_read {
+        InputStep::Read
+    } else {
+        InputStep::EndMessage
+    }
+}
+
+fn ends_on_would_block(protocol: &Protocol) -> bool {
+    dispatch!(protocol, hooks => hooks.ends_on_would_block())
+}
+
+/// Reads once. `None` when there is nothing, or nothing any more; the flags say which.
+///
+/// A short read has drained the stream, which saves asking again, except where the peer has shut
+/// its side: the end of the stream stands behind it and no edge will announce it.
+#[inline]
+pub(super) fn read<T: Transport>(
+    conn: &mut Connection<T>,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
+    loop {
+        match conn.stream.read(buffer) {
+            Ok(0) => {
+                conn.flags.set(Flags::EOF, true);
+                return Ok(None);
+            }
+            Ok(n) => {
+                let is_drained = n < buffer.len() && !conn.flags.has(Flags::READ_CLOSED);
+                conn.flags.set(Flags::READ_READY, !is_drained);
+                return Ok(Some(n));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                conn.flags.set(Flags::READ_READY, false);
+                return Ok(None);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Bytes of one write in a visit that may make so many bytes of replies.
+#[inline]
+const fn write_bytes_max(visit_bytes_max: usize) -> usize {
+    if visit_bytes_max < VISIT_BYTES_MAX { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX }
+}
+
+/// Writes once. A full stream takes 0 bytes.
+#[inline]
+fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match stream.write(pieces) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether an open connection cannot go on before the client reads or the fan-out has come round.
+pub(super) fn is_stalled<T: Transport>(
+    conn: &Connection<T>,
+    listener: &Listener<T>,
+    shared: &Shared,
+) -> bool {
+    let log = &listener.room.log;
+    conn.session.waits_for_fanout()
+        || conn.session.is_backlogged(log, 0, &shared.limits, shared.is_tight)
+}
+
+/// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
+#[inline]
+pub(super) fn deadline<T: Transport>(
+    conn: &Connection<T>,
+    listener: &Listener<T>,
+    limits: &Limits,
+    phase: Phase,
+    is_stalled: bool,
+) -> Millis {
+    let since = conn.session.last_active_at();
+    match conn.state {
+        State::Open => {
+            let Listener { protocol, idle_ms, .. } = listener;
+            let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);
+            at.unwrap_or(Millis::NEVER)
+        }
+        // The stop has a deadline of its own.
+        State::Draining(CloseReason::Shutdown) => Millis::NEVER,
+        State::Draining(CloseReason::Full) => since.after(LINGER_MS),
+        State::Draining(_) => since.after(DRAIN_STALL_MS),
+        State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),
+        State::Lingering => since.after(LINGER_MS),
+        State::Closed => Millis::NEVER,
+    }
+}

@@ -1,0 +1,367 @@
+//! Input of a session: frames are cut off the stream and answered one after the other.
+
+use std::mem;
+
+use super::Session;
+use crate::buffer::{FrameClock, RecvBuffer};
+use crate::clock::Millis;
+use crate::codec::Decoder;
+use crate::limits::LARGE_FRAME_BYTES;
+use crate::memory::AllocError;
+use crate::protocol::command::Reversal;
+use crate::protocol::{
+    ClientState, CloseReason, Context, ErrorOf, Flow, Hooks, InPlace, Protocol, dispatch,
+};
+
+/// What may come behind the bytes at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// More, perhaps at once.
+    More,
+    /// Nothing that can be read without waiting: for some protocols, the end of a message.
+    WouldBlock,
+    /// Nothing, for now or for ever: an unfinished message is a message.
+    Nothing,
+}
+
+/// Buffered input and why it is pending.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// The beginning of a frame, or with `is_deferred` whole frames.
+    pub(super) recv: RecvBuffer,
+    /// Runs while a frame has begun and nothing else waits: `recv` holds its beginning, or has held
+    /// what is discarded of it.
+    pub(super) clock: Option<FrameClock>,
+    /// `recv` may hold whole frames: their turn comes when replies have space again. It may also
+    /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
+    pub(super) is_deferred: bool,
+    /// Nothing comes behind the deferred input: an unfinished message at its end is one.
+    pub(super) is_last: bool,
+    /// The first deferred frame is a broadcast the log has no space for yet.
+    pub(super) waits_for_fanout: bool,
+    /// `recv` begins with one long REVERSE that is worked on, a slice a visit.
+    pub(super) reversal: Option<Box<Reversal>>,
+}
+
+impl Pending {
+    pub(super) fn is_idle(&self) -> bool {
+        self.recv.is_empty() && self.clock.is_none()
+    }
+
+    /// Starts the clock of a frame that has begun, or with `has_come` notes that more of it came.
+    /// `is_discarding` tells of a frame of which nothing is kept.
+    fn update_frame_clock(&mut self, now: Millis, has_come: bool, is_discarding: bool) {
+        let begun = self.recv.len();
+        match &mut self.clock {
+            _ if self.is_deferred || (begun == 0 && !is_discarding) => self.clock = None,
+            None => self.clock = Some(FrameClock::start(now, begun)),
+            Some(clock) if has_come => clock.progress(now, begun),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Outcome of looking for a frame.
+enum FrameStep<E> {
+    /// A frame of so many bytes was answered.
+    Taken(usize),
+    /// There is no whole frame.
+    Unfinished,
+    /// The frame has to wait.
+    Deferred(Flow),
+    /// The frame was the last one.
+    Closing(Flow),
+    /// The stream can no longer be cut into frames.
+    Failed(E),
+}
+
+/// Outcome of trying to answer a frame in its own buffer.
+enum LargeStep {
+    /// It cannot be, or not yet.
+    NotTaken,
+    /// It was answered.
+    Taken,
+    /// It is worked on, a slice a visit.
+    Unfinished,
+}
+
+impl Session {
+    /// Takes the bytes of one read; `is_drained` is that no more can be read without waiting.
+    /// Replies go to `ctx.shared.out`.
+    #[inline]
+    pub fn on_bytes(
+        &mut self,
+        protocol: &mut Protocol,
+        bytes: &[u8],
+        is_drained: bool,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        debug_assert!(!self.has_deferred_input(), "deferred frames come first");
+        self.last_active_at = ctx.shared.now;
+        let behind = if is_drained { Behind::WouldBlock } else { Behind::More };
+        self.receive(protocol, bytes, behind, ctx)
+    }
+
+    /// Takes an unfinished message for a whole one: no more of it is waited for. For a session that
+    /// [`has_unterminated`](Self::has_unterminated).
+    pub fn on_eof(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
+        self.receive(protocol, &[], Behind::Nothing, ctx)
+    }
+
+    /// Takes up frames that were deferred.
+    pub fn on_resume(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
+        let Some(buffers) = self.buffers.as_deref_mut() else { return Flow::Continue };
+        let input = &mut buffers.input;
+        if !mem::take(&mut input.is_deferred) {
+            return Flow::Continue;
+        }
+        input.waits_for_fanout = false;
+        let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
+        self.receive(protocol, &[], behind, ctx)
+    }
+
+    /// Has input answered, and notes where among the broadcasts the replies to it stand: behind all
+    /// that the log held before, while what the client added to it is not for itself.
+    #[inline]
+    fn receive(
+        &mut self,
+        protocol: &mut Protocol,
+        bytes: &[u8],
+        behind: Behind,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        let (was_subscribed, head) = (self.client.is_subscribed(), ctx.room.log.head());
+        let flow = dispatch!(protocol, hooks => self.feed(hooks, bytes, behind, head, ctx));
+        if !self.client.is_subscribed() {
+            return flow;
+        }
+        if !was_subscribed {
+            self.cursor = ctx.room.log.head();
+            return flow;
+        }
+        if ctx.shared.out.is_empty() && head == ctx.room.log.head() {
+            return flow;
+        }
+        match self.place_replies(head, ctx.room) {
+            Ok(()) => flow,
+            Err(AllocError) => Flow::Close(CloseReason::MemoryLimit),
+        }
+    }
+
+    /// Has frames answered: first those of which a part was buffered, then those that came whole,
+    /// where they lie. Stops early when the replies reach their limit, or when the protocol asks to
+    /// wait; the rest is then deferred.
+    fn feed<H: Hooks>(
+        &mut self,
+        hooks: &mut H,
+        bytes: &[u8],
+        behind: Behind,
+        log_head: u64,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        ctx.shared.reply_limit = self.reply_capacity(ctx).min(ctx.shared.visit_bytes);
+        let is_last = match behind {
+            Behind::More => false,
+            Behind::WouldBlock => hooks.ends_on_would_block(),
+            Behind::Nothing => true,
+        };
+        let mut decoder = hooks.decoder(self.client);
+        let mut rest = bytes;
+        let flow = match self.answer_frames(hooks, &mut decoder, &mut rest, is_last, log_head, ctx)
+        {
+            Err(AllocError) => Flow::Close(CloseReason::MemoryLimit),
+            Ok(FrameStep::Closing(flow)) => flow,
+            Ok(FrameStep::Failed(error)) => hooks.on_decode_error(error, ctx),
+            Ok(FrameStep::Taken(_) | FrameStep::Unfinished) => {
+                self.buffer_rest(&decoder, bytes, rest, ctx.shared.now)
+            }
+            // The limit was met behind the last frame.
+            Ok(FrameStep::Deferred(flow))
+                if rest.is_empty() && self.buffered_input().is_empty() =>
+            {
+                flow
+            }
+            Ok(FrameStep::Deferred(flow)) => {
+                let input = &mut self.buffers.get_or_insert_default().input;
+                input.is_deferred = true;
+                input.is_last = is_last;
+                input.waits_for_fanout = flow == Flow::WaitForFanout;
+                match self.buffer_rest(&decoder, bytes, rest, ctx.shared.now) {
+                    Flow::Continue => flow,
+                    close => close,
+                }
+            }
+        };
+        hooks.save_decoder(&decoder, &mut self.client);
+        if let Flow::Close(_) = flow {
+            // What is left will never be looked at.
+            self.drop_input();
+        }
+        flow
+    }
+
+    /// Answers frames until one is unfinished or has to wait, and leaves in `rest` what was neither
+    /// taken nor buffered.
+    #[inline(always)]
+    fn answer_frames<H: Hooks>(
+        &mut self,
+        hooks: &mut H,
+        decoder: &mut H::Decoder,
+        rest: &mut &[u8],
+        is_last: bool,
+        log_head: u64,
+        ctx: &mut Context<'_>,
+    ) -> Result<FrameStep<ErrorOf<H>>, AllocError> {
+        loop {
+            let buffered = match &mut self.buffers {
+                Some(buffers) if !buffers.input.recv.is_empty() => Some(&mut buffers.input),
+                _ => None,
+            };
+            let is_in_place = buffered.is_none();
+            if let Some(Pending { recv, .. }) = buffered {
+                if let discarded @ 1.. = decoder.discard(recv) {
+                    // What was deferred may hold the rest of a message that is too long.
+                    recv.consume(discarded);
+                    continue;
+                }
+                let needed = decoder.bytes_needed(recv);
+                let (top_up, later) = rest.split_at(needed.min(rest.len()));
+                recv.extend(top_up, needed - top_up.len())?;
+                *rest = later;
+                if recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(recv).is_some() {
+                    match self.answer_in_place(hooks, log_head, ctx)? {
+                        LargeStep::NotTaken => {}
+                        LargeStep::Taken => continue,
+                        LargeStep::Unfinished => return Ok(FrameStep::Deferred(Flow::Continue)),
+                    }
+                }
+            } else {
+                *rest = &rest[decoder.discard(rest)..];
+            }
+            let buffers = &mut self.buffers;
+            let next = match buffers {
+                Some(buffers) if !is_in_place => &buffers.input.recv,
+                _ => *rest,
+            };
+            match step(hooks, decoder, next, is_last, &mut self.client, ctx) {
+                FrameStep::Taken(len) => {
+                    if is_in_place {
+                        *rest = &rest[len..];
+                    }
+                    if let Some(buffers) = buffers {
+                        buffers.input.clock = None;
+                        if !is_in_place {
+                            buffers.input.recv.consume(len);
+                        }
+                    }
+                }
+                FrameStep::Unfinished if !is_in_place && !rest.is_empty() => {}
+                stopped => return Ok(stopped),
+            }
+        }
+    }
+
+    /// Buffers what was not taken, and keeps the clock of the frame that it begins.
+    #[inline(always)]
+    fn buffer_rest(
+        &mut self,
+        decoder: &impl Decoder,
+        bytes: &[u8],
+        rest: &[u8],
+        now: Millis,
+    ) -> Flow {
+        let is_discarding = decoder.is_discarding();
+        if self.buffers.is_none() && rest.is_empty() && !is_discarding {
+            return Flow::Continue;
+        }
+        let input = &mut self.buffers.get_or_insert_default().input;
+        if !rest.is_empty() {
+            let needed = if input.is_deferred { 0 } else { decoder.bytes_needed(rest) };
+            if input.recv.extend(rest, needed).is_err() {
+                return Flow::Close(CloseReason::MemoryLimit);
+            }
+        }
+        input.update_frame_clock(now, !bytes.is_empty(), is_discarding);
+        Flow::Continue
+    }
+
+    /// Answers a long frame that was buffered, and is whole now, with its own bytes: the buffer
+    /// becomes a block of the send queue.
+    #[cold]
+    #[inline(never)]
+    fn answer_in_place<H: Hooks>(
+        &mut self,
+        hooks: &mut H,
+        log_head: u64,
+        ctx: &mut Context<'_>,
+    ) -> Result<LargeStep, AllocError> {
+        let input = &mut self.buffers.get_or_insert_default().input;
+        let Some(frame_len) = H::in_place_len(&input.recv) else { return Ok(LargeStep::NotTaken) };
+        // Behind one that is worked on, others may have come.
+        let is_whole = input.reversal.is_some() || input.recv.len() == frame_len;
+        if !is_whole || ctx.shared.out.len() >= ctx.shared.reply_limit {
+            return Ok(LargeStep::NotTaken);
+        }
+        let frame = &mut input.recv[..frame_len];
+        match hooks.reply_in_place(frame, &mut input.reversal, ctx) {
+            InPlace::Unfinished => {
+                ctx.shared.charge(usize::MAX);
+                return Ok(LargeStep::Unfinished);
+            }
+            InPlace::Refused => {
+                input.recv.consume(frame_len);
+                input.reversal = None;
+                input.clock = None;
+                ctx.shared.stats.frames_in_total += 1;
+                return Ok(LargeStep::Taken);
+            }
+            InPlace::Done => {}
+        }
+        input.reversal = None;
+        input.clock = None;
+        ctx.shared.stats.frames_in_total += 1;
+        let behind = input.recv.split_off(frame_len)?;
+        let frame = mem::replace(&mut input.recv, behind);
+        self.place_replies(log_head, ctx.room)?;
+        let send = &mut self.buffers.get_or_insert_default().send;
+        send.push(&ctx.shared.out)?;
+        ctx.shared.out.clear();
+        send.push_buffer(frame)?;
+        // It counts among the replies of this visit.
+        let capacity = self.reply_capacity(ctx);
+        ctx.shared.reply_limit = ctx.shared.reply_limit.min(capacity);
+        Ok(LargeStep::Taken)
+    }
+}
+
+/// Looks for a frame at the start of `input`, and has it answered.
+// The body of the one loop an echo goes through: a call would cost a fifth of it.
+#[inline(always)]
+fn step<H: Hooks>(
+    hooks: &mut H,
+    decoder: &mut H::Decoder,
+    input: &[u8],
+    is_last: bool,
+    client: &mut ClientState,
+    ctx: &mut Context<'_>,
+) -> FrameStep<ErrorOf<H>> {
+    if ctx.shared.out.len() >= ctx.shared.reply_limit {
+        return FrameStep::Deferred(Flow::Continue);
+    }
+    let found = match decoder.decode(input) {
+        Ok(None) if is_last => decoder.decode_eof(input).map(|frame| (frame, input.len())),
+        Ok(found) => found,
+        Err(error) => return FrameStep::Failed(error),
+    };
+    let Some((frame, len)) = found else { return FrameStep::Unfinished };
+    ctx.shared.stats.frames_in_total += u64::from(H::COUNTS_FRAMES);
+    match hooks.on_message(frame, client, ctx) {
+        Flow::Continue => FrameStep::Taken(len),
+        close @ Flow::Close(_) => FrameStep::Closing(close),
+        deferred => {
+            // The frame will come again, and be counted then.
+            ctx.shared.stats.frames_in_total -= u64::from(H::COUNTS_FRAMES);
+            FrameStep::Deferred(deferred)
+        }
+    }
+}

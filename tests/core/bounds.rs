@@ -9,7 +9,8 @@ use mynah::limits::{Limits, REVERSE_SLICE_BYTES, VISIT_BYTES_CROWDED};
 use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
 
-use super::{LIMITS, ROOMY, Scene, frame};
+use crate::support::frame;
+use crate::{LIMITS, ROOMY, Scene};
 
 /// A reply of so many bytes, header included, that nobody takes.
 fn keep_waiting(scene: &mut Scene, client: usize, bytes: usize) {

@@ -1,16 +1,7 @@
 //! The tables of nicknames are what Unicode says, and the rules built on them are the slow ones of
 //! `fuzz/bodies/nicknames.rs`, over every character and over random nicknames.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, reason = "the reference is public for the fuzz targets")]
-
-#[path = "nicknames/generate.rs"]
 mod generate;
-#[path = "../fuzz/bodies/nicknames.rs"]
-mod reference;
-#[path = "sim/rng.rs"]
-#[allow(dead_code, reason = "the simulation uses the rest")]
-mod rng;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -20,7 +11,8 @@ use mynah::protocol::chat::nickname::{BadNickname, CHARS_MAX, Folded, Nickname, 
 use precis_core::profile::Profile;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
-use rng::Rng;
+use crate::bodies::nicknames as reference;
+use crate::support::rng::Rng;
 
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/chat/unicode/tables.rs");
 
@@ -53,7 +45,7 @@ fn tables_are_generated_from_the_crates() {
         fs::write(TABLES, &source).unwrap();
     }
     let is_same = fs::read_to_string(TABLES).unwrap() == source;
-    assert!(is_same, "MYNAH_GENERATE=1 cargo test --test nicknames makes the tables anew");
+    assert!(is_same, "MYNAH_GENERATE=1 cargo test --test core nicknames makes the tables anew");
 }
 
 #[test]

@@ -2,55 +2,30 @@
 //! the binary panic, so the loop runs in this process, with a logger that panics at a marker:
 //! handlers log every message at debug, after they have answered it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Once;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::Level;
 use mynah::limits::Limits;
 use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
 use mynah::protocol::Protocol;
 use mynah::server::{ListenerConfig, Server};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::support::{Client, PATIENCE, logger};
+
 const LOOP_THREAD: &str = "loop";
 
-/// Panics where it is told to log the marker.
-struct Trap;
-
-impl Log for Trap {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let sprung = record.level() == Level::Debug && record.args().to_string().contains("BOOM");
-        assert!(!sprung, "a message with the marker");
-    }
-
-    fn flush(&self) {}
-}
-
-/// A server of its own for each test, on a thread that ends with the process.
+/// Starts a server of its own for each test, on a thread that ends with the process.
 fn start(protocol: Protocol) -> SocketAddr {
-    static TRAP: Once = Once::new();
-    TRAP.call_once(|| {
-        log::set_logger(&Trap).unwrap();
-        log::set_max_level(LevelFilter::Debug);
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if thread::current().name() != Some(LOOP_THREAD) {
-                usual(panic);
-            }
-        }));
-    });
+    keep_loop_panics_quiet();
     let (send, addr) = channel();
     let serve = move || {
+        logger::set_sink(Level::Error..=Level::Debug, |record| {
+            let has_marker = record.args().to_string().contains("BOOM");
+            assert!(record.level() != Level::Debug || !has_marker, "a message with the marker");
+        });
         let options = SocketOptions { keepalive: None };
         let acceptor = TcpAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
         send.send(acceptor.local_addr().unwrap()).unwrap();
@@ -63,45 +38,20 @@ fn start(protocol: Protocol) -> SocketAddr {
     addr.recv_timeout(PATIENCE).unwrap()
 }
 
-fn command() -> SocketAddr {
-    start(Protocol::Command { frame_len_max: 1 << 20 })
+fn keep_loop_panics_quiet() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if thread::current().name() != Some(LOOP_THREAD) {
+                usual(panic);
+            }
+        }));
+    });
 }
 
-struct Client(TcpStream);
-
-impl Client {
-    fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client(stream)
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).unwrap();
-    }
-
-    #[track_caller]
-    fn expect(&mut self, expected: &[u8]) {
-        let mut got = vec![0; expected.len()];
-        self.0.read_exact(&mut got).unwrap();
-        assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
-    }
-
-    #[track_caller]
-    fn expect_alive(&mut self) {
-        self.send(b"\x01\0\0\0\x05alive");
-        self.expect(b"\x01\0\0\0\x05alive");
-    }
-
-    /// Reads what still comes until the connection ends, in whatever way.
-    #[track_caller]
-    fn read_until_cut(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        if let Err(error) = self.0.read_to_end(&mut bytes) {
-            assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "it goes on");
-        }
-        bytes
-    }
+fn command() -> SocketAddr {
+    start(Protocol::Command { frame_len_max: 1 << 20 })
 }
 
 #[test]

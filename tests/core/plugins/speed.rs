@@ -1,5 +1,5 @@
 //! What calls cost. Measurements, not tests:
-//! `cargo test --release --test plugins speed -- --ignored --nocapture`.
+//! `cargo test --release --test core plugins::speed -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 

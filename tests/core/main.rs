@@ -1,20 +1,32 @@
-//! The server core in small scenes on the simulated network, one for each thing that once went wrong
-//! or that chance seldom brings about.
+//! The library in this process: the server core in small scenes on the simulated network, one for
+//! each thing that once went wrong or that chance seldom brings about; in simulated worlds; parsers
+//! against references; plugins, nicknames, layers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, dead_code, reason = "the simulation uses the rest of the support")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
+#![allow(clippy::print_stderr, reason = "a failing test shows its input")]
+#![allow(unreachable_pub, reason = "modules of one test program, and bodies of the fuzz targets")]
 
-#[path = "core/bounds.rs"]
+mod allocations;
+#[path = "../../fuzz/bodies/mod.rs"]
+mod bodies;
 mod bounds;
-#[path = "sim/network.rs"]
-mod network;
-#[path = "sim/rng.rs"]
-mod rng;
+mod differential;
+mod fuzz_bodies;
+mod layers;
+mod nicknames;
+#[cfg(feature = "plugins")]
+mod plugins;
+#[cfg(feature = "plugins")]
+use plugins::support as rig;
+mod simulation;
+#[allow(dead_code, reason = "the tests of the programs use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use allocation_counter::measure;
-use log::{LevelFilter, Log, Metadata, Record};
 use mynah::clock::Millis;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, READ_TURN_BYTES_MAX};
 use mynah::protocol::Protocol;
@@ -22,8 +34,9 @@ use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Server};
 use mynah::stats::Stats;
 
-use network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
-use rng::Rng;
+use simulation::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use support::rng::Rng;
+use support::{frame, logger};
 
 const LIMITS: Limits = Limits {
     clients_max: 8,
@@ -134,47 +147,6 @@ impl Scene {
     fn is_closed(&self, socket: usize) -> bool {
         self.network.borrow().sockets[socket].server_closed
     }
-}
-
-/// A logger that keeps what is logged on the threads of those tests that listen.
-struct LogLines;
-
-thread_local! {
-    static LOGGED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
-}
-
-impl LogLines {
-    fn listen() {
-        // The first test to come installs it for all.
-        let _ = log::set_logger(&LogLines);
-        log::set_max_level(LevelFilter::Info);
-        LOGGED.set(Some(Vec::new()));
-    }
-
-    /// What has been logged since this was last asked.
-    fn heard() -> Vec<String> {
-        LOGGED.replace(Some(Vec::new())).unwrap_or_default()
-    }
-}
-
-impl Log for LogLines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        LOGGED.with_borrow(Option::is_some)
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        LOGGED.with_borrow_mut(|lines| {
-            if let Some(lines) = lines {
-                lines.push(record.args().to_string());
-            }
-        });
-    }
-
-    fn flush(&self) {}
-}
-
-fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
-    [&[command][..], &(payload.len() as u32).to_be_bytes(), payload].concat()
 }
 
 #[test]
@@ -576,21 +548,21 @@ fn a_frame_is_late_when_its_last_byte_is_as_old_as_the_frame_timeout() {
 
 #[test]
 fn the_counters_are_logged_as_status_reports_them() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(LIMITS, 0);
     scene.connect(1_000);
-    LogLines::heard();
+    logger::take_texts();
     scene.server.log_status(Millis(7_999));
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
         r#"status {{"version":"{version}","uptime_secs":7,"connections":1,"accepted_total":1,"refused_total":0,"frames_in_total":0,"bytes_in_total":0,"bytes_out_total":0,"broadcasts_total":0,"slow_consumers_total":0}}"#
     );
-    assert_eq!(LogLines::heard(), [expected]);
+    assert_eq!(logger::take_texts(), [expected]);
 }
 
 #[test]
 fn a_client_that_comes_and_goes_is_logged_with_its_address_and_why_it_left() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
     let client = scene.connect(1_000);
     scene.connect(1_000);
@@ -602,18 +574,18 @@ fn a_client_that_comes_and_goes_is_logged_with_its_address_and_why_it_left() {
         "server is full: 1 clients; 1 refused in the last second",
         "#1 127.0.0.1:0 disconnected: quit",
     ];
-    assert_eq!(LogLines::heard(), expected);
+    assert_eq!(logger::take_texts(), expected);
 }
 
 #[test]
 fn a_hundred_connection_lines_are_logged_a_second_and_the_rest_summed_up() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(Limits { clients_max: 200, ..LIMITS }, 0);
     for _ in 0..150 {
         scene.network.borrow_mut().connect(0, 1_000, 1_000);
     }
     scene.settle();
-    assert_eq!(LogLines::heard().len(), 100);
+    assert_eq!(logger::take_texts().len(), 100);
     scene.now = Millis(400);
     assert_eq!(scene.server.poll_timeout(scene.now), Some(600), "the sum is due with the second");
     for (at, lines) in [
@@ -623,15 +595,15 @@ fn a_hundred_connection_lines_are_logged_a_second_and_the_rest_summed_up() {
     ] {
         scene.now = Millis(at);
         scene.settle();
-        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+        assert_eq!(logger::take_texts(), lines, "at {at} ms");
     }
     scene.connect(1_000);
-    assert_eq!(LogLines::heard(), ["#151 127.0.0.1:150 connected to command"], "a new second");
+    assert_eq!(logger::take_texts(), ["#151 127.0.0.1:150 connected to command"], "a new second");
 }
 
 #[test]
 fn that_files_are_out_is_logged_at_most_once_a_second() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(LIMITS, 0);
     scene.network.borrow_mut().faults.accept_exhausted = 1;
     scene.connect(1_000);
@@ -639,13 +611,13 @@ fn that_files_are_out_is_logged_at_most_once_a_second() {
     for (at, lines) in [(0, &[line][..]), (999, &[]), (1_100, &[line])] {
         scene.now = Millis(at);
         scene.settle();
-        assert_eq!(LogLines::heard(), lines, "at {at} ms");
+        assert_eq!(logger::take_texts(), lines, "at {at} ms");
     }
 }
 
 #[test]
 fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(LIMITS, 0);
     let slow = [scene.connect(100), scene.connect(100)];
     scene.connect(1_000);
@@ -653,7 +625,7 @@ fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
         scene.send(client, &frame(1, &[7; 1_000]));
     }
     scene.settle();
-    LogLines::heard();
+    logger::take_texts();
     scene.stop();
     scene.settle();
     let drain_ms = LIMITS.drain_timeout_ms;
@@ -663,7 +635,7 @@ fn a_stop_that_has_to_cut_says_how_many_had_replies_unsent() {
     scene.now = Millis(drain_ms);
     scene.settle();
     assert!(scene.server.is_stopped());
-    let lines = LogLines::heard();
+    let lines = logger::take_texts();
     assert_eq!(lines.first().unwrap(), "stopping, connections open: 3");
     let cut = "the drain time is over; connections cut with replies unsent: 2";
     assert!(lines.iter().any(|line| line == cut), "{lines:?}");
@@ -875,7 +847,7 @@ fn a_silent_client_is_idle_even_if_it_takes_every_broadcast() {
 
 #[test]
 fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
-    LogLines::listen();
+    logger::capture();
     for (room, warnings) in [(ROOMY, &[][..]), (100, &["1"])] {
         let mut scene = Scene::new(Limits { drain_timeout_ms: 0, ..LIMITS }, 0);
         let client = scene.connect(room);
@@ -885,7 +857,7 @@ fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
         scene.stop();
         scene.settle();
         let text = "the drain time is over; connections cut with replies unsent: ";
-        let lines = LogLines::heard();
+        let lines = logger::take_texts();
         let cut: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(text)).collect();
         assert_eq!(cut, warnings);
     }
@@ -893,15 +865,15 @@ fn only_clients_cut_with_replies_unsent_are_worth_a_warning() {
 
 #[test]
 fn a_connection_that_fails_is_closed_at_once_and_logged_with_the_error() {
-    LogLines::listen();
+    logger::capture();
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(1_000);
-    LogLines::heard();
+    logger::take_texts();
     scene.network.borrow_mut().reset(client);
     scene.settle();
     assert!(scene.is_closed(client));
     let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
-    assert_eq!(LogLines::heard(), [line]);
+    assert_eq!(logger::take_texts(), [line]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A folder of plugins made for one test, the host that loads it, and what is logged meanwhile.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mynah::conn_id::ConnId;
 use mynah::protocol::plugin::{Client, Clock, Loaded, PluginHost, PluginOptions, Verdict};
+
+use crate::support::logger;
 
 /// A folder that goes with the test.
 pub struct Folder(pub PathBuf);
@@ -98,36 +98,13 @@ pub fn answer(bytes: impl AsRef<[u8]>) -> Said {
 
 /// What this thread has logged since it was asked last, as `LEVEL text`.
 pub fn logged() -> Vec<String> {
-    LINES.with_borrow_mut(std::mem::take)
+    let lines = logger::take_lines().into_iter();
+    lines.map(|(level, text)| format!("{level} {text}")).collect()
 }
 
 /// Begins to keep what this thread logs.
 pub fn keep_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Keeper).unwrap();
-        log::set_max_level(log::LevelFilter::Info);
-    });
-    logged();
-}
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Keeper;
-
-impl log::Log for Keeper {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}", record.level(), record.args());
-        LINES.with_borrow_mut(|lines| lines.push(line));
-    }
-
-    fn flush(&self) {}
+    logger::capture();
 }
 
 /// The names of what is in a folder, sorted.

@@ -3,10 +3,10 @@
 /// SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014): every
 /// seed gives a good sequence, neighbouring ones too.
 #[derive(Debug, Clone)]
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Rng(seed)
     }
 
@@ -19,27 +19,27 @@ impl Rng {
     }
 
     /// A number below `n`, which must not be 0.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
     /// A number from `low` to `high`, both included.
-    pub fn between(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// True once in `n` times; never where `n` is 0.
-    pub fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         n > 0 && self.below(n) == 0
     }
 
     /// Small numbers often, large ones now and then: 1 to `most`.
-    pub fn skewed(&mut self, most: usize) -> usize {
+    pub(crate) fn skewed(&mut self, most: usize) -> usize {
         let bits = self.between(0, most.ilog2() as usize);
         self.between(1, most.min(1 << bits))
     }
 
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next() as u8).collect()
     }
 }

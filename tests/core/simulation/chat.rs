@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::clients::{Broadcast, Client, Ending};
-use super::rng::Rng;
+use crate::support::rng::Rng;
 
 /// Longest message.
 const LINE_LEN_MAX: usize = 4096;

@@ -1,25 +1,11 @@
 //! The parsers against a whole-buffer reference: the checks of the fuzz targets `frame_parser` and
 //! `line_decoder`, over every cutting of short streams and over random ones. Their seeds run in
-//! `tests/fuzz_bodies.rs`.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, reason = "the bodies are public for the fuzz targets")]
+//! `fuzz_bodies.rs`.
 
 use std::env;
 
-#[allow(dead_code, reason = "the fuzzer's entry is not used here")]
-#[path = "../fuzz/bodies/frame_parser.rs"]
-mod frame_parser;
-#[allow(dead_code, reason = "the fuzzer's entry is not used here")]
-#[path = "../fuzz/bodies/line_decoder.rs"]
-mod line_decoder;
-#[path = "../fuzz/bodies/reference.rs"]
-mod reference;
-#[allow(dead_code, reason = "the simulation uses the rest")]
-#[path = "sim/rng.rs"]
-mod rng;
-
-use rng::Rng;
+use crate::bodies::{frame_parser, line_decoder};
+use crate::support::rng::Rng;
 
 /// Streams with something in them: frames of several lengths, both protocols' idea of them, bad
 /// UTF-8, a header over the limit, a QUIT before more, tails of every length.

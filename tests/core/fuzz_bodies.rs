@@ -1,21 +1,12 @@
 //! The bodies of the fuzz targets on a stable toolchain: over their seeds, and over random
 //! mutations of them. A find of the fuzzer stays found once it is a seed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "a failing test shows its input")]
-#![allow(unreachable_pub, reason = "the bodies are public for the fuzz targets")]
-
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-#[path = "../fuzz/bodies/mod.rs"]
-mod bodies;
-#[path = "sim/rng.rs"]
-#[allow(dead_code, reason = "the simulation uses the rest")]
-mod rng;
-
-use rng::Rng;
+use crate::bodies;
+use crate::support::rng::Rng;
 
 /// Mutations of each target's seeds.
 const MUTATIONS: usize = 4_000;

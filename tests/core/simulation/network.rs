@@ -16,7 +16,7 @@ use std::rc::Rc;
 use mynah::conn_id::ConnId;
 use mynah::server::{AcceptError, Acceptor, Readiness, Transport};
 
-use super::rng::Rng;
+use crate::support::rng::Rng;
 
 /// One TCP connection, seen from outside.
 #[derive(Debug, Default)]

@@ -9,19 +9,20 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
-mod it {
-    mod chat;
-    mod command;
-    mod failure_modes;
-    mod hostile;
-    mod limits;
-    mod logging;
-    mod options;
-    #[cfg(feature = "plugins")]
-    mod plugin;
-    mod prefixed;
-    mod pushback;
-    mod raw;
-    mod signals;
-    mod support;
-}
+mod backpressure;
+mod chat;
+mod command;
+mod failure_modes;
+mod handler_panics;
+mod hostile;
+mod limits;
+mod logging;
+mod options;
+#[cfg(feature = "plugins")]
+mod plugin;
+mod prefixed;
+mod raw;
+mod signals;
+#[allow(dead_code, reason = "the other test programs use the rest")]
+#[path = "../support/mod.rs"]
+mod support;

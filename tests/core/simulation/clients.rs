@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::chat::ChatClient;
-use super::plugged::PluginClient;
-use super::rng::Rng;
+use super::plugin_clients::PluginClient;
+use crate::support::rng::Rng;
 
 /// Longest payload of a `command` listener in the simulation.
 pub const FRAME_LEN_MAX: usize = 4096;

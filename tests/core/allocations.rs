@@ -2,10 +2,7 @@
 //! connection that is idle, a member of a chat its nickname and its place in the books besides. The
 //! core is the real one; only its sockets are stubs.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod stub;
-
+use crate::support::stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
@@ -13,7 +10,6 @@ use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
 use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
 use mynah::server::{ListenerConfig, Readiness, Server};
-use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
 /// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.
 fn server(n: usize) -> Server<Stub> {

@@ -9,15 +9,12 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
-mod load {
-    mod files;
-    mod modes;
-    mod options;
-    mod screen;
-    mod targets;
-    mod tester;
-}
-
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "what the server's tests need and these do not")]
+mod files;
+mod modes;
+mod options;
+mod screen;
+#[allow(dead_code, reason = "the other test programs use the rest")]
+#[path = "../support/mod.rs"]
 mod support;
+mod targets;
+mod tester;

@@ -3,8 +3,11 @@
 
 use std::cell::Cell;
 use std::panic;
+use std::sync::Once;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, Record};
+
+use crate::support::logger;
 
 thread_local! {
     /// How many messages are handled before one panics.
@@ -24,40 +27,28 @@ pub fn take_victim() -> Option<u32> {
     VICTIM.take()
 }
 
-/// Installs the logger, and keeps panics on demand off the screen. May be called often.
+/// Sets this thread's logger, and keeps panics on demand off the screen. May be called often.
 pub fn install() {
-    if log::set_logger(&Saboteur).is_ok() {
-        log::set_max_level(LevelFilter::Debug);
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if VICTIM.get().is_none() {
                 loud(info);
             }
         }));
-    }
+    });
+    logger::set_sink(Level::Debug..=Level::Debug, count_down);
 }
 
-struct Saboteur;
-
-impl Log for Saboteur {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() == Level::Debug
+fn count_down(record: &Record<'_>) {
+    let Some(messages) = COUNTDOWN.get() else { return };
+    COUNTDOWN.set(messages.checked_sub(1));
+    if messages == 0 {
+        // `#17 ECHO: …`
+        let line = record.args().to_string();
+        let generation = line.trim_start_matches('#').split(' ').next();
+        VICTIM.set(generation.and_then(|digits| digits.parse().ok()));
+        panic!("a handler panics on demand");
     }
-
-    fn log(&self, record: &Record<'_>) {
-        let Some(messages) = COUNTDOWN.get() else { return };
-        if record.level() != Level::Debug {
-            return;
-        }
-        COUNTDOWN.set(messages.checked_sub(1));
-        if messages == 0 {
-            // `#17 ECHO: …`
-            let line = record.args().to_string();
-            let generation = line.trim_start_matches('#').split(' ').next();
-            VICTIM.set(generation.and_then(|digits| digits.parse().ok()));
-            panic!("a handler panics on demand");
-        }
-    }
-
-    fn flush(&self) {}
 }

@@ -1,7 +1,7 @@
-//! The `chat` protocol: SPEC's table and who speaks it. The table's rows are tested in `rows`, what
+//! The `chat` protocol: SPEC's table and who speaks it. The table's rows are tested in `protocol_table`, what
 //! else holds in `rules`, full rooms in `crowd`.
 mod crowd;
-mod rows;
+mod protocol_table;
 mod rules;
 
 use std::thread;

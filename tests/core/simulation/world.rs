@@ -19,7 +19,7 @@ use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
-use super::rng::Rng;
+use crate::support::rng::Rng;
 
 const FRAME_TIMEOUT_MS: u64 = 3_000;
 const IDLE_MS: u64 = 2_000;
@@ -912,7 +912,7 @@ fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
     use mynah::protocol::plugin::{PluginHost, PluginOptions};
 
     let options = PluginOptions {
-        dir: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/plugins"),
+        dir: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/simulation/plugins"),
         budget: Duration::from_secs(1),
         memory_bytes_max: 4 << 20,
         broadcast_bytes_max: 1_000,

@@ -1,5 +1,9 @@
-//! The server as a child process, and clients that never wait for ever. Knows nothing of what the
-//! answers should be.
+//! Shared by the test programs: the server as a child process, clients that never wait for ever, a
+//! logger for each thread, random numbers, socket stubs. Knows nothing of what answers should be.
+
+pub(crate) mod logger;
+pub(crate) mod rng;
+pub(crate) mod stub;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

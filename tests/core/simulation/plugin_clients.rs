@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::clients::{Broadcast, Client, Ending};
-use super::rng::Rng;
+use crate::support::rng::Rng;
 
 /// What comes when the plugin fails.
 const FAILED: &[u8] = b"Error occurred while processing data";

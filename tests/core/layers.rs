@@ -1,8 +1,6 @@
 //! Holds the layering of `src/lib.rs`: imports point downward, and nobody but `net/` names mio,
 //! signal-hook or the real clock.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

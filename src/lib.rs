@@ -1,6 +1,6 @@
 //! mynah: a tiny TCP server that holds an absurd number of connections.
 //!
-//! The crate is layered, and imports point downward only (`tests/layers.rs` holds that):
+//! The crate is layered, and imports point downward only (`tests/core/layers.rs` holds that):
 //!
 //! | layer | modules | knows |
 //! |---|---|---|

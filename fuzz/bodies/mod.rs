@@ -1,5 +1,5 @@
 //! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
-//! runs the same code (`tests/differential.rs`, `tests/fuzz_bodies.rs`).
+//! runs the same code (`tests/core/differential.rs`, `tests/core/fuzz_bodies.rs`).
 
 pub mod chat_room;
 pub mod command;

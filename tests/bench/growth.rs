@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
-#[path = "../stub/mod.rs"]
+#[path = "../support/stub.rs"]
 mod stub;
 
 use std::env;

@@ -2,7 +2,7 @@
 //! scripts, and which characters no nickname has. The rules are in `nickname`.
 //!
 //! `tables.rs` is generated from crates that carry all of Unicode's data, which would make the server
-//! 570 KiB larger; `tests/nicknames.rs` makes it anew and compares each character. It is checked in
+//! 570 KiB larger; `tests/core/nicknames/` makes it anew and compares each character. It is checked in
 //! and not made by a build script, so that a build needs neither these crates nor their proc macros,
 //! and so that the rules change by a commit only, never by the version of a crate or of the compiler.
 

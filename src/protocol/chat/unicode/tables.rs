@@ -1,5 +1,5 @@
 //! Unicode 18.0.0 as nicknames need it. Generated: do not edit, but say
-//! `MYNAH_GENERATE=1 cargo test --test nicknames`.
+//! `MYNAH_GENERATE=1 cargo test --test core nicknames`.
 
 use super::{Blocks, Properties, Sequences};
 

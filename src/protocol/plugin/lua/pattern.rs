@@ -560,7 +560,7 @@ mod tests {
 
     use super::*;
 
-    // That matches are Lua's is tested against Lua: tests/plugins/differential.rs.
+    // That matches are Lua's is tested against Lua: tests/core/plugins/differential.rs.
 
     /// How often a search has the time looked at, if it is stopped at the tenth look.
     fn looks(subject: &[u8], pattern: &[u8]) -> u32 {

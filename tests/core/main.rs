@@ -1,0 +1,25 @@
+//! The library in this process: the server core in small scenes and in simulated worlds, parsers
+//! against references, the bodies of the fuzz targets, allocations, plugins, nicknames, layers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
+#![allow(clippy::print_stderr, reason = "a failing test shows its input")]
+#![allow(unreachable_pub, reason = "modules of one test program, and bodies of the fuzz targets")]
+
+mod allocations;
+#[path = "../../fuzz/bodies/mod.rs"]
+mod bodies;
+mod differential;
+mod fuzz_bodies;
+mod layers;
+mod nicknames;
+#[cfg(feature = "plugins")]
+mod plugins;
+mod scenes;
+mod simulation;
+#[allow(dead_code, reason = "the tests of the programs use the rest")]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(feature = "plugins")]
+use plugins::support as rig;

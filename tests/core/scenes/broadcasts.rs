@@ -1,0 +1,236 @@
+//! Broadcasts: fan-out, the order of replies and broadcasts, admission to the log.
+
+use mynah::limits::Limits;
+
+use super::{AMPLE, LIMITS, Scene};
+use crate::support::frame;
+
+#[test]
+fn own_broadcast_of_a_laggard_reaches_the_others() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
+    scene.send(other, &frame(4, &[b'x'; 300]));
+    scene.settle();
+    assert_eq!(scene.receive(other), frame(1, b"1"));
+    for news in [&b"hello"[..], b"again"] {
+        scene.send(laggard, &frame(4, news));
+        scene.settle();
+        assert_eq!(scene.receive(other), frame(4, news));
+    }
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+}
+
+#[test]
+fn sender_waits_for_the_fan_out_not_for_the_slow() {
+    let limits = Limits { clients_max: 3_000, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let sender = scene.connect(AMPLE);
+    let listeners: Vec<usize> =
+        (0..1_100).map(|_| scene.network.borrow_mut().connect(0, 1_000, AMPLE)).collect();
+    scene.settle();
+    // Three times what the log holds, to more listeners than one slice serves.
+    let news = frame(4, &[b'n'; 1_000]);
+    scene.send(sender, &news.repeat(12));
+    scene.settle();
+    for listener in listeners {
+        assert_eq!(scene.receive(listener), news.repeat(12));
+    }
+    assert_eq!(scene.receive(sender), frame(1, b"1100").repeat(12));
+    assert_eq!(
+        scene.server.stats().frames_in_total,
+        12,
+        "each is counted once, if it waited or not"
+    );
+    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+}
+
+#[test]
+fn client_behind_the_log_is_cut_and_counted() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender, fast) = (scene.connect(500), scene.connect(AMPLE), scene.connect(AMPLE));
+    let news = frame(4, &[b'n'; 1_000]);
+    for _ in 0..6 {
+        scene.send(sender, &news);
+        scene.settle();
+    }
+    assert!(scene.is_closed(slow));
+    assert_eq!(scene.server.stats().slow_consumers_total, 1);
+    assert_eq!(scene.receive(fast), news.repeat(6));
+    assert_eq!(scene.receive_all(sender), [frame(1, b"2").repeat(5), frame(1, b"1")].concat());
+}
+
+#[test]
+fn log_is_empty_once_the_last_laggard_caught_up() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
+    let sender = scene.connect(AMPLE);
+    for _ in 0..1_100 {
+        scene.network.borrow_mut().connect(0, 1_000, AMPLE);
+    }
+    scene.settle();
+    // The last to come is visited in the first slice of two.
+    let laggard = scene.connect(100);
+    let news = frame(4, &[b'n'; 150]);
+    scene.send(sender, &news);
+    scene.round();
+    let mut heard = scene.receive(laggard);
+    scene.round();
+    scene.server.assert_invariants();
+    heard.extend(scene.receive_all(laggard));
+    assert_eq!(heard, news);
+}
+
+#[test]
+fn fan_out_slice_ends_after_32_pages() {
+    const PAGE: usize = 256;
+    let mut scene = Scene::new(Limits { clients_max: 40 * PAGE, ..LIMITS }, 0);
+    for _ in 0..40 * PAGE {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    scene.settle();
+    for client in (0..40 * PAGE).filter(|client| client % PAGE != 0) {
+        scene.network.borrow_mut().reset(client);
+    }
+    scene.settle();
+    // The pass goes from the last page to the first, where the sender is.
+    scene.send(0, &frame(4, b"news"));
+    scene.round();
+    let heard = (0..40).filter(|page| !scene.receive(page * PAGE).is_empty());
+    assert_eq!(heard.collect::<Vec<_>>(), [vec![0], (8..40).collect()].concat());
+}
+
+#[test]
+fn fan_out_skips_members_that_have_the_broadcast() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
+    let clients: Vec<usize> =
+        (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
+    scene.settle();
+    scene.send(clients[0], &frame(4, b"news"));
+    for &client in &clients[1..] {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.round();
+    assert_eq!(scene.server.poll_timeout(scene.now), None, "one slice was enough");
+    assert_eq!(scene.receive(clients[1]), [frame(4, b"news"), frame(1, b"hi")].concat());
+}
+
+/// The reply to a long frame is queued behind the broadcast that is being sent.
+#[test]
+fn long_reply_does_not_tear_a_half_sent_broadcast() {
+    let limits =
+        Limits { send_queue_bytes_max: 1 << 20, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+    for command in [1, 2] {
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
+        scene.send(other, &frame(4, &[b'x'; 300]));
+        scene.settle();
+        let long = frame(command, &[b'y'; 5_000]);
+        scene.send(laggard, &long[..3_000]);
+        scene.settle();
+        scene.send(laggard, &long[3_000..]);
+        scene.settle();
+        let expected = [frame(4, &[b'x'; 300]), frame(1, &[b'y'; 5_000])].concat();
+        assert!(scene.receive_all(laggard) == expected, "command {command}");
+    }
+}
+
+/// A write takes a bounded number of pieces; here the queue uses them all and leaves none for the log.
+#[test]
+fn laggard_gets_the_log_behind_a_full_write() {
+    for replies in 1..20 {
+        let limits =
+            Limits { send_queue_bytes_max: 1 << 16, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
+        let mut scene = Scene::new(limits, 0);
+        let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
+        let mut expected = Vec::new();
+        for n in 0..=replies {
+            let news = frame(4, &[n; 300]);
+            scene.send(other, &news);
+            scene.settle();
+            expected.extend(news);
+            if n < replies {
+                scene.send(laggard, &frame(1, &[n]));
+                scene.settle();
+                expected.extend(frame(1, &[n]));
+            }
+        }
+        scene.network.borrow_mut().sockets[laggard].to_client_max = AMPLE;
+        assert!(scene.receive_all(laggard) == expected, "{replies} replies");
+    }
+}
+
+/// Simulation seed 3024: a long frame becomes its own reply, outside the reply buffer, and so came
+/// before the rest of a broadcast.
+#[test]
+fn long_echo_follows_a_half_sent_broadcast() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(AMPLE));
+    let (broadcast, echo) = (frame(4, &[b'x'; 100]), frame(1, &[b'e'; 3_000]));
+    scene.send(sender, &broadcast);
+    scene.settle();
+    scene.send(slow, &echo[..1_000]);
+    scene.settle();
+    scene.send(slow, &echo[1_000..]);
+    scene.settle();
+    assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
+}
+
+/// The last reply to a laggard, too, comes behind the broadcasts before it.
+#[test]
+fn closing_error_follows_what_the_laggard_is_owed() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
+    let news = frame(4, &[b'n'; 900]);
+    scene.send(other, &news.repeat(3));
+    scene.settle();
+    scene.send(laggard, &[frame(1, b"hi"), vec![1, 255, 255, 255, 255]].concat());
+    scene.settle();
+    scene.send(other, &frame(4, b"too late"));
+    scene.settle();
+    let why = b"frame of 4294967295 bytes exceeds the limit of 1048576";
+    let expected = [news.repeat(3), frame(1, b"hi"), frame(255, why)].concat();
+    assert_eq!(scene.receive_all(laggard), expected);
+}
+
+#[test]
+fn senders_take_turns_for_log_space() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (flooder, other, witness) =
+        (scene.connect(AMPLE), scene.connect(AMPLE), scene.connect(AMPLE));
+    const FLOOD: usize = 20_000;
+    scene.send(flooder, &frame(4, b"").repeat(FLOOD));
+    scene.round();
+    scene.send(other, &frame(4, b"me too"));
+    let mut rounds = 0;
+    while scene.receive(other).windows(6).all(|six| six != frame(1, b"2")) {
+        scene.round();
+        rounds += 1;
+        assert!(rounds < 20, "it is still waiting");
+    }
+    let done = scene.receive(flooder).len() / 6;
+    assert!(done < FLOOD / 2, "{done} broadcasts of the flood came first");
+    scene.settle();
+    scene.receive(flooder);
+    let heard = scene.receive_all(witness);
+    assert_eq!(heard.len(), FLOOD * 5 + 11);
+}
+
+/// Each of three waiting senders has its turn within a round, in order of arrival.
+#[test]
+fn waiting_senders_are_admitted_in_order() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let senders: Vec<usize> = (0..3).map(|_| scene.connect(AMPLE)).collect();
+    let witness = scene.connect(AMPLE);
+    let payload = |n: usize| vec![b'a' + n as u8; 1_000];
+    for (n, &sender) in senders.iter().enumerate() {
+        scene.send(sender, &frame(4, &payload(n)).repeat(12));
+    }
+    scene.settle();
+    let heard = scene.receive_all(witness);
+    let order: Vec<u8> = heard.chunks(1_005).map(|broadcast| broadcast[5]).collect();
+    assert_eq!(order.len(), 36);
+    for (n, sender) in [b'a', b'b', b'c'].into_iter().enumerate() {
+        assert_eq!(order.iter().filter(|&&s| s == sender).count(), 12);
+        let last_first = order.iter().position(|&s| s == sender).unwrap();
+        assert!(last_first <= 4 * (n + 1), "{} waited for {last_first}", sender as char);
+    }
+}

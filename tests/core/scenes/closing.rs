@@ -1,0 +1,100 @@
+//! Closing: lingering, reaping, and the order of both.
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+
+use super::{AMPLE, LIMITS, Scene};
+use crate::support::{frame, logger};
+
+#[test]
+fn lingered_connections_are_forgotten() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let cost = measure(|| {
+        for _ in 0..5_000 {
+            let client = scene.connect(1_000);
+            scene.send(client, &frame(3, b""));
+            scene.round();
+            scene.network.borrow_mut().shut(client);
+            scene.settle();
+            assert!(scene.is_closed(client));
+        }
+        scene.network.borrow_mut().forget_everyone();
+    });
+    assert!(cost.bytes_current < 20_000, "{} bytes kept", cost.bytes_current);
+}
+
+#[test]
+fn leaving_client_has_a_minute_to_take_its_replies() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.now = Millis(50_000);
+    scene.network.borrow_mut().shut(client);
+    for (at, closed) in [(50_000, false), (109_999, false), (110_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn failed_connection_is_closed_and_logged() {
+    logger::capture();
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    logger::take_texts();
+    scene.network.borrow_mut().reset(client);
+    scene.settle();
+    assert!(scene.is_closed(client));
+    let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
+    assert_eq!(logger::take_texts(), [line]);
+}
+
+/// Closing descriptors takes time, so some wait; the first closed is the first dropped.
+#[test]
+fn connections_are_dropped_in_closing_order() {
+    const CLOSED_A_ROUND: usize = 12;
+    let mut scene = Scene::new(Limits { clients_max: 100, ..LIMITS }, 0);
+    let clients: Vec<usize> = (0..96).map(|_| scene.connect(AMPLE)).collect();
+    // Each drop is followed by a look at the clock, 100 µs later: a turn drops five.
+    scene.set_clock(100, 1);
+    for group in clients.chunks(CLOSED_A_ROUND) {
+        group.iter().for_each(|&client| scene.network.borrow_mut().reset(client));
+        scene.round();
+    }
+    let dropped: Vec<bool> = clients.iter().map(|&client| scene.is_closed(client)).collect();
+    assert!(dropped.contains(&false), "some still wait");
+    assert!(dropped.is_sorted_by_key(|is_dropped| !is_dropped), "{dropped:?}");
+}
+
+/// A closed connection may wait to be reaped, and its client does not know: input that arrives
+/// meanwhile must not destroy the replies on their way.
+#[test]
+fn input_after_a_close_does_not_reset_the_connection() {
+    let mut scene = Scene::chat(Limits { clients_max: 100, ..LIMITS });
+    let sockets: Vec<usize> = (0..100).map(|_| scene.connect(AMPLE)).collect();
+    // They have been silent for so long that a stop does not wait for them.
+    scene.now = scene.now.after(2_000);
+    scene.set_clock(100, 1_024);
+    scene.stop();
+    let waiting = loop {
+        assert!(!scene.server.is_stopped(), "nobody waits");
+        scene.round();
+        let network = scene.network.borrow();
+        let waits = |&socket: &usize| {
+            let socket = &network.sockets[socket];
+            !socket.to_client.is_empty() && !socket.server_closed && !socket.lingered
+        };
+        let waiting: Vec<usize> = sockets.iter().copied().filter(waits).collect();
+        if !waiting.is_empty() {
+            break waiting;
+        }
+    };
+    waiting.iter().for_each(|&socket| scene.send(socket, b"x"));
+    scene.settle();
+    for socket in waiting {
+        assert_eq!(scene.receive(socket), b"[INFO] The server has shut down\n");
+    }
+}

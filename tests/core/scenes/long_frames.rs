@@ -1,0 +1,108 @@
+//! Long frames: their memory, and the time they leave for others.
+
+use mynah::limits::{Limits, REVERSE_SLICE_BYTES};
+use mynah::protocol::Protocol;
+
+use super::{AMPLE, LIMITS, Scene};
+use crate::support::frame;
+
+/// Bytes that arrive while a long REVERSE is worked on belong to the next frame.
+#[test]
+fn long_reverse_ignores_what_follows_it() {
+    let limits = Limits { send_queue_bytes_max: 64 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let client = scene.connect(AMPLE);
+    let plain = "plain ".repeat(1_000);
+    let other = "Hé!日本🦜".repeat(1_000);
+    let requests = [
+        frame(2, plain.as_bytes()),
+        frame(2, other.as_bytes()),
+        frame(2, &[plain.as_bytes(), b"\xff", plain.as_bytes()].concat()),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    let reversed = |text: &str| frame(1, text.chars().rev().collect::<String>().as_bytes());
+    let expected = [
+        reversed(&plain),
+        reversed(&other),
+        frame(255, b"REVERSE needs UTF-8: invalid byte at offset 6000"),
+        frame(1, b"hi"),
+    ]
+    .concat();
+    for cut in [3_000, 5_000, 6_004, 6_005, 6_006, 10_000, 21_000] {
+        for next in [1, 3_000, 5_000, 9_000, 40_000] {
+            scene.send(client, &requests[..cut]);
+            scene.settle();
+            let next = (cut + next).min(requests.len());
+            scene.send(client, &requests[cut..next]);
+            scene.settle();
+            scene.send(client, &requests[next..]);
+            scene.settle();
+            assert!(scene.receive_all(client) == expected, "cut at {cut} and {next}");
+        }
+    }
+}
+
+/// A frame that came in pieces is its own reply: nothing is copied.
+#[test]
+fn long_echo_takes_no_more_memory_than_its_frame() {
+    const LEN: usize = 6_000_000;
+    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
+    let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
+    for code in [1, 2] {
+        let mut scene = Scene::with_protocol(&protocol, 1, limits, 0);
+        let client = scene.connect(1);
+        let request = frame(code, &vec![b'x'; LEN]);
+        for piece in request.chunks(50_000) {
+            scene.send(client, piece);
+            scene.settle();
+        }
+        let held = scene.server.memory().used();
+        assert!(held <= LEN * 11 / 10, "{held} bytes are held for a frame of {LEN}");
+        scene.network.borrow_mut().sockets[client].to_client_max = 16 << 20;
+        assert_eq!(scene.receive_all(client), frame(1, &vec![b'x'; LEN]));
+    }
+}
+
+#[test]
+fn long_reverse_leaves_time_for_others() {
+    const SLICES: usize = 3;
+    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
+    let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
+    let mut scene = Scene::with_protocol(&protocol, 1, limits, 0);
+    let (client, other) = (scene.connect(16 << 20), scene.connect(AMPLE));
+    let text = "é€x".repeat(SLICES * REVERSE_SLICE_BYTES / 6);
+    let request = frame(2, text.as_bytes());
+    let (most, rest) = request.split_at(request.len() - 10);
+    scene.send(client, most);
+    scene.settle();
+    scene.send(client, &[rest, &frame(1, b"next")].concat());
+    let mut rounds = 0;
+    while scene.network.borrow().sockets[client].to_client.is_empty() {
+        scene.send(other, &frame(1, b"hi"));
+        scene.round();
+        assert_eq!(scene.receive(other), frame(1, b"hi"));
+        rounds += 1;
+    }
+    assert!(rounds >= 2 * SLICES, "{rounds} rounds");
+    scene.settle();
+    let reversed: String = text.chars().rev().collect();
+    let expected = [frame(1, reversed.as_bytes()), frame(1, b"next")].concat();
+    assert_eq!(scene.receive_all(client), expected);
+}
+
+#[test]
+fn long_reverse_with_a_bad_end_is_refused_whole() {
+    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
+    let mut scene = Scene::with_protocol(&protocol, 1, LIMITS, 0);
+    let client = scene.connect(AMPLE);
+    let mut text = vec![b'x'; 2 * REVERSE_SLICE_BYTES];
+    text.extend(b"\xe2\x82");
+    for piece in [frame(2, &text), frame(1, b"next")].concat().chunks(50_000) {
+        scene.send(client, piece);
+        scene.settle();
+    }
+    let why = format!("REVERSE needs UTF-8: invalid byte at offset {}", 2 * REVERSE_SLICE_BYTES);
+    let expected = [frame(255, why.as_bytes()), frame(1, b"next")].concat();
+    assert_eq!(scene.receive_all(client), expected);
+}

@@ -1,0 +1,190 @@
+//! The server core in small scenes on the simulated network: rules that once broke, or that chance
+//! seldom puts to the test.
+
+mod accepting;
+mod backpressure;
+mod broadcasts;
+mod chat;
+mod closing;
+mod long_frames;
+mod memory_limit;
+mod reporting;
+mod stop;
+mod timeouts;
+mod turn_budget;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+use mynah::protocol::Protocol;
+use mynah::protocol::chat::Lang;
+use mynah::server::{ListenerConfig, Server};
+
+use crate::simulation::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use crate::support::rng::Rng;
+
+const LIMITS: Limits = Limits {
+    clients_max: 8,
+    lingering_max: 2,
+    send_queue_bytes_max: 4_096,
+    memory_bytes_max: 1 << 30,
+    broadcast_log_bytes_max: 4_096,
+    frame_timeout_ms: 3_000,
+    drain_timeout_ms: 5_000,
+};
+
+/// More bytes than any scene sends to a client that is meant to take everything.
+const AMPLE: usize = 1 << 20;
+
+/// A server with one kind of listener, a network without faults, and a clock that the test moves.
+struct Scene {
+    network: Shared,
+    server: Server<FakeStream>,
+    now: Millis,
+}
+
+impl Scene {
+    fn new(limits: Limits, idle_ms: u64) -> Self {
+        Scene::with_listeners(1, limits, idle_ms)
+    }
+
+    fn chat(limits: Limits) -> Self {
+        Scene::with_protocol(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+    }
+
+    fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
+        Scene::with_protocol(&Protocol::Command { frame_len_max: 1 << 20 }, n, limits, idle_ms)
+    }
+
+    fn with_protocol(protocol: &Protocol, n: usize, limits: Limits, idle_ms: u64) -> Self {
+        let network = Network::new(n, Faults::default(), Rng::new(1));
+        let mut server = Server::new(limits, Millis(0));
+        for listener in 0..n {
+            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let (name, protocol) = ("command".to_owned(), protocol.clone());
+            server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
+        }
+        Scene { network, server, now: Millis(0) }
+    }
+
+    /// Connects a client whose buffers, and the network on the way, hold `capacity` bytes for it.
+    fn connect(&mut self, capacity: usize) -> usize {
+        let socket = self.network.borrow_mut().connect(0, 16 << 20, capacity);
+        self.settle();
+        socket
+    }
+
+    fn send(&mut self, socket: usize, bytes: &[u8]) {
+        assert_eq!(self.network.borrow_mut().send(socket, bytes), bytes.len());
+    }
+
+    fn receive(&mut self, socket: usize) -> Vec<u8> {
+        self.network.borrow_mut().receive(socket, usize::MAX)
+    }
+
+    fn receive_all(&mut self, socket: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = self.receive(socket);
+            if bytes.is_empty() {
+                return all;
+            }
+            all.extend(bytes);
+            self.settle();
+        }
+    }
+
+    fn round(&mut self) {
+        let events = self.network.borrow_mut().poll(usize::MAX);
+        self.server.begin_batch(self.now);
+        for event in events {
+            match event {
+                Event::Acceptable(listener) => self.server.on_acceptable(listener),
+                Event::Ready(id, ready) => {
+                    self.server.on_ready(&(), id, ready, self.now);
+                }
+            }
+        }
+        self.server.turn(&(), self.now);
+        // The check visits every connection, which takes long where there are thousands.
+        if self.server.sockets() < 100 {
+            self.server.assert_invariants();
+        }
+    }
+
+    /// Runs rounds until nothing is left to do but wait.
+    fn settle(&mut self) {
+        for _ in 0..1_000 {
+            self.round();
+            let waits = self.server.poll_timeout(self.now) != Some(0);
+            if self.server.is_stopped() || (waits && self.network.borrow().is_quiet()) {
+                self.server.assert_invariants();
+                return;
+            }
+        }
+        panic!("the server does not come to rest");
+    }
+
+    fn stop(&mut self) {
+        self.server.stop(&(), self.now);
+    }
+
+    fn is_closed(&self, socket: usize) -> bool {
+        self.network.borrow().sockets[socket].server_closed
+    }
+
+    /// Has `nick` join the chat; returns its socket, whose welcome is not read yet.
+    fn join(&mut self, nick: &str) -> usize {
+        let socket = self.connect(AMPLE);
+        self.send(socket, format!("{nick}\n").as_bytes());
+        self.settle();
+        socket
+    }
+
+    /// Gives the server a clock that moves on by `step_us` at each look, one after each
+    /// `look_bytes` of work. Returns the time it shows.
+    fn set_clock(&mut self, step_us: u64, look_bytes: usize) -> Rc<Cell<u64>> {
+        let micros = Rc::new(Cell::new(0));
+        let shown = Rc::clone(&micros);
+        let look = move || {
+            shown.set(shown.get() + step_us);
+            shown.get()
+        };
+        self.server.set_clock(Box::new(look), look_bytes);
+        micros
+    }
+}
+
+/// Adds members that lag by most of a log of a mebibyte; returns them and the sender.
+fn add_laggards(scene: &mut Scene, count: usize) -> (Vec<usize>, usize) {
+    let members: Vec<usize> = (0..count)
+        .map(|n| {
+            let member = scene.connect(200);
+            scene.send(member, format!("member{n:03}\n").as_bytes());
+            scene.settle();
+            member
+        })
+        .collect();
+    let sender = scene.join("sender");
+    for member in &members {
+        scene.receive_all(*member);
+    }
+    for n in 0..200 {
+        scene.send(sender, format!("{n:04}{}\n", "x".repeat(3_990)).as_bytes());
+        scene.settle();
+    }
+    (members, sender)
+}
+
+/// A chat whose log takes a mebibyte.
+fn chat_with_a_long_log() -> Scene {
+    let limits = Limits {
+        clients_max: 100,
+        broadcast_log_bytes_max: 1 << 20,
+        send_queue_bytes_max: 4 << 20,
+        ..LIMITS
+    };
+    Scene::with_protocol(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+}

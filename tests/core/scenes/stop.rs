@@ -1,0 +1,252 @@
+//! An orderly stop: what is still answered, whom it waits for, and when it ends.
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+
+use super::{AMPLE, LIMITS, Scene, add_laggards, chat_with_a_long_log};
+use crate::support::{frame, logger};
+
+#[test]
+fn stop_answers_input_beyond_one_turn_budget() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &vec![7; 600_000]));
+    scene.settle();
+    scene.send(client, &frame(99, &[7; 100]).repeat(7_000));
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    scene.network.borrow_mut().sockets[client].to_client_max = 16 << 20;
+    let unknown = frame(255, b"unknown command 99").len();
+    assert_eq!(scene.receive_all(client).len(), 600_005 + 7_000 * unknown);
+}
+
+#[test]
+fn stop_gives_silent_clients_the_drain_time() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (silent, other) = (scene.connect(100), scene.connect(AMPLE));
+    scene.now = Millis(100_000);
+    scene.send(other, &frame(4, &[b'x'; 300]));
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive_all(silent).len(), 305);
+}
+
+#[test]
+fn stop_without_drain_time_answers_everyone_once() {
+    let limits = Limits { clients_max: 3_000, drain_timeout_ms: 0, ..LIMITS };
+    let mut scene = Scene::new(limits, 0);
+    let clients: Vec<usize> =
+        (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
+    scene.settle();
+    for &client in &clients {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.stop();
+    while !scene.server.is_stopped() {
+        scene.server.turn(&(), scene.now);
+    }
+    for client in clients {
+        assert_eq!(scene.receive(client), frame(1, b"hi"));
+    }
+}
+
+#[test]
+fn stop_closes_no_client_that_is_sending() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let clients: Vec<usize> = (0..6).map(|_| scene.connect(1_000)).collect();
+    for &client in &clients {
+        scene.send(client, &frame(1, b"hi"));
+    }
+    scene.settle();
+    scene.stop();
+    for _ in 0..10 {
+        scene.round();
+        for &client in &clients {
+            scene.send(client, &frame(1, b"more"));
+        }
+    }
+    assert!(clients.iter().all(|&client| !scene.is_closed(client)));
+}
+
+#[test]
+fn stop_ends_with_its_last_timer() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"hi"));
+    scene.settle();
+    scene.stop();
+    while !scene.server.is_stopped() {
+        let wait_ms = scene.server.poll_timeout(scene.now).expect("a timer");
+        scene.now = scene.now.after(wait_ms);
+        scene.round();
+    }
+    assert_eq!(scene.now, Millis(1_000), "the time it lingers");
+}
+
+#[test]
+fn stop_waits_for_no_client_silent_for_over_1_s() {
+    for (silent_ms, stopped) in [(0, false), (1_000, false), (1_001, true), (60_000, true)] {
+        let mut scene = Scene::new(LIMITS, 0);
+        scene.connect(1_000);
+        scene.now = Millis(silent_ms);
+        scene.stop();
+        scene.settle();
+        assert_eq!(scene.server.is_stopped(), stopped, "after {silent_ms} ms");
+    }
+}
+
+#[test]
+fn stop_logs_how_many_clients_it_cut() {
+    logger::capture();
+    let mut scene = Scene::new(LIMITS, 0);
+    let slow = [scene.connect(100), scene.connect(100)];
+    scene.connect(1_000);
+    for client in slow {
+        scene.send(client, &frame(1, &[7; 1_000]));
+    }
+    scene.settle();
+    logger::take_texts();
+    scene.stop();
+    scene.settle();
+    let drain_ms = LIMITS.drain_timeout_ms;
+    scene.now = Millis(drain_ms - 1);
+    scene.settle();
+    assert_eq!(scene.server.poll_timeout(scene.now), Some(1));
+    scene.now = Millis(drain_ms);
+    scene.settle();
+    assert!(scene.server.is_stopped());
+    let lines = logger::take_texts();
+    assert_eq!(lines.first().unwrap(), "stopping, connections open: 3");
+    let cut = "the drain time is over; connections cut with replies unsent: 2";
+    assert!(lines.iter().any(|line| line == cut), "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "stopped");
+}
+
+#[test]
+fn stop_answers_nothing_after_the_last_read() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, b"before"));
+    scene.stop();
+    scene.round();
+    scene.send(client, &frame(1, b"after"));
+    scene.settle();
+    assert_eq!(scene.receive(client), frame(1, b"before"));
+}
+
+#[test]
+fn stop_reads_talkers_for_half_the_drain_time() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let client = scene.connect(AMPLE);
+    scene.send(client, &frame(99, &[7; 100_000]).repeat(100));
+    scene.stop();
+    for (at, shut) in [(0, false), (2_499, false), (2_500, true)] {
+        scene.now = Millis(at);
+        scene.round();
+        scene.round();
+        assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
+    }
+}
+
+#[test]
+fn stop_accepts_until_no_connection_waits() {
+    let mut scene = Scene::new(LIMITS, 0);
+    scene.settle();
+    for _ in 0..3 {
+        scene.network.borrow_mut().connect(0, 1_000, 1_000);
+    }
+    let before = scene.network.borrow().accepts;
+    scene.stop();
+    assert_eq!(scene.network.borrow().accepts - before, 3 + 1);
+    assert_eq!(scene.server.sockets(), 3);
+}
+
+#[test]
+fn stop_closes_no_client_before_all_are_answered() {
+    let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
+    let (silent, talker) = (scene.connect(1_000), scene.connect(AMPLE));
+    scene.send(talker, &frame(99, &[7; 100_000]).repeat(20));
+    scene.send(talker, &frame(4, b"last words"));
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive(silent), frame(4, b"last words"));
+}
+
+#[test]
+fn stop_waits_out_a_drain_time_over_a_minute() {
+    let mut scene = Scene::new(Limits { drain_timeout_ms: 120_000, ..LIMITS }, 0);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 1_000]));
+    scene.settle();
+    scene.stop();
+    for (at, closed) in [(0, false), (119_999, false), (120_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+    }
+}
+
+#[test]
+fn stop_warns_only_of_clients_with_unsent_replies() {
+    logger::capture();
+    for (room, warnings) in [(AMPLE, &[][..]), (100, &["1"])] {
+        let mut scene = Scene::new(Limits { drain_timeout_ms: 0, ..LIMITS }, 0);
+        let client = scene.connect(room);
+        scene.connect(AMPLE);
+        scene.send(client, &frame(1, &[7; 1_000]));
+        scene.settle();
+        scene.stop();
+        scene.settle();
+        let text = "the drain time is over; connections cut with replies unsent: ";
+        let lines = logger::take_texts();
+        let cut: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(text)).collect();
+        assert_eq!(cut, warnings);
+    }
+}
+
+/// Simulation seed 16: half of `a b c` was taken for a nickname.
+#[test]
+fn stop_takes_no_half_line_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(AMPLE);
+    scene.send(client, b"me\nann");
+    scene.settle();
+    assert_eq!(scene.receive(client), b"[ERROR] a nickname has 3 to 16 characters\n");
+    scene.stop();
+    scene.settle();
+    assert_eq!(scene.receive_all(client), b"[INFO] The server has shut down\n");
+}
+
+/// A client that has never ended a message is not waited for: `ann` is all it will send.
+#[test]
+fn stop_takes_unterminated_input_for_a_message() {
+    let mut scene = Scene::chat(LIMITS);
+    let client = scene.connect(AMPLE);
+    scene.send(client, b"ann");
+    scene.settle();
+    scene.stop();
+    scene.settle();
+    let expected = b"[INFO] Welcome, ann!\n[INFO] The server has shut down\n";
+    assert_eq!(scene.receive_all(client), expected);
+}
+
+/// Laggards share the rest of the log, which is stored once.
+#[test]
+fn stop_copies_no_log_for_laggards() {
+    let mut scene = chat_with_a_long_log();
+    let (members, _) = add_laggards(&mut scene, 20);
+    let cost = measure(|| {
+        scene.stop();
+        scene.settle();
+    });
+    assert!(cost.bytes_max < 100_000, "{} bytes", cost.bytes_max);
+    for member in members {
+        scene.network.borrow_mut().sockets[member].to_client_max = 16 << 20;
+        let heard = String::from_utf8(scene.receive_all(member)).unwrap();
+        assert_eq!(heard.lines().count(), 201);
+        assert!(heard.ends_with("[INFO] The server has shut down\n"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Timeouts: idle and frame clocks, and when they stand still.
+
+use allocation_counter::measure;
+use mynah::clock::Millis;
+use mynah::limits::Limits;
+
+use super::{AMPLE, LIMITS, Scene};
+use crate::support::frame;
+
+#[test]
+fn idle_laggard_is_closed_without_copying_the_log() {
+    let limits =
+        Limits { broadcast_log_bytes_max: 1 << 20, send_queue_bytes_max: 4 << 20, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
+    scene.now = Millis(5_000);
+    for _ in 0..4 {
+        scene.send(other, &frame(4, &[b'x'; 200_000]));
+        scene.settle();
+    }
+    let cost = measure(|| {
+        scene.now = Millis(10_500);
+        scene.settle();
+    });
+    assert!(scene.is_closed(laggard));
+    assert!(cost.bytes_max < 50_000, "{} bytes for a queue of 4096", cost.bytes_max);
+}
+
+/// No clock of a client runs while the server waits for it to take its replies.
+#[test]
+fn idle_clock_stops_while_a_client_is_not_read() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let client = scene.connect(100);
+    scene.send(client, &frame(1, &[7; 3_000]));
+    scene.settle();
+    for at in [10_000, 50_000] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert!(!scene.is_closed(client), "at {at} ms");
+    }
+    assert_eq!(scene.receive_all(client).len(), 3_005);
+    for (at, shut) in [(59_999, false), (60_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
+    }
+}
+
+#[test]
+fn frame_is_late_a_timeout_after_its_last_byte() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let client = scene.connect(1_000);
+    scene.send(client, &frame(1, &[7; 3_000])[..1_500]);
+    scene.settle();
+    scene.now = Millis(2_000);
+    scene.send(client, &[7; 1_000]);
+    for (at, answer) in
+        [(2_000, vec![]), (4_999, vec![]), (5_000, frame(255, b"frame incomplete after 5 s"))]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.receive(client), answer, "at {at} ms");
+    }
+}
+
+#[test]
+fn client_that_takes_waiting_bytes_is_not_idle() {
+    for waits_for_broadcasts in [false, true] {
+        let mut scene = Scene::new(LIMITS, 10_000);
+        let (client, other) = (scene.connect(100), scene.connect(AMPLE));
+        match waits_for_broadcasts {
+            true => scene.send(other, &frame(4, &[7; 1_000])),
+            false => scene.send(client, &frame(1, &[7; 1_000])),
+        }
+        scene.settle();
+        scene.now = Millis(8_000);
+        assert_eq!(scene.receive(client).len(), 100);
+        for (at, closed) in [(8_000, false), (17_999, false), (18_000, true)] {
+            scene.now = Millis(at);
+            scene.settle();
+            assert_eq!(scene.is_closed(client), closed, "at {at} ms");
+        }
+    }
+}
+
+#[test]
+fn timeouts_of_a_crowd_leave_time_for_others() {
+    const CROWD: usize = 3_000;
+    let limits = Limits { clients_max: CROWD + 1, ..LIMITS };
+    let mut scene = Scene::new(limits, 10_000);
+    for _ in 0..CROWD {
+        scene.network.borrow_mut().connect(0, AMPLE, AMPLE);
+    }
+    scene.settle();
+    scene.now = Millis(5_000);
+    let alive = scene.connect(AMPLE);
+    scene.now = Millis(10_000);
+    let mut turns = 0;
+    while scene.server.stats().connections > 1 {
+        turns += 1;
+        scene.send(alive, b"\x01\0\0\0\x02hi");
+        scene.round();
+        assert_eq!(scene.receive(alive), b"\x01\0\0\0\x02hi");
+    }
+    assert!(turns > CROWD / 500, "{turns} turns");
+}
+
+#[test]
+fn idle_client_is_shut_and_closed_5_s_later() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let client = scene.connect(1_000);
+    for (at, shut, closed) in
+        [(9_999, false, false), (10_000, true, false), (14_999, true, false), (15_000, true, true)]
+    {
+        scene.now = Millis(at);
+        scene.settle();
+        let socket = &scene.network.borrow().sockets[client];
+        assert_eq!((socket.server_shut, socket.server_closed), (shut, closed), "at {at} ms");
+    }
+}
+
+#[test]
+fn silent_client_that_takes_broadcasts_is_idle() {
+    let mut scene = Scene::new(LIMITS, 10_000);
+    let (silent, other) = (scene.connect(1_000), scene.connect(AMPLE));
+    for at in [4_000, 8_000] {
+        scene.now = Millis(at);
+        scene.send(other, &frame(4, b"news"));
+        scene.settle();
+        assert_eq!(scene.receive(silent), frame(4, b"news"));
+    }
+    scene.now = Millis(10_000);
+    scene.settle();
+    assert!(scene.network.borrow().sockets[silent].server_shut);
+}
+
+/// Waiting for log space does not count as idle.
+#[test]
+fn sender_that_waits_for_the_log_is_not_idle() {
+    let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 10_000);
+    let (first, second) = (scene.connect(AMPLE), scene.connect(AMPLE));
+    for _ in 0..1_100 {
+        scene.network.borrow_mut().connect(0, 1_000, AMPLE);
+    }
+    scene.settle();
+    // As much as the log holds, to more listeners than one slice serves.
+    let news = frame(4, &[b'n'; 1_000]);
+    scene.send(first, &news.repeat(4));
+    scene.send(second, &news);
+    scene.round();
+    assert_eq!(scene.receive(second), news.repeat(4), "and no answer");
+    for (at, shut) in [(11_000, false), (20_999, false), (21_000, true)] {
+        scene.now = Millis(at);
+        scene.settle();
+        assert_eq!(scene.network.borrow().sockets[second].server_shut, shut, "at {at} ms");
+    }
+}
+
+/// Half of the frame was read before broadcasts filled the client's backlog.
+#[test]
+fn frame_clock_stops_while_a_client_is_not_read() {
+    let mut scene = Scene::new(LIMITS, 0);
+    let (slow, sender) = (scene.connect(16), scene.connect(AMPLE));
+    let echo = frame(1, b"in two halves");
+    scene.send(slow, &echo[..9]);
+    scene.settle();
+    for _ in 0..3 {
+        scene.send(sender, &frame(4, &[b'x'; 1_000]));
+        scene.settle();
+    }
+    scene.send(slow, &echo[9..]);
+    scene.settle();
+    scene.now = scene.now.after(LIMITS.frame_timeout_ms);
+    scene.settle();
+    let heard = scene.receive_all(slow);
+    assert!(heard.ends_with(&echo), "{:?}", String::from_utf8_lossy(&heard));
+}

@@ -1,0 +1,229 @@
+//! The `chat` protocol: SPEC's table and who speaks it. The table's rows are tested in `protocol_table`, what
+//! else holds in `rules`, full rooms in `crowd`.
+mod crowd;
+mod protocol_table;
+mod rules;
+
+use std::thread;
+use std::time::Duration;
+
+use super::support::{Client, Server, wait_until};
+
+/// How a client ends its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// With `\n`, as nc and mynah-cli do.
+    Lines,
+    /// With `\r\n`, as telnet does.
+    CrLf,
+    /// Not at all: it waits for the answer, as the ancestor's client does.
+    Unterminated,
+}
+
+impl Kind {
+    fn end(self) -> &'static [u8] {
+        match self {
+            Kind::Lines => b"\n",
+            Kind::CrLf => b"\r\n",
+            Kind::Unterminated => b"",
+        }
+    }
+}
+
+const KINDS: [Kind; 3] = [Kind::Lines, Kind::CrLf, Kind::Unterminated];
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lang {
+    En,
+    Ru,
+}
+
+/// What the server says something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Welcome,
+    LengthWrong,
+    Characters,
+    NicknameFirst,
+    Taken,
+    Joined,
+    Left,
+    Message,
+    Who,
+    Private,
+    PrivateSent,
+    NoSuchUser,
+    Usage,
+    UnknownCommand,
+    TooLong,
+    NotUtf8,
+    Full,
+    Stopped,
+}
+
+/// What it says, `*` standing for what the event is about.
+const TABLE: [(Event, &str, &str); 18] = [
+    (Event::Welcome, "[INFO] Welcome, *!", "[INFO] Добро пожаловать, *!"),
+    (
+        Event::LengthWrong,
+        "[ERROR] a nickname has 3 to 16 characters",
+        "[ERROR] в нике должно быть от 3 до 16 символов",
+    ),
+    (
+        Event::Characters,
+        "[ERROR] a nickname has no blanks or control characters",
+        "[ERROR] в нике не бывает пробелов и управляющих символов",
+    ),
+    (Event::NicknameFirst, "[ERROR] choose a nickname first", "[ERROR] сначала выберите ник"),
+    (Event::Taken, "[ERROR] * is taken, choose another", "[ERROR] ник * занят, выберите другой"),
+    (Event::Joined, "[SERVER] * joined", "[SERVER] * теперь с нами"),
+    (Event::Left, "[SERVER] * left", "[SERVER] * ушёл"),
+    (Event::Message, "[*]: *", "[*]: *"),
+    (Event::Who, "Online: *", "В сети: *"),
+    (Event::Private, "[PM] *: *", "[ЛС] *: *"),
+    (Event::PrivateSent, "[PM to *]: *", "[ЛС для *]: *"),
+    (Event::NoSuchUser, "[ERROR] no such user: *", "[ERROR] нет такого участника: *"),
+    (Event::Usage, "[ERROR] usage: /msg USER TEXT", "[ERROR] так: /msg USER TEXT"),
+    (
+        Event::UnknownCommand,
+        "[ERROR] unknown command *, try /help",
+        "[ERROR] нет команды *, есть /help",
+    ),
+    (Event::TooLong, "[ERROR] message over 4096 bytes", "[ERROR] сообщение длиннее 4096 байт"),
+    (Event::NotUtf8, "[ERROR] message is not UTF-8", "[ERROR] сообщение не в UTF-8"),
+    (Event::Full, "[ERROR] server is full: * clients", "[ERROR] сервер полон: * клиентов"),
+    (Event::Stopped, "[INFO] The server has shut down", "[INFO] Сервер отключился"),
+];
+
+/// The line an event is told with, about `what` in the order it stands there.
+fn line(lang: Lang, event: Event, what: &[&str]) -> String {
+    let (_, en, ru) = TABLE.iter().find(|(known, ..)| *known == event).unwrap();
+    let pattern = if lang == Lang::En { en } else { ru };
+    let mut pieces = pattern.split('*');
+    let mut line = pieces.next().unwrap().to_owned();
+    for (what, piece) in what.iter().zip(pieces.by_ref()) {
+        line.push_str(what);
+        line.push_str(piece);
+    }
+    assert_eq!(pieces.next(), None, "{pattern} is about more than {what:?}");
+    line
+}
+
+/// Runs `scene` for each language and each kind of client, each time in a room of its own.
+fn in_every_way(scene: impl Fn(&mut Chat, Kind)) {
+    for lang in [Lang::En, Lang::Ru] {
+        for kind in KINDS {
+            eprintln!("{lang:?} {kind:?}");
+            scene(&mut Chat::start(lang), kind);
+        }
+    }
+}
+
+/// A server with a chat, and a `command` listener beside it to look in from.
+struct Chat {
+    server: Server,
+    observer: Client,
+    /// How often it has asked for the figures, which shows in them.
+    asked: u64,
+    lang: Lang,
+}
+
+impl Chat {
+    fn start(lang: Lang) -> Chat {
+        Chat::start_with(lang, &[])
+    }
+
+    fn start_with(lang: Lang, args: &[&str]) -> Chat {
+        let url = match lang {
+            Lang::En => "chat://127.0.0.1:0",
+            Lang::Ru => "chat://127.0.0.1:0?lang=ru",
+        };
+        let server = Server::start(&[&["-l", url, "-l", "command://127.0.0.1:0"], args].concat());
+        let observer = server.connect_to(1);
+        Chat { server, observer, asked: 0, lang }
+    }
+
+    /// A client that has not said anything.
+    fn stranger(&self, kind: Kind) -> Talker {
+        Talker { client: self.server.connect(), kind, lang: self.lang }
+    }
+
+    /// A client that has its nickname.
+    #[track_caller]
+    fn member(&self, kind: Kind, nick: &str) -> Talker {
+        let mut member = self.stranger(kind);
+        member.register(nick);
+        member
+    }
+
+    /// Does something, and waits until the server has read `bytes` more from the clients.
+    #[track_caller]
+    fn until_read(&mut self, bytes: usize, act: impl FnOnce()) {
+        let before = self.bytes_in();
+        act();
+        wait_until("the bytes are read", || self.bytes_in() == before + bytes as u64);
+    }
+
+    /// Bytes read so far, but for those that asked.
+    fn bytes_in(&mut self) -> u64 {
+        self.asked += 1;
+        self.observer.status().get("bytes_in_total") - 5 * self.asked
+    }
+
+    /// Messages taken so far, but for those that asked.
+    fn messages_in(&mut self) -> u64 {
+        self.asked += 1;
+        self.observer.status().get("frames_in_total") - self.asked
+    }
+
+    /// Lets pass what means "quiet" to the server, three times over. Time is the subject here: there
+    /// is nothing else to wait for. The second answer comes after the turn that gave the first, and
+    /// that one has looked at its timers.
+    fn let_quiet_pass(&mut self) {
+        thread::sleep(Duration::from_millis(150));
+        self.bytes_in();
+        self.bytes_in();
+    }
+}
+
+/// A client of the chat.
+struct Talker {
+    client: Client,
+    kind: Kind,
+    lang: Lang,
+}
+
+impl Talker {
+    /// Sends one message in its kind's way.
+    #[track_caller]
+    fn say(&mut self, text: &str) {
+        self.say_bytes(text.as_bytes());
+    }
+
+    #[track_caller]
+    fn say_bytes(&mut self, text: &[u8]) {
+        self.client.send(&[text, self.kind.end()].concat());
+    }
+
+    /// Gets a nickname.
+    #[track_caller]
+    fn register(&mut self, nick: &str) {
+        self.say(nick);
+        self.hears(Event::Welcome, &[nick]);
+    }
+
+    /// The next line tells it of `event`.
+    #[track_caller]
+    fn hears(&mut self, event: Event, what: &[&str]) {
+        assert_eq!(self.client.read_line(), line(self.lang, event, what));
+    }
+
+    /// What the server says of a member's mistake comes next, behind everything the member was to
+    /// hear before.
+    #[track_caller]
+    fn has_heard_all(&mut self) {
+        self.say("/msg");
+        self.hears(Event::Usage, &[]);
+    }
+}

@@ -1,0 +1,130 @@
+//! A handler that panics costs its own connection and nothing else. Nothing that a peer sends makes
+//! the binary panic, so the loop runs in this process, with a logger that panics at a marker:
+//! handlers log every message at debug, after they have answered it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Once;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use log::Level;
+use mynah::limits::Limits;
+use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
+use mynah::protocol::Protocol;
+use mynah::server::{ListenerConfig, Server};
+
+use super::support::{Client, PATIENCE, logger};
+
+const LOOP_THREAD: &str = "loop";
+
+/// Starts a server of its own for each test, on a thread that ends with the process.
+fn start(protocol: Protocol) -> SocketAddr {
+    keep_loop_panics_quiet();
+    let (send, addr) = channel();
+    let serve = move || {
+        logger::set_sink(Level::Error..=Level::Debug, |record| {
+            let has_marker = record.args().to_string().contains("BOOM");
+            assert!(record.level() != Level::Debug || !has_marker, "a message with the marker");
+        });
+        let options = SocketOptions { keepalive: None };
+        let acceptor = TcpAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
+        send.send(acceptor.local_addr().unwrap()).unwrap();
+        let mut event_loop = EventLoop::new(|now| Server::new(Limits::default(), now)).unwrap();
+        let config = ListenerConfig { name: "trap".to_owned(), protocol, idle_ms: 0 };
+        event_loop.add_listener(acceptor, config).unwrap();
+        event_loop.run(|_| {}).unwrap();
+    };
+    thread::Builder::new().name(LOOP_THREAD.to_owned()).spawn(serve).unwrap();
+    addr.recv_timeout(PATIENCE).unwrap()
+}
+
+fn keep_loop_panics_quiet() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if thread::current().name() != Some(LOOP_THREAD) {
+                usual(panic);
+            }
+        }));
+    });
+}
+
+fn command() -> SocketAddr {
+    start(Protocol::Command { frame_len_max: 1 << 20 })
+}
+
+#[test]
+fn a_handler_that_panics_costs_its_own_connection_only() {
+    let addr = command();
+    let mut others = [Client::connect(addr), Client::connect(addr), Client::connect(addr)];
+    others.iter_mut().for_each(Client::expect_alive);
+    for _ in 0..100 {
+        let mut doomed = Client::connect(addr);
+        doomed.expect_alive();
+        doomed.send(b"\x01\0\0\0\x04BOOM\x01\0\0\0\x05later");
+        assert_eq!(doomed.read_until_cut(), b"", "replies of the turn go with it");
+        others.iter_mut().for_each(Client::expect_alive);
+    }
+    others[0].send(b"\x04\0\0\0\x02hi");
+    others[0].expect(b"\x01\0\0\0\x012");
+    for other in &mut others[1..] {
+        other.expect(b"\x04\0\0\0\x02hi");
+        other.expect_alive();
+    }
+}
+
+/// The frame is in the log when its sender's handler panics, so the others are owed it.
+#[test]
+fn a_broadcast_whose_sender_panics_still_reaches_the_others() {
+    let addr = command();
+    let mut sender = Client::connect(addr);
+    let mut others = [Client::connect(addr), Client::connect(addr)];
+    sender.expect_alive();
+    others.iter_mut().for_each(Client::expect_alive);
+    sender.send(b"\x04\0\0\0\x05first\x04\0\0\0\x04BOOM\x04\0\0\0\x05never");
+    sender.read_until_cut();
+    for other in &mut others {
+        other.expect(b"\x04\0\0\0\x05first\x04\0\0\0\x04BOOM");
+        other.expect_alive();
+    }
+    let [one, other] = &mut others;
+    one.send(b"\x04\0\0\0\x04next");
+    one.expect(b"\x01\0\0\0\x011");
+    other.expect(b"\x04\0\0\0\x04next");
+    one.expect_alive();
+}
+
+#[test]
+fn a_panic_over_a_frame_that_came_in_pieces_leaves_nothing_behind() {
+    let addr = command();
+    let mut doomed = Client::connect(addr);
+    let mut other = Client::connect(addr);
+    for piece in [&b"\x01\0\0"[..], b"\0\x08..", b"BOOM", b".."] {
+        doomed.send(piece);
+        other.expect_alive();
+    }
+    assert_eq!(doomed.read_until_cut(), b"");
+    let mut next = Client::connect(addr);
+    next.expect_alive();
+    other.expect_alive();
+}
+
+#[test]
+fn handlers_of_the_other_protocols_panic_for_themselves_too() {
+    let raw = Protocol::Raw { prefix: b"> ".to_vec() };
+    for (protocol, bomb, request, reply) in [
+        (Protocol::Prefixed, &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
+        (raw, b"BOOM", b"ab", b"> ab"),
+    ] {
+        let addr = start(protocol);
+        let mut other = Client::connect(addr);
+        let mut doomed = Client::connect(addr);
+        other.send(request);
+        other.expect(reply);
+        doomed.send(bomb);
+        assert_eq!(doomed.read_until_cut(), b"");
+        other.send(request);
+        other.expect(reply);
+    }
+}

@@ -3,18 +3,19 @@
 //! nothing is left.
 
 use std::collections::BTreeSet;
+use std::mem;
 
 use mynah::buffer::Pieces;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::connection_log::ConnectionLog;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::memory::MemoryAccount;
-use mynah::protocol::Protocol;
-use mynah::protocol::chat::{self, Lang};
-use mynah::protocol::{Context, DirectMessages, Flow, PeerAddr, Room};
+use mynah::protocol::chat::Lang;
+use mynah::protocol::{
+    ChatProtocol, CloseReason, Context, DirectMessages, Flow, Hooks, Leaver, PeerAddr, Protocol,
+    Room, Shared,
+};
 use mynah::session::Session;
-use mynah::stats::Stats;
 
 use super::nicknames;
 
@@ -41,11 +42,8 @@ pub fn run(data: &[u8]) {
 
 struct World {
     protocol: Protocol,
-    lang: Lang,
-    limits: Limits,
     room: Room,
-    stats: Stats,
-    connection_log: ConnectionLog,
+    shared: Shared,
     memory: MemoryAccount,
     sessions: [Option<Session>; CLIENTS],
     generation: u32,
@@ -56,12 +54,9 @@ struct World {
 impl World {
     fn new(lang: Lang) -> Self {
         World {
-            protocol: Protocol::Chat { lang },
-            lang,
-            limits: Limits::default(),
+            protocol: ChatProtocol::new(lang).into(),
             room: Room::new(CHAT_LOG_BYTES_MIN),
-            stats: Stats::default(),
-            connection_log: ConnectionLog::default(),
+            shared: Shared::new(Limits::default(), Millis(0)),
             memory: MemoryAccount::new(usize::MAX),
             sessions: [const { None }; CLIENTS],
             generation: 0,
@@ -102,16 +97,14 @@ impl World {
     fn say(&mut self, who: usize, bytes: &[u8]) {
         let ready = |session: &Session| !session.has_deferred_input();
         if !bytes.is_empty() && self.sessions[who].as_ref().is_some_and(ready) {
-            self.call(who, |session, protocol, ctx| {
-                session.on_bytes(protocol, bytes, false, Millis(0), ctx)
-            });
+            self.call(who, |session, protocol, ctx| session.on_bytes(protocol, bytes, false, ctx));
         }
     }
 
     fn fall_silent(&mut self, who: usize) {
         let has_unterminated = |s: &Session| s.has_unterminated(&self.protocol, false);
         if self.sessions[who].as_ref().is_some_and(has_unterminated) {
-            self.call(who, |session, protocol, ctx| session.on_end(protocol, Millis(0), ctx));
+            self.call(who, |session, protocol, ctx| session.on_eof(protocol, ctx));
         }
     }
 
@@ -119,28 +112,14 @@ impl World {
     fn call(
         &mut self,
         who: usize,
-        call: impl FnOnce(&mut Session, &Protocol, &mut Context<'_>) -> Flow,
+        call: impl FnOnce(&mut Session, &mut Protocol, &mut Context<'_>) -> Flow,
     ) {
         let Some(session) = &mut self.sessions[who] else { return };
-        let (mut out, mut direct) = (Vec::new(), DirectMessages::default());
-        let mut visit_bytes = VISIT_BYTES_MAX;
-        let mut ctx = Context {
-            id: id(who, session),
-            limits: &self.limits,
-            room: &mut self.room,
-            stats: &mut self.stats,
-            out: &mut out,
-            visit_bytes: &mut visit_bytes,
-            reply_limit: 0,
-            log_share: usize::MAX,
-            is_tight: false,
-            direct: &mut direct,
-            connection_log: &mut self.connection_log,
-            plugins: None,
-            peer: PeerAddr::Unknown,
-            now: Millis(0),
-        };
-        let flow = call(session, &self.protocol, &mut ctx);
+        let (room, shared) = (&mut self.room, &mut self.shared);
+        shared.visit_bytes = VISIT_BYTES_MAX;
+        let mut ctx = Context { id: id(who, session), peer: PeerAddr::Unknown, room, shared };
+        let flow = call(session, &mut self.protocol, &mut ctx);
+        let (out, direct) = (mem::take(&mut shared.out), mem::take(&mut shared.direct));
         self.flush(who, &out);
         self.deliver(&direct);
         match flow {
@@ -156,14 +135,17 @@ impl World {
     /// What the visit had no time for.
     fn resume(&mut self, who: usize) {
         if self.sessions[who].as_ref().is_some_and(Session::has_deferred_input) {
-            self.call(who, |session, protocol, ctx| session.on_resume(protocol, Millis(0), ctx));
+            self.call(who, |session, protocol, ctx| session.on_resume(protocol, ctx));
         }
     }
 
     /// The client takes all it is to be sent.
     fn flush(&mut self, who: usize, out: &[u8]) {
         let Some(session) = &mut self.sessions[who] else { return };
-        assert!(session.lag(&self.room.log) == 0 || session.member().is_some(), "no member");
+        assert!(
+            session.lag(&self.room.log) == 0 || session.client().member().is_some(),
+            "no member"
+        );
         let (mut heard, mut sent) = (Vec::new(), 0);
         loop {
             let mut pieces = Pieces::new(1 << 20);
@@ -196,12 +178,13 @@ impl World {
         (0..CLIENTS).for_each(|who| self.flush(who, &[]));
         let head = self.room.log.head();
         self.room.log.release_below(head);
-        chat::announce_departures(&mut self.room, self.lang).expect("an empty log has room");
+        let World { protocol: Protocol::Chat(chat), room, .. } = self else { unreachable!() };
+        chat.on_fanout_end(room);
         for who in 0..CLIENTS {
             if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
                 self.call(who, |session, protocol, ctx| {
                     session.on_log_vacancy();
-                    session.on_resume(protocol, Millis(0), ctx)
+                    session.on_resume(protocol, ctx)
                 });
             }
         }
@@ -212,9 +195,11 @@ impl World {
         self.room.members -= 1;
         let member = session.unsubscribe(&self.room.log).expect("memory");
         session.release_memory(&mut self.memory);
-        if let Some(key) = member {
-            chat::on_leave(&mut self.room, key, self.lang, quietly);
-        }
+        let World { protocol: Protocol::Chat(chat), room, shared, .. } = self else {
+            unreachable!()
+        };
+        let (id, reason) = (id(who, &session), CloseReason::Quit);
+        chat.on_leave(Leaver { id, member, reason, is_quiet: quietly }, room, shared);
     }
 
     /// Whole lines, each begun as only the server begins them.
@@ -233,13 +218,13 @@ impl World {
         if let Some(nick) = welcome.iter().find_map(|start| line.strip_prefix(start)) {
             let nick = nick.strip_suffix('!').expect("a whole welcome");
             assert!(nicknames::is_allowed(nick), "{nick:?} is welcome");
-            let others = self.room.chat.members.iter().filter(|member| *member.nick != *nick);
+            let others = self.chat().members().iter().filter(|member| *member.nick != *nick);
             let same: Vec<_> =
                 others.filter(|other| nicknames::is_same(&other.nick, nick)).collect();
             assert!(same.is_empty(), "{nick:?} is the same as {same:?}");
             self.nicks.insert(nick.to_owned());
         } else if let Some(nick) = refused_nick(line) {
-            let mut members = self.room.chat.members.iter();
+            let mut members = self.chat().members().iter();
             let is_taken = members.any(|member| nicknames::is_same(&member.nick, nick));
             assert!(is_taken || !nicknames::is_allowed(nick), "{nick:?} is nobody's");
         } else if let Some(notice) = line.strip_prefix("[SERVER] ") {
@@ -247,7 +232,7 @@ impl World {
             let whats = ["joined", "left", "теперь с нами", "ушёл"];
             assert!(whats.contains(&what), "{line:?}");
             // The room hears of a newcomer before the newcomer does.
-            let known = self.room.chat.members.find(nick).is_some() || self.nicks.contains(nick);
+            let known = self.chat().members().find(nick).is_some() || self.nicks.contains(nick);
             assert!(known, "{line:?} is of nobody");
         } else if !OWN_STARTS.iter().any(|start| line.starts_with(start)) {
             let said = line.strip_prefix('[').and_then(|line| line.split_once("]: "));
@@ -258,20 +243,19 @@ impl World {
     }
 
     fn check(&self) {
-        self.room.chat.assert_invariants();
-        let members = self.sessions.iter().flatten().filter_map(Session::member);
-        assert_eq!(members.count(), self.room.chat.members.len());
-        for (who, session) in self.sessions.iter().enumerate() {
-            let Some(session) = session else { continue };
-            if let Some(key) = session.member() {
-                assert_eq!(self.room.chat.members.get(key).id, id(who, session));
-            }
-        }
-        assert!(
-            !self.room.chat.has_pending_departures()
-                || self.room.log.head() > self.room.log.offered(),
-            "nobody will mention who has left"
-        );
+        let open = self.sessions.iter().enumerate();
+        let clients: Vec<_> = open
+            .filter_map(|(who, session)| {
+                session.as_ref().map(|session| (id(who, session), session.client()))
+            })
+            .collect();
+        let is_passing = self.room.log.head() > self.room.log.offered();
+        self.chat().assert_invariants(&clients, is_passing);
+    }
+
+    fn chat(&self) -> &ChatProtocol {
+        let Protocol::Chat(chat) = &self.protocol else { unreachable!() };
+        chat
     }
 
     fn everyone_leaves(&mut self) {
@@ -281,7 +265,8 @@ impl World {
             self.check();
         }
         self.fan_out();
-        assert!(self.room.chat.members.is_empty() && !self.room.chat.has_pending_departures());
+        assert!(self.chat().members().is_empty());
+        self.chat().assert_invariants(&[], false);
         assert_eq!(self.room.members, 0);
     }
 }

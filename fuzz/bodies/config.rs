@@ -11,7 +11,7 @@ use mynah::cli::{ListenerSpec, ProtocolName};
 use mynah::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
-use mynah::protocol::Protocol;
+use mynah::protocol::{CommandProtocol, Protocol};
 
 /// What the file is called.
 const FILE: &str = "mynah.ini";
@@ -255,7 +255,7 @@ fn check_config(config: &Config) {
         check_listener(spec);
         let listener = config.listener(spec, spec.to_string());
         assert!(listener.idle_ms <= TIMEOUT_SECS_LIMIT * 1000);
-        if let Protocol::Command { frame_len_max } = listener.protocol {
+        if let Protocol::Command(CommandProtocol { frame_len_max }) = listener.protocol {
             assert!(frame_len_max <= FRAME_LEN_LIMIT);
         }
     }

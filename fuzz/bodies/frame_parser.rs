@@ -6,12 +6,11 @@ use mynah::codec::Decoder;
 use mynah::codec::command::{self, CommandDecoder, DecodeError};
 use mynah::codec::prefixed::{self, PrefixedDecoder};
 use mynah::conn_id::ConnId;
-use mynah::connection_log::ConnectionLog;
 use mynah::limits::{Limits, VISIT_BYTES_MAX};
-use mynah::protocol::Protocol;
-use mynah::protocol::{Context, DirectMessages, Flow, PeerAddr, Room};
+use mynah::protocol::{
+    CommandProtocol, Context, Flow, PeerAddr, PrefixedProtocol, Protocol, Room, Shared,
+};
 use mynah::session::Session;
-use mynah::stats::Stats;
 
 use super::reference::{self, Parsed};
 
@@ -69,11 +68,11 @@ pub fn check(chunks: &[&[u8]], max: u32) {
     check_round_trip(&parsed, &stream, |_, payload, out| prefixed::encode(payload, out));
 
     let longest = command::HEADER_LEN + max as usize;
-    let replies = converse(chunks, &Protocol::Command { frame_len_max: max }, longest);
+    let replies = converse(chunks, CommandProtocol { frame_len_max: max }.into(), longest);
     if let Some(expected) = reference::command_replies(&stream, max) {
         assert_eq!(replies, expected);
     }
-    let replies = converse(chunks, &Protocol::Prefixed, 1 + prefixed::PAYLOAD_LEN_MAX);
+    let replies = converse(chunks, PrefixedProtocol.into(), 1 + prefixed::PAYLOAD_LEN_MAX);
     assert_eq!(replies, reference::prefixed_replies(&stream));
 }
 
@@ -130,46 +129,31 @@ fn check_round_trip(parsed: &Parsed, stream: &[u8], encode: impl Fn(u8, &[u8], &
 
 /// Feeds a session chunk by chunk and returns all it answers. It never keeps more than one frame
 /// of `longest` bytes.
-fn converse(chunks: &[&[u8]], protocol: &Protocol, longest: usize) -> Vec<u8> {
+fn converse(chunks: &[&[u8]], mut protocol: Protocol, longest: usize) -> Vec<u8> {
     let limits = Limits { send_queue_bytes_max: 4096, ..Limits::default() };
     let mut room = Room::new(limits.broadcast_log_bytes_max);
-    let (mut stats, mut direct) = (Stats::default(), DirectMessages::default());
-    let mut connection_log = ConnectionLog::default();
+    let mut shared = Shared::new(limits, Millis(0));
     room.members = 1;
-    let mut session = Session::new(1, protocol, Millis(0), &room.log);
+    let mut session = Session::new(1, &protocol, Millis(0), &room.log);
     let mut replies = Vec::new();
     for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
-        let mut out = Vec::new();
         let mut rest = Some(chunk);
-        // The replies are taken at once, as by a fast reader, until nothing is held back.
+        // The replies are taken at once, as by a fast reader, until nothing is deferred.
         while rest.is_some() || session.has_deferred_input() {
-            let mut visit_bytes = VISIT_BYTES_MAX;
-            let mut ctx = Context {
-                id: ConnId { index: 0, generation: 1 },
-                limits: &limits,
-                room: &mut room,
-                stats: &mut stats,
-                out: &mut out,
-                visit_bytes: &mut visit_bytes,
-                reply_limit: 0,
-                log_share: usize::MAX,
-                is_tight: false,
-                direct: &mut direct,
-                connection_log: &mut connection_log,
-                plugins: None,
-                peer: PeerAddr::Unknown,
-                now: Millis(0),
-            };
+            shared.visit_bytes = VISIT_BYTES_MAX;
+            let id = ConnId { index: 0, generation: 1 };
+            let mut ctx =
+                Context { id, peer: PeerAddr::Unknown, room: &mut room, shared: &mut shared };
             let flow = match rest.take() {
-                Some(chunk) => session.on_bytes(protocol, chunk, false, Millis(0), &mut ctx),
-                None => session.on_resume(protocol, Millis(0), &mut ctx),
+                Some(chunk) => session.on_bytes(&mut protocol, chunk, false, &mut ctx),
+                None => session.on_resume(&mut protocol, &mut ctx),
             };
             // A long frame is its own reply, in the send queue.
             if let Some(queue) = session.send_queue() {
                 replies.extend(queue.contents(session.cursor(), &room.log).expect("no log"));
                 session.advance(session.unsent_len(), 0);
             }
-            replies.append(&mut out);
+            replies.append(&mut shared.out);
             if flow != Flow::Continue {
                 return replies;
             }

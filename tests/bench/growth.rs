@@ -15,7 +15,7 @@ use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::limits::Limits;
-use mynah::protocol::Protocol;
+use mynah::protocol::CommandProtocol;
 use mynah::server::{ListenerConfig, Readiness, Server};
 use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
@@ -41,7 +41,7 @@ fn main() {
 fn grow(n: usize) {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
     let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
     server.add_listener(Backlog, config);
 

@@ -7,15 +7,15 @@ use allocation_counter::measure;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
 use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
-use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
+use mynah::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol};
 use mynah::server::{ListenerConfig, Readiness, Server};
 
 /// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.
 fn server(n: usize) -> Server<Stub> {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = Protocol::Command { frame_len_max: 1 << 20 };
+    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
     server.add_listener(Backlog, ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 });
     connect(&mut server, n);
     server
@@ -73,7 +73,7 @@ fn an_idle_connection_costs_less_than_a_cache_line() {
         let mut each = 0.0;
         let all = measure(|| {
             let mut server = Server::new(limits, Millis(0));
-            let protocol = Protocol::Prefixed;
+            let protocol = PrefixedProtocol.into();
             let config = ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 };
             server.add_listener(Backlog, config);
             let connections = measure(|| connect(&mut server, n));
@@ -126,7 +126,7 @@ fn an_idle_chat_member_costs_its_nickname_a_slot_and_three_indexes() {
         let mut each = 0.0;
         let all = measure(|| {
             let mut server = Server::new(limits, Millis(0));
-            let protocol = Protocol::Chat { lang: Lang::En };
+            let protocol = ChatProtocol::new(Lang::En).into();
             let config = ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 };
             server.add_listener(Backlog, config);
             connect(&mut server, n);

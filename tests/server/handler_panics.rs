@@ -10,7 +10,7 @@ use std::thread;
 use log::Level;
 use mynah::limits::Limits;
 use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
-use mynah::protocol::Protocol;
+use mynah::protocol::{CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 use mynah::server::{ListenerConfig, Server};
 
 use super::support::{Client, PATIENCE, logger};
@@ -51,7 +51,7 @@ fn keep_loop_panics_quiet() {
 }
 
 fn command() -> SocketAddr {
-    start(Protocol::Command { frame_len_max: 1 << 20 })
+    start(CommandProtocol { frame_len_max: 1 << 20 }.into())
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn a_panic_over_a_frame_that_came_in_pieces_leaves_nothing_behind() {
 
 #[test]
 fn handlers_of_the_other_protocols_panic_for_themselves_too() {
-    let raw = Protocol::Raw { prefix: b"> ".to_vec() };
+    let raw = RawProtocol { prefix: b"> ".to_vec() }.into();
     for (protocol, bomb, request, reply) in [
-        (Protocol::Prefixed, &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
+        (PrefixedProtocol.into(), &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
         (raw, b"BOOM", b"ab", b"> ab"),
     ] {
         let addr = start(protocol);

@@ -7,13 +7,13 @@ mod model;
 use mynah::buffer::{LagError, Pieces};
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::connection_log::ConnectionLog;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::memory::MemoryAccount;
-use mynah::protocol::Protocol;
-use mynah::protocol::{CloseReason, Context, DirectMessages, Flow, PeerAddr, Room};
+use mynah::protocol::{
+    CloseReason, CommandProtocol, Context, Flow, PeerAddr, PrefixedProtocol, Protocol, RawProtocol,
+    Room, Shared,
+};
 use mynah::session::Session;
-use mynah::stats::Stats;
 
 use model::{Client, Log, Model};
 
@@ -60,10 +60,9 @@ impl<'a> Ops<'a> {
 /// What a listener is to the server, and the model of it.
 struct World {
     room: Room,
-    stats: Stats,
+    protocol: Protocol,
+    shared: Shared,
     memory: MemoryAccount,
-    direct: DirectMessages,
-    connection_log: ConnectionLog,
     conns: [Connection; 2],
     pass: Option<Pass>,
     sent_bytes: usize,
@@ -92,23 +91,28 @@ struct Pass {
     visited: [bool; 2],
 }
 
+fn protocol(kind: u8, max_frame: u8) -> Protocol {
+    match kind % 4 {
+        2 => PrefixedProtocol.into(),
+        3 => RawProtocol { prefix: b"Echo: "[..usize::from(kind >> 4) % 7].to_vec() }.into(),
+        _ => CommandProtocol { frame_len_max: u32::from(max_frame) * 8 }.into(),
+    }
+}
+
 impl World {
     fn new(settings: [u8; 7]) -> Self {
         let [kind, max_frame, send_queue, broadcast_log, frame_timeout, idle, ghosts] = settings;
-        let protocol = match kind % 4 {
-            2 => Protocol::Prefixed,
-            3 => Protocol::Raw { prefix: b"Echo: "[..usize::from(kind >> 4) % 7].to_vec() },
-            _ => Protocol::Command { frame_len_max: u32::from(max_frame) * 8 },
-        };
         let limits = Limits {
             send_queue_bytes_max: 64 + usize::from(send_queue) * 32,
             broadcast_log_bytes_max: 64 + usize::from(broadcast_log) * 32,
             frame_timeout_ms: 1000 * (1 + u64::from(frame_timeout % 64)),
             ..Limits::default()
         };
-        let stats = Stats { accepted_total: 2, ..Stats::default() };
+        let mut shared = Shared::new(limits, Millis(0));
+        shared.stats.accepted_total = 2;
+        let stats = shared.stats;
         let model = Model {
-            protocol,
+            protocol: protocol(kind, max_frame),
             limits,
             idle_ms: u64::from(idle) * 500,
             ghosts: usize::from(ghosts % 4),
@@ -122,10 +126,9 @@ impl World {
         let conns = Default::default();
         let mut world = World {
             room,
-            stats,
+            protocol: protocol(kind, max_frame),
+            shared,
             memory: MemoryAccount::new(usize::MAX),
-            direct: DirectMessages::default(),
-            connection_log: ConnectionLog::default(),
             conns,
             pass: None,
             sent_bytes: 0,
@@ -197,7 +200,7 @@ impl World {
             fill => vec![fill; len],
         };
         let wire = match self.model.protocol {
-            Protocol::Command { .. } => model::frame(code, &payload),
+            Protocol::Command(_) => model::frame(code, &payload),
             _ => [&[units as u8][..], &payload].concat(),
         };
         self.send(who, &wire);
@@ -265,12 +268,12 @@ impl World {
     /// One call of the session, and the same of the model.
     fn receive(&mut self, who: usize, bytes: &[u8], out: &mut Vec<u8>) -> Flow {
         let expected = self.model.receive(who, bytes);
-        let flow = self.call(who, out, |session, protocol, now, ctx| match bytes {
-            [] => session.on_resume(protocol, now, ctx),
-            bytes => session.on_bytes(protocol, bytes, false, now, ctx),
+        let flow = self.call(who, out, |session, protocol, ctx| match bytes {
+            [] => session.on_resume(protocol, ctx),
+            bytes => session.on_bytes(protocol, bytes, false, ctx),
         });
         assert_eq!(flow, expected);
-        assert_eq!(self.stats, self.model.stats);
+        assert_eq!(self.shared.stats, self.model.stats);
         match flow {
             Flow::Close(_) => self.check_owed(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
@@ -284,27 +287,18 @@ impl World {
         &mut self,
         who: usize,
         out: &mut Vec<u8>,
-        call: impl FnOnce(&mut Session, &Protocol, Millis, &mut Context<'_>) -> Flow,
+        call: impl FnOnce(&mut Session, &mut Protocol, &mut Context<'_>) -> Flow,
     ) -> Flow {
         let Some(session) = &mut self.conns[who].session else { return Flow::Continue };
-        let mut visit_bytes = usize::MAX;
-        let mut ctx = Context {
-            id: ConnId { index: who as u32, generation: 1 },
-            limits: &self.model.limits,
-            room: &mut self.room,
-            stats: &mut self.stats,
-            out,
-            visit_bytes: &mut visit_bytes,
-            reply_limit: 0,
-            log_share: usize::MAX,
-            is_tight: false,
-            direct: &mut self.direct,
-            connection_log: &mut self.connection_log,
-            plugins: None,
-            peer: PeerAddr::Unknown,
-            now: Millis(self.model.now),
-        };
-        call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
+        let (room, shared) = (&mut self.room, &mut self.shared);
+        shared.now = Millis(self.model.now);
+        shared.visit_bytes = usize::MAX;
+        std::mem::swap(&mut shared.out, out);
+        let id = ConnId { index: who as u32, generation: 1 };
+        let mut ctx = Context { id, peer: PeerAddr::Unknown, room, shared };
+        let flow = call(session, &mut self.protocol, &mut ctx);
+        std::mem::swap(&mut shared.out, out);
+        flow
     }
 
     /// No more input is acted on; what is owed is sent, then the connection closes.
@@ -482,9 +476,7 @@ impl World {
 
     fn on_deadline(&mut self, who: usize, out: &mut Vec<u8>) -> Flow {
         let idle_ms = self.model.idle_ms;
-        self.call(who, out, |session, protocol, now, ctx| {
-            session.on_deadline(protocol, idle_ms, now, ctx)
-        })
+        self.call(who, out, |session, protocol, ctx| session.on_deadline(protocol, idle_ms, ctx))
     }
 
     /// A timer that fires early, and an event for nothing, change nothing. Like the server, it asks
@@ -564,13 +556,13 @@ impl World {
         let Some(session) = &self.conns[who].session else { return };
         let read_max = READ_BUFFER_BYTES.min(self.sent_bytes);
         let (frame_max, reply_max) = match &self.model.protocol {
-            Protocol::Command { frame_len_max } => {
+            Protocol::Command(CommandProtocol { frame_len_max }) => {
                 let frame_max = 5 + *frame_len_max as usize;
                 (frame_max, frame_max.max(OWN_WORDS_BYTES_MAX))
             }
-            Protocol::Prefixed => (256, 256),
-            Protocol::Raw { prefix } => (1, prefix.len() + read_max),
-            Protocol::Chat { .. } | Protocol::Plugin { .. } => {
+            Protocol::Prefixed(_) => (256, 256),
+            Protocol::Raw(RawProtocol { prefix }) => (1, prefix.len() + read_max),
+            Protocol::Chat(_) | Protocol::Plugin(_) => {
                 unreachable!("these have targets of their own")
             }
         };

@@ -8,8 +8,7 @@
 
 use mynah::clock::Millis;
 use mynah::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
-use mynah::protocol::Protocol;
-use mynah::protocol::{CloseReason, Flow, write_status};
+use mynah::protocol::{CloseReason, CommandProtocol, Flow, Protocol, RawProtocol, write_status};
 use mynah::stats::Stats;
 
 /// A room with two places.
@@ -162,7 +161,7 @@ impl Model {
         }
         let client = &mut self.clients[who];
         client.held = false;
-        if let Protocol::Raw { prefix } = &self.protocol {
+        if let Protocol::Raw(RawProtocol { prefix }) = &self.protocol {
             client.reply(prefix.iter().chain(bytes).copied());
             return Flow::Continue;
         }
@@ -191,7 +190,7 @@ impl Model {
     /// Answers the first message that is pending, if it is whole.
     fn answer_first(&mut self, who: usize) -> Option<Flow> {
         let client = &mut self.clients[who];
-        let Protocol::Command { frame_len_max } = self.protocol else {
+        let Protocol::Command(CommandProtocol { frame_len_max }) = self.protocol else {
             let end = 1 + usize::from(*client.pending.first()?);
             client.pending.get(..end)?;
             let message: Vec<u8> = client.pending.drain(..end).collect();
@@ -263,7 +262,7 @@ impl Model {
         if self.late_at(who).is_none_or(|at| at > self.now) {
             return Flow::Close(CloseReason::IdleTimeout);
         }
-        if let Protocol::Command { .. } = self.protocol {
+        if let Protocol::Command(_) = self.protocol {
             let client = &mut self.clients[who];
             let started_ms = client.frame.map_or(0, |frame| frame.started_ms);
             let age = (client.running_ms - started_ms) / 1000;

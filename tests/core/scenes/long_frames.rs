@@ -1,7 +1,7 @@
 //! Long frames: their memory, and the time they leave for others.
 
 use mynah::limits::{Limits, REVERSE_SLICE_BYTES};
-use mynah::protocol::Protocol;
+use mynah::protocol::CommandProtocol;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;
@@ -47,10 +47,10 @@ fn long_reverse_ignores_what_follows_it() {
 #[test]
 fn long_echo_takes_no_more_memory_than_its_frame() {
     const LEN: usize = 6_000_000;
-    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
+    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
     let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
     for code in [1, 2] {
-        let mut scene = Scene::with_protocol(&protocol, 1, limits, 0);
+        let mut scene = Scene::with_protocol(protocol, 1, limits, 0);
         let client = scene.connect(1);
         let request = frame(code, &vec![b'x'; LEN]);
         for piece in request.chunks(50_000) {
@@ -67,9 +67,9 @@ fn long_echo_takes_no_more_memory_than_its_frame() {
 #[test]
 fn long_reverse_leaves_time_for_others() {
     const SLICES: usize = 3;
-    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
+    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
     let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
-    let mut scene = Scene::with_protocol(&protocol, 1, limits, 0);
+    let mut scene = Scene::with_protocol(protocol, 1, limits, 0);
     let (client, other) = (scene.connect(16 << 20), scene.connect(AMPLE));
     let text = "é€x".repeat(SLICES * REVERSE_SLICE_BYTES / 6);
     let request = frame(2, text.as_bytes());
@@ -93,8 +93,8 @@ fn long_reverse_leaves_time_for_others() {
 
 #[test]
 fn long_reverse_with_a_bad_end_is_refused_whole() {
-    let protocol = Protocol::Command { frame_len_max: 8 << 20 };
-    let mut scene = Scene::with_protocol(&protocol, 1, LIMITS, 0);
+    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
+    let mut scene = Scene::with_protocol(protocol, 1, LIMITS, 0);
     let client = scene.connect(AMPLE);
     let mut text = vec![b'x'; 2 * REVERSE_SLICE_BYTES];
     text.extend(b"\xe2\x82");

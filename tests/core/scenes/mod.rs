@@ -18,8 +18,8 @@ use std::rc::Rc;
 
 use mynah::clock::Millis;
 use mynah::limits::Limits;
-use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
+use mynah::protocol::{ChatProtocol, CommandProtocol, Protocol};
 use mynah::server::{ListenerConfig, Server};
 
 use crate::simulation::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
@@ -51,19 +51,29 @@ impl Scene {
     }
 
     fn chat(limits: Limits) -> Self {
-        Scene::with_protocol(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+        Scene::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
     }
 
     fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
-        Scene::with_protocol(&Protocol::Command { frame_len_max: 1 << 20 }, n, limits, idle_ms)
+        Scene::with_protocol(
+            || CommandProtocol { frame_len_max: 1 << 20 }.into(),
+            n,
+            limits,
+            idle_ms,
+        )
     }
 
-    fn with_protocol(protocol: &Protocol, n: usize, limits: Limits, idle_ms: u64) -> Self {
+    fn with_protocol(
+        protocol: impl Fn() -> Protocol,
+        n: usize,
+        limits: Limits,
+        idle_ms: u64,
+    ) -> Self {
         let network = Network::new(n, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
         for listener in 0..n {
             let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
-            let (name, protocol) = ("command".to_owned(), protocol.clone());
+            let (name, protocol) = ("command".to_owned(), protocol());
             server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
         }
         Scene { network, server, now: Millis(0) }
@@ -186,5 +196,5 @@ fn chat_with_a_long_log() -> Scene {
         send_queue_bytes_max: 4 << 20,
         ..LIMITS
     };
-    Scene::with_protocol(&Protocol::Chat { lang: Lang::En }, 1, limits, 0)
+    Scene::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
 }

@@ -11,8 +11,10 @@ use std::rc::Rc;
 
 use mynah::clock::Millis;
 use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros};
-use mynah::protocol::Protocol;
 use mynah::protocol::chat::Lang;
+use mynah::protocol::{
+    ChatProtocol, CommandProtocol, PluginProtocol, PrefixedProtocol, Protocol, RawProtocol,
+};
 use mynah::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
@@ -930,12 +932,12 @@ fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
 }
 
 fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
-    let protocol = match kind {
-        Kind::Command => Protocol::Command { frame_len_max: FRAME_LEN_MAX as u32 },
-        Kind::Prefixed => Protocol::Prefixed,
-        Kind::Raw => Protocol::Raw { prefix: RAW_PREFIX.to_vec() },
-        Kind::Chat => Protocol::Chat { lang: Lang::En },
-        Kind::Plugin => Protocol::Plugin { gather_ms, package_len_max: 16_000 },
+    let protocol: Protocol = match kind {
+        Kind::Command => CommandProtocol { frame_len_max: FRAME_LEN_MAX as u32 }.into(),
+        Kind::Prefixed => PrefixedProtocol.into(),
+        Kind::Raw => RawProtocol { prefix: RAW_PREFIX.to_vec() }.into(),
+        Kind::Chat => ChatProtocol::new(Lang::En).into(),
+        Kind::Plugin => PluginProtocol { gather_ms, package_len_max: 16_000 }.into(),
     };
     let idle_ms = if idles && kind == Kind::Prefixed { IDLE_MS } else { 0 };
     ListenerConfig { name: format!("{kind:?}"), protocol, idle_ms }

@@ -11,6 +11,7 @@ macro_rules! protocols {
     ($d:tt; $($(#[$doc:meta])* $variant:ident($hooks:ty),)*) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
         #[derive(Debug)]
+        #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
             $($(#[$doc])* $variant($hooks),)*
         }

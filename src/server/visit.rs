@@ -77,7 +77,7 @@ impl<T: Transport> Visit<'_, T> {
     /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
     /// for: a protocol that panics costs its own connection and nothing else.
     #[inline]
-    fn answer(&mut self, process: fn(&mut Self) -> io::Result<Flow>) {
+    fn answer(&mut self, process: impl FnOnce(&mut Self) -> io::Result<Flow>) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| process(self)));
         debug_assert!(

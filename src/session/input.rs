@@ -53,7 +53,7 @@ impl Pending {
     fn update_frame_clock(&mut self, now: Millis, has_come: bool, is_discarding: bool) {
         let begun = self.recv.len();
         match &mut self.clock {
-            _ if self.is_deferred || (begun == 0 && !is_discarding) => self.clock = None,
+            _ if begun == 0 && !is_discarding => self.clock = None,
             None => self.clock = Some(FrameClock::start(now, begun)),
             Some(clock) if has_come => clock.progress(now, begun),
             Some(_) => {}
@@ -99,13 +99,13 @@ impl Session {
         debug_assert!(!self.has_deferred_input(), "deferred frames come first");
         self.last_active_at = ctx.shared.now;
         let behind = if is_drained { Behind::WouldBlock } else { Behind::More };
-        self.receive(protocol, bytes, behind, ctx)
+        dispatch!(protocol, hooks => self.receive(hooks, bytes, behind, ctx))
     }
 
     /// Takes an unfinished message for a whole one: no more of it is waited for. For a session that
     /// [`has_unterminated`](Self::has_unterminated).
     pub fn on_eof(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
-        self.receive(protocol, &[], Behind::Nothing, ctx)
+        dispatch!(protocol, hooks => self.receive(hooks, &[], Behind::Nothing, ctx))
     }
 
     /// Takes up frames that were deferred.
@@ -117,21 +117,60 @@ impl Session {
         }
         input.waits_for_fanout = false;
         let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
-        self.receive(protocol, &[], behind, ctx)
+        dispatch!(protocol, hooks => self.receive(hooks, &[], behind, ctx))
     }
 
     /// Has input answered, and notes where among the broadcasts the replies to it stand: behind all
     /// that the log held before, while what the client added to it is not for itself.
-    #[inline]
-    fn receive(
+    #[inline(never)]
+    fn receive<H: Hooks>(
         &mut self,
-        protocol: &mut Protocol,
+        hooks: &mut H,
         bytes: &[u8],
         behind: Behind,
         ctx: &mut Context<'_>,
     ) -> Flow {
         let (was_subscribed, head) = (self.client.is_subscribed(), ctx.room.log.head());
-        let flow = dispatch!(protocol, hooks => self.feed(hooks, bytes, behind, head, ctx));
+        ctx.shared.reply_limit = self.reply_capacity(ctx).min(ctx.shared.visit_bytes);
+        let is_last = match behind {
+            Behind::More => false,
+            Behind::WouldBlock => hooks.ends_on_would_block(),
+            Behind::Nothing => true,
+        };
+        let mut decoder = hooks.decoder(self.client);
+        let mut rest = bytes;
+        let buffered = match self.buffers {
+            None => Ok(None),
+            Some(_) => self.answer_buffered(hooks, &mut decoder, &mut rest, is_last, head, ctx),
+        };
+        let step = match buffered {
+            Ok(None) => self.answer_in_place(hooks, &mut decoder, &mut rest, is_last, ctx),
+            Ok(Some(step)) => step,
+            Err(AllocError) => FrameStep::Closing(Flow::Close(CloseReason::MemoryLimit)),
+        };
+        let is_discarding = decoder.is_discarding();
+        let flow = match step {
+            FrameStep::Unfinished | FrameStep::Taken(_)
+                if rest.is_empty() && !is_discarding && self.buffers.is_none() =>
+            {
+                Flow::Continue
+            }
+            FrameStep::Unfinished | FrameStep::Taken(_) => {
+                let needed = decoder.bytes_needed(rest);
+                self.buffer_rest(rest, needed, !bytes.is_empty(), is_discarding, ctx.shared.now)
+            }
+            FrameStep::Deferred(flow) => self.defer(flow, rest, is_last),
+            // What is left will never be looked at.
+            FrameStep::Closing(flow) => {
+                self.drop_input();
+                flow
+            }
+            FrameStep::Failed(error) => {
+                self.drop_input();
+                hooks.on_decode_error(error, ctx)
+            }
+        };
+        hooks.save_decoder(&decoder, &mut self.client);
         if !self.client.is_subscribed() {
             return flow;
         }
@@ -144,66 +183,43 @@ impl Session {
         }
         match self.place_replies(head, ctx.room) {
             Ok(()) => flow,
-            Err(AllocError) => Flow::Close(CloseReason::MemoryLimit),
+            Err(AllocError) => self.close_without_memory(),
         }
     }
 
-    /// Has frames answered: first those of which a part was buffered, then those that came whole,
-    /// where they lie. Stops early when the replies reach their limit, or when the protocol asks to
-    /// wait; the rest is then deferred.
-    fn feed<H: Hooks>(
+    /// Answers frames where they lie, until one is unfinished or has to wait; leaves in `rest` what
+    /// was not taken.
+    #[inline(always)]
+    fn answer_in_place<H: Hooks>(
         &mut self,
         hooks: &mut H,
-        bytes: &[u8],
-        behind: Behind,
-        log_head: u64,
+        decoder: &mut H::Decoder,
+        rest: &mut &[u8],
+        is_last: bool,
         ctx: &mut Context<'_>,
-    ) -> Flow {
-        ctx.shared.reply_limit = self.reply_capacity(ctx).min(ctx.shared.visit_bytes);
-        let is_last = match behind {
-            Behind::More => false,
-            Behind::WouldBlock => hooks.ends_on_would_block(),
-            Behind::Nothing => true,
+    ) -> FrameStep<ErrorOf<H>> {
+        let mut has_answered = false;
+        // A copy of its own, which stays in registers.
+        let mut input = *rest;
+        let stopped = loop {
+            input = &input[decoder.discard(input)..];
+            match step(hooks, decoder, input, is_last, &mut self.client, ctx) {
+                FrameStep::Taken(len) => input = &input[len..],
+                stopped => break stopped,
+            }
+            has_answered = true;
         };
-        let mut decoder = hooks.decoder(self.client);
-        let mut rest = bytes;
-        let flow = match self.answer_frames(hooks, &mut decoder, &mut rest, is_last, log_head, ctx)
-        {
-            Err(AllocError) => Flow::Close(CloseReason::MemoryLimit),
-            Ok(FrameStep::Closing(flow)) => flow,
-            Ok(FrameStep::Failed(error)) => hooks.on_decode_error(error, ctx),
-            Ok(FrameStep::Taken(_) | FrameStep::Unfinished) => {
-                self.buffer_rest(&decoder, bytes, rest, ctx.shared.now)
-            }
-            // The limit was met behind the last frame.
-            Ok(FrameStep::Deferred(flow))
-                if rest.is_empty() && self.buffered_input().is_empty() =>
-            {
-                flow
-            }
-            Ok(FrameStep::Deferred(flow)) => {
-                let input = &mut self.buffers.get_or_insert_default().input;
-                input.is_deferred = true;
-                input.is_last = is_last;
-                input.waits_for_fanout = flow == Flow::WaitForFanout;
-                match self.buffer_rest(&decoder, bytes, rest, ctx.shared.now) {
-                    Flow::Continue => flow,
-                    close => close,
-                }
-            }
-        };
-        hooks.save_decoder(&decoder, &mut self.client);
-        if let Flow::Close(_) = flow {
-            // What is left will never be looked at.
-            self.drop_input();
+        *rest = input;
+        if has_answered && let Some(buffers) = &mut self.buffers {
+            buffers.input.clock = None;
         }
-        flow
+        stopped
     }
 
-    /// Answers frames until one is unfinished or has to wait, and leaves in `rest` what was neither
-    /// taken nor buffered.
-    #[inline(always)]
-    fn answer_frames<H: Hooks>(
+    /// Answers frames of which a part was buffered, until one is unfinished or has to wait. `None`
+    /// is that nothing is buffered any more: what came whole is left in `rest`.
+    #[inline(never)]
+    fn answer_buffered<H: Hooks>(
         &mut self,
         hooks: &mut H,
         decoder: &mut H::Decoder,
@@ -211,85 +227,88 @@ impl Session {
         is_last: bool,
         log_head: u64,
         ctx: &mut Context<'_>,
-    ) -> Result<FrameStep<ErrorOf<H>>, AllocError> {
+    ) -> Result<Option<FrameStep<ErrorOf<H>>>, AllocError> {
         loop {
-            let buffered = match &mut self.buffers {
-                Some(buffers) if !buffers.input.recv.is_empty() => Some(&mut buffers.input),
-                _ => None,
-            };
-            let is_in_place = buffered.is_none();
-            if let Some(Pending { recv, .. }) = buffered {
-                if let discarded @ 1.. = decoder.discard(recv) {
-                    // What was deferred may hold the rest of a message that is too long.
-                    recv.consume(discarded);
-                    continue;
-                }
-                let needed = decoder.bytes_needed(recv);
-                let (top_up, later) = rest.split_at(needed.min(rest.len()));
-                recv.extend(top_up, needed - top_up.len())?;
-                *rest = later;
-                if recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(recv).is_some() {
-                    match self.answer_in_place(hooks, log_head, ctx)? {
-                        LargeStep::NotTaken => {}
-                        LargeStep::Taken => continue,
-                        LargeStep::Unfinished => return Ok(FrameStep::Deferred(Flow::Continue)),
-                    }
-                }
-            } else {
-                *rest = &rest[decoder.discard(rest)..];
+            let input = &mut self.buffers.get_or_insert_default().input;
+            if input.recv.is_empty() {
+                return Ok(None);
             }
-            let buffers = &mut self.buffers;
-            let next = match buffers {
-                Some(buffers) if !is_in_place => &buffers.input.recv,
-                _ => *rest,
-            };
-            match step(hooks, decoder, next, is_last, &mut self.client, ctx) {
-                FrameStep::Taken(len) => {
-                    if is_in_place {
-                        *rest = &rest[len..];
-                    }
-                    if let Some(buffers) = buffers {
-                        buffers.input.clock = None;
-                        if !is_in_place {
-                            buffers.input.recv.consume(len);
-                        }
+            if let discarded @ 1.. = decoder.discard(&input.recv) {
+                // What was deferred may hold the rest of a message that is too long.
+                input.recv.consume(discarded);
+                continue;
+            }
+            let needed = decoder.bytes_needed(&input.recv);
+            let (top_up, later) = rest.split_at(needed.min(rest.len()));
+            input.recv.extend(top_up, needed - top_up.len())?;
+            *rest = later;
+            if input.recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(&input.recv).is_some() {
+                match self.answer_large(hooks, log_head, ctx)? {
+                    LargeStep::NotTaken => {}
+                    LargeStep::Taken => continue,
+                    LargeStep::Unfinished => {
+                        return Ok(Some(FrameStep::Deferred(Flow::Continue)));
                     }
                 }
-                FrameStep::Unfinished if !is_in_place && !rest.is_empty() => {}
-                stopped => return Ok(stopped),
+            }
+            let input = &mut self.buffers.get_or_insert_default().input;
+            match step(hooks, decoder, &input.recv, is_last, &mut self.client, ctx) {
+                FrameStep::Taken(len) => {
+                    input.clock = None;
+                    input.recv.consume(len);
+                }
+                FrameStep::Unfinished if !rest.is_empty() => {}
+                stopped => return Ok(Some(stopped)),
             }
         }
     }
 
-    /// Buffers what was not taken, and keeps the clock of the frame that it begins.
-    #[inline(always)]
+    /// Keeps the beginning of a frame that needs so many more bytes, and its clock.
+    #[inline(never)]
     fn buffer_rest(
         &mut self,
-        decoder: &impl Decoder,
-        bytes: &[u8],
         rest: &[u8],
+        needed: usize,
+        has_come: bool,
+        is_discarding: bool,
         now: Millis,
     ) -> Flow {
-        let is_discarding = decoder.is_discarding();
-        if self.buffers.is_none() && rest.is_empty() && !is_discarding {
-            return Flow::Continue;
+        let input = &mut self.buffers.get_or_insert_default().input;
+        if !rest.is_empty() && input.recv.extend(rest, needed).is_err() {
+            return self.close_without_memory();
+        }
+        input.update_frame_clock(now, has_come, is_discarding);
+        Flow::Continue
+    }
+
+    /// Keeps frames that have to wait.
+    #[inline(never)]
+    fn defer(&mut self, flow: Flow, rest: &[u8], is_last: bool) -> Flow {
+        if rest.is_empty() && self.buffered_input().is_empty() {
+            // The limit was met behind the last frame.
+            return flow;
         }
         let input = &mut self.buffers.get_or_insert_default().input;
-        if !rest.is_empty() {
-            let needed = if input.is_deferred { 0 } else { decoder.bytes_needed(rest) };
-            if input.recv.extend(rest, needed).is_err() {
-                return Flow::Close(CloseReason::MemoryLimit);
-            }
+        input.is_deferred = true;
+        input.is_last = is_last;
+        input.waits_for_fanout = flow == Flow::WaitForFanout;
+        input.clock = None;
+        if !rest.is_empty() && input.recv.extend(rest, 0).is_err() {
+            return self.close_without_memory();
         }
-        input.update_frame_clock(now, !bytes.is_empty(), is_discarding);
-        Flow::Continue
+        flow
+    }
+
+    fn close_without_memory(&mut self) -> Flow {
+        self.drop_input();
+        Flow::Close(CloseReason::MemoryLimit)
     }
 
     /// Answers a long frame that was buffered, and is whole now, with its own bytes: the buffer
     /// becomes a block of the send queue.
     #[cold]
     #[inline(never)]
-    fn answer_in_place<H: Hooks>(
+    fn answer_large<H: Hooks>(
         &mut self,
         hooks: &mut H,
         log_head: u64,

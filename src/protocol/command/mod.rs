@@ -37,18 +37,19 @@ impl Hooks for CommandProtocol {
         CommandDecoder::new(self.frame_len_max)
     }
 
-    #[inline]
+    // Inlined into the loop that finds frames: a call would cost a fifth of an echo.
+    #[inline(always)]
     fn on_message(&mut self, frame: Frame<'_>, _: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
+        let Frame { command, payload } = frame;
         // The commonest by far, and so little work that a call would cost as much again.
-        let flow = if frame.command == Command::Echo {
-            reply(frame.payload, ctx)
-        } else {
-            on_other_command(frame, ctx)
-        };
-        if log_enabled!(Level::Debug) && !flow.is_deferred() {
-            log_frame(frame, ctx);
+        if command == Command::Echo {
+            reply(payload, ctx);
+            if log_enabled!(Level::Debug) {
+                log_frame(command, payload, ctx);
+            }
+            return Flow::Continue;
         }
-        flow
+        on_other_command(command, payload, ctx)
     }
 
     fn on_decode_error(&mut self, error: DecodeError, ctx: &mut Context<'_>) -> Flow {
@@ -80,7 +81,7 @@ impl Hooks for CommandProtocol {
                 }
             }
         }
-        log_frame(Frame { command, payload }, ctx);
+        log_frame(command, payload, ctx);
         InPlace::Done
     }
 
@@ -99,28 +100,34 @@ impl Hooks for CommandProtocol {
 
 // Inlined, it would take the registers an echo works in.
 #[inline(never)]
-fn on_other_command(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    match frame.command {
-        Command::Echo => reply(frame.payload, ctx),
-        Command::Reverse => reverse::text(frame.payload, ctx),
+fn on_other_command(command: Command, payload: &[u8], ctx: &mut Context<'_>) -> Flow {
+    let flow = match command {
+        Command::Echo => reply(payload, ctx),
+        Command::Reverse => reverse::text(payload, ctx),
         Command::Quit => Flow::Close(CloseReason::Quit),
-        Command::Broadcast => broadcast::send(frame.payload, ctx),
+        Command::Broadcast => broadcast::send(payload, ctx),
         Command::Status => {
             ctx.shared.charge(STATUS_COST_BYTES);
             status::report(ctx)
         }
-        Command::Unknown(128..=254) if ctx.shared.plugins.is_some() => plugin::on_frame(frame, ctx),
+        Command::Unknown(128..=254) if ctx.shared.plugins.is_some() => {
+            plugin::on_frame(Frame { command, payload }, ctx)
+        }
         Command::Error | Command::Unknown(_) => {
             ctx.shared.charge(ERROR_COST_BYTES);
-            reply_error(format_args!("unknown command {}", frame.command.code()), ctx)
+            reply_error(format_args!("unknown command {}", command.code()), ctx)
         }
+    };
+    if !flow.is_deferred() {
+        log_frame(command, payload, ctx);
     }
+    flow
 }
 
 /// Logs a frame that has been acted on.
 #[cold]
-fn log_frame(frame: Frame<'_>, ctx: &Context<'_>) {
-    debug!("{} {}: {}", ctx.id, frame.command, Excerpt(frame.payload));
+fn log_frame(command: Command, payload: &[u8], ctx: &Context<'_>) {
+    debug!("{} {command}: {}", ctx.id, Excerpt(payload));
 }
 
 /// Appends a reply frame.

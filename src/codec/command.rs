@@ -194,21 +194,13 @@ impl core::error::Error for DecodeError {}
 pub struct CommandDecoder {
     /// Longest payload accepted, in bytes.
     frame_len_max: u32,
-    failed: Option<DecodeError>,
 }
 
 impl CommandDecoder {
     /// A decoder that refuses payloads longer than `frame_len_max` bytes.
     #[must_use]
     pub const fn new(frame_len_max: u32) -> Self {
-        CommandDecoder { frame_len_max, failed: None }
-    }
-
-    /// The length is judged on the header alone, before a byte of payload is waited for.
-    fn fail(&mut self, len: u32) -> DecodeError {
-        let error = DecodeError::FrameTooLarge { len, max: self.frame_len_max };
-        self.failed = Some(error);
-        error
+        CommandDecoder { frame_len_max }
     }
 }
 
@@ -218,12 +210,10 @@ impl Decoder for CommandDecoder {
 
     #[inline]
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
         let Some(header) = Header::parse(input) else { return Ok(None) };
+        // The length is judged on the header alone, before a byte of payload is waited for.
         if header.len > self.frame_len_max {
-            return Err(self.fail(header.len));
+            return Err(DecodeError::FrameTooLarge { len: header.len, max: self.frame_len_max });
         }
         let end = encoded_len(header);
         let Some(payload) = input.get(HEADER_LEN..end) else { return Ok(None) };
@@ -309,13 +299,6 @@ mod tests {
         let mut widest = CommandDecoder::new(u32::MAX);
         assert_eq!(widest.decode(&header(1, u32::MAX)), Ok(None));
         assert_eq!(widest.bytes_needed(&header(1, u32::MAX)), u32::MAX as usize);
-    }
-
-    #[test]
-    fn an_error_is_sticky() {
-        let mut decoder = CommandDecoder::new(4);
-        let error = decoder.decode(&header(1, 5)).unwrap_err();
-        assert_eq!(decoder.decode(b"\x01\0\0\0\0"), Err(error));
     }
 
     #[test]

@@ -37,8 +37,7 @@ pub trait Decoder {
     ///
     /// # Errors
     ///
-    /// What follows can no longer be told into frames. The error is sticky: every later call
-    /// returns it again.
+    /// The stream can no longer be cut into frames; it is not to be decoded any further.
     fn decode<'a>(
         &mut self,
         input: &'a [u8],

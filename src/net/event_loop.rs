@@ -16,7 +16,7 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::LOOK_BYTES;
-use crate::server::{ListenerConfig, Readiness, Server};
+use crate::server::{ListenerConfig, NextTurn, Readiness, Server};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -171,11 +171,16 @@ impl EventLoop {
         }
     }
 
+    /// How long the poll may wait, in milliseconds. Where nothing is due, the clock is not read.
     fn poll_timeout(&self) -> Option<u64> {
-        let now = self.now();
+        let server_due_at = match self.server.next_turn() {
+            NextTurn::AtOnce => return Some(0),
+            NextTurn::At(at) => Some(at),
+            NextTurn::OnEvent => None,
+        };
         let due = [self.trimmer.due_at(), self.reloads.due_at(), self.status_lines.due_at()];
-        let waits_ms = due.into_iter().flatten().map(|at| at.since(now));
-        waits_ms.chain(self.server.poll_timeout(now)).min()
+        let due_at = due.into_iter().flatten().chain(server_due_at).min()?;
+        Some(due_at.since(self.now()))
     }
 
     /// Tells the server of one event; true if it is the signals'.

@@ -50,6 +50,17 @@ use table::Table;
 use timer::{Step, TimerWheel};
 use visit::Visit;
 
+/// When a server has to have its next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTurn {
+    /// At once: work remains.
+    AtOnce,
+    /// At this moment, if no event comes earlier.
+    At(Millis),
+    /// With the next event.
+    OnEvent,
+}
+
 /// A server over connections of type `T`.
 ///
 /// Whoever owns it feeds it events ([`on_ready`](Self::on_ready),
@@ -197,7 +208,8 @@ impl<T: Transport> Server<T> {
         let conn = self.table.get_mut(id)?;
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let (shared, schedule) = (&mut self.shared, &mut self.schedule);
-        Some(Visit { id, conn, listener, shared, schedule, read_buffer: &mut self.read_buffer })
+        let read_buffer = &mut self.read_buffer;
+        Some(Visit { id, conn, listener, shared, schedule, read_buffer, error: None })
     }
 
     /// Visits a connection: reads what may be read, answers it, and writes the answers.
@@ -208,9 +220,21 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Does what a visit has left to do beyond its own connection.
-    #[inline]
+    /// Does what a visit has left to do beyond its own connection: most have nothing.
+    #[inline(always)]
     fn end_visit(&mut self, registry: &T::Registry, id: ConnId, timer_at: Millis) {
+        let has_others = !self.shared.direct.is_empty() || self.shared.plugins.is_some();
+        if timer_at != Millis::NEVER
+            || has_others
+            || self.shared.memory.is_tight()
+            || !self.schedule.lingering.is_empty()
+        {
+            self.end_visit_at_length(registry, id, timer_at);
+        }
+    }
+
+    #[inline(never)]
+    fn end_visit_at_length(&mut self, registry: &T::Registry, id: ConnId, timer_at: Millis) {
         self.arm_timer(id, timer_at);
         self.deliver_direct(registry);
         if self.shared.plugins.is_some() {
@@ -242,7 +266,9 @@ impl<T: Transport> Server<T> {
         self.fan_out(registry);
         self.expire(registry);
         self.advance_stop();
-        self.reap();
+        if !self.schedule.closed.is_empty() {
+            self.reap();
+        }
         buffer::free_retired();
         if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.end_turn();
@@ -254,27 +280,43 @@ impl<T: Transport> Server<T> {
         self.shared.connection_log.write_due(now);
     }
 
-    /// How long the next poll may wait: zero while work remains, `None` for as long as it takes.
+    /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as long
+    /// as it takes.
     #[must_use]
     pub fn poll_timeout(&self, now: Millis) -> Option<u64> {
-        let accepting = self.schedule.accept_paused_until.is_none()
-            && self.listeners.iter().any(|listener| listener.accept_ready);
-        let fanning_out = self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
-        let telling = self.shared.plugins.as_ref().is_some_and(|scheduler| scheduler.has_work());
-        let resuming = !self.schedule.resume.is_empty()
-            || !self.schedule.arrivals.is_empty()
-            || !self.schedule.closed.is_empty();
-        if accepting || fanning_out || telling || resuming || buffer::has_retired() {
-            return Some(0);
+        match self.next_turn() {
+            NextTurn::AtOnce => Some(0),
+            NextTurn::At(at) => Some(at.since(now)),
+            NextTurn::OnEvent => None,
         }
+    }
+
+    /// When the next turn is due if nothing happens. What plugins wait for is counted from the time
+    /// of the last turn.
+    #[must_use]
+    pub fn next_turn(&self) -> NextTurn {
+        let Schedule { arrivals, resume, closed, accept_paused_until, .. } = &self.schedule;
+        let has_queued = !resume.is_empty() || !arrivals.is_empty() || !closed.is_empty();
+        let has_plugin_work = self.shared.plugins.as_ref().is_some_and(|p| p.has_work());
+        let is_listener_busy = |listener: &Listener<T>| {
+            let may_accept = listener.accept_ready && accept_paused_until.is_none();
+            may_accept || listener.fanout.active || listener.fanout.is_admitting
+        };
+        if has_queued || has_plugin_work || buffer::has_retired() {
+            return NextTurn::AtOnce;
+        }
+        if self.listeners.iter().any(is_listener_busy) {
+            return NextTurn::AtOnce;
+        }
+        let plugin_log_due_at = self.plugin_log_due_in_ms().map(|ms| self.shared.now.after(ms));
         let deadlines = [
             self.wheel.next_due(),
-            self.schedule.accept_paused_until,
+            *accept_paused_until,
             self.shared.connection_log.due_at(),
             self.stop_due_at(),
+            plugin_log_due_at,
         ];
-        let due_in = deadlines.into_iter().flatten().map(|at| at.since(now));
-        due_in.chain(self.plugin_log_due_in_ms()).min()
+        deadlines.into_iter().flatten().min().map_or(NextTurn::OnEvent, NextTurn::At)
     }
 
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.
@@ -375,10 +417,8 @@ impl<T: Transport> Server<T> {
 
     /// Drops closed connections, and with them their descriptors; those there is no time for keep
     /// their slots until the next turn.
+    #[inline(never)]
     fn reap(&mut self) {
-        if self.schedule.closed.is_empty() {
-            return;
-        }
         // A few are not worth a look at the clock, and after a stop there is no next turn.
         if self.schedule.closed.len() <= UNTIMED_MAX || self.is_stopped() {
             self.schedule.budget.end();

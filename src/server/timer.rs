@@ -161,7 +161,11 @@ impl TimerWheel {
 
     /// The occupied slot that begins next, with its level and beginning. Everything on a finer
     /// level comes before everything on a coarser one.
+    #[inline]
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        if self.occupied == [0; LEVELS] {
+            return None;
+        }
         let level = (0..LEVELS).find(|&level| self.occupied[level] != 0)?;
         let current = slot_of(self.elapsed, level);
         let ahead = self.occupied[level].rotate_right(current as u32).trailing_zeros() as usize;

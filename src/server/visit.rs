@@ -31,6 +31,8 @@ pub(super) struct Visit<'a, T: Transport> {
     pub(super) shared: &'a mut Shared,
     pub(super) schedule: &'a mut Schedule,
     pub(super) read_buffer: &'a mut [u8],
+    /// The error of a stream that has failed.
+    pub(super) error: Option<io::Error>,
 }
 
 /// The next thing to do with a connection's input.
@@ -52,10 +54,12 @@ impl<T: Transport> Visit<'_, T> {
     #[inline]
     pub(super) fn run(&mut self, registry: &T::Registry) -> Millis {
         let moved_before = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
-        match self.conn.state {
-            State::Open => self.answer(Self::process_input),
-            State::Draining(_) | State::Lingering => self.discard_input(),
-            State::Closed => return Millis::NEVER,
+        if self.conn.state == State::Open {
+            self.answer(Self::process_input);
+        } else if self.conn.state == State::Closed {
+            return Millis::NEVER;
+        } else {
+            self.discard_input();
         }
         let charged =
             self.schedule.visit_bytes_max - self.shared.visit_bytes + self.shared.out.len();
@@ -68,16 +72,16 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// Writes the replies of the visit, and notes what is left to do.
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, registry: &T::Registry) -> Millis {
         self.shared.visit_bytes = self.schedule.visit_bytes_max;
-        self.flush_and_reschedule(registry)
+        self.end(registry)
     }
 
     /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
     /// for: a protocol that panics costs its own connection and nothing else.
     #[inline]
-    fn answer(&mut self, process: impl FnOnce(&mut Self) -> io::Result<Flow>) {
+    fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| process(self)));
         debug_assert!(
@@ -87,25 +91,26 @@ impl<T: Transport> Visit<'_, T> {
         );
         // What was appended to the log must be known to be unsent before anyone's cursor moves.
         self.listener.start_pass_if_needed(&mut self.shared.memory);
-        match result {
+        let flow = match result {
+            Ok(flow) => flow,
+            Err(_) => {
+                self.shared.connection_log.handler_panicked(self.shared.now, self.id);
+                return self.close(CloseReason::Internal, None);
+            }
+        };
+        match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
-            Ok(Ok(Flow::Continue | Flow::Yield | Flow::NeedPeerAddr)) => {
-                self.drain_if_input_ended();
-            }
-            // Without memory there is none for last replies either.
-            Ok(Ok(Flow::Close(CloseReason::MemoryLimit))) => {
-                self.close(CloseReason::MemoryLimit, None);
-            }
-            Ok(Ok(Flow::Close(reason))) => self.start_drain(reason),
-            Ok(Ok(Flow::WaitForFanout)) => {
+            Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
+            Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
                 self.listener.fanout.rota.on_wait(self.id);
             }
-            Ok(Err(error)) => self.close(CloseReason::Io, Some(error)),
-            Err(_) => {
-                self.shared.connection_log.handler_panicked(self.shared.now, self.id);
-                self.close(CloseReason::Internal, None);
+            // Without memory there is none for last replies either.
+            Flow::Close(reason @ (CloseReason::MemoryLimit | CloseReason::Io)) => {
+                let error = self.error.take();
+                self.close(reason, error);
             }
+            Flow::Close(reason) => self.start_drain(reason),
         }
     }
 
@@ -118,12 +123,12 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Feeds the session with deferred input first, then with reads, until the stream is drained,
     /// the budget is spent or the replies have to be read first.
-    fn process_input(&mut self) -> io::Result<Flow> {
+    fn process_input(&mut self) -> Flow {
         let is_stopping = self.schedule.phase.is_stopping();
         let mut read_left = self.schedule.visit_bytes_max.min(READ_TURN_BYTES_MAX);
         let read_max = read_left.min(self.read_buffer.len());
         let buffer = &mut self.read_buffer[..read_max];
-        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        let Visit { id, conn, listener, shared, schedule, error, .. } = self;
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         // A sender that comes while others wait for the log goes behind them.
         shared.log_share = match schedule.admitted_share {
@@ -134,16 +139,25 @@ impl<T: Transport> Visit<'_, T> {
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         loop {
             let flow = match next_input_step(conn, protocol, &ctx, is_stopping) {
-                InputStep::Stop => return Ok(Flow::Continue),
-                InputStep::Read if read_left == 0 => return Ok(Flow::Continue),
-                InputStep::Read => match read(conn, buffer)? {
-                    Some(n) => {
+                InputStep::Stop => return Flow::Continue,
+                InputStep::Read if read_left == 0 => return Flow::Continue,
+                InputStep::Read => match read(conn, buffer) {
+                    Err(why) => {
+                        *error = Some(why);
+                        return Flow::Close(CloseReason::Io);
+                    }
+                    Ok(Some(n)) => {
                         read_left = read_left.saturating_sub(n);
                         ctx.shared.stats.bytes_in_total += n as u64;
                         let is_drained = !conn.may_read();
-                        conn.session.on_bytes(protocol, &buffer[..n], is_drained, &mut ctx)
+                        let bytes = &buffer[..n];
+                        let flow = conn.session.on_bytes(protocol, bytes, is_drained, &mut ctx);
+                        if flow == Flow::Continue && conn.is_quiescent() {
+                            return flow;
+                        }
+                        flow
                     }
-                    None => Flow::Continue,
+                    Ok(None) => Flow::Continue,
                 },
                 InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
                 InputStep::EndMessage => conn.session.on_eof(protocol, &mut ctx),
@@ -151,7 +165,7 @@ impl<T: Transport> Visit<'_, T> {
             match flow {
                 Flow::Continue => {}
                 Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer_addr().ok()),
-                flow => return Ok(flow),
+                flow => return flow,
             }
         }
     }
@@ -167,7 +181,7 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// An idle, frame or quiet timeout fired.
-    fn process_timeout(&mut self) -> io::Result<Flow> {
+    fn process_timeout(&mut self) -> Flow {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
         let Listener { protocol, room, fanout, idle_ms, .. } = &mut **listener;
         shared.log_share = match schedule.admitted_share {
@@ -181,15 +195,21 @@ impl<T: Transport> Visit<'_, T> {
         // copy.
         if flow == Flow::Close(CloseReason::IdleTimeout) && conn.flags.has(Flags::WRITE_BLOCKED) {
             self.close(CloseReason::IdleTimeout, None);
-            return Ok(Flow::Continue);
+            return Flow::Continue;
         }
-        Ok(flow)
+        flow
+    }
+
+    /// The same for a connection that is not read from.
+    #[inline(never)]
+    pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
+        self.end(registry)
     }
 
     /// Writes what can be written, and leaves the connection where something will come back to it.
     /// Returns as [`run`](Self::run).
-    #[inline]
-    pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
+    #[inline(always)]
+    fn end(&mut self, registry: &T::Registry) -> Millis {
         match self.flush(registry) {
             Ok(Flushed::All) => {}
             Ok(Flushed::Part) => self.requeue(),
@@ -208,7 +228,7 @@ impl<T: Transport> Visit<'_, T> {
 
     /// One write of what waits, in order: queued replies, the replies at hand, and what the log holds
     /// behind the cursor. Replies that are not taken are queued.
-    #[inline]
+    #[inline(always)]
     fn flush(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         if self.conn.state == State::Closed {
             return Ok(Flushed::All);
@@ -472,7 +492,7 @@ fn ends_on_would_block(protocol: &Protocol) -> bool {
 ///
 /// A short read has drained the stream, which saves asking again, except where the peer has shut
 /// its side: the end of the stream stands behind it and no edge will announce it.
-#[inline]
+#[inline(always)]
 pub(super) fn read<T: Transport>(
     conn: &mut Connection<T>,
     buffer: &mut [u8],

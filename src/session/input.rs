@@ -198,7 +198,6 @@ impl Session {
         is_last: bool,
         ctx: &mut Context<'_>,
     ) -> FrameStep<ErrorOf<H>> {
-        let mut has_answered = false;
         // A copy of its own, which stays in registers.
         let mut input = *rest;
         let stopped = loop {
@@ -207,12 +206,8 @@ impl Session {
                 FrameStep::Taken(len) => input = &input[len..],
                 stopped => break stopped,
             }
-            has_answered = true;
         };
         *rest = input;
-        if has_answered && let Some(buffers) = &mut self.buffers {
-            buffers.input.clock = None;
-        }
         stopped
     }
 
@@ -231,6 +226,10 @@ impl Session {
         loop {
             let input = &mut self.buffers.get_or_insert_default().input;
             if input.recv.is_empty() {
+                *rest = &rest[decoder.discard(rest)..];
+                if !decoder.is_discarding() {
+                    input.clock = None;
+                }
                 return Ok(None);
             }
             if let discarded @ 1.. = decoder.discard(&input.recv) {

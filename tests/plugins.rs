@@ -15,11 +15,11 @@ mod folder;
 mod host;
 #[path = "plugins/load.rs"]
 mod load;
-#[path = "plugins/rig.rs"]
-mod rig;
 #[path = "plugins/sandbox.rs"]
 mod sandbox;
 #[path = "plugins/scheduler.rs"]
 mod scheduler;
 #[path = "plugins/speed.rs"]
 mod speed;
+#[path = "plugins/support.rs"]
+mod support;

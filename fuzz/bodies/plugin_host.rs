@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, HookResult, PluginHost, PluginOptions};
 
 /// The plugins, as they stand in docs/plugins.
 const EXAMPLES: [(&str, &str); 3] = [
@@ -54,14 +54,14 @@ pub fn run(data: &[u8]) {
 fn check(host: &mut PluginHost, package: &[u8], client: &Client) {
     let before = host.spent();
     let mut out = b"kept".to_vec();
-    let verdict = host.ask(package, client, &mut out);
+    let result = host.ask(package, client, &mut out);
     let answer = out.strip_prefix(b"kept").expect("what was there is kept");
-    match verdict {
-        Verdict::Answered => {}
-        Verdict::Nobody => assert_eq!(answer, b"", "nobody answers nothing"),
-        Verdict::Failed { plugin } => panic!("{plugin} failed"),
+    match result {
+        HookResult::Answered => {}
+        HookResult::Unhandled => assert_eq!(answer, b"", "nobody answers nothing"),
+        HookResult::Failed { plugin } => panic!("{plugin} failed"),
     }
-    let answered = verdict == Verdict::Answered;
+    let answered = result == HookResult::Answered;
     if client.command == Some(CALCULATOR) {
         assert!(answered && !answer.is_empty() && answer.is_ascii(), "{answer:?}");
     } else if let Some(text) = package.strip_prefix(b"ECHO ") {

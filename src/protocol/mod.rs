@@ -22,6 +22,6 @@ pub use context::{CloseReason, Context, Flow, Peer, Room};
 pub use direct::{DirectMessage, DirectMessages};
 pub use excerpt::{Excerpt, Shown};
 pub use list::Protocol;
-pub use plugin::{Asked, PluginScheduler, on_package};
+pub use plugin::{AskResult, PluginScheduler, on_package};
 pub use prefixed::on_prefixed;
 pub use raw::raw as on_raw;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use mynah::protocol::plugin::{Client, PluginHost, Verdict};
+use mynah::protocol::plugin::{Client, HookResult, PluginHost};
 
-use crate::rig::{Folder, id, real_clock};
+use crate::support::{Folder, id, real_clock};
 
 const SCRIPT: &str = include_str!("differential.lua");
 const SEEDS: u32 = 4;
@@ -22,8 +22,8 @@ fn strings_and_tables_are_as_in_lua() {
     let plain: mlua::Function = plain.get("process_client_pkg").unwrap();
     for seed in 1..=SEEDS {
         let mut out = Vec::new();
-        let verdict = host.ask(seed.to_string().as_bytes(), &Client::new(id(1)), &mut out);
-        assert_eq!(verdict, Verdict::Answered);
+        let result = host.ask(seed.to_string().as_bytes(), &Client::new(id(1)), &mut out);
+        assert_eq!(result, HookResult::Answered);
         let expected: mlua::LuaString = plain.call(seed.to_string()).unwrap();
         compare(&out, &expected.as_bytes(), seed);
     }

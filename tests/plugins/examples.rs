@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mynah::protocol::plugin::{Client, Loaded, Notice, PluginHost};
 
-use crate::rig::{Folder, Said, answer, ask, ask_as, entries, id, real_clock};
+use crate::support::{Folder, Response, answer, ask, ask_as, entries, id, real_clock};
 
 /// A folder with copies of the examples: they write next to themselves.
 fn examples() -> (Folder, PluginHost) {
@@ -32,7 +32,7 @@ fn echo_answers_what_follows_the_word() {
     assert_eq!(ask(&mut host, b"ECHO \0\xff\n"), answer(b"\0\xff\n"));
     assert_eq!(ask(&mut host, "ECHO "), answer(""));
     for other in ["", "ECHO", "echo x", " ECHO x", "ECHOx"] {
-        assert_eq!(ask(&mut host, other), Said::Nothing, "{other}");
+        assert_eq!(ask(&mut host, other), Response::Nothing, "{other}");
     }
 }
 
@@ -75,9 +75,9 @@ fn what_cannot_be_done_with_files_is_said() {
     assert_eq!(ask(&mut host, format!("zt_UPLOAD{blanks}x{blanks}")), usage);
     for other in ["zt_", "zt_NONE", "ZT_LIST", "", "zt_LISTx", "\0zt_LIST"] {
         let said = ask(&mut host, other);
-        assert_ne!(said, Said::Failed("file_transfer".into()), "{other}");
+        assert_ne!(said, Response::Failed("file_transfer".into()), "{other}");
     }
-    assert_eq!(ask(&mut host, "zt_NONE"), Said::Nothing);
+    assert_eq!(ask(&mut host, "zt_NONE"), Response::Nothing);
     assert!(!folder.path("file_transfer").exists());
 }
 
@@ -97,7 +97,7 @@ fn what_the_manual_shows_works() {
     assert_eq!(ask(&mut host, "SHOUT hey"), answer("HEY"));
     assert_eq!(ask(&mut host, "NOTE one"), answer("1"));
     assert_eq!(ask(&mut host, "NOTE two"), answer("2"));
-    assert_eq!(ask(&mut host, "other"), Said::Nothing);
+    assert_eq!(ask(&mut host, "other"), Response::Nothing);
     assert_eq!(std::fs::read(folder.path("Notes/2")).unwrap(), b"two");
 }
 
@@ -164,6 +164,6 @@ fn what_is_no_expression_is_said_with_its_place() {
 #[test]
 fn the_calculator_minds_its_own_command() {
     let (_folder, mut host) = examples();
-    assert_eq!(ask(&mut host, "1 + 1"), Said::Nothing);
-    assert_eq!(ask_as(&mut host, "1 + 1", &Client::new(id(1)).framed(129)), Said::Nothing);
+    assert_eq!(ask(&mut host, "1 + 1"), Response::Nothing);
+    assert_eq!(ask_as(&mut host, "1 + 1", &Client::new(id(1)).framed(129)), Response::Nothing);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use mynah::protocol::plugin::PluginHost;
 
-use crate::rig::{Folder, Said, answer, ask, entries};
+use crate::support::{Folder, Response, answer, ask, entries};
 
 /// Answers `OPERATION FILE DATA` with what the operation returns, or what it says.
 const KEEPER: &str = "return { name = 'keeper', process_client_pkg = function(package)
@@ -27,13 +27,13 @@ impl Kept {
         let mut options = folder.options();
         options.budget = std::time::Duration::from_secs(10);
         options.memory_bytes_max = 32 << 20;
-        let host = PluginHost::load(&options, crate::rig::real_clock()).unwrap().host;
+        let host = PluginHost::load(&options, crate::support::real_clock()).unwrap().host;
         Kept { folder, host }
     }
 
     #[track_caller]
     fn check(&mut self, package: &str, expected: &str) {
-        let Said::Answer(said) = ask(&mut self.host, package) else { panic!("{package}") };
+        let Response::Answer(said) = ask(&mut self.host, package) else { panic!("{package}") };
         let said = String::from_utf8(said).unwrap();
         let place = if expected.starts_with("folder.") { PLACE } else { "" };
         assert_eq!(said, format!("{place}{expected}"), "{package:.60}");
@@ -116,7 +116,7 @@ fn links_lead_nowhere_else() {
     symlink("a", kept.inside().join("beside")).unwrap();
     symlink("loop", kept.inside().join("loop")).unwrap();
     for name in ["absolute", "up", "loop"] {
-        let Said::Answer(said) = ask(&mut kept.host, format!("read {name}")) else { panic!() };
+        let Response::Answer(said) = ask(&mut kept.host, format!("read {name}")) else { panic!() };
         let said = String::from_utf8(said).unwrap();
         assert!(said.starts_with("file.lua:3: folder.read: "), "{said}");
         assert!(!said.contains("secret"), "{said}");
@@ -149,7 +149,7 @@ fn the_folder_itself_may_not_be_a_link_out() {
     let mut kept = Kept::new();
     symlink(&outside.0, kept.inside()).unwrap();
     for package in ["read secret", "write x y", "remove secret", "list"] {
-        let Said::Answer(said) = ask(&mut kept.host, package) else { panic!() };
+        let Response::Answer(said) = ask(&mut kept.host, package) else { panic!() };
         assert!(String::from_utf8(said).unwrap().contains(": folder."), "{package}");
     }
     assert_eq!(entries(&outside.0), ["secret"]);
@@ -208,8 +208,8 @@ fn a_file_needs_the_memory_to_hold_it() {
     fs::write(folder.path("k/f"), vec![b'x'; 3 << 20]).unwrap();
     let mut options = folder.options();
     options.memory_bytes_max = 2 << 20;
-    let mut host = PluginHost::load(&options, crate::rig::real_clock()).unwrap().host;
-    assert_eq!(ask(&mut host, "x"), Said::Failed("k".into()));
+    let mut host = PluginHost::load(&options, crate::support::real_clock()).unwrap().host;
+    assert_eq!(ask(&mut host, "x"), Response::Failed("k".into()));
     assert_eq!(ask(&mut folder.host(), "x"), answer((3 << 20).to_string()));
 }
 

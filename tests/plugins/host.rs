@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mynah::protocol::plugin::{Client, Clock, Notice, PluginHost, PluginOptions};
 
-use crate::rig::{Folder, Said, answer, ask, ask_as, id, keep_log, logged, real_clock};
+use crate::support::{Folder, Response, answer, ask, ask_as, id, keep_log, logged, real_clock};
 
 /// A plugin that answers its name to packages that begin with a prefix.
 fn answering(name: &str, prefix: &str, priority: &str) -> String {
@@ -32,11 +32,11 @@ fn the_first_that_returns_a_string_answers() {
 #[test]
 fn nobody_answers_where_nobody_is() {
     let mut host = Folder::new(&[]).host();
-    assert_eq!(ask(&mut host, "x"), Said::Nothing);
+    assert_eq!(ask(&mut host, "x"), Response::Nothing);
     assert_eq!(host.names().count(), 0);
     assert!(!host.wants_clients());
     let folder = Folder::new(&[("empty.lua", "return {}"), ("a.lua", &answering("a", "x", ""))]);
-    assert_eq!(ask(&mut folder.host(), "y"), Said::Nothing);
+    assert_eq!(ask(&mut folder.host(), "y"), Response::Nothing);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_failure_ends_the_asking() {
         ("good.lua", &answering("good", "", "")),
     ]);
     let mut host = folder.host();
-    assert_eq!(ask(&mut host, "x"), Said::Failed("bad".into()));
+    assert_eq!(ask(&mut host, "x"), Response::Failed("bad".into()));
     assert_eq!(logged(), ["ERROR plugin bad: process_client_pkg failed: bad.lua:1: no"]);
 }
 
@@ -91,13 +91,13 @@ fn ten_failures_in_a_row_switch_a_plugin_off() {
     let folder = Folder::new(&[("bad.lua", source), ("good.lua", &answering("good", "", ""))]);
     let mut host = folder.host();
     for _ in 0..9 {
-        assert_eq!(ask(&mut host, "bad"), Said::Failed("bad".into()));
+        assert_eq!(ask(&mut host, "bad"), Response::Failed("bad".into()));
     }
     assert_eq!(ask(&mut host, "fine"), answer("good"));
     assert_eq!(logged().len(), 9, "one call that goes well and the count begins again");
     for _ in 0..10 {
         assert!(host.wants_clients());
-        assert_eq!(ask(&mut host, "bad"), Said::Failed("bad".into()));
+        assert_eq!(ask(&mut host, "bad"), Response::Failed("bad".into()));
     }
     let off = "ERROR plugin bad is switched off until it is reloaded: 10 failures in a row";
     assert_eq!(logged().last().unwrap(), off);
@@ -171,7 +171,7 @@ fn raw_access_to_a_plugins_own_tables_is_luas() {
       end }";
     let folder = Folder::new(&[("raw.lua", source)]);
     let said = ask(&mut folder.host(), "x");
-    let Said::Answer(bytes) = said else { panic!("{said:?}") };
+    let Response::Answer(bytes) = said else { panic!("{said:?}") };
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.starts_with("2 nil asked true 1 3 "), "{text}");
     assert!(text.contains("bad argument #1 to 'rawset' (table expected, got number)"), "{text}");
@@ -237,10 +237,10 @@ fn what_was_broadcast_makes_room_when_it_is_fetched() {
     let mut host = folder.host();
     for _ in 0..3 {
         assert_eq!(ask(&mut host, ((1 << 20) - 64).to_string()), answer("sent"));
-        assert_eq!(ask(&mut host, "0"), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, "0"), Response::Failed("cast".into()));
         assert_eq!(host.drain_broadcasts().map(|sent| sent.len()).sum::<usize>(), (1 << 20) - 64);
     }
-    assert_eq!(ask(&mut host, ((1 << 20) - 63).to_string()), Said::Failed("cast".into()));
+    assert_eq!(ask(&mut host, ((1 << 20) - 63).to_string()), Response::Failed("cast".into()));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn slow_calls_are_logged_and_time_is_added_up() {
     assert_eq!(ask(&mut host, "400"), answer(""));
     let slow = logged();
     assert!(slow[0].starts_with("WARN plugin work: process_client_pkg was slow: "), "{slow:?}");
-    assert_eq!(ask(&mut host, "4000"), Said::Failed("work".into()));
+    assert_eq!(ask(&mut host, "4000"), Response::Failed("work".into()));
     assert_eq!(logged(), ["ERROR plugin work: process_client_pkg failed: ran longer than 50 ms"]);
     assert_eq!(ask(&mut host, "0"), answer(""));
 }
@@ -312,7 +312,7 @@ fn clocked_host(folder: &Folder) -> (Rc<Cell<Duration>>, PluginHost) {
 }
 
 /// How long the host takes to answer, by its clock.
-fn took(host: &mut PluginHost, package: &str) -> (Said, Duration) {
+fn took(host: &mut PluginHost, package: &str) -> (Response, Duration) {
     let before = host.spent();
     let said = ask(host, package);
     (said, host.spent() - before)
@@ -326,7 +326,7 @@ fn a_package_has_one_budget_however_many_plugins_are_asked() {
     let (_, mut host) = clocked_host(&folder);
     // Each alone is well within the budget.
     let (said, took) = took(&mut host, "15");
-    assert!(matches!(said, Said::Failed(_)), "{said:?}");
+    assert!(matches!(said, Response::Failed(_)), "{said:?}");
     assert!(took < Duration::from_millis(70), "{took:?}");
 }
 
@@ -337,7 +337,7 @@ fn a_plugin_cut_short_for_what_others_used_is_not_switched_off() {
     let folder = Folder::new(&[("hog.lua", hog), ("work.lua", WORK)]);
     let (_, mut host) = clocked_host(&folder);
     for _ in 0..20 {
-        assert_eq!(ask(&mut host, "30"), Said::Failed("work".into()));
+        assert_eq!(ask(&mut host, "30"), Response::Failed("work".into()));
     }
     let lines = logged();
     let failure = lines.iter().find(|line| line.starts_with("ERROR")).unwrap();
@@ -356,10 +356,10 @@ fn a_plugin_that_used_most_of_the_budget_itself_is_switched_off() {
     let folder = Folder::new(&[("light.lua", light), ("work.lua", WORK)]);
     let (_, mut host) = clocked_host(&folder);
     for _ in 0..10 {
-        assert_eq!(ask(&mut host, "1000"), Said::Failed("work".into()));
+        assert_eq!(ask(&mut host, "1000"), Response::Failed("work".into()));
     }
     assert!(logged().iter().any(|line| line.contains("plugin work is switched off")));
-    assert_eq!(ask(&mut host, "1000"), Said::Nothing);
+    assert_eq!(ask(&mut host, "1000"), Response::Nothing);
 }
 
 #[test]
@@ -426,7 +426,7 @@ fn slow_calls_past_a_hundred_a_second_are_summed_up() {
     let options = PluginOptions { budget: Duration::from_micros(100), ..folder.options() };
     let mut host = PluginHost::load(&options, clock).unwrap().host;
     for _ in 0..150 {
-        assert_eq!(ask(&mut host, "65"), Said::Nothing);
+        assert_eq!(ask(&mut host, "65"), Response::Nothing);
     }
     let lines = logged();
     assert_eq!(lines.len(), 100, "{:?}", lines.last());
@@ -448,7 +448,7 @@ fn a_limit_is_of_all_plugins_together_and_its_summary_names_each() {
     let mut host = PluginHost::load(&folder.options(), fake_clock(Duration::ZERO).1).unwrap().host;
     for name in ["a", "b"] {
         for _ in 0..80 {
-            assert_eq!(ask(&mut host, name), Said::Failed(name.into()));
+            assert_eq!(ask(&mut host, name), Response::Failed(name.into()));
             ask(&mut host, "");
         }
     }
@@ -479,7 +479,7 @@ fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
     let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
     assert_eq!(ask(&mut host, "first"), answer(""));
     for package in ["error", "loop", "number"] {
-        assert_eq!(ask(&mut host, package), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, package), Response::Failed("cast".into()));
     }
     host.notify_all(&Notice::Connected(&Client::new(id(1))));
     assert_eq!(ask(&mut host, "last"), answer(""));
@@ -493,7 +493,7 @@ fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
     let folder = Folder::new(&[("cast.lua", source)]);
     let mut host = folder.host();
     for _ in 0..3 {
-        assert_eq!(ask(&mut host, &large), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, &large), Response::Failed("cast".into()));
     }
     assert_eq!(ask(&mut host, ""), answer(""));
 }
@@ -530,7 +530,7 @@ fn a_package_larger_than_the_memory_fails_and_harms_nothing() {
     let mut host = folder.host();
     // Nor is it counted as the plugin's failure: a client can send as many as it likes.
     for _ in 0..20 {
-        assert_eq!(ask(&mut host, vec![b'x'; 9 << 20]), Said::Failed("echo".into()));
+        assert_eq!(ask(&mut host, vec![b'x'; 9 << 20]), Response::Failed("echo".into()));
     }
     let why = "process_client_pkg failed: a package of 9437184 bytes does not fit into its memory";
     assert_eq!(logged(), vec![format!("ERROR plugin echo: {why}"); 20]);

@@ -4,10 +4,10 @@ use std::fs;
 
 use mynah::protocol::plugin::{LoadError, PluginHost};
 
-use crate::rig::{Folder, answer, ask, keep_log, logged, real_clock};
+use crate::support::{Folder, answer, ask, keep_log, logged, real_clock};
 
 #[track_caller]
-fn refused(source: &str, why: &str) {
+fn assert_broken(source: &str, why: &str) {
     let folder = Folder::new(&[("bad.lua", source), ("good.lua", "return {}")]);
     let loaded = folder.load();
     let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
@@ -17,31 +17,40 @@ fn refused(source: &str, why: &str) {
 
 #[test]
 fn a_broken_file_is_named_with_its_line() {
-    refused("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
-    refused("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
-    refused("\n\nerror('no')", "plugin bad.lua:3: no");
-    refused(
+    assert_broken("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
+    assert_broken("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
+    assert_broken("\n\nerror('no')", "plugin bad.lua:3: no");
+    assert_broken(
         "\nlocal x = nil\nx.y = 1",
         "plugin bad.lua:3: attempt to index a nil value (local 'x')",
     );
-    refused(
+    assert_broken(
         "\nrequire 'socket'",
         "plugin bad.lua:2: attempt to call a nil value (global 'require')",
     );
-    refused(
+    assert_broken(
         "\n('x'):rep({})",
         "plugin bad.lua:2: bad argument #2 to 'rep' (number expected, got table)",
     );
-    refused("return { server_inited = function()\n error('no') end }", "plugin bad.lua:2: no");
+    assert_broken(
+        "return { server_inited = function()\n error('no') end }",
+        "plugin bad.lua:2: no",
+    );
 }
 
 #[test]
 fn a_file_returns_a_table_of_the_right_types() {
-    refused("", "plugin bad.lua: the file returned a nil, not a table");
-    refused("return 1", "plugin bad.lua: the file returned a number, not a table");
-    refused("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
-    refused("return { priority = '1' }", "plugin bad.lua: priority is a string, not an integer");
-    refused("return { priority = 1.5 }", "plugin bad.lua: priority is a number, not an integer");
+    assert_broken("", "plugin bad.lua: the file returned a nil, not a table");
+    assert_broken("return 1", "plugin bad.lua: the file returned a number, not a table");
+    assert_broken("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
+    assert_broken(
+        "return { priority = '1' }",
+        "plugin bad.lua: priority is a string, not an integer",
+    );
+    assert_broken(
+        "return { priority = 1.5 }",
+        "plugin bad.lua: priority is a number, not an integer",
+    );
     for hook in [
         "server_inited",
         "server_started",
@@ -50,7 +59,7 @@ fn a_file_returns_a_table_of_the_right_types() {
         "client_disconnected",
         "server_stopping",
     ] {
-        refused(
+        assert_broken(
             &format!("return {{ {hook} = true }}"),
             &format!("plugin bad.lua: {hook} is a boolean, not a function"),
         );
@@ -59,12 +68,15 @@ fn a_file_returns_a_table_of_the_right_types() {
 
 #[test]
 fn a_name_is_plain_and_taken_once() {
-    refused("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
+    assert_broken("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
     for name in ["", "..", "a/b", "a\\\\b", "a.b", "a b", "\\0", "é", &"x".repeat(65)] {
         let folder = Folder::new(&[("bad.lua", &format!("return {{ name = '{name}' }}"))]);
         let broken = folder.load().broken;
-        assert!(broken[0].why.starts_with("a plugin's name has 1 to 64 ASCII letters"), "{name}");
-        assert!(broken[0].why.len() < 300);
+        assert!(
+            broken[0].reason.starts_with("a plugin's name has 1 to 64 ASCII letters"),
+            "{name}"
+        );
+        assert!(broken[0].reason.len() < 300);
     }
     let folder = Folder::new(&[("a b.lua", "return {}"), ("c d.lua", "return { name = 'c_d-1' }")]);
     let loaded = folder.load();
@@ -113,12 +125,15 @@ fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
     ] {
         let folder = Folder::new(&[("a.lua", &format!("{preamble}{body}"))]);
         assert_eq!(ask(&mut folder.host(), "x"), answer("here"), "{preamble:?}");
-        refused(&format!("{preamble}error('no')"), &format!("plugin bad.lua:{line}: no"));
+        assert_broken(&format!("{preamble}error('no')"), &format!("plugin bad.lua:{line}: no"));
     }
-    refused("#!lua", "plugin bad.lua: the file returned a nil, not a table");
-    refused("#!lua\n#!lua\n", "plugin bad.lua:2: unexpected symbol near '#'");
-    refused("\u{feff}\u{feff}return {}", "plugin bad.lua:1: unexpected symbol near '<\\239>'");
-    refused("#!lua\n\u{1b}Lua", "plugin bad.lua:2: unexpected symbol near '<\\27>'");
+    assert_broken("#!lua", "plugin bad.lua: the file returned a nil, not a table");
+    assert_broken("#!lua\n#!lua\n", "plugin bad.lua:2: unexpected symbol near '#'");
+    assert_broken(
+        "\u{feff}\u{feff}return {}",
+        "plugin bad.lua:1: unexpected symbol near '<\\239>'",
+    );
+    assert_broken("#!lua\n\u{1b}Lua", "plugin bad.lua:2: unexpected symbol near '<\\27>'");
 }
 
 #[test]

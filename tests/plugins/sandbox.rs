@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mynah::protocol::plugin::PluginHost;
 
-use crate::rig::{Folder, Said, answer, ask, keep_log, logged, real_clock};
+use crate::support::{Folder, Response, answer, ask, keep_log, logged, real_clock};
 
 /// No call may take longer, however slow the machine and its build are.
 const CALL_TIME_MAX: Duration = Duration::from_secs(2);
@@ -60,18 +60,18 @@ fn attempt(body: &str, outcome: &Outcome) {
 }
 
 #[track_caller]
-fn check(said: &Said, outcome: &Outcome) {
+fn check(said: &Response, outcome: &Outcome) {
     let errors: Vec<String> =
         logged().into_iter().filter(|line| line.starts_with("ERROR")).collect();
     let reasons: &[&str] = match outcome {
         Answers(text) => return assert_eq!(*said, answer(text), "{errors:?}"),
-        Nothing => return assert_eq!(*said, Said::Nothing, "{errors:?}"),
+        Nothing => return assert_eq!(*said, Response::Nothing, "{errors:?}"),
         Time => &[TIME],
         Memory => &[MEMORY],
         TimeOrMemory => &[TIME, MEMORY],
         Fails(words) => &[words],
     };
-    assert_eq!(*said, Said::Failed("evil".into()));
+    assert_eq!(*said, Response::Failed("evil".into()));
     let [line] = errors.as_slice() else { panic!("not one line: {errors:?}") };
     let begin = "ERROR plugin evil: process_client_pkg failed: ";
     assert!(line.starts_with(begin), "{line}");
@@ -431,7 +431,7 @@ fn byte_code_is_not_loaded() {
     let folder = Folder::new(&[]);
     std::fs::write(folder.path("code.lua"), code).unwrap();
     let broken = folder.load().broken;
-    assert!(broken[0].why.contains("attempt to load a binary chunk"), "{broken:?}");
+    assert!(broken[0].reason.contains("attempt to load a binary chunk"), "{broken:?}");
 }
 
 #[test]

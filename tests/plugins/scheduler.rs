@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use mynah::conn_id::ConnId;
 use mynah::protocol::plugin::{Client, Clock, PluginHost, PluginOptions, Reload};
-use mynah::protocol::{Asked, CloseReason, PluginScheduler};
+use mynah::protocol::{AskResult, CloseReason, PluginScheduler};
 
-use super::rig::{Folder, id, keep_log, logged};
+use super::support::{Folder, id, keep_log, logged};
 
 /// Every hook takes some 40 ms, much more than a turn has.
 const SLOW: &str = "
@@ -56,7 +56,7 @@ fn connect(scheduler: &mut PluginScheduler, client: ConnId) {
 fn turn(scheduler: &mut PluginScheduler, asking: &[ConnId]) -> Vec<ConnId> {
     let mut out = Vec::new();
     let mut ask = |scheduler: &mut PluginScheduler, client: ConnId| {
-        scheduler.ask(b"x", &Client::new(client), &mut out) == Asked::Answered
+        scheduler.ask(b"x", &Client::new(client), &mut out) == AskResult::Answered
     };
     let (mut answered, back): (Vec<_>, Vec<_>) =
         asking.iter().partition(|client| ask(scheduler, **client));
@@ -396,7 +396,7 @@ fn a_plugin_that_says_much_takes_a_turns_time() {
         scheduler.end_turn();
         let mut asked = Vec::new();
         for client in [id(0), id(1)] {
-            if scheduler.ask(b"x", &Client::new(client), &mut Vec::new()) == Asked::Answered {
+            if scheduler.ask(b"x", &Client::new(client), &mut Vec::new()) == AskResult::Answered {
                 asked.push(client);
             }
             scheduler.take_broadcasts();

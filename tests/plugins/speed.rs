@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mynah::protocol::plugin::{Client, PluginHost};
 
-use crate::rig::{Folder, id, real_clock};
+use crate::support::{Folder, id, real_clock};
 
 const ASKS: u32 = 1_000_000;
 const RUNS: u32 = 5;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::types::{Client, Notice, Verdict};
+use super::types::{Client, HookResult, Notice};
 
 /// There is none.
 pub enum PluginHost {}
@@ -44,7 +44,7 @@ impl PluginHost {
         match *self {}
     }
 
-    pub fn ask(&mut self, _: &[u8], _: &Client, _: &mut Vec<u8>) -> Verdict<'_> {
+    pub fn ask(&mut self, _: &[u8], _: &Client, _: &mut Vec<u8>) -> HookResult<'_> {
         match *self {}
     }
 
@@ -76,14 +76,14 @@ impl Reload {
         match *self {}
     }
 
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> ReloadStep {
         match *self {}
     }
 }
 
 /// What the step of a reload would come to.
 #[allow(missing_docs, reason = "there are no reloads")]
-pub enum Step {
+pub enum ReloadStep {
     Pending,
     Replace(PluginHost),
     Keep(Option<PluginHost>),

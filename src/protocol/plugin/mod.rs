@@ -7,10 +7,10 @@ mod scheduler;
 mod types;
 
 #[cfg(feature = "plugins")]
-pub use lua::{BrokenPlugin, Clock, LoadError, Loaded, PluginOptions};
-pub use lua::{PluginHost, Reload, Step};
-pub use scheduler::{Asked, PluginScheduler};
-pub use types::{Client, Notice, Verdict};
+pub use lua::{Clock, LoadError, Loaded, PluginError, PluginOptions};
+pub use lua::{PluginHost, Reload, ReloadStep};
+pub use scheduler::{AskResult, PluginScheduler};
+pub use types::{Client, HookResult, Notice};
 
 use log::debug;
 
@@ -33,12 +33,12 @@ pub fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     let start = ctx.out.len();
     match ask(bytes, None, ctx) {
         Err(flow) => return flow,
-        Ok(Asked::Answered) => {}
-        Ok(Asked::Failed { .. }) => {
+        Ok(AskResult::Answered) => {}
+        Ok(AskResult::Failed { .. }) => {
             ctx.out.truncate(start);
             ctx.out.extend_from_slice(FAILED);
         }
-        Ok(Asked::Unhandled | Asked::Deferred) => ctx.out.extend_from_slice(NOBODY),
+        Ok(AskResult::Unhandled | AskResult::Deferred) => ctx.out.extend_from_slice(NOBODY),
     }
     debug!("{} package: {}", ctx.id, Excerpt(bytes));
     Flow::Continue
@@ -57,22 +57,22 @@ pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
             return flow;
         }
     };
-    if asked == Asked::Answered {
+    if asked == AskResult::Answered {
         let (header, answer) = ctx.out[start..].split_at_mut(HEADER_LEN);
         header.copy_from_slice(&Header::for_payload(frame.command, answer).encode());
         return Flow::Continue;
     }
     ctx.out.truncate(start);
     match asked {
-        Asked::Failed { plugin } => ctx.reply_error(format_args!("plugin {plugin} failed")),
+        AskResult::Failed { plugin } => ctx.reply_error(format_args!("plugin {plugin} failed")),
         _ => ctx.reply_error(format_args!("unknown command {code}")),
     }
 }
 
 /// Asks the plugins, if there are any and their time has not run out; an error is what to do
 /// instead.
-fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Asked, Flow> {
-    let Some(scheduler) = &mut ctx.plugins else { return Ok(Asked::Unhandled) };
+fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<AskResult, Flow> {
+    let Some(scheduler) = &mut ctx.plugins else { return Ok(AskResult::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),
         (None, Peer::Asked(addr)) => addr,
@@ -81,7 +81,7 @@ fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Ask
     let client = Client::new(ctx.id).at(addr);
     let client = command.map_or(client, |command| client.framed(command));
     match scheduler.ask(package, &client, ctx.out) {
-        Asked::Deferred => Err(Flow::Yield),
+        AskResult::Deferred => Err(Flow::Yield),
         asked => Ok(asked),
     }
 }

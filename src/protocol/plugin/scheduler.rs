@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use log::{error, info};
 
-use super::lua::{PluginHost, Reload, Step};
-use super::types::{Client, Notice, Verdict};
+use super::lua::{PluginHost, Reload, ReloadStep};
+use super::types::{Client, HookResult, Notice};
 use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
@@ -29,52 +29,52 @@ const NOTICES_TURN_MAX: u32 = 1024;
 pub struct PluginScheduler {
     host: PluginHost,
     /// What the host had spent when the turn began.
-    spent_before: Duration,
+    spent_at_turn_start: Duration,
     /// Spent this turn in plugins that are not the host's: those being loaded, those just replaced;
     /// and what it costs to carry what plugins have said.
-    spent_elsewhere: Duration,
+    spent_outside_host: Duration,
     /// A package was deferred since the turn began; it comes back by the resume list.
-    deferred: bool,
+    has_deferred: bool,
     /// The same of the turn before.
     had_deferred: bool,
     /// Something waited when the turn began: whoever comes in this batch of events stands behind.
-    backlogged: bool,
+    is_backlogged: bool,
     /// The plugins were notified of something, this turn or the turn before.
-    notified: bool,
+    has_notified: bool,
     /// Notices may be given now, and so many more may be begun this turn.
     notices_left: u32,
     /// The listeners are open.
     is_started: bool,
     /// The plugins have not all heard that they are.
-    start_pending: bool,
+    is_start_pending: bool,
     /// Notices no plugin has been given yet, in the order of what they are about. A disconnect
     /// removes its pending connect, so there are never more than twice as many as there may be
     /// clients.
-    notices: BTreeMap<u64, Pending>,
+    notices: BTreeMap<u64, QueuedNotice>,
     /// The key of the next notice.
     next_notice: u64,
     /// The notice that some plugins have been given and others not.
-    current: Option<Current>,
+    current: Option<Delivery>,
     /// Clients of plugin listeners: a socket that has failed does not tell any more who was there.
-    clients: HashMap<ConnId, Known>,
+    clients: HashMap<ConnId, ClientEntry>,
     /// Plugins on their way to replace the host.
     reload: Option<Box<Reload>>,
-    /// Asked for while that one was running, and begun after it.
+    /// AskResult for while that one was running, and begun after it.
     next_reload: Option<Box<Reload>>,
     /// The turn before took a step of the reload: this one belongs to the others.
-    reload_stepped: bool,
+    has_stepped_reload: bool,
     /// Plugins no longer in use. They are dropped one a turn: to free a plugin's memory takes time.
     retired: Vec<PluginHost>,
 }
 
 /// What is known of a client.
-struct Known {
+struct ClientEntry {
     addr: SocketAddr,
     /// The key of its connect notice, until all plugins have been given it.
     pending_notice: Option<u64>,
 }
 
-enum Pending {
+enum QueuedNotice {
     Started,
     Connected(ConnId),
     Disconnected {
@@ -87,15 +87,15 @@ enum Pending {
 }
 
 /// A notice that is being given.
-struct Current {
-    notice: Pending,
+struct Delivery {
+    notice: QueuedNotice,
     /// The number of the next plugin to give it to.
     next: usize,
 }
 
 /// What came of a question.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum AskResult {
     /// A plugin answered; the bytes are in `out`.
     Answered,
     /// No plugin had an answer.
@@ -114,40 +114,40 @@ impl PluginScheduler {
     #[must_use]
     pub fn new(host: PluginHost) -> Self {
         PluginScheduler {
-            spent_before: host.spent(),
+            spent_at_turn_start: host.spent(),
             host,
-            spent_elsewhere: Duration::ZERO,
-            deferred: false,
+            spent_outside_host: Duration::ZERO,
+            has_deferred: false,
             had_deferred: false,
-            backlogged: false,
-            notified: false,
+            is_backlogged: false,
+            has_notified: false,
             notices_left: 0,
             is_started: false,
-            start_pending: false,
+            is_start_pending: false,
             notices: BTreeMap::new(),
             next_notice: 0,
             current: None,
             clients: HashMap::new(),
             reload: None,
             next_reload: None,
-            reload_stepped: false,
+            has_stepped_reload: false,
             retired: Vec::new(),
         }
     }
 
     /// Asks the plugins about a package of the client `id`.
-    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Asked {
+    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> AskResult {
         let known = self.clients.get(&client.id);
-        let unannounced = known.is_some_and(|known| known.pending_notice.is_some());
-        if self.backlogged || self.start_pending || unannounced || self.is_over() {
-            self.deferred = true;
-            return Asked::Deferred;
+        let is_unannounced = known.is_some_and(|known| known.pending_notice.is_some());
+        if self.is_backlogged || self.is_start_pending || is_unannounced || self.is_turn_over() {
+            self.has_deferred = true;
+            return AskResult::Deferred;
         }
         let before = out.len();
         let asked = match self.host.ask(package, client, out) {
-            Verdict::Answered => Asked::Answered,
-            Verdict::Nobody => Asked::Unhandled,
-            Verdict::Failed { plugin } => Asked::Failed { plugin: plugin.to_owned() },
+            HookResult::Answered => AskResult::Answered,
+            HookResult::Unhandled => AskResult::Unhandled,
+            HookResult::Failed { plugin } => AskResult::Failed { plugin: plugin.to_owned() },
         };
         self.charge(out.len() - before);
         asked
@@ -155,29 +155,30 @@ impl PluginScheduler {
 
     /// A plugin has said so many bytes.
     fn charge(&mut self, bytes: usize) {
-        self.spent_elsewhere += BYTE_COST.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.spent_outside_host +=
+            BYTE_COST.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// A client of a plugin listener has been let in.
     pub fn on_connected(&mut self, id: ConnId, addr: SocketAddr) {
-        let pending_notice = self.host.wants_clients().then(|| self.queue(Pending::Connected(id)));
-        self.clients.insert(id, Known { addr, pending_notice });
+        let pending_notice =
+            self.host.wants_clients().then(|| self.queue(QueuedNotice::Connected(id)));
+        self.clients.insert(id, ClientEntry { addr, pending_notice });
     }
 
     /// A client has gone; only one of a plugin listener has been heard of.
     pub fn on_disconnected(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(Known { addr, pending_notice }) = self.clients.remove(&id) else { return };
+        let Some(ClientEntry { addr, pending_notice }) = self.clients.remove(&id) else { return };
         if let Some(key) = pending_notice
             && self.notices.remove(&key).is_some()
         {
             return;
         }
         // Of a connect that is being given, only those who have heard of it hear of its end.
-        let given =
-            |current: &mut Current| matches!(current.notice, Pending::Connected(of) if of == id);
+        let given = |current: &mut Delivery| matches!(current.notice, QueuedNotice::Connected(of) if of == id);
         let until = self.current.take_if(given).map_or(usize::MAX, |current| current.next);
         if until > 0 && self.host.wants_clients() {
-            self.queue(Pending::Disconnected { id, addr, reason, until });
+            self.queue(QueuedNotice::Disconnected { id, addr, reason, until });
         }
     }
 
@@ -191,13 +192,13 @@ impl PluginScheduler {
     /// ([`notify_next`](Self::notify_next)), and the packages that were deferred come next. Where
     /// there is no time for all, each has its turn.
     pub fn begin_resuming(&mut self) {
-        self.backlogged = false;
-        if self.step_reload() && self.is_over() {
+        self.is_backlogged = false;
+        if self.step_reload() && self.is_turn_over() {
             self.notices_left = 0;
             return;
         }
-        let notified_before = mem::take(&mut self.notified);
-        let packages_first = self.had_deferred && notified_before && !self.start_pending;
+        let notified_before = mem::take(&mut self.has_notified);
+        let packages_first = self.had_deferred && notified_before && !self.is_start_pending;
         self.notices_left = if packages_first { 0 } else { NOTICES_TURN_MAX };
     }
 
@@ -205,16 +206,16 @@ impl PluginScheduler {
     /// between [`begin_resuming`](Self::begin_resuming) and the packages that were deferred, until it
     /// returns false.
     pub fn notify_next(&mut self) -> bool {
-        if self.notices_left == 0 || self.is_over() {
+        if self.notices_left == 0 || self.is_turn_over() {
             return false;
         }
-        let first = || Some(Current { notice: self.notices.pop_first()?.1, next: 0 });
-        let Some(Current { notice, next }) = self.current.take().or_else(first) else {
+        let first = || Some(Delivery { notice: self.notices.pop_first()?.1, next: 0 });
+        let Some(Delivery { notice, next }) = self.current.take().or_else(first) else {
             return false;
         };
-        self.notified = true;
+        self.has_notified = true;
         match self.notify_one_plugin(&notice, next) {
-            Some(next) => self.current = Some(Current { notice, next }),
+            Some(next) => self.current = Some(Delivery { notice, next }),
             None => self.finish_notice(&notice),
         }
         true
@@ -222,10 +223,10 @@ impl PluginScheduler {
 
     /// The turn is over.
     pub fn end_turn(&mut self) {
-        self.had_deferred = mem::take(&mut self.deferred);
-        self.backlogged = self.had_deferred || self.has_work();
-        self.spent_before = self.host.spent();
-        self.spent_elsewhere = Duration::ZERO;
+        self.had_deferred = mem::take(&mut self.has_deferred);
+        self.is_backlogged = self.had_deferred || self.has_work();
+        self.spent_at_turn_start = self.host.spent();
+        self.spent_outside_host = Duration::ZERO;
         self.host.write_due_log();
     }
 
@@ -233,7 +234,8 @@ impl PluginScheduler {
     #[must_use]
     pub fn cost(&self) -> usize {
         const NOTICE_BYTES: usize = 64;
-        self.notices.len() * NOTICE_BYTES + self.clients.capacity() * size_of::<(ConnId, Known)>()
+        self.notices.len() * NOTICE_BYTES
+            + self.clients.capacity() * size_of::<(ConnId, ClientEntry)>()
     }
 
     /// Whether the next turn should not wait.
@@ -258,8 +260,8 @@ impl PluginScheduler {
     /// All listeners are open. The plugins hear of it in the next turns, before all else.
     pub fn on_started(&mut self) {
         if !mem::replace(&mut self.is_started, true) {
-            self.start_pending = true;
-            self.queue(Pending::Started);
+            self.is_start_pending = true;
+            self.queue(QueuedNotice::Started);
         }
     }
 
@@ -273,22 +275,22 @@ impl PluginScheduler {
     /// Other plugins take the place of these. They are told that the listeners are open, and of the
     /// clients there are as if those had just come.
     pub fn replace_host(&mut self, mut host: PluginHost) {
-        self.spent_elsewhere = self.spent_this_turn();
-        self.spent_before = host.spent();
+        self.spent_outside_host = self.spent_this_turn();
+        self.spent_at_turn_start = host.spent();
         mem::swap(&mut self.host, &mut host);
         self.retire(host);
         self.current = None;
         self.notices.clear();
-        self.start_pending = self.is_started;
+        self.is_start_pending = self.is_started;
         if self.is_started {
-            self.queue(Pending::Started);
+            self.queue(QueuedNotice::Started);
         }
         let wants_clients = self.host.wants_clients();
         let keys = self.next_notice..;
         self.next_notice += self.clients.len() as u64;
         let connects = self.clients.iter_mut().zip(keys).map(|((id, known), key)| {
             known.pending_notice = wants_clients.then_some(key);
-            (key, Pending::Connected(*id))
+            (key, QueuedNotice::Connected(*id))
         });
         if wants_clients {
             self.notices.extend(connects);
@@ -310,7 +312,7 @@ impl PluginScheduler {
     fn begin_reload(&mut self, mut reload: Box<Reload>) {
         match reload.begin() {
             Ok(()) => self.reload = Some(reload),
-            Err(why) => error!("cannot load plugins: {why}; the plugins stay as they are"),
+            Err(error) => error!("cannot load plugins: {error}; the plugins stay as they are"),
         }
     }
 
@@ -323,19 +325,19 @@ impl PluginScheduler {
         }
         let Some(reload) = &mut self.reload else { return false };
         reload.poll();
-        if mem::take(&mut self.reload_stepped) || !reload.is_ready() {
+        if mem::take(&mut self.has_stepped_reload) || !reload.is_ready() {
             return false;
         }
-        self.reload_stepped = true;
+        self.has_stepped_reload = true;
         let before = reload.spent();
         let step = reload.step();
-        self.spent_elsewhere += reload.spent().saturating_sub(before);
+        self.spent_outside_host += reload.spent().saturating_sub(before);
         // What the thread has read meanwhile it has announced already.
         reload.poll();
         match step {
-            Step::Pending => return true,
-            Step::Replace(host) => self.replace_host(host),
-            Step::Keep(host) => host.into_iter().for_each(|host| self.retire(host)),
+            ReloadStep::Pending => return true,
+            ReloadStep::Replace(host) => self.replace_host(host),
+            ReloadStep::Keep(host) => host.into_iter().for_each(|host| self.retire(host)),
         }
         self.reload = None;
         if let Some(next) = self.next_reload.take() {
@@ -357,7 +359,7 @@ impl PluginScheduler {
     }
 
     /// Puts a notice behind all others. Returns its key.
-    fn queue(&mut self, notice: Pending) -> u64 {
+    fn queue(&mut self, notice: QueuedNotice) -> u64 {
         let key = self.next_notice;
         self.next_notice += 1;
         self.notices.insert(key, notice);
@@ -366,15 +368,15 @@ impl PluginScheduler {
 
     /// Gives a notice to the first plugin from number `from` on that wants it. Returns the number of
     /// the next that does.
-    fn notify_one_plugin(&mut self, notice: &Pending, from: usize) -> Option<usize> {
+    fn notify_one_plugin(&mut self, notice: &QueuedNotice, from: usize) -> Option<usize> {
         match notice {
-            Pending::Started => self.host.notify(&Notice::Started, from..usize::MAX),
-            Pending::Connected(id) => {
+            QueuedNotice::Started => self.host.notify(&Notice::Started, from..usize::MAX),
+            QueuedNotice::Connected(id) => {
                 let addr = self.clients.get(id).map(|known| known.addr);
                 let client = Client::new(*id).at(addr);
                 self.host.notify(&Notice::Connected(&client), from..usize::MAX)
             }
-            Pending::Disconnected { id, addr, reason, until } => {
+            QueuedNotice::Disconnected { id, addr, reason, until } => {
                 let client = Client::new(*id).at(Some(*addr));
                 let reason = reason.to_string();
                 self.host.notify(&Notice::Disconnected(&client, &reason), from..*until)
@@ -383,24 +385,27 @@ impl PluginScheduler {
     }
 
     /// Every plugin has been given this notice.
-    fn finish_notice(&mut self, notice: &Pending) {
+    fn finish_notice(&mut self, notice: &QueuedNotice) {
         self.notices_left -= 1;
         match notice {
-            Pending::Started => self.start_pending = false,
-            Pending::Connected(id) => {
+            QueuedNotice::Started => self.is_start_pending = false,
+            QueuedNotice::Connected(id) => {
                 if let Some(known) = self.clients.get_mut(id) {
                     known.pending_notice = None;
                 }
             }
-            Pending::Disconnected { .. } => {}
+            QueuedNotice::Disconnected { .. } => {}
         }
     }
 
     fn spent_this_turn(&self) -> Duration {
-        self.host.spent().saturating_sub(self.spent_before).saturating_add(self.spent_elsewhere)
+        self.host
+            .spent()
+            .saturating_sub(self.spent_at_turn_start)
+            .saturating_add(self.spent_outside_host)
     }
 
-    fn is_over(&self) -> bool {
+    fn is_turn_over(&self) -> bool {
         self.spent_this_turn() >= TURN_MAX
     }
 }

@@ -51,11 +51,11 @@ pub enum Notice<'a> {
 
 /// What became of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'a> {
+pub enum HookResult<'a> {
     /// A plugin answered; its bytes are in the output.
     Answered,
     /// No plugin had an answer.
-    Nobody,
+    Unhandled,
     /// A plugin failed, and nobody was asked after it. The reason is in the log.
     Failed {
         /// Which one.

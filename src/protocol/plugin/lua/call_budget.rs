@@ -13,14 +13,14 @@ pub(super) struct CallBudget {
     deadline: Cell<Option<Duration>>,
     /// Whether the call that is running has been found over its time. It stays so: from then on
     /// every check fails, whatever the plugin catches.
-    tripped: Cell<bool>,
+    is_exceeded: Cell<bool>,
     /// Of all calls so far.
     spent: Cell<Duration>,
 }
 
 /// A call has run too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OutOfTime;
+pub(super) struct TimeoutError;
 
 impl CallBudget {
     pub(super) fn new(clock: Clock, budget: Duration) -> Self {
@@ -28,14 +28,14 @@ impl CallBudget {
             clock,
             budget,
             deadline: Cell::new(None),
-            tripped: Cell::new(false),
+            is_exceeded: Cell::new(false),
             spent: Cell::new(Duration::ZERO),
         }
     }
 
     /// Runs a call that has so much time. Returns with its result how long it took, and whether that
     /// was too long.
-    pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, Measured) {
+    pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, CallTime) {
         debug_assert!(self.deadline.get().is_none(), "one call at a time");
         let start = (self.clock)();
         self.deadline.set(Some(start.saturating_add(budget)));
@@ -43,19 +43,19 @@ impl CallBudget {
         let took = (self.clock)().saturating_sub(start);
         self.deadline.set(None);
         self.spent.set(self.spent.get().saturating_add(took));
-        let tripped = self.tripped.replace(false) || took > budget;
-        (result, Measured { took, tripped })
+        let is_exceeded = self.is_exceeded.replace(false) || took > budget;
+        (result, CallTime { took, is_exceeded })
     }
 
     /// Fails once the running call is over its time, and then until it ends.
-    pub(super) fn check(&self) -> Result<(), OutOfTime> {
-        if self.tripped.get() {
-            return Err(OutOfTime);
+    pub(super) fn check(&self) -> Result<(), TimeoutError> {
+        if self.is_exceeded.get() {
+            return Err(TimeoutError);
         }
         match self.deadline.get() {
             Some(deadline) if (self.clock)() >= deadline => {
-                self.tripped.set(true);
-                Err(OutOfTime)
+                self.is_exceeded.set(true);
+                Err(TimeoutError)
             }
             _ => Ok(()),
         }
@@ -78,8 +78,8 @@ impl CallBudget {
 
 /// How a call went, as far as time is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Measured {
+pub(super) struct CallTime {
     pub(super) took: Duration,
     /// Whether that was too long.
-    pub(super) tripped: bool,
+    pub(super) is_exceeded: bool,
 }

@@ -34,7 +34,7 @@ pub(super) struct Folder<'a> {
 #[derive(Debug)]
 pub(super) enum FolderError {
     /// That is no name for a file.
-    BadName,
+    InvalidName,
     /// There is no such file.
     Missing { file: String },
     /// There is something else of this name.
@@ -46,7 +46,7 @@ pub(super) enum FolderError {
     /// More than [`FOLDER_BYTES_MAX`].
     FolderFull,
     /// The plugin has not the memory to hold the file.
-    NoRoom,
+    OutOfMemory,
     /// What the system says.
     Io(io::Error),
 }
@@ -54,7 +54,7 @@ pub(super) enum FolderError {
 impl fmt::Display for FolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FolderError::BadName => write!(
+            FolderError::InvalidName => write!(
                 f,
                 "a file's name has 1 to {FILE_NAME_LEN_MAX} bytes of UTF-8, does not begin with a \
                  dot, and has no slash, backslash or control character"
@@ -68,15 +68,15 @@ impl fmt::Display for FolderError {
             FolderError::FolderFull => {
                 write!(f, "a folder may have {FOLDER_BYTES_MAX} bytes in all")
             }
-            FolderError::NoRoom => write!(f, "not enough memory"),
-            FolderError::Io(why) => write!(f, "{why}"),
+            FolderError::OutOfMemory => write!(f, "not enough memory"),
+            FolderError::Io(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl From<io::Error> for FolderError {
-    fn from(why: io::Error) -> Self {
-        FolderError::Io(why)
+    fn from(error: io::Error) -> Self {
+        FolderError::Io(error)
     }
 }
 
@@ -95,16 +95,16 @@ impl Folder<'_> {
     }
 
     /// The bytes of a file, if there is room for so many.
-    pub(super) fn read(&self, file: &[u8], has_room: &dyn Fn(usize) -> bool) -> Result<Vec<u8>> {
+    pub(super) fn read(&self, file: &[u8], has_memory: &dyn Fn(usize) -> bool) -> Result<Vec<u8>> {
         let name = checked(file)?;
         let missing = || FolderError::Missing { file: name.to_owned() };
         let dir = self.existing()?.ok_or_else(missing)?;
         // Not to wait for the other end, if it is a pipe.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK);
-        let opened = dir.open_with(name, &options).map_err(|why| match why.kind() {
+        let opened = dir.open_with(name, &options).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(),
-            _ => FolderError::Io(why),
+            _ => FolderError::Io(error),
         })?;
         let metadata = opened.metadata()?;
         if !metadata.is_file() {
@@ -114,8 +114,8 @@ impl Folder<'_> {
             return Err(FolderError::FileTooLarge);
         }
         let len = usize::try_from(metadata.len()).map_err(|_| FolderError::FileTooLarge)?;
-        if !has_room(len) {
-            return Err(FolderError::NoRoom);
+        if !has_memory(len) {
+            return Err(FolderError::OutOfMemory);
         }
         let mut bytes = Vec::with_capacity(len);
         opened.take(metadata.len()).read_to_end(&mut bytes)?;
@@ -152,8 +152,8 @@ impl Folder<'_> {
         let missing = || FolderError::Missing { file: name.to_owned() };
         let dir = self.existing()?.ok_or_else(missing)?;
         match dir.symlink_metadata(name) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Err(missing()),
-            Err(why) => Err(FolderError::Io(why)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+            Err(error) => Err(FolderError::Io(error)),
             Ok(there) if there.is_dir() => Err(FolderError::NotAFile { file: name.to_owned() }),
             Ok(_) => dir.remove_file(name).map_err(FolderError::Io),
         }
@@ -163,8 +163,8 @@ impl Folder<'_> {
     fn existing(&self) -> Result<Option<Dir>> {
         match self.parent.open_dir(self.name) {
             Ok(dir) => Ok(Some(dir)),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(FolderError::Io(why)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FolderError::Io(error)),
         }
     }
 
@@ -212,7 +212,7 @@ impl Folder<'_> {
 fn write_new(dir: &Dir, data: &[u8]) -> io::Result<()> {
     // Left behind by a server that was killed, or a trap laid with a link.
     match dir.remove_file(UNFINISHED) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     dir.open_with(UNFINISHED, OpenOptions::new().write(true).create_new(true))?.write_all(data)
@@ -220,11 +220,11 @@ fn write_new(dir: &Dir, data: &[u8]) -> io::Result<()> {
 
 /// A name without any way out of the folder.
 fn checked(file: &[u8]) -> Result<&str> {
-    let name = std::str::from_utf8(file).map_err(|_| FolderError::BadName)?;
+    let name = std::str::from_utf8(file).map_err(|_| FolderError::InvalidName)?;
     let bad = |c: char| c == '/' || c == '\\' || c.is_control();
     if !(1..=FILE_NAME_LEN_MAX).contains(&name.len()) || name.starts_with('.') || name.contains(bad)
     {
-        return Err(FolderError::BadName);
+        return Err(FolderError::InvalidName);
     }
     Ok(name)
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use log::{error, warn};
 
 use super::call_budget::CallBudget;
-use super::instance::{Answer, Called, Hook, Instance};
+use super::instance::{Hook, HookReturn, Instance, TimedResult};
 use super::limits::{FAILURES_MAX, STOP_BUDGETS};
 use super::load::{LoadError, Loaded};
 use super::log_lines::LineKind;
 use super::shared::Shared;
-use super::{Client, Clock, Notice, PluginOptions, Verdict, load};
+use super::{Client, Clock, HookResult, Notice, PluginOptions, load};
 
 /// All plugins of one folder, ready to be asked.
 pub struct PluginHost {
@@ -31,12 +31,12 @@ struct Entry {
 
 impl Entry {
     /// Whether it is still called.
-    fn is_on(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         self.failures < FAILURES_MAX
     }
 
-    fn has(&self, hook: Hook) -> bool {
-        self.is_on() && self.instance.has(hook)
+    fn has_hook(&self, hook: Hook) -> bool {
+        self.is_enabled() && self.instance.has_hook(hook)
     }
 }
 
@@ -108,7 +108,7 @@ impl PluginHost {
             let left = until.saturating_sub(self.spent());
             if left.is_zero() {
                 let unheard = self.plugins.iter().skip(from);
-                let unheard = unheard.filter(|entry| entry.has(Hook::ServerStopping)).count();
+                let unheard = unheard.filter(|entry| entry.has_hook(Hook::ServerStopping)).count();
                 if unheard > 0 {
                     warn!("plugins that were not told of the stop, for want of time: {unheard}");
                 }
@@ -127,42 +127,46 @@ impl PluginHost {
         let hook = notice.hook();
         let among = among.start.min(self.plugins.len())..among.end.min(self.plugins.len());
         let mut numbered = among.clone().zip(self.plugins[among].iter_mut());
-        let (_, entry) = numbered.find(|(_, entry)| entry.has(hook))?;
+        let (_, entry) = numbered.find(|(_, entry)| entry.has_hook(hook))?;
         let mark = self.shared.outbox_mark();
         let called = entry.instance.notify(notice, budget);
         if called.0.is_err() {
             self.shared.drop_broadcasts_since(mark);
         }
-        note(entry, hook, &called, &self.shared);
-        numbered.find(|(_, entry)| entry.has(hook)).map(|(number, _)| number)
+        record_result(entry, hook, &called, &self.shared);
+        numbered.find(|(_, entry)| entry.has_hook(hook)).map(|(number, _)| number)
     }
 
     /// Whether any plugin wants to hear of clients that come and go.
     #[must_use]
     pub fn wants_clients(&self) -> bool {
-        let wants =
-            |entry: &Entry| entry.has(Hook::ClientConnected) || entry.has(Hook::ClientDisconnected);
+        let wants = |entry: &Entry| {
+            entry.has_hook(Hook::ClientConnected) || entry.has_hook(Hook::ClientDisconnected)
+        };
         self.plugins.iter().any(wants)
     }
 
     /// Asks one plugin after the other what to answer to `package`. The first that returns a string
     /// answers, and its bytes are appended to `out`; one that fails ends the asking, and what it
     /// wanted to broadcast is dropped. All of them together have the budget of one call.
-    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Verdict<'_> {
+    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> HookResult<'_> {
         let budget = self.shared.call_budget.budget();
         let mut left = budget;
         let mut failed = None;
         for (number, entry) in self.plugins.iter_mut().enumerate() {
-            if !entry.has(Hook::ProcessClientPkg) {
+            if !entry.has_hook(Hook::ProcessClientPkg) {
                 continue;
             }
             let mark = self.shared.outbox_mark();
             let (answer, measured) = entry.instance.ask(package, client, left, out);
-            let called = (answer.map_err(|why| why.within(left, budget, measured.took)), measured);
-            note(entry, Hook::ProcessClientPkg, &called, &self.shared);
+            let called = (
+                answer.map_err(|error| error.with_shared_budget(left, budget, measured.took)),
+                measured,
+            );
+            record_result(entry, Hook::ProcessClientPkg, &called, &self.shared);
             match called.0 {
-                Ok(Answer::Given) => return Verdict::Answered,
-                Ok(Answer::None) => left = left.saturating_sub(measured.took),
+                Ok(HookReturn::Answer) => return HookResult::Answered,
+                Ok(HookReturn::Nil) => left = left.saturating_sub(measured.took),
                 Err(_) => {
                     self.shared.drop_broadcasts_since(mark);
                     failed = Some(number);
@@ -171,8 +175,8 @@ impl PluginHost {
             }
         }
         match failed {
-            Some(number) => Verdict::Failed { plugin: self.plugins[number].instance.name() },
-            None => Verdict::Nobody,
+            Some(number) => HookResult::Failed { plugin: self.plugins[number].instance.name() },
+            None => HookResult::Unhandled,
         }
     }
 
@@ -228,17 +232,17 @@ impl fmt::Debug for PluginHost {
 }
 
 /// Remembers and logs how a call went.
-fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, shared: &Shared) {
+fn record_result<T>(entry: &mut Entry, hook: Hook, called: &TimedResult<T>, shared: &Shared) {
     let (result, measured) = called;
     let name = entry.instance.name();
     let admits =
         |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());
-    if let Err(why) = result {
+    if let Err(error) = result {
         if admits(LineKind::Failure) {
-            error!("plugin {name}: {hook} failed: {why}");
+            error!("plugin {name}: {hook} failed: {error}");
         }
-        entry.failures += u32::from(why.is_own());
-        if !entry.is_on() {
+        entry.failures += u32::from(error.is_plugin_fault());
+        if !entry.is_enabled() {
             error!(
                 "plugin {name} is switched off until it is reloaded: {FAILURES_MAX} failures in a row"
             );

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
-use super::call_budget::Measured;
-use super::failure::{Failure, kind};
+use super::call_budget::CallTime;
+use super::call_error::{CallError, type_name};
 use super::limits::PRIORITY_DEFAULT;
 use super::sandbox::Sandbox;
 use super::shared::{Identity, Shared};
@@ -74,11 +74,11 @@ impl fmt::Display for Hook {
 
 /// What a plugin that did not fail has to say to a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum HookReturn {
     /// Its answer is in the output.
-    Given,
+    Answer,
     /// Ask the next.
-    None,
+    Nil,
 }
 
 /// A plugin that has been loaded.
@@ -97,7 +97,7 @@ pub(super) struct Instance {
 type ClientKey = (ConnId, Option<u8>);
 
 /// How a call went, and how long it took.
-pub(super) type Called<T> = (Result<T, Failure>, Measured);
+pub(super) type TimedResult<T> = (Result<T, CallError>, CallTime);
 
 impl Instance {
     /// Runs a plugin's file within `budget`, and checks what it returns.
@@ -111,7 +111,7 @@ impl Instance {
         source: &[u8],
         budget: Duration,
         shared: &Rc<Shared>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CallError> {
         let identity = Rc::new(Identity::new(stem));
         let mut instance = Instance {
             sandbox: Sandbox::new(&identity, shared)?,
@@ -121,30 +121,30 @@ impl Instance {
             client: None,
             shared: Rc::clone(shared),
         };
-        let (table, _) = instance.measured(budget, |this| {
+        let (table, _) = instance.measure(budget, |this| {
             let chunk = this.sandbox.compile(file, source)?;
-            this.sandbox.run(&chunk, Value::Nil, Value::Nil)
+            this.sandbox.call(&chunk, Value::Nil, Value::Nil)
         });
         match table? {
             Value::Table(table) => instance.take_fields(&table)?,
             other => {
-                let kind = kind(&other);
-                return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
+                let kind = type_name(&other);
+                return Err(CallError::Lua(format!("the file returned a {kind}, not a table")));
             }
         }
         Ok(instance)
     }
 
     /// Reads the fields of the plugin's table, once and for all.
-    fn take_fields(&mut self, table: &Table) -> Result<(), Failure> {
+    fn take_fields(&mut self, table: &Table) -> Result<(), CallError> {
         let field = |name: &str| self.sandbox.field(table, name);
         let wrong = |name: &str, value: &Value, wanted: &str| {
-            let kind = kind(value);
-            Failure::Lua(format!("{name} is a {kind}, not {wanted}"))
+            let kind = type_name(value);
+            CallError::Lua(format!("{name} is a {kind}, not {wanted}"))
         };
         match field("name")? {
-            Value::Nil => self.identity.settle(None)?,
-            Value::String(name) => self.identity.settle(Some(name.to_string_lossy()))?,
+            Value::Nil => self.identity.set_name(None)?,
+            Value::String(name) => self.identity.set_name(Some(name.to_string_lossy()))?,
             other => return Err(wrong("name", &other, "a string")),
         }
         match field("priority")? {
@@ -170,7 +170,7 @@ impl Instance {
         self.priority
     }
 
-    pub(super) fn has(&self, hook: Hook) -> bool {
+    pub(super) fn has_hook(&self, hook: Hook) -> bool {
         self.hooks[hook as usize].is_some()
     }
 
@@ -183,12 +183,12 @@ impl Instance {
     }
 
     /// Calls `server_inited`, if the plugin has it.
-    pub(super) fn server_inited(&mut self, budget: Duration) -> Result<(), Failure> {
+    pub(super) fn server_inited(&mut self, budget: Duration) -> Result<(), CallError> {
         self.call(Hook::ServerInited, budget, |_| Ok((Value::Nil, Value::Nil))).0.map(drop)
     }
 
     /// Calls the hook for a notice, if the plugin has it.
-    pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> Called<()> {
+    pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> TimedResult<()> {
         let (result, measured) = self.call(notice.hook(), budget, |this| match notice {
             Notice::Started => Ok((Value::Table(this.sandbox.server().clone()), Value::Nil)),
             Notice::Connected(client) => Ok((Value::Table(this.client_table(client)?), Value::Nil)),
@@ -208,19 +208,20 @@ impl Instance {
         client: &Client,
         budget: Duration,
         out: &mut Vec<u8>,
-    ) -> Called<Answer> {
+    ) -> TimedResult<HookReturn> {
         let (answer, measured) = self.call(Hook::ProcessClientPkg, budget, |this| {
             let len = package.len();
-            let package = this.sandbox.string(package).map_err(|_| Failure::Package { len })?;
+            let package =
+                this.sandbox.string(package).map_err(|_| CallError::PackageTooLarge { len })?;
             Ok((Value::String(package), Value::Table(this.client_table(client)?)))
         });
         let answer = answer.and_then(|answer| match answer {
             Value::String(answer) => {
                 out.extend_from_slice(&answer.as_bytes());
-                Ok(Answer::Given)
+                Ok(HookReturn::Answer)
             }
-            Value::Nil => Ok(Answer::None),
-            other => Err(Failure::Answer { kind: kind(&other) }),
+            Value::Nil => Ok(HookReturn::Nil),
+            other => Err(CallError::WrongType { kind: type_name(&other) }),
         });
         (answer, measured)
     }
@@ -230,32 +231,32 @@ impl Instance {
         &mut self,
         hook: Hook,
         budget: Duration,
-        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
-    ) -> Called<Value> {
-        self.measured(budget, |this| {
+        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), CallError>,
+    ) -> TimedResult<Value> {
+        self.measure(budget, |this| {
             let Some(function) = this.hooks[hook as usize].clone() else { return Ok(Value::Nil) };
             let (first, second) = arguments(this)?;
-            this.sandbox.run(&function, first, second)
+            this.sandbox.call(&function, first, second)
         })
     }
 
     /// Does something in Lua under the clock.
-    fn measured<T>(
+    fn measure<T>(
         &mut self,
         budget: Duration,
-        call: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Called<T> {
+        call: impl FnOnce(&mut Self) -> Result<T, CallError>,
+    ) -> TimedResult<T> {
         let shared = Rc::clone(&self.shared);
         let (mut result, measured) = shared.call_budget.measure(budget, || call(self));
-        if measured.tripped {
-            self.sandbox.rearm();
-            result = Err(Failure::Time { budget });
+        if measured.is_exceeded {
+            self.sandbox.reset_count_hook();
+            result = Err(CallError::OverBudget { budget });
         }
         (result, measured)
     }
 
     /// The table that stands for a client.
-    fn client_table(&mut self, client: &Client) -> Result<Table, Failure> {
+    fn client_table(&mut self, client: &Client) -> Result<Table, CallError> {
         let key = (client.id, client.command);
         match &self.client {
             Some((last, table)) if *last == key => Ok(table.clone()),

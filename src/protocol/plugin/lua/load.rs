@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::vec;
 
 use super::call_budget::CallBudget;
-use super::failure::Failure;
+use super::call_error::CallError;
 use super::folder::Folders;
 use super::instance::{Hook, Instance};
 use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
@@ -25,31 +25,31 @@ pub struct Loaded {
     /// The plugins that are well.
     pub host: PluginHost,
     /// The files that are not, in the order of their names.
-    pub broken: Vec<BrokenPlugin>,
+    pub broken: Vec<PluginError>,
 }
 
 /// A file that is no plugin. Displays as one line that names the file and, where Lua found the
 /// error, its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokenPlugin {
+pub struct PluginError {
     /// The file's name, without its folder, fit to be shown.
     pub file: String,
     /// What is wrong with it.
-    pub why: String,
+    pub reason: String,
 }
 
-impl fmt::Display for BrokenPlugin {
+impl fmt::Display for PluginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BrokenPlugin { file, why } = self;
+        let PluginError { file, reason } = self;
         // Lua begins its messages with file and line.
-        match why.strip_prefix(file.as_str()).and_then(|rest| rest.strip_prefix(':')) {
+        match reason.strip_prefix(file.as_str()).and_then(|rest| rest.strip_prefix(':')) {
             Some(rest) => write!(f, "plugin {file}:{rest}"),
-            None => write!(f, "plugin {file}: {why}"),
+            None => write!(f, "plugin {file}: {reason}"),
         }
     }
 }
 
-impl std::error::Error for BrokenPlugin {}
+impl std::error::Error for PluginError {}
 
 /// Why a folder could not be loaded at all.
 #[derive(Debug)]
@@ -74,17 +74,17 @@ pub enum LoadError {
         /// The folder.
         dir: PathBuf,
         /// What the system says.
-        why: io::Error,
+        error: io::Error,
     },
 }
 
 impl LoadError {
-    pub(super) fn new(dir: &Path, why: io::Error) -> Self {
+    pub(super) fn new(dir: &Path, error: io::Error) -> Self {
         let dir = dir.to_owned();
-        match why.kind() {
+        match error.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { dir },
             io::ErrorKind::NotADirectory => LoadError::NotAFolder { dir },
-            _ => LoadError::Unreadable { dir, why },
+            _ => LoadError::Unreadable { dir, error },
         }
     }
 }
@@ -102,8 +102,8 @@ impl fmt::Display for LoadError {
                 let dir = dir.display();
                 write!(f, "plugin folder {dir}: more than {PLUGIN_FILES_MAX} plugin files")
             }
-            LoadError::Unreadable { dir, why } => {
-                write!(f, "plugin folder {}: {why}", dir.display())
+            LoadError::Unreadable { dir, error } => {
+                write!(f, "plugin folder {}: {error}", dir.display())
             }
         }
     }
@@ -112,7 +112,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            LoadError::Unreadable { why, .. } => Some(why),
+            LoadError::Unreadable { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -125,18 +125,18 @@ pub(super) fn folder(options: &PluginOptions, clock: Clock) -> Result<Loaded, Lo
     let mut loader = Loader::new(options, clock, budget, folders);
     for file in files {
         loader.run_file(&file);
-        loader.start();
+        loader.init_plugin();
     }
     Ok(loader.finish())
 }
 
 /// Opens a folder and lists its plugin files. May wait for the disk.
 pub(super) fn open(dir: &Path) -> Result<(Folders, PluginFiles), LoadError> {
-    let paths = plugin_files(dir).map_err(|why| LoadError::new(dir, why))?;
+    let paths = plugin_files(dir).map_err(|error| LoadError::new(dir, error))?;
     if paths.len() > PLUGIN_FILES_MAX {
         return Err(LoadError::TooManyFiles { dir: dir.to_owned() });
     }
-    let folders = Folders::open(dir).map_err(|why| LoadError::new(dir, why))?;
+    let folders = Folders::open(dir).map_err(|error| LoadError::new(dir, error))?;
     Ok((folders, PluginFiles(paths.into_iter())))
 }
 
@@ -204,9 +204,9 @@ pub(super) struct Loader {
     /// Most time a step may take.
     budget: Duration,
     /// The plugin whose file has been run and whose `server_inited` is still to be called.
-    unstarted: Option<Plugin>,
+    uninitialized: Option<Plugin>,
     plugins: Vec<Plugin>,
-    broken: Vec<BrokenPlugin>,
+    broken: Vec<PluginError>,
 }
 
 /// A plugin and the file it comes from.
@@ -233,7 +233,7 @@ impl Loader {
         Loader {
             shared: Rc::new(shared),
             budget,
-            unstarted: None,
+            uninitialized: None,
             plugins: Vec::new(),
             broken: Vec::new(),
         }
@@ -241,46 +241,48 @@ impl Loader {
 
     /// Compiles and runs a file, and checks what it returns.
     pub(super) fn run_file(&mut self, file: &PluginFile) {
-        debug_assert!(self.unstarted.is_none(), "one plugin after the other");
+        debug_assert!(self.uninitialized.is_none(), "one plugin after the other");
         let mark = self.shared.outbox_mark();
-        match self.instance_of(file) {
+        match self.load_instance(file) {
             Ok(instance) => {
-                let waits = instance.has(Hook::ServerInited);
+                let waits = instance.has_hook(Hook::ServerInited);
                 let plugin = Plugin { file: file.name.clone(), instance, mark };
-                if waits { self.unstarted = Some(plugin) } else { self.plugins.push(plugin) }
+                if waits { self.uninitialized = Some(plugin) } else { self.plugins.push(plugin) }
             }
-            Err(why) => self.note_broken(file.name.clone(), mark, &why),
+            Err(error) => self.add_broken(file.name.clone(), mark, &error),
         }
     }
 
-    fn instance_of(&self, file: &PluginFile) -> Result<Instance, Failure> {
-        let source = file.source.as_ref().map_err(|why| Failure::Lua(why.to_string()))?;
+    fn load_instance(&self, file: &PluginFile) -> Result<Instance, CallError> {
+        let source = file.source.as_ref().map_err(|error| CallError::Lua(error.to_string()))?;
         let PluginFile { name, stem, .. } = file;
         let instance = Instance::run_file(name, stem, source, self.budget, &self.shared)?;
         let name = instance.name();
         match self.plugins.iter().find(|other| other.instance.name() == name) {
-            Some(other) => Err(Failure::Lua(format!("the name {name} is taken by {}", other.file))),
+            Some(other) => {
+                Err(CallError::Lua(format!("the name {name} is taken by {}", other.file)))
+            }
             None => Ok(instance),
         }
     }
 
     /// Whether [`start`](Self::start) has something to do.
-    pub(super) fn has_unstarted(&self) -> bool {
-        self.unstarted.is_some()
+    pub(super) fn has_uninitialized(&self) -> bool {
+        self.uninitialized.is_some()
     }
 
     /// Calls `server_inited` of the plugin whose file has been run.
-    pub(super) fn start(&mut self) {
-        let Some(mut plugin) = self.unstarted.take() else { return };
+    pub(super) fn init_plugin(&mut self) {
+        let Some(mut plugin) = self.uninitialized.take() else { return };
         match plugin.instance.server_inited(self.budget) {
             Ok(()) => self.plugins.push(plugin),
-            Err(why) => self.note_broken(plugin.file, plugin.mark, &why),
+            Err(error) => self.add_broken(plugin.file, plugin.mark, &error),
         }
     }
 
-    fn note_broken(&mut self, file: String, mark: OutboxMark, why: &Failure) {
+    fn add_broken(&mut self, file: String, mark: OutboxMark, error: &CallError) {
         self.shared.drop_broadcasts_since(mark);
-        self.broken.push(BrokenPlugin { file, why: why.to_string() });
+        self.broken.push(PluginError { file, reason: error.to_string() });
     }
 
     /// All time spent so far.
@@ -296,12 +298,12 @@ impl Loader {
 }
 
 /// Checks a plugin's name, which is shown in logs and names a folder.
-pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+pub(super) fn check_name(name: &str) -> Result<(), CallError> {
     let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
     if (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(fits) {
         return Ok(());
     }
-    Err(Failure::Lua(format!(
+    Err(CallError::Lua(format!(
         "a plugin's name has 1 to {NAME_LEN_MAX} ASCII letters, digits, _ and -: {name:?} does not fit"
     )))
 }

@@ -21,7 +21,7 @@
 
 mod api;
 mod call_budget;
-mod failure;
+mod call_error;
 mod folder;
 mod host;
 mod instance;
@@ -36,10 +36,10 @@ mod shared;
 mod strings;
 
 pub use host::PluginHost;
-pub use load::{BrokenPlugin, LoadError, Loaded};
-pub use reload::{Reload, Step};
+pub use load::{LoadError, Loaded, PluginError};
+pub use reload::{Reload, ReloadStep};
 
-use super::types::{Client, Notice, Verdict};
+use super::types::{Client, HookResult, Notice};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -42,7 +42,7 @@ pub(super) enum PatternError {
     /// `%` before something else than a digit or `%`, in a replacement.
     InvalidReplacement,
     /// The result has more bytes than there is room for.
-    NoRoom,
+    OutOfMemory,
     /// The time is up.
     OutOfTime,
 }
@@ -63,8 +63,8 @@ impl fmt::Display for PatternError {
             PatternError::UnfinishedCapture => "unfinished capture",
             PatternError::TooComplex => "pattern too complex",
             PatternError::InvalidReplacement => "invalid use of '%' in replacement string",
-            PatternError::NoRoom => super::failure::NO_MEMORY,
-            PatternError::OutOfTime => super::failure::NO_TIME,
+            PatternError::OutOfMemory => super::call_error::OUT_OF_MEMORY,
+            PatternError::OutOfTime => super::call_error::OUT_OF_TIME,
         })
     }
 }
@@ -75,12 +75,12 @@ type Result<T> = std::result::Result<T, PatternError>;
 pub(super) struct Steps<'a> {
     left: usize,
     /// Whether there is time left.
-    may_go_on: &'a dyn Fn() -> bool,
+    has_time: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(may_go_on: &'a dyn Fn() -> bool) -> Self {
-        Steps { left: STEPS_PER_CHECK, may_go_on }
+    pub(super) fn new(has_time: &'a dyn Fn() -> bool) -> Self {
+        Steps { left: STEPS_PER_CHECK, has_time }
     }
 
     #[inline]
@@ -97,7 +97,7 @@ impl<'a> Steps<'a> {
     #[cold]
     fn ask(&mut self) -> Result<()> {
         self.left = STEPS_PER_CHECK;
-        if (self.may_go_on)() { Ok(()) } else { Err(PatternError::OutOfTime) }
+        if (self.has_time)() { Ok(()) } else { Err(PatternError::OutOfTime) }
     }
 }
 
@@ -477,12 +477,12 @@ pub(super) fn replace(
     pattern: &[u8],
     replacement: &[u8],
     times: i64,
-    room: &dyn Fn(usize) -> usize,
+    available: &dyn Fn(usize) -> usize,
     steps: Steps<'_>,
 ) -> Result<(Option<Vec<u8>>, i64)> {
     let anchored = pattern.first() == Some(&b'^');
     let mut matcher = Matcher::new(subject, &pattern[usize::from(anchored)..], steps);
-    let mut result = Bounded { bytes: Vec::new(), granted: 0, room };
+    let mut result = Bounded { bytes: Vec::new(), granted: 0, available };
     let (mut from, mut last, mut copied, mut count) = (0, None, 0, 0);
     while count < times
         && let Some((start, end)) = matcher.search(from, anchored, last)?
@@ -536,7 +536,7 @@ struct Bounded<'a> {
     /// How many there is known to be room for.
     granted: usize,
     /// How many there is room for, if so many are wanted.
-    room: &'a dyn Fn(usize) -> usize,
+    available: &'a dyn Fn(usize) -> usize,
 }
 
 impl Bounded<'_> {
@@ -544,10 +544,10 @@ impl Bounded<'_> {
         let len = self.bytes.len() + bytes.len();
         if len > self.granted {
             // More than these, so as to ask seldom.
-            self.granted = (self.room)(2 * len);
+            self.granted = (self.available)(2 * len);
         }
         if len > self.granted {
-            return Err(PatternError::NoRoom);
+            return Err(PatternError::OutOfMemory);
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -565,11 +565,11 @@ mod tests {
     /// How often a search has the time looked at, if it is stopped at the tenth look.
     fn looks(subject: &[u8], pattern: &[u8]) -> u32 {
         let looks = Cell::new(0);
-        let may_go_on = || {
+        let has_time = || {
             looks.set(looks.get() + 1);
             looks.get() < 10
         };
-        let mut matcher = Matcher::new(subject, pattern, Steps::new(&may_go_on));
+        let mut matcher = Matcher::new(subject, pattern, Steps::new(&has_time));
         let found = matcher.search(0, false, None);
         assert_eq!(looks.get() == 10, found == Err(PatternError::OutOfTime), "{found:?}");
         looks.get()
@@ -603,18 +603,18 @@ mod tests {
     #[test]
     fn a_result_asks_for_room_before_it_grows() {
         let asked = Cell::new(0);
-        let room = |wanted: usize| {
+        let available = |wanted: usize| {
             asked.set(asked.get() + 1);
             wanted.min(1000)
         };
         let always = || true;
         let replace = |subject: &[u8]| {
             let steps = Steps::new(&always);
-            super::replace(subject, b"a", b"bb", i64::MAX, &room, steps)
+            super::replace(subject, b"a", b"bb", i64::MAX, &available, steps)
         };
         assert_eq!(replace(&[b'a'; 500]), Ok((Some(vec![b'b'; 1000]), 500)));
         assert!(asked.get() < 20, "{}", asked.get());
-        assert_eq!(replace(&[b'a'; 501]), Err(PatternError::NoRoom));
+        assert_eq!(replace(&[b'a'; 501]), Err(PatternError::OutOfMemory));
         assert_eq!(replace(b"xyz"), Ok((None, 0)));
     }
 }

@@ -5,10 +5,10 @@
 -- a look at the clock before C is let at something large. A plugin holds no reference to what is
 -- replaced, and nothing here goes through a table that a plugin can change.
 --
--- Errors name this chunk as their place; `describe` puts the plugin's line there instead.
+-- Errors name this chunk as their place; `message_handler` puts the plugin's line there instead.
 
 local native = ...
-local check, describe, step = native.check, native.describe, native.step
+local check, message_handler, step = native.check, native.message_handler, native.step
 
 local error, getmetatable, next, rawequal, rawget, rawset, select, setmetatable, tonumber, tostring,
       type, xpcall =
@@ -77,7 +77,7 @@ end
 -- afterwards.
 
 local function pcall(f, ...)
-  return xpcall(f, describe, ...)
+  return xpcall(f, message_handler, ...)
 end
 
 local function handled(handler, ok, ...)

@@ -61,7 +61,7 @@ enum Message {
 
 /// What a step came to.
 #[derive(Debug)]
-pub enum Step {
+pub enum ReloadStep {
     /// There is more to do, now or when the thread has read more.
     Pending,
     /// All are well: these are the new plugins.
@@ -92,7 +92,7 @@ impl Reload {
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
             let tell = |message| tell(&sender, &wake, message);
             match load::open(&dir) {
-                Err(why) => tell(Message::Failed(why)),
+                Err(error) => tell(Message::Failed(error)),
                 Ok((folders, mut files)) => {
                     tell(Message::Opened(folders))
                         && files.all(|file| tell(Message::File(file)))
@@ -116,8 +116,8 @@ impl Reload {
                 Ok(message) => Some(message),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => {
-                    let why = io::Error::other("the thread that reads it has ended");
-                    Some(Message::Failed(LoadError::new(&self.options.dir, why)))
+                    let error = io::Error::other("the thread that reads it has ended");
+                    Some(Message::Failed(LoadError::new(&self.options.dir, error)))
                 }
             };
         }
@@ -129,7 +129,7 @@ impl Reload {
         match &self.state {
             State::Waiting { .. } | State::Over => false,
             State::Opening { opened, .. } => opened.is_some(),
-            State::Loading { loader, next, .. } => loader.has_unstarted() || next.is_some(),
+            State::Loading { loader, next, .. } => loader.has_uninitialized() || next.is_some(),
         }
     }
 
@@ -144,16 +144,16 @@ impl Reload {
 
     /// Does one thing: runs a file, or calls the `server_inited` of one. Takes no longer than a call
     /// of a plugin may.
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> ReloadStep {
         if let State::Loading { loader, next, .. } = &mut self.state {
-            if loader.has_unstarted() {
-                loader.start();
-                return Step::Pending;
+            if loader.has_uninitialized() {
+                loader.init_plugin();
+                return ReloadStep::Pending;
             }
             if let Some(Message::File(file)) = next.take_if(|next| matches!(next, Message::File(_)))
             {
                 loader.run_file(&file);
-                return Step::Pending;
+                return ReloadStep::Pending;
             }
         }
         match mem::replace(&mut self.state, State::Over) {
@@ -161,27 +161,27 @@ impl Reload {
                 let budget = self.options.budget;
                 let loader = Box::new(Loader::new(&self.options, clock, budget, folders));
                 self.state = State::Loading { loader, messages, next: None };
-                Step::Pending
+                ReloadStep::Pending
             }
             State::Loading { loader, next: Some(Message::End), .. } => finish(loader.finish()),
-            State::Opening { opened: Some(Message::Failed(why)), .. } => {
-                self.log_failure(&why);
-                Step::Keep(None)
+            State::Opening { opened: Some(Message::Failed(error)), .. } => {
+                self.log_failure(&error);
+                ReloadStep::Keep(None)
             }
-            State::Loading { loader, next: Some(Message::Failed(why)), .. } => {
-                self.log_failure(&why);
-                Step::Keep(Some(loader.finish().host))
+            State::Loading { loader, next: Some(Message::Failed(error)), .. } => {
+                self.log_failure(&error);
+                ReloadStep::Keep(Some(loader.finish().host))
             }
             state => {
                 self.state = state;
-                Step::Pending
+                ReloadStep::Pending
             }
         }
     }
 
-    fn log_failure(&self, why: &LoadError) {
+    fn log_failure(&self, error: &LoadError) {
         let dir = self.options.dir.display();
-        error!("cannot load plugins from {dir}: {why}; the plugins stay as they are");
+        error!("cannot load plugins from {dir}: {error}; the plugins stay as they are");
     }
 }
 
@@ -192,15 +192,15 @@ fn tell(messages: &SyncSender<Message>, wake: &Wake, message: Message) -> bool {
     is_heard
 }
 
-fn finish(Loaded { host, broken }: Loaded) -> Step {
+fn finish(Loaded { host, broken }: Loaded) -> ReloadStep {
     for plugin in &broken {
         error!("{plugin}; the plugins stay as they are");
     }
     if !broken.is_empty() {
-        return Step::Keep(Some(host));
+        return ReloadStep::Keep(Some(host));
     }
     info!("{}", host.summary());
-    Step::Replace(host)
+    ReloadStep::Replace(host)
 }
 
 impl fmt::Debug for Reload {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 
-use super::failure::{Failure, SANDBOX, kind, out_of_time};
+use super::call_error::{CallError, SANDBOX, out_of_time, type_name};
 use super::limits::instructions_per_check;
 use super::shared::{Identity, Shared};
 use super::{Client, api, strings};
@@ -30,9 +30,9 @@ pub(super) struct Sandbox {
 }
 
 impl Sandbox {
-    pub(super) fn new(identity: &Rc<Identity>, shared: &Rc<Shared>) -> Result<Self, Failure> {
+    pub(super) fn new(identity: &Rc<Identity>, shared: &Rc<Shared>) -> Result<Self, CallError> {
         Self::build(identity, shared)
-            .map_err(|error| Failure::from_lua(&error, shared.memory_bytes_max))
+            .map_err(|error| CallError::from_lua(&error, shared.memory_bytes_max))
     }
 
     fn build(identity: &Rc<Identity>, shared: &Rc<Shared>) -> mlua::Result<Self> {
@@ -53,12 +53,12 @@ impl Sandbox {
             shared: Rc::clone(shared),
             lua,
         };
-        watch(&sandbox.lua, shared, instructions_per_check(sandbox.memory_bytes()))?;
+        set_count_hook(&sandbox.lua, shared, instructions_per_check(sandbox.memory_bytes()))?;
         Ok(sandbox)
     }
 
     /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
-    pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, Failure> {
+    pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, CallError> {
         self.lua
             .load(without_preamble(source))
             .set_name(format!("@{file}"))
@@ -69,34 +69,36 @@ impl Sandbox {
     }
 
     /// Calls a function of the plugin.
-    pub(super) fn run(
+    pub(super) fn call(
         &self,
         function: &Function,
         first: Value,
         second: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, CallError> {
         match self.run.call((function, first, second)) {
             Ok((true, result)) => Ok(result),
-            Ok((false, Value::String(why))) => {
-                Err(Failure::from_text(why.to_string_lossy(), self.shared.memory_bytes_max))
+            Ok((false, Value::String(error))) => {
+                Err(CallError::from_text(error.to_string_lossy(), self.shared.memory_bytes_max))
             }
-            Ok((false, why)) => Err(Failure::Lua(format!("an error that is a {}", kind(&why)))),
+            Ok((false, error)) => {
+                Err(CallError::Lua(format!("an error that is a {}", type_name(&error))))
+            }
             Err(error) => Err(self.failure(&error)),
         }
     }
 
     /// Bytes as a string of the plugin's.
-    pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, Failure> {
+    pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, CallError> {
         self.lua.create_string(bytes).map_err(|error| self.failure(&error))
     }
 
     /// The value of a field, whatever the table's metatable says.
-    pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, Failure> {
+    pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, CallError> {
         table.raw_get(name).map_err(|error| self.failure(&error))
     }
 
     /// A new table that stands for a client.
-    pub(super) fn client(&self, client: &Client) -> Result<Table, Failure> {
+    pub(super) fn client(&self, client: &Client) -> Result<Table, CallError> {
         let addr = client.addr.map(|addr| addr.to_string());
         self.client
             .call((client.id.generation, addr, client.command))
@@ -112,14 +114,14 @@ impl Sandbox {
     }
 
     /// Makes the state usable again after a call that ran too long.
-    pub(super) fn rearm(&self) {
+    pub(super) fn reset_count_hook(&self) {
         let instructions = instructions_per_check(self.memory_bytes());
-        watch(&self.lua, &self.shared, instructions)
+        set_count_hook(&self.lua, &self.shared, instructions)
             .expect("setting a hook on the main thread allocates nothing in Lua");
     }
 
-    fn failure(&self, error: &mlua::Error) -> Failure {
-        Failure::from_lua(error, self.shared.memory_bytes_max)
+    fn failure(&self, error: &mlua::Error) -> CallError {
+        CallError::from_lua(error, self.shared.memory_bytes_max)
     }
 }
 
@@ -136,16 +138,16 @@ fn without_preamble(source: &[u8]) -> &[u8] {
 }
 
 /// Has the clock looked at every so many instructions, more often the more memory is used. Once the
-/// time is up, every single one fails until [`Sandbox::rearm`]: what catches the first error runs
+/// time is up, every single one fails until [`Sandbox::reset_count_hook`]: what catches the first error runs
 /// into the next.
-fn watch(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
+fn set_count_hook(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
     let shared = Rc::clone(shared);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
     lua.set_global_hook(triggers, move |lua, _| {
         let in_time = shared.call_budget.check().is_ok();
         let wanted = if in_time { instructions_per_check(lua.used_memory()) } else { 1 };
         if wanted != instructions {
-            watch(lua, &shared, wanted)?;
+            set_count_hook(lua, &shared, wanted)?;
         }
         if in_time { Ok(VmState::Continue) } else { Err(out_of_time()) }
     })

@@ -9,7 +9,7 @@ use log::info;
 use mlua::Lua;
 
 use super::call_budget::CallBudget;
-use super::failure::{Failure, out_of_memory, out_of_time, refused};
+use super::call_error::{CallError, lua_error, out_of_memory, out_of_time};
 use super::folder::Folders;
 use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::load;
@@ -57,7 +57,7 @@ impl Shared {
     }
 
     /// Looks at the clock before something is done to so many bytes, if they are many.
-    pub(super) fn check_for(&self, bytes: usize) -> mlua::Result<()> {
+    pub(super) fn check_time_for(&self, bytes: usize) -> mlua::Result<()> {
         if bytes <= UNCHECKED_BYTES_MAX {
             return Ok(());
         }
@@ -66,12 +66,12 @@ impl Shared {
 
     /// Queues bytes to be broadcast.
     pub(super) fn broadcast(&self, bytes: &[u8]) -> mlua::Result<()> {
-        self.check_for(bytes.len())?;
+        self.check_time_for(bytes.len())?;
         let cost = bytes.len().saturating_add(BROADCAST_OVERHEAD_BYTES);
         let total = self.outbox_bytes.get().saturating_add(cost);
         let max = self.broadcast_bytes_max;
         if total > max {
-            return Err(refused(format_args!("server.broadcast: over {max} bytes in one call")));
+            return Err(lua_error(format_args!("server.broadcast: over {max} bytes in one call")));
         }
         self.outbox_bytes.set(total);
         self.outbox.borrow_mut().push(bytes.to_vec());
@@ -122,12 +122,12 @@ impl Identity {
     }
 
     /// The name, once it is known for good.
-    pub(super) fn settled(&self) -> Option<&str> {
+    pub(super) fn final_name(&self) -> Option<&str> {
         self.name.get().map(String::as_str)
     }
 
     /// Takes the plugin's own name for it, if it has one.
-    pub(super) fn settle(&self, name: Option<String>) -> Result<(), Failure> {
+    pub(super) fn set_name(&self, name: Option<String>) -> Result<(), CallError> {
         let name = name.unwrap_or_else(|| self.stem.clone());
         load::check_name(&name)?;
         self.name.set(name).expect("a file is run once");
@@ -138,7 +138,7 @@ impl Identity {
 /// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
 /// has been collected. Natives ask before they make something outside of Lua's memory that is going
 /// to be copied there.
-pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
+pub(super) fn available_memory(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
     let left = || shared.memory_bytes_max.saturating_sub(lua.used_memory());
     if wanted > left() && (shared.call_budget.check().is_err() || lua.gc_collect().is_err()) {
         return 0;
@@ -148,6 +148,6 @@ pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
 
 /// Fails unless the plugin has so much memory left.
 pub(super) fn check_memory(lua: &Lua, shared: &Shared, bytes: usize) -> mlua::Result<()> {
-    let fits = bytes <= shared.memory_bytes_max && room(lua, shared, bytes) >= bytes;
+    let fits = bytes <= shared.memory_bytes_max && available_memory(lua, shared, bytes) >= bytes;
     if fits { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -7,15 +7,15 @@ use std::rc::Rc;
 use memchr::memmem;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
 
-use super::failure::{out_of_memory, out_of_time, refused};
+use super::call_error::{lua_error, out_of_memory, out_of_time};
 use super::pattern::{self, Captured, Matcher, PatternError, Steps};
-use super::shared::{Shared, check_memory, room};
+use super::shared::{Shared, available_memory, check_memory};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked what it hands them.
 pub(super) fn register(lua: &Lua, native: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
-    native.set("find", search(lua, shared, What::Places)?)?;
-    native.set("match", search(lua, shared, What::Captures)?)?;
+    native.set("find", search(lua, shared, SearchKind::Find)?)?;
+    native.set("match", search(lua, shared, SearchKind::Match)?)?;
     native.set("step", step(lua, shared)?)?;
     native.set("gsub", gsub(lua, shared)?)?;
     native.set("rep", rep(lua, shared)?)
@@ -23,15 +23,15 @@ pub(super) fn register(lua: &Lua, native: &Table, shared: &Rc<Shared>) -> mlua::
 
 /// What a search returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum SearchKind {
     /// Where the match begins and ends, then its captures.
-    Places,
+    Find,
     /// Its captures.
-    Captures,
+    Match,
 }
 
 /// `find(subject, pattern, from, plain)` and `match(subject, pattern, from)`; `from` counts from 0.
-fn search(lua: &Lua, shared: &Rc<Shared>, what: What) -> mlua::Result<Function> {
+fn search(lua: &Lua, shared: &Rc<Shared>, kind: SearchKind) -> mlua::Result<Function> {
     let shared = Rc::clone(shared);
     lua.create_function(
         move |lua, (subject, pattern, from, plain): (LuaString, LuaString, usize, bool)| {
@@ -39,22 +39,22 @@ fn search(lua: &Lua, shared: &Rc<Shared>, what: What) -> mlua::Result<Function> 
             if from > subject.len() {
                 return Ok(MultiValue::from_iter([Value::Nil]));
             }
-            if what == What::Places && (plain || !pattern::has_specials(&pattern)) {
+            if kind == SearchKind::Find && (plain || !pattern::has_specials(&pattern)) {
                 return find_plain(&subject, &pattern, from, &shared);
             }
             let anchored = pattern.first() == Some(&b'^');
-            let may_go_on = || shared.call_budget.check().is_ok();
-            let steps = Steps::new(&may_go_on);
+            let has_time = || shared.call_budget.check().is_ok();
+            let steps = Steps::new(&has_time);
             let mut matcher = Matcher::new(&subject, &pattern[usize::from(anchored)..], steps);
             let found = matcher.search(from, anchored, None).map_err(raise)?;
             let Some((start, end)) = found else {
                 return Ok(MultiValue::from_iter([Value::Nil]));
             };
             let mut results = MultiValue::new();
-            if what == What::Places {
+            if kind == SearchKind::Find {
                 results.extend([offset(start + 1), offset(end)]);
             }
-            let whole = usize::from(what == What::Captures);
+            let whole = usize::from(kind == SearchKind::Match);
             let count = matcher.captures().max(whole);
             push_captures(lua, &matcher, start..end, count, &mut results)?;
             Ok(results)
@@ -68,7 +68,7 @@ fn find_plain(
     from: usize,
     shared: &Shared,
 ) -> mlua::Result<MultiValue> {
-    shared.check_for(subject.len() - from)?;
+    shared.check_time_for(subject.len() - from)?;
     Ok(match memmem::find(&subject[from..], pattern) {
         Some(at) => {
             let start = from + at;
@@ -86,8 +86,8 @@ fn step(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     lua.create_function(move |lua, arguments: Arguments| {
         let (subject, pattern, from, not_end, anchored, first_only) = arguments;
         let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
-        let may_go_on = || shared.call_budget.check().is_ok();
-        let mut matcher = Matcher::new(&subject, &pattern, Steps::new(&may_go_on));
+        let has_time = || shared.call_budget.check().is_ok();
+        let mut matcher = Matcher::new(&subject, &pattern, Steps::new(&has_time));
         let found = matcher.search(from, anchored, not_end).map_err(raise)?;
         let mut results = MultiValue::new();
         if let Some((start, end)) = found {
@@ -104,14 +104,14 @@ fn gsub(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     type Arguments = (LuaString, LuaString, LuaString, i64);
     let shared = Rc::clone(shared);
     lua.create_function(move |lua, (subject, pattern, replacement, times): Arguments| {
-        let may_go_on = || shared.call_budget.check().is_ok();
+        let has_time = || shared.call_budget.check().is_ok();
         let (text, count) = pattern::replace(
             &subject.as_bytes(),
             &pattern.as_bytes(),
             &replacement.as_bytes(),
             times,
-            &|wanted| room(lua, &shared, wanted),
-            Steps::new(&may_go_on),
+            &|wanted| available_memory(lua, &shared, wanted),
+            Steps::new(&has_time),
         )
         .map_err(raise)?;
         let text = match text {
@@ -129,7 +129,7 @@ fn rep(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
         let (text, separator) = (text.as_bytes(), separator.as_bytes());
         let bytes = (text.len() + separator.len()).checked_mul(times);
         let bytes = bytes.ok_or_else(out_of_memory)?;
-        shared.check_for(bytes)?;
+        shared.check_time_for(bytes)?;
         check_memory(lua, &shared, bytes)?;
         let mut result = [&*text, &*separator].concat().repeat(times);
         result.truncate(result.len() - separator.len());
@@ -160,10 +160,10 @@ fn offset(at: usize) -> Value {
     Value::Integer(at as i64)
 }
 
-fn raise(why: PatternError) -> mlua::Error {
-    match why {
-        PatternError::NoRoom => out_of_memory(),
+fn raise(error: PatternError) -> mlua::Error {
+    match error {
+        PatternError::OutOfMemory => out_of_memory(),
         PatternError::OutOfTime => out_of_time(),
-        why => refused(why),
+        error => lua_error(error),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, Loaded, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, HookResult, Loaded, PluginHost, PluginOptions};
 
 /// A folder that goes with the test.
 pub struct Folder(pub PathBuf);
@@ -68,16 +68,16 @@ pub fn id(generation: u32) -> ConnId {
 }
 
 /// Asks as client 17 and returns the answer as text, `None` or the name of the plugin that failed.
-pub fn ask(host: &mut PluginHost, package: impl AsRef<[u8]>) -> Said {
+pub fn ask(host: &mut PluginHost, package: impl AsRef<[u8]>) -> Response {
     ask_as(host, package, &Client::new(id(17)))
 }
 
-pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client) -> Said {
+pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client) -> Response {
     let mut out = b"before ".to_vec();
     let said = match host.ask(package.as_ref(), client, &mut out) {
-        Verdict::Answered => return Said::Answer(out.split_off(7)),
-        Verdict::Nobody => Said::Nothing,
-        Verdict::Failed { plugin } => Said::Failed(plugin.to_owned()),
+        HookResult::Answered => return Response::Answer(out.split_off(7)),
+        HookResult::Unhandled => Response::Nothing,
+        HookResult::Failed { plugin } => Response::Failed(plugin.to_owned()),
     };
     assert_eq!(out, b"before ", "no bytes without an answer");
     said
@@ -85,15 +85,15 @@ pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client)
 
 /// What the host had to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Response {
     Answer(Vec<u8>),
     Nothing,
     Failed(String),
 }
 
 /// The answer with these bytes.
-pub fn answer(bytes: impl AsRef<[u8]>) -> Said {
-    Said::Answer(bytes.as_ref().to_vec())
+pub fn answer(bytes: impl AsRef<[u8]>) -> Response {
+    Response::Answer(bytes.as_ref().to_vec())
 }
 
 /// What this thread has logged since it was asked last, as `LEVEL text`.

@@ -9,24 +9,24 @@ use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
 use super::one_line::OneLine;
 
 /// What Lua says when it is refused memory; the message has no place in front of it.
-pub(super) const NO_MEMORY: &str = "not enough memory";
+pub(super) const OUT_OF_MEMORY: &str = "not enough memory";
 
 /// What whatever looks at the clock says when the time is up.
-pub(super) const NO_TIME: &str = "out of time";
+pub(super) const OUT_OF_TIME: &str = "out of time";
 
 /// What the prelude is called in error messages.
 pub(super) const SANDBOX: &str = "sandbox";
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum CallError {
     /// It ran longer than its budget.
-    Time {
+    OverBudget {
         /// The budget.
         budget: Duration,
     },
     /// It ran out of the time of its package, most of which others had used.
-    SharedTime {
+    OverSharedBudget {
         /// How long it ran.
         took: Duration,
         /// What the plugins asked before it had used.
@@ -35,17 +35,17 @@ pub(super) enum Failure {
         budget: Duration,
     },
     /// It wanted more memory than it may have.
-    Memory {
+    OutOfMemory {
         /// How much it may have.
         bytes_max: usize,
     },
     /// The package did not fit into its memory, so it was not called.
-    Package {
+    PackageTooLarge {
         /// The package's length, in bytes.
         len: usize,
     },
     /// It answered something that is neither a string nor nil.
-    Answer {
+    WrongType {
         /// The type of what it answered.
         kind: &'static str,
     },
@@ -53,22 +53,27 @@ pub(super) enum Failure {
     Lua(String),
 }
 
-impl Failure {
+impl CallError {
     /// Whether the plugin is to blame, so that the failure counts toward switching it off. Not for
     /// what a client or another plugin can bring about without its doing.
-    pub(super) fn is_own(&self) -> bool {
+    pub(super) fn is_plugin_fault(&self) -> bool {
         match self {
-            Failure::SharedTime { took, budget, .. } => *took > *budget / 2,
-            Failure::Package { .. } => false,
+            CallError::OverSharedBudget { took, budget, .. } => *took > *budget / 2,
+            CallError::PackageTooLarge { .. } => false,
             _ => true,
         }
     }
 
     /// The same failure of a plugin that had `left` of its package's budget and ran for `took`.
-    pub(super) fn within(self, left: Duration, budget: Duration, took: Duration) -> Self {
+    pub(super) fn with_shared_budget(
+        self,
+        left: Duration,
+        budget: Duration,
+        took: Duration,
+    ) -> Self {
         match self {
-            Failure::Time { .. } if left < budget => {
-                Failure::SharedTime { took, used_before: budget - left, budget }
+            CallError::OverBudget { .. } if left < budget => {
+                CallError::OverSharedBudget { took, used_before: budget - left, budget }
             }
             other => other,
         }
@@ -77,34 +82,34 @@ impl Failure {
     /// What an error of mlua comes to, where a plugin may have `bytes_max` of memory.
     pub(super) fn from_lua(error: &mlua::Error, bytes_max: usize) -> Self {
         match error {
-            mlua::Error::MemoryError(_) => Failure::Memory { bytes_max },
-            error => Failure::from_text(text(error), bytes_max),
+            mlua::Error::MemoryError(_) => CallError::OutOfMemory { bytes_max },
+            error => CallError::from_text(message_of(error), bytes_max),
         }
     }
 
     /// What the text of a Lua error comes to.
     pub(super) fn from_text(text: String, bytes_max: usize) -> Self {
         match text.as_str() {
-            NO_MEMORY => Failure::Memory { bytes_max },
-            _ => Failure::Lua(text),
+            OUT_OF_MEMORY => CallError::OutOfMemory { bytes_max },
+            _ => CallError::Lua(text),
         }
     }
 }
 
 /// What an error of mlua says, without the traces it collects on its way.
-fn text(error: &mlua::Error) -> String {
+fn message_of(error: &mlua::Error) -> String {
     match error {
-        mlua::Error::CallbackError { cause, .. } => text(cause),
+        mlua::Error::CallbackError { cause, .. } => message_of(cause),
         mlua::Error::RuntimeError(message) | mlua::Error::SyntaxError { message, .. } => {
             message.split("\nstack traceback:").next().unwrap_or_default().to_owned()
         }
-        mlua::Error::MemoryError(_) => NO_MEMORY.to_owned(),
+        mlua::Error::MemoryError(_) => OUT_OF_MEMORY.to_owned(),
         other => other.to_string(),
     }
 }
 
 /// What Lua calls the type of a value.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) | Value::Number(_) => "number",
         value => value.type_name(),
@@ -112,11 +117,13 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 /// One line, of bounded length, in which nothing moves a terminal's cursor.
-impl fmt::Display for Failure {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Time { budget } => write!(f, "ran longer than {} ms", budget.as_millis()),
-            Failure::SharedTime { took, used_before, budget } => {
+            CallError::OverBudget { budget } => {
+                write!(f, "ran longer than {} ms", budget.as_millis())
+            }
+            CallError::OverSharedBudget { took, used_before, budget } => {
                 let [took, used] = [took, used_before].map(Duration::as_secs_f64).map(|s| s * 1e3);
                 let budget = budget.as_millis();
                 write!(
@@ -124,63 +131,68 @@ impl fmt::Display for Failure {
                     "stopped after {took:.1} ms, since plugins asked before it had used {used:.1} of \
                      the {budget} ms a package may take"
                 )?;
-                if self.is_own() { Ok(()) } else { write!(f, "; not counted as its failure") }
+                if self.is_plugin_fault() {
+                    Ok(())
+                } else {
+                    write!(f, "; not counted as its failure")
+                }
             }
-            Failure::Memory { bytes_max } => {
+            CallError::OutOfMemory { bytes_max } => {
                 write!(f, "needs more than the {bytes_max} bytes of memory it may have")
             }
-            Failure::Package { len } => {
+            CallError::PackageTooLarge { len } => {
                 write!(f, "a package of {len} bytes does not fit into its memory")
             }
-            Failure::Answer { kind } => write!(f, "returned a {kind}, not a string"),
-            Failure::Lua(text) => {
+            CallError::WrongType { kind } => write!(f, "returned a {kind}, not a string"),
+            CallError::Lua(text) => {
                 OneLine { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
             }
         }
     }
 }
 
-/// An error with these words; [`describe`] adds the place.
-pub(super) fn refused(why: impl fmt::Display) -> mlua::Error {
-    mlua::Error::RuntimeError(why.to_string())
+/// An error with these words; [`message_handler`] adds the place.
+pub(super) fn lua_error(error: impl fmt::Display) -> mlua::Error {
+    mlua::Error::RuntimeError(error.to_string())
 }
 
 pub(super) fn out_of_memory() -> mlua::Error {
-    mlua::Error::MemoryError(NO_MEMORY.to_owned())
+    mlua::Error::MemoryError(OUT_OF_MEMORY.to_owned())
 }
 
 pub(super) fn out_of_time() -> mlua::Error {
-    mlua::Error::RuntimeError(NO_TIME.to_owned())
+    mlua::Error::RuntimeError(OUT_OF_TIME.to_owned())
 }
 
 /// The message handler of every pcall: makes strings of our own errors, and says of errors that
 /// name the sandbox as their place which line of the plugin they come from. What a plugin throws is
 /// left as it is.
-pub(super) fn describe(lua: &Lua, error: Value) -> mlua::Result<Value> {
+pub(super) fn message_handler(lua: &Lua, error: Value) -> mlua::Result<Value> {
     let message = match &error {
-        Value::Error(error) => text(error).into_bytes(),
-        Value::String(text) => match without_place(&text.as_bytes()) {
+        Value::Error(error) => message_of(error).into_bytes(),
+        Value::String(text) => match strip_position(&text.as_bytes()) {
             Some(message) => message.to_vec(),
             None => return Ok(error),
         },
         _ => return Ok(error),
     };
-    if message == NO_MEMORY.as_bytes() || message == NO_TIME.as_bytes() {
+    if message == OUT_OF_MEMORY.as_bytes() || message == OUT_OF_TIME.as_bytes() {
         return lua.create_string(message).map(Value::String);
     }
-    let place = (1..=FRAMES_SEARCHED_MAX).find_map(|level| place(lua, level)).unwrap_or_default();
-    lua.create_string([place.as_bytes(), &message].concat()).map(Value::String)
+    let position =
+        (1..=FRAMES_SEARCHED_MAX).find_map(|level| position(lua, level)).unwrap_or_default();
+    lua.create_string([position.as_bytes(), &message].concat()).map(Value::String)
 }
 
 /// A message of the sandbox without the place it names.
-fn without_place(message: &[u8]) -> Option<&[u8]> {
+fn strip_position(message: &[u8]) -> Option<&[u8]> {
     let rest = message.strip_prefix(SANDBOX.as_bytes())?.strip_prefix(b":")?;
     let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
     rest[digits..].strip_prefix(b": ")
 }
 
 /// `file:line: ` of the function at this level of the stack, if it is the plugin's.
-fn place(lua: &Lua, level: usize) -> Option<String> {
+fn position(lua: &Lua, level: usize) -> Option<String> {
     lua.inspect_stack(level, |frame| {
         let line = frame.current_line()?;
         let file = frame.source().short_src?.into_owned();

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::sync::LazyLock;
 
-use mynah::protocol::chat::nickname::{BadNickname, CHARS_MAX, Folded, Nickname, Scripts};
+use mynah::protocol::chat::nickname::{CHARS_MAX, Folded, Nickname, NicknameError, Scripts};
 use precis_core::profile::Profile;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
@@ -62,12 +62,12 @@ fn every_character_is_refused_or_allowed_as_in_the_reference() {
     for c in every_char() {
         let is_allowed = allowed.next_if_eq(&c).is_some();
         let inside = Nickname::parse(&String::from_iter(['a', c, 'b'])).map(|_| ());
-        let expected = if is_allowed { Ok(()) } else { Err(BadNickname::Characters) };
+        let expected = if is_allowed { Ok(()) } else { Err(NicknameError::Characters) };
         assert_eq!(inside, expected, "{c:?}");
         if is_allowed {
             let in_front = Nickname::parse(&String::from_iter([c, 'a', 'b'])).map(|_| ());
             let is_mark = reference::begins_with_mark(c);
-            let expected = if is_mark { Err(BadNickname::Characters) } else { Ok(()) };
+            let expected = if is_mark { Err(NicknameError::Characters) } else { Ok(()) };
             assert_eq!(in_front, expected, "{c:?}");
         }
     }

@@ -10,7 +10,7 @@ use super::{Listener, Server};
 use crate::conn_id::ConnId;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::Protocol;
-use crate::protocol::chat::{self, Words};
+use crate::protocol::chat::{self, Message};
 use crate::protocol::{self, CloseReason};
 use crate::session::Session;
 use crate::strerror::strerror;
@@ -153,7 +153,7 @@ impl<T: Transport> Server<T> {
             Protocol::Command { .. } => {
                 protocol::write_error(format_args!("server is full: {max} clients"), &mut self.out);
             }
-            Protocol::Chat { lang } => chat::say(Words::Full(max), lang, &mut self.out),
+            Protocol::Chat { lang } => chat::say(Message::Full(max), lang, &mut self.out),
             Protocol::Prefixed | Protocol::Raw { .. } | Protocol::Plugin { .. } => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::conn_id::ConnId;
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
 use crate::protocol::CloseReason;
 use crate::protocol::Protocol;
-use crate::protocol::chat::{self, Words};
+use crate::protocol::chat::{self, Message};
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
@@ -44,7 +44,7 @@ impl<T: Transport> Server<T> {
         if let (Protocol::Chat { lang }, CloseReason::Shutdown) =
             (&listener.config.protocol, reason)
         {
-            chat::say(Words::ShutDown, *lang, &mut self.out);
+            chat::say(Message::ShutDown, *lang, &mut self.out);
         }
         conn.session.drop_input();
         if reason != CloseReason::Shutdown {

@@ -7,9 +7,9 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::messages::{Lang, Message};
 use super::nickname::{Folded, Nickname, Scripts};
 use super::sorted_keys::SortedKeys;
-use super::words::{Lang, Words};
 use crate::conn_id::ConnId;
 
 /// A member's number: what its connection remembers.
@@ -178,8 +178,8 @@ impl Members {
             let nicks = sorted.iter().map(|key| &*slots[key as usize].nick);
             let nicks: Vec<&str> = nicks.take(ONLINE_NICKS_MAX).collect();
             let more = slots.len() - nicks.len();
-            let words = Words::Online { nicks: &nicks, more };
-            (lang, words.in_lang(lang).to_string().into_boxed_str())
+            let message = Message::Online { nicks: &nicks, more };
+            (lang, message.in_lang(lang).to_string().into_boxed_str())
         });
         line
     }

@@ -1,17 +1,17 @@
 //! The `chat` protocol: nicknames, a room, private messages.
 //!
 //! The first message of a client is its nickname; from then on it is a member, hears the room
-//! through the broadcast log, and what it says goes to everyone else there. `words` has everything
+//! through the broadcast log, and what it says goes to everyone else there. `messages` has everything
 //! the server says, `nickname` the rules, `unicode` the data they need, `members` the books.
 
 mod members;
+mod messages;
 pub mod nickname;
 mod sorted_keys;
 mod unicode;
-mod words;
 
 pub use members::{Member, MemberKey, Members};
-pub use words::{Lang, Spoken, Words};
+pub use messages::{Lang, Localized, Message};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ use log::debug;
 use super::{CloseReason, Context, Excerpt, Flow, Room, Tag};
 use crate::buffer::{BroadcastLog, Overrun};
 use crate::codec::line::Line;
-use nickname::{BadNickname, Nickname};
+use nickname::{Nickname, NicknameError};
 
 /// What a room knows of its members.
 #[derive(Debug, Default)]
@@ -61,8 +61,8 @@ const NICKNAME_COST_BYTES: usize = 2048;
 
 /// Answers one message.
 pub fn on_line(line: Line<'_>, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
-    let Line::Text(bytes) = line else { return ctx.say(Words::TooLong, lang) };
-    let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Words::NotUtf8, lang) };
+    let Line::Text(bytes) = line else { return ctx.say(Message::TooLong, lang) };
+    let Ok(text) = str::from_utf8(bytes) else { return ctx.say(Message::NotUtf8, lang) };
     let text = text.trim();
     ctx.charge(LINE_COST_BYTES);
     let flow = match (text, tag.member()) {
@@ -101,20 +101,20 @@ pub fn announce_departures(room: &mut Room, lang: Lang) -> Result<(), Overrun> {
         pending_departures.clear();
     }
     while let Some(nick) = pending_departures.front() {
-        append(log, line, Words::Left(nick).in_lang(lang))?;
+        append(log, line, Message::Left(nick).in_lang(lang))?;
         pending_departures.pop_front();
     }
     Ok(())
 }
 
 /// Appends a line that nobody asked for to what a client is sent.
-pub fn say(words: Words<'_>, lang: Lang, out: &mut Vec<u8>) {
-    writeln!(out, "{}", words.in_lang(lang)).expect("a Vec takes all that is written");
+pub fn say(message: Message<'_>, lang: Lang, out: &mut Vec<u8>) {
+    writeln!(out, "{}", message.in_lang(lang)).expect("a Vec takes all that is written");
 }
 
 impl Context<'_> {
-    fn say(&mut self, words: Words<'_>, lang: Lang) -> Flow {
-        say(words, lang, self.out);
+    fn say(&mut self, message: Message<'_>, lang: Lang) -> Flow {
+        say(message, lang, self.out);
         Flow::Continue
     }
 }
@@ -122,16 +122,16 @@ impl Context<'_> {
 fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flow {
     ctx.charge(NICKNAME_COST_BYTES);
     let nickname = match Nickname::parse(nick) {
-        Err(BadNickname::Length) => return ctx.say(Words::NicknameLength, lang),
-        Err(BadNickname::Characters) => return ctx.say(Words::NicknameCharacters, lang),
-        Err(BadNickname::Reserved) => return ctx.say(Words::Taken(nick), lang),
+        Err(NicknameError::Length) => return ctx.say(Message::NicknameLength, lang),
+        Err(NicknameError::Characters) => return ctx.say(Message::NicknameCharacters, lang),
+        Err(NicknameError::Reserved) => return ctx.say(Message::Taken(nick), lang),
         Ok(nickname) => nickname,
     };
     if ctx.room.chat.members.is_taken(&nickname) {
-        return ctx.say(Words::Taken(nick), lang);
+        return ctx.say(Message::Taken(nick), lang);
     }
     let head = ctx.room.log.head();
-    if ctx.log_share == 0 || announce(ctx.room, Words::Joined(nick), lang).is_err() {
+    if ctx.log_share == 0 || announce(ctx.room, Message::Joined(nick), lang).is_err() {
         return Flow::Wait;
     }
     let added = ctx.room.log.head() - head;
@@ -139,7 +139,7 @@ fn register(nick: &str, lang: Lang, tag: &mut Tag, ctx: &mut Context<'_>) -> Flo
     tag.join(ctx.room.chat.members.insert(&nickname, ctx.id));
     let id = ctx.id;
     ctx.connection_log.line(ctx.now, || format!("{id} {nick} joined"));
-    ctx.say(Words::Welcome(nick), lang)
+    ctx.say(Message::Welcome(nick), lang)
 }
 
 fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
@@ -148,7 +148,7 @@ fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow 
             return Flow::Wait;
         }
         let Room { log, chat: ChatRoom { members, line, .. }, .. } = &mut *ctx.room;
-        let message = Words::Message { from: &members.get(key).nick, text };
+        let message = Message::Post { from: &members.get(key).nick, text };
         let head = log.head();
         if append(log, line, message.in_lang(lang)).is_err() {
             return Flow::Wait;
@@ -163,9 +163,9 @@ fn speak(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow 
 /// A command of a client without a nickname.
 fn run_command_unregistered(text: &str, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     match split_word(text).0 {
-        "/help" => ctx.say(Words::Help, lang),
+        "/help" => ctx.say(Message::Help, lang),
         "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-        _ => ctx.say(Words::NicknameFirst, lang),
+        _ => ctx.say(Message::NicknameFirst, lang),
     }
 }
 
@@ -178,12 +178,12 @@ fn run_command(text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) ->
             Flow::Continue
         }
         "/msg" => match split_word(rest) {
-            ("", _) | (_, "") => ctx.say(Words::MsgUsage, lang),
+            ("", _) | (_, "") => ctx.say(Message::MsgUsage, lang),
             (to, text) => whisper(to, text, key, lang, ctx),
         },
-        "/help" => ctx.say(Words::Help, lang),
+        "/help" => ctx.say(Message::Help, lang),
         "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-        _ => ctx.say(Words::UnknownCommand(command), lang),
+        _ => ctx.say(Message::UnknownCommand(command), lang),
     }
 }
 
@@ -194,10 +194,10 @@ const MESSAGE_COST_BYTES: usize = 512;
 /// Says something to one member alone.
 fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'_>) -> Flow {
     let members = &ctx.room.chat.members;
-    let Some(recipient) = members.find(to) else { return ctx.say(Words::NoSuchUser(to), lang) };
+    let Some(recipient) = members.find(to) else { return ctx.say(Message::NoSuchUser(to), lang) };
     let from = &members.get(key).nick;
-    say(Words::PrivateSent { to: &recipient.nick, text }, lang, ctx.out);
-    let message = Words::Private { from, text };
+    say(Message::PrivateSent { to: &recipient.nick, text }, lang, ctx.out);
+    let message = Message::Private { from, text };
     if recipient.id == ctx.id {
         say(message, lang, ctx.out);
     } else {
@@ -213,17 +213,21 @@ fn whisper(to: &str, text: &str, key: MemberKey, lang: Lang, ctx: &mut Context<'
 /// # Errors
 ///
 /// The log is full of what not everyone has been offered.
-fn announce(room: &mut Room, words: Words<'_>, lang: Lang) -> Result<(), Overrun> {
+fn announce(room: &mut Room, message: Message<'_>, lang: Lang) -> Result<(), Overrun> {
     announce_departures(room, lang)?;
     if room.chat.members.is_empty() {
         return Ok(());
     }
-    append(&mut room.log, &mut room.chat.line, words.in_lang(lang))
+    append(&mut room.log, &mut room.chat.line, message.in_lang(lang))
 }
 
-fn append(log: &mut BroadcastLog, line: &mut String, words: Spoken<'_>) -> Result<(), Overrun> {
+fn append(
+    log: &mut BroadcastLog,
+    line: &mut String,
+    message: Localized<'_>,
+) -> Result<(), Overrun> {
     line.clear();
-    writeln!(line, "{words}").expect("a String takes all that is written");
+    writeln!(line, "{message}").expect("a String takes all that is written");
     let result = log.append(&[line.as_bytes()]);
     line.clear();
     result

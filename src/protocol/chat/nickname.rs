@@ -36,7 +36,7 @@ const IOTA: char = '\u{3b9}';
 
 /// Why a text cannot be a nickname, whoever is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadNickname {
+pub enum NicknameError {
     /// It has not [`CHARS_MIN`] to [`CHARS_MAX`] characters.
     Length,
     /// It has a character that nobody sees or that the server's lines are made of, or begins with a
@@ -64,16 +64,16 @@ impl<'a> Nickname<'a> {
     /// # Errors
     ///
     /// It cannot be one.
-    pub fn parse(text: &'a str) -> Result<Self, BadNickname> {
+    pub fn parse(text: &'a str) -> Result<Self, NicknameError> {
         // Whatever is past the limit is not looked at.
         if !(CHARS_MIN..=CHARS_MAX).contains(&text.chars().take(CHARS_MAX + 1).count()) {
-            return Err(BadNickname::Length);
+            return Err(NicknameError::Length);
         }
         if has_refused_characters(text) {
-            return Err(BadNickname::Characters);
+            return Err(NicknameError::Characters);
         }
-        let nickname = Nickname::new(text).ok_or(BadNickname::Length)?;
-        if nickname.is_reserved() { Err(BadNickname::Reserved) } else { Ok(nickname) }
+        let nickname = Nickname::new(text).ok_or(NicknameError::Length)?;
+        if nickname.is_reserved() { Err(NicknameError::Reserved) } else { Ok(nickname) }
     }
 
     /// A text whatever it is, as long as it is not too long.
@@ -260,7 +260,7 @@ impl Ordered {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<(), BadNickname> {
+    fn check(text: &str) -> Result<(), NicknameError> {
         Nickname::parse(text).map(|_| ())
     }
 
@@ -280,12 +280,12 @@ mod tests {
     #[test]
     fn characters_are_counted_as_typed() {
         assert_eq!(check("яна"), Ok(()));
-        assert_eq!(check("яя"), Err(BadNickname::Length));
+        assert_eq!(check("яя"), Err(NicknameError::Length));
         assert_eq!(check(&"я".repeat(16)), Ok(()));
-        assert_eq!(check(&"я".repeat(17)), Err(BadNickname::Length));
+        assert_eq!(check(&"я".repeat(17)), Err(NicknameError::Length));
         assert_eq!(check("e\u{301}e\u{301}"), Ok(()), "a combining mark is a character");
         assert_eq!(check("שלום"), Ok(()), "right to left is a direction like another");
-        assert_eq!(check("ﬃﬃ"), Err(BadNickname::Length), "two, though they fold to six");
+        assert_eq!(check("ﬃﬃ"), Err(NicknameError::Length), "two, though they fold to six");
         assert_eq!(check(&"ﬃ".repeat(16)), Ok(()), "16, though they fold to 48");
     }
 
@@ -294,7 +294,7 @@ mod tests {
         for bad in
             ["a b", "a\tb", "a\u{a0}b", "a\rb", "a\x1bb", "a\u{85}b", "a\u{2028}b", "a\u{3000}b"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad:?}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad:?}");
         }
         for (bad, what) in [
             ('\u{200b}', "zero width space"),
@@ -326,18 +326,18 @@ mod tests {
             ('\u{e1000}', "unassigned, far up"),
             ('\u{10ffff}', "the last there is"),
         ] {
-            assert_eq!(check(&format!("bob{bad}")), Err(BadNickname::Characters), "{what}");
-            assert_eq!(check(&format!("{bad}bob")), Err(BadNickname::Characters), "{what}");
+            assert_eq!(check(&format!("bob{bad}")), Err(NicknameError::Characters), "{what}");
+            assert_eq!(check(&format!("{bad}bob")), Err(NicknameError::Characters), "{what}");
         }
     }
 
     #[test]
     fn characters_of_the_servers_lines_are_refused() {
         for bad in ["[bob", "bob]", "bob:", "bob]:", "b［b", "b］b", "b：b", "b︓b", "a﹇b"] {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad}");
         }
         for bad in ["a\u{a8}b", "a\u{b4}b", "a\u{37a}b", "a\u{fdfa}b", "a⩴b"] {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad}: a blank, or `::=`");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad}: a blank, or `::=`");
         }
     }
 
@@ -345,9 +345,9 @@ mod tests {
     fn a_mark_in_front_is_refused_and_elsewhere_is_not() {
         for bad in ["\u{301}bob", "\u{301}\u{301}\u{301}", "\u{20dd}bob", "\u{93f}कक", "\u{345}ab"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad:?}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad:?}");
         }
-        assert_eq!(check("\u{ff9e}bob"), Err(BadNickname::Characters), "U+3099, halfwidth");
+        assert_eq!(check("\u{ff9e}bob"), Err(NicknameError::Characters), "U+3099, halfwidth");
         assert_eq!(check("bo\u{301}b"), Ok(()));
         assert_eq!(check("कि\u{93f}"), Ok(()));
     }
@@ -356,11 +356,11 @@ mod tests {
     fn the_servers_own_names_are_reserved_in_any_case_and_any_script() {
         for bad in ["SERVER", "server", "Info", "eRRor", "you", "\u{17f}erver", "ＳＥＲＶＥＲ"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Reserved), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Reserved), "{bad}");
         }
         for bad in ["ѕERVER", "INF\u{41e}", "ӏNFO", "уоu", "Υou", "ЕRRОR", "𝓈𝑒rver", "еrror"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Reserved), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Reserved), "{bad}");
         }
         for good in ["server1", "lNFO1", "SYSTEM", "SE\u{332}RVER", "Server\u{301}", "СЕРВЕР"]
         {

@@ -16,11 +16,11 @@ pub enum Lang {
     Ru,
 }
 
-/// One thing to say. Displayed with [`in_lang`](Words::in_lang), without the end of the line.
+/// One thing to say. Displayed with [`in_lang`](Message::in_lang), without the end of the line.
 ///
 /// Text of clients is shown through [`Shown`], so that it stays on its line.
 #[derive(Debug, Clone, Copy)]
-pub enum Words<'a> {
+pub enum Message<'a> {
     /// A nickname is accepted.
     Welcome(&'a str),
     /// A nickname is too short or too long.
@@ -36,7 +36,7 @@ pub enum Words<'a> {
     /// Somebody went.
     Left(&'a str),
     /// Somebody says something to everyone.
-    Message {
+    Post {
         /// Who.
         from: &'a str,
         /// What.
@@ -81,94 +81,94 @@ pub enum Words<'a> {
     ShutDown,
 }
 
-impl<'a> Words<'a> {
-    /// The words in a language.
+impl<'a> Message<'a> {
+    /// The message in a language.
     #[must_use]
-    pub const fn in_lang(self, lang: Lang) -> Spoken<'a> {
-        Spoken { words: self, lang }
+    pub const fn in_lang(self, lang: Lang) -> Localized<'a> {
+        Localized { message: self, lang }
     }
 }
 
-/// Displays [`Words`] in a language.
+/// Displays [`Message`] in a language.
 #[derive(Debug, Clone, Copy)]
-pub struct Spoken<'a> {
-    words: Words<'a>,
+pub struct Localized<'a> {
+    message: Message<'a>,
     lang: Lang,
 }
 
-impl fmt::Display for Spoken<'_> {
+impl fmt::Display for Localized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Lang::{En, Ru};
         const MIN: usize = nickname::CHARS_MIN;
         const MAX: usize = nickname::CHARS_MAX;
-        match (self.words, self.lang) {
-            (Words::Welcome(nick), En) => write!(f, "[INFO] Welcome, {nick}!"),
-            (Words::Welcome(nick), Ru) => write!(f, "[INFO] Добро пожаловать, {nick}!"),
-            (Words::NicknameLength, En) => {
+        match (self.message, self.lang) {
+            (Message::Welcome(nick), En) => write!(f, "[INFO] Welcome, {nick}!"),
+            (Message::Welcome(nick), Ru) => write!(f, "[INFO] Добро пожаловать, {nick}!"),
+            (Message::NicknameLength, En) => {
                 write!(f, "[ERROR] a nickname has {MIN} to {MAX} characters")
             }
-            (Words::NicknameLength, Ru) => {
+            (Message::NicknameLength, Ru) => {
                 write!(f, "[ERROR] в нике должно быть от {MIN} до {MAX} символов")
             }
-            (Words::NicknameCharacters, En) => {
+            (Message::NicknameCharacters, En) => {
                 f.write_str("[ERROR] a nickname has no blanks or control characters")
             }
-            (Words::NicknameCharacters, Ru) => {
+            (Message::NicknameCharacters, Ru) => {
                 f.write_str("[ERROR] в нике не бывает пробелов и управляющих символов")
             }
-            (Words::NicknameFirst, En) => f.write_str("[ERROR] choose a nickname first"),
-            (Words::NicknameFirst, Ru) => f.write_str("[ERROR] сначала выберите ник"),
-            (Words::Taken(nick), En) => write!(f, "[ERROR] {nick} is taken, choose another"),
-            (Words::Taken(nick), Ru) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
-            (Words::Joined(nick), En) => write!(f, "[SERVER] {nick} joined"),
-            (Words::Joined(nick), Ru) => write!(f, "[SERVER] {nick} теперь с нами"),
-            (Words::Left(nick), En) => write!(f, "[SERVER] {nick} left"),
-            (Words::Left(nick), Ru) => write!(f, "[SERVER] {nick} ушёл"),
-            (Words::Message { from, text }, _) => write!(f, "[{from}]: {}", Shown(text)),
-            (Words::Online { nicks, more }, En) => {
+            (Message::NicknameFirst, En) => f.write_str("[ERROR] choose a nickname first"),
+            (Message::NicknameFirst, Ru) => f.write_str("[ERROR] сначала выберите ник"),
+            (Message::Taken(nick), En) => write!(f, "[ERROR] {nick} is taken, choose another"),
+            (Message::Taken(nick), Ru) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
+            (Message::Joined(nick), En) => write!(f, "[SERVER] {nick} joined"),
+            (Message::Joined(nick), Ru) => write!(f, "[SERVER] {nick} теперь с нами"),
+            (Message::Left(nick), En) => write!(f, "[SERVER] {nick} left"),
+            (Message::Left(nick), Ru) => write!(f, "[SERVER] {nick} ушёл"),
+            (Message::Post { from, text }, _) => write!(f, "[{from}]: {}", Shown(text)),
+            (Message::Online { nicks, more }, En) => {
                 list(f, "Online: ", nicks)?;
                 if more > 0 { write!(f, ", … and {more} more") } else { Ok(()) }
             }
-            (Words::Online { nicks, more }, Ru) => {
+            (Message::Online { nicks, more }, Ru) => {
                 list(f, "В сети: ", nicks)?;
                 if more > 0 { write!(f, ", … и ещё {more}") } else { Ok(()) }
             }
-            (Words::Private { from, text }, En) => write!(f, "[PM] {from}: {}", Shown(text)),
-            (Words::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", Shown(text)),
-            (Words::PrivateSent { to, text }, En) => write!(f, "[PM to {to}]: {}", Shown(text)),
-            (Words::PrivateSent { to, text }, Ru) => write!(f, "[ЛС для {to}]: {}", Shown(text)),
-            (Words::NoSuchUser(name), En) => write!(f, "[ERROR] no such user: {}", Shown(name)),
-            (Words::NoSuchUser(name), Ru) => {
+            (Message::Private { from, text }, En) => write!(f, "[PM] {from}: {}", Shown(text)),
+            (Message::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", Shown(text)),
+            (Message::PrivateSent { to, text }, En) => write!(f, "[PM to {to}]: {}", Shown(text)),
+            (Message::PrivateSent { to, text }, Ru) => write!(f, "[ЛС для {to}]: {}", Shown(text)),
+            (Message::NoSuchUser(name), En) => write!(f, "[ERROR] no such user: {}", Shown(name)),
+            (Message::NoSuchUser(name), Ru) => {
                 write!(f, "[ERROR] нет такого участника: {}", Shown(name))
             }
-            (Words::MsgUsage, En) => f.write_str("[ERROR] usage: /msg USER TEXT"),
-            (Words::MsgUsage, Ru) => f.write_str("[ERROR] так: /msg USER TEXT"),
-            (Words::Help, En) => f.write_str(
+            (Message::MsgUsage, En) => f.write_str("[ERROR] usage: /msg USER TEXT"),
+            (Message::MsgUsage, Ru) => f.write_str("[ERROR] так: /msg USER TEXT"),
+            (Message::Help, En) => f.write_str(
                 "/who - who is here\n\
                  /msg USER TEXT - say something to USER alone\n\
                  /help - this list\n\
                  /exit, /quit - leave",
             ),
-            (Words::Help, Ru) => f.write_str(
+            (Message::Help, Ru) => f.write_str(
                 "/who - кто в сети\n\
                  /msg USER TEXT - личное сообщение для USER\n\
                  /help - этот список\n\
                  /exit, /quit - выйти",
             ),
-            (Words::UnknownCommand(command), En) => {
+            (Message::UnknownCommand(command), En) => {
                 write!(f, "[ERROR] unknown command {}, try /help", Shown(command))
             }
-            (Words::UnknownCommand(command), Ru) => {
+            (Message::UnknownCommand(command), Ru) => {
                 write!(f, "[ERROR] нет команды {}, есть /help", Shown(command))
             }
-            (Words::TooLong, En) => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
-            (Words::TooLong, Ru) => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),
-            (Words::NotUtf8, En) => f.write_str("[ERROR] message is not UTF-8"),
-            (Words::NotUtf8, Ru) => f.write_str("[ERROR] сообщение не в UTF-8"),
-            (Words::Full(max), En) => write!(f, "[ERROR] server is full: {max} clients"),
-            (Words::Full(max), Ru) => write!(f, "[ERROR] сервер полон: {max} клиентов"),
-            (Words::ShutDown, En) => f.write_str("[INFO] The server has shut down"),
-            (Words::ShutDown, Ru) => f.write_str("[INFO] Сервер отключился"),
+            (Message::TooLong, En) => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
+            (Message::TooLong, Ru) => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),
+            (Message::NotUtf8, En) => f.write_str("[ERROR] message is not UTF-8"),
+            (Message::NotUtf8, Ru) => f.write_str("[ERROR] сообщение не в UTF-8"),
+            (Message::Full(max), En) => write!(f, "[ERROR] server is full: {max} clients"),
+            (Message::Full(max), Ru) => write!(f, "[ERROR] сервер полон: {max} клиентов"),
+            (Message::ShutDown, En) => f.write_str("[INFO] The server has shut down"),
+            (Message::ShutDown, Ru) => f.write_str("[INFO] Сервер отключился"),
         }
     }
 }

@@ -7,12 +7,12 @@ mod client_state;
 pub mod command;
 mod context;
 mod direct;
-mod excerpt;
 mod list;
 pub mod plugin;
 mod prefixed;
 mod raw;
 
+pub use crate::escape::{Excerpt, Sanitized as Shown};
 pub use client_state::Tag;
 pub use command::{
     Reversal, ReversalStep, on_command, on_command_error, write_error, write_status,
@@ -20,7 +20,6 @@ pub use command::{
 pub(crate) use command::{debug_command, reply_not_utf8};
 pub use context::{CloseReason, Context, Flow, Peer, Room};
 pub use direct::{DirectMessage, DirectMessages};
-pub use excerpt::{Excerpt, Shown};
 pub use list::Protocol;
 pub use plugin::{AskResult, PluginScheduler, on_package};
 pub use prefixed::on_prefixed;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::super::excerpt::Shown;
 use super::nickname;
 use crate::codec::line::LINE_LEN_MAX;
+use crate::escape::SingleLine;
 
 /// The languages of `lang=`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Lang {
 
 /// One thing to say. Displayed with [`in_lang`](Message::in_lang), without the end of the line.
 ///
-/// Text of clients is shown through [`Shown`], so that it stays on its line.
+/// Text of clients is shown through [`SingleLine`], so that it stays on its line.
 #[derive(Debug, Clone, Copy)]
 pub enum Message<'a> {
     /// A nickname is accepted.
@@ -124,7 +124,7 @@ impl fmt::Display for Localized<'_> {
             (Message::Joined(nick), Ru) => write!(f, "[SERVER] {nick} теперь с нами"),
             (Message::Left(nick), En) => write!(f, "[SERVER] {nick} left"),
             (Message::Left(nick), Ru) => write!(f, "[SERVER] {nick} ушёл"),
-            (Message::Post { from, text }, _) => write!(f, "[{from}]: {}", Shown(text)),
+            (Message::Post { from, text }, _) => write!(f, "[{from}]: {}", SingleLine(text)),
             (Message::Online { nicks, more }, En) => {
                 list(f, "Online: ", nicks)?;
                 if more > 0 { write!(f, ", … and {more} more") } else { Ok(()) }
@@ -133,13 +133,19 @@ impl fmt::Display for Localized<'_> {
                 list(f, "В сети: ", nicks)?;
                 if more > 0 { write!(f, ", … и ещё {more}") } else { Ok(()) }
             }
-            (Message::Private { from, text }, En) => write!(f, "[PM] {from}: {}", Shown(text)),
-            (Message::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", Shown(text)),
-            (Message::PrivateSent { to, text }, En) => write!(f, "[PM to {to}]: {}", Shown(text)),
-            (Message::PrivateSent { to, text }, Ru) => write!(f, "[ЛС для {to}]: {}", Shown(text)),
-            (Message::NoSuchUser(name), En) => write!(f, "[ERROR] no such user: {}", Shown(name)),
+            (Message::Private { from, text }, En) => write!(f, "[PM] {from}: {}", SingleLine(text)),
+            (Message::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", SingleLine(text)),
+            (Message::PrivateSent { to, text }, En) => {
+                write!(f, "[PM to {to}]: {}", SingleLine(text))
+            }
+            (Message::PrivateSent { to, text }, Ru) => {
+                write!(f, "[ЛС для {to}]: {}", SingleLine(text))
+            }
+            (Message::NoSuchUser(name), En) => {
+                write!(f, "[ERROR] no such user: {}", SingleLine(name))
+            }
             (Message::NoSuchUser(name), Ru) => {
-                write!(f, "[ERROR] нет такого участника: {}", Shown(name))
+                write!(f, "[ERROR] нет такого участника: {}", SingleLine(name))
             }
             (Message::MsgUsage, En) => f.write_str("[ERROR] usage: /msg USER TEXT"),
             (Message::MsgUsage, Ru) => f.write_str("[ERROR] так: /msg USER TEXT"),
@@ -156,10 +162,10 @@ impl fmt::Display for Localized<'_> {
                  /exit, /quit - выйти",
             ),
             (Message::UnknownCommand(command), En) => {
-                write!(f, "[ERROR] unknown command {}, try /help", Shown(command))
+                write!(f, "[ERROR] unknown command {}, try /help", SingleLine(command))
             }
             (Message::UnknownCommand(command), Ru) => {
-                write!(f, "[ERROR] нет команды {}, есть /help", Shown(command))
+                write!(f, "[ERROR] нет команды {}, есть /help", SingleLine(command))
             }
             (Message::TooLong, En) => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
             (Message::TooLong, Ru) => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlua::{Lua, Value};
 
 use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
-use super::one_line::OneLine;
+use crate::escape::Summary;
 
 /// What Lua says when it is refused memory; the message has no place in front of it.
 pub(super) const OUT_OF_MEMORY: &str = "not enough memory";
@@ -145,7 +145,7 @@ impl fmt::Display for CallError {
             }
             CallError::WrongType { kind } => write!(f, "returned a {kind}, not a string"),
             CallError::Lua(text) => {
-                OneLine { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
+                Summary { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
             }
         }
     }

@@ -17,7 +17,7 @@ use super::instance::{Hook, Instance};
 use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
 use super::shared::{OutboxMark, Shared};
 use super::{Clock, PluginHost, PluginOptions};
-use crate::protocol::Shown;
+use crate::escape::Sanitized;
 
 /// What loading a folder came to.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Iterator for PluginFiles {
         let path = self.0.next()?;
         Some(PluginFile {
             // A file may be called anything, and is named in logs.
-            name: Shown(&path.file_name().unwrap_or_default().to_string_lossy()).to_string(),
+            name: Sanitized(&path.file_name().unwrap_or_default().to_string_lossy()).to_string(),
             stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             source: read(&path),
         })

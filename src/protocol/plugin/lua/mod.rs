@@ -11,7 +11,7 @@
 //! | `reload.rs` | loading them anew beside a loop that serves |
 //! | `instance.rs` | one plugin: its hooks, one call |
 //! | `call_budget.rs` | the time a call has left |
-//! | `failure.rs`, `one_line.rs` | why a call failed, as a line of the log |
+//! | `call_error.rs` | why a call failed, as a line of the log |
 //! | `sandbox.rs`, `prelude.lua` | what of Lua a plugin sees |
 //! | `pattern.rs`, `strings.rs` | Lua's patterns, interruptible |
 //! | `api.rs`, `folder.rs` | `server`, `base64` and `folder` |
@@ -28,7 +28,6 @@ mod instance;
 mod limits;
 mod load;
 mod log_lines;
-mod one_line;
 mod pattern;
 mod reload;
 mod sandbox;

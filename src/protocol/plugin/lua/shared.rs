@@ -14,8 +14,7 @@ use super::folder::Folders;
 use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::load;
 use super::log_lines::{LineKind, LogLines};
-use super::one_line::OneLine;
-use crate::protocol::Shown;
+use crate::escape::{Sanitized, Summary};
 
 /// What all plugins of a host share.
 pub(super) struct Shared {
@@ -92,7 +91,7 @@ impl Shared {
     /// Logs a text of a plugin as one line, or counts it, if there have been too many.
     pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
         if self.log_lines.admit(LineKind::Text, plugin, self.call_budget.now()) {
-            info!("plugin {}: {}", plugin.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
+            info!("plugin {}: {}", plugin.name(), Summary { text, bytes_max: LOG_TEXT_BYTES_MAX });
         }
     }
 
@@ -113,7 +112,7 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
         // A file may be called anything, and may log before its name is checked.
-        let stem = Shown(stem).to_string();
+        let stem = Sanitized(stem).to_string();
         Identity { stem, name: OnceCell::new() }
     }
 

@@ -9,7 +9,8 @@ use mlua::{Function, Lua, LuaString, Table};
 
 use super::call_error::{lua_error, message_handler, out_of_memory, out_of_time};
 use super::folder::{Folder, FolderError};
-use super::shared::{Identity, Shared, available_memory, check_memory};
+use super::identity::Identity;
+use super::shared::{Shared, available_memory, check_memory};
 
 /// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
 /// checked the types of what it hands them.

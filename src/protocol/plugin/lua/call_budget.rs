@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::Clock;
+use super::options::Clock;
 
 /// Measures calls, one at a time, and says when one has run too long.
 pub(super) struct CallBudget {

@@ -10,10 +10,10 @@ use log::{error, warn};
 use super::call_budget::CallBudget;
 use super::instance::{Hook, HookReturn, Instance, TimedResult};
 use super::limits::{FAILURES_MAX, STOP_BUDGETS};
-use super::load::{LoadError, Loaded};
 use super::log_lines::LineKind;
+use super::options::Clock;
 use super::shared::Shared;
-use super::{Client, Clock, HookResult, Notice, PluginOptions, load};
+use crate::protocol::plugin::types::{Client, HookResult, Notice};
 
 /// All plugins of one folder, ready to be asked.
 pub struct PluginHost {
@@ -41,17 +41,6 @@ impl Entry {
 }
 
 impl PluginHost {
-    /// Loads every `*.lua` of the folder, in the order of their names: runs it, checks what it
-    /// returns, and calls its `server_inited`. A file that fails is among the broken ones, and the
-    /// others are loaded all the same.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such folder, or it cannot be read.
-    pub fn load(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
-        load::folder(options, clock)
-    }
-
     /// A host without plugins.
     #[must_use]
     pub fn empty(clock: Clock) -> Self {
@@ -182,7 +171,7 @@ impl PluginHost {
 
     /// Takes what plugins have asked to broadcast, in the order they asked. To be called after each
     /// call into the host: what waits counts against
-    /// [`broadcast_bytes_max`](PluginOptions::broadcast_bytes_max).
+    /// [`broadcast_bytes_max`](super::PluginOptions::broadcast_bytes_max).
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.shared.take_broadcasts().into_iter()
     }

@@ -8,11 +8,12 @@ use mlua::{Function, Table, Value};
 
 use super::call_budget::CallTime;
 use super::call_error::{CallError, type_name};
+use super::identity::Identity;
 use super::limits::PRIORITY_DEFAULT;
 use super::sandbox::Sandbox;
-use super::shared::{Identity, Shared};
-use super::{Client, Notice};
+use super::shared::Shared;
 use crate::conn_id::ConnId;
+use crate::protocol::plugin::types::{Client, Notice};
 
 /// What a plugin may have a function for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::identity::Identity;
 use super::limits::LOG_LINES_PER_SEC;
-use super::shared::Identity;
 use crate::clock::Millis;
 use crate::line_limit::LineLimit;
 

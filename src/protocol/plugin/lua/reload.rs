@@ -11,8 +11,11 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::folder::Folders;
-use super::load::{self, LoadError, Loaded, Loader, PluginFile};
-use super::{Clock, PluginHost, PluginOptions};
+use super::host::PluginHost;
+use super::load::{Loaded, Loader};
+use super::load_error::LoadError;
+use super::options::{Clock, PluginOptions};
+use super::plugin_file::{self, PluginFile};
 
 /// Files that have been read and not run: the thread waits for the loop, so that a folder of large
 /// files is never in memory as a whole.
@@ -91,7 +94,7 @@ impl Reload {
         let dir = self.options.dir.clone();
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
             let tell = |message| tell(&sender, &wake, message);
-            match load::open(&dir) {
+            match plugin_file::open(&dir) {
                 Err(error) => tell(Message::Failed(error)),
                 Ok((folders, mut files)) => {
                     tell(Message::Opened(folders))

@@ -7,9 +7,11 @@ use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 
 use super::call_error::{CallError, SANDBOX, out_of_time, type_name};
+use super::identity::Identity;
 use super::limits::instructions_per_check;
-use super::shared::{Identity, Shared};
-use super::{Client, api, strings};
+use super::shared::Shared;
+use super::{api, strings};
+use crate::protocol::plugin::types::Client;
 
 /// What runs in every state before the plugin does.
 const PRELUDE: &str = include_str!("prelude.lua");

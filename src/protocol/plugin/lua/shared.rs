@@ -1,7 +1,7 @@
 //! What plugins share: the clock, the folder, broadcasts that wait, limits on the log; and what a
 //! plugin is called.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::rc::Rc;
 
@@ -9,12 +9,12 @@ use log::info;
 use mlua::Lua;
 
 use super::call_budget::CallBudget;
-use super::call_error::{CallError, lua_error, out_of_memory, out_of_time};
+use super::call_error::{lua_error, out_of_memory, out_of_time};
 use super::folder::Folders;
+use super::identity::Identity;
 use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
-use super::load;
 use super::log_lines::{LineKind, LogLines};
-use crate::escape::{Sanitized, Summary};
+use crate::escape::Summary;
 
 /// What all plugins of a host share.
 pub(super) struct Shared {
@@ -99,38 +99,6 @@ impl Shared {
     pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
         self.outbox_bytes.set(0);
         mem::take(&mut *self.outbox.borrow_mut())
-    }
-}
-
-/// What a plugin is called, as soon as that is known.
-pub(super) struct Identity {
-    /// What it is called until its file has been run.
-    stem: String,
-    name: OnceCell<String>,
-}
-
-impl Identity {
-    pub(super) fn new(stem: &str) -> Self {
-        // A file may be called anything, and may log before its name is checked.
-        let stem = Sanitized(stem).to_string();
-        Identity { stem, name: OnceCell::new() }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.name.get().unwrap_or(&self.stem)
-    }
-
-    /// The name, once it is known for good.
-    pub(super) fn final_name(&self) -> Option<&str> {
-        self.name.get().map(String::as_str)
-    }
-
-    /// Takes the plugin's own name for it, if it has one.
-    pub(super) fn set_name(&self, name: Option<String>) -> Result<(), CallError> {
-        let name = name.unwrap_or_else(|| self.stem.clone());
-        load::check_name(&name)?;
-        self.name.set(name).expect("a file is run once");
-        Ok(())
     }
 }
 

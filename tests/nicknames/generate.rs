@@ -74,7 +74,7 @@ const HEADER: &str = "\
 //! Unicode 18.0.0 as nicknames need it. Generated: do not edit, but say
 //! `MYNAH_GENERATE=1 cargo test --test nicknames`.
 
-use super::{Blocks, Properties, Sequences};
+use super::blocks::{Blocks, Properties, Sequences};
 ";
 
 /// A character without case and compatibility, decomposed.

@@ -34,7 +34,7 @@ pub struct Members {
     slots: Slab<Member>,
     by_nick: HashTable<NickEntry>,
     by_skeleton: HashTable<SkeletonEntry>,
-    sorted: SortedKeys,
+    sorted: SortedKeys<MemberKey>,
     /// The answer to `/who`, if someone has asked since the last one joined or left.
     online: Option<(Lang, Box<str>)>,
     /// Seeded, so that nobody can choose nicknames that collide.

@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use super::MemberKey;
-
 /// Most keys of a chunk: an insertion moves that many at most.
 const CHUNK_LEN_MAX: usize = 512;
 
@@ -12,19 +10,25 @@ const CHUNK_LEN_MAX: usize = 512;
 ///
 /// Invariants: no chunk is empty or longer than [`CHUNK_LEN_MAX`]; two neighbours have more than half
 /// of that together.
-#[derive(Debug, Default)]
-pub(super) struct SortedKeys {
-    chunks: Vec<Vec<MemberKey>>,
+#[derive(Debug)]
+pub(super) struct SortedKeys<K> {
+    chunks: Vec<Vec<K>>,
 }
 
-impl SortedKeys {
+impl<K> Default for SortedKeys<K> {
+    fn default() -> Self {
+        SortedKeys { chunks: Vec::new() }
+    }
+}
+
+impl<K: Copy> SortedKeys<K> {
     /// All keys in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = MemberKey> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = K> {
         self.chunks.iter().flatten().copied()
     }
 
     /// Puts in a key. `order` tells how another stands to it.
-    pub(super) fn insert(&mut self, key: MemberKey, order: impl Fn(MemberKey) -> Ordering) {
+    pub(super) fn insert(&mut self, key: K, order: impl Fn(K) -> Ordering) {
         let mut at = self.chunk_of(&order);
         match self.chunks.get_mut(at) {
             None => self.chunks.push(Vec::new()),
@@ -46,7 +50,7 @@ impl SortedKeys {
     /// # Panics
     ///
     /// If there is none.
-    pub(super) fn remove(&mut self, order: impl Fn(MemberKey) -> Ordering) {
+    pub(super) fn remove(&mut self, order: impl Fn(K) -> Ordering) {
         let at = self.chunk_of(&order);
         let place = self.chunks[at].binary_search_by(|other| order(*other));
         self.chunks[at].remove(place.expect("each member has its place"));
@@ -58,7 +62,7 @@ impl SortedKeys {
     }
 
     /// The last chunk that begins at or before a key, or the first.
-    fn chunk_of(&self, order: &impl Fn(MemberKey) -> Ordering) -> usize {
+    fn chunk_of(&self, order: &impl Fn(K) -> Ordering) -> usize {
         self.chunks.partition_point(|chunk| order(chunk[0]).is_le()).saturating_sub(1)
     }
 
@@ -82,7 +86,7 @@ impl SortedKeys {
     /// If they do not hold.
     pub(super) fn assert_invariants(&self) {
         assert!(self.chunks.iter().all(|chunk| (1..=CHUNK_LEN_MAX).contains(&chunk.len())));
-        let is_large = |two: &[Vec<MemberKey>]| two[0].len() + two[1].len() > CHUNK_LEN_MAX / 2;
+        let is_large = |two: &[Vec<K>]| two[0].len() + two[1].len() > CHUNK_LEN_MAX / 2;
         assert!(self.chunks.windows(2).all(is_large), "two small chunks side by side");
     }
 }
@@ -92,12 +96,12 @@ mod tests {
     use super::*;
 
     /// Keys that stand for themselves.
-    fn insert(keys: &mut SortedKeys, key: MemberKey) {
+    fn insert(keys: &mut SortedKeys<u32>, key: u32) {
         keys.insert(key, |other| other.cmp(&key));
         keys.assert_invariants();
     }
 
-    fn remove(keys: &mut SortedKeys, key: MemberKey) {
+    fn remove(keys: &mut SortedKeys<u32>, key: u32) {
         keys.remove(|other| other.cmp(&key));
         keys.assert_invariants();
     }

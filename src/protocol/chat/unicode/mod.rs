@@ -6,54 +6,13 @@
 //! and not made by a build script, so that a build needs neither these crates nor their proc macros,
 //! and so that the rules change by a commit only, never by the version of a crate or of the compiler.
 
+mod blocks;
 #[rustfmt::skip]
 mod tables;
 
+use blocks::Properties;
 pub(super) use tables::{ANY_SCRIPT, FOLD_LEN_MAX, LATIN, NO_SCRIPT};
 use tables::{CASED, FOLDS, KINDS, PROPERTIES, PROTOTYPES, SCRIPT_SETS};
-
-/// Values of characters. Each block of 256 characters has a row of low bytes, sorted, with a value
-/// each; blocks that are alike share one.
-struct Blocks {
-    /// The row of each block.
-    blocks: &'static [u16],
-    /// Where each row begins, and where the last one ends.
-    starts: &'static [u16],
-    lows: &'static [u8],
-    values: &'static [u16],
-}
-
-/// Sequences of characters that stand for others. A value has the place of the first UTF-16 unit, and
-/// in the low three bits how many follow it.
-struct Sequences {
-    blocks: Blocks,
-    units: &'static [u16],
-}
-
-/// What there is to know of a character.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Properties {
-    flags: u8,
-    class: u8,
-    /// The scripts it may belong to. Right only for characters that are folded already.
-    pub(super) scripts: u16,
-}
-
-impl Properties {
-    /// No nickname has it.
-    const REFUSED: Self = Properties { flags: 1, class: 0, scripts: 0 };
-
-    /// Whether no nickname may have it, or what compatibility makes of it: default-ignorable,
-    /// control, format, unassigned, private use, white space, blank, `[`, `]`, `:`.
-    pub(super) fn is_refused(self) -> bool {
-        self.flags & 1 != 0
-    }
-
-    /// Whether it is a mark, or one by compatibility.
-    pub(super) fn is_mark(self) -> bool {
-        self.flags & 2 != 0
-    }
-}
 
 /// The properties of a character.
 pub(super) fn properties(c: char) -> Properties {
@@ -110,35 +69,6 @@ pub(super) fn common_scripts(a: u16, b: u16) -> u16 {
             at.expect("what two sets have in common is in the table") as u16
         }
         _ => NO_SCRIPT,
-    }
-}
-
-impl Blocks {
-    /// The row of a character's block; `None` behind the last one.
-    fn row(&self, c: char) -> Option<(&'static [u8], &'static [u16])> {
-        let row = usize::from(*self.blocks.get(u32::from(c) as usize >> 8)?);
-        let entries = usize::from(self.starts[row])..usize::from(self.starts[row + 1]);
-        Some((&self.lows[entries.clone()], &self.values[entries]))
-    }
-
-    fn get(&self, c: char) -> Option<u16> {
-        let (lows, values) = self.row(c)?;
-        lows.binary_search(&(u32::from(c) as u8)).ok().map(|at| values[at])
-    }
-}
-
-impl Sequences {
-    /// What stands for a character: often itself.
-    fn expand(&self, c: char, sink: &mut dyn FnMut(char)) {
-        match self.blocks.get(c) {
-            None => sink(c),
-            Some(value) => {
-                let first = usize::from(value >> 3);
-                let units = &self.units[first..=first + usize::from(value & 7)];
-                char::decode_utf16(units.iter().copied())
-                    .for_each(|c| sink(c.unwrap_or(char::REPLACEMENT_CHARACTER)));
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Unicode 18.0.0 as nicknames need it. Generated: do not edit, but say
 //! `MYNAH_GENERATE=1 cargo test --test nicknames`.
 
-use super::{Blocks, Properties, Sequences};
+use super::blocks::{Blocks, Properties, Sequences};
 
 /// Case and compatibility folded, decomposed.
 pub(super) static FOLDS: Sequences = Sequences {

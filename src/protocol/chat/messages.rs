@@ -1,12 +1,12 @@
-//! Everything the server says in a chat, in each language it speaks.
+//! Everything the server says in a chat, in each of its languages: one function a language.
 
 use std::fmt;
 
-use super::nickname;
+use super::nickname::{CHARS_MAX, CHARS_MIN};
 use crate::codec::line::LINE_LEN_MAX;
 use crate::escape::SingleLine;
 
-/// The languages of `lang=`.
+/// The language of a listener, `lang=` in its URL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Lang {
     /// English.
@@ -16,66 +16,67 @@ pub enum Lang {
     Ru,
 }
 
-/// One thing to say. Displayed with [`in_lang`](Message::in_lang), without the end of the line.
+/// A message of the server. Displayed with [`in_lang`](Message::in_lang), without the line's end.
 ///
-/// Text of clients is shown through [`SingleLine`], so that it stays on its line.
+/// Text of clients is displayed as a [`SingleLine`], so that it cannot forge another message;
+/// nicknames are [`Nickname`](super::nickname::Nickname)s, which have no such characters.
 #[derive(Debug, Clone, Copy)]
 pub enum Message<'a> {
-    /// A nickname is accepted.
+    /// The nickname is accepted.
     Welcome(&'a str),
-    /// A nickname is too short or too long.
+    /// The nickname is too short or too long.
     NicknameLength,
-    /// A nickname has blanks or characters that cannot be seen.
+    /// The nickname has blanks or characters that cannot be seen.
     NicknameCharacters,
-    /// A command comes before the nickname.
+    /// A command came before the nickname.
     NicknameFirst,
-    /// Somebody has the nickname, or the server keeps it for itself.
+    /// Another member has the nickname, or the server reserves it.
     Taken(&'a str),
-    /// Somebody came.
+    /// A member joined.
     Joined(&'a str),
-    /// Somebody went.
+    /// A member left.
     Left(&'a str),
-    /// Somebody says something to everyone.
+    /// A member's message to all others.
     Post {
-        /// Who.
+        /// The sender's nickname.
         from: &'a str,
-        /// What.
+        /// The text as the sender typed it.
         text: &'a str,
     },
-    /// Who is here, sorted.
+    /// The members, sorted.
     Online {
-        /// Who is named.
+        /// The nicknames that are listed.
         nicks: &'a [&'a str],
-        /// How many others there are.
+        /// How many members are not listed.
         more: usize,
     },
-    /// Somebody says something to one.
+    /// A private message, for its recipient.
     Private {
-        /// Who.
+        /// The sender's nickname.
         from: &'a str,
-        /// What.
+        /// The text as the sender typed it.
         text: &'a str,
     },
-    /// The same, for who said it.
+    /// A private message, confirmed to its sender.
     PrivateSent {
-        /// To whom.
+        /// The recipient's nickname.
         to: &'a str,
-        /// What.
+        /// The text as the sender typed it.
         text: &'a str,
     },
-    /// A private message for somebody who is not here.
+    /// The recipient of a private message is not a member. The name as the sender typed it.
     NoSuchUser(&'a str),
-    /// How `/msg` is used.
+    /// The usage of `/msg`.
     MsgUsage,
     /// The commands, one a line.
     Help,
-    /// A command there is not, with its slash.
+    /// An unknown command, as the client typed it, with its slash.
     UnknownCommand(&'a str),
-    /// A message was too long.
+    /// A message was longer than [`LINE_LEN_MAX`].
     TooLong,
     /// A message was not UTF-8.
     NotUtf8,
-    /// There is no room: so many are the most there can be.
+    /// The listener has its most clients, which are so many.
     Full(usize),
     /// The server stops.
     ShutDown,
@@ -87,9 +88,87 @@ impl<'a> Message<'a> {
     pub const fn in_lang(self, lang: Lang) -> Localized<'a> {
         Localized { message: self, lang }
     }
+
+    fn fmt_en(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Welcome(nick) => write!(f, "[INFO] Welcome, {nick}!"),
+            Message::NicknameLength => {
+                write!(f, "[ERROR] a nickname has {CHARS_MIN} to {CHARS_MAX} characters")
+            }
+            Message::NicknameCharacters => {
+                f.write_str("[ERROR] a nickname has no blanks or control characters")
+            }
+            Message::NicknameFirst => f.write_str("[ERROR] choose a nickname first"),
+            Message::Taken(nick) => write!(f, "[ERROR] {nick} is taken, choose another"),
+            Message::Joined(nick) => write!(f, "[SERVER] {nick} joined"),
+            Message::Left(nick) => write!(f, "[SERVER] {nick} left"),
+            Message::Post { from, text } => write!(f, "[{from}]: {}", SingleLine(text)),
+            Message::Online { nicks, more: 0 } => write!(f, "Online: {}", List(nicks)),
+            Message::Online { nicks, more } => {
+                write!(f, "Online: {}, … and {more} more", List(nicks))
+            }
+            Message::Private { from, text } => write!(f, "[PM] {from}: {}", SingleLine(text)),
+            Message::PrivateSent { to, text } => write!(f, "[PM to {to}]: {}", SingleLine(text)),
+            Message::NoSuchUser(name) => write!(f, "[ERROR] no such user: {}", SingleLine(name)),
+            Message::MsgUsage => f.write_str("[ERROR] usage: /msg USER TEXT"),
+            Message::Help => f.write_str(
+                "/who - who is here\n\
+                 /msg USER TEXT - say something to USER alone\n\
+                 /help - this list\n\
+                 /exit, /quit - leave",
+            ),
+            Message::UnknownCommand(command) => {
+                write!(f, "[ERROR] unknown command {}, try /help", SingleLine(command))
+            }
+            Message::TooLong => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
+            Message::NotUtf8 => f.write_str("[ERROR] message is not UTF-8"),
+            Message::Full(max) => write!(f, "[ERROR] server is full: {max} clients"),
+            Message::ShutDown => f.write_str("[INFO] The server has shut down"),
+        }
+    }
+
+    fn fmt_ru(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Welcome(nick) => write!(f, "[INFO] Добро пожаловать, {nick}!"),
+            Message::NicknameLength => {
+                write!(f, "[ERROR] в нике должно быть от {CHARS_MIN} до {CHARS_MAX} символов")
+            }
+            Message::NicknameCharacters => {
+                f.write_str("[ERROR] в нике не бывает пробелов и управляющих символов")
+            }
+            Message::NicknameFirst => f.write_str("[ERROR] сначала выберите ник"),
+            Message::Taken(nick) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
+            Message::Joined(nick) => write!(f, "[SERVER] {nick} теперь с нами"),
+            Message::Left(nick) => write!(f, "[SERVER] {nick} ушёл"),
+            Message::Post { from, text } => write!(f, "[{from}]: {}", SingleLine(text)),
+            Message::Online { nicks, more: 0 } => write!(f, "В сети: {}", List(nicks)),
+            Message::Online { nicks, more } => {
+                write!(f, "В сети: {}, … и ещё {more}", List(nicks))
+            }
+            Message::Private { from, text } => write!(f, "[ЛС] {from}: {}", SingleLine(text)),
+            Message::PrivateSent { to, text } => write!(f, "[ЛС для {to}]: {}", SingleLine(text)),
+            Message::NoSuchUser(name) => {
+                write!(f, "[ERROR] нет такого участника: {}", SingleLine(name))
+            }
+            Message::MsgUsage => f.write_str("[ERROR] так: /msg USER TEXT"),
+            Message::Help => f.write_str(
+                "/who - кто в сети\n\
+                 /msg USER TEXT - личное сообщение для USER\n\
+                 /help - этот список\n\
+                 /exit, /quit - выйти",
+            ),
+            Message::UnknownCommand(command) => {
+                write!(f, "[ERROR] нет команды {}, есть /help", SingleLine(command))
+            }
+            Message::TooLong => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),
+            Message::NotUtf8 => f.write_str("[ERROR] сообщение не в UTF-8"),
+            Message::Full(max) => write!(f, "[ERROR] сервер полон: {max} клиентов"),
+            Message::ShutDown => f.write_str("[INFO] Сервер отключился"),
+        }
+    }
 }
 
-/// Displays [`Message`] in a language.
+/// Displays a [`Message`] in a language.
 #[derive(Debug, Clone, Copy)]
 pub struct Localized<'a> {
     message: Message<'a>,
@@ -98,92 +177,22 @@ pub struct Localized<'a> {
 
 impl fmt::Display for Localized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use Lang::{En, Ru};
-        const MIN: usize = nickname::CHARS_MIN;
-        const MAX: usize = nickname::CHARS_MAX;
-        match (self.message, self.lang) {
-            (Message::Welcome(nick), En) => write!(f, "[INFO] Welcome, {nick}!"),
-            (Message::Welcome(nick), Ru) => write!(f, "[INFO] Добро пожаловать, {nick}!"),
-            (Message::NicknameLength, En) => {
-                write!(f, "[ERROR] a nickname has {MIN} to {MAX} characters")
-            }
-            (Message::NicknameLength, Ru) => {
-                write!(f, "[ERROR] в нике должно быть от {MIN} до {MAX} символов")
-            }
-            (Message::NicknameCharacters, En) => {
-                f.write_str("[ERROR] a nickname has no blanks or control characters")
-            }
-            (Message::NicknameCharacters, Ru) => {
-                f.write_str("[ERROR] в нике не бывает пробелов и управляющих символов")
-            }
-            (Message::NicknameFirst, En) => f.write_str("[ERROR] choose a nickname first"),
-            (Message::NicknameFirst, Ru) => f.write_str("[ERROR] сначала выберите ник"),
-            (Message::Taken(nick), En) => write!(f, "[ERROR] {nick} is taken, choose another"),
-            (Message::Taken(nick), Ru) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
-            (Message::Joined(nick), En) => write!(f, "[SERVER] {nick} joined"),
-            (Message::Joined(nick), Ru) => write!(f, "[SERVER] {nick} теперь с нами"),
-            (Message::Left(nick), En) => write!(f, "[SERVER] {nick} left"),
-            (Message::Left(nick), Ru) => write!(f, "[SERVER] {nick} ушёл"),
-            (Message::Post { from, text }, _) => write!(f, "[{from}]: {}", SingleLine(text)),
-            (Message::Online { nicks, more }, En) => {
-                list(f, "Online: ", nicks)?;
-                if more > 0 { write!(f, ", … and {more} more") } else { Ok(()) }
-            }
-            (Message::Online { nicks, more }, Ru) => {
-                list(f, "В сети: ", nicks)?;
-                if more > 0 { write!(f, ", … и ещё {more}") } else { Ok(()) }
-            }
-            (Message::Private { from, text }, En) => write!(f, "[PM] {from}: {}", SingleLine(text)),
-            (Message::Private { from, text }, Ru) => write!(f, "[ЛС] {from}: {}", SingleLine(text)),
-            (Message::PrivateSent { to, text }, En) => {
-                write!(f, "[PM to {to}]: {}", SingleLine(text))
-            }
-            (Message::PrivateSent { to, text }, Ru) => {
-                write!(f, "[ЛС для {to}]: {}", SingleLine(text))
-            }
-            (Message::NoSuchUser(name), En) => {
-                write!(f, "[ERROR] no such user: {}", SingleLine(name))
-            }
-            (Message::NoSuchUser(name), Ru) => {
-                write!(f, "[ERROR] нет такого участника: {}", SingleLine(name))
-            }
-            (Message::MsgUsage, En) => f.write_str("[ERROR] usage: /msg USER TEXT"),
-            (Message::MsgUsage, Ru) => f.write_str("[ERROR] так: /msg USER TEXT"),
-            (Message::Help, En) => f.write_str(
-                "/who - who is here\n\
-                 /msg USER TEXT - say something to USER alone\n\
-                 /help - this list\n\
-                 /exit, /quit - leave",
-            ),
-            (Message::Help, Ru) => f.write_str(
-                "/who - кто в сети\n\
-                 /msg USER TEXT - личное сообщение для USER\n\
-                 /help - этот список\n\
-                 /exit, /quit - выйти",
-            ),
-            (Message::UnknownCommand(command), En) => {
-                write!(f, "[ERROR] unknown command {}, try /help", SingleLine(command))
-            }
-            (Message::UnknownCommand(command), Ru) => {
-                write!(f, "[ERROR] нет команды {}, есть /help", SingleLine(command))
-            }
-            (Message::TooLong, En) => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
-            (Message::TooLong, Ru) => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),
-            (Message::NotUtf8, En) => f.write_str("[ERROR] message is not UTF-8"),
-            (Message::NotUtf8, Ru) => f.write_str("[ERROR] сообщение не в UTF-8"),
-            (Message::Full(max), En) => write!(f, "[ERROR] server is full: {max} clients"),
-            (Message::Full(max), Ru) => write!(f, "[ERROR] сервер полон: {max} клиентов"),
-            (Message::ShutDown, En) => f.write_str("[INFO] The server has shut down"),
-            (Message::ShutDown, Ru) => f.write_str("[INFO] Сервер отключился"),
+        match self.lang {
+            Lang::En => self.message.fmt_en(f),
+            Lang::Ru => self.message.fmt_ru(f),
         }
     }
 }
 
-fn list(f: &mut fmt::Formatter<'_>, heading: &str, nicks: &[&str]) -> fmt::Result {
-    f.write_str(heading)?;
-    for (at, nick) in nicks.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        write!(f, "{comma}{nick}")?;
+/// Displays nicknames separated by commas.
+struct List<'a>(&'a [&'a str]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, nick) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{nick}")?;
+        }
+        Ok(())
     }
-    Ok(())
 }

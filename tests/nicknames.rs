@@ -1,5 +1,5 @@
-//! The tables of nicknames are what Unicode says, and the rules built on them are the slow ones of
-//! `fuzz/bodies/nicknames.rs`, over every character and over random nicknames.
+//! The nickname tables match Unicode's data, and the rules match the slow reference of
+//! `fuzz/bodies/nicknames.rs`, for every character and for random nicknames.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "the reference is public for the fuzz targets")]
@@ -32,8 +32,7 @@ fn every_char() -> impl Iterator<Item = char> {
     (0..=u32::from(char::MAX)).filter_map(char::from_u32)
 }
 
-/// `caseless` and `precis-profiles` know an older Unicode, so the crates the tables come from are
-/// these.
+/// The crates that the tables come from. `precis-profiles` has an older Unicode.
 #[test]
 fn crates_agree_on_one_version_of_unicode() {
     let (major, minor, patch) = unicode_normalization::UNICODE_VERSION;
@@ -53,11 +52,11 @@ fn tables_are_generated_from_the_crates() {
         fs::write(TABLES, &source).unwrap();
     }
     let is_same = fs::read_to_string(TABLES).unwrap() == source;
-    assert!(is_same, "MYNAH_GENERATE=1 cargo test --test nicknames makes the tables anew");
+    assert!(is_same, "MYNAH_GENERATE=1 cargo test --test nicknames generates the tables again");
 }
 
 #[test]
-fn every_character_is_refused_or_allowed_as_in_the_reference() {
+fn characters_are_refused_as_in_the_reference() {
     let mut allowed = ALLOWED.iter().copied().peekable();
     for c in every_char() {
         let is_allowed = allowed.next_if_eq(&c).is_some();
@@ -73,9 +72,9 @@ fn every_character_is_refused_or_allowed_as_in_the_reference() {
     }
 }
 
-/// Several at a time: what is compared is exact.
+/// Several characters at a time, which is as strict: the folded forms are compared whole.
 #[test]
-fn every_character_folds_and_looks_as_in_the_reference() {
+fn characters_fold_as_in_the_reference() {
     for chars in ALLOWED.chunks(CHARS_MAX - 1) {
         let nick: String = std::iter::once(&'a').chain(chars).collect();
         let nickname = nickname(&nick);
@@ -84,9 +83,9 @@ fn every_character_folds_and_looks_as_in_the_reference() {
     }
 }
 
-/// Sets of scripts are numbers here: one for each, and two overlap as the sets do.
+/// Each set of scripts has one number, and numbers overlap as their sets do.
 #[test]
-fn every_character_belongs_to_the_scripts_of_the_reference() {
+fn characters_have_the_scripts_of_the_reference() {
     let mut known: HashMap<AugmentedScriptSet, Scripts> = HashMap::new();
     for c in ALLOWED.iter().filter(|c| !reference::begins_with_mark(**c)) {
         let nick = String::from_iter([c; 3]);
@@ -151,9 +150,9 @@ fn assert_skeletons(nickname: &Nickname<'_>) {
     assert!(nickname.skeletons().eq(expected), "{nickname:?}");
 }
 
-/// Characters that look like others.
+/// Groups of characters that look alike.
 struct LookAlikes {
-    /// Each group looks like one character of ASCII.
+    /// The characters of each group look like one ASCII character.
     groups: Vec<Vec<char>>,
     group_of: HashMap<char, usize>,
 }
@@ -174,7 +173,7 @@ impl LookAlikes {
         LookAlikes { group_of: group_of.collect(), groups }
     }
 
-    /// Mostly of characters that others look like.
+    /// A random text, mostly of characters that have look-alikes.
     fn text(&self, rng: &mut Rng) -> String {
         let one = |rng: &mut Rng| match rng.below(40) {
             0 => char::from_u32(rng.below(0x11_0000) as u32).unwrap_or('x'),
@@ -189,7 +188,7 @@ impl LookAlikes {
         (0..1 + rng.below(CHARS_MAX)).map(|_| one(rng)).collect()
     }
 
-    /// A text with some characters replaced by those that look like them.
+    /// A text with some characters replaced by look-alikes.
     fn variant(&self, text: &str, rng: &mut Rng) -> String {
         let share = rng.below(4);
         let mut replace = |c| match self.group_of.get(&c) {

@@ -1,12 +1,12 @@
-//! Keys in the order of what they stand for.
+//! Keys sorted by an order that the caller has, in chunks.
 
 use std::cmp::Ordering;
 
-/// Most keys of a chunk: an insertion moves that many at most.
+/// Most keys of a chunk, and so the most that an insertion moves.
 const CHUNK_LEN_MAX: usize = 512;
 
-/// Keys of members, in order. One vector would be simpler, but a room of a million would move 2 MB
-/// for each that joins or leaves.
+/// Keys in order. One vector would be simpler, but with a million keys of 4 bytes an insertion would
+/// move 2 MB on average.
 ///
 /// Invariants: no chunk is empty or longer than [`CHUNK_LEN_MAX`]; two neighbours have more than half
 /// of that together.
@@ -27,7 +27,7 @@ impl<K: Copy> SortedKeys<K> {
         self.chunks.iter().flatten().copied()
     }
 
-    /// Puts in a key. `order` tells how another stands to it.
+    /// Inserts a key. `order` compares another key with it.
     pub(super) fn insert(&mut self, key: K, order: impl Fn(K) -> Ordering) {
         let mut at = self.chunk_of(&order);
         match self.chunks.get_mut(at) {
@@ -45,15 +45,15 @@ impl<K: Copy> SortedKeys<K> {
         chunk.insert(place, key);
     }
 
-    /// Takes out the key that `order` calls equal.
+    /// Removes the key for which `order` is equal.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If no key is.
     pub(super) fn remove(&mut self, order: impl Fn(K) -> Ordering) {
         let at = self.chunk_of(&order);
         let place = self.chunks[at].binary_search_by(|other| order(*other));
-        self.chunks[at].remove(place.expect("each member has its place"));
+        self.chunks[at].remove(place.expect("the key was inserted"));
         if self.chunks[at].is_empty() {
             self.chunks.remove(at);
         }
@@ -61,12 +61,12 @@ impl<K: Copy> SortedKeys<K> {
         self.merge(at.saturating_sub(1));
     }
 
-    /// The last chunk that begins at or before a key, or the first.
+    /// The last chunk whose first key is not after the one sought; otherwise the first chunk.
     fn chunk_of(&self, order: &impl Fn(K) -> Ordering) -> usize {
         self.chunks.partition_point(|chunk| order(chunk[0]).is_le()).saturating_sub(1)
     }
 
-    /// Makes a chunk and the next one into one if they are small.
+    /// Merges a chunk and the next one if they are small.
     fn merge(&mut self, at: usize) {
         let Some([first, second]) = self.chunks.get(at..).and_then(|rest| rest.first_chunk())
         else {
@@ -95,7 +95,7 @@ impl<K: Copy> SortedKeys<K> {
 mod tests {
     use super::*;
 
-    /// Keys that stand for themselves.
+    /// Inserts a key that is its own order.
     fn insert(keys: &mut SortedKeys<u32>, key: u32) {
         keys.insert(key, |other| other.cmp(&key));
         keys.assert_invariants();
@@ -106,22 +106,22 @@ mod tests {
         keys.assert_invariants();
     }
 
-    /// Each number below `count` once, in no order.
+    /// Each number below `count` once, shuffled.
     fn shuffled(count: u32) -> impl Iterator<Item = u32> {
         (0..count).map(move |n| n * 7_919 % count)
     }
 
     #[test]
-    fn keys_are_in_order_however_they_come_and_go() {
+    fn keys_stay_sorted_in_any_order_of_calls() {
         const COUNT: u32 = 5_000;
         let orders: [Vec<u32>; 3] =
             [(0..COUNT).collect(), (0..COUNT).rev().collect(), shuffled(COUNT).collect()];
-        for coming in &orders {
-            for going in &orders {
+        for inserted in &orders {
+            for removed in &orders {
                 let mut keys = SortedKeys::default();
-                coming.iter().for_each(|key| insert(&mut keys, *key));
+                inserted.iter().for_each(|key| insert(&mut keys, *key));
                 assert!(keys.iter().eq(0..COUNT));
-                let (first, rest) = going.split_at(COUNT as usize * 9 / 10);
+                let (first, rest) = removed.split_at(COUNT as usize * 9 / 10);
                 first.iter().for_each(|key| remove(&mut keys, *key));
                 let mut left = rest.to_vec();
                 left.sort_unstable();

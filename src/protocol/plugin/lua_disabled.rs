@@ -1,5 +1,5 @@
-//! What stands in for the plugins in a build without them: a host that cannot be, so that nothing
-//! that has to do with one is compiled in.
+//! Stand-ins for a build without plugins. The types are empty, so no value of them exists and the
+//! compiler drops all code that has one.
 
 use std::io;
 use std::ops::Range;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::types::{Client, HookResult, Notice};
 
-/// There is none.
+/// A host that cannot exist.
 pub enum PluginHost {}
 
-#[allow(missing_docs, reason = "none of these can ever be called")]
+#[allow(missing_docs, reason = "none of these can be called")]
 impl PluginHost {
     pub fn spent(&self) -> Duration {
         match *self {}
@@ -50,15 +50,15 @@ impl PluginHost {
 
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
         match *self {}
-        #[allow(unreachable_code, reason = "it names the type")]
+        #[allow(unreachable_code, reason = "it gives the return type")]
         std::iter::empty()
     }
 }
 
-/// There is none.
+/// A reload that cannot exist.
 pub enum Reload {}
 
-#[allow(missing_docs, reason = "none of these can ever be called")]
+#[allow(missing_docs, reason = "none of these can be called")]
 impl Reload {
     pub fn begin(&mut self) -> io::Result<()> {
         match *self {}
@@ -81,7 +81,7 @@ impl Reload {
     }
 }
 
-/// What the step of a reload would come to.
+/// The result of a step of a reload.
 #[allow(missing_docs, reason = "there are no reloads")]
 pub enum ReloadStep {
     Pending,

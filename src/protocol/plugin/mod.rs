@@ -1,5 +1,5 @@
-//! Questions for plugins: the packages of `plugin` listeners, and the frames of `command` listeners
-//! whose codes are theirs.
+//! The `plugin` protocol: packages that plugins answer, and the frames of `command` listeners with the
+//! codes of plugins.
 
 #[cfg_attr(not(feature = "plugins"), path = "lua_disabled.rs")]
 mod lua;
@@ -18,9 +18,9 @@ use super::{Context, Excerpt, Flow, Peer};
 use crate::codec::command::{Frame, HEADER_LEN, Header};
 use crate::codec::package::Package;
 
-/// What a client of a plugin listener is sent when no plugin answers.
+/// Reply on a plugin listener if no plugin answers.
 const NOBODY: &[u8] = b"None";
-/// What it is sent when one fails: the ancestor's words.
+/// Reply on a plugin listener if a plugin fails; the text is the ancestor's.
 const FAILED: &[u8] = b"Error occurred while processing data";
 
 /// Answers one package.
@@ -69,8 +69,8 @@ pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
     }
 }
 
-/// Asks the plugins, if there are any and their time has not run out; an error is what to do
-/// instead.
+/// Asks the plugins, if there are any. An error is the flow to return because the package cannot be
+/// answered yet.
 fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<AskResult, Flow> {
     let Some(scheduler) = &mut ctx.plugins else { return Ok(AskResult::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {

@@ -1,5 +1,4 @@
-//! What a plugin can do to the world, as functions of Lua: `server`, `base64`, and what binds
-//! `folder` to the folder.
+//! Natives behind `server`, `base64` and `folder`, the libraries that Lua does not have.
 
 use std::rc::Rc;
 
@@ -12,8 +11,8 @@ use super::folder::{Folder, FolderError};
 use super::identity::Identity;
 use super::shared::{Shared, available_memory, check_memory};
 
-/// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
-/// checked the types of what it hands them.
+/// Puts the natives into the table `native`, which the prelude wraps. The prelude has checked the types
+/// of their arguments.
 pub(super) fn register(
     lua: &Lua,
     native: &Table,
@@ -40,7 +39,7 @@ pub(super) fn register(
     register_folder(lua, native, identity, shared)
 }
 
-/// `check()`: a look at the clock.
+/// `check()`: fails if the call is out of time.
 fn check(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     let shared = Rc::clone(shared);
     lua.create_function(move |_, ()| shared.call_budget.check().map_err(|_| out_of_time()))
@@ -100,7 +99,7 @@ fn register_folder(
     native.set("remove", lua.create_function(remove)?)
 }
 
-/// A plugin's way to its folder.
+/// Access of one plugin to its folder.
 #[derive(Clone)]
 struct FolderAccess {
     identity: Rc<Identity>,
@@ -108,7 +107,7 @@ struct FolderAccess {
 }
 
 impl FolderAccess {
-    /// The folder, for one operation.
+    /// Opens the folder for one operation.
     fn folder(&self, operation: &str) -> mlua::Result<Folder<'_>> {
         self.shared.call_budget.check().map_err(|_| out_of_time())?;
         match (&self.shared.folders, self.identity.final_name()) {

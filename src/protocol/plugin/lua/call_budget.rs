@@ -1,24 +1,24 @@
-//! The time a call into a plugin has left. Reads the clock it was handed and no other.
+//! The time that a call into a plugin has left, by the clock of the options.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use super::options::Clock;
 
-/// Measures calls, one at a time, and says when one has run too long.
+/// Measures calls, one at a time, and detects one that is over its budget.
 pub(super) struct CallBudget {
     clock: Clock,
     budget: Duration,
-    /// When the call that is running must be over; `None` between calls.
+    /// Deadline of the running call; `None` between calls.
     deadline: Cell<Option<Duration>>,
-    /// Whether the call that is running has been found over its time. It stays so: from then on
-    /// every check fails, whatever the plugin catches.
+    /// Whether a check has found the running call over its budget. From then on every check fails,
+    /// whatever errors the plugin catches.
     is_exceeded: Cell<bool>,
-    /// Of all calls so far.
+    /// Time of all calls so far.
     spent: Cell<Duration>,
 }
 
-/// A call has run too long.
+/// The running call is over its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TimeoutError;
 
@@ -33,8 +33,7 @@ impl CallBudget {
         }
     }
 
-    /// Runs a call that has so much time. Returns with its result how long it took, and whether that
-    /// was too long.
+    /// Runs a call with this budget, and returns its result and its time.
     pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, CallTime) {
         debug_assert!(self.deadline.get().is_none(), "one call at a time");
         let start = (self.clock)();
@@ -47,7 +46,7 @@ impl CallBudget {
         (result, CallTime { took, is_exceeded })
     }
 
-    /// Fails once the running call is over its time, and then until it ends.
+    /// Fails once the running call is over its budget, until it ends.
     pub(super) fn check(&self) -> Result<(), TimeoutError> {
         if self.is_exceeded.get() {
             return Err(TimeoutError);
@@ -61,12 +60,12 @@ impl CallBudget {
         }
     }
 
-    /// The time by the clock that was handed in.
+    /// The clock's time.
     pub(super) fn now(&self) -> Duration {
         (self.clock)()
     }
 
-    /// Most time a call may take, and all calls for one package together.
+    /// Longest time of one call, and of all calls for one package together.
     pub(super) fn budget(&self) -> Duration {
         self.budget
     }
@@ -76,10 +75,10 @@ impl CallBudget {
     }
 }
 
-/// How a call went, as far as time is concerned.
+/// The time that a call took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CallTime {
     pub(super) took: Duration,
-    /// Whether that was too long.
+    /// Whether the budget was exceeded, by this clock or by an earlier check.
     pub(super) is_exceeded: bool,
 }

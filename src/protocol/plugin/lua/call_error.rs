@@ -1,4 +1,4 @@
-//! Why a call into a plugin failed, as one line of a log.
+//! Errors of calls into plugins: what Lua raises, and how one line of the log says it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,54 +8,54 @@ use mlua::{Lua, Value};
 use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
 use crate::escape::Summary;
 
-/// What Lua says when it is refused memory; the message has no place in front of it.
+/// The message of Lua's memory error, which has no position in front.
 pub(super) const OUT_OF_MEMORY: &str = "not enough memory";
 
-/// What whatever looks at the clock says when the time is up.
+/// The message of the error that a check of the clock raises.
 pub(super) const OUT_OF_TIME: &str = "out of time";
 
-/// What the prelude is called in error messages.
+/// The prelude's chunk name in positions of errors.
 pub(super) const SANDBOX: &str = "sandbox";
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CallError {
-    /// It ran longer than its budget.
+    /// The call exceeded the budget.
     OverBudget {
         /// The budget.
         budget: Duration,
     },
-    /// It ran out of the time of its package, most of which others had used.
+    /// The call exceeded what earlier plugins had left of the package's budget.
     OverSharedBudget {
-        /// How long it ran.
+        /// Time of this call.
         took: Duration,
-        /// What the plugins asked before it had used.
+        /// Time of the plugins asked before.
         used_before: Duration,
         /// The budget of the package.
         budget: Duration,
     },
-    /// It wanted more memory than it may have.
+    /// The plugin needs more memory than it may have.
     OutOfMemory {
-        /// How much it may have.
+        /// Most memory of a plugin.
         bytes_max: usize,
     },
-    /// The package did not fit into its memory, so it was not called.
+    /// The package did not fit into the plugin's memory, so the hook was not called.
     PackageTooLarge {
-        /// The package's length, in bytes.
+        /// Length of the package, in bytes.
         len: usize,
     },
-    /// It answered something that is neither a string nor nil.
+    /// The hook returned neither a string nor nil.
     WrongType {
-        /// The type of what it answered.
+        /// Lua's name of the returned type.
         kind: &'static str,
     },
-    /// Lua stopped it; what it said.
+    /// Lua raised an error with this message.
     Lua(String),
 }
 
 impl CallError {
-    /// Whether the plugin is to blame, so that the failure counts toward switching it off. Not for
-    /// what a client or another plugin can bring about without its doing.
+    /// Whether the plugin is at fault, so that the failure counts toward disabling it. Failures that a
+    /// client or another plugin can cause alone do not count.
     pub(super) fn is_plugin_fault(&self) -> bool {
         match self {
             CallError::OverSharedBudget { took, budget, .. } => *took > *budget / 2,
@@ -64,7 +64,7 @@ impl CallError {
         }
     }
 
-    /// The same failure of a plugin that had `left` of its package's budget and ran for `took`.
+    /// The error of a plugin that had `left` of the package's budget and ran for `took`.
     pub(super) fn with_shared_budget(
         self,
         left: Duration,
@@ -79,7 +79,7 @@ impl CallError {
         }
     }
 
-    /// What an error of mlua comes to, where a plugin may have `bytes_max` of memory.
+    /// Converts an error of mlua; a plugin may have `bytes_max` of memory.
     pub(super) fn from_lua(error: &mlua::Error, bytes_max: usize) -> Self {
         match error {
             mlua::Error::MemoryError(_) => CallError::OutOfMemory { bytes_max },
@@ -87,7 +87,7 @@ impl CallError {
         }
     }
 
-    /// What the text of a Lua error comes to.
+    /// Converts the message of a Lua error.
     pub(super) fn from_text(text: String, bytes_max: usize) -> Self {
         match text.as_str() {
             OUT_OF_MEMORY => CallError::OutOfMemory { bytes_max },
@@ -96,7 +96,7 @@ impl CallError {
     }
 }
 
-/// What an error of mlua says, without the traces it collects on its way.
+/// The message of an error of mlua, without its stack traces.
 fn message_of(error: &mlua::Error) -> String {
     match error {
         mlua::Error::CallbackError { cause, .. } => message_of(cause),
@@ -108,7 +108,7 @@ fn message_of(error: &mlua::Error) -> String {
     }
 }
 
-/// What Lua calls the type of a value.
+/// Lua's name of the type of a value.
 pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) | Value::Number(_) => "number",
@@ -116,7 +116,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// One line, of bounded length, in which nothing moves a terminal's cursor.
+/// Displays as one line of bounded length, safe for a terminal.
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,7 +151,7 @@ impl fmt::Display for CallError {
     }
 }
 
-/// An error with these words; [`message_handler`] adds the place.
+/// A Lua error with this message; [`message_handler`] adds the position.
 pub(super) fn lua_error(error: impl fmt::Display) -> mlua::Error {
     mlua::Error::RuntimeError(error.to_string())
 }
@@ -164,9 +164,9 @@ pub(super) fn out_of_time() -> mlua::Error {
     mlua::Error::RuntimeError(OUT_OF_TIME.to_owned())
 }
 
-/// The message handler of every pcall: makes strings of our own errors, and says of errors that
-/// name the sandbox as their place which line of the plugin they come from. What a plugin throws is
-/// left as it is.
+/// The message handler of every `pcall`: turns errors of natives into strings, and replaces the
+/// sandbox as the position of an error by the line of the plugin that called it. Errors that a plugin
+/// raises are passed on unchanged.
 pub(super) fn message_handler(lua: &Lua, error: Value) -> mlua::Result<Value> {
     let message = match &error {
         Value::Error(error) => message_of(error).into_bytes(),
@@ -184,14 +184,14 @@ pub(super) fn message_handler(lua: &Lua, error: Value) -> mlua::Result<Value> {
     lua.create_string([position.as_bytes(), &message].concat()).map(Value::String)
 }
 
-/// A message of the sandbox without the place it names.
+/// A message without the sandbox as its position; `None` if it has another.
 fn strip_position(message: &[u8]) -> Option<&[u8]> {
     let rest = message.strip_prefix(SANDBOX.as_bytes())?.strip_prefix(b":")?;
     let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
     rest[digits..].strip_prefix(b": ")
 }
 
-/// `file:line: ` of the function at this level of the stack, if it is the plugin's.
+/// `file:line: ` of the function at this level of the stack, unless it is the sandbox's.
 fn position(lua: &Lua, level: usize) -> Option<String> {
     lua.inspect_stack(level, |frame| {
         let line = frame.current_line()?;

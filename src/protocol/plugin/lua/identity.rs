@@ -1,4 +1,5 @@
-//! The name of a plugin: its file's until the file has been run, then its own.
+//! The name of a plugin: that of its file until the file has been run, then its own. A plain name has 1
+//! to [`NAME_LEN_MAX`] ASCII letters, digits, `_` and `-`.
 
 use std::cell::OnceCell;
 
@@ -6,16 +7,16 @@ use super::call_error::CallError;
 use super::limits::NAME_LEN_MAX;
 use crate::escape::Sanitized;
 
-/// What a plugin is called, as soon as that is known.
+/// A plugin's name, which is final once its file has been run.
 pub(super) struct Identity {
-    /// What it is called until its file has been run.
+    /// The file's name without `.lua`, sanitized.
     stem: String,
     name: OnceCell<String>,
 }
 
 impl Identity {
     pub(super) fn new(stem: &str) -> Self {
-        // A file may be called anything, and may log before its name is checked.
+        // A file's name may have any bytes, and the plugin may log before its name is checked.
         let stem = Sanitized(stem).to_string();
         Identity { stem, name: OnceCell::new() }
     }
@@ -24,12 +25,12 @@ impl Identity {
         self.name.get().unwrap_or(&self.stem)
     }
 
-    /// The name, once it is known for good.
+    /// The final name, once it is known.
     pub(super) fn final_name(&self) -> Option<&str> {
         self.name.get().map(String::as_str)
     }
 
-    /// Takes the plugin's own name for it, if it has one.
+    /// Makes the plugin's own name final or, if it has none, that of its file.
     pub(super) fn set_name(&self, name: Option<String>) -> Result<(), CallError> {
         let name = name.unwrap_or_else(|| self.stem.clone());
         check_name(&name)?;
@@ -38,7 +39,7 @@ impl Identity {
     }
 }
 
-/// Checks a plugin's name, which is shown in logs and names a folder.
+/// Checks that a name is plain: it goes to the log and is a folder's name.
 fn check_name(name: &str) -> Result<(), CallError> {
     let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
     if (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(fits) {

@@ -1,4 +1,4 @@
-//! One plugin: its Lua state, its hooks, and one call into them.
+//! One plugin: its Lua state, its hooks, and a call of one.
 
 use std::fmt;
 use std::rc::Rc;
@@ -15,18 +15,18 @@ use super::shared::Shared;
 use crate::conn_id::ConnId;
 use crate::protocol::plugin::types::{Client, Notice};
 
-/// What a plugin may have a function for.
+/// A function that a plugin may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
-    /// It has been loaded.
+    /// The plugin has been loaded.
     ServerInited,
     /// The listeners are open.
     ServerStarted,
     /// A client sent a package.
     ProcessClientPkg,
-    /// A client has come.
+    /// A client connected.
     ClientConnected,
-    /// A client has gone.
+    /// A client disconnected.
     ClientDisconnected,
     /// The server is about to stop.
     ServerStopping,
@@ -42,7 +42,7 @@ impl Hook {
         Hook::ServerStopping,
     ];
 
-    /// What the field of the plugin's table is called.
+    /// The field of the plugin's table.
     fn field(self) -> &'static str {
         match self {
             Hook::ServerInited => "server_inited",
@@ -56,7 +56,7 @@ impl Hook {
 }
 
 impl Notice<'_> {
-    /// The hook that hears of it.
+    /// The hook to call.
     pub(super) fn hook(&self) -> Hook {
         match self {
             Notice::Started => Hook::ServerStarted,
@@ -73,12 +73,12 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What a plugin that did not fail has to say to a package.
+/// The return value of `process_client_pkg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HookReturn {
-    /// Its answer is in the output.
+    /// A string, which is in the output.
     Answer,
-    /// Ask the next.
+    /// Nil: the next plugin is asked.
     Nil,
 }
 
@@ -88,16 +88,16 @@ pub(super) struct Instance {
     /// Smaller ones are asked first.
     priority: i64,
     hooks: [Option<Function>; Hook::ALL.len()],
-    /// The table made for the last client: as a rule the next package is from the same.
+    /// The table of the last client, cached because the next package often is from the same.
     client: Option<(ClientKey, Table)>,
     sandbox: Sandbox,
     shared: Rc<Shared>,
 }
 
-/// What a client's table is made of. Its address goes with the id.
+/// The key of a client's table. The address need not be in it, as the id has one.
 type ClientKey = (ConnId, Option<u8>);
 
-/// How a call went, and how long it took.
+/// The result of a call, and its time.
 pub(super) type TimedResult<T> = (Result<T, CallError>, CallTime);
 
 impl Instance {
@@ -105,7 +105,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, with the line where that can be said.
+    /// The file does not compile or run, or returns no plugin.
     pub(super) fn run_file(
         file: &str,
         stem: &str,
@@ -136,28 +136,28 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Reads the fields of the plugin's table, once and for all.
+    /// Reads the fields of the plugin's table. Later changes of them have no effect.
     fn take_fields(&mut self, table: &Table) -> Result<(), CallError> {
         let field = |name: &str| self.sandbox.field(table, name);
-        let wrong = |name: &str, value: &Value, wanted: &str| {
+        let type_error = |name: &str, value: &Value, wanted: &str| {
             let kind = type_name(value);
             CallError::Lua(format!("{name} is a {kind}, not {wanted}"))
         };
         match field("name")? {
             Value::Nil => self.identity.set_name(None)?,
             Value::String(name) => self.identity.set_name(Some(name.to_string_lossy()))?,
-            other => return Err(wrong("name", &other, "a string")),
+            other => return Err(type_error("name", &other, "a string")),
         }
         match field("priority")? {
             Value::Nil => {}
             Value::Integer(priority) => self.priority = priority,
-            other => return Err(wrong("priority", &other, "an integer")),
+            other => return Err(type_error("priority", &other, "an integer")),
         }
         for hook in Hook::ALL {
             self.hooks[hook as usize] = match field(hook.field())? {
                 Value::Nil => None,
                 Value::Function(function) => Some(function),
-                other => return Err(wrong(hook.field(), &other, "a function")),
+                other => return Err(type_error(hook.field(), &other, "a function")),
             };
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Instance {
         (result.map(drop), measured)
     }
 
-    /// Asks the plugin what to answer, within `budget`. Its answer is appended to `out`.
+    /// Calls `process_client_pkg` within `budget`. A string that it returns is appended to `out`.
     pub(super) fn ask(
         &mut self,
         package: &[u8],
@@ -227,7 +227,7 @@ impl Instance {
         (answer, measured)
     }
 
-    /// Calls a hook, if the plugin has it.
+    /// Calls a hook with two arguments, if the plugin has it.
     fn call(
         &mut self,
         hook: Hook,
@@ -241,7 +241,7 @@ impl Instance {
         })
     }
 
-    /// Does something in Lua under the clock.
+    /// Runs `call` within `budget` and measures its time.
     fn measure<T>(
         &mut self,
         budget: Duration,
@@ -256,7 +256,7 @@ impl Instance {
         (result, measured)
     }
 
-    /// The table that stands for a client.
+    /// The Lua table of a client.
     fn client_table(&mut self, client: &Client) -> Result<Table, CallError> {
         let key = (client.id, client.command);
         match &self.client {

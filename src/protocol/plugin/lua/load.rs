@@ -1,5 +1,5 @@
-//! The plugin files of a folder: which there are, what they are called, what is wrong with them.
-//! Reading them and running them are apart, so that a reload can read on a thread of its own.
+//! Loads plugins from files that have been read, one step at a time, so that a reload can take a step
+//! a turn. Reading is apart, in `plugin_file`, so that it can have a thread of its own.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use super::options::{Clock, PluginOptions};
 use super::plugin_file::{self, PluginFile};
 use super::shared::{OutboxMark, Shared};
 
-/// What loading a folder came to.
+/// The result of loading a folder.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The plugins that are well.
+    /// The plugins that loaded.
     pub host: PluginHost,
-    /// The files that are not, in the order of their names.
+    /// The errors of those that did not, in the order of their files' names.
     pub broken: Vec<PluginError>,
 }
 
 impl PluginHost {
     /// Loads every `*.lua` of the folder, in the order of their names: runs it, checks what it
-    /// returns, and calls its `server_inited`. A file that fails is among the broken ones, and the
-    /// others are loaded all the same. For a server that serves nobody yet: [`Reload`](super::Reload)
-    /// is for one that does.
+    /// returns, and calls its `server_inited`. The error of a file that fails is in
+    /// [`broken`](Loaded::broken), and the others are loaded. Blocks until all are: a server that has
+    /// clients uses [`Reload`](super::Reload).
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or it cannot be read.
+    /// The folder does not exist or cannot be read.
     pub fn load(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
         let (folders, files) = plugin_file::open(&options.dir)?;
         let budget = options.budget.saturating_mul(START_BUDGETS);
@@ -45,11 +45,11 @@ impl PluginHost {
     }
 }
 
-/// Makes plugins of files, one step at a time: [`run_file`](Self::run_file), then
-/// [`start`](Self::start), for each.
+/// Loads plugins in two steps each: [`run_file`](Self::run_file), then
+/// [`init_plugin`](Self::init_plugin).
 pub(super) struct Loader {
     shared: Rc<Shared>,
-    /// Most time a step may take.
+    /// Longest time of a step.
     budget: Duration,
     /// The plugin whose file has been run and whose `server_inited` is still to be called.
     uninitialized: Option<Plugin>,
@@ -61,7 +61,7 @@ pub(super) struct Loader {
 struct Plugin {
     file: String,
     instance: Instance,
-    /// What waited to be broadcast before its file was run.
+    /// The queued broadcasts before its file was run.
     mark: OutboxMark,
 }
 
@@ -89,13 +89,13 @@ impl Loader {
 
     /// Compiles and runs a file, and checks what it returns.
     pub(super) fn run_file(&mut self, file: &PluginFile) {
-        debug_assert!(self.uninitialized.is_none(), "one plugin after the other");
+        debug_assert!(self.uninitialized.is_none(), "the plugin before was initialized");
         let mark = self.shared.outbox_mark();
         match self.load_instance(file) {
             Ok(instance) => {
-                let waits = instance.has_hook(Hook::ServerInited);
+                let has_init = instance.has_hook(Hook::ServerInited);
                 let plugin = Plugin { file: file.name.clone(), instance, mark };
-                if waits { self.uninitialized = Some(plugin) } else { self.plugins.push(plugin) }
+                if has_init { self.uninitialized = Some(plugin) } else { self.plugins.push(plugin) }
             }
             Err(error) => self.add_broken(file.name.clone(), mark, &error),
         }
@@ -114,7 +114,7 @@ impl Loader {
         }
     }
 
-    /// Whether [`start`](Self::start) has something to do.
+    /// Whether [`init_plugin`](Self::init_plugin) has a plugin to initialize.
     pub(super) fn has_uninitialized(&self) -> bool {
         self.uninitialized.is_some()
     }
@@ -133,12 +133,12 @@ impl Loader {
         self.broken.push(PluginError { file, reason: error.to_string() });
     }
 
-    /// All time spent so far.
+    /// Time of all calls so far.
     pub(super) fn spent(&self) -> Duration {
         self.shared.call_budget.spent()
     }
 
-    /// What it came to.
+    /// The result.
     pub(super) fn finish(self) -> Loaded {
         let instances = self.plugins.into_iter().map(|plugin| plugin.instance).collect();
         Loaded { host: PluginHost::new(instances, self.shared), broken: self.broken }

@@ -1,4 +1,4 @@
-//! Why a plugin folder, or one file of it, could not be loaded.
+//! Errors of loading a plugin folder, and of loading one file of it.
 
 use std::fmt;
 use std::io;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::limits::PLUGIN_FILES_MAX;
 
-/// A file that is no plugin. Displays as one line that names the file and, where Lua found the
-/// error, its line.
+/// The error of one plugin file. Displays as one line with the file and, if Lua found the error, its
+/// line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginError {
-    /// The file's name, without its folder, fit to be shown.
+    /// The file's name without its folder, sanitized.
     pub file: String,
-    /// What is wrong with it.
+    /// The reason, one line.
     pub reason: String,
 }
 
@@ -29,29 +29,29 @@ impl fmt::Display for PluginError {
 
 impl std::error::Error for PluginError {}
 
-/// Why a folder could not be loaded at all.
+/// The reason why a plugin folder could not be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// There is nothing of this name.
+    /// The folder does not exist.
     Missing {
         /// The folder.
         dir: PathBuf,
     },
-    /// There is something else of this name.
+    /// The path is not a folder.
     NotAFolder {
-        /// What was to be a folder.
+        /// The path.
         dir: PathBuf,
     },
-    /// It has more plugin files than are read.
+    /// The folder has too many plugin files.
     TooManyFiles {
         /// The folder.
         dir: PathBuf,
     },
-    /// It cannot be read.
+    /// The folder cannot be read.
     Unreadable {
         /// The folder.
         dir: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
 }

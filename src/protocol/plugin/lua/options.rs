@@ -3,20 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Tells the time since some fixed moment, never backwards. The last layer hands in a real one,
-/// tests hand in their own.
+/// Monotonic time since some fixed moment. The server program passes a real clock, tests their own.
 pub type Clock = Box<dyn Fn() -> Duration>;
 
-/// What an operator may set.
+/// The settings of the plugins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginOptions {
-    /// The folder whose `*.lua` are loaded, and in which plugins have folders of their own.
+    /// The folder whose `*.lua` are loaded, and in which each plugin may have a folder of its own.
     pub dir: PathBuf,
-    /// Longest one call into a plugin may run, and all calls for one package together.
+    /// Longest time of one call into a plugin, and of all calls for one package together.
     pub budget: Duration,
-    /// Most memory one plugin may hold, Lua's own libraries (74 KB) included.
+    /// Most memory of one plugin, Lua's libraries (74 KB) included.
     pub memory_bytes_max: usize,
-    /// Most bytes that may wait to be broadcast: those of one call, if the caller fetches them
-    /// after each.
+    /// Most bytes queued to be broadcast: those of one call, if the caller fetches them after each.
     pub broadcast_bytes_max: usize,
 }

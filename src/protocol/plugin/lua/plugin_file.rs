@@ -1,4 +1,4 @@
-//! The plugin files of a folder, listed and read; nothing is run here.
+//! Lists and reads the plugin files of a folder. Runs nothing.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use super::limits::{PLUGIN_FILES_MAX, SOURCE_BYTES_MAX};
 use super::load_error::LoadError;
 use crate::escape::Sanitized;
 
-/// Opens a folder and lists its plugin files. May wait for the disk.
+/// Opens a folder and lists its plugin files. Blocks on the disk.
 pub(super) fn open(dir: &Path) -> Result<(Folders, PluginFiles), LoadError> {
     let paths = plugin_files(dir).map_err(|error| LoadError::new(dir, error))?;
     if paths.len() > PLUGIN_FILES_MAX {
@@ -21,7 +21,7 @@ pub(super) fn open(dir: &Path) -> Result<(Folders, PluginFiles), LoadError> {
     Ok((folders, PluginFiles(paths.into_iter())))
 }
 
-/// The `*.lua` of a folder, by name. Hidden files are not meant: editors leave them.
+/// The `*.lua` of a folder, sorted. Hidden files are left out: editors create them.
 fn plugin_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -38,8 +38,7 @@ fn plugin_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which may wait for the
-/// disk.
+/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which blocks on the disk.
 pub(super) struct PluginFiles(vec::IntoIter<PathBuf>);
 
 impl Iterator for PluginFiles {
@@ -48,7 +47,7 @@ impl Iterator for PluginFiles {
     fn next(&mut self) -> Option<PluginFile> {
         let path = self.0.next()?;
         Some(PluginFile {
-            // A file may be called anything, and is named in logs.
+            // A file's name may have any bytes, and goes to the log.
             name: Sanitized(&path.file_name().unwrap_or_default().to_string_lossy()).to_string(),
             stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             source: read(&path),
@@ -56,11 +55,11 @@ impl Iterator for PluginFiles {
     }
 }
 
-/// A plugin file as it was read.
+/// A plugin file that has been read.
 pub(super) struct PluginFile {
-    /// Its name, without its folder, fit to be shown.
+    /// The name without the folder, sanitized.
     pub(super) name: String,
-    /// Its name without `.lua`.
+    /// The name without `.lua`.
     pub(super) stem: String,
     pub(super) source: io::Result<Vec<u8>>,
 }

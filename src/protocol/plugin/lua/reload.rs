@@ -1,5 +1,5 @@
-//! Loading a folder's plugins anew beside the loop that serves: a thread reads the files, the loop
-//! runs them, a step a turn, and the new plugins are there at once or not at all.
+//! Reloads a folder's plugins while the loop serves: a thread reads the files, the loop runs them, a
+//! step a turn, and then all plugins are replaced or none.
 
 use std::fmt;
 use std::io;
@@ -17,19 +17,19 @@ use super::load_error::LoadError;
 use super::options::{Clock, PluginOptions};
 use super::plugin_file::{self, PluginFile};
 
-/// Files that have been read and not run: the thread waits for the loop, so that a folder of large
+/// Files that are read ahead of the loop. The thread waits for the loop, so that a folder of large
 /// files is never in memory as a whole.
 const FILES_READ_AHEAD: usize = 1;
 
-/// Plugins being loaded anew. Owned by whoever owns those in use, and does nothing of itself:
-/// [`poll`](Self::poll) takes what the thread has read, [`step`](Self::step) works on it.
+/// A reload of the plugins. Driven by its owner: [`begin`](Self::begin) starts the thread,
+/// [`poll`](Self::poll) takes what it has read, [`step`](Self::step) runs one file of it.
 pub struct Reload {
     options: PluginOptions,
     state: State,
 }
 
 enum State {
-    /// The thread has not been started.
+    /// The thread has not started.
     Waiting {
         clock: Clock,
         wake: Wake,
@@ -40,7 +40,7 @@ enum State {
         messages: Receiver<Message>,
         opened: Option<Message>,
     },
-    /// Files come one by one.
+    /// The thread reads the files, one by one.
     Loading {
         loader: Box<Loader>,
         messages: Receiver<Message>,
@@ -52,40 +52,41 @@ enum State {
 /// Wakes the loop from another thread.
 type Wake = Box<dyn Fn() + Send>;
 
-/// What the thread tells the loop.
+/// A message from the thread to the loop.
 enum Message {
-    /// There is such a folder; its files follow.
+    /// The folder is open; its files follow.
     Opened(Folders),
     File(PluginFile),
-    /// There are no more.
+    /// All files have been read.
     End,
     Failed(LoadError),
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug)]
 pub enum ReloadStep {
-    /// There is more to do, now or when the thread has read more.
+    /// More steps follow, now or when the thread has read more.
     Pending,
-    /// All are well: these are the new plugins.
+    /// All plugins loaded; the host of the new ones.
     Replace(PluginHost),
-    /// The plugins in use stay; the log says why. Whoever was loaded is to be dropped.
+    /// A plugin did not load, as the log says, and the plugins in use stay. The host of those that did
+    /// load is to be dropped, one plugin a turn.
     Keep(Option<PluginHost>),
 }
 
 impl Reload {
-    /// A reload that has not begun. `wake` is called from another thread when [`poll`](Self::poll)
-    /// has something to find.
+    /// A reload that has not begun. `wake` is called from the thread when [`poll`](Self::poll) has
+    /// something to take.
     pub fn new(options: PluginOptions, clock: Clock, wake: impl Fn() + Send + 'static) -> Self {
         Reload { options, state: State::Waiting { clock, wake: Box::new(wake) } }
     }
 
-    /// Starts to read the folder on a thread of its own. The thread ends with the files or with this
-    /// value, whichever is first; one that the disk keeps waiting holds up nobody.
+    /// Starts the thread. It ends when all files are read or this value is dropped; nothing waits for
+    /// it, as the disk may block it for ever.
     ///
     /// # Errors
     ///
-    /// The system has no thread to give.
+    /// The system cannot start a thread.
     pub fn begin(&mut self) -> io::Result<()> {
         let State::Waiting { clock, wake } = mem::replace(&mut self.state, State::Over) else {
             return Ok(());
@@ -93,13 +94,13 @@ impl Reload {
         let (sender, messages) = sync_channel(FILES_READ_AHEAD);
         let dir = self.options.dir.clone();
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
-            let tell = |message| tell(&sender, &wake, message);
+            let send = |message| send(&sender, &wake, message);
             match plugin_file::open(&dir) {
-                Err(error) => tell(Message::Failed(error)),
+                Err(error) => send(Message::Failed(error)),
                 Ok((folders, mut files)) => {
-                    tell(Message::Opened(folders))
-                        && files.all(|file| tell(Message::File(file)))
-                        && tell(Message::End)
+                    send(Message::Opened(folders))
+                        && files.all(|file| send(Message::File(file)))
+                        && send(Message::End)
                 }
             }
         })?;
@@ -107,7 +108,7 @@ impl Reload {
         Ok(())
     }
 
-    /// Takes what the thread has read, if it has.
+    /// Takes the next message of the thread, if there is one.
     pub fn poll(&mut self) {
         let (State::Opening { messages, opened: slot, .. }
         | State::Loading { messages, next: slot, .. }) = &mut self.state
@@ -136,7 +137,7 @@ impl Reload {
         }
     }
 
-    /// All time spent in plugins so far.
+    /// Time of all calls into the new plugins so far.
     #[must_use]
     pub fn spent(&self) -> Duration {
         match &self.state {
@@ -145,8 +146,7 @@ impl Reload {
         }
     }
 
-    /// Does one thing: runs a file, or calls the `server_inited` of one. Takes no longer than a call
-    /// of a plugin may.
+    /// Runs one file, or calls its `server_inited`; either within the budget of one call.
     pub fn step(&mut self) -> ReloadStep {
         if let State::Loading { loader, next, .. } = &mut self.state {
             if loader.has_uninitialized() {
@@ -188,11 +188,11 @@ impl Reload {
     }
 }
 
-/// Hands a message to the loop and wakes it; false if it is no longer interested.
-fn tell(messages: &SyncSender<Message>, wake: &Wake, message: Message) -> bool {
-    let is_heard = messages.send(message).is_ok();
+/// Sends a message and wakes the loop; false if the reload was dropped.
+fn send(messages: &SyncSender<Message>, wake: &Wake, message: Message) -> bool {
+    let is_received = messages.send(message).is_ok();
     wake();
-    is_heard
+    is_received
 }
 
 fn finish(Loaded { host, broken }: Loaded) -> ReloadStep {

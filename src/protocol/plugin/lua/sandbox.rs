@@ -1,5 +1,4 @@
-//! A Lua state that shows a plugin little of Lua, gives it little memory, and stops it when its
-//! time is up.
+//! A Lua state with few libraries and bounded memory, in which a call stops when its time is up.
 
 use std::rc::Rc;
 
@@ -13,20 +12,20 @@ use super::shared::Shared;
 use super::{api, strings};
 use crate::protocol::plugin::types::Client;
 
-/// What runs in every state before the plugin does.
+/// The Lua chunk that runs in every state before the plugin does.
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// One plugin's Lua state.
 pub(super) struct Sandbox {
     lua: Lua,
-    /// Calls a function of the plugin with two arguments; returns whether that went well, and its
-    /// result or what the error said.
+    /// The prelude's function that calls one of the plugin with two arguments. Returns true and the
+    /// result, or false and the error's message.
     run: Function,
-    /// Makes a client's table.
+    /// The prelude's function that creates a client's table.
     client: Function,
     /// The plugin's globals.
     environment: Table,
-    /// What the plugin knows as `server`.
+    /// The plugin's `server`.
     server: Table,
     shared: Rc<Shared>,
 }
@@ -40,7 +39,7 @@ impl Sandbox {
     fn build(identity: &Rc<Identity>, shared: &Rc<Shared>) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
-        // To mlua, 0 is no limit.
+        // For mlua, 0 means unlimited.
         lua.set_memory_limit(shared.memory_bytes_max.max(1))?;
         let native = lua.create_table()?;
         api::register(&lua, &native, identity, shared)?;
@@ -59,10 +58,10 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
+    /// Compiles a plugin's file. Byte code is refused: Lua does not check it, so it could do anything.
     pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, CallError> {
         self.lua
-            .load(without_preamble(source))
+            .load(strip_preamble(source))
             .set_name(format!("@{file}"))
             .set_mode(ChunkMode::Text)
             .set_environment(self.environment.clone())
@@ -89,17 +88,17 @@ impl Sandbox {
         }
     }
 
-    /// Bytes as a string of the plugin's.
+    /// Creates a Lua string.
     pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, CallError> {
         self.lua.create_string(bytes).map_err(|error| self.failure(&error))
     }
 
-    /// The value of a field, whatever the table's metatable says.
+    /// The value of a field; the table's metatable is ignored.
     pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, CallError> {
         table.raw_get(name).map_err(|error| self.failure(&error))
     }
 
-    /// A new table that stands for a client.
+    /// Creates the table of a client.
     pub(super) fn client(&self, client: &Client) -> Result<Table, CallError> {
         let addr = client.addr.map(|addr| addr.to_string());
         self.client
@@ -115,7 +114,7 @@ impl Sandbox {
         self.lua.used_memory()
     }
 
-    /// Makes the state usable again after a call that ran too long.
+    /// Resets the count hook after a call that was out of time, so that the next one can run.
     pub(super) fn reset_count_hook(&self) {
         let instructions = instructions_per_check(self.memory_bytes());
         set_count_hook(&self.lua, &self.shared, instructions)
@@ -127,10 +126,10 @@ impl Sandbox {
     }
 }
 
-/// The source without a UTF-8 byte order mark and the text of a first line that begins with `#`, as
-/// `luaL_loadfilex` of Lua's auxiliary library skips them. The line's end stays, so that errors name
-/// the right line.
-fn without_preamble(source: &[u8]) -> &[u8] {
+/// Strips a UTF-8 byte order mark and the text of a first line that begins with `#`, as
+/// `luaL_loadfilex` of Lua's auxiliary library does. The line's end stays, so that errors name the
+/// right line.
+fn strip_preamble(source: &[u8]) -> &[u8] {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     if source.first() != Some(&b'#') {
         return source;
@@ -139,9 +138,9 @@ fn without_preamble(source: &[u8]) -> &[u8] {
     &source[end..]
 }
 
-/// Has the clock looked at every so many instructions, more often the more memory is used. Once the
-/// time is up, every single one fails until [`Sandbox::reset_count_hook`]: what catches the first error runs
-/// into the next.
+/// Sets a hook that checks the clock every `instructions`, more often the more memory is used. Once
+/// the time is up, every instruction fails until [`Sandbox::reset_count_hook`]: code that catches the
+/// first error runs into the next.
 fn set_count_hook(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
     let shared = Rc::clone(shared);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);

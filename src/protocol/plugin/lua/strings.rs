@@ -1,5 +1,5 @@
-//! The functions of `string` that Lua would run for as long as a pattern or a count makes it:
-//! find, match, gsub, rep, and the step that gmatch and gsub with a function are made of.
+//! Interruptible natives for functions of `string` whose time in C a pattern or a count decides:
+//! `find`, `match`, `gsub`, `rep`, and the step that `gmatch` and `gsub` with a function consist of.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use super::call_error::{lua_error, out_of_memory, out_of_time};
 use super::pattern::{self, Captured, Matcher, PatternError, Steps};
 use super::shared::{Shared, available_memory, check_memory};
 
-/// Puts the functions into `native`, where the prelude finds them. They trust the prelude to have
-/// checked what it hands them.
+/// Puts the natives into the table `native`, which the prelude wraps. The prelude has checked their
+/// arguments.
 pub(super) fn register(lua: &Lua, native: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
     native.set("find", search(lua, shared, SearchKind::Find)?)?;
     native.set("match", search(lua, shared, SearchKind::Match)?)?;
@@ -21,12 +21,12 @@ pub(super) fn register(lua: &Lua, native: &Table, shared: &Rc<Shared>) -> mlua::
     native.set("rep", rep(lua, shared)?)
 }
 
-/// What a search returns.
+/// The function that a search is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SearchKind {
-    /// Where the match begins and ends, then its captures.
+    /// `find` returns where the match begins and ends, then its captures.
     Find,
-    /// Its captures.
+    /// `match` returns the captures.
     Match,
 }
 
@@ -79,7 +79,7 @@ fn find_plain(
 }
 
 /// `step(subject, pattern, from, not_end, anchored, first_only)`: start and end of the next match,
-/// counted from 0, and its captures or just the first of them, or nothing.
+/// counted from 0, and all captures or only the first; nothing if there is no match.
 fn step(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     type Arguments = (LuaString, LuaString, usize, Option<usize>, bool, bool);
     let shared = Rc::clone(shared);
@@ -99,7 +99,7 @@ fn step(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     })
 }
 
-/// `gsub(subject, pattern, replacement, times)` with a string as replacement.
+/// `gsub(subject, pattern, replacement, times)` with a replacement string.
 fn gsub(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     type Arguments = (LuaString, LuaString, LuaString, i64);
     let shared = Rc::clone(shared);
@@ -122,7 +122,7 @@ fn gsub(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     })
 }
 
-/// `rep(text, times, separator)`; Lua's own copies byte by byte, and does not look up meanwhile.
+/// `rep(text, times, separator)`. Lua's own copies piece by piece and cannot be interrupted.
 fn rep(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     let shared = Rc::clone(shared);
     lua.create_function(move |lua, (text, times, separator): (LuaString, usize, LuaString)| {
@@ -137,7 +137,7 @@ fn rep(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Function> {
     })
 }
 
-/// Appends what so many captures hold; the first of a match without any is the match.
+/// Appends the first `count` captures. The first of a match without captures is the match.
 fn push_captures(
     lua: &Lua,
     matcher: &Matcher<'_, '_, '_>,
@@ -155,7 +155,7 @@ fn push_captures(
     Ok(())
 }
 
-/// A length or place in a string as a Lua integer. Memory limits keep it far from the type's.
+/// A length or an index as a Lua integer. Memory limits keep it in range.
 fn offset(at: usize) -> Value {
     Value::Integer(at as i64)
 }

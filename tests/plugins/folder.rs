@@ -162,11 +162,11 @@ fn what_is_no_file_is_left_alone() {
     fs::create_dir(kept.inside().join("d")).unwrap();
     nix::unistd::mkfifo(&kept.inside().join("p"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     kept.check("list", "a");
-    kept.check("read d", "folder.read: d is no file");
-    kept.check("write d x", "folder.write: d is no file");
-    kept.check("remove d", "folder.remove: d is no file");
-    kept.check("read p", "folder.read: p is no file");
-    kept.check("write p x", "folder.write: p is no file");
+    kept.check("read d", "folder.read: d is not a file");
+    kept.check("write d x", "folder.write: d is not a file");
+    kept.check("remove d", "folder.remove: d is not a file");
+    kept.check("read p", "folder.read: p is not a file");
+    kept.check("write p x", "folder.write: p is not a file");
 }
 
 #[test]

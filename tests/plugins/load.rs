@@ -97,7 +97,7 @@ fn only_plain_lua_files_are_plugins() {
     fs::create_dir(folder.path("f")).unwrap();
     let loaded = folder.load();
     let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
-    assert_eq!(broken, ["plugin e.lua: it is no file"]);
+    assert_eq!(broken, ["plugin e.lua: not a file"]);
     assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["a"]);
 }
 
@@ -176,10 +176,10 @@ fn a_folder_that_is_none_is_an_error() {
     };
     let missing = load("missing");
     assert!(matches!(missing, LoadError::Missing { .. }));
-    assert!(missing.to_string().ends_with("/missing: there is none"), "{missing}");
+    assert!(missing.to_string().ends_with("/missing: no such directory"), "{missing}");
     let file = load("file");
     assert!(matches!(file, LoadError::NotAFolder { .. }));
-    assert!(file.to_string().ends_with("/file: it is no folder"), "{file}");
+    assert!(file.to_string().ends_with("/file: not a directory"), "{file}");
 }
 
 #[test]

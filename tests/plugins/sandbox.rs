@@ -459,7 +459,7 @@ fn loading_is_bounded_like_any_call() {
             "plugin b.lua: needs more than the 8388608 bytes of memory it may have",
             "plugin c.lua: ran longer than 300 ms",
             "plugin e.lua: C stack overflow",
-            "plugin f.lua: it has more than 1048576 bytes",
+            "plugin f.lua: larger than 1048576 bytes",
         ]
     );
     assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["d"]);

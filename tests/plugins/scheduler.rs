@@ -333,7 +333,7 @@ fn a_folder_that_has_gone_changes_nothing() {
     finish(&mut scheduler, &time, &woken);
     let lines = logged();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("ERROR cannot load plugins from "), "{lines:?}");
+    assert!(lines[0].starts_with("ERROR cannot load plugins: /"), "{lines:?}");
     assert!(lines[0].ends_with("; the plugins stay as they are"), "{lines:?}");
 }
 

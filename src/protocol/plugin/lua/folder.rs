@@ -60,7 +60,7 @@ impl fmt::Display for FolderError {
                  dot, and has no slash, backslash or control character"
             ),
             FolderError::Missing { file } => write!(f, "there is no {file}"),
-            FolderError::NotAFile { file } => write!(f, "{file} is no file"),
+            FolderError::NotAFile { file } => write!(f, "{file} is not a file"),
             FolderError::FileTooLarge => {
                 write!(f, "a file may have {FILE_BYTES_MAX} bytes")
             }

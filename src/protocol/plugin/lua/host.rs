@@ -97,7 +97,7 @@ impl PluginHost {
                 let skipped = self.plugins.iter().skip(from);
                 let skipped = skipped.filter(|entry| entry.has_hook(Hook::ServerStopping)).count();
                 if skipped > 0 {
-                    warn!("plugins that were not told of the stop, for want of time: {skipped}");
+                    warn!("no time left to notify {skipped} plugins of the stop");
                 }
                 return;
             }
@@ -228,7 +228,7 @@ fn record_result<T>(entry: &mut Entry, hook: Hook, called: &TimedResult<T>, shar
         entry.failures += u32::from(error.is_plugin_fault());
         if !entry.is_enabled() {
             error!(
-                "plugin {name} is switched off until it is reloaded: {FAILURES_MAX} failures in a row"
+                "plugin {name} is disabled until it is reloaded: {FAILURES_MAX} failures in a row"
             );
         }
         return;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::limits::PLUGIN_FILES_MAX;
+use crate::strerror::strerror;
 
 /// The error of one plugin file. Displays as one line with the file and, if Lua found the error, its
 /// line.
@@ -29,7 +30,7 @@ impl fmt::Display for PluginError {
 
 impl std::error::Error for PluginError {}
 
-/// The reason why a plugin folder could not be loaded.
+/// The reason why a plugin folder could not be loaded. Displays after `cannot load plugins: `.
 #[derive(Debug)]
 pub enum LoadError {
     /// The folder does not exist.
@@ -52,17 +53,17 @@ pub enum LoadError {
         /// The folder.
         dir: PathBuf,
         /// The system's error.
-        error: io::Error,
+        source: io::Error,
     },
 }
 
 impl LoadError {
-    pub(super) fn new(dir: &Path, error: io::Error) -> Self {
+    pub(super) fn new(dir: &Path, source: io::Error) -> Self {
         let dir = dir.to_owned();
-        match error.kind() {
+        match source.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { dir },
             io::ErrorKind::NotADirectory => LoadError::NotAFolder { dir },
-            _ => LoadError::Unreadable { dir, error },
+            _ => LoadError::Unreadable { dir, source },
         }
     }
 }
@@ -71,17 +72,16 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LoadError::Missing { dir } => {
-                write!(f, "plugin folder {}: there is none", dir.display())
+                write!(f, "{}: no such directory", dir.display())
             }
             LoadError::NotAFolder { dir } => {
-                write!(f, "plugin folder {}: it is no folder", dir.display())
+                write!(f, "{}: not a directory", dir.display())
             }
             LoadError::TooManyFiles { dir } => {
-                let dir = dir.display();
-                write!(f, "plugin folder {dir}: more than {PLUGIN_FILES_MAX} plugin files")
+                write!(f, "{}: more than {PLUGIN_FILES_MAX} plugin files", dir.display())
             }
-            LoadError::Unreadable { dir, error } => {
-                write!(f, "plugin folder {}: {error}", dir.display())
+            LoadError::Unreadable { dir, source } => {
+                write!(f, "{}: {}", dir.display(), strerror(source))
             }
         }
     }
@@ -90,7 +90,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            LoadError::Unreadable { error, .. } => Some(error),
+            LoadError::Unreadable { source, .. } => Some(source),
             _ => None,
         }
     }

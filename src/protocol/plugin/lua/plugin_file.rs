@@ -67,12 +67,12 @@ pub(super) struct PluginFile {
 /// Reads a plugin's source.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("not a file"));
     }
     let mut source = Vec::new();
     File::open(path)?.take(SOURCE_BYTES_MAX + 1).read_to_end(&mut source)?;
     if source.len() as u64 > SOURCE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {SOURCE_BYTES_MAX} bytes")));
+        return Err(io::Error::other(format!("larger than {SOURCE_BYTES_MAX} bytes")));
     }
     Ok(source)
 }

@@ -183,8 +183,7 @@ impl Reload {
     }
 
     fn log_failure(&self, error: &LoadError) {
-        let dir = self.options.dir.display();
-        error!("cannot load plugins from {dir}: {error}; the plugins stay as they are");
+        error!("cannot load plugins: {error}; the plugins stay as they are");
     }
 }
 

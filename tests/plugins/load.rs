@@ -1,10 +1,10 @@
-//! Which files are plugins, and what is said of those that are not.
+//! Loading of plugin files, and the errors of those that do not load.
 
 use std::fs;
 
-use mynah::protocol::plugin::{LoadError, PluginHost};
+use mynah::protocol::plugin::{LoadError, PluginHost, PluginOptions};
 
-use crate::support::{Folder, answer, ask, keep_log, logged, real_clock};
+use crate::support::{Folder, answer, ask, capture_log, logged, real_clock};
 
 #[track_caller]
 fn assert_broken(source: &str, why: &str) {
@@ -67,7 +67,7 @@ fn a_file_returns_a_table_of_the_right_types() {
 }
 
 #[test]
-fn a_name_is_plain_and_taken_once() {
+fn a_name_is_plain_and_unique() {
     assert_broken("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
     for name in ["", "..", "a/b", "a\\\\b", "a.b", "a b", "\\0", "é", &"x".repeat(65)] {
         let folder = Folder::new(&[("bad.lua", &format!("return {{ name = '{name}' }}"))]);
@@ -102,7 +102,7 @@ fn only_plain_lua_files_are_plugins() {
 }
 
 #[test]
-fn a_link_to_a_file_elsewhere_is_a_plugin() {
+fn a_link_to_a_file_is_a_plugin() {
     let elsewhere =
         Folder::new(&[("x.txt", "return { process_client_pkg = function() return 'x' end }")]);
     let folder = Folder::new(&[]);
@@ -114,7 +114,7 @@ fn a_link_to_a_file_elsewhere_is_a_plugin() {
 }
 
 #[test]
-fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
+fn a_byte_order_mark_and_a_shebang_are_skipped() {
     let body = "return { process_client_pkg = function() return 'here' end }";
     for (preamble, line) in [
         ("\u{feff}", 1),
@@ -137,7 +137,7 @@ fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
 }
 
 #[test]
-fn more_plugin_files_than_a_folder_may_have_are_an_error() {
+fn too_many_plugin_files_are_an_error() {
     let folder = Folder::new(&[]);
     for number in 0..=1000 {
         fs::write(folder.path(&format!("{number}.lua")), "return {}").unwrap();
@@ -147,7 +147,7 @@ fn more_plugin_files_than_a_folder_may_have_are_an_error() {
 }
 
 #[test]
-fn what_a_broken_file_wanted_to_broadcast_is_dropped() {
+fn broadcasts_of_a_broken_file_are_dropped() {
     let folder = Folder::new(&[
         ("a.lua", "server.broadcast('good') return {}"),
         ("b.lua", "server.broadcast('run') error('no')"),
@@ -160,18 +160,17 @@ fn what_a_broken_file_wanted_to_broadcast_is_dropped() {
 }
 
 #[test]
-fn fields_are_those_of_the_table_itself() {
+fn fields_ignore_the_metatable() {
     let source = "return setmetatable({}, { __index = function() error('asked') end })";
     let folder = Folder::new(&[("a.lua", source)]);
     assert_eq!(folder.host().names().collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
-fn a_folder_that_is_none_is_an_error() {
+fn a_missing_folder_is_an_error() {
     let folder = Folder::new(&[("file", "")]);
     let load = |name: &str| {
-        let mut options = folder.options();
-        options.dir = folder.path(name);
+        let options = PluginOptions { dir: folder.path(name), ..folder.options() };
         PluginHost::load(&options, real_clock()).unwrap_err()
     };
     let missing = load("missing");
@@ -183,21 +182,21 @@ fn a_folder_that_is_none_is_an_error() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_is_an_error() {
+fn an_unreadable_folder_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&[]);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o000)).unwrap();
     let result = PluginHost::load(&folder.options(), real_clock());
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
-    // The superuser may read all the same.
+    // The superuser may read it.
     if let Err(error) = result {
         assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_file_name_moves_no_cursor() {
-    keep_log();
+fn file_names_are_sanitized() {
+    capture_log();
     let folder = Folder::new(&[("a\x1b[2J\n.lua", "server.log('x') error('no')")]);
     let shown = "plugin a\u{fffd}[2J\u{fffd}.lua:1: no";
     assert_eq!(folder.load().broken[0].to_string(), shown);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_unprintable_character_is_escaped_in_an_excerpt() {
+    fn every_unprintable_character_is_escaped() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let text = c.to_string();
             let is_raw = |shown: String| shown.contains(c);

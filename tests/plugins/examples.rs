@@ -72,8 +72,8 @@ fn file_transfer_answers_errors() {
     let usage = answer("ERROR usage: zt_UPLOAD name base64");
     assert_eq!(ask(&mut host, format!("zt_UPLOAD{blanks}x{blanks}")), usage);
     for other in ["zt_", "zt_NONE", "ZT_LIST", "", "zt_LISTx", "\0zt_LIST"] {
-        let said = ask(&mut host, other);
-        assert_ne!(said, Response::Failed("file_transfer".into()), "{other}");
+        let response = ask(&mut host, other);
+        assert_ne!(response, Response::Failed("file_transfer".into()), "{other}");
     }
     assert_eq!(ask(&mut host, "zt_NONE"), Response::Unhandled);
     assert!(!folder.path("file_transfer").exists());

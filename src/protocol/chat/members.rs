@@ -329,12 +329,12 @@ mod tests {
         }
     }
 
-    /// Digits belong to every script, so they are no look-alikes of Latin or of Cyrillic, which are
-    /// look-alikes of each other.
+    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic; these
+    /// two are look-alikes of each other.
     #[test]
     fn a_skeleton_is_counted_for_each_set_of_scripts() {
         let mut members = Members::default();
-        let digits = try_insert(&mut members, "111").expect("nobody is there");
+        let digits = try_insert(&mut members, "111").expect("the room is empty");
         let latin = try_insert(&mut members, "lll").expect("digits are of every script");
         assert_eq!(try_insert(&mut members, "ӏӏӏ"), None, "Cyrillic, and Latin is there");
         members.remove(latin);
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(try_insert(&mut members, "lӏ1"), None, "of no script");
         members.remove(cyrillic);
         members.remove(digits);
-        let mixed = try_insert(&mut members, "lӏ1").expect("nobody is there");
+        let mixed = try_insert(&mut members, "lӏ1").expect("the room is empty");
         for other in ["ӏl1", "111", "lll", "ӏӏӏ"] {
             assert_eq!(try_insert(&mut members, other), None, "{other}");
         }
@@ -388,7 +388,7 @@ mod tests {
         assert!(members.online(Lang::En).ends_with(", n0999, … and 1 more"));
     }
 
-    /// Upper case comes first, as it always has.
+    /// Upper case sorts before lower case.
     #[test]
     fn online_is_sorted_by_code_points() {
         let mut members = Members::default();

@@ -35,7 +35,7 @@ const RESERVED_SKELETONS: [&str; 5] = ["server", "info", "lnfo", "error", "you"]
 const YPOGEGRAMMENI: char = '\u{345}';
 const IOTA: char = '\u{3b9}';
 
-/// The rule that an invalid nickname breaks, whoever is a member.
+/// The rule that an invalid nickname breaks. Whether a valid one is taken is not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NicknameError {
     /// It has fewer than [`CHARS_MIN`] or more than [`CHARS_MAX`] characters.

@@ -82,7 +82,7 @@ impl Reload {
 }
 
 /// The result of a step of a reload.
-#[allow(missing_docs, reason = "there are no reloads")]
+#[allow(missing_docs, reason = "no value of it exists")]
 pub enum ReloadStep {
     Pending,
     Replace(PluginHost),

@@ -195,7 +195,7 @@ fn a_message_goes_to_all_but_its_sender() {
 }
 
 #[test]
-fn who_lists_everyone_sorted() {
+fn who_lists_all_members_sorted() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         bob.say("/who");

@@ -422,11 +422,12 @@ fn private_and_public_messages_keep_their_order() {
     let mut eve = chat.member(Kind::Lines, "eve");
     ann.expect(Event::Joined, &["eve"]);
     bob.expect(Event::Joined, &["eve"]);
-    let mut said = String::new();
+    let mut messages = String::new();
     for round in 0..ROUNDS {
-        said += &format!("public {round}\n/msg ann for ann {round}\n/msg eve for eve {round}\n");
+        messages +=
+            &format!("public {round}\n/msg ann for ann {round}\n/msg eve for eve {round}\n");
     }
-    bob.client.send(said.as_bytes());
+    bob.client.send(messages.as_bytes());
     for round in 0..ROUNDS {
         let public = format!("public {round}");
         for (other, nick) in [(&mut ann, "ann"), (&mut eve, "eve")] {
@@ -512,15 +513,15 @@ fn joins_and_leaves_are_logged_at_info() {
         for joined in [" ann joined", " bob joined", " bob left"] {
             assert!(chat.server.wait_for_line(joined).contains(" INFO "));
         }
-        let said = r#" message: "Привет, \x1b[31mмир\u{202e}!""#;
+        let public = r#" message: "Привет, \x1b[31mмир\u{202e}!""#;
         let private = r#" message: "/msg ann по\tсекрету""#;
-        for message in [said, private] {
+        for message in [public, private] {
             assert_eq!(chat.server.count_lines(message), usize::from(verbose), "{message}");
         }
         let log = chat.server.log().join("\n");
         assert_eq!(log.contains("Привет") || log.contains("секрету"), verbose, "{log}");
         if verbose {
-            assert!(chat.server.wait_for_line(said).contains(" DEBUG "));
+            assert!(chat.server.wait_for_line(public).contains(" DEBUG "));
         }
     }
 }

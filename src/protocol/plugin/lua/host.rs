@@ -86,7 +86,7 @@ impl PluginHost {
     }
 
     /// Notifies the plugins that the server is about to stop: each within the budget of a call, all
-    /// within [`STOP_BUDGETS`] of them. Plugins for which no time is left are counted in the log.
+    /// within ten of them. Plugins for which no time is left are counted in the log.
     pub fn server_stopping(&mut self) {
         let budget = self.shared.call_budget.budget();
         let until = self.spent().saturating_add(budget.saturating_mul(STOP_BUDGETS));

@@ -328,7 +328,7 @@ fn reloads_requested_during_one_become_one() {
     let lines = logged();
     let loaded = lines.iter().filter(|line| line.starts_with("INFO plugins: ")).count();
     assert_eq!(loaded, 2, "{lines:#?}");
-    let announced = lines.iter().filter(|line| line.contains("will be loaded once more")).count();
+    let announced = lines.iter().filter(|line| line.contains("another reload follows")).count();
     assert_eq!(announced, 1, "{lines:#?}");
 }
 

@@ -143,13 +143,13 @@ impl PluginScheduler {
             return AskResult::Deferred;
         }
         let before = out.len();
-        let asked = match self.host.ask(package, client, out) {
+        let result = match self.host.ask(package, client, out) {
             HookResult::Answered => AskResult::Answered,
             HookResult::Unhandled => AskResult::Unhandled,
             HookResult::Failed { plugin } => AskResult::Failed { plugin: plugin.to_owned() },
         };
         self.charge(out.len() - before);
-        asked
+        result
     }
 
     /// Charges the turn for bytes that a plugin answered or broadcast.
@@ -161,7 +161,7 @@ impl PluginScheduler {
     /// A client of a plugin listener connected.
     pub fn on_connected(&mut self, id: ConnId, addr: SocketAddr) {
         let pending_notice =
-            self.host.wants_clients().then(|| self.queue(QueuedNotice::Connected(id)));
+            self.host.wants_clients().then(|| self.push_notice(QueuedNotice::Connected(id)));
         self.clients.insert(id, ClientEntry { addr, pending_notice });
     }
 
@@ -174,10 +174,13 @@ impl PluginScheduler {
             return;
         }
         // If its connect is being given, only the plugins that had it are given the disconnect.
-        let given = |current: &mut Delivery| matches!(current.notice, QueuedNotice::Connected(of) if of == id);
-        let until = self.current.take_if(given).map_or(usize::MAX, |current| current.next);
+        let connect = self.current.take_if(|delivery| match delivery.notice {
+            QueuedNotice::Connected(of) => of == id,
+            _ => false,
+        });
+        let until = connect.map_or(usize::MAX, |delivery| delivery.next);
         if until > 0 && self.host.wants_clients() {
-            self.queue(QueuedNotice::Disconnected { id, addr, reason, until });
+            self.push_notice(QueuedNotice::Disconnected { id, addr, reason, until });
         }
     }
 
@@ -260,7 +263,7 @@ impl PluginScheduler {
     pub fn on_started(&mut self) {
         if !mem::replace(&mut self.is_started, true) {
             self.is_start_pending = true;
-            self.queue(QueuedNotice::Started);
+            self.push_notice(QueuedNotice::Started);
         }
     }
 
@@ -282,7 +285,7 @@ impl PluginScheduler {
         self.notices.clear();
         self.is_start_pending = self.is_started;
         if self.is_started {
-            self.queue(QueuedNotice::Started);
+            self.push_notice(QueuedNotice::Started);
         }
         let wants_clients = self.host.wants_clients();
         let keys = self.next_notice..;
@@ -304,7 +307,7 @@ impl PluginScheduler {
         if self.reload.is_none() {
             self.begin_reload(Box::new(reload));
         } else if self.next_reload.replace(Box::new(reload)).is_none() {
-            info!("plugins are being loaded; they will be loaded once more after that");
+            info!("plugins are being reloaded; another reload follows");
         }
     }
 
@@ -358,7 +361,7 @@ impl PluginScheduler {
     }
 
     /// Queues a notice. Returns its key.
-    fn queue(&mut self, notice: QueuedNotice) -> u64 {
+    fn push_notice(&mut self, notice: QueuedNotice) -> u64 {
         let key = self.next_notice;
         self.next_notice += 1;
         self.notices.insert(key, notice);

@@ -113,15 +113,15 @@ impl PluginHost {
     ) -> Option<usize> {
         let hook = notice.hook();
         let among = among.start.min(self.plugins.len())..among.end.min(self.plugins.len());
-        let mut numbered = among.clone().zip(self.plugins[among].iter_mut());
-        let (_, entry) = numbered.find(|(_, entry)| entry.has_hook(hook))?;
+        let mut indexed = among.clone().zip(self.plugins[among].iter_mut());
+        let (_, entry) = indexed.find(|(_, entry)| entry.has_hook(hook))?;
         let mark = self.shared.outbox_mark();
-        let called = entry.instance.notify(notice, budget);
-        if called.0.is_err() {
+        let timed = entry.instance.notify(notice, budget);
+        if timed.0.is_err() {
             self.shared.drop_broadcasts_since(mark);
         }
-        record_result(entry, hook, &called, &self.shared);
-        numbered.find(|(_, entry)| entry.has_hook(hook)).map(|(number, _)| number)
+        record_result(entry, hook, &timed, &self.shared);
+        indexed.find(|(_, entry)| entry.has_hook(hook)).map(|(index, _)| index)
     }
 
     /// Whether any plugin has a hook for clients that connect or disconnect.
@@ -139,29 +139,27 @@ impl PluginHost {
         let budget = self.shared.call_budget.budget();
         let mut left = budget;
         let mut failed = None;
-        for (number, entry) in self.plugins.iter_mut().enumerate() {
+        for (index, entry) in self.plugins.iter_mut().enumerate() {
             if !entry.has_hook(Hook::ProcessClientPkg) {
                 continue;
             }
             let mark = self.shared.outbox_mark();
-            let (answer, measured) = entry.instance.ask(package, client, left, out);
-            let called = (
-                answer.map_err(|error| error.with_shared_budget(left, budget, measured.took)),
-                measured,
-            );
-            record_result(entry, Hook::ProcessClientPkg, &called, &self.shared);
-            match called.0 {
+            let (answer, time) = entry.instance.ask(package, client, left, out);
+            let timed =
+                (answer.map_err(|error| error.with_shared_budget(left, budget, time.took)), time);
+            record_result(entry, Hook::ProcessClientPkg, &timed, &self.shared);
+            match timed.0 {
                 Ok(HookReturn::Answer) => return HookResult::Answered,
-                Ok(HookReturn::Nil) => left = left.saturating_sub(measured.took),
+                Ok(HookReturn::Nil) => left = left.saturating_sub(time.took),
                 Err(_) => {
                     self.shared.drop_broadcasts_since(mark);
-                    failed = Some(number);
+                    failed = Some(index);
                     break;
                 }
             }
         }
         match failed {
-            Some(number) => HookResult::Failed { plugin: self.plugins[number].instance.name() },
+            Some(index) => HookResult::Failed { plugin: self.plugins[index].instance.name() },
             None => HookResult::Unhandled,
         }
     }
@@ -216,8 +214,8 @@ impl fmt::Debug for PluginHost {
 }
 
 /// Counts and logs the result of a call.
-fn record_result<T>(entry: &mut Entry, hook: Hook, called: &TimedResult<T>, shared: &Shared) {
-    let (result, measured) = called;
+fn record_result<T>(entry: &mut Entry, hook: Hook, timed: &TimedResult<T>, shared: &Shared) {
+    let (result, time) = timed;
     let name = entry.instance.name();
     let admits =
         |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());
@@ -234,7 +232,7 @@ fn record_result<T>(entry: &mut Entry, hook: Hook, called: &TimedResult<T>, shar
         return;
     }
     entry.failures = 0;
-    if measured.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
-        warn!("plugin {name}: {hook} was slow: {} ms", measured.took.as_millis());
+    if time.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
+        warn!("plugin {name}: {hook} was slow: {} ms", time.took.as_millis());
     }
 }

@@ -190,7 +190,7 @@ impl Instance {
 
     /// Calls the hook for a notice, if the plugin has it.
     pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> TimedResult<()> {
-        let (result, measured) = self.call(notice.hook(), budget, |this| match notice {
+        let (result, time) = self.call(notice.hook(), budget, |this| match notice {
             Notice::Started => Ok((Value::Table(this.sandbox.server().clone()), Value::Nil)),
             Notice::Connected(client) => Ok((Value::Table(this.client_table(client)?), Value::Nil)),
             Notice::Disconnected(client, reason) => {
@@ -199,7 +199,7 @@ impl Instance {
             }
             Notice::Stopping => Ok((Value::Nil, Value::Nil)),
         });
-        (result.map(drop), measured)
+        (result.map(drop), time)
     }
 
     /// Calls `process_client_pkg` within `budget`. A string that it returns is appended to `out`.
@@ -210,7 +210,7 @@ impl Instance {
         budget: Duration,
         out: &mut Vec<u8>,
     ) -> TimedResult<HookReturn> {
-        let (answer, measured) = self.call(Hook::ProcessClientPkg, budget, |this| {
+        let (answer, time) = self.call(Hook::ProcessClientPkg, budget, |this| {
             let len = package.len();
             let package =
                 this.sandbox.string(package).map_err(|_| CallError::PackageTooLarge { len })?;
@@ -224,7 +224,7 @@ impl Instance {
             Value::Nil => Ok(HookReturn::Nil),
             other => Err(CallError::WrongType { kind: type_name(&other) }),
         });
-        (answer, measured)
+        (answer, time)
     }
 
     /// Calls a hook with two arguments, if the plugin has it.
@@ -248,12 +248,12 @@ impl Instance {
         call: impl FnOnce(&mut Self) -> Result<T, CallError>,
     ) -> TimedResult<T> {
         let shared = Rc::clone(&self.shared);
-        let (mut result, measured) = shared.call_budget.measure(budget, || call(self));
-        if measured.is_exceeded {
+        let (mut result, time) = shared.call_budget.measure(budget, || call(self));
+        if time.is_exceeded {
             self.sandbox.reset_count_hook();
             result = Err(CallError::OverBudget { budget });
         }
-        (result, measured)
+        (result, time)
     }
 
     /// The Lua table of a client.

@@ -6,7 +6,7 @@
 //! | [`Escaped`] | escaped | escaped | – |
 //! | [`Excerpt`] | escaped | escaped | escaped |
 //! | [`Sanitized`] | U+FFFD, tabs stay | U+FFFD | – |
-//! | [`Summary`] | U+FFFD, tabs stay, line breaks become spaces | U+FFFD | U+FFFD |
+//! | [`SanitizedExcerpt`] | U+FFFD, tabs stay, line breaks become spaces | U+FFFD | U+FFFD |
 //! | [`SingleLine`] | U+FFFD, tabs stay | stay | – |
 
 use std::fmt::{self, Write};
@@ -132,20 +132,20 @@ impl fmt::Display for Excerpt<'_> {
 /// spaces, the rest is [`Sanitized`]. Says how many bytes were cut off.
 ///
 /// ```
-/// use mynah::escape::Summary;
+/// use mynah::escape::SanitizedExcerpt;
 ///
-/// let summary = Summary { text: b"one\r\ntwo\x1b\xff more", bytes_max: 10 };
-/// assert_eq!(summary.to_string(), "one two\u{fffd}\u{fffd} and 5 more bytes");
+/// let excerpt = SanitizedExcerpt { text: b"one\r\ntwo\x1b\xff more", bytes_max: 10 };
+/// assert_eq!(excerpt.to_string(), "one two\u{fffd}\u{fffd} and 5 more bytes");
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Summary<'a> {
+pub struct SanitizedExcerpt<'a> {
     /// The text, which need not be UTF-8.
     pub text: &'a [u8],
     /// Bytes of the text that are displayed, before characters are replaced.
     pub bytes_max: usize,
 }
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for SanitizedExcerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (shown, cut) = split_at_most(self.text, self.bytes_max);
         for (number, line) in String::from_utf8_lossy(shown).lines().enumerate() {
@@ -227,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_one_line_of_bounded_length() {
-        let show = |text| Summary { text, bytes_max: 8 }.to_string();
+    fn a_sanitized_excerpt_is_one_bounded_line() {
+        let show = |text| SanitizedExcerpt { text, bytes_max: 8 }.to_string();
         assert_eq!(show(b"a\nb\r\nc"), "a b c");
         assert_eq!(show(b"a\x1b[2J\xff"), "a\u{fffd}[2J\u{fffd}");
         assert_eq!(show("\u{2028}é".as_bytes()), "\u{fffd}é");

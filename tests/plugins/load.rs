@@ -177,7 +177,7 @@ fn a_missing_folder_is_an_error() {
     assert!(matches!(missing, LoadError::Missing { .. }));
     assert!(missing.to_string().ends_with("/missing: no such directory"), "{missing}");
     let file = load("file");
-    assert!(matches!(file, LoadError::NotAFolder { .. }));
+    assert!(matches!(file, LoadError::NotADirectory { .. }));
     assert!(file.to_string().ends_with("/file: not a directory"), "{file}");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlua::{Lua, Value};
 
 use super::limits::{FRAMES_SEARCHED_MAX, REASON_BYTES_MAX};
-use crate::escape::Summary;
+use crate::escape::SanitizedExcerpt;
 
 /// The message of Lua's memory error, which has no position in front.
 pub(super) const OUT_OF_MEMORY: &str = "not enough memory";
@@ -47,7 +47,7 @@ pub(super) enum CallError {
     /// The hook returned neither a string nor nil.
     WrongType {
         /// Lua's name of the returned type.
-        kind: &'static str,
+        type_name: &'static str,
     },
     /// Lua raised an error with this message.
     Lua(String),
@@ -143,9 +143,9 @@ impl fmt::Display for CallError {
             CallError::PackageTooLarge { len } => {
                 write!(f, "a package of {len} bytes does not fit into its memory")
             }
-            CallError::WrongType { kind } => write!(f, "returned a {kind}, not a string"),
+            CallError::WrongType { type_name } => write!(f, "returned a {type_name}, not a string"),
             CallError::Lua(text) => {
-                Summary { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
+                SanitizedExcerpt { text: text.as_bytes(), bytes_max: REASON_BYTES_MAX }.fmt(f)
             }
         }
     }

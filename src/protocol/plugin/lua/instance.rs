@@ -222,7 +222,7 @@ impl Instance {
                 Ok(HookReturn::Answer)
             }
             Value::Nil => Ok(HookReturn::Nil),
-            other => Err(CallError::WrongType { kind: type_name(&other) }),
+            other => Err(CallError::WrongType { type_name: type_name(&other) }),
         });
         (answer, time)
     }

@@ -39,7 +39,7 @@ pub enum LoadError {
         dir: PathBuf,
     },
     /// The path is not a folder.
-    NotAFolder {
+    NotADirectory {
         /// The path.
         dir: PathBuf,
     },
@@ -62,7 +62,7 @@ impl LoadError {
         let dir = dir.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => LoadError::Missing { dir },
-            io::ErrorKind::NotADirectory => LoadError::NotAFolder { dir },
+            io::ErrorKind::NotADirectory => LoadError::NotADirectory { dir },
             _ => LoadError::Unreadable { dir, source },
         }
     }
@@ -74,7 +74,7 @@ impl fmt::Display for LoadError {
             LoadError::Missing { dir } => {
                 write!(f, "{}: no such directory", dir.display())
             }
-            LoadError::NotAFolder { dir } => {
+            LoadError::NotADirectory { dir } => {
                 write!(f, "{}: not a directory", dir.display())
             }
             LoadError::TooManyFiles { dir } => {

@@ -37,14 +37,14 @@ enum State {
     /// The thread lists the folder.
     Opening {
         clock: Clock,
-        messages: Receiver<Message>,
-        opened: Option<Message>,
+        messages: Receiver<ReaderMessage>,
+        opened: Option<ReaderMessage>,
     },
     /// The thread reads the files, one by one.
     Loading {
         loader: Box<Loader>,
-        messages: Receiver<Message>,
-        next: Option<Message>,
+        messages: Receiver<ReaderMessage>,
+        next: Option<ReaderMessage>,
     },
     Over,
 }
@@ -53,7 +53,7 @@ enum State {
 type Wake = Box<dyn Fn() + Send>;
 
 /// A message from the thread to the loop.
-enum Message {
+enum ReaderMessage {
     /// The folder is open; its files follow.
     Opened(Folders),
     File(PluginFile),
@@ -96,11 +96,11 @@ impl Reload {
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
             let send = |message| send(&sender, &wake, message);
             match plugin_file::open(&dir) {
-                Err(error) => send(Message::Failed(error)),
+                Err(error) => send(ReaderMessage::Failed(error)),
                 Ok((folders, mut files)) => {
-                    send(Message::Opened(folders))
-                        && files.all(|file| send(Message::File(file)))
-                        && send(Message::End)
+                    send(ReaderMessage::Opened(folders))
+                        && files.all(|file| send(ReaderMessage::File(file)))
+                        && send(ReaderMessage::End)
                 }
             }
         })?;
@@ -121,7 +121,7 @@ impl Reload {
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => {
                     let error = io::Error::other("the thread that reads it has ended");
-                    Some(Message::Failed(LoadError::new(&self.options.dir, error)))
+                    Some(ReaderMessage::Failed(LoadError::new(&self.options.dir, error)))
                 }
             };
         }
@@ -153,25 +153,28 @@ impl Reload {
                 loader.init_plugin();
                 return ReloadStep::Pending;
             }
-            if let Some(Message::File(file)) = next.take_if(|next| matches!(next, Message::File(_)))
+            if let Some(ReaderMessage::File(file)) =
+                next.take_if(|next| matches!(next, ReaderMessage::File(_)))
             {
                 loader.run_file(&file);
                 return ReloadStep::Pending;
             }
         }
         match mem::replace(&mut self.state, State::Over) {
-            State::Opening { clock, messages, opened: Some(Message::Opened(folders)) } => {
+            State::Opening { clock, messages, opened: Some(ReaderMessage::Opened(folders)) } => {
                 let budget = self.options.budget;
                 let loader = Box::new(Loader::new(&self.options, clock, budget, folders));
                 self.state = State::Loading { loader, messages, next: None };
                 ReloadStep::Pending
             }
-            State::Loading { loader, next: Some(Message::End), .. } => finish(loader.finish()),
-            State::Opening { opened: Some(Message::Failed(error)), .. } => {
+            State::Loading { loader, next: Some(ReaderMessage::End), .. } => {
+                finish(loader.finish())
+            }
+            State::Opening { opened: Some(ReaderMessage::Failed(error)), .. } => {
                 self.log_failure(&error);
                 ReloadStep::Keep(None)
             }
-            State::Loading { loader, next: Some(Message::Failed(error)), .. } => {
+            State::Loading { loader, next: Some(ReaderMessage::Failed(error)), .. } => {
                 self.log_failure(&error);
                 ReloadStep::Keep(Some(loader.finish().host))
             }
@@ -188,7 +191,7 @@ impl Reload {
 }
 
 /// Sends a message and wakes the loop; false if the reload was dropped.
-fn send(messages: &SyncSender<Message>, wake: &Wake, message: Message) -> bool {
+fn send(messages: &SyncSender<ReaderMessage>, wake: &Wake, message: ReaderMessage) -> bool {
     let is_received = messages.send(message).is_ok();
     wake();
     is_received

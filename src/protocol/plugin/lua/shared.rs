@@ -14,7 +14,7 @@ use super::folder::Folders;
 use super::identity::Identity;
 use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
 use super::log_lines::{LineKind, LogLines};
-use crate::escape::Summary;
+use crate::escape::SanitizedExcerpt;
 
 /// The state that all plugins of a host share.
 pub(super) struct Shared {
@@ -91,7 +91,11 @@ impl Shared {
     /// Logs a plugin's text as one line, or counts it if the limit is reached.
     pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
         if self.log_lines.admit(LineKind::Text, plugin, self.call_budget.now()) {
-            info!("plugin {}: {}", plugin.name(), Summary { text, bytes_max: LOG_TEXT_BYTES_MAX });
+            info!(
+                "plugin {}: {}",
+                plugin.name(),
+                SanitizedExcerpt { text, bytes_max: LOG_TEXT_BYTES_MAX }
+            );
         }
     }
 

@@ -8,6 +8,7 @@
 //! | L0 | [`memory`] | the account of all bytes that wait |
 //! | L0 | [`connection_log`], [`line_limit`] | log lines that clients cause, limited and summed up |
 //! | L0 | [`strerror`] | errors of the system in plain words |
+//! | L0 | [`escape`] | untrusted text, safe for a terminal and a log |
 //! | L0 | [`codec`] | bytes and frames |
 //! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
 //! | L1 | [`protocol`] | what messages mean, one folder a protocol |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod codec;
 pub mod conn_id;
 pub mod connection_log;
+pub mod escape;
 pub mod limits;
 pub mod line_limit;
 #[cfg(feature = "load")]

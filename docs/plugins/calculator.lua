@@ -1,15 +1,15 @@
--- Works out what stands in a frame of command 128: numbers, + - * / % ^ and parentheses.
+-- Evaluates the expression in a frame of command 128: numbers, + - * / % ^ and parentheses.
 --
 --   2 + 3 * 4     14
 --   -2 ^ 2        -4      ^ binds tighter than the sign, and from the right, as in Lua
 --   7 % 4 / 2     1.5
 --
--- What cannot be worked out is answered with a line that begins with ERROR.
+-- An invalid expression is answered with a line that begins with ERROR.
 local P = {}
 
 local COMMAND <const> = 128
 local LENGTH_MAX <const> = 1000
--- Parentheses, signs and powers inside one another.
+-- Most levels of nested parentheses, signs and powers.
 local DEPTH_MAX <const> = 100
 
 local OPERATIONS = {
@@ -21,16 +21,16 @@ local OPERATIONS = {
   ["^"] = function(a, b) return a ^ b end,
 }
 
--- The text that is being read, and how far. Errors are thrown as tables with the words for the
--- client, so that no other error is taken for one of them.
+-- The text and the position in it. Errors for the client are raised as tables with a reason, so that
+-- no other error is taken for one of them.
 local Reader = {}
 Reader.__index = Reader
 
-function Reader:fail(why)
-  error({ why = why .. " at character " .. self.at })
+function Reader:fail(reason)
+  error({ reason = reason .. " at character " .. self.at })
 end
 
--- The next character that is no blank; an empty string at the end.
+-- The next character that is not a blank; an empty string at the end.
 function Reader:peek()
   self.at = self.text:find("%S", self.at) or #self.text + 1
   return self.text:sub(self.at, self.at)
@@ -56,7 +56,7 @@ function Reader:number()
   if not digits then self:fail("a number is missing") end
   local exponent = self.text:match("^[eE][+-]?%d+", self.at + #digits) or ""
   self.at = self.at + #digits + #exponent
-  -- Not an integer: those wrap around.
+  -- A float: integers wrap around.
   return tonumber(digits .. exponent) + 0.0
 end
 
@@ -84,7 +84,7 @@ function Reader:signed()
   return sign == "-" and -value or value
 end
 
--- Operands joined by operators of one rank, from the left.
+-- Operands joined by left-associative operators of one precedence.
 function Reader:joined(operators, operand)
   local value = operand(self)
   while self:peek() ~= "" and operators:find(self:peek(), 1, true) do
@@ -103,15 +103,15 @@ function Reader:sum()
 end
 
 local function calculate(text)
-  if #text > LENGTH_MAX then error({ why = "longer than " .. LENGTH_MAX .. " characters" }) end
+  if #text > LENGTH_MAX then error({ reason = "longer than " .. LENGTH_MAX .. " characters" }) end
   local reader = setmetatable({ text = text, at = 1, depth = 0 }, Reader)
   local value = reader:sum()
   if reader:peek() ~= "" then reader:fail("an operator is missing") end
   return value
 end
 
--- As few digits as tell the number from its neighbours.
-local function shown(value)
+-- The shorter of two formats that reads back as the number.
+local function format_number(value)
   local short = ("%.15g"):format(value)
   return tonumber(short) == value and short or ("%.17g"):format(value)
 end
@@ -119,8 +119,8 @@ end
 function P.process_client_pkg(data, client)
   if client.command ~= COMMAND then return nil end
   local ok, result = pcall(calculate, data)
-  if ok then return shown(result) end
-  if type(result) == "table" then return "ERROR " .. result.why end
+  if ok then return format_number(result) end
+  if type(result) == "table" then return "ERROR " .. result.reason end
   error(result, 0)
 end
 

@@ -1,22 +1,22 @@
--- Keeps files for clients, in this plugin's own folder.
+-- Stores files for clients in this plugin's folder.
 --
 --   zt_LIST                 the names of the files, one a line
 --   zt_UPLOAD name base64   OK
 --   zt_DOWNLOAD name        base64
 --
--- What cannot be done is answered with a line that begins with ERROR.
+-- A command that fails is answered with a line that begins with ERROR.
 local P = {}
 
--- The command, and what follows it without blanks around it: `echo` and nc end what they send with a
--- line break. In two steps, because "%s*(.-)%s*$" in one takes the square of the length.
-local function words(data)
+-- The command and its trimmed arguments: `echo` and nc end what they send with a line break. Two patterns,
+-- because the single "%s*(.-)%s*$" takes quadratic time.
+local function split_command(data)
   local name, rest = data:match("^(zt_%u+)%s*(.*)$")
   return name, rest and rest:match("^(.*%S)") or ""
 end
 
--- What an error of ours says, without the place in this file.
-local function failed(why)
-  return "ERROR " .. why:gsub("^file_transfer%.lua:%d+: ", "")
+-- The answer for an error, without its position in this file.
+local function error_answer(message)
+  return "ERROR " .. message:gsub("^file_transfer%.lua:%d+: ", "")
 end
 
 local COMMANDS = {}
@@ -39,10 +39,10 @@ function COMMANDS.zt_DOWNLOAD(rest)
 end
 
 function P.process_client_pkg(data)
-  local name, rest = words(data)
+  local name, rest = split_command(data)
   if not COMMANDS[name] then return nil end
   local ok, answer = pcall(COMMANDS[name], rest)
-  return ok and answer or failed(answer)
+  return ok and answer or error_answer(answer)
 end
 
 return P

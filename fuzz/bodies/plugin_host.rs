@@ -1,5 +1,4 @@
-//! The example plugins answer what their comments promise to any packages, in bounded time and
-//! memory.
+//! The example plugins answer any packages as documented, in bounded time and memory.
 
 use std::cell::Cell;
 use std::fs;
@@ -7,33 +6,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, HookResult, PluginHost, PluginOptions};
 
-/// The plugins, as they stand in docs/plugins.
+/// The plugins of docs/plugins.
 const EXAMPLES: [(&str, &str); 3] = [
     ("calculator.lua", include_str!("../../docs/plugins/calculator.lua")),
     ("echo.lua", include_str!("../../docs/plugins/echo.lua")),
     ("file_transfer.lua", include_str!("../../docs/plugins/file_transfer.lua")),
 ];
-/// The command the calculator answers to.
+/// The command of the calculator.
 const CALCULATOR: u8 = 128;
-/// Packages one input makes.
+/// Most packages of one input.
 const PACKAGES_MAX: usize = 16;
 const MEMORY_BYTES_MAX: usize = 1 << 20;
 const BUDGET: Duration = Duration::from_millis(50);
-/// What each look at the clock takes, by that clock.
-const LOOK: Duration = Duration::from_micros(10);
-/// Looks at the clock that may fall between the end of the budget and the end of the call: one for
-/// each level of pcall that has to be left, and the last.
-const LOOKS_LATE_MAX: u32 = 10;
+/// Step of the simulated clock, which advances with each read.
+const CLOCK_STEP: Duration = Duration::from_micros(10);
+/// Most reads of the clock between the end of the budget and the end of the call: one for each level of
+/// `pcall` that is left, and the last.
+const LATE_READS_MAX: u32 = 10;
 
-/// Takes fuzzer input apart and checks it: packages, each of a byte for the command (0: it is not
-/// framed), two for the length, and the bytes. A run of `\\x01`, a byte and a length of two bytes
-/// stands for that many of the byte: inputs are short and packages may be long.
+/// Parses fuzzer input as packages and checks the answers. A package is a byte for the command (0: not
+/// framed), two for the length, and its bytes. In these, `\\x01`, a byte and a length of two bytes stand
+/// for that many of the byte, so that short inputs make long packages.
 ///
 /// # Panics
 ///
-/// When a plugin does not do what it is for, or the host does not keep its bounds.
+/// If a plugin answers wrongly, or the host exceeds its bounds.
 pub fn run(data: &[u8]) {
     let options = PluginOptions {
         dir: FOLDER.with(Folder::clean),
@@ -41,7 +40,7 @@ pub fn run(data: &[u8]) {
         memory_bytes_max: MEMORY_BYTES_MAX,
         broadcast_bytes_max: 1 << 20,
     };
-    let loaded = PluginHost::load(&options, clock()).expect("there is such a folder");
+    let loaded = PluginHost::load(&options, clock()).expect("the folder exists");
     assert_eq!(loaded.broken, []);
     let mut host = loaded.host;
     for (number, (command, package)) in packages(data).into_iter().enumerate() {
@@ -54,14 +53,14 @@ pub fn run(data: &[u8]) {
 fn check(host: &mut PluginHost, package: &[u8], client: &Client) {
     let before = host.spent();
     let mut out = b"kept".to_vec();
-    let verdict = host.ask(package, client, &mut out);
-    let answer = out.strip_prefix(b"kept").expect("what was there is kept");
-    match verdict {
-        Verdict::Answered => {}
-        Verdict::Nobody => assert_eq!(answer, b"", "nobody answers nothing"),
-        Verdict::Failed { plugin } => panic!("{plugin} failed"),
+    let result = host.ask(package, client, &mut out);
+    let answer = out.strip_prefix(b"kept").expect("the output before is kept");
+    match result {
+        HookResult::Answered => {}
+        HookResult::Unhandled => assert_eq!(answer, b"", "no answer without a plugin"),
+        HookResult::Failed { plugin } => panic!("{plugin} failed"),
     }
-    let answered = verdict == Verdict::Answered;
+    let answered = result == HookResult::Answered;
     if client.command == Some(CALCULATOR) {
         assert!(answered && !answer.is_empty() && answer.is_ascii(), "{answer:?}");
     } else if let Some(text) = package.strip_prefix(b"ECHO ") {
@@ -73,9 +72,9 @@ fn check(host: &mut PluginHost, package: &[u8], client: &Client) {
     } else {
         assert!(!answered, "{answer:?}");
     }
-    // However many plugins were asked, all of them had one budget.
+    // All plugins together have one budget.
     let spent = host.spent() - before;
-    assert!(spent <= BUDGET + LOOKS_LATE_MAX * LOOK, "{spent:?}");
+    assert!(spent <= BUDGET + LATE_READS_MAX * CLOCK_STEP, "{spent:?}");
     assert!(host.memory_bytes() <= EXAMPLES.len() * MEMORY_BYTES_MAX);
     assert_eq!(host.drain_broadcasts().count(), 0);
 }
@@ -110,11 +109,11 @@ fn expand(mut rest: &[u8]) -> Vec<u8> {
     package
 }
 
-/// A clock that goes on by itself with each look, the same way each time.
+/// A clock that advances with each read, so that every run is the same.
 fn clock() -> Clock {
     let now = Cell::new(Duration::ZERO);
     Box::new(move || {
-        now.set(now.get() + LOOK);
+        now.set(now.get() + CLOCK_STEP);
         now.get()
     })
 }
@@ -123,7 +122,7 @@ thread_local! {
     static FOLDER: Folder = Folder::new();
 }
 
-/// This thread's copies of the examples.
+/// A temporary folder with copies of the examples.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -133,12 +132,12 @@ impl Folder {
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary folder");
         for (file, source) in EXAMPLES {
-            fs::write(path.join(file), source).expect("room for a file");
+            fs::write(path.join(file), source).expect("the file can be written");
         }
         Folder(path)
     }
 
-    /// The folder, without the files of earlier inputs.
+    /// Removes the files of earlier inputs, and returns the folder.
     fn clean(&self) -> PathBuf {
         let _ = fs::remove_dir_all(self.0.join("file_transfer"));
         self.0.clone()

@@ -76,7 +76,7 @@ fn load_all(config: &Config) -> Result<Option<Loaded>, String> {
     let Some(options) = options(config) else { return Ok(None) };
     PluginHost::load(&options, clock())
         .map(Some)
-        .map_err(|why| format!("cannot load plugins from {}: {why}", options.dir.display()))
+        .map_err(|error| format!("cannot load plugins: {error}"))
 }
 
 /// What the configuration says of plugins, if there is a folder for them.

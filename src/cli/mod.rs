@@ -7,7 +7,7 @@ mod value;
 pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
 pub use value::BadSetting;
 
-pub(crate) use one_line::OneLine;
 #[cfg(feature = "client")]
-pub(crate) use one_line::reorders;
+pub(crate) use crate::escape::is_explicit_bidi as reorders;
+pub(crate) use one_line::OneLine;
 pub(crate) use value::{HAS_PLUGINS, number};

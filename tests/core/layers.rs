@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("memory", 0),
     ("stats", 0),
     ("strerror", 0),
+    ("escape", 0),
     ("connection_log", 0),
     ("line_limit", 0),
     ("codec", 0),
@@ -30,7 +31,7 @@ const LAYERS: [(&str, u8); 19] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 15] = [
+const BESIDE: [(&str, &str); 16] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -42,6 +43,7 @@ const BESIDE: [(&str, &str); 15] = [
     ("connection_log", "limits"),
     ("connection_log", "line_limit"),
     ("connection_log", "strerror"),
+    ("escape", "limits"),
     ("line_limit", "clock"),
     ("load", "cli"),
     ("session", "protocol"),

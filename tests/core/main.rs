@@ -22,4 +22,3 @@ mod simulation;
 mod support;
 
 #[cfg(feature = "plugins")]
-use plugins::support as rig;

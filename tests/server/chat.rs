@@ -1,5 +1,5 @@
-//! The `chat` protocol: SPEC's table and who speaks it. The table's rows are tested in `protocol_table`, what
-//! else holds in `rules`, full rooms in `crowd`.
+//! The `chat` protocol: its messages and its clients. `protocol_table` tests each row of the message table,
+//! `rules` the rest of the protocol, `crowd` full rooms.
 mod crowd;
 mod protocol_table;
 mod rules;
@@ -32,14 +32,14 @@ impl Kind {
 
 const KINDS: [Kind; 3] = [Kind::Lines, Kind::CrLf, Kind::Unterminated];
 
-/// What a listener speaks.
+/// The language of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lang {
     En,
     Ru,
 }
 
-/// What the server says something about.
+/// An event that the server sends a message about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     Welcome,
@@ -62,7 +62,7 @@ enum Event {
     Stopped,
 }
 
-/// What it says, `*` standing for what the event is about.
+/// The messages in both languages. `*` stands for an argument.
 const TABLE: [(Event, &str, &str); 18] = [
     (Event::Welcome, "[INFO] Welcome, *!", "[INFO] Добро пожаловать, *!"),
     (
@@ -96,7 +96,7 @@ const TABLE: [(Event, &str, &str); 18] = [
     (Event::Stopped, "[INFO] The server has shut down", "[INFO] Сервер отключился"),
 ];
 
-/// The line an event is told with, about `what` in the order it stands there.
+/// The message of an event with these arguments.
 fn line(lang: Lang, event: Event, what: &[&str]) -> String {
     let (_, en, ru) = TABLE.iter().find(|(known, ..)| *known == event).unwrap();
     let pattern = if lang == Lang::En { en } else { ru };
@@ -110,8 +110,8 @@ fn line(lang: Lang, event: Event, what: &[&str]) -> String {
     line
 }
 
-/// Runs `scene` for each language and each kind of client, each time in a room of its own.
-fn in_every_way(scene: impl Fn(&mut Chat, Kind)) {
+/// Runs `scene` for each language and each kind of client, with a new server each time.
+fn for_each_kind(scene: impl Fn(&mut Chat, Kind)) {
     for lang in [Lang::En, Lang::Ru] {
         for kind in KINDS {
             eprintln!("{lang:?} {kind:?}");
@@ -120,11 +120,11 @@ fn in_every_way(scene: impl Fn(&mut Chat, Kind)) {
     }
 }
 
-/// A server with a chat, and a `command` listener beside it to look in from.
+/// A server with a chat, and a client of a `command` listener to read its status.
 struct Chat {
     server: Server,
     observer: Client,
-    /// How often it has asked for the figures, which shows in them.
+    /// Requests of the observer, which its figures include.
     asked: u64,
     lang: Lang,
 }
@@ -144,20 +144,20 @@ impl Chat {
         Chat { server, observer, asked: 0, lang }
     }
 
-    /// A client that has not said anything.
-    fn stranger(&self, kind: Kind) -> Talker {
-        Talker { client: self.server.connect(), kind, lang: self.lang }
+    /// A client without a nickname.
+    fn unregistered(&self, kind: Kind) -> ChatClient {
+        ChatClient { client: self.server.connect(), kind, lang: self.lang }
     }
 
-    /// A client that has its nickname.
+    /// A client with a nickname.
     #[track_caller]
-    fn member(&self, kind: Kind, nick: &str) -> Talker {
-        let mut member = self.stranger(kind);
+    fn member(&self, kind: Kind, nick: &str) -> ChatClient {
+        let mut member = self.unregistered(kind);
         member.register(nick);
         member
     }
 
-    /// Does something, and waits until the server has read `bytes` more from the clients.
+    /// Runs `act`, and waits until the server has read `bytes` more from the clients.
     #[track_caller]
     fn until_read(&mut self, bytes: usize, act: impl FnOnce()) {
         let before = self.bytes_in();
@@ -165,22 +165,22 @@ impl Chat {
         wait_until("the bytes are read", || self.bytes_in() == before + bytes as u64);
     }
 
-    /// Bytes read so far, but for those that asked.
+    /// Bytes read so far, without the observer's.
     fn bytes_in(&mut self) -> u64 {
         self.asked += 1;
         self.observer.status().get("bytes_in_total") - 5 * self.asked
     }
 
-    /// Messages taken so far, but for those that asked.
+    /// Messages read so far, without the observer's.
     fn messages_in(&mut self) -> u64 {
         self.asked += 1;
         self.observer.status().get("frames_in_total") - self.asked
     }
 
-    /// Lets pass what means "quiet" to the server, three times over. Time is the subject here: there
-    /// is nothing else to wait for. The second answer comes after the turn that gave the first, and
-    /// that one has looked at its timers.
-    fn let_quiet_pass(&mut self) {
+    /// Waits three times as long as the pause that ends an unterminated message. A sleep, because time
+    /// is the subject: no event can be waited for. The second status is answered after the turn of the
+    /// first, in which the timers were checked.
+    fn wait_for_pause(&mut self) {
         thread::sleep(Duration::from_millis(150));
         self.bytes_in();
         self.bytes_in();
@@ -188,14 +188,14 @@ impl Chat {
 }
 
 /// A client of the chat.
-struct Talker {
+struct ChatClient {
     client: Client,
     kind: Kind,
     lang: Lang,
 }
 
-impl Talker {
-    /// Sends one message in its kind's way.
+impl ChatClient {
+    /// Sends a message, ended as its kind does.
     #[track_caller]
     fn say(&mut self, text: &str) {
         self.say_bytes(text.as_bytes());
@@ -206,24 +206,23 @@ impl Talker {
         self.client.send(&[text, self.kind.end()].concat());
     }
 
-    /// Gets a nickname.
+    /// Registers a nickname.
     #[track_caller]
     fn register(&mut self, nick: &str) {
         self.say(nick);
-        self.hears(Event::Welcome, &[nick]);
+        self.expect(Event::Welcome, &[nick]);
     }
 
-    /// The next line tells it of `event`.
+    /// Expects the message of `event` as the next line.
     #[track_caller]
-    fn hears(&mut self, event: Event, what: &[&str]) {
+    fn expect(&mut self, event: Event, what: &[&str]) {
         assert_eq!(self.client.read_line(), line(self.lang, event, what));
     }
 
-    /// What the server says of a member's mistake comes next, behind everything the member was to
-    /// hear before.
+    /// Expects that no line is left: the answer to a wrong command is the next one.
     #[track_caller]
-    fn has_heard_all(&mut self) {
+    fn has_received_all(&mut self) {
         self.say("/msg");
-        self.hears(Event::Usage, &[]);
+        self.expect(Event::Usage, &[]);
     }
 }

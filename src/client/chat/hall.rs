@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use crate::client::failure::Failure;
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
-use crate::protocol::chat::{Lang, Words};
+use crate::protocol::chat::{Lang, Message};
 
 /// Longest line of a server, in bytes. The longest there is lists everyone who is present.
 const LINE_LEN_MAX: usize = 1 << 20;
@@ -93,7 +93,7 @@ impl Meaning {
     /// No member can say these words: what members say begins with their nickname, and those that
     /// would look like the server are taken.
     pub(super) fn of(line: &[u8]) -> Self {
-        let says = |lang| line == Words::ShutDown.in_lang(lang).to_string().as_bytes();
+        let says = |lang| line == Message::ShutDown.in_lang(lang).to_string().as_bytes();
         if says(Lang::En) || says(Lang::Ru) {
             Meaning::ShutDown
         } else if line.starts_with(b"[ERROR]") {
@@ -168,15 +168,15 @@ mod tests {
     fn the_servers_words_are_understood_in_both_languages() {
         for lang in [Lang::En, Lang::Ru] {
             let meaning =
-                |words: Words<'_>| Meaning::of(words.in_lang(lang).to_string().as_bytes());
-            assert_eq!(meaning(Words::ShutDown), Meaning::ShutDown);
-            assert_eq!(meaning(Words::Taken("ann")), Meaning::Refusal);
-            assert_eq!(meaning(Words::NicknameLength), Meaning::Refusal);
-            assert_eq!(meaning(Words::NicknameCharacters), Meaning::Refusal);
-            assert_eq!(meaning(Words::Full(9)), Meaning::Refusal);
-            assert_eq!(meaning(Words::Welcome("ann")), Meaning::Info);
+                |message: Message<'_>| Meaning::of(message.in_lang(lang).to_string().as_bytes());
+            assert_eq!(meaning(Message::ShutDown), Meaning::ShutDown);
+            assert_eq!(meaning(Message::Taken("ann")), Meaning::Refusal);
+            assert_eq!(meaning(Message::NicknameLength), Meaning::Refusal);
+            assert_eq!(meaning(Message::NicknameCharacters), Meaning::Refusal);
+            assert_eq!(meaning(Message::Full(9)), Meaning::Refusal);
+            assert_eq!(meaning(Message::Welcome("ann")), Meaning::Info);
             let text = "[INFO] The server has shut down";
-            assert_eq!(meaning(Words::Message { from: "eve", text }), Meaning::Other);
+            assert_eq!(meaning(Message::Post { from: "eve", text }), Meaning::Other);
         }
         assert_eq!(Meaning::of("[INFO] Сервер отключился".as_bytes()), Meaning::ShutDown);
     }

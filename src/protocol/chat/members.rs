@@ -1,4 +1,4 @@
-//! Who is in a chat: by number, by nickname, by what looks like a nickname, and in order.
+//! The members of a chat room, indexed by key, by nickname, by skeleton, and in order.
 
 use std::cmp::Ordering;
 use std::collections::hash_map::RandomState;
@@ -7,25 +7,25 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::messages::{Lang, Message};
 use super::nickname::{Folded, Nickname, Scripts};
 use super::sorted_keys::SortedKeys;
-use super::words::{Lang, Words};
 use crate::conn_id::ConnId;
 
-/// A member's number: what its connection remembers.
+/// The key of a member, which its connection keeps.
 pub type MemberKey = u32;
 
-/// Most nicknames `/who` names.
+/// Most nicknames that `/who` lists.
 const ONLINE_NICKS_MAX: usize = 1_000;
 
-/// The members of one room. Each is a slot with its nickname. Three indexes find it, all in a time
-/// that does not grow with what the nicknames have in common:
+/// The members of one room. Each has a slot with its nickname, and three indexes find it; the time a
+/// look-up takes does not grow with what nicknames have in common:
 ///
 /// - by the folded nickname, which is equal for equal ones;
 /// - by each skeleton: how many members have it, for each set of scripts they are written in. Members
 ///   with one skeleton are never confusable, so their scripts overlap, and there are few such sets: a
 ///   thousand look-alikes of one script are one entry;
-/// - by the nickname as it was given, for `/who`.
+/// - by the nickname as typed, for `/who`.
 ///
 /// Invariants: each index has each member once, and no two members' nicknames are the same
 /// ([`Nickname::is_same`]).
@@ -34,32 +34,33 @@ pub struct Members {
     slots: Slab<Member>,
     by_nick: HashTable<NickEntry>,
     by_skeleton: HashTable<SkeletonEntry>,
-    sorted: SortedKeys,
-    /// The answer to `/who`, if someone has asked since the last one joined or left.
+    sorted: SortedKeys<MemberKey>,
+    /// The answer to `/who`, cached until somebody joins or leaves.
     online: Option<(Lang, Box<str>)>,
-    /// Seeded, so that nobody can choose nicknames that collide.
+    /// Randomly seeded, so that nobody can choose nicknames whose hashes collide.
     hasher: RandomState,
 }
 
-/// One member.
+/// A member.
 #[derive(Debug)]
 pub struct Member {
-    /// The nickname as it was given.
+    /// The nickname as typed.
     pub nick: Box<str>,
-    /// Whose it is.
+    /// The connection.
     pub id: ConnId,
 }
 
-/// A member in the index of nicknames. Part of the hash is kept, so that the table grows without
-/// folding everyone's nickname anew.
+/// A member in the index of nicknames. Half of the hash is kept, so that the table grows without
+/// folding every nickname again.
 #[derive(Debug, Clone, Copy)]
 struct NickEntry {
     hash: u32,
     key: MemberKey,
 }
 
-/// How many members have a skeleton in a set of scripts. Of the skeleton only 48 bits of a hash are
-/// kept: with a million members, one nickname in 300 million is taken for a look-alike of another.
+/// The number of members that have one skeleton in one set of scripts. Of the skeleton, 48 bits of a
+/// hash are kept: among a million members, one nickname in 300 million is refused as the look-alike
+/// of another that it does not look like.
 #[derive(Debug, Clone, Copy)]
 struct SkeletonEntry {
     hash: [u16; 3],
@@ -68,35 +69,35 @@ struct SkeletonEntry {
 }
 
 impl Members {
-    /// How many there are.
+    /// The number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether there are none.
+    /// Whether the room has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The member with that number.
+    /// The member with this key.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If no member has it.
     #[must_use]
     pub fn get(&self, key: MemberKey) -> &Member {
         &self.slots[key as usize]
     }
 
-    /// The member whose nickname is equal to `nick`, which need not be one. A look-alike is not.
+    /// The member whose nickname equals `nick`, which may be any text. A look-alike does not find it.
     #[must_use]
     pub fn find(&self, nick: &str) -> Option<&Member> {
         self.find_folded(&Folded::of(nick)?)
     }
 
-    /// Whether a member's nickname is equal to this one, or confusable with it.
+    /// Whether a member's nickname is the same as this one: equal, or confusable.
     #[must_use]
     pub fn is_taken(&self, nickname: &Nickname<'_>) -> bool {
         if self.find_folded(nickname.folded()).is_some() {
@@ -110,9 +111,9 @@ impl Members {
         })
     }
 
-    /// Adds a member under a nickname that is not taken, and returns its number.
+    /// Adds a member under a nickname that is not taken, and returns its key.
     pub fn insert(&mut self, nickname: &Nickname<'_>, id: ConnId) -> MemberKey {
-        debug_assert!(!self.is_taken(nickname), "a nickname is given once");
+        debug_assert!(!self.is_taken(nickname), "a nickname is taken once");
         let nick = nickname.text();
         let key = self.slots.insert(Member { nick: nick.into(), id }) as MemberKey;
         let Members { slots, by_nick, by_skeleton, sorted, online, hasher } = self;
@@ -131,20 +132,20 @@ impl Members {
         key
     }
 
-    /// Takes out the member with that number.
+    /// Removes the member with this key.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If no member has it.
     pub fn remove(&mut self, key: MemberKey) -> Member {
         let Members { slots, by_nick, by_skeleton, sorted, online, hasher } = self;
         *online = None;
         sorted.remove(|other| order(slots, other, &slots[key as usize].nick));
         let member = slots.remove(key as usize);
-        let nickname = Nickname::parse(&member.nick).expect("members have nicknames");
+        let nickname = Nickname::parse(&member.nick).expect("members have valid nicknames");
         let entry = NickEntry { hash: nick_hash(hasher, nickname.folded()), key };
         let entry = by_nick.find_entry(entry.table_hash(), |other| other.key == key);
-        entry.expect("every slot stands in the table").remove();
+        entry.expect("every slot is in the table").remove();
         for entry in SkeletonEntry::each(hasher, &nickname) {
             let mut entry = by_skeleton
                 .find_entry(entry.table_hash(), |other| other.is_alike(&entry))
@@ -168,7 +169,7 @@ impl Members {
         self.slots.iter().map(|(_, member)| member)
     }
 
-    /// The line that tells who is here, without its end. It is kept until someone joins or leaves.
+    /// The answer to `/who`, without the line's end. It is cached until somebody joins or leaves.
     pub fn online(&mut self, lang: Lang) -> &str {
         let Members { slots, sorted, online, .. } = self;
         if online.as_ref().is_some_and(|(kept, _)| *kept != lang) {
@@ -178,8 +179,8 @@ impl Members {
             let nicks = sorted.iter().map(|key| &*slots[key as usize].nick);
             let nicks: Vec<&str> = nicks.take(ONLINE_NICKS_MAX).collect();
             let more = slots.len() - nicks.len();
-            let words = Words::Online { nicks: &nicks, more };
-            (lang, words.in_lang(lang).to_string().into_boxed_str())
+            let message = Message::Online { nicks: &nicks, more };
+            (lang, message.in_lang(lang).to_string().into_boxed_str())
         });
         line
     }
@@ -201,7 +202,7 @@ impl Members {
             let found = self.find(&member.nick).expect("every nickname finds its member");
             assert_eq!(found.id, member.id, "two are called {}", member.nick);
             assert_eq!(self.get(key as MemberKey).id, member.id);
-            let nickname = Nickname::parse(&member.nick).expect("members have nicknames");
+            let nickname = Nickname::parse(&member.nick).expect("members have valid nicknames");
             for entry in SkeletonEntry::each(&self.hasher, &nickname) {
                 skeletons += 1;
                 let alike = self.by_skeleton.iter_hash(entry.table_hash());
@@ -229,7 +230,7 @@ impl Members {
     }
 }
 
-/// How a member's nickname stands to another nickname: by code points, as UTF-8 does by bytes.
+/// Compares a member's nickname with another by code points, which is the order of UTF-8's bytes.
 fn order(slots: &Slab<Member>, key: MemberKey, nick: &str) -> Ordering {
     (*slots[key as usize].nick).cmp(nick)
 }
@@ -245,7 +246,7 @@ impl NickEntry {
 }
 
 impl SkeletonEntry {
-    /// The entries of a nickname before it is counted.
+    /// An entry for each skeleton of a nickname, with a count of 0.
     fn each(hasher: &RandomState, nickname: &Nickname<'_>) -> impl Iterator<Item = Self> {
         nickname.skeletons().map(|skeleton| {
             let hash = hasher.hash_one(skeleton);
@@ -254,7 +255,7 @@ impl SkeletonEntry {
         })
     }
 
-    /// Whether both count the same members.
+    /// Whether both count the same skeleton in the same scripts.
     fn is_alike(&self, other: &Self) -> bool {
         self.hash == other.hash && self.scripts == other.scripts
     }
@@ -265,7 +266,7 @@ impl SkeletonEntry {
     }
 }
 
-/// A hash of all 64 bits from a shorter one: the table takes both its lowest and its highest bits.
+/// Spreads a short hash over 64 bits: the table uses the lowest and the highest.
 fn spread(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nickname_finds_its_member_in_any_case_until_it_leaves() {
+    fn find_ignores_case_and_forgets_who_left() {
         let mut members = Members::default();
         let keys: Vec<MemberKey> =
             (0..1000).map(|n| members.insert(&nickname(&format!("Nick{n}")), id(n))).collect();
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_alike_is_taken_but_does_not_find_the_member() {
+    fn a_look_alike_is_taken_but_not_found() {
         let mut members = Members::default();
         let key = members.insert(&nickname("paypal"), id(7));
         assert!(members.is_taken(&nickname("раураl")) && members.is_taken(&nickname("PAYPAL")));
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nickname_that_cannot_be_one_finds_nobody() {
+    fn an_invalid_nickname_finds_no_member() {
         let mut members = Members::default();
         members.insert(&nickname("aaa"), id(0));
         for other in ["", "a", "aa", "a\u{200b}aa", "[aaa]", &"a".repeat(4_000), &"я".repeat(99)] {
@@ -328,11 +329,12 @@ mod tests {
         }
     }
 
-    /// Characters of all scripts go with each of two that exclude one another.
+    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic; these
+    /// two are look-alikes of each other.
     #[test]
-    fn members_with_one_skeleton_are_known_by_each_set_of_scripts() {
+    fn a_skeleton_is_counted_for_each_set_of_scripts() {
         let mut members = Members::default();
-        let digits = try_insert(&mut members, "111").expect("nobody is there");
+        let digits = try_insert(&mut members, "111").expect("the room is empty");
         let latin = try_insert(&mut members, "lll").expect("digits are of every script");
         assert_eq!(try_insert(&mut members, "ӏӏӏ"), None, "Cyrillic, and Latin is there");
         members.remove(latin);
@@ -341,7 +343,7 @@ mod tests {
         assert_eq!(try_insert(&mut members, "lӏ1"), None, "of no script");
         members.remove(cyrillic);
         members.remove(digits);
-        let mixed = try_insert(&mut members, "lӏ1").expect("nobody is there");
+        let mixed = try_insert(&mut members, "lӏ1").expect("the room is empty");
         for other in ["ӏl1", "111", "lll", "ӏӏӏ"] {
             assert_eq!(try_insert(&mut members, other), None, "{other}");
         }
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn online_names_a_thousand_and_counts_the_rest() {
+    fn online_lists_a_thousand_and_counts_the_rest() {
         let mut members = Members::default();
         let nick = |n: u32| format!("n{:04}", n * 7 % 1_000);
         let keys: Vec<MemberKey> =
@@ -386,7 +388,7 @@ mod tests {
         assert!(members.online(Lang::En).ends_with(", n0999, … and 1 more"));
     }
 
-    /// Upper case comes first, as it always has.
+    /// Upper case sorts before lower case.
     #[test]
     fn online_is_sorted_by_code_points() {
         let mut members = Members::default();
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn online_is_formatted_once_until_someone_joins_or_leaves() {
+    fn online_is_cached_until_members_change() {
         let mut members = Members::default();
         let allocations = |members: &mut Members| {
             allocation_counter::measure(|| assert!(!members.online(Lang::En).is_empty()))
@@ -413,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_everyone_has_left_owns_no_memory() {
+    fn an_empty_room_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut members = Members::default();
             let keys: Vec<MemberKey> =

@@ -1,17 +1,17 @@
 //! The `chat` protocol: nicknames, a room, private messages.
 //!
 //! The first message of a client is its nickname; from then on it is a member and subscribed to the
-//! broadcast log, through which its messages go to everyone else. `words` has all texts, `nickname`
+//! broadcast log, through which its messages go to everyone else. `messages` has all texts, `nickname`
 //! the rules, `unicode` the data they need, `members` the indexes.
 
 mod members;
+mod messages;
 pub mod nickname;
 mod sorted_keys;
 mod unicode;
-mod words;
 
 pub use members::{Member, MemberKey, Members};
-pub use words::{Lang, Spoken, Words};
+pub use messages::{Lang, Localized, Message};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ use crate::clock::Millis;
 use crate::codec::line::{Line, LineDecoder};
 use crate::conn_id::ConnId;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, UNTERMINATED_QUIET_MS};
-use nickname::{BadNickname, Nickname};
+use nickname::{Nickname, NicknameError};
 
 /// Cost of a line for its sender's visit besides the bytes of its answer.
 const LINE_COST_BYTES: usize = 64;
@@ -66,8 +66,8 @@ impl Hooks for ChatProtocol {
         client: &mut ClientState,
         ctx: &mut Context<'_>,
     ) -> Flow {
-        let Line::Text(bytes) = line else { return self.reply(Words::TooLong, ctx) };
-        let Ok(text) = str::from_utf8(bytes) else { return self.reply(Words::NotUtf8, ctx) };
+        let Line::Text(bytes) = line else { return self.reply(Message::TooLong, ctx) };
+        let Ok(text) = str::from_utf8(bytes) else { return self.reply(Message::NotUtf8, ctx) };
         let text = text.trim();
         ctx.shared.charge(LINE_COST_BYTES);
         let flow = match (text, client.member()) {
@@ -112,11 +112,11 @@ impl Hooks for ChatProtocol {
     }
 
     fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
-        write_line(Words::Full(clients_max), self.lang, out);
+        write_line(Message::Full(clients_max), self.lang, out);
     }
 
     fn write_farewell(&self, out: &mut Vec<u8>) {
-        write_line(Words::ShutDown, self.lang, out);
+        write_line(Message::ShutDown, self.lang, out);
     }
 
     fn on_fanout_end(&mut self, room: &mut Room) {
@@ -166,36 +166,36 @@ impl ChatProtocol {
         &self.members
     }
 
-    fn reply(&self, words: Words<'_>, ctx: &mut Context<'_>) -> Flow {
-        write_line(words, self.lang, &mut ctx.shared.out);
+    fn reply(&self, message: Message<'_>, ctx: &mut Context<'_>) -> Flow {
+        write_line(message, self.lang, &mut ctx.shared.out);
         Flow::Continue
     }
 
     fn register(&mut self, nick: &str, client: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
         ctx.shared.charge(NICKNAME_COST_BYTES);
         let nickname = match Nickname::parse(nick) {
-            Err(BadNickname::Length) => return self.reply(Words::NicknameLength, ctx),
-            Err(BadNickname::Characters) => return self.reply(Words::NicknameCharacters, ctx),
-            Err(BadNickname::Reserved) => return self.reply(Words::Taken(nick), ctx),
+            Err(NicknameError::Length) => return self.reply(Message::NicknameLength, ctx),
+            Err(NicknameError::Characters) => return self.reply(Message::NicknameCharacters, ctx),
+            Err(NicknameError::Reserved) => return self.reply(Message::Taken(nick), ctx),
             Ok(nickname) => nickname,
         };
         if self.members.is_taken(&nickname) {
-            return self.reply(Words::Taken(nick), ctx);
+            return self.reply(Message::Taken(nick), ctx);
         }
-        if ctx.append_with(|log| self.announce(Words::Joined(nick), log)).is_err() {
+        if ctx.append_with(|log| self.announce(Message::Joined(nick), log)).is_err() {
             return Flow::WaitForFanout;
         }
         client.join(self.members.insert(&nickname, ctx.id));
         let id = ctx.id;
         ctx.shared.connection_log.line(ctx.shared.now, || format!("{id} {nick} joined"));
-        self.reply(Words::Welcome(nick), ctx)
+        self.reply(Message::Welcome(nick), ctx)
     }
 
     fn post(&mut self, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
         if self.members.len() > 1 {
             let append = |log: &mut BroadcastLog| {
                 self.announce_departures(log)?;
-                let message = Words::Message { from: &self.members.get(key).nick, text };
+                let message = Message::Post { from: &self.members.get(key).nick, text };
                 append_line(message.in_lang(self.lang), &mut self.line, log)
             };
             if ctx.append_with(append).is_err() {
@@ -209,9 +209,9 @@ impl ChatProtocol {
     /// Runs a command of a client without a nickname.
     fn run_command_unregistered(&self, text: &str, ctx: &mut Context<'_>) -> Flow {
         match split_word(text).0 {
-            "/help" => self.reply(Words::Help, ctx),
+            "/help" => self.reply(Message::Help, ctx),
             "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-            _ => self.reply(Words::NicknameFirst, ctx),
+            _ => self.reply(Message::NicknameFirst, ctx),
         }
     }
 
@@ -225,22 +225,22 @@ impl ChatProtocol {
                 Flow::Continue
             }
             "/msg" => match split_word(rest) {
-                ("", _) | (_, "") => self.reply(Words::MsgUsage, ctx),
+                ("", _) | (_, "") => self.reply(Message::MsgUsage, ctx),
                 (to, text) => self.send_private(to, text, key, ctx),
             },
-            "/help" => self.reply(Words::Help, ctx),
+            "/help" => self.reply(Message::Help, ctx),
             "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
-            _ => self.reply(Words::UnknownCommand(command), ctx),
+            _ => self.reply(Message::UnknownCommand(command), ctx),
         }
     }
 
     /// Sends a message to one member alone.
     fn send_private(&self, to: &str, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
         let Some(recipient) = self.members.find(to) else {
-            return self.reply(Words::NoSuchUser(to), ctx);
+            return self.reply(Message::NoSuchUser(to), ctx);
         };
-        let message = Words::Private { from: &self.members.get(key).nick, text };
-        self.reply(Words::PrivateSent { to: &recipient.nick, text }, ctx);
+        let message = Message::Private { from: &self.members.get(key).nick, text };
+        self.reply(Message::PrivateSent { to: &recipient.nick, text }, ctx);
         if recipient.id == ctx.id {
             self.reply(message, ctx);
         } else {
@@ -258,12 +258,16 @@ impl ChatProtocol {
     /// # Errors
     ///
     /// The log is full of bytes that not everyone has been offered.
-    fn announce(&mut self, words: Words<'_>, log: &mut BroadcastLog) -> Result<(), LogFullError> {
+    fn announce(
+        &mut self,
+        message: Message<'_>,
+        log: &mut BroadcastLog,
+    ) -> Result<(), LogFullError> {
         self.announce_departures(log)?;
         if self.members.is_empty() {
             return Ok(());
         }
-        append_line(words.in_lang(self.lang), &mut self.line, log)
+        append_line(message.in_lang(self.lang), &mut self.line, log)
     }
 
     /// Announces departures in the log, as many as it has space for.
@@ -276,7 +280,7 @@ impl ChatProtocol {
             self.pending_departures.clear();
         }
         while let Some(nick) = self.pending_departures.front() {
-            append_line(Words::Left(nick).in_lang(self.lang), &mut self.line, log)?;
+            append_line(Message::Left(nick).in_lang(self.lang), &mut self.line, log)?;
             self.pending_departures.pop_front();
         }
         Ok(())
@@ -284,18 +288,18 @@ impl ChatProtocol {
 }
 
 /// Appends a line to the replies of one client.
-fn write_line(words: Words<'_>, lang: Lang, out: &mut Vec<u8>) {
-    writeln!(out, "{}", words.in_lang(lang)).expect("a Vec takes all that is written");
+fn write_line(message: Message<'_>, lang: Lang, out: &mut Vec<u8>) {
+    writeln!(out, "{}", message.in_lang(lang)).expect("a Vec takes all that is written");
 }
 
 /// Appends a line to the log, by way of `scratch`.
 fn append_line(
-    words: Spoken<'_>,
+    message: Localized<'_>,
     scratch: &mut String,
     log: &mut BroadcastLog,
 ) -> Result<(), LogFullError> {
     scratch.clear();
-    writeln!(scratch, "{words}").expect("a String takes all that is written");
+    writeln!(scratch, "{message}").expect("a String takes all that is written");
     let result = log.append(&[scratch.as_bytes()]);
     scratch.clear();
     result

@@ -1,4 +1,5 @@
-//! What a nickname may be, and when two are the same. `unicode` has the data, `members` the index.
+//! The rules of nicknames: which are valid, and which two are the same. `unicode` has the data,
+//! `members` the index.
 //!
 //! Two nicknames are the same when a person could take one for the other:
 //!
@@ -12,8 +13,8 @@
 //!   Hangul and with Bopomofo. A mixture of other scripts has no script at all, so it is the same as
 //!   whatever has its skeleton.
 //!
-//! A nickname has a skeleton by its folded form, and another as it was typed where upper case looks like
-//! other letters: the Cyrillic `ВОВ` looks like `BOB`, which is `bob`, and `вов` does not.
+//! A nickname has the skeleton of its folded form, and a second one of the form as typed where upper
+//! case looks like other letters: the Cyrillic `ВОВ` looks like `BOB`, which is `bob`, and `вов` does not.
 //!
 //! Look-alikes within one script are different: `barn` and `bam`, `bob1` and `bobl`. So are letters
 //! with marks and without: `Server\u{301}` is not `SERVER`, nor is `SE\u{332}RVER`.
@@ -25,58 +26,57 @@ pub const CHARS_MIN: usize = 3;
 /// Most characters of a nickname, as typed.
 pub const CHARS_MAX: usize = 16;
 
-/// Names the server's own lines begin with, folded.
+/// Reserved: the server's own lines begin with these, folded.
 const RESERVED: [&str; 4] = ["server", "info", "error", "you"];
 /// Their skeletons, in lower case and in upper case.
 const RESERVED_SKELETONS: [&str; 5] = ["server", "info", "lnfo", "error", "you"];
 
-/// A mark until marks are in order, and then a letter, whatever the case.
+/// Sorts as a mark in canonical order and then folds to a letter, [`IOTA`], in either case.
 const YPOGEGRAMMENI: char = '\u{345}';
 const IOTA: char = '\u{3b9}';
 
-/// Why a text cannot be a nickname, whoever is present.
+/// The rule that an invalid nickname breaks. Whether a valid one is taken is not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BadNickname {
-    /// It has not [`CHARS_MIN`] to [`CHARS_MAX`] characters.
+pub enum NicknameError {
+    /// It has fewer than [`CHARS_MIN`] or more than [`CHARS_MAX`] characters.
     Length,
-    /// It has a character that nobody sees or that the server's lines are made of, or begins with a
-    /// mark.
+    /// It has an invisible character, `[`, `]` or `:`, or begins with a mark.
     Characters,
-    /// It is the same as a name of the server's.
+    /// It is the same as a reserved name.
     Reserved,
 }
 
-/// A text that may be a nickname, with what it is compared by.
+/// A valid nickname, with the forms it is compared by.
 #[derive(Debug, Clone)]
 pub struct Nickname<'a> {
     text: &'a str,
     folded: Folded,
-    /// Of the folded form.
+    /// The skeleton of the folded form.
     skeleton: String,
-    /// As typed, where that is another one.
+    /// The skeleton of the form as typed, where upper case may make it another.
     cased_skeleton: Option<String>,
     scripts: Scripts,
 }
 
 impl<'a> Nickname<'a> {
-    /// Takes a text that has been trimmed for a nickname.
+    /// Parses a trimmed text as a nickname.
     ///
     /// # Errors
     ///
-    /// It cannot be one.
-    pub fn parse(text: &'a str) -> Result<Self, BadNickname> {
-        // Whatever is past the limit is not looked at.
+    /// The rule that it breaks.
+    pub fn parse(text: &'a str) -> Result<Self, NicknameError> {
+        // Stops at the limit: the text may be long.
         if !(CHARS_MIN..=CHARS_MAX).contains(&text.chars().take(CHARS_MAX + 1).count()) {
-            return Err(BadNickname::Length);
+            return Err(NicknameError::Length);
         }
         if has_refused_characters(text) {
-            return Err(BadNickname::Characters);
+            return Err(NicknameError::Characters);
         }
-        let nickname = Nickname::new(text).ok_or(BadNickname::Length)?;
-        if nickname.is_reserved() { Err(BadNickname::Reserved) } else { Ok(nickname) }
+        let nickname = Nickname::new(text).ok_or(NicknameError::Length)?;
+        if nickname.is_reserved() { Err(NicknameError::Reserved) } else { Ok(nickname) }
     }
 
-    /// A text whatever it is, as long as it is not too long.
+    /// Computes the forms of any text; `None` if it has too many characters.
     fn new(text: &'a str) -> Option<Self> {
         let folded = Folded::of(text)?;
         let skeleton = skeleton(&mut folded.as_str().chars());
@@ -89,25 +89,25 @@ impl<'a> Nickname<'a> {
         Some(Nickname { text, folded, skeleton, cased_skeleton, scripts })
     }
 
-    /// The nickname as it was typed.
+    /// The nickname as typed.
     #[must_use]
     pub fn text(&self) -> &'a str {
         self.text
     }
 
-    /// Equal for equal nicknames.
+    /// The folded form, which is equal for equal nicknames.
     #[must_use]
     pub fn folded(&self) -> &Folded {
         &self.folded
     }
 
-    /// What it looks like, in one way or two different ones.
+    /// Its one or two different skeletons: strings that look-alikes have in common.
     pub fn skeletons(&self) -> impl Iterator<Item = &str> {
         let cased = self.cased_skeleton.as_ref().filter(|cased| **cased != self.skeleton);
         std::iter::once(&*self.skeleton).chain(cased.map(|cased| &**cased))
     }
 
-    /// The scripts all its characters may belong to.
+    /// The scripts that all its characters may belong to.
     #[must_use]
     pub fn scripts(&self) -> Scripts {
         self.scripts
@@ -128,7 +128,7 @@ impl<'a> Nickname<'a> {
     }
 }
 
-/// A text without case and compatibility, decomposed, in canonical order.
+/// A text with case and compatibility folded, decomposed, in canonical order.
 #[derive(Clone)]
 pub struct Folded {
     bytes: [u8; CHARS_MAX * FOLD_LEN_MAX],
@@ -136,7 +136,7 @@ pub struct Folded {
 }
 
 impl Folded {
-    /// Folds a text; `None` if it is longer than a nickname.
+    /// Folds a text; `None` if it has more than [`CHARS_MAX`] characters.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let mut folded = Folded { bytes: [0; CHARS_MAX * FOLD_LEN_MAX], len: 0 };
@@ -179,8 +179,8 @@ impl std::fmt::Debug for Folded {
     }
 }
 
-/// The scripts all characters of a text may belong to (UTS #39, resolved script set): a number for
-/// each set there can be.
+/// The set of scripts that all characters of a text may belong to (UTS #39, resolved script set), by
+/// its number in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scripts(u16);
 
@@ -195,25 +195,25 @@ impl Scripts {
         Scripts(scripts.fold(ANY_SCRIPT, unicode::common_scripts))
     }
 
-    /// Whether both may belong to one script.
+    /// Whether the sets have a script in common.
     #[must_use]
     pub fn overlap(self, other: Self) -> bool {
         unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
-    /// The number of the set.
+    /// The set's number.
     pub(super) fn number(self) -> u16 {
         self.0
     }
 
-    /// The set of a number.
+    /// The set with this number.
     pub(super) fn from_number(number: u16) -> Self {
         Scripts(number)
     }
 }
 
-/// What characters of a nickname may not be is in `unicode`; `[`, `]` and `:` would let a member write
-/// lines that look like another's, or like the server's.
+/// Whether a text has a character that no nickname may have. `[`, `]` and `:` are among them because
+/// a member could forge lines of another, or of the server, with them.
 fn has_refused_characters(text: &str) -> bool {
     if text.is_ascii() {
         return text.bytes().any(|byte| !byte.is_ascii_graphic() || b"[]:".contains(&byte));
@@ -222,17 +222,18 @@ fn has_refused_characters(text: &str) -> bool {
         || text.chars().next().is_some_and(|c| unicode::properties(c).is_mark())
 }
 
-/// The skeleton of a decomposed text (UTS #39, section 4), folded: some letters are upper case there.
+/// The skeleton of a decomposed text (UTS #39, section 4), folded, as some prototypes are upper case.
 fn skeleton(text: &mut dyn Iterator<Item = char>) -> String {
     let skeleton = Ordered::of(text, unicode::prototype);
     Ordered::of(&mut skeleton.iter(), unicode::fold).iter().collect()
 }
 
-/// Decomposed characters in canonical order: after each that is not a mark, marks by their class.
+/// Decomposed characters in canonical order, with their combining classes: after each that is not a
+/// mark, the marks by class (Unicode, 3.11).
 struct Ordered(Vec<(char, u8)>);
 
 impl Ordered {
-    /// What `expand` makes of each character.
+    /// The expansions of all characters, put into order.
     fn of(text: &mut dyn Iterator<Item = char>, expand: fn(char, &mut dyn FnMut(char))) -> Self {
         // Most characters stay one, or become a letter and a mark.
         let mut ordered = Ordered(Vec::with_capacity(2 * CHARS_MAX));
@@ -250,7 +251,7 @@ impl Ordered {
         }
     }
 
-    /// The characters, with the fold that had to wait for the order.
+    /// The characters. [`YPOGEGRAMMENI`] is folded here, as its fold must not change the order.
     fn iter(&self) -> impl Iterator<Item = char> {
         self.0.iter().map(|(c, _)| if *c == YPOGEGRAMMENI { IOTA } else { *c })
     }
@@ -260,7 +261,7 @@ impl Ordered {
 mod tests {
     use super::*;
 
-    fn check(text: &str) -> Result<(), BadNickname> {
+    fn check(text: &str) -> Result<(), NicknameError> {
         Nickname::parse(text).map(|_| ())
     }
 
@@ -280,21 +281,21 @@ mod tests {
     #[test]
     fn characters_are_counted_as_typed() {
         assert_eq!(check("яна"), Ok(()));
-        assert_eq!(check("яя"), Err(BadNickname::Length));
+        assert_eq!(check("яя"), Err(NicknameError::Length));
         assert_eq!(check(&"я".repeat(16)), Ok(()));
-        assert_eq!(check(&"я".repeat(17)), Err(BadNickname::Length));
+        assert_eq!(check(&"я".repeat(17)), Err(NicknameError::Length));
         assert_eq!(check("e\u{301}e\u{301}"), Ok(()), "a combining mark is a character");
         assert_eq!(check("שלום"), Ok(()), "right to left is a direction like another");
-        assert_eq!(check("ﬃﬃ"), Err(BadNickname::Length), "two, though they fold to six");
+        assert_eq!(check("ﬃﬃ"), Err(NicknameError::Length), "two, though they fold to six");
         assert_eq!(check(&"ﬃ".repeat(16)), Ok(()), "16, though they fold to 48");
     }
 
     #[test]
-    fn characters_nobody_sees_are_refused() {
+    fn invisible_characters_are_refused() {
         for bad in
             ["a b", "a\tb", "a\u{a0}b", "a\rb", "a\x1bb", "a\u{85}b", "a\u{2028}b", "a\u{3000}b"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad:?}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad:?}");
         }
         for (bad, what) in [
             ('\u{200b}', "zero width space"),
@@ -324,43 +325,43 @@ mod tests {
             ('\u{ffff}', "noncharacter"),
             ('\u{378}', "unassigned"),
             ('\u{e1000}', "unassigned, far up"),
-            ('\u{10ffff}', "the last there is"),
+            ('\u{10ffff}', "the last code point"),
         ] {
-            assert_eq!(check(&format!("bob{bad}")), Err(BadNickname::Characters), "{what}");
-            assert_eq!(check(&format!("{bad}bob")), Err(BadNickname::Characters), "{what}");
+            assert_eq!(check(&format!("bob{bad}")), Err(NicknameError::Characters), "{what}");
+            assert_eq!(check(&format!("{bad}bob")), Err(NicknameError::Characters), "{what}");
         }
     }
 
     #[test]
-    fn characters_of_the_servers_lines_are_refused() {
+    fn brackets_and_colons_are_refused() {
         for bad in ["[bob", "bob]", "bob:", "bob]:", "b［b", "b］b", "b：b", "b︓b", "a﹇b"] {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad}");
         }
         for bad in ["a\u{a8}b", "a\u{b4}b", "a\u{37a}b", "a\u{fdfa}b", "a⩴b"] {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad}: a blank, or `::=`");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad}: a blank, or `::=`");
         }
     }
 
     #[test]
-    fn a_mark_in_front_is_refused_and_elsewhere_is_not() {
+    fn marks_are_refused_in_front_only() {
         for bad in ["\u{301}bob", "\u{301}\u{301}\u{301}", "\u{20dd}bob", "\u{93f}कक", "\u{345}ab"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Characters), "{bad:?}");
+            assert_eq!(check(bad), Err(NicknameError::Characters), "{bad:?}");
         }
-        assert_eq!(check("\u{ff9e}bob"), Err(BadNickname::Characters), "U+3099, halfwidth");
+        assert_eq!(check("\u{ff9e}bob"), Err(NicknameError::Characters), "U+3099, halfwidth");
         assert_eq!(check("bo\u{301}b"), Ok(()));
         assert_eq!(check("कि\u{93f}"), Ok(()));
     }
 
     #[test]
-    fn the_servers_own_names_are_reserved_in_any_case_and_any_script() {
+    fn reserved_names_are_refused_in_any_script() {
         for bad in ["SERVER", "server", "Info", "eRRor", "you", "\u{17f}erver", "ＳＥＲＶＥＲ"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Reserved), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Reserved), "{bad}");
         }
         for bad in ["ѕERVER", "INF\u{41e}", "ӏNFO", "уоu", "Υou", "ЕRRОR", "𝓈𝑒rver", "еrror"]
         {
-            assert_eq!(check(bad), Err(BadNickname::Reserved), "{bad}");
+            assert_eq!(check(bad), Err(NicknameError::Reserved), "{bad}");
         }
         for good in ["server1", "lNFO1", "SYSTEM", "SE\u{332}RVER", "Server\u{301}", "СЕРВЕР"]
         {
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_no_difference_in_any_script() {
+    fn case_is_ignored_in_every_script() {
         for (a, b) in [
             ("Bob", "bOB"),
             ("ЯНА", "яна"),
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn compatibility_and_composition_are_no_difference() {
+    fn compatibility_and_composition_are_ignored() {
         for (a, b) in [
             ("Андрей", "Андреи\u{306}"),
             ("Алёна", "Але\u{308}на"),
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_a_nickname_is_not_folded() {
+    fn texts_longer_than_a_nickname_are_not_folded() {
         assert!(Folded::of(&"a".repeat(17)).is_none() && Folded::of(&"я".repeat(17)).is_none());
         assert!(Folded::of(&"a".repeat(4_096)).is_none());
         let longest = Folded::of(&"\u{1f240}".repeat(16)).expect("16 characters");

@@ -1,16 +1,16 @@
-//! What stands in for the plugins in a build without them: a host that cannot be, so that nothing
-//! that has to do with one is compiled in.
+//! Stand-ins for a build without plugins. The types are empty, so no value of them exists and the
+//! compiler drops all code that has one.
 
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::types::{Client, Notice, Verdict};
+use super::types::{Client, HookResult, Notice};
 
-/// There is none.
+/// A host that cannot exist.
 pub enum PluginHost {}
 
-#[allow(missing_docs, reason = "none of these can ever be called")]
+#[allow(missing_docs, reason = "none of these can be called")]
 impl PluginHost {
     pub fn spent(&self) -> Duration {
         match *self {}
@@ -44,21 +44,21 @@ impl PluginHost {
         match *self {}
     }
 
-    pub fn ask(&mut self, _: &[u8], _: &Client, _: &mut Vec<u8>) -> Verdict<'_> {
+    pub fn ask(&mut self, _: &[u8], _: &Client, _: &mut Vec<u8>) -> HookResult<'_> {
         match *self {}
     }
 
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
         match *self {}
-        #[allow(unreachable_code, reason = "it names the type")]
+        #[allow(unreachable_code, reason = "it gives the return type")]
         std::iter::empty()
     }
 }
 
-/// There is none.
+/// A reload that cannot exist.
 pub enum Reload {}
 
-#[allow(missing_docs, reason = "none of these can ever be called")]
+#[allow(missing_docs, reason = "none of these can be called")]
 impl Reload {
     pub fn begin(&mut self) -> io::Result<()> {
         match *self {}
@@ -76,14 +76,14 @@ impl Reload {
         match *self {}
     }
 
-    pub fn step(&mut self) -> Step {
+    pub fn step(&mut self) -> ReloadStep {
         match *self {}
     }
 }
 
-/// What the step of a reload would come to.
-#[allow(missing_docs, reason = "there are no reloads")]
-pub enum Step {
+/// The result of a step of a reload.
+#[allow(missing_docs, reason = "no value of it exists")]
+pub enum ReloadStep {
     Pending,
     Replace(PluginHost),
     Keep(Option<PluginHost>),

@@ -10,10 +10,10 @@ mod scheduler;
 mod types;
 
 #[cfg(feature = "plugins")]
-pub use lua::{BrokenPlugin, Clock, LoadError, Loaded, PluginOptions};
-pub use lua::{PluginHost, Reload, Step};
-pub use scheduler::{Asked, PluginScheduler};
-pub use types::{Client, Notice, Verdict};
+pub use lua::{Clock, LoadError, Loaded, PluginError, PluginOptions};
+pub use lua::{PluginHost, Reload, ReloadStep};
+pub use scheduler::{AskResult, PluginScheduler};
+pub use types::{Client, HookResult, Notice};
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ use crate::conn_id::ConnId;
 use crate::limits::{Limits, READ_BUFFER_BYTES};
 
 /// Sent to a client of a plugin listener when no plugin answers.
-const NOBODY: &[u8] = b"None";
+const UNHANDLED: &[u8] = b"None";
 /// Sent when one fails: the words of mynah's predecessor, which its clients look for.
 const FAILED: &[u8] = b"Error occurred while processing data";
 
@@ -103,12 +103,14 @@ fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     let start = ctx.shared.out.len();
     match ask(bytes, None, ctx) {
         Err(flow) => return flow,
-        Ok(Asked::Answered) => {}
-        Ok(Asked::Failed { .. }) => {
+        Ok(AskResult::Answered) => {}
+        Ok(AskResult::Failed { .. }) => {
             ctx.shared.out.truncate(start);
             ctx.shared.out.extend_from_slice(FAILED);
         }
-        Ok(Asked::Unhandled | Asked::Deferred) => ctx.shared.out.extend_from_slice(NOBODY),
+        Ok(AskResult::Unhandled | AskResult::Deferred) => {
+            ctx.shared.out.extend_from_slice(UNHANDLED)
+        }
     }
     debug!("{} package: {}", ctx.id, Excerpt(bytes));
     Flow::Continue
@@ -127,22 +129,22 @@ pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
             return flow;
         }
     };
-    if asked == Asked::Answered {
+    if asked == AskResult::Answered {
         let (header, answer) = ctx.shared.out[start..].split_at_mut(HEADER_LEN);
         header.copy_from_slice(&Header::for_payload(frame.command, answer).encode());
         return Flow::Continue;
     }
     ctx.shared.out.truncate(start);
     match asked {
-        Asked::Failed { plugin } => reply_error(format_args!("plugin {plugin} failed"), ctx),
+        AskResult::Failed { plugin } => reply_error(format_args!("plugin {plugin} failed"), ctx),
         _ => reply_error(format_args!("unknown command {code}"), ctx),
     }
 }
 
 /// Asks the plugins, if there are any and their time is not up; an error is the step to take
 /// instead.
-fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Asked, Flow> {
-    let Some(scheduler) = &mut ctx.shared.plugins else { return Ok(Asked::Unhandled) };
+fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<AskResult, Flow> {
+    let Some(scheduler) = &mut ctx.shared.plugins else { return Ok(AskResult::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),
         (None, PeerAddr::Known(addr)) => addr,
@@ -151,7 +153,7 @@ fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<Ask
     let client = Client::new(ctx.id).at(addr);
     let client = command.map_or(client, |command| client.framed(command));
     match scheduler.ask(package, &client, &mut ctx.shared.out) {
-        Asked::Deferred => Err(Flow::Yield),
+        AskResult::Deferred => Err(Flow::Yield),
         asked => Ok(asked),
     }
 }

@@ -1,5 +1,5 @@
-//! Shares the loop's time between the plugins and everybody else: however slow they are, and however
-//! many packages and notices wait, the loop comes round after about one call.
+//! Schedules calls into plugins, so that the loop serves other clients after about one call, however
+//! slow the plugins are and however many packages and notices are queued.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -9,212 +9,215 @@ use std::time::Duration;
 
 use log::{error, info};
 
-use super::lua::{PluginHost, Reload, Step};
-use super::types::{Client, Notice, Verdict};
+use super::lua::{PluginHost, Reload, ReloadStep};
+use super::types::{Client, HookResult, Notice};
 use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
-/// Time spent in plugins after which nobody else is asked this turn. The package or notice that
-/// passes it may take its whole budget, so a turn is never longer than the two together.
+/// Time in plugins after which no other call begins this turn. The last call may take its whole budget,
+/// so a turn is never longer than the two together.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// What a byte costs that a plugin answers or broadcasts: it is copied and written, at a few hundred
-/// megabytes a second. A plugin that says much takes a turn's time as one does that thinks long.
+/// Time charged for each byte that a plugin answers or broadcasts, which is copied and written at a few
+/// hundred megabytes a second: long answers use up a turn as slow calls do.
 const BYTE_COST: Duration = Duration::from_nanos(3);
 
-/// Notices begun in a turn, however little time they take.
+/// Most notices a turn, however fast they are.
 const NOTICES_TURN_MAX: u32 = 1024;
 
-/// The plugins, and the packages and notices that wait for them.
+/// The plugins, the notices queued for them, and their share of each turn.
 pub struct PluginScheduler {
     host: PluginHost,
-    /// What the host had spent when the turn began.
-    spent_before: Duration,
-    /// Spent this turn in plugins that are not the host's: those being loaded, those just replaced;
-    /// and what it costs to carry what plugins have said.
-    spent_elsewhere: Duration,
-    /// A package was deferred since the turn began; it comes back by the resume list.
-    deferred: bool,
-    /// The same of the turn before.
+    /// The host's time when the turn began.
+    spent_at_turn_start: Duration,
+    /// Time of this turn outside the host: plugins being loaded or just replaced, and [`BYTE_COST`].
+    spent_outside_host: Duration,
+    /// A package was deferred this turn. The resume list brings it back.
+    has_deferred: bool,
+    /// A package was deferred in the turn before.
     had_deferred: bool,
-    /// Something waited when the turn began: whoever comes in this batch of events stands behind.
-    backlogged: bool,
-    /// The plugins were notified of something, this turn or the turn before.
-    notified: bool,
-    /// Notices may be given now, and so many more may be begun this turn.
+    /// Packages or notices were waiting when the turn began, so packages of this batch of events are
+    /// deferred.
+    is_backlogged: bool,
+    /// A notice was given this turn or the turn before.
+    has_notified: bool,
+    /// How many more notices may be completed this turn; 0 while none may be given.
     notices_left: u32,
     /// The listeners are open.
     is_started: bool,
-    /// The plugins have not all heard that they are.
-    start_pending: bool,
-    /// Notices no plugin has been given yet, in the order of what they are about. A disconnect
-    /// removes its pending connect, so there are never more than twice as many as there may be
-    /// clients.
-    notices: BTreeMap<u64, Pending>,
+    /// The plugins have not all been notified that the listeners are open.
+    is_start_pending: bool,
+    /// Notices that no plugin has been given, in order. A disconnect removes its pending connect, so
+    /// there are at most two for each client that may be connected.
+    notices: BTreeMap<u64, QueuedNotice>,
     /// The key of the next notice.
     next_notice: u64,
-    /// The notice that some plugins have been given and others not.
-    current: Option<Current>,
-    /// Clients of plugin listeners: a socket that has failed does not tell any more who was there.
-    clients: HashMap<ConnId, Known>,
-    /// Plugins on their way to replace the host.
+    /// The notice that some plugins have been given and others have not.
+    current: Option<Delivery>,
+    /// Clients of plugin listeners, with their addresses: a socket that has failed no longer has one.
+    clients: HashMap<ConnId, ClientEntry>,
+    /// The reload in progress.
     reload: Option<Box<Reload>>,
-    /// Asked for while that one was running, and begun after it.
+    /// The reload to begin after it, requested while it was in progress.
     next_reload: Option<Box<Reload>>,
-    /// The turn before took a step of the reload: this one belongs to the others.
-    reload_stepped: bool,
-    /// Plugins no longer in use. They are dropped one a turn: to free a plugin's memory takes time.
+    /// The turn before took a step of the reload, so this one does not.
+    has_stepped_reload: bool,
+    /// Hosts no longer in use. Their plugins are dropped one a turn, as freeing their memory takes time.
     retired: Vec<PluginHost>,
 }
 
-/// What is known of a client.
-struct Known {
+/// A client of a plugin listener.
+struct ClientEntry {
     addr: SocketAddr,
-    /// The key of its connect notice, until all plugins have been given it.
+    /// The key of its connect notice, until every plugin has been given it.
     pending_notice: Option<u64>,
 }
 
-enum Pending {
+enum QueuedNotice {
     Started,
     Connected(ConnId),
     Disconnected {
         id: ConnId,
         addr: SocketAddr,
         reason: CloseReason,
-        /// The plugins with smaller numbers than this have heard that it connected.
+        /// Plugins below this index have been notified that it connected.
         until: usize,
     },
 }
 
-/// A notice that is being given.
-struct Current {
-    notice: Pending,
-    /// The number of the next plugin to give it to.
+/// A notice that is being given to the plugins, one at a time.
+struct Delivery {
+    notice: QueuedNotice,
+    /// The index of the next plugin.
     next: usize,
 }
 
-/// What came of a question.
+/// The result of [`PluginScheduler::ask`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// A plugin answered; the bytes are in `out`.
+pub enum AskResult {
+    /// A plugin answered; the answer is in `out`.
     Answered,
-    /// No plugin had an answer.
+    /// No plugin answered.
     Unhandled,
     /// A plugin failed.
     Failed {
-        /// Its name.
+        /// The plugin's name.
         plugin: String,
     },
-    /// The plugins have had their time this turn: ask again in the next.
+    /// No plugin was asked this turn: ask again in the next.
     Deferred,
 }
 
 impl PluginScheduler {
-    /// A scheduler of the plugins of `host`.
+    /// A scheduler of this host's plugins.
     #[must_use]
     pub fn new(host: PluginHost) -> Self {
         PluginScheduler {
-            spent_before: host.spent(),
+            spent_at_turn_start: host.spent(),
             host,
-            spent_elsewhere: Duration::ZERO,
-            deferred: false,
+            spent_outside_host: Duration::ZERO,
+            has_deferred: false,
             had_deferred: false,
-            backlogged: false,
-            notified: false,
+            is_backlogged: false,
+            has_notified: false,
             notices_left: 0,
             is_started: false,
-            start_pending: false,
+            is_start_pending: false,
             notices: BTreeMap::new(),
             next_notice: 0,
             current: None,
             clients: HashMap::new(),
             reload: None,
             next_reload: None,
-            reload_stepped: false,
+            has_stepped_reload: false,
             retired: Vec::new(),
         }
     }
 
-    /// Asks the plugins about a package of the client `id`.
-    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Asked {
-        let known = self.clients.get(&client.id);
-        let unannounced = known.is_some_and(|known| known.pending_notice.is_some());
-        if self.backlogged || self.start_pending || unannounced || self.is_over() {
-            self.deferred = true;
-            return Asked::Deferred;
+    /// Asks the plugins to answer a package. The answer is appended to `out`.
+    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> AskResult {
+        let entry = self.clients.get(&client.id);
+        let is_unannounced = entry.is_some_and(|entry| entry.pending_notice.is_some());
+        if self.is_backlogged || self.is_start_pending || is_unannounced || self.is_turn_over() {
+            self.has_deferred = true;
+            return AskResult::Deferred;
         }
         let before = out.len();
-        let asked = match self.host.ask(package, client, out) {
-            Verdict::Answered => Asked::Answered,
-            Verdict::Nobody => Asked::Unhandled,
-            Verdict::Failed { plugin } => Asked::Failed { plugin: plugin.to_owned() },
+        let result = match self.host.ask(package, client, out) {
+            HookResult::Answered => AskResult::Answered,
+            HookResult::Unhandled => AskResult::Unhandled,
+            HookResult::Failed { plugin } => AskResult::Failed { plugin: plugin.to_owned() },
         };
         self.charge(out.len() - before);
-        asked
+        result
     }
 
-    /// A plugin has said so many bytes.
+    /// Charges the turn for bytes that a plugin answered or broadcast.
     fn charge(&mut self, bytes: usize) {
-        self.spent_elsewhere += BYTE_COST.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.spent_outside_host +=
+            BYTE_COST.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// A client of a plugin listener has been let in.
+    /// A client of a plugin listener connected.
     pub fn on_connected(&mut self, id: ConnId, addr: SocketAddr) {
-        let pending_notice = self.host.wants_clients().then(|| self.queue(Pending::Connected(id)));
-        self.clients.insert(id, Known { addr, pending_notice });
+        let pending_notice =
+            self.host.wants_clients().then(|| self.push_notice(QueuedNotice::Connected(id)));
+        self.clients.insert(id, ClientEntry { addr, pending_notice });
     }
 
-    /// A client has gone; only one of a plugin listener has been heard of.
+    /// A client disconnected. Clients of other listeners are ignored.
     pub fn on_disconnected(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(Known { addr, pending_notice }) = self.clients.remove(&id) else { return };
+        let Some(ClientEntry { addr, pending_notice }) = self.clients.remove(&id) else { return };
         if let Some(key) = pending_notice
             && self.notices.remove(&key).is_some()
         {
             return;
         }
-        // Of a connect that is being given, only those who have heard of it hear of its end.
-        let given =
-            |current: &mut Current| matches!(current.notice, Pending::Connected(of) if of == id);
-        let until = self.current.take_if(given).map_or(usize::MAX, |current| current.next);
+        // If its connect is being given, only the plugins that had it are given the disconnect.
+        let connect = self.current.take_if(|delivery| match delivery.notice {
+            QueuedNotice::Connected(of) => of == id,
+            _ => false,
+        });
+        let until = connect.map_or(usize::MAX, |delivery| delivery.next);
         if until > 0 && self.host.wants_clients() {
-            self.queue(Pending::Disconnected { id, addr, reason, until });
+            self.push_notice(QueuedNotice::Disconnected { id, addr, reason, until });
         }
     }
 
-    /// Where a client of a plugin listener is.
+    /// The address of a client of a plugin listener.
     #[must_use]
     pub fn addr_of(&self, id: ConnId) -> Option<SocketAddr> {
-        self.clients.get(&id).map(|known| known.addr)
+        self.clients.get(&id).map(|entry| entry.addr)
     }
 
-    /// The batch of events is over: a reload goes on, the plugins may be notified
-    /// ([`notify_next`](Self::notify_next)), and the packages that were deferred come next. Where
-    /// there is no time for all, each has its turn.
+    /// The batch of events is over: takes a step of the reload, and decides whether notices are given
+    /// ([`notify_next`](Self::notify_next)) before the deferred packages are retried. If there is no
+    /// time for all, they alternate turn by turn.
     pub fn begin_resuming(&mut self) {
-        self.backlogged = false;
-        if self.step_reload() && self.is_over() {
+        self.is_backlogged = false;
+        if self.step_reload() && self.is_turn_over() {
             self.notices_left = 0;
             return;
         }
-        let notified_before = mem::take(&mut self.notified);
-        let packages_first = self.had_deferred && notified_before && !self.start_pending;
+        let notified_before = mem::take(&mut self.has_notified);
+        let packages_first = self.had_deferred && notified_before && !self.is_start_pending;
         self.notices_left = if packages_first { 0 } else { NOTICES_TURN_MAX };
     }
 
-    /// Gives one plugin one notice, if there is one and the turn has time for it. To be called
-    /// between [`begin_resuming`](Self::begin_resuming) and the packages that were deferred, until it
-    /// returns false.
+    /// Gives one plugin the next notice; false if none is left or the turn has no time. To be called
+    /// between [`begin_resuming`](Self::begin_resuming) and the deferred packages, until it returns
+    /// false.
     pub fn notify_next(&mut self) -> bool {
-        if self.notices_left == 0 || self.is_over() {
+        if self.notices_left == 0 || self.is_turn_over() {
             return false;
         }
-        let first = || Some(Current { notice: self.notices.pop_first()?.1, next: 0 });
-        let Some(Current { notice, next }) = self.current.take().or_else(first) else {
+        let first = || Some(Delivery { notice: self.notices.pop_first()?.1, next: 0 });
+        let Some(Delivery { notice, next }) = self.current.take().or_else(first) else {
             return false;
         };
-        self.notified = true;
+        self.has_notified = true;
         match self.notify_one_plugin(&notice, next) {
-            Some(next) => self.current = Some(Current { notice, next }),
+            Some(next) => self.current = Some(Delivery { notice, next }),
             None => self.finish_notice(&notice),
         }
         true
@@ -222,21 +225,22 @@ impl PluginScheduler {
 
     /// The turn is over.
     pub fn end_turn(&mut self) {
-        self.had_deferred = mem::take(&mut self.deferred);
-        self.backlogged = self.had_deferred || self.has_work();
-        self.spent_before = self.host.spent();
-        self.spent_elsewhere = Duration::ZERO;
+        self.had_deferred = mem::take(&mut self.has_deferred);
+        self.is_backlogged = self.had_deferred || self.has_work();
+        self.spent_at_turn_start = self.host.spent();
+        self.spent_outside_host = Duration::ZERO;
         self.host.write_due_log();
     }
 
-    /// Bytes that its notices and clients cost, roughly.
+    /// Bytes of its notices and clients, approximately.
     #[must_use]
     pub fn cost(&self) -> usize {
         const NOTICE_BYTES: usize = 64;
-        self.notices.len() * NOTICE_BYTES + self.clients.capacity() * size_of::<(ConnId, Known)>()
+        self.notices.len() * NOTICE_BYTES
+            + self.clients.capacity() * size_of::<(ConnId, ClientEntry)>()
     }
 
-    /// Whether the next turn should not wait.
+    /// Whether the next turn must not wait for events.
     #[must_use]
     pub fn has_work(&self) -> bool {
         let has_notices = self.current.is_some() || !self.notices.is_empty();
@@ -244,51 +248,51 @@ impl PluginScheduler {
         has_notices || is_reloading || !self.retired.is_empty()
     }
 
-    /// How long until a summary of the plugins' log lines is due, in milliseconds, if one is.
+    /// Milliseconds until the next summary of suppressed log lines is due; `None` if none is.
     #[must_use]
     pub fn log_due_in_ms(&self) -> Option<u64> {
         self.host.log_due_in_ms()
     }
 
-    /// Writes the summaries of the plugins' log lines: the server stops.
+    /// Writes all summaries of suppressed log lines: the server stops.
     pub fn flush_log(&self) {
         self.host.flush_log();
     }
 
-    /// All listeners are open. The plugins hear of it in the next turns, before all else.
+    /// All listeners are open. The plugins are notified in the next turns, before anything else.
     pub fn on_started(&mut self) {
         if !mem::replace(&mut self.is_started, true) {
-            self.start_pending = true;
-            self.queue(Pending::Started);
+            self.is_start_pending = true;
+            self.push_notice(QueuedNotice::Started);
         }
     }
 
-    /// The server stops, and everyone has been answered.
+    /// The server stops, and all packages have been answered.
     pub fn on_stopping(&mut self) {
         self.reload = None;
         self.next_reload = None;
         self.host.server_stopping();
     }
 
-    /// Other plugins take the place of these. They are told that the listeners are open, and of the
-    /// clients there are as if those had just come.
+    /// Replaces the plugins. The new ones are notified that the listeners are open, and of each client as
+    /// if it had just connected.
     pub fn replace_host(&mut self, mut host: PluginHost) {
-        self.spent_elsewhere = self.spent_this_turn();
-        self.spent_before = host.spent();
+        self.spent_outside_host = self.spent_this_turn();
+        self.spent_at_turn_start = host.spent();
         mem::swap(&mut self.host, &mut host);
         self.retire(host);
         self.current = None;
         self.notices.clear();
-        self.start_pending = self.is_started;
+        self.is_start_pending = self.is_started;
         if self.is_started {
-            self.queue(Pending::Started);
+            self.push_notice(QueuedNotice::Started);
         }
         let wants_clients = self.host.wants_clients();
         let keys = self.next_notice..;
         self.next_notice += self.clients.len() as u64;
-        let connects = self.clients.iter_mut().zip(keys).map(|((id, known), key)| {
-            known.pending_notice = wants_clients.then_some(key);
-            (key, Pending::Connected(*id))
+        let connects = self.clients.iter_mut().zip(keys).map(|((id, entry), key)| {
+            entry.pending_notice = wants_clients.then_some(key);
+            (key, QueuedNotice::Connected(*id))
         });
         if wants_clients {
             self.notices.extend(connects);
@@ -297,24 +301,24 @@ impl PluginScheduler {
         }
     }
 
-    /// Begins to load other plugins beside those in use, which they replace if all are well. While
-    /// one reload is running, however many are asked for, one more comes after it.
+    /// Begins a reload, which replaces the plugins if all new ones load. However many are requested
+    /// while one is in progress, one more follows it.
     pub fn reload(&mut self, reload: Reload) {
         if self.reload.is_none() {
             self.begin_reload(Box::new(reload));
         } else if self.next_reload.replace(Box::new(reload)).is_none() {
-            info!("plugins are being loaded; they will be loaded once more after that");
+            info!("plugins are being reloaded; another reload follows");
         }
     }
 
     fn begin_reload(&mut self, mut reload: Box<Reload>) {
         match reload.begin() {
             Ok(()) => self.reload = Some(reload),
-            Err(why) => error!("cannot load plugins: {why}; the plugins stay as they are"),
+            Err(error) => error!("cannot load plugins: {error}; the plugins stay as they are"),
         }
     }
 
-    /// Takes the reload a step further, if it is its turn. Returns whether it did.
+    /// Takes a step of the reload if it is due. Returns whether it did.
     fn step_reload(&mut self) -> bool {
         if let Some(host) = self.retired.last_mut()
             && !host.drop_one()
@@ -323,19 +327,19 @@ impl PluginScheduler {
         }
         let Some(reload) = &mut self.reload else { return false };
         reload.poll();
-        if mem::take(&mut self.reload_stepped) || !reload.is_ready() {
+        if mem::take(&mut self.has_stepped_reload) || !reload.is_ready() {
             return false;
         }
-        self.reload_stepped = true;
+        self.has_stepped_reload = true;
         let before = reload.spent();
         let step = reload.step();
-        self.spent_elsewhere += reload.spent().saturating_sub(before);
-        // What the thread has read meanwhile it has announced already.
+        self.spent_outside_host += reload.spent().saturating_sub(before);
+        // The thread has already woken the loop for what it read meanwhile.
         reload.poll();
         match step {
-            Step::Pending => return true,
-            Step::Replace(host) => self.replace_host(host),
-            Step::Keep(host) => host.into_iter().for_each(|host| self.retire(host)),
+            ReloadStep::Pending => return true,
+            ReloadStep::Replace(host) => self.replace_host(host),
+            ReloadStep::Keep(host) => host.into_iter().for_each(|host| self.retire(host)),
         }
         self.reload = None;
         if let Some(next) = self.next_reload.take() {
@@ -349,32 +353,32 @@ impl PluginScheduler {
         self.retired.push(host);
     }
 
-    /// What plugins asked to send to everyone, in order.
+    /// Takes what plugins broadcast, in order.
     pub fn take_broadcasts(&mut self) -> Vec<Vec<u8>> {
         let broadcasts: Vec<Vec<u8>> = self.host.drain_broadcasts().collect();
         self.charge(broadcasts.iter().map(Vec::len).sum());
         broadcasts
     }
 
-    /// Puts a notice behind all others. Returns its key.
-    fn queue(&mut self, notice: Pending) -> u64 {
+    /// Queues a notice. Returns its key.
+    fn push_notice(&mut self, notice: QueuedNotice) -> u64 {
         let key = self.next_notice;
         self.next_notice += 1;
         self.notices.insert(key, notice);
         key
     }
 
-    /// Gives a notice to the first plugin from number `from` on that wants it. Returns the number of
-    /// the next that does.
-    fn notify_one_plugin(&mut self, notice: &Pending, from: usize) -> Option<usize> {
+    /// Gives a notice to the first plugin from index `from` that has its hook. Returns the index of the
+    /// next that has it.
+    fn notify_one_plugin(&mut self, notice: &QueuedNotice, from: usize) -> Option<usize> {
         match notice {
-            Pending::Started => self.host.notify(&Notice::Started, from..usize::MAX),
-            Pending::Connected(id) => {
-                let addr = self.clients.get(id).map(|known| known.addr);
+            QueuedNotice::Started => self.host.notify(&Notice::Started, from..usize::MAX),
+            QueuedNotice::Connected(id) => {
+                let addr = self.clients.get(id).map(|entry| entry.addr);
                 let client = Client::new(*id).at(addr);
                 self.host.notify(&Notice::Connected(&client), from..usize::MAX)
             }
-            Pending::Disconnected { id, addr, reason, until } => {
+            QueuedNotice::Disconnected { id, addr, reason, until } => {
                 let client = Client::new(*id).at(Some(*addr));
                 let reason = reason.to_string();
                 self.host.notify(&Notice::Disconnected(&client, &reason), from..*until)
@@ -382,25 +386,28 @@ impl PluginScheduler {
         }
     }
 
-    /// Every plugin has been given this notice.
-    fn finish_notice(&mut self, notice: &Pending) {
+    /// Completes a notice that every plugin has been given.
+    fn finish_notice(&mut self, notice: &QueuedNotice) {
         self.notices_left -= 1;
         match notice {
-            Pending::Started => self.start_pending = false,
-            Pending::Connected(id) => {
-                if let Some(known) = self.clients.get_mut(id) {
-                    known.pending_notice = None;
+            QueuedNotice::Started => self.is_start_pending = false,
+            QueuedNotice::Connected(id) => {
+                if let Some(entry) = self.clients.get_mut(id) {
+                    entry.pending_notice = None;
                 }
             }
-            Pending::Disconnected { .. } => {}
+            QueuedNotice::Disconnected { .. } => {}
         }
     }
 
     fn spent_this_turn(&self) -> Duration {
-        self.host.spent().saturating_sub(self.spent_before).saturating_add(self.spent_elsewhere)
+        self.host
+            .spent()
+            .saturating_sub(self.spent_at_turn_start)
+            .saturating_add(self.spent_outside_host)
     }
 
-    fn is_over(&self) -> bool {
+    fn is_turn_over(&self) -> bool {
         self.spent_this_turn() >= TURN_MAX
     }
 }

@@ -1,64 +1,64 @@
-//! What plugins are asked, and what comes of it: the types that the scheduler and the host have
-//! in common, the same in a build without plugins.
+//! Packages' clients, notices and results: the types that the scheduler and the host have in common,
+//! the same in a build without plugins.
 
 use std::net::SocketAddr;
 
 use crate::conn_id::ConnId;
 
-/// Who a package is from.
+/// The client a package or notice is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
-    /// Its name. Plugins see the generation: the number the log shows.
+    /// The connection. Plugins see its generation, the number that the log shows.
     pub id: ConnId,
-    /// Its address, if that is known.
+    /// The address, if known.
     pub addr: Option<SocketAddr>,
-    /// The code of the frame the package came in, if it came in one.
+    /// The code of the frame that the package came in; `None` on a plugin listener.
     pub command: Option<u8>,
 }
 
 impl Client {
-    /// A client of which nothing else is known.
+    /// A client without address and command.
     #[must_use]
     pub fn new(id: ConnId) -> Self {
         Client { id, addr: None, command: None }
     }
 
-    /// The same client at this address.
+    /// The client with this address.
     #[must_use]
     pub fn at(self, addr: Option<SocketAddr>) -> Self {
         Client { addr, ..self }
     }
 
-    /// The same client with a package in a frame of this code.
+    /// The client with a package in a frame of this code.
     #[must_use]
     pub fn framed(self, command: u8) -> Self {
         Client { command: Some(command), ..self }
     }
 }
 
-/// What plugins are told without being asked.
+/// An event that plugins are notified of; nothing is answered.
 #[derive(Debug, Clone, Copy)]
 pub enum Notice<'a> {
     /// The listeners are open.
     Started,
-    /// A client of a plugin listener has connected.
+    /// A client of a plugin listener connected.
     Connected(&'a Client),
-    /// It has disconnected, and why.
+    /// A client of a plugin listener disconnected, for this reason.
     Disconnected(&'a Client, &'a str),
     /// The server is about to stop.
     Stopping,
 }
 
-/// What became of a package.
+/// The result of asking the plugins about a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict<'a> {
-    /// A plugin answered; its bytes are in the output.
+pub enum HookResult<'a> {
+    /// A plugin answered; its answer is in the output.
     Answered,
     /// No plugin had an answer.
-    Nobody,
-    /// A plugin failed, and nobody was asked after it. The reason is in the log.
+    Unhandled,
+    /// A plugin failed, and those after it were not asked. The reason is in the log.
     Failed {
-        /// Which one.
+        /// The plugin's name.
         plugin: &'a str,
     },
 }

@@ -1,4 +1,4 @@
-//! Makes the source of `src/protocol/chat/unicode/tables.rs` from the crates that carry Unicode's data.
+//! Generates `src/protocol/chat/unicode/tables.rs` from the crates that carry Unicode's data.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{Display, Write as _};
@@ -12,14 +12,14 @@ use unicode_security::mixed_script::AugmentedScriptSet;
 
 use super::reference;
 
-/// Folds to a letter, but is a mark to canonical ordering: it is folded after that.
+/// Sorts as a mark in canonical order and is folded to a letter, [`IOTA`], after that.
 const YPOGEGRAMMENI: char = '\u{345}';
 const IOTA: char = '\u{3b9}';
 
 /// Hangul syllables are decomposed by arithmetic.
 const HANGUL_SYLLABLES: std::ops::RangeInclusive<char> = '\u{ac00}'..='\u{d7a3}';
 
-/// The source file. `allowed` are the characters nicknames may have, sorted.
+/// The source file. `allowed` are the characters that nicknames may have, sorted.
 pub fn source(allowed: &[char]) -> String {
     let mapper = CaseMapper::new();
     let mut folds = BTreeMap::new();
@@ -41,43 +41,53 @@ pub fn source(allowed: &[char]) -> String {
     }
     let sets = ScriptSets::of(&folded);
     let mut out = String::from(HEADER);
-    write_sequences(&mut out, "FOLDS", "Case and compatibility folded, decomposed.", &folds);
+    write_sequences(
+        &mut out,
+        "FOLDS",
+        "Characters with case and compatibility folded, decomposed.",
+        &folds,
+    );
     write_sequences(
         &mut out,
         "CASED",
-        "Compatibility folded only, decomposed, where upper case looks like other letters.",
+        "Characters whose upper case looks like other letters, with compatibility folded, decomposed.",
         &cased,
     );
-    write_sequences(&mut out, "PROTOTYPES", "The skeletons of these characters.", &prototypes);
+    write_sequences(
+        &mut out,
+        "PROTOTYPES",
+        "Prototypes of decomposed characters (UTS #39).",
+        &prototypes,
+    );
     write_properties(&mut out, allowed, &folded, &sets);
     write_list(
         &mut out,
         "SCRIPT_SETS",
         "u128",
-        "Sets of scripts, sorted: those of characters, and all that are common to several.",
+        "Sets of scripts as bits, sorted: those of characters, and all intersections of them.",
         sets.sets.iter().map(|set| format!("{set:#x}")),
     );
     let len = |set: &BTreeMap<char, Vec<char>>| {
         set.values().map(|to| to.iter().map(|c| c.len_utf8()).sum::<usize>()).max()
     };
-    write_const(&mut out, "FOLD_LEN_MAX", "Most bytes of one character, folded.", len(&folds));
+    write_const(&mut out, "FOLD_LEN_MAX", "Most bytes of a folded character.", len(&folds));
     let latin = sets.number(AugmentedScriptSet::from('a'));
     let all = sets.number(AugmentedScriptSet::default());
     write_const(&mut out, "LATIN", "The set of Latin alone.", Some(latin));
     let none = sets.sets.binary_search(&NO_SCRIPT).ok();
     write_const(&mut out, "ANY_SCRIPT", "The set of all scripts.", Some(all));
-    write_const(&mut out, "NO_SCRIPT", "The set of none.", none);
+    write_const(&mut out, "NO_SCRIPT", "The empty set.", none);
     out
 }
 
 const HEADER: &str = "\
-//! Unicode 18.0.0 as nicknames need it. Generated: do not edit, but say
+//! Unicode 18.0.0 data for nicknames. Generated, do not edit: run
 //! `MYNAH_GENERATE=1 cargo test --test core nicknames`.
 
-use super::{Blocks, Properties, Sequences};
+use super::blocks::{Blocks, Properties, Sequences};
 ";
 
-/// A character without case and compatibility, decomposed.
+/// A character with case and compatibility folded, decomposed.
 fn fold(mapper: &CaseMapperBorrowed<'_>, c: char) -> Vec<char> {
     let mut text: Vec<char> = std::iter::once(c).nfkd().collect();
     loop {
@@ -96,7 +106,8 @@ fn fold(mapper: &CaseMapperBorrowed<'_>, c: char) -> Vec<char> {
     }
 }
 
-/// Characters that look like others than their lower case does, decomposed: `I`, which looks like `l`.
+/// Characters whose look-alikes are others than their lower case's, decomposed: `I` looks like `l`,
+/// `i` does not.
 fn cased(
     mapper: &CaseMapperBorrowed<'_>,
     folds: &BTreeMap<char, Vec<char>>,
@@ -112,8 +123,8 @@ fn cased(
         .collect()
 }
 
-/// Script sets with a number each: the set's place in a table of bits, or behind it that of a script
-/// that no character shares with another script.
+/// Numbers of script sets: an index into a table of bit sets or, past its end, into the scripts that
+/// no character shares with another script.
 struct ScriptSets {
     bits: HashMap<AugmentedScriptSet, u128>,
     sets: Vec<u128>,
@@ -121,7 +132,7 @@ struct ScriptSets {
 }
 
 impl ScriptSets {
-    /// Those of the characters, and all intersections of them.
+    /// The sets of these characters, and all intersections of them.
     fn of(chars: &BTreeSet<char>) -> Self {
         let of_chars: HashSet<AugmentedScriptSet> = chars
             .iter()
@@ -172,17 +183,17 @@ impl ScriptSets {
 const NO_SCRIPT: u128 = 0;
 const ANY_SCRIPT: u128 = u128::MAX;
 
-/// The sets that UTS #39 adds, then the scripts.
+/// The bits of a set: those that UTS #39 adds, then the scripts.
 fn bits(set: AugmentedScriptSet, scripts: &[Script]) -> u128 {
     let has_script = |script: &Script| set.base.iter().any(|other| other == *script);
     let added = [set.hanb, set.jpan, set.kore].into_iter();
     let bits = added.chain(scripts.iter().map(has_script)).enumerate();
-    // All of them is more than there are.
+    // `ANY_SCRIPT`, all bits, must not be a set of scripts.
     assert!(scripts.len() + 3 < 128, "{} scripts", scripts.len());
     bits.fold(0, |bits, (bit, has)| bits | u128::from(has) << bit)
 }
 
-/// Where each block of 256 characters has its row, and the rows, each of low bytes and values.
+/// The rows of a table, each of low bytes and values, and the row of each block of 256 characters.
 #[derive(Default)]
 struct Rows {
     blocks: Vec<u16>,
@@ -218,7 +229,7 @@ impl Rows {
 }
 
 fn write_sequences(out: &mut String, name: &str, what: &str, map: &BTreeMap<char, Vec<char>>) {
-    // The longest first, so that the others are often found in them.
+    // The longest first: shorter ones are often part of them.
     let mut distinct: Vec<Vec<u16>> = map.values().map(|to| utf16(to)).collect();
     distinct.sort_by_key(|to| (std::cmp::Reverse(to.len()), to.clone()));
     distinct.dedup();
@@ -264,7 +275,7 @@ fn write_properties(
             let scripts = if folded.contains(&c) {
                 sets.number(AugmentedScriptSet::from(c))
             } else if low != 0 && !last.0 {
-                // Nobody asks: as the one before, so that the run goes on.
+                // Never read, so as in the character before: the run goes on.
                 last.3
             } else {
                 0
@@ -280,13 +291,13 @@ fn write_properties(
         }
         last = kind;
     }
-    // What is behind the last block is refused.
+    // Characters past the last block are refused.
     let is_refused = |row: &Vec<(u8, u16)>| *row == [(0, 0)];
     while blocks.last_key_value().is_some_and(|(_, row)| is_refused(row)) {
         blocks.pop_last();
     }
     out.push_str(
-        "\n/// Each character's place in `PROPERTIES`: a value holds up to the next low byte.\n",
+        "\n/// Each character's index in `PROPERTIES`; a value is valid up to the next low byte.\n",
     );
     out.push_str("pub(super) static KINDS: Blocks = Blocks {\n");
     Rows::new(blocks).write(out);
@@ -295,7 +306,7 @@ fn write_properties(
         out,
         "PROPERTIES",
         "Properties",
-        "What there is to know of characters.",
+        "Each distinct combination of properties.",
         kinds.iter().map(|(refused, mark, class, scripts)| {
             let flags = u8::from(*refused) | u8::from(*mark) << 1;
             format!("Properties{{flags:{flags},class:{class},scripts:{scripts}}}")
@@ -336,7 +347,7 @@ fn write_const(out: &mut String, name: &str, what: &str, value: Option<usize>) {
     write!(out, "\n/// {what}\npub(in super::super) const {name}: {kind} = {value};\n").unwrap();
 }
 
-/// Writes lines of at most 100 columns.
+/// Writes values in lines of at most 100 columns.
 fn write_values(out: &mut String, values: impl Iterator<Item = impl Display>) {
     let mut line = String::new();
     for value in values {

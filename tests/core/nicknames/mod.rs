@@ -1,5 +1,5 @@
-//! The tables of nicknames are what Unicode says, and the rules built on them are the slow ones of
-//! `fuzz/bodies/nicknames.rs`, over every character and over random nicknames.
+//! The nickname tables match Unicode's data, and the rules match the slow reference of
+//! `fuzz/bodies/nicknames.rs`, for every character and for random nicknames.
 
 mod generate;
 
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::sync::LazyLock;
 
-use mynah::protocol::chat::nickname::{BadNickname, CHARS_MAX, Folded, Nickname, Scripts};
+use mynah::protocol::chat::nickname::{CHARS_MAX, Folded, Nickname, NicknameError, Scripts};
 use precis_core::profile::Profile;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
@@ -24,8 +24,7 @@ fn every_char() -> impl Iterator<Item = char> {
     (0..=u32::from(char::MAX)).filter_map(char::from_u32)
 }
 
-/// `caseless` and `precis-profiles` know an older Unicode, so the crates the tables come from are
-/// these.
+/// The crates that the tables come from. `precis-profiles` has an older Unicode.
 #[test]
 fn crates_agree_on_one_version_of_unicode() {
     let (major, minor, patch) = unicode_normalization::UNICODE_VERSION;
@@ -45,29 +44,32 @@ fn tables_are_generated_from_the_crates() {
         fs::write(TABLES, &source).unwrap();
     }
     let is_same = fs::read_to_string(TABLES).unwrap() == source;
-    assert!(is_same, "MYNAH_GENERATE=1 cargo test --test core nicknames makes the tables anew");
+    assert!(
+        is_same,
+        "MYNAH_GENERATE=1 cargo test --test core nicknames generates the tables again"
+    );
 }
 
 #[test]
-fn every_character_is_refused_or_allowed_as_in_the_reference() {
+fn characters_are_refused_as_in_the_reference() {
     let mut allowed = ALLOWED.iter().copied().peekable();
     for c in every_char() {
         let is_allowed = allowed.next_if_eq(&c).is_some();
         let inside = Nickname::parse(&String::from_iter(['a', c, 'b'])).map(|_| ());
-        let expected = if is_allowed { Ok(()) } else { Err(BadNickname::Characters) };
+        let expected = if is_allowed { Ok(()) } else { Err(NicknameError::Characters) };
         assert_eq!(inside, expected, "{c:?}");
         if is_allowed {
             let in_front = Nickname::parse(&String::from_iter([c, 'a', 'b'])).map(|_| ());
             let is_mark = reference::begins_with_mark(c);
-            let expected = if is_mark { Err(BadNickname::Characters) } else { Ok(()) };
+            let expected = if is_mark { Err(NicknameError::Characters) } else { Ok(()) };
             assert_eq!(in_front, expected, "{c:?}");
         }
     }
 }
 
-/// Several at a time: what is compared is exact.
+/// Several characters at a time, which is as strict: the folded forms are compared whole.
 #[test]
-fn every_character_folds_and_looks_as_in_the_reference() {
+fn characters_fold_as_in_the_reference() {
     for chars in ALLOWED.chunks(CHARS_MAX - 1) {
         let nick: String = std::iter::once(&'a').chain(chars).collect();
         let nickname = nickname(&nick);
@@ -76,9 +78,9 @@ fn every_character_folds_and_looks_as_in_the_reference() {
     }
 }
 
-/// Sets of scripts are numbers here: one for each, and two overlap as the sets do.
+/// Each set of scripts has one number, and numbers overlap as their sets do.
 #[test]
-fn every_character_belongs_to_the_scripts_of_the_reference() {
+fn characters_have_the_scripts_of_the_reference() {
     let mut known: HashMap<AugmentedScriptSet, Scripts> = HashMap::new();
     for c in ALLOWED.iter().filter(|c| !reference::begins_with_mark(**c)) {
         let nick = String::from_iter([c; 3]);
@@ -143,9 +145,9 @@ fn assert_skeletons(nickname: &Nickname<'_>) {
     assert!(nickname.skeletons().eq(expected), "{nickname:?}");
 }
 
-/// Characters that look like others.
+/// Groups of characters that look alike.
 struct LookAlikes {
-    /// Each group looks like one character of ASCII.
+    /// The characters of each group look like one ASCII character.
     groups: Vec<Vec<char>>,
     group_of: HashMap<char, usize>,
 }
@@ -166,7 +168,7 @@ impl LookAlikes {
         LookAlikes { group_of: group_of.collect(), groups }
     }
 
-    /// Mostly of characters that others look like.
+    /// A random text, mostly of characters that have look-alikes.
     fn text(&self, rng: &mut Rng) -> String {
         let one = |rng: &mut Rng| match rng.below(40) {
             0 => char::from_u32(rng.below(0x11_0000) as u32).unwrap_or('x'),
@@ -181,7 +183,7 @@ impl LookAlikes {
         (0..1 + rng.below(CHARS_MAX)).map(|_| one(rng)).collect()
     }
 
-    /// A text with some characters replaced by those that look like them.
+    /// A text with some characters replaced by look-alikes.
     fn variant(&self, text: &str, rng: &mut Rng) -> String {
         let share = rng.below(4);
         let mut replace = |c| match self.group_of.get(&c) {

@@ -1,5 +1,5 @@
--- Runs random calls of `string` and `table` and tells what came of them. The host's plugins and
--- Lua's own libraries must tell the same.
+-- Makes random calls of `string`, `table` and `utf8` and reports their results. A plugin and plain Lua must
+-- report the same.
 
 local state
 local function random(n)
@@ -22,11 +22,11 @@ local function put(value)
   end
 end
 
-local function tell(ok, ...)
+local function report(ok, ...)
   if ok then
     for i = 1, select("#", ...) do put((select(i, ...))) end
   else
-    -- Without the place, which is not the same.
+    -- Without the position, which differs.
     local why = type(...) == "string" and (...) or type(...)
     local at = why:find(": ", 1, true)
     line[#line + 1] = "error " .. (at and why:sub(at + 2) or why)
@@ -68,24 +68,24 @@ local function strings()
   local s, p = made_of(CHARACTERS, 16), made_of(PIECES, 7)
   local init, count = maybe(random(40) - 20), maybe(random(6) - 2)
   line[1] = ("%q %q %s %s"):format(s, p, init, count)
-  tell(true)
-  tell(pcall(string.find, s, p, init))
-  tell(pcall(string.find, s, p, init, true))
-  tell(pcall(string.match, s, p, init))
-  tell(pcall(all, s, p, init))
-  tell(pcall(string.gsub, s, p, made_of(REPLACEMENTS, 3), count))
-  tell(pcall(string.gsub, s, p, { a = "A", ["1"] = 1, b = false, [1] = 1.5, [""] = "-" }, count))
-  tell(pcall(string.gsub, s, p, function(a, b) return b or (a ~= "b" and a) end, count))
-  tell(pcall(string.gsub, s, p, function(a) if a == "c" then return {} end end, count))
-  tell(pcall(string.rep, s, random(5) - 2, maybe(p)))
-  tell(pcall(string.upper, s))
-  tell(pcall(string.reverse, p))
-  tell(pcall(string.format, "%s %5.2f %d %q %-5s|", s, random(100) / 7, random(9), p, "x"))
-  tell(pcall(utf8.len, s, init))
-  tell(pcall(utf8.len, s, maybe(1), maybe(-1), true))
+  report(true)
+  report(pcall(string.find, s, p, init))
+  report(pcall(string.find, s, p, init, true))
+  report(pcall(string.match, s, p, init))
+  report(pcall(all, s, p, init))
+  report(pcall(string.gsub, s, p, made_of(REPLACEMENTS, 3), count))
+  report(pcall(string.gsub, s, p, { a = "A", ["1"] = 1, b = false, [1] = 1.5, [""] = "-" }, count))
+  report(pcall(string.gsub, s, p, function(a, b) return b or (a ~= "b" and a) end, count))
+  report(pcall(string.gsub, s, p, function(a) if a == "c" then return {} end end, count))
+  report(pcall(string.rep, s, random(5) - 2, maybe(p)))
+  report(pcall(string.upper, s))
+  report(pcall(string.reverse, p))
+  report(pcall(string.format, "%s %5.2f %d %q %-5s|", s, random(100) / 7, random(9), p, "x"))
+  report(pcall(utf8.len, s, init))
+  report(pcall(utf8.len, s, maybe(1), maybe(-1), true))
 end
 
--- A table that may have holes and a metatable that adds up to nothing.
+-- A table that may have holes, or a metatable that only forwards.
 local function list()
   local t = {}
   for i = 1, random(8) - 1 do t[i] = random(9) end
@@ -108,67 +108,67 @@ local function tables()
   local t, inner = list()
   local a, b, c = some(), some(), some()
   line[1] = ("%d %d %d"):format(a, b, c)
-  tell(true)
-  tell(pcall(table.concat, t, maybe(","), maybe(a), maybe(b)))
-  tell(pcall(table.unpack, t, maybe(a), maybe(b)))
-  tell(pcall(table.insert, t, a))
-  tell(pcall(table.insert, t, b, c))
-  tell(pcall(table.remove, t, maybe(a)))
+  report(true)
+  report(pcall(table.concat, t, maybe(","), maybe(a), maybe(b)))
+  report(pcall(table.unpack, t, maybe(a), maybe(b)))
+  report(pcall(table.insert, t, a))
+  report(pcall(table.insert, t, b, c))
+  report(pcall(table.remove, t, maybe(a)))
   put(inner)
-  tell(pcall(table.move, t, a, b, c, maybe({})))
+  report(pcall(table.move, t, a, b, c, maybe({})))
   put(inner)
   local u, sorted = list()
-  -- Lua's leaves a list that cannot be sorted in some order, ours in its own.
+  -- After an error the order of a list is not specified.
   if pcall(table.sort, u, maybe(function(x, y) return x > y end)) then put(sorted) end
-  tell(pcall(table.insert, t))
-  tell(pcall(table.insert, t, 1, 2, 3))
-  tell(pcall(table.concat, { 1, {}, 3 }))
-  tell(pcall(table.move, t, 1, math.maxinteger, 2))
-  tell(pcall(table.move, t, math.mininteger, math.maxinteger, 2))
-  tell(pcall(table.unpack, t, 1, math.maxinteger))
-  tell(pcall(table.unpack, t, math.mininteger, math.maxinteger))
+  report(pcall(table.insert, t))
+  report(pcall(table.insert, t, 1, 2, 3))
+  report(pcall(table.concat, { 1, {}, 3 }))
+  report(pcall(table.move, t, 1, math.maxinteger, 2))
+  report(pcall(table.move, t, math.mininteger, math.maxinteger, 2))
+  report(pcall(table.unpack, t, 1, math.maxinteger))
+  report(pcall(table.unpack, t, math.mininteger, math.maxinteger))
 end
 
 local function arguments()
   for _, f in ipairs { "find", "match", "gmatch", "gsub", "rep", "upper", "lower", "reverse" } do
     line[1] = f
     for _, bad in ipairs { false, {}, print or tostring } do
-      tell(pcall(string[f], bad))
-      tell(pcall(string[f], "x", bad))
-      tell(pcall(string[f], "x", "1", bad))
-      tell(pcall(string[f], "x", "1", "1", 1.5))
+      report(pcall(string[f], bad))
+      report(pcall(string[f], "x", bad))
+      report(pcall(string[f], "x", "1", bad))
+      report(pcall(string[f], "x", "1", "1", 1.5))
     end
-    tell(pcall(string[f]))
-    tell(pcall(string[f], 12, 1, 1))
-    tell(pcall(string[f], 12, "2", "1"))
-    tell(pcall(string[f], 12, "2", "y", "1"))
+    report(pcall(string[f]))
+    report(pcall(string[f], 12, 1, 1))
+    report(pcall(string[f], 12, "2", "1"))
+    report(pcall(string[f], 12, "2", "y", "1"))
   end
   for _, f in ipairs { "insert", "remove", "concat", "sort", "move" } do
     line[1] = f
-    tell(pcall(table[f]))
-    tell(pcall(table[f], "x"))
-    tell(pcall(table[f], {}, {}))
-    tell(pcall(table[f], {}, "x", 1))
+    report(pcall(table[f]))
+    report(pcall(table[f], "x"))
+    report(pcall(table[f], {}, {}))
+    report(pcall(table[f], {}, "x", 1))
   end
   local mt = { __metatable = "mine" }
   local t = setmetatable({}, mt)
   line[1] = "metatables"
-  tell(pcall(setmetatable, t, {}))
-  tell(true, getmetatable(t), getmetatable(1), getmetatable(getmetatable))
-  tell(pcall(setmetatable, 1, {}))
-  tell(pcall(setmetatable, {}, 1))
+  report(pcall(setmetatable, t, {}))
+  report(true, getmetatable(t), getmetatable(1), getmetatable(getmetatable))
+  report(pcall(setmetatable, 1, {}))
+  report(pcall(setmetatable, {}, 1))
   local plain, other = {}, {}
-  tell(true, getmetatable(setmetatable(plain, other)) == other, setmetatable(plain, nil) == plain)
-  tell(true, getmetatable(plain))
-  tell(pcall(xpcall, error, 1))
-  tell(xpcall(error, function(e) return e, 2 end, "thrown"))
-  tell(xpcall(function(...) return ... end, print or tostring, 1, nil, 3))
-  tell(pcall(error))
-  tell(pcall(error, { 1, 2 }))
-  tell(pcall(error, "with a level", 0))
+  report(true, getmetatable(setmetatable(plain, other)) == other, setmetatable(plain, nil) == plain)
+  report(true, getmetatable(plain))
+  report(pcall(xpcall, error, 1))
+  report(xpcall(error, function(e) return e, 2 end, "thrown"))
+  report(xpcall(function(...) return ... end, print or tostring, 1, nil, 3))
+  report(pcall(error))
+  report(pcall(error, { 1, 2 }))
+  report(pcall(error, "with a level", 0))
 end
 
--- Every byte against every class, whatever letter or sign names it.
+-- Every byte against every class, also those that no letter names.
 local function classes()
   for class = 0, 255 do
     local found = {}
@@ -176,11 +176,11 @@ local function classes()
       if string.find(string.char(byte), "^%" .. string.char(class) .. "$") then
         found[#found + 1] = byte
       end
-      if class == 98 or class == 102 then break end -- %b and %f are something else
+      if class == 98 or class == 102 then break end -- %b and %f are not classes
       if class >= 48 and class <= 57 then break end -- back references
     end
     line[1] = "class " .. class .. ": " .. table.concat(found, " ")
-    tell(true)
+    report(true)
   end
 end
 
@@ -188,7 +188,7 @@ return {
   process_client_pkg = function(seed)
     state, lines, line = tonumber(seed), {}, {}
     arguments()
-    if state == 1 then tell(pcall(classes)) end
+    if state == 1 then report(pcall(classes)) end
     for _ = 1, 300 do
       strings()
       tables()

@@ -1,38 +1,38 @@
-//! What the sandbox replaces does what it replaces did: random calls, told by the same script in a
-//! plugin and in a plain Lua.
+//! The sandbox's replacements of library functions do what Lua's do: one script makes random calls, in a
+//! plugin and in plain Lua, and reports the results.
 
 use std::time::Duration;
 
-use mynah::protocol::plugin::{Client, PluginHost, Verdict};
+use mynah::protocol::plugin::{Client, HookResult};
 
-use crate::rig::{Folder, id, real_clock};
+use super::support::{Folder, id};
 
 const SCRIPT: &str = include_str!("differential.lua");
 const SEEDS: u32 = 4;
 
 #[test]
-fn strings_and_tables_are_as_in_lua() {
+fn strings_and_tables_match_lua() {
     let folder = Folder::new(&[("differential.lua", SCRIPT)]);
-    let mut options = folder.options();
-    options.budget = Duration::from_secs(60);
-    options.memory_bytes_max = 64 << 20;
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| {
+        options.budget = Duration::from_secs(60);
+        options.memory_bytes_max = 64 << 20;
+    });
     let lua = mlua::Lua::new();
     let plain: mlua::Table = lua.load(SCRIPT).eval().unwrap();
     let plain: mlua::Function = plain.get("process_client_pkg").unwrap();
     for seed in 1..=SEEDS {
         let mut out = Vec::new();
-        let verdict = host.ask(seed.to_string().as_bytes(), &Client::new(id(1)), &mut out);
-        assert_eq!(verdict, Verdict::Answered);
+        let result = host.ask(seed.to_string().as_bytes(), &Client::new(id(1)), &mut out);
+        assert_eq!(result, HookResult::Answered);
         let expected: mlua::LuaString = plain.call(seed.to_string()).unwrap();
         compare(&out, &expected.as_bytes(), seed);
     }
 }
 
-/// Compares line by line, so that a difference is shown and not a megabyte.
+/// Compares line by line, so that a failure shows the line and not a megabyte.
 fn compare(ours: &[u8], theirs: &[u8], seed: u32) {
     let lines = |text: &[u8]| {
-        // What is called by name and what through pcall goes by different names.
+        // An error names a function called through pcall with its library.
         let mut text = String::from_utf8_lossy(text).into_owned();
         for library in ["'string.", "'table.", "'utf8."] {
             text = text.replace(library, "'");

@@ -1,43 +1,41 @@
-//! The plugins of docs/plugins, as they stand there.
+//! The example plugins of docs/plugins.
 
 use std::path::Path;
 
-use mynah::protocol::plugin::{Client, Loaded, Notice, PluginHost};
+use mynah::protocol::plugin::{Client, Notice, PluginHost};
 
-use crate::rig::{Folder, Said, answer, ask, ask_as, entries, id, real_clock};
+use super::support::{Folder, Response, answer, ask, ask_as, entries, id};
 
-/// A folder with copies of the examples: they write next to themselves.
+/// A folder with copies of the examples, as they write files beside themselves.
 fn examples() -> (Folder, PluginHost) {
     let folder = Folder::new(&[]);
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plugins");
     for file in entries(&from).iter().filter(|file| file.ends_with(".lua")) {
         std::fs::copy(from.join(file), folder.path(file)).unwrap();
     }
-    let options = folder.options();
-    let Loaded { host, broken } = PluginHost::load(&options, real_clock()).unwrap();
-    assert_eq!(broken, []);
+    let host = folder.host();
     (folder, host)
 }
 
 #[test]
-fn all_of_them_load() {
+fn all_examples_load() {
     let (_folder, host) = examples();
     assert_eq!(host.names().collect::<Vec<_>>(), ["calculator", "echo", "file_transfer"]);
 }
 
 #[test]
-fn echo_answers_what_follows_the_word() {
+fn echo_answers_the_text_after_its_command() {
     let (_folder, mut host) = examples();
     assert_eq!(ask(&mut host, "ECHO Hello"), answer("Hello"));
     assert_eq!(ask(&mut host, b"ECHO \0\xff\n"), answer(b"\0\xff\n"));
     assert_eq!(ask(&mut host, "ECHO "), answer(""));
     for other in ["", "ECHO", "echo x", " ECHO x", "ECHOx"] {
-        assert_eq!(ask(&mut host, other), Said::Nothing, "{other}");
+        assert_eq!(ask(&mut host, other), Response::Unhandled, "{other}");
     }
 }
 
 #[test]
-fn files_are_uploaded_listed_and_downloaded() {
+fn file_transfer_uploads_lists_and_downloads() {
     let (folder, mut host) = examples();
     assert_eq!(ask(&mut host, "zt_LIST"), answer(""));
     assert_eq!(ask(&mut host, "zt_UPLOAD b.txt SGVsbG8="), answer("OK"));
@@ -49,7 +47,7 @@ fn files_are_uploaded_listed_and_downloaded() {
 }
 
 #[test]
-fn what_cannot_be_done_with_files_is_said() {
+fn file_transfer_answers_errors() {
     let (folder, mut host) = examples();
     let name = "a file's name has 1 to 128 bytes of UTF-8, does not begin with a dot, and has no \
                 slash, backslash or control character";
@@ -68,22 +66,22 @@ fn what_cannot_be_done_with_files_is_said() {
     ] {
         assert_eq!(ask(&mut host, package), answer(format!("ERROR {why}")), "{package}");
     }
-    // No time to speak of, however long the blanks are.
+    // Takes little time, however long the blanks are.
     let blanks = " ".repeat(1 << 20);
     assert_eq!(ask(&mut host, format!("zt_LIST{blanks}")), answer(""));
     let usage = answer("ERROR usage: zt_UPLOAD name base64");
     assert_eq!(ask(&mut host, format!("zt_UPLOAD{blanks}x{blanks}")), usage);
     for other in ["zt_", "zt_NONE", "ZT_LIST", "", "zt_LISTx", "\0zt_LIST"] {
-        let said = ask(&mut host, other);
-        assert_ne!(said, Said::Failed("file_transfer".into()), "{other}");
+        let response = ask(&mut host, other);
+        assert_ne!(response, Response::Failed("file_transfer".into()), "{other}");
     }
-    assert_eq!(ask(&mut host, "zt_NONE"), Said::Nothing);
+    assert_eq!(ask(&mut host, "zt_NONE"), Response::Unhandled);
     assert!(!folder.path("file_transfer").exists());
 }
 
-/// The Lua that docs/plugins.md shows.
+/// The Lua of docs/plugins.md.
 #[test]
-fn what_the_manual_shows_works() {
+fn plugins_shown_in_the_manual_work() {
     let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plugins.md");
     let manual = std::fs::read_to_string(manual).unwrap();
     let shown: Vec<&str> =
@@ -97,7 +95,7 @@ fn what_the_manual_shows_works() {
     assert_eq!(ask(&mut host, "SHOUT hey"), answer("HEY"));
     assert_eq!(ask(&mut host, "NOTE one"), answer("1"));
     assert_eq!(ask(&mut host, "NOTE two"), answer("2"));
-    assert_eq!(ask(&mut host, "other"), Said::Nothing);
+    assert_eq!(ask(&mut host, "other"), Response::Unhandled);
     assert_eq!(std::fs::read(folder.path("Notes/2")).unwrap(), b"two");
 }
 
@@ -108,7 +106,7 @@ fn calculates(host: &mut PluginHost, expression: &str, result: &str) {
 }
 
 #[test]
-fn the_calculator_works_expressions_out() {
+fn the_calculator_evaluates_expressions() {
     let (_folder, mut host) = examples();
     for (expression, result) in [
         ("1", "1"),
@@ -136,7 +134,7 @@ fn the_calculator_works_expressions_out() {
 }
 
 #[test]
-fn what_is_no_expression_is_said_with_its_place() {
+fn the_calculator_answers_errors_with_a_position() {
     let (_folder, mut host) = examples();
     let deep = format!("{}1{}", "(".repeat(200), ")".repeat(200));
     let powers = "2^".repeat(300) + "1";
@@ -162,8 +160,8 @@ fn what_is_no_expression_is_said_with_its_place() {
 }
 
 #[test]
-fn the_calculator_minds_its_own_command() {
+fn the_calculator_ignores_other_commands() {
     let (_folder, mut host) = examples();
-    assert_eq!(ask(&mut host, "1 + 1"), Said::Nothing);
-    assert_eq!(ask_as(&mut host, "1 + 1", &Client::new(id(1)).framed(129)), Said::Nothing);
+    assert_eq!(ask(&mut host, "1 + 1"), Response::Unhandled);
+    assert_eq!(ask_as(&mut host, "1 + 1", &Client::new(id(1)).framed(129)), Response::Unhandled);
 }

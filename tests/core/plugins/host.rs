@@ -1,13 +1,11 @@
-//! Who is asked, in which order, what clients look like, and what becomes of plugins that fail.
+//! The host: the order of calls, hooks, clients, broadcasts, budgets, and plugins that fail.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
-use mynah::protocol::plugin::{Client, Clock, Notice, PluginHost, PluginOptions};
+use mynah::protocol::plugin::{Client, Notice, PluginHost};
 
-use crate::rig::{Folder, Said, answer, ask, ask_as, id, keep_log, logged, real_clock};
+use super::support::{Folder, Response, Time, answer, ask, ask_as, capture_log, id, logged};
 
 /// A plugin that answers its name to packages that begin with a prefix.
 fn answering(name: &str, prefix: &str, priority: &str) -> String {
@@ -20,7 +18,7 @@ fn answering(name: &str, prefix: &str, priority: &str) -> String {
 }
 
 #[test]
-fn the_first_that_returns_a_string_answers() {
+fn the_first_plugin_that_returns_a_string_answers() {
     let (a, b, c) = (answering("a", "x", ""), answering("b", "xy", ""), answering("c", "", ""));
     let folder = Folder::new(&[("a.lua", &a), ("b.lua", &b), ("c.lua", &c)]);
     let mut host = folder.host();
@@ -30,17 +28,17 @@ fn the_first_that_returns_a_string_answers() {
 }
 
 #[test]
-fn nobody_answers_where_nobody_is() {
+fn a_host_without_plugins_answers_nothing() {
     let mut host = Folder::new(&[]).host();
-    assert_eq!(ask(&mut host, "x"), Said::Nothing);
+    assert_eq!(ask(&mut host, "x"), Response::Unhandled);
     assert_eq!(host.names().count(), 0);
     assert!(!host.wants_clients());
     let folder = Folder::new(&[("empty.lua", "return {}"), ("a.lua", &answering("a", "x", ""))]);
-    assert_eq!(ask(&mut folder.host(), "y"), Said::Nothing);
+    assert_eq!(ask(&mut folder.host(), "y"), Response::Unhandled);
 }
 
 #[test]
-fn smaller_priorities_are_asked_first_and_then_names() {
+fn plugins_are_asked_by_priority_then_name() {
     let folder = Folder::new(&[
         ("1.lua", "return { name = 'z', priority = -5 }"),
         ("2.lua", "return { name = 'last', priority = 101 }"),
@@ -72,39 +70,39 @@ fn an_empty_string_is_an_answer() {
 
 #[test]
 fn a_failure_ends_the_asking() {
-    keep_log();
+    capture_log();
     let folder = Folder::new(&[
         ("bad.lua", "return { priority = 1, process_client_pkg = function() error('no') end }"),
         ("good.lua", &answering("good", "", "")),
     ]);
     let mut host = folder.host();
-    assert_eq!(ask(&mut host, "x"), Said::Failed("bad".into()));
+    assert_eq!(ask(&mut host, "x"), Response::Failed("bad".into()));
     assert_eq!(logged(), ["ERROR plugin bad: process_client_pkg failed: bad.lua:1: no"]);
 }
 
 #[test]
-fn ten_failures_in_a_row_switch_a_plugin_off() {
-    keep_log();
+fn ten_failures_in_a_row_disable_a_plugin() {
+    capture_log();
     let source = "return { priority = 1,
         client_connected = function() end, server_stopping = function() error('called') end,
         process_client_pkg = function(data) if data == 'bad' then error('no', 0) end end }";
     let folder = Folder::new(&[("bad.lua", source), ("good.lua", &answering("good", "", ""))]);
     let mut host = folder.host();
     for _ in 0..9 {
-        assert_eq!(ask(&mut host, "bad"), Said::Failed("bad".into()));
+        assert_eq!(ask(&mut host, "bad"), Response::Failed("bad".into()));
     }
     assert_eq!(ask(&mut host, "fine"), answer("good"));
-    assert_eq!(logged().len(), 9, "one call that goes well and the count begins again");
+    assert_eq!(logged().len(), 9, "a success resets the count");
     for _ in 0..10 {
         assert!(host.wants_clients());
-        assert_eq!(ask(&mut host, "bad"), Said::Failed("bad".into()));
+        assert_eq!(ask(&mut host, "bad"), Response::Failed("bad".into()));
     }
-    let off = "ERROR plugin bad is switched off until it is reloaded: 10 failures in a row";
+    let off = "ERROR plugin bad is disabled until it is reloaded: 10 failures in a row";
     assert_eq!(logged().last().unwrap(), off);
     assert_eq!(ask(&mut host, "bad"), answer("good"));
     assert!(!host.wants_clients());
     host.server_stopping();
-    assert_eq!(logged(), [""; 0], "it is not called for anything");
+    assert_eq!(logged(), [""; 0], "no hook of it is called");
     assert_eq!(host.names().collect::<Vec<_>>(), ["bad", "good"]);
 }
 
@@ -136,7 +134,7 @@ fn a_client_is_a_table_that_cannot_be_changed() {
 }
 
 #[test]
-fn what_goes_past_metamethods_does_not_change_a_client_and_sees_its_fields() {
+fn raw_access_reads_a_client_but_cannot_change_it() {
     let source = "return { process_client_pkg = function(data, client)
         local failed = not pcall(rawset, client, 'id', 7) and not pcall(rawset, client, 1, 7)
           and not pcall(table.insert, client, 7) and not pcall(table.move, { 7 }, 1, 1, 1, client)
@@ -156,7 +154,7 @@ fn what_goes_past_metamethods_does_not_change_a_client_and_sees_its_fields() {
 }
 
 #[test]
-fn raw_access_to_a_plugins_own_tables_is_luas() {
+fn raw_access_to_other_tables_is_luas() {
     let source = "return { process_client_pkg = function()
         local guarded = setmetatable({ a = 1 }, {
           __index = function() return 'asked' end,
@@ -170,17 +168,15 @@ fn raw_access_to_a_plugins_own_tables_is_luas() {
           tostring(same), next({ 5 }), server.mark, why, odd }, ' ')
       end }";
     let folder = Folder::new(&[("raw.lua", source)]);
-    let said = ask(&mut folder.host(), "x");
-    let Said::Answer(bytes) = said else { panic!("{said:?}") };
-    let text = String::from_utf8(bytes).unwrap();
+    let text = ask(&mut folder.host(), "x").text();
     assert!(text.starts_with("2 nil asked true 1 3 "), "{text}");
     assert!(text.contains("bad argument #1 to 'rawset' (table expected, got number)"), "{text}");
     assert!(text.contains("invalid key to 'next'"), "{text}");
 }
 
 #[test]
-fn every_hook_is_called_when_it_is_time() {
-    keep_log();
+fn every_hook_is_called() {
+    capture_log();
     let source = "local function say(...) server.log(table.concat({ ... }, ' ')) end
       return {
         server_inited = function() say('inited') end,
@@ -203,8 +199,8 @@ fn every_hook_is_called_when_it_is_time() {
 }
 
 #[test]
-fn a_hook_that_fails_stops_no_other_plugin() {
-    keep_log();
+fn a_hook_that_fails_does_not_stop_others() {
+    capture_log();
     let folder = Folder::new(&[
         ("a.lua", "return { server_started = function() error('no', 0) end }"),
         ("b.lua", "return { server_started = function() server.log('up') end }"),
@@ -214,7 +210,7 @@ fn a_hook_that_fails_stops_no_other_plugin() {
 }
 
 #[test]
-fn what_is_broadcast_waits_to_be_fetched() {
+fn broadcasts_are_queued_until_fetched() {
     let source = "return { process_client_pkg = function(data)
         server.broadcast(data) server.broadcast(12)
         return tostring(pcall(server.broadcast, {}))
@@ -229,7 +225,7 @@ fn what_is_broadcast_waits_to_be_fetched() {
 }
 
 #[test]
-fn what_was_broadcast_makes_room_when_it_is_fetched() {
+fn fetched_broadcasts_do_not_count() {
     let source = "return { process_client_pkg = function(data)
         server.broadcast(('x'):rep(tonumber(data))) return 'sent'
       end }";
@@ -237,15 +233,15 @@ fn what_was_broadcast_makes_room_when_it_is_fetched() {
     let mut host = folder.host();
     for _ in 0..3 {
         assert_eq!(ask(&mut host, ((1 << 20) - 64).to_string()), answer("sent"));
-        assert_eq!(ask(&mut host, "0"), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, "0"), Response::Failed("cast".into()));
         assert_eq!(host.drain_broadcasts().map(|sent| sent.len()).sum::<usize>(), (1 << 20) - 64);
     }
-    assert_eq!(ask(&mut host, ((1 << 20) - 63).to_string()), Said::Failed("cast".into()));
+    assert_eq!(ask(&mut host, ((1 << 20) - 63).to_string()), Response::Failed("cast".into()));
 }
 
 #[test]
-fn what_is_logged_is_one_line_of_bounded_length() {
-    keep_log();
+fn server_log_writes_one_bounded_line() {
+    capture_log();
     let source = "return { process_client_pkg = function(data)
         server.log(data) return ''
       end }";
@@ -258,42 +254,29 @@ fn what_is_logged_is_one_line_of_bounded_length() {
     assert_eq!(logged(), [long]);
 }
 
-/// A clock that a test turns on, and one that runs by itself a little with every look.
-fn fake_clock(step: Duration) -> (Rc<Cell<Duration>>, Clock) {
-    let now = Rc::new(Cell::new(Duration::ZERO));
-    let shown = Rc::clone(&now);
-    let clock = move || {
-        shown.set(shown.get() + step);
-        shown.get()
-    };
-    (now, Box::new(clock))
-}
-
 #[test]
-fn slow_calls_are_logged_and_time_is_added_up() {
-    keep_log();
+fn slow_calls_are_logged() {
+    capture_log();
     let work = "return { process_client_pkg = function(data)
         for i = 1, tonumber(data) do local x = i end return ''
       end }";
     let folder = Folder::new(&[("work.lua", work)]);
-    let (now, clock) = fake_clock(Duration::from_millis(1));
-    let options = PluginOptions { budget: Duration::from_millis(50), ..folder.options() };
-    let mut host = PluginHost::load(&options, clock).unwrap().host;
-    assert_eq!(host.spent(), now.get() - Duration::from_millis(1), "loading counts, too");
+    let (time, mut host) = host_of_50_ms(&folder);
+    assert_eq!(host.spent(), time.get() - Duration::from_millis(1), "loading counts, too");
     let before = host.spent();
     ask(&mut host, "0");
     assert!(host.spent() - before < Duration::from_millis(10), "{:?}", host.spent() - before);
     assert_eq!(logged(), [""; 0]);
-    // A thousand instructions and more are forty looks at the clock, at 25 instructions each.
+    // More than a thousand instructions are forty checks of the clock, one every 25.
     assert_eq!(ask(&mut host, "400"), answer(""));
     let slow = logged();
     assert!(slow[0].starts_with("WARN plugin work: process_client_pkg was slow: "), "{slow:?}");
-    assert_eq!(ask(&mut host, "4000"), Said::Failed("work".into()));
+    assert_eq!(ask(&mut host, "4000"), Response::Failed("work".into()));
     assert_eq!(logged(), ["ERROR plugin work: process_client_pkg failed: ran longer than 50 ms"]);
     assert_eq!(ask(&mut host, "0"), answer(""));
 }
 
-/// Runs as long as the package says, in looks at the clock, and then does what it says.
+/// A plugin that takes as many checks of the clock as the package says, then does what it says.
 const WORK: &str = "function work(ms) for i = 1, ms * 9 do local x = i end end
     return { process_client_pkg = function(data)
       local ms, what = data:match('^(%d+) ?(.*)$')
@@ -303,41 +286,39 @@ const WORK: &str = "function work(ms) for i = 1, ms * 9 do local x = i end end
       if what == 'answer' then return data end
     end }";
 
-/// A host on a clock that goes on a millisecond with each look, with a budget of 50 ms.
-fn clocked_host(folder: &Folder) -> (Rc<Cell<Duration>>, PluginHost) {
-    keep_log();
-    let (now, clock) = fake_clock(Duration::from_millis(1));
-    let options = PluginOptions { budget: Duration::from_millis(50), ..folder.options() };
-    (now, PluginHost::load(&options, clock).unwrap().host)
+/// A host with a budget of 50 ms, in a time that advances by 1 ms with each check of the clock.
+fn host_of_50_ms(folder: &Folder) -> (Time, PluginHost) {
+    capture_log();
+    let time = Time::stepping(Duration::from_millis(1));
+    let host = folder.host_on(time.clock(), |options| options.budget = Duration::from_millis(50));
+    (time, host)
 }
 
-/// How long the host takes to answer, by its clock.
-fn took(host: &mut PluginHost, package: &str) -> (Said, Duration) {
+/// Asks, and returns the time of the calls by the host's clock.
+fn ask_timed(host: &mut PluginHost, package: &str) -> (Response, Duration) {
     let before = host.spent();
-    let said = ask(host, package);
-    (said, host.spent() - before)
+    let response = ask(host, package);
+    (response, host.spent() - before)
 }
 
 #[test]
-fn a_package_has_one_budget_however_many_plugins_are_asked() {
-    let names: Vec<String> = (10..30).map(|number| format!("p{number}.lua")).collect();
-    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), WORK)).collect();
-    let folder = Folder::new(&files);
-    let (_, mut host) = clocked_host(&folder);
+fn plugins_share_the_budget_of_a_package() {
+    let folder = Folder::numbered(20, WORK);
+    let (_, mut host) = host_of_50_ms(&folder);
     // Each alone is well within the budget.
-    let (said, took) = took(&mut host, "15");
-    assert!(matches!(said, Said::Failed(_)), "{said:?}");
+    let (response, took) = ask_timed(&mut host, "15");
+    assert!(matches!(response, Response::Failed(_)), "{response:?}");
     assert!(took < Duration::from_millis(70), "{took:?}");
 }
 
 #[test]
-fn a_plugin_cut_short_for_what_others_used_is_not_switched_off() {
+fn time_used_by_others_does_not_disable_a_plugin() {
     let hog = "function work(ms) for i = 1, ms * 9 do local x = i end end
         return { priority = 1, process_client_pkg = function() work(40) end }";
     let folder = Folder::new(&[("hog.lua", hog), ("work.lua", WORK)]);
-    let (_, mut host) = clocked_host(&folder);
+    let (_, mut host) = host_of_50_ms(&folder);
     for _ in 0..20 {
-        assert_eq!(ask(&mut host, "30"), Said::Failed("work".into()));
+        assert_eq!(ask(&mut host, "30"), Response::Failed("work".into()));
     }
     let lines = logged();
     let failure = lines.iter().find(|line| line.starts_with("ERROR")).unwrap();
@@ -345,58 +326,56 @@ fn a_plugin_cut_short_for_what_others_used_is_not_switched_off() {
     says("plugin work: process_client_pkg failed: stopped after ");
     says(" ms, since plugins asked before it had used ");
     says(" of the 50 ms a package may take; not counted as its failure");
-    assert!(!lines.iter().any(|line| line.contains("switched off")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("disabled")), "{lines:#?}");
     assert_eq!(ask(&mut host, "0 answer"), answer("0 answer"));
 }
 
 #[test]
-fn a_plugin_that_used_most_of_the_budget_itself_is_switched_off() {
+fn using_most_of_the_budget_disables_a_plugin() {
     let light = "function work(ms) for i = 1, ms * 9 do local x = i end end
         return { priority = 1, process_client_pkg = function() work(8) end }";
     let folder = Folder::new(&[("light.lua", light), ("work.lua", WORK)]);
-    let (_, mut host) = clocked_host(&folder);
+    let (_, mut host) = host_of_50_ms(&folder);
     for _ in 0..10 {
-        assert_eq!(ask(&mut host, "1000"), Said::Failed("work".into()));
+        assert_eq!(ask(&mut host, "1000"), Response::Failed("work".into()));
     }
-    assert!(logged().iter().any(|line| line.contains("plugin work is switched off")));
-    assert_eq!(ask(&mut host, "1000"), Said::Nothing);
+    assert!(logged().iter().any(|line| line.contains("plugin work is disabled")));
+    assert_eq!(ask(&mut host, "1000"), Response::Unhandled);
 }
 
 #[test]
-fn a_stop_takes_a_bounded_time_however_many_plugins_hear_of_it() {
+fn a_stop_takes_ten_budgets_at_most() {
     let slow = "return { server_stopping = function() server.log('bye') while true do end end }";
-    let names: Vec<String> = (10..40).map(|number| format!("p{number}.lua")).collect();
-    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), slow)).collect();
-    let folder = Folder::new(&files);
-    let (_, mut host) = clocked_host(&folder);
+    let folder = Folder::numbered(30, slow);
+    let (_, mut host) = host_of_50_ms(&folder);
     let before = host.spent();
     host.server_stopping();
     assert!(host.spent() - before < Duration::from_millis(600), "{:?}", host.spent() - before);
-    let unheard = "WARN plugins that were not told of the stop, for want of time: ";
-    assert!(logged().iter().any(|line| line.starts_with(unheard)));
+    let skipped = "WARN no time left to notify ";
+    assert!(logged().iter().any(|line| line.starts_with(skipped)));
 }
 
-/// Lines of each kind, and what is summed up of it.
+/// Checks the limit on lines of one kind, and the summary of those it suppresses.
 #[track_caller]
 fn check_limited(package: &str, packages: usize, line: &str, noun: &str) {
     let folder = Folder::new(&[("work.lua", WORK), ("heal.lua", "return {}")]);
-    keep_log();
-    let (now, clock) = fake_clock(Duration::ZERO);
-    let options = PluginOptions { budget: Duration::from_millis(50), ..folder.options() };
-    let mut host = PluginHost::load(&options, clock).unwrap().host;
+    capture_log();
+    let time = Time::stopped();
+    let mut host =
+        folder.host_on(time.clock(), |options| options.budget = Duration::from_millis(50));
     for _ in 0..packages {
-        // A success in between, or it would be switched off.
+        // A success in between, or the plugin would be disabled.
         ask(&mut host, package);
         ask(&mut host, "0");
     }
     let lines = logged();
     assert_eq!(lines.len(), 100, "{:?}", lines.last());
     assert!(lines.iter().all(|found| found.contains(line)), "{lines:#?}");
-    // Nothing else happens, but the second goes by.
+    // Nothing is due before the second is over.
     assert_eq!(host.log_due_in_ms(), Some(1000));
     host.write_due_log();
     assert_eq!(logged(), [""; 0]);
-    now.set(now.get() + Duration::from_secs(1));
+    time.set(time.get() + Duration::from_secs(1));
     assert_eq!(host.log_due_in_ms(), Some(0));
     host.write_due_log();
     let lines = logged();
@@ -408,47 +387,47 @@ fn check_limited(package: &str, packages: usize, line: &str, noun: &str) {
 }
 
 #[test]
-fn failures_past_a_hundred_a_second_are_summed_up() {
+fn failures_past_100_a_second_are_summed_up() {
     let line = "ERROR plugin work: process_client_pkg failed: no";
     check_limited("0 fail", 1250, line, "failure");
 }
 
 #[test]
-fn lines_of_plugins_past_a_hundred_a_second_are_summed_up() {
+fn server_log_past_100_a_second_is_summed_up() {
     check_limited("0 say", 5, "INFO plugin work: ", "line");
 }
 
 #[test]
-fn slow_calls_past_a_hundred_a_second_are_summed_up() {
+fn slow_calls_past_100_a_second_are_summed_up() {
     let folder = Folder::new(&[("work.lua", WORK)]);
-    keep_log();
-    let (now, clock) = fake_clock(Duration::from_micros(1));
-    let options = PluginOptions { budget: Duration::from_micros(100), ..folder.options() };
-    let mut host = PluginHost::load(&options, clock).unwrap().host;
+    capture_log();
+    let time = Time::stepping(Duration::from_micros(1));
+    let mut host =
+        folder.host_on(time.clock(), |options| options.budget = Duration::from_micros(100));
     for _ in 0..150 {
-        assert_eq!(ask(&mut host, "65"), Said::Nothing);
+        assert_eq!(ask(&mut host, "65"), Response::Unhandled);
     }
     let lines = logged();
     assert_eq!(lines.len(), 100, "{:?}", lines.last());
     assert!(
         lines.iter().all(|line| line.starts_with("WARN plugin work: process_client_pkg was slow"))
     );
-    now.set(now.get() + Duration::from_secs(1));
+    time.set(time.get() + Duration::from_secs(1));
     host.write_due_log();
     assert_eq!(logged(), ["WARN plugin work: 50 more slow calls in the last second"]);
 }
 
 #[test]
-fn a_limit_is_of_all_plugins_together_and_its_summary_names_each() {
+fn log_limits_are_shared_and_summed_up_by_plugin() {
     let bad = "return { process_client_pkg = function(data)
         if data == NAME then error('no', 0) end end }";
     let (a, b) = (bad.replace("NAME", "'a'"), bad.replace("NAME", "'b'"));
     let folder = Folder::new(&[("a.lua", &a), ("b.lua", &b)]);
-    keep_log();
-    let mut host = PluginHost::load(&folder.options(), fake_clock(Duration::ZERO).1).unwrap().host;
+    capture_log();
+    let mut host = folder.host_on(Time::stopped().clock(), |_| {});
     for name in ["a", "b"] {
         for _ in 0..80 {
-            assert_eq!(ask(&mut host, name), Said::Failed(name.into()));
+            assert_eq!(ask(&mut host, name), Response::Failed(name.into()));
             ask(&mut host, "");
         }
     }
@@ -465,7 +444,7 @@ fn a_limit_is_of_all_plugins_together_and_its_summary_names_each() {
 }
 
 #[test]
-fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
+fn broadcasts_of_a_failed_call_are_dropped() {
     let source = "return { process_client_pkg = function(data)
         server.broadcast(data)
         if data == 'error' then error('no') end
@@ -475,17 +454,16 @@ fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
       end,
       client_connected = function() server.broadcast('connected') error('no') end }";
     let folder = Folder::new(&[("cast.lua", source)]);
-    let options = PluginOptions { budget: Duration::from_millis(100), ..folder.options() };
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| options.budget = Duration::from_millis(100));
     assert_eq!(ask(&mut host, "first"), answer(""));
     for package in ["error", "loop", "number"] {
-        assert_eq!(ask(&mut host, package), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, package), Response::Failed("cast".into()));
     }
     host.notify_all(&Notice::Connected(&Client::new(id(1))));
     assert_eq!(ask(&mut host, "last"), answer(""));
     let sent: Vec<Vec<u8>> = host.drain_broadcasts().collect();
     assert_eq!(sent, [b"first", &b"last"[..]]);
-    // What was dropped takes none of the room either.
+    // What was dropped does not count toward the bound either.
     let large = "x".repeat((1 << 20) - 64);
     let source = "return { process_client_pkg = function(data)
         server.broadcast(data) if #data > 0 then error('no') end return ''
@@ -493,21 +471,21 @@ fn what_a_failed_call_wanted_to_broadcast_is_dropped() {
     let folder = Folder::new(&[("cast.lua", source)]);
     let mut host = folder.host();
     for _ in 0..3 {
-        assert_eq!(ask(&mut host, &large), Said::Failed("cast".into()));
+        assert_eq!(ask(&mut host, &large), Response::Failed("cast".into()));
     }
     assert_eq!(ask(&mut host, ""), answer(""));
 }
 
 #[test]
-fn a_clock_that_stands_still_or_jumps_harms_nobody() {
+fn a_stopped_or_jumping_clock_is_harmless() {
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
-    let (now, clock) = fake_clock(Duration::ZERO);
-    let mut host = PluginHost::load(&folder.options(), clock).unwrap().host;
+    let time = Time::stopped();
+    let mut host = folder.host_on(time.clock(), |_| {});
     assert_eq!(ask(&mut host, "x"), answer("x"));
-    now.set(Duration::MAX);
+    time.set(Duration::MAX);
     assert_eq!(ask(&mut host, "x"), answer("x"));
-    now.set(Duration::from_secs(1));
+    time.set(Duration::from_secs(1));
     assert_eq!(ask(&mut host, "x"), answer("x"));
     assert_eq!(host.spent(), Duration::ZERO);
 }
@@ -523,14 +501,14 @@ fn plugins_do_not_see_each_other() {
 }
 
 #[test]
-fn a_package_larger_than_the_memory_fails_and_harms_nothing() {
-    keep_log();
+fn a_package_larger_than_the_memory_fails() {
+    capture_log();
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
     let mut host = folder.host();
-    // Nor is it counted as the plugin's failure: a client can send as many as it likes.
+    // A client can send any number of them, so they do not count toward disabling the plugin.
     for _ in 0..20 {
-        assert_eq!(ask(&mut host, vec![b'x'; 9 << 20]), Said::Failed("echo".into()));
+        assert_eq!(ask(&mut host, vec![b'x'; 9 << 20]), Response::Failed("echo".into()));
     }
     let why = "process_client_pkg failed: a package of 9437184 bytes does not fit into its memory";
     assert_eq!(logged(), vec![format!("ERROR plugin echo: {why}"); 20]);
@@ -538,21 +516,19 @@ fn a_package_larger_than_the_memory_fails_and_harms_nothing() {
 }
 
 #[test]
-fn options_without_any_bound_are_taken() {
+fn unbounded_options_are_valid() {
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
-    let options = PluginOptions {
-        budget: Duration::MAX,
-        memory_bytes_max: usize::MAX,
-        broadcast_bytes_max: usize::MAX,
-        ..folder.options()
-    };
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| {
+        options.budget = Duration::MAX;
+        options.memory_bytes_max = usize::MAX;
+        options.broadcast_bytes_max = usize::MAX;
+    });
     assert_eq!(ask(&mut host, "x"), answer("x"));
 }
 
 #[test]
-fn a_plugin_that_does_nothing_needs_little_memory() {
+fn an_empty_plugin_needs_little_memory() {
     let host = Folder::new(&[("a.lua", "return {}")]).host();
     assert!((10_000..150_000).contains(&host.memory_bytes()), "{}", host.memory_bytes());
     assert_eq!(Folder::new(&[]).host().memory_bytes(), 0);

@@ -1,13 +1,13 @@
-//! Which files are plugins, and what is said of those that are not.
+//! Loading of plugin files, and the errors of those that do not load.
 
 use std::fs;
 
-use mynah::protocol::plugin::{LoadError, PluginHost};
+use mynah::protocol::plugin::{LoadError, PluginHost, PluginOptions};
 
-use crate::rig::{Folder, answer, ask, keep_log, logged, real_clock};
+use super::support::{Folder, answer, ask, capture_log, logged, real_clock};
 
 #[track_caller]
-fn refused(source: &str, why: &str) {
+fn assert_broken(source: &str, why: &str) {
     let folder = Folder::new(&[("bad.lua", source), ("good.lua", "return {}")]);
     let loaded = folder.load();
     let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
@@ -17,31 +17,40 @@ fn refused(source: &str, why: &str) {
 
 #[test]
 fn a_broken_file_is_named_with_its_line() {
-    refused("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
-    refused("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
-    refused("\n\nerror('no')", "plugin bad.lua:3: no");
-    refused(
+    assert_broken("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
+    assert_broken("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
+    assert_broken("\n\nerror('no')", "plugin bad.lua:3: no");
+    assert_broken(
         "\nlocal x = nil\nx.y = 1",
         "plugin bad.lua:3: attempt to index a nil value (local 'x')",
     );
-    refused(
+    assert_broken(
         "\nrequire 'socket'",
         "plugin bad.lua:2: attempt to call a nil value (global 'require')",
     );
-    refused(
+    assert_broken(
         "\n('x'):rep({})",
         "plugin bad.lua:2: bad argument #2 to 'rep' (number expected, got table)",
     );
-    refused("return { server_inited = function()\n error('no') end }", "plugin bad.lua:2: no");
+    assert_broken(
+        "return { server_inited = function()\n error('no') end }",
+        "plugin bad.lua:2: no",
+    );
 }
 
 #[test]
 fn a_file_returns_a_table_of_the_right_types() {
-    refused("", "plugin bad.lua: the file returned a nil, not a table");
-    refused("return 1", "plugin bad.lua: the file returned a number, not a table");
-    refused("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
-    refused("return { priority = '1' }", "plugin bad.lua: priority is a string, not an integer");
-    refused("return { priority = 1.5 }", "plugin bad.lua: priority is a number, not an integer");
+    assert_broken("", "plugin bad.lua: the file returned a nil, not a table");
+    assert_broken("return 1", "plugin bad.lua: the file returned a number, not a table");
+    assert_broken("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
+    assert_broken(
+        "return { priority = '1' }",
+        "plugin bad.lua: priority is a string, not an integer",
+    );
+    assert_broken(
+        "return { priority = 1.5 }",
+        "plugin bad.lua: priority is a number, not an integer",
+    );
     for hook in [
         "server_inited",
         "server_started",
@@ -50,7 +59,7 @@ fn a_file_returns_a_table_of_the_right_types() {
         "client_disconnected",
         "server_stopping",
     ] {
-        refused(
+        assert_broken(
             &format!("return {{ {hook} = true }}"),
             &format!("plugin bad.lua: {hook} is a boolean, not a function"),
         );
@@ -58,13 +67,16 @@ fn a_file_returns_a_table_of_the_right_types() {
 }
 
 #[test]
-fn a_name_is_plain_and_taken_once() {
-    refused("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
+fn a_name_is_plain_and_unique() {
+    assert_broken("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
     for name in ["", "..", "a/b", "a\\\\b", "a.b", "a b", "\\0", "é", &"x".repeat(65)] {
         let folder = Folder::new(&[("bad.lua", &format!("return {{ name = '{name}' }}"))]);
         let broken = folder.load().broken;
-        assert!(broken[0].why.starts_with("a plugin's name has 1 to 64 ASCII letters"), "{name}");
-        assert!(broken[0].why.len() < 300);
+        assert!(
+            broken[0].reason.starts_with("a plugin's name has 1 to 64 ASCII letters"),
+            "{name}"
+        );
+        assert!(broken[0].reason.len() < 300);
     }
     let folder = Folder::new(&[("a b.lua", "return {}"), ("c d.lua", "return { name = 'c_d-1' }")]);
     let loaded = folder.load();
@@ -85,12 +97,12 @@ fn only_plain_lua_files_are_plugins() {
     fs::create_dir(folder.path("f")).unwrap();
     let loaded = folder.load();
     let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
-    assert_eq!(broken, ["plugin e.lua: it is no file"]);
+    assert_eq!(broken, ["plugin e.lua: not a file"]);
     assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
-fn a_link_to_a_file_elsewhere_is_a_plugin() {
+fn a_link_to_a_file_is_a_plugin() {
     let elsewhere =
         Folder::new(&[("x.txt", "return { process_client_pkg = function() return 'x' end }")]);
     let folder = Folder::new(&[]);
@@ -102,7 +114,7 @@ fn a_link_to_a_file_elsewhere_is_a_plugin() {
 }
 
 #[test]
-fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
+fn a_byte_order_mark_and_a_shebang_are_skipped() {
     let body = "return { process_client_pkg = function() return 'here' end }";
     for (preamble, line) in [
         ("\u{feff}", 1),
@@ -113,16 +125,19 @@ fn a_byte_order_mark_and_a_first_line_with_a_number_sign_are_skipped() {
     ] {
         let folder = Folder::new(&[("a.lua", &format!("{preamble}{body}"))]);
         assert_eq!(ask(&mut folder.host(), "x"), answer("here"), "{preamble:?}");
-        refused(&format!("{preamble}error('no')"), &format!("plugin bad.lua:{line}: no"));
+        assert_broken(&format!("{preamble}error('no')"), &format!("plugin bad.lua:{line}: no"));
     }
-    refused("#!lua", "plugin bad.lua: the file returned a nil, not a table");
-    refused("#!lua\n#!lua\n", "plugin bad.lua:2: unexpected symbol near '#'");
-    refused("\u{feff}\u{feff}return {}", "plugin bad.lua:1: unexpected symbol near '<\\239>'");
-    refused("#!lua\n\u{1b}Lua", "plugin bad.lua:2: unexpected symbol near '<\\27>'");
+    assert_broken("#!lua", "plugin bad.lua: the file returned a nil, not a table");
+    assert_broken("#!lua\n#!lua\n", "plugin bad.lua:2: unexpected symbol near '#'");
+    assert_broken(
+        "\u{feff}\u{feff}return {}",
+        "plugin bad.lua:1: unexpected symbol near '<\\239>'",
+    );
+    assert_broken("#!lua\n\u{1b}Lua", "plugin bad.lua:2: unexpected symbol near '<\\27>'");
 }
 
 #[test]
-fn more_plugin_files_than_a_folder_may_have_are_an_error() {
+fn too_many_plugin_files_are_an_error() {
     let folder = Folder::new(&[]);
     for number in 0..=1000 {
         fs::write(folder.path(&format!("{number}.lua")), "return {}").unwrap();
@@ -132,7 +147,7 @@ fn more_plugin_files_than_a_folder_may_have_are_an_error() {
 }
 
 #[test]
-fn what_a_broken_file_wanted_to_broadcast_is_dropped() {
+fn broadcasts_of_a_broken_file_are_dropped() {
     let folder = Folder::new(&[
         ("a.lua", "server.broadcast('good') return {}"),
         ("b.lua", "server.broadcast('run') error('no')"),
@@ -145,44 +160,43 @@ fn what_a_broken_file_wanted_to_broadcast_is_dropped() {
 }
 
 #[test]
-fn fields_are_those_of_the_table_itself() {
+fn fields_ignore_the_metatable() {
     let source = "return setmetatable({}, { __index = function() error('asked') end })";
     let folder = Folder::new(&[("a.lua", source)]);
     assert_eq!(folder.host().names().collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
-fn a_folder_that_is_none_is_an_error() {
+fn a_missing_folder_is_an_error() {
     let folder = Folder::new(&[("file", "")]);
     let load = |name: &str| {
-        let mut options = folder.options();
-        options.dir = folder.path(name);
+        let options = PluginOptions { dir: folder.path(name), ..folder.options() };
         PluginHost::load(&options, real_clock()).unwrap_err()
     };
     let missing = load("missing");
     assert!(matches!(missing, LoadError::Missing { .. }));
-    assert!(missing.to_string().ends_with("/missing: there is none"), "{missing}");
+    assert!(missing.to_string().ends_with("/missing: no such directory"), "{missing}");
     let file = load("file");
-    assert!(matches!(file, LoadError::NotAFolder { .. }));
-    assert!(file.to_string().ends_with("/file: it is no folder"), "{file}");
+    assert!(matches!(file, LoadError::NotADirectory { .. }));
+    assert!(file.to_string().ends_with("/file: not a directory"), "{file}");
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_is_an_error() {
+fn an_unreadable_folder_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&[]);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o000)).unwrap();
     let result = PluginHost::load(&folder.options(), real_clock());
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
-    // The superuser may read all the same.
+    // The superuser may read it.
     if let Err(error) = result {
         assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_file_name_moves_no_cursor() {
-    keep_log();
+fn file_names_are_sanitized() {
+    capture_log();
     let folder = Folder::new(&[("a\x1b[2J\n.lua", "server.log('x') error('no')")]);
     let shown = "plugin a\u{fffd}[2J\u{fffd}.lua:1: no";
     assert_eq!(folder.load().broken[0].to_string(), shown);

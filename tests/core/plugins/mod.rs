@@ -9,5 +9,3 @@ mod sandbox;
 mod scheduler;
 mod speed;
 pub mod support;
-
-use support as rig;

@@ -1,39 +1,39 @@
-//! Attempts to break out of the sandbox, each with what must come of it. Every attempt is made
-//! several times, and the plugin must be as good as new after each.
+//! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made twice,
+//! and the plugin must be usable after each.
 
 use std::time::{Duration, Instant};
 
 use mynah::protocol::plugin::PluginHost;
 
-use crate::rig::{Folder, Said, answer, ask, keep_log, logged, real_clock};
+use super::support::{Folder, Response, answer, ask, capture_log, logged, real_clock};
 
-/// No call may take longer, however slow the machine and its build are.
+/// Longest time of a call, on a slow machine and in a debug build.
 const CALL_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What an attempt comes to.
+/// The expected outcome of an attempt.
 enum Outcome {
-    /// The time is up.
+    /// The call runs out of time.
     Time,
-    /// The memory is used up.
+    /// The call runs out of memory.
     Memory,
     /// Either, whichever is first on this machine.
     TimeOrMemory,
-    /// It fails with words that contain these.
+    /// The call fails with an error that contains this text.
     Fails(&'static str),
-    /// It is answered with these.
+    /// The call answers this text.
     Answers(&'static str),
-    /// It does nothing.
-    Nothing,
+    /// The call returns nil.
+    Unhandled,
 }
-use Outcome::{Answers, Fails, Memory, Nothing, Time, TimeOrMemory};
+use Outcome::{Answers, Fails, Memory, Time, TimeOrMemory, Unhandled};
 
 const TIME: &str = "ran longer than 50 ms";
 const MEMORY: &str = "needs more than the 8388608 bytes of memory it may have";
 
-/// Has a plugin do something with a package, twice.
+/// Has a plugin run `body` on a package, twice.
 #[track_caller]
 fn attempt(body: &str, outcome: &Outcome) {
-    keep_log();
+    capture_log();
     let source = format!(
         "return {{ process_client_pkg = function(data)
            if data == 'probe' then return ('alive'):upper() .. table.concat({{ 1, 2 }}) end
@@ -41,37 +41,37 @@ fn attempt(body: &str, outcome: &Outcome) {
          end }}"
     );
     let folder = Folder::new(&[("evil.lua", &source)]);
-    let mut options = folder.options();
-    if matches!(outcome, Time | TimeOrMemory) {
-        options.budget = Duration::from_millis(50);
-    }
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| {
+        if matches!(outcome, Time | TimeOrMemory) {
+            options.budget = Duration::from_millis(50);
+        }
+    });
     for _ in 0..2 {
         let start = Instant::now();
-        let said = ask(&mut host, "attack");
+        let response = ask(&mut host, "attack");
         let took = start.elapsed();
         assert!(took < CALL_TIME_MAX, "took {took:?}");
-        check(&said, outcome);
+        check(&response, outcome);
         // The machine may be busy elsewhere for the whole budget, but not five times.
         let alive = (0..5).any(|_| ask(&mut host, "probe") == answer("ALIVE12"));
-        assert!(alive, "the state is no longer usable: {:?}", logged());
+        assert!(alive, "the state is not usable: {:?}", logged());
         logged();
     }
 }
 
 #[track_caller]
-fn check(said: &Said, outcome: &Outcome) {
+fn check(response: &Response, outcome: &Outcome) {
     let errors: Vec<String> =
         logged().into_iter().filter(|line| line.starts_with("ERROR")).collect();
     let reasons: &[&str] = match outcome {
-        Answers(text) => return assert_eq!(*said, answer(text), "{errors:?}"),
-        Nothing => return assert_eq!(*said, Said::Nothing, "{errors:?}"),
+        Answers(text) => return assert_eq!(*response, answer(text), "{errors:?}"),
+        Unhandled => return assert_eq!(*response, Response::Unhandled, "{errors:?}"),
         Time => &[TIME],
         Memory => &[MEMORY],
         TimeOrMemory => &[TIME, MEMORY],
         Fails(words) => &[words],
     };
-    assert_eq!(*said, Said::Failed("evil".into()));
+    assert_eq!(*response, Response::Failed("evil".into()));
     let [line] = errors.as_slice() else { panic!("not one line: {errors:?}") };
     let begin = "ERROR plugin evil: process_client_pkg failed: ";
     assert!(line.starts_with(begin), "{line}");
@@ -138,7 +138,7 @@ attempts! {
         => Fails("pattern too complex");
     // Lua's plain search takes the product of both lengths.
     a_plain_search_that_nearly_matches:
-        "local s = ('a'):rep(2e6) return s:find(s:sub(1, 1e6) .. 'b', 1, true)" => Nothing;
+        "local s = ('a'):rep(2e6) return s:find(s:sub(1, 1e6) .. 'b', 1, true)" => Unhandled;
     plain_searches: "local s = ('a'):rep(4e6) while true do s:find('b', 1, true) end" => Time;
     a_result_that_grows: "return (('x'):rep(1e4):gsub('x', ('y'):rep(1e4)))" => Memory;
     captures_that_multiply: "return (('x'):rep(3e6):gsub('.*', ('%0'):rep(1000)))" => Memory;
@@ -234,7 +234,7 @@ attempts! {
     // A border is found by doubling, so a few elements can make a length of 2^62 without any help.
     a_length_that_lies:
         "local t = {} for i = 0, 62 do t[1 << i] = 1 end t[math.maxinteger - 1] = 1
-         table.insert(t, 1, 1) table.remove(t, 1) table.sort(t)" => Outcome::Nothing;
+         table.insert(t, 1, 1) table.remove(t, 1) table.sort(t)" => Unhandled;
     sorting_much: "local t = {} for i = 1, 1e5 do t[i] = -i end while true do table.sort(t) end"
         => TimeOrMemory;
     sorting_long_strings:
@@ -374,7 +374,7 @@ attempts! {
 }
 
 #[test]
-fn there_is_nothing_else_of_lua() {
+fn other_globals_of_lua_are_nil() {
     let names = [
         "io",
         "os",
@@ -404,7 +404,7 @@ fn there_is_nothing_else_of_lua() {
 }
 
 #[test]
-fn what_there_is_of_lua_is_complete() {
+fn globals_and_libraries_are_as_documented() {
     let source = "
         local there = {}
         for k in pairs(_ENV) do there[#there + 1] = k end
@@ -431,11 +431,11 @@ fn byte_code_is_not_loaded() {
     let folder = Folder::new(&[]);
     std::fs::write(folder.path("code.lua"), code).unwrap();
     let broken = folder.load().broken;
-    assert!(broken[0].why.contains("attempt to load a binary chunk"), "{broken:?}");
+    assert!(broken[0].reason.contains("attempt to load a binary chunk"), "{broken:?}");
 }
 
 #[test]
-fn loading_is_bounded_like_any_call() {
+fn loading_is_bounded_in_time_and_memory() {
     let files = [
         ("a.lua", "while true do end"),
         ("b.lua", "local s = 'x' while true do s = s .. s end"),
@@ -446,7 +446,7 @@ fn loading_is_bounded_like_any_call() {
     ];
     let folder = Folder::new(&files);
     let mut options = folder.options();
-    // Ten times as much for loading.
+    // Loading at start has ten budgets.
     options.budget = Duration::from_millis(30);
     let start = Instant::now();
     let loaded = PluginHost::load(&options, real_clock()).unwrap();
@@ -459,13 +459,13 @@ fn loading_is_bounded_like_any_call() {
             "plugin b.lua: needs more than the 8388608 bytes of memory it may have",
             "plugin c.lua: ran longer than 300 ms",
             "plugin e.lua: C stack overflow",
-            "plugin f.lua: it has more than 1048576 bytes",
+            "plugin f.lua: larger than 1048576 bytes",
         ]
     );
     assert_eq!(loaded.host.names().collect::<Vec<_>>(), ["d"]);
 }
 
-/// Memory may run out anywhere, in Lua, in what binds it to Rust, in the middle of an error.
+/// Memory may run out anywhere: in Lua, in its binding, while an error is raised.
 #[test]
 fn memory_may_run_out_anywhere() {
     let source = "

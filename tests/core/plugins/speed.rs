@@ -1,21 +1,19 @@
-//! What calls cost. Measurements, not tests:
+//! Speed of calls: measurements, not tests.
 //! `cargo test --release --test core plugins::speed -- --ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
-use mynah::protocol::plugin::{Client, PluginHost};
+use mynah::protocol::plugin::Client;
 
-use crate::rig::{Folder, id, real_clock};
+use super::support::{Folder, id};
 
 const ASKS: u32 = 1_000_000;
 const RUNS: u32 = 5;
 
-/// The best of some runs: what else the machine does only ever slows it down.
+/// Prints the best rate of several runs, as other load on the machine only slows it down.
 fn best(what: &str, files: &[(&str, &str)], package: &[u8], clients: u32) {
     let folder = Folder::new(files);
-    let mut options = folder.options();
-    options.budget = Duration::from_secs(60);
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| options.budget = Duration::from_secs(60));
     let mut out = Vec::new();
     let mut run = || {
         let start = Instant::now();
@@ -34,7 +32,7 @@ const NIL: &str = "return { process_client_pkg = function() end }";
 
 #[test]
 #[ignore = "a measurement; the command is at the top of the file"]
-fn asks() {
+fn packages_a_second() {
     best("echo of 5 bytes", &[("echo.lua", ECHO)], b"hello", 1);
     best("echo of 64 bytes", &[("echo.lua", ECHO)], &[b'x'; 64], 1);
     best("echo of 4 KiB", &[("echo.lua", ECHO)], &[b'x'; 4096], 1);
@@ -52,13 +50,11 @@ fn asks() {
 
 #[test]
 #[ignore = "a measurement; the command is at the top of the file"]
-fn a_tight_loop() {
+fn ten_million_rounds() {
     let source = "return { process_client_pkg = function()
         local x = 0 for i = 1, 10000000 do x = x + i % 7 end return '' end }";
     let folder = Folder::new(&[("loop.lua", source)]);
-    let mut options = folder.options();
-    options.budget = Duration::from_secs(60);
-    let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+    let mut host = folder.host_with(|options| options.budget = Duration::from_secs(60));
     let took = (0..RUNS).map(|_| {
         let start = Instant::now();
         host.ask(b"", &Client::new(id(1)), &mut Vec::new());

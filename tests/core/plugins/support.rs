@@ -1,16 +1,17 @@
-//! A folder of plugins made for one test, the host that loads it, and what is logged meanwhile.
+//! Shared by the tests of plugins: a folder of plugins, hosts and clocks for them, and the log.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, Loaded, PluginHost, PluginOptions, Verdict};
+use mynah::protocol::plugin::{Client, Clock, HookResult, Loaded, PluginHost, PluginOptions};
 
-use crate::support::logger;
-
-/// A folder that goes with the test.
+/// A temporary plugin folder, removed when dropped.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -26,10 +27,20 @@ impl Folder {
         Folder(path)
     }
 
+    /// Plugins `p00`, `p01` and so on, all with this text, in which NAME is the plugin's name.
+    pub fn numbered(count: usize, text: &str) -> Self {
+        let folder = Folder::new(&[]);
+        for number in 0..count {
+            let name = format!("p{number:02}");
+            fs::write(folder.path(&format!("{name}.lua")), text.replace("NAME", &name)).unwrap();
+        }
+        folder
+    }
+
     pub fn options(&self) -> PluginOptions {
         PluginOptions {
             dir: self.0.clone(),
-            // More than any machine is ever busy elsewhere.
+            // Longer than any machine is ever busy elsewhere.
             budget: Duration::from_secs(1),
             memory_bytes_max: 8 << 20,
             broadcast_bytes_max: 1 << 20,
@@ -40,9 +51,21 @@ impl Folder {
         PluginHost::load(&self.options(), real_clock()).unwrap()
     }
 
-    /// The host of plugins that are all well.
+    /// A host of all plugins, which must load.
     pub fn host(&self) -> PluginHost {
-        let Loaded { host, broken } = self.load();
+        self.host_with(|_| {})
+    }
+
+    /// A host with other options.
+    pub fn host_with(&self, change: impl FnOnce(&mut PluginOptions)) -> PluginHost {
+        self.host_on(real_clock(), change)
+    }
+
+    /// A host with another clock and other options.
+    pub fn host_on(&self, clock: Clock, change: impl FnOnce(&mut PluginOptions)) -> PluginHost {
+        let mut options = self.options();
+        change(&mut options);
+        let Loaded { host, broken } = PluginHost::load(&options, clock).unwrap();
         assert_eq!(broken, []);
         host
     }
@@ -63,51 +86,118 @@ pub fn real_clock() -> Clock {
     Box::new(move || start.elapsed())
 }
 
+/// A simulated time, which advances by a step each time that one of its clocks is read.
+#[derive(Clone)]
+pub struct Time {
+    now: Rc<Cell<Duration>>,
+    step: Duration,
+}
+
+impl Time {
+    pub fn stepping(step: Duration) -> Self {
+        Time { now: Rc::default(), step }
+    }
+
+    /// A time that only [`set`](Self::set) changes.
+    pub fn stopped() -> Self {
+        Time::stepping(Duration::ZERO)
+    }
+
+    pub fn clock(&self) -> Clock {
+        let time = self.clone();
+        Box::new(move || {
+            time.now.set(time.now.get() + time.step);
+            time.now.get()
+        })
+    }
+
+    pub fn get(&self) -> Duration {
+        self.now.get()
+    }
+
+    pub fn set(&self, now: Duration) {
+        self.now.set(now);
+    }
+}
+
 pub fn id(generation: u32) -> ConnId {
     ConnId { index: generation, generation }
 }
 
-/// Asks as client 17 and returns the answer as text, `None` or the name of the plugin that failed.
-pub fn ask(host: &mut PluginHost, package: impl AsRef<[u8]>) -> Said {
+/// Asks as client 17.
+pub fn ask(host: &mut PluginHost, package: impl AsRef<[u8]>) -> Response {
     ask_as(host, package, &Client::new(id(17)))
 }
 
-pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client) -> Said {
+pub fn ask_as(host: &mut PluginHost, package: impl AsRef<[u8]>, client: &Client) -> Response {
     let mut out = b"before ".to_vec();
-    let said = match host.ask(package.as_ref(), client, &mut out) {
-        Verdict::Answered => return Said::Answer(out.split_off(7)),
-        Verdict::Nobody => Said::Nothing,
-        Verdict::Failed { plugin } => Said::Failed(plugin.to_owned()),
+    let response = match host.ask(package.as_ref(), client, &mut out) {
+        HookResult::Answered => return Response::Answer(out.split_off(7)),
+        HookResult::Unhandled => Response::Unhandled,
+        HookResult::Failed { plugin } => Response::Failed(plugin.to_owned()),
     };
     assert_eq!(out, b"before ", "no bytes without an answer");
-    said
+    response
 }
 
-/// What the host had to say.
+/// The host's response to a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Response {
     Answer(Vec<u8>),
-    Nothing,
+    Unhandled,
+    /// The name of the plugin that failed.
     Failed(String),
 }
 
+impl Response {
+    /// The text of an answer.
+    #[track_caller]
+    pub fn text(self) -> String {
+        let Response::Answer(bytes) = self else { panic!("{self:?}") };
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
 /// The answer with these bytes.
-pub fn answer(bytes: impl AsRef<[u8]>) -> Said {
-    Said::Answer(bytes.as_ref().to_vec())
+pub fn answer(bytes: impl AsRef<[u8]>) -> Response {
+    Response::Answer(bytes.as_ref().to_vec())
 }
 
-/// What this thread has logged since it was asked last, as `LEVEL text`.
+/// Takes this thread's log lines so far, as `LEVEL text`.
 pub fn logged() -> Vec<String> {
-    let lines = logger::take_lines().into_iter();
-    lines.map(|(level, text)| format!("{level} {text}")).collect()
+    LINES.with_borrow_mut(std::mem::take)
 }
 
-/// Begins to keep what this thread logs.
-pub fn keep_log() {
-    logger::capture();
+/// Begins to capture this thread's log lines.
+pub fn capture_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
+    logged();
 }
 
-/// The names of what is in a folder, sorted.
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.level(), record.args());
+        LINES.with_borrow_mut(|lines| lines.push(line));
+    }
+
+    fn flush(&self) {}
+}
+
+/// The names of a folder's entries, sorted.
 pub fn entries(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<String> =

@@ -1,39 +1,39 @@
-//! Each row of SPEC's table, for each kind of client, in both languages.
+//! Each row of the message table, for each kind of client, in both languages.
 
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 
 use super::super::support::{Client, Server, crowd};
-use super::{Chat, Event, KINDS, Kind, Lang, Talker, in_every_way};
+use super::{Chat, ChatClient, Event, KINDS, Kind, Lang, for_each_kind};
 
 #[test]
-fn a_nickname_is_welcomed_and_the_others_hear_who_joined() {
-    in_every_way(|chat, kind| {
+fn a_nickname_is_welcomed_and_its_join_announced() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
-        let mut bob = chat.stranger(kind);
+        let mut bob = chat.unregistered(kind);
         bob.say("  bob\t");
-        bob.hears(Event::Welcome, &["bob"]);
-        ann.hears(Event::Joined, &["bob"]);
+        bob.expect(Event::Welcome, &["bob"]);
+        ann.expect(Event::Joined, &["bob"]);
         let mut eve = chat.member(kind, "Ева");
         for other in [&mut ann, &mut bob] {
-            other.hears(Event::Joined, &["Ева"]);
-            other.has_heard_all();
+            other.expect(Event::Joined, &["Ева"]);
+            other.has_received_all();
         }
-        eve.has_heard_all();
+        eve.has_received_all();
     });
 }
 
 #[test]
-fn the_server_says_nothing_first() {
-    in_every_way(|chat, kind| {
-        let mut bob = chat.stranger(kind);
-        chat.let_quiet_pass();
+fn the_server_sends_nothing_first() {
+    for_each_kind(|chat, kind| {
+        let mut bob = chat.unregistered(kind);
+        chat.wait_for_pause();
         bob.register("bob");
     });
 }
 
-/// Unicode scalar values count, not bytes.
+/// Unicode scalar values are counted, not bytes.
 #[test]
 fn a_nickname_has_3_to_16_characters() {
     let bad = [
@@ -54,11 +54,11 @@ fn a_nickname_has_3_to_16_characters() {
         "שלום".to_owned(),
         "🦜".repeat(16),
     ];
-    in_every_way(|chat, kind| {
-        let mut bob = chat.stranger(kind);
+    for_each_kind(|chat, kind| {
+        let mut bob = chat.unregistered(kind);
         for nick in &bad {
             bob.say(nick);
-            bob.hears(Event::LengthWrong, &[]);
+            bob.expect(Event::LengthWrong, &[]);
         }
         bob.register("after-all");
         for nick in &good {
@@ -68,9 +68,9 @@ fn a_nickname_has_3_to_16_characters() {
 }
 
 #[test]
-fn a_nickname_has_no_blanks_or_control_characters_inside() {
-    in_every_way(|chat, kind| {
-        let mut bob = chat.stranger(kind);
+fn a_nickname_with_blanks_or_controls_is_refused() {
+    for_each_kind(|chat, kind| {
+        let mut bob = chat.unregistered(kind);
         for nick in [
             "bob bob",
             "bob\tbob",
@@ -96,42 +96,42 @@ fn a_nickname_has_no_blanks_or_control_characters_inside() {
             "bob：",
         ] {
             bob.say(nick);
-            bob.hears(Event::Characters, &[]);
+            bob.expect(Event::Characters, &[]);
         }
         bob.register("bob");
     });
 }
 
 #[test]
-fn a_nickname_is_taken_in_any_case_and_the_servers_own_names_are() {
-    in_every_way(|chat, kind| {
+fn a_nickname_is_taken_in_any_case() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "Ann");
         let mut yan = chat.member(Kind::Lines, "Яна");
-        ann.hears(Event::Joined, &["Яна"]);
-        let mut bob = chat.stranger(kind);
+        ann.expect(Event::Joined, &["Яна"]);
+        let mut bob = chat.unregistered(kind);
         let servers = ["SERVER", "server", "INFO", "Info", "ERROR", "eRRor", "YOU", "you"];
         for nick in ["Ann", "aNN", "Яна", "ЯНА"].into_iter().chain(servers) {
             bob.say(nick);
-            bob.hears(Event::Taken, &[nick]);
+            bob.expect(Event::Taken, &[nick]);
         }
         bob.register("Anna");
         for other in [&mut ann, &mut yan] {
-            other.hears(Event::Joined, &["Anna"]);
-            other.has_heard_all();
+            other.expect(Event::Joined, &["Anna"]);
+            other.has_received_all();
         }
     });
 }
 
 #[test]
-fn a_nickname_is_taken_in_any_form_and_by_look_alikes_of_other_scripts() {
-    in_every_way(|chat, kind| {
-        let mut others: Vec<Talker> = Vec::new();
+fn a_nickname_is_taken_by_look_alikes() {
+    for_each_kind(|chat, kind| {
+        let mut others: Vec<ChatClient> = Vec::new();
         for nick in ["Straße", "Андрей", "paypal", "BOB"] {
             let member = chat.member(Kind::Lines, nick);
-            others.iter_mut().for_each(|other| other.hears(Event::Joined, &[nick]));
+            others.iter_mut().for_each(|other| other.expect(Event::Joined, &[nick]));
             others.push(member);
         }
-        let mut eve = chat.stranger(kind);
+        let mut eve = chat.unregistered(kind);
         for nick in [
             "STRAẞE",
             "strasse",
@@ -144,7 +144,7 @@ fn a_nickname_is_taken_in_any_form_and_by_look_alikes_of_other_scripts() {
             "INF\u{41e}",
         ] {
             eve.say(nick);
-            eve.hears(Event::Taken, &[nick]);
+            eve.expect(Event::Taken, &[nick]);
         }
         for other in ["paypa1", "вов", "SE\u{332}RVER"] {
             chat.member(kind, other);
@@ -153,66 +153,66 @@ fn a_nickname_is_taken_in_any_form_and_by_look_alikes_of_other_scripts() {
     });
 }
 
-/// What is said to a look-alike of a member's nickname must not reach the member.
+/// A message to a look-alike of a member's nickname must not reach the member.
 #[test]
-fn a_private_message_finds_its_member_in_any_form_but_not_by_a_look_alike() {
-    in_every_way(|chat, kind| {
+fn a_private_message_does_not_go_to_a_look_alike() {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         let mut ann = chat.member(Kind::Lines, "Straße");
-        bob.hears(Event::Joined, &["Straße"]);
+        bob.expect(Event::Joined, &["Straße"]);
         for form in ["STRAẞE", "strasse", "ｓｔｒａｓｓｅ"] {
             bob.say(&format!("/msg {form} hello"));
-            bob.hears(Event::PrivateSent, &["Straße", "hello"]);
-            ann.hears(Event::Private, &["bob", "hello"]);
+            bob.expect(Event::PrivateSent, &["Straße", "hello"]);
+            ann.expect(Event::Private, &["bob", "hello"]);
         }
         for other in ["Ѕtraße", "\u{301}", "[Straße]"] {
             bob.say(&format!("/msg {other} hello"));
-            bob.hears(Event::NoSuchUser, &[other]);
+            bob.expect(Event::NoSuchUser, &[other]);
         }
-        ann.has_heard_all();
+        ann.has_received_all();
     });
 }
 
 #[test]
-fn a_message_is_heard_by_the_others_and_not_by_who_sent_it() {
-    in_every_way(|chat, kind| {
+fn a_message_goes_to_all_but_its_sender() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "Bob");
         let mut eve = chat.member(kind, "eve");
-        ann.hears(Event::Joined, &["Bob"]);
-        ann.hears(Event::Joined, &["eve"]);
-        bob.hears(Event::Joined, &["eve"]);
+        ann.expect(Event::Joined, &["Bob"]);
+        ann.expect(Event::Joined, &["eve"]);
+        bob.expect(Event::Joined, &["eve"]);
         for text in ["hello", "Привет, мир 🦜", "exit now", "[SERVER] ann left", "a\tb"]
         {
             bob.say(text);
-            ann.hears(Event::Message, &["Bob", text]);
-            eve.hears(Event::Message, &["Bob", text]);
+            ann.expect(Event::Message, &["Bob", text]);
+            eve.expect(Event::Message, &["Bob", text]);
         }
         for talker in [&mut ann, &mut bob, &mut eve] {
-            talker.has_heard_all();
+            talker.has_received_all();
         }
     });
 }
 
 #[test]
-fn who_lists_everyone_sorted() {
-    in_every_way(|chat, kind| {
+fn who_lists_all_members_sorted() {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         bob.say("/who");
-        bob.hears(Event::Who, &["bob"]);
-        let _stranger = chat.stranger(kind);
-        let mut others: Vec<Talker> = Vec::new();
+        bob.expect(Event::Who, &["bob"]);
+        let _stranger = chat.unregistered(kind);
+        let mut others: Vec<ChatClient> = Vec::new();
         for nick in ["eve", "яна", "dan", "ann"] {
             others.push(chat.member(kind, nick));
-            bob.hears(Event::Joined, &[nick]);
+            bob.expect(Event::Joined, &[nick]);
         }
         bob.say("/who");
-        bob.hears(Event::Who, &["ann, bob, dan, eve, яна"]);
+        bob.expect(Event::Who, &["ann, bob, dan, eve, яна"]);
     });
 }
 
 #[test]
-fn who_names_1000_and_counts_the_rest() {
+fn who_lists_1000_and_counts_the_rest() {
     let _guard = crowd(1_002);
     for lang in [Lang::En, Lang::Ru] {
         let chat = Chat::start(lang);
@@ -222,7 +222,7 @@ fn who_names_1000_and_counts_the_rest() {
         for number in 0..1_001 {
             let nick = format!("m{number:04}");
             others.push(chat.member(Kind::Lines, &nick));
-            bob.hears(Event::Joined, &[&nick]);
+            bob.expect(Event::Joined, &[&nick]);
             if number < 999 {
                 list += &format!(", {nick}");
             }
@@ -235,20 +235,20 @@ fn who_names_1000_and_counts_the_rest() {
                 _ => continue,
             };
             bob.say("/who");
-            bob.hears(Event::Who, &[&(list.clone() + &more)]);
+            bob.expect(Event::Who, &[&(list.clone() + &more)]);
         }
     }
 }
 
 #[test]
-fn a_private_message_is_for_one_alone() {
-    in_every_way(|chat, kind| {
+fn a_private_message_goes_to_one_member() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
         let mut eve = chat.member(Kind::Lines, "Eve");
-        ann.hears(Event::Joined, &["bob"]);
-        ann.hears(Event::Joined, &["Eve"]);
-        bob.hears(Event::Joined, &["Eve"]);
+        ann.expect(Event::Joined, &["bob"]);
+        ann.expect(Event::Joined, &["Eve"]);
+        bob.expect(Event::Joined, &["Eve"]);
         for (message, text) in [
             ("/msg Eve hello there", "hello there"),
             ("/msg eVE hello", "hello"),
@@ -256,64 +256,64 @@ fn a_private_message_is_for_one_alone() {
             ("/msg Eve /who", "/who"),
         ] {
             bob.say(message);
-            bob.hears(Event::PrivateSent, &["Eve", text]);
-            eve.hears(Event::Private, &["bob", text]);
+            bob.expect(Event::PrivateSent, &["Eve", text]);
+            eve.expect(Event::Private, &["bob", text]);
         }
         for talker in [&mut ann, &mut bob, &mut eve] {
-            talker.has_heard_all();
+            talker.has_received_all();
         }
     });
 }
 
 #[test]
-fn a_private_message_to_oneself_comes_back_before_other_answers() {
-    in_every_way(|chat, kind| {
+fn a_private_message_to_oneself_comes_back_first() {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "Bob");
         bob.say("/msg bob note to self");
-        bob.hears(Event::PrivateSent, &["Bob", "note to self"]);
-        bob.hears(Event::Private, &["Bob", "note to self"]);
-        bob.has_heard_all();
+        bob.expect(Event::PrivateSent, &["Bob", "note to self"]);
+        bob.expect(Event::Private, &["Bob", "note to self"]);
+        bob.has_received_all();
         bob.client.send("/msg BOB ещё\n/who\n".as_bytes());
-        bob.hears(Event::PrivateSent, &["Bob", "ещё"]);
-        bob.hears(Event::Private, &["Bob", "ещё"]);
-        bob.hears(Event::Who, &["Bob"]);
+        bob.expect(Event::PrivateSent, &["Bob", "ещё"]);
+        bob.expect(Event::Private, &["Bob", "ещё"]);
+        bob.expect(Event::Who, &["Bob"]);
     });
 }
 
 #[test]
-fn a_private_message_to_nobody_is_refused() {
-    in_every_way(|chat, kind| {
+fn a_private_message_to_no_member_is_refused() {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         let mut gone = chat.member(kind, "gone");
-        let _stranger = chat.stranger(kind);
-        bob.hears(Event::Joined, &["gone"]);
+        let _stranger = chat.unregistered(kind);
+        bob.expect(Event::Joined, &["gone"]);
         gone.say("/exit");
         gone.client.expect_eof();
-        bob.hears(Event::Left, &["gone"]);
+        bob.expect(Event::Left, &["gone"]);
         for user in ["ann", "bo", "gone", "SERVER", "Яна"] {
             bob.say(&format!("/msg {user} hello"));
-            bob.hears(Event::NoSuchUser, &[user]);
+            bob.expect(Event::NoSuchUser, &[user]);
         }
     });
 }
 
 #[test]
 fn a_private_message_needs_a_text() {
-    in_every_way(|chat, kind| {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         for message in ["/msg", "/msg bob", "/msg bob   ", "/msg nobody"] {
             bob.say(message);
-            bob.hears(Event::Usage, &[]);
+            bob.expect(Event::Usage, &[]);
         }
     });
 }
 
 #[test]
 fn help_lists_the_commands_one_a_line() {
-    in_every_way(|chat, kind| {
+    for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
-        let mut stranger = chat.stranger(kind);
-        for talker in [&mut bob, &mut stranger] {
+        let mut unregistered = chat.unregistered(kind);
+        for talker in [&mut bob, &mut unregistered] {
             talker.say("/help");
             for command in ["/who ", "/msg USER TEXT ", "/help ", "/exit, /quit "] {
                 let line = talker.client.read_line();
@@ -322,51 +322,51 @@ fn help_lists_the_commands_one_a_line() {
                 assert_eq!(russian, chat.lang == Lang::Ru, "{line}");
             }
         }
-        bob.has_heard_all();
-        stranger.register("ann");
+        bob.has_received_all();
+        unregistered.register("ann");
     });
 }
 
 #[test]
-fn a_command_is_no_nickname() {
-    in_every_way(|chat, kind| {
+fn a_command_is_not_a_nickname() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
-        let mut bob = chat.stranger(kind);
+        let mut bob = chat.unregistered(kind);
         for command in ["/who", "/msg ann hello", "/dance", "/", "/x", "/EXIT", "/привет"] {
             bob.say(command);
-            bob.hears(Event::NicknameFirst, &[]);
+            bob.expect(Event::NicknameFirst, &[]);
         }
-        ann.has_heard_all();
+        ann.has_received_all();
         bob.register("bob");
-        ann.hears(Event::Joined, &["bob"]);
+        ann.expect(Event::Joined, &["bob"]);
     });
 }
 
 #[test]
-fn exit_leaves_with_a_slash_and_without_before_and_after_registration() {
-    in_every_way(|chat, kind| {
+fn exit_leaves_with_and_without_a_slash() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         for exit in ["exit", "/exit", " exit ", "/quit", "/quit now", "/exit now"] {
-            let mut stranger = chat.stranger(kind);
-            stranger.say(exit);
-            stranger.client.expect_eof();
-            ann.has_heard_all();
+            let mut unregistered = chat.unregistered(kind);
+            unregistered.say(exit);
+            unregistered.client.expect_eof();
+            ann.has_received_all();
             let mut bob = chat.member(kind, "bob");
-            ann.hears(Event::Joined, &["bob"]);
+            ann.expect(Event::Joined, &["bob"]);
             bob.say(exit);
             bob.client.expect_eof();
-            ann.hears(Event::Left, &["bob"]);
-            ann.has_heard_all();
+            ann.expect(Event::Left, &["bob"]);
+            ann.has_received_all();
         }
     });
 }
 
 #[test]
 fn an_unknown_command_is_named() {
-    in_every_way(|chat, kind| {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
-        ann.hears(Event::Joined, &["bob"]);
+        ann.expect(Event::Joined, &["bob"]);
         for (message, command) in [
             ("/x", "/x"),
             ("/quiet now please", "/quiet"),
@@ -377,114 +377,115 @@ fn an_unknown_command_is_named() {
             ("/\x1b[2J", "/\u{fffd}[2J"),
         ] {
             bob.say(message);
-            bob.hears(Event::UnknownCommand, &[command]);
+            bob.expect(Event::UnknownCommand, &[command]);
         }
-        ann.has_heard_all();
+        ann.has_received_all();
     });
 }
 
 #[test]
-fn a_message_of_4096_bytes_is_good_and_of_one_more_is_refused_and_skipped_to_its_end() {
-    in_every_way(|chat, kind| {
+fn a_message_over_4096_bytes_is_refused_and_skipped() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
-        ann.hears(Event::Joined, &["bob"]);
+        ann.expect(Event::Joined, &["bob"]);
         for longest in ["x".repeat(4_096), "я".repeat(2_048)] {
             bob.say(&longest);
-            ann.hears(Event::Message, &["bob", &longest]);
+            ann.expect(Event::Message, &["bob", &longest]);
         }
         for len in [4_097, 4_098, 4_099, 10_000, 20_000] {
             chat.until_read(len + kind.end().len(), || bob.say(&"x".repeat(len)));
-            bob.hears(Event::TooLong, &[]);
+            bob.expect(Event::TooLong, &[]);
             if kind == Kind::Unterminated {
-                // The answer is no sign that it is over: it comes before the rest is skipped.
-                chat.let_quiet_pass();
+                // The error comes before the rest of the message has been skipped.
+                chat.wait_for_pause();
             }
             bob.say("next");
-            ann.hears(Event::Message, &["bob", "next"]);
-            bob.has_heard_all();
+            ann.expect(Event::Message, &["bob", "next"]);
+            bob.has_received_all();
         }
-        let mut stranger = chat.stranger(kind);
-        chat.until_read(5_000 + kind.end().len(), || stranger.say(&"x".repeat(5_000)));
-        stranger.hears(Event::TooLong, &[]);
-        chat.let_quiet_pass();
-        stranger.register("eve");
+        let mut unregistered = chat.unregistered(kind);
+        chat.until_read(5_000 + kind.end().len(), || unregistered.say(&"x".repeat(5_000)));
+        unregistered.expect(Event::TooLong, &[]);
+        chat.wait_for_pause();
+        unregistered.register("eve");
     });
 }
 
 #[test]
 fn a_message_that_is_not_utf_8_is_refused() {
-    in_every_way(|chat, kind| {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
-        let mut bob = chat.stranger(kind);
+        let mut bob = chat.unregistered(kind);
         bob.say_bytes(b"b\xf6b");
-        bob.hears(Event::NotUtf8, &[]);
+        bob.expect(Event::NotUtf8, &[]);
         bob.register("bob");
-        ann.hears(Event::Joined, &["bob"]);
-        // Latin-1, a surrogate, an overlong slash, the end of a character missing.
+        ann.expect(Event::Joined, &["bob"]);
+        // Latin-1, a surrogate, an overlong slash, a truncated character.
         for bytes in [&b"gr\xfc\xdfe"[..], b"\xed\xa0\x80", b"\xc0\xaf", b"\xd1", b"/who \xff"] {
             bob.say_bytes(bytes);
-            bob.hears(Event::NotUtf8, &[]);
+            bob.expect(Event::NotUtf8, &[]);
         }
         bob.say("hello");
-        ann.hears(Event::Message, &["bob", "hello"]);
+        ann.expect(Event::Message, &["bob", "hello"]);
     });
 }
 
-/// The error has to arrive whole, whatever the client has sent and however it would have ended it.
+/// The error arrives whole, whatever the client has sent and however it ends it.
 #[test]
-fn a_client_too_many_is_told_so_in_its_language_and_closed() {
+fn a_client_too_many_gets_an_error_and_is_closed() {
     for (url, lang) in [("chat://127.0.0.1:0", Lang::En), ("chat://127.0.0.1:0?lang=ru", Lang::Ru)]
     {
         let server = Server::start(&["-l", url, "-m", "1"]);
-        let talker = |addr: SocketAddr, kind| Talker { client: Client::connect(addr), kind, lang };
+        let talker =
+            |addr: SocketAddr, kind| ChatClient { client: Client::connect(addr), kind, lang };
         let mut first = talker(server.addr(0), Kind::Lines);
         first.register("first");
         for kind in KINDS {
             let mut second = talker(server.addr(0), kind);
             second.say("second");
-            second.hears(Event::Full, &["1"]);
+            second.expect(Event::Full, &["1"]);
             second.client.expect_eof();
         }
-        first.has_heard_all();
+        first.has_received_all();
     }
 }
 
 #[test]
-fn everyone_hears_that_the_server_stops_and_nobody_is_said_to_leave() {
-    in_every_way(|chat, kind| {
+fn a_stop_is_announced_and_no_leaves_are() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(kind, "ann");
         let mut bob = chat.member(kind, "bob");
-        let mut silent = chat.stranger(kind);
-        let mut stranger = chat.stranger(kind);
-        ann.hears(Event::Joined, &["bob"]);
-        stranger.say("x");
-        stranger.hears(Event::LengthWrong, &[]);
+        let mut silent = chat.unregistered(kind);
+        let mut unregistered = chat.unregistered(kind);
+        ann.expect(Event::Joined, &["bob"]);
+        unregistered.say("x");
+        unregistered.expect(Event::LengthWrong, &[]);
         chat.server.signal(Signal::SIGTERM);
-        for talker in [&mut silent, &mut stranger, &mut ann, &mut bob] {
-            talker.hears(Event::Stopped, &[]);
+        for talker in [&mut silent, &mut unregistered, &mut ann, &mut bob] {
+            talker.expect(Event::Stopped, &[]);
             talker.client.expect_eof();
         }
-        drop((silent, stranger, ann, bob));
+        drop((silent, unregistered, ann, bob));
         assert_eq!(chat.server.wait_exit().code(), Some(0));
     });
 }
 
-/// With and without its end: nobody will send that now.
+/// Terminated or not: after the stop no client can terminate it.
 #[test]
-fn a_message_that_had_arrived_when_the_server_stops_is_still_heard() {
-    in_every_way(|chat, kind| {
+fn messages_that_arrived_before_a_stop_are_delivered() {
+    for_each_kind(|chat, kind| {
         let mut ann = chat.member(kind, "ann");
         let mut bob = chat.member(kind, "bob");
-        ann.hears(Event::Joined, &["bob"]);
+        ann.expect(Event::Joined, &["bob"]);
         chat.server.freeze();
         bob.say("goodbye");
         chat.server.wait_until_unread(&bob.client, "goodbye".len() + kind.end().len());
         chat.server.signal(Signal::SIGTERM);
         chat.server.thaw();
-        ann.hears(Event::Message, &["bob", "goodbye"]);
+        ann.expect(Event::Message, &["bob", "goodbye"]);
         for talker in [&mut ann, &mut bob] {
-            talker.hears(Event::Stopped, &[]);
+            talker.expect(Event::Stopped, &[]);
             talker.client.expect_eof();
         }
     });

@@ -1,9 +1,9 @@
-//! Unicode 18.0.0 as nicknames need it. Generated: do not edit, but say
+//! Unicode 18.0.0 data for nicknames. Generated, do not edit: run
 //! `MYNAH_GENERATE=1 cargo test --test core nicknames`.
 
-use super::{Blocks, Properties, Sequences};
+use super::blocks::{Blocks, Properties, Sequences};
 
-/// Case and compatibility folded, decomposed.
+/// Characters with case and compatibility folded, decomposed.
 pub(super) static FOLDS: Sequences = Sequences {
     blocks: Blocks {
     blocks: &[
@@ -1017,7 +1017,7 @@ pub(super) static FOLDS: Sequences = Sequences {
     ],
 };
 
-/// Compatibility folded only, decomposed, where upper case looks like other letters.
+/// Characters whose upper case looks like other letters, with compatibility folded, decomposed.
 pub(super) static CASED: Sequences = Sequences {
     blocks: Blocks {
     blocks: &[
@@ -1113,7 +1113,7 @@ pub(super) static CASED: Sequences = Sequences {
     ],
 };
 
-/// The skeletons of these characters.
+/// Prototypes of decomposed characters (UTS #39).
 pub(super) static PROTOTYPES: Sequences = Sequences {
     blocks: Blocks {
     blocks: &[
@@ -1621,7 +1621,7 @@ pub(super) static PROTOTYPES: Sequences = Sequences {
     ],
 };
 
-/// Each character's place in `PROPERTIES`: a value holds up to the next low byte.
+/// Each character's index in `PROPERTIES`; a value is valid up to the next low byte.
 pub(super) static KINDS: Blocks = Blocks {
     blocks: &[
 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,20,21,22,23,24,25,26,27,28,29,30,31,32,33,33,
@@ -1847,7 +1847,7 @@ pub(super) static KINDS: Blocks = Blocks {
     ],
 };
 
-/// What there is to know of characters.
+/// Each distinct combination of properties.
 pub(super) static PROPERTIES: [Properties; 573] = [
 Properties{flags:1,class:0,scripts:0},Properties{flags:0,class:0,scripts:315},
 Properties{flags:0,class:0,scripts:71},Properties{flags:0,class:0,scripts:0},
@@ -2138,7 +2138,7 @@ Properties{flags:2,class:230,scripts:4},Properties{flags:2,class:7,scripts:4},
 Properties{flags:0,class:0,scripts:371},
 ];
 
-/// Sets of scripts, sorted: those of characters, and all that are common to several.
+/// Sets of scripts as bits, sorted: those of characters, and all intersections of them.
 pub(super) static SCRIPT_SETS: [u128; 316] = [
 0x0,0x1,0x2,0x4,0x8,0x10,0x20,0x28,0x40,0x80,0x100,0x201,0x400,0x800,0x1000,0x2000,0x4000,0x8000,
 0x8020,0x10000,0x20000,0x40000,0x80000,0x80100,0x100000,0x200000,0x400000,0x800000,0x1000000,
@@ -2216,7 +2216,7 @@ pub(super) static SCRIPT_SETS: [u128; 316] = [
 0x40800000001008089800000207,0xffffffffffffffffffffffffffffffff,
 ];
 
-/// Most bytes of one character, folded.
+/// Most bytes of a folded character.
 pub(in super::super) const FOLD_LEN_MAX: usize = 18;
 
 /// The set of Latin alone.
@@ -2225,5 +2225,5 @@ pub(in super::super) const LATIN: u16 = 71;
 /// The set of all scripts.
 pub(in super::super) const ANY_SCRIPT: u16 = 315;
 
-/// The set of none.
+/// The empty set.
 pub(in super::super) const NO_SCRIPT: u16 = 0;

@@ -1,26 +1,26 @@
-//! The time a call into a plugin has left. Reads the clock it was handed and no other.
+//! The time that a call into a plugin has left, by the clock of the options.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::Clock;
+use super::options::Clock;
 
-/// Measures calls, one at a time, and says when one has run too long.
+/// Measures calls, one at a time, and detects one that is over its budget.
 pub(super) struct CallBudget {
     clock: Clock,
     budget: Duration,
-    /// When the call that is running must be over; `None` between calls.
+    /// Deadline of the running call; `None` between calls.
     deadline: Cell<Option<Duration>>,
-    /// Whether the call that is running has been found over its time. It stays so: from then on
-    /// every check fails, whatever the plugin catches.
-    tripped: Cell<bool>,
-    /// Of all calls so far.
+    /// Whether a check has found the running call over its budget. From then on every check fails,
+    /// whatever errors the plugin catches.
+    is_exceeded: Cell<bool>,
+    /// Time of all calls so far.
     spent: Cell<Duration>,
 }
 
-/// A call has run too long.
+/// The running call is over its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OutOfTime;
+pub(super) struct TimeoutError;
 
 impl CallBudget {
     pub(super) fn new(clock: Clock, budget: Duration) -> Self {
@@ -28,14 +28,13 @@ impl CallBudget {
             clock,
             budget,
             deadline: Cell::new(None),
-            tripped: Cell::new(false),
+            is_exceeded: Cell::new(false),
             spent: Cell::new(Duration::ZERO),
         }
     }
 
-    /// Runs a call that has so much time. Returns with its result how long it took, and whether that
-    /// was too long.
-    pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, Measured) {
+    /// Runs a call with this budget, and returns its result and its time.
+    pub(super) fn measure<T>(&self, budget: Duration, call: impl FnOnce() -> T) -> (T, CallTime) {
         debug_assert!(self.deadline.get().is_none(), "one call at a time");
         let start = (self.clock)();
         self.deadline.set(Some(start.saturating_add(budget)));
@@ -43,30 +42,30 @@ impl CallBudget {
         let took = (self.clock)().saturating_sub(start);
         self.deadline.set(None);
         self.spent.set(self.spent.get().saturating_add(took));
-        let tripped = self.tripped.replace(false) || took > budget;
-        (result, Measured { took, tripped })
+        let is_exceeded = self.is_exceeded.replace(false) || took > budget;
+        (result, CallTime { took, is_exceeded })
     }
 
-    /// Fails once the running call is over its time, and then until it ends.
-    pub(super) fn check(&self) -> Result<(), OutOfTime> {
-        if self.tripped.get() {
-            return Err(OutOfTime);
+    /// Fails once the running call is over its budget, until it ends.
+    pub(super) fn check(&self) -> Result<(), TimeoutError> {
+        if self.is_exceeded.get() {
+            return Err(TimeoutError);
         }
         match self.deadline.get() {
             Some(deadline) if (self.clock)() >= deadline => {
-                self.tripped.set(true);
-                Err(OutOfTime)
+                self.is_exceeded.set(true);
+                Err(TimeoutError)
             }
             _ => Ok(()),
         }
     }
 
-    /// The time by the clock that was handed in.
+    /// The clock's time.
     pub(super) fn now(&self) -> Duration {
         (self.clock)()
     }
 
-    /// Most time a call may take, and all calls for one package together.
+    /// Longest time of one call, and of all calls for one package together.
     pub(super) fn budget(&self) -> Duration {
         self.budget
     }
@@ -76,10 +75,10 @@ impl CallBudget {
     }
 }
 
-/// How a call went, as far as time is concerned.
+/// The time that a call took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Measured {
+pub(super) struct CallTime {
     pub(super) took: Duration,
-    /// Whether that was too long.
-    pub(super) tripped: bool,
+    /// Whether the budget was exceeded, by this clock or by an earlier check.
+    pub(super) is_exceeded: bool,
 }

@@ -1,5 +1,5 @@
-//! The folders of plugins: each may keep files in one of its own, and reach nothing else. The
-//! handle is a capability: cap-std resolves no path that leads out of it, links included.
+//! The folders of plugins: each plugin may keep files in one of its own and reach no others. cap-std
+//! resolves no path that leads out of the folder, links included.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::limits::{FILE_BYTES_MAX, FILE_NAME_LEN_MAX, FOLDER_BYTES_MAX, FOLDER_FILES_MAX};
 
-/// The folder that has the plugins, in which theirs are.
+/// The plugin folder, which contains those of the plugins.
 pub(super) struct Folders(Dir);
 
 impl Folders {
@@ -18,49 +18,49 @@ impl Folders {
         Dir::open_ambient_dir(dir, ambient_authority()).map(Folders)
     }
 
-    /// The folder of the plugin called `name`, which has been checked to be a plain name.
+    /// The folder of the plugin `name`, which must be a [plain name](super::identity).
     pub(super) fn of<'a>(&'a self, name: &'a str) -> Folder<'a> {
         Folder { parent: &self.0, name }
     }
 }
 
-/// One plugin's folder, which there need not be yet.
+/// One plugin's folder, which may not exist yet.
 pub(super) struct Folder<'a> {
     parent: &'a Dir,
     name: &'a str,
 }
 
-/// Why a folder does not do what it is asked.
+/// The reason why an operation on a folder failed.
 #[derive(Debug)]
 pub(super) enum FolderError {
-    /// That is no name for a file.
-    BadName,
-    /// There is no such file.
+    /// The file's name is invalid.
+    InvalidName,
+    /// The file does not exist.
     Missing { file: String },
-    /// There is something else of this name.
+    /// The name is that of a folder, a pipe or the like.
     NotAFile { file: String },
-    /// More than [`FILE_BYTES_MAX`].
+    /// The file would have more than [`FILE_BYTES_MAX`].
     FileTooLarge,
-    /// More than [`FOLDER_FILES_MAX`].
+    /// The folder would have more than [`FOLDER_FILES_MAX`].
     TooManyFiles,
-    /// More than [`FOLDER_BYTES_MAX`].
+    /// The folder would have more than [`FOLDER_BYTES_MAX`].
     FolderFull,
-    /// The plugin has not the memory to hold the file.
-    NoRoom,
-    /// What the system says.
+    /// The file does not fit into the plugin's memory.
+    OutOfMemory,
+    /// The system's error.
     Io(io::Error),
 }
 
 impl fmt::Display for FolderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FolderError::BadName => write!(
+            FolderError::InvalidName => write!(
                 f,
                 "a file's name has 1 to {FILE_NAME_LEN_MAX} bytes of UTF-8, does not begin with a \
                  dot, and has no slash, backslash or control character"
             ),
             FolderError::Missing { file } => write!(f, "there is no {file}"),
-            FolderError::NotAFile { file } => write!(f, "{file} is no file"),
+            FolderError::NotAFile { file } => write!(f, "{file} is not a file"),
             FolderError::FileTooLarge => {
                 write!(f, "a file may have {FILE_BYTES_MAX} bytes")
             }
@@ -68,43 +68,43 @@ impl fmt::Display for FolderError {
             FolderError::FolderFull => {
                 write!(f, "a folder may have {FOLDER_BYTES_MAX} bytes in all")
             }
-            FolderError::NoRoom => write!(f, "not enough memory"),
-            FolderError::Io(why) => write!(f, "{why}"),
+            FolderError::OutOfMemory => write!(f, "not enough memory"),
+            FolderError::Io(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl From<io::Error> for FolderError {
-    fn from(why: io::Error) -> Self {
-        FolderError::Io(why)
+    fn from(error: io::Error) -> Self {
+        FolderError::Io(error)
     }
 }
 
 type Result<T> = std::result::Result<T, FolderError>;
 
-/// What a file is written under until it is whole. Begins with a dot, so that no plugin can name it
-/// and no list shows it.
-const UNFINISHED: &str = ".unfinished";
+/// Name of a file until it is complete. It begins with a dot, so that no plugin can name it and no list
+/// shows it.
+const TEMP_FILE: &str = ".unfinished";
 
 impl Folder<'_> {
-    /// The names of the files, sorted. Those that could not be read by name are left out.
+    /// The names of the files, sorted. Names that are invalid for a plugin are left out.
     pub(super) fn list(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self.files()?.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         Ok(names)
     }
 
-    /// The bytes of a file, if there is room for so many.
-    pub(super) fn read(&self, file: &[u8], has_room: &dyn Fn(usize) -> bool) -> Result<Vec<u8>> {
-        let name = checked(file)?;
+    /// Reads a file, if `has_memory` for its length.
+    pub(super) fn read(&self, file: &[u8], has_memory: &dyn Fn(usize) -> bool) -> Result<Vec<u8>> {
+        let name = check_name(file)?;
         let missing = || FolderError::Missing { file: name.to_owned() };
-        let dir = self.existing()?.ok_or_else(missing)?;
-        // Not to wait for the other end, if it is a pipe.
+        let dir = self.open_existing()?.ok_or_else(missing)?;
+        // A pipe must not wait for its other end.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK);
-        let opened = dir.open_with(name, &options).map_err(|why| match why.kind() {
+        let opened = dir.open_with(name, &options).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(),
-            _ => FolderError::Io(why),
+            _ => FolderError::Io(error),
         })?;
         let metadata = opened.metadata()?;
         if !metadata.is_file() {
@@ -114,22 +114,22 @@ impl Folder<'_> {
             return Err(FolderError::FileTooLarge);
         }
         let len = usize::try_from(metadata.len()).map_err(|_| FolderError::FileTooLarge)?;
-        if !has_room(len) {
-            return Err(FolderError::NoRoom);
+        if !has_memory(len) {
+            return Err(FolderError::OutOfMemory);
         }
         let mut bytes = Vec::with_capacity(len);
         opened.take(metadata.len()).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Makes `data` the contents of a file: all of it or, if that fails, none.
+    /// Replaces or creates a file atomically.
     pub(super) fn write(&self, file: &[u8], data: &[u8]) -> Result<()> {
-        let name = checked(file)?;
+        let name = check_name(file)?;
         if data.len() as u64 > FILE_BYTES_MAX {
             return Err(FolderError::FileTooLarge);
         }
-        self.check_room_for(name, data.len() as u64)?;
-        let dir = match self.existing()? {
+        self.check_capacity(name, data.len() as u64)?;
+        let dir = match self.open_existing()? {
             Some(dir) => dir,
             None => {
                 self.parent.create_dir(self.name)?;
@@ -139,51 +139,51 @@ impl Folder<'_> {
         if dir.symlink_metadata(name).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
             return Err(FolderError::NotAFile { file: name.to_owned() });
         }
-        let written = write_new(&dir, data).and_then(|()| dir.rename(UNFINISHED, &dir, name));
+        let written = write_temp(&dir, data).and_then(|()| dir.rename(TEMP_FILE, &dir, name));
         if written.is_err() {
-            let _ = dir.remove_file(UNFINISHED);
+            let _ = dir.remove_file(TEMP_FILE);
         }
         written.map_err(FolderError::Io)
     }
 
     /// Removes a file.
     pub(super) fn remove(&self, file: &[u8]) -> Result<()> {
-        let name = checked(file)?;
+        let name = check_name(file)?;
         let missing = || FolderError::Missing { file: name.to_owned() };
-        let dir = self.existing()?.ok_or_else(missing)?;
+        let dir = self.open_existing()?.ok_or_else(missing)?;
         match dir.symlink_metadata(name) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Err(missing()),
-            Err(why) => Err(FolderError::Io(why)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+            Err(error) => Err(FolderError::Io(error)),
             Ok(there) if there.is_dir() => Err(FolderError::NotAFile { file: name.to_owned() }),
             Ok(_) => dir.remove_file(name).map_err(FolderError::Io),
         }
     }
 
-    /// The folder, if there is one.
-    fn existing(&self) -> Result<Option<Dir>> {
+    /// Opens the folder, if it exists.
+    fn open_existing(&self) -> Result<Option<Dir>> {
         match self.parent.open_dir(self.name) {
             Ok(dir) => Ok(Some(dir)),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(why) => Err(FolderError::Io(why)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FolderError::Io(error)),
         }
     }
 
-    /// The plain files that a plugin could name, with their sizes.
+    /// The plain files with valid names, with their sizes.
     fn files(&self) -> Result<Vec<(String, u64)>> {
         let mut files = Vec::new();
-        let Some(dir) = self.existing()? else { return Ok(files) };
+        let Some(dir) = self.open_existing()? else { return Ok(files) };
         for entry in dir.entries()? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if checked(name.as_bytes()).is_err() {
+            if check_name(name.as_bytes()).is_err() {
                 continue;
             }
-            // A file may go while the folder is being read.
+            // A file may be removed while the folder is read.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((name, metadata.len()));
             }
-            // The operator may have put more here than a plugin may.
+            // The operator may have put more files here than a plugin may.
             if files.len() > FOLDER_FILES_MAX {
                 return Err(FolderError::TooManyFiles);
             }
@@ -191,8 +191,8 @@ impl Folder<'_> {
         Ok(files)
     }
 
-    /// Whether a file of so many bytes may be put in the place of the one there may be.
-    fn check_room_for(&self, name: &str, bytes: u64) -> Result<()> {
+    /// Checks that the folder stays within its bounds when file `name` has this many bytes.
+    fn check_capacity(&self, name: &str, bytes: u64) -> Result<()> {
         let others: Vec<u64> = self
             .files()?
             .into_iter()
@@ -208,23 +208,23 @@ impl Folder<'_> {
     }
 }
 
-/// Writes what is not yet anybody's file.
-fn write_new(dir: &Dir, data: &[u8]) -> io::Result<()> {
-    // Left behind by a server that was killed, or a trap laid with a link.
-    match dir.remove_file(UNFINISHED) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+/// Writes the temporary file.
+fn write_temp(dir: &Dir, data: &[u8]) -> io::Result<()> {
+    // A server that was killed may have left one, and it may be a link.
+    match dir.remove_file(TEMP_FILE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    dir.open_with(UNFINISHED, OpenOptions::new().write(true).create_new(true))?.write_all(data)
+    dir.open_with(TEMP_FILE, OpenOptions::new().write(true).create_new(true))?.write_all(data)
 }
 
-/// A name without any way out of the folder.
-fn checked(file: &[u8]) -> Result<&str> {
-    let name = std::str::from_utf8(file).map_err(|_| FolderError::BadName)?;
+/// Checks a file's name, which must not lead out of the folder.
+fn check_name(file: &[u8]) -> Result<&str> {
+    let name = std::str::from_utf8(file).map_err(|_| FolderError::InvalidName)?;
     let bad = |c: char| c == '/' || c == '\\' || c.is_control();
     if !(1..=FILE_NAME_LEN_MAX).contains(&name.len()) || name.starts_with('.') || name.contains(bad)
     {
-        return Err(FolderError::BadName);
+        return Err(FolderError::InvalidName);
     }
     Ok(name)
 }

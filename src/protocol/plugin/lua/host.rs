@@ -1,4 +1,4 @@
-//! The plugins together: who is asked, in which order, and what becomes of those who fail.
+//! All plugins of a folder: calls them in order, and disables those that fail.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,50 +8,39 @@ use std::time::Duration;
 use log::{error, warn};
 
 use super::call_budget::CallBudget;
-use super::instance::{Answer, Called, Hook, Instance};
+use super::instance::{Hook, HookReturn, Instance, TimedResult};
 use super::limits::{FAILURES_MAX, STOP_BUDGETS};
-use super::load::{LoadError, Loaded};
 use super::log_lines::LineKind;
+use super::options::Clock;
 use super::shared::Shared;
-use super::{Client, Clock, Notice, PluginOptions, Verdict, load};
+use crate::protocol::plugin::types::{Client, HookResult, Notice};
 
-/// All plugins of one folder, ready to be asked.
+/// All plugins of one folder.
 pub struct PluginHost {
-    /// In the order they are asked.
+    /// In the order in which they are asked.
     plugins: Vec<Entry>,
     shared: Rc<Shared>,
 }
 
-/// A plugin and how it has behaved.
+/// A plugin and the count of its failures.
 struct Entry {
     instance: Instance,
-    /// Failures since the last call that went well.
+    /// Failures since the last call that succeeded.
     failures: u32,
 }
 
 impl Entry {
-    /// Whether it is still called.
-    fn is_on(&self) -> bool {
+    /// Whether it is still called: it has not failed too often in a row.
+    fn is_enabled(&self) -> bool {
         self.failures < FAILURES_MAX
     }
 
-    fn has(&self, hook: Hook) -> bool {
-        self.is_on() && self.instance.has(hook)
+    fn has_hook(&self, hook: Hook) -> bool {
+        self.is_enabled() && self.instance.has_hook(hook)
     }
 }
 
 impl PluginHost {
-    /// Loads every `*.lua` of the folder, in the order of their names: runs it, checks what it
-    /// returns, and calls its `server_inited`. A file that fails is among the broken ones, and the
-    /// others are loaded all the same.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such folder, or it cannot be read.
-    pub fn load(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
-        load::folder(options, clock)
-    }
-
     /// A host without plugins.
     #[must_use]
     pub fn empty(clock: Clock) -> Self {
@@ -59,7 +48,7 @@ impl PluginHost {
         PluginHost::new(Vec::new(), Rc::new(Shared::new(call_budget, 0, 0, None)))
     }
 
-    /// A host of these plugins. They are asked by priority, then by name.
+    /// A host of these plugins, to be asked by priority, then by name.
     pub(super) fn new(mut instances: Vec<Instance>, shared: Rc<Shared>) -> Self {
         instances.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
         let plugins =
@@ -67,12 +56,12 @@ impl PluginHost {
         PluginHost { plugins, shared }
     }
 
-    /// The names of all plugins, in the order they are asked; those that are switched off too.
+    /// The names of all plugins, disabled ones included, in the order in which they are asked.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plugins.iter().map(|entry| entry.instance.name())
     }
 
-    /// `plugins: a, b`: the names as one line of the log.
+    /// The names as a line for the log: `plugins: a, b`.
     #[must_use]
     pub fn summary(&self) -> String {
         let names: Vec<&str> = self.names().collect();
@@ -82,14 +71,13 @@ impl PluginHost {
         }
     }
 
-    /// Calls the hook of the first of the plugins numbered `among` that has it. Returns the number of
-    /// the next that has it, if there is one among them: call again from there. A plugin that fails
-    /// stops none of the others.
+    /// Calls the notice's hook of the first plugin in `among` that has it. Returns the index of the next
+    /// in `among` that has it: call again from there. A plugin that fails does not stop the others.
     pub fn notify(&mut self, notice: &Notice<'_>, among: Range<usize>) -> Option<usize> {
         self.notify_within(self.shared.call_budget.budget(), notice, among)
     }
 
-    /// Calls the hook of every plugin that has it, however long that takes in sum.
+    /// Calls the notice's hook of every plugin that has it; the sum of their time is not bounded.
     pub fn notify_all(&mut self, notice: &Notice<'_>) {
         let mut next = Some(0);
         while let Some(from) = next {
@@ -97,9 +85,8 @@ impl PluginHost {
         }
     }
 
-    /// Tells the plugins that the server is about to stop, one after the other: each has the budget
-    /// of a call, and all together ten of them. For whom nothing is left, it stops
-    /// without a word.
+    /// Notifies the plugins that the server is about to stop: each within the budget of a call, all
+    /// within ten of them. Plugins for which no time is left are counted in the log.
     pub fn server_stopping(&mut self) {
         let budget = self.shared.call_budget.budget();
         let until = self.spent().saturating_add(budget.saturating_mul(STOP_BUDGETS));
@@ -107,10 +94,10 @@ impl PluginHost {
         while let Some(from) = next {
             let left = until.saturating_sub(self.spent());
             if left.is_zero() {
-                let unheard = self.plugins.iter().skip(from);
-                let unheard = unheard.filter(|entry| entry.has(Hook::ServerStopping)).count();
-                if unheard > 0 {
-                    warn!("plugins that were not told of the stop, for want of time: {unheard}");
+                let skipped = self.plugins.iter().skip(from);
+                let skipped = skipped.filter(|entry| entry.has_hook(Hook::ServerStopping)).count();
+                if skipped > 0 {
+                    warn!("no time left to notify {skipped} plugins of the stop");
                 }
                 return;
             }
@@ -126,96 +113,95 @@ impl PluginHost {
     ) -> Option<usize> {
         let hook = notice.hook();
         let among = among.start.min(self.plugins.len())..among.end.min(self.plugins.len());
-        let mut numbered = among.clone().zip(self.plugins[among].iter_mut());
-        let (_, entry) = numbered.find(|(_, entry)| entry.has(hook))?;
+        let mut indexed = among.clone().zip(self.plugins[among].iter_mut());
+        let (_, entry) = indexed.find(|(_, entry)| entry.has_hook(hook))?;
         let mark = self.shared.outbox_mark();
-        let called = entry.instance.notify(notice, budget);
-        if called.0.is_err() {
+        let timed = entry.instance.notify(notice, budget);
+        if timed.0.is_err() {
             self.shared.drop_broadcasts_since(mark);
         }
-        note(entry, hook, &called, &self.shared);
-        numbered.find(|(_, entry)| entry.has(hook)).map(|(number, _)| number)
+        record_result(entry, hook, &timed, &self.shared);
+        indexed.find(|(_, entry)| entry.has_hook(hook)).map(|(index, _)| index)
     }
 
-    /// Whether any plugin wants to hear of clients that come and go.
+    /// Whether any plugin has a hook for clients that connect or disconnect.
     #[must_use]
     pub fn wants_clients(&self) -> bool {
-        let wants =
-            |entry: &Entry| entry.has(Hook::ClientConnected) || entry.has(Hook::ClientDisconnected);
+        let wants = |entry: &Entry| {
+            entry.has_hook(Hook::ClientConnected) || entry.has_hook(Hook::ClientDisconnected)
+        };
         self.plugins.iter().any(wants)
     }
 
-    /// Asks one plugin after the other what to answer to `package`. The first that returns a string
-    /// answers, and its bytes are appended to `out`; one that fails ends the asking, and what it
-    /// wanted to broadcast is dropped. All of them together have the budget of one call.
-    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> Verdict<'_> {
+    /// Asks the plugins in order to answer `package`, until one returns a string, which is appended to
+    /// `out`, or one fails, whose broadcasts are dropped. All of them share the budget of one call.
+    pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> HookResult<'_> {
         let budget = self.shared.call_budget.budget();
         let mut left = budget;
         let mut failed = None;
-        for (number, entry) in self.plugins.iter_mut().enumerate() {
-            if !entry.has(Hook::ProcessClientPkg) {
+        for (index, entry) in self.plugins.iter_mut().enumerate() {
+            if !entry.has_hook(Hook::ProcessClientPkg) {
                 continue;
             }
             let mark = self.shared.outbox_mark();
-            let (answer, measured) = entry.instance.ask(package, client, left, out);
-            let called = (answer.map_err(|why| why.within(left, budget, measured.took)), measured);
-            note(entry, Hook::ProcessClientPkg, &called, &self.shared);
-            match called.0 {
-                Ok(Answer::Given) => return Verdict::Answered,
-                Ok(Answer::None) => left = left.saturating_sub(measured.took),
+            let (answer, time) = entry.instance.ask(package, client, left, out);
+            let timed =
+                (answer.map_err(|error| error.with_shared_budget(left, budget, time.took)), time);
+            record_result(entry, Hook::ProcessClientPkg, &timed, &self.shared);
+            match timed.0 {
+                Ok(HookReturn::Answer) => return HookResult::Answered,
+                Ok(HookReturn::Nil) => left = left.saturating_sub(time.took),
                 Err(_) => {
                     self.shared.drop_broadcasts_since(mark);
-                    failed = Some(number);
+                    failed = Some(index);
                     break;
                 }
             }
         }
         match failed {
-            Some(number) => Verdict::Failed { plugin: self.plugins[number].instance.name() },
-            None => Verdict::Nobody,
+            Some(index) => HookResult::Failed { plugin: self.plugins[index].instance.name() },
+            None => HookResult::Unhandled,
         }
     }
 
-    /// Takes what plugins have asked to broadcast, in the order they asked. To be called after each
-    /// call into the host: what waits counts against
-    /// [`broadcast_bytes_max`](PluginOptions::broadcast_bytes_max).
+    /// Takes the queued broadcasts, in order. To be called after each call into the host: what is queued
+    /// counts against
+    /// [`broadcast_bytes_max`](super::PluginOptions::broadcast_bytes_max).
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.shared.take_broadcasts().into_iter()
     }
 
-    /// All time ever spent in plugins, by the clock the host was handed.
+    /// Time of all calls into plugins so far.
     #[must_use]
     pub fn spent(&self) -> Duration {
         self.shared.call_budget.spent()
     }
 
-    /// Memory that all plugins hold at the moment, in bytes; what they no longer use and Lua has not
-    /// collected counts.
+    /// Memory of all plugins in bytes, garbage that Lua has not collected included.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.plugins.iter().map(|entry| entry.instance.memory_bytes()).sum()
     }
 
-    /// How long until a summary of log lines is due, in milliseconds, if one is.
+    /// Milliseconds until the next summary of suppressed log lines is due; `None` if none is.
     #[must_use]
     pub fn log_due_in_ms(&self) -> Option<u64> {
         self.shared.log_lines.due_in(|| self.shared.call_budget.now())
     }
 
-    /// Writes the summaries of log lines whose second is over.
+    /// Writes the summaries that are due.
     pub fn write_due_log(&self) {
         if self.log_due_in_ms() == Some(0) {
             self.shared.log_lines.write_due(self.shared.call_budget.now());
         }
     }
 
-    /// Writes all summaries of log lines: the host goes.
+    /// Writes all summaries: the host is about to be dropped.
     pub fn flush_log(&self) {
         self.shared.log_lines.flush();
     }
 
-    /// Drops one plugin; false if there is none left. To free all at once would take as long as some
-    /// calls.
+    /// Drops one plugin; false if none is left. Dropping all at once would take as long as several calls.
     pub fn drop_one(&mut self) -> bool {
         self.plugins.pop().is_some()
     }
@@ -227,26 +213,26 @@ impl fmt::Debug for PluginHost {
     }
 }
 
-/// Remembers and logs how a call went.
-fn note<T>(entry: &mut Entry, hook: Hook, called: &Called<T>, shared: &Shared) {
-    let (result, measured) = called;
+/// Counts and logs the result of a call.
+fn record_result<T>(entry: &mut Entry, hook: Hook, timed: &TimedResult<T>, shared: &Shared) {
+    let (result, time) = timed;
     let name = entry.instance.name();
     let admits =
         |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());
-    if let Err(why) = result {
+    if let Err(error) = result {
         if admits(LineKind::Failure) {
-            error!("plugin {name}: {hook} failed: {why}");
+            error!("plugin {name}: {hook} failed: {error}");
         }
-        entry.failures += u32::from(why.is_own());
-        if !entry.is_on() {
+        entry.failures += u32::from(error.is_plugin_fault());
+        if !entry.is_enabled() {
             error!(
-                "plugin {name} is switched off until it is reloaded: {FAILURES_MAX} failures in a row"
+                "plugin {name} is disabled until it is reloaded: {FAILURES_MAX} failures in a row"
             );
         }
         return;
     }
     entry.failures = 0;
-    if measured.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
-        warn!("plugin {name}: {hook} was slow: {} ms", measured.took.as_millis());
+    if time.took > shared.call_budget.budget() / 2 && admits(LineKind::SlowCall) {
+        warn!("plugin {name}: {hook} was slow: {} ms", time.took.as_millis());
     }
 }

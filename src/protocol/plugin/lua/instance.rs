@@ -1,4 +1,4 @@
-//! One plugin: its Lua state, its hooks, and one call into them.
+//! One plugin: its Lua state, its hooks, and a call of one.
 
 use std::fmt;
 use std::rc::Rc;
@@ -6,26 +6,27 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
-use super::call_budget::Measured;
-use super::failure::{Failure, kind};
+use super::call_budget::CallTime;
+use super::call_error::{CallError, type_name};
+use super::identity::Identity;
 use super::limits::PRIORITY_DEFAULT;
 use super::sandbox::Sandbox;
-use super::shared::{Identity, Shared};
-use super::{Client, Notice};
+use super::shared::Shared;
 use crate::conn_id::ConnId;
+use crate::protocol::plugin::types::{Client, Notice};
 
-/// What a plugin may have a function for.
+/// A function that a plugin may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
-    /// It has been loaded.
+    /// The plugin has been loaded.
     ServerInited,
     /// The listeners are open.
     ServerStarted,
     /// A client sent a package.
     ProcessClientPkg,
-    /// A client has come.
+    /// A client connected.
     ClientConnected,
-    /// A client has gone.
+    /// A client disconnected.
     ClientDisconnected,
     /// The server is about to stop.
     ServerStopping,
@@ -41,7 +42,7 @@ impl Hook {
         Hook::ServerStopping,
     ];
 
-    /// What the field of the plugin's table is called.
+    /// The field of the plugin's table.
     fn field(self) -> &'static str {
         match self {
             Hook::ServerInited => "server_inited",
@@ -55,7 +56,7 @@ impl Hook {
 }
 
 impl Notice<'_> {
-    /// The hook that hears of it.
+    /// The hook to call.
     pub(super) fn hook(&self) -> Hook {
         match self {
             Notice::Started => Hook::ServerStarted,
@@ -72,13 +73,13 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What a plugin that did not fail has to say to a package.
+/// The return value of `process_client_pkg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Its answer is in the output.
-    Given,
-    /// Ask the next.
-    None,
+pub(super) enum HookReturn {
+    /// A string, which is in the output.
+    Answer,
+    /// Nil: the next plugin is asked.
+    Nil,
 }
 
 /// A plugin that has been loaded.
@@ -87,31 +88,31 @@ pub(super) struct Instance {
     /// Smaller ones are asked first.
     priority: i64,
     hooks: [Option<Function>; Hook::ALL.len()],
-    /// The table made for the last client: as a rule the next package is from the same.
+    /// The table of the last client, cached because the next package often is from the same.
     client: Option<(ClientKey, Table)>,
     sandbox: Sandbox,
     shared: Rc<Shared>,
 }
 
-/// What a client's table is made of. Its address goes with the id.
+/// The key of a client's table. The address need not be in it, as the id has one.
 type ClientKey = (ConnId, Option<u8>);
 
-/// How a call went, and how long it took.
-pub(super) type Called<T> = (Result<T, Failure>, Measured);
+/// The result of a call, and its time.
+pub(super) type TimedResult<T> = (Result<T, CallError>, CallTime);
 
 impl Instance {
     /// Runs a plugin's file within `budget`, and checks what it returns.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, with the line where that can be said.
+    /// The file does not compile or run, or returns no plugin.
     pub(super) fn run_file(
         file: &str,
         stem: &str,
         source: &[u8],
         budget: Duration,
         shared: &Rc<Shared>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CallError> {
         let identity = Rc::new(Identity::new(stem));
         let mut instance = Instance {
             sandbox: Sandbox::new(&identity, shared)?,
@@ -121,42 +122,42 @@ impl Instance {
             client: None,
             shared: Rc::clone(shared),
         };
-        let (table, _) = instance.measured(budget, |this| {
+        let (table, _) = instance.measure(budget, |this| {
             let chunk = this.sandbox.compile(file, source)?;
-            this.sandbox.run(&chunk, Value::Nil, Value::Nil)
+            this.sandbox.call(&chunk, Value::Nil, Value::Nil)
         });
         match table? {
             Value::Table(table) => instance.take_fields(&table)?,
             other => {
-                let kind = kind(&other);
-                return Err(Failure::Lua(format!("the file returned a {kind}, not a table")));
+                let kind = type_name(&other);
+                return Err(CallError::Lua(format!("the file returned a {kind}, not a table")));
             }
         }
         Ok(instance)
     }
 
-    /// Reads the fields of the plugin's table, once and for all.
-    fn take_fields(&mut self, table: &Table) -> Result<(), Failure> {
+    /// Reads the fields of the plugin's table. Later changes of them have no effect.
+    fn take_fields(&mut self, table: &Table) -> Result<(), CallError> {
         let field = |name: &str| self.sandbox.field(table, name);
-        let wrong = |name: &str, value: &Value, wanted: &str| {
-            let kind = kind(value);
-            Failure::Lua(format!("{name} is a {kind}, not {wanted}"))
+        let type_error = |name: &str, value: &Value, wanted: &str| {
+            let kind = type_name(value);
+            CallError::Lua(format!("{name} is a {kind}, not {wanted}"))
         };
         match field("name")? {
-            Value::Nil => self.identity.settle(None)?,
-            Value::String(name) => self.identity.settle(Some(name.to_string_lossy()))?,
-            other => return Err(wrong("name", &other, "a string")),
+            Value::Nil => self.identity.set_name(None)?,
+            Value::String(name) => self.identity.set_name(Some(name.to_string_lossy()))?,
+            other => return Err(type_error("name", &other, "a string")),
         }
         match field("priority")? {
             Value::Nil => {}
             Value::Integer(priority) => self.priority = priority,
-            other => return Err(wrong("priority", &other, "an integer")),
+            other => return Err(type_error("priority", &other, "an integer")),
         }
         for hook in Hook::ALL {
             self.hooks[hook as usize] = match field(hook.field())? {
                 Value::Nil => None,
                 Value::Function(function) => Some(function),
-                other => return Err(wrong(hook.field(), &other, "a function")),
+                other => return Err(type_error(hook.field(), &other, "a function")),
             };
         }
         Ok(())
@@ -170,7 +171,7 @@ impl Instance {
         self.priority
     }
 
-    pub(super) fn has(&self, hook: Hook) -> bool {
+    pub(super) fn has_hook(&self, hook: Hook) -> bool {
         self.hooks[hook as usize].is_some()
     }
 
@@ -183,13 +184,13 @@ impl Instance {
     }
 
     /// Calls `server_inited`, if the plugin has it.
-    pub(super) fn server_inited(&mut self, budget: Duration) -> Result<(), Failure> {
+    pub(super) fn server_inited(&mut self, budget: Duration) -> Result<(), CallError> {
         self.call(Hook::ServerInited, budget, |_| Ok((Value::Nil, Value::Nil))).0.map(drop)
     }
 
     /// Calls the hook for a notice, if the plugin has it.
-    pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> Called<()> {
-        let (result, measured) = self.call(notice.hook(), budget, |this| match notice {
+    pub(super) fn notify(&mut self, notice: &Notice<'_>, budget: Duration) -> TimedResult<()> {
+        let (result, time) = self.call(notice.hook(), budget, |this| match notice {
             Notice::Started => Ok((Value::Table(this.sandbox.server().clone()), Value::Nil)),
             Notice::Connected(client) => Ok((Value::Table(this.client_table(client)?), Value::Nil)),
             Notice::Disconnected(client, reason) => {
@@ -198,64 +199,65 @@ impl Instance {
             }
             Notice::Stopping => Ok((Value::Nil, Value::Nil)),
         });
-        (result.map(drop), measured)
+        (result.map(drop), time)
     }
 
-    /// Asks the plugin what to answer, within `budget`. Its answer is appended to `out`.
+    /// Calls `process_client_pkg` within `budget`. A string that it returns is appended to `out`.
     pub(super) fn ask(
         &mut self,
         package: &[u8],
         client: &Client,
         budget: Duration,
         out: &mut Vec<u8>,
-    ) -> Called<Answer> {
-        let (answer, measured) = self.call(Hook::ProcessClientPkg, budget, |this| {
+    ) -> TimedResult<HookReturn> {
+        let (answer, time) = self.call(Hook::ProcessClientPkg, budget, |this| {
             let len = package.len();
-            let package = this.sandbox.string(package).map_err(|_| Failure::Package { len })?;
+            let package =
+                this.sandbox.string(package).map_err(|_| CallError::PackageTooLarge { len })?;
             Ok((Value::String(package), Value::Table(this.client_table(client)?)))
         });
         let answer = answer.and_then(|answer| match answer {
             Value::String(answer) => {
                 out.extend_from_slice(&answer.as_bytes());
-                Ok(Answer::Given)
+                Ok(HookReturn::Answer)
             }
-            Value::Nil => Ok(Answer::None),
-            other => Err(Failure::Answer { kind: kind(&other) }),
+            Value::Nil => Ok(HookReturn::Nil),
+            other => Err(CallError::WrongType { type_name: type_name(&other) }),
         });
-        (answer, measured)
+        (answer, time)
     }
 
-    /// Calls a hook, if the plugin has it.
+    /// Calls a hook with two arguments, if the plugin has it.
     fn call(
         &mut self,
         hook: Hook,
         budget: Duration,
-        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), Failure>,
-    ) -> Called<Value> {
-        self.measured(budget, |this| {
+        arguments: impl FnOnce(&mut Self) -> Result<(Value, Value), CallError>,
+    ) -> TimedResult<Value> {
+        self.measure(budget, |this| {
             let Some(function) = this.hooks[hook as usize].clone() else { return Ok(Value::Nil) };
             let (first, second) = arguments(this)?;
-            this.sandbox.run(&function, first, second)
+            this.sandbox.call(&function, first, second)
         })
     }
 
-    /// Does something in Lua under the clock.
-    fn measured<T>(
+    /// Runs `call` within `budget` and measures its time.
+    fn measure<T>(
         &mut self,
         budget: Duration,
-        call: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Called<T> {
+        call: impl FnOnce(&mut Self) -> Result<T, CallError>,
+    ) -> TimedResult<T> {
         let shared = Rc::clone(&self.shared);
-        let (mut result, measured) = shared.call_budget.measure(budget, || call(self));
-        if measured.tripped {
-            self.sandbox.rearm();
-            result = Err(Failure::Time { budget });
+        let (mut result, time) = shared.call_budget.measure(budget, || call(self));
+        if time.is_exceeded {
+            self.sandbox.reset_count_hook();
+            result = Err(CallError::OverBudget { budget });
         }
-        (result, measured)
+        (result, time)
     }
 
-    /// The table that stands for a client.
-    fn client_table(&mut self, client: &Client) -> Result<Table, Failure> {
+    /// The Lua table of a client.
+    fn client_table(&mut self, client: &Client) -> Result<Table, CallError> {
         let key = (client.id, client.command);
         match &self.client {
             Some((last, table)) if *last == key => Ok(table.clone()),

@@ -1,219 +1,67 @@
-//! The plugin files of a folder: which there are, what they are called, what is wrong with them.
-//! Reading them and running them are apart, so that a reload can read on a thread of its own.
+//! Loads plugins from files that have been read, one step at a time, so that a reload can take a step
+//! a turn. Reading is apart, in `plugin_file`, so that it can have a thread of its own.
 
-use std::ffi::OsStr;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use std::vec;
 
 use super::call_budget::CallBudget;
-use super::failure::Failure;
+use super::call_error::CallError;
 use super::folder::Folders;
+use super::host::PluginHost;
 use super::instance::{Hook, Instance};
-use super::limits::{NAME_LEN_MAX, PLUGIN_FILES_MAX, SOURCE_BYTES_MAX, START_BUDGETS};
+use super::limits::START_BUDGETS;
+use super::load_error::{LoadError, PluginError};
+use super::options::{Clock, PluginOptions};
+use super::plugin_file::{self, PluginFile};
 use super::shared::{OutboxMark, Shared};
-use super::{Clock, PluginHost, PluginOptions};
-use crate::protocol::Shown;
 
-/// What loading a folder came to.
+/// The result of loading a folder.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The plugins that are well.
+    /// The plugins that loaded.
     pub host: PluginHost,
-    /// The files that are not, in the order of their names.
-    pub broken: Vec<BrokenPlugin>,
+    /// The errors of those that did not, in the order of their files' names.
+    pub broken: Vec<PluginError>,
 }
 
-/// A file that is no plugin. Displays as one line that names the file and, where Lua found the
-/// error, its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokenPlugin {
-    /// The file's name, without its folder, fit to be shown.
-    pub file: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-impl fmt::Display for BrokenPlugin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BrokenPlugin { file, why } = self;
-        // Lua begins its messages with file and line.
-        match why.strip_prefix(file.as_str()).and_then(|rest| rest.strip_prefix(':')) {
-            Some(rest) => write!(f, "plugin {file}:{rest}"),
-            None => write!(f, "plugin {file}: {why}"),
+impl PluginHost {
+    /// Loads every `*.lua` of the folder, in the order of their names: runs it, checks what it
+    /// returns, and calls its `server_inited`. The error of a file that fails is in
+    /// [`broken`](Loaded::broken), and the others are loaded. Blocks until all are: a server that has
+    /// clients uses [`Reload`](super::Reload).
+    ///
+    /// # Errors
+    ///
+    /// The folder does not exist or cannot be read.
+    pub fn load(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
+        let (folders, files) = plugin_file::open(&options.dir)?;
+        let budget = options.budget.saturating_mul(START_BUDGETS);
+        let mut loader = Loader::new(options, clock, budget, folders);
+        for file in files {
+            loader.run_file(&file);
+            loader.init_plugin();
         }
+        Ok(loader.finish())
     }
 }
 
-impl std::error::Error for BrokenPlugin {}
-
-/// Why a folder could not be loaded at all.
-#[derive(Debug)]
-pub enum LoadError {
-    /// There is nothing of this name.
-    Missing {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// There is something else of this name.
-    NotAFolder {
-        /// What was to be a folder.
-        dir: PathBuf,
-    },
-    /// It has more plugin files than are read.
-    TooManyFiles {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// It cannot be read.
-    Unreadable {
-        /// The folder.
-        dir: PathBuf,
-        /// What the system says.
-        why: io::Error,
-    },
-}
-
-impl LoadError {
-    pub(super) fn new(dir: &Path, why: io::Error) -> Self {
-        let dir = dir.to_owned();
-        match why.kind() {
-            io::ErrorKind::NotFound => LoadError::Missing { dir },
-            io::ErrorKind::NotADirectory => LoadError::NotAFolder { dir },
-            _ => LoadError::Unreadable { dir, why },
-        }
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LoadError::Missing { dir } => {
-                write!(f, "plugin folder {}: there is none", dir.display())
-            }
-            LoadError::NotAFolder { dir } => {
-                write!(f, "plugin folder {}: it is no folder", dir.display())
-            }
-            LoadError::TooManyFiles { dir } => {
-                let dir = dir.display();
-                write!(f, "plugin folder {dir}: more than {PLUGIN_FILES_MAX} plugin files")
-            }
-            LoadError::Unreadable { dir, why } => {
-                write!(f, "plugin folder {}: {why}", dir.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            LoadError::Unreadable { why, .. } => Some(why),
-            _ => None,
-        }
-    }
-}
-
-/// Loads every plugin of a folder, for a server that serves nobody yet.
-pub(super) fn folder(options: &PluginOptions, clock: Clock) -> Result<Loaded, LoadError> {
-    let (folders, files) = open(&options.dir)?;
-    let budget = options.budget.saturating_mul(START_BUDGETS);
-    let mut loader = Loader::new(options, clock, budget, folders);
-    for file in files {
-        loader.run_file(&file);
-        loader.start();
-    }
-    Ok(loader.finish())
-}
-
-/// Opens a folder and lists its plugin files. May wait for the disk.
-pub(super) fn open(dir: &Path) -> Result<(Folders, PluginFiles), LoadError> {
-    let paths = plugin_files(dir).map_err(|why| LoadError::new(dir, why))?;
-    if paths.len() > PLUGIN_FILES_MAX {
-        return Err(LoadError::TooManyFiles { dir: dir.to_owned() });
-    }
-    let folders = Folders::open(dir).map_err(|why| LoadError::new(dir, why))?;
-    Ok((folders, PluginFiles(paths.into_iter())))
-}
-
-/// The `*.lua` of a folder, by name. Hidden files are not meant: editors leave them.
-fn plugin_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if path.extension() == Some(OsStr::new("lua")) && !hidden {
-            files.push(path);
-            if files.len() > PLUGIN_FILES_MAX {
-                break;
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which may wait for the
-/// disk.
-pub(super) struct PluginFiles(vec::IntoIter<PathBuf>);
-
-impl Iterator for PluginFiles {
-    type Item = PluginFile;
-
-    fn next(&mut self) -> Option<PluginFile> {
-        let path = self.0.next()?;
-        Some(PluginFile {
-            // A file may be called anything, and is named in logs.
-            name: Shown(&path.file_name().unwrap_or_default().to_string_lossy()).to_string(),
-            stem: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            source: read(&path),
-        })
-    }
-}
-
-/// A plugin file as it was read.
-pub(super) struct PluginFile {
-    /// Its name, without its folder, fit to be shown.
-    name: String,
-    /// Its name without `.lua`.
-    stem: String,
-    source: io::Result<Vec<u8>>,
-}
-
-/// Reads a plugin's source.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut source = Vec::new();
-    File::open(path)?.take(SOURCE_BYTES_MAX + 1).read_to_end(&mut source)?;
-    if source.len() as u64 > SOURCE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {SOURCE_BYTES_MAX} bytes")));
-    }
-    Ok(source)
-}
-
-/// Makes plugins of files, one step at a time: [`run_file`](Self::run_file), then
-/// [`start`](Self::start), for each.
+/// Loads plugins in two steps each: [`run_file`](Self::run_file), then
+/// [`init_plugin`](Self::init_plugin).
 pub(super) struct Loader {
     shared: Rc<Shared>,
-    /// Most time a step may take.
+    /// Longest time of a step.
     budget: Duration,
     /// The plugin whose file has been run and whose `server_inited` is still to be called.
-    unstarted: Option<Plugin>,
+    uninitialized: Option<Plugin>,
     plugins: Vec<Plugin>,
-    broken: Vec<BrokenPlugin>,
+    broken: Vec<PluginError>,
 }
 
 /// A plugin and the file it comes from.
 struct Plugin {
     file: String,
     instance: Instance,
-    /// What waited to be broadcast before its file was run.
+    /// The queued broadcasts before its file was run.
     mark: OutboxMark,
 }
 
@@ -233,7 +81,7 @@ impl Loader {
         Loader {
             shared: Rc::new(shared),
             budget,
-            unstarted: None,
+            uninitialized: None,
             plugins: Vec::new(),
             broken: Vec::new(),
         }
@@ -241,67 +89,58 @@ impl Loader {
 
     /// Compiles and runs a file, and checks what it returns.
     pub(super) fn run_file(&mut self, file: &PluginFile) {
-        debug_assert!(self.unstarted.is_none(), "one plugin after the other");
+        debug_assert!(self.uninitialized.is_none(), "the plugin before was initialized");
         let mark = self.shared.outbox_mark();
-        match self.instance_of(file) {
+        match self.load_instance(file) {
             Ok(instance) => {
-                let waits = instance.has(Hook::ServerInited);
+                let has_init = instance.has_hook(Hook::ServerInited);
                 let plugin = Plugin { file: file.name.clone(), instance, mark };
-                if waits { self.unstarted = Some(plugin) } else { self.plugins.push(plugin) }
+                if has_init { self.uninitialized = Some(plugin) } else { self.plugins.push(plugin) }
             }
-            Err(why) => self.note_broken(file.name.clone(), mark, &why),
+            Err(error) => self.add_broken(file.name.clone(), mark, &error),
         }
     }
 
-    fn instance_of(&self, file: &PluginFile) -> Result<Instance, Failure> {
-        let source = file.source.as_ref().map_err(|why| Failure::Lua(why.to_string()))?;
+    fn load_instance(&self, file: &PluginFile) -> Result<Instance, CallError> {
+        let source = file.source.as_ref().map_err(|error| CallError::Lua(error.to_string()))?;
         let PluginFile { name, stem, .. } = file;
         let instance = Instance::run_file(name, stem, source, self.budget, &self.shared)?;
         let name = instance.name();
         match self.plugins.iter().find(|other| other.instance.name() == name) {
-            Some(other) => Err(Failure::Lua(format!("the name {name} is taken by {}", other.file))),
+            Some(other) => {
+                Err(CallError::Lua(format!("the name {name} is taken by {}", other.file)))
+            }
             None => Ok(instance),
         }
     }
 
-    /// Whether [`start`](Self::start) has something to do.
-    pub(super) fn has_unstarted(&self) -> bool {
-        self.unstarted.is_some()
+    /// Whether [`init_plugin`](Self::init_plugin) has a plugin to initialize.
+    pub(super) fn has_uninitialized(&self) -> bool {
+        self.uninitialized.is_some()
     }
 
     /// Calls `server_inited` of the plugin whose file has been run.
-    pub(super) fn start(&mut self) {
-        let Some(mut plugin) = self.unstarted.take() else { return };
+    pub(super) fn init_plugin(&mut self) {
+        let Some(mut plugin) = self.uninitialized.take() else { return };
         match plugin.instance.server_inited(self.budget) {
             Ok(()) => self.plugins.push(plugin),
-            Err(why) => self.note_broken(plugin.file, plugin.mark, &why),
+            Err(error) => self.add_broken(plugin.file, plugin.mark, &error),
         }
     }
 
-    fn note_broken(&mut self, file: String, mark: OutboxMark, why: &Failure) {
+    fn add_broken(&mut self, file: String, mark: OutboxMark, error: &CallError) {
         self.shared.drop_broadcasts_since(mark);
-        self.broken.push(BrokenPlugin { file, why: why.to_string() });
+        self.broken.push(PluginError { file, reason: error.to_string() });
     }
 
-    /// All time spent so far.
+    /// Time of all calls so far.
     pub(super) fn spent(&self) -> Duration {
         self.shared.call_budget.spent()
     }
 
-    /// What it came to.
+    /// The result.
     pub(super) fn finish(self) -> Loaded {
         let instances = self.plugins.into_iter().map(|plugin| plugin.instance).collect();
         Loaded { host: PluginHost::new(instances, self.shared), broken: self.broken }
     }
-}
-
-/// Checks a plugin's name, which is shown in logs and names a folder.
-pub(super) fn check_name(name: &str) -> Result<(), Failure> {
-    let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
-    if (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(fits) {
-        return Ok(());
-    }
-    Err(Failure::Lua(format!(
-        "a plugin's name has 1 to {NAME_LEN_MAX} ASCII letters, digits, _ and -: {name:?} does not fit"
-    )))
 }

@@ -1,5 +1,5 @@
-//! Log lines that plugins write, and through them clients: limited by kind, the rest summed up by
-//! plugin.
+//! Limits log lines that plugins, and through them clients, cause. Suppressed lines are counted, and a
+//! summary of each plugin's is written.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::identity::Identity;
 use super::limits::LOG_LINES_PER_SEC;
-use super::shared::Identity;
 use crate::clock::Millis;
 use crate::line_limit::LineLimit;
 
-/// Lines that share a limit.
+/// A kind of log line. Each kind has a limit of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
-    /// Why a call failed.
+    /// A call failed.
     Failure,
-    /// A call that took long and did not fail.
+    /// A call succeeded but was slow.
     SlowCall,
-    /// What plugins say by `server.log`.
+    /// A plugin called `server.log`.
     Text,
 }
 
@@ -34,7 +34,7 @@ impl LineKind {
         }
     }
 
-    /// What a summary counts.
+    /// The noun of a summary.
     fn noun(self) -> &'static str {
         match self {
             LineKind::Failure => "failure",
@@ -44,14 +44,14 @@ impl LineKind {
     }
 }
 
-/// The limits of all kinds, shared by the plugins of a host.
+/// The limits of all kinds, for all plugins of a host together.
 pub(super) struct LogLines(RefCell<[Lines; LineKind::ALL.len()]>);
 
-/// One kind's limit, and whose lines it has kept back.
+/// The limit of one kind, and the lines it suppressed.
 struct Lines {
     kind: LineKind,
     limit: LineLimit,
-    /// Lines not written since the last summary, by plugin; a plugin stands here once.
+    /// Suppressed lines since the last summary, by plugin; a plugin is in it at most once.
     suppressed: Vec<(Rc<Identity>, u64)>,
 }
 
@@ -66,7 +66,7 @@ impl Default for LogLines {
 }
 
 impl LogLines {
-    /// Whether a line of this kind may be written; one that may not is counted as this plugin's.
+    /// Whether a line of this kind may be written. If not, it is counted for this plugin.
     pub(super) fn admit(&self, kind: LineKind, plugin: &Rc<Identity>, now: Duration) -> bool {
         let now = millis(now);
         let lines = &mut self.0.borrow_mut()[kind as usize];
@@ -78,18 +78,18 @@ impl LogLines {
         is_admitted
     }
 
-    /// How long until a summary is due, if one is.
+    /// Milliseconds until the next summary is due; `None` if none is.
     pub(super) fn due_in(&self, now: impl FnOnce() -> Duration) -> Option<u64> {
         let due_at = self.0.borrow().iter().filter_map(|lines| lines.limit.due_at()).min()?;
         Some(due_at.since(millis(now())))
     }
 
-    /// Writes the summaries of seconds that are over.
+    /// Writes the summaries that are due.
     pub(super) fn write_due(&self, now: Duration) {
         self.0.borrow_mut().iter_mut().for_each(|lines| lines.write_due(millis(now)));
     }
 
-    /// Writes all summaries, although the second is not over.
+    /// Writes all summaries, due or not.
     pub(super) fn flush(&self) {
         for lines in self.0.borrow_mut().iter_mut() {
             if lines.limit.take().is_some() {
@@ -130,7 +130,7 @@ fn millis(time: Duration) -> Millis {
     Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// `2,133`: a number that is read at a glance.
+/// A number with its thousands separated: `2,133`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,9 +1,8 @@
-//! Lua's patterns (manual, 6.4.1), matched in steps that are counted. Knows bytes, no Lua state.
+//! An interruptible matcher of Lua's patterns (manual, 6.4.1). Knows bytes, no Lua state.
 //!
-//! Lua's own matcher backtracks for as long as a pattern makes it, inside C, where nothing can stop
-//! it. This one follows it rule by rule (`lstrlib.c` of Lua 5.4, whose names are kept where there
-//! is no better one, and whose error texts are the same), and asks every so many steps whether
-//! there is time left.
+//! Lua's own matcher may backtrack for ever, inside C, where no hook can stop it. This one follows it
+//! rule by rule (`lstrlib.c` of Lua 5.4, with its names where no better one exists, and its error
+//! texts), and checks the time every so many steps.
 
 use std::fmt;
 
@@ -12,16 +11,16 @@ use super::limits::STEPS_PER_CHECK;
 /// Most captures of one pattern (`LUA_MAXCAPTURES`).
 pub(super) const CAPTURES_MAX: usize = 32;
 
-/// How deep one match may recurse (`MAXCCALLS`).
+/// Most levels of recursion of a match (`MAXCCALLS`).
 const DEPTH_MAX: u32 = 200;
 
-/// Bytes that are compared, searched or copied at the cost of one step.
+/// Bytes compared, searched or copied that count as one step.
 const BYTES_PER_STEP: usize = 16;
 
-/// What ends a match before it is decided.
+/// An invalid pattern or replacement, or a match that exceeds a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PatternError {
-    /// `%` is the last character.
+    /// The pattern ends with `%`.
     EndsWithEscape,
     /// A set is not closed.
     MissingBracket,
@@ -29,25 +28,25 @@ pub(super) enum PatternError {
     MissingBalance,
     /// `%f` is not followed by a set.
     MissingFrontierSet,
-    /// `)` closes nothing.
+    /// `)` closes no capture.
     InvalidCapture,
-    /// `%3`, or `%3` in a replacement, where there is no third capture.
+    /// `%3` in a pattern or replacement, without a third capture.
     InvalidIndex(i32),
-    /// More than [`CAPTURES_MAX`].
+    /// The pattern has more than [`CAPTURES_MAX`] captures.
     TooManyCaptures,
-    /// A capture was begun and not closed.
+    /// A capture is not closed.
     UnfinishedCapture,
-    /// More than [`DEPTH_MAX`] levels.
+    /// The match recurses more than [`DEPTH_MAX`] levels.
     TooComplex,
-    /// `%` before something else than a digit or `%`, in a replacement.
+    /// `%` in a replacement is followed by neither a digit nor `%`.
     InvalidReplacement,
-    /// The result has more bytes than there is room for.
-    NoRoom,
-    /// The time is up.
+    /// The result does not fit into the plugin's memory.
+    OutOfMemory,
+    /// The call's time is up.
     OutOfTime,
 }
 
-/// What Lua says.
+/// Lua's messages.
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -63,24 +62,24 @@ impl fmt::Display for PatternError {
             PatternError::UnfinishedCapture => "unfinished capture",
             PatternError::TooComplex => "pattern too complex",
             PatternError::InvalidReplacement => "invalid use of '%' in replacement string",
-            PatternError::NoRoom => super::failure::NO_MEMORY,
-            PatternError::OutOfTime => super::failure::NO_TIME,
+            PatternError::OutOfMemory => super::call_error::OUT_OF_MEMORY,
+            PatternError::OutOfTime => super::call_error::OUT_OF_TIME,
         })
     }
 }
 
 type Result<T> = std::result::Result<T, PatternError>;
 
-/// Counts steps, and has the time looked at every [`STEPS_PER_CHECK`] of them.
+/// Counts steps, and checks the time every [`STEPS_PER_CHECK`] of them.
 pub(super) struct Steps<'a> {
     left: usize,
-    /// Whether there is time left.
-    may_go_on: &'a dyn Fn() -> bool,
+    /// Whether the call has time left.
+    has_time: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(may_go_on: &'a dyn Fn() -> bool) -> Self {
-        Steps { left: STEPS_PER_CHECK, may_go_on }
+    pub(super) fn new(has_time: &'a dyn Fn() -> bool) -> Self {
+        Steps { left: STEPS_PER_CHECK, has_time }
     }
 
     #[inline]
@@ -90,51 +89,51 @@ impl<'a> Steps<'a> {
                 self.left = left;
                 Ok(())
             }
-            None => self.ask(),
+            None => self.check_time(),
         }
     }
 
     #[cold]
-    fn ask(&mut self) -> Result<()> {
+    fn check_time(&mut self) -> Result<()> {
         self.left = STEPS_PER_CHECK;
-        if (self.may_go_on)() { Ok(()) } else { Err(PatternError::OutOfTime) }
+        if (self.has_time)() { Ok(()) } else { Err(PatternError::OutOfTime) }
     }
 }
 
-/// What a capture holds.
+/// The value of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Captured<'s> {
     /// A piece of the subject.
     Bytes(&'s [u8]),
-    /// `()`: where it stood, counted from 1.
+    /// `()`: its position, counted from 1.
     Position(usize),
 }
 
-/// How far a capture goes.
+/// The extent of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extent {
-    /// Its `)` has not been met.
+    /// Its `)` has not been reached.
     Open,
-    /// It is a `()`.
+    /// It is `()`.
     Position,
-    /// So many bytes.
+    /// Length in bytes.
     Closed(usize),
 }
 
 /// A pattern being matched against a subject.
 pub(super) struct Matcher<'s, 'p, 't> {
     subject: &'s [u8],
-    /// Without the `^` of an anchored one.
+    /// The pattern without the `^` of an anchored one.
     pattern: &'p [u8],
     steps: Steps<'t>,
     /// Levels of recursion left.
     depth: u32,
-    /// Captures begun.
+    /// Captures that were opened.
     level: usize,
     captures: [(usize, Extent); CAPTURES_MAX],
 }
 
-/// Whether a pattern has characters with a meaning; if not, it is a plain string.
+/// Whether a pattern has special characters; if not, it is a plain string.
 pub(super) fn has_specials(pattern: &[u8]) -> bool {
     pattern.iter().any(|c| b"^$*+?.([%-".contains(c))
 }
@@ -145,14 +144,14 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Matcher { subject, pattern, steps, depth: DEPTH_MAX, level: 0, captures }
     }
 
-    /// Matches at one place. Returns where the match ends.
+    /// Matches at `start`. Returns where the match ends.
     pub(super) fn match_at(&mut self, start: usize) -> Result<Option<usize>> {
         (self.depth, self.level) = (DEPTH_MAX, 0);
         self.matches(start, 0)
     }
 
-    /// Finds the first match that starts at `from` or later and does not end at `not_end`: what was
-    /// found last is not found again as an empty match. Anchored, it is `from` or nothing.
+    /// Finds the first match that starts at `from` or later, or exactly there if `anchored`. A match
+    /// that ends at `not_end` is skipped, so that the last match is not found again as an empty one.
     pub(super) fn search(
         &mut self,
         from: usize,
@@ -170,13 +169,13 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(None)
     }
 
-    /// How many captures the last match has.
+    /// The number of captures of the last match.
     pub(super) fn captures(&self) -> usize {
         self.level
     }
 
-    /// The capture of this index, counted from 0, of a match that was found at `start..end`. A
-    /// match without captures is its own first one.
+    /// The capture with this index, from 0, of a match found at `start..end`. The first capture of a
+    /// match without captures is the match.
     pub(super) fn capture(&self, index: usize, start: usize, end: usize) -> Result<Captured<'s>> {
         if index >= self.level {
             return match index {
@@ -191,7 +190,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         }
     }
 
-    /// The pattern's byte at `at`; past its end there is a zero, as in C.
+    /// The pattern's byte at `at`, 0 past its end as in C.
     fn pattern_at(&self, at: usize) -> u8 {
         self.pattern.get(at).copied().unwrap_or(0)
     }
@@ -208,7 +207,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(end)
     }
 
-    /// Matches item after item; what needs a second try recurses.
+    /// Matches item after item; an item with alternatives recurses.
     fn match_items(&mut self, mut s: usize, mut p: usize) -> Result<Option<usize>> {
         loop {
             self.steps.spend(1)?;
@@ -237,7 +236,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         }
     }
 
-    /// Matches a character or class and the suffix that may follow it.
+    /// Matches a character or class with its suffix, if it has one.
     fn single(&mut self, s: usize, p: usize) -> Result<Item> {
         let ep = self.class_end(p)?;
         let suffix = self.pattern_at(ep);
@@ -259,7 +258,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         }
     }
 
-    /// Where the class that begins at `p` ends.
+    /// The end of the class that begins at `p`.
     fn class_end(&mut self, p: usize) -> Result<usize> {
         match self.pattern[p] {
             b'%' if p + 1 >= self.pattern.len() => Err(PatternError::EndsWithEscape),
@@ -269,7 +268,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         }
     }
 
-    /// Where the set ends whose `[` stands before `p`. A `]` that comes first stands for itself.
+    /// The end of the set whose `[` is before `p`. A `]` in front is a literal.
     fn set_end(&mut self, mut p: usize) -> Result<usize> {
         let start = p;
         if self.pattern_at(p) == b'^' {
@@ -287,7 +286,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         }
     }
 
-    /// Whether the class at `p..ep` matches the one byte at `s`.
+    /// Whether the class at `p..ep` matches the byte at `s`.
     fn single_match(&mut self, s: usize, p: usize, ep: usize) -> Result<bool> {
         let Some(&c) = self.subject.get(s) else { return Ok(false) };
         Ok(match self.pattern[p] {
@@ -301,7 +300,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         })
     }
 
-    /// As many as there are, then fewer.
+    /// `*` and `+`: matches as many as possible, then fewer.
     fn max_expand(&mut self, s: usize, p: usize, ep: usize) -> Result<Option<usize>> {
         let mut count = 0;
         while self.single_match(s + count, p, ep)? {
@@ -316,7 +315,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(None)
     }
 
-    /// None, then more.
+    /// `-`: matches none, then more.
     fn min_expand(&mut self, mut s: usize, p: usize, ep: usize) -> Result<Option<usize>> {
         loop {
             if let Some(end) = self.matches(s, ep + 1)? {
@@ -352,7 +351,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(end)
     }
 
-    /// `%bxy`, whose characters stand at `p`: from an x to the y that balances it.
+    /// `%bxy`, with `xy` at `p`: matches from an x to the y that balances it.
     fn balance(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
         let [open, close] = self
             .pattern
@@ -378,8 +377,8 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(None)
     }
 
-    /// `%f[set]`, whose set stands at `p`: a place where the set begins to match. Returns where the
-    /// pattern goes on.
+    /// `%f[set]`, with `[set]` at `p`: matches where the set begins to match. Returns where the pattern
+    /// goes on.
     fn frontier(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
         if self.pattern_at(p) != b'[' {
             return Err(PatternError::MissingFrontierSet);
@@ -390,7 +389,7 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok((!in_set(before, set) && in_set(self.subject_at(s), set)).then_some(ep))
     }
 
-    /// `%1` to `%9`: what the capture holds, again. A position is never found again.
+    /// `%1` to `%9`: matches the bytes of the capture. A position capture never matches.
     fn back_reference(&mut self, s: usize, digit: u8) -> Result<Option<usize>> {
         let index = i32::from(digit) - i32::from(b'0');
         let capture = usize::try_from(index - 1).ok().filter(|at| *at < self.level);
@@ -406,16 +405,15 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
     }
 }
 
-/// What matching one character came to.
+/// The result of matching a single character or class.
 enum Item {
-    /// Go on here in subject and pattern.
+    /// Go on at these indexes of subject and pattern.
     Next(usize, usize),
-    /// The rest has been matched, or cannot be.
+    /// The result of the whole match.
     Decided(Option<usize>),
 }
 
-/// Whether `c` is of the class `%class` (in the C locale). A letter that names no class, and all
-/// that is no letter, stands for itself.
+/// Whether `c` is in the class `%class` (in the C locale). Any byte that names no class is a literal.
 fn in_class(c: u8, class: u8) -> bool {
     let found = match class.to_ascii_lowercase() {
         b'a' => c.is_ascii_alphabetic(),
@@ -424,7 +422,7 @@ fn in_class(c: u8, class: u8) -> bool {
         b'g' => c.is_ascii_graphic(),
         b'l' => c.is_ascii_lowercase(),
         b'p' => c.is_ascii_punctuation(),
-        // isspace(3) has the vertical tab, Rust's notion has not.
+        // isspace(3) includes the vertical tab, is_ascii_whitespace does not.
         b's' => c.is_ascii_whitespace() || c == 0x0b,
         b'u' => c.is_ascii_uppercase(),
         b'w' => c.is_ascii_alphanumeric(),
@@ -435,7 +433,7 @@ fn in_class(c: u8, class: u8) -> bool {
     found != class.is_ascii_uppercase()
 }
 
-/// Whether `c` is in the set that stands between brackets.
+/// Whether `c` is in the set, given without its brackets.
 fn in_set(c: u8, set: &[u8]) -> bool {
     let (negated, mut rest) = match set {
         [b'^', rest @ ..] => (true, rest),
@@ -466,23 +464,24 @@ fn in_set(c: u8, set: &[u8]) -> bool {
     }
 }
 
-/// Replaces up to `times` matches of `pattern`. Returns the new text, or `None` if it is the old
-/// one, and how many were replaced.
+/// Replaces up to `times` matches of `pattern`. Returns the new text, or `None` if nothing was
+/// replaced, and the number of replacements. `available` returns how many bytes the result may have,
+/// given how many are wanted.
 ///
 /// # Errors
 ///
-/// If pattern or replacement are malformed, or there is no room for the result.
+/// The pattern or the replacement is invalid, or the match exceeds a bound.
 pub(super) fn replace(
     subject: &[u8],
     pattern: &[u8],
     replacement: &[u8],
     times: i64,
-    room: &dyn Fn(usize) -> usize,
+    available: &dyn Fn(usize) -> usize,
     steps: Steps<'_>,
 ) -> Result<(Option<Vec<u8>>, i64)> {
     let anchored = pattern.first() == Some(&b'^');
     let mut matcher = Matcher::new(subject, &pattern[usize::from(anchored)..], steps);
-    let mut result = Bounded { bytes: Vec::new(), granted: 0, room };
+    let mut result = Bounded { bytes: Vec::new(), granted: 0, available };
     let (mut from, mut last, mut copied, mut count) = (0, None, 0, 0);
     while count < times
         && let Some((start, end)) = matcher.search(from, anchored, last)?
@@ -530,24 +529,24 @@ fn expand(
     result.push(rest)
 }
 
-/// Bytes for which there must be room.
+/// Bytes whose length is checked against the plugin's memory.
 struct Bounded<'a> {
     bytes: Vec<u8>,
-    /// How many there is known to be room for.
+    /// Length that has been granted.
     granted: usize,
-    /// How many there is room for, if so many are wanted.
-    room: &'a dyn Fn(usize) -> usize,
+    /// Returns the length that may be had, given the length wanted.
+    available: &'a dyn Fn(usize) -> usize,
 }
 
 impl Bounded<'_> {
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let len = self.bytes.len() + bytes.len();
         if len > self.granted {
-            // More than these, so as to ask seldom.
-            self.granted = (self.room)(2 * len);
+            // Twice as many, so that it rarely asks.
+            self.granted = (self.available)(2 * len);
         }
         if len > self.granted {
-            return Err(PatternError::NoRoom);
+            return Err(PatternError::OutOfMemory);
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -560,23 +559,23 @@ mod tests {
 
     use super::*;
 
-    // That matches are Lua's is tested against Lua: tests/core/plugins/differential.rs.
+    // tests/core/plugins/differential.rs compares matches with those of Lua.
 
-    /// How often a search has the time looked at, if it is stopped at the tenth look.
-    fn looks(subject: &[u8], pattern: &[u8]) -> u32 {
-        let looks = Cell::new(0);
-        let may_go_on = || {
-            looks.set(looks.get() + 1);
-            looks.get() < 10
+    /// How often a search checks the time, if it is stopped at the tenth check.
+    fn time_checks(subject: &[u8], pattern: &[u8]) -> u32 {
+        let checks = Cell::new(0);
+        let has_time = || {
+            checks.set(checks.get() + 1);
+            checks.get() < 10
         };
-        let mut matcher = Matcher::new(subject, pattern, Steps::new(&may_go_on));
+        let mut matcher = Matcher::new(subject, pattern, Steps::new(&has_time));
         let found = matcher.search(0, false, None);
-        assert_eq!(looks.get() == 10, found == Err(PatternError::OutOfTime), "{found:?}");
-        looks.get()
+        assert_eq!(checks.get() == 10, found == Err(PatternError::OutOfTime), "{found:?}");
+        checks.get()
     }
 
     #[test]
-    fn whatever_takes_long_is_stopped() {
+    fn a_long_match_is_stopped() {
         let long = [b'a'; 100_000];
         let set = [b"[", &[b'b'; 10_000][..], b"]"].concat();
         for pattern in [
@@ -590,31 +589,31 @@ mod tests {
             &[b"%f", &set[..]].concat(),
             &[&set[..], b"*x"].concat(),
         ] {
-            assert_eq!(looks(&long, pattern), 10, "{:.20}", String::from_utf8_lossy(pattern));
+            assert_eq!(time_checks(&long, pattern), 10, "{:.20}", String::from_utf8_lossy(pattern));
         }
     }
 
     #[test]
-    fn what_is_short_is_not_looked_at() {
-        assert_eq!(looks(b"hello world", b"(%w+) (%w+)"), 0);
-        assert_eq!(looks(&[b'a'; 300], b"^a*$"), 0);
+    fn a_short_match_checks_no_time() {
+        assert_eq!(time_checks(b"hello world", b"(%w+) (%w+)"), 0);
+        assert_eq!(time_checks(&[b'a'; 300], b"^a*$"), 0);
     }
 
     #[test]
-    fn a_result_asks_for_room_before_it_grows() {
+    fn a_result_asks_for_memory_before_it_grows() {
         let asked = Cell::new(0);
-        let room = |wanted: usize| {
+        let available = |wanted: usize| {
             asked.set(asked.get() + 1);
             wanted.min(1000)
         };
         let always = || true;
         let replace = |subject: &[u8]| {
             let steps = Steps::new(&always);
-            super::replace(subject, b"a", b"bb", i64::MAX, &room, steps)
+            super::replace(subject, b"a", b"bb", i64::MAX, &available, steps)
         };
         assert_eq!(replace(&[b'a'; 500]), Ok((Some(vec![b'b'; 1000]), 500)));
         assert!(asked.get() < 20, "{}", asked.get());
-        assert_eq!(replace(&[b'a'; 501]), Err(PatternError::NoRoom));
+        assert_eq!(replace(&[b'a'; 501]), Err(PatternError::OutOfMemory));
         assert_eq!(replace(b"xyz"), Ok((None, 0)));
     }
 }

@@ -1,14 +1,14 @@
--- Runs in every plugin's state before the plugin does, and makes what the plugin sees.
+-- The plugin's environment. Runs in every state before the plugin does.
 --
--- A count hook stops what runs in Lua. It does not run inside C, so whatever C would do for long is
--- replaced here: by Lua, which the hook stops; by natives, which look at the clock themselves; or by
--- a look at the clock before C is let at something large. A plugin holds no reference to what is
--- replaced, and nothing here goes through a table that a plugin can change.
+-- A count hook interrupts Lua code but not C, so every function that could stay in C for long is
+-- replaced here: by Lua, which the hook interrupts; by natives, which check the clock themselves; or
+-- by a check of the clock before C processes something large. A plugin has no reference to a function
+-- that is replaced, and nothing here looks up a table that a plugin can change.
 --
--- Errors name this chunk as their place; `describe` puts the plugin's line there instead.
+-- Errors name this chunk as their position; `message_handler` puts the plugin's line there instead.
 
 local native = ...
-local check, describe, step = native.check, native.describe, native.step
+local check, message_handler, step = native.check, native.message_handler, native.step
 
 local error, getmetatable, next, rawequal, rawget, rawset, select, setmetatable, tonumber, tostring,
       type, xpcall =
@@ -19,19 +19,19 @@ local byte, format, sub = string.byte, string.format, string.sub
 local concat, insert, move, unpack = table.concat, table.insert, table.move, table.unpack
 local maxinteger, tointeger = math.maxinteger, math.tointeger
 
--- Bytes or elements that C may work on without a look at the clock before.
-local SMALL <const> = 4096
--- Bytes of strings that C may be passed to make numbers of, however often it is the same string.
-local HEAVY <const> = 4194304
--- Elements C may work on at all; more are done in Lua.
-local LARGE <const> = 65536
--- Arguments of string.format. A call that is written out can have no more; only table.unpack can.
-local ARGUMENTS <const> = 250
--- Longest string that is looked at as a number.
-local NUMERAL <const> = 1024
+-- Bytes or elements that C may process without a check of the clock before.
+local UNCHECKED_MAX <const> = 4096
+-- Bytes of all strings in a call of a C function that parses numbers, the same string counted each time.
+local ARGUMENT_BYTES_MAX <const> = 4194304
+-- Elements that C may process at all; more are processed in Lua.
+local C_ELEMENTS_MAX <const> = 65536
+-- Arguments of string.format. Lua's compiler allows no more in a call; table.unpack does.
+local ARGUMENTS_MAX <const> = 250
+-- Longest string that is parsed as a number.
+local NUMERAL_LEN_MAX <const> = 1024
 
 ---------------------------------------------------------------------------------------------------
--- Arguments. What is wrong with them is said as Lua says it.
+-- Arguments. Errors are worded as Lua's are.
 
 local function bad(index, name, why)
   error(format("bad argument #%d to '%s' (%s)", index, name, why))
@@ -50,7 +50,7 @@ end
 
 local function integer(value, index, name, default)
   if value == nil and default then return default end
-  if type(value) == "string" and #value > NUMERAL then value = nil end
+  if type(value) == "string" and #value > NUMERAL_LEN_MAX then value = nil end
   local whole = tointeger(value)
   if whole then return whole end
   if type(value) == "number" then bad(index, name, "number has no integer representation") end
@@ -62,22 +62,21 @@ local function list(value, name)
   return value
 end
 
--- For C functions to be called by name, not in a tail call, which would make their errors nameless.
+-- Avoids a tail call of a C function, whose errors would not name the function.
 local function all(...)
   return ...
 end
 
-local function glance(size)
-  if size > SMALL then check() end
+local function check_for(size)
+  if size > UNCHECKED_MAX then check() end
 end
 
 ---------------------------------------------------------------------------------------------------
--- Errors. The handler of xpcall runs before the stack is unwound, and if the error comes from the
--- hook, with hooks off. So the only handler here is a native one, and a plugin's own is called
--- afterwards.
+-- Errors. The handler of xpcall runs before the stack is unwound and, if the error comes from the hook,
+-- with hooks off. So the only handler is a native, and a plugin's handler is called afterwards.
 
 local function pcall(f, ...)
-  return xpcall(f, describe, ...)
+  return xpcall(f, message_handler, ...)
 end
 
 local function handled(handler, ok, ...)
@@ -92,7 +91,7 @@ local function handled_pcall(f, handler, ...)
 end
 
 ---------------------------------------------------------------------------------------------------
--- Metatables. What a table gets is a copy of what it was given, so that nothing can be added later:
+-- Metatables. A table gets a copy of the metatable it is given, so that none of these is added later:
 --   __gc     runs with hooks off;
 --   __close  runs while an error unwinds the stack, once a frame, and every one of them fails;
 --   __mode   with weak keys makes the collector's atomic phase quadratic.
@@ -103,10 +102,10 @@ local EVENTS <const> = {
   "__idiv", "__band", "__bor", "__bxor", "__shl", "__shr", "__bnot",
 }
 local REFUSED <const> = { "__gc", "__close" }
--- Where a copy says what it is a copy of. No plugin has this key.
+-- The key of a copy's original. No plugin can have it.
 local ORIGINAL <const> = {}
--- The latest copies, by original, because the same metatable is as a rule given to many tables.
-local COPIES <const> = 16
+-- The latest copies by original, as one metatable often is given to many tables.
+local COPIES_MAX <const> = 16
 local copies, copied = {}, 0
 
 local function refuse(original)
@@ -140,16 +139,16 @@ local function copy_of(original)
     local event = EVENTS[i]
     copy[event] = rawget(original, event)
   end
-  if copied >= COPIES then copies, copied = {}, 0 end
+  if copied >= COPIES_MAX then copies, copied = {}, 0 end
   copies[original], copied = copy, copied + 1
   return copy
 end
 
--- Where a client's metatable has the client's fields.
+-- The key of a client's fields in its metatable.
 local FIELDS <const> = {}
 
--- The metatable of a table as it was given; false where there is one that is nobody's business.
-local function given_metatable(value)
+-- The metatable that a table was given; false for a client, whose metatable is hidden.
+local function original_metatable(value)
   local found = getmetatable(value)
   if type(found) ~= "table" then return found end
   local original = rawget(found, ORIGINAL)
@@ -173,11 +172,11 @@ end
 getmetatable("").__metatable = false
 
 ---------------------------------------------------------------------------------------------------
--- string. Methods of strings find these, too.
+-- string. Methods of strings are these, too.
 
 local find, match, gsub, rep = native.find, native.match, native.gsub, native.rep
 
--- Where a search begins, counted from 0.
+-- The index at which a search begins, from 0.
 local function beginning(init, size, name)
   init = integer(init, 3, name, 1)
   if init > 0 then return init - 1 end
@@ -211,7 +210,7 @@ function string.gmatch(s, pattern, init)
   end
 end
 
--- One match, and what is to stand in its place.
+-- A match and its replacement.
 local function substitute(replacement, kind, first, stop, ...)
   if not first then return nil end
   local value
@@ -272,25 +271,25 @@ local char, lower, reverse, upper = string.char, string.lower, string.reverse, s
 
 function string.lower(s)
   s = text(s, 1, "lower")
-  glance(#s)
+  check_for(#s)
   return (lower(s))
 end
 
 function string.reverse(s)
   s = text(s, 1, "reverse")
-  glance(#s)
+  check_for(#s)
   return (reverse(s))
 end
 
 function string.upper(s)
   s = text(s, 1, "upper")
-  glance(#s)
+  check_for(#s)
   return (upper(s))
 end
 
--- Bytes of all arguments that are strings. A string is as long each time it is passed: where C wants
--- numbers it reads all of it, each time.
-local function weight(...)
+-- Bytes of all arguments that are strings. A string that is passed twice counts twice, because C parses
+-- it twice where it expects a number.
+local function string_bytes(...)
   local count = select("#", ...)
   if count <= 3 then
     local a, b, c = ...
@@ -304,24 +303,24 @@ local function weight(...)
   return sum
 end
 
-local function glance_at(name, ...)
-  local bytes = weight(...)
-  if bytes > HEAVY then error("arguments to '" .. name .. "' are too long") end
-  glance(bytes)
+local function check_arguments(name, ...)
+  local bytes = string_bytes(...)
+  if bytes > ARGUMENT_BYTES_MAX then error("arguments to '" .. name .. "' are too long") end
+  check_for(bytes)
   return bytes
 end
 
 function string.char(...)
-  glance_at("char", ...)
+  check_arguments("char", ...)
   return (char(...))
 end
 
 function string.format(template, ...)
   template = text(template, 1, "format")
-  if select("#", ...) > ARGUMENTS then error("too many arguments to 'format'") end
-  glance(#template)
-  -- The one conversion that takes long for each byte of its argument.
-  if glance_at("format", ...) > LARGE and find(template, "%q", 0, true) then
+  if select("#", ...) > ARGUMENTS_MAX then error("too many arguments to 'format'") end
+  check_for(#template)
+  -- The only conversion that is slow for each byte of its argument.
+  if check_arguments("format", ...) > C_ELEMENTS_MAX and find(template, "%q", 0, true) then
     error("a string is too long for '%q'")
   end
   return (format(template, ...))
@@ -332,12 +331,12 @@ do
 
   local function layout(template, name)
     template = text(template, 1, name)
-    if #template > SMALL then bad(1, name, "format is too long") end
+    if #template > UNCHECKED_MAX then bad(1, name, "format is too long") end
     return template
   end
 
   function string.pack(template, ...)
-    glance_at("pack", ...)
+    check_arguments("pack", ...)
     return (pack(layout(template, "pack"), ...))
   end
 
@@ -347,7 +346,7 @@ do
 
   function string.unpack(template, s, init)
     template, s = layout(template, "unpack"), text(s, 2, "unpack")
-    glance(#s)
+    check_for(#s)
     return all(unpack(template, s, init))
   end
 end
@@ -355,59 +354,59 @@ end
 string.dump = nil
 
 ---------------------------------------------------------------------------------------------------
--- math: the two functions of any number of arguments.
+-- math: the two functions with any number of arguments.
 
 local max, min = math.max, math.min
 
 function math.max(...)
-  glance_at("max", ...)
+  check_arguments("max", ...)
   return (max(...))
 end
 
 function math.min(...)
-  glance_at("min", ...)
+  check_arguments("min", ...)
   return (min(...))
 end
 
 ---------------------------------------------------------------------------------------------------
--- utf8. All of it is linear, so a look at the clock before is enough.
+-- utf8. All functions are linear, so a check of the clock before is enough.
 
 local codepoint, codes, len, offset = utf8.codepoint, utf8.codes, utf8.len, utf8.offset
 
 local utf8_char = utf8.char
 
 function utf8.char(...)
-  glance_at("char", ...)
+  check_arguments("char", ...)
   return (utf8_char(...))
 end
 
 function utf8.codepoint(s, ...)
   s = text(s, 1, "codepoint")
-  glance(#s)
+  check_for(#s)
   return all(codepoint(s, ...))
 end
 
 function utf8.codes(s, ...)
   s = text(s, 1, "codes")
-  glance(#s)
+  check_for(#s)
   return all(codes(s, ...))
 end
 
 function utf8.len(s, ...)
   s = text(s, 1, "len")
-  glance(#s)
+  check_for(#s)
   return all(len(s, ...))
 end
 
 function utf8.offset(s, ...)
   s = text(s, 1, "offset")
-  glance(#s)
+  check_for(#s)
   return (offset(s, ...))
 end
 
 ---------------------------------------------------------------------------------------------------
--- table. Tables without a metatable, of moderate length, are left to C; a length can be a lie, with
--- a metatable or without.
+-- table. C processes tables without a metatable and of moderate length. `#t` can be far larger than the
+-- number of elements, with a metatable or without.
 
 local function length(t)
   local size = #t
@@ -415,10 +414,10 @@ local function length(t)
   return tointeger(size) or error("object length is not an integer")
 end
 
--- Whether C may have a table, of which it will touch so many elements.
-local function may_have(t, elements)
-  if getmetatable(t) ~= nil or elements < 0 or elements > LARGE then return false end
-  glance(elements)
+-- Whether C may process this many elements of a table.
+local function may_use_c(t, elements)
+  if getmetatable(t) ~= nil or elements < 0 or elements > C_ELEMENTS_MAX then return false end
+  check_for(elements)
   return true
 end
 
@@ -431,7 +430,7 @@ local function concat_in_parts(t, separator, first, last)
     end
     filled = filled + 1
     part[filled] = value
-    if filled == SMALL or i == last then
+    if filled == UNCHECKED_MAX or i == last then
       check()
       parts[#parts + 1] = concat(part, separator, 1, filled)
       filled = 0
@@ -447,7 +446,7 @@ function table.concat(t, separator, first, last)
   first = integer(first, 3, "concat", 1)
   if last == nil then last = length(t) else last = integer(last, 4, "concat") end
   if first > last then return "" end
-  if may_have(t, last - first) then return (concat(t, separator, first, last)) end
+  if may_use_c(t, last - first) then return (concat(t, separator, first, last)) end
   return concat_in_parts(t, separator, first, last)
 end
 
@@ -461,7 +460,7 @@ function table.insert(t, ...)
   local at, value = ...
   at = integer(at, 2, "insert")
   if at < 1 or at > size + 1 then bad(2, "insert", "position out of bounds") end
-  if may_have(t, size - at) then return insert(t, at, value) end
+  if may_use_c(t, size - at) then return insert(t, at, value) end
   for i = size, at, -1 do t[i + 1] = t[i] end
   t[at] = value
 end
@@ -471,7 +470,7 @@ function table.remove(t, at)
   if at == nil then at = size else at = integer(at, 2, "remove") end
   if at ~= size and (at < 1 or at > size + 1) then bad(2, "remove", "position out of bounds") end
   local removed = t[at]
-  if at < size and may_have(t, size - at) then
+  if at < size and may_use_c(t, size - at) then
     move(t, at + 1, size, at)
     at = size
   end
@@ -491,7 +490,7 @@ function table.move(source, first, last, to, target)
   if first <= 0 and last >= maxinteger + first then bad(3, "move", "too many elements to move") end
   local more = last - first
   if to > maxinteger - more then bad(4, "move", "destination wrap around") end
-  if getmetatable(target) == nil and may_have(source, more) then
+  if getmetatable(target) == nil and may_use_c(source, more) then
     return move(source, first, last, to, target)
   end
   if to > last or to <= first or not rawequal(source, target) then
@@ -508,7 +507,7 @@ function table.unpack(t, first, last)
   if first > last then return end
   local more = last - first
   if more < 0 or more >= 1000000 then error("too many results to unpack") end
-  if type(t) == "table" and may_have(t, more) then return unpack(t, first, last) end
+  if type(t) == "table" and may_use_c(t, more) then return unpack(t, first, last) end
   local plain = {}
   for i = 0, more do plain[i + 1] = t[first + i] end
   check()
@@ -551,7 +550,7 @@ function table.sort(t, less)
 end
 
 ---------------------------------------------------------------------------------------------------
--- What the host calls, and what the plugin sees.
+-- The functions that the host calls, and the plugin's globals.
 
 -- The fields of a client; nil for any other value.
 local function client_fields(value)
@@ -559,8 +558,8 @@ local function client_fields(value)
   return type(found) == "table" and rawget(found, FIELDS) or nil
 end
 
--- What goes past metamethods must not go past those of a client: its table is empty, and reading it
--- shows its fields.
+-- Raw access must not bypass the metamethods of a client: its table is empty, and raw reads return its
+-- fields.
 local function raw_get(t, key)
   return (rawget(client_fields(t) or t, key))
 end
@@ -574,7 +573,7 @@ local function following(t, key)
   return all(next(client_fields(t) or t, key))
 end
 
--- A client is read-only: its table is used again as long as packages come from the same one.
+-- A client is read-only: its table is reused for the next package of the same client.
 local function client(id, addr, command)
   local fields = { id = id, addr = addr, command = command }
   return setmetatable({}, {
@@ -589,8 +588,8 @@ local function outcome(ok, result)
   if ok or type(result) == "string" then return ok, result end
   local found = getmetatable(result)
   if type(result) == "table" and type(found) == "table" and rawget(found, "__tostring") then
-    local told, words = pcall(tostring, result)
-    if told then return false, words end
+    local succeeded, message = pcall(tostring, result)
+    if succeeded then return false, message end
   end
   return false, "(error object is a " .. type(result) .. " value)"
 end
@@ -600,7 +599,7 @@ local function run(f, first, second)
 end
 
 local function number(value, base)
-  if type(value) == "string" and #value > NUMERAL then return nil end
+  if type(value) == "string" and #value > NUMERAL_LEN_MAX then return nil end
   if base == nil then return tonumber(value) end
   return tonumber(value, base)
 end
@@ -623,7 +622,7 @@ local folder = {
 }
 
 local environment = {
-  _VERSION = _VERSION, assert = assert, error = error, getmetatable = given_metatable,
+  _VERSION = _VERSION, assert = assert, error = error, getmetatable = original_metatable,
   ipairs = ipairs, next = following, pairs = pairs, pcall = pcall, rawequal = rawequal,
   rawget = raw_get, rawlen = rawlen, rawset = raw_set, select = select, setmetatable = set_metatable,
   tonumber = number, tostring = tostring, type = type, xpcall = handled_pcall,

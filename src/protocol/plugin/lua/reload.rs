@@ -1,5 +1,5 @@
-//! Loading a folder's plugins anew beside the loop that serves: a thread reads the files, the loop
-//! runs them, a step a turn, and the new plugins are there at once or not at all.
+//! Reloads a folder's plugins while the loop serves: a thread reads the files, the loop runs them, a
+//! step a turn, and then all plugins are replaced or none.
 
 use std::fmt;
 use std::io;
@@ -11,22 +11,25 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::folder::Folders;
-use super::load::{self, LoadError, Loaded, Loader, PluginFile};
-use super::{Clock, PluginHost, PluginOptions};
+use super::host::PluginHost;
+use super::load::{Loaded, Loader};
+use super::load_error::LoadError;
+use super::options::{Clock, PluginOptions};
+use super::plugin_file::{self, PluginFile};
 
-/// Files that have been read and not run: the thread waits for the loop, so that a folder of large
+/// Files that are read ahead of the loop. The thread waits for the loop, so that a folder of large
 /// files is never in memory as a whole.
 const FILES_READ_AHEAD: usize = 1;
 
-/// Plugins being loaded anew. Owned by whoever owns those in use, and does nothing of itself:
-/// [`poll`](Self::poll) takes what the thread has read, [`step`](Self::step) works on it.
+/// A reload of the plugins. Driven by its owner: [`begin`](Self::begin) starts the thread,
+/// [`poll`](Self::poll) takes what it has read, [`step`](Self::step) runs one file of it.
 pub struct Reload {
     options: PluginOptions,
     state: State,
 }
 
 enum State {
-    /// The thread has not been started.
+    /// The thread has not started.
     Waiting {
         clock: Clock,
         wake: Wake,
@@ -34,14 +37,14 @@ enum State {
     /// The thread lists the folder.
     Opening {
         clock: Clock,
-        messages: Receiver<Message>,
-        opened: Option<Message>,
+        messages: Receiver<ReaderMessage>,
+        opened: Option<ReaderMessage>,
     },
-    /// Files come one by one.
+    /// The thread reads the files, one by one.
     Loading {
         loader: Box<Loader>,
-        messages: Receiver<Message>,
-        next: Option<Message>,
+        messages: Receiver<ReaderMessage>,
+        next: Option<ReaderMessage>,
     },
     Over,
 }
@@ -49,40 +52,41 @@ enum State {
 /// Wakes the loop from another thread.
 type Wake = Box<dyn Fn() + Send>;
 
-/// What the thread tells the loop.
-enum Message {
-    /// There is such a folder; its files follow.
+/// A message from the thread to the loop.
+enum ReaderMessage {
+    /// The folder is open; its files follow.
     Opened(Folders),
     File(PluginFile),
-    /// There are no more.
+    /// All files have been read.
     End,
     Failed(LoadError),
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug)]
-pub enum Step {
-    /// There is more to do, now or when the thread has read more.
+pub enum ReloadStep {
+    /// More steps follow, now or when the thread has read more.
     Pending,
-    /// All are well: these are the new plugins.
+    /// All plugins loaded; the host of the new ones.
     Replace(PluginHost),
-    /// The plugins in use stay; the log says why. Whoever was loaded is to be dropped.
+    /// A plugin did not load, as the log says, and the plugins in use stay. The host of those that did
+    /// load is to be dropped, one plugin a turn.
     Keep(Option<PluginHost>),
 }
 
 impl Reload {
-    /// A reload that has not begun. `wake` is called from another thread when [`poll`](Self::poll)
-    /// has something to find.
+    /// A reload that has not begun. `wake` is called from the thread when [`poll`](Self::poll) has
+    /// something to take.
     pub fn new(options: PluginOptions, clock: Clock, wake: impl Fn() + Send + 'static) -> Self {
         Reload { options, state: State::Waiting { clock, wake: Box::new(wake) } }
     }
 
-    /// Starts to read the folder on a thread of its own. The thread ends with the files or with this
-    /// value, whichever is first; one that the disk keeps waiting holds up nobody.
+    /// Starts the thread. It ends when all files are read or this value is dropped; nothing waits for
+    /// it, as the disk may block it for ever.
     ///
     /// # Errors
     ///
-    /// The system has no thread to give.
+    /// The system cannot start a thread.
     pub fn begin(&mut self) -> io::Result<()> {
         let State::Waiting { clock, wake } = mem::replace(&mut self.state, State::Over) else {
             return Ok(());
@@ -90,13 +94,13 @@ impl Reload {
         let (sender, messages) = sync_channel(FILES_READ_AHEAD);
         let dir = self.options.dir.clone();
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
-            let tell = |message| tell(&sender, &wake, message);
-            match load::open(&dir) {
-                Err(why) => tell(Message::Failed(why)),
+            let send = |message| send(&sender, &wake, message);
+            match plugin_file::open(&dir) {
+                Err(error) => send(ReaderMessage::Failed(error)),
                 Ok((folders, mut files)) => {
-                    tell(Message::Opened(folders))
-                        && files.all(|file| tell(Message::File(file)))
-                        && tell(Message::End)
+                    send(ReaderMessage::Opened(folders))
+                        && files.all(|file| send(ReaderMessage::File(file)))
+                        && send(ReaderMessage::End)
                 }
             }
         })?;
@@ -104,7 +108,7 @@ impl Reload {
         Ok(())
     }
 
-    /// Takes what the thread has read, if it has.
+    /// Takes the next message of the thread, if there is one.
     pub fn poll(&mut self) {
         let (State::Opening { messages, opened: slot, .. }
         | State::Loading { messages, next: slot, .. }) = &mut self.state
@@ -116,8 +120,8 @@ impl Reload {
                 Ok(message) => Some(message),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => {
-                    let why = io::Error::other("the thread that reads it has ended");
-                    Some(Message::Failed(LoadError::new(&self.options.dir, why)))
+                    let error = io::Error::other("the thread that reads it has ended");
+                    Some(ReaderMessage::Failed(LoadError::new(&self.options.dir, error)))
                 }
             };
         }
@@ -129,11 +133,11 @@ impl Reload {
         match &self.state {
             State::Waiting { .. } | State::Over => false,
             State::Opening { opened, .. } => opened.is_some(),
-            State::Loading { loader, next, .. } => loader.has_unstarted() || next.is_some(),
+            State::Loading { loader, next, .. } => loader.has_uninitialized() || next.is_some(),
         }
     }
 
-    /// All time spent in plugins so far.
+    /// Time of all calls into the new plugins so far.
     #[must_use]
     pub fn spent(&self) -> Duration {
         match &self.state {
@@ -142,65 +146,66 @@ impl Reload {
         }
     }
 
-    /// Does one thing: runs a file, or calls the `server_inited` of one. Takes no longer than a call
-    /// of a plugin may.
-    pub fn step(&mut self) -> Step {
+    /// Runs one file, or calls its `server_inited`; either within the budget of one call.
+    pub fn step(&mut self) -> ReloadStep {
         if let State::Loading { loader, next, .. } = &mut self.state {
-            if loader.has_unstarted() {
-                loader.start();
-                return Step::Pending;
+            if loader.has_uninitialized() {
+                loader.init_plugin();
+                return ReloadStep::Pending;
             }
-            if let Some(Message::File(file)) = next.take_if(|next| matches!(next, Message::File(_)))
+            if let Some(ReaderMessage::File(file)) =
+                next.take_if(|next| matches!(next, ReaderMessage::File(_)))
             {
                 loader.run_file(&file);
-                return Step::Pending;
+                return ReloadStep::Pending;
             }
         }
         match mem::replace(&mut self.state, State::Over) {
-            State::Opening { clock, messages, opened: Some(Message::Opened(folders)) } => {
+            State::Opening { clock, messages, opened: Some(ReaderMessage::Opened(folders)) } => {
                 let budget = self.options.budget;
                 let loader = Box::new(Loader::new(&self.options, clock, budget, folders));
                 self.state = State::Loading { loader, messages, next: None };
-                Step::Pending
+                ReloadStep::Pending
             }
-            State::Loading { loader, next: Some(Message::End), .. } => finish(loader.finish()),
-            State::Opening { opened: Some(Message::Failed(why)), .. } => {
-                self.log_failure(&why);
-                Step::Keep(None)
+            State::Loading { loader, next: Some(ReaderMessage::End), .. } => {
+                finish(loader.finish())
             }
-            State::Loading { loader, next: Some(Message::Failed(why)), .. } => {
-                self.log_failure(&why);
-                Step::Keep(Some(loader.finish().host))
+            State::Opening { opened: Some(ReaderMessage::Failed(error)), .. } => {
+                self.log_failure(&error);
+                ReloadStep::Keep(None)
+            }
+            State::Loading { loader, next: Some(ReaderMessage::Failed(error)), .. } => {
+                self.log_failure(&error);
+                ReloadStep::Keep(Some(loader.finish().host))
             }
             state => {
                 self.state = state;
-                Step::Pending
+                ReloadStep::Pending
             }
         }
     }
 
-    fn log_failure(&self, why: &LoadError) {
-        let dir = self.options.dir.display();
-        error!("cannot load plugins from {dir}: {why}; the plugins stay as they are");
+    fn log_failure(&self, error: &LoadError) {
+        error!("cannot load plugins: {error}; the plugins stay as they are");
     }
 }
 
-/// Hands a message to the loop and wakes it; false if it is no longer interested.
-fn tell(messages: &SyncSender<Message>, wake: &Wake, message: Message) -> bool {
-    let is_heard = messages.send(message).is_ok();
+/// Sends a message and wakes the loop; false if the reload was dropped.
+fn send(messages: &SyncSender<ReaderMessage>, wake: &Wake, message: ReaderMessage) -> bool {
+    let is_received = messages.send(message).is_ok();
     wake();
-    is_heard
+    is_received
 }
 
-fn finish(Loaded { host, broken }: Loaded) -> Step {
+fn finish(Loaded { host, broken }: Loaded) -> ReloadStep {
     for plugin in &broken {
         error!("{plugin}; the plugins stay as they are");
     }
     if !broken.is_empty() {
-        return Step::Keep(Some(host));
+        return ReloadStep::Keep(Some(host));
     }
     info!("{}", host.summary());
-    Step::Replace(host)
+    ReloadStep::Replace(host)
 }
 
 impl fmt::Debug for Reload {

@@ -1,44 +1,45 @@
-//! A Lua state that shows a plugin little of Lua, gives it little memory, and stops it when its
-//! time is up.
+//! A Lua state with few libraries and bounded memory, in which a call stops when its time is up.
 
 use std::rc::Rc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, LuaString, StdLib, Table, Value, VmState};
 
-use super::failure::{Failure, SANDBOX, kind, out_of_time};
+use super::call_error::{CallError, SANDBOX, out_of_time, type_name};
+use super::identity::Identity;
 use super::limits::instructions_per_check;
-use super::shared::{Identity, Shared};
-use super::{Client, api, strings};
+use super::shared::Shared;
+use super::{api, strings};
+use crate::protocol::plugin::types::Client;
 
-/// What runs in every state before the plugin does.
+/// The Lua chunk that runs in every state before the plugin does.
 const PRELUDE: &str = include_str!("prelude.lua");
 
 /// One plugin's Lua state.
 pub(super) struct Sandbox {
     lua: Lua,
-    /// Calls a function of the plugin with two arguments; returns whether that went well, and its
-    /// result or what the error said.
+    /// The prelude's function that calls one of the plugin with two arguments. Returns true and the
+    /// result, or false and the error's message.
     run: Function,
-    /// Makes a client's table.
+    /// The prelude's function that creates a client's table.
     client: Function,
     /// The plugin's globals.
     environment: Table,
-    /// What the plugin knows as `server`.
+    /// The plugin's `server`.
     server: Table,
     shared: Rc<Shared>,
 }
 
 impl Sandbox {
-    pub(super) fn new(identity: &Rc<Identity>, shared: &Rc<Shared>) -> Result<Self, Failure> {
+    pub(super) fn new(identity: &Rc<Identity>, shared: &Rc<Shared>) -> Result<Self, CallError> {
         Self::build(identity, shared)
-            .map_err(|error| Failure::from_lua(&error, shared.memory_bytes_max))
+            .map_err(|error| CallError::from_lua(&error, shared.memory_bytes_max))
     }
 
     fn build(identity: &Rc<Identity>, shared: &Rc<Shared>) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
-        // To mlua, 0 is no limit.
+        // For mlua, 0 means unlimited.
         lua.set_memory_limit(shared.memory_bytes_max.max(1))?;
         let native = lua.create_table()?;
         api::register(&lua, &native, identity, shared)?;
@@ -53,14 +54,14 @@ impl Sandbox {
             shared: Rc::clone(shared),
             lua,
         };
-        watch(&sandbox.lua, shared, instructions_per_check(sandbox.memory_bytes()))?;
+        set_count_hook(&sandbox.lua, shared, instructions_per_check(sandbox.memory_bytes()))?;
         Ok(sandbox)
     }
 
-    /// Compiles a plugin's file. Text only: Lua does not check byte code, which could do anything.
-    pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, Failure> {
+    /// Compiles a plugin's file. Byte code is refused: Lua does not check it, so it could do anything.
+    pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, CallError> {
         self.lua
-            .load(without_preamble(source))
+            .load(strip_preamble(source))
             .set_name(format!("@{file}"))
             .set_mode(ChunkMode::Text)
             .set_environment(self.environment.clone())
@@ -69,34 +70,36 @@ impl Sandbox {
     }
 
     /// Calls a function of the plugin.
-    pub(super) fn run(
+    pub(super) fn call(
         &self,
         function: &Function,
         first: Value,
         second: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, CallError> {
         match self.run.call((function, first, second)) {
             Ok((true, result)) => Ok(result),
-            Ok((false, Value::String(why))) => {
-                Err(Failure::from_text(why.to_string_lossy(), self.shared.memory_bytes_max))
+            Ok((false, Value::String(error))) => {
+                Err(CallError::from_text(error.to_string_lossy(), self.shared.memory_bytes_max))
             }
-            Ok((false, why)) => Err(Failure::Lua(format!("an error that is a {}", kind(&why)))),
+            Ok((false, error)) => {
+                Err(CallError::Lua(format!("an error that is a {}", type_name(&error))))
+            }
             Err(error) => Err(self.failure(&error)),
         }
     }
 
-    /// Bytes as a string of the plugin's.
-    pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, Failure> {
+    /// Creates a Lua string.
+    pub(super) fn string(&self, bytes: &[u8]) -> Result<LuaString, CallError> {
         self.lua.create_string(bytes).map_err(|error| self.failure(&error))
     }
 
-    /// The value of a field, whatever the table's metatable says.
-    pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, Failure> {
+    /// The value of a field; the table's metatable is ignored.
+    pub(super) fn field(&self, table: &Table, name: &str) -> Result<Value, CallError> {
         table.raw_get(name).map_err(|error| self.failure(&error))
     }
 
-    /// A new table that stands for a client.
-    pub(super) fn client(&self, client: &Client) -> Result<Table, Failure> {
+    /// Creates the table of a client.
+    pub(super) fn client(&self, client: &Client) -> Result<Table, CallError> {
         let addr = client.addr.map(|addr| addr.to_string());
         self.client
             .call((client.id.generation, addr, client.command))
@@ -111,22 +114,22 @@ impl Sandbox {
         self.lua.used_memory()
     }
 
-    /// Makes the state usable again after a call that ran too long.
-    pub(super) fn rearm(&self) {
+    /// Resets the count hook after a call that was out of time, so that the next one can run.
+    pub(super) fn reset_count_hook(&self) {
         let instructions = instructions_per_check(self.memory_bytes());
-        watch(&self.lua, &self.shared, instructions)
+        set_count_hook(&self.lua, &self.shared, instructions)
             .expect("setting a hook on the main thread allocates nothing in Lua");
     }
 
-    fn failure(&self, error: &mlua::Error) -> Failure {
-        Failure::from_lua(error, self.shared.memory_bytes_max)
+    fn failure(&self, error: &mlua::Error) -> CallError {
+        CallError::from_lua(error, self.shared.memory_bytes_max)
     }
 }
 
-/// The source without a UTF-8 byte order mark and the text of a first line that begins with `#`, as
-/// `luaL_loadfilex` of Lua's auxiliary library skips them. The line's end stays, so that errors name
-/// the right line.
-fn without_preamble(source: &[u8]) -> &[u8] {
+/// Strips a UTF-8 byte order mark and the text of a first line that begins with `#`, as
+/// `luaL_loadfilex` of Lua's auxiliary library does. The line's end stays, so that errors name the
+/// right line.
+fn strip_preamble(source: &[u8]) -> &[u8] {
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     if source.first() != Some(&b'#') {
         return source;
@@ -135,17 +138,17 @@ fn without_preamble(source: &[u8]) -> &[u8] {
     &source[end..]
 }
 
-/// Has the clock looked at every so many instructions, more often the more memory is used. Once the
-/// time is up, every single one fails until [`Sandbox::rearm`]: what catches the first error runs
-/// into the next.
-fn watch(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
+/// Sets a hook that checks the clock every `instructions`, more often the more memory is used. Once
+/// the time is up, every instruction fails until [`Sandbox::reset_count_hook`]: code that catches the
+/// first error runs into the next.
+fn set_count_hook(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
     let shared = Rc::clone(shared);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
     lua.set_global_hook(triggers, move |lua, _| {
         let in_time = shared.call_budget.check().is_ok();
         let wanted = if in_time { instructions_per_check(lua.used_memory()) } else { 1 };
         if wanted != instructions {
-            watch(lua, &shared, wanted)?;
+            set_count_hook(lua, &shared, wanted)?;
         }
         if in_time { Ok(VmState::Continue) } else { Err(out_of_time()) }
     })

@@ -1,7 +1,7 @@
-//! What plugins share: the clock, the folder, broadcasts that wait, limits on the log; and what a
-//! plugin is called.
+//! State that all plugins of a host share: the call budget, the plugin folder, queued broadcasts, and
+//! the limits on log lines.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::rc::Rc;
 
@@ -9,29 +9,28 @@ use log::info;
 use mlua::Lua;
 
 use super::call_budget::CallBudget;
-use super::failure::{Failure, out_of_memory, out_of_time, refused};
+use super::call_error::{lua_error, out_of_memory, out_of_time};
 use super::folder::Folders;
+use super::identity::Identity;
 use super::limits::{BROADCAST_OVERHEAD_BYTES, LOG_TEXT_BYTES_MAX, UNCHECKED_BYTES_MAX};
-use super::load;
 use super::log_lines::{LineKind, LogLines};
-use super::one_line::OneLine;
-use crate::protocol::Shown;
+use crate::escape::SanitizedExcerpt;
 
-/// What all plugins of a host share.
+/// The state that all plugins of a host share.
 pub(super) struct Shared {
     pub(super) call_budget: CallBudget,
-    /// Most memory one plugin may hold.
+    /// Most memory of one plugin.
     pub(super) memory_bytes_max: usize,
-    /// Most bytes that may wait to be broadcast.
+    /// Most bytes of queued broadcasts.
     broadcast_bytes_max: usize,
     outbox: RefCell<Vec<Vec<u8>>>,
     outbox_bytes: Cell<usize>,
-    /// `None` for a host that has no plugins.
+    /// `None` in a host without a plugin folder.
     pub(super) folders: Option<Folders>,
     pub(super) log_lines: LogLines,
 }
 
-/// What waited to be broadcast at some moment.
+/// The length of the queue of broadcasts at some moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OutboxMark {
     broadcasts: usize,
@@ -56,89 +55,60 @@ impl Shared {
         }
     }
 
-    /// Looks at the clock before something is done to so many bytes, if they are many.
-    pub(super) fn check_for(&self, bytes: usize) -> mlua::Result<()> {
+    /// Checks the clock before a native processes this many bytes, if they are many.
+    pub(super) fn check_time_for(&self, bytes: usize) -> mlua::Result<()> {
         if bytes <= UNCHECKED_BYTES_MAX {
             return Ok(());
         }
         self.call_budget.check().map_err(|_| out_of_time())
     }
 
-    /// Queues bytes to be broadcast.
+    /// Queues a broadcast.
     pub(super) fn broadcast(&self, bytes: &[u8]) -> mlua::Result<()> {
-        self.check_for(bytes.len())?;
+        self.check_time_for(bytes.len())?;
         let cost = bytes.len().saturating_add(BROADCAST_OVERHEAD_BYTES);
         let total = self.outbox_bytes.get().saturating_add(cost);
         let max = self.broadcast_bytes_max;
         if total > max {
-            return Err(refused(format_args!("server.broadcast: over {max} bytes in one call")));
+            return Err(lua_error(format_args!("server.broadcast: over {max} bytes in one call")));
         }
         self.outbox_bytes.set(total);
         self.outbox.borrow_mut().push(bytes.to_vec());
         Ok(())
     }
 
-    /// What waits to be broadcast before a call, for [`drop_broadcasts_since`](Self::drop_broadcasts_since).
+    /// The length of the queue, for [`drop_broadcasts_since`](Self::drop_broadcasts_since).
     pub(super) fn outbox_mark(&self) -> OutboxMark {
         OutboxMark { broadcasts: self.outbox.borrow().len(), bytes: self.outbox_bytes.get() }
     }
 
-    /// Drops what a call that failed wanted to broadcast.
+    /// Drops the broadcasts of a call that failed.
     pub(super) fn drop_broadcasts_since(&self, mark: OutboxMark) {
         self.outbox.borrow_mut().truncate(mark.broadcasts);
         self.outbox_bytes.set(mark.bytes);
     }
 
-    /// Logs a text of a plugin as one line, or counts it, if there have been too many.
+    /// Logs a plugin's text as one line, or counts it if the limit is reached.
     pub(super) fn log_text(&self, plugin: &Rc<Identity>, text: &[u8]) {
         if self.log_lines.admit(LineKind::Text, plugin, self.call_budget.now()) {
-            info!("plugin {}: {}", plugin.name(), OneLine { text, bytes_max: LOG_TEXT_BYTES_MAX });
+            info!(
+                "plugin {}: {}",
+                plugin.name(),
+                SanitizedExcerpt { text, bytes_max: LOG_TEXT_BYTES_MAX }
+            );
         }
     }
 
-    /// Takes what waits to be broadcast.
+    /// Takes all queued broadcasts.
     pub(super) fn take_broadcasts(&self) -> Vec<Vec<u8>> {
         self.outbox_bytes.set(0);
         mem::take(&mut *self.outbox.borrow_mut())
     }
 }
 
-/// What a plugin is called, as soon as that is known.
-pub(super) struct Identity {
-    /// What it is called until its file has been run.
-    stem: String,
-    name: OnceCell<String>,
-}
-
-impl Identity {
-    pub(super) fn new(stem: &str) -> Self {
-        // A file may be called anything, and may log before its name is checked.
-        let stem = Shown(stem).to_string();
-        Identity { stem, name: OnceCell::new() }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.name.get().unwrap_or(&self.stem)
-    }
-
-    /// The name, once it is known for good.
-    pub(super) fn settled(&self) -> Option<&str> {
-        self.name.get().map(String::as_str)
-    }
-
-    /// Takes the plugin's own name for it, if it has one.
-    pub(super) fn settle(&self, name: Option<String>) -> Result<(), Failure> {
-        let name = name.unwrap_or_else(|| self.stem.clone());
-        load::check_name(&name)?;
-        self.name.set(name).expect("a file is run once");
-        Ok(())
-    }
-}
-
-/// How much memory the plugin has left; if that is less than `wanted`, after what it no longer uses
-/// has been collected. Natives ask before they make something outside of Lua's memory that is going
-/// to be copied there.
-pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
+/// The memory that the plugin has left, after a garbage collection if it is less than `wanted`.
+/// Natives ask before they build something outside of Lua's memory that is copied into it.
+pub(super) fn available_memory(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
     let left = || shared.memory_bytes_max.saturating_sub(lua.used_memory());
     if wanted > left() && (shared.call_budget.check().is_err() || lua.gc_collect().is_err()) {
         return 0;
@@ -146,8 +116,8 @@ pub(super) fn room(lua: &Lua, shared: &Shared, wanted: usize) -> usize {
     left()
 }
 
-/// Fails unless the plugin has so much memory left.
+/// Fails unless the plugin has this much memory left.
 pub(super) fn check_memory(lua: &Lua, shared: &Shared, bytes: usize) -> mlua::Result<()> {
-    let fits = bytes <= shared.memory_bytes_max && room(lua, shared, bytes) >= bytes;
+    let fits = bytes <= shared.memory_bytes_max && available_memory(lua, shared, bytes) >= bytes;
     if fits { Ok(()) } else { Err(out_of_memory()) }
 }

@@ -6,41 +6,44 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
-use super::options::Server;
+use super::error::ClientError;
+use super::options::Endpoint;
 use crate::strerror::strerror;
 
 /// The end of a time that began when this was made; without one, never.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     /// The whole time.
-    pub(super) after: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    pub(super) fn new(after: Option<Duration>) -> Self {
-        Deadline { after, at: after.map(|after| Instant::now() + after) }
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        Deadline { timeout, at: timeout.map(|timeout| Instant::now() + timeout) }
     }
 
     /// What is left; zero when it is over, `None` for ever.
-    pub(super) fn left(&self) -> Option<Duration> {
+    pub(super) fn remaining(&self) -> Option<Duration> {
         self.at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
+    pub(super) fn is_expired(&self) -> bool {
+        self.remaining().is_some_and(|left| left.is_zero())
     }
 }
 
 /// Connects to the first address of the server that answers. Its time is for all of them together,
 /// and for finding them.
-pub(super) fn connect(server: &Server) -> Result<TcpStream, Failure> {
-    let deadline = Deadline::new(server.timeout);
-    let addrs = addresses(server, &deadline)?;
+pub(super) fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
+    let deadline = Deadline::new(endpoint.timeout);
+    let addrs = addresses(endpoint, &deadline)?;
     let stream = first_of(&addrs, &deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => failure_in_time(server, &deadline, &error),
-        _ => Failure::Connect { server: server.to_string(), why: strerror(&error).to_string() },
+        io::ErrorKind::TimedOut => timeout_error(endpoint, &deadline, &error),
+        _ => ClientError::Connect {
+            endpoint: endpoint.to_string(),
+            reason: strerror(&error).to_string(),
+        },
     })?;
     // A request is one write, and what it waits for is the answer: nothing is gained by holding the
     // last piece of it back.
@@ -49,21 +52,24 @@ pub(super) fn connect(server: &Server) -> Result<TcpStream, Failure> {
 }
 
 /// The system may give up before we do.
-fn failure_in_time(server: &Server, deadline: &Deadline, error: &io::Error) -> Failure {
-    match deadline.after {
-        Some(after) if deadline.is_over() => {
-            Failure::ConnectTimeout { server: server.to_string(), after }
+fn timeout_error(endpoint: &Endpoint, deadline: &Deadline, error: &io::Error) -> ClientError {
+    match deadline.timeout {
+        Some(after) if deadline.is_expired() => {
+            ClientError::ConnectTimeout { endpoint: endpoint.to_string(), after }
         }
-        _ => Failure::Connect { server: server.to_string(), why: strerror(error).to_string() },
+        _ => ClientError::Connect {
+            endpoint: endpoint.to_string(),
+            reason: strerror(error).to_string(),
+        },
     }
 }
 
 /// The addresses of the name. Asking for them cannot be given a time, so a thread does it, which is
 /// left behind when it takes too long.
-fn addresses(server: &Server, deadline: &Deadline) -> Result<Vec<SocketAddr>, Failure> {
-    let (host, port) = (server.host.clone(), server.port);
+fn addresses(endpoint: &Endpoint, deadline: &Deadline) -> Result<Vec<SocketAddr>, ClientError> {
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
     let resolve = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-    let found: io::Result<Vec<SocketAddr>> = match deadline.left() {
+    let found: io::Result<Vec<SocketAddr>> = match deadline.remaining() {
         None => resolve(),
         Some(left) => {
             let (sender, receiver) = mpsc::channel();
@@ -77,12 +83,12 @@ fn addresses(server: &Server, deadline: &Deadline) -> Result<Vec<SocketAddr>, Fa
             }
         }
     };
-    let why = match found {
+    let reason = match found {
         Ok(addrs) if !addrs.is_empty() => return Ok(addrs),
         Ok(_) => "the name has no address".to_owned(),
         Err(error) => resolver_words(&error),
     };
-    Err(Failure::Resolve { host: server.host.clone(), why })
+    Err(ClientError::Resolve { host: endpoint.host.clone(), reason })
 }
 
 /// The resolver's words without the name of the function that returned them.
@@ -104,7 +110,7 @@ fn resolver_words(error: &io::Error) -> String {
 fn first_of(addrs: &[SocketAddr], deadline: &Deadline) -> io::Result<TcpStream> {
     let mut last_error = io::Error::from(io::ErrorKind::TimedOut);
     for (done, addr) in addrs.iter().enumerate() {
-        let connected = match deadline.left() {
+        let connected = match deadline.remaining() {
             None => TcpStream::connect(addr),
             Some(left) if left.is_zero() => break,
             Some(left) => {
@@ -150,7 +156,7 @@ mod tests {
         let deadline = Deadline::new(Some(Duration::from_secs(2)));
         let stream = first_of(&[deaf, heard], &deadline).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), heard);
-        assert!(!deadline.is_over());
+        assert!(!deadline.is_expired());
     }
 
     #[test]

@@ -8,32 +8,32 @@
 //! | `options` | the command line |
 //! | `request` | what can be asked |
 //! | `connect` | a connection within a time |
-//! | `exchange` | a request and its answer |
+//! | `connection` | a request and its answer |
 //! | `once` | one request, or listening |
 //! | `prompt` | requests line by line, typed or from a pipe |
 //! | `chat` | the chat, in a window or in a pipe |
 //! | `editor` | the line being typed; the only one to name rustyline |
-//! | `restore` | the terminal as it was found, for when a signal ends us |
-//! | `output`, `failure` | what the user reads |
+//! | `terminal_mode` | the terminal as it was found, for when a signal ends us |
+//! | `output`, `error` | what the user reads |
 
 mod chat;
 mod connect;
+mod connection;
 mod editor;
-mod exchange;
-mod failure;
+mod error;
 mod once;
 mod options;
 mod output;
 mod prompt;
 mod request;
-mod restore;
+mod terminal_mode;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use failure::Failure;
+use error::ClientError;
 use options::{Invocation, Job, Task};
 
 /// Bad usage.
@@ -50,41 +50,41 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Version) => print(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Run(task)) => perform(task),
         Err(error) => {
-            complain(format_args!("{error}\nTry 'mynah-cli --help'."));
+            print_error(format_args!("{error}\nTry 'mynah-cli --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     match done {
-        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.is_silent() {
-                complain(&failure);
+        Ok(()) | Err(ClientError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_silent() {
+                print_error(&error);
             }
             ExitCode::FAILURE
         }
     }
 }
 
-fn perform(task: Task) -> Result<(), Failure> {
-    let Task { server, job } = task;
+fn perform(task: Task) -> Result<(), ClientError> {
+    let Task { endpoint, job } = task;
     match job {
-        Job::Ask(request) => once::ask(&server, request),
-        Job::AskStdin(verb) => once::ask_stdin(&server, verb),
-        Job::Listen => once::listen(&server),
-        Job::Chat(nick) => chat::run(&server, nick),
-        Job::Prompt => prompt::run(&server),
+        Job::Ask(request) => once::ask(&endpoint, request),
+        Job::AskStdin(verb) => once::ask_stdin(&endpoint, verb),
+        Job::Listen => once::listen(&endpoint),
+        Job::Chat(nick) => chat::run(&endpoint, nick),
+        Job::Prompt => prompt::run(&endpoint),
     }
 }
 
 /// Says something of our own on standard output.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), ClientError> {
     let mut stdout = io::stdout();
     writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::output(&error))
+        .map_err(|error| ClientError::output(&error))
 }
 
 /// Says why on standard error; nobody is left to tell when that is closed.
-fn complain(what: impl fmt::Display) {
+fn print_error(what: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "mynah-cli: {what}");
 }

@@ -44,13 +44,13 @@ pub(super) enum Invocation {
 /// What is to be done, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Task {
-    pub(super) server: Server,
+    pub(super) endpoint: Endpoint,
     pub(super) job: Job,
 }
 
 /// A server, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct Endpoint {
     pub(super) protocol: ProtocolName,
     /// An address or a name, without brackets.
     pub(super) host: String,
@@ -60,9 +60,9 @@ pub(super) struct Server {
 }
 
 /// `command://127.0.0.1:65432`
-impl fmt::Display for Server {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { protocol, host, port, .. } = self;
+        let Endpoint { protocol, host, port, .. } = self;
         if host.contains(':') {
             write!(f, "{protocol}://[{host}]:{port}")
         } else {
@@ -85,13 +85,13 @@ pub(super) enum Job {
 
 /// What is wrong with the command line or the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BadUsage {
+pub(super) enum UsageError {
     /// An option is unknown, or lacks its value.
     Options(String),
     Protocol(String),
     Address {
         option: &'static str,
-        why: BadListener,
+        reason: BadListener,
     },
     PortZero,
     Timeout(String),
@@ -114,42 +114,42 @@ pub(super) enum BadUsage {
     Nickname,
 }
 
-impl fmt::Display for BadUsage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = OneLine(f);
         match self {
-            BadUsage::Options(why) => f.write_str(why),
-            BadUsage::Protocol(name) => {
+            UsageError::Options(reason) => f.write_str(reason),
+            UsageError::Protocol(name) => {
                 write!(f, "--protocol: '{name}' is not command, prefixed, raw or chat")
             }
-            BadUsage::Address { option, why } => write!(f, "--{option}: {why}"),
-            BadUsage::PortZero => f.write_str("nothing listens on port 0"),
-            BadUsage::Timeout(value) => {
+            UsageError::Address { option, reason } => write!(f, "--{option}: {reason}"),
+            UsageError::PortZero => f.write_str("nothing listens on port 0"),
+            UsageError::Timeout(value) => {
                 write!(f, "--timeout: '{value}' is no number of seconds up to {TIMEOUT_SECS_LIMIT}")
             }
-            BadUsage::File(why) => write!(f, "{why}"),
-            BadUsage::Command(name) => write!(f, "there is no command '{name}'"),
-            BadUsage::NoText(verb) => write!(f, "{verb} needs a TEXT"),
-            BadUsage::Argument { command, argument, hint } => {
+            UsageError::File(reason) => write!(f, "{reason}"),
+            UsageError::Command(name) => write!(f, "there is no command '{name}'"),
+            UsageError::NoText(verb) => write!(f, "{verb} needs a TEXT"),
+            UsageError::Argument { command, argument, hint } => {
                 write!(f, "{command}: unexpected argument '{argument}'; {hint}")
             }
-            BadUsage::Protocols { command, speaks, asked } => {
+            UsageError::Protocols { command, speaks, asked } => {
                 write!(f, "{command} goes over {speaks}, not over {asked}")
             }
-            BadUsage::Nickname => f.write_str("the nickname is not one line of UTF-8"),
+            UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
         }
     }
 }
 
 impl Invocation {
     /// Reads the command line, the program's name not among it, and the file it names.
-    pub(super) fn from_args(args: &[OsString]) -> Result<Self, BadUsage> {
+    pub(super) fn from_args(args: &[OsString]) -> Result<Self, UsageError> {
         let options = options();
         // getopts takes nothing but UTF-8, and a TEXT may be anything. The arguments behind the
         // options are the last ones, so they can be had from `args` as they were.
         let readable: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let matches =
-            options.parse(&readable).map_err(|fail| BadUsage::Options(fail.to_string()))?;
+            options.parse(&readable).map_err(|fail| UsageError::Options(fail.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help(options.usage(BRIEF)));
         }
@@ -164,12 +164,12 @@ impl Invocation {
         let asked = match matches.opt_str("protocol") {
             Some(name) => {
                 let spoken = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
-                Some(spoken.ok_or(BadUsage::Protocol(name))?)
+                Some(spoken.ok_or(UsageError::Protocol(name))?)
             }
             None => None,
         };
         let (protocol, job) = job(&words, asked)?;
-        Ok(Invocation::Run(Task { server: server(protocol, &matches)?, job }))
+        Ok(Invocation::Run(Task { endpoint: endpoint(protocol, &matches)?, job }))
     }
 }
 
@@ -189,26 +189,26 @@ fn options() -> Options {
 }
 
 /// The server of the options; what they do not say is the file's to say, and then the protocol's.
-fn server(protocol: ProtocolName, matches: &Matches) -> Result<Server, BadUsage> {
+fn endpoint(protocol: ProtocolName, matches: &Matches) -> Result<Endpoint, UsageError> {
     let mut spec = ListenerSpec::new(protocol);
     if let Some(file) = matches.opt_str("config") {
-        let address = ServerAddress::read(Path::new(&file)).map_err(BadUsage::File)?;
+        let address = ServerAddress::read(Path::new(&file)).map_err(UsageError::File)?;
         spec.host = address.host.unwrap_or(spec.host);
         spec.port = address.port.unwrap_or(spec.port);
     }
     for option in ["host", "port"] {
         if let Some(value) = matches.opt_str(option) {
-            spec.set(option, &value).map_err(|why| BadUsage::Address { option, why })?;
+            spec.set(option, &value).map_err(|reason| UsageError::Address { option, reason })?;
         }
     }
     if spec.port == 0 {
-        return Err(BadUsage::PortZero);
+        return Err(UsageError::PortZero);
     }
     let timeout = match matches.opt_str("timeout") {
-        Some(value) => seconds(&value).ok_or(BadUsage::Timeout(value))?,
+        Some(value) => seconds(&value).ok_or(UsageError::Timeout(value))?,
         None => Some(TIMEOUT),
     };
-    Ok(Server { protocol, host: spec.host, port: spec.port, timeout })
+    Ok(Endpoint { protocol, host: spec.host, port: spec.port, timeout })
 }
 
 /// A decimal number of seconds; zero is no limit.
@@ -226,7 +226,7 @@ fn seconds(value: &str) -> Option<Option<Duration>> {
 }
 
 /// The job that the words behind the options name, and the protocol it speaks.
-fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, Job), BadUsage> {
+fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, Job), UsageError> {
     use ProtocolName::{Chat, Command};
     let Some((name, rest)) = words.split_first() else {
         return Ok(match asked {
@@ -235,14 +235,14 @@ fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, J
         });
     };
     let name = name.to_string_lossy();
-    let too_many = |argument: &OsStr, hint| BadUsage::Argument {
+    let too_many = |argument: &OsStr, hint| UsageError::Argument {
         command: name.clone().into_owned(),
         argument: argument.to_string_lossy().into_owned(),
         hint,
     };
     let over = |protocol: ProtocolName, speaks| match asked {
         Some(asked) if asked != protocol => {
-            Err(BadUsage::Protocols { command: name.clone().into_owned(), speaks, asked })
+            Err(UsageError::Protocols { command: name.clone().into_owned(), speaks, asked })
         }
         _ => Ok(protocol),
     };
@@ -253,21 +253,21 @@ fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, J
         ("chat", [nick]) => {
             // What stands behind the end of a line would be said in the room.
             let nick = nick.to_str().filter(|nick| !nick.contains('\n'));
-            let nick = nick.ok_or(BadUsage::Nickname)?;
+            let nick = nick.ok_or(UsageError::Nickname)?;
             Ok((over(Chat, "chat")?, Job::Chat(Some(nick.to_owned()))))
         }
         ("chat", [_, argument, ..]) => Err(too_many(argument, "a nickname is one word")),
         _ => {
             let Some(verb) = Verb::parse(name.as_bytes()) else {
-                return Err(BadUsage::Command(name.into_owned()));
+                return Err(UsageError::Command(name.into_owned()));
             };
             let protocol = asked.unwrap_or(Command);
-            if !verb.belongs_to(protocol) {
-                let (command, speaks) = (name.into_owned(), verb.speaks());
-                return Err(BadUsage::Protocols { command, speaks, asked: protocol });
+            if !verb.is_supported_by(protocol) {
+                let (command, speaks) = (name.into_owned(), verb.protocols());
+                return Err(UsageError::Protocols { command, speaks, asked: protocol });
             }
             match (verb.takes_text(), rest) {
-                (true, []) => Err(BadUsage::NoText(verb)),
+                (true, []) => Err(UsageError::NoText(verb)),
                 (true, [text]) if text.as_bytes() == b"-" => Ok((protocol, Job::AskStdin(verb))),
                 (true, [text]) => {
                     let text = text.as_bytes().to_vec();
@@ -289,7 +289,7 @@ fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, J
 mod tests {
     use super::*;
 
-    fn invocation(args: &[&str]) -> Result<Invocation, BadUsage> {
+    fn invocation(args: &[&str]) -> Result<Invocation, UsageError> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         Invocation::from_args(&args)
     }
@@ -302,8 +302,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(args: &[&str], why: &str) {
-        assert_eq!(invocation(args).unwrap_err().to_string(), why);
+    fn refused(args: &[&str], reason: &str) {
+        assert_eq!(invocation(args).unwrap_err().to_string(), reason);
     }
 
     fn ask(verb: Verb, text: &str) -> Job {
@@ -324,7 +324,7 @@ mod tests {
             (&["-H", "::1", "-p", "7", "status"], "command://[::1]:7"),
             (&["--host", "[::1]", "--port", "7", "chat"], "chat://[::1]:7"),
         ] {
-            assert_eq!(task(args).server.to_string(), server, "{args:?}");
+            assert_eq!(task(args).endpoint.to_string(), server, "{args:?}");
         }
     }
 
@@ -354,16 +354,16 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_decimal_number_and_zero_is_none() {
-        let timeout = |value| task(&["--timeout", value]).server.timeout;
-        assert_eq!(task(&[]).server.timeout, Some(Duration::from_secs(30)));
+        let timeout = |value| task(&["--timeout", value]).endpoint.timeout;
+        assert_eq!(task(&[]).endpoint.timeout, Some(Duration::from_secs(30)));
         assert_eq!(timeout("5"), Some(Duration::from_secs(5)));
         assert_eq!(timeout("0.25"), Some(Duration::from_millis(250)));
         assert_eq!(timeout("0.00001"), Some(Duration::from_millis(1)));
         assert_eq!(timeout("0"), None);
         assert_eq!(timeout("31536000"), Some(Duration::from_secs(31_536_000)));
         for value in ["-1", "", "1s", "inf", "1e3", ".", "31536001"] {
-            let why = format!("--timeout: '{value}' is no number of seconds up to 31536000");
-            refused(&["--timeout", value], &why);
+            let reason = format!("--timeout: '{value}' is no number of seconds up to 31536000");
+            refused(&["--timeout", value], &reason);
         }
     }
 

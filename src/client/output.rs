@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
-use super::failure::Failure;
+use super::error::ClientError;
 use crate::cli::reorders;
 use crate::protocol::Shown;
 
@@ -15,7 +15,7 @@ pub(super) struct Output {
 
 /// An answer that is printed as it comes.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ReplyWriter {
     is_terminal: bool,
     /// The end of the last piece, where it depends on the next what becomes of it on a terminal: an
     /// unfinished character, or a carriage return.
@@ -29,40 +29,40 @@ impl Output {
     }
 
     /// Prints an answer and the end of its line, and waits until it is out.
-    pub(super) fn answer(self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn answer(self, bytes: &[u8]) -> Result<(), ClientError> {
         self.begin().end(bytes)
     }
 
     /// An answer of which nothing is there yet.
-    pub(super) fn begin(self) -> Answer {
-        Answer { is_terminal: self.is_terminal, held: Vec::new(), has_begun: false }
+    pub(super) fn begin(self) -> ReplyWriter {
+        ReplyWriter { is_terminal: self.is_terminal, held: Vec::new(), has_begun: false }
     }
 }
 
-impl Answer {
+impl ReplyWriter {
     /// Prints what there is of it, and waits until that is out.
-    pub(super) fn piece(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn piece(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.has_begun = true;
-        let text = self.prepare(bytes, settled_len);
+        let text = self.prepare(bytes, stable_len);
         let mut stdout = io::stdout().lock();
         let printed = stdout.write_all(&text).and_then(|()| stdout.flush());
-        printed.map_err(|error| Failure::output(&error))
+        printed.map_err(|error| ClientError::output(&error))
     }
 
     /// Prints the rest of it and the end of its line, and waits until all is out.
-    pub(super) fn end(mut self, rest: &[u8]) -> Result<(), Failure> {
+    pub(super) fn end(mut self, rest: &[u8]) -> Result<(), ClientError> {
         let text = self.prepare(rest, <[u8]>::len);
         let mut stdout = io::stdout().lock();
         stdout
             .write_all(&text)
             .and_then(|()| stdout.write_all(b"\n"))
             .and_then(|()| stdout.flush())
-            .map_err(|error| Failure::output(&error))
+            .map_err(|error| ClientError::output(&error))
     }
 
     /// There will be no more of it. On a terminal the reason has a line of its own; in a pipe there is
     /// nothing that did not come.
-    pub(super) fn break_off(self) {
+    pub(super) fn abort(self) {
         if self.is_terminal && self.has_begun {
             let _ = self.end(b"");
         }
@@ -75,13 +75,13 @@ impl Answer {
         }
         self.held.extend(bytes);
         let rest = self.held.split_off(settled(&self.held));
-        harmless(&std::mem::replace(&mut self.held, rest)).into()
+        sanitize(&std::mem::replace(&mut self.held, rest)).into()
     }
 }
 
 /// The length of `bytes` without what the next may change: the beginning of a character, or a
 /// carriage return at the end.
-fn settled_len(bytes: &[u8]) -> usize {
+fn stable_len(bytes: &[u8]) -> usize {
     if let Some(rest) = bytes.strip_suffix(b"\r") {
         return rest.len();
     }
@@ -96,14 +96,14 @@ fn settled_len(bytes: &[u8]) -> usize {
 
 /// What a terminal may be given of bytes from the wire: lines of text. What is no UTF-8, would move
 /// the cursor or turn a text around becomes U+FFFD; the ends of lines and tabs stay.
-fn harmless(bytes: &[u8]) -> Vec<u8> {
+fn sanitize(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<String> = text.split('\n').map(harmless_line).collect();
+    let lines: Vec<String> = text.split('\n').map(sanitize_line).collect();
     lines.join("\n").into_bytes()
 }
 
 /// The same for what must stay on one line.
-pub(super) fn harmless_line(text: &str) -> String {
+pub(super) fn sanitize_line(text: &str) -> String {
     let line = Shown(text.strip_suffix('\r').unwrap_or(text)).to_string();
     // The server lets these through: a line in a room may need them, and a pipe gets what was said.
     line.replace(reorders, "\u{fffd}")
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_terminal_is_given_text_and_nothing_that_moves_it() {
         for (bytes, shown) in SHOWN {
-            assert_eq!(String::from_utf8(harmless(bytes)).unwrap(), shown, "{bytes:?}");
+            assert_eq!(String::from_utf8(sanitize(bytes)).unwrap(), shown, "{bytes:?}");
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
                 let mut answer = Output { is_terminal: true }.begin();
                 let mut text = Vec::new();
                 for piece in bytes.chunks(len) {
-                    text.extend(answer.prepare(piece, settled_len).iter());
+                    text.extend(answer.prepare(piece, stable_len).iter());
                     assert!(answer.held.len() < 4);
                 }
                 text.extend(answer.prepare(b"", <[u8]>::len).iter());

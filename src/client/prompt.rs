@@ -5,24 +5,24 @@ use std::fmt;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
-use super::editor::{Editor, Typed};
-use super::exchange::Exchange;
-use super::failure::Failure;
-use super::once::{converse, cut};
-use super::options::Server;
-use super::output::{Output, harmless_line};
+use super::connection::Connection;
+use super::editor::{Editor, EditorInput};
+use super::error::ClientError;
+use super::once::{cut, run_once};
+use super::options::Endpoint;
+use super::output::{Output, sanitize_line};
 use super::request::{Request, Verb};
-use super::{complain, print};
+use super::{print, print_error};
 use crate::cli::{OneLine, ProtocolName};
 
 const PROMPT: &str = "mynah> ";
 
 /// Reads lines until their end: with a prompt where both sides are a terminal.
-pub(super) fn run(server: &Server) -> Result<(), Failure> {
+pub(super) fn run(endpoint: &Endpoint) -> Result<(), ClientError> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        at_a_terminal(server)
+        at_a_terminal(endpoint)
     } else {
-        from_a_pipe(server)
+        from_a_pipe(endpoint)
     }
 }
 
@@ -37,7 +37,7 @@ enum Line {
 
 /// Why a line asks for nothing that can be done.
 #[derive(Debug, PartialEq, Eq)]
-enum BadLine {
+enum LineError {
     Unknown(String),
     /// It is a command of the program, which takes the whole of it.
     NotHere(&'static str),
@@ -49,27 +49,27 @@ enum BadLine {
     Argument(&'static str),
 }
 
-impl fmt::Display for BadLine {
+impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
         let mut f = OneLine(f);
         match self {
-            BadLine::Unknown(word) => write!(f, "there is no command '{word}', try help"),
-            BadLine::NotHere(word) => {
+            LineError::Unknown(word) => write!(f, "there is no command '{word}', try help"),
+            LineError::NotHere(word) => {
                 write!(f, "{word} is none of these commands, run mynah-cli {word}")
             }
-            BadLine::OtherProtocol { verb, protocol } => {
-                write!(f, "{verb} goes over {}, not over {protocol}", verb.speaks())
+            LineError::OtherProtocol { verb, protocol } => {
+                write!(f, "{verb} goes over {}, not over {protocol}", verb.protocols())
             }
-            BadLine::NoText(verb) => write!(f, "{verb} needs a TEXT"),
-            BadLine::Argument(word) => write!(f, "{word} takes nothing behind it"),
+            LineError::NoText(verb) => write!(f, "{verb} needs a TEXT"),
+            LineError::Argument(word) => write!(f, "{word} takes nothing behind it"),
         }
     }
 }
 
 impl Line {
     /// A word, and behind one blank all that follows is the text, as it is.
-    fn parse(line: &[u8], protocol: ProtocolName) -> Result<Line, BadLine> {
+    fn parse(line: &[u8], protocol: ProtocolName) -> Result<Line, LineError> {
         let line = line.trim_ascii_start();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let end = line.iter().position(u8::is_ascii_whitespace);
@@ -79,23 +79,24 @@ impl Line {
         };
         let alone = |line, name| match text.is_none_or(|text| text.trim_ascii().is_empty()) {
             true => Ok(line),
-            false => Err(BadLine::Argument(name)),
+            false => Err(LineError::Argument(name)),
         };
         match word {
             b"" => Ok(Line::Nothing),
             b"help" | b"?" => alone(Line::Help, "help"),
             b"quit" | b"exit" => alone(Line::Quit, "quit"),
-            b"chat" => Err(BadLine::NotHere("chat")),
-            b"listen" => Err(BadLine::NotHere("listen")),
+            b"chat" => Err(LineError::NotHere("chat")),
+            b"listen" => Err(LineError::NotHere("listen")),
             _ => {
-                let verb = Verb::parse(word)
-                    .ok_or_else(|| BadLine::Unknown(String::from_utf8_lossy(word).into_owned()))?;
-                if !verb.belongs_to(protocol) {
-                    return Err(BadLine::OtherProtocol { verb, protocol });
+                let verb = Verb::parse(word).ok_or_else(|| {
+                    LineError::Unknown(String::from_utf8_lossy(word).into_owned())
+                })?;
+                if !verb.is_supported_by(protocol) {
+                    return Err(LineError::OtherProtocol { verb, protocol });
                 }
                 match (verb.takes_text(), text) {
                     (true, Some(text)) => Ok(Line::Ask(Request { verb, text: text.to_vec() })),
-                    (true, None) => Err(BadLine::NoText(verb)),
+                    (true, None) => Err(LineError::NoText(verb)),
                     (false, _) => alone(Line::Ask(Request { verb, text: Vec::new() }), "status"),
                 }
             }
@@ -121,133 +122,135 @@ fn help(protocol: ProtocolName) -> String {
 
 /// A conversation that is opened when it is needed, and again where the last one has ended.
 struct Conversation<'a> {
-    server: &'a Server,
-    exchange: Option<Exchange>,
+    endpoint: &'a Endpoint,
+    connection: Option<Connection>,
     output: Output,
     /// What is done with a broadcast that comes before an answer.
-    heard: fn(&[u8]),
+    on_broadcast: fn(&[u8]),
 }
 
 impl<'a> Conversation<'a> {
-    fn new(server: &'a Server, heard: fn(&[u8])) -> Self {
-        Conversation { server, exchange: None, output: Output::stdout(), heard }
+    fn new(endpoint: &'a Endpoint, on_broadcast: fn(&[u8])) -> Self {
+        Conversation { endpoint, connection: None, output: Output::stdout(), on_broadcast }
     }
 
     /// Connects where there is no connection that could be asked.
-    fn connect(&mut self) -> Result<&mut Exchange, Failure> {
-        let exchange = match self.exchange.take_if(|exchange| !exchange.is_over()) {
-            Some(exchange) => exchange,
-            None => Exchange::open(self.server)?,
+    fn connect(&mut self) -> Result<&mut Connection, ClientError> {
+        let connection = match self.connection.take_if(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => Connection::open(self.endpoint)?,
         };
-        Ok(self.exchange.insert(exchange))
+        Ok(self.connection.insert(connection))
     }
 
     /// Whether there is a connection and it has ended.
     fn has_ended(&mut self) -> bool {
-        self.exchange.as_mut().is_some_and(Exchange::is_over)
+        self.connection.as_mut().is_some_and(Connection::is_closed)
     }
 
-    fn ask(&mut self, mut request: Request) -> Result<(), Failure> {
-        cut(&mut request, self.server);
-        let (output, heard) = (self.output, self.heard);
-        let answered = converse(self.connect()?, &request, output, heard);
-        if self.server.protocol == ProtocolName::Raw {
+    fn ask(&mut self, mut request: Request) -> Result<(), ClientError> {
+        cut(&mut request, self.endpoint);
+        let (output, on_broadcast) = (self.output, self.on_broadcast);
+        let answered = run_once(self.connect()?, &request, output, on_broadcast);
+        if self.endpoint.protocol == ProtocolName::Raw {
             // It had its end for the end of the message.
-            self.exchange = None;
+            self.connection = None;
         }
         answered
     }
 
     fn quit(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            exchange.quit();
+        if let Some(connection) = self.connection.take() {
+            connection.quit();
         }
     }
 }
 
 /// One command a line, no prompt. A line that fails is reported with its number, and those behind
 /// it are done all the same, as long as the server can be reached.
-fn from_a_pipe(server: &Server) -> Result<(), Failure> {
-    let mut conversation = Conversation::new(server, |_| {});
+fn from_a_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
+    let mut conversation = Conversation::new(endpoint, |_| {});
     let mut has_failed = false;
     let mut lines = io::stdin().lock();
     for number in 1_u64.. {
         let mut line = Vec::new();
-        if lines.read_until(b'\n', &mut line).map_err(|error| Failure::input(&error))? == 0 {
+        if lines.read_until(b'\n', &mut line).map_err(|error| ClientError::input(&error))? == 0 {
             break;
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        let failed = match Line::parse(line, server.protocol) {
+        let result = match Line::parse(line, endpoint.protocol) {
             Ok(Line::Nothing) => continue,
-            Ok(Line::Help) => print(&help(server.protocol)),
+            Ok(Line::Help) => print(&help(endpoint.protocol)),
             Ok(Line::Quit) => break,
             Ok(Line::Ask(request)) => conversation.ask(request),
             Err(bad) => {
-                complain(format_args!("line {number}: {bad}"));
+                print_error(format_args!("line {number}: {bad}"));
                 has_failed = true;
                 continue;
             }
         };
-        match failed {
+        match result {
             Ok(()) => {}
-            Err(failure @ (Failure::OutputClosed | Failure::Output(_))) => return Err(failure),
-            Err(failure) => {
-                complain(format_args!("line {number}: {failure}"));
+            Err(error @ (ClientError::OutputClosed | ClientError::Output(_))) => return Err(error),
+            Err(error) => {
+                print_error(format_args!("line {number}: {error}"));
                 has_failed = true;
-                if failure.is_of_connect() {
+                if error.is_connect_error() {
                     break;
                 }
             }
         }
     }
     conversation.quit();
-    if has_failed { Err(Failure::Lines) } else { Ok(()) }
+    if has_failed { Err(ClientError::LinesFailed) } else { Ok(()) }
 }
 
 /// A prompt that errors do not end.
-fn at_a_terminal(server: &Server) -> Result<(), Failure> {
-    let mut conversation = Conversation::new(server, |broadcast| {
+fn at_a_terminal(endpoint: &Endpoint) -> Result<(), ClientError> {
+    let mut conversation = Conversation::new(endpoint, |broadcast| {
         let text = String::from_utf8_lossy(broadcast);
-        let _ = print(&format!("[BROADCAST] {}", harmless_line(&text)));
+        let _ = print(&format!("[BROADCAST] {}", sanitize_line(&text)));
     });
     conversation.connect()?;
     let mut editor = Editor::new(history_file())?;
-    print(&format!("Connected to {server}. Try help."))?;
+    print(&format!("Connected to {endpoint}. Try help."))?;
     loop {
         let lines = match editor.read(PROMPT)? {
-            Typed::Line(lines) => lines,
-            Typed::Interrupt => continue,
-            Typed::End => break,
+            EditorInput::Line(lines) => lines,
+            EditorInput::Interrupt => continue,
+            EditorInput::Eof => break,
         };
         if !lines.trim().is_empty() {
-            editor.remember(&lines);
+            editor.add_history(&lines);
         }
         // What was pasted may be several.
         for line in lines.lines() {
-            let failed = match Line::parse(line.as_bytes(), server.protocol) {
+            let result = match Line::parse(line.as_bytes(), endpoint.protocol) {
                 Ok(Line::Nothing) => continue,
-                Ok(Line::Help) => print(&help(server.protocol)),
+                Ok(Line::Help) => print(&help(endpoint.protocol)),
                 Ok(Line::Quit) => {
                     conversation.quit();
                     return Ok(());
                 }
                 Ok(Line::Ask(request)) => {
                     if conversation.has_ended() {
-                        complain("the server has closed the connection");
+                        print_error("the server has closed the connection");
                         reconnect(&mut conversation, &mut editor)?;
                     }
                     conversation.ask(request)
                 }
                 Err(bad) => {
-                    complain(bad);
+                    print_error(bad);
                     continue;
                 }
             };
-            match failed {
+            match result {
                 Ok(()) => {}
-                Err(failure @ (Failure::OutputClosed | Failure::Output(_))) => return Err(failure),
-                Err(failure) => {
-                    complain(&failure);
+                Err(error @ (ClientError::OutputClosed | ClientError::Output(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    print_error(&error);
                     // An error in the conversation is answered and goes on; what was asked when the
                     // connection ended is not asked again, because the server may have done it.
                     if conversation.has_ended() {
@@ -262,17 +265,17 @@ fn at_a_terminal(server: &Server) -> Result<(), Failure> {
 }
 
 /// Offers to connect again until that succeeds.
-fn reconnect(conversation: &mut Conversation<'_>, editor: &mut Editor) -> Result<(), Failure> {
+fn reconnect(conversation: &mut Conversation<'_>, editor: &mut Editor) -> Result<(), ClientError> {
     loop {
-        let question = format!("Reconnect to {}? [Y/n] ", conversation.server);
+        let question = format!("Reconnect to {}? [Y/n] ", conversation.endpoint);
         match editor.read(&question)? {
-            Typed::Line(answer) if matches!(answer.trim(), "" | "y" | "Y" | "yes") => {}
+            EditorInput::Line(answer) if matches!(answer.trim(), "" | "y" | "Y" | "yes") => {}
             // The reason has been told.
-            _ => return Err(Failure::Lines),
+            _ => return Err(ClientError::LinesFailed),
         }
         match conversation.connect() {
-            Ok(_) => return print(&format!("Connected to {}.", conversation.server)),
-            Err(failure) => complain(&failure),
+            Ok(_) => return print(&format!("Connected to {}.", conversation.endpoint)),
+            Err(error) => print_error(&error),
         }
     }
 }
@@ -287,11 +290,11 @@ fn history_file() -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn command(line: &str) -> Result<Line, BadLine> {
+    fn command(line: &str) -> Result<Line, LineError> {
         Line::parse(line.as_bytes(), ProtocolName::Command)
     }
 
-    fn ask(verb: Verb, text: &str) -> Result<Line, BadLine> {
+    fn ask(verb: Verb, text: &str) -> Result<Line, LineError> {
         Ok(Line::Ask(Request { verb, text: text.into() }))
     }
 
@@ -316,18 +319,18 @@ mod tests {
         assert_eq!(command("help"), Ok(Line::Help));
         assert_eq!(command("quit "), Ok(Line::Quit));
         assert_eq!(command("exit"), Ok(Line::Quit));
-        assert_eq!(command("quit now"), Err(BadLine::Argument("quit")));
-        assert_eq!(command("status x"), Err(BadLine::Argument("status")));
+        assert_eq!(command("quit now"), Err(LineError::Argument("quit")));
+        assert_eq!(command("status x"), Err(LineError::Argument("status")));
     }
 
     #[test]
     fn a_bad_line_says_what_is_bad() {
-        let why = |line| command(line).unwrap_err().to_string();
-        assert_eq!(why("ping\u{1b}"), r"there is no command 'ping\u{1b}', try help");
-        assert_eq!(why("echo"), "echo needs a TEXT");
-        assert_eq!(why("chat bob"), "chat is none of these commands, run mynah-cli chat");
-        assert_eq!(why("listen"), "listen is none of these commands, run mynah-cli listen");
-        assert_eq!(why("send x"), "send goes over prefixed or raw, not over command");
+        let reason = |line| command(line).unwrap_err().to_string();
+        assert_eq!(reason("ping\u{1b}"), r"there is no command 'ping\u{1b}', try help");
+        assert_eq!(reason("echo"), "echo needs a TEXT");
+        assert_eq!(reason("chat bob"), "chat is none of these commands, run mynah-cli chat");
+        assert_eq!(reason("listen"), "listen is none of these commands, run mynah-cli listen");
+        assert_eq!(reason("send x"), "send goes over prefixed or raw, not over command");
         let raw = Line::parse(b"echo x", ProtocolName::Raw).unwrap_err();
         assert_eq!(raw.to_string(), "echo goes over command, not over raw");
     }

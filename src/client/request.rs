@@ -57,7 +57,7 @@ impl Verb {
         !matches!(self, Verb::Status)
     }
 
-    pub(super) const fn belongs_to(self, protocol: ProtocolName) -> bool {
+    pub(super) const fn is_supported_by(self, protocol: ProtocolName) -> bool {
         match protocol {
             ProtocolName::Command => self.command().is_some(),
             ProtocolName::Prefixed | ProtocolName::Raw => matches!(self, Verb::Send),
@@ -66,7 +66,7 @@ impl Verb {
     }
 
     /// The protocols it belongs to, in words.
-    pub(super) const fn speaks(self) -> &'static str {
+    pub(super) const fn protocols(self) -> &'static str {
         match self.command() {
             Some(_) => "command",
             None => "prefixed or raw",
@@ -82,7 +82,7 @@ impl fmt::Display for Verb {
 
 impl Request {
     /// Cuts the text to what `protocol` can carry; returns how long it was if it was longer.
-    pub(super) fn cut_for(&mut self, protocol: ProtocolName) -> Option<usize> {
+    pub(super) fn truncate_for(&mut self, protocol: ProtocolName) -> Option<usize> {
         let len = self.text.len();
         if protocol != ProtocolName::Prefixed || len <= PAYLOAD_LEN_MAX {
             return None;
@@ -113,7 +113,7 @@ mod tests {
     fn every_verb_has_a_word_and_a_protocol() {
         for verb in Verb::ALL {
             assert_eq!(Verb::parse(verb.to_string().as_bytes()), Some(verb));
-            let speakers = ProtocolName::ALL.into_iter().filter(|&p| verb.belongs_to(p));
+            let speakers = ProtocolName::ALL.into_iter().filter(|&p| verb.is_supported_by(p));
             assert_eq!(speakers.count(), if verb == Verb::Send { 2 } else { 1 });
         }
         assert_eq!(Verb::parse(b"ECHO"), None);
@@ -154,7 +154,7 @@ mod tests {
             (ProtocolName::Raw, 256, 256, None),
         ] {
             let mut request = request(len);
-            assert_eq!(request.cut_for(protocol), was);
+            assert_eq!(request.truncate_for(protocol), was);
             assert_eq!(request.text.len(), left);
         }
     }

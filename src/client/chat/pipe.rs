@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::hall::{Lines, Meaning, is_farewell, no_welcome, say};
-use crate::client::complain;
+use super::server_lines::{LineKind, LineReader, is_exit, send_line, unexpected_greeting};
 use crate::client::connect::connect;
-use crate::client::failure::Failure;
-use crate::client::options::Server;
+use crate::client::error::ClientError;
+use crate::client::options::Endpoint;
 use crate::client::output::Output;
+use crate::client::print_error;
 
 /// Joins, and copies lines both ways until one side ends.
-pub(super) fn run(server: &Server, nick: Option<String>) -> Result<(), Failure> {
-    let stream = connect(server)?;
-    let mut lines = Lines::new(stream.try_clone().map_err(|error| Failure::broken(&error))?);
+pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
+    let stream = connect(endpoint)?;
+    let mut lines =
+        LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     let output = Output::stdout();
-    if !join(server, &stream, &mut lines, nick, output)? {
+    if !join(endpoint, &stream, &mut lines, nick, output)? {
         return Ok(());
     }
     let leaving = Arc::new(AtomicBool::new(false));
@@ -27,19 +28,19 @@ pub(super) fn run(server: &Server, nick: Option<String>) -> Result<(), Failure> 
     thread::Builder::new()
         .name("stdin".into())
         .spawn(move || copy_input(&stream, &typist))
-        .map_err(|error| Failure::input(&error))?;
+        .map_err(|error| ClientError::input(&error))?;
     loop {
         match lines.next() {
             Ok(Some(line)) => {
                 output.answer(&line)?;
-                if Meaning::of(&line) == Meaning::ShutDown {
+                if LineKind::of(&line) == LineKind::ShutDown {
                     return Ok(());
                 }
             }
             // However it ends, we had no more to say.
             _ if leaving.load(Ordering::SeqCst) => return Ok(()),
-            Ok(None) => return Err(Failure::Gone),
-            Err(error) => return Err(Failure::broken(&error)),
+            Ok(None) => return Err(ClientError::Disconnected),
+            Err(error) => return Err(ClientError::socket(&error)),
         }
     }
 }
@@ -49,40 +50,40 @@ pub(super) fn run(server: &Server, nick: Option<String>) -> Result<(), Failure> 
 /// Where the input is a pipe, a nickname that was given and is refused ends it: the lines in the
 /// pipe are messages, and none of them is to become a nickname.
 fn join(
-    server: &Server,
+    endpoint: &Endpoint,
     stream: &TcpStream,
-    lines: &mut Lines,
+    lines: &mut LineReader,
     nick: Option<String>,
     output: Output,
-) -> Result<bool, Failure> {
+) -> Result<bool, ClientError> {
     let asks = nick.is_none() || io::stdin().is_terminal();
     let mut given = nick.map(String::into_bytes);
     loop {
         let nick = match given.take() {
             Some(nick) => nick,
             None if asks => match read_nickname()? {
-                Some(nick) if is_farewell(&nick) => return Ok(false),
+                Some(nick) if is_exit(&nick) => return Ok(false),
                 Some(nick) => nick,
-                None => return Err(Failure::NoNickname),
+                None => return Err(ClientError::NoNickname),
             },
-            None => return Err(Failure::NoNickname),
+            None => return Err(ClientError::NoNickname),
         };
         if nick.trim_ascii().is_empty() {
             continue;
         }
         // A server that has gone has perhaps said why.
-        let _ = say(stream, &nick);
-        let verdict = next_in_time(server, stream, lines)?;
-        match Meaning::of(&verdict) {
-            Meaning::ShutDown => return output.answer(&verdict).map(|()| false),
-            Meaning::Info => return output.answer(&verdict).map(|()| true),
-            Meaning::Other => return Err(no_welcome(&verdict)),
-            Meaning::Refusal => {
-                let why = Failure::Refused(String::from_utf8_lossy(&verdict).into_owned());
+        let _ = send_line(stream, &nick);
+        let reply = next_in_time(endpoint, stream, lines)?;
+        match LineKind::of(&reply) {
+            LineKind::ShutDown => return output.answer(&reply).map(|()| false),
+            LineKind::Info => return output.answer(&reply).map(|()| true),
+            LineKind::Other => return Err(unexpected_greeting(&reply)),
+            LineKind::Refusal => {
+                let reason = ClientError::Refused(String::from_utf8_lossy(&reply).into_owned());
                 if !asks {
-                    return Err(why);
+                    return Err(reason);
                 }
-                complain(why);
+                print_error(reason);
             }
         }
     }
@@ -90,11 +91,11 @@ fn join(
 
 /// The first line of standard input that is left. Somebody at a terminal is asked for it; the
 /// question is no answer, so it goes to standard error.
-fn read_nickname() -> Result<Option<Vec<u8>>, Failure> {
+fn read_nickname() -> Result<Option<Vec<u8>>, ClientError> {
     if io::stdin().is_terminal() {
         let _ = write!(io::stderr(), "Nickname: ");
     }
-    read_line(&mut io::stdin().lock()).map_err(|error| Failure::input(&error))
+    read_line(&mut io::stdin().lock()).map_err(|error| ClientError::input(&error))
 }
 
 /// A line without its end; `None` where there are no more.
@@ -111,20 +112,20 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 /// The server's next line, which must come within its time.
 fn next_in_time(
-    server: &Server,
+    endpoint: &Endpoint,
     stream: &TcpStream,
-    lines: &mut Lines,
-) -> Result<Vec<u8>, Failure> {
-    stream.set_read_timeout(server.timeout).map_err(|error| Failure::broken(&error))?;
+    lines: &mut LineReader,
+) -> Result<Vec<u8>, ClientError> {
+    stream.set_read_timeout(endpoint.timeout).map_err(|error| ClientError::socket(&error))?;
     let line = lines.next();
-    stream.set_read_timeout(None).map_err(|error| Failure::broken(&error))?;
+    stream.set_read_timeout(None).map_err(|error| ClientError::socket(&error))?;
     match line {
         Ok(Some(line)) => Ok(line),
-        Ok(None) => Err(Failure::Gone),
+        Ok(None) => Err(ClientError::Disconnected),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => {
-            Err(Failure::Timeout(server.timeout.unwrap_or_default()))
+            Err(ClientError::Timeout(endpoint.timeout.unwrap_or_default()))
         }
-        Err(error) => Err(Failure::broken(&error)),
+        Err(error) => Err(ClientError::socket(&error)),
     }
 }
 
@@ -135,11 +136,11 @@ fn copy_input(stream: &TcpStream, leaving: &AtomicBool) {
     loop {
         match read_line(&mut input) {
             Ok(Some(line)) => {
-                let farewell = is_farewell(&line);
+                let farewell = is_exit(&line);
                 if farewell {
                     leaving.store(true, Ordering::SeqCst);
                 }
-                if say(stream, &line).is_err() || farewell {
+                if send_line(stream, &line).is_err() || farewell {
                     break;
                 }
             }
@@ -148,7 +149,7 @@ fn copy_input(stream: &TcpStream, leaving: &AtomicBool) {
                 break;
             }
             Err(error) => {
-                complain(Failure::input(&error));
+                print_error(ClientError::input(&error));
                 leaving.store(true, Ordering::SeqCst);
                 break;
             }

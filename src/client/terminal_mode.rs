@@ -20,7 +20,7 @@ const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n";
 /// # Errors
 ///
 /// Standard input is no terminal, or the system has no descriptor or thread left.
-pub(super) fn when_killed() -> io::Result<()> {
+pub(super) fn restore_when_killed() -> io::Result<()> {
     let found = tcgetattr(io::stdin())?;
     let mut signals = Signals::new([SIGTERM, SIGHUP])?;
     thread::Builder::new().name("signals".into()).spawn(move || {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use crate::client::failure::Failure;
+use crate::client::error::ClientError;
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
 use crate::protocol::chat::{Lang, Words};
@@ -18,16 +18,16 @@ const EXCERPT_LEN: usize = 60;
 
 /// Reads a server's lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineReader {
     stream: TcpStream,
     decoder: LinesUpTo<LINE_LEN_MAX>,
     input: Vec<u8>,
-    is_over: bool,
+    is_eof: bool,
 }
 
-impl Lines {
+impl LineReader {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Lines { stream, decoder: LinesUpTo::default(), input: Vec::new(), is_over: false }
+        LineReader { stream, decoder: LinesUpTo::default(), input: Vec::new(), is_eof: false }
     }
 
     /// The next line without its end; `None` at the end of the stream. A line that is too long is
@@ -46,7 +46,7 @@ impl Lines {
                 self.input.drain(..len);
                 return Ok(Some(line));
             }
-            if self.is_over {
+            if self.is_eof {
                 let last = self.decoder.finish(&self.input).map(text);
                 self.input.clear();
                 return Ok(last);
@@ -61,7 +61,7 @@ impl Lines {
         let read = self.stream.read(&mut self.input[kept..]);
         self.input.truncate(kept + read.as_ref().copied().unwrap_or(0));
         match read {
-            Ok(0) => self.is_over = true,
+            Ok(0) => self.is_eof = true,
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             Ok(_) | Err(_) => {}
         }
@@ -78,7 +78,7 @@ fn text(line: Line<'_>) -> Vec<u8> {
 
 /// What a line means to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum LineKind {
     /// The server stops.
     ShutDown,
     /// It refuses something: before the nickname is accepted, the nickname.
@@ -89,37 +89,40 @@ pub(super) enum Meaning {
     Other,
 }
 
-impl Meaning {
+impl LineKind {
     /// No member can say these words: what members say begins with their nickname, and those that
     /// would look like the server are taken.
     pub(super) fn of(line: &[u8]) -> Self {
         let says = |lang| line == Words::ShutDown.in_lang(lang).to_string().as_bytes();
         if says(Lang::En) || says(Lang::Ru) {
-            Meaning::ShutDown
+            LineKind::ShutDown
         } else if line.starts_with(b"[ERROR]") {
-            Meaning::Refusal
+            LineKind::Refusal
         } else if line.starts_with(b"[INFO]") {
-            Meaning::Info
+            LineKind::Info
         } else {
-            Meaning::Other
+            LineKind::Other
         }
     }
 }
 
 /// What to make of a line that answers no nickname.
-pub(super) fn no_welcome(line: &[u8]) -> Failure {
+pub(super) fn unexpected_greeting(line: &[u8]) -> ClientError {
     let excerpt = &line[..line.len().min(EXCERPT_LEN)];
     let more = if excerpt.len() < line.len() { "…" } else { "" };
-    Failure::Junk(format!("'{}{more}' is no chat's welcome", String::from_utf8_lossy(excerpt)))
+    ClientError::UnexpectedReply(format!(
+        "'{}{more}' is no chat's welcome",
+        String::from_utf8_lossy(excerpt)
+    ))
 }
 
 /// Whether a line of the user's means to leave.
-pub(super) fn is_farewell(line: &[u8]) -> bool {
+pub(super) fn is_exit(line: &[u8]) -> bool {
     matches!(line.trim_ascii(), b"exit" | b"/exit" | b"/quit")
 }
 
 /// Sends a line.
-pub(super) fn say(mut stream: &TcpStream, line: &[u8]) -> io::Result<()> {
+pub(super) fn send_line(mut stream: &TcpStream, line: &[u8]) -> io::Result<()> {
     stream.write_all(&[line, b"\n"].concat())
 }
 
@@ -135,7 +138,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let speaker = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
-        let mut lines = Lines::new(stream);
+        let mut lines = LineReader::new(stream);
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             found.push(String::from_utf8(line).unwrap());
@@ -167,18 +170,17 @@ mod tests {
     #[test]
     fn the_servers_words_are_understood_in_both_languages() {
         for lang in [Lang::En, Lang::Ru] {
-            let meaning =
-                |words: Words<'_>| Meaning::of(words.in_lang(lang).to_string().as_bytes());
-            assert_eq!(meaning(Words::ShutDown), Meaning::ShutDown);
-            assert_eq!(meaning(Words::Taken("ann")), Meaning::Refusal);
-            assert_eq!(meaning(Words::NicknameLength), Meaning::Refusal);
-            assert_eq!(meaning(Words::NicknameCharacters), Meaning::Refusal);
-            assert_eq!(meaning(Words::Full(9)), Meaning::Refusal);
-            assert_eq!(meaning(Words::Welcome("ann")), Meaning::Info);
+            let kind = |words: Words<'_>| LineKind::of(words.in_lang(lang).to_string().as_bytes());
+            assert_eq!(kind(Words::ShutDown), LineKind::ShutDown);
+            assert_eq!(kind(Words::Taken("ann")), LineKind::Refusal);
+            assert_eq!(kind(Words::NicknameLength), LineKind::Refusal);
+            assert_eq!(kind(Words::NicknameCharacters), LineKind::Refusal);
+            assert_eq!(kind(Words::Full(9)), LineKind::Refusal);
+            assert_eq!(kind(Words::Welcome("ann")), LineKind::Info);
             let text = "[INFO] The server has shut down";
-            assert_eq!(meaning(Words::Message { from: "eve", text }), Meaning::Other);
+            assert_eq!(kind(Words::Message { from: "eve", text }), LineKind::Other);
         }
-        assert_eq!(Meaning::of("[INFO] Сервер отключился".as_bytes()), Meaning::ShutDown);
+        assert_eq!(LineKind::of("[INFO] Сервер отключился".as_bytes()), LineKind::ShutDown);
     }
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
         for (line, farewell) in
             [("exit", true), (" /exit ", true), ("/quit", true), ("exits", false), ("", false)]
         {
-            assert_eq!(is_farewell(line.as_bytes()), farewell, "{line}");
+            assert_eq!(is_exit(line.as_bytes()), farewell, "{line}");
         }
     }
 }

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::connect::{Deadline, connect};
-use super::failure::Failure;
-use super::options::Server;
+use super::error::ClientError;
+use super::options::Endpoint;
 use super::request::Request;
 use crate::cli::ProtocolName;
 use crate::codec::Decoder;
@@ -25,58 +25,62 @@ const READ_LEN: usize = 1 << 16;
 const READ_LEN_MAX: usize = 1 << 20;
 
 /// How long something may lag behind an answer that ought to have come before it.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE_PERIOD: Duration = Duration::from_millis(50);
 
 /// What comes before an answer is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard<'a> {
+pub(super) enum Partial<'a> {
     /// Somebody's broadcast.
     Broadcast(&'a [u8]),
     /// A piece of a raw answer. That may be of any length, so it is not gathered.
-    Piece(&'a [u8]),
+    Chunk(&'a [u8]),
 }
 
 /// Who is told of it.
-pub(super) type Ear<'a> = &'a mut dyn FnMut(Heard<'_>) -> Result<(), Failure>;
+pub(super) type OnPartial<'a> = &'a mut dyn FnMut(Partial<'_>) -> Result<(), ClientError>;
 
 /// A connection on which requests are answered in turn.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    server: Server,
+pub(super) struct Connection {
+    endpoint: Endpoint,
     stream: TcpStream,
     /// What has been read behind the last whole frame.
     input: Vec<u8>,
     /// Nothing more can be asked here.
-    spent: bool,
+    is_finished: bool,
 }
 
-impl Exchange {
-    pub(super) fn open(server: &Server) -> Result<Self, Failure> {
-        let stream = connect(server)?;
-        Ok(Exchange { server: server.clone(), stream, input: Vec::new(), spent: false })
+impl Connection {
+    pub(super) fn open(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let stream = connect(endpoint)?;
+        Ok(Connection { endpoint: endpoint.clone(), stream, input: Vec::new(), is_finished: false })
     }
 
-    /// Asks, and waits for the end of the answer; returns what `ear` has not been told of it.
-    pub(super) fn ask(&mut self, request: &Request, ear: Ear<'_>) -> Result<Vec<u8>, Failure> {
+    /// Asks, and waits for the end of the answer; returns what `on_partial` has not been told of it.
+    pub(super) fn execute(
+        &mut self,
+        request: &Request,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
         if request.text.len() > TEXT_LEN_MAX {
-            return Err(Failure::TooLong { max: TEXT_LEN_MAX });
+            return Err(ClientError::TooLong { max: TEXT_LEN_MAX });
         }
-        let deadline = Deadline::new(self.server.timeout);
+        let deadline = Deadline::new(self.endpoint.timeout);
         let written = self.write(self.encode(request))?;
-        let answer = match self.server.protocol {
-            ProtocolName::Command => self.read_reply(&deadline, ear),
+        let answer = match self.endpoint.protocol {
+            ProtocolName::Command => self.read_reply(&deadline, on_partial),
             ProtocolName::Prefixed => self.read_message(&deadline),
-            _ => self.read_to_end(&deadline, !request.text.is_empty(), ear),
+            _ => self.read_to_end(&deadline, !request.text.is_empty(), on_partial),
         };
         // A write that goes on behind the answer is one that the server does not take.
-        let written = matches!(written.recv_timeout(GRACE), Ok(Ok(())));
-        self.spent |= match answer {
-            Ok(_) => !written || self.server.protocol == ProtocolName::Raw,
+        let written = matches!(written.recv_timeout(GRACE_PERIOD), Ok(Ok(())));
+        self.is_finished |= match answer {
+            Ok(_) => !written || self.endpoint.protocol == ProtocolName::Raw,
             // It may have been the server's last word.
-            Err(Failure::Refused(_)) => !written || self.closes_within(GRACE),
+            Err(ClientError::Refused(_)) => !written || self.closes_within(GRACE_PERIOD),
             Err(_) => true,
         };
-        if self.spent {
+        if self.is_finished {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
         answer
@@ -86,7 +90,7 @@ impl Exchange {
         let mut wire = Vec::new();
         match request.verb.command() {
             Some(command) => Frame { command, payload: &request.text }.encode(&mut wire),
-            None if self.server.protocol == ProtocolName::Prefixed => {
+            None if self.endpoint.protocol == ProtocolName::Prefixed => {
                 prefixed::encode(&request.text, &mut wire);
             }
             None => wire.clone_from(&request.text),
@@ -97,9 +101,9 @@ impl Exchange {
     /// Writes `wire` while the answer is read: a server may answer before it has taken everything,
     /// with an error or, over raw, with what it has. How it went is told on the channel, unless
     /// the connection ends first.
-    fn write(&self, wire: Vec<u8>) -> Result<Receiver<io::Result<()>>, Failure> {
-        let stream = self.stream.try_clone().map_err(|error| Failure::broken(&error))?;
-        let raw = self.server.protocol == ProtocolName::Raw;
+    fn write(&self, wire: Vec<u8>) -> Result<Receiver<io::Result<()>>, ClientError> {
+        let stream = self.stream.try_clone().map_err(|error| ClientError::socket(&error))?;
+        let raw = self.endpoint.protocol == ProtocolName::Raw;
         let (sender, receiver) = mpsc::sync_channel(1);
         let write = move || {
             let mut result = (&stream).write_all(&wire);
@@ -110,39 +114,41 @@ impl Exchange {
             let _ = sender.send(result);
         };
         let spawned = thread::Builder::new().name("write".into()).spawn(write);
-        spawned.map(|_| receiver).map_err(|error| Failure::broken(&error))
+        spawned.map(|_| receiver).map_err(|error| ClientError::socket(&error))
     }
 
     /// Takes leave, and waits a moment for the server to close.
     pub(super) fn quit(mut self) {
         let mut wire = Vec::new();
         Frame { command: Command::Quit, payload: b"" }.encode(&mut wire);
-        if self.server.protocol == ProtocolName::Command && self.stream.write_all(&wire).is_ok() {
+        if self.endpoint.protocol == ProtocolName::Command && self.stream.write_all(&wire).is_ok() {
             let deadline = Deadline::new(Some(Duration::from_secs(1)));
-            while self.read_more(1, &deadline).is_ok_and(|n| n > 0) {
+            while self.read_some(1, &deadline).is_ok_and(|n| n > 0) {
                 self.input.clear();
             }
         }
     }
 
     /// The next broadcast, however long it takes.
-    pub(super) fn next_broadcast(&mut self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn next_broadcast(&mut self) -> Result<Vec<u8>, ClientError> {
         let frame = self.read_frame(&Deadline::new(None));
-        let (command, payload) = frame.map_err(|failure| match failure {
-            Failure::Closed { midway: false } => Failure::Gone,
-            failure => failure,
+        let (command, payload) = frame.map_err(|error| match error {
+            ClientError::Closed { is_partial: false } => ClientError::Disconnected,
+            error => error,
         })?;
         match command {
             Command::Broadcast => Ok(payload),
             Command::Error => Err(refused(&payload)),
-            command => Err(Failure::Junk(format!("{command}, which nobody asked for"))),
+            command => {
+                Err(ClientError::UnexpectedReply(format!("{command}, which nobody asked for")))
+            }
         }
     }
 
     /// Whether the server has closed, or nothing more can be asked for another reason.
-    pub(super) fn is_over(&mut self) -> bool {
-        self.spent = self.spent || self.closes_within(Duration::ZERO);
-        self.spent
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.is_finished = self.is_finished || self.closes_within(Duration::ZERO);
+        self.is_finished
     }
 
     /// Whether the connection ends within `time`; not if something else comes first.
@@ -163,20 +169,24 @@ impl Exchange {
     }
 
     /// The reply to the last request.
-    fn read_reply(&mut self, deadline: &Deadline, ear: Ear<'_>) -> Result<Vec<u8>, Failure> {
+    fn read_reply(
+        &mut self,
+        deadline: &Deadline,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
         loop {
             let (command, payload) = self.read_frame(deadline)?;
             match command {
-                Command::Broadcast => ear(Heard::Broadcast(&payload))?,
+                Command::Broadcast => on_partial(Partial::Broadcast(&payload))?,
                 Command::Echo => return Ok(payload),
                 Command::Error => return Err(refused(&payload)),
-                command => return Err(Failure::Junk(command.to_string())),
+                command => return Err(ClientError::UnexpectedReply(command.to_string())),
             }
         }
     }
 
     /// The next frame of the `command` protocol.
-    fn read_frame(&mut self, deadline: &Deadline) -> Result<(Command, Vec<u8>), Failure> {
+    fn read_frame(&mut self, deadline: &Deadline) -> Result<(Command, Vec<u8>), ClientError> {
         let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
         loop {
             match decoder.decode(&self.input) {
@@ -185,14 +195,14 @@ impl Exchange {
                     self.input.drain(..len);
                     return Ok(found);
                 }
-                Ok(None) => self.read_all_of(decoder.missing(&self.input), deadline)?,
-                Err(error) => return Err(Failure::Junk(error.to_string())),
+                Ok(None) => self.read_at_least(decoder.missing(&self.input), deadline)?,
+                Err(error) => return Err(ClientError::UnexpectedReply(error.to_string())),
             }
         }
     }
 
     /// The next message of the `prefixed` protocol.
-    fn read_message(&mut self, deadline: &Deadline) -> Result<Vec<u8>, Failure> {
+    fn read_message(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ClientError> {
         loop {
             let Ok(found) = PrefixedDecoder.decode(&self.input);
             if let Some((message, len)) = found {
@@ -200,7 +210,7 @@ impl Exchange {
                 self.input.drain(..len);
                 return Ok(message);
             }
-            self.read_all_of(PrefixedDecoder.missing(&self.input), deadline)?;
+            self.read_at_least(PrefixedDecoder.missing(&self.input), deadline)?;
         }
     }
 
@@ -209,18 +219,20 @@ impl Exchange {
         &mut self,
         deadline: &Deadline,
         expected: bool,
-        ear: Ear<'_>,
-    ) -> Result<Vec<u8>, Failure> {
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
         let mut has_begun = false;
         loop {
-            match self.read_more(READ_LEN, deadline) {
-                Ok(0) if expected && !has_begun => return Err(Failure::Closed { midway: false }),
-                Ok(0) => return Ok(Vec::new()),
-                Ok(_) => ear(Heard::Piece(&self.input))?,
-                Err(Failure::Timeout(after)) if has_begun => {
-                    return Err(Failure::Unfinished(after));
+            match self.read_some(READ_LEN, deadline) {
+                Ok(0) if expected && !has_begun => {
+                    return Err(ClientError::Closed { is_partial: false });
                 }
-                Err(failure) => return Err(failure),
+                Ok(0) => return Ok(Vec::new()),
+                Ok(_) => on_partial(Partial::Chunk(&self.input))?,
+                Err(ClientError::Timeout(after)) if has_begun => {
+                    return Err(ClientError::PartialTimeout(after));
+                }
+                Err(error) => return Err(error),
             }
             has_begun = true;
             self.input.clear();
@@ -228,11 +240,11 @@ impl Exchange {
     }
 
     /// Reads until there are `missing` bytes more; perhaps more than those.
-    fn read_all_of(&mut self, missing: usize, deadline: &Deadline) -> Result<(), Failure> {
+    fn read_at_least(&mut self, missing: usize, deadline: &Deadline) -> Result<(), ClientError> {
         let mut missing = missing;
         while missing > 0 {
-            match self.read_more(missing, deadline)? {
-                0 => return Err(Failure::Closed { midway: !self.input.is_empty() }),
+            match self.read_some(missing, deadline)? {
+                0 => return Err(ClientError::Closed { is_partial: !self.input.is_empty() }),
                 n => missing = missing.saturating_sub(n),
             }
         }
@@ -240,23 +252,27 @@ impl Exchange {
     }
 
     /// One read of about `wanted` bytes; how many have come, 0 at the end of the stream.
-    fn read_more(&mut self, wanted: usize, deadline: &Deadline) -> Result<usize, Failure> {
+    fn read_some(&mut self, wanted: usize, deadline: &Deadline) -> Result<usize, ClientError> {
         let kept = self.input.len();
         loop {
-            let left = deadline.left();
-            if deadline.is_over() {
-                let after = deadline.after.unwrap_or_default();
+            let left = deadline.remaining();
+            if deadline.is_expired() {
+                let after = deadline.timeout.unwrap_or_default();
                 let has_begun = !self.input.is_empty();
-                return Err(if has_begun { Failure::Unfinished } else { Failure::Timeout }(after));
+                return Err(if has_begun {
+                    ClientError::PartialTimeout
+                } else {
+                    ClientError::Timeout
+                }(after));
             }
-            self.stream.set_read_timeout(left).map_err(|error| Failure::broken(&error))?;
+            self.stream.set_read_timeout(left).map_err(|error| ClientError::socket(&error))?;
             self.input.resize(kept + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);
             let read = self.stream.read(&mut self.input[kept..]);
             self.input.truncate(kept + read.as_ref().copied().unwrap_or(0));
             match read {
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {}
-                Err(error) => return Err(Failure::broken(&error)),
+                Err(error) => return Err(ClientError::socket(&error)),
             }
         }
     }
@@ -267,6 +283,6 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn refused(payload: &[u8]) -> Failure {
-    Failure::Refused(String::from_utf8_lossy(payload).into_owned())
+fn refused(payload: &[u8]) -> ClientError {
+    ClientError::Refused(String::from_utf8_lossy(payload).into_owned())
 }

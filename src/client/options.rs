@@ -1,5 +1,5 @@
-//! The command line of `mynah-cli`: where to connect, and what to do there. Opens nothing but the
-//! file it is given.
+//! The command line of `mynah-cli`: the endpoint and what to do there. Opens nothing but the file of
+//! `--config`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use getopts::{Matches, Options, ParsingStyle};
 
+use super::endpoint::Endpoint;
 use super::request::{Request, Verb};
 use crate::app::{BadFile, ServerAddress};
 use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
-/// `--timeout` where nothing is said.
+/// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Shortest `--timeout` but 0, which is no limit: std refuses to wait for less than a microsecond.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 const BRIEF: &str = "\
 Usage: mynah-cli [OPTION…] [COMMAND [TEXT]]
@@ -32,85 +36,57 @@ Commands, over the protocol that is theirs:
 
 A TEXT of - is standard input.";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
-    /// `--help`: this text.
+    /// `--help`, with the text to print.
     Help(String),
     Version,
-    Run(Task),
+    Run {
+        endpoint: Endpoint,
+        action: Action,
+    },
 }
 
-/// What is to be done, and where.
+/// An action of the client at its endpoint.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) endpoint: Endpoint,
-    pub(super) job: Job,
-}
-
-/// A server, and how long to wait for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) protocol: ProtocolName,
-    /// An address or a name, without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// The longest a connect, and then each answer, may take; `None` for ever.
-    pub(super) timeout: Option<Duration>,
-}
-
-/// `command://127.0.0.1:65432`
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Endpoint { protocol, host, port, .. } = self;
-        if host.contains(':') {
-            write!(f, "{protocol}://[{host}]:{port}")
-        } else {
-            write!(f, "{protocol}://{host}:{port}")
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Job {
-    /// One request, one answer.
-    Ask(Request),
-    /// The same, its text from standard input.
-    AskStdin(Verb),
+pub(super) enum Action {
+    /// Send one request, print its reply.
+    Request(Request),
+    /// The same, with standard input as the text.
+    RequestFromStdin(Verb),
+    /// Print broadcasts.
     Listen,
+    /// Chat, under this nickname if there is one.
     Chat(Option<String>),
-    /// Requests, a line each.
+    /// One request a line.
     Prompt,
 }
 
-/// What is wrong with the command line or the file.
+/// An error in the command line or in the file of `--config`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UsageError {
-    /// An option is unknown, or lacks its value.
+    /// An option is unknown or lacks its value; the text of getopts.
     Options(String),
-    Protocol(String),
-    Address {
-        option: &'static str,
-        reason: BadListener,
-    },
+    /// `--protocol` is not the name of a protocol of the client.
+    UnknownProtocol(String),
+    /// `--host` or `--port` is invalid.
+    Address { option: &'static str, source: BadListener },
+    /// The port is 0, which only a listener may have.
     PortZero,
+    /// `--timeout` is not a number of seconds.
     Timeout(String),
+    /// The file of `--config` is invalid.
     File(BadFile),
-    Command(String),
-    NoText(Verb),
-    /// An argument too many.
-    Argument {
-        command: String,
-        argument: String,
-        hint: &'static str,
-    },
-    /// The command belongs to another protocol.
-    Protocols {
-        command: String,
-        speaks: &'static str,
-        asked: ProtocolName,
-    },
-    /// A nickname is no UTF-8, or several lines.
+    /// The first word is not a command.
+    UnknownCommand(String),
+    /// The command needs a text.
+    MissingText(Verb),
+    /// The command takes fewer arguments.
+    UnexpectedArgument { command: String, argument: String, hint: &'static str },
+    /// The command belongs to other protocols than `requested`.
+    WrongProtocol { command: String, protocols: &'static str, requested: ProtocolName },
+    /// The nickname is not one line of UTF-8.
     Nickname,
 }
 
@@ -119,37 +95,39 @@ impl fmt::Display for UsageError {
         let mut f = OneLine(f);
         match self {
             UsageError::Options(reason) => f.write_str(reason),
-            UsageError::Protocol(name) => {
+            UsageError::UnknownProtocol(name) => {
                 write!(f, "--protocol: '{name}' is not command, prefixed, raw or chat")
             }
-            UsageError::Address { option, reason } => write!(f, "--{option}: {reason}"),
+            UsageError::Address { option, source } => write!(f, "--{option}: {source}"),
             UsageError::PortZero => f.write_str("nothing listens on port 0"),
             UsageError::Timeout(value) => {
                 write!(f, "--timeout: '{value}' is no number of seconds up to {TIMEOUT_SECS_LIMIT}")
             }
-            UsageError::File(reason) => write!(f, "{reason}"),
-            UsageError::Command(name) => write!(f, "there is no command '{name}'"),
-            UsageError::NoText(verb) => write!(f, "{verb} needs a TEXT"),
-            UsageError::Argument { command, argument, hint } => {
+            UsageError::File(source) => write!(f, "{source}"),
+            UsageError::UnknownCommand(name) => write!(f, "there is no command '{name}'"),
+            UsageError::MissingText(verb) => write!(f, "{verb} needs a TEXT"),
+            UsageError::UnexpectedArgument { command, argument, hint } => {
                 write!(f, "{command}: unexpected argument '{argument}'; {hint}")
             }
-            UsageError::Protocols { command, speaks, asked } => {
-                write!(f, "{command} goes over {speaks}, not over {asked}")
+            UsageError::WrongProtocol { command, protocols, requested } => {
+                write!(f, "{command} goes over {protocols}, not over {requested}")
             }
             UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
         }
     }
 }
 
+impl std::error::Error for UsageError {}
+
 impl Invocation {
-    /// Reads the command line, the program's name not among it, and the file it names.
+    /// Parses the arguments after the program's name, and reads the file of `--config`.
     pub(super) fn from_args(args: &[OsString]) -> Result<Self, UsageError> {
         let options = options();
-        // getopts takes nothing but UTF-8, and a TEXT may be anything. The arguments behind the
-        // options are the last ones, so they can be had from `args` as they were.
-        let readable: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        // getopts takes UTF-8 only, and a TEXT may be any bytes. The words after the options are the
+        // last arguments, so they are taken from `args`, unchanged.
+        let lossy: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let matches =
-            options.parse(&readable).map_err(|fail| UsageError::Options(fail.to_string()))?;
+            options.parse(&lossy).map_err(|error| UsageError::Options(error.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help(options.usage(BRIEF)));
         }
@@ -161,15 +139,15 @@ impl Invocation {
         if words == ["help"] {
             return Ok(Invocation::Help(options.usage(BRIEF)));
         }
-        let asked = match matches.opt_str("protocol") {
+        let requested = match matches.opt_str("protocol") {
             Some(name) => {
-                let spoken = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
-                Some(spoken.ok_or(UsageError::Protocol(name))?)
+                let protocol = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
+                Some(protocol.ok_or(UsageError::UnknownProtocol(name))?)
             }
             None => None,
         };
-        let (protocol, job) = job(&words, asked)?;
-        Ok(Invocation::Run(Task { endpoint: endpoint(protocol, &matches)?, job }))
+        let (protocol, action) = parse_words(&words, requested)?;
+        Ok(Invocation::Run { endpoint: endpoint(protocol, &matches)?, action })
     }
 }
 
@@ -188,7 +166,8 @@ fn options() -> Options {
     options
 }
 
-/// The server of the options; what they do not say is the file's to say, and then the protocol's.
+/// The endpoint: each part from its option, else from the file of `--config`, else the protocol's
+/// default.
 fn endpoint(protocol: ProtocolName, matches: &Matches) -> Result<Endpoint, UsageError> {
     let mut spec = ListenerSpec::new(protocol);
     if let Some(file) = matches.opt_str("config") {
@@ -198,21 +177,21 @@ fn endpoint(protocol: ProtocolName, matches: &Matches) -> Result<Endpoint, Usage
     }
     for option in ["host", "port"] {
         if let Some(value) = matches.opt_str(option) {
-            spec.set(option, &value).map_err(|reason| UsageError::Address { option, reason })?;
+            spec.set(option, &value).map_err(|source| UsageError::Address { option, source })?;
         }
     }
     if spec.port == 0 {
         return Err(UsageError::PortZero);
     }
     let timeout = match matches.opt_str("timeout") {
-        Some(value) => seconds(&value).ok_or(UsageError::Timeout(value))?,
+        Some(value) => parse_timeout(&value).ok_or(UsageError::Timeout(value))?,
         None => Some(TIMEOUT),
     };
     Ok(Endpoint { protocol, host: spec.host, port: spec.port, timeout })
 }
 
-/// A decimal number of seconds; zero is no limit.
-fn seconds(value: &str) -> Option<Option<Duration>> {
+/// Parses a decimal number of seconds; `Some(None)` is 0, no limit.
+fn parse_timeout(value: &str) -> Option<Option<Duration>> {
     if !value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
     }
@@ -220,68 +199,80 @@ fn seconds(value: &str) -> Option<Option<Duration>> {
     if secs > TIMEOUT_SECS_LIMIT as f64 {
         return None;
     }
-    // Less than the system can wait for is not the same as no limit.
-    let time = Duration::from_secs_f64(secs).max(Duration::from_millis(1));
-    Some((secs > 0.0).then_some(time))
+    Some((secs > 0.0).then(|| Duration::from_secs_f64(secs).max(TIMEOUT_MIN)))
 }
 
-/// The job that the words behind the options name, and the protocol it speaks.
-fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, Job), UsageError> {
+/// Parses the words after the options into an action and its protocol, which is `requested` or the
+/// action's own.
+fn parse_words(
+    words: &[&OsStr],
+    requested: Option<ProtocolName>,
+) -> Result<(ProtocolName, Action), UsageError> {
     use ProtocolName::{Chat, Command};
-    let Some((name, rest)) = words.split_first() else {
-        return Ok(match asked {
-            Some(Chat) => (Chat, Job::Chat(None)),
-            protocol => (protocol.unwrap_or(Command), Job::Prompt),
+    let Some((name, arguments)) = words.split_first() else {
+        return Ok(match requested {
+            Some(Chat) => (Chat, Action::Chat(None)),
+            protocol => (protocol.unwrap_or(Command), Action::Prompt),
         });
     };
     let name = name.to_string_lossy();
-    let too_many = |argument: &OsStr, hint| UsageError::Argument {
-        command: name.clone().into_owned(),
-        argument: argument.to_string_lossy().into_owned(),
-        hint,
-    };
-    let over = |protocol: ProtocolName, speaks| match asked {
-        Some(asked) if asked != protocol => {
-            Err(UsageError::Protocols { command: name.clone().into_owned(), speaks, asked })
+    let only_over = |protocol: ProtocolName, protocols| match requested {
+        Some(requested) if requested != protocol => {
+            let command = name.clone().into_owned();
+            Err(UsageError::WrongProtocol { command, protocols, requested })
         }
         _ => Ok(protocol),
     };
-    match (&*name, rest) {
-        ("listen", []) => Ok((over(Command, "command")?, Job::Listen)),
-        ("listen", [argument, ..]) => Err(too_many(argument, "it takes none")),
-        ("chat", []) => Ok((over(Chat, "chat")?, Job::Chat(None))),
+    match (&*name, arguments) {
+        ("listen", []) => Ok((only_over(Command, "command")?, Action::Listen)),
+        ("listen", [argument, ..]) => Err(unexpected_argument(&name, argument, "it takes none")),
+        ("chat", []) => Ok((only_over(Chat, "chat")?, Action::Chat(None))),
         ("chat", [nick]) => {
-            // What stands behind the end of a line would be said in the room.
+            // Whatever follows a line end would be sent as a message.
             let nick = nick.to_str().filter(|nick| !nick.contains('\n'));
             let nick = nick.ok_or(UsageError::Nickname)?;
-            Ok((over(Chat, "chat")?, Job::Chat(Some(nick.to_owned()))))
+            Ok((only_over(Chat, "chat")?, Action::Chat(Some(nick.to_owned()))))
         }
-        ("chat", [_, argument, ..]) => Err(too_many(argument, "a nickname is one word")),
+        ("chat", [_, argument, ..]) => {
+            Err(unexpected_argument(&name, argument, "a nickname is one word"))
+        }
         _ => {
             let Some(verb) = Verb::parse(name.as_bytes()) else {
-                return Err(UsageError::Command(name.into_owned()));
+                return Err(UsageError::UnknownCommand(name.into_owned()));
             };
-            let protocol = asked.unwrap_or(Command);
+            let protocol = requested.unwrap_or(Command);
             if !verb.is_supported_by(protocol) {
-                let (command, speaks) = (name.into_owned(), verb.protocols());
-                return Err(UsageError::Protocols { command, speaks, asked: protocol });
+                let (command, protocols) = (name.into_owned(), verb.protocols());
+                return Err(UsageError::WrongProtocol { command, protocols, requested: protocol });
             }
-            match (verb.takes_text(), rest) {
-                (true, []) => Err(UsageError::NoText(verb)),
-                (true, [text]) if text.as_bytes() == b"-" => Ok((protocol, Job::AskStdin(verb))),
-                (true, [text]) => {
-                    let text = text.as_bytes().to_vec();
-                    Ok((protocol, Job::Ask(Request { verb, text })))
-                }
-                (false, []) => Ok((protocol, Job::Ask(Request { verb, text: Vec::new() }))),
-                (true, [_, argument, ..]) => {
-                    Err(too_many(argument, "options go before the command, and TEXT in quotes"))
-                }
-                (false, [argument, ..]) => {
-                    Err(too_many(argument, "it takes none, and options go before the command"))
-                }
-            }
+            Ok((protocol, parse_request(verb, arguments)?))
         }
+    }
+}
+
+/// Parses the arguments of a request.
+fn parse_request(verb: Verb, arguments: &[&OsStr]) -> Result<Action, UsageError> {
+    match (verb.takes_text(), arguments) {
+        (true, []) => Err(UsageError::MissingText(verb)),
+        (true, [text]) if text.as_bytes() == b"-" => Ok(Action::RequestFromStdin(verb)),
+        (true, [text]) => Ok(Action::Request(Request { verb, text: text.as_bytes().to_vec() })),
+        (false, []) => Ok(Action::Request(Request { verb, text: Vec::new() })),
+        (true, [_, argument, ..]) => {
+            let hint = "options go before the command, and TEXT in quotes";
+            Err(unexpected_argument(verb.name(), argument, hint))
+        }
+        (false, [argument, ..]) => {
+            let hint = "it takes none, and options go before the command";
+            Err(unexpected_argument(verb.name(), argument, hint))
+        }
+    }
+}
+
+fn unexpected_argument(command: &str, argument: &OsStr, hint: &'static str) -> UsageError {
+    UsageError::UnexpectedArgument {
+        command: command.to_owned(),
+        argument: argument.to_string_lossy().into_owned(),
+        hint,
     }
 }
 
@@ -294,24 +285,28 @@ mod tests {
         Invocation::from_args(&args)
     }
 
-    fn task(args: &[&str]) -> Task {
+    fn run(args: &[&str]) -> (Endpoint, Action) {
         match invocation(args) {
-            Ok(Invocation::Run(task)) => task,
+            Ok(Invocation::Run { endpoint, action }) => (endpoint, action),
             other => panic!("{args:?}: {other:?}"),
         }
     }
 
+    fn action(args: &[&str]) -> Action {
+        run(args).1
+    }
+
     #[track_caller]
-    fn refused(args: &[&str], reason: &str) {
+    fn assert_error(args: &[&str], reason: &str) {
         assert_eq!(invocation(args).unwrap_err().to_string(), reason);
     }
 
-    fn ask(verb: Verb, text: &str) -> Job {
-        Job::Ask(Request { verb, text: text.into() })
+    fn request(verb: Verb, text: &str) -> Action {
+        Action::Request(Request { verb, text: text.into() })
     }
 
     #[test]
-    fn host_and_port_are_the_servers_defaults_by_protocol() {
+    fn default_host_and_port_are_those_of_the_server() {
         for (args, server) in [
             (&["status"][..], "command://127.0.0.1:65432"),
             (&["listen"], "command://127.0.0.1:65432"),
@@ -324,38 +319,38 @@ mod tests {
             (&["-H", "::1", "-p", "7", "status"], "command://[::1]:7"),
             (&["--host", "[::1]", "--port", "7", "chat"], "chat://[::1]:7"),
         ] {
-            assert_eq!(task(args).endpoint.to_string(), server, "{args:?}");
+            assert_eq!(run(args).0.to_string(), server, "{args:?}");
         }
     }
 
     #[test]
-    fn commands_name_a_job() {
-        assert_eq!(task(&["echo", "a b"]).job, ask(Verb::Echo, "a b"));
-        assert_eq!(task(&["rev", ""]).job, ask(Verb::Reverse, ""));
-        assert_eq!(task(&["broadcast", "-n"]).job, ask(Verb::Broadcast, "-n"));
-        assert_eq!(task(&["--", "echo", "--help"]).job, ask(Verb::Echo, "--help"));
-        assert_eq!(task(&["status"]).job, ask(Verb::Status, ""));
-        assert_eq!(task(&["rev", "-"]).job, Job::AskStdin(Verb::Reverse));
-        assert_eq!(task(&["--protocol", "raw", "send", "x"]).job, ask(Verb::Send, "x"));
-        assert_eq!(task(&["listen"]).job, Job::Listen);
-        assert_eq!(task(&["chat", "ann"]).job, Job::Chat(Some("ann".into())));
-        assert_eq!(task(&["--protocol", "chat"]).job, Job::Chat(None));
-        assert_eq!(task(&[]).job, Job::Prompt);
+    fn command_names_an_action() {
+        assert_eq!(action(&["echo", "a b"]), request(Verb::Echo, "a b"));
+        assert_eq!(action(&["rev", ""]), request(Verb::Reverse, ""));
+        assert_eq!(action(&["broadcast", "-n"]), request(Verb::Broadcast, "-n"));
+        assert_eq!(action(&["--", "echo", "--help"]), request(Verb::Echo, "--help"));
+        assert_eq!(action(&["status"]), request(Verb::Status, ""));
+        assert_eq!(action(&["rev", "-"]), Action::RequestFromStdin(Verb::Reverse));
+        assert_eq!(action(&["--protocol", "raw", "send", "x"]), request(Verb::Send, "x"));
+        assert_eq!(action(&["listen"]), Action::Listen);
+        assert_eq!(action(&["chat", "ann"]), Action::Chat(Some("ann".into())));
+        assert_eq!(action(&["--protocol", "chat"]), Action::Chat(None));
+        assert_eq!(action(&[]), Action::Prompt);
     }
 
     #[test]
-    fn a_text_need_not_be_utf8() {
+    fn text_may_be_any_bytes() {
         let args = ["-p", "1", "echo"].map(OsString::from);
         let args = [&args[..], &[OsStr::from_bytes(b"\xff").to_owned()]].concat();
-        let Ok(Invocation::Run(task)) = Invocation::from_args(&args) else { panic!() };
+        let Ok(Invocation::Run { action, .. }) = Invocation::from_args(&args) else { panic!() };
         let request = Request { verb: Verb::Echo, text: b"\xff".to_vec() };
-        assert_eq!(task.job, Job::Ask(request));
+        assert_eq!(action, Action::Request(request));
     }
 
     #[test]
-    fn a_timeout_is_a_decimal_number_and_zero_is_none() {
-        let timeout = |value| task(&["--timeout", value]).endpoint.timeout;
-        assert_eq!(task(&[]).endpoint.timeout, Some(Duration::from_secs(30)));
+    fn timeout_is_decimal_and_zero_is_no_limit() {
+        let timeout = |value| run(&["--timeout", value]).0.timeout;
+        assert_eq!(run(&[]).0.timeout, Some(Duration::from_secs(30)));
         assert_eq!(timeout("5"), Some(Duration::from_secs(5)));
         assert_eq!(timeout("0.25"), Some(Duration::from_millis(250)));
         assert_eq!(timeout("0.00001"), Some(Duration::from_millis(1)));
@@ -363,48 +358,54 @@ mod tests {
         assert_eq!(timeout("31536000"), Some(Duration::from_secs(31_536_000)));
         for value in ["-1", "", "1s", "inf", "1e3", ".", "31536001"] {
             let reason = format!("--timeout: '{value}' is no number of seconds up to 31536000");
-            refused(&["--timeout", value], &reason);
+            assert_error(&["--timeout", value], &reason);
         }
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
-        refused(&["--no-such"], "Unrecognized option: 'no-such'");
-        refused(&["-p"], "Argument to option 'p' missing");
-        refused(&["-p", "x"], "--port: bad port 'x', it is 0 to 65535");
-        refused(&["-p", "0"], "nothing listens on port 0");
-        refused(&["-H", "a b"], "--host: bad host 'a b'");
-        refused(&["--protocol", "ftp"], "--protocol: 'ftp' is not command, prefixed, raw or chat");
-        refused(&["--config", "/no/such"], "/no/such: cannot be read: no such file or directory");
-        refused(&["ping\n"], r"there is no command 'ping\n'");
-        refused(&["echo"], "echo needs a TEXT");
-        refused(
+    fn usage_error_names_the_culprit() {
+        assert_error(&["--no-such"], "Unrecognized option: 'no-such'");
+        assert_error(&["-p"], "Argument to option 'p' missing");
+        assert_error(&["-p", "x"], "--port: bad port 'x', it is 0 to 65535");
+        assert_error(&["-p", "0"], "nothing listens on port 0");
+        assert_error(&["-H", "a b"], "--host: bad host 'a b'");
+        assert_error(
+            &["--protocol", "ftp"],
+            "--protocol: 'ftp' is not command, prefixed, raw or chat",
+        );
+        assert_error(
+            &["--config", "/no/such"],
+            "/no/such: cannot be read: no such file or directory",
+        );
+        assert_error(&["ping\n"], r"there is no command 'ping\n'");
+        assert_error(&["echo"], "echo needs a TEXT");
+        assert_error(
             &["echo", "a", "b"],
             "echo: unexpected argument 'b'; options go before the command, and TEXT in quotes",
         );
-        refused(
+        assert_error(
             &["status", "-p"],
             "status: unexpected argument '-p'; it takes none, and options go before the command",
         );
-        refused(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
-        refused(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
-        refused(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");
+        assert_error(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
+        assert_error(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
+        assert_error(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");
     }
 
     #[test]
-    fn a_command_goes_over_its_own_protocol_only() {
-        refused(&["send", "x"], "send goes over prefixed or raw, not over command");
-        refused(
+    fn command_needs_its_own_protocol() {
+        assert_error(&["send", "x"], "send goes over prefixed or raw, not over command");
+        assert_error(
             &["--protocol", "chat", "send", "x"],
             "send goes over prefixed or raw, not over chat",
         );
-        refused(&["--protocol", "raw", "echo", "x"], "echo goes over command, not over raw");
-        refused(&["--protocol", "raw", "listen"], "listen goes over command, not over raw");
-        refused(&["--protocol", "raw", "chat"], "chat goes over chat, not over raw");
+        assert_error(&["--protocol", "raw", "echo", "x"], "echo goes over command, not over raw");
+        assert_error(&["--protocol", "raw", "listen"], "listen goes over command, not over raw");
+        assert_error(&["--protocol", "raw", "chat"], "chat goes over chat, not over raw");
     }
 
     #[test]
-    fn help_has_every_option_and_every_command() {
+    fn help_lists_every_option_and_command() {
         let Ok(Invocation::Help(text)) = invocation(&["-h"]) else { panic!() };
         for word in ["--host", "--port", "--protocol", "--config", "--timeout", "--version"] {
             assert!(text.contains(word), "{text}");

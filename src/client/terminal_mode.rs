@@ -1,8 +1,7 @@
-//! The terminal as it was found. A line is typed in raw mode, and who is killed meanwhile would leave
-//! a shell in it that shows nothing of what is typed.
+//! The terminal's mode, restored when a signal ends the process. A line is typed in raw mode, and a
+//! shell in raw mode does not show what is typed.
 
 use std::io;
-use std::thread;
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp, write};
@@ -10,36 +9,38 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// What leaves a line that is being typed: pasting is not marked any more, and what comes next has a
-/// line of its own.
+use super::sigint::spawn_helper;
+
+/// Ends the line being typed: bracketed paste off, then a new row.
 const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n";
 
-/// From now on SIGTERM and SIGHUP restore the terminal of standard input before they end the
-/// process, which still dies of them.
+/// Makes SIGTERM and SIGHUP restore the mode of standard input before they end the process with
+/// their default action.
 ///
 /// # Errors
 ///
-/// Standard input is no terminal, or the system has no descriptor or thread left.
+/// Standard input is not a terminal, or the system has no descriptor or thread left.
 pub(super) fn restore_when_killed() -> io::Result<()> {
-    let found = tcgetattr(io::stdin())?;
+    let initial = tcgetattr(io::stdin())?;
     let mut signals = Signals::new([SIGTERM, SIGHUP])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
+    spawn_helper("signals", move || {
         for signal in signals.forever() {
-            restore(&found);
+            restore(&initial);
             let _ = emulate_default_handler(signal);
         }
     })?;
     Ok(())
 }
 
-/// Nothing is waited for here: a terminal that is held, or is gone, must not keep us from ending.
-fn restore(found: &Termios) {
-    // In the background the terminal is another's, and whoever sets it up is stopped (SIGTTOU).
-    let is_ours = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
-    if !is_ours || tcgetattr(io::stdin()).is_ok_and(|now| now == *found) {
+/// Restores the mode `initial`. Takes no lock and waits for nothing, so that a stopped or vanished
+/// terminal does not keep the process from ending.
+fn restore(initial: &Termios) {
+    // A background process that sets the mode is stopped (SIGTTOU of tcsetattr(3)).
+    let is_foreground = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp());
+    if !is_foreground || tcgetattr(io::stdin()).is_ok_and(|mode| mode == *initial) {
         return;
     }
-    // The other thread may hold the lock of `Stdout`.
+    // write(2) itself, because the main thread may hold the lock of `Stdout`.
     let _ = write(io::stdout(), LEAVE_LINE);
-    let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, found);
+    let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, initial);
 }

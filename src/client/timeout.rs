@@ -1,0 +1,34 @@
+//! Deadlines, and the timeouts of blocking sockets.
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+/// The end of a time span that begins at [`Deadline::new`], or no limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    /// The whole time span; `None` for no limit.
+    pub(super) timeout: Option<Duration>,
+    expires_at: Option<Instant>,
+}
+
+impl Deadline {
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
+        let expires_at = timeout.map(|timeout| Instant::now() + timeout);
+        Deadline { timeout, expires_at }
+    }
+
+    /// The time left: zero after the deadline, `None` for no limit.
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        self.expires_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    pub(super) fn is_expired(&self) -> bool {
+        self.remaining().is_some_and(|remaining| remaining.is_zero())
+    }
+}
+
+/// True if a read or write failed because its timeout passed: EAGAIN, as SO_RCVTIMEO of socket(7)
+/// has it; ETIMEDOUT on some systems.
+pub(super) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::request::Request;
 use super::sigint::spawn_helper;
-use super::timeout::{Deadline, is_timeout};
+use super::timeout::{Deadline, is_timeout, set_read_timeout};
 use crate::cli::ProtocolName;
 use crate::codec::Decoder;
 use crate::codec::command::{Command, CommandDecoder, Frame};
@@ -165,7 +165,8 @@ impl Connection {
                 self.stream.set_nonblocking(false).and(peeked)
             })
         } else {
-            self.stream.set_read_timeout(Some(time)).and_then(|()| self.stream.peek(&mut [0]))
+            set_read_timeout(&self.stream, Some(time));
+            self.stream.peek(&mut [0])
         };
         match peeked {
             Ok(n) => n == 0,
@@ -271,7 +272,7 @@ impl Connection {
                     ClientError::PartialTimeout(timeout)
                 });
             }
-            self.stream.set_read_timeout(remaining).map_err(|error| ClientError::socket(&error))?;
+            set_read_timeout(&self.stream, remaining);
             self.input.resize(old_len + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);
             let read = self.stream.read(&mut self.input[old_len..]);
             self.input.truncate(old_len + read.as_ref().copied().unwrap_or(0));

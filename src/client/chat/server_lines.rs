@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::client::error::ClientError;
-use crate::client::timeout::is_timeout;
+use crate::client::timeout::{is_timeout, set_read_timeout};
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
 use crate::protocol::chat::{Lang, Words};
@@ -65,9 +65,9 @@ impl LineReader {
         &mut self,
         timeout: Option<Duration>,
     ) -> Result<Vec<u8>, ClientError> {
-        self.stream.set_read_timeout(timeout).map_err(|error| ClientError::socket(&error))?;
+        set_read_timeout(&self.stream, timeout);
         let line = self.read_line();
-        self.stream.set_read_timeout(None).map_err(|error| ClientError::socket(&error))?;
+        set_read_timeout(&self.stream, None);
         match line {
             Ok(Some(line)) => Ok(line),
             Ok(None) => Err(ClientError::Disconnected),

@@ -18,7 +18,7 @@ use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
 use crate::client::output::{print_line, sanitize_line_bytes};
 use crate::client::sigint::spawn_helper;
-use crate::client::timeout::{Deadline, is_timeout};
+use crate::client::timeout::{Deadline, is_timeout, set_write_timeout};
 
 /// The prompt of a message, which is how the user's own messages look on the screen.
 const PROMPT: &str = "[YOU]: ";
@@ -39,7 +39,7 @@ pub(super) fn run(
 ) -> Result<(), ClientError> {
     let stream = connect(endpoint)?;
     // A server that reads nothing must not block the window for ever.
-    stream.set_write_timeout(endpoint.timeout).map_err(|error| ClientError::socket(&error))?;
+    set_write_timeout(&stream, endpoint.timeout);
     let lines = LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     editor.catch_interrupts()?;
     let ending = Arc::new(Ending::default());

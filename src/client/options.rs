@@ -18,7 +18,7 @@ use crate::limits::TIMEOUT_SECS_LIMIT;
 /// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Shortest `--timeout` but 0, which is no limit: std refuses to wait for less than a microsecond.
+/// Shortest `--timeout` above 0: a shorter one could round to zero, which std refuses.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 const BRIEF: &str = "\
@@ -84,8 +84,8 @@ pub(super) enum UsageError {
     MissingText(Verb),
     /// The command takes fewer arguments.
     UnexpectedArgument { command: String, argument: String, hint: &'static str },
-    /// The command belongs to other protocols than `requested`.
-    WrongProtocol { command: String, protocols: &'static str, requested: ProtocolName },
+    /// The command needs another `--protocol`, one of `protocols`.
+    WrongProtocol { command: String, protocols: &'static str },
     /// The nickname is not one line of UTF-8.
     Nickname,
 }
@@ -101,7 +101,10 @@ impl fmt::Display for UsageError {
             UsageError::Address { option, source } => write!(f, "--{option}: {source}"),
             UsageError::PortZero => f.write_str("nothing listens on port 0"),
             UsageError::Timeout(value) => {
-                write!(f, "--timeout: '{value}' is no number of seconds up to {TIMEOUT_SECS_LIMIT}")
+                write!(
+                    f,
+                    "--timeout: '{value}' is not a number of seconds up to {TIMEOUT_SECS_LIMIT}"
+                )
             }
             UsageError::File(source) => write!(f, "{source}"),
             UsageError::UnknownCommand(name) => write!(f, "there is no command '{name}'"),
@@ -109,8 +112,8 @@ impl fmt::Display for UsageError {
             UsageError::UnexpectedArgument { command, argument, hint } => {
                 write!(f, "{command}: unexpected argument '{argument}'; {hint}")
             }
-            UsageError::WrongProtocol { command, protocols, requested } => {
-                write!(f, "{command} goes over {protocols}, not over {requested}")
+            UsageError::WrongProtocol { command, protocols } => {
+                write!(f, "{command} needs --protocol {protocols}")
             }
             UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
         }
@@ -219,7 +222,7 @@ fn parse_words(
     let only_over = |protocol: ProtocolName, protocols| match requested {
         Some(requested) if requested != protocol => {
             let command = name.clone().into_owned();
-            Err(UsageError::WrongProtocol { command, protocols, requested })
+            Err(UsageError::WrongProtocol { command, protocols })
         }
         _ => Ok(protocol),
     };
@@ -243,7 +246,7 @@ fn parse_words(
             let protocol = requested.unwrap_or(Command);
             if !verb.is_supported_by(protocol) {
                 let (command, protocols) = (name.into_owned(), verb.protocols());
-                return Err(UsageError::WrongProtocol { command, protocols, requested: protocol });
+                return Err(UsageError::WrongProtocol { command, protocols });
             }
             Ok((protocol, parse_request(verb, arguments)?))
         }
@@ -357,7 +360,7 @@ mod tests {
         assert_eq!(timeout("0"), None);
         assert_eq!(timeout("31536000"), Some(Duration::from_secs(31_536_000)));
         for value in ["-1", "", "1s", "inf", "1e3", ".", "31536001"] {
-            let reason = format!("--timeout: '{value}' is no number of seconds up to 31536000");
+            let reason = format!("--timeout: '{value}' is not a number of seconds up to 31536000");
             assert_error(&["--timeout", value], &reason);
         }
     }
@@ -394,14 +397,11 @@ mod tests {
 
     #[test]
     fn command_needs_its_own_protocol() {
-        assert_error(&["send", "x"], "send goes over prefixed or raw, not over command");
-        assert_error(
-            &["--protocol", "chat", "send", "x"],
-            "send goes over prefixed or raw, not over chat",
-        );
-        assert_error(&["--protocol", "raw", "echo", "x"], "echo goes over command, not over raw");
-        assert_error(&["--protocol", "raw", "listen"], "listen goes over command, not over raw");
-        assert_error(&["--protocol", "raw", "chat"], "chat goes over chat, not over raw");
+        assert_error(&["send", "x"], "send needs --protocol prefixed or raw");
+        assert_error(&["--protocol", "chat", "send", "x"], "send needs --protocol prefixed or raw");
+        assert_error(&["--protocol", "raw", "echo", "x"], "echo needs --protocol command");
+        assert_error(&["--protocol", "raw", "listen"], "listen needs --protocol command");
+        assert_error(&["--protocol", "raw", "chat"], "chat needs --protocol chat");
     }
 
     #[test]

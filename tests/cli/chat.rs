@@ -200,13 +200,13 @@ fn a_server_that_is_no_chat_is_a_failure() {
     for (reply, why) in [
         (
             &b"-ERR unknown command 'ann'\r\n"[..],
-            "'-ERR unknown command 'ann'' is no chat's welcome",
+            "'-ERR unknown command 'ann'' is not a chat welcome",
         ),
         (
             &[b'x'; 100][..],
             concat!(
                 "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…' ",
-                "is no chat's welcome"
+                "is not a chat welcome"
             ),
         ),
     ] {

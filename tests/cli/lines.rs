@@ -28,7 +28,7 @@ fn a_line_that_fails_is_reported_and_the_rest_is_done() {
         "mynah-cli: line 2: there is no command 'ping', try help",
         "mynah-cli: line 3: REVERSE needs UTF-8: invalid byte at offset 0",
         "mynah-cli: line 4: echo needs a TEXT",
-        "mynah-cli: line 5: send goes over prefixed or raw, not over command",
+        "mynah-cli: line 5: send needs --protocol prefixed or raw",
         "mynah-cli: line 6: frame of 12 bytes exceeds the limit of 10",
     ];
     assert_eq!(ended.stderr.lines().collect::<Vec<_>>(), reasons);

@@ -413,13 +413,13 @@ fn bad_usage_is_status_2_and_says_what_is_bad() {
         (&["--no-such"][..], "Unrecognized option: 'no-such'"),
         (&["ping"], "there is no command 'ping'"),
         (&["echo"], "echo needs a TEXT"),
-        (&["send", "x"], "send goes over prefixed or raw, not over command"),
-        (&["--protocol", "chat", "send", "x"], "send goes over prefixed or raw, not over chat"),
-        (&["--protocol", "raw", "status"], "status goes over command, not over raw"),
+        (&["send", "x"], "send needs --protocol prefixed or raw"),
+        (&["--protocol", "chat", "send", "x"], "send needs --protocol prefixed or raw"),
+        (&["--protocol", "raw", "status"], "status needs --protocol command"),
         (&["-p", "65536", "status"], "--port: bad port '65536', it is 0 to 65535"),
         (
             &["--timeout", "soon", "status"],
-            "--timeout: 'soon' is no number of seconds up to 31536000",
+            "--timeout: 'soon' is not a number of seconds up to 31536000",
         ),
     ] {
         let ended = Running::spawn(std::process::Command::new(bin).args(args)).wait();

@@ -350,7 +350,7 @@ fn a_server_that_is_no_chat_is_a_failure() {
     });
     let ann = terminal!(fake.addr, &["chat", "ann"]);
     assert_eq!(ann.wait(), "1");
-    let why = "the server does not answer as it should: '-ERR' is no chat's welcome";
+    let why = "the server does not answer as it should: '-ERR' is not a chat welcome";
     ann.expect(&[&format!("mynah-cli: {why}")]);
 }
 
@@ -516,7 +516,7 @@ fn a_prompt_takes_commands_and_survives_errors() {
         ("broadcast x", "0"),
         ("ping", "mynah-cli: there is no command 'ping', try help"),
         ("echo", "mynah-cli: echo needs a TEXT"),
-        ("send x", "mynah-cli: send goes over prefixed or raw, not over command"),
+        ("send x", "mynah-cli: send needs --protocol prefixed or raw"),
         ("echo -", "-"),
     ] {
         prompt.enter_line(line);

@@ -136,7 +136,7 @@ pub(super) fn unexpected_greeting(line: &[u8]) -> ClientError {
     let excerpt = &line[..line.len().min(EXCERPT_LEN)];
     let ellipsis = if excerpt.len() < line.len() { "…" } else { "" };
     let excerpt = String::from_utf8_lossy(excerpt);
-    ClientError::UnexpectedReply(format!("'{excerpt}{ellipsis}' is no chat's welcome"))
+    ClientError::UnexpectedReply(format!("'{excerpt}{ellipsis}' is not a chat welcome"))
 }
 
 #[cfg(test)]

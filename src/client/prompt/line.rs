@@ -21,8 +21,8 @@ pub(super) enum PromptLineError {
     UnknownCommand(String),
     /// The word is a command of the command line only: it takes the whole terminal or pipe.
     NotPromptCommand(&'static str),
-    /// The command belongs to another protocol.
-    WrongProtocol { verb: Verb, protocol: ProtocolName },
+    /// The command needs another `--protocol`.
+    WrongProtocol(Verb),
     /// The command needs a text.
     MissingText(Verb),
     /// The command takes no argument.
@@ -37,10 +37,10 @@ impl fmt::Display for PromptLineError {
                 write!(f, "there is no command '{word}', try help")
             }
             PromptLineError::NotPromptCommand(word) => {
-                write!(f, "{word} is none of these commands, run mynah-cli {word}")
+                write!(f, "'{word}' is not a prompt command; run `mynah-cli {word}`")
             }
-            PromptLineError::WrongProtocol { verb, protocol } => {
-                write!(f, "{verb} goes over {}, not over {protocol}", verb.protocols())
+            PromptLineError::WrongProtocol(verb) => {
+                write!(f, "{verb} needs --protocol {}", verb.protocols())
             }
             PromptLineError::MissingText(verb) => write!(f, "{verb} needs a TEXT"),
             PromptLineError::UnexpectedArgument(word) => {
@@ -79,7 +79,7 @@ impl PromptLine {
                     return Err(PromptLineError::UnknownCommand(word));
                 };
                 if !verb.is_supported_by(protocol) {
-                    return Err(PromptLineError::WrongProtocol { verb, protocol });
+                    return Err(PromptLineError::WrongProtocol(verb));
                 }
                 let request = |text| PromptLine::Request(Request { verb, text });
                 match (verb.takes_text(), text) {
@@ -153,11 +153,11 @@ mod tests {
         let reason = |line| command(line).unwrap_err().to_string();
         assert_eq!(reason("ping\u{1b}"), r"there is no command 'ping\u{1b}', try help");
         assert_eq!(reason("echo"), "echo needs a TEXT");
-        assert_eq!(reason("chat bob"), "chat is none of these commands, run mynah-cli chat");
-        assert_eq!(reason("listen"), "listen is none of these commands, run mynah-cli listen");
-        assert_eq!(reason("send x"), "send goes over prefixed or raw, not over command");
+        assert_eq!(reason("chat bob"), "'chat' is not a prompt command; run `mynah-cli chat`");
+        assert_eq!(reason("listen"), "'listen' is not a prompt command; run `mynah-cli listen`");
+        assert_eq!(reason("send x"), "send needs --protocol prefixed or raw");
         let raw = PromptLine::parse(b"echo x", ProtocolName::Raw).unwrap_err();
-        assert_eq!(raw.to_string(), "echo goes over command, not over raw");
+        assert_eq!(raw.to_string(), "echo needs --protocol command");
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! The client binary against the real server, and against servers that misbehave.
+//! The client binary against the real server, and against mock servers that misbehave.
 //!
-//! As in `tests/it.rs`, every wait has a deadline, so that a rule that does not hold fails and
-//! nothing hangs.
+//! Every wait has a deadline, as in `tests/it.rs`: a rule that does not hold fails, and nothing hangs.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,11 +9,11 @@
 )]
 
 mod cli {
-    mod chat;
-    mod lines;
+    mod chat_pipe;
+    mod chat_server;
     mod once;
     mod program;
-    mod room;
+    mod prompt_pipe;
     #[allow(dead_code, reason = "the server's own tests use the rest")]
     #[path = "../it/support.rs"]
     mod support;

@@ -12,12 +12,12 @@ use std::time::Instant;
 use super::support::{PATIENCE, wait_until};
 
 /// An address at which nobody listens, now or in a moment: its port is none the system picks.
-pub(crate) fn nobody() -> SocketAddr {
+pub(crate) fn closed_addr() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 9], 1))
 }
 
 /// The client with `args`, which is to talk to `addr`.
-pub(crate) fn client(addr: SocketAddr, args: &[&str]) -> Command {
+pub(crate) fn client_command(addr: SocketAddr, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
     command.args(["-H", &addr.ip().to_string(), "-p", &addr.port().to_string()]).args(args);
     command.env_remove("HOME");
@@ -26,16 +26,16 @@ pub(crate) fn client(addr: SocketAddr, args: &[&str]) -> Command {
 
 /// What a client that ended left behind.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct ExitResult {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
 
-impl Ended {
+impl ExitResult {
     /// It was answered, with `stdout` and not a word on standard error.
     #[track_caller]
-    pub(crate) fn answered(&self, stdout: impl AsRef<[u8]>) {
+    pub(crate) fn assert_reply(&self, stdout: impl AsRef<[u8]>) {
         let stdout = stdout.as_ref();
         assert!(
             (self.code, &*self.stdout, &*self.stderr) == (Some(0), stdout, ""),
@@ -48,8 +48,8 @@ impl Ended {
 
     /// It failed, with nothing but `why` on standard error.
     #[track_caller]
-    pub(crate) fn failed(&self, why: &str) {
-        let stderr = format!("mynah-cli: {why}\n");
+    pub(crate) fn assert_error(&self, reason: &str) {
+        let stderr = format!("mynah-cli: {reason}\n");
         assert!(
             (self.code, self.stdout.len(), &self.stderr) == (Some(1), 0, &stderr),
             "{:?} {}\ninstead of {stderr}",
@@ -66,21 +66,21 @@ impl Ended {
 
 /// Runs a client to its end; `stdin` is all it is given.
 #[track_caller]
-pub(crate) fn run_with(addr: SocketAddr, args: &[&str], stdin: &[u8]) -> Ended {
-    let mut running = Running::spawn(&mut client(addr, args));
-    running.feed(stdin);
-    running.end_input();
+pub(crate) fn run_with_input(addr: SocketAddr, args: &[&str], stdin: &[u8]) -> ExitResult {
+    let mut running = RunningClient::spawn(&mut client_command(addr, args));
+    running.write_input(stdin);
+    running.close_input();
     running.wait()
 }
 
 /// Runs a client to its end.
 #[track_caller]
-pub(crate) fn run(addr: SocketAddr, args: &[&str]) -> Ended {
-    run_with(addr, args, b"")
+pub(crate) fn run(addr: SocketAddr, args: &[&str]) -> ExitResult {
+    run_with_input(addr, args, b"")
 }
 
 /// A client that runs, killed when it goes out of scope.
-pub(crate) struct Running {
+pub(crate) struct RunningClient {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Arc<Stream>,
@@ -112,9 +112,9 @@ impl Stream {
     }
 }
 
-impl Running {
+impl RunningClient {
     #[track_caller]
-    pub(crate) fn spawn(command: &mut Command) -> Running {
+    pub(crate) fn spawn(command: &mut Command) -> RunningClient {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (Arc::<Stream>::default(), Arc::<Stream>::default());
@@ -123,15 +123,15 @@ impl Running {
             stderr.collect(child.stderr.take().unwrap()),
         ];
         let stdin = child.stdin.take();
-        Running { child, stdin, stdout, stderr, readers }
+        RunningClient { child, stdin, stdout, stderr, readers }
     }
 
     /// Gives it more input; it may be past taking it.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn write_input(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    pub(crate) fn end_input(&mut self) {
+    pub(crate) fn close_input(&mut self) {
         self.stdin = None;
     }
 
@@ -157,7 +157,7 @@ impl Running {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> ExitResult {
         let mut status = None;
         wait_until("the client ends", || {
             status = self.child.try_wait().unwrap();
@@ -167,11 +167,11 @@ impl Running {
             reader.join().unwrap();
         }
         let stdout = std::mem::take(&mut *self.stdout.bytes.lock().unwrap());
-        Ended { code: status.unwrap().code(), stdout, stderr: self.stderr.text() }
+        ExitResult { code: status.unwrap().code(), stdout, stderr: self.stderr.text() }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningClient {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -184,56 +184,56 @@ pub(crate) fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-/// A server that serves its clients one by one, each with the next of `scenes`.
-pub(crate) struct Fake {
+/// A server that serves its clients one by one, each with the next of `handlers`.
+pub(crate) struct MockServer {
     pub(crate) addr: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
 
-pub(crate) type Scene = Box<dyn FnOnce(TcpStream) + Send>;
+pub(crate) type Handler = Box<dyn FnOnce(TcpStream) + Send>;
 
-impl Fake {
-    pub(crate) fn new(scene: impl FnOnce(TcpStream) + Send + 'static) -> Fake {
-        Fake::with_scenes(vec![Box::new(scene)])
+impl MockServer {
+    pub(crate) fn new(handler: impl FnOnce(TcpStream) + Send + 'static) -> MockServer {
+        MockServer::with_handlers(vec![Box::new(handler)])
     }
 
-    pub(crate) fn with_scenes(scenes: Vec<Scene>) -> Fake {
+    pub(crate) fn with_handlers(handlers: Vec<Handler>) -> MockServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let thread = thread::spawn(move || {
-            for scene in scenes {
+            for handler in handlers {
                 let (stream, _) = listener.accept().unwrap();
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
-                scene(stream);
+                handler(stream);
             }
         });
-        Fake { addr, thread: Some(thread) }
+        MockServer { addr, thread: Some(thread) }
     }
 
     /// One that reads `request` and answers `reply`, and then waits for the client to close.
-    pub(crate) fn answering(request: &[u8], reply: &[u8]) -> Fake {
+    pub(crate) fn replying(request: &[u8], reply: &[u8]) -> MockServer {
         let (request, reply) = (request.to_vec(), reply.to_vec());
-        Fake::new(move |mut stream| {
+        MockServer::new(move |mut stream| {
             expect(&mut stream, &request);
             stream.write_all(&reply).unwrap();
-            wait_for_end(&mut stream);
+            read_to_eof(&mut stream);
         })
     }
 
     /// One that reads nothing and says nothing until the sender is dropped.
-    pub(crate) fn silent() -> (Fake, Sender<()>) {
+    pub(crate) fn silent() -> (MockServer, Sender<()>) {
         let (sender, release) = mpsc::channel();
-        let fake = Fake::new(move |stream| {
+        let mock = MockServer::new(move |stream| {
             let _ = release.recv_timeout(PATIENCE);
             drop(stream);
         });
-        (fake, sender)
+        (mock, sender)
     }
 
-    /// All its scenes are over, and none has failed.
+    /// All its handlers are over, and none has failed.
     #[track_caller]
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn join(mut self) {
         self.thread.take().unwrap().join().unwrap();
     }
 }
@@ -246,6 +246,6 @@ pub(crate) fn expect(stream: &mut TcpStream, expected: &[u8]) {
 }
 
 /// Reads until the client has closed, in whatever way.
-pub(crate) fn wait_for_end(stream: &mut TcpStream) {
+pub(crate) fn read_to_eof(stream: &mut TcpStream) {
     let _ = io::copy(stream, &mut io::sink());
 }

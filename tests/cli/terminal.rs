@@ -13,8 +13,8 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::program::{Fake, Scene, expect, nobody, wait_for_end};
-use super::room::{member, room};
+use super::chat_server::{chat_server, join_chat};
+use super::program::{Handler, MockServer, closed_addr, expect, read_to_eof};
 use super::support::{Folder, PATIENCE, Server, error, frame, wait_until};
 
 /// A terminal of 60 columns and 16 rows that a program has to itself.
@@ -149,9 +149,9 @@ macro_rules! terminal {
 }
 
 #[test]
-fn what_others_say_appears_above_the_line_being_typed() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
+fn messages_appear_above_the_line_being_typed() {
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
     let ann = terminal!(server.addr(0), &["chat", "ann"]);
     ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     bob.expect(b"[SERVER] ann joined\n");
@@ -178,9 +178,9 @@ fn what_others_say_appears_above_the_line_being_typed() {
 }
 
 #[test]
-fn a_line_longer_than_the_screen_is_not_disturbed_either() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
+fn messages_appear_above_a_line_that_wraps() {
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
     let ann = terminal!(server.addr(0), &["chat", "ann"]);
     ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     bob.expect(b"[SERVER] ann joined\n");
@@ -196,9 +196,9 @@ fn a_line_longer_than_the_screen_is_not_disturbed_either() {
 }
 
 #[test]
-fn the_nickname_is_asked_for_and_asked_for_again() {
-    let server = room("en");
-    let _bob = member(&server, "bob");
+fn nickname_is_asked_for_until_one_is_accepted() {
+    let server = chat_server("en");
+    let _bob = join_chat(&server, "bob");
     for args in [&["chat"][..], &["--protocol", "chat"], &["chat", "bob"]] {
         let ann = terminal!(server.addr(0), args);
         let taken = "[ERROR] bob is taken, choose another";
@@ -224,8 +224,8 @@ fn the_nickname_is_asked_for_and_asked_for_again() {
 
 #[test]
 fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
     type Leave = fn(&Terminal);
     let ways: [(&str, Leave); 6] = [
         ("exit", |ann| ann.enter_line("exit")),
@@ -245,20 +245,20 @@ fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
         assert_eq!(ann.wait(), "0", "{how}");
         bob.expect(b"[SERVER] ann joined\n[ann]: bye\n[SERVER] ann left\n");
 
-        let nobody = terminal!(server.addr(0), &["chat"]);
-        nobody.expect(&["Nickname:"]);
-        leave(&nobody);
-        assert_eq!(nobody.wait(), "0", "{how}");
+        let guest = terminal!(server.addr(0), &["chat"]);
+        guest.expect(&["Nickname:"]);
+        leave(&guest);
+        assert_eq!(guest.wait(), "0", "{how}");
     }
 }
 
 #[test]
-fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
+fn shutdown_line_ends_the_chat_amid_a_line() {
     for (lang, last) in
         [("en", "[INFO] The server has shut down"), ("ru", "[INFO] Сервер отключился")]
     {
-        let mut server = room(lang);
-        let mut bob = member(&server, "bob");
+        let mut server = chat_server(lang);
+        let mut bob = join_chat(&server, "bob");
         let ann = terminal!(server.addr(0), &["chat", "ann"]);
         ann.expect(&["[YOU]:"]);
         ann.enter("half a sen");
@@ -270,12 +270,12 @@ fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
         ann.expect(&["[bob]: one", "[bob]: two", "[bob]: three", "[YOU]: half a sen", last]);
         assert_eq!(ann.wait(), "0");
 
-        let mut server = room(lang);
-        let nobody = terminal!(server.addr(0), &["chat"]);
-        nobody.expect(&["Nickname:"]);
+        let mut server = chat_server(lang);
+        let guest = terminal!(server.addr(0), &["chat"]);
+        guest.expect(&["Nickname:"]);
         server.stop();
-        nobody.expect(&["Nickname:", last]);
-        assert_eq!(nobody.wait(), "0");
+        guest.expect(&["Nickname:", last]);
+        assert_eq!(guest.wait(), "0");
     }
 }
 
@@ -292,8 +292,8 @@ fn comparing(addr: SocketAddr, args: &str) -> Option<Terminal> {
 }
 
 #[test]
-fn the_terminal_is_left_as_it_was() {
-    let mut server = room("en");
+fn terminal_mode_is_restored_at_shutdown() {
+    let mut server = chat_server("en");
     let Some(shell) = comparing(server.addr(0), "chat ann") else { return };
     shell.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     shell.enter("half");
@@ -303,8 +303,8 @@ fn the_terminal_is_left_as_it_was() {
 }
 
 #[test]
-fn who_is_killed_at_a_line_leaves_the_terminal_as_it_was() {
-    let chat = room("en");
+fn terminal_mode_is_restored_by_sigterm_and_sighup() {
+    let chat = chat_server("en");
     let command = Server::command(&[]);
     for (signal, status) in [(Signal::SIGTERM, "status 143"), (Signal::SIGHUP, "status 129")] {
         for (addr, args, line) in [
@@ -327,37 +327,37 @@ fn who_is_killed_at_a_line_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_server_that_goes_without_a_word_is_a_failure() {
+fn close_without_a_shutdown_line_is_an_error() {
     let (sender, release) = mpsc::channel::<()>();
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(b"[INFO] Welcome, ann!\n").unwrap();
         let _ = release.recv();
     });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    let ann = terminal!(mock.addr, &["chat", "ann"]);
     ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     drop(sender);
     ann.expect(&["[YOU]:", "mynah-cli: the server closed the connection"]);
     assert_eq!(ann.wait(), "1");
-    fake.finish();
+    mock.join();
 }
 
 #[test]
-fn a_server_that_is_no_chat_is_a_failure() {
-    let fake = Fake::new(|mut stream| {
+fn server_that_is_not_a_chat_is_an_error() {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(b"-ERR\r\n").unwrap();
     });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    let ann = terminal!(mock.addr, &["chat", "ann"]);
     assert_eq!(ann.wait(), "1");
-    let why = "the server does not answer as it should: '-ERR' is not a chat welcome";
-    ann.expect(&[&format!("mynah-cli: {why}")]);
+    let reason = "the server does not answer as it should: '-ERR' is not a chat welcome";
+    ann.expect(&[&format!("mynah-cli: {reason}")]);
 }
 
 #[test]
-fn a_full_room_is_a_reason() {
+fn full_server_is_an_error() {
     let server = Server::start(&["-l", "chat://127.0.0.1:0", "-m", "1"]);
-    let _bob = member(&server, "bob");
+    let _bob = join_chat(&server, "bob");
     let ann = terminal!(server.addr(0), &["chat", "ann"]);
     assert_eq!(ann.wait(), "1");
     let reason = "[ERROR] server is full: 1 clients";
@@ -370,15 +370,15 @@ fn a_full_room_is_a_reason() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_the_nickname_can_be_left() {
-    let (fake, release) = Fake::silent();
-    let ann = terminal!(fake.addr, &["--timeout", "0.3", "chat", "ann"]);
+fn nickname_reply_times_out_and_ctrl_c_leaves() {
+    let (mock, release) = MockServer::silent();
+    let ann = terminal!(mock.addr, &["--timeout", "0.3", "chat", "ann"]);
     ann.expect(&["mynah-cli: no answer within 0.3 s"]);
     assert_eq!(ann.wait(), "1");
     drop(release);
 
-    let (fake, release) = Fake::silent();
-    let ann = terminal!(fake.addr, &["chat"]);
+    let (mock, release) = MockServer::silent();
+    let ann = terminal!(mock.addr, &["chat"]);
     ann.expect(&["Nickname:"]);
     ann.enter_line("ann");
     // Before the cursor is on the next line Ctrl-C is a key, and kept for it.
@@ -389,47 +389,47 @@ fn a_server_that_does_not_answer_the_nickname_can_be_left() {
 }
 
 #[test]
-fn nothing_that_drives_the_terminal_reaches_it_from_the_wire() {
+fn control_characters_of_the_server_are_replaced() {
     // Control characters, and those that turn a text around.
     let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c\u{202e}d\u{2066}";
     let harmless = "�[2J�]0;owned�a�b�2J���c�d�";
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(format!("[INFO] Welcome{evil}\n[bob]: {evil}\n").as_bytes()).unwrap();
-        wait_for_end(&mut stream);
+        read_to_eof(&mut stream);
     });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    let ann = terminal!(mock.addr, &["chat", "ann"]);
     ann.expect(&[&format!("[INFO] Welcome{harmless}"), &format!("[bob]: {harmless}"), "[YOU]:"]);
     drop(ann);
 
-    let fake = Fake::answering(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
-    let echo = terminal!(fake.addr, &["echo", "x"]);
+    let mock = MockServer::replying(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
+    let echo = terminal!(mock.addr, &["echo", "x"]);
     echo.expect(&[harmless, "line"]);
     assert_eq!(echo.wait(), "0");
 
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"x");
         stream.write_all(format!("{evil}\nline\n").as_bytes()).unwrap();
     });
-    let raw = terminal!(fake.addr, &["--protocol", "raw", "send", "x"]);
+    let raw = terminal!(mock.addr, &["--protocol", "raw", "send", "x"]);
     raw.expect(&[harmless, "line"]);
     assert_eq!(raw.wait(), "0");
 
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         stream.write_all(&frame(4, b"\x1b[2Jnews")).unwrap();
         stream.write_all(&error("\x1b[2Jgone\u{202e}")).unwrap();
     });
-    let listen = terminal!(fake.addr, &["listen"]);
+    let listen = terminal!(mock.addr, &["listen"]);
     listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone\u{202e}"]);
     assert_eq!(listen.wait(), "1");
 }
 
 #[test]
-fn everybodys_lines_keep_their_order_however_fast_they_come() {
+fn lines_keep_their_order_at_any_speed() {
     const LINES: usize = 400;
     const TYPED: usize = 40;
     let (started, start) = mpsc::channel();
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"ann\n");
         stream.write_all(b"[INFO] Welcome, ann!\n").unwrap();
         let mut said = stream.try_clone().unwrap();
@@ -447,15 +447,15 @@ fn everybodys_lines_keep_their_order_however_fast_they_come() {
         }
         listener.join().unwrap();
         stream.write_all(b"[INFO] The server has shut down\n").unwrap();
-        wait_for_end(&mut stream);
+        read_to_eof(&mut stream);
     });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
+    let ann = terminal!(mock.addr, &["chat", "ann"]);
     ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     for number in 0..TYPED {
         ann.enter_line(&format!("line {number}"));
     }
     assert_eq!(ann.wait(), "0");
-    fake.finish();
+    mock.join();
     ann.expect(&["[INFO] The server has shut down"]);
     let screen = ann.screen();
     let heard: Vec<&str> = screen.iter().filter_map(|line| line.strip_prefix("[bob]: ")).collect();
@@ -472,8 +472,8 @@ fn everybodys_lines_keep_their_order_however_fast_they_come() {
 
 #[test]
 fn lines_typed_ahead_or_pasted_are_all_sent() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
     let ann = terminal!(server.addr(0), &["chat", "ann"]);
     ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
     ann.press(&["o", "n", "e", "Enter", "t", "w", "o", "Enter", "3", "3", "3", "Enter"]);
@@ -486,9 +486,9 @@ fn lines_typed_ahead_or_pasted_are_all_sent() {
 }
 
 #[test]
-fn a_terminal_that_can_do_nothing_still_chats() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
+fn dumb_terminal_still_chats() {
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
     let folder = Folder::new();
     let Some(ann) = Terminal::client_with(folder, "dumb", server.addr(0), &["chat"]) else {
         return;
@@ -505,7 +505,7 @@ fn a_terminal_that_can_do_nothing_still_chats() {
 }
 
 #[test]
-fn a_prompt_takes_commands_and_survives_errors() {
+fn prompt_runs_commands_and_survives_errors() {
     let server = Server::command(&[]);
     let prompt = terminal!(server.addr(0), &[]);
     let connected = format!("Connected to command://{}. Try help.", server.addr(0));
@@ -534,7 +534,7 @@ fn a_prompt_takes_commands_and_survives_errors() {
 }
 
 #[test]
-fn a_prompt_edits_lines_and_remembers_them() {
+fn prompt_edits_lines_and_keeps_a_history() {
     let server = Server::command(&[]);
     let folder = Folder::new();
     let home = folder.path("");
@@ -560,7 +560,7 @@ fn a_prompt_edits_lines_and_remembers_them() {
 }
 
 #[test]
-fn a_prompt_shows_broadcasts_that_come_before_an_answer() {
+fn prompt_shows_broadcasts_before_the_reply() {
     let server = Server::command(&[]);
     let prompt = terminal!(server.addr(0), &[]);
     prompt.expect(&["mynah>"]);
@@ -571,9 +571,9 @@ fn a_prompt_shows_broadcasts_that_come_before_an_answer() {
 }
 
 #[test]
-fn a_prompt_offers_to_reconnect() {
+fn prompt_offers_to_reconnect() {
     let (sender, closed) = mpsc::channel();
-    let echo = |text: &'static [u8]| -> Scene {
+    let echo = |text: &'static [u8]| -> Handler {
         let sender = sender.clone();
         Box::new(move |mut stream| {
             expect(&mut stream, &frame(1, text));
@@ -582,9 +582,9 @@ fn a_prompt_offers_to_reconnect() {
             sender.send(()).unwrap();
         })
     };
-    let dies: Scene = Box::new(|mut stream| expect(&mut stream, &frame(1, b"b")));
-    let fake = Fake::with_scenes(vec![echo(b"a"), dies, echo(b"c"), echo(b"d")]);
-    let (server, offer) = (fake.addr, format!("Reconnect to command://{}? [Y/n]", fake.addr));
+    let dies: Handler = Box::new(|mut stream| expect(&mut stream, &frame(1, b"b")));
+    let mock = MockServer::with_handlers(vec![echo(b"a"), dies, echo(b"c"), echo(b"d")]);
+    let (server, offer) = (mock.addr, format!("Reconnect to command://{}? [Y/n]", mock.addr));
     let connected = format!("Connected to command://{server}.");
     let prompt = terminal!(server, &[]);
     prompt.enter_line("echo a");
@@ -609,15 +609,15 @@ fn a_prompt_offers_to_reconnect() {
 }
 
 #[test]
-fn a_prompt_that_cannot_connect_says_why() {
-    let prompt = terminal!(nobody(), &[]);
-    let why = format!("cannot connect to command://{}: connection refused", nobody());
-    prompt.expect(&[&format!("mynah-cli: {why}")]);
+fn prompt_that_cannot_connect_prints_the_error() {
+    let prompt = terminal!(closed_addr(), &[]);
+    let reason = format!("cannot connect to command://{}: connection refused", closed_addr());
+    prompt.expect(&[&format!("mynah-cli: {reason}")]);
     assert_eq!(prompt.wait(), "1");
 }
 
 #[test]
-fn a_prompt_over_prefixed_or_raw_sends() {
+fn prompt_over_prefixed_or_raw_sends() {
     let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
     for (index, protocol, answers) in
         [(0, "prefixed", ["cba", "fed"]), (1, "raw", ["Echo: abc", "Echo: def"])]

@@ -3,13 +3,13 @@
 use super::support::{Client, Server};
 
 /// A chat in the language `lang`.
-pub(crate) fn room(lang: &str) -> Server {
+pub(crate) fn chat_server(lang: &str) -> Server {
     Server::start(&["-l", &format!("chat://127.0.0.1:0?lang={lang}")])
 }
 
 /// Somebody else in the room, whom it welcomes in its language.
 #[track_caller]
-pub(crate) fn member(server: &Server, nick: &str) -> Client {
+pub(crate) fn join_chat(server: &Server, nick: &str) -> Client {
     let mut client = server.connect();
     client.send(format!("{nick}\n").as_bytes());
     let welcome = client.read_line();

@@ -11,11 +11,15 @@
 mod cli {
     mod chat_pipe;
     mod chat_server;
+    mod chat_window;
+    mod mock_server;
     mod once;
     mod program;
     mod prompt_pipe;
+    mod prompt_terminal;
     #[allow(dead_code, reason = "the server's own tests use the rest")]
     #[path = "../it/support.rs"]
     mod support;
     mod terminal;
+    mod terminal_safety;
 }

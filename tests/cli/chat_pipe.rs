@@ -7,9 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::chat_server::{chat_server, join_chat};
-use super::program::{
-    MockServer, RunningClient, client_command, expect, read_to_eof, run, run_with_input,
-};
+use super::mock_server::{MockServer, expect, read_to_eof};
+use super::program::{RunningClient, client_command, run, run_with_input};
 use super::support::Server;
 
 #[test]

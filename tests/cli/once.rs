@@ -1,20 +1,20 @@
-//! The commands of a script.
+//! One command: its output, its errors, its exit status.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::program::{
-    MockServer, RunningClient, client_command, closed_addr, expect, output, read_to_eof, run,
-    run_with_input,
-};
+use super::mock_server::{MockServer, expect, read_to_eof};
+use super::program::{RunningClient, client_command, closed_addr, run, run_args, run_with_input};
 use super::support::{Folder, PATIENCE, Server, error, frame, noise};
 
-/// A server with the listeners the commands need, in the order of the constants.
+/// A server with a listener for each protocol of a command, in the order of the constants.
 fn server() -> Server {
     Server::start(&[
         "-l",
@@ -63,10 +63,9 @@ fn dash_is_standard_input_byte_for_byte() {
 
 #[test]
 fn text_may_be_any_bytes() {
-    use std::os::unix::ffi::OsStrExt;
     let server = server();
     let mut command = client_command(server.addr(COMMAND), &["echo"]);
-    command.arg(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    command.arg(OsStr::from_bytes(b"\xff\xfe"));
     RunningClient::spawn(&mut command).wait().assert_reply(b"\xff\xfe\n");
 }
 
@@ -246,13 +245,12 @@ fn reply_has_a_timeout() {
         drop(release);
         mock.join();
     }
-    // Dripping is not replying.
+    // A reply that drips does not extend it.
     let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         stream.write_all(b"\x01\0\0\xff\0").unwrap();
-        let started_at = Instant::now();
-        while stream.write_all(b".").is_ok() && started_at.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(10));
+        while is_waiting(&mut stream, Duration::from_millis(10)) {
+            let _ = stream.write_all(b".");
         }
     });
     run(mock.addr, &["--timeout", "0.3", "echo", "x"])
@@ -260,13 +258,20 @@ fn reply_has_a_timeout() {
     mock.join();
 }
 
+/// True if the client neither closes nor sends a byte within `time`.
+fn is_waiting(stream: &mut TcpStream, time: Duration) -> bool {
+    stream.set_read_timeout(Some(time)).unwrap();
+    let read = stream.read(&mut [0]);
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
 #[test]
 fn raw_reply_is_printed_as_it_arrives() {
     let (sender, seen) = mpsc::channel();
     let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"x");
-        for piece in [&b"one "[..], b"\xff", b" two"] {
-            stream.write_all(piece).unwrap();
+        for chunk in [&b"one "[..], b"\xff", b" two"] {
+            stream.write_all(chunk).unwrap();
             seen.recv_timeout(PATIENCE).unwrap();
         }
     });
@@ -280,7 +285,6 @@ fn raw_reply_is_printed_as_it_arrives() {
     mock.join();
 }
 
-/// It fills no memory, and says what came.
 #[test]
 fn endless_raw_reply_times_out_in_constant_memory() {
     let mock = MockServer::new(|mut stream| {
@@ -288,28 +292,16 @@ fn endless_raw_reply_times_out_in_constant_memory() {
         while stream.write_all(&[b'.'; 1 << 16]).is_ok() {}
     });
     let args = ["--timeout", "1", "--protocol", "raw", "send", "x"];
-    let mut client = client_command(mock.addr, &args);
-    client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = client.spawn().unwrap();
-    let mut peak = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak = peak.max(resident_kib(child.id()));
-        thread::yield_now();
-    };
-    let mut reason = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut reason).unwrap();
-    assert_eq!(
-        (status.code(), &*reason),
-        (Some(1), "mynah-cli: the answer did not end within 1 s\n")
-    );
-    assert!(peak < 20 << 10, "{peak} KiB");
+    let mut command = client_command(mock.addr, &args);
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), Stdio::null());
+    let mut peak_kib = 0;
+    let result = client.wait_with(|pid| peak_kib = peak_kib.max(resident_kib(pid)));
+    result.assert_error("the answer did not end within 1 s");
+    assert!(peak_kib < 20 << 10, "{peak_kib} KiB");
     mock.join();
 }
 
-/// The resident memory of a process; 0 where it has gone.
+/// The resident memory of a process; 0 if it has ended.
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -329,7 +321,7 @@ fn server_that_reads_nothing_times_out() {
 fn timeout_of_zero_is_no_limit() {
     let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
-        thread::sleep(Duration::from_millis(300));
+        assert!(is_waiting(&mut stream, Duration::from_millis(300)));
         stream.write_all(&frame(1, b"late")).unwrap();
         read_to_eof(&mut stream);
     });
@@ -339,14 +331,14 @@ fn timeout_of_zero_is_no_limit() {
 
 #[test]
 fn connect_has_a_timeout() {
-    // A backlog that is full takes no more connects, and refuses none.
+    // A listener with a full backlog drops connection requests.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
     let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut held = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
-        held.push(stream);
+    let mut backlog = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
+        backlog.push(stream);
     }
     let reason = format!("cannot connect to command://{addr}: no answer within 0.3 s");
     for args in [&["echo", "x"][..], &["listen"], &["status"]] {
@@ -365,9 +357,7 @@ fn connect_error_names_the_server() {
     }
     let result = run(addr, &["-H", "no-such-host.invalid", "echo", "x"]);
     assert_eq!(result.code, Some(2), "a host given twice is bad usage: {}", result.stderr);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
-    command.args(["-H", "no-such-host.invalid", "--timeout", "5", "echo", "x"]);
-    let result = RunningClient::spawn(&mut command).wait();
+    let result = run_args(&["-H", "no-such-host.invalid", "--timeout", "5", "echo", "x"]);
     assert_eq!(result.code, Some(1));
     assert!(
         result.stderr.starts_with("mynah-cli: cannot find no-such-host.invalid: "),
@@ -381,37 +371,33 @@ fn host_may_be_ipv6_or_a_name() {
     run(server.addr(0), &["echo", "six"]).assert_reply("six\n");
     let server = Server::start(&["-l", "command://127.0.0.1:0"]);
     let port = server.addr(0).port().to_string();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
-    command.args(["--host", "localhost", "--port", &port, "echo", "named"]);
-    RunningClient::spawn(&mut command).wait().assert_reply("named\n");
+    run_args(&["--host", "localhost", "--port", &port, "echo", "named"]).assert_reply("named\n");
 }
 
 #[test]
 fn config_file_gives_the_address_and_options_win() {
     let server = server();
     let folder = Folder::new();
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
     let port = server.addr(COMMAND).port();
     let file = folder.file(
         "config.ini",
         &format!("[server]\nhost = 127.0.0.1 # IP\nport = {port} ; the port\n"),
     );
-    let ask =
-        |args: &[&str]| RunningClient::spawn(std::process::Command::new(bin).args(args)).wait();
-    ask(&["--config", &file, "echo", "x"]).assert_reply("x\n");
+    run_args(&["--config", &file, "echo", "x"]).assert_reply("x\n");
 
     let wrong = folder.file("wrong.ini", "[server]\nhost = 127.0.0.2\nport = 1\n");
     let port = port.to_string();
-    ask(&["--config", &wrong, "-H", "127.0.0.1", "-p", &port, "echo", "x"]).assert_reply("x\n");
-    ask(&["--config", &wrong, "echo", "x"])
+    run_args(&["--config", &wrong, "-H", "127.0.0.1", "-p", &port, "echo", "x"])
+        .assert_reply("x\n");
+    run_args(&["--config", &wrong, "echo", "x"])
         .assert_error("cannot connect to command://127.0.0.2:1: connection refused");
-    // Where the file names no port, the protocol's is meant.
+    // The default port of the protocol, where the file has none.
     let host = folder.file("host.ini", "[server]\nhost = 127.0.0.3\n");
-    let result = ask(&["--config", &host, "--protocol", "prefixed", "send", "x"]);
+    let result = run_args(&["--config", &host, "--protocol", "prefixed", "send", "x"]);
     assert!(result.stderr.contains("prefixed://127.0.0.3:8080"), "{result:?}");
 
     let broken = folder.file("broken.ini", "[server]\nport = x\n");
-    let result = ask(&["--config", &broken, "status"]);
+    let result = run_args(&["--config", &broken, "status"]);
     assert_eq!((result.code, result.stdout.len()), (Some(2), 0));
     let reason = format!("mynah-cli: {broken}: [server] port: bad port 'x', it is 0 to 65535\n");
     assert!(result.stderr.starts_with(&reason), "{}", result.stderr);
@@ -419,7 +405,6 @@ fn config_file_gives_the_address_and_options_win() {
 
 #[test]
 fn usage_error_is_status_2_and_names_the_culprit() {
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
     for (args, reason) in [
         (&["--no-such"][..], "Unrecognized option: 'no-such'"),
         (&["ping"], "there is no command 'ping'"),
@@ -433,7 +418,7 @@ fn usage_error_is_status_2_and_names_the_culprit() {
             "--timeout: 'soon' is not a number of seconds up to 31536000",
         ),
     ] {
-        let result = RunningClient::spawn(std::process::Command::new(bin).args(args)).wait();
+        let result = run_args(args);
         assert_eq!((result.code, result.stdout.len()), (Some(2), 0), "{args:?}");
         assert_eq!(result.stderr, format!("mynah-cli: {reason}\nTry 'mynah-cli --help'.\n"));
     }
@@ -441,11 +426,9 @@ fn usage_error_is_status_2_and_names_the_culprit() {
 
 #[test]
 fn help_and_version_need_no_server() {
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
-    let ask = |arg: &str| output(std::process::Command::new(bin).arg(arg));
-    let version = ask("--version");
-    assert_eq!(version.stdout, concat!("mynah-cli ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
-    let help = String::from_utf8(ask("-h").stdout).unwrap();
+    let version = concat!("mynah-cli ", env!("CARGO_PKG_VERSION"), "\n");
+    run_args(&["--version"]).assert_reply(version);
+    let help = String::from_utf8(run_args(&["-h"]).stdout).unwrap();
     assert!(help.starts_with("Usage: mynah-cli "), "{help}");
     assert!(help.ends_with("print the version\n"), "{help}");
 }
@@ -453,23 +436,22 @@ fn help_and_version_need_no_server() {
 #[test]
 fn closed_output_ends_the_client_silently() {
     let server = server();
-    // The answer is more than a pipe holds, so it cannot be written before the reader goes.
+    // The reply is more than a pipe holds, so it is not written whole before the pipe is closed.
     let text = "x".repeat(100_000);
+    let (mut reader, writer) = io::pipe().unwrap();
     let mut command = client_command(server.addr(COMMAND), &["echo", &text]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    stdout.read_exact(&mut [0]).unwrap();
-    drop(stdout);
-    let result = child.wait_with_output().unwrap();
-    assert_eq!((result.status.code(), &*result.stderr), (Some(0), &b""[..]));
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), writer);
+    reader.read_exact(&mut [0]).unwrap();
+    drop(reader);
+    client.wait().assert_reply("");
 
+    let (reader, writer) = io::pipe().unwrap();
     let mut command = client_command(server.addr(COMMAND), &["listen"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    server.wait_for(" the listener", |line| line.contains("#2 ") && line.contains("connected"));
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), writer);
+    drop(reader);
+    server.wait_for("the second client", |line| line.contains("#2 ") && line.contains("connected"));
     run(server.addr(COMMAND), &["broadcast", "x"]).assert_reply("1\n");
-    let result = child.wait_with_output().unwrap();
-    assert_eq!((result.status.code(), &*result.stderr), (Some(0), &b""[..]));
+    client.wait().assert_reply("");
 }
 
 #[test]
@@ -477,28 +459,25 @@ fn output_error_is_status_1() {
     let server = server();
     let Ok(full) = File::options().write(true).open("/dev/full") else { return };
     let mut command = client_command(server.addr(COMMAND), &["echo", "x"]);
-    let result = command.stdout(full).stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-    assert_eq!(result.status.code(), Some(1));
-    let reason = "mynah-cli: cannot write to standard output: no space left on device\n";
-    assert_eq!(String::from_utf8(result.stderr).unwrap(), reason);
+    RunningClient::spawn_with(&mut command, Stdio::null(), full)
+        .wait()
+        .assert_error("cannot write to standard output: no space left on device");
 }
 
 #[test]
 fn input_error_is_status_1() {
     let server = server();
     let folder = Folder::new();
-    fs::create_dir_all(folder.path("folder")).unwrap();
     let mut command = client_command(server.addr(COMMAND), &["echo", "-"]);
-    command.stdin(File::open(folder.path("folder")).unwrap());
-    let result = command.stderr(Stdio::piped()).stdout(Stdio::piped()).output().unwrap();
-    assert_eq!(result.status.code(), Some(1));
-    let reason = "mynah-cli: cannot read standard input: is a directory\n";
-    assert_eq!(String::from_utf8(result.stderr).unwrap(), reason);
+    let directory = File::open(folder.path("")).unwrap();
+    RunningClient::spawn_with(&mut command, directory, Stdio::piped())
+        .wait()
+        .assert_error("cannot read standard input: is a directory");
 }
 
 #[test]
 fn client_closes_without_a_reset() {
-    let (sender, seen) = std::sync::mpsc::channel();
+    let (sender, seen) = mpsc::channel();
     let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         stream.write_all(&frame(1, b"x")).unwrap();
@@ -506,6 +485,6 @@ fn client_closes_without_a_reset() {
         let _ = stream.shutdown(Shutdown::Both);
     });
     run(mock.addr, &["echo", "x"]).assert_reply("x\n");
-    assert_eq!(seen.recv().unwrap(), Ok(0));
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Ok(0));
     mock.join();
 }

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use super::program::{
-    MockServer, RunningClient, client_command, closed_addr, expect, read_to_eof, run_with_input,
-};
+use super::mock_server::{MockServer, expect, read_to_eof};
+use super::program::{RunningClient, client_command, closed_addr, run_with_input};
 use super::support::{Server, frame};
 
 #[test]

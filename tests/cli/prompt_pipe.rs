@@ -10,12 +10,12 @@ use super::support::{Server, frame};
 fn each_line_is_a_command_and_output_is_replies() {
     let server = Server::command(&[]);
     let lines = "echo Hello, World!\n\n  rev custom protocols are fun\r\necho \nbroadcast x\n";
-    let answers = "Hello, World!\nnuf era slocotorp motsuc\n\n0\n";
-    run_with_input(server.addr(0), &[], lines.as_bytes()).assert_reply(answers);
+    let replies = "Hello, World!\nnuf era slocotorp motsuc\n\n0\n";
+    run_with_input(server.addr(0), &[], lines.as_bytes()).assert_reply(replies);
     run_with_input(server.addr(0), &[], b"echo no end of line").assert_reply("no end of line\n");
     run_with_input(server.addr(0), &[], b"echo \xff\0\n").assert_reply(b"\xff\0\n");
     run_with_input(server.addr(0), &[], b"").assert_reply("");
-    // One connection for all of them.
+    // One connection for all lines of a pipe, and none for an empty one.
     assert_eq!(server.count_lines(" connected to "), 3);
 }
 
@@ -45,9 +45,8 @@ fn quit_is_sent_and_ends_the_lines() {
 }
 
 #[test]
-fn help_lists_the_commands() {
-    let server = Server::start(&["-l", "raw://127.0.0.1:0"]);
-    let result = run_with_input(server.addr(0), &[], b"help\n");
+fn help_needs_no_server() {
+    let result = run_with_input(closed_addr(), &[], b"help\n");
     let text = String::from_utf8(result.stdout).unwrap();
     for word in ["echo TEXT", "rev TEXT", "broadcast TEXT", "status", "quit", "help"] {
         assert!(text.contains(word), "{text}");
@@ -72,13 +71,13 @@ fn lines_over_prefixed_and_raw_are_sent() {
 #[test]
 fn replies_are_printed_while_the_pipe_is_open() {
     let server = Server::command(&[]);
-    let mut lines = RunningClient::spawn(&mut client_command(server.addr(0), &[]));
+    let mut client = RunningClient::spawn(&mut client_command(server.addr(0), &[]));
     for number in 0..3 {
-        lines.write_input(format!("echo number {number}\n").as_bytes());
-        lines.expect(&format!("number {number}\n"));
+        client.write_input(format!("echo number {number}\n").as_bytes());
+        client.expect(&format!("number {number}\n"));
     }
-    lines.close_input();
-    lines.wait().assert_reply("number 0\nnumber 1\nnumber 2\n");
+    client.close_input();
+    client.wait().assert_reply("number 0\nnumber 1\nnumber 2\n");
 }
 
 #[test]
@@ -87,7 +86,7 @@ fn closed_connection_is_opened_again() {
         Box::new(|mut stream| {
             expect(&mut stream, &frame(1, b"a"));
             stream.write_all(&frame(1, b"a")).unwrap();
-            // What comes now is lost with the connection.
+            // Closed during the request, which is not sent again.
             expect(&mut stream, &frame(1, b"b"));
         }),
         Box::new(|mut stream| {

@@ -15,7 +15,7 @@ fn prompt_runs_commands_and_survives_errors() {
     let prompt = terminal!(server.addr(0), &[]);
     let connected = format!("Connected to command://{}. Try help.", server.addr(0));
     prompt.expect(&[&connected, "mynah>"]);
-    for (line, answer) in [
+    for (line, reply) in [
         ("echo Hello, World!", "Hello, World!"),
         ("rev custom protocols are fun", "nuf era slocotorp motsuc"),
         ("broadcast x", "0"),
@@ -25,7 +25,7 @@ fn prompt_runs_commands_and_survives_errors() {
         ("echo -", "-"),
     ] {
         prompt.enter_line(line);
-        prompt.expect(&[&format!("mynah> {line}"), answer, "mynah>"]);
+        prompt.expect(&[&format!("mynah> {line}"), reply, "mynah>"]);
     }
     prompt.enter_line("help");
     prompt.expect(&["  quit            leave", "  help            this list", "mynah>"]);
@@ -41,8 +41,6 @@ fn prompt_runs_commands_and_survives_errors() {
 #[test]
 fn prompt_edits_lines_and_keeps_a_history() {
     let server = Server::command(&[]);
-    let folder = Folder::new();
-    let home = folder.path("");
     let prompt = terminal!(server.addr(0), &[]);
     prompt.expect(&["mynah>"]);
     prompt.enter("cho wrld");
@@ -57,7 +55,8 @@ fn prompt_edits_lines_and_keeps_a_history() {
 
     // The next session with the same history file.
     let history = fs::read_to_string(prompt.folder.path(".mynah_history")).unwrap();
-    fs::write(format!("{home}/.mynah_history"), history).unwrap();
+    let folder = Folder::new();
+    folder.file(".mynah_history", &history);
     let again = Terminal::client_with(folder, "xterm-256color", server.addr(0), &[]).unwrap();
     again.expect(&["mynah>"]);
     again.press(&["Up", "Up"]);
@@ -100,8 +99,8 @@ fn prompt_offers_to_reconnect() {
     prompt.expect(&["mynah-cli: the server has closed the connection", &offer]);
     prompt.press(&["Enter"]);
     // That connection is closed during the request, which is not sent again.
-    let died = "mynah-cli: the server closed the connection without an answer";
-    prompt.expect(&[&format!("{offer} "), &connected, died, &offer].map(str::trim_end));
+    let closed_midway = "mynah-cli: the server closed the connection without an answer";
+    prompt.expect(&[&format!("{offer} "), &connected, closed_midway, &offer].map(str::trim_end));
     prompt.enter_line("y");
     prompt.expect(&[&connected, "mynah>"]);
     prompt.enter_line("echo c");
@@ -124,14 +123,14 @@ fn prompt_that_cannot_connect_prints_the_error() {
 #[test]
 fn prompt_over_prefixed_or_raw_sends() {
     let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
-    for (index, protocol, answers) in
+    for (index, protocol, replies) in
         [(0, "prefixed", ["cba", "fed"]), (1, "raw", ["Echo: abc", "Echo: def"])]
     {
         let prompt = terminal!(server.addr(index), &["--protocol", protocol]);
         prompt.expect(&["mynah>"]);
-        for (text, answer) in ["abc", "def"].into_iter().zip(answers) {
+        for (text, reply) in ["abc", "def"].into_iter().zip(replies) {
             prompt.enter_line(&format!("send {text}"));
-            prompt.expect(&[&format!("mynah> send {text}"), answer, "mynah>"]);
+            prompt.expect(&[&format!("mynah> send {text}"), reply, "mynah>"]);
         }
         prompt.press(&["C-d"]);
         assert_eq!(prompt.wait(), "0");

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn last_refusal_is_the_error() {
-        // Port 1 is none the system picks. Not every system has more of 127.0.0.0/8 than 127.0.0.1.
+        // The system never picks port 1. On macOS, 127.0.0.1 is the only loopback address.
         let closed = SocketAddr::from(([127, 0, 0, 1], 1));
         let error = connect_first(&[closed, closed], &Deadline::new(None)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

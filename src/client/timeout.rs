@@ -44,8 +44,34 @@ pub(super) fn set_write_timeout(stream: &TcpStream, timeout: Option<Duration>) {
     let _ = stream.set_write_timeout(timeout);
 }
 
-/// True if a read or write failed because its timeout passed: EAGAIN, as SO_RCVTIMEO of socket(7)
-/// has it; ETIMEDOUT on some systems.
+/// True if a read or write failed because its timeout passed: EAGAIN (SO_RCVTIMEO in socket(7)).
+/// ETIMEDOUT is something else: the peer no longer acknowledges, and the connection is lost.
 pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    error.kind() == ErrorKind::WouldBlock
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn read_timeout_is_told_from_a_lost_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        set_read_timeout(&stream, Some(Duration::from_millis(1)));
+        assert!(is_timeout(&stream.read(&mut [0]).unwrap_err()));
+        assert!(!is_timeout(&io::Error::from_raw_os_error(libc::ETIMEDOUT)));
+    }
+
+    #[test]
+    fn deadline_expires_after_its_timeout() {
+        assert!(Deadline::new(Some(Duration::ZERO)).is_expired());
+        let hour = Deadline::new(Some(Duration::from_secs(3600)));
+        assert!(!hour.is_expired() && hour.remaining() <= hour.timeout);
+        let unlimited = Deadline::new(None);
+        assert!(!unlimited.is_expired() && unlimited.remaining().is_none());
+    }
 }

@@ -1,92 +1,65 @@
-//! From a name and a port to a connection, within a time.
+//! Connecting to an endpoint within its timeout: name resolution, then one address after another.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::failure::Failure;
-use super::options::Server;
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::sigint::spawn_helper;
+use super::timeout::Deadline;
 use crate::strerror::strerror;
 
-/// The end of a time that began when this was made; without one, never.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline {
-    /// The whole time.
-    pub(super) after: Option<Duration>,
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    pub(super) fn new(after: Option<Duration>) -> Self {
-        Deadline { after, at: after.map(|after| Instant::now() + after) }
-    }
-
-    /// What is left; zero when it is over, `None` for ever.
-    pub(super) fn left(&self) -> Option<Duration> {
-        self.at.map(|at| at.saturating_duration_since(Instant::now()))
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
-    }
-}
-
-/// Connects to the first address of the server that answers. Its time is for all of them together,
-/// and for finding them.
-pub(super) fn connect(server: &Server) -> Result<TcpStream, Failure> {
-    let deadline = Deadline::new(server.timeout);
-    let addrs = addresses(server, &deadline)?;
-    let stream = first_of(&addrs, &deadline).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => failure_in_time(server, &deadline, &error),
-        _ => Failure::Connect { server: server.to_string(), why: strerror(&error).to_string() },
+/// Connects to the first address of `endpoint` that accepts.
+///
+/// The timeout covers name resolution and all addresses together.
+pub(super) fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
+    let deadline = Deadline::new(endpoint.timeout);
+    let addrs = resolve(endpoint, &deadline)?;
+    let stream = connect_first(&addrs, &deadline).map_err(|error| match deadline.timeout {
+        // The system may give up earlier than the deadline, with the same kind of error.
+        Some(timeout) if error.kind() == io::ErrorKind::TimedOut && deadline.is_expired() => {
+            ClientError::ConnectTimeout { endpoint: endpoint.to_string(), timeout }
+        }
+        _ => ClientError::connect(endpoint, &error),
     })?;
-    // A request is one write, and what it waits for is the answer: nothing is gained by holding the
-    // last piece of it back.
+    // A request is one write and its reply is waited for: Nagle's algorithm would only delay the last
+    // segment.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// The system may give up before we do.
-fn failure_in_time(server: &Server, deadline: &Deadline, error: &io::Error) -> Failure {
-    match deadline.after {
-        Some(after) if deadline.is_over() => {
-            Failure::ConnectTimeout { server: server.to_string(), after }
-        }
-        _ => Failure::Connect { server: server.to_string(), why: strerror(error).to_string() },
-    }
-}
-
-/// The addresses of the name. Asking for them cannot be given a time, so a thread does it, which is
-/// left behind when it takes too long.
-fn addresses(server: &Server, deadline: &Deadline) -> Result<Vec<SocketAddr>, Failure> {
-    let (host, port) = (server.host.clone(), server.port);
+/// Returns the addresses of the endpoint's name.
+///
+/// getaddrinfo(3) has no timeout, so a thread calls it and is left behind if it takes too long.
+fn resolve(endpoint: &Endpoint, deadline: &Deadline) -> Result<Vec<SocketAddr>, ClientError> {
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
     let resolve = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-    let found: io::Result<Vec<SocketAddr>> = match deadline.left() {
+    let found: io::Result<Vec<SocketAddr>> = match deadline.remaining() {
         None => resolve(),
-        Some(left) => {
+        Some(remaining) => {
             let (sender, receiver) = mpsc::channel();
-            let asked = thread::Builder::new().name("resolve".into()).spawn(move || {
+            let spawned = spawn_helper("resolve", move || {
                 let _ = sender.send(resolve());
             });
-            match asked.map(|_| receiver.recv_timeout(left)) {
+            match spawned.map(|_| receiver.recv_timeout(remaining)) {
                 Ok(Ok(found)) => found,
                 Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
                 Err(error) => Err(error),
             }
         }
     };
-    let why = match found {
+    let reason = match found {
         Ok(addrs) if !addrs.is_empty() => return Ok(addrs),
         Ok(_) => "the name has no address".to_owned(),
-        Err(error) => resolver_words(&error),
+        Err(error) => resolver_error(&error),
     };
-    Err(Failure::Resolve { host: server.host.clone(), why })
+    Err(ClientError::Resolve { host: endpoint.host.clone(), reason })
 }
 
-/// The resolver's words without the name of the function that returned them.
-fn resolver_words(error: &io::Error) -> String {
+/// The text of gai_strerror(3) in lower case, without the prefix that std puts before it.
+fn resolver_error(error: &io::Error) -> String {
     let text = strerror(error).to_string();
     match text.split_once(": ") {
         Some((_, words)) if text.starts_with("failed to lookup") => words
@@ -99,19 +72,21 @@ fn resolver_words(error: &io::Error) -> String {
     }
 }
 
-/// Connects to the first address that lets us. Each has an equal part of the time that is left, so
-/// that one that says nothing does not use up that of the others.
-fn first_of(addrs: &[SocketAddr], deadline: &Deadline) -> io::Result<TcpStream> {
+/// Connects to the first of `addrs` that accepts; the error is that of the last one.
+///
+/// Each address gets an equal share of the remaining time, so that an unresponsive one does not use up
+/// the time of those after it.
+fn connect_first(addrs: &[SocketAddr], deadline: &Deadline) -> io::Result<TcpStream> {
     let mut last_error = io::Error::from(io::ErrorKind::TimedOut);
-    for (done, addr) in addrs.iter().enumerate() {
-        let connected = match deadline.left() {
+    for (tried, addr) in addrs.iter().enumerate() {
+        let connected = match deadline.remaining() {
             None => TcpStream::connect(addr),
-            Some(left) if left.is_zero() => break,
-            Some(left) => {
-                let rest = u32::try_from(addrs.len() - done).unwrap_or(u32::MAX);
-                // A time of zero is refused.
-                let part = (left / rest).max(Duration::from_millis(1));
-                TcpStream::connect_timeout(addr, part)
+            Some(remaining) if remaining.is_zero() => break,
+            Some(remaining) => {
+                let untried = u32::try_from(addrs.len() - tried).unwrap_or(u32::MAX);
+                // std refuses a timeout of zero.
+                let share = (remaining / untried).max(Duration::from_millis(1));
+                TcpStream::connect_timeout(addr, share)
             }
         };
         match connected {
@@ -125,49 +100,53 @@ fn first_of(addrs: &[SocketAddr], deadline: &Deadline) -> io::Result<TcpStream> 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Instant;
 
     use super::*;
 
-    /// An address that takes a connect and never answers it: its backlog is full.
-    fn deaf() -> (SocketAddr, Vec<TcpStream>, socket2::Socket) {
+    /// An address that drops connection requests, because its backlog is full; with the sockets that
+    /// keep it so.
+    fn unresponsive() -> (SocketAddr, Vec<TcpStream>, socket2::Socket) {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         socket.listen(0).unwrap();
         let addr = socket.local_addr().unwrap().as_socket().unwrap();
-        let mut held = Vec::new();
+        let mut backlog = Vec::new();
         while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
-            held.push(stream);
+            backlog.push(stream);
         }
-        (addr, held, socket)
+        (addr, backlog, socket)
     }
 
     #[test]
-    fn an_address_that_says_nothing_leaves_time_for_the_next() {
-        let (deaf, _held, _socket) = deaf();
+    fn unresponsive_address_leaves_time_for_the_next() {
+        let (unresponsive, _backlog, _socket) = unresponsive();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let heard = listener.local_addr().unwrap();
+        let accepting = listener.local_addr().unwrap();
         let deadline = Deadline::new(Some(Duration::from_secs(2)));
-        let stream = first_of(&[deaf, heard], &deadline).unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), heard);
-        assert!(!deadline.is_over());
+        let stream = connect_first(&[unresponsive, accepting], &deadline).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), accepting);
+        assert!(!deadline.is_expired());
     }
 
     #[test]
-    fn the_time_is_for_all_addresses_together() {
-        let (deaf, _held, _socket) = deaf();
+    fn timeout_covers_all_addresses_together() {
+        let (unresponsive, _backlog, _socket) = unresponsive();
         let started_at = Instant::now();
-        let time = Duration::from_millis(500);
-        let error = first_of(&[deaf; 5], &Deadline::new(Some(time))).unwrap_err();
+        let timeout = Duration::from_millis(500);
+        let deadline = Deadline::new(Some(timeout));
+        let error = connect_first(&[unresponsive; 5], &deadline).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let took = started_at.elapsed();
-        assert!(took >= Duration::from_millis(450) && took < 5 * time, "{took:?}");
+        assert!(took >= Duration::from_millis(450) && took < 5 * timeout, "{took:?}");
     }
 
     #[test]
-    fn the_last_refusal_is_the_reason() {
-        let closed = SocketAddr::from(([127, 0, 0, 9], 1));
-        let error = first_of(&[closed, closed], &Deadline::new(None)).unwrap_err();
+    fn last_refusal_is_the_error() {
+        // The system never picks port 1. On macOS, 127.0.0.1 is the only loopback address.
+        let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = connect_first(&[closed, closed], &Deadline::new(None)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

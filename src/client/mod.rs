@@ -1,90 +1,82 @@
-//! The client, `mynah-cli`: one request from a script, a prompt, or a chat window.
+//! The client, `mynah-cli`: one request from a script, a prompt, or a chat.
 //!
-//! It waits for one server, one user and nothing else, so its sockets block and it needs no
-//! readiness loop; what it says and hears goes through the server's own codecs.
+//! It waits for one server and one user, so its sockets block and threads do the rest; frames and
+//! lines go through the server's own codecs.
 //!
 //! | module | job |
 //! |---|---|
 //! | `options` | the command line |
-//! | `request` | what can be asked |
-//! | `connect` | a connection within a time |
-//! | `exchange` | a request and its answer |
-//! | `once` | one request, or listening |
-//! | `prompt` | requests line by line, typed or from a pipe |
+//! | `endpoint` | the server's address and timeout |
+//! | `request` | requests: words, protocols, texts |
+//! | `connect`, `timeout` | connecting; deadlines and socket timeouts |
+//! | `connection` | requests and replies over one connection |
+//! | `once` | one request, or `listen` |
+//! | `prompt` | one request a line, typed or from a pipe |
 //! | `chat` | the chat, in a window or in a pipe |
-//! | `editor` | the line being typed; the only one to name rustyline |
-//! | `restore` | the terminal as it was found, for when a signal ends us |
-//! | `output`, `failure` | what the user reads |
+//! | `editor` | the line being typed, and lines above it; the only one to name rustyline |
+//! | `terminal_mode` | the terminal's mode, restored when a signal ends the process |
+//! | `sigint` | SIGINT, received by the main thread |
+//! | `output`, `error` | replies, error messages |
 
 mod chat;
 mod connect;
+mod connection;
 mod editor;
-mod exchange;
-mod failure;
+mod endpoint;
+mod error;
 mod once;
 mod options;
 mod output;
 mod prompt;
 mod request;
-mod restore;
+mod sigint;
+mod terminal_mode;
+mod timeout;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use failure::Failure;
-use options::{Invocation, Job, Task};
+use endpoint::Endpoint;
+use error::ClientError;
+use options::{Action, Invocation};
+use output::{print_error, print_line};
 
-/// Bad usage.
+/// Exit status of bad usage.
 const EXIT_USAGE: u8 = 2;
 
-/// Runs `mynah-cli` with `args`, the program's name not among them.
+/// Runs `mynah-cli` with `args`, without the program's name.
 ///
-/// Exit status: 0 answered, 1 refused or failed, with the reason on standard error, 2 bad usage.
+/// Returns the exit status: 0 for a reply, 1 for a refusal or failure with the reason on standard
+/// error, 2 for bad usage.
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let done = match Invocation::from_args(&args) {
-        Ok(Invocation::Help(text)) => print(text.trim_end()),
-        Ok(Invocation::Version) => print(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Run(task)) => perform(task),
+    let result = match Invocation::from_args(&args) {
+        Ok(Invocation::Help(text)) => print_line(text.trim_end()),
+        Ok(Invocation::Version) => print_line(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
+        Ok(Invocation::Run { endpoint, action }) => run_action(&endpoint, action),
         Err(error) => {
-            complain(format_args!("{error}\nTry 'mynah-cli --help'."));
+            print_error(format_args!("{error}\nTry 'mynah-cli --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match done {
-        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.is_silent() {
-                complain(&failure);
+    match result {
+        Ok(()) | Err(ClientError::OutputClosed) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_silent() {
+                print_error(&error);
             }
             ExitCode::FAILURE
         }
     }
 }
 
-fn perform(task: Task) -> Result<(), Failure> {
-    let Task { server, job } = task;
-    match job {
-        Job::Ask(request) => once::ask(&server, request),
-        Job::AskStdin(verb) => once::ask_stdin(&server, verb),
-        Job::Listen => once::listen(&server),
-        Job::Chat(nick) => chat::run(&server, nick),
-        Job::Prompt => prompt::run(&server),
+fn run_action(endpoint: &Endpoint, action: Action) -> Result<(), ClientError> {
+    match action {
+        Action::Request(request) => once::request(endpoint, request),
+        Action::RequestFromStdin(verb) => once::request_from_stdin(endpoint, verb),
+        Action::Listen => once::listen(endpoint),
+        Action::Chat(nick) => chat::run(endpoint, nick),
+        Action::Prompt => prompt::run(endpoint),
     }
-}
-
-/// Says something of our own on standard output.
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout();
-    writeln!(stdout, "{text}")
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::output(&error))
-}
-
-/// Says why on standard error; nobody is left to tell when that is closed.
-fn complain(what: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "mynah-cli: {what}");
 }

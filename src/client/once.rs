@@ -1,70 +1,69 @@
-//! The commands of a script: one request and its answer, or broadcasts until the server goes.
+//! The commands of a script: one request and its reply, or broadcasts until the server closes.
 
 use std::io::{self, Read};
 
-use super::complain;
-use super::exchange::{Exchange, Heard, TEXT_LEN_MAX};
-use super::failure::Failure;
-use super::options::Server;
-use super::output::Output;
+use super::connection::{Connection, Partial, TEXT_LEN_MAX};
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::output::{Output, print_error};
 use super::request::{Request, Verb};
 
-/// Asks once and prints the answer.
-pub(super) fn ask(server: &Server, mut request: Request) -> Result<(), Failure> {
-    cut(&mut request, server);
-    converse(&mut Exchange::open(server)?, &request, Output::stdout(), |_broadcast| {})
+/// Sends one request over a connection of its own and prints the reply.
+pub(super) fn request(endpoint: &Endpoint, mut request: Request) -> Result<(), ClientError> {
+    truncate_text(&mut request, endpoint);
+    run_once(&mut Connection::open(endpoint)?, &request, Output::stdout(), |_broadcast| {})
 }
 
-/// Asks and prints the answer; `heard` is told of the broadcasts before it.
-pub(super) fn converse(
-    exchange: &mut Exchange,
-    request: &Request,
-    output: Output,
-    heard: fn(&[u8]),
-) -> Result<(), Failure> {
-    let mut answer = output.begin();
-    let asked = exchange.ask(request, &mut |what| match what {
-        Heard::Broadcast(broadcast) => {
-            heard(broadcast);
-            Ok(())
-        }
-        Heard::Piece(piece) => answer.piece(piece),
-    });
-    match asked {
-        Ok(rest) => answer.end(&rest),
-        Err(failure) => {
-            answer.break_off();
-            Err(failure)
-        }
-    }
-}
-
-/// The same with the whole of standard input as the text.
-pub(super) fn ask_stdin(server: &Server, verb: Verb) -> Result<(), Failure> {
+/// As [`request`], with the whole of standard input as the text.
+pub(super) fn request_from_stdin(endpoint: &Endpoint, verb: Verb) -> Result<(), ClientError> {
     let mut text = Vec::new();
-    // One byte too many tells that there are too many.
-    let bound = TEXT_LEN_MAX as u64 + 1;
+    // One byte over the limit tells that the text is too long.
+    let limit = TEXT_LEN_MAX as u64 + 1;
     io::stdin()
         .lock()
-        .take(bound)
+        .take(limit)
         .read_to_end(&mut text)
-        .map_err(|error| Failure::input(&error))?;
-    ask(server, Request { verb, text })
+        .map_err(|error| ClientError::input(&error))?;
+    request(endpoint, Request { verb, text })
 }
 
-/// Prints broadcasts until the server closes, which is a failure: whoever listens wants to go on.
-pub(super) fn listen(server: &Server) -> Result<(), Failure> {
-    let mut exchange = Exchange::open(server)?;
-    let output = Output::stdout();
-    loop {
-        output.answer(&exchange.next_broadcast()?)?;
+/// Sends one request and prints the reply; `on_broadcast` is called with each broadcast before it.
+pub(super) fn run_once(
+    connection: &mut Connection,
+    request: &Request,
+    output: Output,
+    on_broadcast: fn(&[u8]),
+) -> Result<(), ClientError> {
+    let mut reply = output.start_reply();
+    let result = connection.execute(request, &mut |partial| match partial {
+        Partial::Broadcast(broadcast) => {
+            on_broadcast(broadcast);
+            Ok(())
+        }
+        Partial::Chunk(chunk) => reply.write_chunk(chunk),
+    });
+    match result {
+        Ok(rest) => reply.finish(&rest),
+        Err(error) => {
+            reply.abort();
+            Err(error)
+        }
     }
 }
 
-/// Cuts a text that the protocol cannot carry, with a warning.
-pub(super) fn cut(request: &mut Request, server: &Server) {
-    if let Some(was) = request.cut_for(server.protocol) {
-        let now = request.text.len();
-        complain(format_args!("warning: the text has {was} bytes, only {now} are sent"));
+/// Prints broadcasts until the server closes, which is an error: `listen` has no end of its own.
+pub(super) fn listen(endpoint: &Endpoint) -> Result<(), ClientError> {
+    let mut connection = Connection::open(endpoint)?;
+    let output = Output::stdout();
+    loop {
+        output.print_reply(&connection.next_broadcast()?)?;
+    }
+}
+
+/// Truncates a text that the protocol cannot carry, with a warning.
+pub(super) fn truncate_text(request: &mut Request, endpoint: &Endpoint) {
+    if let Some(old_len) = request.truncate_for(endpoint.protocol) {
+        let len = request.text.len();
+        print_error(format_args!("warning: the text has {old_len} bytes, only {len} are sent"));
     }
 }

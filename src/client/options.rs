@@ -1,5 +1,5 @@
-//! The command line of `mynah-cli`: where to connect, and what to do there. Opens nothing but the
-//! file it is given.
+//! The command line of `mynah-cli`: the endpoint and what to do there. Opens nothing but the file of
+//! `--config`.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use getopts::{Matches, Options, ParsingStyle};
 
+use super::endpoint::Endpoint;
 use super::request::{Request, Verb};
 use crate::app::{BadFile, ServerAddress};
 use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
-/// `--timeout` where nothing is said.
+/// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Shortest `--timeout` above 0: a shorter one could round to zero, which std refuses.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 const BRIEF: &str = "\
 Usage: mynah-cli [OPTION…] [COMMAND [TEXT]]
@@ -32,124 +36,101 @@ Commands, over the protocol that is theirs:
 
 A TEXT of - is standard input.";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Invocation {
-    /// `--help`: this text.
+    /// `--help`, with the text to print.
     Help(String),
     Version,
-    Run(Task),
+    Run {
+        endpoint: Endpoint,
+        action: Action,
+    },
 }
 
-/// What is to be done, and where.
+/// An action of the client at its endpoint.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) server: Server,
-    pub(super) job: Job,
-}
-
-/// A server, and how long to wait for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) protocol: ProtocolName,
-    /// An address or a name, without brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// The longest a connect, and then each answer, may take; `None` for ever.
-    pub(super) timeout: Option<Duration>,
-}
-
-/// `command://127.0.0.1:65432`
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Server { protocol, host, port, .. } = self;
-        if host.contains(':') {
-            write!(f, "{protocol}://[{host}]:{port}")
-        } else {
-            write!(f, "{protocol}://{host}:{port}")
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Job {
-    /// One request, one answer.
-    Ask(Request),
-    /// The same, its text from standard input.
-    AskStdin(Verb),
+pub(super) enum Action {
+    /// Send one request, print its reply.
+    Request(Request),
+    /// The same, with standard input as the text.
+    RequestFromStdin(Verb),
+    /// Print broadcasts.
     Listen,
+    /// Chat, under this nickname if there is one.
     Chat(Option<String>),
-    /// Requests, a line each.
+    /// One request a line.
     Prompt,
 }
 
-/// What is wrong with the command line or the file.
+/// An error in the command line or in the file of `--config`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BadUsage {
-    /// An option is unknown, or lacks its value.
+pub(super) enum UsageError {
+    /// An option is unknown or lacks its value; the text of getopts.
     Options(String),
-    Protocol(String),
-    Address {
-        option: &'static str,
-        why: BadListener,
-    },
+    /// `--protocol` is not the name of a protocol of the client.
+    UnknownProtocol(String),
+    /// `--host` or `--port` is invalid.
+    Address { option: &'static str, source: BadListener },
+    /// The port is 0, which only a listener may have.
     PortZero,
+    /// `--timeout` is not a number of seconds.
     Timeout(String),
+    /// The file of `--config` is invalid.
     File(BadFile),
-    Command(String),
-    NoText(Verb),
-    /// An argument too many.
-    Argument {
-        command: String,
-        argument: String,
-        hint: &'static str,
-    },
-    /// The command belongs to another protocol.
-    Protocols {
-        command: String,
-        speaks: &'static str,
-        asked: ProtocolName,
-    },
-    /// A nickname is no UTF-8, or several lines.
+    /// The first word is not a command.
+    UnknownCommand(String),
+    /// The command needs a text.
+    MissingText(Verb),
+    /// The command takes fewer arguments.
+    UnexpectedArgument { command: String, argument: String, hint: &'static str },
+    /// The command needs another `--protocol`, one of `protocols`.
+    WrongProtocol { command: String, protocols: &'static str },
+    /// The nickname is not one line of UTF-8.
     Nickname,
 }
 
-impl fmt::Display for BadUsage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = OneLine(f);
         match self {
-            BadUsage::Options(why) => f.write_str(why),
-            BadUsage::Protocol(name) => {
+            UsageError::Options(reason) => f.write_str(reason),
+            UsageError::UnknownProtocol(name) => {
                 write!(f, "--protocol: '{name}' is not command, prefixed, raw or chat")
             }
-            BadUsage::Address { option, why } => write!(f, "--{option}: {why}"),
-            BadUsage::PortZero => f.write_str("nothing listens on port 0"),
-            BadUsage::Timeout(value) => {
-                write!(f, "--timeout: '{value}' is no number of seconds up to {TIMEOUT_SECS_LIMIT}")
+            UsageError::Address { option, source } => write!(f, "--{option}: {source}"),
+            UsageError::PortZero => f.write_str("nothing listens on port 0"),
+            UsageError::Timeout(value) => {
+                write!(
+                    f,
+                    "--timeout: '{value}' is not a number of seconds up to {TIMEOUT_SECS_LIMIT}"
+                )
             }
-            BadUsage::File(why) => write!(f, "{why}"),
-            BadUsage::Command(name) => write!(f, "there is no command '{name}'"),
-            BadUsage::NoText(verb) => write!(f, "{verb} needs a TEXT"),
-            BadUsage::Argument { command, argument, hint } => {
+            UsageError::File(source) => write!(f, "{source}"),
+            UsageError::UnknownCommand(name) => write!(f, "there is no command '{name}'"),
+            UsageError::MissingText(verb) => write!(f, "{verb} needs a TEXT"),
+            UsageError::UnexpectedArgument { command, argument, hint } => {
                 write!(f, "{command}: unexpected argument '{argument}'; {hint}")
             }
-            BadUsage::Protocols { command, speaks, asked } => {
-                write!(f, "{command} goes over {speaks}, not over {asked}")
+            UsageError::WrongProtocol { command, protocols } => {
+                write!(f, "{command} needs --protocol {protocols}")
             }
-            BadUsage::Nickname => f.write_str("the nickname is not one line of UTF-8"),
+            UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
         }
     }
 }
 
+impl std::error::Error for UsageError {}
+
 impl Invocation {
-    /// Reads the command line, the program's name not among it, and the file it names.
-    pub(super) fn from_args(args: &[OsString]) -> Result<Self, BadUsage> {
+    /// Parses the arguments after the program's name, and reads the file of `--config`.
+    pub(super) fn from_args(args: &[OsString]) -> Result<Self, UsageError> {
         let options = options();
-        // getopts takes nothing but UTF-8, and a TEXT may be anything. The arguments behind the
-        // options are the last ones, so they can be had from `args` as they were.
-        let readable: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        // getopts takes UTF-8 only, and a TEXT may be any bytes. The words after the options are the
+        // last arguments, so they are taken from `args`, unchanged.
+        let lossy: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let matches =
-            options.parse(&readable).map_err(|fail| BadUsage::Options(fail.to_string()))?;
+            options.parse(&lossy).map_err(|error| UsageError::Options(error.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help(options.usage(BRIEF)));
         }
@@ -161,15 +142,15 @@ impl Invocation {
         if words == ["help"] {
             return Ok(Invocation::Help(options.usage(BRIEF)));
         }
-        let asked = match matches.opt_str("protocol") {
+        let requested = match matches.opt_str("protocol") {
             Some(name) => {
-                let spoken = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
-                Some(spoken.ok_or(BadUsage::Protocol(name))?)
+                let protocol = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
+                Some(protocol.ok_or(UsageError::UnknownProtocol(name))?)
             }
             None => None,
         };
-        let (protocol, job) = job(&words, asked)?;
-        Ok(Invocation::Run(Task { server: server(protocol, &matches)?, job }))
+        let (protocol, action) = parse_words(&words, requested)?;
+        Ok(Invocation::Run { endpoint: endpoint(protocol, &matches)?, action })
     }
 }
 
@@ -188,31 +169,32 @@ fn options() -> Options {
     options
 }
 
-/// The server of the options; what they do not say is the file's to say, and then the protocol's.
-fn server(protocol: ProtocolName, matches: &Matches) -> Result<Server, BadUsage> {
+/// The endpoint: each part from its option, else from the file of `--config`, else the protocol's
+/// default.
+fn endpoint(protocol: ProtocolName, matches: &Matches) -> Result<Endpoint, UsageError> {
     let mut spec = ListenerSpec::new(protocol);
     if let Some(file) = matches.opt_str("config") {
-        let address = ServerAddress::read(Path::new(&file)).map_err(BadUsage::File)?;
+        let address = ServerAddress::read(Path::new(&file)).map_err(UsageError::File)?;
         spec.host = address.host.unwrap_or(spec.host);
         spec.port = address.port.unwrap_or(spec.port);
     }
     for option in ["host", "port"] {
         if let Some(value) = matches.opt_str(option) {
-            spec.set(option, &value).map_err(|why| BadUsage::Address { option, why })?;
+            spec.set(option, &value).map_err(|source| UsageError::Address { option, source })?;
         }
     }
     if spec.port == 0 {
-        return Err(BadUsage::PortZero);
+        return Err(UsageError::PortZero);
     }
     let timeout = match matches.opt_str("timeout") {
-        Some(value) => seconds(&value).ok_or(BadUsage::Timeout(value))?,
+        Some(value) => parse_timeout(&value).ok_or(UsageError::Timeout(value))?,
         None => Some(TIMEOUT),
     };
-    Ok(Server { protocol, host: spec.host, port: spec.port, timeout })
+    Ok(Endpoint { protocol, host: spec.host, port: spec.port, timeout })
 }
 
-/// A decimal number of seconds; zero is no limit.
-fn seconds(value: &str) -> Option<Option<Duration>> {
+/// Parses a decimal number of seconds; `Some(None)` is 0, no limit.
+fn parse_timeout(value: &str) -> Option<Option<Duration>> {
     if !value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
     }
@@ -220,68 +202,80 @@ fn seconds(value: &str) -> Option<Option<Duration>> {
     if secs > TIMEOUT_SECS_LIMIT as f64 {
         return None;
     }
-    // Less than the system can wait for is not the same as no limit.
-    let time = Duration::from_secs_f64(secs).max(Duration::from_millis(1));
-    Some((secs > 0.0).then_some(time))
+    Some((secs > 0.0).then(|| Duration::from_secs_f64(secs).max(TIMEOUT_MIN)))
 }
 
-/// The job that the words behind the options name, and the protocol it speaks.
-fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, Job), BadUsage> {
+/// Parses the words after the options into an action and its protocol, which is `requested` or the
+/// action's own.
+fn parse_words(
+    words: &[&OsStr],
+    requested: Option<ProtocolName>,
+) -> Result<(ProtocolName, Action), UsageError> {
     use ProtocolName::{Chat, Command};
-    let Some((name, rest)) = words.split_first() else {
-        return Ok(match asked {
-            Some(Chat) => (Chat, Job::Chat(None)),
-            protocol => (protocol.unwrap_or(Command), Job::Prompt),
+    let Some((name, arguments)) = words.split_first() else {
+        return Ok(match requested {
+            Some(Chat) => (Chat, Action::Chat(None)),
+            protocol => (protocol.unwrap_or(Command), Action::Prompt),
         });
     };
     let name = name.to_string_lossy();
-    let too_many = |argument: &OsStr, hint| BadUsage::Argument {
-        command: name.clone().into_owned(),
-        argument: argument.to_string_lossy().into_owned(),
-        hint,
-    };
-    let over = |protocol: ProtocolName, speaks| match asked {
-        Some(asked) if asked != protocol => {
-            Err(BadUsage::Protocols { command: name.clone().into_owned(), speaks, asked })
+    let only_over = |protocol: ProtocolName, protocols| match requested {
+        Some(requested) if requested != protocol => {
+            let command = name.clone().into_owned();
+            Err(UsageError::WrongProtocol { command, protocols })
         }
         _ => Ok(protocol),
     };
-    match (&*name, rest) {
-        ("listen", []) => Ok((over(Command, "command")?, Job::Listen)),
-        ("listen", [argument, ..]) => Err(too_many(argument, "it takes none")),
-        ("chat", []) => Ok((over(Chat, "chat")?, Job::Chat(None))),
+    match (&*name, arguments) {
+        ("listen", []) => Ok((only_over(Command, "command")?, Action::Listen)),
+        ("listen", [argument, ..]) => Err(unexpected_argument(&name, argument, "it takes none")),
+        ("chat", []) => Ok((only_over(Chat, "chat")?, Action::Chat(None))),
         ("chat", [nick]) => {
-            // What stands behind the end of a line would be said in the room.
+            // Whatever follows a line end would be sent as a message.
             let nick = nick.to_str().filter(|nick| !nick.contains('\n'));
-            let nick = nick.ok_or(BadUsage::Nickname)?;
-            Ok((over(Chat, "chat")?, Job::Chat(Some(nick.to_owned()))))
+            let nick = nick.ok_or(UsageError::Nickname)?;
+            Ok((only_over(Chat, "chat")?, Action::Chat(Some(nick.to_owned()))))
         }
-        ("chat", [_, argument, ..]) => Err(too_many(argument, "a nickname is one word")),
+        ("chat", [_, argument, ..]) => {
+            Err(unexpected_argument(&name, argument, "a nickname is one word"))
+        }
         _ => {
             let Some(verb) = Verb::parse(name.as_bytes()) else {
-                return Err(BadUsage::Command(name.into_owned()));
+                return Err(UsageError::UnknownCommand(name.into_owned()));
             };
-            let protocol = asked.unwrap_or(Command);
-            if !verb.belongs_to(protocol) {
-                let (command, speaks) = (name.into_owned(), verb.speaks());
-                return Err(BadUsage::Protocols { command, speaks, asked: protocol });
+            let protocol = requested.unwrap_or(Command);
+            if !verb.is_supported_by(protocol) {
+                let (command, protocols) = (name.into_owned(), verb.protocols());
+                return Err(UsageError::WrongProtocol { command, protocols });
             }
-            match (verb.takes_text(), rest) {
-                (true, []) => Err(BadUsage::NoText(verb)),
-                (true, [text]) if text.as_bytes() == b"-" => Ok((protocol, Job::AskStdin(verb))),
-                (true, [text]) => {
-                    let text = text.as_bytes().to_vec();
-                    Ok((protocol, Job::Ask(Request { verb, text })))
-                }
-                (false, []) => Ok((protocol, Job::Ask(Request { verb, text: Vec::new() }))),
-                (true, [_, argument, ..]) => {
-                    Err(too_many(argument, "options go before the command, and TEXT in quotes"))
-                }
-                (false, [argument, ..]) => {
-                    Err(too_many(argument, "it takes none, and options go before the command"))
-                }
-            }
+            Ok((protocol, parse_request(verb, arguments)?))
         }
+    }
+}
+
+/// Parses the arguments of a request.
+fn parse_request(verb: Verb, arguments: &[&OsStr]) -> Result<Action, UsageError> {
+    match (verb.takes_text(), arguments) {
+        (true, []) => Err(UsageError::MissingText(verb)),
+        (true, [text]) if text.as_bytes() == b"-" => Ok(Action::RequestFromStdin(verb)),
+        (true, [text]) => Ok(Action::Request(Request { verb, text: text.as_bytes().to_vec() })),
+        (false, []) => Ok(Action::Request(Request { verb, text: Vec::new() })),
+        (true, [_, argument, ..]) => {
+            let hint = "options go before the command, and TEXT in quotes";
+            Err(unexpected_argument(verb.name(), argument, hint))
+        }
+        (false, [argument, ..]) => {
+            let hint = "it takes none, and options go before the command";
+            Err(unexpected_argument(verb.name(), argument, hint))
+        }
+    }
+}
+
+fn unexpected_argument(command: &str, argument: &OsStr, hint: &'static str) -> UsageError {
+    UsageError::UnexpectedArgument {
+        command: command.to_owned(),
+        argument: argument.to_string_lossy().into_owned(),
+        hint,
     }
 }
 
@@ -289,29 +283,33 @@ fn job(words: &[&OsStr], asked: Option<ProtocolName>) -> Result<(ProtocolName, J
 mod tests {
     use super::*;
 
-    fn invocation(args: &[&str]) -> Result<Invocation, BadUsage> {
+    fn invocation(args: &[&str]) -> Result<Invocation, UsageError> {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         Invocation::from_args(&args)
     }
 
-    fn task(args: &[&str]) -> Task {
+    fn run(args: &[&str]) -> (Endpoint, Action) {
         match invocation(args) {
-            Ok(Invocation::Run(task)) => task,
+            Ok(Invocation::Run { endpoint, action }) => (endpoint, action),
             other => panic!("{args:?}: {other:?}"),
         }
     }
 
-    #[track_caller]
-    fn refused(args: &[&str], why: &str) {
-        assert_eq!(invocation(args).unwrap_err().to_string(), why);
+    fn action(args: &[&str]) -> Action {
+        run(args).1
     }
 
-    fn ask(verb: Verb, text: &str) -> Job {
-        Job::Ask(Request { verb, text: text.into() })
+    #[track_caller]
+    fn assert_error(args: &[&str], reason: &str) {
+        assert_eq!(invocation(args).unwrap_err().to_string(), reason);
+    }
+
+    fn request(verb: Verb, text: &str) -> Action {
+        Action::Request(Request { verb, text: text.into() })
     }
 
     #[test]
-    fn host_and_port_are_the_servers_defaults_by_protocol() {
+    fn default_host_and_port_are_those_of_the_server() {
         for (args, server) in [
             (&["status"][..], "command://127.0.0.1:65432"),
             (&["listen"], "command://127.0.0.1:65432"),
@@ -324,87 +322,90 @@ mod tests {
             (&["-H", "::1", "-p", "7", "status"], "command://[::1]:7"),
             (&["--host", "[::1]", "--port", "7", "chat"], "chat://[::1]:7"),
         ] {
-            assert_eq!(task(args).server.to_string(), server, "{args:?}");
+            assert_eq!(run(args).0.to_string(), server, "{args:?}");
         }
     }
 
     #[test]
-    fn commands_name_a_job() {
-        assert_eq!(task(&["echo", "a b"]).job, ask(Verb::Echo, "a b"));
-        assert_eq!(task(&["rev", ""]).job, ask(Verb::Reverse, ""));
-        assert_eq!(task(&["broadcast", "-n"]).job, ask(Verb::Broadcast, "-n"));
-        assert_eq!(task(&["--", "echo", "--help"]).job, ask(Verb::Echo, "--help"));
-        assert_eq!(task(&["status"]).job, ask(Verb::Status, ""));
-        assert_eq!(task(&["rev", "-"]).job, Job::AskStdin(Verb::Reverse));
-        assert_eq!(task(&["--protocol", "raw", "send", "x"]).job, ask(Verb::Send, "x"));
-        assert_eq!(task(&["listen"]).job, Job::Listen);
-        assert_eq!(task(&["chat", "ann"]).job, Job::Chat(Some("ann".into())));
-        assert_eq!(task(&["--protocol", "chat"]).job, Job::Chat(None));
-        assert_eq!(task(&[]).job, Job::Prompt);
+    fn command_names_an_action() {
+        assert_eq!(action(&["echo", "a b"]), request(Verb::Echo, "a b"));
+        assert_eq!(action(&["rev", ""]), request(Verb::Reverse, ""));
+        assert_eq!(action(&["broadcast", "-n"]), request(Verb::Broadcast, "-n"));
+        assert_eq!(action(&["--", "echo", "--help"]), request(Verb::Echo, "--help"));
+        assert_eq!(action(&["status"]), request(Verb::Status, ""));
+        assert_eq!(action(&["rev", "-"]), Action::RequestFromStdin(Verb::Reverse));
+        assert_eq!(action(&["--protocol", "raw", "send", "x"]), request(Verb::Send, "x"));
+        assert_eq!(action(&["listen"]), Action::Listen);
+        assert_eq!(action(&["chat", "ann"]), Action::Chat(Some("ann".into())));
+        assert_eq!(action(&["--protocol", "chat"]), Action::Chat(None));
+        assert_eq!(action(&[]), Action::Prompt);
     }
 
     #[test]
-    fn a_text_need_not_be_utf8() {
+    fn text_may_be_any_bytes() {
         let args = ["-p", "1", "echo"].map(OsString::from);
         let args = [&args[..], &[OsStr::from_bytes(b"\xff").to_owned()]].concat();
-        let Ok(Invocation::Run(task)) = Invocation::from_args(&args) else { panic!() };
+        let Ok(Invocation::Run { action, .. }) = Invocation::from_args(&args) else { panic!() };
         let request = Request { verb: Verb::Echo, text: b"\xff".to_vec() };
-        assert_eq!(task.job, Job::Ask(request));
+        assert_eq!(action, Action::Request(request));
     }
 
     #[test]
-    fn a_timeout_is_a_decimal_number_and_zero_is_none() {
-        let timeout = |value| task(&["--timeout", value]).server.timeout;
-        assert_eq!(task(&[]).server.timeout, Some(Duration::from_secs(30)));
+    fn timeout_is_decimal_and_zero_is_no_limit() {
+        let timeout = |value| run(&["--timeout", value]).0.timeout;
+        assert_eq!(run(&[]).0.timeout, Some(Duration::from_secs(30)));
         assert_eq!(timeout("5"), Some(Duration::from_secs(5)));
         assert_eq!(timeout("0.25"), Some(Duration::from_millis(250)));
         assert_eq!(timeout("0.00001"), Some(Duration::from_millis(1)));
         assert_eq!(timeout("0"), None);
         assert_eq!(timeout("31536000"), Some(Duration::from_secs(31_536_000)));
         for value in ["-1", "", "1s", "inf", "1e3", ".", "31536001"] {
-            let why = format!("--timeout: '{value}' is no number of seconds up to 31536000");
-            refused(&["--timeout", value], &why);
+            let reason = format!("--timeout: '{value}' is not a number of seconds up to 31536000");
+            assert_error(&["--timeout", value], &reason);
         }
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
-        refused(&["--no-such"], "Unrecognized option: 'no-such'");
-        refused(&["-p"], "Argument to option 'p' missing");
-        refused(&["-p", "x"], "--port: bad port 'x', it is 0 to 65535");
-        refused(&["-p", "0"], "nothing listens on port 0");
-        refused(&["-H", "a b"], "--host: bad host 'a b'");
-        refused(&["--protocol", "ftp"], "--protocol: 'ftp' is not command, prefixed, raw or chat");
-        refused(&["--config", "/no/such"], "/no/such: cannot be read: no such file or directory");
-        refused(&["ping\n"], r"there is no command 'ping\n'");
-        refused(&["echo"], "echo needs a TEXT");
-        refused(
+    fn usage_error_names_the_culprit() {
+        assert_error(&["--no-such"], "Unrecognized option: 'no-such'");
+        assert_error(&["-p"], "Argument to option 'p' missing");
+        assert_error(&["-p", "x"], "--port: bad port 'x', it is 0 to 65535");
+        assert_error(&["-p", "0"], "nothing listens on port 0");
+        assert_error(&["-H", "a b"], "--host: bad host 'a b'");
+        assert_error(
+            &["--protocol", "ftp"],
+            "--protocol: 'ftp' is not command, prefixed, raw or chat",
+        );
+        assert_error(
+            &["--config", "/no/such"],
+            "/no/such: cannot be read: no such file or directory",
+        );
+        assert_error(&["ping\n"], r"there is no command 'ping\n'");
+        assert_error(&["echo"], "echo needs a TEXT");
+        assert_error(
             &["echo", "a", "b"],
             "echo: unexpected argument 'b'; options go before the command, and TEXT in quotes",
         );
-        refused(
+        assert_error(
             &["status", "-p"],
             "status: unexpected argument '-p'; it takes none, and options go before the command",
         );
-        refused(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
-        refused(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
-        refused(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");
+        assert_error(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
+        assert_error(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
+        assert_error(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");
     }
 
     #[test]
-    fn a_command_goes_over_its_own_protocol_only() {
-        refused(&["send", "x"], "send goes over prefixed or raw, not over command");
-        refused(
-            &["--protocol", "chat", "send", "x"],
-            "send goes over prefixed or raw, not over chat",
-        );
-        refused(&["--protocol", "raw", "echo", "x"], "echo goes over command, not over raw");
-        refused(&["--protocol", "raw", "listen"], "listen goes over command, not over raw");
-        refused(&["--protocol", "raw", "chat"], "chat goes over chat, not over raw");
+    fn command_needs_its_own_protocol() {
+        assert_error(&["send", "x"], "send needs --protocol prefixed or raw");
+        assert_error(&["--protocol", "chat", "send", "x"], "send needs --protocol prefixed or raw");
+        assert_error(&["--protocol", "raw", "echo", "x"], "echo needs --protocol command");
+        assert_error(&["--protocol", "raw", "listen"], "listen needs --protocol command");
+        assert_error(&["--protocol", "raw", "chat"], "chat needs --protocol chat");
     }
 
     #[test]
-    fn help_has_every_option_and_every_command() {
+    fn help_lists_every_option_and_command() {
         let Ok(Invocation::Help(text)) = invocation(&["-h"]) else { panic!() };
         for word in ["--host", "--port", "--protocol", "--config", "--timeout", "--version"] {
             assert!(text.contains(word), "{text}");

@@ -1,25 +1,41 @@
-//! Standard output: as it is in a pipe, harmless on a terminal.
+//! Standard output and standard error: replies, the client's own lines, error messages. On a terminal
+//! the bytes of a server are sanitized, in a pipe they are passed on as they are.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use super::failure::Failure;
+use super::error::ClientError;
 use crate::cli::reorders;
 use crate::protocol::Shown;
 
-/// Where answers go.
+/// Prints a line of the client's own on standard output.
+pub(super) fn print_line(text: &str) -> Result<(), ClientError> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{text}")
+        .and_then(|()| stdout.flush())
+        .map_err(|error| ClientError::output(&error))
+}
+
+/// Prints an error or a warning on standard error. A failure to do so is ignored: there is no other
+/// place to report it.
+pub(super) fn print_error(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "mynah-cli: {message}");
+}
+
+/// Prints replies on standard output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     is_terminal: bool,
 }
 
-/// An answer that is printed as it comes.
+/// Prints one reply chunk by chunk. Each call returns when its bytes are written.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ReplyWriter {
     is_terminal: bool,
-    /// The end of the last piece, where it depends on the next what becomes of it on a terminal: an
-    /// unfinished character, or a carriage return.
-    held: Vec<u8>,
+    /// The end of the last chunk if the next chunk decides how a terminal gets it: an incomplete
+    /// character or a carriage return. Less than 4 bytes, and empty where output is not a terminal.
+    pending: Vec<u8>,
     has_begun: bool,
 }
 
@@ -28,92 +44,99 @@ impl Output {
         Output { is_terminal: io::stdout().is_terminal() }
     }
 
-    /// Prints an answer and the end of its line, and waits until it is out.
-    pub(super) fn answer(self, bytes: &[u8]) -> Result<(), Failure> {
-        self.begin().end(bytes)
+    /// Prints a whole reply and a newline.
+    pub(super) fn print_reply(self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.start_reply().finish(bytes)
     }
 
-    /// An answer of which nothing is there yet.
-    pub(super) fn begin(self) -> Answer {
-        Answer { is_terminal: self.is_terminal, held: Vec::new(), has_begun: false }
+    /// Starts a reply; prints nothing yet.
+    pub(super) fn start_reply(self) -> ReplyWriter {
+        ReplyWriter { is_terminal: self.is_terminal, pending: Vec::new(), has_begun: false }
     }
 }
 
-impl Answer {
-    /// Prints what there is of it, and waits until that is out.
-    pub(super) fn piece(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+impl ReplyWriter {
+    /// Prints the next bytes.
+    pub(super) fn write_chunk(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         self.has_begun = true;
-        let text = self.prepare(bytes, settled_len);
+        let text = self.prepare(bytes, stable_len);
         let mut stdout = io::stdout().lock();
         let printed = stdout.write_all(&text).and_then(|()| stdout.flush());
-        printed.map_err(|error| Failure::output(&error))
+        printed.map_err(|error| ClientError::output(&error))
     }
 
-    /// Prints the rest of it and the end of its line, and waits until all is out.
-    pub(super) fn end(mut self, rest: &[u8]) -> Result<(), Failure> {
+    /// Prints the last bytes and a newline.
+    pub(super) fn finish(mut self, rest: &[u8]) -> Result<(), ClientError> {
         let text = self.prepare(rest, <[u8]>::len);
         let mut stdout = io::stdout().lock();
         stdout
             .write_all(&text)
             .and_then(|()| stdout.write_all(b"\n"))
             .and_then(|()| stdout.flush())
-            .map_err(|error| Failure::output(&error))
+            .map_err(|error| ClientError::output(&error))
     }
 
-    /// There will be no more of it. On a terminal the reason has a line of its own; in a pipe there is
-    /// nothing that did not come.
-    pub(super) fn break_off(self) {
+    /// Ends a reply that will not be completed. On a terminal a newline follows, so that the error has
+    /// a line of its own; a pipe gets only what the server sent.
+    pub(super) fn abort(self) {
         if self.is_terminal && self.has_begun {
-            let _ = self.end(b"");
+            let _ = self.finish(b"");
         }
     }
 
-    /// What is to be printed when `bytes` have come, of which the first `settled` can be.
-    fn prepare<'a>(&mut self, bytes: &'a [u8], settled: fn(&[u8]) -> usize) -> Cow<'a, [u8]> {
+    /// Returns the bytes to print once `bytes` have arrived; `printable_len` tells how many of the
+    /// pending ones may be printed.
+    fn prepare<'a>(&mut self, bytes: &'a [u8], printable_len: fn(&[u8]) -> usize) -> Cow<'a, [u8]> {
         if !self.is_terminal {
             return bytes.into();
         }
-        self.held.extend(bytes);
-        let rest = self.held.split_off(settled(&self.held));
-        harmless(&std::mem::replace(&mut self.held, rest)).into()
+        self.pending.extend(bytes);
+        let rest = self.pending.split_off(printable_len(&self.pending));
+        sanitize(&std::mem::replace(&mut self.pending, rest)).into()
     }
 }
 
-/// The length of `bytes` without what the next may change: the beginning of a character, or a
-/// carriage return at the end.
-fn settled_len(bytes: &[u8]) -> usize {
+/// The length of `bytes` without an end that the next byte may change: an incomplete character or a
+/// carriage return.
+fn stable_len(bytes: &[u8]) -> usize {
     if let Some(rest) = bytes.strip_suffix(b"\r") {
         return rest.len();
     }
-    // A character has four bytes at most.
-    let last = (bytes.len().saturating_sub(3)..bytes.len()).rev();
-    let unfinished = |&start: &usize| {
-        let tail = str::from_utf8(&bytes[start..]);
-        tail.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    // A character has at most four bytes.
+    let starts = (bytes.len().saturating_sub(3)..bytes.len()).rev();
+    let is_incomplete = |&start: &usize| {
+        let character = str::from_utf8(&bytes[start..]);
+        character.is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
     };
-    last.into_iter().find(unfinished).unwrap_or(bytes.len())
+    starts.into_iter().find(is_incomplete).unwrap_or(bytes.len())
 }
 
-/// What a terminal may be given of bytes from the wire: lines of text. What is no UTF-8, would move
-/// the cursor or turn a text around becomes U+FFFD; the ends of lines and tabs stay.
-fn harmless(bytes: &[u8]) -> Vec<u8> {
+/// Makes bytes of a server safe for a terminal. Invalid UTF-8, control characters and bidirectional
+/// overrides become U+FFFD; line ends and tabs stay.
+fn sanitize(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<String> = text.split('\n').map(harmless_line).collect();
+    let lines: Vec<String> = text.split('\n').map(sanitize_line).collect();
     lines.join("\n").into_bytes()
 }
 
-/// The same for what must stay on one line.
-pub(super) fn harmless_line(text: &str) -> String {
+/// Makes one line of a server safe for a terminal, as [`sanitize`] does; a line end inside it
+/// becomes U+FFFD as well.
+pub(super) fn sanitize_line(text: &str) -> String {
     let line = Shown(text.strip_suffix('\r').unwrap_or(text)).to_string();
-    // The server lets these through: a line in a room may need them, and a pipe gets what was said.
+    // The server passes these on: a chat line may need them, and pipes get what was sent.
     line.replace(reorders, "\u{fffd}")
+}
+
+/// As [`sanitize_line`], for a line that may not be UTF-8.
+pub(super) fn sanitize_line_bytes(line: &[u8]) -> String {
+    sanitize_line(&String::from_utf8_lossy(line))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHOWN: [(&[u8], &str); 9] = [
+    const CASES: [(&[u8], &str); 9] = [
         (b"plain, \xd1\x8f\ttab", "plain, я\ttab"),
         (b"two\nlines\n", "two\nlines\n"),
         (b"two\r\nlines\r\n", "two\nlines\n"),
@@ -121,7 +144,8 @@ mod tests {
         (b"\x1b]0;title\x07\x1b[2J", "\u{fffd}]0;title\u{fffd}\u{fffd}[2J"),
         (b"\xc2\x9b2J", "\u{fffd}2J"),
         (b"\x9b\xff\0\x08\x7f", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
-        // The override and the isolates of Trojan Source, and a mark that is a part of the text.
+        // The override and the isolates of Trojan Source (CVE-2021-42574) are replaced; a mark that
+        // belongs to the text stays.
         (
             b"a\xe2\x80\xaeb\xe2\x81\xa6c\xe2\x81\xa9 \xd7\xa9\xe2\x80\x8f!",
             "a\u{fffd}b\u{fffd}c\u{fffd} ש\u{200f}!",
@@ -130,23 +154,23 @@ mod tests {
     ];
 
     #[test]
-    fn a_terminal_is_given_text_and_nothing_that_moves_it() {
-        for (bytes, shown) in SHOWN {
-            assert_eq!(String::from_utf8(harmless(bytes)).unwrap(), shown, "{bytes:?}");
+    fn terminal_output_has_no_control_characters() {
+        for (bytes, shown) in CASES {
+            assert_eq!(String::from_utf8(sanitize(bytes)).unwrap(), shown, "{bytes:?}");
         }
     }
 
     #[test]
-    fn an_answer_in_pieces_is_what_it_is_in_one() {
-        for (bytes, shown) in SHOWN {
+    fn chunked_reply_prints_as_a_whole_one() {
+        for (bytes, shown) in CASES {
             for len in 1..=bytes.len() {
-                let mut answer = Output { is_terminal: true }.begin();
+                let mut reply = Output { is_terminal: true }.start_reply();
                 let mut text = Vec::new();
-                for piece in bytes.chunks(len) {
-                    text.extend(answer.prepare(piece, settled_len).iter());
-                    assert!(answer.held.len() < 4);
+                for chunk in bytes.chunks(len) {
+                    text.extend(reply.prepare(chunk, stable_len).iter());
+                    assert!(reply.pending.len() < 4);
                 }
-                text.extend(answer.prepare(b"", <[u8]>::len).iter());
+                text.extend(reply.prepare(b"", <[u8]>::len).iter());
                 assert_eq!(String::from_utf8(text).unwrap(), shown, "{bytes:?} by {len}");
             }
         }

@@ -1,4 +1,4 @@
-//! The client binary against the real server, and against servers that misbehave.
+//! The client binary against the real server, and against mock servers that misbehave.
 //!
 //! As in `tests/server/`, every wait has a deadline, so that a rule that does not hold fails and
 //! nothing hangs.
@@ -9,12 +9,16 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
-mod chat;
-mod lines;
+mod chat_pipe;
+mod chat_server;
+mod chat_window;
+mod mock_server;
 mod once;
 mod program;
-mod room;
+mod prompt_pipe;
+mod prompt_terminal;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod terminal_safety;

@@ -1,17 +1,20 @@
-//! The commands of a script.
+//! One command: its output, its errors, its exit status.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::program::{Fake, Running, client, expect, nobody, output, run, run_with, wait_for_end};
+use super::mock_server::{MockServer, expect, read_to_eof};
+use super::program::{RunningClient, client_command, closed_addr, run, run_args, run_with_input};
 use super::support::{Folder, PATIENCE, Server, error, frame, noise};
 
-/// A server with the listeners the commands need, in the order of the constants.
+/// A server with a listener for each protocol of a command, in the order of the constants.
 fn server() -> Server {
     Server::start(&[
         "-l",
@@ -28,15 +31,15 @@ const PREFIXED: usize = 1;
 const RAW: usize = 2;
 
 #[test]
-fn the_answer_and_a_newline_go_to_standard_output_and_nothing_else() {
+fn standard_output_is_the_reply_and_a_newline() {
     let server = server();
     let addr = server.addr(COMMAND);
-    run(addr, &["echo", "Hello, World!"]).answered("Hello, World!\n");
-    run(addr, &["echo", ""]).answered("\n");
-    run(addr, &["echo", "two\nlines\n"]).answered("two\nlines\n\n");
-    run(addr, &["rev", "Hé!"]).answered("!éH\n");
-    run(addr, &["broadcast", "to nobody"]).answered("0\n");
-    run(addr, &["--protocol", "command", "echo", "--timeout"]).answered("--timeout\n");
+    run(addr, &["echo", "Hello, World!"]).assert_reply("Hello, World!\n");
+    run(addr, &["echo", ""]).assert_reply("\n");
+    run(addr, &["echo", "two\nlines\n"]).assert_reply("two\nlines\n\n");
+    run(addr, &["rev", "Hé!"]).assert_reply("!éH\n");
+    run(addr, &["broadcast", "to nobody"]).assert_reply("0\n");
+    run(addr, &["--protocol", "command", "echo", "--timeout"]).assert_reply("--timeout\n");
 
     let status = run(addr, &["status"]);
     let text = String::from_utf8(status.stdout).unwrap();
@@ -46,152 +49,151 @@ fn the_answer_and_a_newline_go_to_standard_output_and_nothing_else() {
 }
 
 #[test]
-fn a_text_of_dash_is_standard_input_to_the_byte() {
+fn dash_is_standard_input_byte_for_byte() {
     let server = server();
     let addr = server.addr(COMMAND);
-    run_with(addr, &["rev", "-"], "Hé!\n".as_bytes()).answered("\n!éH\n");
-    run_with(addr, &["echo", "-"], b"").answered("\n");
-    run_with(addr, &["broadcast", "-"], b"x").answered("0\n");
+    run_with_input(addr, &["rev", "-"], "Hé!\n".as_bytes()).assert_reply("\n!éH\n");
+    run_with_input(addr, &["echo", "-"], b"").assert_reply("\n");
+    run_with_input(addr, &["broadcast", "-"], b"x").assert_reply("0\n");
     let bytes = noise(1 << 20);
-    run_with(addr, &["echo", "-"], &bytes).answered([&bytes[..], b"\n"].concat());
-    run_with(server.addr(PREFIXED), &["--protocol", "prefixed", "send", "-"], b"\x00\xff\n")
-        .answered(b"\n\xff\0\n");
+    run_with_input(addr, &["echo", "-"], &bytes).assert_reply([&bytes[..], b"\n"].concat());
+    run_with_input(server.addr(PREFIXED), &["--protocol", "prefixed", "send", "-"], b"\x00\xff\n")
+        .assert_reply(b"\n\xff\0\n");
 }
 
 #[test]
-fn a_text_need_not_be_utf8() {
-    use std::os::unix::ffi::OsStrExt;
+fn text_may_be_any_bytes() {
     let server = server();
-    let mut command = client(server.addr(COMMAND), &["echo"]);
-    command.arg(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
-    Running::spawn(&mut command).wait().answered(b"\xff\xfe\n");
+    let mut command = client_command(server.addr(COMMAND), &["echo"]);
+    command.arg(OsStr::from_bytes(b"\xff\xfe"));
+    RunningClient::spawn(&mut command).wait().assert_reply(b"\xff\xfe\n");
 }
 
 #[test]
-fn send_goes_over_prefixed_and_raw() {
+fn send_works_over_prefixed_and_raw() {
     let server = server();
     let prefixed = ["--protocol", "prefixed", "send", "Hello, world"];
-    run(server.addr(PREFIXED), &prefixed).answered("dlrow ,olleH\n");
-    run(server.addr(PREFIXED), &["--protocol", "prefixed", "send", ""]).answered("\n");
+    run(server.addr(PREFIXED), &prefixed).assert_reply("dlrow ,olleH\n");
+    run(server.addr(PREFIXED), &["--protocol", "prefixed", "send", ""]).assert_reply("\n");
     let raw = ["--protocol", "raw", "send", "Hello, Server!"];
-    run(server.addr(RAW), &raw).answered("Echo: Hello, Server!\n");
-    run(server.addr(RAW), &["--protocol", "raw", "send", ""]).answered("\n");
+    run(server.addr(RAW), &raw).assert_reply("Echo: Hello, Server!\n");
+    run(server.addr(RAW), &["--protocol", "raw", "send", ""]).assert_reply("\n");
 }
 
 #[test]
-fn a_raw_answer_of_megabytes_is_read_while_the_message_is_written() {
+fn raw_reply_is_read_while_the_message_is_written() {
     let server = Server::start(&["-l", "raw://127.0.0.1:0?prefix="]);
     let bytes = noise(20 << 20);
-    let ended = run_with(server.addr(0), &["--protocol", "raw", "send", "-"], &bytes);
-    ended.answered([&bytes[..], b"\n"].concat());
+    let result = run_with_input(server.addr(0), &["--protocol", "raw", "send", "-"], &bytes);
+    result.assert_reply([&bytes[..], b"\n"].concat());
 }
 
 #[test]
-fn over_prefixed_a_long_text_is_cut_at_a_character_with_a_warning() {
+fn prefixed_truncates_at_a_character_and_warns() {
     let server = server();
     let send = |text: &str| run(server.addr(PREFIXED), &["--protocol", "prefixed", "send", text]);
     let longest = "x".repeat(255);
-    send(&longest).answered(format!("{longest}\n"));
+    send(&longest).assert_reply(format!("{longest}\n"));
 
-    let ended = send(&format!("{}é!", "x".repeat(254)));
-    assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.stdout, format!("{}\n", "x".repeat(254)).as_bytes());
+    let result = send(&format!("{}é!", "x".repeat(254)));
+    assert_eq!(result.code, Some(0));
+    assert_eq!(result.stdout, format!("{}\n", "x".repeat(254)).as_bytes());
     let warning = "mynah-cli: warning: the text has 257 bytes, only 254 are sent\n";
-    assert_eq!(ended.stderr, warning);
+    assert_eq!(result.stderr, warning);
 }
 
 #[test]
-fn listen_prints_broadcasts_as_they_come_until_the_server_goes() {
+fn listen_prints_broadcasts_until_the_server_closes() {
     let mut server = server();
-    let listener = Running::spawn(&mut client(server.addr(COMMAND), &["listen"]));
+    let listener = RunningClient::spawn(&mut client_command(server.addr(COMMAND), &["listen"]));
     server.wait_for_line("connected to command");
-    run(server.addr(COMMAND), &["broadcast", "one"]).answered("1\n");
+    run(server.addr(COMMAND), &["broadcast", "one"]).assert_reply("1\n");
     listener.expect("one\n");
-    run_with(server.addr(COMMAND), &["broadcast", "-"], b"\xff\0two").answered("1\n");
+    run_with_input(server.addr(COMMAND), &["broadcast", "-"], b"\xff\0two").assert_reply("1\n");
     listener.expect("two\n");
     server.stop();
-    let ended = listener.wait();
-    assert_eq!(ended.stdout, b"one\n\xff\0two\n");
+    let result = listener.wait();
+    assert_eq!(result.stdout, b"one\n\xff\0two\n");
     assert_eq!(
-        (ended.code, &*ended.stderr),
+        (result.code, &*result.stderr),
         (Some(1), "mynah-cli: the server closed the connection\n")
     );
 }
 
 #[test]
-fn what_the_server_refuses_is_a_reason_and_status_1() {
+fn refusal_is_printed_and_status_1() {
     let server = Server::command(&["-m", "1", "--max-frame", "10"]);
     let addr = server.addr(0);
-    run_with(addr, &["rev", "-"], b"ab\xff")
-        .failed("REVERSE needs UTF-8: invalid byte at offset 2");
-    run(addr, &["echo", "elevenbytes"]).failed("frame of 11 bytes exceeds the limit of 10");
+    run_with_input(addr, &["rev", "-"], b"ab\xff")
+        .assert_error("REVERSE needs UTF-8: invalid byte at offset 2");
+    run(addr, &["echo", "elevenbytes"]).assert_error("frame of 11 bytes exceeds the limit of 10");
     let _held = server.connect();
     server.wait_for_line("#3 ");
-    run(addr, &["status"]).failed("server is full: 1 clients");
-    run(addr, &["listen"]).failed("server is full: 1 clients");
+    run(addr, &["status"]).assert_error("server is full: 1 clients");
+    run(addr, &["listen"]).assert_error("server is full: 1 clients");
 }
 
 #[test]
-fn a_refusal_is_heard_by_a_client_that_is_still_sending() {
+fn refusal_is_read_while_the_request_is_written() {
     let server = Server::command(&[]);
-    let ended = run_with(server.addr(0), &["echo", "-"], &vec![b'x'; 50 << 20]);
-    ended.failed("frame of 52428800 bytes exceeds the limit of 1048576");
+    let result = run_with_input(server.addr(0), &["echo", "-"], &vec![b'x'; 50 << 20]);
+    result.assert_error("frame of 52428800 bytes exceeds the limit of 1048576");
 }
 
 #[test]
-fn an_error_frame_is_shown_on_one_line_without_control_characters() {
-    let fake = Fake::answering(&frame(1, b"x"), &error("no\n\x1b[2J"));
-    run(fake.addr, &["echo", "x"]).failed(r"no\n\u{1b}[2J");
-    fake.finish();
+fn error_frame_is_printed_on_one_line_escaped() {
+    let mock = MockServer::replying(&frame(1, b"x"), &error("no\n\x1b[2J"));
+    run(mock.addr, &["echo", "x"]).assert_error(r"no\n\u{1b}[2J");
+    mock.join();
 }
 
 #[test]
-fn a_broadcast_before_the_answer_is_not_taken_for_it() {
+fn broadcast_before_the_reply_is_not_the_reply() {
     let replies = [frame(4, b"news"), frame(4, b""), frame(1, b"x")].concat();
-    let fake = Fake::answering(&frame(1, b"x"), &replies);
-    run(fake.addr, &["echo", "x"]).answered("x\n");
-    fake.finish();
+    let mock = MockServer::replying(&frame(1, b"x"), &replies);
+    run(mock.addr, &["echo", "x"]).assert_reply("x\n");
+    mock.join();
 
-    let fake = Fake::answering(&frame(4, b"x"), &[frame(4, b"x"), frame(1, b"7")].concat());
-    run(fake.addr, &["broadcast", "x"]).answered("7\n");
-    fake.finish();
+    let mock = MockServer::replying(&frame(4, b"x"), &[frame(4, b"x"), frame(1, b"7")].concat());
+    run(mock.addr, &["broadcast", "x"]).assert_reply("7\n");
+    mock.join();
 }
 
 #[test]
-fn an_answer_may_come_in_pieces() {
-    let fake = Fake::new(|mut stream| {
+fn reply_may_arrive_byte_by_byte() {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         stream.set_nodelay(true).unwrap();
         for byte in frame(1, b"abc") {
             stream.write_all(&[byte]).unwrap();
             thread::yield_now();
         }
-        wait_for_end(&mut stream);
+        read_to_eof(&mut stream);
     });
-    run(fake.addr, &["echo", "x"]).answered("abc\n");
-    fake.finish();
+    run(mock.addr, &["echo", "x"]).assert_reply("abc\n");
+    mock.join();
 }
 
 #[test]
-fn an_answer_of_megabytes_is_an_answer() {
+fn reply_may_be_30_megabytes() {
     let bytes = noise(30 << 20);
-    let fake = Fake::answering(&frame(1, b"x"), &frame(1, &bytes));
-    run(fake.addr, &["echo", "x"]).answered([&bytes[..], b"\n"].concat());
-    fake.finish();
+    let mock = MockServer::replying(&frame(1, b"x"), &frame(1, &bytes));
+    run(mock.addr, &["echo", "x"]).assert_reply([&bytes[..], b"\n"].concat());
+    mock.join();
 }
 
 #[test]
-fn a_server_that_closes_resets_or_talks_nonsense_is_a_failure() {
+fn close_reset_and_garbage_are_errors() {
     let closes = "the server closed the connection without an answer";
-    let fake = Fake::new(|mut stream| expect(&mut stream, &frame(1, b"x")));
-    run(fake.addr, &["echo", "x"]).failed(closes);
-    let fake = Fake::new(|mut stream| expect(&mut stream, b"\x01x"));
-    run(fake.addr, &["--protocol", "prefixed", "send", "x"]).failed(closes);
-    let fake = Fake::new(|mut stream| expect(&mut stream, b"x"));
-    run(fake.addr, &["--protocol", "raw", "send", "x"]).failed(closes);
+    let mock = MockServer::new(|mut stream| expect(&mut stream, &frame(1, b"x")));
+    run(mock.addr, &["echo", "x"]).assert_error(closes);
+    let mock = MockServer::new(|mut stream| expect(&mut stream, b"\x01x"));
+    run(mock.addr, &["--protocol", "prefixed", "send", "x"]).assert_error(closes);
+    let mock = MockServer::new(|mut stream| expect(&mut stream, b"x"));
+    run(mock.addr, &["--protocol", "raw", "send", "x"]).assert_error(closes);
 
     let midway = "the server closed the connection in the middle of its answer";
-    for (reply, why) in [
+    for (reply, reason) in [
         (&b"\x01\0\0\0\x05abc"[..], midway),
         (b"\x01\0", midway),
         (b"\x09\0\0\0\0", "the server does not answer as it should: command 9"),
@@ -200,109 +202,106 @@ fn a_server_that_closes_resets_or_talks_nonsense_is_a_failure() {
             "the server does not answer as it should: frame of 1414811695 bytes exceeds the limit of 1073741824",
         ),
     ] {
-        let fake = Fake::new(|mut stream| {
+        let mock = MockServer::new(|mut stream| {
             expect(&mut stream, &frame(1, b"x"));
             stream.write_all(reply).unwrap();
         });
-        run(fake.addr, &["echo", "x"]).failed(why);
+        run(mock.addr, &["echo", "x"]).assert_error(reason);
     }
-    let fake = Fake::new(|mut stream| {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, b"\x01x");
         stream.write_all(b"\x05abc").unwrap();
     });
-    run(fake.addr, &["--protocol", "prefixed", "send", "x"]).failed(midway);
+    run(mock.addr, &["--protocol", "prefixed", "send", "x"]).assert_error(midway);
 
-    let fake = Fake::new(|mut stream| {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     });
-    run(fake.addr, &["echo", "x"]).failed("the connection broke: connection reset by peer");
+    run(mock.addr, &["echo", "x"]).assert_error("the connection broke: connection reset by peer");
 }
 
 #[test]
-fn a_listener_is_told_why_it_ends() {
-    for (said, why) in [
+fn listen_reports_why_it_ends() {
+    for (said, reason) in [
         (error("go away"), "go away"),
         (frame(1, b"x"), "the server does not answer as it should: ECHO, which nobody asked for"),
         (vec![4, 0], "the server closed the connection in the middle of its answer"),
     ] {
-        let fake = Fake::new(move |mut stream| stream.write_all(&said).unwrap());
-        run(fake.addr, &["listen"]).failed(why);
+        let mock = MockServer::new(move |mut stream| stream.write_all(&said).unwrap());
+        run(mock.addr, &["listen"]).assert_error(reason);
     }
 }
 
 #[test]
-fn an_answer_has_its_time() {
+fn reply_has_a_timeout() {
     for args in [
         &["--timeout", "0.2", "echo", "x"][..],
         &["--timeout", "0.2", "--protocol", "prefixed", "send", "x"],
         &["--timeout", "0.2", "--protocol", "raw", "send", "x"],
     ] {
-        let (fake, release) = Fake::silent();
-        run(fake.addr, args).failed("no answer within 0.2 s");
+        let (mock, release) = MockServer::silent();
+        run(mock.addr, args).assert_error("no answer within 0.2 s");
         drop(release);
-        fake.finish();
+        mock.join();
     }
-    // Dripping is not answering.
-    let fake = Fake::new(|mut stream| {
+    // A reply that drips does not extend it.
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         stream.write_all(b"\x01\0\0\xff\0").unwrap();
-        let started_at = Instant::now();
-        while stream.write_all(b".").is_ok() && started_at.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(10));
+        while is_waiting(&mut stream, Duration::from_millis(10)) {
+            let _ = stream.write_all(b".");
         }
     });
-    run(fake.addr, &["--timeout", "0.3", "echo", "x"])
-        .failed("the answer did not end within 0.3 s");
-    fake.finish();
+    run(mock.addr, &["--timeout", "0.3", "echo", "x"])
+        .assert_error("the answer did not end within 0.3 s");
+    mock.join();
+}
+
+/// True if the client neither closes nor sends a byte within `time`.
+fn is_waiting(stream: &mut TcpStream, time: Duration) -> bool {
+    stream.set_read_timeout(Some(time)).unwrap();
+    let read = stream.read(&mut [0]);
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 #[test]
-fn a_raw_answer_is_printed_as_it_comes() {
+fn raw_reply_is_printed_as_it_arrives() {
     let (sender, seen) = mpsc::channel();
-    let fake = Fake::new(move |mut stream| {
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"x");
-        for piece in [&b"one "[..], b"\xff", b" two"] {
-            stream.write_all(piece).unwrap();
+        for chunk in [&b"one "[..], b"\xff", b" two"] {
+            stream.write_all(chunk).unwrap();
             seen.recv_timeout(PATIENCE).unwrap();
         }
     });
-    let client = Running::spawn(&mut client(fake.addr, &["--protocol", "raw", "send", "x"]));
+    let client =
+        RunningClient::spawn(&mut client_command(mock.addr, &["--protocol", "raw", "send", "x"]));
     for text in ["one ", "one \u{fffd}", "one \u{fffd} two"] {
         client.expect(text);
         sender.send(()).unwrap();
     }
-    client.wait().answered(b"one \xff two\n");
-    fake.finish();
+    client.wait().assert_reply(b"one \xff two\n");
+    mock.join();
 }
 
-/// It fills no memory, and says what came.
 #[test]
-fn a_raw_answer_without_end_has_its_time() {
-    let fake = Fake::new(|mut stream| {
+fn endless_raw_reply_times_out_in_constant_memory() {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, b"x");
         while stream.write_all(&[b'.'; 1 << 16]).is_ok() {}
     });
     let args = ["--timeout", "1", "--protocol", "raw", "send", "x"];
-    let mut client = client(fake.addr, &args);
-    client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = client.spawn().unwrap();
-    let mut peak = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        peak = peak.max(resident_kib(child.id()));
-        thread::yield_now();
-    };
-    let mut why = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-    assert_eq!((status.code(), &*why), (Some(1), "mynah-cli: the answer did not end within 1 s\n"));
-    assert!(peak < 20 << 10, "{peak} KiB");
-    fake.finish();
+    let mut command = client_command(mock.addr, &args);
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), Stdio::null());
+    let mut peak_kib = 0;
+    let result = client.wait_with(|pid| peak_kib = peak_kib.max(resident_kib(pid)));
+    result.assert_error("the answer did not end within 1 s");
+    assert!(peak_kib < 20 << 10, "{peak_kib} KiB");
+    mock.join();
 }
 
-/// The resident memory of a process; 0 where it has gone.
+/// The resident memory of a process; 0 if it has ended.
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -310,191 +309,182 @@ fn resident_kib(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_server_that_takes_nothing_does_not_hold_the_client() {
-    let (fake, release) = Fake::silent();
-    let ended = run_with(fake.addr, &["--timeout", "0.5", "echo", "-"], &vec![0; 30 << 20]);
-    ended.failed("no answer within 0.5 s");
+fn server_that_reads_nothing_times_out() {
+    let (mock, release) = MockServer::silent();
+    let result = run_with_input(mock.addr, &["--timeout", "0.5", "echo", "-"], &vec![0; 30 << 20]);
+    result.assert_error("no answer within 0.5 s");
     drop(release);
-    fake.finish();
+    mock.join();
 }
 
 #[test]
-fn zero_is_no_time_limit() {
-    let fake = Fake::new(|mut stream| {
+fn timeout_of_zero_is_no_limit() {
+    let mock = MockServer::new(|mut stream| {
         expect(&mut stream, &frame(1, b"x"));
-        thread::sleep(Duration::from_millis(300));
+        assert!(is_waiting(&mut stream, Duration::from_millis(300)));
         stream.write_all(&frame(1, b"late")).unwrap();
-        wait_for_end(&mut stream);
+        read_to_eof(&mut stream);
     });
-    run(fake.addr, &["--timeout", "0", "echo", "x"]).answered("late\n");
-    fake.finish();
+    run(mock.addr, &["--timeout", "0", "echo", "x"]).assert_reply("late\n");
+    mock.join();
 }
 
 #[test]
-fn a_connect_has_its_time() {
-    // A backlog that is full takes no more connects, and refuses none.
+fn connect_has_a_timeout() {
+    // A listener with a full backlog drops connection requests.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
     let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    let mut held = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
-        held.push(stream);
+    let mut backlog = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
+        backlog.push(stream);
     }
-    let why = format!("cannot connect to command://{addr}: no answer within 0.3 s");
+    let reason = format!("cannot connect to command://{addr}: no answer within 0.3 s");
     for args in [&["echo", "x"][..], &["listen"], &["status"]] {
-        run(addr, &[&["--timeout", "0.3"], args].concat()).failed(&why);
+        run(addr, &[&["--timeout", "0.3"], args].concat()).assert_error(&reason);
     }
-    let why = why.replace("command", "chat");
-    run(addr, &["--timeout", "0.3", "chat", "ann"]).failed(&why);
+    let reason = reason.replace("command", "chat");
+    run(addr, &["--timeout", "0.3", "chat", "ann"]).assert_error(&reason);
 }
 
 #[test]
-fn who_cannot_be_reached_is_named() {
-    let addr = nobody();
-    let why = format!("cannot connect to command://{addr}: connection refused");
+fn connect_error_names_the_server() {
+    let addr = closed_addr();
+    let reason = format!("cannot connect to command://{addr}: connection refused");
     for args in [&["echo", "x"][..], &["listen"]] {
-        run(addr, args).failed(&why);
+        run(addr, args).assert_error(&reason);
     }
-    let ended = run(addr, &["-H", "no-such-host.invalid", "echo", "x"]);
-    assert_eq!(ended.code, Some(2), "a host given twice is bad usage: {}", ended.stderr);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
-    command.args(["-H", "no-such-host.invalid", "--timeout", "5", "echo", "x"]);
-    let ended = Running::spawn(&mut command).wait();
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.starts_with("mynah-cli: cannot find no-such-host.invalid: "), "{ended:?}");
+    let result = run(addr, &["-H", "no-such-host.invalid", "echo", "x"]);
+    assert_eq!(result.code, Some(2), "a host given twice is bad usage: {}", result.stderr);
+    let result = run_args(&["-H", "no-such-host.invalid", "--timeout", "5", "echo", "x"]);
+    assert_eq!(result.code, Some(1));
+    assert!(
+        result.stderr.starts_with("mynah-cli: cannot find no-such-host.invalid: "),
+        "{result:?}"
+    );
 }
 
 #[test]
-fn hosts_may_be_ipv6_or_names() {
+fn host_may_be_ipv6_or_a_name() {
     let server = Server::start(&["-l", "command://[::1]:0"]);
-    run(server.addr(0), &["echo", "six"]).answered("six\n");
+    run(server.addr(0), &["echo", "six"]).assert_reply("six\n");
     let server = Server::start(&["-l", "command://127.0.0.1:0"]);
     let port = server.addr(0).port().to_string();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
-    command.args(["--host", "localhost", "--port", &port, "echo", "named"]);
-    Running::spawn(&mut command).wait().answered("named\n");
+    run_args(&["--host", "localhost", "--port", &port, "echo", "named"]).assert_reply("named\n");
 }
 
 #[test]
-fn the_address_may_come_from_the_ancestors_file_and_options_win() {
+fn config_file_gives_the_address_and_options_win() {
     let server = server();
     let folder = Folder::new();
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
     let port = server.addr(COMMAND).port();
     let file = folder.file(
         "config.ini",
         &format!("[server]\nhost = 127.0.0.1 # IP\nport = {port} ; the port\n"),
     );
-    let ask = |args: &[&str]| Running::spawn(std::process::Command::new(bin).args(args)).wait();
-    ask(&["--config", &file, "echo", "x"]).answered("x\n");
+    run_args(&["--config", &file, "echo", "x"]).assert_reply("x\n");
 
     let wrong = folder.file("wrong.ini", "[server]\nhost = 127.0.0.2\nport = 1\n");
     let port = port.to_string();
-    ask(&["--config", &wrong, "-H", "127.0.0.1", "-p", &port, "echo", "x"]).answered("x\n");
-    ask(&["--config", &wrong, "echo", "x"])
-        .failed("cannot connect to command://127.0.0.2:1: connection refused");
-    // Where the file names no port, the protocol's is meant.
+    run_args(&["--config", &wrong, "-H", "127.0.0.1", "-p", &port, "echo", "x"])
+        .assert_reply("x\n");
+    run_args(&["--config", &wrong, "echo", "x"])
+        .assert_error("cannot connect to command://127.0.0.2:1: connection refused");
+    // The default port of the protocol, where the file has none.
     let host = folder.file("host.ini", "[server]\nhost = 127.0.0.3\n");
-    let ended = ask(&["--config", &host, "--protocol", "prefixed", "send", "x"]);
-    assert!(ended.stderr.contains("prefixed://127.0.0.3:8080"), "{ended:?}");
+    let result = run_args(&["--config", &host, "--protocol", "prefixed", "send", "x"]);
+    assert!(result.stderr.contains("prefixed://127.0.0.3:8080"), "{result:?}");
 
     let broken = folder.file("broken.ini", "[server]\nport = x\n");
-    let ended = ask(&["--config", &broken, "status"]);
-    assert_eq!((ended.code, ended.stdout.len()), (Some(2), 0));
-    let why = format!("mynah-cli: {broken}: [server] port: bad port 'x', it is 0 to 65535\n");
-    assert!(ended.stderr.starts_with(&why), "{}", ended.stderr);
+    let result = run_args(&["--config", &broken, "status"]);
+    assert_eq!((result.code, result.stdout.len()), (Some(2), 0));
+    let reason = format!("mynah-cli: {broken}: [server] port: bad port 'x', it is 0 to 65535\n");
+    assert!(result.stderr.starts_with(&reason), "{}", result.stderr);
 }
 
 #[test]
-fn bad_usage_is_status_2_and_says_what_is_bad() {
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
-    for (args, why) in [
+fn usage_error_is_status_2_and_names_the_culprit() {
+    for (args, reason) in [
         (&["--no-such"][..], "Unrecognized option: 'no-such'"),
         (&["ping"], "there is no command 'ping'"),
         (&["echo"], "echo needs a TEXT"),
-        (&["send", "x"], "send goes over prefixed or raw, not over command"),
-        (&["--protocol", "chat", "send", "x"], "send goes over prefixed or raw, not over chat"),
-        (&["--protocol", "raw", "status"], "status goes over command, not over raw"),
+        (&["send", "x"], "send needs --protocol prefixed or raw"),
+        (&["--protocol", "chat", "send", "x"], "send needs --protocol prefixed or raw"),
+        (&["--protocol", "raw", "status"], "status needs --protocol command"),
         (&["-p", "65536", "status"], "--port: bad port '65536', it is 0 to 65535"),
         (
             &["--timeout", "soon", "status"],
-            "--timeout: 'soon' is no number of seconds up to 31536000",
+            "--timeout: 'soon' is not a number of seconds up to 31536000",
         ),
     ] {
-        let ended = Running::spawn(std::process::Command::new(bin).args(args)).wait();
-        assert_eq!((ended.code, ended.stdout.len()), (Some(2), 0), "{args:?}");
-        assert_eq!(ended.stderr, format!("mynah-cli: {why}\nTry 'mynah-cli --help'.\n"));
+        let result = run_args(args);
+        assert_eq!((result.code, result.stdout.len()), (Some(2), 0), "{args:?}");
+        assert_eq!(result.stderr, format!("mynah-cli: {reason}\nTry 'mynah-cli --help'.\n"));
     }
 }
 
 #[test]
 fn help_and_version_need_no_server() {
-    let bin = env!("CARGO_BIN_EXE_mynah-cli");
-    let ask = |arg: &str| output(std::process::Command::new(bin).arg(arg));
-    let version = ask("--version");
-    assert_eq!(version.stdout, concat!("mynah-cli ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
-    let help = String::from_utf8(ask("-h").stdout).unwrap();
+    let version = concat!("mynah-cli ", env!("CARGO_PKG_VERSION"), "\n");
+    run_args(&["--version"]).assert_reply(version);
+    let help = String::from_utf8(run_args(&["-h"]).stdout).unwrap();
     assert!(help.starts_with("Usage: mynah-cli "), "{help}");
     assert!(help.ends_with("print the version\n"), "{help}");
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_the_client_quietly() {
+fn closed_output_ends_the_client_silently() {
     let server = server();
-    // The answer is more than a pipe holds, so it cannot be written before the reader goes.
+    // The reply is more than a pipe holds, so it is not written whole before the pipe is closed.
     let text = "x".repeat(100_000);
-    let mut command = client(server.addr(COMMAND), &["echo", &text]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    stdout.read_exact(&mut [0]).unwrap();
-    drop(stdout);
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]));
+    let (mut reader, writer) = io::pipe().unwrap();
+    let mut command = client_command(server.addr(COMMAND), &["echo", &text]);
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), writer);
+    reader.read_exact(&mut [0]).unwrap();
+    drop(reader);
+    client.wait().assert_reply("");
 
-    let mut command = client(server.addr(COMMAND), &["listen"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    drop(child.stdout.take());
-    server.wait_for(" the listener", |line| line.contains("#2 ") && line.contains("connected"));
-    run(server.addr(COMMAND), &["broadcast", "x"]).answered("1\n");
-    let ended = child.wait_with_output().unwrap();
-    assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]));
+    let (reader, writer) = io::pipe().unwrap();
+    let mut command = client_command(server.addr(COMMAND), &["listen"]);
+    let client = RunningClient::spawn_with(&mut command, Stdio::null(), writer);
+    drop(reader);
+    server.wait_for("the second client", |line| line.contains("#2 ") && line.contains("connected"));
+    run(server.addr(COMMAND), &["broadcast", "x"]).assert_reply("1\n");
+    client.wait().assert_reply("");
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_a_failure() {
+fn output_error_is_status_1() {
     let server = server();
     let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-    let mut command = client(server.addr(COMMAND), &["echo", "x"]);
-    let ended = command.stdout(full).stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-    assert_eq!(ended.status.code(), Some(1));
-    let why = "mynah-cli: cannot write to standard output: no space left on device\n";
-    assert_eq!(String::from_utf8(ended.stderr).unwrap(), why);
+    let mut command = client_command(server.addr(COMMAND), &["echo", "x"]);
+    RunningClient::spawn_with(&mut command, Stdio::null(), full)
+        .wait()
+        .assert_error("cannot write to standard output: no space left on device");
 }
 
 #[test]
-fn standard_input_that_cannot_be_read_is_a_failure() {
+fn input_error_is_status_1() {
     let server = server();
     let folder = Folder::new();
-    fs::create_dir_all(folder.path("folder")).unwrap();
-    let mut command = client(server.addr(COMMAND), &["echo", "-"]);
-    command.stdin(File::open(folder.path("folder")).unwrap());
-    let ended = command.stderr(Stdio::piped()).stdout(Stdio::piped()).output().unwrap();
-    assert_eq!(ended.status.code(), Some(1));
-    let why = "mynah-cli: cannot read standard input: is a directory\n";
-    assert_eq!(String::from_utf8(ended.stderr).unwrap(), why);
+    let mut command = client_command(server.addr(COMMAND), &["echo", "-"]);
+    let directory = File::open(folder.path("")).unwrap();
+    RunningClient::spawn_with(&mut command, directory, Stdio::piped())
+        .wait()
+        .assert_error("cannot read standard input: is a directory");
 }
 
 #[test]
-fn the_client_leaves_no_reset_behind() {
-    let (sender, seen) = std::sync::mpsc::channel();
-    let fake = Fake::new(move |mut stream| {
+fn client_closes_without_a_reset() {
+    let (sender, seen) = mpsc::channel();
+    let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, &frame(1, b"x"));
         stream.write_all(&frame(1, b"x")).unwrap();
         sender.send(stream.read(&mut [0]).map_err(|error| error.kind())).unwrap();
         let _ = stream.shutdown(Shutdown::Both);
     });
-    run(fake.addr, &["echo", "x"]).answered("x\n");
-    assert_eq!(seen.recv().unwrap(), Ok(0));
-    fake.finish();
+    run(mock.addr, &["echo", "x"]).assert_reply("x\n");
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Ok(0));
+    mock.join();
 }

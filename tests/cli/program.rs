@@ -1,41 +1,42 @@
-//! `mynah-cli` as a child process, and servers that do what a test says. Knows nothing of what the
-//! answers should be.
+//! `mynah-cli` as a child process. Knows nothing of what its output should be.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::mpsc::{self, Sender};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use super::support::{PATIENCE, wait_until};
 
-/// An address at which nobody listens, now or in a moment: its port is none the system picks.
-pub(crate) fn nobody() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 9], 1))
+/// The path of the binary.
+pub(crate) const CLIENT: &str = env!("CARGO_BIN_EXE_mynah-cli");
+
+/// An address that refuses connections for as long as a test runs: the system never picks port 1.
+pub(crate) fn closed_addr() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
 }
 
-/// The client with `args`, which is to talk to `addr`.
-pub(crate) fn client(addr: SocketAddr, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mynah-cli"));
+/// The client with the server `addr` and the arguments `args`.
+pub(crate) fn client_command(addr: SocketAddr, args: &[&str]) -> Command {
+    let mut command = Command::new(CLIENT);
     command.args(["-H", &addr.ip().to_string(), "-p", &addr.port().to_string()]).args(args);
     command.env_remove("HOME");
     command
 }
 
-/// What a client that ended left behind.
+/// The exit status and the output of a client.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct ExitResult {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
 
-impl Ended {
-    /// It was answered, with `stdout` and not a word on standard error.
+impl ExitResult {
+    /// Status 0, `stdout`, and nothing on standard error.
     #[track_caller]
-    pub(crate) fn answered(&self, stdout: impl AsRef<[u8]>) {
+    pub(crate) fn assert_reply(&self, stdout: impl AsRef<[u8]>) {
         let stdout = stdout.as_ref();
         assert!(
             (self.code, &*self.stdout, &*self.stderr) == (Some(0), stdout, ""),
@@ -46,10 +47,10 @@ impl Ended {
         );
     }
 
-    /// It failed, with nothing but `why` on standard error.
+    /// Status 1, no output, and nothing but `reason` on standard error.
     #[track_caller]
-    pub(crate) fn failed(&self, why: &str) {
-        let stderr = format!("mynah-cli: {why}\n");
+    pub(crate) fn assert_error(&self, reason: &str) {
+        let stderr = format!("mynah-cli: {reason}\n");
         assert!(
             (self.code, self.stdout.len(), &self.stderr) == (Some(1), 0, &stderr),
             "{:?} {}\ninstead of {stderr}",
@@ -64,38 +65,44 @@ impl Ended {
     }
 }
 
-/// Runs a client to its end; `stdin` is all it is given.
+/// Runs a client to its end, with `stdin` as its whole input.
 #[track_caller]
-pub(crate) fn run_with(addr: SocketAddr, args: &[&str], stdin: &[u8]) -> Ended {
-    let mut running = Running::spawn(&mut client(addr, args));
-    running.feed(stdin);
-    running.end_input();
+pub(crate) fn run_with_input(addr: SocketAddr, args: &[&str], stdin: &[u8]) -> ExitResult {
+    let mut running = RunningClient::spawn(&mut client_command(addr, args));
+    running.write_input(stdin);
+    running.close_input();
     running.wait()
 }
 
-/// Runs a client to its end.
+/// Runs a client to its end, without input.
 #[track_caller]
-pub(crate) fn run(addr: SocketAddr, args: &[&str]) -> Ended {
-    run_with(addr, args, b"")
+pub(crate) fn run(addr: SocketAddr, args: &[&str]) -> ExitResult {
+    run_with_input(addr, args, b"")
 }
 
-/// A client that runs, killed when it goes out of scope.
-pub(crate) struct Running {
+/// Runs a client without a server's address to its end.
+#[track_caller]
+pub(crate) fn run_args(args: &[&str]) -> ExitResult {
+    RunningClient::spawn(Command::new(CLIENT).args(args).env_remove("HOME")).wait()
+}
+
+/// A running client, killed when dropped.
+pub(crate) struct RunningClient {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: Arc<Stream>,
-    stderr: Arc<Stream>,
+    stdout: Arc<PipeOutput>,
+    stderr: Arc<PipeOutput>,
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What has come out of it so far.
+/// The bytes that have come out of a pipe so far.
 #[derive(Default)]
-struct Stream {
+struct PipeOutput {
     bytes: Mutex<Vec<u8>>,
     grown: Condvar,
 }
 
-impl Stream {
+impl PipeOutput {
     fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static) -> JoinHandle<()> {
         let stream = Arc::clone(self);
         thread::spawn(move || {
@@ -112,26 +119,34 @@ impl Stream {
     }
 }
 
-impl Running {
+impl RunningClient {
+    /// Starts `command` with pipes for input and output.
     #[track_caller]
-    pub(crate) fn spawn(command: &mut Command) -> Running {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (stdout, stderr) = (Arc::<Stream>::default(), Arc::<Stream>::default());
-        let readers = vec![
-            stdout.collect(child.stdout.take().unwrap()),
-            stderr.collect(child.stderr.take().unwrap()),
-        ];
-        let stdin = child.stdin.take();
-        Running { child, stdin, stdout, stderr, readers }
+    pub(crate) fn spawn(command: &mut Command) -> RunningClient {
+        RunningClient::spawn_with(command, Stdio::piped(), Stdio::piped())
     }
 
-    /// Gives it more input; it may be past taking it.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+    /// Starts `command` with the given input and output; output is collected where it is a pipe.
+    #[track_caller]
+    pub(crate) fn spawn_with(
+        command: &mut Command,
+        stdin: impl Into<Stdio>,
+        stdout: impl Into<Stdio>,
+    ) -> RunningClient {
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (Arc::<PipeOutput>::default(), Arc::<PipeOutput>::default());
+        let mut readers = vec![stderr.collect(child.stderr.take().unwrap())];
+        readers.extend(child.stdout.take().map(|pipe| stdout.collect(pipe)));
+        let stdin = child.stdin.take();
+        RunningClient { child, stdin, stdout, stderr, readers }
+    }
+
+    /// Writes input. The client may have closed it: an error is ignored.
+    pub(crate) fn write_input(&mut self, bytes: &[u8]) {
         let _ = self.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    pub(crate) fn end_input(&mut self) {
+    pub(crate) fn close_input(&mut self) {
         self.stdin = None;
     }
 
@@ -139,7 +154,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until its output contains `text`.
+    /// Waits until standard output contains `text`.
     #[track_caller]
     pub(crate) fn expect(&self, text: &str) {
         let started_at = Instant::now();
@@ -147,19 +162,26 @@ impl Running {
         while !String::from_utf8_lossy(&bytes).contains(text) {
             let left = PATIENCE.saturating_sub(started_at.elapsed());
             if left.is_zero() {
-                let said = String::from_utf8_lossy(&bytes).into_owned();
+                let output = String::from_utf8_lossy(&bytes).into_owned();
                 drop(bytes);
-                panic!("waited for {text:?}, and it said {said:?} and {:?}", self.stderr.text());
+                panic!("waited for {text:?}, got {output:?} and {:?}", self.stderr.text());
             }
             bytes = self.stdout.grown.wait_timeout(bytes, left).unwrap().0;
         }
     }
 
-    /// Waits for its end.
+    /// Waits for the client to end.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(self) -> ExitResult {
+        self.wait_with(|_pid| {})
+    }
+
+    /// Waits for the client to end, and calls `observe` with its process ID now and then until it does.
+    #[track_caller]
+    pub(crate) fn wait_with(mut self, mut observe: impl FnMut(u32)) -> ExitResult {
         let mut status = None;
         wait_until("the client ends", || {
+            observe(self.child.id());
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -167,85 +189,13 @@ impl Running {
             reader.join().unwrap();
         }
         let stdout = std::mem::take(&mut *self.stdout.bytes.lock().unwrap());
-        Ended { code: status.unwrap().code(), stdout, stderr: self.stderr.text() }
+        ExitResult { code: status.unwrap().code(), stdout, stderr: self.stderr.text() }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningClient {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Starts a command whose output is not wanted as a stream, and waits for it.
-#[track_caller]
-pub(crate) fn output(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
-}
-
-/// A server that serves its clients one by one, each with the next of `scenes`.
-pub(crate) struct Fake {
-    pub(crate) addr: SocketAddr,
-    thread: Option<JoinHandle<()>>,
-}
-
-pub(crate) type Scene = Box<dyn FnOnce(TcpStream) + Send>;
-
-impl Fake {
-    pub(crate) fn new(scene: impl FnOnce(TcpStream) + Send + 'static) -> Fake {
-        Fake::with_scenes(vec![Box::new(scene)])
-    }
-
-    pub(crate) fn with_scenes(scenes: Vec<Scene>) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let thread = thread::spawn(move || {
-            for scene in scenes {
-                let (stream, _) = listener.accept().unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                stream.set_write_timeout(Some(PATIENCE)).unwrap();
-                scene(stream);
-            }
-        });
-        Fake { addr, thread: Some(thread) }
-    }
-
-    /// One that reads `request` and answers `reply`, and then waits for the client to close.
-    pub(crate) fn answering(request: &[u8], reply: &[u8]) -> Fake {
-        let (request, reply) = (request.to_vec(), reply.to_vec());
-        Fake::new(move |mut stream| {
-            expect(&mut stream, &request);
-            stream.write_all(&reply).unwrap();
-            wait_for_end(&mut stream);
-        })
-    }
-
-    /// One that reads nothing and says nothing until the sender is dropped.
-    pub(crate) fn silent() -> (Fake, Sender<()>) {
-        let (sender, release) = mpsc::channel();
-        let fake = Fake::new(move |stream| {
-            let _ = release.recv_timeout(PATIENCE);
-            drop(stream);
-        });
-        (fake, sender)
-    }
-
-    /// All its scenes are over, and none has failed.
-    #[track_caller]
-    pub(crate) fn finish(mut self) {
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-/// Reads as many bytes as `expected` has, which they must equal.
-pub(crate) fn expect(stream: &mut TcpStream, expected: &[u8]) {
-    let mut got = vec![0; expected.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert_eq!(got.escape_ascii().to_string(), expected.escape_ascii().to_string());
-}
-
-/// Reads until the client has closed, in whatever way.
-pub(crate) fn wait_for_end(stream: &mut TcpStream) {
-    let _ = io::copy(stream, &mut io::sink());
 }

@@ -1,6 +1,6 @@
-//! The prompt and the chat window in a real terminal, by way of tmux: keys go in, screens come out.
+//! A real terminal for the client, by way of tmux. Knows nothing of what the screen should show.
 //!
-//! Where tmux is not installed each of these tests says so and does nothing.
+//! Without tmux a test that asks for a terminal prints so and passes.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,29 +8,27 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::program::{Fake, Scene, expect, nobody, wait_for_end};
-use super::room::{member, room};
-use super::support::{Folder, PATIENCE, Server, error, frame, wait_until};
+use super::program::CLIENT;
+use super::support::{Folder, PATIENCE, wait_until};
 
-/// A terminal of 60 columns and 16 rows that a program has to itself.
-struct Terminal {
+/// A terminal of 60 columns and 16 rows that runs one program.
+pub(crate) struct Terminal {
     socket: PathBuf,
-    /// Its home and tmux's configuration.
-    folder: Folder,
+    /// The program's home; tmux's configuration, the client's process ID and status.
+    pub(crate) folder: Folder,
 }
 
 impl Terminal {
-    /// Runs the client with `args` in a terminal; `None` where there is no tmux.
-    fn client(addr: SocketAddr, args: &[&str]) -> Option<Terminal> {
+    /// Runs the client with the server `addr` and the arguments `args`; `None` without tmux.
+    pub(crate) fn client(addr: SocketAddr, args: &[&str]) -> Option<Terminal> {
         Terminal::client_with(Folder::new(), "xterm-256color", addr, args)
     }
 
-    fn client_with(
+    pub(crate) fn client_with(
         folder: Folder,
         term: &str,
         addr: SocketAddr,
@@ -38,26 +36,27 @@ impl Terminal {
     ) -> Option<Terminal> {
         let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
         let (home, term) = (format!("HOME={}", folder.path("")), format!("TERM={term}"));
-        let bin = env!("CARGO_BIN_EXE_mynah-cli");
-        // tmux sometimes forgets how a program ended, and what it said last. So a shell asks, and
-        // stays.
-        let script = format!("trap : INT; \"$@\"; echo $? >{}; read _", folder.path("status"));
+        // tmux may lose the status and the last output of a program that ends, so a shell writes the
+        // status to a file and stays. The inner shell writes its process ID, which the client keeps.
+        let (pid, status) = (folder.path("pid"), folder.path("status"));
+        let script = format!(
+            "trap : INT; sh -c 'echo $$ >{pid}; exec \"$@\"' sh \"$@\"; echo $? >{status}; read _"
+        );
         let shell = ["env", &home, &term, "sh", "-c", &script, "sh"];
-        let client = [bin, "-H", &ip, "-p", &port];
+        let client = [CLIENT, "-H", &ip, "-p", &port];
         Terminal::run(folder, &[&shell[..], &client, args].concat())
     }
 
     /// Runs `command`, of at least two words, in a terminal.
-    fn run(folder: Folder, command: &[&str]) -> Option<Terminal> {
+    pub(crate) fn run(folder: Folder, command: &[&str]) -> Option<Terminal> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let found = Command::new("tmux").arg("-V").stdout(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
-            // Not by way of `eprintln!`, which nobody would see in a test that passes.
-            let _ =
-                writeln!(io::stderr(), "skipped: a terminal test needs tmux, which is not here");
+            // Not `eprintln!`: the output of a passing test is captured.
+            let _ = writeln!(io::stderr(), "skipped: a terminal test needs tmux");
             return None;
         }
-        // The path of a socket must be short, and that of the build folder may be long.
+        // Not in the folder: the path of a Unix socket is at most 107 bytes (unix(7)).
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("mynah-cli-{}-{number}", std::process::id());
         let socket = std::env::temp_dir().join(name);
@@ -68,66 +67,86 @@ impl Terminal {
         Some(terminal)
     }
 
-    fn tmux(&self, args: &[&str]) -> String {
+    pub(crate) fn tmux(&self, args: &[&str]) -> String {
         let mut tmux = Command::new("tmux");
         let output = tmux.arg("-S").arg(&self.socket).args(args).env_remove("TMUX").output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
-    /// Types a text.
-    fn enter(&self, text: &str) {
+    /// Types `text`.
+    pub(crate) fn enter(&self, text: &str) {
         self.tmux(&["send-keys", "-l", "--", text]);
     }
 
-    /// Presses keys by their names.
-    fn press(&self, keys: &[&str]) {
+    /// Presses keys by their names in tmux.
+    pub(crate) fn press(&self, keys: &[&str]) {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// Types a line.
-    fn enter_line(&self, text: &str) {
+    /// Types `text` and presses Enter.
+    pub(crate) fn enter_line(&self, text: &str) {
         self.enter(text);
         self.press(&["Enter"]);
     }
 
-    /// What is on the screen, and what has left it at the top; lines that were wrapped in one.
-    fn screen(&self) -> Vec<String> {
+    /// The lines of the screen and those that have scrolled off; a wrapped line is one.
+    pub(crate) fn screen(&self) -> Vec<String> {
         let text = self.tmux(&["capture-pane", "-p", "-J", "-S", "-"]);
         text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
     }
 
+    /// The cursor's row, counted from 0.
+    pub(crate) fn cursor_row(&self) -> usize {
+        self.tmux(&["display-message", "-p", "#{cursor_y}"]).trim().parse().unwrap()
+    }
+
     /// Waits until the last lines of the screen are `lines`.
     #[track_caller]
-    fn expect(&self, lines: &[&str]) {
-        let mut screen = Vec::new();
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_until("the screen", || {
-                screen = self.screen();
-                screen.ends_with(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>())
-            });
-        }));
-        assert!(found.is_ok(), "waited for {lines:#?}, and the screen is {screen:#?}");
-    }
-
-    /// Waits for the client to end, and returns its status.
-    #[track_caller]
-    fn wait(&self) -> String {
-        let file = self.folder.path("status");
-        let mut status = String::new();
-        wait_until("the client ends", || {
-            status = fs::read_to_string(&file).unwrap_or_default();
-            status.ends_with('\n')
+    pub(crate) fn expect(&self, lines: &[&str]) {
+        self.wait_for_screen(&format!("{lines:#?}"), |screen| {
+            screen.len() >= lines.len()
+                && screen[screen.len() - lines.len()..].iter().eq(lines.iter().copied())
         });
-        status.trim_end().to_owned()
     }
 
-    /// The client, whose parent is the only program the terminal knows.
+    /// Waits until `is_expected` is true of the screen's lines.
     #[track_caller]
-    fn pid(&self) -> Pid {
-        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]);
-        let shell = shell.trim();
-        let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
-        Pid::from_raw(children.trim().parse().unwrap())
+    pub(crate) fn wait_for_screen(&self, what: &str, is_expected: impl Fn(&[String]) -> bool) {
+        let started_at = Instant::now();
+        loop {
+            let screen = self.screen();
+            if is_expected(&screen) {
+                return;
+            }
+            assert!(
+                started_at.elapsed() < PATIENCE,
+                "waited for {what}, and the screen is {screen:#?}"
+            );
+        }
+    }
+
+    /// Waits for the client to end and returns its status.
+    #[track_caller]
+    pub(crate) fn wait(&self) -> String {
+        self.wait_for_line("status")
+    }
+
+    /// The process ID of the client.
+    #[track_caller]
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.wait_for_line("pid").parse().unwrap())
+    }
+
+    /// Waits until the shell has written a line to `file`, and returns it.
+    #[track_caller]
+    fn wait_for_line(&self, file: &str) -> String {
+        let path = self.folder.path(file);
+        let mut text = String::new();
+        wait_until(file, || {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            text.ends_with('\n')
+        });
+        text.trim_end().to_owned()
     }
 }
 
@@ -138,7 +157,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Runs the client in a terminal, or ends the test.
+/// Runs the client in a terminal; returns from the test if there is none.
 macro_rules! terminal {
     ($($argument:expr),+) => {
         match Terminal::client($($argument),+) {
@@ -147,488 +166,4 @@ macro_rules! terminal {
         }
     };
 }
-
-#[test]
-fn what_others_say_appears_above_the_line_being_typed() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
-    let ann = terminal!(server.addr(0), &["chat", "ann"]);
-    ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    bob.expect(b"[SERVER] ann joined\n");
-
-    ann.enter("half a sentence");
-    ann.expect(&["[YOU]: half a sentence"]);
-    // The cursor stands in the middle of the line, and stays there.
-    ann.press(&["C-a", "C-f", "C-f"]);
-    bob.send("hi ann\n".as_bytes());
-    ann.expect(&["[bob]: hi ann", "[YOU]: half a sentence"]);
-    let long = "a message that is a good deal longer than the sixty columns there are, и не только";
-    bob.send(format!("{long}\n").as_bytes());
-    ann.expect(&["[bob]: hi ann", &format!("[bob]: {long}"), "[YOU]: half a sentence"]);
-    ann.enter("ppy ha");
-    ann.expect(&["[YOU]: happy half a sentence"]);
-
-    ann.press(&["Enter"]);
-    bob.expect(b"[ann]: happy half a sentence\n");
-    ann.expect(&["[YOU]: happy half a sentence", "[YOU]:"]);
-    ann.enter_line("/who");
-    ann.expect(&["[YOU]: /who", "Online: ann, bob", "[YOU]:"]);
-    ann.press(&["Up", "Up"]);
-    ann.expect(&["[YOU]: happy half a sentence"]);
-}
-
-#[test]
-fn a_line_longer_than_the_screen_is_not_disturbed_either() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
-    let ann = terminal!(server.addr(0), &["chat", "ann"]);
-    ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    bob.expect(b"[SERVER] ann joined\n");
-    let long = "слово ".repeat(25);
-    let long = long.trim_end();
-    ann.enter(long);
-    for number in 0..3 {
-        bob.send(format!("{number}\n").as_bytes());
-        ann.expect(&[&format!("[bob]: {number}"), &format!("[YOU]: {long}")]);
-    }
-    ann.press(&["Enter"]);
-    bob.expect(format!("[ann]: {long}\n").as_bytes());
-}
-
-#[test]
-fn the_nickname_is_asked_for_and_asked_for_again() {
-    let server = room("en");
-    let _bob = member(&server, "bob");
-    for args in [&["chat"][..], &["--protocol", "chat"], &["chat", "bob"]] {
-        let ann = terminal!(server.addr(0), args);
-        let taken = "[ERROR] bob is taken, choose another";
-        if args.contains(&"bob") {
-            ann.expect(&[taken, "Nickname:"]);
-        } else {
-            ann.expect(&["Nickname:"]);
-            ann.press(&["Enter"]);
-            ann.enter_line(" bob ");
-            ann.expect(&["Nickname:  bob", taken, "Nickname:"]);
-        }
-        ann.enter_line("x");
-        let length = "[ERROR] a nickname has 3 to 16 characters";
-        ann.expect(&["Nickname: x", length, "Nickname:"]);
-        ann.enter_line("ann");
-        ann.expect(&["Nickname: ann", "[INFO] Welcome, ann!", "[YOU]:"]);
-        // A nickname is no message to have again.
-        ann.press(&["Up"]);
-        ann.enter_line("exit");
-        assert_eq!(ann.wait(), "0");
-    }
-}
-
-#[test]
-fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
-    type Leave = fn(&Terminal);
-    let ways: [(&str, Leave); 6] = [
-        ("exit", |ann| ann.enter_line("exit")),
-        ("/exit", |ann| ann.enter_line(" /exit ")),
-        ("Ctrl-D", |ann| ann.press(&["C-d"])),
-        ("Ctrl-C", |ann| ann.press(&["C-c"])),
-        ("Ctrl-C amid a line", |ann| ann.press(&["h", "a", "C-c"])),
-        ("SIGINT", |ann| kill(ann.pid(), Signal::SIGINT).unwrap()),
-    ];
-    for (how, leave) in ways {
-        let ann = terminal!(server.addr(0), &["chat", "ann"]);
-        ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-        ann.enter_line("bye");
-        // A SIGINT in the moment in which a line ends is lost on rustyline.
-        ann.expect(&["[YOU]: bye", "[YOU]:"]);
-        leave(&ann);
-        assert_eq!(ann.wait(), "0", "{how}");
-        bob.expect(b"[SERVER] ann joined\n[ann]: bye\n[SERVER] ann left\n");
-
-        let nobody = terminal!(server.addr(0), &["chat"]);
-        nobody.expect(&["Nickname:"]);
-        leave(&nobody);
-        assert_eq!(nobody.wait(), "0", "{how}");
-    }
-}
-
-#[test]
-fn the_servers_last_words_end_it_in_the_middle_of_a_line() {
-    for (lang, last) in
-        [("en", "[INFO] The server has shut down"), ("ru", "[INFO] Сервер отключился")]
-    {
-        let mut server = room(lang);
-        let mut bob = member(&server, "bob");
-        let ann = terminal!(server.addr(0), &["chat", "ann"]);
-        ann.expect(&["[YOU]:"]);
-        ann.enter("half a sen");
-        ann.expect(&["[YOU]: half a sen"]);
-        // What is said last is seen, too.
-        bob.send(b"one\ntwo\nthree\n");
-        server.wait_for_line("ann joined");
-        server.stop();
-        ann.expect(&["[bob]: one", "[bob]: two", "[bob]: three", "[YOU]: half a sen", last]);
-        assert_eq!(ann.wait(), "0");
-
-        let mut server = room(lang);
-        let nobody = terminal!(server.addr(0), &["chat"]);
-        nobody.expect(&["Nickname:"]);
-        server.stop();
-        nobody.expect(&["Nickname:", last]);
-        assert_eq!(nobody.wait(), "0");
-    }
-}
-
-/// A shell that compares the terminal before and behind `args` of the client, and shows its status.
-fn comparing(addr: SocketAddr, args: &str) -> Option<Terminal> {
-    let folder = Folder::new();
-    let (home, bin, port) = (folder.path(""), env!("CARGO_BIN_EXE_mynah-cli"), addr.port());
-    let script = format!(
-        "cd {home} && export HOME={home} TERM=xterm-256color; stty -a >before; \
-         {bin} -p {port} {args}; echo \"status $?\"; \
-         stty -a >after; cmp before after && echo same; read _"
-    );
-    Terminal::run(folder, &["sh", "-c", &script])
-}
-
-#[test]
-fn the_terminal_is_left_as_it_was() {
-    let mut server = room("en");
-    let Some(shell) = comparing(server.addr(0), "chat ann") else { return };
-    shell.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    shell.enter("half");
-    shell.expect(&["[YOU]: half"]);
-    server.stop();
-    shell.expect(&["[INFO] The server has shut down", "status 0", "same"]);
-}
-
-#[test]
-fn who_is_killed_at_a_line_leaves_the_terminal_as_it_was() {
-    let chat = room("en");
-    let command = Server::command(&[]);
-    for (signal, status) in [(Signal::SIGTERM, "status 143"), (Signal::SIGHUP, "status 129")] {
-        for (addr, args, line) in [
-            (chat.addr(0), "chat ann", "[YOU]: half"),
-            (chat.addr(0), "chat", "Nickname: half"),
-            (command.addr(0), "", "mynah> half"),
-        ] {
-            let Some(shell) = comparing(addr, args) else { return };
-            let prompt = line.strip_suffix(" half").unwrap();
-            wait_until("the prompt", || shell.screen().last().is_some_and(|last| last == prompt));
-            shell.enter("half");
-            wait_until("the line", || shell.screen().last().is_some_and(|last| last == line));
-            kill(shell.pid(), signal).unwrap();
-            wait_until("the end", || shell.screen().last().is_some_and(|last| last == "same"));
-            let screen = shell.screen();
-            assert!(screen.contains(&line.to_owned()), "{screen:?}");
-            assert!(screen.contains(&status.to_owned()), "{screen:?}");
-        }
-    }
-}
-
-#[test]
-fn a_server_that_goes_without_a_word_is_a_failure() {
-    let (sender, release) = mpsc::channel::<()>();
-    let fake = Fake::new(move |mut stream| {
-        expect(&mut stream, b"ann\n");
-        stream.write_all(b"[INFO] Welcome, ann!\n").unwrap();
-        let _ = release.recv();
-    });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
-    ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    drop(sender);
-    ann.expect(&["[YOU]:", "mynah-cli: the server closed the connection"]);
-    assert_eq!(ann.wait(), "1");
-    fake.finish();
-}
-
-#[test]
-fn a_server_that_is_no_chat_is_a_failure() {
-    let fake = Fake::new(|mut stream| {
-        expect(&mut stream, b"ann\n");
-        stream.write_all(b"-ERR\r\n").unwrap();
-    });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
-    assert_eq!(ann.wait(), "1");
-    let why = "the server does not answer as it should: '-ERR' is no chat's welcome";
-    ann.expect(&[&format!("mynah-cli: {why}")]);
-}
-
-#[test]
-fn a_full_room_is_a_reason() {
-    let server = Server::start(&["-l", "chat://127.0.0.1:0", "-m", "1"]);
-    let _bob = member(&server, "bob");
-    let ann = terminal!(server.addr(0), &["chat", "ann"]);
-    assert_eq!(ann.wait(), "1");
-    let reason = "[ERROR] server is full: 1 clients";
-    wait_until("the reason", || {
-        let screen = ann.screen();
-        let last = screen.last().map(String::as_str);
-        screen.iter().any(|line| line == reason)
-            && last == Some("mynah-cli: the server closed the connection")
-    });
-}
-
-#[test]
-fn a_server_that_does_not_answer_the_nickname_can_be_left() {
-    let (fake, release) = Fake::silent();
-    let ann = terminal!(fake.addr, &["--timeout", "0.3", "chat", "ann"]);
-    ann.expect(&["mynah-cli: no answer within 0.3 s"]);
-    assert_eq!(ann.wait(), "1");
-    drop(release);
-
-    let (fake, release) = Fake::silent();
-    let ann = terminal!(fake.addr, &["chat"]);
-    ann.expect(&["Nickname:"]);
-    ann.enter_line("ann");
-    // Before the cursor is on the next line Ctrl-C is a key, and kept for it.
-    wait_until("the line ends", || ann.tmux(&["display-message", "-p", "#{cursor_y}"]) == "1\n");
-    ann.press(&["C-c"]);
-    assert_eq!(ann.wait(), "0");
-    drop(release);
-}
-
-#[test]
-fn nothing_that_drives_the_terminal_reaches_it_from_the_wire() {
-    // Control characters, and those that turn a text around.
-    let evil = "\x1b[2J\x1b]0;owned\x07a\rb\u{9b}2J\x08\x7f\0c\u{202e}d\u{2066}";
-    let harmless = "�[2J�]0;owned�a�b�2J���c�d�";
-    let fake = Fake::new(move |mut stream| {
-        expect(&mut stream, b"ann\n");
-        stream.write_all(format!("[INFO] Welcome{evil}\n[bob]: {evil}\n").as_bytes()).unwrap();
-        wait_for_end(&mut stream);
-    });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
-    ann.expect(&[&format!("[INFO] Welcome{harmless}"), &format!("[bob]: {harmless}"), "[YOU]:"]);
-    drop(ann);
-
-    let fake = Fake::answering(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
-    let echo = terminal!(fake.addr, &["echo", "x"]);
-    echo.expect(&[harmless, "line"]);
-    assert_eq!(echo.wait(), "0");
-
-    let fake = Fake::new(move |mut stream| {
-        expect(&mut stream, b"x");
-        stream.write_all(format!("{evil}\nline\n").as_bytes()).unwrap();
-    });
-    let raw = terminal!(fake.addr, &["--protocol", "raw", "send", "x"]);
-    raw.expect(&[harmless, "line"]);
-    assert_eq!(raw.wait(), "0");
-
-    let fake = Fake::new(move |mut stream| {
-        stream.write_all(&frame(4, b"\x1b[2Jnews")).unwrap();
-        stream.write_all(&error("\x1b[2Jgone\u{202e}")).unwrap();
-    });
-    let listen = terminal!(fake.addr, &["listen"]);
-    listen.expect(&["�[2Jnews", r"mynah-cli: \u{1b}[2Jgone\u{202e}"]);
-    assert_eq!(listen.wait(), "1");
-}
-
-#[test]
-fn everybodys_lines_keep_their_order_however_fast_they_come() {
-    const LINES: usize = 400;
-    const TYPED: usize = 40;
-    let (started, start) = mpsc::channel();
-    let fake = Fake::new(move |mut stream| {
-        expect(&mut stream, b"ann\n");
-        stream.write_all(b"[INFO] Welcome, ann!\n").unwrap();
-        let mut said = stream.try_clone().unwrap();
-        let listener = std::thread::spawn(move || {
-            for number in 0..TYPED {
-                expect(&mut said, format!("line {number}\n").as_bytes());
-                if number == 0 {
-                    started.send(()).unwrap();
-                }
-            }
-        });
-        start.recv().unwrap();
-        for number in 0..LINES {
-            stream.write_all(format!("[bob]: {number}\n").as_bytes()).unwrap();
-        }
-        listener.join().unwrap();
-        stream.write_all(b"[INFO] The server has shut down\n").unwrap();
-        wait_for_end(&mut stream);
-    });
-    let ann = terminal!(fake.addr, &["chat", "ann"]);
-    ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    for number in 0..TYPED {
-        ann.enter_line(&format!("line {number}"));
-    }
-    assert_eq!(ann.wait(), "0");
-    fake.finish();
-    ann.expect(&["[INFO] The server has shut down"]);
-    let screen = ann.screen();
-    let heard: Vec<&str> = screen.iter().filter_map(|line| line.strip_prefix("[bob]: ")).collect();
-    let expected: Vec<String> = (0..LINES).map(|number| number.to_string()).collect();
-    assert_eq!(heard, expected);
-    // Keys pressed between two lines are echoed by the terminal behind the first, so the beginnings
-    // are all there is to compare.
-    let typed: Vec<&String> = screen.iter().filter(|line| line.starts_with("[YOU]: l")).collect();
-    assert_eq!(typed.len(), TYPED);
-    for (number, line) in typed.iter().enumerate() {
-        assert!(line.starts_with(&format!("[YOU]: line {number}")), "{number}: {line}");
-    }
-}
-
-#[test]
-fn lines_typed_ahead_or_pasted_are_all_sent() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
-    let ann = terminal!(server.addr(0), &["chat", "ann"]);
-    ann.expect(&["[INFO] Welcome, ann!", "[YOU]:"]);
-    ann.press(&["o", "n", "e", "Enter", "t", "w", "o", "Enter", "3", "3", "3", "Enter"]);
-    bob.expect(b"[SERVER] ann joined\n[ann]: one\n[ann]: two\n[ann]: 333\n");
-    ann.expect(&["[YOU]: 333", "[YOU]:"]);
-    ann.tmux(&["set-buffer", "--", "pasted\n\nlines"]);
-    ann.tmux(&["paste-buffer", "-p"]);
-    ann.press(&["Enter"]);
-    bob.expect(b"[ann]: pasted\n[ann]: lines\n");
-}
-
-#[test]
-fn a_terminal_that_can_do_nothing_still_chats() {
-    let server = room("en");
-    let mut bob = member(&server, "bob");
-    let folder = Folder::new();
-    let Some(ann) = Terminal::client_with(folder, "dumb", server.addr(0), &["chat"]) else {
-        return;
-    };
-    ann.expect(&["Nickname:"]);
-    ann.enter_line("bob");
-    ann.expect(&["mynah-cli: [ERROR] bob is taken, choose another", "Nickname:"]);
-    ann.enter_line("ann");
-    ann.expect(&["[INFO] Welcome, ann!"]);
-    bob.send(b"hi\n");
-    ann.expect(&["[bob]: hi"]);
-    ann.enter_line("exit");
-    assert_eq!(ann.wait(), "0");
-}
-
-#[test]
-fn a_prompt_takes_commands_and_survives_errors() {
-    let server = Server::command(&[]);
-    let prompt = terminal!(server.addr(0), &[]);
-    let connected = format!("Connected to command://{}. Try help.", server.addr(0));
-    prompt.expect(&[&connected, "mynah>"]);
-    for (line, answer) in [
-        ("echo Hello, World!", "Hello, World!"),
-        ("rev custom protocols are fun", "nuf era slocotorp motsuc"),
-        ("broadcast x", "0"),
-        ("ping", "mynah-cli: there is no command 'ping', try help"),
-        ("echo", "mynah-cli: echo needs a TEXT"),
-        ("send x", "mynah-cli: send goes over prefixed or raw, not over command"),
-        ("echo -", "-"),
-    ] {
-        prompt.enter_line(line);
-        prompt.expect(&[&format!("mynah> {line}"), answer, "mynah>"]);
-    }
-    prompt.enter_line("help");
-    prompt.expect(&["  quit            leave", "  help            this list", "mynah>"]);
-    prompt.enter_line("");
-    prompt.expect(&["mynah>", "mynah>"]);
-    prompt.press(&["x", "C-c"]);
-    prompt.expect(&["mynah>", "mynah> x", "mynah>"]);
-    prompt.enter_line("quit");
-    assert_eq!(prompt.wait(), "0");
-    server.wait_for_line("disconnected: quit");
-}
-
-#[test]
-fn a_prompt_edits_lines_and_remembers_them() {
-    let server = Server::command(&[]);
-    let folder = Folder::new();
-    let home = folder.path("");
-    let prompt = terminal!(server.addr(0), &[]);
-    prompt.expect(&["mynah>"]);
-    prompt.enter("cho wrld");
-    prompt.press(&["C-a", "e", "End", "Left", "Left", "Left", "o", "Enter"]);
-    prompt.expect(&["mynah> echo world", "world", "mynah>"]);
-    prompt.press(&["Up"]);
-    prompt.expect(&["mynah> echo world"]);
-    prompt.press(&["BSpace", "Enter"]);
-    prompt.expect(&["mynah> echo worl", "worl", "mynah>"]);
-    prompt.press(&["C-d"]);
-    assert_eq!(prompt.wait(), "0");
-
-    // And in the next session, in the same home.
-    let history = fs::read_to_string(prompt.folder.path(".mynah_history")).unwrap();
-    fs::write(format!("{home}/.mynah_history"), history).unwrap();
-    let again = Terminal::client_with(folder, "xterm-256color", server.addr(0), &[]).unwrap();
-    again.expect(&["mynah>"]);
-    again.press(&["Up", "Up"]);
-    again.expect(&["mynah> echo world"]);
-}
-
-#[test]
-fn a_prompt_shows_broadcasts_that_come_before_an_answer() {
-    let server = Server::command(&[]);
-    let prompt = terminal!(server.addr(0), &[]);
-    prompt.expect(&["mynah>"]);
-    let (code, receivers) = server.connect().ask(4, b"news\x1b[2J");
-    assert_eq!((code, &*receivers), (1, &b"1"[..]));
-    prompt.enter_line("echo x");
-    prompt.expect(&["mynah> echo x", "[BROADCAST] news�[2J", "x", "mynah>"]);
-}
-
-#[test]
-fn a_prompt_offers_to_reconnect() {
-    let (sender, closed) = mpsc::channel();
-    let echo = |text: &'static [u8]| -> Scene {
-        let sender = sender.clone();
-        Box::new(move |mut stream| {
-            expect(&mut stream, &frame(1, text));
-            stream.write_all(&frame(1, text)).unwrap();
-            drop(stream);
-            sender.send(()).unwrap();
-        })
-    };
-    let dies: Scene = Box::new(|mut stream| expect(&mut stream, &frame(1, b"b")));
-    let fake = Fake::with_scenes(vec![echo(b"a"), dies, echo(b"c"), echo(b"d")]);
-    let (server, offer) = (fake.addr, format!("Reconnect to command://{}? [Y/n]", fake.addr));
-    let connected = format!("Connected to command://{server}.");
-    let prompt = terminal!(server, &[]);
-    prompt.enter_line("echo a");
-    prompt.expect(&["a", "mynah>"]);
-    closed.recv_timeout(PATIENCE).unwrap();
-    // It closed while nobody asked; what is typed now is asked of the new connection.
-    prompt.enter_line("echo b");
-    prompt.expect(&["mynah-cli: the server has closed the connection", &offer]);
-    prompt.press(&["Enter"]);
-    // And that one dies in the middle: it is not asked again.
-    let died = "mynah-cli: the server closed the connection without an answer";
-    prompt.expect(&[&format!("{offer} "), &connected, died, &offer].map(str::trim_end));
-    prompt.enter_line("y");
-    prompt.expect(&[&connected, "mynah>"]);
-    prompt.enter_line("echo c");
-    prompt.expect(&["c", "mynah>"]);
-    closed.recv_timeout(PATIENCE).unwrap();
-    prompt.enter_line("echo d");
-    prompt.expect(&[&offer]);
-    prompt.enter_line("n");
-    assert_eq!(prompt.wait(), "1");
-}
-
-#[test]
-fn a_prompt_that_cannot_connect_says_why() {
-    let prompt = terminal!(nobody(), &[]);
-    let why = format!("cannot connect to command://{}: connection refused", nobody());
-    prompt.expect(&[&format!("mynah-cli: {why}")]);
-    assert_eq!(prompt.wait(), "1");
-}
-
-#[test]
-fn a_prompt_over_prefixed_or_raw_sends() {
-    let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
-    for (index, protocol, answers) in
-        [(0, "prefixed", ["cba", "fed"]), (1, "raw", ["Echo: abc", "Echo: def"])]
-    {
-        let prompt = terminal!(server.addr(index), &["--protocol", protocol]);
-        prompt.expect(&["mynah>"]);
-        for (text, answer) in ["abc", "def"].into_iter().zip(answers) {
-            prompt.enter_line(&format!("send {text}"));
-            prompt.expect(&[&format!("mynah> send {text}"), answer, "mynah>"]);
-        }
-        prompt.press(&["C-d"]);
-        assert_eq!(prompt.wait(), "0");
-    }
-}
+pub(crate) use terminal;

@@ -20,5 +20,3 @@ mod simulation;
 #[allow(dead_code, reason = "the tests of the programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
-
-#[cfg(feature = "plugins")]

@@ -1,26 +1,26 @@
-//! The chat: a window with a line to type on, or lines in and out of a pipe.
-//!
-//! `hall` is the way to the room, which both go: what the server says, line by line, and what of it
-//! means that we are in, that we are not, and that it is over.
+//! The chat: a window at a terminal, or lines in and out of a pipe. Both read the server through
+//! `server_lines`.
 
-mod hall;
+mod ending;
 mod pipe;
+mod server_lines;
+mod user_lines;
 mod window;
 
 use std::io::{self, IsTerminal};
 
 use super::editor::Editor;
-use super::failure::Failure;
-use super::options::Server;
+use super::endpoint::Endpoint;
+use super::error::ClientError;
 
-/// Joins the chat, and stays until the user or the server leaves it.
-pub(super) fn run(server: &Server, nick: Option<String>) -> Result<(), Failure> {
+/// Joins the chat and stays until the user or the server ends it.
+pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        // What is said must not be kept for others to read.
+        // Messages are private: they are not kept in a history file.
         let mut editor = Editor::new(None)?;
-        if let Some(above) = editor.above() {
-            return window::run(server, nick, editor, above);
+        if let Some(printer) = editor.line_printer() {
+            return window::run(endpoint, nick, editor, printer);
         }
     }
-    pipe::run(server, nick)
+    pipe::run(endpoint, nick)
 }

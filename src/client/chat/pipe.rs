@@ -1,103 +1,103 @@
-//! The chat without a terminal: lines of standard input go to the room, lines of the room to
-//! standard output.
+//! The chat without a terminal: lines of standard input are sent, lines of the server go to standard
+//! output.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::time::Duration;
 
-use super::hall::{Lines, Meaning, is_farewell, no_welcome, say};
-use crate::client::complain;
+use super::server_lines::{LineKind, LineReader, unexpected_greeting};
+use super::user_lines::{is_exit, send_line};
 use crate::client::connect::connect;
-use crate::client::failure::Failure;
-use crate::client::options::Server;
-use crate::client::output::Output;
+use crate::client::endpoint::Endpoint;
+use crate::client::error::ClientError;
+use crate::client::output::{Output, print_error};
+use crate::client::sigint::spawn_helper;
 
-/// Joins, and copies lines both ways until one side ends.
-pub(super) fn run(server: &Server, nick: Option<String>) -> Result<(), Failure> {
-    let stream = connect(server)?;
-    let mut lines = Lines::new(stream.try_clone().map_err(|error| Failure::broken(&error))?);
+/// Joins, and copies lines both ways until either side ends.
+pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
+    let stream = connect(endpoint)?;
+    let mut reader =
+        LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     let output = Output::stdout();
-    if !join(server, &stream, &mut lines, nick, output)? {
+    if !join(&stream, &mut reader, endpoint.timeout, nick, output)? {
         return Ok(());
     }
-    let leaving = Arc::new(AtomicBool::new(false));
-    let typist = Arc::clone(&leaving);
-    thread::Builder::new()
-        .name("stdin".into())
-        .spawn(move || copy_input(&stream, &typist))
-        .map_err(|error| Failure::input(&error))?;
+    let is_leaving = Arc::new(AtomicBool::new(false));
+    let set_leaving = Arc::clone(&is_leaving);
+    spawn_helper("stdin", move || copy_input(&stream, &set_leaving))
+        .map_err(|error| ClientError::input(&error))?;
     loop {
-        match lines.next() {
+        match reader.read_line() {
             Ok(Some(line)) => {
-                output.answer(&line)?;
-                if Meaning::of(&line) == Meaning::ShutDown {
+                output.print_reply(&line)?;
+                if LineKind::of(&line) == LineKind::ShutDown {
                     return Ok(());
                 }
             }
-            // However it ends, we had no more to say.
-            _ if leaving.load(Ordering::SeqCst) => return Ok(()),
-            Ok(None) => return Err(Failure::Gone),
-            Err(error) => return Err(Failure::broken(&error)),
+            // All input is sent, so any end of the connection is in order.
+            _ if is_leaving.load(Ordering::SeqCst) => return Ok(()),
+            Ok(None) => return Err(ClientError::Disconnected),
+            Err(error) => return Err(ClientError::socket(&error)),
         }
     }
 }
 
-/// Has a nickname accepted; false where the user or the server leaves before that.
+/// Sends nicknames until one is accepted; false if the user or the server leaves before that.
 ///
-/// Where the input is a pipe, a nickname that was given and is refused ends it: the lines in the
-/// pipe are messages, and none of them is to become a nickname.
+/// With a nickname on the command line and a pipe for input a refusal is an error: the lines of the
+/// pipe are messages, and none of them must become a nickname.
 fn join(
-    server: &Server,
     stream: &TcpStream,
-    lines: &mut Lines,
+    reader: &mut LineReader,
+    timeout: Option<Duration>,
     nick: Option<String>,
     output: Output,
-) -> Result<bool, Failure> {
-    let asks = nick.is_none() || io::stdin().is_terminal();
+) -> Result<bool, ClientError> {
+    let reads_nick = nick.is_none() || io::stdin().is_terminal();
     let mut given = nick.map(String::into_bytes);
     loop {
         let nick = match given.take() {
             Some(nick) => nick,
-            None if asks => match read_nickname()? {
-                Some(nick) if is_farewell(&nick) => return Ok(false),
+            None if reads_nick => match read_nickname()? {
+                Some(nick) if is_exit(&nick) => return Ok(false),
                 Some(nick) => nick,
-                None => return Err(Failure::NoNickname),
+                None => return Err(ClientError::NoNickname),
             },
-            None => return Err(Failure::NoNickname),
+            None => return Err(ClientError::NoNickname),
         };
         if nick.trim_ascii().is_empty() {
             continue;
         }
-        // A server that has gone has perhaps said why.
-        let _ = say(stream, &nick);
-        let verdict = next_in_time(server, stream, lines)?;
-        match Meaning::of(&verdict) {
-            Meaning::ShutDown => return output.answer(&verdict).map(|()| false),
-            Meaning::Info => return output.answer(&verdict).map(|()| true),
-            Meaning::Other => return Err(no_welcome(&verdict)),
-            Meaning::Refusal => {
-                let why = Failure::Refused(String::from_utf8_lossy(&verdict).into_owned());
-                if !asks {
-                    return Err(why);
+        // If the server has closed, its last line may say why, so it is read all the same.
+        let _ = send_line(stream, &nick);
+        let reply = reader.read_line_within(timeout)?;
+        match LineKind::of(&reply) {
+            LineKind::ShutDown => return output.print_reply(&reply).map(|()| false),
+            LineKind::Info => return output.print_reply(&reply).map(|()| true),
+            LineKind::Other => return Err(unexpected_greeting(&reply)),
+            LineKind::Refusal => {
+                let refusal = ClientError::Refused(String::from_utf8_lossy(&reply).into_owned());
+                if !reads_nick {
+                    return Err(refusal);
                 }
-                complain(why);
+                print_error(refusal);
             }
         }
     }
 }
 
-/// The first line of standard input that is left. Somebody at a terminal is asked for it; the
-/// question is no answer, so it goes to standard error.
-fn read_nickname() -> Result<Option<Vec<u8>>, Failure> {
+/// Reads a line of standard input as a nickname; `None` at the end of input. A terminal shows a
+/// prompt, on standard error because it is not a reply.
+fn read_nickname() -> Result<Option<Vec<u8>>, ClientError> {
     if io::stdin().is_terminal() {
         let _ = write!(io::stderr(), "Nickname: ");
     }
-    read_line(&mut io::stdin().lock()).map_err(|error| Failure::input(&error))
+    read_line(&mut io::stdin().lock()).map_err(|error| ClientError::input(&error))
 }
 
-/// A line without its end; `None` where there are no more.
+/// Reads a line and returns it without its `\n`; `None` at the end of input.
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     if input.read_until(b'\n', &mut line)? == 0 {
@@ -109,49 +109,21 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(line))
 }
 
-/// The server's next line, which must come within its time.
-fn next_in_time(
-    server: &Server,
-    stream: &TcpStream,
-    lines: &mut Lines,
-) -> Result<Vec<u8>, Failure> {
-    stream.set_read_timeout(server.timeout).map_err(|error| Failure::broken(&error))?;
-    let line = lines.next();
-    stream.set_read_timeout(None).map_err(|error| Failure::broken(&error))?;
-    match line {
-        Ok(Some(line)) => Ok(line),
-        Ok(None) => Err(Failure::Gone),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => {
-            Err(Failure::Timeout(server.timeout.unwrap_or_default()))
-        }
-        Err(error) => Err(Failure::broken(&error)),
-    }
-}
-
-/// Sends lines of standard input up to its end or a farewell, and then shuts our side: the server
-/// answers what it has and closes.
-fn copy_input(stream: &TcpStream, leaving: &AtomicBool) {
+/// Sends lines of standard input up to its end or to an exit line, sets `is_leaving` and shuts the
+/// writing side; the server replies to what it has received and closes.
+fn copy_input(stream: &TcpStream, is_leaving: &AtomicBool) {
     let mut input = io::stdin().lock();
     loop {
-        match read_line(&mut input) {
-            Ok(Some(line)) => {
-                let farewell = is_farewell(&line);
-                if farewell {
-                    leaving.store(true, Ordering::SeqCst);
-                }
-                if say(stream, &line).is_err() || farewell {
-                    break;
-                }
-            }
-            Ok(None) => {
-                leaving.store(true, Ordering::SeqCst);
-                break;
-            }
-            Err(error) => {
-                complain(Failure::input(&error));
-                leaving.store(true, Ordering::SeqCst);
-                break;
-            }
+        let line = read_line(&mut input).unwrap_or_else(|error| {
+            print_error(ClientError::input(&error));
+            None
+        });
+        let is_last = line.as_ref().is_none_or(|line| is_exit(line));
+        // Set before the line is sent, because the server closes when it has read it.
+        is_leaving.fetch_or(is_last, Ordering::SeqCst);
+        let is_sent = line.is_some_and(|line| send_line(stream, &line).is_ok());
+        if is_last || !is_sent {
+            break;
         }
     }
     let _ = stream.shutdown(Shutdown::Write);

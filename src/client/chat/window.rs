@@ -1,286 +1,212 @@
-//! The chat at a terminal: `[YOU]: ` and the line being typed at the bottom, everyone else above.
+//! The chat at a terminal: the line being typed at the bottom, behind `[YOU]: `, and the server's
+//! lines above it.
 //!
-//! The main thread owns the line; a second one reads the server and prints. What ends the chat from
-//! the server's side is noted, and the line interrupted.
+//! The main thread owns the line being typed. The reader thread reads the server and prints above
+//! it; when the server ends the chat, it sets the [`Ending`] and interrupts the line.
 
-use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use super::hall::{Lines, Meaning, is_farewell, no_welcome, say};
-use crate::client::connect::{Deadline, connect};
-use crate::client::editor::{Above, Editor, Typed, interrupt};
-use crate::client::failure::Failure;
-use crate::client::options::Server;
-use crate::client::output::harmless_line;
-use crate::client::print;
+use super::ending::{EndReason, Ending};
+use super::server_lines::{LineKind, LineReader, unexpected_greeting};
+use super::user_lines::{is_exit, send_line};
+use crate::client::connect::connect;
+use crate::client::editor::{Editor, EditorInput, LinePrinter};
+use crate::client::endpoint::Endpoint;
+use crate::client::error::ClientError;
+use crate::client::output::{print_line, sanitize_line_bytes};
+use crate::client::sigint::spawn_helper;
+use crate::client::timeout::{Deadline, is_timeout, set_write_timeout};
 
-/// What a message of one's own begins with, and so what it is typed behind.
+/// The prompt of a message, which is how the user's own messages look on the screen.
 const PROMPT: &str = "[YOU]: ";
 
-/// How long the server has to take our last words.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the server has to take the last message and close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the thread that waits for something else looks whether Ctrl-C was pressed, and how
-/// often one that is typing is interrupted until it notices.
-const GLANCE: Duration = Duration::from_millis(20);
+/// How often a thread looks for Ctrl-C while it waits for a reply, and how often the line being typed
+/// is interrupted until its thread notices.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Joins and chats until the user or the server ends it.
 pub(super) fn run(
-    server: &Server,
+    endpoint: &Endpoint,
     nick: Option<String>,
     mut editor: Editor,
-    above: Above,
-) -> Result<(), Failure> {
-    let stream = connect(server)?;
-    // Nobody has to wait for ever for a server that takes nothing.
-    stream.set_write_timeout(server.timeout).map_err(|error| Failure::broken(&error))?;
-    let lines = Lines::new(stream.try_clone().map_err(|error| Failure::broken(&error))?);
+    printer: LinePrinter,
+) -> Result<(), ClientError> {
+    let stream = connect(endpoint)?;
+    // A server that reads nothing must not block the window for ever.
+    set_write_timeout(&stream, endpoint.timeout);
+    let lines = LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     editor.catch_interrupts()?;
-    let end = Arc::new(End::default());
-    let (verdicts, verdict) = mpsc::channel();
-    let (done, is_done) = mpsc::channel::<()>();
-    let reader = Reader { lines, above, verdicts: Some(verdicts), end: Arc::clone(&end) };
-    thread::Builder::new()
-        .name("reader".into())
-        .spawn(move || {
-            reader.run();
-            drop(done);
-        })
-        .map_err(|error| Failure::input(&error))?;
+    let ending = Arc::new(Ending::default());
+    let (reply_sender, join_replies) = mpsc::channel();
+    let (done_sender, done) = mpsc::channel::<()>();
+    let reader =
+        Reader { lines, printer, join_replies: Some(reply_sender), ending: Arc::clone(&ending) };
+    spawn_helper("reader", move || {
+        reader.run();
+        drop(done_sender);
+    })
+    .map_err(|error| ClientError::input(&error))?;
 
-    let window = Window { server, stream: &stream, verdict, end: &end };
-    let left = window.converse(&mut editor, nick);
+    let window = Window { endpoint, stream: &stream, join_replies, ending: &ending };
+    let result = window.run_window(&mut editor, nick);
     drop(editor);
-    if left.is_ok() && !end.is_known() {
-        // The user leaves. Closing while something is unread would be a reset, and could destroy
-        // what we said last; so the server closes, and the reader reads on until it does.
-        end.leave();
+    if result.is_ok() && !ending.is_set() {
+        // The user leaves. Closing with unread input would be a reset, which may destroy the last
+        // message on its way (RFC 1122, 4.2.2.13): the server closes first, and the reader goes on
+        // reading until then.
+        ending.set_left();
         let _ = stream.shutdown(Shutdown::Write);
-        let _ = is_done.recv_timeout(FAREWELL);
+        let _ = done.recv_timeout(CLOSE_TIMEOUT);
     }
-    left
+    result
 }
 
-/// The side of the user.
+/// The main thread's part: reads lines of the user and sends them.
 struct Window<'a> {
-    server: &'a Server,
+    endpoint: &'a Endpoint,
     stream: &'a TcpStream,
-    /// The server's lines up to the one that lets us in.
-    verdict: Receiver<Vec<u8>>,
-    end: &'a End,
+    /// The server's lines up to and including the welcome.
+    join_replies: Receiver<Vec<u8>>,
+    ending: &'a Ending,
 }
 
 impl Window<'_> {
-    fn converse(&self, editor: &mut Editor, nick: Option<String>) -> Result<(), Failure> {
+    fn run_window(&self, editor: &mut Editor, nick: Option<String>) -> Result<(), ClientError> {
         if !self.join(editor, nick)? {
             return Ok(());
         }
-        while let Some(typed) = self.read(editor, PROMPT)? {
-            if !typed.trim().is_empty() {
-                editor.remember(&typed);
+        while let Some(input) = self.read(editor, PROMPT)? {
+            if !input.trim().is_empty() {
+                editor.add_history(&input);
             }
-            // What was pasted may be several messages.
-            for line in typed.lines().filter(|line| !line.trim().is_empty()) {
-                let said = say(self.stream, line.as_bytes());
-                if is_farewell(line.as_bytes()) {
+            // Pasted input may be several messages.
+            for line in input.lines().filter(|line| !line.trim().is_empty()) {
+                let sent = send_line(self.stream, line.as_bytes());
+                if is_exit(line.as_bytes()) {
                     return Ok(());
                 }
-                match said {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        return Err(Failure::Timeout(self.server.timeout.unwrap_or_default()));
-                    }
-                    // The server has gone. The reader comes to know that too, and perhaps why; it
-                    // speaks up while the next line is typed.
-                    _ => {}
+                // Other errors mean that the server has closed. The reader finds that too, perhaps
+                // with the reason, and interrupts the next line.
+                if sent.is_err_and(|error| is_timeout(&error)) {
+                    return Err(ClientError::Timeout(self.endpoint.timeout.unwrap_or_default()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Has a nickname accepted; false when the user leaves instead.
-    fn join(&self, editor: &mut Editor, mut nick: Option<String>) -> Result<bool, Failure> {
+    /// Sends nicknames until one is accepted; false if the user leaves or the server stops.
+    fn join(&self, editor: &mut Editor, mut nick: Option<String>) -> Result<bool, ClientError> {
         loop {
-            let typed = match nick.take() {
+            let input = match nick.take() {
                 Some(nick) => Some(nick),
                 None => self.read(editor, "Nickname: ")?,
             };
-            let Some(nick) = typed.filter(|nick| !is_farewell(nick.as_bytes())) else {
+            let Some(nick) = input.filter(|nick| !is_exit(nick.as_bytes())) else {
                 return Ok(false);
             };
             let nick = nick.trim();
             if nick.is_empty() {
                 continue;
             }
-            // A server that has gone has perhaps said why.
-            let _ = say(self.stream, nick.as_bytes());
-            let Some(verdict) = self.hear_verdict(editor)? else { return Ok(false) };
-            let meaning = Meaning::of(&verdict);
-            if meaning == Meaning::Other {
-                return Err(no_welcome(&verdict));
+            // If the server has closed, its last line may say why, so it is waited for all the same.
+            let _ = send_line(self.stream, nick.as_bytes());
+            let Some(reply) = self.wait_for_join_reply(editor)? else { return Ok(false) };
+            let kind = LineKind::of(&reply);
+            if kind == LineKind::Other {
+                return Err(unexpected_greeting(&reply));
             }
-            print(&shown(&verdict))?;
-            if meaning == Meaning::Info {
+            print_line(&sanitize_line_bytes(&reply))?;
+            if kind == LineKind::Info {
                 return Ok(true);
             }
         }
     }
 
-    /// What the server says to the nickname; `None` when the user leaves instead.
-    fn hear_verdict(&self, editor: &Editor) -> Result<Option<Vec<u8>>, Failure> {
-        let deadline = Deadline::new(self.server.timeout);
+    /// Waits for the reply to a nickname; `None` if the user leaves or the server stops.
+    fn wait_for_join_reply(&self, editor: &Editor) -> Result<Option<Vec<u8>>, ClientError> {
+        let deadline = Deadline::new(self.endpoint.timeout);
         loop {
-            match self.verdict.recv_timeout(GLANCE) {
+            match self.join_replies.recv_timeout(POLL_INTERVAL) {
                 Ok(line) => return Ok(Some(line)),
                 Err(RecvTimeoutError::Disconnected) => {
-                    return self.end.look().unwrap_or(Err(Failure::Gone)).map(|()| None);
+                    let result = self.ending.result();
+                    return result.unwrap_or(Err(ClientError::Disconnected)).map(|()| None);
                 }
                 Err(RecvTimeoutError::Timeout) if editor.is_interrupted() => {
-                    return self.end.look().unwrap_or(Ok(())).map(|()| None);
+                    return self.ending.result().unwrap_or(Ok(())).map(|()| None);
                 }
-                Err(RecvTimeoutError::Timeout) if deadline.is_over() => {
-                    return Err(Failure::Timeout(deadline.after.unwrap_or_default()));
+                Err(RecvTimeoutError::Timeout) if deadline.is_expired() => {
+                    return Err(ClientError::Timeout(deadline.timeout.unwrap_or_default()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
 
-    /// What is typed next; `None` when the user or the server leaves.
-    fn read(&self, editor: &mut Editor, prompt: &str) -> Result<Option<String>, Failure> {
-        let typed = if self.end.is_known() { Typed::End } else { editor.read(prompt)? };
-        if let Some(ended) = self.end.look() {
-            return ended.map(|()| None);
+    /// Reads the next input; `None` if the user leaves or the server stops.
+    fn read(&self, editor: &mut Editor, prompt: &str) -> Result<Option<String>, ClientError> {
+        let input = if self.ending.is_set() { EditorInput::Eof } else { editor.read(prompt)? };
+        if let Some(result) = self.ending.result() {
+            return result.map(|()| None);
         }
-        match typed {
-            Typed::Line(line) => Ok(Some(line)),
-            Typed::Interrupt | Typed::End => Ok(None),
-        }
-    }
-}
-
-/// How the chat ended.
-#[derive(Debug, Clone)]
-enum Ending {
-    /// By the user's will.
-    Left,
-    /// By the server's, with its last words.
-    ShutDown(String),
-    /// Against everyone's.
-    Lost(Failure),
-}
-
-/// What the two threads know of the end.
-#[derive(Debug, Default)]
-struct End {
-    state: Mutex<EndState>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct EndState {
-    ending: Option<Ending>,
-    /// The user has been told.
-    is_told: bool,
-}
-
-impl End {
-    fn state(&self) -> MutexGuard<'_, EndState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_known(&self) -> bool {
-        self.state().ending.is_some()
-    }
-
-    /// Notes how it ended; the first to say so is right.
-    fn note(&self, ending: Ending) {
-        self.state().ending.get_or_insert(ending);
-    }
-
-    /// Notes that the user leaves, who need not be told.
-    fn leave(&self) {
-        self.note(Ending::Left);
-        self.state().is_told = true;
-        self.changed.notify_all();
-    }
-
-    /// If it has ended, tells the user of it, once, and says what to make of it.
-    fn look(&self) -> Option<Result<(), Failure>> {
-        let mut state = self.state();
-        let ending = state.ending.clone()?;
-        let tell = !std::mem::replace(&mut state.is_told, true);
-        drop(state);
-        self.changed.notify_all();
-        Some(match ending {
-            Ending::Left => Ok(()),
-            Ending::ShutDown(words) if tell => print(&words),
-            Ending::ShutDown(_) => Ok(()),
-            Ending::Lost(failure) => Err(failure),
-        })
-    }
-
-    /// Interrupts the line being typed until its thread has looked.
-    fn insist(&self) {
-        let mut state = self.state();
-        while !state.is_told {
-            interrupt();
-            let waited = self.changed.wait_timeout(state, GLANCE);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match input {
+            EditorInput::Line(line) => Ok(Some(line)),
+            EditorInput::Interrupt | EditorInput::Eof => Ok(None),
         }
     }
 }
 
-/// The side of the server.
+/// The reader thread's part: reads lines of the server and prints them.
 struct Reader {
-    lines: Lines,
-    above: Above,
-    /// Where lines go until the one that lets us in.
-    verdicts: Option<Sender<Vec<u8>>>,
-    end: Arc<End>,
+    lines: LineReader,
+    printer: LinePrinter,
+    /// The channel to the window, which gets the lines up to and including the welcome; `None` after it.
+    join_replies: Option<Sender<Vec<u8>>>,
+    ending: Arc<Ending>,
 }
 
 impl Reader {
-    /// Reads to the end.
+    /// Reads up to the end of the chat and reports it to the window.
     fn run(mut self) {
-        let ending = loop {
-            match self.lines.next() {
+        let reason = loop {
+            match self.lines.read_line() {
                 Ok(Some(line)) => {
-                    if Meaning::of(&line) == Meaning::ShutDown {
-                        break Ending::ShutDown(shown(&line));
+                    if LineKind::of(&line) == LineKind::ShutDown {
+                        break EndReason::ShutDown(sanitize_line_bytes(&line));
                     }
-                    self.pass_on(line);
+                    self.forward(line);
                 }
-                Ok(None) => break Ending::Lost(Failure::Gone),
-                Err(error) => break Ending::Lost(Failure::broken(&error)),
+                Ok(None) => break EndReason::Lost(ClientError::Disconnected),
+                Err(error) => break EndReason::Lost(ClientError::socket(&error)),
             }
         };
-        if self.verdicts.is_none() {
-            // What was said comes before what ended it.
-            self.above.settle();
+        if self.join_replies.is_none() {
+            // Messages that arrived before the end are shown before it.
+            self.printer.flush();
         }
-        self.end.note(ending);
-        // Whoever waits for a verdict waits in vain.
-        self.verdicts = None;
-        self.end.insist();
+        self.ending.set(reason);
+        // Wakes a window that waits for a reply to its nickname.
+        self.join_replies = None;
+        self.ending.interrupt_until_seen(POLL_INTERVAL);
     }
 
-    fn pass_on(&mut self, line: Vec<u8>) {
-        let Some(verdicts) = &self.verdicts else {
-            self.above.print(&shown(&line));
+    /// Gives `line` to the window before the welcome, and prints it after.
+    fn forward(&mut self, line: Vec<u8>) {
+        let Some(join_replies) = &self.join_replies else {
+            self.printer.print(&sanitize_line_bytes(&line));
             return;
         };
-        let refuses = Meaning::of(&line) == Meaning::Refusal;
-        let _ = verdicts.send(line);
-        if !refuses {
-            self.verdicts = None;
+        let is_refusal = LineKind::of(&line) == LineKind::Refusal;
+        let _ = join_replies.send(line);
+        if !is_refusal {
+            self.join_replies = None;
         }
     }
-}
-
-fn shown(line: &[u8]) -> String {
-    harmless_line(&String::from_utf8_lossy(line))
 }

@@ -1,0 +1,291 @@
+//! A blocking connection that carries requests and replies over `command`, `prefixed` or `raw`. Knows
+//! neither where requests come from nor where replies are printed.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use super::connect::connect;
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::request::Request;
+use super::sigint::spawn_helper;
+use super::timeout::{Deadline, is_timeout, set_read_timeout};
+use crate::cli::ProtocolName;
+use crate::codec::Decoder;
+use crate::codec::command::{Command, CommandDecoder, Frame};
+use crate::codec::prefixed::{self, PrefixedDecoder};
+use crate::limits::FRAME_LEN_LIMIT;
+
+/// Longest text of a request, in bytes: the highest `--max-frame` of any server.
+pub(super) const TEXT_LEN_MAX: usize = FRAME_LEN_LIMIT as usize;
+
+/// Smallest and largest buffer of one read, in bytes.
+const READ_LEN: usize = 1 << 16;
+const READ_LEN_MAX: usize = 1 << 20;
+
+/// How long the end of a write, or of the connection, may lag behind the reply.
+const GRACE_PERIOD: Duration = Duration::from_millis(50);
+
+/// How long [`Connection::quit`] waits for the server to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Received bytes that are handed out before the reply is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partial<'a> {
+    /// Another client's broadcast.
+    Broadcast(&'a [u8]),
+    /// The next bytes of a raw reply. It may be of any length, so it is not buffered.
+    Chunk(&'a [u8]),
+}
+
+/// Is called with each [`Partial`], in order; an error ends the request.
+pub(super) type OnPartial<'a> = &'a mut dyn FnMut(Partial<'_>) -> Result<(), ClientError>;
+
+/// A connection that carries one request at a time.
+#[derive(Debug)]
+pub(super) struct Connection {
+    endpoint: Endpoint,
+    stream: TcpStream,
+    /// Bytes received after the last complete frame.
+    input: Vec<u8>,
+    /// No further request can be sent.
+    is_finished: bool,
+}
+
+impl Connection {
+    pub(super) fn open(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let stream = connect(endpoint)?;
+        Ok(Connection { endpoint: endpoint.clone(), stream, input: Vec::new(), is_finished: false })
+    }
+
+    /// Sends `request` and waits for the end of its reply; returns what `on_partial` has not been
+    /// called with.
+    pub(super) fn execute(
+        &mut self,
+        request: &Request,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
+        if request.text.len() > TEXT_LEN_MAX {
+            return Err(ClientError::TextTooLong { len_max: TEXT_LEN_MAX });
+        }
+        let deadline = Deadline::new(self.endpoint.timeout);
+        let write_result = self.start_write(self.encode(request))?;
+        let reply = match self.endpoint.protocol {
+            ProtocolName::Command => self.read_reply(&deadline, on_partial),
+            ProtocolName::Prefixed => self.read_message(&deadline),
+            _ => self.read_to_eof(&deadline, !request.text.is_empty(), on_partial),
+        };
+        // A write still unfinished after the reply is one that the server does not take.
+        let is_written = matches!(write_result.recv_timeout(GRACE_PERIOD), Ok(Ok(())));
+        self.is_finished |= match reply {
+            Ok(_) => !is_written || self.endpoint.protocol == ProtocolName::Raw,
+            // Some refusals are followed by the end of the connection.
+            Err(ClientError::Refused(_)) => !is_written || self.closes_within(GRACE_PERIOD),
+            Err(_) => true,
+        };
+        if self.is_finished {
+            let _ = self.stream.shutdown(Shutdown::Both);
+        }
+        reply
+    }
+
+    fn encode(&self, request: &Request) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match request.verb.command() {
+            Some(command) => Frame { command, payload: &request.text }.encode(&mut bytes),
+            None if self.endpoint.protocol == ProtocolName::Prefixed => {
+                prefixed::encode(&request.text, &mut bytes);
+            }
+            None => bytes.clone_from(&request.text),
+        }
+        bytes
+    }
+
+    /// Writes `bytes` on a thread while the reply is read, and sends the result to the channel.
+    ///
+    /// A server may reply before it has taken everything: with an error, or over raw with what it
+    /// has received.
+    fn start_write(&self, bytes: Vec<u8>) -> Result<Receiver<io::Result<()>>, ClientError> {
+        let stream = self.stream.try_clone().map_err(|error| ClientError::socket(&error))?;
+        let is_raw = self.endpoint.protocol == ProtocolName::Raw;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let write = move || {
+            let mut result = (&stream).write_all(&bytes);
+            if is_raw && result.is_ok() {
+                // A raw message has no other end.
+                result = stream.shutdown(Shutdown::Write);
+            }
+            let _ = sender.send(result);
+        };
+        spawn_helper("write", write).map(|_| receiver).map_err(|error| ClientError::socket(&error))
+    }
+
+    /// Sends QUIT where the protocol has it, and waits up to [`CLOSE_TIMEOUT`] for the end of file.
+    pub(super) fn quit(mut self) {
+        let mut bytes = Vec::new();
+        Frame { command: Command::Quit, payload: b"" }.encode(&mut bytes);
+        if self.endpoint.protocol == ProtocolName::Command && self.stream.write_all(&bytes).is_ok()
+        {
+            let deadline = Deadline::new(Some(CLOSE_TIMEOUT));
+            while self.read_some(1, &deadline).is_ok_and(|n| n > 0) {
+                self.input.clear();
+            }
+        }
+    }
+
+    /// Waits for the next broadcast, without a timeout.
+    pub(super) fn next_broadcast(&mut self) -> Result<Vec<u8>, ClientError> {
+        let frame = self.read_frame(&Deadline::new(None));
+        let (command, payload) = frame.map_err(|error| match error {
+            ClientError::Closed { is_partial: false } => ClientError::Disconnected,
+            error => error,
+        })?;
+        match command {
+            Command::Broadcast => Ok(payload),
+            Command::Error => Err(refusal(&payload)),
+            command => {
+                Err(ClientError::UnexpectedReply(format!("{command}, which nobody asked for")))
+            }
+        }
+    }
+
+    /// True if no further request can be sent: the server has closed, or a request has failed.
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.is_finished = self.is_finished || self.closes_within(Duration::ZERO);
+        self.is_finished
+    }
+
+    /// True if the connection ends within `time` and no byte arrives before its end.
+    fn closes_within(&mut self, time: Duration) -> bool {
+        let peeked = if time.is_zero() {
+            self.stream.set_nonblocking(true).and_then(|()| {
+                let peeked = self.stream.peek(&mut [0]);
+                self.stream.set_nonblocking(false).and(peeked)
+            })
+        } else {
+            set_read_timeout(&self.stream, Some(time));
+            self.stream.peek(&mut [0])
+        };
+        match peeked {
+            Ok(n) => n == 0,
+            Err(error) => !is_timeout(&error),
+        }
+    }
+
+    /// Reads frames up to the reply of the last request.
+    fn read_reply(
+        &mut self,
+        deadline: &Deadline,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
+        loop {
+            let (command, payload) = self.read_frame(deadline)?;
+            match command {
+                Command::Broadcast => on_partial(Partial::Broadcast(&payload))?,
+                Command::Echo => return Ok(payload),
+                Command::Error => return Err(refusal(&payload)),
+                command => return Err(ClientError::UnexpectedReply(command.to_string())),
+            }
+        }
+    }
+
+    /// Reads the next frame of the `command` protocol.
+    fn read_frame(&mut self, deadline: &Deadline) -> Result<(Command, Vec<u8>), ClientError> {
+        let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
+        loop {
+            match decoder.decode(&self.input) {
+                Ok(Some((Frame { command, payload }, len))) => {
+                    let found = (command, payload.to_vec());
+                    self.input.drain(..len);
+                    return Ok(found);
+                }
+                Ok(None) => self.read_at_least(decoder.bytes_needed(&self.input), deadline)?,
+                Err(error) => return Err(ClientError::UnexpectedReply(error.to_string())),
+            }
+        }
+    }
+
+    /// Reads the next message of the `prefixed` protocol.
+    fn read_message(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ClientError> {
+        loop {
+            let Ok(found) = PrefixedDecoder.decode(&self.input);
+            if let Some((message, len)) = found {
+                let message = message.to_vec();
+                self.input.drain(..len);
+                return Ok(message);
+            }
+            self.read_at_least(PrefixedDecoder.bytes_needed(&self.input), deadline)?;
+        }
+    }
+
+    /// Reads a raw reply up to the end of file and hands out each chunk. An empty reply is an error
+    /// if `expects_bytes`.
+    fn read_to_eof(
+        &mut self,
+        deadline: &Deadline,
+        expects_bytes: bool,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut has_begun = false;
+        loop {
+            match self.read_some(READ_LEN, deadline) {
+                Ok(0) if expects_bytes && !has_begun => {
+                    return Err(ClientError::Closed { is_partial: false });
+                }
+                Ok(0) => return Ok(Vec::new()),
+                Ok(_) => on_partial(Partial::Chunk(&self.input))?,
+                Err(ClientError::Timeout(timeout)) if has_begun => {
+                    return Err(ClientError::PartialTimeout(timeout));
+                }
+                Err(error) => return Err(error),
+            }
+            has_begun = true;
+            self.input.clear();
+        }
+    }
+
+    /// Reads until `input` has grown by `len` bytes or more.
+    fn read_at_least(&mut self, len: usize, deadline: &Deadline) -> Result<(), ClientError> {
+        let mut missing = len;
+        while missing > 0 {
+            match self.read_some(missing, deadline)? {
+                0 => return Err(ClientError::Closed { is_partial: !self.input.is_empty() }),
+                n => missing = missing.saturating_sub(n),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once into `input`, with a buffer of about `wanted` bytes; returns the number of bytes, 0
+    /// at the end of file.
+    fn read_some(&mut self, wanted: usize, deadline: &Deadline) -> Result<usize, ClientError> {
+        let old_len = self.input.len();
+        loop {
+            let remaining = deadline.remaining();
+            if remaining.is_some_and(|remaining| remaining.is_zero()) {
+                let timeout = deadline.timeout.unwrap_or_default();
+                return Err(if self.input.is_empty() {
+                    ClientError::Timeout(timeout)
+                } else {
+                    ClientError::PartialTimeout(timeout)
+                });
+            }
+            set_read_timeout(&self.stream, remaining);
+            self.input.resize(old_len + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);
+            let read = self.stream.read(&mut self.input[old_len..]);
+            self.input.truncate(old_len + read.as_ref().copied().unwrap_or(0));
+            match read {
+                Ok(n) => return Ok(n),
+                Err(error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {}
+                Err(error) => return Err(ClientError::socket(&error)),
+            }
+        }
+    }
+}
+
+/// The error of an ERROR frame.
+fn refusal(payload: &[u8]) -> ClientError {
+    ClientError::Refused(String::from_utf8_lossy(payload).into_owned())
+}

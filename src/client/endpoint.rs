@@ -1,0 +1,29 @@
+//! The server that a command talks to: protocol, host, port and timeout. Opens nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::cli::ProtocolName;
+
+/// A server's address and the time it has to answer. Displayed as a URL:
+/// `command://127.0.0.1:65432`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) protocol: ProtocolName,
+    /// An IP address or a name; an IPv6 address without its brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Longest time for connecting, and then for each reply; `None` for no limit.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endpoint { protocol, host, port, .. } = self;
+        if host.contains(':') {
+            write!(f, "{protocol}://[{host}]:{port}")
+        } else {
+            write!(f, "{protocol}://{host}:{port}")
+        }
+    }
+}

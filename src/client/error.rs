@@ -1,0 +1,172 @@
+//! Errors of the client and the sentences that the user reads. Bad usage has a type of its own in
+//! `options`.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use crate::cli::OneLine;
+use crate::strerror::strerror;
+
+/// An error of a command, a prompt or a chat. Displayed on one line with control characters escaped,
+/// because parts of it come from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ClientError {
+    /// The reader of standard output has closed it, as `head` does. Ends the client with status 0
+    /// and without a message.
+    OutputClosed,
+    /// Writing standard output failed.
+    Output(String),
+    /// Reading standard input or setting up the terminal failed.
+    Input(String),
+    /// The host name has no address.
+    Resolve {
+        /// The host as it was given.
+        host: String,
+        /// The resolver's error.
+        reason: String,
+    },
+    /// No address of the server accepted the connection.
+    Connect {
+        /// The server's URL.
+        endpoint: String,
+        /// The last system error.
+        reason: String,
+    },
+    /// `--timeout` passed before a connection was established.
+    ConnectTimeout {
+        /// The server's URL.
+        endpoint: String,
+        /// The value of `--timeout`.
+        timeout: Duration,
+    },
+    /// `--timeout` passed before a byte of the reply arrived.
+    Timeout(Duration),
+    /// `--timeout` passed in the middle of the reply.
+    PartialTimeout(Duration),
+    /// End of file instead of a reply.
+    Closed {
+        /// Part of the reply had arrived.
+        is_partial: bool,
+    },
+    /// End of file while no reply was pending: `listen` or chat.
+    Disconnected,
+    /// A system error on the connection.
+    Socket(String),
+    /// An ERROR frame, or a chat line that begins with `[ERROR]`.
+    Refused(String),
+    /// The server sent bytes that are not a reply of the protocol.
+    UnexpectedReply(String),
+    /// The text is longer than any server accepts.
+    TextTooLong {
+        /// Longest text in bytes.
+        len_max: usize,
+    },
+    /// Standard input ended before a nickname was accepted.
+    NoNickname,
+    /// Some lines failed; each was reported where it failed.
+    LinesFailed,
+}
+
+impl ClientError {
+    /// An error of writing standard output.
+    pub(super) fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => ClientError::OutputClosed,
+            _ => ClientError::Output(strerror(error).to_string()),
+        }
+    }
+
+    /// An error of reading standard input or of the terminal.
+    pub(super) fn input(error: &io::Error) -> Self {
+        ClientError::Input(strerror(error).to_string())
+    }
+
+    /// An error of an established connection.
+    pub(super) fn socket(error: &io::Error) -> Self {
+        ClientError::Socket(strerror(error).to_string())
+    }
+
+    /// An error of connecting to `endpoint`.
+    pub(super) fn connect(endpoint: &Endpoint, error: &io::Error) -> Self {
+        let (endpoint, reason) = (endpoint.to_string(), strerror(error).to_string());
+        ClientError::Connect { endpoint, reason }
+    }
+
+    /// True if no connection was established, so that the next attempt would fail as well.
+    pub(super) fn is_connect_error(&self) -> bool {
+        use ClientError::{Connect, ConnectTimeout, Resolve};
+        matches!(self, Resolve { .. } | Connect { .. } | ConnectTimeout { .. })
+    }
+
+    /// True if standard output can no longer be written, so that going on is pointless.
+    pub(super) fn is_output_error(&self) -> bool {
+        matches!(self, ClientError::OutputClosed | ClientError::Output(_))
+    }
+
+    /// True if no message is due: the output is closed, or each line has reported its own error.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self, ClientError::OutputClosed | ClientError::LinesFailed)
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
+        match self {
+            ClientError::OutputClosed => f.write_str("standard output is closed"),
+            ClientError::Output(reason) => write!(f, "cannot write to standard output: {reason}"),
+            ClientError::Input(reason) => write!(f, "cannot read standard input: {reason}"),
+            ClientError::Resolve { host, reason } => write!(f, "cannot find {host}: {reason}"),
+            ClientError::Connect { endpoint, reason } => {
+                write!(f, "cannot connect to {endpoint}: {reason}")
+            }
+            ClientError::ConnectTimeout { endpoint, timeout } => {
+                let secs = timeout.as_secs_f64();
+                write!(f, "cannot connect to {endpoint}: no answer within {secs} s")
+            }
+            ClientError::Timeout(timeout) => {
+                write!(f, "no answer within {} s", timeout.as_secs_f64())
+            }
+            ClientError::PartialTimeout(timeout) => {
+                write!(f, "the answer did not end within {} s", timeout.as_secs_f64())
+            }
+            ClientError::Closed { is_partial: false } => {
+                f.write_str("the server closed the connection without an answer")
+            }
+            ClientError::Closed { is_partial: true } => {
+                f.write_str("the server closed the connection in the middle of its answer")
+            }
+            ClientError::Disconnected => f.write_str("the server closed the connection"),
+            ClientError::Socket(reason) => write!(f, "the connection broke: {reason}"),
+            ClientError::Refused(reason) => f.write_str(reason),
+            ClientError::UnexpectedReply(reason) => {
+                write!(f, "the server does not answer as it should: {reason}")
+            }
+            ClientError::TextTooLong { len_max } => write!(f, "the text is over {len_max} bytes"),
+            ClientError::NoNickname => f.write_str("no nickname was accepted"),
+            ClientError::LinesFailed => f.write_str("some lines failed"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_text_is_shown_on_one_line_escaped() {
+        let refused = ClientError::Refused("no\r\n\u{1b}[2J\u{9b}m".to_owned());
+        assert_eq!(refused.to_string(), r"no\r\n\u{1b}[2J\u{9b}m");
+    }
+
+    #[test]
+    fn closed_output_is_silent() {
+        let closed = ClientError::output(&io::ErrorKind::BrokenPipe.into());
+        assert!(closed.is_silent());
+        assert!(!ClientError::output(&io::ErrorKind::StorageFull.into()).is_silent());
+    }
+}

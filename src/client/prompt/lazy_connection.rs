@@ -1,0 +1,57 @@
+//! A connection that is opened by the first request, and again once the server has closed it.
+
+use crate::cli::ProtocolName;
+use crate::client::connection::Connection;
+use crate::client::endpoint::Endpoint;
+use crate::client::error::ClientError;
+use crate::client::once::{run_once, truncate_text};
+use crate::client::output::Output;
+use crate::client::request::Request;
+
+/// At most one open connection to `endpoint`.
+pub(super) struct LazyConnection<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    connection: Option<Connection>,
+    output: Output,
+    /// Is called with each broadcast that arrives before a reply.
+    on_broadcast: fn(&[u8]),
+}
+
+impl<'a> LazyConnection<'a> {
+    pub(super) fn new(endpoint: &'a Endpoint, on_broadcast: fn(&[u8])) -> Self {
+        LazyConnection { endpoint, connection: None, output: Output::stdout(), on_broadcast }
+    }
+
+    /// Returns the open connection, or opens one.
+    pub(super) fn connect(&mut self) -> Result<&mut Connection, ClientError> {
+        let connection = match self.connection.take_if(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => Connection::open(self.endpoint)?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// True if a connection was opened and the server has closed it since.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(Connection::is_closed)
+    }
+
+    /// Sends a request and prints the reply.
+    pub(super) fn execute(&mut self, mut request: Request) -> Result<(), ClientError> {
+        truncate_text(&mut request, self.endpoint);
+        let (output, on_broadcast) = (self.output, self.on_broadcast);
+        let result = run_once(self.connect()?, &request, output, on_broadcast);
+        if self.endpoint.protocol == ProtocolName::Raw {
+            // The end of a raw message is the end of its connection, so this one has not "ended".
+            self.connection = None;
+        }
+        result
+    }
+
+    /// Closes the connection in order, if there is one.
+    pub(super) fn quit(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.quit();
+        }
+    }
+}

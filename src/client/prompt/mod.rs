@@ -1,0 +1,154 @@
+//! One request a line: typed at a prompt, or read from a pipe.
+
+mod lazy_connection;
+mod line;
+
+use std::env;
+use std::io::{self, BufRead, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::editor::{Editor, EditorInput};
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::output::{print_error, print_line, sanitize_line_bytes};
+use lazy_connection::LazyConnection;
+use line::{PromptLine, help};
+
+const PROMPT: &str = "mynah> ";
+
+/// Runs a prompt if input and output are a terminal, else one command a line of standard input.
+pub(super) fn run(endpoint: &Endpoint) -> Result<(), ClientError> {
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        run_terminal(endpoint)
+    } else {
+        run_pipe(endpoint)
+    }
+}
+
+/// Runs the lines of standard input. A line that fails is reported with its number and the next ones
+/// are run all the same, unless the server cannot be reached.
+fn run_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
+    let mut connection = LazyConnection::new(endpoint, |_broadcast| {});
+    let mut has_failed = false;
+    let mut input = io::stdin().lock();
+    for number in 1_u64.. {
+        let mut line = Vec::new();
+        if input.read_until(b'\n', &mut line).map_err(|error| ClientError::input(&error))? == 0 {
+            break;
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let result = match PromptLine::parse(line, endpoint.protocol) {
+            Ok(PromptLine::Empty) => continue,
+            Ok(PromptLine::Help) => print_line(&help(endpoint.protocol)),
+            Ok(PromptLine::Quit) => break,
+            Ok(PromptLine::Request(request)) => connection.execute(request),
+            Err(error) => {
+                print_error(format_args!("line {number}: {error}"));
+                has_failed = true;
+                continue;
+            }
+        };
+        match result {
+            Ok(()) => {}
+            Err(error) if error.is_output_error() => return Err(error),
+            Err(error) => {
+                print_error(format_args!("line {number}: {error}"));
+                has_failed = true;
+                if error.is_connect_error() {
+                    break;
+                }
+            }
+        }
+    }
+    connection.quit();
+    if has_failed { Err(ClientError::LinesFailed) } else { Ok(()) }
+}
+
+/// Runs a prompt. Errors are reported and do not end it.
+fn run_terminal(endpoint: &Endpoint) -> Result<(), ClientError> {
+    let mut connection = LazyConnection::new(endpoint, |broadcast| {
+        let _ = print_line(&format!("[BROADCAST] {}", sanitize_line_bytes(broadcast)));
+    });
+    connection.connect()?;
+    let mut editor = Editor::new(history_file())?;
+    print_line(&format!("Connected to {endpoint}. Try help."))?;
+    'prompt: loop {
+        let lines = match editor.read(PROMPT)? {
+            EditorInput::Line(lines) => lines,
+            EditorInput::Interrupt => continue,
+            EditorInput::Eof => break,
+        };
+        if !lines.trim().is_empty() {
+            editor.add_history(&lines);
+        }
+        // Pasted input may be several lines.
+        for line in lines.lines() {
+            if run_terminal_line(line, &mut connection, &mut editor)?.is_break() {
+                break 'prompt;
+            }
+        }
+    }
+    connection.quit();
+    Ok(())
+}
+
+/// Runs one line of the prompt and reports its error; breaks at `quit`.
+fn run_terminal_line(
+    line: &str,
+    connection: &mut LazyConnection<'_>,
+    editor: &mut Editor,
+) -> Result<ControlFlow<()>, ClientError> {
+    let protocol = connection.endpoint.protocol;
+    let result = match PromptLine::parse(line.as_bytes(), protocol) {
+        Ok(PromptLine::Empty) => Ok(()),
+        Ok(PromptLine::Help) => print_line(&help(protocol)),
+        Ok(PromptLine::Quit) => return Ok(ControlFlow::Break(())),
+        Ok(PromptLine::Request(request)) => {
+            if connection.has_ended() {
+                print_error("the server has closed the connection");
+                reconnect(connection, editor)?;
+            }
+            connection.execute(request)
+        }
+        Err(error) => {
+            print_error(error);
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => {}
+        Err(error) if error.is_output_error() => return Err(error),
+        Err(error) => {
+            print_error(&error);
+            // A request that was under way when the connection ended is not repeated: the server may
+            // have executed it.
+            if connection.has_ended() {
+                reconnect(connection, editor)?;
+            }
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Offers to connect again until that succeeds; an error if the user declines.
+fn reconnect(connection: &mut LazyConnection<'_>, editor: &mut Editor) -> Result<(), ClientError> {
+    let endpoint = connection.endpoint;
+    loop {
+        match editor.read(&format!("Reconnect to {endpoint}? [Y/n] "))? {
+            EditorInput::Line(reply) if matches!(reply.trim(), "" | "y" | "Y" | "yes") => {}
+            // The reason is on the screen.
+            _ => return Err(ClientError::LinesFailed),
+        }
+        match connection.connect() {
+            Ok(_) => return print_line(&format!("Connected to {endpoint}.")),
+            Err(error) => print_error(&error),
+        }
+    }
+}
+
+/// The file that keeps the lines typed at the prompt: `~/.mynah_history`.
+fn history_file() -> Option<PathBuf> {
+    let home = PathBuf::from(env::var_os("HOME").filter(|home| !home.is_empty())?);
+    Some(home.join(".mynah_history"))
+}

@@ -1,13 +1,13 @@
 //! Shared by the tests of plugins: a folder of plugins, hosts and clocks for them, and the log.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::logger;
 use mynah::conn_id::ConnId;
 use mynah::protocol::plugin::{Client, Clock, HookResult, Loaded, PluginHost, PluginOptions};
 
@@ -165,36 +165,13 @@ pub fn answer(bytes: impl AsRef<[u8]>) -> Response {
 
 /// Takes this thread's log lines so far, as `LEVEL text`.
 pub fn logged() -> Vec<String> {
-    LINES.with_borrow_mut(std::mem::take)
+    let lines = logger::take_lines().into_iter();
+    lines.map(|(level, text)| format!("{level} {text}")).collect()
 }
 
 /// Begins to capture this thread's log lines.
 pub fn capture_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        log::set_logger(&Capture).unwrap();
-        log::set_max_level(log::LevelFilter::Info);
-    });
-    logged();
-}
-
-thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Capture;
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}", record.level(), record.args());
-        LINES.with_borrow_mut(|lines| lines.push(line));
-    }
-
-    fn flush(&self) {}
+    logger::capture();
 }
 
 /// The names of a folder's entries, sorted.

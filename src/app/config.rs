@@ -8,9 +8,11 @@ use std::time::Duration;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 
-use super::ini_file::{BadFile, IniFile};
+use super::ini_file::{IniError, IniFile};
 use super::settings::{SETTINGS, Settings};
-use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
+use crate::cli::{
+    EscapeControl, HAS_PLUGINS, ListenerError, ListenerSpec, ProtocolName, SettingError,
+};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::protocol::Protocol;
 use crate::server::ListenerConfig;
@@ -63,7 +65,7 @@ pub enum ConfigError {
         /// The long name.
         name: &'static str,
         /// What is wrong.
-        why: BadSetting,
+        source: SettingError,
     },
     /// More than one of `-v`, `-q` and `--log-level`.
     LevelTwice,
@@ -72,21 +74,21 @@ pub enum ConfigError {
         /// What was given.
         url: String,
         /// What is wrong.
-        why: BadListener,
+        source: ListenerError,
     },
     /// The file.
-    File(BadFile),
+    File(IniError),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             ConfigError::Usage(why) => f.write_str(why),
             ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
-            ConfigError::Option { name, why } => write!(f, "--{name}: {why}"),
+            ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
-            ConfigError::Listen { url, why } => write!(f, "--listen {url}: {why}"),
+            ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
             ConfigError::File(why) => write!(f, "{why}"),
         }
     }
@@ -151,7 +153,9 @@ impl Config {
         for setting in &SETTINGS {
             if let Some(value) = matches.opt_str(setting.name) {
                 let name = setting.name;
-                settings.set(name, &value).map_err(|why| ConfigError::Option { name, why })?;
+                settings
+                    .set(name, &value)
+                    .map_err(|source| ConfigError::Option { name, source })?;
             }
         }
         let levels = [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)];
@@ -167,7 +171,7 @@ impl Config {
         let mut listeners = Vec::new();
         for url in matches.opt_strs("listen") {
             let spec = ListenerSpec::parse_url(&url);
-            listeners.push(spec.map_err(|why| ConfigError::Listen { url, why })?);
+            listeners.push(spec.map_err(|source| ConfigError::Listen { url, source })?);
         }
         if listeners.is_empty() {
             listeners = file.listeners;

@@ -20,7 +20,7 @@ pub(super) struct Section<'a> {
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadSyntax<'a> {
+pub(super) enum IniSyntaxError<'a> {
     /// A line, counted from 1, is not of the form `key = value`.
     NoValue { line: usize },
     /// On a line a quote is not closed, or more than a comment stands behind it.
@@ -32,7 +32,7 @@ pub(super) enum BadSyntax<'a> {
 }
 
 /// The sections of a text, in order, repeated ones as well.
-pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, BadSyntax<'_>> {
+pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, IniSyntaxError<'_>> {
     // Windows' editors begin a file with a byte-order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut sections: Vec<Section<'_>> = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, BadSyntax<'_>> {
         // What stands behind a section's bracket is a line of its own.
         while let Some(start) = rest.strip_prefix('[') {
             let (name, behind) =
-                start.split_once(']').ok_or(BadSyntax::OpenSection { start: rest })?;
+                start.split_once(']').ok_or(IniSyntaxError::OpenSection { start: rest })?;
             sections.push(Section { name: name.trim(), keys: Vec::new() });
             rest = behind.trim_start();
         }
@@ -49,13 +49,13 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, BadSyntax<'_>> {
             continue;
         }
         let (key, value) =
-            rest.split_once(['=', ':']).ok_or(BadSyntax::NoValue { line: number })?;
+            rest.split_once(['=', ':']).ok_or(IniSyntaxError::NoValue { line: number })?;
         let key = key.trim_end();
         if key.is_empty() {
-            return Err(BadSyntax::NoValue { line: number });
+            return Err(IniSyntaxError::NoValue { line: number });
         }
-        let value = value_of(value.trim_start()).ok_or(BadSyntax::Quote { line: number })?;
-        let section = sections.last_mut().ok_or(BadSyntax::KeyOutsideSection { key })?;
+        let value = value_of(value.trim_start()).ok_or(IniSyntaxError::Quote { line: number })?;
+        let section = sections.last_mut().ok_or(IniSyntaxError::KeyOutsideSection { key })?;
         section.keys.push((key, value));
     }
     Ok(sections)
@@ -125,7 +125,7 @@ mod tests {
             assert_eq!(value(text), expected, "{text:?}");
         }
         for text in ["[s]\nk = \"a\nb\"", "[s]\nk='a' b"] {
-            assert_eq!(sections(text), Err(BadSyntax::Quote { line: 2 }), "{text:?}");
+            assert_eq!(sections(text), Err(IniSyntaxError::Quote { line: 2 }), "{text:?}");
         }
     }
 
@@ -149,11 +149,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, wrong) in [
-            ("[s]\nno value", BadSyntax::NoValue { line: 2 }),
-            ("[s]\n\n = value", BadSyntax::NoValue { line: 3 }),
-            ("[s] no value", BadSyntax::NoValue { line: 1 }),
-            (" [s # ]\n[t\nk=1]", BadSyntax::OpenSection { start: "[t" }),
-            ("# c\nk = 1\n[s]", BadSyntax::KeyOutsideSection { key: "k" }),
+            ("[s]\nno value", IniSyntaxError::NoValue { line: 2 }),
+            ("[s]\n\n = value", IniSyntaxError::NoValue { line: 3 }),
+            ("[s] no value", IniSyntaxError::NoValue { line: 1 }),
+            (" [s # ]\n[t\nk=1]", IniSyntaxError::OpenSection { start: "[t" }),
+            ("# c\nk = 1\n[s]", IniSyntaxError::KeyOutsideSection { key: "k" }),
         ] {
             assert_eq!(sections(text), Err(wrong), "{text:?}");
         }

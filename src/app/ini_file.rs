@@ -4,9 +4,11 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::ini::{self, BadSyntax};
+use super::ini::{self, IniSyntaxError};
 use super::settings::Settings;
-use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
+use crate::cli::{
+    EscapeControl, HAS_PLUGINS, ListenerError, ListenerSpec, ProtocolName, SettingError,
+};
 use crate::strerror::strerror;
 
 const NO_SUCH_KEY: &str = "no such key";
@@ -22,13 +24,13 @@ pub struct IniFile {
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadFile {
+pub struct IniError {
     file: PathBuf,
-    what: What,
+    kind: IniErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+enum IniErrorKind {
     Unreadable(String),
     NoValue { line: usize },
     Quote { line: usize },
@@ -41,38 +43,44 @@ enum What {
     Key { section: String, key: String, why: String },
 }
 
-impl fmt::Display for BadFile {
+impl fmt::Display for IniError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         write!(f, "{}: ", self.file.display())?;
-        match &self.what {
-            What::Unreadable(why) => write!(f, "cannot be read: {why}"),
-            What::NoValue { line } => write!(f, "line {line}: not of the form key = value"),
-            What::Quote { line } => write!(f, "line {line}: a quoted value ends with its quote"),
-            What::NoAddress => f.write_str("[server] has neither host nor port"),
-            What::KeyOutsideSection(key) => {
+        match &self.kind {
+            IniErrorKind::Unreadable(why) => write!(f, "cannot be read: {why}"),
+            IniErrorKind::NoValue { line } => write!(f, "line {line}: not of the form key = value"),
+            IniErrorKind::Quote { line } => {
+                write!(f, "line {line}: a quoted value ends with its quote")
+            }
+            IniErrorKind::NoAddress => f.write_str("[server] has neither host nor port"),
+            IniErrorKind::KeyOutsideSection(key) => {
                 write!(f, "{key}: stands before the first section")
             }
-            What::OpenSection(start) => write!(f, "{start}: the section is not closed by ]"),
-            What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
-            What::Section { section, why } => write!(f, "[{section}]: {why}"),
-            What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
-            What::Key { section, key, why } => {
+            IniErrorKind::OpenSection(start) => {
+                write!(f, "{start}: the section is not closed by ]")
+            }
+            IniErrorKind::UnknownSection(section) => write!(f, "[{section}]: no such section"),
+            IniErrorKind::Section { section, why } => write!(f, "[{section}]: {why}"),
+            IniErrorKind::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
+            IniErrorKind::Key { section, key, why } => {
                 write!(f, "[{section}] {key}: {why}")
             }
         }
     }
 }
 
-impl std::error::Error for BadFile {}
+impl std::error::Error for IniError {}
 
-impl From<BadSyntax<'_>> for What {
-    fn from(wrong: BadSyntax<'_>) -> Self {
+impl From<IniSyntaxError<'_>> for IniErrorKind {
+    fn from(wrong: IniSyntaxError<'_>) -> Self {
         match wrong {
-            BadSyntax::NoValue { line } => What::NoValue { line },
-            BadSyntax::Quote { line } => What::Quote { line },
-            BadSyntax::OpenSection { start } => What::OpenSection(start.to_owned()),
-            BadSyntax::KeyOutsideSection { key } => What::KeyOutsideSection(key.to_owned()),
+            IniSyntaxError::NoValue { line } => IniErrorKind::NoValue { line },
+            IniSyntaxError::Quote { line } => IniErrorKind::Quote { line },
+            IniSyntaxError::OpenSection { start } => IniErrorKind::OpenSection(start.to_owned()),
+            IniSyntaxError::KeyOutsideSection { key } => {
+                IniErrorKind::KeyOutsideSection(key.to_owned())
+            }
         }
     }
 }
@@ -82,11 +90,11 @@ impl IniFile {
     ///
     /// # Errors
     ///
-    /// See [`BadFile`]; it names file, section and key.
-    pub fn read(file: &Path) -> Result<Self, BadFile> {
+    /// See [`IniError`]; it names file, section and key.
+    pub fn read(file: &Path) -> Result<Self, IniError> {
         read(file)
             .and_then(|text| Self::from_text(&text))
-            .map_err(|what| BadFile { file: file.to_owned(), what })
+            .map_err(|kind| IniError { file: file.to_owned(), kind })
     }
 
     /// Reads the text of a file that would be called `file`.
@@ -94,27 +102,27 @@ impl IniFile {
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub fn parse(text: &str, file: &Path) -> Result<Self, BadFile> {
-        Self::from_text(text).map_err(|what| BadFile { file: file.to_owned(), what })
+    pub fn parse(text: &str, file: &Path) -> Result<Self, IniError> {
+        Self::from_text(text).map_err(|kind| IniError { file: file.to_owned(), kind })
     }
 
-    fn from_text(text: &str) -> Result<Self, What> {
+    fn from_text(text: &str) -> Result<Self, IniErrorKind> {
         let mut file = IniFile::default();
         for_each_section(text, |section, keys| file.add_section(section, keys))?;
         Ok(file)
     }
 
     /// `[server]`, or a protocol, with a name of its own behind it where there are several.
-    fn add_section(&mut self, section: &str, keys: &[(&str, &str)]) -> Result<(), What> {
+    fn add_section(&mut self, section: &str, keys: &[(&str, &str)]) -> Result<(), IniErrorKind> {
         if section == "server" {
             return self.add_server(keys);
         }
         let word = section.split_whitespace().next().unwrap_or_default();
-        let protocol =
-            ProtocolName::parse(word).ok_or_else(|| What::UnknownSection(section.to_owned()))?;
+        let protocol = ProtocolName::parse(word)
+            .ok_or_else(|| IniErrorKind::UnknownSection(section.to_owned()))?;
         if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
-            let why = BadSetting::NoPlugins.to_string();
-            return Err(What::Section { section: section.to_owned(), why });
+            let why = SettingError::NoPlugins.to_string();
+            return Err(IniErrorKind::Section { section: section.to_owned(), why });
         }
         let mut spec = ListenerSpec::new(protocol);
         for_each_key(section, keys, |key, value| set_listener(&mut spec, key, value))?;
@@ -124,7 +132,7 @@ impl IniFile {
 
     /// `host` and `port` in `[server]` are all there is in the file of the ancestor's chat: they
     /// ask for a chat.
-    fn add_server(&mut self, keys: &[(&str, &str)]) -> Result<(), What> {
+    fn add_server(&mut self, keys: &[(&str, &str)]) -> Result<(), IniErrorKind> {
         let mut chat = None;
         for_each_key("server", keys, |key, value| match key {
             "host" | "port" => {
@@ -141,7 +149,7 @@ impl IniFile {
         // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
         let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
         self.settings.set(&name, value).map_err(|why| match why {
-            BadSetting::Unknown => NO_SUCH_KEY.to_owned(),
+            SettingError::Unknown => NO_SUCH_KEY.to_owned(),
             why => why.to_string(),
         })
     }
@@ -162,21 +170,21 @@ impl ServerAddress {
     ///
     /// # Errors
     ///
-    /// See [`BadFile`]; a file that has neither host nor port is one.
-    pub fn read(file: &Path) -> Result<Self, BadFile> {
+    /// See [`IniError`]; a file that has neither host nor port is one.
+    pub fn read(file: &Path) -> Result<Self, IniError> {
         read(file)
             .and_then(|text| Self::from_text(&text))
-            .map_err(|what| BadFile { file: file.to_owned(), what })
+            .map_err(|kind| IniError { file: file.to_owned(), kind })
     }
 
-    fn from_text(text: &str) -> Result<Self, What> {
+    fn from_text(text: &str) -> Result<Self, IniErrorKind> {
         let mut address = ServerAddress::default();
         for_each_section(text, |section, keys| match section {
             "server" => for_each_key(section, keys, |key, value| address.set(key, value)),
             _ => Ok(()),
         })?;
         if address == ServerAddress::default() {
-            return Err(What::NoAddress);
+            return Err(IniErrorKind::NoAddress);
         }
         Ok(address)
     }
@@ -202,19 +210,19 @@ impl ServerAddress {
     }
 }
 
-fn read(file: &Path) -> Result<String, What> {
-    fs::read_to_string(file).map_err(|error| What::Unreadable(strerror(&error).to_string()))
+fn read(file: &Path) -> Result<String, IniErrorKind> {
+    fs::read_to_string(file).map_err(|error| IniErrorKind::Unreadable(strerror(&error).to_string()))
 }
 
 /// Shows `add` every section in order, each once.
 fn for_each_section(
     text: &str,
-    mut add: impl FnMut(&str, &[(&str, &str)]) -> Result<(), What>,
-) -> Result<(), What> {
+    mut add: impl FnMut(&str, &[(&str, &str)]) -> Result<(), IniErrorKind>,
+) -> Result<(), IniErrorKind> {
     let mut seen = Vec::new();
     for section in ini::sections(text)? {
         if seen.contains(&section.name) {
-            return Err(What::RepeatedSection(section.name.to_owned()));
+            return Err(IniErrorKind::RepeatedSection(section.name.to_owned()));
         }
         seen.push(section.name);
         add(section.name, &section.keys)?;
@@ -224,8 +232,8 @@ fn for_each_section(
 
 fn set_listener(spec: &mut ListenerSpec, key: &str, value: &str) -> Result<(), String> {
     spec.set(key, value).map_err(|error| match error {
-        BadListener::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
-        BadListener::BadValue { why, .. } => why.to_string(),
+        ListenerError::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
+        ListenerError::InvalidValue { source, .. } => source.to_string(),
         error => error.to_string(),
     })
 }
@@ -234,13 +242,13 @@ fn for_each_key(
     section: &str,
     keys: &[(&str, &str)],
     mut set: impl FnMut(&str, &str) -> Result<(), String>,
-) -> Result<(), What> {
+) -> Result<(), IniErrorKind> {
     let mut seen = Vec::new();
     for (key, value) in keys {
         let result =
             if seen.contains(&key) { Err("given twice".to_owned()) } else { set(key, value) };
         seen.push(key);
-        result.map_err(|why| What::Key {
+        result.map_err(|why| IniErrorKind::Key {
             section: section.to_owned(),
             key: (*key).to_owned(),
             why,
@@ -253,7 +261,7 @@ fn for_each_key(
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<IniFile, BadFile> {
+    fn parse(text: &str) -> Result<IniFile, IniError> {
         IniFile::parse(text, Path::new("mynah.ini"))
     }
 
@@ -379,11 +387,11 @@ mod tests {
     #[test]
     fn a_file_that_does_not_say_where_the_server_is_is_refused() {
         let what = |text| ServerAddress::from_text(text).unwrap_err();
-        assert_eq!(what(""), What::NoAddress);
-        assert_eq!(what("[chat]\nport=1\n"), What::NoAddress);
+        assert_eq!(what(""), IniErrorKind::NoAddress);
+        assert_eq!(what("[chat]\nport=1\n"), IniErrorKind::NoAddress);
         let key = |key: &str, why: &str| {
             let (key, why) = (key.to_owned(), why.to_owned());
-            What::Key { section: "server".to_owned(), key, why }
+            IniErrorKind::Key { section: "server".to_owned(), key, why }
         };
         assert_eq!(what("[server]\nhost=h\nprot=1\n"), key("prot", "no such key"));
         assert_eq!(what("[server]\nport=x\n"), key("port", "bad port 'x', it is 0 to 65535"));

@@ -16,7 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
-use crate::cli::OneLine;
+use crate::cli::EscapeControl;
 use crate::clock::Millis;
 use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
 use crate::line_limit::LineLimit;
@@ -280,17 +280,17 @@ fn log_panics() {
             error!("{more} more panics, not logged one by one");
         }
         if is_admitted {
-            error!("{}", OnOneLine(panic));
+            error!("{}", PanicLine(panic));
         }
     }));
 }
 
 /// A panic's message may repeat what a client sent, and stands on a line of its own.
-struct OnOneLine<T>(T);
+struct PanicLine<T>(T);
 
-impl<T: fmt::Display> fmt::Display for OnOneLine<T> {
+impl<T: fmt::Display> fmt::Display for PanicLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(OneLine(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
+        write!(EscapeControl(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
     }
 }
 
@@ -302,6 +302,6 @@ mod tests {
     fn a_panic_is_one_line_whatever_it_repeats() {
         let panic = "panicked at src/a.rs:1:2:\nnot a \u{1b}[31m\nnumber:\n";
         let line = r"panicked at src/a.rs:1:2: not a \u{1b}[31m\nnumber:\n";
-        assert_eq!(OnOneLine(panic).to_string(), line);
+        assert_eq!(PanicLine(panic).to_string(), line);
     }
 }

@@ -11,6 +11,6 @@ mod run;
 mod settings;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::{BadFile, IniFile, ServerAddress};
+pub use ini_file::{IniError, IniFile, ServerAddress};
 pub use run::run;
 pub use settings::Settings;

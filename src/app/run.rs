@@ -55,7 +55,7 @@ fn serve(config: &Config) -> ExitCode {
     let code = match serve_until_stopped(config, &logging) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
-        Ok(Exit::Deaf) => {
+        Ok(Exit::NoListeners) => {
             error!("no listener is left");
             ExitCode::FAILURE
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use crate::cli::{BadSetting, HAS_PLUGINS, number};
+use crate::cli::{HAS_PLUGINS, SettingError, number};
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
@@ -104,8 +104,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// See [`BadSetting`].
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), BadSetting> {
+    /// See [`SettingError`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let queue = QUEUE_BYTES_FLOOR..=QUEUE_BYTES_LIMIT;
         let secs = 0..=TIMEOUT_SECS_LIMIT;
         match name {
@@ -124,9 +124,9 @@ impl Settings {
             }
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
             "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
-                return Err(BadSetting::NoPlugins);
+                return Err(SettingError::NoPlugins);
             }
-            "plugin-dir" | "log-file" if value.is_empty() => return Err(BadSetting::Empty),
+            "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(value)),
             "plugin-budget" => {
                 self.plugin_budget = Some(number(value, 1..=PLUGIN_BUDGET_MS_LIMIT)?);
@@ -137,14 +137,14 @@ impl Settings {
             }
             "log-level" => self.log_level = Some(level(value)?),
             "log-file" => self.log_file = Some(PathBuf::from(value)),
-            _ => return Err(BadSetting::Unknown),
+            _ => return Err(SettingError::Unknown),
         }
         Ok(())
     }
 }
 
-fn level(value: &str) -> Result<LevelFilter, BadSetting> {
-    value.parse().map_err(|_| BadSetting::NotOneOf {
+fn level(value: &str) -> Result<LevelFilter, SettingError> {
+    value.parse().map_err(|_| SettingError::NotOneOf {
         value: value.to_owned(),
         choices: "off, error, warn, info, debug or trace",
     })
@@ -159,12 +159,12 @@ mod tests {
         for setting in &SETTINGS {
             assert_ne!(
                 Settings::default().set(setting.name, "x").err(),
-                Some(BadSetting::Unknown),
+                Some(SettingError::Unknown),
                 "{}",
                 setting.name
             );
         }
-        assert_eq!(Settings::default().set("no-such", "1"), Err(BadSetting::Unknown));
+        assert_eq!(Settings::default().set("no-such", "1"), Err(SettingError::Unknown));
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
             for value in
                 [(max + 1).to_string(), "-1".into(), "+5000".into(), "".into(), "5k".into()]
             {
-                let error = BadSetting::NotInRange { value: value.clone(), min, max };
+                let error = SettingError::NotInRange { value: value.clone(), min, max };
                 assert_eq!(settings.set(name, &value), Err(error), "{name} {value}");
             }
         }

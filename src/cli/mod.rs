@@ -1,13 +1,13 @@
 //! What the command lines of the three programs share: listener URLs, values, escaped output.
 
+mod escape_control;
 mod listener_url;
-mod one_line;
 mod value;
 
-pub use listener_url::{BadListener, ListenerSpec, ProtocolName};
-pub use value::BadSetting;
+pub use listener_url::{ListenerError, ListenerSpec, ProtocolName};
+pub use value::SettingError;
 
-pub(crate) use one_line::OneLine;
+pub(crate) use escape_control::EscapeControl;
 #[cfg(feature = "client")]
-pub(crate) use one_line::reorders;
+pub(crate) use escape_control::is_bidi_control;
 pub(crate) use value::{HAS_PLUGINS, number};

@@ -5,14 +5,14 @@ use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::one_line::OneLine;
+use super::escape_control::EscapeControl;
 
 /// Whether this build can load plugins.
 pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
 /// Why a setting was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BadSetting {
+pub enum SettingError {
     /// There is none of that name.
     Unknown,
     /// It has that name, but this build cannot do what it asks.
@@ -44,37 +44,37 @@ pub enum BadSetting {
     },
 }
 
-impl fmt::Display for BadSetting {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
-            BadSetting::Unknown => write!(f, "no such setting"),
-            BadSetting::NoPlugins => {
+            SettingError::Unknown => write!(f, "no such setting"),
+            SettingError::NoPlugins => {
                 write!(f, "this build has no plugins (cargo feature `plugins`)")
             }
-            BadSetting::NotInRange { value, min, max } => {
+            SettingError::NotInRange { value, min, max } => {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }
-            BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
-            BadSetting::Empty => write!(f, "needs a value"),
-            BadSetting::NotPercentEncoded { value, len_max } => {
+            SettingError::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
+            SettingError::Empty => write!(f, "needs a value"),
+            SettingError::NotPercentEncoded { value, len_max } => {
                 write!(f, "'{value}' is not percent-encoded text of at most {len_max} bytes")
             }
         }
     }
 }
 
-impl std::error::Error for BadSetting {}
+impl std::error::Error for SettingError {}
 
 /// A decimal number of a range; no sign, no blanks.
-pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
+pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, SettingError>
 where
     N: FromStr + PartialOrd + Copy + TryInto<u64>,
 {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse() {
         Ok(number) if digits && range.contains(&number) => Ok(number),
-        _ => Err(BadSetting::NotInRange {
+        _ => Err(SettingError::NotInRange {
             value: value.to_owned(),
             min: (*range.start()).try_into().unwrap_or(0),
             max: (*range.end()).try_into().unwrap_or(u64::MAX),

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::time::Duration;
 
-use crate::cli::OneLine;
+use crate::cli::EscapeControl;
 use crate::strerror::strerror;
 
 /// Why a job failed. Displayed as one line without control characters, because some of it comes
@@ -86,7 +86,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             Failure::OutputClosed => f.write_str("standard output is closed"),
             Failure::Output(why) => write!(f, "cannot write to standard output: {why}"),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use getopts::{Matches, Options, ParsingStyle};
 
 use super::request::{Request, Verb};
-use crate::app::{BadFile, ServerAddress};
-use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
+use crate::app::{IniError, ServerAddress};
+use crate::cli::{EscapeControl, ListenerError, ListenerSpec, ProtocolName};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
 /// `--timeout` where nothing is said.
@@ -91,11 +91,11 @@ pub(super) enum BadUsage {
     Protocol(String),
     Address {
         option: &'static str,
-        why: BadListener,
+        why: ListenerError,
     },
     PortZero,
     Timeout(String),
-    File(BadFile),
+    File(IniError),
     Command(String),
     NoText(Verb),
     /// An argument too many.
@@ -116,7 +116,7 @@ pub(super) enum BadUsage {
 
 impl fmt::Display for BadUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             BadUsage::Options(why) => f.write_str(why),
             BadUsage::Protocol(name) => {

@@ -13,7 +13,7 @@ use super::options::Server;
 use super::output::{Output, harmless_line};
 use super::request::{Request, Verb};
 use super::{complain, print};
-use crate::cli::{OneLine, ProtocolName};
+use crate::cli::{EscapeControl, ProtocolName};
 
 const PROMPT: &str = "mynah> ";
 
@@ -52,7 +52,7 @@ enum BadLine {
 impl fmt::Display for BadLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             BadLine::Unknown(word) => write!(f, "there is no command '{word}', try help"),
             BadLine::NotHere(word) => {

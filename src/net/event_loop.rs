@@ -33,7 +33,7 @@ pub enum Exit {
     /// A second signal cut the stop short.
     Aborted,
     /// No listener is left to accept anyone.
-    Deaf,
+    NoListeners,
 }
 
 /// One thread's worth of server.
@@ -166,7 +166,7 @@ impl EventLoop {
                 return Ok(Exit::Stopped);
             }
             if self.stop == Stop::None && !self.server.is_accepting() {
-                return Ok(Exit::Deaf);
+                return Ok(Exit::NoListeners);
             }
         }
     }

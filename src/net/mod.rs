@@ -2,7 +2,7 @@
 //! `Instant`.
 
 mod event_loop;
-mod files;
+mod fd_limit;
 mod heap;
 mod memory;
 mod pacing;
@@ -11,7 +11,7 @@ mod tcp;
 mod waker;
 
 pub use event_loop::{EventLoop, Exit};
-pub use files::raise_file_limit;
+pub use fd_limit::raise_file_limit;
 pub use memory::available_memory;
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
 pub use waker::Waker;

@@ -32,12 +32,11 @@ const LAYERS: [(&str, u8); 19] = [
 ];
 
 /// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 15] = [
+const BESIDE: [(&str, &str); 14] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
     ("buffer", "memory"),
-    ("client", "app"),
     ("client", "cli"),
     ("connection_log", "clock"),
     ("connection_log", "conn_id"),

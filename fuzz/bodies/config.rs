@@ -56,7 +56,7 @@ fn check_file(text: &str) {
 fn read_plainly(text: &str) -> Result<IniFile, String> {
     let mut file = IniFile::default();
     let mut seen = Vec::new();
-    for (section, keys) in sections(text)? {
+    for Section { line, name: section, keys } in sections(text)? {
         let protocol = match section.split_whitespace().next() {
             Some("command") => Some(ProtocolName::Command),
             Some("prefixed") => Some(ProtocolName::Prefixed),
@@ -67,10 +67,10 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
         };
         let mut spec = protocol.map(ListenerSpec::new);
         if seen.contains(&section) || (spec.is_none() && section != "server") {
-            return Err(format!("[{}]", shown(&section)));
+            return Err(format!("line {line}: [{}]", shown(&section)));
         }
         let mut keys_seen = Vec::new();
-        for (key, value) in keys {
+        for (line, key, value) in keys {
             if section == "server" && matches!(&*key, "host" | "port") {
                 spec = spec.or_else(|| Some(ListenerSpec::new(ProtocolName::Chat)));
             }
@@ -84,7 +84,7 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
                 }
             };
             if !known || keys_seen.contains(&key) {
-                return Err(format!("[{}] {}: ", shown(&section), shown(&key)));
+                return Err(format!("line {line}: [{}] {}: ", shown(&section), shown(&key)));
             }
             keys_seen.push(key);
         }
@@ -94,15 +94,21 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
     Ok(file)
 }
 
-type Keys = Vec<(String, String)>;
+struct Section {
+    line: usize,
+    name: String,
+    /// Line, key and value.
+    keys: Vec<(usize, String, String)>,
+}
 
-/// Sections with their keys and values, read character by character. An error is the place it
-/// should name, as far as that is known.
-fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
+/// Sections with their keys and values, read character by character. An error is the place that
+/// the reader's should name.
+fn sections(text: &str) -> Result<Vec<Section>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut sections: Vec<(String, Keys)> = Vec::new();
-    for line in text.split('\n') {
-        let mut chars = line.chars().peekable();
+    let mut sections: Vec<Section> = Vec::new();
+    for (at, content) in text.split('\n').enumerate() {
+        let line = at + 1;
+        let mut chars = content.chars().peekable();
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         while chars.next_if_eq(&'[').is_some() {
             let mut name: Vec<char> = Vec::new();
@@ -110,10 +116,14 @@ fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
                 match chars.next() {
                     Some(']') => break,
                     Some(c) => name.push(c),
-                    None => return Err(shown(format!("[{}", String::from_iter(name)).trim_end())),
+                    None => {
+                        let start = format!("[{}", String::from_iter(name));
+                        return Err(format!("line {line}: {}: ", shown(start.trim_end())));
+                    }
                 }
             }
-            sections.push((String::from_iter(name).trim().to_owned(), Keys::new()));
+            let name = String::from_iter(name).trim().to_owned();
+            sections.push(Section { line, name, keys: Vec::new() });
             while chars.next_if(|c| c.is_whitespace()).is_some() {}
         }
         if matches!(chars.peek(), None | Some('#' | ';')) {
@@ -124,15 +134,17 @@ fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
             match chars.next() {
                 Some('=' | ':') => break,
                 Some(c) => key.push(c),
-                None => return Err("line ".into()),
+                None => return Err(format!("line {line}: not of the form ")),
             }
         }
         let key = key.trim().to_owned();
         let value = value(chars.collect::<String>().trim());
-        let (false, Some(value)) = (key.is_empty(), value) else { return Err("line ".into()) };
+        let (false, Some(value)) = (key.is_empty(), value) else {
+            return Err(format!("line {line}: "));
+        };
         match sections.last_mut() {
-            Some((_, keys)) => keys.push((key, value)),
-            None => return Err(shown(&key)),
+            Some(section) => section.keys.push((line, key, value)),
+            None => return Err(format!("line {line}: key '{}' ", shown(&key))),
         }
     }
     Ok(sections)
@@ -290,7 +302,7 @@ fn check_spellings(text: &str) {
             }
             Err(why) => {
                 let file = file.map_err(|why| why.to_string());
-                let at = format!("{FILE}: [server] {key}: ");
+                let at = format!("{FILE}: line 2: [server] {key}: ");
                 assert!(file.as_ref().is_err_and(|why| why.starts_with(&at)), "{line}: {file:?}");
                 if SETTINGS.contains(&name) {
                     assert_eq!(file, Err(format!("{at}{why}")));

@@ -8,10 +8,10 @@ use std::time::Duration;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 
-use super::ini_file::{IniError, IniFile};
+use super::ini_file::IniFile;
 use super::settings::{SETTINGS, Settings};
 use crate::cli::{
-    EscapeControl, HAS_PLUGINS, ListenerError, ListenerSpec, ProtocolName, SettingError,
+    EscapeControl, HAS_PLUGINS, IniError, ListenerError, ListenerSpec, ProtocolName, SettingError,
 };
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::protocol::Protocol;

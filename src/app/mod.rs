@@ -1,7 +1,6 @@
 //! The server program, around the server: options, configuration file, logging, exit codes.
 
 mod config;
-mod ini;
 mod ini_file;
 mod log_file;
 mod logging;
@@ -11,6 +10,6 @@ mod run;
 mod settings;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::{IniError, IniFile, ServerAddress};
+pub use ini_file::IniFile;
 pub use run::run;
 pub use settings::Settings;

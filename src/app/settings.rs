@@ -154,6 +154,12 @@ fn level(value: &str) -> Result<LevelFilter, SettingError> {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "client")]
+    #[test]
+    fn client_knows_every_setting_of_a_file() {
+        assert_eq!(crate::cli::SERVER_OPTIONS, SETTINGS.map(|setting| setting.name));
+    }
+
     #[test]
     fn every_setting_of_the_help_is_known() {
         for setting in &SETTINGS {

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use percent_encoding::percent_decode_str;
 
 use super::escape_control::EscapeControl;
+use super::ini::NO_SUCH_KEY;
 use super::value::{HAS_PLUGINS, SettingError, number};
 use crate::limits::{FRAME_LEN_LIMIT, GATHER_MS_LIMIT, TIMEOUT_SECS_LIMIT};
 use crate::protocol::chat::Lang;
@@ -227,9 +228,19 @@ impl ListenerSpec {
         }
         Ok(())
     }
+
+    /// Sets one key of a file's section. The reason of an error leaves the key out: an
+    /// [`IniError`](super::IniError) names it.
+    pub(crate) fn set_in_file(&mut self, key: &str, value: &str) -> Result<(), String> {
+        self.set(key, value).map_err(|error| match error {
+            ListenerError::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
+            ListenerError::InvalidValue { source, .. } => source.to_string(),
+            error => error.to_string(),
+        })
+    }
 }
 
-/// `command://127.0.0.1:65432`, without the keys.
+/// Shows `command://127.0.0.1:65432`, without the keys.
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerSpec { protocol, host, port, .. } = self;

@@ -1,13 +1,30 @@
-//! What the command lines of the three programs share: listener URLs, values, escaped output.
+//! Command lines: the parts that the three programs share. Listener URLs, values, INI files, and text
+//! for people.
+//!
+//! | module | job |
+//! |---|---|
+//! | `value` | numbers and their ranges |
+//! | `listener_url` | a listener, written as a URL or as keys of a file |
+//! | `ini` | INI files and their errors |
+//! | `server_address` | host and port in a file |
+//! | `escape_control` | text of others without its control characters |
 
 mod escape_control;
+pub(crate) mod ini;
 mod listener_url;
+#[cfg(feature = "client")]
+mod server_address;
 mod value;
 
+pub use ini::IniError;
 pub use listener_url::{ListenerError, ListenerSpec, ProtocolName};
+#[cfg(feature = "client")]
+pub use server_address::ServerAddress;
 pub use value::SettingError;
 
 pub(crate) use escape_control::EscapeControl;
 #[cfg(feature = "client")]
 pub(crate) use escape_control::is_bidi_control;
+#[cfg(all(test, feature = "client"))]
+pub(crate) use server_address::SERVER_OPTIONS;
 pub(crate) use value::{HAS_PLUGINS, number};

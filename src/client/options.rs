@@ -10,8 +10,9 @@ use std::time::Duration;
 use getopts::{Matches, Options, ParsingStyle};
 
 use super::request::{Request, Verb};
-use crate::app::{IniError, ServerAddress};
-use crate::cli::{EscapeControl, ListenerError, ListenerSpec, ProtocolName};
+use crate::cli::{
+    EscapeControl, IniError, ListenerError, ListenerSpec, ProtocolName, ServerAddress,
+};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
 /// `--timeout` where nothing is said.

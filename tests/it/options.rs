@@ -231,7 +231,7 @@ fn check_judges_options_and_file_and_opens_nothing() {
     let ended = run(&["--check", "-c", &good, "--log-file", &log]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(fs::metadata(&log).is_err(), "the log is not created");
-    let why = format!("{bad}: [raw] port: bad port 'x', it is 0 to 65535");
+    let why = format!("{bad}: line 2: [raw] port: bad port 'x', it is 0 to 65535");
     refused(&["--check", "-c", &bad], &why);
 }
 
@@ -336,31 +336,31 @@ fn a_file_sets_the_server_and_its_listeners() {
 fn errors_in_a_file_name_file_section_and_key() {
     let folder = Folder::new();
     for (text, why) in [
-        ("[ftp]\nport = 21\n", "[ftp]: no such section"),
-        ("[raw]\ncolour = red\n", "[raw] colour: no such key"),
-        ("[raw echo]\nmax_frame = 1\n", "[raw echo] max_frame: no such key"),
-        ("[server]\ncolour = red\n", "[server] colour: no such key"),
-        ("[server]\nmax-clients = 1\n", "[server] max-clients: no such key"),
+        ("[ftp]\nport = 21\n", "line 1: [ftp]: no such section"),
+        ("[raw]\ncolour = red\n", "line 2: [raw] colour: no such key"),
+        ("[raw echo]\nmax_frame = 1\n", "line 2: [raw echo] max_frame: no such key"),
+        ("[server]\ncolour = red\n", "line 2: [server] colour: no such key"),
+        ("[server]\nmax-clients = 1\n", "line 2: [server] max-clients: no such key"),
         (
             "[server]\nmax_clients = none\n",
-            "[server] max_clients: 'none' is not a number from 1 to 2147483648",
+            "line 2: [server] max_clients: 'none' is not a number from 1 to 2147483648",
         ),
         (
             "[command]\nmax_frame = -1\n",
-            "[command] max_frame: '-1' is not a number from 0 to 1073741824",
+            "line 2: [command] max_frame: '-1' is not a number from 0 to 1073741824",
         ),
         (
             "[prefixed]\nidle = x # comment\n",
-            "[prefixed] idle: 'x' is not a number from 0 to 31536000",
+            "line 2: [prefixed] idle: 'x' is not a number from 0 to 31536000",
         ),
-        ("[raw]\nport = 65536\n", "[raw] port: bad port '65536', it is 0 to 65535"),
-        ("[raw]\nhost = a b\n", "[raw] host: bad host 'a b'"),
+        ("[raw]\nport = 65536\n", "line 2: [raw] port: bad port '65536', it is 0 to 65535"),
+        ("[raw]\nhost = a b\n", "line 2: [raw] host: bad host 'a b'"),
         (
             "[server]\nlog_level = loud\n",
-            "[server] log_level: 'loud' is not off, error, warn, info, debug or trace",
+            "line 2: [server] log_level: 'loud' is not off, error, warn, info, debug or trace",
         ),
-        ("[raw]\nport = 0\n[raw]\nport = 0\n", "[raw]: given twice"),
-        ("port = 0\n", "port: stands before the first section"),
+        ("[raw]\nport = 0\n[raw]\nport = 0\n", "line 3: [raw]: given twice"),
+        ("port = 0\n", "line 1: key 'port' before any section"),
     ] {
         let file = folder.file("bad.ini", text);
         refused(&["-c", &file], &format!("{file}: {why}"));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::{DateTime, Datelike, Local, Timelike};
 use log::{Level, log_enabled};
 
-use super::logging::{Line, Sink};
+use super::log_queue::{Line, Sink};
 use crate::strerror::strerror;
 
 /// How long a file that could not be written is left alone.

@@ -3,6 +3,7 @@
 mod config;
 mod ini_file;
 mod log_file;
+mod log_queue;
 mod logging;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;

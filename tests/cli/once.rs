@@ -402,7 +402,8 @@ fn the_address_may_come_from_the_ancestors_file_and_options_win() {
     let broken = folder.file("broken.ini", "[server]\nport = x\n");
     let ended = ask(&["--config", &broken, "status"]);
     assert_eq!((ended.code, ended.stdout.len()), (Some(2), 0));
-    let why = format!("mynah-cli: {broken}: line 2: [server] port: bad port 'x', it is 0 to 65535\n");
+    let why =
+        format!("mynah-cli: {broken}: line 2: [server] port: bad port 'x', it is 0 to 65535\n");
     assert!(ended.stderr.starts_with(&why), "{}", ended.stderr);
 }
 

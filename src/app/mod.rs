@@ -1,10 +1,12 @@
 //! The server program, around the server: options, configuration file, logging, exit codes.
 
 mod config;
+mod control;
 mod ini_file;
 mod log_file;
 mod log_queue;
 mod logging;
+mod pacing;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
 mod run;

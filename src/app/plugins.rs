@@ -1,13 +1,12 @@
 //! Loading plugins: at start, for `--check`, and again on SIGHUP.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
 use super::config::Config;
 use crate::limits::Limits;
-use crate::net::{EventLoop, Waker};
+use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
 
@@ -48,25 +47,21 @@ pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     Ok(Some(host))
 }
 
-/// Has a server that runs load its plugins anew.
-pub(super) struct Reloader(Option<(PluginOptions, Waker)>);
+/// Reloads the plugins of a running server.
+pub(super) struct Reloader(Option<(PluginOptions, Handle)>);
 
 impl Reloader {
-    /// One for the server of this loop. Without a plugin folder it does nothing.
-    ///
-    /// # Errors
-    ///
-    /// The loop has no descriptor left for its waker.
-    pub(super) fn new(config: &Config, event_loop: &EventLoop) -> io::Result<Self> {
-        let Some(options) = options(config) else { return Ok(Reloader(None)) };
-        Ok(Reloader(Some((options, event_loop.waker()?))))
+    /// A reloader for the server of the loop that `handle` wakes. Without a plugin folder it does
+    /// nothing.
+    pub(super) fn new(config: &Config, handle: Handle) -> Self {
+        Reloader(options(config).map(|options| (options, handle)))
     }
 
     /// Begins to load all plugins anew: all of them will be swapped in, or none.
     pub(super) fn reload<T: Transport>(&self, server: &mut Server<T>) {
-        if let Some((options, waker)) = &self.0 {
-            let waker = waker.clone();
-            let wake = move || waker.wake();
+        if let Some((options, handle)) = &self.0 {
+            let handle = handle.clone();
+            let wake = move || handle.wake();
             server.reload_plugins(Reload::new(options.clone(), clock(), wake));
         }
     }

@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use log::{Level, error, info, log_enabled, warn};
 
 use super::config::{Config, Invocation};
+use super::control::Control;
 use super::logging::Logging;
 use super::plugins;
 use crate::cli::ListenerSpec;
-use crate::net::{EventLoop, Exit, SocketOptions, TcpAcceptor, available_memory, raise_file_limit};
-use crate::server::Server;
+use crate::net::{
+    EventLoop, Exit, Signals, SocketOptions, TcpAcceptor, available_memory, raise_file_limit,
+};
 use crate::strerror::strerror;
 
 /// Bad options or configuration.
@@ -87,21 +89,22 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
             limits.memory_bytes_max
         );
     }
-    let mut event_loop = EventLoop::new(|now| Server::new(limits, now))
-        .map_err(|error| format!("cannot start: {}", strerror(&error)))?;
+    let cannot_start = |error| format!("cannot start: {}", strerror(&error));
+    let mut event_loop = EventLoop::new(limits).map_err(cannot_start)?;
+    let signals = Signals::install(&event_loop).map_err(cannot_start)?;
     info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
     if let Some(host) = plugins::load(config)? {
-        event_loop.server().set_plugins(host);
+        event_loop.server_mut().set_plugins(host);
     }
     open_listeners(config, &mut event_loop)?;
-    let reloader = plugins::Reloader::new(config, &event_loop)
-        .map_err(|error| format!("cannot start: {}", strerror(&error)))?;
+    let reloader = plugins::Reloader::new(config, event_loop.handle());
+    let mut control = Control::new(signals, event_loop.handle(), |server| {
+        info!("SIGHUP: {}", reload_steps(config));
+        logging.reopen();
+        reloader.reload(server);
+    });
     event_loop
-        .run(|server| {
-            info!("SIGHUP: {}", reload_steps(config));
-            logging.reopen();
-            reloader.reload(server);
-        })
+        .run_with(&mut control)
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
 }
 

@@ -92,6 +92,7 @@ pub(crate) enum IniErrorKind {
         reason: String,
     },
     /// A file that is to name a server does not.
+    #[cfg(feature = "client")]
     NoAddress,
 }
 
@@ -141,6 +142,7 @@ impl fmt::Display for IniError {
             Kind::InvalidKey { line, section, key, reason } => {
                 write!(f, "line {line}: [{section}] {key}: {reason}")
             }
+            #[cfg(feature = "client")]
             Kind::NoAddress => f.write_str("[server] has neither host nor port"),
         }
     }

@@ -59,11 +59,11 @@ pub(super) fn token(id: ConnId) -> Token {
     Token(id.to_bits() as usize)
 }
 
-/// What is set on a listening socket. Linux hands these options down to what it accepts, so that
-/// an accept costs no further system call (tcp(7); `inet_csk_clone_lock` copies them).
-#[derive(Debug, Clone, Copy)]
+/// Options of a listening socket. Linux hands them down to the connections it accepts, so that an
+/// accept costs no further system call (tcp(7); `inet_csk_clone_lock` copies them).
+#[derive(Debug, Clone, Copy, Default)]
 pub struct SocketOptions {
-    /// After how much silence the kernel probes a peer; `None` for never.
+    /// Silence after which the kernel probes a peer; `None` for never.
     pub keepalive: Option<Duration>,
 }
 

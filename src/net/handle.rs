@@ -1,0 +1,179 @@
+//! Requests to a loop from other threads, and the waker that ends its wait for them.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mio::{Registry, Waker};
+
+use super::tcp::token;
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::protocol;
+use crate::stats::Stats;
+
+/// Id of the events that wake the loop for a request: those of the waker, and of the pipe of
+/// [`Signals`](super::Signals). Generation 0 is no connection's, and the index no listener's.
+pub(super) const WAKE: ConnId = ConnId { index: u32::MAX, generation: 0 };
+
+const STOP: u8 = 1 << 0;
+const ABORT: u8 = 1 << 1;
+const RELOAD: u8 = 1 << 2;
+const STATS: u8 = 1 << 3;
+
+/// Steers an [`EventLoop`](super::EventLoop) from other threads.
+///
+/// Every method returns at once. The loop acts in its next turn, however many times it was asked
+/// in between; one that has ended ignores all requests. Clones steer the same loop, and hold its
+/// waker's descriptor open.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    waker: Waker,
+    /// Bits of the requests since the loop's last look.
+    requested: AtomicU8,
+    /// Senders of [`Handle::stats`]; `None` once the loop has ended.
+    waiting: Mutex<Option<Vec<Sender<Snapshot>>>>,
+}
+
+/// The counters of a server at one moment. Displayed as the JSON object of STATUS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The counters.
+    pub stats: Stats,
+    /// Time of the snapshot, on the clock of [`Stats::started_at`].
+    pub now: Millis,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        protocol::write_status(f, &self.stats, self.now)
+    }
+}
+
+impl Handle {
+    /// Stops the loop in order: nobody is accepted any more, all that has arrived is answered, and
+    /// connections close within [`drain_timeout_ms`](crate::limits::Limits::drain_timeout_ms). A
+    /// second call changes nothing.
+    pub fn stop(&self) {
+        self.request(STOP);
+    }
+
+    /// Ends the loop in its next turn, with replies unsent.
+    pub fn abort(&self) {
+        self.request(ABORT);
+    }
+
+    /// Has the loop call [`Program::on_reload`](super::Program::on_reload), unless it is stopping.
+    pub fn reload(&self) {
+        self.request(RELOAD);
+    }
+
+    /// Asks for the counters. The receiver gets them once, or is disconnected when the loop ends
+    /// before; the loop's own thread must not wait for them.
+    ///
+    /// ```
+    /// # use mynah::{limits::Limits, net::EventLoop, protocol::Protocol};
+    /// # let mut event_loop = EventLoop::new(Limits::default())?;
+    /// # event_loop.bind("127.0.0.1:0".parse().unwrap(), Protocol::Prefixed)?;
+    /// let handle = event_loop.handle();
+    /// let observer = std::thread::spawn(move || {
+    ///     let snapshot = handle.stats().recv();
+    ///     handle.stop();
+    ///     snapshot
+    /// });
+    /// event_loop.run()?;
+    /// assert_eq!(observer.join().unwrap().unwrap().stats.connections, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Receiver<Snapshot> {
+        let (sender, receiver) = channel();
+        if let Some(waiting) = &mut *self.waiting() {
+            waiting.push(sender);
+        }
+        self.request(STATS);
+        receiver
+    }
+
+    /// Ends the loop's wait, or its next one: for work left where the next turn looks.
+    pub fn wake(&self) {
+        // The counter behind it cannot be full: mio empties it then (eventfd(2)).
+        let _ = self.0.waker.wake();
+    }
+
+    fn request(&self, bit: u8) {
+        self.0.requested.fetch_or(bit, Ordering::Release);
+        self.wake();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Sender<Snapshot>>>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The loop's end of its handles.
+#[derive(Debug)]
+pub(super) struct Inbox(Handle);
+
+/// Requests that were made since the last look; several of a kind are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Requests(u8);
+
+impl Requests {
+    pub(super) fn has_stop(self) -> bool {
+        self.0 & STOP != 0
+    }
+
+    pub(super) fn has_abort(self) -> bool {
+        self.0 & ABORT != 0
+    }
+
+    pub(super) fn has_reload(self) -> bool {
+        self.0 & RELOAD != 0
+    }
+
+    pub(super) fn has_stats(self) -> bool {
+        self.0 & STATS != 0
+    }
+}
+
+impl Inbox {
+    /// An inbox whose waker's events carry [`WAKE`].
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left.
+    pub(super) fn new(registry: &Registry) -> io::Result<Self> {
+        let waker = Waker::new(registry, token(WAKE))?;
+        let (requested, waiting) = (AtomicU8::new(0), Mutex::new(Some(Vec::new())));
+        Ok(Inbox(Handle(Arc::new(Shared { waker, requested, waiting }))))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.0.clone()
+    }
+
+    pub(super) fn take(&self) -> Requests {
+        Requests(self.0.0.requested.swap(0, Ordering::Acquire))
+    }
+
+    /// Answers everyone who waits for the counters.
+    pub(super) fn send(&self, snapshot: Snapshot) {
+        for sender in self.0.waiting().iter_mut().flat_map(std::mem::take) {
+            // A receiver may have been dropped.
+            let _ = sender.send(snapshot);
+        }
+    }
+}
+
+/// The loop has ended: receivers that wait are disconnected, and so are those to come.
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        *self.0.waiting() = None;
+    }
+}

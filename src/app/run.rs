@@ -1,7 +1,7 @@
 //! From arguments to exit code.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 
@@ -11,14 +11,11 @@ use super::config::{Config, Invocation};
 use super::control::Control;
 use super::logging::Logging;
 use super::plugins;
-use crate::cli::ListenerSpec;
+use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error, print_usage_error};
 use crate::net::{
     EventLoop, Exit, Signals, SocketOptions, TcpAcceptor, available_memory, raise_file_limit,
 };
 use crate::strerror::strerror;
-
-/// Bad options or configuration.
-const EXIT_USAGE: u8 = 2;
 
 /// Runs `mynah` with `args`, the program's name not among them.
 ///
@@ -26,22 +23,21 @@ const EXIT_USAGE: u8 = 2;
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    match Invocation::from_args(&args) {
+    let printed = match Invocation::from_args(&args) {
         Ok(Invocation::Help(text)) => print(text.trim_end()),
         Ok(Invocation::Version) => print(concat!("mynah ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Check(config)) => match plugins::check(&config) {
             Ok(()) => print("mynah: options and configuration are good"),
-            Err(why) => {
-                print_error(&format!("mynah: {why}"));
+            Err(reason) => {
+                print_error(format_args!("mynah: {reason}"));
                 return ExitCode::from(EXIT_USAGE);
             }
         },
         Ok(Invocation::Run(config)) => return serve(&config),
-        Err(error) => {
-            print_error(&format!("mynah: {error}\nTry 'mynah --help'."));
-            return ExitCode::from(EXIT_USAGE);
-        }
-    }
+        Err(error) => return print_usage_error("mynah", error),
+    };
+    // A reader that has gone is not a failure of the program.
+    let _ = printed;
     ExitCode::SUCCESS
 }
 
@@ -50,7 +46,11 @@ fn serve(config: &Config) -> ExitCode {
         Ok(logging) => logging,
         Err(error) => {
             let file = config.log_file().unwrap_or_default();
-            print_error(&format!("mynah: cannot log to {}: {}", file.display(), strerror(&error)));
+            print_error(format_args!(
+                "mynah: cannot log to {}: {}",
+                file.display(),
+                strerror(&error)
+            ));
             return ExitCode::FAILURE;
         }
     };
@@ -65,7 +65,7 @@ fn serve(config: &Config) -> ExitCode {
             if log_enabled!(Level::Error) {
                 error!("{why}");
             } else {
-                print_error(&format!("mynah: {why}"));
+                print_error(format_args!("mynah: {why}"));
             }
             ExitCode::FAILURE
         }
@@ -163,14 +163,4 @@ fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor,
         }
     }
     Err(last_error)
-}
-
-/// Says something on standard output; a reader that has gone is no failure of ours.
-fn print(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// Says something on standard error before there is a log, or where it is off.
-fn print_error(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }

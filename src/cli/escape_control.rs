@@ -2,23 +2,23 @@
 
 use std::fmt::{self, Write};
 
-/// Whether a character is_bidi_control those around it: the embeddings, overrides and isolates of the
+/// Whether a character is_explicit_bidi those around it: the embeddings, overrides and isolates of the
 /// bidirectional algorithm (UAX #9), with which a text can be made to look like another
 /// (CVE-2021-42574, "Trojan Source"). The marks U+200E, U+200F and U+061C are not among them, nor
 /// in what rustc warns of: text in Hebrew or Arabic needs them, and they do no more than a letter.
-pub(crate) fn is_bidi_control(c: char) -> bool {
+pub(crate) fn is_explicit_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes text with characters escaped that are none to be seen: control characters, separators of
-/// lines, and what is_bidi_control the others. So an error is one line, looks like what it says, and
+/// lines, and what is_explicit_bidi the others. So an error is one line, looks like what it says, and
 /// drives nobody's terminal.
 pub(crate) struct EscapeControl<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
 
 impl Write for EscapeControl<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let unseen =
-            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_bidi_control(c);
+            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_explicit_bidi(c);
         for piece in text.split_inclusive(unseen) {
             let last = piece.chars().next_back().filter(|last| unseen(*last));
             self.0.write_str(&piece[..piece.len() - last.map_or(0, char::len_utf8)])?;

@@ -7,11 +7,13 @@
 //! | `listener_url` | a listener, written as a URL or as keys of a file |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
+//! | `print` | standard output and standard error, exit statuses |
 //! | `escape_control` | text of others without its control characters |
 
 mod escape_control;
 pub(crate) mod ini;
 mod listener_url;
+mod print;
 #[cfg(feature = "client")]
 mod server_address;
 mod value;
@@ -24,7 +26,8 @@ pub use value::SettingError;
 
 pub(crate) use escape_control::EscapeControl;
 #[cfg(feature = "client")]
-pub(crate) use escape_control::is_bidi_control;
+pub(crate) use escape_control::is_explicit_bidi;
+pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error};
 #[cfg(all(test, feature = "client"))]
 pub(crate) use server_address::SERVER_OPTIONS;
 pub(crate) use value::{HAS_PLUGINS, number};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use super::failure::Failure;
-use crate::cli::is_bidi_control;
+use crate::cli::is_explicit_bidi;
 use crate::protocol::Shown;
 
 /// Where answers go.
@@ -106,7 +106,7 @@ fn harmless(bytes: &[u8]) -> Vec<u8> {
 pub(super) fn harmless_line(text: &str) -> String {
     let line = Shown(text.strip_suffix('\r').unwrap_or(text)).to_string();
     // The server lets these through: a line in a room may need them, and a pipe gets what was said.
-    line.replace(is_bidi_control, "\u{fffd}")
+    line.replace(is_explicit_bidi, "\u{fffd}")
 }
 
 #[cfg(test)]

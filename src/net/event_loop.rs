@@ -99,10 +99,15 @@ impl EventLoop {
     /// # Panics
     ///
     /// As [`Server::add_listener`].
-    pub fn bind(&mut self, addr: SocketAddr, protocol: Protocol) -> io::Result<SocketAddr> {
+    pub fn bind(
+        &mut self,
+        addr: SocketAddr,
+        protocol: impl Into<Protocol>,
+    ) -> io::Result<SocketAddr> {
         let acceptor = TcpAcceptor::bind(addr, SocketOptions::default())?;
         let addr = acceptor.local_addr()?;
-        let config = ListenerConfig { name: format!("tcp://{addr}"), protocol, idle_ms: 0 };
+        let name = format!("tcp://{addr}");
+        let config = ListenerConfig { name, protocol: protocol.into(), idle_ms: 0 };
         self.add_listener(acceptor, config)?;
         Ok(addr)
     }

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn no_arguments_mean_the_default_listeners() {
+    fn default_listeners_open_without_arguments() {
         let config = config(&[]);
         let names: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
         let expected = [
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listeners_own_key_beats_the_option_and_the_option_beats_sixty_seconds() {
+    fn listener_key_beats_option_beats_default() {
         assert_eq!(idle_ms(&[]), [0, 60_000, 0, 0]);
         assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000; 4]);
         let listen = ["-l", "prefixed://h:1?idle=0", "-l", "prefixed://h:2", "--idle-timeout", "7"];
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_limit_less_32_is_the_default_and_the_most() {
+    fn max_clients_is_at_most_the_file_limit_less_32() {
         let limits = |args: &[&str], files| {
             let (limits, lowered_from) = config(args).limits(files, 1 << 32);
             (limits.clients_max, lowered_from)
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn log_levels_have_three_spellings_and_one_at_a_time() {
+    fn log_level_is_given_in_one_of_three_spellings() {
         assert_eq!(config(&["-v"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-vv"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-q"]).log_level(), LevelFilter::Warn);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
+    fn usage_error_names_the_culprit() {
         refused(&["--no-such"], "Unrecognized option: 'no-such'");
         refused(&["--listen"], "Argument to option 'listen' missing");
         refused(&["--max-clients", "1", "-m", "2"], "Option 'max-clients' given more than once");
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn check_help_and_version_run_nothing() {
+    fn check_help_and_version_run_no_server() {
         assert!(matches!(Invocation::from_args(&["--check"]), Ok(Invocation::Check(_))));
         assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
         let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else { panic!() };

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ancestors_chat_file_opens_a_chat() {
+    fn ancestor_chat_file_opens_a_chat() {
         let file = parse("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n").unwrap();
         let chat = ListenerSpec { host: "0.0.0.0".into(), ..ListenerSpec::new(ProtocolName::Chat) };
         assert_eq!(file.listeners, [chat]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_sets_the_server_and_lists_listeners_in_order() {
+    fn file_sets_server_and_listeners_in_order() {
         let file = parse(concat!(
             "# a comment\n; another\n",
             "[server]\nmax_clients = 10 # inline\nlog_file = /var/log/mynah.log\n",
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_asks_for_nothing() {
+    fn empty_file_sets_nothing() {
         for text in ["", "\n\n", "# only a comment\n", "\u{feff}[server]\n"] {
             assert_eq!(parse(text), Ok(IniFile::default()), "{text:?}");
         }
     }
 
     #[test]
-    fn errors_name_file_section_and_key() {
+    fn errors_name_file_line_section_and_key() {
         refused(
             "[server]\nmax_clients=x\n",
             "line 2: [server] max_clients: 'x' is not a number from 1 to 2147483648",
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_not_taken_for_a_missing_value() {
+    fn comment_is_not_taken_for_a_missing_value() {
         for text in ["[raw]\nprefix =   # RFC 862\n", "[raw]\nprefix=\t; nothing", "[raw]\nprefix="]
         {
             let file = parse(text).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_indented_line_is_a_line() {
+    fn indented_line_is_a_line() {
         let file = parse("[server]\r\n\tmax_clients = 10\r\n  [raw]\r\n  port = 7\r\n").unwrap();
         assert_eq!((file.settings.max_clients, file.listeners[0].port), (Some(10), 7));
         refused("[server]\n  max_clients 10\n", "line 2: not of the form key = value");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_ends_on_its_line() {
+    fn section_header_ends_on_its_line() {
         refused(
             "[raw\nport=7\n[command]\nport=8\n",
             "line 1: [raw: the section is not closed by ]",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named() {
+    fn unreadable_file_is_named() {
         let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
     }

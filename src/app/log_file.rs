@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_wait_together_are_one_write() {
+    fn waiting_lines_are_written_together() {
         let disk = Disk::with_room(1 << 20);
         let (mut file, now) = (disk.file(), Instant::now());
         ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
@@ -389,7 +389,7 @@ mod tests {
 
     /// Every amount of room there can be: none, up to a whole number of lines, within each.
     #[test]
-    fn a_disk_that_is_full_anywhere_tears_no_line_and_the_lost_are_counted() {
+    fn full_disk_tears_no_line_and_losses_are_counted() {
         for room in 0..=4 * SHORT {
             let disk = Disk::with_room(room);
             let (mut file, began_at) = (disk.file(), Instant::now());
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_once_and_tried_again_once_a_second() {
+    fn failing_file_is_reported_once_retried_each_second() {
         let disk = Disk::with_room(SHORT + 3);
         let (mut file, began_at) = (disk.file(), Instant::now());
         for ms in 0..5000 {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_is_torn_itself_is_ended_and_what_is_lost_then_is_noted_after_it() {
+    fn torn_notice_is_completed_before_the_next_count() {
         let disk = Disk::with_room(SHORT);
         let (mut file, mut now) = (disk.file(), Instant::now());
         ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_on_another_disk_begins_with_a_whole_line() {
+    fn new_file_begins_with_a_whole_line() {
         for is_same in [false, true] {
             let (old, new) = (Disk::with_room(SHORT + 3), Disk::with_room(1 << 20));
             let (mut file, now) = (old.file(), Instant::now());
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_works_is_replaced_without_a_word() {
+    fn replacing_a_working_file_reports_nothing() {
         let (old, new) = (Disk::with_room(1 << 20), Disk::with_room(1 << 20));
         let (mut file, now) = (old.file(), Instant::now());
         file.add(&line("a"), now);

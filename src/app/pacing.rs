@@ -65,23 +65,23 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_requests_is_a_run_a_second() {
+    fn request_storm_is_one_run_a_second() {
         assert_eq!(runs(20, 0, 3500), [0, 1000, 2000, 3000]);
         assert_eq!(runs(20, 100, 3500), [0, 1000, 2000, 3000]);
     }
 
     #[test]
-    fn runs_that_take_long_take_a_tenth_of_the_time() {
+    fn long_runs_take_a_tenth_of_the_time() {
         assert_eq!(runs(20, 450, 14_000), [0, 4500, 9000, 13_500]);
     }
 
     #[test]
-    fn requests_far_apart_are_run_at_once() {
+    fn requests_far_apart_run_at_once() {
         assert_eq!(runs(1500, 0, 4000), [0, 1500, 3000]);
     }
 
     #[test]
-    fn a_request_during_a_run_is_one_more_run() {
+    fn request_during_a_run_is_one_more_run() {
         let mut pacing = Pacing::default();
         pacing.request();
         assert_eq!(pacing.due_at(), Some(Millis(0)));

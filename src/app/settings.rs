@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_inclusive_and_named_in_the_error() {
+    fn number_ranges_are_inclusive_and_named() {
         for (name, min, max) in [
             ("max-clients", 1, 1 << 31),
             ("max-frame", 0, 1 << 30),

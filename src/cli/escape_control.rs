@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_is_escaped_and_nothing_else() {
+    fn only_invisible_characters_are_escaped() {
         for (text, shown) in [
             ("", ""),
             ("плохой 'x\\y\"z'", "плохой 'x\\y\"z'"),

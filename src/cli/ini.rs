@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_ends_with_its_line_or_before_a_comment() {
+    fn value_ends_with_its_line_or_before_a_comment() {
         for (text, expected) in [
             ("k=v", "v"),
             ("  k  :  v w  \r\n", "v w"),

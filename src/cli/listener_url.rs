@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_may_be_ipv4_bracketed_ipv6_or_names() {
+    fn host_is_ipv4_bracketed_ipv6_or_a_name() {
         for (url, host, port) in [
             ("command://0.0.0.0:0", "0.0.0.0", 0),
             ("prefixed://[::1]:8080", "::1", 8080),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_belong_to_their_protocols() {
+    fn listener_keys_belong_to_their_protocol() {
         let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
         assert_eq!((spec.frame_len_max, spec.idle_secs), (Some(10), Some(5)));
         assert_eq!(parse("raw://h:1?prefix=").unwrap().prefix.unwrap(), b"");
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_by_name() {
+    fn invalid_url_part_is_named() {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
         refused(
             "http://h:1",

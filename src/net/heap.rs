@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heap_is_trimmed_a_second_after_the_first_frees_also_while_they_go_on() {
+    fn heap_is_trimmed_a_second_after_the_first_frees() {
         let mut trimmer = HeapTrimmer::default();
         assert!(!trimmer.poll(0, 5 << 20, Millis(100)));
         assert!(!trimmer.poll(0, 9 << 20, Millis(900)));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_is_not_trimmed_for_a_few_bytes_until_they_add_up() {
+    fn few_freed_bytes_trim_nothing_until_they_add_up() {
         let mut trimmer = HeapTrimmer::default();
         assert!(!trimmer.poll(0, FREED_BYTES_MIN - 1, Millis(0)));
         assert_eq!(trimmer.due_at(), None);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_is_trimmed_at_once_when_what_is_held_has_fallen_by_much() {
+    fn heap_is_trimmed_at_once_after_a_large_fall() {
         let mut trimmer = HeapTrimmer::default();
         let held = 10 * FALL_BYTES_MAX;
         assert!(!trimmer.poll(held, 0, Millis(0)));

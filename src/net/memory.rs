@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn control_groups_that_are_not_there_limit_nothing() {
+    fn missing_control_groups_limit_nothing() {
         for text in ["", "0::/no/such/group\n", "3:memory,cpu:/none\n7:\n", "garbage"] {
             assert!(group_bytes(text).is_none_or(|bytes| bytes > 0), "{text}");
         }

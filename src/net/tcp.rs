@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_accept_are_sorted_by_what_to_do() {
+    fn accept_errors_are_sorted_by_remedy() {
         assert!(matches!(class(libc::EAGAIN), AcceptError::WouldBlock));
         // Those of TCP/IP that accept(2) lists, and those of firewalls.
         for errno in [
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_accept_that_stays_pauses_the_listener() {
+    fn persistent_accept_error_pauses_the_listener() {
         let (mut retries, errno) = (0, libc::EPERM);
         let mut again = || classify(io::Error::from_raw_os_error(errno), &mut retries);
         for _ in 0..2 {

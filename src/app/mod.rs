@@ -1,4 +1,15 @@
-//! The server program, around the server: options, configuration file, logging, exit codes.
+//! The server program, `mynah`: options, configuration file, logging, signals, exit codes.
+//!
+//! | module | job |
+//! |---|---|
+//! | `run` | from arguments to exit code |
+//! | `config` | options and file, merged |
+//! | `settings` | the server-wide settings and their ranges |
+//! | `ini_file` | the configuration file |
+//! | `control`, `pacing` | reloads and status lines, and how often they run |
+//! | `plugins` | loading and reloading plugins |
+//! | `logging` | the process's logger |
+//! | `log_queue`, `log_file` | bounded queues with writer threads; the log file |
 
 mod config;
 mod control;

@@ -1,4 +1,4 @@
-//! Loading plugins, in a build that has none.
+//! Stand-in for `plugins` in a build without plugins.
 
 use super::config::Config;
 use crate::net::Handle;

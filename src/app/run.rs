@@ -1,4 +1,5 @@
-//! From arguments to exit code.
+//! The server program from arguments to exit code: starts the log, opens the listeners, runs the
+//! loop.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,9 +18,9 @@ use crate::net::{
 };
 use crate::strerror::strerror;
 
-/// Runs `mynah` with `args`, the program's name not among them.
+/// Runs `mynah` with `args`, without the program's name.
 ///
-/// Exit status: 0 stopped in order, 1 could not run, 2 bad options or config.
+/// Returns the exit status: 0 stopped in order, 1 could not run, 2 bad options or configuration.
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
@@ -61,11 +62,11 @@ fn serve(config: &Config) -> ExitCode {
             error!("no listener is left");
             ExitCode::FAILURE
         }
-        Err(why) => {
+        Err(reason) => {
             if log_enabled!(Level::Error) {
-                error!("{why}");
+                error!("{reason}");
             } else {
-                print_error(format_args!("mynah: {why}"));
+                print_error(format_args!("mynah: {reason}"));
             }
             ExitCode::FAILURE
         }
@@ -108,7 +109,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
 }
 
-/// What a SIGHUP does; what comes of it is logged by who does it.
+/// Log text of a SIGHUP. The steps log their results themselves.
 fn reload_steps(config: &Config) -> &'static str {
     match (config.log_file().is_some(), config.plugin_dir.is_some()) {
         (true, true) => "reopening the log file, reloading the plugins",
@@ -118,8 +119,8 @@ fn reload_steps(config: &Config) -> &'static str {
     }
 }
 
-/// Opens every listener in the order given, and announces it. A default one whose port is taken is
-/// skipped, as long as another opens; one that was asked for never is.
+/// Opens every listener in the order given, and logs it. A default listener whose port is taken is
+/// skipped as long as another opens; one that was asked for is an error.
 fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
     let options = SocketOptions { keepalive: config.keepalive() };
     let mut opened = 0;
@@ -134,25 +135,25 @@ fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), Str
                 info!("listening on {name}");
             }
             Err(error) => {
-                let why = format!("cannot listen on {spec}: {}", strerror(&error));
+                let reason = format!("cannot listen on {spec}: {}", strerror(&error));
                 let taken = error.kind() == io::ErrorKind::AddrInUse;
                 if !(config.listeners_are_defaults && taken) {
-                    return Err(why);
+                    return Err(reason);
                 }
-                warn!("{why}; skipped");
-                first_error.get_or_insert(why);
+                warn!("{reason}; skipped");
+                first_error.get_or_insert(reason);
             }
         }
     }
     match first_error {
-        Some(why) if opened == 0 => Err(why),
+        Some(reason) if opened == 0 => Err(reason),
         _ => Ok(()),
     }
 }
 
-/// Binds the first of the addresses the host has that this machine can bind. A port that is taken
-/// is an error and no reason to try the next: whoever names a host means its first address. The
-/// name it returns has the address and port that came of it.
+/// Binds the first address of the host that belongs to this machine, and returns the listener's URL
+/// with that address and the real port. A taken port is an error and does not lead to the next
+/// address: a host name means its first address.
 fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor, String)> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for addr in (spec.host.as_str(), spec.port).to_socket_addrs()? {

@@ -1,5 +1,5 @@
-//! The server-wide settings: one name, one meaning and one range each, whether they come from the
-//! command line or from `[server]` in a file.
+//! The server-wide settings. Each has one name, one meaning and one range on the command line and in
+//! `[server]` of a file.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::limits::{
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 
-/// What has been set, and nothing that has not.
+/// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Most connections at once.
@@ -27,25 +27,25 @@ pub struct Settings {
     pub frame_timeout: Option<u64>,
     /// Most unsent reply bytes of one connection.
     pub send_queue: Option<usize>,
-    /// Most broadcast bytes kept for those who lag.
+    /// Most broadcast bytes a listener keeps for connections that lag.
     pub broadcast_log: Option<usize>,
-    /// Most bytes that may wait, over all connections and listeners.
+    /// Most bytes buffered, over all connections and listeners.
     pub memory_limit: Option<usize>,
-    /// Seconds a stop waits for unsent replies.
+    /// Seconds that a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
-    /// Milliseconds a plugin call may run.
+    /// Longest run of a plugin call, in milliseconds.
     pub plugin_budget: Option<u64>,
-    /// Bytes a plugin may hold.
+    /// Most memory of a plugin, in bytes.
     pub plugin_memory: Option<usize>,
-    /// How much is logged.
+    /// Least severe level that is logged.
     pub log_level: Option<LevelFilter>,
-    /// A file to log to besides the console.
+    /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
 }
 
-/// An option that takes a value: its name, the name of the value, and what it is for.
+/// Texts of an option that takes a value. `short` is empty where there is no short name.
 pub(super) struct SettingHelp {
     pub(super) short: &'static str,
     pub(super) name: &'static str,

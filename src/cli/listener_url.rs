@@ -1,4 +1,4 @@
-//! Listeners as they are written: `PROTOCOL://HOST:PORT[?key=value&…]`, or a section of a file.
+//! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]`, or as keys of a file's section.
 
 use std::fmt::{self, Write};
 
@@ -29,8 +29,8 @@ pub enum ProtocolName {
 }
 
 impl ProtocolName {
-    /// All there are. A server without listeners of its own opens one of each, in this order; the
-    /// last only where there are plugins.
+    /// All protocols, in the order of the default listeners. `Plugin` is a default only where there
+    /// are plugins.
     pub const ALL: [ProtocolName; 5] = [
         ProtocolName::Command,
         ProtocolName::Prefixed,
@@ -39,7 +39,7 @@ impl ProtocolName {
         ProtocolName::Plugin,
     ];
 
-    /// The port where nothing else is said.
+    /// Port of the default listener.
     #[must_use]
     pub const fn default_port(self) -> u16 {
         match self {
@@ -51,7 +51,7 @@ impl ProtocolName {
         }
     }
 
-    /// The protocol of that name.
+    /// Returns the protocol called `name`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.to_string() == name)
@@ -70,14 +70,14 @@ impl fmt::Display for ProtocolName {
     }
 }
 
-/// A listener as it was asked for.
+/// A listener as written in a URL or a file. `None` is a key that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSpec {
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: ProtocolName,
     /// An IPv4 address, an IPv6 address without its brackets, or a name.
     pub host: String,
-    /// The port, 0 for one that the system picks.
+    /// The port; 0 lets the system pick one.
     pub port: u16,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
@@ -91,18 +91,18 @@ pub struct ListenerSpec {
     pub gather_ms: Option<u64>,
 }
 
-/// What is wrong with a listener.
+/// An error of a listener's URL or of its keys in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenerError {
     /// There is no `://`.
     NoProtocol,
-    /// The protocol is none there is.
+    /// No protocol has that name.
     UnknownProtocol(String),
-    /// The protocol needs what this build does not have.
+    /// The protocol needs plugins, which this build does not have.
     NoPlugins,
-    /// The host is empty or has characters no host has.
+    /// The host is empty or has characters that hosts do not have.
     InvalidHost(String),
-    /// The port is missing or no number from 0 to 65535.
+    /// The port is missing or not a number from 0 to 65535.
     InvalidPort(String),
     /// A key is not one of the protocol's.
     UnknownKey {
@@ -111,9 +111,9 @@ pub enum ListenerError {
         /// The protocol.
         protocol: ProtocolName,
     },
-    /// A key stands there twice.
+    /// A key is given twice.
     Repeated(String),
-    /// A value is out of its range.
+    /// A key's value is invalid.
     InvalidValue {
         /// The key.
         key: String,
@@ -148,7 +148,7 @@ impl fmt::Display for ListenerError {
 impl std::error::Error for ListenerError {}
 
 impl ListenerSpec {
-    /// A listener on loopback with nothing special about it.
+    /// A listener on loopback and the default port, with no key set.
     #[must_use]
     pub fn new(protocol: ProtocolName) -> Self {
         ListenerSpec {
@@ -269,7 +269,8 @@ fn split_authority(authority: &str) -> Result<(&str, &str), ListenerError> {
     Ok((host, port))
 }
 
-/// An IPv6 address with or without brackets, an IPv4 address, or a name.
+/// Checks a host: an IPv6 address with or without brackets, an IPv4 address, or a name. Returns it
+/// without brackets.
 fn host(value: &str) -> Result<&str, ListenerError> {
     let bad = || ListenerError::InvalidHost(value.to_owned());
     if let Some(bracketed) = value.strip_prefix('[') {

@@ -1,5 +1,5 @@
-//! Command lines: the parts that the three programs share. Listener URLs, values, INI files, and text
-//! for people.
+//! The parts of a command line that the three programs share: values, listener URLs, INI files,
+//! printing.
 //!
 //! | module | job |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
 //! | `print` | standard output and standard error, exit statuses |
-//! | `escape_control` | text of others without its control characters |
+//! | `escape_control` | untrusted text with its control characters escaped |
 
 mod escape_control;
 pub(crate) mod ini;

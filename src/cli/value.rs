@@ -1,5 +1,4 @@
-//! Values as they are written on a command line, in a URL or in a file, and what may be wrong with
-//! one.
+//! Values on a command line, in a URL or in a file, and the errors of invalid ones.
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
@@ -7,39 +6,39 @@ use std::str::FromStr;
 
 use super::escape_control::EscapeControl;
 
-/// Whether this build can load plugins.
+/// True if this build can load plugins.
 pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
-/// Why a setting was not taken.
+/// A setting that is unknown or has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingError {
-    /// There is none of that name.
+    /// No setting has that name.
     Unknown,
-    /// It has that name, but this build cannot do what it asks.
+    /// The setting needs plugins, which this build does not have.
     NoPlugins,
-    /// The value is no number of the range.
+    /// The value is not a number of the range.
     NotInRange {
-        /// What was given.
+        /// The value given.
         value: String,
         /// The smallest number allowed.
         min: u64,
         /// The largest number allowed.
         max: u64,
     },
-    /// The value is not one of those there are.
+    /// The value is not one of the choices.
     NotOneOf {
-        /// What was given.
+        /// The value given.
         value: String,
-        /// Those there are.
+        /// The choices.
         choices: &'static str,
     },
     /// The value is empty.
     Empty,
     /// The value is not percent-encoded, or too long.
     NotPercentEncoded {
-        /// What was given.
+        /// The value given.
         value: String,
-        /// The most bytes it may come to.
+        /// Most bytes of the decoded value.
         len_max: usize,
     },
 }
@@ -66,7 +65,7 @@ impl fmt::Display for SettingError {
 
 impl std::error::Error for SettingError {}
 
-/// A decimal number of a range; no sign, no blanks.
+/// Parses a decimal number of a range, without sign and blanks.
 pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, SettingError>
 where
     N: FromStr + PartialOrd + Copy + TryInto<u64>,

@@ -1,4 +1,4 @@
-//! The loop: waits for readiness, tells the server, and lets it take its turn.
+//! The loop: waits for readiness, passes events to the server, and calls its turn.
 
 use std::io;
 use std::net::SocketAddr;
@@ -172,14 +172,13 @@ impl EventLoop {
 
     /// Runs as [`run`](Self::run) does, and lets `program` take part.
     ///
-    /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
-    /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A
-    /// connection's replies are written when it is dispatched or resumed, all in one write. The poll
-    /// does not wait while any work remains.
+    /// Each round: poll → dispatch the batch → requests of handles and the program → [`Server::turn`]
+    /// → after a burst, freed pages back to the system. A connection's replies are written when it is
+    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
     ///
     /// # Errors
     ///
-    /// epoll itself fails, which no recovery is known for.
+    /// epoll itself fails, from which there is no recovery.
     pub fn run_with(mut self, program: &mut impl Program) -> io::Result<Exit> {
         if !self.server.is_accepting() {
             return Ok(Exit::NoListeners);
@@ -208,7 +207,7 @@ impl EventLoop {
                 program.on_due(&mut self.server, now);
             }
             self.server.turn(self.poll.registry(), now);
-            // What waits to be freed is held still.
+            // Retired buffers are not freed yet.
             let (memory, retired) = (self.server.memory(), buffer::retired_bytes());
             let freed_total = memory.freed_total().saturating_sub(retired as u64);
             if self.trimmer.poll(memory.used() + retired, freed_total, now) {
@@ -230,7 +229,7 @@ impl EventLoop {
         waits_ms.chain(self.server.poll_timeout(now)).min()
     }
 
-    /// Tells the server of one event. Returns true if it woke the loop for a request instead.
+    /// Passes one event to the server. Returns true if it woke the loop for a request instead.
     fn dispatch(&mut self, event: &Event, now: Millis) -> bool {
         let Token(bits) = event.token();
         let id = ConnId::from_bits(bits as u64);
@@ -273,7 +272,7 @@ impl EventLoop {
     }
 }
 
-/// An error is fetched by reading and by writing, so it counts as readiness for both.
+/// Converts mio's readiness. An error counts as readable and writable, because both calls report it.
 fn readiness(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable() || event.is_error(),

@@ -1,9 +1,10 @@
 //! The system: the loop over mio, TCP sockets, the loop's clock, signals, and the limits of process
 //! and machine.
 //!
-//! The server proper names mio, socket2 and signal-hook here alone, and its core reads no clock:
-//! [`EventLoop`] hands it the time. (The server program reads one for its log lines and plugins;
-//! client and load tester are programs with loops of their own.)
+//! The server names mio, socket2 and signal-hook here alone. The layers below read no clock: the
+//! loop reads it and hands them the time. Above, the three programs read one for log lines, plugins
+//! and timeouts. (`tests/layers.rs` holds all of this; client and load tester have loops of their
+//! own.)
 //!
 //! | module | job |
 //! |---|---|

@@ -10,13 +10,14 @@ use mio::{Events, Poll, Registry, Token};
 use super::handle::{Handle, Inbox, Snapshot, WAKE};
 use super::heap::{self, HeapTrimmer};
 use super::program::Program;
+use super::readiness::readiness;
 use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{LOOK_BYTES, Limits};
 use crate::protocol::Protocol;
-use crate::server::{ListenerConfig, Readiness, Server};
+use crate::server::{ListenerConfig, Server};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -179,7 +180,7 @@ impl EventLoop {
     /// # Errors
     ///
     /// epoll itself fails, from which there is no recovery.
-    pub fn run_with(mut self, program: &mut impl Program) -> io::Result<Exit> {
+    pub fn run_with(mut self, program: &mut (impl Program + ?Sized)) -> io::Result<Exit> {
         if !self.server.is_accepting() {
             return Ok(Exit::NoListeners);
         }
@@ -246,7 +247,7 @@ impl EventLoop {
 
     /// Does what handles have asked for, a stop before all else. Returns true if the loop is to end
     /// at once.
-    fn take_requests(&mut self, program: &mut impl Program, now: Millis) -> bool {
+    fn take_requests(&mut self, program: &mut (impl Program + ?Sized), now: Millis) -> bool {
         program.on_wake();
         let requests = self.inbox.take();
         if requests.has_abort() {
@@ -269,15 +270,6 @@ impl EventLoop {
     fn now(&self) -> Millis {
         let elapsed = self.started_at.elapsed().as_millis();
         Millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
-    }
-}
-
-/// Converts mio's readiness. An error counts as readable and writable, because both calls report it.
-fn readiness(event: &Event) -> Readiness {
-    Readiness {
-        readable: event.is_readable() || event.is_error(),
-        writable: event.is_writable() || event.is_error() || event.is_write_closed(),
-        read_closed: event.is_read_closed(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `handle` | requests from other threads |
 //! | `program` | calls to the program around the loop |
 //! | `signals` | the process's signals, for programs that want them |
+//! | `signal_pipe`, `readiness` | pieces that the load tester's loop shares |
 //! | `tcp` | listeners and connections |
 //! | `heap` | freed pages back to the system |
 //! | `fd_limit`, `memory` | open files and bytes that the process may have |
@@ -22,6 +23,8 @@ mod handle;
 mod heap;
 mod memory;
 mod program;
+mod readiness;
+mod signal_pipe;
 mod signals;
 mod tcp;
 

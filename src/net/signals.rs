@@ -1,22 +1,18 @@
-//! The process's signals, for programs that leave them to a loop: a flag each, and one pipe that
-//! wakes the loop. Knows nothing of reloads and status lines.
-//!
-//! A flag cannot starve another, as a queue of signals can; however many come between two looks,
-//! each is one request.
+//! The process's signals, for programs that leave them to a loop. Knows nothing of reloads and
+//! status lines.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::info;
-use mio::Interest;
-use mio::net::UnixStream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::{flag, low_level};
+use signal_hook::flag;
 
 use super::event_loop::EventLoop;
 use super::handle::{Handle, WAKE};
 use super::program::Program;
+use super::signal_pipe::SignalPipe;
 use super::tcp::token;
 
 /// Signals that would end the process and are to do nothing. SIGXFSZ is a log file at the limit of
@@ -49,8 +45,7 @@ struct Flags {
 #[derive(Debug)]
 pub struct Signals {
     flags: Flags,
-    /// Readable when a signal has come.
-    pipe: UnixStream,
+    pipe: SignalPipe,
     handle: Handle,
     has_stopped: bool,
 }
@@ -71,21 +66,12 @@ impl Signals {
     ///
     /// The system has no descriptors left.
     pub fn install(event_loop: &EventLoop) -> io::Result<Self> {
-        let (mut pipe, write_end) = UnixStream::pair()?;
-        event_loop.registry().register(&mut pipe, token(WAKE), Interest::READABLE)?;
-        let write_end = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(write_end));
+        let pipe = SignalPipe::new(event_loop.registry(), token(WAKE))?;
         let flags = Flags::default();
-        let kinds = [
-            (SIGTERM, &flags.stop),
-            (SIGINT, &flags.stop),
-            (SIGHUP, &flags.reload),
-            (SIGUSR1, &flags.status),
-        ];
-        for (signal, flag) in kinds {
-            // The flag first: a loop that is woken finds it set.
-            flag::register(signal, Arc::clone(flag))?;
-            low_level::pipe::register(signal, write_end.try_clone()?)?;
-        }
+        pipe.watch(SIGTERM, &flags.stop)?;
+        pipe.watch(SIGINT, &flags.stop)?;
+        pipe.watch(SIGHUP, &flags.reload)?;
+        pipe.watch(SIGUSR1, &flags.status)?;
         for signal in WITHOUT_EFFECT {
             flag::register(signal, Arc::default())?;
         }
@@ -95,10 +81,7 @@ impl Signals {
     /// Acts on stop signals, and takes the others. Must be called whenever the loop was woken.
     #[must_use]
     pub fn take(&mut self) -> SignalRequests {
-        // Edge-triggered: empty it before the flags are read, so that a signal from now on is a new
-        // edge. A full pipe takes no more and is readable, which is enough.
-        let mut bytes = [0; 1024];
-        while self.pipe.read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
+        self.pipe.drain();
         if self.flags.stop.swap(false, Ordering::AcqRel) {
             self.stop();
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 
-use super::handle::{Handle, Inbox, Snapshot, WAKE};
+use super::handle::{Handle, RequestReceiver, Snapshot, WAKE};
 use super::heap::{self, HeapTrimmer};
 use super::program::Program;
 use super::readiness::readiness;
@@ -65,7 +65,7 @@ pub enum Exit {
 /// ```
 pub struct EventLoop {
     poll: Poll,
-    inbox: Inbox,
+    requests: RequestReceiver,
     server: Server<TcpTransport>,
     trimmer: HeapTrimmer,
     started_at: Instant,
@@ -80,13 +80,13 @@ impl EventLoop {
     /// The system has no descriptor left for epoll or the waker.
     pub fn new(limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let inbox = Inbox::new(poll.registry())?;
+        let requests = RequestReceiver::new(poll.registry())?;
         let started_at = Instant::now();
         let mut server = Server::new(limits, Millis(0));
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         server.set_clock(Box::new(clock), LOOK_BYTES);
         let trimmer = HeapTrimmer::default();
-        Ok(EventLoop { poll, inbox, server, trimmer, started_at, is_stopping: false })
+        Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }
 
     /// Listens on `addr` without keepalive and without an idle limit, and returns the address with
@@ -150,7 +150,7 @@ impl EventLoop {
     /// A handle that steers the loop from other threads, before it runs and while it does.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.inbox.handle()
+        self.requests.handle()
     }
 
     /// The server, before it runs.
@@ -245,24 +245,23 @@ impl EventLoop {
         false
     }
 
-    /// Does what handles have asked for, a stop before all else. Returns true if the loop is to end
-    /// at once.
+    /// Acts on the requests of handles, a stop before all else. Returns true for an abort.
     fn take_requests(&mut self, program: &mut (impl Program + ?Sized), now: Millis) -> bool {
         program.on_wake();
-        let requests = self.inbox.take();
-        if requests.has_abort() {
+        let requested = self.requests.take();
+        if requested.has_abort() {
             return true;
         }
-        if requests.has_stop() && !self.is_stopping {
+        if requested.has_stop() && !self.is_stopping {
             self.is_stopping = true;
             program.on_stop();
             self.server.stop(self.poll.registry(), now);
         }
-        if requests.has_reload() && !self.is_stopping {
+        if requested.has_reload() && !self.is_stopping {
             program.on_reload(&mut self.server);
         }
-        if requests.has_stats() {
-            self.inbox.send(Snapshot { stats: *self.server.stats(), now });
+        if requested.has_stats() {
+            self.requests.send(Snapshot { stats: *self.server.stats(), now });
         }
         false
     }

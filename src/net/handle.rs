@@ -1,4 +1,4 @@
-//! Requests to a loop from other threads, and the waker that ends its wait for them.
+//! RequestSet to a loop from other threads, and the waker that ends its wait for them.
 
 use std::fmt;
 use std::io;
@@ -25,9 +25,9 @@ const STATS: u8 = 1 << 3;
 
 /// Steers an [`EventLoop`](super::EventLoop) from other threads.
 ///
-/// Every method returns at once. The loop acts in its next turn, however many times it was asked
-/// in between; one that has ended ignores all requests. Clones steer the same loop, and hold its
-/// waker's descriptor open.
+/// Every method returns at once, and may be called before the loop runs. The loop acts in its next
+/// turn; requests of a kind that come before it are one, and a loop that has ended ignores all.
+/// Clones steer the same loop, and hold its waker's descriptor open.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
 
@@ -56,8 +56,8 @@ impl fmt::Display for Snapshot {
 }
 
 impl Handle {
-    /// Stops the loop in order: nobody is accepted any more, all that has arrived is answered, and
-    /// connections close within [`drain_timeout_ms`](crate::limits::Limits::drain_timeout_ms). A
+    /// Stops the loop in order: it accepts no more, answers all that has arrived, and closes
+    /// connections within [`drain_timeout_ms`](crate::limits::Limits::drain_timeout_ms). A
     /// second call changes nothing.
     pub fn stop(&self) {
         self.request(STOP);
@@ -118,13 +118,13 @@ impl Handle {
 
 /// The loop's end of its handles.
 #[derive(Debug)]
-pub(super) struct Inbox(Handle);
+pub(super) struct RequestReceiver(Handle);
 
-/// Requests that were made since the last look; several of a kind are one.
+/// Requests since the last look; several of a kind are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Requests(u8);
+pub(super) struct RequestSet(u8);
 
-impl Requests {
+impl RequestSet {
     pub(super) fn has_stop(self) -> bool {
         self.0 & STOP != 0
     }
@@ -142,8 +142,8 @@ impl Requests {
     }
 }
 
-impl Inbox {
-    /// An inbox whose waker's events carry [`WAKE`].
+impl RequestReceiver {
+    /// A receiver whose waker's events carry [`WAKE`].
     ///
     /// # Errors
     ///
@@ -151,18 +151,18 @@ impl Inbox {
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
         let waker = Waker::new(registry, token(WAKE))?;
         let (requested, waiting) = (AtomicU8::new(0), Mutex::new(Some(Vec::new())));
-        Ok(Inbox(Handle(Arc::new(Shared { waker, requested, waiting }))))
+        Ok(RequestReceiver(Handle(Arc::new(Shared { waker, requested, waiting }))))
     }
 
     pub(super) fn handle(&self) -> Handle {
         self.0.clone()
     }
 
-    pub(super) fn take(&self) -> Requests {
-        Requests(self.0.0.requested.swap(0, Ordering::Acquire))
+    pub(super) fn take(&self) -> RequestSet {
+        RequestSet(self.0.0.requested.swap(0, Ordering::Acquire))
     }
 
-    /// Answers everyone who waits for the counters.
+    /// Answers all callers of [`Handle::stats`] since the last call.
     pub(super) fn send(&self, snapshot: Snapshot) {
         for sender in self.0.waiting().iter_mut().flat_map(std::mem::take) {
             // A receiver may have been dropped.
@@ -171,8 +171,8 @@ impl Inbox {
     }
 }
 
-/// The loop has ended: receivers that wait are disconnected, and so are those to come.
-impl Drop for Inbox {
+/// Disconnects the receivers of [`Handle::stats`] that wait, and those to come: the loop has ended.
+impl Drop for RequestReceiver {
     fn drop(&mut self) {
         *self.0.waiting() = None;
     }

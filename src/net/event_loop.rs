@@ -261,7 +261,7 @@ impl EventLoop {
             program.on_reload(&mut self.server);
         }
         if requested.has_stats() {
-            self.requests.send(Snapshot { stats: *self.server.stats(), now });
+            self.requests.publish(Snapshot { stats: *self.server.stats(), now });
         }
         false
     }
@@ -278,6 +278,8 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     const fn assert_send_and_sync<T: Send + Sync>() {}
     const _: () = assert_send_and_sync::<Handle>();
@@ -334,7 +336,7 @@ mod tests {
         let handle = event_loop.handle();
         let client = thread::spawn(move || {
             let stream = TcpStream::connect(addr).unwrap();
-            while handle.stats().recv().unwrap().stats.connections == 0 {}
+            while handle.stats(PATIENCE).unwrap().stats.connections == 0 {}
             handle.abort();
             stream
         });
@@ -370,23 +372,27 @@ mod tests {
     }
 
     #[test]
-    fn stats_of_an_ended_loop_are_an_error() {
+    fn stats_of_an_ended_loop_are_none() {
         let (event_loop, _) = event_loop();
         let handle = event_loop.handle();
-        let asked_before = handle.stats();
-        handle.abort();
-        assert_eq!(event_loop.run().unwrap(), Exit::Aborted);
-        assert!(asked_before.recv().is_err());
-        assert!(handle.stats().recv().is_err());
+        let waiting = thread::spawn(move || (handle.stats(PATIENCE), handle));
+        drop(event_loop);
+        let (answer, handle) = waiting.join().unwrap();
+        assert_eq!(answer, None);
+        assert_eq!(handle.stats(PATIENCE), None);
     }
 
     #[test]
     fn snapshot_is_displayed_as_status_json() {
         let (event_loop, _) = event_loop();
-        let (handle, answer) = (event_loop.handle(), event_loop.handle().stats());
-        handle.stop();
+        let handle = event_loop.handle();
+        let observer = thread::spawn(move || {
+            let snapshot = handle.stats(PATIENCE);
+            handle.stop();
+            snapshot
+        });
         event_loop.run().unwrap();
-        let json = answer.recv().unwrap().to_string();
+        let json = observer.join().unwrap().unwrap().to_string();
         assert!(json.starts_with("{\"version\":") && json.contains("\"connections\":0"), "{json}");
     }
 }

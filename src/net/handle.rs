@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mio::{Registry, Waker};
 
@@ -25,7 +25,7 @@ const STATS: u8 = 1 << 3;
 
 /// Steers an [`EventLoop`](super::EventLoop) from other threads.
 ///
-/// Every method returns at once, and may be called before the loop runs. The loop acts in its next
+/// Every method but [`stats`](Self::stats) returns at once. The loop acts in its next
 /// turn; requests of a kind that come before it are one, and a loop that has ended ignores all.
 /// Clones steer the same loop, and hold its waker's descriptor open.
 #[derive(Debug, Clone)]
@@ -36,8 +36,19 @@ struct Shared {
     waker: Waker,
     /// Bits of the requests since the loop's last look.
     requested: AtomicU8,
-    /// Senders of [`Handle::stats`]; `None` once the loop has ended.
-    waiting: Mutex<Option<Vec<Sender<Snapshot>>>>,
+    published: Mutex<Published>,
+    /// Notified when `published` changes.
+    has_published: Condvar,
+}
+
+/// The last answer to [`Handle::stats`].
+#[derive(Debug, Default)]
+struct Published {
+    /// Answers so far, so that callers know a new one from the last.
+    count: u64,
+    snapshot: Option<Snapshot>,
+    /// The loop has ended: no more answers will come.
+    has_ended: bool,
 }
 
 /// The counters of a server at one moment. Displayed as the JSON object of STATUS.
@@ -73,8 +84,8 @@ impl Handle {
         self.request(RELOAD);
     }
 
-    /// Asks for the counters. The receiver gets them once, or is disconnected when the loop ends
-    /// before; the loop's own thread must not wait for them.
+    /// Returns the counters as of the loop's next turn, waiting for it at most `timeout`; `None` if
+    /// that passes, or the loop has ended. On the loop's own thread it always passes.
     ///
     /// ```
     /// # use mynah::{limits::Limits, net::EventLoop, protocol::Protocol};
@@ -82,7 +93,7 @@ impl Handle {
     /// # event_loop.bind("127.0.0.1:0".parse().unwrap(), Protocol::Prefixed)?;
     /// let handle = event_loop.handle();
     /// let observer = std::thread::spawn(move || {
-    ///     let snapshot = handle.stats().recv();
+    ///     let snapshot = handle.stats(std::time::Duration::from_secs(10));
     ///     handle.stop();
     ///     snapshot
     /// });
@@ -91,13 +102,17 @@ impl Handle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
-    pub fn stats(&self) -> Receiver<Snapshot> {
-        let (sender, receiver) = channel();
-        if let Some(waiting) = &mut *self.waiting() {
-            waiting.push(sender);
-        }
+    pub fn stats(&self, timeout: Duration) -> Option<Snapshot> {
+        let published = self.published();
+        let before = published.count;
         self.request(STATS);
-        receiver
+        let is_waiting = |now: &mut Published| now.count == before && !now.has_ended;
+        let (published, _) = self
+            .0
+            .has_published
+            .wait_timeout_while(published, timeout, is_waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        published.snapshot.filter(|_| published.count != before)
     }
 
     /// Ends the loop's wait, or its next one: for work left where the next turn looks.
@@ -111,8 +126,8 @@ impl Handle {
         self.wake();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<Vec<Sender<Snapshot>>>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn published(&self) -> MutexGuard<'_, Published> {
+        self.0.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,8 +165,12 @@ impl RequestReceiver {
     /// The system has no descriptor left.
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
         let waker = Waker::new(registry, token(WAKE))?;
-        let (requested, waiting) = (AtomicU8::new(0), Mutex::new(Some(Vec::new())));
-        Ok(RequestReceiver(Handle(Arc::new(Shared { waker, requested, waiting }))))
+        Ok(RequestReceiver(Handle(Arc::new(Shared {
+            waker,
+            requested: AtomicU8::new(0),
+            published: Mutex::default(),
+            has_published: Condvar::new(),
+        }))))
     }
 
     pub(super) fn handle(&self) -> Handle {
@@ -162,18 +181,19 @@ impl RequestReceiver {
         RequestSet(self.0.0.requested.swap(0, Ordering::Acquire))
     }
 
-    /// Answers all callers of [`Handle::stats`] since the last call.
-    pub(super) fn send(&self, snapshot: Snapshot) {
-        for sender in self.0.waiting().iter_mut().flat_map(std::mem::take) {
-            // A receiver may have been dropped.
-            let _ = sender.send(snapshot);
-        }
+    /// Answers all who wait in [`Handle::stats`].
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        let mut published = self.0.published();
+        published.count += 1;
+        published.snapshot = Some(snapshot);
+        self.0.0.has_published.notify_all();
     }
 }
 
-/// Disconnects the receivers of [`Handle::stats`] that wait, and those to come: the loop has ended.
+/// Ends the waits in [`Handle::stats`]: the loop has ended.
 impl Drop for RequestReceiver {
     fn drop(&mut self) {
-        *self.0.waiting() = None;
+        self.0.published().has_ended = true;
+        self.0.0.has_published.notify_all();
     }
 }

@@ -31,7 +31,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("load", 4),
 ];
 
-/// Imports within a layer: who may import whom.
+/// Imports within a layer: importer and imported module.
 const BESIDE: [(&str, &str); 14] = [
     ("app", "cli"),
     ("buffer", "clock"),
@@ -62,9 +62,9 @@ const CONFINED: [(&str, &str); 9] = [
     ("cap_std", "protocol"),
 ];
 
-/// Who else may name them: programs of their own beside the server, with their own command lines. The
-/// load tester has its own loop too, in which connections connect, ask and measure; in `net/`, which
-/// every server links, it would be in the way.
+/// Further modules that may name them: the programs beside the server, with their own command lines.
+/// The load tester's loop connects, asks and measures; `net/` is linked into every server, which
+/// does none of that.
 const CONFINED_ALSO: [(&str, &str); 7] = [
     ("nix", "load"),
     ("getopts", "client"),

@@ -7,6 +7,7 @@
 //! | `settings` | the server-wide settings and their ranges |
 //! | `ini_file` | the configuration file |
 //! | `control`, `pacing` | reloads and status lines, and how often they run |
+//! | `listeners` | opening the listeners |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file` | bounded queues with writer threads; the log file |
@@ -14,6 +15,7 @@
 mod config;
 mod control;
 mod ini_file;
+mod listeners;
 mod log_file;
 mod log_queue;
 mod logging;

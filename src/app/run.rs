@@ -1,21 +1,18 @@
-//! The server program from arguments to exit code: starts the log, opens the listeners, runs the
-//! loop.
+//! The server program from arguments to exit code: builds log, loop and plugins, and runs them.
 
 use std::ffi::OsString;
-use std::io;
-use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 
 use log::{Level, error, info, log_enabled, warn};
 
 use super::config::{Config, Invocation};
 use super::control::Control;
+use super::listeners;
 use super::logging::Logging;
 use super::plugins;
-use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error, print_usage_error};
-use crate::net::{
-    EventLoop, Exit, Signals, SocketOptions, TcpAcceptor, available_memory, raise_file_limit,
-};
+use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error};
+use crate::limits::Limits;
+use crate::net::{EventLoop, Exit, Signals, available_memory, raise_file_limit};
 use crate::strerror::strerror;
 
 /// Runs `mynah` with `args`, without the program's name.
@@ -76,28 +73,16 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
-    let files =
-        raise_file_limit().map_err(|e| format!("cannot read the file limit: {}", strerror(&e)))?;
-    let (limits, lowered_from) = config.limits(files, available_memory());
-    let max = limits.clients_max;
-    if let Some(wanted) = lowered_from {
-        warn!("--max-clients {wanted} does not fit the limit of {files} files, lowered to {max}");
-    }
-    let (log, wanted) = (limits.broadcast_log_bytes_max, config.broadcast_log());
-    if config.settings.broadcast_log.is_some() && log < wanted {
-        warn!(
-            "--broadcast-log {wanted} does not fit the memory limit of {} bytes, lowered to {log}",
-            limits.memory_bytes_max
-        );
-    }
+    let limits = fit_limits(config)?;
     let cannot_start = |error| format!("cannot start: {}", strerror(&error));
     let mut event_loop = EventLoop::new(limits).map_err(cannot_start)?;
     let signals = Signals::install(&event_loop).map_err(cannot_start)?;
+    let max = limits.clients_max;
     info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
     if let Some(host) = plugins::load(config)? {
         event_loop.server_mut().set_plugins(host);
     }
-    open_listeners(config, &mut event_loop)?;
+    listeners::open(config, &mut event_loop)?;
     let reloader = plugins::Reloader::new(config, event_loop.handle());
     let mut control = Control::new(signals, event_loop.handle(), |server| {
         info!("SIGHUP: {}", reload_steps(config));
@@ -109,6 +94,26 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
 }
 
+/// Fits the configured limits to the process and the machine, with a warning for each that is
+/// lowered.
+fn fit_limits(config: &Config) -> Result<Limits, String> {
+    let files =
+        raise_file_limit().map_err(|e| format!("cannot read the file limit: {}", strerror(&e)))?;
+    let (limits, lowered_from) = config.limits(files, available_memory());
+    if let Some(wanted) = lowered_from {
+        let max = limits.clients_max;
+        warn!("--max-clients {wanted} does not fit the limit of {files} files, lowered to {max}");
+    }
+    let (log, wanted) = (limits.broadcast_log_bytes_max, config.broadcast_log());
+    if config.settings.broadcast_log.is_some() && log < wanted {
+        let memory = limits.memory_bytes_max;
+        warn!(
+            "--broadcast-log {wanted} does not fit the memory limit of {memory} bytes, lowered to {log}"
+        );
+    }
+    Ok(limits)
+}
+
 /// Log text of a SIGHUP. The steps log their results themselves.
 fn reload_steps(config: &Config) -> &'static str {
     match (config.log_file().is_some(), config.plugin_dir.is_some()) {
@@ -117,51 +122,4 @@ fn reload_steps(config: &Config) -> &'static str {
         (false, true) => "reloading the plugins",
         (false, false) => "nothing to reload: there is neither a log file nor a plugin folder",
     }
-}
-
-/// Opens every listener in the order given, and logs it. A default listener whose port is taken is
-/// skipped as long as another opens; one that was asked for is an error.
-fn open_listeners(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
-    let options = SocketOptions { keepalive: config.keepalive() };
-    let mut opened = 0;
-    let mut first_error = None;
-    for spec in &config.listeners {
-        match bind(spec, options) {
-            Ok((acceptor, name)) => {
-                event_loop
-                    .add_listener(acceptor, config.listener(spec, name.clone()))
-                    .map_err(|error| format!("cannot listen on {name}: {}", strerror(&error)))?;
-                opened += 1;
-                info!("listening on {name}");
-            }
-            Err(error) => {
-                let reason = format!("cannot listen on {spec}: {}", strerror(&error));
-                let taken = error.kind() == io::ErrorKind::AddrInUse;
-                if !(config.listeners_are_defaults && taken) {
-                    return Err(reason);
-                }
-                warn!("{reason}; skipped");
-                first_error.get_or_insert(reason);
-            }
-        }
-    }
-    match first_error {
-        Some(reason) if opened == 0 => Err(reason),
-        _ => Ok(()),
-    }
-}
-
-/// Binds the first address of the host that belongs to this machine, and returns the listener's URL
-/// with that address and the real port. A taken port is an error and does not lead to the next
-/// address: a host name means its first address.
-fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor, String)> {
-    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for addr in (spec.host.as_str(), spec.port).to_socket_addrs()? {
-        match TcpAcceptor::bind(addr, options).and_then(|a| Ok((a.local_addr()?, a))) {
-            Ok((addr, acceptor)) => return Ok((acceptor, format!("{}://{addr}", spec.protocol))),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(error) => last_error = error,
-        }
-    }
-    Err(last_error)
 }

@@ -120,8 +120,8 @@ pub const PAYLOAD_LOG_BYTES: usize = 128;
 /// Descriptors kept for the server's own use when `--max-clients` is derived from the file limit.
 pub const FILES_RESERVED: usize = 32;
 
-/// Descriptors the server itself has open, listeners apart: standard streams, epoll, the signals'
-/// pipe with an end for each of four, the log file, and a little for the C library.
+/// Descriptors the server itself has open, listeners apart: standard streams, epoll, the loop's
+/// waker, the signals' pipe with six ends, the log file, and one for the C library.
 pub const FILES_OWN: usize = 13;
 
 /// Largest `--max-frame`, in bytes.

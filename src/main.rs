@@ -1,4 +1,4 @@
-//! The server binary; all it does is in [`mynah::app`].
+//! The server, `mynah`. Its code is [`mynah::app`].
 
 use std::process::ExitCode;
 

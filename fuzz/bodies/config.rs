@@ -1,6 +1,5 @@
-//! Everything an operator writes: files, listener URLs, options. Nothing panics; what is accepted
-//! is in its range and means the same however it is written; what is refused is refused in one
-//! line that names the culprit.
+//! Configuration files, listener URLs and options. Nothing panics; accepted values are in range and
+//! mean the same however they are written; errors are one line that names the culprit.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,15 +12,15 @@ use mynah::limits::{
 };
 use mynah::protocol::{CommandProtocol, Protocol};
 
-/// What the file is called.
+/// Name of the file in errors.
 const FILE: &str = "mynah.ini";
 
-/// Takes fuzzer input apart and checks it. The first byte says what the rest is: `f` a file, `u` a
-/// URL, `o` options, one a line, anything else settings as `name=value`, one a line.
+/// Checks one input. Its first byte tells what follows: `f` a file, `u` a URL, `o` options, one a
+/// line, anything else settings as `name=value`, one a line.
 ///
 /// # Panics
 ///
-/// When something was accepted or refused that should not have been, or in bad words.
+/// When the verdict or an error's text is wrong.
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
@@ -40,9 +39,9 @@ fn check_file(text: &str) {
             check_ranges(&file.settings);
             file.listeners.iter().for_each(check_listener);
         }
-        Err(why) => check_words(&why.to_string(), &format!("{FILE}: ")),
+        Err(why) => check_error_text(&why.to_string(), &format!("{FILE}: ")),
     }
-    match (parsed, read_plainly(text)) {
+    match (parsed, read_reference(text)) {
         (Ok(file), Ok(plain)) => assert_eq!(file, plain, "{text:?}"),
         (Err(why), Err(place)) => {
             let why = why.to_string();
@@ -52,11 +51,11 @@ fn check_file(text: &str) {
     }
 }
 
-/// The file as one would read it by hand. An error is the place it should name.
-fn read_plainly(text: &str) -> Result<IniFile, String> {
+/// A reference reader. An error is the place that the reader's should name.
+fn read_reference(text: &str) -> Result<IniFile, String> {
     let mut file = IniFile::default();
     let mut seen = Vec::new();
-    for (section, keys) in sections(text)? {
+    for Section { line, name: section, keys } in sections(text)? {
         let protocol = match section.split_whitespace().next() {
             Some("command") => Some(ProtocolName::Command),
             Some("prefixed") => Some(ProtocolName::Prefixed),
@@ -67,10 +66,10 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
         };
         let mut spec = protocol.map(ListenerSpec::new);
         if seen.contains(&section) || (spec.is_none() && section != "server") {
-            return Err(format!("[{}]", shown(&section)));
+            return Err(format!("line {line}: [{}]", shown(&section)));
         }
         let mut keys_seen = Vec::new();
-        for (key, value) in keys {
+        for (line, key, value) in keys {
             if section == "server" && matches!(&*key, "host" | "port") {
                 spec = spec.or_else(|| Some(ListenerSpec::new(ProtocolName::Chat)));
             }
@@ -84,7 +83,7 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
                 }
             };
             if !known || keys_seen.contains(&key) {
-                return Err(format!("[{}] {}: ", shown(&section), shown(&key)));
+                return Err(format!("line {line}: [{}] {}: ", shown(&section), shown(&key)));
             }
             keys_seen.push(key);
         }
@@ -94,15 +93,21 @@ fn read_plainly(text: &str) -> Result<IniFile, String> {
     Ok(file)
 }
 
-type Keys = Vec<(String, String)>;
+struct Section {
+    line: usize,
+    name: String,
+    /// Line, key and value.
+    keys: Vec<(usize, String, String)>,
+}
 
-/// Sections with their keys and values, read character by character. An error is the place it
-/// should name, as far as that is known.
-fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
+/// Sections with their keys and values, read character by character. An error is the place that
+/// the reader's should name.
+fn sections(text: &str) -> Result<Vec<Section>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut sections: Vec<(String, Keys)> = Vec::new();
-    for line in text.split('\n') {
-        let mut chars = line.chars().peekable();
+    let mut sections: Vec<Section> = Vec::new();
+    for (at, content) in text.split('\n').enumerate() {
+        let line = at + 1;
+        let mut chars = content.chars().peekable();
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         while chars.next_if_eq(&'[').is_some() {
             let mut name: Vec<char> = Vec::new();
@@ -110,10 +115,14 @@ fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
                 match chars.next() {
                     Some(']') => break,
                     Some(c) => name.push(c),
-                    None => return Err(shown(format!("[{}", String::from_iter(name)).trim_end())),
+                    None => {
+                        let start = format!("[{}", String::from_iter(name));
+                        return Err(format!("line {line}: {}: ", shown(start.trim_end())));
+                    }
                 }
             }
-            sections.push((String::from_iter(name).trim().to_owned(), Keys::new()));
+            let name = String::from_iter(name).trim().to_owned();
+            sections.push(Section { line, name, keys: Vec::new() });
             while chars.next_if(|c| c.is_whitespace()).is_some() {}
         }
         if matches!(chars.peek(), None | Some('#' | ';')) {
@@ -124,21 +133,23 @@ fn sections(text: &str) -> Result<Vec<(String, Keys)>, String> {
             match chars.next() {
                 Some('=' | ':') => break,
                 Some(c) => key.push(c),
-                None => return Err("line ".into()),
+                None => return Err(format!("line {line}: not of the form ")),
             }
         }
         let key = key.trim().to_owned();
         let value = value(chars.collect::<String>().trim());
-        let (false, Some(value)) = (key.is_empty(), value) else { return Err("line ".into()) };
+        let (false, Some(value)) = (key.is_empty(), value) else {
+            return Err(format!("line {line}: "));
+        };
         match sections.last_mut() {
-            Some((_, keys)) => keys.push((key, value)),
-            None => return Err(shown(&key)),
+            Some(section) => section.keys.push((line, key, value)),
+            None => return Err(format!("line {line}: key '{}' ", shown(&key))),
         }
     }
     Ok(sections)
 }
 
-/// What stands between the quotes or before the comment.
+/// The value between the quotes or before the comment.
 fn value(text: &str) -> Option<String> {
     let comes_to_nothing =
         |text: &str| matches!(text.trim().chars().next(), None | Some('#' | ';'));
@@ -151,7 +162,7 @@ fn value(text: &str) -> Option<String> {
     Some(words.take_while(|word| !word.starts_with(['#', ';'])).collect::<String>().trim().into())
 }
 
-/// Control characters as they are shown.
+/// Escapes control characters as errors do.
 fn shown(text: &str) -> String {
     let show = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
     text.chars().map(show).collect()
@@ -165,11 +176,12 @@ fn check_url(url: &str) {
             let query = url.find('?').map_or("", |at| &url[at..]);
             assert_eq!(ListenerSpec::parse_url(&format!("{spec}{query}")), Ok(spec));
         }
-        Err(why) => check_words(&why.to_string(), ""),
+        Err(why) => check_error_text(&why.to_string(), ""),
     }
 }
 
-/// An accepted listener is in range, and its name is a URL of the same listener without its keys.
+/// Checks that an accepted listener is in range, and that it displays as a URL of the same listener
+/// without its keys.
 fn check_listener(spec: &ListenerSpec) {
     let ListenerSpec {
         protocol,
@@ -193,7 +205,7 @@ fn check_listener(spec: &ListenerSpec) {
     assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
 }
 
-/// The ranges of `--help` and docs/operations.md.
+/// Checks the ranges of `--help` and docs/operations.md.
 fn check_ranges(settings: &Settings) {
     let in_range = |value: Option<u64>, min: u64, max: u64| {
         assert!(value.is_none_or(|value| (min..=max).contains(&value)), "{settings:?}");
@@ -211,7 +223,8 @@ fn check_ranges(settings: &Settings) {
     assert!(settings.log_file.as_ref().is_none_or(|file| !file.as_os_str().is_empty()));
 }
 
-/// A command line, one argument a line. It never names a file to read.
+/// Checks a command line, one argument a line. Arguments that could name a file to read are left
+/// out.
 fn check_options(text: &[u8]) {
     let args: Vec<&OsStr> = text
         .split(|byte| *byte == b'\n')
@@ -223,11 +236,11 @@ fn check_options(text: &[u8]) {
         Ok(Invocation::Help(text)) => assert!(text.contains("--listen")),
         Ok(Invocation::Version) => {}
         Ok(Invocation::Check(config)) => check_config(&config),
-        Err(why) => check_words(&why.to_string(), ""),
+        Err(why) => check_error_text(&why.to_string(), ""),
     }
 }
 
-/// Whether no `-c FILE` can hide in an argument.
+/// True if no `-c FILE` can hide in an argument.
 fn is_harmless(arg: &[u8]) -> bool {
     match arg {
         [b'-', b'-', name @ ..] => name.starts_with(b"check") || !name.starts_with(b"c"),
@@ -236,7 +249,7 @@ fn is_harmless(arg: &[u8]) -> bool {
     }
 }
 
-/// What is made of settings that are in range is in range itself.
+/// Checks that limits and listeners made of settings in range are in range.
 fn check_config(config: &Config) {
     check_ranges(&config.settings);
     assert!(!config.listeners.is_empty());
@@ -261,7 +274,7 @@ fn check_config(config: &Config) {
     }
 }
 
-/// A setting means the same on the command line and in a file, and is refused in the same words.
+/// Checks that a setting means the same, and has the same error, on the command line and in a file.
 fn check_spellings(text: &str) {
     for line in text.lines() {
         let Some((name, value)) = line.split_once('=') else { continue };
@@ -269,9 +282,9 @@ fn check_spellings(text: &str) {
         let set = settings.set(name, value);
         match &set {
             Ok(()) => check_ranges(&settings),
-            Err(why) => check_words(&why.to_string(), ""),
+            Err(why) => check_error_text(&why.to_string(), ""),
         }
-        // What both ways of writing can write: an INI value is trimmed, and may be quoted.
+        // Only values that both can express: an INI value is trimmed, and may be quoted.
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         // These open a chat.
         let is_chat = matches!(name, "host" | "port");
@@ -290,7 +303,7 @@ fn check_spellings(text: &str) {
             }
             Err(why) => {
                 let file = file.map_err(|why| why.to_string());
-                let at = format!("{FILE}: [server] {key}: ");
+                let at = format!("{FILE}: line 2: [server] {key}: ");
                 assert!(file.as_ref().is_err_and(|why| why.starts_with(&at)), "{line}: {file:?}");
                 if SETTINGS.contains(&name) {
                     assert_eq!(file, Err(format!("{at}{why}")));
@@ -302,7 +315,7 @@ fn check_spellings(text: &str) {
     }
 }
 
-/// Those settings that options and file have in common.
+/// Settings that options and file have in common.
 const SETTINGS: [&str; 11] = [
     "max-clients",
     "max-frame",
@@ -317,8 +330,8 @@ const SETTINGS: [&str; 11] = [
     "log-file",
 ];
 
-/// An error is one line that a terminal shows and does not obey, and says something behind `at`.
-fn check_words(why: &str, at: &str) {
-    assert!(why.len() > at.len() && why.starts_with(at), "{why:?}");
-    assert!(!why.contains(char::is_control), "{why:?} is not one line");
+/// Checks that an error is one line without control characters, and has a text behind `at`.
+fn check_error_text(text: &str, at: &str) {
+    assert!(text.len() > at.len() && text.starts_with(at), "{text:?}");
+    assert!(!text.contains(char::is_control), "{text:?} is not one line");
 }

@@ -1,4 +1,4 @@
-//! Options and file, merged: what the server is to be.
+//! The server's configuration: options and file, merged.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -8,88 +8,91 @@ use std::time::Duration;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 
-use super::ini_file::{BadFile, IniFile};
+use super::ini_file::IniFile;
 use super::settings::{SETTINGS, Settings};
-use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
+use crate::cli::{
+    EscapeControl, HAS_PLUGINS, IniError, ListenerError, ListenerSpec, ProtocolName, SettingError,
+};
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::protocol::{
     ChatProtocol, CommandProtocol, PluginProtocol, PrefixedProtocol, Protocol, RawProtocol,
 };
 use crate::server::ListenerConfig;
 
-/// `--max-frame` where nothing else is said.
+/// Default of `--max-frame`, in bytes.
 const FRAME_LEN_MAX: u32 = 1 << 20;
-/// What a `raw` answer begins with where nothing else is said: the ancestor's words.
+/// Default `prefix=` of `raw`, which the ancestor sent.
 const RAW_PREFIX: &[u8] = b"Echo: ";
-/// The idle limit of `prefixed` where nothing else is said: the ancestor's.
+/// Default `idle=` of `prefixed`, in seconds, as in the ancestor.
 const PREFIXED_IDLE_SECS: u64 = 60;
+/// Default of `--tcp-keepalive`.
 const KEEPALIVE_SECS: u64 = 300;
-/// Where plugins are looked for where nothing else is said.
+/// Default of `--plugin-dir`, where it exists.
 const PLUGIN_DIR: &str = "plugins";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// `--help`: this text.
     Help(String),
     /// `--version`.
     Version,
-    /// `--check`: options and file are good; what they name is looked at next.
+    /// `--check`: options and file are valid. The files they name have not been read.
     Check(Config),
     /// Run a server.
     Run(Config),
 }
 
-/// What the server is to be.
+/// Configuration of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The merged settings; what is `None` has its default.
+    /// The merged settings; `None` means the default.
     pub settings: Settings,
     /// The listeners to open, in order.
     pub listeners: Vec<ListenerSpec>,
-    /// Nobody asked for these listeners: one whose port is taken may be skipped.
+    /// True if the listeners were not asked for: one whose port is taken may be skipped.
     pub listeners_are_defaults: bool,
-    /// Where plugins are loaded from, if they are.
+    /// Folder of the plugins, if there are any.
     pub plugin_dir: Option<PathBuf>,
 }
 
-/// What is wrong with the command line or the file.
+/// An error of the command line or the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
     /// An option is unknown, or lacks its value.
     Usage(String),
-    /// An argument that is no option.
+    /// An argument that is not an option.
     Argument(String),
-    /// An option's value.
+    /// An option's value is invalid.
     Option {
         /// The long name.
         name: &'static str,
-        /// What is wrong.
-        why: BadSetting,
+        /// The reason.
+        source: SettingError,
     },
     /// More than one of `-v`, `-q` and `--log-level`.
     LevelTwice,
-    /// A `--listen`.
+    /// A `--listen` is invalid.
     Listen {
-        /// What was given.
+        /// The value given.
         url: String,
-        /// What is wrong.
-        why: BadListener,
+        /// The reason.
+        source: ListenerError,
     },
-    /// The file.
-    File(BadFile),
+    /// The configuration file cannot be read or is invalid.
+    File(IniError),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
-            ConfigError::Usage(why) => f.write_str(why),
+            ConfigError::Usage(reason) => f.write_str(reason),
             ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
-            ConfigError::Option { name, why } => write!(f, "--{name}: {why}"),
+            ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
-            ConfigError::Listen { url, why } => write!(f, "--listen {url}: {why}"),
-            ConfigError::File(why) => write!(f, "{why}"),
+            ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
+            ConfigError::File(source) => write!(f, "{source}"),
         }
     }
 }
@@ -97,7 +100,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Invocation {
-    /// Reads the command line, the program's name not among it, and the file it names.
+    /// Reads the command line, without the program's name, and the configuration file it names.
     ///
     /// # Errors
     ///
@@ -153,12 +156,14 @@ impl Config {
         for setting in &SETTINGS {
             if let Some(value) = matches.opt_str(setting.name) {
                 let name = setting.name;
-                settings.set(name, &value).map_err(|why| ConfigError::Option { name, why })?;
+                settings
+                    .set(name, &value)
+                    .map_err(|source| ConfigError::Option { name, source })?;
             }
         }
         let levels = [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)];
-        let given = ["verbose", "quiet", "log-level"].map(|name| matches.opt_present(name));
-        if given.into_iter().filter(|&given| given).count() > 1 {
+        let given = ["verbose", "quiet", "log-level"].into_iter();
+        if given.filter(|name| matches.opt_present(name)).count() > 1 {
             return Err(ConfigError::LevelTwice);
         }
         for (name, level) in levels {
@@ -169,7 +174,7 @@ impl Config {
         let mut listeners = Vec::new();
         for url in matches.opt_strs("listen") {
             let spec = ListenerSpec::parse_url(&url);
-            listeners.push(spec.map_err(|why| ConfigError::Listen { url, why })?);
+            listeners.push(spec.map_err(|source| ConfigError::Listen { url, source })?);
         }
         if listeners.is_empty() {
             listeners = file.listeners;
@@ -186,12 +191,12 @@ impl Config {
         Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir })
     }
 
-    /// The server's limits where the process may open `files` files and use `memory` bytes, and the
-    /// number of clients that was asked for if it had to be lowered.
+    /// The server's limits in a process that may open `files` files and use `memory` bytes, and
+    /// `--max-clients` if it had to be lowered.
     ///
-    /// A quarter of what is kept back is for connections that linger, unless the server's own
-    /// descriptors need it. The broadcast logs of all listeners together are at most a quarter of
-    /// the memory limit, so that cutting connections always brings the server under it.
+    /// Of the descriptors kept back, 8 to 16 are for connections that linger. The broadcast logs of
+    /// all listeners together are at most a quarter of the memory limit, so that closing connections
+    /// always brings the server under it.
     #[must_use]
     pub fn limits(&self, files: usize, memory: usize) -> (Limits, Option<usize>) {
         let own = FILES_OWN + self.listeners.len();
@@ -218,13 +223,13 @@ impl Config {
         (limits, (wanted > fitting).then_some(wanted))
     }
 
-    /// Most broadcast bytes one listener is to keep, if there is so much memory.
+    /// Most broadcast bytes of one listener, before [`limits`](Self::limits) fits it to the memory.
     #[must_use]
     pub fn broadcast_log(&self) -> usize {
         self.settings.broadcast_log.unwrap_or(Limits::default().broadcast_log_bytes_max)
     }
 
-    /// After how much silence the kernel probes a peer.
+    /// Silence after which the kernel probes a peer; `None` for never.
     #[must_use]
     pub fn keepalive(&self) -> Option<Duration> {
         match self.settings.tcp_keepalive.unwrap_or(KEEPALIVE_SECS) {
@@ -233,20 +238,20 @@ impl Config {
         }
     }
 
-    /// How much is logged.
+    /// Least severe level that is logged.
     #[must_use]
     pub fn log_level(&self) -> LevelFilter {
         self.settings.log_level.unwrap_or(LevelFilter::Info)
     }
 
-    /// A file to log to besides the console.
+    /// File that is logged to besides the console.
     #[must_use]
     pub fn log_file(&self) -> Option<PathBuf> {
         self.settings.log_file.clone()
     }
 
-    /// What the server core is told of `spec`, which the log is to call `name`. The listener's own
-    /// key beats the server-wide setting, and that beats the default.
+    /// The core's configuration of the listener `spec`, which the log calls `name`. The listener's
+    /// own key beats the server-wide setting, and that beats the default.
     #[must_use]
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
         let Settings { idle_timeout, max_frame, .. } = self.settings;
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn no_arguments_mean_the_default_listeners() {
+    fn default_listeners_open_without_arguments() {
         let config = config(&[]);
         let names: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
         let expected = [
@@ -311,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listeners_own_key_beats_the_option_and_the_option_beats_sixty_seconds() {
+    fn listener_key_beats_option_beats_default() {
         assert_eq!(idle_ms(&[]), [0, 60_000, 0, 0]);
         assert_eq!(idle_ms(&["--idle-timeout", "7"]), [7_000; 4]);
         let listen = ["-l", "prefixed://h:1?idle=0", "-l", "prefixed://h:2", "--idle-timeout", "7"];
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_limit_less_32_is_the_default_and_the_most() {
+    fn max_clients_is_at_most_the_file_limit_less_32() {
         let limits = |args: &[&str], files| {
             let (limits, lowered_from) = config(args).limits(files, 1 << 32);
             (limits.clients_max, lowered_from)
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn log_levels_have_three_spellings_and_one_at_a_time() {
+    fn log_level_is_given_in_one_of_three_spellings() {
         assert_eq!(config(&["-v"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-vv"]).log_level(), LevelFilter::Debug);
         assert_eq!(config(&["-q"]).log_level(), LevelFilter::Warn);
@@ -367,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
+    fn usage_error_names_the_culprit() {
         refused(&["--no-such"], "Unrecognized option: 'no-such'");
         refused(&["--listen"], "Argument to option 'listen' missing");
         refused(&["--max-clients", "1", "-m", "2"], "Option 'max-clients' given more than once");
@@ -387,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn check_help_and_version_run_nothing() {
+    fn check_help_and_version_run_no_server() {
         assert!(matches!(Invocation::from_args(&["--check"]), Ok(Invocation::Check(_))));
         assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
         let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else { panic!() };

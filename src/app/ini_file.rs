@@ -1,17 +1,12 @@
-//! The configuration file: INI, one section for the server, one for each listener.
+//! The server's configuration file: one section for the server, one for each listener.
 
-use std::fmt::{self, Write};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::ini::{self, BadSyntax};
 use super::settings::Settings;
-use crate::cli::{BadListener, BadSetting, HAS_PLUGINS, ListenerSpec, OneLine, ProtocolName};
-use crate::strerror::strerror;
+use crate::cli::ini::{IniError, IniErrorKind, NO_SUCH_KEY, Section, for_each_section};
+use crate::cli::{HAS_PLUGINS, ListenerSpec, ProtocolName, SettingError};
 
-const NO_SUCH_KEY: &str = "no such key";
-
-/// What a file asks for.
+/// Settings and listeners of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IniFile {
     /// Its `[server]` section.
@@ -20,116 +15,56 @@ pub struct IniFile {
     pub listeners: Vec<ListenerSpec>,
 }
 
-/// What is wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadFile {
-    file: PathBuf,
-    what: What,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    Unreadable(String),
-    NoValue { line: usize },
-    Quote { line: usize },
-    NoAddress,
-    KeyOutsideSection(String),
-    OpenSection(String),
-    UnknownSection(String),
-    RepeatedSection(String),
-    Section { section: String, why: String },
-    Key { section: String, key: String, why: String },
-}
-
-impl fmt::Display for BadFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
-        write!(f, "{}: ", self.file.display())?;
-        match &self.what {
-            What::Unreadable(why) => write!(f, "cannot be read: {why}"),
-            What::NoValue { line } => write!(f, "line {line}: not of the form key = value"),
-            What::Quote { line } => write!(f, "line {line}: a quoted value ends with its quote"),
-            What::NoAddress => f.write_str("[server] has neither host nor port"),
-            What::KeyOutsideSection(key) => {
-                write!(f, "{key}: stands before the first section")
-            }
-            What::OpenSection(start) => write!(f, "{start}: the section is not closed by ]"),
-            What::UnknownSection(section) => write!(f, "[{section}]: no such section"),
-            What::Section { section, why } => write!(f, "[{section}]: {why}"),
-            What::RepeatedSection(section) => write!(f, "[{section}]: given twice"),
-            What::Key { section, key, why } => {
-                write!(f, "[{section}] {key}: {why}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for BadFile {}
-
-impl From<BadSyntax<'_>> for What {
-    fn from(wrong: BadSyntax<'_>) -> Self {
-        match wrong {
-            BadSyntax::NoValue { line } => What::NoValue { line },
-            BadSyntax::Quote { line } => What::Quote { line },
-            BadSyntax::OpenSection { start } => What::OpenSection(start.to_owned()),
-            BadSyntax::KeyOutsideSection { key } => What::KeyOutsideSection(key.to_owned()),
-        }
-    }
-}
-
 impl IniFile {
     /// Reads `file`.
     ///
     /// # Errors
     ///
-    /// See [`BadFile`]; it names file, section and key.
-    pub fn read(file: &Path) -> Result<Self, BadFile> {
-        read(file)
-            .and_then(|text| Self::from_text(&text))
-            .map_err(|what| BadFile { file: file.to_owned(), what })
+    /// An [`IniError`] names file, line, section and key.
+    pub fn read(file: &Path) -> Result<Self, IniError> {
+        IniError::read(file, Self::from_text)
     }
 
-    /// Reads the text of a file that would be called `file`.
+    /// Reads `text`, for errors that name `file`.
     ///
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub fn parse(text: &str, file: &Path) -> Result<Self, BadFile> {
-        Self::from_text(text).map_err(|what| BadFile { file: file.to_owned(), what })
+    pub fn parse(text: &str, file: &Path) -> Result<Self, IniError> {
+        Self::from_text(text).map_err(|kind| IniError::new(file, kind))
     }
 
-    fn from_text(text: &str) -> Result<Self, What> {
+    fn from_text(text: &str) -> Result<Self, IniErrorKind> {
         let mut file = IniFile::default();
-        for_each_section(text, |section, keys| file.add_section(section, keys))?;
+        for_each_section(text, |section| file.add_section(section))?;
         Ok(file)
     }
 
-    /// `[server]`, or a protocol, with a name of its own behind it where there are several.
-    fn add_section(&mut self, section: &str, keys: &[(&str, &str)]) -> Result<(), What> {
-        if section == "server" {
-            return self.add_server(keys);
+    /// Adds `[server]` or a listener. A listener's section is called by its protocol, with a name
+    /// of its own behind that where there are several.
+    fn add_section(&mut self, section: &Section<'_>) -> Result<(), IniErrorKind> {
+        if section.name == "server" {
+            return self.add_server(section);
         }
-        let word = section.split_whitespace().next().unwrap_or_default();
-        let protocol =
-            ProtocolName::parse(word).ok_or_else(|| What::UnknownSection(section.to_owned()))?;
+        let word = section.name.split_whitespace().next().unwrap_or_default();
+        let protocol = ProtocolName::parse(word).ok_or_else(|| section.unknown())?;
         if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
-            let why = BadSetting::NoPlugins.to_string();
-            return Err(What::Section { section: section.to_owned(), why });
+            return Err(section.invalid(SettingError::NoPlugins.to_string()));
         }
         let mut spec = ListenerSpec::new(protocol);
-        for_each_key(section, keys, |key, value| set_listener(&mut spec, key, value))?;
+        section.for_each_key(|key, value| spec.set_in_file(key, value))?;
         self.listeners.push(spec);
         Ok(())
     }
 
-    /// `host` and `port` in `[server]` are all there is in the file of the ancestor's chat: they
-    /// ask for a chat.
-    fn add_server(&mut self, keys: &[(&str, &str)]) -> Result<(), What> {
+    /// Adds `[server]`. `host` and `port` there ask for a chat: they are all that the configuration
+    /// file of the ancestor's chat has.
+    fn add_server(&mut self, section: &Section<'_>) -> Result<(), IniErrorKind> {
         let mut chat = None;
-        for_each_key("server", keys, |key, value| match key {
+        section.for_each_key(|key, value| match key {
             "host" | "port" => {
                 let chat = chat.get_or_insert_with(|| ListenerSpec::new(ProtocolName::Chat));
-                set_listener(chat, key, value)
+                chat.set_in_file(key, value)
             }
             _ => self.set_server(key, value),
         })?;
@@ -138,122 +73,20 @@ impl IniFile {
     }
 
     fn set_server(&mut self, key: &str, value: &str) -> Result<(), String> {
-        // A key is spelt as its option, with `_` for `-`; an option's own spelling is no key.
+        // A key is spelt as its option, with `_` for `-`; an option's own spelling is not a key.
         let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
-        self.settings.set(&name, value).map_err(|why| match why {
-            BadSetting::Unknown => NO_SUCH_KEY.to_owned(),
-            why => why.to_string(),
+        self.settings.set(&name, value).map_err(|error| match error {
+            SettingError::Unknown => NO_SUCH_KEY.to_owned(),
+            error => error.to_string(),
         })
     }
-}
-
-/// What a client takes from a file: where its server is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServerAddress {
-    /// `host` in `[server]`.
-    pub host: Option<String>,
-    /// `port` in `[server]`.
-    pub port: Option<u16>,
-}
-
-impl ServerAddress {
-    /// Reads the address from `file`. What else the file says is the server's affair, and only its
-    /// keys in `[server]` must be known, so that a misspelt `port` is noticed.
-    ///
-    /// # Errors
-    ///
-    /// See [`BadFile`]; a file that has neither host nor port is one.
-    pub fn read(file: &Path) -> Result<Self, BadFile> {
-        read(file)
-            .and_then(|text| Self::from_text(&text))
-            .map_err(|what| BadFile { file: file.to_owned(), what })
-    }
-
-    fn from_text(text: &str) -> Result<Self, What> {
-        let mut address = ServerAddress::default();
-        for_each_section(text, |section, keys| match section {
-            "server" => for_each_key(section, keys, |key, value| address.set(key, value)),
-            _ => Ok(()),
-        })?;
-        if address == ServerAddress::default() {
-            return Err(What::NoAddress);
-        }
-        Ok(address)
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        // What a host and a port are does not depend on the protocol.
-        let mut spec = ListenerSpec::new(ProtocolName::Chat);
-        match key {
-            "host" => {
-                set_listener(&mut spec, key, value)?;
-                self.host = Some(spec.host);
-            }
-            "port" => {
-                set_listener(&mut spec, key, value)?;
-                self.port = Some(spec.port);
-            }
-            _ => {
-                let known = IniFile::default().set_server(key, value);
-                return known.or_else(|why| if why == NO_SUCH_KEY { Err(why) } else { Ok(()) });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read(file: &Path) -> Result<String, What> {
-    fs::read_to_string(file).map_err(|error| What::Unreadable(strerror(&error).to_string()))
-}
-
-/// Shows `add` every section in order, each once.
-fn for_each_section(
-    text: &str,
-    mut add: impl FnMut(&str, &[(&str, &str)]) -> Result<(), What>,
-) -> Result<(), What> {
-    let mut seen = Vec::new();
-    for section in ini::sections(text)? {
-        if seen.contains(&section.name) {
-            return Err(What::RepeatedSection(section.name.to_owned()));
-        }
-        seen.push(section.name);
-        add(section.name, &section.keys)?;
-    }
-    Ok(())
-}
-
-fn set_listener(spec: &mut ListenerSpec, key: &str, value: &str) -> Result<(), String> {
-    spec.set(key, value).map_err(|error| match error {
-        BadListener::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
-        BadListener::BadValue { why, .. } => why.to_string(),
-        error => error.to_string(),
-    })
-}
-
-fn for_each_key(
-    section: &str,
-    keys: &[(&str, &str)],
-    mut set: impl FnMut(&str, &str) -> Result<(), String>,
-) -> Result<(), What> {
-    let mut seen = Vec::new();
-    for (key, value) in keys {
-        let result =
-            if seen.contains(&key) { Err("given twice".to_owned()) } else { set(key, value) };
-        seen.push(key);
-        result.map_err(|why| What::Key {
-            section: section.to_owned(),
-            key: (*key).to_owned(),
-            why,
-        })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<IniFile, BadFile> {
+    fn parse(text: &str) -> Result<IniFile, IniError> {
         IniFile::parse(text, Path::new("mynah.ini"))
     }
 
@@ -263,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ancestors_chat_file_opens_a_chat() {
+    fn ancestor_chat_file_opens_a_chat() {
         let file = parse("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n").unwrap();
         let chat = ListenerSpec { host: "0.0.0.0".into(), ..ListenerSpec::new(ProtocolName::Chat) };
         assert_eq!(file.listeners, [chat]);
@@ -272,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_sets_the_server_and_lists_listeners_in_order() {
+    fn file_sets_server_and_listeners_in_order() {
         let file = parse(concat!(
             "# a comment\n; another\n",
             "[server]\nmax_clients = 10 # inline\nlog_file = /var/log/mynah.log\n",
@@ -292,46 +125,46 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_asks_for_nothing() {
+    fn empty_file_sets_nothing() {
         for text in ["", "\n\n", "# only a comment\n", "\u{feff}[server]\n"] {
             assert_eq!(parse(text), Ok(IniFile::default()), "{text:?}");
         }
     }
 
     #[test]
-    fn errors_name_file_section_and_key() {
+    fn errors_name_file_line_section_and_key() {
         refused(
             "[server]\nmax_clients=x\n",
-            "[server] max_clients: 'x' is not a number from 1 to 2147483648",
+            "line 2: [server] max_clients: 'x' is not a number from 1 to 2147483648",
         );
-        refused("[server]\ncolour=red\n", "[server] colour: no such key");
-        refused("[server]\nmax-clients=1\n", "[server] max-clients: no such key");
+        refused("[server]\ncolour=red\n", "line 2: [server] colour: no such key");
+        refused("[server]\nmax-clients=1\n", "line 2: [server] max-clients: no such key");
         refused(
             "[server]\ndrain_timeout=1\ndrain_timeout=2\n",
-            "[server] drain_timeout: given twice",
+            "line 3: [server] drain_timeout: given twice",
         );
-        refused("[server]\nport=x\n", "[server] port: bad port 'x', it is 0 to 65535");
-        refused("[server]\nlang=ru\n", "[server] lang: no such key");
-        refused("[chat]\nlang=de\n", "[chat] lang: 'de' is not en or ru");
-        refused("[ftp]\nport=21\n", "[ftp]: no such section");
-        refused("[]\n", "[]: no such section");
-        refused("[raw]\nport=1\n[raw]\nport=2\n", "[raw]: given twice");
-        refused("[command]\nprefix=x\n", "[command] prefix: no such key");
-        refused("[raw]\nport=70000\n", "[raw] port: bad port '70000', it is 0 to 65535");
-        refused("port=1\n", "port: stands before the first section");
+        refused("[server]\nport=x\n", "line 2: [server] port: bad port 'x', it is 0 to 65535");
+        refused("[server]\nlang=ru\n", "line 2: [server] lang: no such key");
+        refused("[chat]\nlang=de\n", "line 2: [chat] lang: 'de' is not en or ru");
+        refused("[ftp]\nport=21\n", "line 1: [ftp]: no such section");
+        refused("[]\n", "line 1: []: no such section");
+        refused("[raw]\nport=1\n[raw]\nport=2\n", "line 3: [raw]: given twice");
+        refused("[command]\nprefix=x\n", "line 2: [command] prefix: no such key");
+        refused("[raw]\nport=70000\n", "line 2: [raw] port: bad port '70000', it is 0 to 65535");
+        refused("port=1\n", "line 1: key 'port' before any section");
         refused("[server]\nno value\n", "line 2: not of the form key = value");
         refused("no value\nport=1\n", "line 1: not of the form key = value");
         refused("[raw]\nport=\"1\n2\"\n", "line 2: a quoted value ends with its quote");
     }
 
     #[test]
-    fn a_comment_is_not_taken_for_a_missing_value() {
+    fn comment_is_not_taken_for_a_missing_value() {
         for text in ["[raw]\nprefix =   # RFC 862\n", "[raw]\nprefix=\t; nothing", "[raw]\nprefix="]
         {
             let file = parse(text).unwrap();
             assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]), "{text:?}");
         }
-        refused("[raw]\nport = # none\n", "[raw] port: bad port '', it is 0 to 65535");
+        refused("[raw]\nport = # none\n", "line 2: [raw] port: bad port '', it is 0 to 65535");
         let file = parse("[raw] prefix = # none\n[raw = ;2]\n").unwrap();
         assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]));
         assert_eq!(file.listeners.len(), 2);
@@ -340,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_indented_line_is_a_line() {
+    fn indented_line_is_a_line() {
         let file = parse("[server]\r\n\tmax_clients = 10\r\n  [raw]\r\n  port = 7\r\n").unwrap();
         assert_eq!((file.settings.max_clients, file.listeners[0].port), (Some(10), 7));
         refused("[server]\n  max_clients 10\n", "line 2: not of the form key = value");
@@ -351,42 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn a_section_ends_on_its_line() {
-        refused("[raw\nport=7\n[command]\nport=8\n", "[raw: the section is not closed by ]");
-        refused("[raw\nport=7\n", "[raw: the section is not closed by ]");
-        refused("[raw] [command\n]\n", "[command: the section is not closed by ]");
+    fn section_header_ends_on_its_line() {
+        refused(
+            "[raw\nport=7\n[command]\nport=8\n",
+            "line 1: [raw: the section is not closed by ]",
+        );
+        refused("[raw\nport=7\n", "line 1: [raw: the section is not closed by ]");
+        refused("[raw] [command\n]\n", "line 1: [command: the section is not closed by ]");
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_named() {
+    fn unreadable_file_is_named() {
         let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
-    }
-
-    #[test]
-    fn a_client_finds_its_server_in_the_ancestors_file() {
-        let address = |text| ServerAddress::from_text(text).unwrap();
-        let both = ServerAddress { host: Some("0.0.0.0".into()), port: Some(5000) };
-        assert_eq!(address("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n"), both);
-        let port = ServerAddress { host: None, port: Some(7) };
-        assert_eq!(address("[server]\nport=7 ; echo\n"), port);
-        let servers = "[raw]\nport=9\n[ftp]\n[server]\nport=7\nmax_clients=x\nplugin_dir=y\n";
-        assert_eq!(address(servers), port, "what concerns the server alone is not judged");
-        let six = ServerAddress { host: Some("::1".into()), port: None };
-        assert_eq!(address("[server]\nhost=[::1]\n"), six);
-    }
-
-    #[test]
-    fn a_file_that_does_not_say_where_the_server_is_is_refused() {
-        let what = |text| ServerAddress::from_text(text).unwrap_err();
-        assert_eq!(what(""), What::NoAddress);
-        assert_eq!(what("[chat]\nport=1\n"), What::NoAddress);
-        let key = |key: &str, why: &str| {
-            let (key, why) = (key.to_owned(), why.to_owned());
-            What::Key { section: "server".to_owned(), key, why }
-        };
-        assert_eq!(what("[server]\nhost=h\nprot=1\n"), key("prot", "no such key"));
-        assert_eq!(what("[server]\nport=x\n"), key("port", "bad port 'x', it is 0 to 65535"));
-        assert_eq!(what("[server]\nport=1\nport=2\n"), key("port", "given twice"));
     }
 }

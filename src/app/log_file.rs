@@ -1,5 +1,4 @@
-//! The log file: whole lines, through full disks and rotation. Knows nothing of queues and of who
-//! logs.
+//! The log file: whole lines, through full disks and rotation. Knows nothing of queues and loggers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -10,23 +9,23 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::{DateTime, Datelike, Local, Timelike};
 use log::{Level, log_enabled};
 
-use super::logging::{Line, Sink};
+use super::log_queue::{Line, Sink};
 use crate::strerror::strerror;
 
-/// How long a file that could not be written is left alone.
+/// Time from a failed write to the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Bytes that are written although more lines are waiting.
+/// Buffered bytes that are written although more lines are waiting.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Lines on their way into a file.
+/// A file that log lines are appended to.
 ///
-/// No line is ever torn: when a write ends inside a line, its rest is kept and is the first thing
-/// written when the file works again. Whole lines are not kept for a file that fails: they are
-/// counted, and the count is reported on the console and in the file.
+/// No line is ever torn: when a write ends inside a line, its rest is kept and written first when
+/// the file works again. Whole lines are not kept for a file that fails: they are counted, and the
+/// count is reported on the console and in the file.
 ///
-/// Invariant: `buffer` holds whole lines; but before the first of them, if `is_torn`, the rest of
-/// one of which a part has been written. While there is a `failure`, that rest is all it holds.
+/// Invariant: `buffer` holds whole lines. If `is_torn`, the rest of a partly written line precedes
+/// them; while there is a `failure`, that rest is all it holds.
 pub(super) struct LogFile<W = File> {
     path: PathBuf,
     file: W,
@@ -36,20 +35,19 @@ pub(super) struct LogFile<W = File> {
     report: Report,
 }
 
-/// Says on the console what has become of the file.
+/// Reports on the console that the file fails, works again or was opened anew.
 type Report = Box<dyn FnMut(Level, &str) + Send>;
 
 struct Failure {
     /// Lines lost since the file failed.
     lines_lost: u64,
-    /// How many of these the file itself tells of already.
+    /// Those of them that a line in the file itself reports already.
     lines_noted: u64,
     retry_at: Instant,
 }
 
 impl LogFile {
-    /// Opens `path` for appending, and makes its folders. `report` says on the console when the file
-    /// fails, works again or has been opened anew.
+    /// Opens `path` for appending, and makes its folders.
     pub(super) fn open(
         path: PathBuf,
         report: impl FnMut(Level, &str) + Send + 'static,
@@ -77,8 +75,8 @@ impl<W: Write> LogFile<W> {
         }
     }
 
-    /// Writes what there is, unless the file fails and is left alone for now.
-    fn bring_up_to_date(&mut self, now: Instant) {
+    /// Writes the buffer, unless the file fails and its next try is not due.
+    fn flush_if_usable(&mut self, now: Instant) {
         self.retry_if_due(now);
         if self.failure.is_none() {
             self.write_out(now);
@@ -96,8 +94,8 @@ impl<W: Write> LogFile<W> {
         }
     }
 
-    /// Tries a file that has failed again: with the rest of a torn line, then with a line that says
-    /// how many were lost.
+    /// Retries a failed file when that is due: writes the rest of a torn line, then a line with the
+    /// count of the lost ones.
     fn retry_if_due(&mut self, now: Instant) {
         let Some(failure) = self.failure.as_mut().filter(|failure| failure.retry_at <= now) else {
             return;
@@ -113,7 +111,7 @@ impl<W: Write> LogFile<W> {
             format_line(&mut self.buffer, SystemTime::now(), Level::Error, &text);
             let (notices_lost, result) = self.write_buffer();
             if result.is_err() {
-                // A notice that is begun will be ended; one that is not comes with the next try.
+                // A torn notice is completed by the next try; an unwritten one is written anew.
                 if let (0, Some(failure)) = (notices_lost, &mut self.failure) {
                     failure.lines_noted = lost;
                 }
@@ -134,8 +132,8 @@ impl<W: Write> LogFile<W> {
         }
     }
 
-    /// Writes the buffer, in one write if the file takes it. On an error the rest of a line that
-    /// has been begun stays; whole lines are dropped, and their number returned.
+    /// Writes the buffer, in one write if the file takes it. On an error the rest of a torn line
+    /// stays; whole lines are dropped, and their number returned.
     fn write_buffer(&mut self) -> (u64, io::Result<()>) {
         let mut written = 0;
         let result = loop {
@@ -160,14 +158,14 @@ impl<W: Write> LogFile<W> {
         (lines_lost, result)
     }
 
-    /// Goes on with `file`. What could not be written to the old one is tried there once more and
-    /// then given up, unless both are the same.
+    /// Continues with `file`. Unless both are the same file, the rest of a torn line is tried on the
+    /// old one once more and then counted as lost.
     fn replace(&mut self, file: W, is_same: bool, now: Instant) {
         if let Some(failure) = &mut self.failure {
             failure.retry_at = now;
         }
         if !is_same {
-            self.bring_up_to_date(now);
+            self.flush_if_usable(now);
             if let Some(failure) = &mut self.failure {
                 failure.lines_lost += u64::from(self.is_torn);
                 failure.retry_at = now;
@@ -176,13 +174,13 @@ impl<W: Write> LogFile<W> {
             }
         }
         self.file = file;
-        self.bring_up_to_date(now);
+        self.flush_if_usable(now);
     }
 }
 
 impl LogFile {
-    /// Says something of the file on the console and in it. Not through the logger: this thread's
-    /// queue may be closed.
+    /// Logs a line about the file on the console and in it. It bypasses the logger, because this
+    /// thread's queue may be closed.
     fn announce(&mut self, level: Level, text: &str) {
         if log_enabled!(level) {
             (self.report)(level, text);
@@ -204,7 +202,7 @@ impl Sink for LogFile {
     }
 
     fn flush(&mut self) {
-        self.bring_up_to_date(Instant::now());
+        self.flush_if_usable(Instant::now());
     }
 
     fn retry_in(&self) -> Option<Duration> {
@@ -212,10 +210,10 @@ impl Sink for LogFile {
         Some(failure.retry_at.saturating_duration_since(Instant::now()))
     }
 
-    /// A file that cannot be opened anew leaves the old one in use.
+    /// Keeps the old file in use where the new one cannot be opened.
     fn reopen(&mut self) {
         let now = Instant::now();
-        self.bring_up_to_date(now);
+        self.flush_if_usable(now);
         let path = self.path.display().to_string();
         match open(&self.path) {
             Ok(file) => {
@@ -261,12 +259,12 @@ fn is_same_file(old: &File, new: &File) -> bool {
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS [LEVEL] message`, local time: the ancestor's format.
+/// Appends `YYYY-MM-DD HH:MM:SS [LEVEL] message` in local time, the ancestor's format.
 fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
     let at = DateTime::<Local>::from(at);
-    // chrono's own formatting is 20 KiB of every conversion there is.
+    // chrono's formatting would add 20 KiB of code.
     let (date, time) = (at.date_naive(), at.time());
-    // A vector takes everything.
+    // Writing into a vector cannot fail.
     let _ = writeln!(
         buffer,
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02} [{level}] {text}",
@@ -279,7 +277,7 @@ fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
     );
 }
 
-/// The length of the first line, its end included.
+/// Length of the first line, with its end.
 fn line_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1)
 }
@@ -294,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk with so much room, shared by what is written to it and who looks.
+    /// A disk with `room` bytes free, shared by the file and the test.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<DiskState>>);
 
@@ -317,7 +315,7 @@ mod tests {
             self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
         }
 
-        /// The messages of the lines, each of which is whole.
+        /// The messages of all lines. Panics if the last line is torn.
         fn messages(&self) -> Vec<String> {
             let text = String::from_utf8_lossy(&self.state().text).into_owned();
             assert!(text.is_empty() || text.ends_with('\n'), "torn: {text:?}");
@@ -363,7 +361,7 @@ mod tests {
         Line { at: SystemTime::UNIX_EPOCH, level: Level::Info, text: text.into() }
     }
 
-    /// The bytes of a line whose message is one character.
+    /// Length of a line whose message is one character.
     const SHORT: usize = "1970-01-01 00:00:00 [INFO] a\n".len();
 
     const FULL: &str = "log file x.log cannot be written: no space left on device";
@@ -373,12 +371,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_wait_together_are_one_write() {
+    fn waiting_lines_are_written_together() {
         let disk = Disk::with_room(1 << 20);
         let (mut file, now) = (disk.file(), Instant::now());
         ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
         assert_eq!(disk.state().writes, 0);
-        file.bring_up_to_date(now);
+        file.flush_if_usable(now);
         assert_eq!(disk.state().writes, 1);
         assert_eq!(disk.messages(), ["[INFO] a", "[INFO] b", "[INFO] c"]);
         (0..BUFFER_BYTES / SHORT).for_each(|_| file.add(&line("a"), now));
@@ -387,20 +385,20 @@ mod tests {
         assert_eq!(disk.state().writes, 2);
     }
 
-    /// Every amount of room there can be: none, up to a whole number of lines, within each.
+    /// Tries every amount of free space, from none to more than all lines need.
     #[test]
-    fn a_disk_that_is_full_anywhere_tears_no_line_and_the_lost_are_counted() {
+    fn full_disk_tears_no_line_and_losses_are_counted() {
         for room in 0..=4 * SHORT {
             let disk = Disk::with_room(room);
             let (mut file, began_at) = (disk.file(), Instant::now());
             ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), began_at));
-            file.bring_up_to_date(began_at);
+            file.flush_if_usable(began_at);
             let begun = (room.div_ceil(SHORT)).min(3);
             assert_eq!(disk.reports().len(), usize::from(room < 3 * SHORT), "{room}");
             let lost = 3 - begun;
             disk.state().room = 1 << 20;
             file.add(&line("d"), began_at + RETRY_AFTER);
-            file.bring_up_to_date(began_at + RETRY_AFTER);
+            file.flush_if_usable(began_at + RETRY_AFTER);
             let mut expected: Vec<String> =
                 ["a", "b", "c"][..begun].iter().map(|text| format!("[INFO] {text}")).collect();
             let text = match lost {
@@ -419,38 +417,38 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_once_and_tried_again_once_a_second() {
+    fn failing_file_is_reported_once_retried_each_second() {
         let disk = Disk::with_room(SHORT + 3);
         let (mut file, began_at) = (disk.file(), Instant::now());
         for ms in 0..5000 {
             let now = began_at + Duration::from_millis(ms);
             file.add(&line("a"), now);
-            file.bring_up_to_date(now);
+            file.flush_if_usable(now);
         }
         // The first line, the second torn and its rest refused, and four more tries.
         assert_eq!(disk.state().writes, 2 + 1 + 4);
         assert_eq!(disk.reports(), [FULL]);
         disk.state().room = 1 << 20;
         let now = began_at + Duration::from_millis(5001);
-        file.bring_up_to_date(now);
+        file.flush_if_usable(now);
         assert_eq!(disk.reports(), [again("4998 lines were")]);
         let notice = format!("[ERROR] {}", again("4998 lines were"));
         assert_eq!(disk.messages(), ["[INFO] a", "[INFO] a", &notice]);
     }
 
     #[test]
-    fn a_notice_that_is_torn_itself_is_ended_and_what_is_lost_then_is_noted_after_it() {
+    fn torn_notice_is_completed_before_the_next_count() {
         let disk = Disk::with_room(SHORT);
         let (mut file, mut now) = (disk.file(), Instant::now());
         ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
-        file.bring_up_to_date(now);
+        file.flush_if_usable(now);
         disk.state().room = 30;
         now += RETRY_AFTER;
         file.add(&line("d"), now);
         assert_eq!(disk.reports(), [FULL]);
         disk.state().room = 1 << 20;
         now += RETRY_AFTER;
-        file.bring_up_to_date(now);
+        file.flush_if_usable(now);
         let (two, one) = (again("2 lines were"), again("1 line was"));
         assert_eq!(
             disk.messages(),
@@ -460,12 +458,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_on_another_disk_begins_with_a_whole_line() {
+    fn new_file_begins_with_a_whole_line() {
         for is_same in [false, true] {
             let (old, new) = (Disk::with_room(SHORT + 3), Disk::with_room(1 << 20));
             let (mut file, now) = (old.file(), Instant::now());
             ["a", "b", "c"].iter().for_each(|text| file.add(&line(text), now));
-            file.bring_up_to_date(now);
+            file.flush_if_usable(now);
             file.replace(new.clone(), is_same, now);
             let lost = if is_same { "1 line was" } else { "2 lines were" };
             assert_eq!(old.reports(), [FULL.to_owned(), again(lost)]);
@@ -478,13 +476,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_works_is_replaced_without_a_word() {
+    fn replacing_a_working_file_reports_nothing() {
         let (old, new) = (Disk::with_room(1 << 20), Disk::with_room(1 << 20));
         let (mut file, now) = (old.file(), Instant::now());
         file.add(&line("a"), now);
         file.replace(new.clone(), false, now);
         file.add(&line("b"), now);
-        file.bring_up_to_date(now);
+        file.flush_if_usable(now);
         assert_eq!(
             (old.messages(), new.messages()),
             (vec!["[INFO] a".into()], vec!["[INFO] b".into()])

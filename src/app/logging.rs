@@ -1,14 +1,13 @@
-//! Logging that never blocks the loop: records go into bounded queues, and a thread each writes
-//! them to the console and to the file, so that neither waits for the other. What does not fit is
-//! dropped, counted and reported.
+//! The process's logger: every line to the console, and to the log file where there is one. Logging
+//! never blocks the loop, because lines go through bounded queues; each has a thread of its own, so
+//! that console and file do not wait for each other.
 
 use std::fmt::{self, Write as _};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,33 +15,22 @@ use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
-use crate::cli::OneLine;
+use super::log_queue::{Line, Queue, Sink, WRITER_THREAD};
+use crate::cli::EscapeControl;
 use crate::clock::Millis;
 use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
 use crate::line_limit::LineLimit;
 
-/// Lines that may wait for a writer. A line is some hundred bytes, so this is about a megabyte.
-const QUEUE_LINES_MAX: usize = 8192;
+/// Longest that an exit waits for the last lines to be written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an exit waits for the last lines to be written.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
-
-const WRITER_THREAD: &str = "log";
-
-/// What the console calls us; module paths mean nothing to who reads it.
+/// Target of every console line: module paths mean nothing to an operator.
 const TARGET: &str = env!("CARGO_PKG_NAME");
 
-/// A line of the log and when it was logged.
-pub(super) struct Line {
-    pub(super) at: SystemTime,
-    pub(super) level: Level,
-    pub(super) text: Arc<str>,
-}
-
-/// The handle by which the program steers its log.
+/// The program's handle on its logger.
 pub(super) struct Logging {
     dispatcher: Arc<LogDispatcher>,
-    /// Each closed when its writer has ended; as many as there are queues.
+    /// One for each queue, disconnected when its writer has ended.
     ended: Vec<Receiver<()>>,
 }
 
@@ -75,15 +63,16 @@ impl Logging {
         Ok(Logging { dispatcher, ended: ends })
     }
 
-    /// Opens the file anew, for whoever has moved it away.
+    /// Opens the log file anew, as after its rotation.
     pub(super) fn reopen(&self) {
         self.dispatcher.queues.iter().for_each(|queue| queue.reopen());
     }
 
-    /// Writes what is queued and ends the writers; gives up on a console nobody reads.
+    /// Writes queued lines and ends the writers, within [`CLOSE_TIMEOUT`]: a console that is not
+    /// read may block for ever.
     pub(super) fn close(self) {
-        let deadline = Instant::now() + CLOSE_WAIT;
-        // The console last: the file may have to say that it fails.
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        // The console last: the file may have to report there that it fails.
         for (queue, ended) in self.dispatcher.queues.iter().zip(self.ended).rev() {
             queue.close();
             let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -91,7 +80,7 @@ impl Logging {
     }
 }
 
-/// The process's logger: every line into every queue.
+/// Copies every line into every queue.
 struct LogDispatcher {
     level: LevelFilter,
     queues: Vec<Arc<Queue>>,
@@ -116,116 +105,6 @@ impl Log for LogDispatcher {
     fn flush(&self) {}
 }
 
-/// Lines on their way to one writer.
-struct Queue {
-    /// `None` once the log is closed. An empty entry wakes the writer.
-    sender: RwLock<Option<SyncSender<Option<Line>>>>,
-    dropped: AtomicU64,
-    /// Not an entry of the queue: it must not be lost when the queue is full.
-    reopen: AtomicBool,
-}
-
-impl Queue {
-    /// Starts the thread that writes to `sink`.
-    fn start(sink: impl Sink) -> io::Result<(Arc<Self>, Receiver<()>)> {
-        let (sender, lines) = sync_channel(QUEUE_LINES_MAX);
-        let queue = Arc::new(Queue {
-            sender: RwLock::new(Some(sender)),
-            dropped: AtomicU64::new(0),
-            reopen: AtomicBool::new(false),
-        });
-        let writer = Writer { sink, lines, queue: Arc::clone(&queue) };
-        let (end, ended) = sync_channel(0);
-        thread::Builder::new().name(WRITER_THREAD.to_owned()).spawn(move || {
-            writer.run();
-            drop::<SyncSender<()>>(end);
-        })?;
-        Ok((queue, ended))
-    }
-
-    fn push(&self, line: Line) {
-        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender
-            && sender.try_send(Some(line)).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender {
-            // A queue that is full wakes its writer anyway.
-            let _ = sender.try_send(None);
-        }
-    }
-
-    fn close(&self) {
-        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// Where lines end up.
-pub(super) trait Sink: Send + 'static {
-    /// Takes a line.
-    fn line(&mut self, line: &Line);
-    /// Takes the line `notice`, which says that `lines` lines were dropped.
-    fn dropped(&mut self, notice: &Line, lines: u64);
-    /// Nothing more is waiting, or it is time for another try.
-    fn flush(&mut self);
-    /// How long until another try is worth it, where one is due.
-    fn retry_in(&self) -> Option<Duration>;
-    /// Opens what can be moved away anew.
-    fn reopen(&mut self);
-    /// No more lines will come.
-    fn finish(&mut self);
-}
-
-/// A thread's end of a queue.
-struct Writer<S> {
-    sink: S,
-    lines: Receiver<Option<Line>>,
-    queue: Arc<Queue>,
-}
-
-impl<S: Sink> Writer<S> {
-    fn run(mut self) {
-        while let Some(line) = self.next() {
-            if self.queue.reopen.swap(false, Ordering::Acquire) {
-                self.sink.reopen();
-            }
-            if let Some(line) = line {
-                self.sink.line(&line);
-            }
-            let dropped = self.queue.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                let text = format!("{dropped} log lines dropped: they came faster than written");
-                let line = Line { at: SystemTime::now(), level: Level::Warn, text: text.into() };
-                self.sink.dropped(&line, dropped);
-            }
-        }
-        self.sink.finish();
-    }
-
-    /// The next entry, `None` after the last; the sink is brought up to date before waiting for one.
-    fn next(&mut self) -> Option<Option<Line>> {
-        loop {
-            match self.lines.try_recv() {
-                Ok(entry) => return Some(entry),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.sink.flush(),
-            }
-            let Some(wait) = self.sink.retry_in() else { return self.lines.recv().ok() };
-            match self.lines.recv_timeout(wait) {
-                Ok(entry) => return Some(entry),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
-    }
-}
-
 /// Standard error.
 struct Console(SimpleLogger);
 
@@ -236,8 +115,8 @@ impl Console {
 }
 
 impl Sink for Console {
-    /// `2026-11-26T20:53:28.399Z INFO  [mynah] message`: RFC 3339 in UTC. The time is that of
-    /// writing, which is when the event was unless the console is blocked.
+    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`: RFC 3339 in UTC. The time is that of
+    /// writing, which differs from that of the event only while the console blocks.
     fn line(&mut self, line: &Line) {
         // `eprintln!` panics when standard error is closed; the server goes on without it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -262,8 +141,8 @@ impl Sink for Console {
     fn finish(&mut self) {}
 }
 
-/// Panics go to the log like everything else, from whatever thread but the log's own. A client may
-/// cause them, so there is a limit; the server counts the connections that are closed for it.
+/// Logs panics of all threads but the log's own. Clients may cause them, so lines are limited per
+/// second; the server counts the connections that are closed for a panic.
 fn log_panics() {
     let started_at = Instant::now();
     let limit = Mutex::new(LineLimit::new(CONNECTION_LOG_LINES_PER_SEC));
@@ -280,17 +159,17 @@ fn log_panics() {
             error!("{more} more panics, not logged one by one");
         }
         if is_admitted {
-            error!("{}", OnOneLine(panic));
+            error!("{}", PanicLine(panic));
         }
     }));
 }
 
-/// A panic's message may repeat what a client sent, and stands on a line of its own.
-struct OnOneLine<T>(T);
+/// Shows a panic on one line. Its message is a line of its own, and may repeat a client's bytes.
+struct PanicLine<T>(T);
 
-impl<T: fmt::Display> fmt::Display for OnOneLine<T> {
+impl<T: fmt::Display> fmt::Display for PanicLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(OneLine(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
+        write!(EscapeControl(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
     }
 }
 
@@ -299,9 +178,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_one_line_whatever_it_repeats() {
+    fn panic_is_logged_as_one_line() {
         let panic = "panicked at src/a.rs:1:2:\nnot a \u{1b}[31m\nnumber:\n";
         let line = r"panicked at src/a.rs:1:2: not a \u{1b}[31m\nnumber:\n";
-        assert_eq!(OnOneLine(panic).to_string(), line);
+        assert_eq!(PanicLine(panic).to_string(), line);
     }
 }

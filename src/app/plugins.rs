@@ -1,22 +1,21 @@
 //! Loading plugins: at start, for `--check`, and again on SIGHUP.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
 use super::config::Config;
 use crate::limits::Limits;
-use crate::net::{EventLoop, Waker};
+use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
 
-/// `--plugin-budget` where nothing else is said.
+/// Default of `--plugin-budget`.
 const BUDGET_MS: u64 = 50;
-/// `--plugin-memory` where nothing else is said.
+/// Default of `--plugin-memory`.
 const MEMORY_BYTES: usize = 8 << 20;
 
-/// Whether every plugin loads; an error has a line for each that does not.
+/// Loads every plugin and drops it again. An error has a line for each that fails.
 pub(super) fn check(config: &Config) -> Result<(), String> {
     let Some(Loaded { broken, .. }) = load_all(config)? else { return Ok(()) };
     if broken.is_empty() {
@@ -26,16 +25,16 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     Err(lines.join("\nmynah: "))
 }
 
-/// Loads the plugins for a server that starts. Those that are broken are logged and left out.
+/// Loads the plugins of a server that starts. Broken plugins are logged and left out.
 ///
 /// # Errors
 ///
-/// The folder that was asked for cannot be read. One that was merely found is done without, until a
-/// reload can read it.
+/// The folder that was asked for cannot be read. The default folder is a warning instead, and may
+/// be readable at a reload.
 pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     let loaded = match load_all(config) {
-        Err(why) if config.settings.plugin_dir.is_none() => {
-            warn!("{why}");
+        Err(reason) if config.settings.plugin_dir.is_none() => {
+            warn!("{reason}");
             return Ok(Some(PluginHost::empty(clock())));
         }
         loaded => loaded?,
@@ -48,25 +47,21 @@ pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     Ok(Some(host))
 }
 
-/// Has a server that runs load its plugins anew.
-pub(super) struct Reloader(Option<(PluginOptions, Waker)>);
+/// Reloads the plugins of a running server.
+pub(super) struct Reloader(Option<(PluginOptions, Handle)>);
 
 impl Reloader {
-    /// One for the server of this loop. Without a plugin folder it does nothing.
-    ///
-    /// # Errors
-    ///
-    /// The loop has no descriptor left for its waker.
-    pub(super) fn new(config: &Config, event_loop: &EventLoop) -> io::Result<Self> {
-        let Some(options) = options(config) else { return Ok(Reloader(None)) };
-        Ok(Reloader(Some((options, event_loop.waker()?))))
+    /// A reloader for the server of the loop that `handle` wakes. Without a plugin folder it does
+    /// nothing.
+    pub(super) fn new(config: &Config, handle: Handle) -> Self {
+        Reloader(options(config).map(|options| (options, handle)))
     }
 
-    /// Begins to load all plugins anew: all of them will be swapped in, or none.
+    /// Starts to load all plugins anew. Either all of them replace the old ones or none does.
     pub(super) fn reload<T: Transport>(&self, server: &mut Server<T>) {
-        if let Some((options, waker)) = &self.0 {
-            let waker = waker.clone();
-            let wake = move || waker.wake();
+        if let Some((options, handle)) = &self.0 {
+            let handle = handle.clone();
+            let wake = move || handle.wake();
             server.reload_plugins(Reload::new(options.clone(), clock(), wake));
         }
     }
@@ -79,7 +74,7 @@ fn load_all(config: &Config) -> Result<Option<Loaded>, String> {
         .map_err(|error| format!("cannot load plugins: {error}"))
 }
 
-/// What the configuration says of plugins, if there is a folder for them.
+/// Plugin options of the configuration; `None` without a plugin folder.
 fn options(config: &Config) -> Option<PluginOptions> {
     let settings = &config.settings;
     Some(PluginOptions {
@@ -95,7 +90,7 @@ fn clock() -> Clock {
     Box::new(move || started_at.elapsed())
 }
 
-/// A plugin may say to everyone in a call what a client may in a frame.
+/// Longest broadcast of a plugin call: as long as that of a client's frame.
 fn broadcast_len_max(broadcast_log: Option<usize>) -> usize {
     let defaults = Limits::default();
     let broadcast_log_bytes_max = broadcast_log.unwrap_or(defaults.broadcast_log_bytes_max);

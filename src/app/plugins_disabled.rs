@@ -1,9 +1,7 @@
-//! Loading plugins, in a build that has none.
-
-use std::io;
+//! Stand-in for `plugins` in a build without plugins.
 
 use super::config::Config;
-use crate::net::EventLoop;
+use crate::net::Handle;
 use crate::protocol::plugin::PluginHost;
 use crate::server::{Server, Transport};
 
@@ -18,8 +16,8 @@ pub(super) fn load(_: &Config) -> Result<Option<PluginHost>, String> {
 pub(super) struct Reloader;
 
 impl Reloader {
-    pub(super) fn new(_: &Config, _: &EventLoop) -> io::Result<Self> {
-        Ok(Reloader)
+    pub(super) fn new(_: &Config, _: Handle) -> Self {
+        Reloader
     }
 
     pub(super) fn reload<T: Transport>(&self, _: &mut Server<T>) {}

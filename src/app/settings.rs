@@ -1,18 +1,18 @@
-//! The server-wide settings: one name, one meaning and one range each, whether they come from the
-//! command line or from `[server]` in a file.
+//! The server-wide settings. Each has one name, one meaning and one range on the command line and in
+//! `[server]` of a file.
 
 use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use crate::cli::{BadSetting, HAS_PLUGINS, number};
+use crate::cli::{HAS_PLUGINS, SettingError, number};
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 
-/// What has been set, and nothing that has not.
+/// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Most connections at once.
@@ -27,25 +27,25 @@ pub struct Settings {
     pub frame_timeout: Option<u64>,
     /// Most unsent reply bytes of one connection.
     pub send_queue: Option<usize>,
-    /// Most broadcast bytes kept for those who lag.
+    /// Most broadcast bytes a listener keeps for connections that lag.
     pub broadcast_log: Option<usize>,
-    /// Most bytes that may wait, over all connections and listeners.
+    /// Most bytes buffered, over all connections and listeners.
     pub memory_limit: Option<usize>,
-    /// Seconds a stop waits for unsent replies.
+    /// Seconds that a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
-    /// Milliseconds a plugin call may run.
+    /// Longest run of a plugin call, in milliseconds.
     pub plugin_budget: Option<u64>,
-    /// Bytes a plugin may hold.
+    /// Most memory of a plugin, in bytes.
     pub plugin_memory: Option<usize>,
-    /// How much is logged.
+    /// Least severe level that is logged.
     pub log_level: Option<LevelFilter>,
-    /// A file to log to besides the console.
+    /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
 }
 
-/// An option that takes a value: its name, the name of the value, and what it is for.
+/// Texts of an option that takes a value. `short` is empty where there is no short name.
 pub(super) struct SettingHelp {
     pub(super) short: &'static str,
     pub(super) name: &'static str,
@@ -104,8 +104,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// See [`BadSetting`].
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), BadSetting> {
+    /// See [`SettingError`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let queue = QUEUE_BYTES_FLOOR..=QUEUE_BYTES_LIMIT;
         let secs = 0..=TIMEOUT_SECS_LIMIT;
         match name {
@@ -124,9 +124,9 @@ impl Settings {
             }
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
             "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
-                return Err(BadSetting::NoPlugins);
+                return Err(SettingError::NoPlugins);
             }
-            "plugin-dir" | "log-file" if value.is_empty() => return Err(BadSetting::Empty),
+            "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(value)),
             "plugin-budget" => {
                 self.plugin_budget = Some(number(value, 1..=PLUGIN_BUDGET_MS_LIMIT)?);
@@ -137,14 +137,14 @@ impl Settings {
             }
             "log-level" => self.log_level = Some(level(value)?),
             "log-file" => self.log_file = Some(PathBuf::from(value)),
-            _ => return Err(BadSetting::Unknown),
+            _ => return Err(SettingError::Unknown),
         }
         Ok(())
     }
 }
 
-fn level(value: &str) -> Result<LevelFilter, BadSetting> {
-    value.parse().map_err(|_| BadSetting::NotOneOf {
+fn level(value: &str) -> Result<LevelFilter, SettingError> {
+    value.parse().map_err(|_| SettingError::NotOneOf {
         value: value.to_owned(),
         choices: "off, error, warn, info, debug or trace",
     })
@@ -154,21 +154,27 @@ fn level(value: &str) -> Result<LevelFilter, BadSetting> {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "client")]
+    #[test]
+    fn client_knows_every_setting_of_a_file() {
+        assert_eq!(crate::cli::SERVER_OPTIONS, SETTINGS.map(|setting| setting.name));
+    }
+
     #[test]
     fn every_setting_of_the_help_is_known() {
         for setting in &SETTINGS {
             assert_ne!(
                 Settings::default().set(setting.name, "x").err(),
-                Some(BadSetting::Unknown),
+                Some(SettingError::Unknown),
                 "{}",
                 setting.name
             );
         }
-        assert_eq!(Settings::default().set("no-such", "1"), Err(BadSetting::Unknown));
+        assert_eq!(Settings::default().set("no-such", "1"), Err(SettingError::Unknown));
     }
 
     #[test]
-    fn ranges_are_inclusive_and_named_in_the_error() {
+    fn number_ranges_are_inclusive_and_named() {
         for (name, min, max) in [
             ("max-clients", 1, 1 << 31),
             ("max-frame", 0, 1 << 30),
@@ -186,7 +192,7 @@ mod tests {
             for value in
                 [(max + 1).to_string(), "-1".into(), "+5000".into(), "".into(), "5k".into()]
             {
-                let error = BadSetting::NotInRange { value: value.clone(), min, max };
+                let error = SettingError::NotInRange { value: value.clone(), min, max };
                 assert_eq!(settings.set(name, &value), Err(error), "{name} {value}");
             }
         }

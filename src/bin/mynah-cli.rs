@@ -1,4 +1,4 @@
-//! The client binary; all it does is in [`mynah::client`].
+//! The client, `mynah-cli`. Its code is [`mynah::client`].
 
 use std::process::ExitCode;
 

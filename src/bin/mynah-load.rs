@@ -1,4 +1,4 @@
-//! The load tester's binary; all it does is in [`mynah::load`].
+//! The load tester, `mynah-load`. Its code is [`mynah::load`].
 
 use std::process::ExitCode;
 

@@ -1,11 +1,12 @@
-//! Listeners as they are written: `PROTOCOL://HOST:PORT[?key=value&…]`, or a section of a file.
+//! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]`, or as keys of a file's section.
 
 use std::fmt::{self, Write};
 
 use percent_encoding::percent_decode_str;
 
-use super::one_line::OneLine;
-use super::value::{BadSetting, HAS_PLUGINS, number};
+use super::escape_control::EscapeControl;
+use super::ini::NO_SUCH_KEY;
+use super::value::{HAS_PLUGINS, SettingError, number};
 use crate::limits::{FRAME_LEN_LIMIT, GATHER_MS_LIMIT, TIMEOUT_SECS_LIMIT};
 use crate::protocol::chat::Lang;
 
@@ -28,8 +29,8 @@ pub enum ProtocolName {
 }
 
 impl ProtocolName {
-    /// All there are. A server without listeners of its own opens one of each, in this order; the
-    /// last only where there are plugins.
+    /// All protocols, in the order of the default listeners. `Plugin` is a default only where there
+    /// are plugins.
     pub const ALL: [ProtocolName; 5] = [
         ProtocolName::Command,
         ProtocolName::Prefixed,
@@ -38,7 +39,7 @@ impl ProtocolName {
         ProtocolName::Plugin,
     ];
 
-    /// The port where nothing else is said.
+    /// Port of the default listener.
     #[must_use]
     pub const fn default_port(self) -> u16 {
         match self {
@@ -50,7 +51,7 @@ impl ProtocolName {
         }
     }
 
-    /// The protocol of that name.
+    /// Returns the protocol called `name`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.to_string() == name)
@@ -69,14 +70,14 @@ impl fmt::Display for ProtocolName {
     }
 }
 
-/// A listener as it was asked for.
+/// A listener as written in a URL or a file. `None` is a key that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSpec {
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: ProtocolName,
     /// An IPv4 address, an IPv6 address without its brackets, or a name.
     pub host: String,
-    /// The port, 0 for one that the system picks.
+    /// The port; 0 lets the system pick one.
     pub port: u16,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
@@ -90,19 +91,19 @@ pub struct ListenerSpec {
     pub gather_ms: Option<u64>,
 }
 
-/// What is wrong with a listener.
+/// An error of a listener's URL or of its keys in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BadListener {
+pub enum ListenerError {
     /// There is no `://`.
     NoProtocol,
-    /// The protocol is none there is.
+    /// No protocol has that name.
     UnknownProtocol(String),
-    /// The protocol needs what this build does not have.
+    /// The protocol needs plugins, which this build does not have.
     NoPlugins,
-    /// The host is empty or has characters no host has.
-    BadHost(String),
-    /// The port is missing or no number from 0 to 65535.
-    BadPort(String),
+    /// The host is empty or has characters that hosts do not have.
+    InvalidHost(String),
+    /// The port is missing or not a number from 0 to 65535.
+    InvalidPort(String),
     /// A key is not one of the protocol's.
     UnknownKey {
         /// The key.
@@ -110,44 +111,44 @@ pub enum BadListener {
         /// The protocol.
         protocol: ProtocolName,
     },
-    /// A key stands there twice.
+    /// A key is given twice.
     Repeated(String),
-    /// A value is out of its range.
-    BadValue {
+    /// A key's value is invalid.
+    InvalidValue {
         /// The key.
         key: String,
-        /// What is wrong.
-        why: BadSetting,
+        /// The reason.
+        source: SettingError,
     },
 }
 
-impl fmt::Display for BadListener {
+impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
-            BadListener::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
-            BadListener::UnknownProtocol(name) => {
+            ListenerError::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
+            ListenerError::UnknownProtocol(name) => {
                 write!(
                     f,
                     "unknown protocol '{name}', there are command, prefixed, raw, chat and plugin"
                 )
             }
-            BadListener::NoPlugins => write!(f, "{}", BadSetting::NoPlugins),
-            BadListener::BadHost(host) => write!(f, "bad host '{host}'"),
-            BadListener::BadPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
-            BadListener::UnknownKey { key, protocol } => {
+            ListenerError::NoPlugins => write!(f, "{}", SettingError::NoPlugins),
+            ListenerError::InvalidHost(host) => write!(f, "bad host '{host}'"),
+            ListenerError::InvalidPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
+            ListenerError::UnknownKey { key, protocol } => {
                 write!(f, "a {protocol} listener has no key '{key}'")
             }
-            BadListener::Repeated(key) => write!(f, "'{key}' is given twice"),
-            BadListener::BadValue { key, why } => write!(f, "{key}: {why}"),
+            ListenerError::Repeated(key) => write!(f, "'{key}' is given twice"),
+            ListenerError::InvalidValue { key, source } => write!(f, "{key}: {source}"),
         }
     }
 }
 
-impl std::error::Error for BadListener {}
+impl std::error::Error for ListenerError {}
 
 impl ListenerSpec {
-    /// A listener on loopback with nothing special about it.
+    /// A listener on loopback and the default port, with no key set.
     #[must_use]
     pub fn new(protocol: ProtocolName) -> Self {
         ListenerSpec {
@@ -166,13 +167,13 @@ impl ListenerSpec {
     ///
     /// # Errors
     ///
-    /// See [`BadListener`].
-    pub fn parse_url(url: &str) -> Result<Self, BadListener> {
-        let (protocol, rest) = url.split_once("://").ok_or(BadListener::NoProtocol)?;
+    /// See [`ListenerError`].
+    pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
+        let (protocol, rest) = url.split_once("://").ok_or(ListenerError::NoProtocol)?;
         let protocol = ProtocolName::parse(protocol)
-            .ok_or_else(|| BadListener::UnknownProtocol(protocol.to_owned()))?;
+            .ok_or_else(|| ListenerError::UnknownProtocol(protocol.to_owned()))?;
         if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
-            return Err(BadListener::NoPlugins);
+            return Err(ListenerError::NoPlugins);
         }
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
@@ -186,11 +187,11 @@ impl ListenerSpec {
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if seen.contains(&key) {
-                return Err(BadListener::Repeated(key.to_owned()));
+                return Err(ListenerError::Repeated(key.to_owned()));
             }
             seen.push(key);
             if matches!(key, "host" | "port") {
-                return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
+                return Err(ListenerError::UnknownKey { key: key.to_owned(), protocol });
             }
             spec.set(key, value)?;
         }
@@ -201,35 +202,45 @@ impl ListenerSpec {
     ///
     /// # Errors
     ///
-    /// See [`BadListener`].
-    pub fn set(&mut self, key: &str, value: &str) -> Result<(), BadListener> {
-        let bad = |why| BadListener::BadValue { key: key.to_owned(), why };
+    /// See [`ListenerError`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ListenerError> {
+        let invalid = |source| ListenerError::InvalidValue { key: key.to_owned(), source };
         match (key, self.protocol) {
             ("host", _) => self.host = host(value)?.to_owned(),
             ("port", _) => {
                 self.port = number(value, 0..=u16::MAX)
-                    .map_err(|_| BadListener::BadPort(value.to_owned()))?;
+                    .map_err(|_| ListenerError::InvalidPort(value.to_owned()))?;
             }
             ("idle", _) => {
-                self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(bad)?);
+                self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
             ("max_frame", ProtocolName::Command) => {
-                self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(bad)?);
+                self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(invalid)?);
             }
-            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(bad)?),
+            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(invalid)?),
             ("gather", ProtocolName::Plugin) => {
-                self.gather_ms = Some(number(value, 0..=GATHER_MS_LIMIT).map_err(bad)?);
+                self.gather_ms = Some(number(value, 0..=GATHER_MS_LIMIT).map_err(invalid)?);
             }
-            ("lang", ProtocolName::Chat) => self.lang = Some(lang(value).map_err(bad)?),
+            ("lang", ProtocolName::Chat) => self.lang = Some(lang(value).map_err(invalid)?),
             (key, protocol) => {
-                return Err(BadListener::UnknownKey { key: key.to_owned(), protocol });
+                return Err(ListenerError::UnknownKey { key: key.to_owned(), protocol });
             }
         }
         Ok(())
     }
+
+    /// Sets one key of a file's section. The reason of an error leaves the key out: an
+    /// [`IniError`](super::IniError) names it.
+    pub(crate) fn set_in_file(&mut self, key: &str, value: &str) -> Result<(), String> {
+        self.set(key, value).map_err(|error| match error {
+            ListenerError::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
+            ListenerError::InvalidValue { source, .. } => source.to_string(),
+            error => error.to_string(),
+        })
+    }
 }
 
-/// `command://127.0.0.1:65432`, without the keys.
+/// Shows `command://127.0.0.1:65432`, without the keys.
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerSpec { protocol, host, port, .. } = self;
@@ -242,24 +253,26 @@ impl fmt::Display for ListenerSpec {
 }
 
 /// Splits `HOST:PORT`; an IPv6 address stands in brackets (RFC 3986, 3.2.2).
-fn split_authority(authority: &str) -> Result<(&str, &str), BadListener> {
-    let bad_host = || BadListener::BadHost(authority.to_owned());
+fn split_authority(authority: &str) -> Result<(&str, &str), ListenerError> {
+    let bad_host = || ListenerError::InvalidHost(authority.to_owned());
     if authority.starts_with('[') {
         let (host, rest) = authority.split_once(']').ok_or_else(bad_host)?;
-        let port = rest.strip_prefix(':').ok_or_else(|| BadListener::BadPort(rest.to_owned()))?;
+        let port =
+            rest.strip_prefix(':').ok_or_else(|| ListenerError::InvalidPort(rest.to_owned()))?;
         return Ok((authority.get(..host.len() + 1).ok_or_else(bad_host)?, port));
     }
     let (host, port) =
-        authority.rsplit_once(':').ok_or_else(|| BadListener::BadPort(String::new()))?;
+        authority.rsplit_once(':').ok_or_else(|| ListenerError::InvalidPort(String::new()))?;
     if host.contains(':') {
-        return Err(BadListener::BadHost(host.to_owned()));
+        return Err(ListenerError::InvalidHost(host.to_owned()));
     }
     Ok((host, port))
 }
 
-/// An IPv6 address with or without brackets, an IPv4 address, or a name.
-fn host(value: &str) -> Result<&str, BadListener> {
-    let bad = || BadListener::BadHost(value.to_owned());
+/// Checks a host: an IPv6 address with or without brackets, an IPv4 address, or a name. Returns it
+/// without brackets.
+fn host(value: &str) -> Result<&str, ListenerError> {
+    let bad = || ListenerError::InvalidHost(value.to_owned());
     if let Some(bracketed) = value.strip_prefix('[') {
         let address = bracketed.strip_suffix(']').ok_or_else(bad)?;
         return address.parse::<std::net::Ipv6Addr>().map(|_| address).map_err(|_| bad());
@@ -274,19 +287,19 @@ fn host(value: &str) -> Result<&str, BadListener> {
     Ok(value)
 }
 
-fn lang(value: &str) -> Result<Lang, BadSetting> {
+fn lang(value: &str) -> Result<Lang, SettingError> {
     match value {
         "en" => Ok(Lang::En),
         "ru" => Ok(Lang::Ru),
-        _ => Err(BadSetting::NotOneOf { value: value.to_owned(), choices: "en or ru" }),
+        _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "en or ru" }),
     }
 }
 
 /// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
 /// guessing would change what is sent.
-fn prefix(value: &str) -> Result<Vec<u8>, BadSetting> {
+fn prefix(value: &str) -> Result<Vec<u8>, SettingError> {
     let bad =
-        || BadSetting::NotPercentEncoded { value: value.to_owned(), len_max: PREFIX_BYTES_MAX };
+        || SettingError::NotPercentEncoded { value: value.to_owned(), len_max: PREFIX_BYTES_MAX };
     for (at, _) in value.match_indices('%') {
         let digits = value.as_bytes().get(at + 1..at + 3).ok_or_else(bad)?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -301,7 +314,7 @@ fn prefix(value: &str) -> Result<Vec<u8>, BadSetting> {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<ListenerSpec, BadListener> {
+    fn parse(url: &str) -> Result<ListenerSpec, ListenerError> {
         ListenerSpec::parse_url(url)
     }
 
@@ -311,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_may_be_ipv4_bracketed_ipv6_or_names() {
+    fn host_is_ipv4_bracketed_ipv6_or_a_name() {
         for (url, host, port) in [
             ("command://0.0.0.0:0", "0.0.0.0", 0),
             ("prefixed://[::1]:8080", "::1", 8080),
@@ -324,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_belong_to_their_protocols() {
+    fn listener_keys_belong_to_their_protocol() {
         let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
         assert_eq!((spec.frame_len_max, spec.idle_secs), (Some(10), Some(5)));
         assert_eq!(parse("raw://h:1?prefix=").unwrap().prefix.unwrap(), b"");
@@ -337,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_refused_by_name() {
+    fn invalid_url_part_is_named() {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
         refused(
             "http://h:1",

@@ -1,80 +1,79 @@
-//! Values as they are written on a command line, in a URL or in a file, and what may be wrong with
-//! one.
+//! Values on a command line, in a URL or in a file, and the errors of invalid ones.
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::one_line::OneLine;
+use super::escape_control::EscapeControl;
 
-/// Whether this build can load plugins.
+/// True if this build can load plugins.
 pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
-/// Why a setting was not taken.
+/// A setting that is unknown or has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BadSetting {
-    /// There is none of that name.
+pub enum SettingError {
+    /// No setting has that name.
     Unknown,
-    /// It has that name, but this build cannot do what it asks.
+    /// The setting needs plugins, which this build does not have.
     NoPlugins,
-    /// The value is no number of the range.
+    /// The value is not a number of the range.
     NotInRange {
-        /// What was given.
+        /// The value given.
         value: String,
         /// The smallest number allowed.
         min: u64,
         /// The largest number allowed.
         max: u64,
     },
-    /// The value is not one of those there are.
+    /// The value is not one of the choices.
     NotOneOf {
-        /// What was given.
+        /// The value given.
         value: String,
-        /// Those there are.
+        /// The choices.
         choices: &'static str,
     },
     /// The value is empty.
     Empty,
     /// The value is not percent-encoded, or too long.
     NotPercentEncoded {
-        /// What was given.
+        /// The value given.
         value: String,
-        /// The most bytes it may come to.
+        /// Most bytes of the decoded value.
         len_max: usize,
     },
 }
 
-impl fmt::Display for BadSetting {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
-            BadSetting::Unknown => write!(f, "no such setting"),
-            BadSetting::NoPlugins => {
+            SettingError::Unknown => write!(f, "no such setting"),
+            SettingError::NoPlugins => {
                 write!(f, "this build has no plugins (cargo feature `plugins`)")
             }
-            BadSetting::NotInRange { value, min, max } => {
+            SettingError::NotInRange { value, min, max } => {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }
-            BadSetting::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
-            BadSetting::Empty => write!(f, "needs a value"),
-            BadSetting::NotPercentEncoded { value, len_max } => {
+            SettingError::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
+            SettingError::Empty => write!(f, "needs a value"),
+            SettingError::NotPercentEncoded { value, len_max } => {
                 write!(f, "'{value}' is not percent-encoded text of at most {len_max} bytes")
             }
         }
     }
 }
 
-impl std::error::Error for BadSetting {}
+impl std::error::Error for SettingError {}
 
-/// A decimal number of a range; no sign, no blanks.
-pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, BadSetting>
+/// Parses a decimal number of a range, without sign and blanks.
+pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, SettingError>
 where
     N: FromStr + PartialOrd + Copy + TryInto<u64>,
 {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     match value.parse() {
         Ok(number) if digits && range.contains(&number) => Ok(number),
-        _ => Err(BadSetting::NotInRange {
+        _ => Err(SettingError::NotInRange {
             value: value.to_owned(),
             min: (*range.start()).try_into().unwrap_or(0),
             max: (*range.end()).try_into().unwrap_or(u64::MAX),

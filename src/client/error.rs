@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use crate::cli::OneLine;
+use crate::cli::EscapeControl;
 use crate::strerror::strerror;
 
 /// An error of a command, a prompt or a chat. Displayed on one line with control characters escaped,
@@ -113,7 +113,7 @@ impl ClientError {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             ClientError::OutputClosed => f.write_str("standard output is closed"),
             ClientError::Output(reason) => write!(f, "cannot write to standard output: {reason}"),

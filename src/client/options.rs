@@ -11,8 +11,9 @@ use getopts::{Matches, Options, ParsingStyle};
 
 use super::endpoint::Endpoint;
 use super::request::{Request, Verb};
-use crate::app::{BadFile, ServerAddress};
-use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
+use crate::cli::{
+    EscapeControl, IniError, ListenerError, ListenerSpec, ProtocolName, ServerAddress,
+};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
 /// The default of `--timeout`.
@@ -71,13 +72,13 @@ pub(super) enum UsageError {
     /// `--protocol` is not the name of a protocol of the client.
     UnknownProtocol(String),
     /// `--host` or `--port` is invalid.
-    Address { option: &'static str, source: BadListener },
+    Address { option: &'static str, source: ListenerError },
     /// The port is 0, which only a listener may have.
     PortZero,
     /// `--timeout` is not a number of seconds.
     Timeout(String),
     /// The file of `--config` is invalid.
-    File(BadFile),
+    File(IniError),
     /// The first word is not a command.
     UnknownCommand(String),
     /// The command needs a text.
@@ -92,7 +93,7 @@ pub(super) enum UsageError {
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             UsageError::Options(reason) => f.write_str(reason),
             UsageError::UnknownProtocol(name) => {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use super::error::ClientError;
-use crate::cli::reorders;
+use crate::escape::is_explicit_bidi;
 use crate::protocol::Shown;
 
 /// Prints a line of the client's own on standard output.
@@ -124,7 +124,7 @@ fn sanitize(bytes: &[u8]) -> Vec<u8> {
 pub(super) fn sanitize_line(text: &str) -> String {
     let line = Shown(text.strip_suffix('\r').unwrap_or(text)).to_string();
     // The server passes these on: a chat line may need them, and pipes get what was sent.
-    line.replace(reorders, "\u{fffd}")
+    line.replace(is_explicit_bidi, "\u{fffd}")
 }
 
 /// As [`sanitize_line`], for a line that may not be UTF-8.

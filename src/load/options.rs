@@ -10,7 +10,7 @@ use getopts::{Matches, Options};
 
 use super::target::{BadTarget, Speech, Target};
 use super::wire::{Topic, Wire};
-use crate::cli::{BadSetting, OneLine, number};
+use crate::cli::{EscapeControl, SettingError, number};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
 /// `--hold` where nothing else is said.
@@ -222,7 +222,7 @@ pub(super) enum BadUsage {
     },
     Value {
         option: &'static str,
-        why: BadSetting,
+        why: SettingError,
     },
     /// A value that is wrong for a reason of its own.
     Odd {
@@ -233,7 +233,7 @@ pub(super) enum BadUsage {
 
 impl fmt::Display for BadUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             BadUsage::Options(why) => f.write_str(why),
             BadUsage::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
@@ -416,7 +416,7 @@ impl<'a> Given<'a> {
     fn path(&self, option: &'static str) -> Result<Option<PathBuf>, BadUsage> {
         match self.matches.opt_str(option) {
             Some(path) if path.is_empty() => {
-                Err(BadUsage::Value { option, why: BadSetting::Empty })
+                Err(BadUsage::Value { option, why: SettingError::Empty })
             }
             path => Ok(path.map(|path| PathBuf::from(OsString::from(path)))),
         }

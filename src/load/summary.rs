@@ -7,7 +7,7 @@ use super::options::{Loop, Mode};
 use super::outcome::{Outcome, plural};
 use super::tally::Percentiles;
 use super::wire::Topic;
-use crate::cli::OneLine;
+use crate::cli::EscapeControl;
 
 /// The label of every line is so wide.
 const LABEL: usize = 12;
@@ -212,7 +212,7 @@ struct OneLineText<'a>(&'a str);
 
 impl fmt::Display for OneLineText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        OneLine(f).write_str(self.0)
+        EscapeControl(f).write_str(self.0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::cli::{BadListener, ListenerSpec, OneLine, ProtocolName};
+use crate::cli::{EscapeControl, ListenerError, ListenerSpec, ProtocolName};
 
 /// What a `raw` answer begins with where the URL does not say: what the server's does.
 const RAW_PREFIX: &[u8] = b"Echo: ";
@@ -40,12 +40,12 @@ pub(super) enum BadTarget {
     UnknownProtocol(String),
     NoPort,
     UnknownKey { key: &'static str, protocol: String },
-    Url(BadListener),
+    Url(ListenerError),
 }
 
 impl fmt::Display for BadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             BadTarget::UnknownProtocol(name) => {
                 let all = "command, prefixed, raw, chat and tcp";
@@ -71,7 +71,7 @@ impl Target {
             None => ListenerSpec::parse_url(url),
         };
         let spec = spec.map_err(|why| match why {
-            BadListener::UnknownProtocol(name) => BadTarget::UnknownProtocol(name),
+            ListenerError::UnknownProtocol(name) => BadTarget::UnknownProtocol(name),
             why => BadTarget::Url(why),
         })?;
         let keys = [

@@ -1,91 +1,137 @@
-//! The loop: waits for readiness, tells the server, and lets it take its turn.
+//! The loop: waits for readiness, passes events to the server, and calls its turn.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::info;
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Registry, Token};
 
+use super::handle::{Handle, RequestReceiver, Snapshot, WAKE};
 use super::heap::{self, HeapTrimmer};
-use super::pacing::Pacing;
-use super::signals::Signals;
-use super::tcp::{TcpAcceptor, TcpTransport};
-use super::waker::{WAKER, Waker};
+use super::program::Program;
+use super::readiness::readiness;
+use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::limits::LOOK_BYTES;
-use crate::server::{ListenerConfig, NextTurn, Readiness, Server};
+use crate::limits::{LOOK_BYTES, Limits};
+use crate::protocol::Protocol;
+use crate::server::{ListenerConfig, NextTurn, Server};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
 
-/// Generation 0 names no connection, so tokens that carry it are free for other things: the index
-/// is then a listener's number, or this.
-const SIGNALS: ConnId = ConnId { index: u32::MAX, generation: 0 };
-
-/// How the loop ended.
+/// The end of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// A signal stopped it, and everyone was answered or the drain time was over.
+    /// [`Handle::stop`]: everyone was answered, or the drain time was over.
     Stopped,
-    /// A second signal cut the stop short.
+    /// [`Handle::abort`]: replies may be unsent.
     Aborted,
     /// No listener is left to accept anyone.
-    Deaf,
+    NoListeners,
 }
 
-/// One thread's worth of server.
+/// A server on one thread, with the loop that waits for readiness of its sockets.
+///
+/// It owns nothing of the process: signals are taken over by [`Signals`](super::Signals) where a
+/// program wants that, log lines go to the `log` crate's logger, and [`run`](Self::run) returns.
+/// A loop is built and run on one thread; other threads steer it by a [`Handle`].
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use std::net::{Ipv4Addr, TcpStream};
+/// use std::thread;
+///
+/// use mynah::limits::Limits;
+/// use mynah::net::{EventLoop, Exit};
+/// use mynah::protocol::PrefixedProtocol;
+///
+/// let mut event_loop = EventLoop::new(Limits::default())?;
+/// let addr = event_loop.bind((Ipv4Addr::LOCALHOST, 0).into(), PrefixedProtocol)?;
+/// let handle = event_loop.handle();
+/// let client = thread::spawn(move || {
+///     let mut stream = TcpStream::connect(addr)?;
+///     stream.write_all(b"\x02ab")?;
+///     let mut reply = [0; 3];
+///     stream.read_exact(&mut reply)?;
+///     handle.stop();
+///     io::Result::Ok(reply)
+/// });
+/// assert_eq!(event_loop.run()?, Exit::Stopped);
+/// assert_eq!(&client.join().unwrap()?, b"\x02ba");
+/// # io::Result::Ok(())
+/// ```
 pub struct EventLoop {
     poll: Poll,
-    signals: Signals,
-    reloads: Pacing,
-    status_lines: Pacing,
+    requests: RequestReceiver,
     server: Server<TcpTransport>,
     trimmer: HeapTrimmer,
     started_at: Instant,
-    stop: Stop,
-}
-
-/// What signals have asked for by way of a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    None,
-    InOrder,
-    AtOnce,
+    is_stopping: bool,
 }
 
 impl EventLoop {
-    /// A loop that runs the server `make` builds, and minds the process's signals from now on.
+    /// A loop around a server without listeners. Its clock starts now.
     ///
     /// # Errors
     ///
-    /// The system has no descriptor left for epoll or the signal pipe.
-    pub fn new(make: impl FnOnce(Millis) -> Server<TcpTransport>) -> io::Result<Self> {
+    /// The system has no descriptor left for epoll or the waker.
+    pub fn new(limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let signals = Signals::new(poll.registry(), super::tcp::token(SIGNALS))?;
+        let requests = RequestReceiver::new(poll.registry())?;
         let started_at = Instant::now();
-        let mut server = make(Millis(0));
+        let mut server = Server::new(limits, Millis(0));
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         server.set_clock(Box::new(clock), LOOK_BYTES);
-        Ok(EventLoop {
-            poll,
-            signals,
-            reloads: Pacing::default(),
-            status_lines: Pacing::default(),
-            server,
-            trimmer: HeapTrimmer::default(),
-            started_at,
-            stop: Stop::None,
-        })
+        let trimmer = HeapTrimmer::default();
+        Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }
 
-    /// Adds a listener.
+    /// Listens on `addr` without keepalive and without an idle limit, and returns the address with
+    /// the port that was picked. The log calls the listener `tcp://ADDR`;
+    /// [`add_listener`](Self::add_listener) leaves all of this to the caller.
     ///
     /// # Errors
     ///
-    /// It cannot be watched.
+    /// As [`TcpAcceptor::bind`] and [`add_listener`](Self::add_listener).
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::add_listener`].
+    pub fn bind(
+        &mut self,
+        addr: SocketAddr,
+        protocol: impl Into<Protocol>,
+    ) -> io::Result<SocketAddr> {
+        let acceptor = TcpAcceptor::bind(addr, SocketOptions::default())?;
+        let addr = acceptor.local_addr()?;
+        let name = format!("tcp://{addr}");
+        let config = ListenerConfig { name, protocol: protocol.into(), idle_ms: 0 };
+        self.add_listener(acceptor, config)?;
+        Ok(addr)
+    }
+
+    /// Adds a listener that is bound already.
+    ///
+    /// ```
+    /// # use mynah::limits::Limits;
+    /// use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
+    /// use mynah::protocol::PrefixedProtocol;
+    /// use mynah::server::ListenerConfig;
+    ///
+    /// # let mut event_loop = EventLoop::new(Limits::default())?;
+    /// let acceptor = TcpAcceptor::bind("[::1]:0".parse().unwrap(), SocketOptions::default())?;
+    /// let name = format!("prefixed://{}", acceptor.local_addr()?);
+    /// let config = ListenerConfig { name, protocol: PrefixedProtocol.into(), idle_ms: 60_000 };
+    /// event_loop.add_listener(acceptor, config)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Its socket cannot be watched.
     ///
     /// # Panics
     ///
@@ -96,45 +142,52 @@ impl EventLoop {
         config: ListenerConfig,
     ) -> io::Result<()> {
         let id = ConnId { index: self.server.listener_count() as u32, generation: 0 };
-        acceptor.register(self.poll.registry(), super::tcp::token(id))?;
+        acceptor.register(self.poll.registry(), token(id))?;
         self.server.add_listener(acceptor, config);
         Ok(())
     }
 
+    /// A handle that steers the loop from other threads, before it runs and while it does.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.requests.handle()
+    }
+
     /// The server, before it runs.
-    pub fn server(&mut self) -> &mut Server<TcpTransport> {
+    pub fn server_mut(&mut self) -> &mut Server<TcpTransport> {
         &mut self.server
     }
 
-    /// A handle that wakes the loop from other threads. To be asked for once: it holds a descriptor.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptor left.
-    pub fn waker(&self) -> io::Result<Waker> {
-        Waker::new(self.poll.registry())
+    pub(super) fn registry(&self) -> &Registry {
+        self.poll.registry()
     }
 
-    /// Runs until a signal ends it. `on_hangup` is called for SIGHUP: at once, but no more than
-    /// once a second, nor for more than about a tenth of the time; however many signals come in
-    /// between are one more call. A stop comes first, and ends that.
-    ///
-    /// Each round: poll → dispatch the batch → accept → resume those out of budget → one slice of
-    /// every fan-out → timers → reap the closed → after a burst, freed pages back to the system. A
-    /// connection's replies are written when it is dispatched or resumed, all in one write. The poll
-    /// does not wait while any work remains.
+    /// Runs until a [`Handle`] ends it, or no listener is left.
     ///
     /// # Errors
     ///
-    /// epoll itself fails, which no recovery is known for.
-    pub fn run(
-        &mut self,
-        mut on_hangup: impl FnMut(&mut Server<TcpTransport>),
-    ) -> io::Result<Exit> {
+    /// As [`run_with`](Self::run_with).
+    pub fn run(self) -> io::Result<Exit> {
+        self.run_with(&mut ())
+    }
+
+    /// Runs as [`run`](Self::run) does, and lets `program` take part.
+    ///
+    /// Each round: poll → dispatch the batch → requests of handles and the program → [`Server::turn`]
+    /// → after a burst, freed pages back to the system. A connection's replies are written when it is
+    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
+    ///
+    /// # Errors
+    ///
+    /// epoll itself fails, from which there is no recovery.
+    pub fn run_with(mut self, program: &mut (impl Program + ?Sized)) -> io::Result<Exit> {
+        if !self.server.is_accepting() {
+            return Ok(Exit::NoListeners);
+        }
         self.server.start_plugins();
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
-            let wait_ms = self.poll_timeout();
+            let wait_ms = self.poll_timeout(program.due_at());
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
@@ -144,19 +197,18 @@ impl EventLoop {
             }
             let now = self.now();
             self.server.begin_batch(now);
-            let mut signalled = false;
+            let mut is_woken = false;
             for event in &events {
-                signalled |= self.dispatch(event, now);
+                is_woken |= self.dispatch(event, now);
             }
-            if signalled {
-                self.on_signals(now);
-            }
-            if self.stop == Stop::AtOnce {
+            if is_woken && self.take_requests(program, now) {
                 return Ok(Exit::Aborted);
             }
-            self.run_requested(now, &mut on_hangup);
+            if program.due_at().is_some_and(|at| at <= now) {
+                program.on_due(&mut self.server, now);
+            }
             self.server.turn(self.poll.registry(), now);
-            // What waits to be freed is held still.
+            // Retired buffers are not freed yet.
             let (memory, retired) = (self.server.memory(), buffer::retired_bytes());
             let freed_total = memory.freed_total().saturating_sub(retired as u64);
             if self.trimmer.poll(memory.used() + retired, freed_total, now) {
@@ -165,33 +217,30 @@ impl EventLoop {
             if self.server.is_stopped() {
                 return Ok(Exit::Stopped);
             }
-            if self.stop == Stop::None && !self.server.is_accepting() {
-                return Ok(Exit::Deaf);
+            if !self.is_stopping && !self.server.is_accepting() {
+                return Ok(Exit::NoListeners);
             }
         }
     }
 
     /// How long the poll may wait, in milliseconds. Where nothing is due, the clock is not read.
-    fn poll_timeout(&self) -> Option<u64> {
+    fn poll_timeout(&self, program_due_at: Option<Millis>) -> Option<u64> {
         let server_due_at = match self.server.next_turn() {
             NextTurn::AtOnce => return Some(0),
             NextTurn::At(at) => Some(at),
             NextTurn::OnEvent => None,
         };
-        let due = [self.trimmer.due_at(), self.reloads.due_at(), self.status_lines.due_at()];
-        let due_at = due.into_iter().flatten().chain(server_due_at).min()?;
+        let due = [self.trimmer.due_at(), program_due_at, server_due_at];
+        let due_at = due.into_iter().flatten().min()?;
         Some(due_at.since(self.now()))
     }
 
-    /// Tells the server of one event; true if it is the signals'.
+    /// Passes one event to the server. Returns true if it woke the loop for a request instead.
     fn dispatch(&mut self, event: &Event, now: Millis) -> bool {
         let Token(bits) = event.token();
         let id = ConnId::from_bits(bits as u64);
-        if id == SIGNALS {
+        if id == WAKE {
             return true;
-        }
-        if id == WAKER {
-            return false;
         }
         if id.generation == 0 {
             self.server.on_acceptable(id.index as usize);
@@ -201,46 +250,25 @@ impl EventLoop {
         false
     }
 
-    /// Notes what the signals ask for. A stop is acted on at once, and before all else.
-    fn on_signals(&mut self, now: Millis) {
-        let requests = self.signals.take();
-        if requests.stop {
-            self.on_stop(now);
+    /// Acts on the requests of handles, a stop before all else. Returns true for an abort.
+    fn take_requests(&mut self, program: &mut (impl Program + ?Sized), now: Millis) -> bool {
+        program.on_wake();
+        let requested = self.requests.take();
+        if requested.has_abort() {
+            return true;
         }
-        if requests.reload && self.stop == Stop::None {
-            self.reloads.request();
-        }
-        if requests.status {
-            self.status_lines.request();
-        }
-    }
-
-    fn on_stop(&mut self, now: Millis) {
-        if self.stop == Stop::None {
-            self.stop = Stop::InOrder;
-            self.reloads = Pacing::default();
+        if requested.has_stop() && !self.is_stopping {
+            self.is_stopping = true;
+            program.on_stop();
             self.server.stop(self.poll.registry(), now);
-        } else {
-            self.stop = Stop::AtOnce;
-            info!("a second signal: exiting at once");
         }
-    }
-
-    /// Does what signals have asked for, as far as its time has come.
-    fn run_requested(
-        &mut self,
-        now: Millis,
-        on_hangup: &mut impl FnMut(&mut Server<TcpTransport>),
-    ) {
-        if self.status_lines.begin(now) {
-            self.server.log_status(now);
-            self.status_lines.end(now, now);
+        if requested.has_reload() && !self.is_stopping {
+            program.on_reload(&mut self.server);
         }
-        if self.reloads.begin(now) {
-            let began_at = self.now();
-            on_hangup(&mut self.server);
-            self.reloads.end(began_at, self.now());
+        if requested.has_stats() {
+            self.requests.publish(Snapshot { stats: *self.server.stats(), now });
         }
+        false
     }
 
     fn now(&self) -> Millis {
@@ -249,11 +277,128 @@ impl EventLoop {
     }
 }
 
-/// An error is fetched by reading and by writing, so it counts as readiness for both.
-fn readiness(event: &Event) -> Readiness {
-    Readiness {
-        readable: event.is_readable() || event.is_error(),
-        writable: event.is_writable() || event.is_error() || event.is_write_closed(),
-        read_closed: event.is_read_closed(),
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::thread;
+
+    use super::*;
+    use crate::protocol::PrefixedProtocol;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    const fn assert_send_and_sync<T: Send + Sync>() {}
+    const _: () = assert_send_and_sync::<Handle>();
+
+    fn event_loop() -> (EventLoop, SocketAddr) {
+        let mut event_loop = EventLoop::new(Limits::default()).unwrap();
+        let addr = event_loop.bind((Ipv4Addr::LOCALHOST, 0).into(), PrefixedProtocol).unwrap();
+        (event_loop, addr)
+    }
+
+    /// Counts its calls; reloads and the time to be due stop the loop.
+    struct Recorder {
+        handle: Handle,
+        due_at: Option<Millis>,
+        calls: Vec<&'static str>,
+    }
+
+    impl Recorder {
+        fn new(event_loop: &EventLoop, due_at: Option<Millis>) -> Self {
+            Recorder { handle: event_loop.handle(), due_at, calls: Vec::new() }
+        }
+    }
+
+    impl Program for Recorder {
+        fn on_stop(&mut self) {
+            self.calls.push("stop");
+        }
+
+        fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+            self.calls.push("reload");
+            self.handle.stop();
+        }
+
+        fn due_at(&self) -> Option<Millis> {
+            self.due_at
+        }
+
+        fn on_due(&mut self, _: &mut Server<TcpTransport>, now: Millis) {
+            assert!(self.due_at.take().is_some_and(|at| at <= now));
+            self.calls.push("due");
+            self.handle.stop();
+        }
+    }
+
+    #[test]
+    fn loop_without_listeners_ends() {
+        let event_loop = EventLoop::new(Limits::default()).unwrap();
+        assert_eq!(event_loop.run().unwrap(), Exit::NoListeners);
+    }
+
+    #[test]
+    fn abort_does_not_wait_for_connections() {
+        let (event_loop, addr) = event_loop();
+        let handle = event_loop.handle();
+        let client = thread::spawn(move || {
+            let stream = TcpStream::connect(addr).unwrap();
+            while handle.stats(PATIENCE).unwrap().stats.connections == 0 {}
+            handle.abort();
+            stream
+        });
+        assert_eq!(event_loop.run().unwrap(), Exit::Aborted);
+        client.join().unwrap();
+    }
+
+    #[test]
+    fn reloads_that_come_together_are_one_call() {
+        let (event_loop, _) = event_loop();
+        let mut recorder = Recorder::new(&event_loop, None);
+        (0..3).for_each(|_| event_loop.handle().reload());
+        assert_eq!(event_loop.run_with(&mut recorder).unwrap(), Exit::Stopped);
+        assert_eq!(recorder.calls, ["reload", "stop"]);
+    }
+
+    #[test]
+    fn stop_comes_before_a_reload() {
+        let (event_loop, _) = event_loop();
+        let mut recorder = Recorder::new(&event_loop, None);
+        event_loop.handle().reload();
+        event_loop.handle().stop();
+        assert_eq!(event_loop.run_with(&mut recorder).unwrap(), Exit::Stopped);
+        assert_eq!(recorder.calls, ["stop"]);
+    }
+
+    #[test]
+    fn due_program_ends_an_idle_wait() {
+        let (event_loop, _) = event_loop();
+        let mut recorder = Recorder::new(&event_loop, Some(Millis(30)));
+        assert_eq!(event_loop.run_with(&mut recorder).unwrap(), Exit::Stopped);
+        assert_eq!(recorder.calls, ["due", "stop"]);
+    }
+
+    #[test]
+    fn stats_of_an_ended_loop_are_none() {
+        let (event_loop, _) = event_loop();
+        let handle = event_loop.handle();
+        let waiting = thread::spawn(move || (handle.stats(PATIENCE), handle));
+        drop(event_loop);
+        let (answer, handle) = waiting.join().unwrap();
+        assert_eq!(answer, None);
+        assert_eq!(handle.stats(PATIENCE), None);
+    }
+
+    #[test]
+    fn snapshot_is_displayed_as_status_json() {
+        let (event_loop, _) = event_loop();
+        let handle = event_loop.handle();
+        let observer = thread::spawn(move || {
+            let snapshot = handle.stats(PATIENCE);
+            handle.stop();
+            snapshot
+        });
+        event_loop.run().unwrap();
+        let json = observer.join().unwrap().unwrap().to_string();
+        assert!(json.starts_with("{\"version\":") && json.contains("\"connections\":0"), "{json}");
     }
 }

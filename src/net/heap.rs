@@ -1,24 +1,22 @@
-//! Giving the heap's freed pages back to the system after a burst. Knows when, and how to ask the
-//! allocator; what was allocated is none of its business.
+//! Return of the heap's freed pages to the system after a burst: when, and by which call. Knows
+//! nothing of the allocations.
 
 use log::debug;
 
 use crate::clock::Millis;
 
-/// How many bytes must have been freed before it is worth asking.
+/// Freed bytes from which on a trim is worth its time.
 const FREED_BYTES_MIN: u64 = 1 << 20;
 
-/// By how much what is held may fall before the allocator is asked at once: giving back a gigabyte in
-/// one go takes two tenths of a second.
+/// Fall of the held bytes that causes a trim at once: returning a gigabyte in one call takes 0.2 s.
 const FALL_BYTES_MAX: usize = 32 << 20;
 
-/// How long it takes otherwise from one time to the next: asking costs time in proportion to what is
-/// given back, and what is given back has to be asked for again.
+/// Shortest time between other trims. A trim costs time in proportion to the pages it returns, and
+/// so does allocating them again.
 const PERIOD_MS: u64 = 1_000;
 
-/// Decides when the allocator is asked for its freed pages: once a second while much is being freed
-/// and allocated again, at once when what is held has fallen by much, and never while nothing
-/// happens.
+/// Decides when to trim the heap: once a second while much is freed and allocated again, at once
+/// after a large fall of the held bytes, never while nothing happens.
 ///
 /// glibc returns freed memory to the system only from the end of its heap, so one block that lives
 /// on keeps everything below it resident (mallopt(3), `M_TRIM_THRESHOLD`); malloc_trim(3) returns
@@ -28,22 +26,22 @@ pub(super) struct HeapTrimmer {
     /// [`MemoryAccount::freed_total`](crate::memory::MemoryAccount::freed_total) when the heap was
     /// last trimmed.
     trimmed: u64,
-    /// The most that has been held since.
+    /// Most bytes held since then.
     held_max: usize,
     due_at: Option<Millis>,
 }
 
 impl HeapTrimmer {
-    /// When [`poll`](Self::poll) has something to do if nothing happens until then.
+    /// Time of the next [`poll`](Self::poll) that is needed without other events.
     pub(super) fn due_at(&self) -> Option<Millis> {
         self.due_at
     }
 
-    /// A round of the loop is over; `held` bytes are allocated, `freed_total` have ever been freed.
-    /// Whether this is the moment to [`trim`].
+    /// Returns true if the heap is to be [trimmed](trim) now. Called after each turn, with the bytes
+    /// allocated and the bytes ever freed.
     pub(super) fn poll(&mut self, held: usize, freed_total: u64, now: Millis) -> bool {
         if self.due_at.is_none() && freed_total.saturating_sub(self.trimmed) >= FREED_BYTES_MIN {
-            // What is freed next is worth waiting for.
+            // The frees of the next second are trimmed along.
             self.due_at = Some(now.after(PERIOD_MS));
         }
         self.held_max = self.held_max.max(held);
@@ -58,17 +56,17 @@ impl HeapTrimmer {
     }
 }
 
-/// Asks the allocator for its freed pages.
+/// Returns the allocator's freed pages to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(super) fn trim() {
-    #[expect(unsafe_code, reason = "the C library has no other door, and no crate is a safe one")]
+    #[expect(unsafe_code, reason = "malloc_trim(3) has no safe wrapper in any crate")]
     // SAFETY: malloc_trim(3) takes a number and the allocator's own locks; it has no precondition
     // and moves nothing that is in use.
     let released = unsafe { libc::malloc_trim(0) } != 0;
     debug!("heap trimmed, pages released: {released}");
 }
 
-/// Other allocators have no such call; musl's gives pages back as it frees.
+/// Does nothing: other allocators have no such call; musl's returns pages as it frees.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn trim() {
     debug!("this allocator trims its heap itself");
@@ -79,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heap_is_trimmed_a_second_after_the_first_frees_also_while_they_go_on() {
+    fn heap_is_trimmed_a_second_after_the_first_frees() {
         let mut trimmer = HeapTrimmer::default();
         assert!(!trimmer.poll(0, 5 << 20, Millis(100)));
         assert!(!trimmer.poll(0, 9 << 20, Millis(900)));
@@ -93,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_is_not_trimmed_for_a_few_bytes_until_they_add_up() {
+    fn few_freed_bytes_trim_nothing_until_they_add_up() {
         let mut trimmer = HeapTrimmer::default();
         assert!(!trimmer.poll(0, FREED_BYTES_MIN - 1, Millis(0)));
         assert_eq!(trimmer.due_at(), None);
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn heap_is_trimmed_at_once_when_what_is_held_has_fallen_by_much() {
+    fn heap_is_trimmed_at_once_after_a_large_fall() {
         let mut trimmer = HeapTrimmer::default();
         let held = 10 * FALL_BYTES_MAX;
         assert!(!trimmer.poll(held, 0, Millis(0)));

@@ -1,16 +1,15 @@
-//! How much memory the process may use. Reads what the system says; what is done with it is decided
-//! elsewhere.
+//! The memory that the process may use, as the system reports it.
 
 use std::fs;
 use std::path::Path;
 
 use rlimit::Resource;
 
-/// Memory where the system does not tell, in bytes.
+/// Assumed memory where the system reports none, in bytes.
 const UNKNOWN_BYTES: u64 = 1 << 32;
 
-/// Bytes the process may use: the machine's memory, or less where its control group or its resource
-/// limits say so.
+/// Bytes that the process may use: the smallest of the machine's memory, its control group's limit
+/// and its resource limits.
 #[must_use]
 pub fn available_memory() -> usize {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| machine_bytes(&text));
@@ -27,7 +26,7 @@ fn machine_bytes(meminfo: &str) -> Option<u64> {
     Some(kib.saturating_mul(1024))
 }
 
-/// The least that the process's control group and those above it allow (cgroups(7)).
+/// The smallest limit of the process's control group and those above it (cgroups(7)).
 fn group_bytes(cgroup: &str) -> Option<u64> {
     let files = cgroup.lines().filter_map(|line| {
         // `0::/path` in version 2, `N:memory:/path` in version 1.
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn control_groups_that_are_not_there_limit_nothing() {
+    fn missing_control_groups_limit_nothing() {
         for text in ["", "0::/no/such/group\n", "3:memory,cpu:/none\n7:\n", "garbage"] {
             assert!(group_bytes(text).is_none_or(|bytes| bytes > 0), "{text}");
         }

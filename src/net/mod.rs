@@ -1,17 +1,37 @@
-//! The real world: sockets, signals and the clock. The only place that names mio, signal-hook or
-//! `Instant`.
+//! The system: the loop over mio, TCP sockets, the loop's clock, signals, and the limits of process
+//! and machine.
+//!
+//! The server names mio, socket2 and signal-hook here alone. The layers below read no clock: the
+//! loop reads it and hands them the time. Above, the three programs read one for log lines, plugins
+//! and timeouts. (`tests/layers.rs` holds all of this; client and load tester have loops of their
+//! own.)
+//!
+//! | module | job |
+//! |---|---|
+//! | `event_loop` | readiness, turns, and requests |
+//! | `handle` | requests from other threads |
+//! | `program` | calls to the program around the loop |
+//! | `signals` | the process's signals, for programs that want them |
+//! | `signal_pipe`, `readiness` | pieces that the load tester's loop shares |
+//! | `tcp` | listeners and connections |
+//! | `heap` | freed pages back to the system |
+//! | `fd_limit`, `memory` | open files and bytes that the process may have |
 
 mod event_loop;
-mod files;
+mod fd_limit;
+mod handle;
 mod heap;
 mod memory;
-mod pacing;
+mod program;
+mod readiness;
+mod signal_pipe;
 mod signals;
 mod tcp;
-mod waker;
 
 pub use event_loop::{EventLoop, Exit};
-pub use files::raise_file_limit;
+pub use fd_limit::raise_file_limit;
+pub use handle::{Handle, Snapshot};
 pub use memory::available_memory;
+pub use program::Program;
+pub use signals::{SignalRequests, Signals};
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
-pub use waker::Waker;

@@ -1,24 +1,26 @@
-//! The process's signals as requests the loop takes once a turn: a flag each, and one pipe that
-//! wakes the poll. Knows nothing of what the requests do.
-//!
-//! A flag cannot starve another, as a queue of signals can; however many come between two turns,
-//! each is one request.
+//! The process's signals, for programs that leave them to a loop. Knows nothing of reloads and
+//! status lines.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mio::net::UnixStream;
-use mio::{Interest, Registry, Token};
+use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::{flag, low_level};
+use signal_hook::flag;
+
+use super::event_loop::EventLoop;
+use super::handle::{Handle, WAKE};
+use super::program::Program;
+use super::signal_pipe::SignalPipe;
+use super::tcp::token;
 
 /// Signals that would end the process and are to do nothing. SIGXFSZ is a log file at the limit of
 /// `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored by
 /// Rust's runtime.)
 const WITHOUT_EFFECT: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
 
-/// Flags the signal handlers set.
+/// Flags that the signal handlers set.
 #[derive(Debug, Default)]
 struct Flags {
     stop: Arc<AtomicBool>,
@@ -26,62 +28,82 @@ struct Flags {
     status: Arc<AtomicBool>,
 }
 
-/// The process's signals, from its creation on.
+/// Signals of the process, which wake one loop. They stay taken over until the process ends.
+///
+/// SIGTERM and SIGINT stop the loop; a second one aborts it. SIGHUP and SIGUSR1 are left to the
+/// program, which calls [`take`](Self::take) in [`Program::on_wake`]; SIGUSR2 and SIGXFSZ do
+/// nothing. `Signals` is itself a [`Program`], for servers that need only the stop:
+///
+/// ```no_run
+/// # use mynah::{limits::Limits, net::{EventLoop, Signals}, protocol::RawProtocol};
+/// let mut event_loop = EventLoop::new(Limits::default())?;
+/// event_loop.bind("127.0.0.1:7".parse().unwrap(), RawProtocol { prefix: Vec::new() })?;
+/// let mut signals = Signals::install(&event_loop)?;
+/// event_loop.run_with(&mut signals)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(super) struct Signals {
+pub struct Signals {
     flags: Flags,
-    waker: UnixStream,
+    pipe: SignalPipe,
+    handle: Handle,
+    has_stopped: bool,
 }
 
-/// What signals ask for. Several signals of a kind are one request.
+/// Signals that came since the last look. Several of a kind are one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Requests {
-    /// SIGTERM, SIGINT.
-    pub(super) stop: bool,
+pub struct SignalRequests {
     /// SIGHUP.
-    pub(super) reload: bool,
+    pub reload: bool,
     /// SIGUSR1.
-    pub(super) status: bool,
+    pub status: bool,
 }
 
 impl Signals {
-    /// Takes over the signals; `token` is readable when one came.
+    /// Takes over the process's signals.
     ///
     /// # Errors
     ///
     /// The system has no descriptors left.
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let (mut waker, write_end) = UnixStream::pair()?;
-        registry.register(&mut waker, token, Interest::READABLE)?;
-        let write_end = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(write_end));
+    pub fn install(event_loop: &EventLoop) -> io::Result<Self> {
+        let pipe = SignalPipe::new(event_loop.registry(), token(WAKE))?;
         let flags = Flags::default();
-        let kinds = [
-            (SIGTERM, &flags.stop),
-            (SIGINT, &flags.stop),
-            (SIGHUP, &flags.reload),
-            (SIGUSR1, &flags.status),
-        ];
-        for (signal, flag) in kinds {
-            // The flag first: who is woken finds it set.
-            flag::register(signal, Arc::clone(flag))?;
-            low_level::pipe::register(signal, write_end.try_clone()?)?;
-        }
+        pipe.watch(SIGTERM, &flags.stop)?;
+        pipe.watch(SIGINT, &flags.stop)?;
+        pipe.watch(SIGHUP, &flags.reload)?;
+        pipe.watch(SIGUSR1, &flags.status)?;
         for signal in WITHOUT_EFFECT {
             flag::register(signal, Arc::default())?;
         }
-        Ok(Signals { flags, waker })
+        Ok(Signals { flags, pipe, handle: event_loop.handle(), has_stopped: false })
     }
 
-    /// Takes what has been asked for since the last call. To be called when the token is readable.
-    pub(super) fn take(&mut self) -> Requests {
-        // Edge-triggered: empty it first, so that a signal from now on is a new edge. A full pipe
-        // takes no more, and needs none: it is readable.
-        let mut bytes = [0; 1024];
-        while self.waker.read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
-        Requests {
-            stop: self.flags.stop.swap(false, Ordering::AcqRel),
+    /// Acts on stop signals, and takes the others. Must be called whenever the loop was woken.
+    #[must_use]
+    pub fn take(&mut self) -> SignalRequests {
+        self.pipe.drain();
+        if self.flags.stop.swap(false, Ordering::AcqRel) {
+            self.stop();
+        }
+        SignalRequests {
             reload: self.flags.reload.swap(false, Ordering::AcqRel),
             status: self.flags.status.swap(false, Ordering::AcqRel),
         }
+    }
+
+    fn stop(&mut self) {
+        if self.has_stopped {
+            info!("a second signal: exiting at once");
+            self.handle.abort();
+        } else {
+            self.has_stopped = true;
+            self.handle.stop();
+        }
+    }
+}
+
+impl Program for Signals {
+    fn on_wake(&mut self) {
+        let _ = self.take();
     }
 }

@@ -1,4 +1,4 @@
-//! TCP: listening sockets and streams as the server core wants them.
+//! TCP sockets as the server core's [`Transport`] and [`Acceptor`].
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -12,12 +12,12 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
 
-/// A TCP stream: in a release build a descriptor and nothing else.
+/// A TCP connection; in a release build a descriptor and nothing else.
 #[derive(Debug)]
 pub struct TcpTransport(TcpStream);
 
-/// The table's page holds one cache line a connection, its own overhead included. (In a debug
-/// build mio remembers for each stream where it was registered.)
+/// Holds the size: a page of the table has one cache line a connection, its own overhead included.
+/// (In a debug build mio stores for each stream where it was registered.)
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<TcpTransport>() == 4);
 
@@ -59,36 +59,36 @@ impl Transport for TcpTransport {
     }
 }
 
-/// The token a connection's events carry.
+/// Packs an id into the token of its events.
 pub(super) fn token(id: ConnId) -> Token {
     const { assert!(usize::BITS >= 64, "a token holds index and generation") };
     Token(id.to_bits() as usize)
 }
 
-/// What is set on a listening socket. Linux hands these options down to what it accepts, so that
-/// an accept costs no further system call (tcp(7); `inet_csk_clone_lock` copies them).
-#[derive(Debug, Clone, Copy)]
+/// Options of a listening socket. Linux hands them down to the connections it accepts, so that an
+/// accept costs no further system call (tcp(7); `inet_csk_clone_lock` copies them).
+#[derive(Debug, Clone, Copy, Default)]
 pub struct SocketOptions {
-    /// After how much silence the kernel probes a peer; `None` for never.
+    /// Silence after which the kernel probes a peer; `None` for never.
     pub keepalive: Option<Duration>,
 }
 
-/// Connections in a row that may be gone before they are accepted. An error that stays, such as a
-/// security module that denies every accept(2), must not spin the loop.
+/// Most connection errors of accept(2) in a row. An error that stays, such as that of a security
+/// module that denies every accept(2), must not spin the loop.
 const RETRIES_MAX: u32 = 64;
 
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct TcpAcceptor {
     listener: TcpListener,
-    /// Errors since the last connection that were those of a connection.
+    /// Connection errors since the last accepted connection.
     retries: u32,
 }
 
 impl TcpAcceptor {
     /// Binds and listens on `addr`, with the longest backlog the system allows.
     ///
-    /// An IPv6 address is that alone, so that `[::]` and `0.0.0.0` can be listened on side by
+    /// An IPv6 socket accepts IPv6 only, so that `[::]` and `0.0.0.0` can be listened on side by
     /// side.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl TcpAcceptor {
         Ok(TcpAcceptor { listener: TcpListener::from_std(socket.into()), retries: 0 })
     }
 
-    /// The address it is bound to, the port that was picked included.
+    /// The bound address, with the port that the system picked for port 0.
     ///
     /// # Errors
     ///
@@ -126,8 +126,8 @@ impl TcpAcceptor {
     }
 }
 
-/// Probes after `idle`, then three times at a third of it: a dead peer is found after twice the
-/// time that was asked for, as with Redis' `tcp-keepalive`.
+/// Probes after `idle`, then three times at a third of it: a dead peer is found after twice `idle`,
+/// as with Redis' `tcp-keepalive`.
 fn keepalive(idle: Duration) -> TcpKeepalive {
     let interval = (idle / 3).max(Duration::from_secs(1));
     TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3)
@@ -147,9 +147,9 @@ impl Acceptor for TcpAcceptor {
     }
 }
 
-/// Sorts the errors of accept(2) by what to do. Linux also reports there what went wrong with the
-/// connection that was to be accepted; such an error says nothing of the listener, unless it comes
-/// more than [`RETRIES_MAX`] times in a row. An error nobody has heard of ends no listener either.
+/// Sorts the errors of accept(2) by remedy. Linux also reports errors of the connection to be
+/// accepted there; these are retried, up to [`RETRIES_MAX`] times in a row. Unknown errors pause the
+/// listener and do not close it.
 fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
     if error.kind() == ErrorKind::WouldBlock {
         *retries = 0;
@@ -182,7 +182,7 @@ fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => {
             AcceptError::Fatal(error)
         }
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSR, and whatever else there may be.
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSR, and unknown errors.
         _ => {
             *retries = 0;
             AcceptError::Exhausted(error)
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_accept_are_sorted_by_what_to_do() {
+    fn accept_errors_are_sorted_by_remedy() {
         assert!(matches!(class(libc::EAGAIN), AcceptError::WouldBlock));
         // Those of TCP/IP that accept(2) lists, and those of firewalls.
         for errno in [
@@ -219,7 +219,7 @@ mod tests {
         ] {
             assert!(matches!(class(errno), AcceptError::Retry), "{errno}");
         }
-        // Memory and files; the last two are no errors of accept(2) at all.
+        // Memory and files; the last two are not errors of accept(2) at all.
         for errno in [
             libc::EMFILE,
             libc::ENFILE,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_accept_that_stays_pauses_the_listener() {
+    fn persistent_accept_error_pauses_the_listener() {
         let (mut retries, errno) = (0, libc::EPERM);
         let mut again = || classify(io::Error::from_raw_os_error(errno), &mut retries);
         for _ in 0..2 {

@@ -399,7 +399,8 @@ fn config_file_gives_the_address_and_options_win() {
     let broken = folder.file("broken.ini", "[server]\nport = x\n");
     let result = run_args(&["--config", &broken, "status"]);
     assert_eq!((result.code, result.stdout.len()), (Some(2), 0));
-    let reason = format!("mynah-cli: {broken}: [server] port: bad port 'x', it is 0 to 65535\n");
+    let reason =
+        format!("mynah-cli: {broken}: line 2: [server] port: bad port 'x', it is 0 to 65535\n");
     assert!(result.stderr.starts_with(&reason), "{}", result.stderr);
 }
 

@@ -1,7 +1,7 @@
-//! Holds the layering of `src/lib.rs`: imports point downward, and nobody but `net/` names mio,
-//! signal-hook or the real clock.
+//! Holds the layering of `src/lib.rs`: imports point downward and form no circles, and each name of
+//! the system (sockets, signals, the clock) stays in the modules listed here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,13 +30,12 @@ const LAYERS: [(&str, u8); 20] = [
     ("load", 4),
 ];
 
-/// Imports within a layer: who may import whom.
-const BESIDE: [(&str, &str); 16] = [
+/// Imports within a layer: importer and imported module.
+const BESIDE: [(&str, &str); 15] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
     ("buffer", "memory"),
-    ("client", "app"),
     ("client", "cli"),
     ("connection_log", "clock"),
     ("connection_log", "conn_id"),
@@ -63,9 +62,9 @@ const CONFINED: [(&str, &str); 9] = [
     ("cap_std", "protocol"),
 ];
 
-/// Who else may name them: programs of their own beside the server, with their own command lines. The
-/// load tester has its own loop too, in which connections connect, ask and measure; in `net/`, which
-/// every server links, it would be in the way.
+/// Further modules that may name them: the programs beside the server, with their own command lines.
+/// The load tester's loop connects, asks and measures; `net/` is linked into every server, which
+/// does none of that.
 const CONFINED_ALSO: [(&str, &str); 7] = [
     ("nix", "load"),
     ("getopts", "client"),
@@ -76,8 +75,18 @@ const CONFINED_ALSO: [(&str, &str); 7] = [
     ("getopts", "load"),
 ];
 
-/// The layers that are handed the time instead of reading a clock.
-const WITHOUT_CLOCK: [&str; 2] = ["Instant", "SystemTime"];
+/// Circles that are still to be dissolved: the folder, and its files or subfolders that import each
+/// other.
+const KNOWN_CIRCLES: [&str; 3] = [
+    "buffer: retired, send",
+    "protocol/plugin/lua: api, instance, load, log_lines, sandbox, shared, strings",
+    "server: invariants, listener, serve",
+];
+
+/// Clocks of the system, and the modules that may read one: the loop, which hands the time to the
+/// layers below it, and the three programs, for log lines, plugins and timeouts.
+const CLOCKS: [&str; 2] = ["Instant", "SystemTime"];
+const READS_CLOCK: [&str; 4] = ["net", "app", "client", "load"];
 
 /// The codec is pure: `core`, `bytes` and itself.
 const NOT_IN_CODEC: [&str; 7] =
@@ -97,6 +106,22 @@ fn imports_point_downward() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn modules_of_a_folder_form_no_circle() {
+    let circles: BTreeSet<String> = circles().into_iter().collect();
+    let known: BTreeSet<String> = KNOWN_CIRCLES.iter().map(|&known| known.to_owned()).collect();
+    assert_eq!(circles, known, "left: found, right: KNOWN_CIRCLES");
+}
+
+#[test]
+fn imports_are_found_in_lists_and_in_code() {
+    let here = ["x", "y"].map(str::to_owned);
+    let code = "use super::{a::B, c::{D, e as f}};\nfn g() { crate::h::i(super::super::j) }";
+    let paths: Vec<String> =
+        module_paths_in(code, &here).iter().map(|path| path.join("::")).collect();
+    assert_eq!(paths, ["x::a::B", "x::c::D", "x::c::e", "j", "h::i"]);
 }
 
 #[test]
@@ -121,10 +146,10 @@ fn the_system_is_named_in_one_place_only() {
 }
 
 #[test]
-fn the_core_reads_no_clock() {
+fn clock_is_read_by_the_loop_and_the_programs_only() {
     for (module, file, code) in sources() {
-        if layer(&module).is_some_and(|layer| layer <= 2) {
-            for name in WITHOUT_CLOCK {
+        if !READS_CLOCK.contains(&module.as_str()) {
+            for name in CLOCKS {
                 assert!(!words(&code).any(|word| word == name), "{} names {name}", file.display());
             }
         }
@@ -179,6 +204,123 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     }
     assert!(found.len() > 20, "the sources were found");
     found
+}
+
+/// Circles among the files and subfolders of each folder under `src`, as `folder: a, b`: each can be
+/// reached from each by imports. A folder's `mod.rs` is left out, because it declares them all.
+fn circles() -> Vec<String> {
+    let sources = sources();
+    let module_paths: Vec<Vec<String>> = sources.iter().map(|(_, file, _)| module(file)).collect();
+    let mut imports: BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for (path, (_, _, code)) in module_paths.iter().zip(&sources) {
+        for imported in module_paths_in(code, path) {
+            let shared = path.iter().zip(&imported).take_while(|(a, b)| a == b).count();
+            let (Some(here), Some(there)) = (path.get(shared), imported.get(shared)) else {
+                continue;
+            };
+            let is_module =
+                module_paths.iter().any(|known| known.starts_with(&imported[..=shared]));
+            // Circles among the crate's own modules are what the layers forbid.
+            if is_module && shared > 0 {
+                let folder = imports.entry(path[..shared].to_vec()).or_default();
+                folder.entry(here.clone()).or_default().insert(there.clone());
+            }
+        }
+    }
+    let mut circles = Vec::new();
+    for (folder, imports) in imports {
+        let mut seen = BTreeSet::new();
+        for from in imports.keys().filter(|from| !seen.contains(*from)).cloned().collect::<Vec<_>>()
+        {
+            let reached = reachable(&imports, &from);
+            let circle: Vec<String> = reached
+                .iter()
+                .filter(|to| reachable(&imports, to).contains(&from))
+                .cloned()
+                .collect();
+            if circle.len() > 1 && seen.insert(from) {
+                seen.extend(circle.iter().cloned());
+                circles.push(format!("{}: {}", folder.join("/"), circle.join(", ")));
+            }
+        }
+    }
+    circles
+}
+
+/// All that can be reached from `from`, itself only by a circle.
+fn reachable(imports: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut reached, mut next) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(module) = next.pop() {
+        for to in imports.get(&module).into_iter().flatten() {
+            if reached.insert(to.clone()) {
+                next.push(to.clone());
+            }
+        }
+    }
+    reached
+}
+
+/// The path of a file's module: `net/tcp.rs` is `net::tcp`, `net/mod.rs` is `net`.
+fn module(file: &Path) -> Vec<String> {
+    let file = file.with_extension("");
+    let parts = file.iter().map(|part| part.to_str().unwrap().to_owned());
+    parts.filter(|part| part != "mod").collect()
+}
+
+/// Paths that begin with `super` or `crate`, in a file of the module `here`, as paths from the root.
+/// Of a list in braces each element is a path.
+fn module_paths_in(code: &str, here: &[String]) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for root in ["super::", "crate::"] {
+        for (at, _) in code.match_indices(root) {
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':')) {
+                continue;
+            }
+            let mut rest = &code[at..];
+            let mut path = here.to_vec();
+            while let Some(behind) = rest.strip_prefix("super::") {
+                path.pop();
+                rest = behind;
+            }
+            if let Some(behind) = rest.strip_prefix("crate::") {
+                path.clear();
+                rest = behind;
+            }
+            expand(rest, &path, &mut paths);
+        }
+    }
+    paths
+}
+
+/// Adds the paths that begin with `prefix` and go on as `code` does: names, and lists in braces.
+/// Returns the code behind them.
+fn expand<'a>(code: &'a str, prefix: &[String], paths: &mut Vec<Vec<String>>) -> &'a str {
+    let mut path = prefix.to_vec();
+    let mut rest = code.trim_start();
+    loop {
+        if let Some(mut list) = rest.strip_prefix('{') {
+            loop {
+                list = expand(list, &path, paths).trim_start();
+                list = list.strip_prefix(',').unwrap_or(list).trim_start();
+                if list.is_empty() || list.starts_with(['}', ';']) {
+                    return list.strip_prefix('}').unwrap_or(list);
+                }
+            }
+        }
+        let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if len > 0 {
+            path.push(rest[..len].to_owned());
+        }
+        match rest[len..].strip_prefix("::") {
+            Some(behind) if len > 0 => rest = behind,
+            _ => {
+                paths.push(path);
+                // Up to the end of an element: `Name as Other`, `*`.
+                let end = rest.find([',', '}', ';']).unwrap_or(rest.len());
+                return &rest[end..];
+            }
+        }
+    }
 }
 
 /// The first segment of every `crate::…` path, and of every `crate::{…}` list.

@@ -11,7 +11,7 @@ use log::Level;
 use mynah::limits::Limits;
 use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
 use mynah::protocol::{CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
-use mynah::server::{ListenerConfig, Server};
+use mynah::server::ListenerConfig;
 
 use super::support::{Client, PATIENCE, logger};
 
@@ -29,10 +29,10 @@ fn start(protocol: Protocol) -> SocketAddr {
         let options = SocketOptions { keepalive: None };
         let acceptor = TcpAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
         send.send(acceptor.local_addr().unwrap()).unwrap();
-        let mut event_loop = EventLoop::new(|now| Server::new(Limits::default(), now)).unwrap();
+        let mut event_loop = EventLoop::new(Limits::default()).unwrap();
         let config = ListenerConfig { name: "trap".to_owned(), protocol, idle_ms: 0 };
         event_loop.add_listener(acceptor, config).unwrap();
-        event_loop.run(|_| {}).unwrap();
+        event_loop.run().unwrap();
     };
     thread::Builder::new().name(LOOP_THREAD.to_owned()).spawn(serve).unwrap();
     addr.recv_timeout(PATIENCE).unwrap()

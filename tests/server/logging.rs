@@ -11,7 +11,7 @@ use super::support::{
     Client, Folder, KernelSocket, Server, mynah, mynah_under, noise, run, wait_until,
 };
 
-/// Whether `text` has a digit wherever `pattern` has a 0, and the same character elsewhere.
+/// True if `text` has a digit wherever `pattern` has a 0, and the same character elsewhere.
 fn matches(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(byte, expected)| {
@@ -35,7 +35,7 @@ fn now() -> i64 {
 }
 
 #[test]
-fn the_console_tells_the_time_in_utc_and_the_file_tells_it_as_the_clock_on_the_wall() {
+fn console_time_is_utc_file_time_is_local() {
     let folder = Folder::new();
     let log = folder.path("log.txt");
     let before = now();
@@ -65,7 +65,7 @@ fn the_console_tells_the_time_in_utc_and_the_file_tells_it_as_the_clock_on_the_w
 }
 
 #[test]
-fn the_log_file_is_created_with_its_folders_and_added_to_later() {
+fn log_file_is_created_with_folders_and_appended_to() {
     let folder = Folder::new();
     let log = folder.path("some/where/mynah.log");
     for runs in 1..=2 {
@@ -79,7 +79,7 @@ fn the_log_file_is_created_with_its_folders_and_added_to_later() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_named_and_nothing_runs() {
+fn unopenable_log_file_is_named_and_nothing_runs() {
     let folder = Folder::new();
     let log = format!("{}/log.txt", folder.file("a-file", ""));
     let ended = run(&["-l", "command://127.0.0.1:0", "--log-file", &log]);
@@ -89,7 +89,7 @@ fn a_log_file_that_cannot_be_opened_is_named_and_nothing_runs() {
 }
 
 #[test]
-fn nothing_but_the_log_is_printed() {
+fn server_prints_nothing_but_the_log() {
     let mut server = Server::spawn(mynah().args(["-l", "raw://[::1]:0"]), Stdio::piped());
     server.wait_for_line("listening on raw://[::1]:");
     server.stop();
@@ -101,7 +101,7 @@ fn nothing_but_the_log_is_printed() {
 }
 
 #[test]
-fn connects_and_disconnects_are_logged_with_the_reason() {
+fn connects_and_disconnects_are_logged_with_reason() {
     let server = Server::command(&["--max-frame", "10"]);
     let ended = |end: fn(&mut Client)| {
         let mut client = server.connect();
@@ -132,7 +132,7 @@ fn connects_and_disconnects_are_logged_with_the_reason() {
 }
 
 #[test]
-fn debug_shows_each_message_escaped_and_cut_at_128_bytes() {
+fn debug_line_escapes_a_message_and_cuts_at_128_bytes() {
     let server = Server::start(&["-v", "-l", "command://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
     let mut client = server.connect();
     client.ask(1, b"a\n\x1b[31m\"\\\xff\x00");
@@ -159,9 +159,9 @@ fn messages_are_not_logged_at_info() {
     assert_eq!(server.count_lines("alive"), 0);
 }
 
-/// All come in one turn of the loop, so that no second begins among them.
+/// All connect within one turn of the loop, so that no second begins among them.
 #[test]
-fn past_100_connection_lines_a_second_the_rest_are_summed_up_in_one_line() {
+fn connection_lines_past_100_a_second_are_summed_up() {
     let server = Server::command(&[]);
     server.freeze();
     let clients: Vec<Client> = (0..150).map(|_| server.connect()).collect();
@@ -175,7 +175,7 @@ fn past_100_connection_lines_a_second_the_rest_are_summed_up_in_one_line() {
 }
 
 #[test]
-fn quiet_says_warnings_and_nothing_less() {
+fn quiet_logs_warnings_and_errors_only() {
     for quiet in [&["-q"][..], &["--log-level", "warn"]] {
         let mut server = Server::spawn(
             mynah_under("ulimit -n 64")
@@ -191,7 +191,7 @@ fn quiet_says_warnings_and_nothing_less() {
 }
 
 #[test]
-fn off_says_nothing() {
+fn log_level_off_logs_nothing() {
     let args = ["-l", "command://127.0.0.1:0", "--log-level", "off"];
     let mut server = Server::spawn(mynah().args(args), Stdio::null());
     connect_unannounced(&server).expect_alive();
@@ -199,7 +199,7 @@ fn off_says_nothing() {
     assert_eq!(server.log(), [""; 0]);
 }
 
-/// The figures in the warnings of a kind, the text before and after taken off.
+/// The counts in those warnings that begin and end with these texts.
 fn counts(server: &Server, before: &str, after: &str) -> Vec<u64> {
     let text = |line: &String| {
         let (_, rest) = line.split_once(before)?;
@@ -209,7 +209,7 @@ fn counts(server: &Server, before: &str, after: &str) -> Vec<u64> {
 }
 
 #[test]
-fn a_full_server_warns_of_refusals_once_a_second_with_the_count() {
+fn refusals_are_one_warning_a_second_with_the_count() {
     let mut server = Server::spawn(
         mynah().args(["-l", "command://127.0.0.1:0", "-m", "3", "-q"]),
         Stdio::null(),
@@ -239,7 +239,7 @@ fn a_full_server_warns_of_refusals_once_a_second_with_the_count() {
 }
 
 #[test]
-fn refusals_that_wait_for_their_second_are_logged_at_a_stop() {
+fn pending_refusal_counts_are_logged_at_a_stop() {
     let mut server = Server::command(&["-m", "1"]);
     let mut admitted = server.connect();
     admitted.expect_alive();
@@ -253,7 +253,7 @@ fn refusals_that_wait_for_their_second_are_logged_at_a_stop() {
 }
 
 #[test]
-fn slow_consumers_are_a_warning_with_the_count() {
+fn slow_consumers_are_one_warning_with_the_count() {
     let args = ["-l", "command://127.0.0.1:0", "--broadcast-log", "65536", "-q"];
     let server = Server::spawn(mynah().args(args), Stdio::null());
     let mut sender = connect_unannounced(&server);
@@ -273,7 +273,7 @@ fn slow_consumers_are_a_warning_with_the_count() {
 }
 
 #[test]
-fn a_reset_is_logged_in_plain_words() {
+fn reset_is_logged_in_plain_words() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     client.expect_alive();
@@ -282,10 +282,10 @@ fn a_reset_is_logged_in_plain_words() {
     assert!(line.ends_with(" disconnected: connection failed: connection reset by peer"), "{line}");
 }
 
-/// A limit of the process stands for a full disk: the write that reaches it is short, the next one
+/// A file size limit stands in for a full disk: the write that reaches it is short, the next one
 /// fails (setrlimit(2), `RLIMIT_FSIZE`).
 #[test]
-fn a_full_disk_tears_no_line_is_reported_once_and_what_it_lost_is_counted() {
+fn full_disk_tears_no_line_and_losses_are_counted() {
     let folder = Folder::new();
     let log = folder.path("mynah.log");
     let mut server = Server::start_as(
@@ -335,7 +335,7 @@ fn a_full_disk_tears_no_line_is_reported_once_and_what_it_lost_is_counted() {
 }
 
 #[test]
-fn lines_lost_up_to_the_end_are_counted_on_the_console() {
+fn lines_lost_until_exit_are_counted_on_the_console() {
     let folder = Folder::new();
     let log = folder.path("mynah.log");
     let mut server = Server::start_as(
@@ -351,7 +351,7 @@ fn lines_lost_up_to_the_end_are_counted_on_the_console() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_anew_stays_in_use_and_that_is_said_once() {
+fn log_file_that_cannot_be_reopened_stays_in_use() {
     let folder = Folder::new();
     let (log, moved) = (folder.path("logs/mynah.log"), folder.path("moved"));
     let mut server = Server::command(&["--log-file", &log]);
@@ -367,7 +367,7 @@ fn a_log_file_that_cannot_be_opened_anew_stays_in_use_and_that_is_said_once() {
     assert!(kept.contains(&text) && kept.ends_with("[INFO] stopped\n"), "{kept}");
 }
 
-/// A client of a server that logs too little to tell where it listens.
+/// Connects to a server that logs too little to name its address.
 fn connect_unannounced(server: &Server) -> Client {
     let mut addr = None;
     wait_until("it listens", || {

@@ -10,7 +10,7 @@ use super::support::{
 };
 
 #[test]
-fn listeners_may_be_ipv4_ipv6_or_names_and_are_announced_in_the_order_given() {
+fn listeners_are_announced_in_the_order_given() {
     let server = Server::start(&[
         "--listen",
         "command://localhost:0",
@@ -51,7 +51,7 @@ fn listeners_may_be_ipv4_ipv6_or_names_and_are_announced_in_the_order_given() {
 }
 
 #[test]
-fn a_listener_that_was_asked_for_and_is_taken_is_an_error() {
+fn taken_listener_is_an_error_if_it_was_asked_for() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("command://{}", taken.local_addr().unwrap());
     let ended = run(&["-l", "raw://127.0.0.1:0", "-l", &url]);
@@ -73,7 +73,7 @@ fn a_listener_that_was_asked_for_and_is_taken_is_an_error() {
 }
 
 #[test]
-fn a_taken_ipv6_listener_is_named_with_its_brackets() {
+fn taken_ipv6_listener_is_named_with_brackets() {
     let taken = TcpListener::bind("[::1]:0").unwrap();
     let url = format!("raw://{}", taken.local_addr().unwrap());
     assert!(url.starts_with("raw://[::1]:"));
@@ -86,10 +86,10 @@ fn a_taken_ipv6_listener_is_named_with_its_brackets() {
 const DEFAULTS: [(&str, u16); 4] =
     [("command", 65432), ("prefixed", 8080), ("raw", 9999), ("chat", 5000)];
 
-/// The only test that touches fixed ports, and it is content with whatever others do to them: what
-/// it knows is only that a port it holds itself is taken.
+/// Uses fixed ports, as no other test does, because the defaults are fixed. It relies on nothing but
+/// that a port which it holds itself is taken.
 #[test]
-fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
+fn taken_default_listeners_are_skipped_with_a_warning() {
     let folder = Folder::new();
     let empty = folder.file("empty.ini", "# no listeners\n[server]\ndrain_timeout = 1\n");
     for (held, args) in [
@@ -142,7 +142,7 @@ fn default_listeners_are_opened_and_those_taken_are_skipped_with_a_warning() {
     }
 }
 
-/// Bad usage: status 2, and `why` on standard error.
+/// Expects status 2, and `why` on standard error.
 #[track_caller]
 fn refused(args: &[&str], why: &str) {
     let ended = run(args);
@@ -153,7 +153,7 @@ fn refused(args: &[&str], why: &str) {
 }
 
 #[test]
-fn every_number_out_of_its_range_is_bad_usage() {
+fn number_out_of_range_is_a_usage_error() {
     for (option, min, max) in [
         ("max-clients", 1, 2_147_483_648u64),
         ("max-frame", 0, 1_073_741_824),
@@ -178,7 +178,7 @@ fn every_number_out_of_its_range_is_bad_usage() {
 }
 
 #[test]
-fn bad_usage_names_the_culprit() {
+fn usage_error_names_the_culprit() {
     refused(&["--no-such"], "Unrecognized option: 'no-such'");
     refused(&["--listen"], "Argument to option 'listen' missing");
     refused(&["now"], "unexpected argument 'now'");
@@ -192,7 +192,7 @@ fn bad_usage_names_the_culprit() {
 }
 
 #[test]
-fn a_bad_listener_is_bad_usage() {
+fn invalid_listener_is_a_usage_error() {
     for (url, why) in [
         ("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT"),
         ("command://127.0.0.1", "bad port '', it is 0 to 65535"),
@@ -219,7 +219,7 @@ fn a_bad_listener_is_bad_usage() {
 }
 
 #[test]
-fn check_judges_options_and_file_and_opens_nothing() {
+fn check_reads_options_and_file_and_opens_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let url = format!("command://127.0.0.1:{port}");
@@ -231,12 +231,12 @@ fn check_judges_options_and_file_and_opens_nothing() {
     let ended = run(&["--check", "-c", &good, "--log-file", &log]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(fs::metadata(&log).is_err(), "the log is not created");
-    let why = format!("{bad}: [raw] port: bad port 'x', it is 0 to 65535");
+    let why = format!("{bad}: line 2: [raw] port: bad port 'x', it is 0 to 65535");
     refused(&["--check", "-c", &bad], &why);
 }
 
 #[test]
-fn help_names_every_option_and_version_the_version() {
+fn help_names_every_option_version_the_version() {
     for option in ["-h", "--help"] {
         let help = run(&[option]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
@@ -271,7 +271,7 @@ fn help_names_every_option_and_version_the_version() {
 }
 
 #[test]
-fn a_file_sets_the_server_and_its_listeners() {
+fn file_sets_the_server_and_its_listeners() {
     let folder = Folder::new();
     let log = folder.path("logs/mynah.log");
     let file = folder.file(
@@ -333,34 +333,34 @@ fn a_file_sets_the_server_and_its_listeners() {
 }
 
 #[test]
-fn errors_in_a_file_name_file_section_and_key() {
+fn file_errors_name_file_line_section_and_key() {
     let folder = Folder::new();
     for (text, why) in [
-        ("[ftp]\nport = 21\n", "[ftp]: no such section"),
-        ("[raw]\ncolour = red\n", "[raw] colour: no such key"),
-        ("[raw echo]\nmax_frame = 1\n", "[raw echo] max_frame: no such key"),
-        ("[server]\ncolour = red\n", "[server] colour: no such key"),
-        ("[server]\nmax-clients = 1\n", "[server] max-clients: no such key"),
+        ("[ftp]\nport = 21\n", "line 1: [ftp]: no such section"),
+        ("[raw]\ncolour = red\n", "line 2: [raw] colour: no such key"),
+        ("[raw echo]\nmax_frame = 1\n", "line 2: [raw echo] max_frame: no such key"),
+        ("[server]\ncolour = red\n", "line 2: [server] colour: no such key"),
+        ("[server]\nmax-clients = 1\n", "line 2: [server] max-clients: no such key"),
         (
             "[server]\nmax_clients = none\n",
-            "[server] max_clients: 'none' is not a number from 1 to 2147483648",
+            "line 2: [server] max_clients: 'none' is not a number from 1 to 2147483648",
         ),
         (
             "[command]\nmax_frame = -1\n",
-            "[command] max_frame: '-1' is not a number from 0 to 1073741824",
+            "line 2: [command] max_frame: '-1' is not a number from 0 to 1073741824",
         ),
         (
             "[prefixed]\nidle = x # comment\n",
-            "[prefixed] idle: 'x' is not a number from 0 to 31536000",
+            "line 2: [prefixed] idle: 'x' is not a number from 0 to 31536000",
         ),
-        ("[raw]\nport = 65536\n", "[raw] port: bad port '65536', it is 0 to 65535"),
-        ("[raw]\nhost = a b\n", "[raw] host: bad host 'a b'"),
+        ("[raw]\nport = 65536\n", "line 2: [raw] port: bad port '65536', it is 0 to 65535"),
+        ("[raw]\nhost = a b\n", "line 2: [raw] host: bad host 'a b'"),
         (
             "[server]\nlog_level = loud\n",
-            "[server] log_level: 'loud' is not off, error, warn, info, debug or trace",
+            "line 2: [server] log_level: 'loud' is not off, error, warn, info, debug or trace",
         ),
-        ("[raw]\nport = 0\n[raw]\nport = 0\n", "[raw]: given twice"),
-        ("port = 0\n", "port: stands before the first section"),
+        ("[raw]\nport = 0\n[raw]\nport = 0\n", "line 3: [raw]: given twice"),
+        ("port = 0\n", "line 1: key 'port' before any section"),
     ] {
         let file = folder.file("bad.ini", text);
         refused(&["-c", &file], &format!("{file}: {why}"));
@@ -373,7 +373,7 @@ fn errors_in_a_file_name_file_section_and_key() {
 }
 
 #[test]
-fn listen_replaces_the_files_listeners() {
+fn listen_option_replaces_the_file_listeners() {
     let folder = Folder::new();
     let file = folder.file("mynah.ini", "[raw]\nport = 0\n[prefixed]\nport = 0\n");
     let server = Server::start(&["-c", &file, "-l", "command://127.0.0.1:0"]);
@@ -382,7 +382,7 @@ fn listen_replaces_the_files_listeners() {
 }
 
 #[test]
-fn an_option_beats_its_line_in_the_file_and_a_listeners_own_key_beats_both() {
+fn listener_key_beats_option_beats_file() {
     let folder = Folder::new();
     let file = folder.file(
         "mynah.ini",
@@ -408,7 +408,7 @@ fn an_option_beats_its_line_in_the_file_and_a_listeners_own_key_beats_both() {
 }
 
 #[test]
-fn idle_timeout_also_replaces_prefixeds_sixty_seconds_and_a_listeners_own_key_beats_it() {
+fn listener_key_beats_idle_timeout_beats_default() {
     let server = Server::start(&[
         "-l",
         "prefixed://127.0.0.1:0",
@@ -430,7 +430,7 @@ fn idle_timeout_also_replaces_prefixeds_sixty_seconds_and_a_listeners_own_key_be
 }
 
 #[test]
-fn max_clients_that_do_not_fit_are_lowered_with_a_warning_that_names_both_numbers() {
+fn max_clients_over_the_file_limit_is_lowered() {
     let server = Server::start_as(
         mynah_under("ulimit -n 64").args(["-l", "command://127.0.0.1:0", "-m", "1000"]),
         1,
@@ -441,14 +441,14 @@ fn max_clients_that_do_not_fit_are_lowered_with_a_warning_that_names_both_number
 }
 
 #[test]
-fn max_clients_is_the_file_limit_less_32_where_nothing_is_said() {
+fn max_clients_default_is_the_file_limit_less_32() {
     let server =
         Server::start_as(mynah_under("ulimit -n 70").args(["-l", "command://127.0.0.1:0"]), 1);
     assert_eq!(server.count_lines("WARN"), 0);
     fill(&server, 38);
 }
 
-/// Exactly `places` clients find room, and as many more are told that there is none.
+/// Expects that exactly `places` clients are accepted and as many more are refused.
 fn fill(server: &Server, places: usize) {
     let mut clients: Vec<Client> = (0..places).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(Client::expect_alive);
@@ -461,7 +461,7 @@ fn fill(server: &Server, places: usize) {
 }
 
 #[test]
-fn the_soft_file_limit_is_raised_to_the_hard_one() {
+fn soft_file_limit_is_raised_to_the_hard_one() {
     let server = Server::start_as(
         mynah_under("ulimit -S -n 40 && ulimit -H -n 100").args(["-l", "command://127.0.0.1:0"]),
         1,
@@ -473,7 +473,7 @@ fn the_soft_file_limit_is_raised_to_the_hard_one() {
 }
 
 #[test]
-fn the_kernel_looks_for_dead_peers_as_often_as_it_is_told() {
+fn tcp_keepalive_sets_the_kernel_timers() {
     for (args, seconds) in
         [(&[][..], 300), (&["--tcp-keepalive", "1000"], 1_000), (&["--tcp-keepalive", "0"], 0)]
     {

@@ -1,4 +1,4 @@
-//! What signals make of the server: a stop in order, a stop at once, a reopened log, the figures.
+//! Signals: a stop in order, a stop at once, a reopened log, the counters.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::support::{Client, Folder, KernelSocket, Server, frame, noise, wait_until};
 
 #[test]
-fn both_stop_signals_end_an_idle_server_with_status_0() {
+fn stop_signals_end_an_idle_server_with_status_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::command(&[]);
         let mut client = server.connect();
@@ -27,7 +27,7 @@ fn both_stop_signals_end_an_idle_server_with_status_0() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_clients_that_have_everything_and_keep_their_side_open() {
+fn stop_does_not_wait_for_idle_clients() {
     let mut server = Server::command(&["--drain-timeout", "60"]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -40,7 +40,7 @@ fn a_stop_does_not_wait_for_clients_that_have_everything_and_keep_their_side_ope
 }
 
 #[test]
-fn what_the_kernel_has_received_is_answered_before_the_end() {
+fn stop_answers_requests_in_kernel_queues() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::command(&[]);
         let mut client = server.connect();
@@ -65,7 +65,7 @@ fn what_the_kernel_has_received_is_answered_before_the_end() {
 }
 
 #[test]
-fn all_that_a_client_could_send_to_a_server_that_was_busy_is_answered_before_the_end() {
+fn stop_answers_a_full_kernel_queue() {
     let mut server = Server::command(&[]);
     let mut client = server.connect();
     client.expect_alive();
@@ -77,7 +77,7 @@ fn all_that_a_client_could_send_to_a_server_that_was_busy_is_answered_before_the
     server.signal(Signal::SIGTERM);
     server.thaw();
     let got = client.read_until_cut();
-    // What is unfinished is owed no answer.
+    // An unfinished frame gets no reply.
     let owed = unread - unread % 1_005;
     assert!(got.len() >= owed, "{} of {owed}", got.len());
     assert!(requests.starts_with(&got));
@@ -86,7 +86,7 @@ fn all_that_a_client_could_send_to_a_server_that_was_busy_is_answered_before_the
 }
 
 #[test]
-fn a_connection_in_the_backlog_that_has_asked_gets_its_answer() {
+fn stop_answers_connections_in_the_backlog() {
     let mut server = Server::command(&[]);
     server.freeze();
     let mut asking: Vec<Client> = (0..10).map(|_| server.connect()).collect();
@@ -109,7 +109,7 @@ fn a_connection_in_the_backlog_that_has_asked_gets_its_answer() {
 }
 
 #[test]
-fn a_broadcast_that_had_arrived_reaches_the_others_before_the_end() {
+fn stop_delivers_broadcasts_that_had_arrived() {
     let mut server = Server::command(&[]);
     let mut sender = server.connect();
     let mut other = server.connect();
@@ -128,7 +128,7 @@ fn a_broadcast_that_had_arrived_reaches_the_others_before_the_end() {
     assert_eq!(server.wait_exit().code(), Some(0));
 }
 
-/// A server that owes `client` more than its kernel takes, stopping.
+/// A stopping server with more unsent replies to `client` than the kernel takes.
 fn stop_owing(args: &[&str]) -> (Server, Client, Vec<u8>) {
     let args = [&["--max-frame", "33554432"], args].concat();
     let server = Server::command(&args);
@@ -147,7 +147,7 @@ fn stop_owing(args: &[&str]) -> (Server, Client, Vec<u8>) {
 }
 
 #[test]
-fn a_stop_waits_for_a_client_that_still_reads() {
+fn stop_waits_for_a_client_that_still_reads() {
     let (mut server, mut client, reply) = stop_owing(&["--drain-timeout", "60"]);
     client.expect(&reply);
     client.expect_eof();
@@ -156,13 +156,13 @@ fn a_stop_waits_for_a_client_that_still_reads() {
 }
 
 #[test]
-fn a_stop_accepts_nobody_any_more() {
+fn stop_refuses_new_connections() {
     let (server, _client, _) = stop_owing(&["--drain-timeout", "60"]);
     wait_until("connections are refused", || TcpStream::connect(server.addr(0)).is_err());
 }
 
 #[test]
-fn a_stop_whose_drain_time_runs_out_is_in_order_too() {
+fn stop_is_in_order_when_the_drain_time_runs_out() {
     let began_at = Instant::now();
     let (mut server, mut client, reply) = stop_owing(&["--drain-timeout", "1"]);
     assert_eq!(server.wait_exit().code(), Some(0));
@@ -173,13 +173,13 @@ fn a_stop_whose_drain_time_runs_out_is_in_order_too() {
 }
 
 #[test]
-fn a_drain_time_of_zero_waits_for_nobody() {
+fn drain_time_of_zero_waits_for_nobody() {
     let (mut server, _client, _) = stop_owing(&["--drain-timeout", "0"]);
     assert_eq!(server.wait_exit().code(), Some(0));
 }
 
 #[test]
-fn a_second_signal_ends_the_server_at_once() {
+fn second_stop_signal_ends_the_server_at_once() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
         let (mut server, _client, _) = stop_owing(&["--drain-timeout", "600"]);
         server.signal(second);
@@ -188,7 +188,7 @@ fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[test]
-fn sigusr1_logs_the_figures_of_status() {
+fn sigusr1_logs_the_counters_of_status() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     client.expect_alive();
@@ -206,7 +206,7 @@ fn sigusr1_logs_the_figures_of_status() {
 }
 
 #[test]
-fn sighup_reopens_the_log_file_for_whoever_has_moved_it_away() {
+fn sighup_reopens_a_log_file_that_was_moved() {
     let folder = Folder::new();
     let (log, moved) = (folder.path("mynah.log"), folder.path("mynah.log.1"));
     let mut server = Server::command(&["--log-file", &log]);
@@ -231,7 +231,7 @@ fn sighup_reopens_the_log_file_for_whoever_has_moved_it_away() {
 }
 
 #[test]
-fn sighup_without_a_log_file_disturbs_nobody() {
+fn sighup_without_a_log_file_does_nothing() {
     let mut server = Server::command(&[]);
     let mut client = server.connect();
     server.signal(Signal::SIGHUP);
@@ -252,10 +252,10 @@ fn storm(server: &mut Server, signal: Signal, during: impl FnOnce(&mut Server)) 
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        // Also if it panics: the scope waits for the storm.
-        let until_here = SetOnDrop(&done);
+        // Ends the storm also if `during` panics: the scope waits for its thread.
+        let end_storm = SetOnDrop(&done);
         during(server);
-        drop(until_here);
+        drop(end_storm);
         storm.join().unwrap();
     });
     began_at.elapsed()
@@ -269,13 +269,13 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// A line at once, one a second, and one more for what came last.
+/// Most lines that a storm may cause: one at once, one a second, and one for the last request.
 fn most_lines(time: Duration) -> usize {
     usize::try_from(time.as_secs()).unwrap() + 2
 }
 
 #[test]
-fn a_storm_of_sigusr1_is_one_line_of_figures_a_second() {
+fn sigusr1_storm_is_one_line_a_second() {
     let mut server = Server::command(&[]);
     let mut client = server.connect();
     let time = storm(&mut server, Signal::SIGUSR1, |server| {
@@ -287,14 +287,14 @@ fn a_storm_of_sigusr1_is_one_line_of_figures_a_second() {
     });
     let lines = server.count_lines("\"uptime_secs\"");
     assert!(lines <= most_lines(time), "{lines} in {time:?}");
-    // What was asked for last is answered when the second is over.
+    // The last request is answered when the second is over.
     let frames = client.status().get("frames_in_total");
     server.signal(Signal::SIGUSR1);
     server.wait_for_line(&format!("\"frames_in_total\":{frames}"));
 }
 
 #[test]
-fn a_storm_of_sighups_holds_up_neither_clients_nor_a_stop() {
+fn sighup_storm_delays_neither_clients_nor_a_stop() {
     let folder = Folder::new();
     let log = folder.path("mynah.log");
     #[cfg(feature = "plugins")]
@@ -321,9 +321,9 @@ fn a_storm_of_sighups_holds_up_neither_clients_nor_a_stop() {
     assert!((1..=most_lines(time)).contains(&lines), "{lines} in {time:?}");
 }
 
-/// An idle loop wakes up for it by itself.
+/// The loop is idle and must wake by itself.
 #[test]
-fn a_sighup_soon_after_another_is_acted_on_when_the_second_is_over() {
+fn sighup_soon_after_another_waits_for_its_second() {
     let folder = Folder::new();
     let log = folder.path("mynah.log");
     let server = Server::command(&["--log-file", &log]);
@@ -337,7 +337,7 @@ fn a_sighup_soon_after_another_is_acted_on_when_the_second_is_over() {
 }
 
 #[test]
-fn a_stop_comes_before_a_reload_that_was_asked_for_first() {
+fn stop_comes_before_an_earlier_reload() {
     let mut server = Server::command(&[]);
     server.freeze();
     server.signal(Signal::SIGHUP);
@@ -348,7 +348,7 @@ fn a_stop_comes_before_a_reload_that_was_asked_for_first() {
 }
 
 #[test]
-fn signals_that_mean_nothing_do_nothing() {
+fn ignored_signals_do_nothing() {
     let mut server = Server::command(&[]);
     let mut client = server.connect();
     for signal in [Signal::SIGUSR2, Signal::SIGPIPE, Signal::SIGXFSZ] {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use crate::cli::{OneLine, ProtocolName};
+use crate::cli::{EscapeControl, ProtocolName};
 use crate::client::request::{Request, Verb};
 
 /// The meaning of a line.
@@ -31,7 +31,7 @@ pub(super) enum PromptLineError {
 
 impl fmt::Display for PromptLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = OneLine(f);
+        let mut f = EscapeControl(f);
         match self {
             PromptLineError::UnknownCommand(word) => {
                 write!(f, "there is no command '{word}', try help")

@@ -1,4 +1,4 @@
-//! How many files the process may open.
+//! The process's limit on open files.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rlimit::Resource;
 ///
 /// # Errors
 ///
-/// The limit cannot be read. One that cannot be raised stays as it is.
+/// The limit cannot be read. A limit that cannot be raised is returned as it is.
 pub fn raise_file_limit() -> io::Result<usize> {
     let (soft, hard) = Resource::NOFILE.get()?;
     let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };

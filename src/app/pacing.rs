@@ -1,16 +1,16 @@
-//! Pacing of work that anyone may ask for at any rate: a burst of requests is one run now and one
-//! more later. Knows nothing of the work.
+//! Rate limit of work that is requested by signals: a burst of requests is one run now and one more
+//! later. Knows nothing of the work.
 
 use crate::clock::Millis;
 
-/// The least time from the start of one run to the start of the next.
+/// Shortest time from the start of one run to the start of the next.
 const INTERVAL_MS: u64 = 1000;
 
-/// A run that took T is followed by the next no earlier than this many T after it began: the work
-/// takes at most a tenth of the time.
+/// The next run starts no earlier than this many times the duration of the last one after its
+/// start, so that the work takes at most a tenth of the time.
 const REST_FACTOR: u64 = 10;
 
-/// Runs that are asked for, and when the next may begin.
+/// Requests for runs, and the earliest start of the next.
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     is_requested: bool,
@@ -18,17 +18,17 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// Asks for a run; asking again before it begins is the same run.
+    /// Requests a run. Requests before it begins are the same run.
     pub(super) fn request(&mut self) {
         self.is_requested = true;
     }
 
-    /// When the run that was asked for may begin.
+    /// Earliest start of the requested run; `None` without a request.
     pub(super) fn due_at(&self) -> Option<Millis> {
         self.is_requested.then_some(self.not_before)
     }
 
-    /// Whether to run now. If so, the request is taken, and [`end`](Self::end) must follow.
+    /// Returns true if a run is due, and takes its request. [`end`](Self::end) must follow then.
     pub(super) fn begin(&mut self, now: Millis) -> bool {
         let begins = self.due_at().is_some_and(|due_at| due_at <= now);
         if begins {
@@ -37,7 +37,7 @@ impl Pacing {
         begins
     }
 
-    /// A run that began at `began_at` has ended.
+    /// Notes that the run which began at `began_at` has ended.
     pub(super) fn end(&mut self, began_at: Millis, now: Millis) {
         let rest_ms = now.since(began_at).saturating_mul(REST_FACTOR);
         self.not_before = began_at.after(INTERVAL_MS.max(rest_ms));
@@ -48,7 +48,7 @@ impl Pacing {
 mod tests {
     use super::*;
 
-    /// When runs of `took_ms` begin if one is asked for every `every_ms`, up to `ms`.
+    /// Starts of runs of `took_ms` that are requested every `every_ms`, up to `ms`.
     fn runs(every_ms: u64, took_ms: u64, ms: u64) -> Vec<u64> {
         let (mut pacing, mut begun, mut busy_until) = (Pacing::default(), Vec::new(), 0);
         for now in 0..ms {
@@ -65,23 +65,23 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_requests_is_a_run_a_second() {
+    fn request_storm_is_one_run_a_second() {
         assert_eq!(runs(20, 0, 3500), [0, 1000, 2000, 3000]);
         assert_eq!(runs(20, 100, 3500), [0, 1000, 2000, 3000]);
     }
 
     #[test]
-    fn runs_that_take_long_take_a_tenth_of_the_time() {
+    fn long_runs_take_a_tenth_of_the_time() {
         assert_eq!(runs(20, 450, 14_000), [0, 4500, 9000, 13_500]);
     }
 
     #[test]
-    fn requests_far_apart_are_run_at_once() {
+    fn requests_far_apart_run_at_once() {
         assert_eq!(runs(1500, 0, 4000), [0, 1500, 3000]);
     }
 
     #[test]
-    fn a_request_during_a_run_is_one_more_run() {
+    fn request_during_a_run_is_one_more_run() {
         let mut pacing = Pacing::default();
         pacing.request();
         assert_eq!(pacing.due_at(), Some(Millis(0)));

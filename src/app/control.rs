@@ -1,0 +1,64 @@
+//! The running server's reloads and status lines: which signals ask for them, and how often they
+//! run. Knows nothing of their work.
+
+use std::time::Instant;
+
+use super::pacing::Pacing;
+use crate::clock::Millis;
+use crate::net::{Handle, Program, Signals, TcpTransport};
+use crate::server::Server;
+
+/// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
+/// acted on at once; see [`Pacing`] for those that follow.
+pub(super) struct Control<F> {
+    signals: Signals,
+    handle: Handle,
+    reloads: Pacing,
+    status_lines: Pacing,
+    reload: F,
+}
+
+impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
+    pub(super) fn new(signals: Signals, handle: Handle, reload: F) -> Self {
+        let (reloads, status_lines) = (Pacing::default(), Pacing::default());
+        Control { signals, handle, reloads, status_lines, reload }
+    }
+}
+
+impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
+    fn on_wake(&mut self) {
+        let requests = self.signals.take();
+        if requests.reload {
+            self.handle.reload();
+        }
+        if requests.status {
+            self.status_lines.request();
+        }
+    }
+
+    fn on_stop(&mut self) {
+        // A stop does not wait for a reload.
+        self.reloads = Pacing::default();
+    }
+
+    fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+        self.reloads.request();
+    }
+
+    fn due_at(&self) -> Option<Millis> {
+        [self.reloads.due_at(), self.status_lines.due_at()].into_iter().flatten().min()
+    }
+
+    fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
+        if self.status_lines.begin(now) {
+            server.log_status(now);
+            self.status_lines.end(now, now);
+        }
+        if self.reloads.begin(now) {
+            let began_at = Instant::now();
+            (self.reload)(server);
+            let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.reloads.end(now, now.after(took_ms));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::figures::count;
+use super::format::count;
 
 /// The drawing, in its own units; the page scales it.
 const WIDTH: f64 = 640.0;

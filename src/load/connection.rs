@@ -1,9 +1,9 @@
-//! What is known of one connection. There may be a million that are idle, so what only a busy one
+//! What is known of one connection. There may be a million that are idle, so what only a active one
 //! needs stands behind a pointer.
 
 use mio::net::TcpStream;
 
-use super::lane::Lane;
+use super::in_flight::InFlight;
 use crate::buffer::RecvBuffer;
 
 /// One connection of the run.
@@ -12,10 +12,10 @@ pub(super) struct Connection {
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
     /// It is out of budget, and on the list of those that are.
-    pub(super) resumes: bool,
-    /// When it was begun.
-    pub(super) begun_at: u64,
-    pub(super) busy: Option<Box<Busy>>,
+    pub(super) is_resuming: bool,
+    /// When it was connecting.
+    pub(super) connect_started_at: u64,
+    pub(super) active: Option<Box<ActiveState>>,
 }
 
 // In a debug build mio remembers for each stream where it was registered.
@@ -37,22 +37,22 @@ pub(super) enum State {
 
 impl State {
     /// Whether the ramp waits for it.
-    pub(super) fn is_settling(self) -> bool {
+    pub(super) fn is_pending(self) -> bool {
         matches!(self, State::Connecting | State::Joining)
     }
 }
 
 /// What a connection needs that has sent or received something.
 #[derive(Debug, Default)]
-pub(super) struct Busy {
-    pub(super) lane: Lane,
+pub(super) struct ActiveState {
+    pub(super) in_flight: InFlight,
     /// Bytes of requests that have been sent, and that are still to be sent.
-    pub(super) done: u64,
+    pub(super) sent: u64,
     pub(super) unsent: u64,
     /// The beginning of an answer.
-    pub(super) tail: RecvBuffer,
+    pub(super) partial_reply: RecvBuffer,
     /// `raw`: bytes of an answer that is not complete.
-    pub(super) carry: usize,
+    pub(super) partial_bytes: usize,
     /// Messages of the publisher that have arrived.
     pub(super) received: u64,
 }
@@ -61,10 +61,10 @@ impl Connection {
     /// A connection that was begun at `now`, or could not be.
     pub(super) fn new(stream: Option<TcpStream>, now: u64) -> Self {
         let state = if stream.is_some() { State::Connecting } else { State::Gone };
-        Connection { stream, state, resumes: false, begun_at: now, busy: None }
+        Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
     }
 
-    pub(super) fn busy(&mut self) -> &mut Busy {
-        self.busy.get_or_insert_default()
+    pub(super) fn active_state(&mut self) -> &mut ActiveState {
+        self.active.get_or_insert_default()
     }
 }

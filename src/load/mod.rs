@@ -8,21 +8,21 @@
 mod chart;
 mod connection;
 mod engine;
-mod figures;
-mod lane;
-mod machine;
+mod format;
+mod html_report;
+mod in_flight;
 mod options;
-mod outcome;
-mod pace;
-mod page;
+mod pacing;
 mod preflight;
-mod screen;
+mod progress;
+mod run_result;
 mod socket;
 mod sources;
+mod stats;
 mod summary;
-mod tally;
+mod sysinfo;
 mod target;
-mod wire;
+mod workload;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,19 +35,19 @@ use std::time::Duration;
 use crate::net::raise_file_limit;
 use crate::strerror::strerror;
 use engine::Engine;
-use machine::{Host, Machine};
 use options::{Invocation, Plan};
-use outcome::Outcome;
-use preflight::{Need, Preflight};
-use screen::{Screen, complain};
+use preflight::{Preflight, Requirements};
+use progress::{Progress, print_error};
+use run_result::RunResult;
 use sources::Sources;
+use sysinfo::{Host, SystemLimits};
 use target::Target;
 
 /// Bad usage.
 const EXIT_USAGE: u8 = 2;
 
 /// How long each address of a name is tried when there are several.
-const TRY_ADDRESS: Duration = Duration::from_secs(5);
+const CONNECT_PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// Runs `mynah-load` with `args`, the program's name not among them.
 ///
@@ -59,22 +59,22 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match Invocation::from_args(&args) {
         Ok(Invocation::Help) => print(options::HELP.trim_end()),
         Ok(Invocation::Version) => print(concat!("mynah-load ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Run(plan)) => return load(&plan),
+        Ok(Invocation::Run(plan)) => return run_plan(&plan),
         Err(error) => {
-            complain(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
+            print_error(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     }
     ExitCode::SUCCESS
 }
 
-fn load(plan: &Plan) -> ExitCode {
-    match try_load(plan) {
+fn run_plan(plan: &Plan) -> ExitCode {
+    match try_run_plan(plan) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            for line in why {
-                complain(&format!("mynah-load: {line}"));
+        Err(reasons) => {
+            for line in reasons {
+                print_error(&format!("mynah-load: {line}"));
             }
             ExitCode::FAILURE
         }
@@ -82,7 +82,7 @@ fn load(plan: &Plan) -> ExitCode {
 }
 
 /// Runs the plan; whether it was met, or why it could not be run.
-fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
+fn try_run_plan(plan: &Plan) -> Result<bool, Vec<String>> {
     let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
     let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
     let mut addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
@@ -91,75 +91,75 @@ fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
     {
         addresses.retain(|address| address.is_ipv4() == ip.is_ipv4());
     }
-    let mut screen = Screen::new(plan.quiet);
-    let mut sources = prepare(plan, addresses[0], files, &screen)?;
-    let address = reachable(&addresses);
+    let mut progress = Progress::new(plan.quiet);
+    let mut sources = run_preflight(plan, addresses[0], files, &progress)?;
+    let address = first_reachable(&addresses);
     if address != addresses[0] {
-        sources = prepare(plan, address, files, &screen)?;
+        sources = run_preflight(plan, address, files, &progress)?;
     }
     let outputs = Outputs::create(plan)?;
     let host = Host::read(files);
     let engine =
         Engine::new(plan, address, &sources).map_err(|error| one("cannot start", &error))?;
     let mut csv = outputs.csv;
-    let run = engine.run(&mut screen, |row| match &mut csv {
+    let run = engine.run(&mut progress, |row| match &mut csv {
         // Whoever follows the file sees each row as it comes.
         Some(csv) => csv.serialize(row).map_err(io::Error::other).and_then(|()| csv.flush()),
         None => Ok(()),
     });
-    screen.clear();
+    progress.clear();
     let run = run.map_err(|error| one("the run broke off", &error))?;
-    let outcome = Outcome { plan, address, sources: &sources, host, run };
+    let result = RunResult { plan, address, sources: &sources, host, run };
     if let (Some(file), Some(path)) = (outputs.json, &plan.json) {
         let mut file = BufWriter::new(file);
-        let written = serde_json::to_writer_pretty(&mut file, &outcome.figures())
+        let written = serde_json::to_writer_pretty(&mut file, &result.report())
             .map_err(io::Error::from)
             .and_then(|()| writeln!(file))
             .and_then(|()| file.flush());
         written.map_err(|error| cannot_write(path, &error))?;
     }
     if let (Some(mut file), Some(path)) = (outputs.report, &plan.report) {
-        let written = file.write_all(page::render(&outcome).as_bytes());
+        let written = file.write_all(html_report::render(&result).as_bytes());
         written.map_err(|error| cannot_write(path, &error))?;
     }
-    let misses = outcome.misses();
+    let misses = result.misses();
     if !plan.quiet {
-        print(outcome.to_string().trim_end());
+        print(result.to_string().trim_end());
     }
     if plan.quiet && !misses.is_empty() {
-        complain(&format!("mynah-load: {}", misses.join("; ")));
+        print_error(&format!("mynah-load: {}", misses.join("; ")));
     }
     Ok(misses.is_empty())
 }
 
 /// The preflight: where connections to `address` are to leave from, or all that is in their way.
-fn prepare(
+fn run_preflight(
     plan: &Plan,
     address: SocketAddr,
     files: usize,
-    screen: &Screen,
+    progress: &Progress,
 ) -> Result<Sources, Vec<String>> {
-    let machine = Machine::read(files);
+    let limits = SystemLimits::read(files);
     let sources = Sources::plan(
         &plan.source_ips,
         address.ip(),
         plan.mode.connections() as usize,
-        usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
-        machine.port_range.map(|(low, high)| low..=high),
+        usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+        limits.port_range.map(|(low, high)| low..=high),
     );
-    let preflight = Preflight::new(&need(plan, address, &sources), &machine);
-    screen.say(&format!("preflight: {}", preflight.figures.join(", ")));
-    let mut lacking: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
-    lacking.extend(bad_sources(plan, address));
-    lacking.extend(missing_server(plan));
-    if lacking.is_empty() { Ok(sources) } else { Err(lacking) }
+    let preflight = Preflight::new(&requirements(plan, address, &sources), &limits);
+    progress.print_line(&format!("preflight: {}", preflight.checks.join(", ")));
+    let mut problems: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
+    problems.extend(source_ip_errors(plan, address));
+    problems.extend(server_pid_error(plan));
+    if problems.is_empty() { Ok(sources) } else { Err(problems) }
 }
 
 /// What the preflight is to find room for.
-fn need(plan: &Plan, address: SocketAddr, sources: &Sources) -> Need {
+fn requirements(plan: &Plan, address: SocketAddr, sources: &Sources) -> Requirements {
     let idle = matches!(plan.mode, options::Mode::Idle { .. });
     let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
-    Need {
+    Requirements {
         connections: plan.mode.connections().into(),
         sources: sources.count() as u64,
         targets: 1,
@@ -180,20 +180,21 @@ fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
 
 /// Where a name has several addresses, the first that somebody listens on: a name like `localhost`
 /// may be listened on over one version of IP only.
-fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
-    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, TRY_ADDRESS).is_ok();
+fn first_reachable(addresses: &[SocketAddr]) -> SocketAddr {
+    let answers =
+        |address: &&SocketAddr| TcpStream::connect_timeout(address, CONNECT_PROBE_MAX).is_ok();
     let several = addresses.len() > 1;
     let found = several.then(|| addresses.iter().find(answers)).flatten();
     *found.unwrap_or(&addresses[0])
 }
 
 /// What is wrong with the addresses of `--source-ip`.
-fn bad_sources(plan: &Plan, address: SocketAddr) -> Vec<String> {
+fn source_ip_errors(plan: &Plan, address: SocketAddr) -> Vec<String> {
     let judge = |ip: &std::net::IpAddr| {
         if ip.is_ipv4() != address.is_ipv4() {
             return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()));
         }
-        let error = socket::try_source(*ip).err()?;
+        let error = socket::check_source(*ip).err()?;
         let (bits, why) = (if ip.is_ipv4() { 32 } else { 128 }, strerror(&error));
         let add = format!("sudo ip address add {ip}/{bits} dev DEVICE");
         Some(format!("--source-ip: {ip}: {why}; try: {add}"))
@@ -202,9 +203,9 @@ fn bad_sources(plan: &Plan, address: SocketAddr) -> Vec<String> {
 }
 
 /// What is wrong with `--server-pid`.
-fn missing_server(plan: &Plan) -> Option<String> {
+fn server_pid_error(plan: &Plan) -> Option<String> {
     let pid = plan.mode.server_pid()?;
-    let missing = machine::resident_bytes(pid).is_none();
+    let missing = sysinfo::resident_bytes(pid).is_none();
     missing.then(|| format!("--server-pid: there is no process {pid}"))
 }
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use getopts::{Matches, Options};
 
-use super::target::{BadTarget, Speech, Target};
-use super::wire::{Topic, Wire};
+use super::target::{Protocol, Target, TargetError};
+use super::workload::{Pattern, Workload};
 use crate::cli::{BadSetting, OneLine, number};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
@@ -118,7 +118,7 @@ pub(super) enum Mode {
 
 /// How requests leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loop {
+pub(super) enum LoadModel {
     /// There are no requests.
     None,
     /// When they are due, whatever has become of the earlier ones.
@@ -161,8 +161,8 @@ impl Mode {
         }
     }
 
-    pub(super) fn topic(self) -> Topic {
-        if matches!(self, Mode::Fanout { .. }) { Topic::Fanout } else { Topic::Echo }
+    pub(super) fn pattern(self) -> Pattern {
+        if matches!(self, Mode::Fanout { .. }) { Pattern::Fanout } else { Pattern::Echo }
     }
 
     /// How long the hold or the traffic lasts.
@@ -173,11 +173,11 @@ impl Mode {
         }
     }
 
-    pub(super) fn load(self) -> Loop {
+    pub(super) fn load_model(self) -> LoadModel {
         match self {
-            Mode::Idle { probe_per_sec: None, .. } => Loop::None,
-            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => Loop::Open,
-            Mode::Echo { .. } | Mode::Fanout { .. } => Loop::Closed,
+            Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
+            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
+            Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
         }
     }
 
@@ -200,7 +200,7 @@ impl Mode {
 
 /// What is wrong with the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum BadUsage {
+pub(super) enum UsageError {
     /// An option is unknown, lacks its value, or stands there twice.
     Options(String),
     /// An argument in a place where none belongs.
@@ -218,34 +218,34 @@ pub(super) enum BadUsage {
     },
     Target {
         url: String,
-        why: BadTarget,
+        source: TargetError,
     },
     Value {
         option: &'static str,
-        why: BadSetting,
+        source: BadSetting,
     },
     /// A value that is wrong for a reason of its own.
-    Odd {
+    Invalid {
         option: &'static str,
-        why: String,
+        reason: String,
     },
 }
 
-impl fmt::Display for BadUsage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = OneLine(f);
         match self {
-            BadUsage::Options(why) => f.write_str(why),
-            BadUsage::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
-            BadUsage::NoMode => f.write_str("no mode, there are idle, echo and fanout"),
-            BadUsage::UnknownMode(mode) => {
+            UsageError::Options(reason) => f.write_str(reason),
+            UsageError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
+            UsageError::NoMode => f.write_str("no mode, there are idle, echo and fanout"),
+            UsageError::UnknownMode(mode) => {
                 write!(f, "unknown mode '{mode}', there are idle, echo and fanout")
             }
-            BadUsage::NotOfMode { option, mode } => write!(f, "{mode} has no option --{option}"),
-            BadUsage::Missing { option, mode } => write!(f, "{mode} needs --{option}"),
-            BadUsage::Target { url, why } => write!(f, "--target {url}: {why}"),
-            BadUsage::Value { option, why } => write!(f, "--{option}: {why}"),
-            BadUsage::Odd { option, why } => write!(f, "--{option}: {why}"),
+            UsageError::NotOfMode { option, mode } => write!(f, "{mode} has no option --{option}"),
+            UsageError::Missing { option, mode } => write!(f, "{mode} needs --{option}"),
+            UsageError::Target { url, source } => write!(f, "--target {url}: {source}"),
+            UsageError::Value { option, source } => write!(f, "--{option}: {source}"),
+            UsageError::Invalid { option, reason } => write!(f, "--{option}: {reason}"),
         }
     }
 }
@@ -274,7 +274,7 @@ const ALL: &[&str] = &["idle", "echo", "fanout"];
 
 impl Invocation {
     /// Reads the command line, the program's name not among it.
-    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, BadUsage> {
+    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, UsageError> {
         let mut options = Options::new();
         for (name, _, value) in VALUED {
             options.optopt("", name, "", value);
@@ -283,44 +283,45 @@ impl Invocation {
         options.optflag("h", "help", "");
         options.optflag("V", "version", "");
         // getopts says "not UTF-8" of a free argument without naming it.
-        let matches = options.parse(args).map_err(|fail| BadUsage::Options(fail.to_string()))?;
+        let matches =
+            options.parse(args).map_err(|error| UsageError::Options(error.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help);
         }
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
         }
-        let plan = Given::new(&matches)?.plan()?;
+        let plan = Args::new(&matches)?.plan()?;
         Ok(Invocation::Run(Box::new(plan)))
     }
 }
 
 /// What was given, once the mode is known.
-struct Given<'a> {
+struct Args<'a> {
     matches: &'a Matches,
     mode: &'static str,
 }
 
-impl<'a> Given<'a> {
-    fn new(matches: &'a Matches) -> Result<Self, BadUsage> {
+impl<'a> Args<'a> {
+    fn new(matches: &'a Matches) -> Result<Self, UsageError> {
         let mut free = matches.free.iter();
-        let name = free.next().ok_or(BadUsage::NoMode)?;
+        let name = free.next().ok_or(UsageError::NoMode)?;
         let known = ALL.iter().find(|known| *known == name);
-        let mode = known.ok_or_else(|| BadUsage::UnknownMode(name.clone()))?;
+        let mode = known.ok_or_else(|| UsageError::UnknownMode(name.clone()))?;
         if let Some(argument) = free.next() {
-            return Err(BadUsage::Argument(argument.clone()));
+            return Err(UsageError::Argument(argument.clone()));
         }
         for (option, modes, _) in VALUED {
             if matches.opt_present(option) && !modes.contains(mode) {
-                return Err(BadUsage::NotOfMode { option, mode });
+                return Err(UsageError::NotOfMode { option, mode });
             }
         }
-        Ok(Given { matches, mode })
+        Ok(Args { matches, mode })
     }
 
-    fn plan(&self) -> Result<Plan, BadUsage> {
+    fn plan(&self) -> Result<Plan, UsageError> {
         let url = self.required("target")?;
-        let target = Target::parse(&url).map_err(|why| BadUsage::Target { url, why })?;
+        let target = Target::parse(&url).map_err(|source| UsageError::Target { url, source })?;
         let mode = match self.mode {
             "idle" => self.idle()?,
             "echo" => self.echo(&target)?,
@@ -344,7 +345,7 @@ impl<'a> Given<'a> {
         Ok(plan)
     }
 
-    fn idle(&self) -> Result<Mode, BadUsage> {
+    fn idle(&self) -> Result<Mode, UsageError> {
         Ok(Mode::Idle {
             connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
             hold_secs: self.optional("hold", 0..=TIMEOUT_SECS_LIMIT)?.unwrap_or(HOLD_SECS),
@@ -353,7 +354,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn echo(&self, target: &Target) -> Result<Mode, BadUsage> {
+    fn echo(&self, target: &Target) -> Result<Mode, UsageError> {
         Ok(Mode::Echo {
             connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
             depth: self.number("depth", 1..=DEPTH_LIMIT)?,
@@ -363,7 +364,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn fanout(&self, target: &Target) -> Result<Mode, BadUsage> {
+    fn fanout(&self, target: &Target) -> Result<Mode, UsageError> {
         Ok(Mode::Fanout {
             subscribers: self.number("subscribers", 1..=CONNECTIONS_LIMIT)?,
             size: self.size(target)?,
@@ -372,24 +373,24 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn required(&self, option: &'static str) -> Result<String, BadUsage> {
+    fn required(&self, option: &'static str) -> Result<String, UsageError> {
         let value = self.matches.opt_str(option);
-        value.ok_or(BadUsage::Missing { option, mode: self.mode })
+        value.ok_or(UsageError::Missing { option, mode: self.mode })
     }
 
-    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Result<N, BadUsage>
+    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Result<N, UsageError>
     where
         N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
     {
         let value = self.required(option)?;
-        number(&value, range).map_err(|why| BadUsage::Value { option, why })
+        number(&value, range).map_err(|source| UsageError::Value { option, source })
     }
 
     fn optional<N>(
         &self,
         option: &'static str,
         range: RangeInclusive<N>,
-    ) -> Result<Option<N>, BadUsage>
+    ) -> Result<Option<N>, UsageError>
     where
         N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
     {
@@ -397,39 +398,42 @@ impl<'a> Given<'a> {
         given.then(|| self.number(option, range)).transpose()
     }
 
-    /// A size the target's protocol can carry. One that carries nothing is refused for that, not
+    /// A size the target's protocol can partial_bytes. One that carries nothing is refused for that, not
     /// for its size.
-    fn size(&self, target: &Target) -> Result<u32, BadUsage> {
-        if target.speech == Speech::Tcp {
+    fn size(&self, target: &Target) -> Result<u32, UsageError> {
+        if target.protocol == Protocol::Tcp {
             return self.number("size", 0..=u32::MAX);
         }
-        self.number("size", Wire::sizes(&target.speech))
+        self.number("size", Workload::sizes(&target.protocol))
     }
 
-    fn source_ips(&self) -> Result<Vec<IpAddr>, BadUsage> {
+    fn source_ips(&self) -> Result<Vec<IpAddr>, UsageError> {
         let option = "source-ip";
         let Some(list) = self.matches.opt_str(option) else { return Ok(Vec::new()) };
-        let odd = |text: &str| BadUsage::Odd { option, why: format!("'{text}' is no IP address") };
-        list.split(',').map(|text| text.parse().map_err(|_| odd(text))).collect()
+        let invalid = |text: &str| UsageError::Invalid {
+            option,
+            reason: format!("'{text}' is no IP address"),
+        };
+        list.split(',').map(|text| text.parse().map_err(|_| invalid(text))).collect()
     }
 
-    fn path(&self, option: &'static str) -> Result<Option<PathBuf>, BadUsage> {
+    fn path(&self, option: &'static str) -> Result<Option<PathBuf>, UsageError> {
         match self.matches.opt_str(option) {
             Some(path) if path.is_empty() => {
-                Err(BadUsage::Value { option, why: BadSetting::Empty })
+                Err(UsageError::Value { option, source: BadSetting::Empty })
             }
             path => Ok(path.map(|path| PathBuf::from(OsString::from(path)))),
         }
     }
 
-    fn milliseconds(&self, option: &'static str) -> Result<Option<f64>, BadUsage> {
+    fn milliseconds(&self, option: &'static str) -> Result<Option<f64>, UsageError> {
         let Some(value) = self.matches.opt_str(option) else { return Ok(None) };
         let decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         match value.parse::<f64>() {
             Ok(ms) if decimal && ms.is_finite() && ms > 0.0 => Ok(Some(ms)),
             _ => {
-                let why = format!("'{value}' is not a number of milliseconds above 0");
-                Err(BadUsage::Odd { option, why })
+                let reason = format!("'{value}' is not a number of milliseconds above 0");
+                Err(UsageError::Invalid { option, reason })
             }
         }
     }
@@ -437,21 +441,22 @@ impl<'a> Given<'a> {
 
 impl Plan {
     /// What each option allows may still not go together.
-    fn check(&self) -> Result<(), BadUsage> {
-        let odd = |option, why: &str| Err(BadUsage::Odd { option, why: why.to_owned() });
-        let speech = &self.target.speech;
-        match (self.mode, speech) {
-            (Mode::Echo { .. } | Mode::Fanout { .. }, Speech::Tcp) => {
-                return odd("target", "tcp:// is only connected to and held: use idle");
+    fn check(&self) -> Result<(), UsageError> {
+        let invalid =
+            |option, reason: &str| Err(UsageError::Invalid { option, reason: reason.to_owned() });
+        let protocol = &self.target.protocol;
+        match (self.mode, protocol) {
+            (Mode::Echo { .. } | Mode::Fanout { .. }, Protocol::Tcp) => {
+                return invalid("target", "tcp:// is only connected to and held: use idle");
             }
-            (Mode::Fanout { .. }, Speech::Prefixed | Speech::Raw { .. }) => {
-                return odd("target", "fanout needs command:// or chat://, which broadcast");
+            (Mode::Fanout { .. }, Protocol::Prefixed | Protocol::Raw { .. }) => {
+                return invalid("target", "fanout needs command:// or chat://, which broadcast");
             }
-            (Mode::Idle { probe_per_sec: Some(_), .. }, Speech::Tcp) => {
-                return odd("probe", "tcp:// is only connected to and held, nothing answers");
+            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
+                return invalid("probe", "tcp:// is only connected to and held, nothing answers");
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if self.p99_ms_max.is_some() => {
-                return odd("max-p99-ms", "idle has answers to judge only with --probe");
+                return invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
         }
@@ -459,19 +464,19 @@ impl Plan {
         for (number, (option, file)) in files.into_iter().enumerate() {
             let same = |other: &&(&str, &Option<PathBuf>)| file.is_some() && other.1 == file;
             if let Some((other, _)) = files[..number].iter().find(same) {
-                return odd(option, &format!("--{other} writes the same file"));
+                return invalid(option, &format!("--{other} writes the same file"));
             }
         }
         let literal = self.target.host.parse::<IpAddr>();
         for (number, ip) in self.source_ips.iter().enumerate() {
             // It has no more ports for being there twice.
             if self.source_ips[..number].contains(ip) {
-                return odd("source-ip", &format!("{ip} stands there twice"));
+                return invalid("source-ip", &format!("{ip} stands there twice"));
             }
             if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
-                let why =
+                let reason =
                     format!("{ip} cannot reach {}, of the other IP version", self.target.host);
-                return odd("source-ip", &why);
+                return invalid("source-ip", &reason);
             }
         }
         Ok(())
@@ -493,9 +498,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(args: &str, why: &str) {
+    fn refused(args: &str, reason: &str) {
         let args: Vec<&str> = args.split(' ').filter(|arg| !arg.is_empty()).collect();
-        assert_eq!(Invocation::from_args(&args).unwrap_err().to_string(), why, "{args:?}");
+        assert_eq!(Invocation::from_args(&args).unwrap_err().to_string(), reason, "{args:?}");
     }
 
     #[test]
@@ -518,16 +523,19 @@ mod tests {
         assert_eq!((full.mode, full.connects_per_sec), (mode, 7));
         assert_eq!((full.errors_max, full.p99_ms_max, full.quiet), (3, Some(1.5), true));
         assert_eq!(full.source_ips.len(), 2);
-        assert_eq!(full.mode.load(), Loop::Open);
+        assert_eq!(full.mode.load_model(), LoadModel::Open);
     }
 
     #[test]
     fn a_rate_is_connects_in_idle_and_requests_in_echo() {
         let echo = plan("echo --connections 2 --depth 3 --size 4 --duration 5 --rate 6");
         assert_eq!(echo.connects_per_sec, 10_000);
-        assert_eq!((echo.mode.requests_per_sec(), echo.mode.load()), (Some(6), Loop::Open));
+        assert_eq!(
+            (echo.mode.requests_per_sec(), echo.mode.load_model()),
+            (Some(6), LoadModel::Open)
+        );
         let closed = plan("echo --connections 2 --depth 3 --size 4 --duration 5");
-        assert_eq!(closed.mode.load(), Loop::Closed);
+        assert_eq!(closed.mode.load_model(), LoadModel::Closed);
     }
 
     #[test]
@@ -605,8 +613,8 @@ mod tests {
             "--report: --json writes the same file",
         );
         for bad in ["0", "x", "-1", "inf", "1e3", "."] {
-            let why = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");
-            refused(&format!("{idle} --probe 1 --max-p99-ms {bad}"), &why);
+            let reason = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");
+            refused(&format!("{idle} --probe 1 --max-p99-ms {bad}"), &reason);
         }
         refused(&format!("{idle} --json="), "--json: needs a value");
     }

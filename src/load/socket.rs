@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 ///
 /// # Errors
 ///
-/// Those of socket(2), bind(2) and connect(2); the outcome of the connect shows when the stream
+/// Those of socket(2), bind(2) and connect(2); the result of the connect shows when the stream
 /// becomes writable.
 pub(super) fn connect(
     target: SocketAddr,
@@ -23,7 +23,7 @@ pub(super) fn connect(
 ) -> io::Result<TcpStream> {
     for port in ports {
         match connect_from(target, source, Some(port)) {
-            Err(error) if is_taken(&error) => {}
+            Err(error) if is_port_taken(&error) => {}
             result => return result,
         }
     }
@@ -32,7 +32,7 @@ pub(super) fn connect(
 
 /// What bind(2) says of a port that is taken, and connect(2) of one whose last connection to the
 /// target has just gone.
-fn is_taken(error: &io::Error) -> bool {
+fn is_port_taken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EADDRINUSE | libc::EADDRNOTAVAIL))
 }
 
@@ -78,14 +78,14 @@ fn bind_address(socket: &Socket, source: IpAddr) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of socket(2) and bind(2).
-pub(super) fn try_source(source: IpAddr) -> io::Result<()> {
+pub(super) fn check_source(source: IpAddr) -> io::Result<()> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     bind_address(&socket, source)
 }
 
 /// Whether a connection that was begun has come about: not yet is `None`.
-pub(super) fn outcome(stream: &TcpStream) -> Option<io::Result<()>> {
+pub(super) fn connect_result(stream: &TcpStream) -> Option<io::Result<()>> {
     if let Some(error) = stream.take_error().transpose() {
         return Some(Err(error.unwrap_or_else(|error| error)));
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_makes_way_for_the_next() {
+    fn a_port_that_is_port_taken_makes_way_for_the_next() {
         // An address of the test's own, where nobody else takes ports.
         let listen = || std::net::TcpListener::bind("127.0.77.1:0").unwrap();
         let target_listener = listen();
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn sources_must_be_this_machines() {
-        assert!(try_source(IpAddr::from([127, 0, 0, 9])).is_ok());
+        assert!(check_source(IpAddr::from([127, 0, 0, 9])).is_ok());
         // TEST-NET-1 of RFC 5737.
-        let error = try_source(IpAddr::from([192, 0, 2, 1])).unwrap_err();
+        let error = check_source(IpAddr::from([192, 0, 2, 1])).unwrap_err();
         assert_eq!(errno_name(&error), "EADDRNOTAVAIL");
     }
 }

@@ -9,7 +9,7 @@ const RAW_PREFIX: &[u8] = b"Echo: ";
 
 /// How the target is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Speech {
+pub(super) enum Protocol {
     /// 5-byte header.
     Command,
     /// 1-byte length prefix.
@@ -25,7 +25,7 @@ pub(super) enum Speech {
 /// What the load goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) speech: Speech,
+    pub(super) protocol: Protocol,
     /// An address, IPv6 without brackets, or a name.
     pub(super) host: String,
     /// Never 0.
@@ -36,26 +36,26 @@ pub(super) struct Target {
 
 /// What is wrong with a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum BadTarget {
+pub(super) enum TargetError {
     UnknownProtocol(String),
     NoPort,
     UnknownKey { key: &'static str, protocol: String },
     Url(BadListener),
 }
 
-impl fmt::Display for BadTarget {
+impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = OneLine(f);
         match self {
-            BadTarget::UnknownProtocol(name) => {
+            TargetError::UnknownProtocol(name) => {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}")
             }
-            BadTarget::NoPort => f.write_str("nothing listens on port 0"),
-            BadTarget::UnknownKey { key, protocol } => {
+            TargetError::NoPort => f.write_str("nothing listens on port 0"),
+            TargetError::UnknownKey { key, protocol } => {
                 write!(f, "a {protocol} target has no key '{key}'")
             }
-            BadTarget::Url(why) => write!(f, "{why}"),
+            TargetError::Url(reason) => write!(f, "{reason}"),
         }
     }
 }
@@ -63,16 +63,16 @@ impl fmt::Display for BadTarget {
 impl Target {
     /// Reads a target's URL. A listener's `prefix=` may stand there, because it says what comes
     /// back; its other keys say nothing to a client.
-    pub(super) fn parse(url: &str) -> Result<Self, BadTarget> {
+    pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
         // To the reader of listener URLs, `tcp` is a `raw` without a prefix.
         let tcp = url.strip_prefix("tcp://");
         let spec = match tcp {
             Some(rest) => ListenerSpec::parse_url(&format!("raw://{rest}")),
             None => ListenerSpec::parse_url(url),
         };
-        let spec = spec.map_err(|why| match why {
-            BadListener::UnknownProtocol(name) => BadTarget::UnknownProtocol(name),
-            why => BadTarget::Url(why),
+        let spec = spec.map_err(|reason| match reason {
+            BadListener::UnknownProtocol(name) => TargetError::UnknownProtocol(name),
+            reason => TargetError::Url(reason),
         })?;
         let keys = [
             ("idle", spec.idle_secs.is_some()),
@@ -82,22 +82,22 @@ impl Target {
         ];
         if let Some((key, _)) = keys.into_iter().find(|(_, given)| *given) {
             let protocol = if tcp.is_some() { "tcp".into() } else { spec.protocol.to_string() };
-            return Err(BadTarget::UnknownKey { key, protocol });
+            return Err(TargetError::UnknownKey { key, protocol });
         }
         if spec.port == 0 {
-            return Err(BadTarget::NoPort);
+            return Err(TargetError::NoPort);
         }
-        let speech = match spec.protocol {
-            _ if tcp.is_some() => Speech::Tcp,
-            ProtocolName::Command => Speech::Command,
-            ProtocolName::Prefixed => Speech::Prefixed,
+        let protocol = match spec.protocol {
+            _ if tcp.is_some() => Protocol::Tcp,
+            ProtocolName::Command => Protocol::Command,
+            ProtocolName::Prefixed => Protocol::Prefixed,
             ProtocolName::Raw => {
-                Speech::Raw { prefix: spec.prefix.unwrap_or_else(|| RAW_PREFIX.to_vec()) }
+                Protocol::Raw { prefix: spec.prefix.unwrap_or_else(|| RAW_PREFIX.to_vec()) }
             }
-            ProtocolName::Chat => Speech::Chat,
-            ProtocolName::Plugin => return Err(BadTarget::UnknownProtocol("plugin".to_owned())),
+            ProtocolName::Chat => Protocol::Chat,
+            ProtocolName::Plugin => return Err(TargetError::UnknownProtocol("plugin".to_owned())),
         };
-        Ok(Target { speech, host: spec.host, port: spec.port, url: url.to_owned() })
+        Ok(Target { protocol, host: spec.host, port: spec.port, url: url.to_owned() })
     }
 }
 
@@ -106,19 +106,19 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(url: &str, why: &str) {
-        assert_eq!(Target::parse(url).unwrap_err().to_string(), why);
+    fn refused(url: &str, reason: &str) {
+        assert_eq!(Target::parse(url).unwrap_err().to_string(), reason);
     }
 
     #[test]
     fn a_target_is_a_listeners_url_or_any_tcp_server() {
-        let speech = |url: &str| Target::parse(url).unwrap().speech;
-        assert_eq!(speech("command://h:1"), Speech::Command);
-        assert_eq!(speech("prefixed://h:1"), Speech::Prefixed);
-        assert_eq!(speech("chat://[::1]:1"), Speech::Chat);
-        assert_eq!(speech("tcp://h:1"), Speech::Tcp);
-        assert_eq!(speech("raw://h:1"), Speech::Raw { prefix: b"Echo: ".to_vec() });
-        assert_eq!(speech("raw://h:1?prefix="), Speech::Raw { prefix: Vec::new() });
+        let protocol = |url: &str| Target::parse(url).unwrap().protocol;
+        assert_eq!(protocol("command://h:1"), Protocol::Command);
+        assert_eq!(protocol("prefixed://h:1"), Protocol::Prefixed);
+        assert_eq!(protocol("chat://[::1]:1"), Protocol::Chat);
+        assert_eq!(protocol("tcp://h:1"), Protocol::Tcp);
+        assert_eq!(protocol("raw://h:1"), Protocol::Raw { prefix: b"Echo: ".to_vec() });
+        assert_eq!(protocol("raw://h:1?prefix="), Protocol::Raw { prefix: Vec::new() });
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The loop: which phase it is, what is due, and whom the events are for. What is done with a
-//! connection is in [`talk`].
+//! The loop: which phase it is, what is due, and whom the events are for. What is is_done with a
+//! connection is in [`connection_io`].
 //!
 //! One thread and one epoll, edge-triggered as in the server. Each round: what the phase has to do
-//! (connects, requests that are due, the next batch) → poll → dispatch → resume those out of budget
+//! (connects, requests that are due, the next batch) → poll → dispatch → resume_list those out of budget
 //! → ticks. A connection's requests leave in one write a turn, and its answers are decoded where
 //! they were read.
 
-mod talk;
+mod connection_io;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -22,15 +22,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Connection, State};
-use super::machine::{ignores, resident_bytes};
 use super::options::{Mode, Plan};
-use super::pace::{SECOND, Schedule, TokenBucket};
-use super::screen::Screen;
+use super::pacing::{NS_PER_SEC, Schedule, TokenBucket};
+use super::progress::Progress;
 use super::socket;
 use super::sources::Sources;
-use super::tally::{Counts, Phase, Row, Tally};
-use super::target::Speech;
-use super::wire::{Topic, Wire};
+use super::stats::{Counts, Phase, Row, Stats};
+use super::sysinfo::{is_ignored, resident_bytes};
+use super::target::Protocol;
+use super::workload::{Pattern, Workload};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -39,13 +39,13 @@ const EVENTS_MAX: usize = 1024;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 /// How long a connect, and a hello, may take.
-const CONNECT_NS_MAX: u64 = 10 * SECOND;
+const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
 /// How long the drain waits for answers.
-const DRAIN_NS_MAX: u64 = 5 * SECOND;
+const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
 
-/// How often the screen and the figure of server memory are renewed.
-const TICK_NS: u64 = SECOND / 10;
+/// How often the progress and the figure of server memory are renewed.
+const TICK_NS: u64 = NS_PER_SEC / 10;
 
 const SIGNALS: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -58,17 +58,17 @@ const PUBLISHER: usize = 0;
 struct Fanout {
     published: u64,
     /// Deliveries still to come, over all subscribers.
-    owed: u64,
+    undelivered: u64,
     published_at: u64,
 }
 
 /// What came of a run.
 #[derive(Debug)]
 pub(super) struct Run {
-    pub(super) tally: Tally,
+    pub(super) stats: Stats,
     /// What the hold or the traffic itself brought, and how long it was.
-    pub(super) worked: Counts,
-    pub(super) worked_ns: u64,
+    pub(super) measured: Counts,
+    pub(super) measured_ns: u64,
     pub(super) ramp_ns: u64,
     pub(super) rss_before: Option<u64>,
     pub(super) rss_held: Option<u64>,
@@ -86,8 +86,8 @@ pub(super) struct Engine<'a> {
     mode: Mode,
     target: SocketAddr,
     sources: &'a Sources,
-    wire: Wire,
-    deaf: bool,
+    workload: Workload,
+    ignores_input: bool,
     poll: Poll,
     signals: Signals,
     timer: TimerFd,
@@ -95,9 +95,9 @@ pub(super) struct Engine<'a> {
     timer_at: Option<u64>,
     started_at: Instant,
     connections: Vec<Connection>,
-    /// Connections the ramp waits for, and all that may be too slow, in the order they were begun.
-    settling: usize,
-    begun: VecDeque<usize>,
+    /// Connections the ramp waits for, and all that may be too slow, in the order they were connecting.
+    pending: usize,
+    connecting: VecDeque<usize>,
     bucket: TokenBucket,
     /// Ports that were tried by name and are taken.
     ports_skipped: usize,
@@ -108,21 +108,21 @@ pub(super) struct Engine<'a> {
     fanout: Fanout,
     /// Requests that are due and have no answer.
     unanswered: u64,
-    resume: Vec<usize>,
-    phase_began_at: u64,
+    resume_list: Vec<usize>,
+    phase_started_at: u64,
     phase_ends_at: u64,
-    counts_before: Counts,
+    counts_at_phase_start: Counts,
     next_tick_at: u64,
     next_row_at: u64,
     /// What a chat's members are called, but for their number.
     nickname: String,
-    done: bool,
+    is_done: bool,
     run: Run,
     buffer: Box<[u8]>,
 }
 
 impl<'a> Engine<'a> {
-    /// A run that has not begun.
+    /// A run that has not connecting.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl<'a> Engine<'a> {
     pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
         // A terminal that goes must not take an hour's figures with it.
-        let hangup = (!ignores(SIGHUP)).then_some(SIGHUP);
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
         let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let timer = TimerFd::new(
@@ -144,21 +144,22 @@ impl<'a> Engine<'a> {
         // Unique in a room that other testers may be in.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let wire = Wire::new(&plan.target.speech, mode.topic(), mode.size() as usize, &publisher);
+        let workload =
+            Workload::new(&plan.target.protocol, mode.pattern(), mode.size() as usize, &publisher);
         Ok(Engine {
             mode,
             target,
             sources,
-            wire,
-            deaf: plan.target.speech == Speech::Tcp,
+            workload,
+            ignores_input: plan.target.protocol == Protocol::Tcp,
             poll,
             signals,
             timer,
             timer_at: None,
             started_at: Instant::now(),
             connections: Vec::with_capacity(wanted),
-            settling: 0,
-            begun: VecDeque::new(),
+            pending: 0,
+            connecting: VecDeque::new(),
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
             ports_skipped: 0,
             schedule: None,
@@ -166,18 +167,18 @@ impl<'a> Engine<'a> {
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
             fanout: Fanout::default(),
             unanswered: 0,
-            resume: Vec::new(),
-            phase_began_at: 0,
+            resume_list: Vec::new(),
+            phase_started_at: 0,
             phase_ends_at: u64::MAX,
-            counts_before: Counts::default(),
+            counts_at_phase_start: Counts::default(),
             next_tick_at: 0,
-            next_row_at: SECOND,
+            next_row_at: NS_PER_SEC,
             nickname,
-            done: false,
+            is_done: false,
             run: Run {
-                tally: Tally::new(),
-                worked: Counts::default(),
-                worked_ns: 0,
+                stats: Stats::new(),
+                measured: Counts::default(),
+                measured_ns: 0,
                 ramp_ns: 0,
                 rss_before: None,
                 rss_held: None,
@@ -197,16 +198,16 @@ impl<'a> Engine<'a> {
     /// epoll itself fails, or `on_row` does.
     pub(super) fn run(
         mut self,
-        screen: &mut Screen,
+        progress: &mut Progress,
         mut on_row: impl FnMut(&Row) -> io::Result<()>,
     ) -> io::Result<Run> {
         self.run.rss_before = self.mode.server_pid().and_then(resident_bytes);
         self.started_at = Instant::now();
-        screen.phase(&self.run.tally, self.mode);
+        progress.phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.done {
-            self.work();
-            let wait = self.wait()?;
+        while !self.is_done {
+            self.start_due_work();
+            let wait = self.poll_timeout()?;
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 result => result?,
@@ -223,17 +224,17 @@ impl<'a> Engine<'a> {
                     ),
                 }
             }
-            for index in std::mem::take(&mut self.resume) {
-                self.connections[index].resumes = false;
+            for index in std::mem::take(&mut self.resume_list) {
+                self.connections[index].is_resuming = false;
                 self.on_ready(index, true, false, true);
             }
             let now = self.now();
             if now >= self.next_tick_at {
-                self.tick(now, screen, &mut on_row)?;
+                self.tick(now, progress, &mut on_row)?;
             }
             // A phase may have nothing to wait for, and the next one then neither.
-            while self.advance(now) && !self.done {
-                screen.phase(&self.run.tally, self.mode);
+            while self.advance(now) && !self.is_done {
+                progress.phase(&self.run.stats, self.mode);
             }
         }
         self.finish(&mut on_row)?;
@@ -247,10 +248,10 @@ impl<'a> Engine<'a> {
 
     /// How long there is nothing to do but to wait for events; sets the timer where a millisecond,
     /// which is what epoll_wait(2) counts in, is too coarse.
-    fn wait(&mut self) -> io::Result<Option<Duration>> {
+    fn poll_timeout(&mut self) -> io::Result<Option<Duration>> {
         let now = self.now();
         let mut until = self.next_tick_at.min(self.phase_ends_at);
-        if self.run.tally.phase == Phase::Ramp && self.connections.len() < self.wanted() {
+        if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.bucket.next_at());
         }
         let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
@@ -265,8 +266,8 @@ impl<'a> Engine<'a> {
                 self.timer_at = Some(due_at);
             }
         }
-        let busy = !self.resume.is_empty() || self.must_publish();
-        let wait = if busy { 0 } else { until.saturating_sub(now) };
+        let has_work = !self.resume_list.is_empty() || self.must_publish();
+        let wait = if has_work { 0 } else { until.saturating_sub(now) };
         Ok(Some(Duration::from_nanos(wait)))
     }
 
@@ -275,12 +276,12 @@ impl<'a> Engine<'a> {
     }
 
     /// What the phase has to do without being asked.
-    fn work(&mut self) {
-        if self.run.tally.phase == Phase::Ramp {
-            self.begin_connections();
+    fn start_due_work(&mut self) {
+        if self.run.stats.phase == Phase::Ramp {
+            self.start_connects();
         }
         if self.schedule.is_some() {
-            self.send_what_is_due();
+            self.send_due_requests();
         }
         if self.must_publish() {
             self.publish();
@@ -289,98 +290,98 @@ impl<'a> Engine<'a> {
 
     fn on_signals(&mut self) {
         if self.signals.pending().count() > 0 {
-            self.run.interrupted.get_or_insert(self.run.tally.phase);
+            self.run.interrupted.get_or_insert(self.run.stats.phase);
         }
     }
 
     fn tick(
         &mut self,
         now: u64,
-        screen: &mut Screen,
+        progress: &mut Progress,
         on_row: &mut impl FnMut(&Row) -> io::Result<()>,
     ) -> io::Result<()> {
         self.next_tick_at = now - now % TICK_NS + TICK_NS;
-        self.give_up_on_slow_connects(now);
+        self.expire_connects(now);
         if let Some(rss_bytes) = self.mode.server_pid().and_then(resident_bytes) {
-            self.run.tally.note_memory(rss_bytes);
+            self.run.stats.record_memory(rss_bytes);
         }
         if now >= self.next_row_at {
-            self.next_row_at = now - now % SECOND + SECOND;
-            on_row(self.run.tally.end_row(now))?;
+            self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
+            on_row(self.run.stats.end_row(now))?;
         }
-        screen.tick(&self.run.tally, self.mode, now.saturating_sub(self.phase_began_at));
+        progress.tick(&self.run.stats, self.mode, now.saturating_sub(self.phase_started_at));
         Ok(())
     }
 
-    fn give_up_on_slow_connects(&mut self, now: u64) {
-        while let Some(&index) = self.begun.front() {
+    fn expire_connects(&mut self, now: u64) {
+        while let Some(&index) = self.connecting.front() {
             let connection = &self.connections[index];
-            if connection.state.is_settling() {
-                if connection.begun_at.saturating_add(CONNECT_NS_MAX) > now {
+            if connection.state.is_pending() {
+                if connection.connect_started_at.saturating_add(CONNECT_NS_MAX) > now {
                     return;
                 }
-                self.lose(index, "ETIMEDOUT");
+                self.fail(index, "ETIMEDOUT");
             }
-            self.begun.pop_front();
+            self.connecting.pop_front();
         }
     }
 
     /// Goes on to the next phase where this one is over; whether it was.
     fn advance(&mut self, now: u64) -> bool {
-        let connected = self.run.tally.connected();
-        let over = match self.run.tally.phase {
-            Phase::Ramp => self.connections.len() == self.wanted() && self.settling == 0,
+        let connected = self.run.stats.connected();
+        let over = match self.run.stats.phase {
+            Phase::Ramp => self.connections.len() == self.wanted() && self.pending == 0,
             Phase::Hold | Phase::Traffic => {
-                now >= self.phase_ends_at || connected == 0 || self.has_lost_its_publisher()
+                now >= self.phase_ends_at || connected == 0 || self.has_lost_publisher()
             }
             Phase::Drain => {
                 let due = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
-                let waits = self.unanswered > 0 || self.fanout.owed > 0 || due > 0;
+                let waits = self.unanswered > 0 || self.fanout.undelivered > 0 || due > 0;
                 !waits || connected == 0 || now >= self.phase_ends_at
             }
         };
         if self.run.interrupted.is_some() {
             self.end_phase(now);
-            self.done = true;
+            self.is_done = true;
         } else if over {
             self.end_phase(now);
-            match self.run.tally.phase {
-                Phase::Ramp if connected == 0 || self.has_lost_its_publisher() => self.done = true,
-                Phase::Ramp => self.begin_work(now),
+            match self.run.stats.phase {
+                Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
+                Phase::Ramp => self.start_main_phase(now),
                 Phase::Hold | Phase::Traffic => {
                     // What was due before may still have to leave.
                     if let Some(schedule) = &mut self.schedule {
                         schedule.close(now);
                     }
-                    self.begin(Phase::Drain, now, DRAIN_NS_MAX);
+                    self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
                 }
-                Phase::Drain => self.done = true,
+                Phase::Drain => self.is_done = true,
             }
         }
-        over || self.done
+        over || self.is_done
     }
 
-    fn has_lost_its_publisher(&self) -> bool {
-        self.mode.topic() == Topic::Fanout && self.connections[PUBLISHER].state == State::Gone
+    fn has_lost_publisher(&self) -> bool {
+        self.mode.pattern() == Pattern::Fanout && self.connections[PUBLISHER].state == State::Gone
     }
 
-    fn begin(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
-        self.run.tally.begin(phase, now);
-        self.phase_began_at = now;
+    fn start_phase(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
+        self.run.stats.start_phase(phase, now);
+        self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(lasts_ns);
-        self.counts_before = self.run.tally.counts;
+        self.counts_at_phase_start = self.run.stats.counts;
     }
 
-    fn begin_work(&mut self, now: u64) {
+    fn start_main_phase(&mut self, now: u64) {
         let idle = matches!(self.mode, Mode::Idle { .. });
         let phase = if idle { Phase::Hold } else { Phase::Traffic };
-        self.begin(phase, now, self.mode.secs().saturating_mul(SECOND));
+        self.start_phase(phase, now, self.mode.secs().saturating_mul(NS_PER_SEC));
         if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(Schedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {
-                    self.ask(index, self.now(), depth);
+                    self.queue_requests(index, self.now(), depth);
                     self.flush(index);
                 }
             }
@@ -388,13 +389,13 @@ impl<'a> Engine<'a> {
     }
 
     fn end_phase(&mut self, now: u64) {
-        let lasted_ns = now.saturating_sub(self.phase_began_at);
-        match self.run.tally.phase {
+        let lasted_ns = now.saturating_sub(self.phase_started_at);
+        match self.run.stats.phase {
             Phase::Ramp => self.run.ramp_ns = lasted_ns,
             Phase::Hold | Phase::Traffic => {
-                self.run.worked_ns = lasted_ns;
-                self.run.worked = self.run.tally.counts.since(&self.counts_before);
-                self.run.held = self.run.tally.connected();
+                self.run.measured_ns = lasted_ns;
+                self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
+                self.run.held = self.run.stats.connected();
                 self.run.rss_held = self.mode.server_pid().and_then(resident_bytes);
             }
             Phase::Drain => {}
@@ -407,18 +408,19 @@ impl<'a> Engine<'a> {
         self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
         self.run.unanswered += self.unanswered + self.run.unsent;
         if self.run.interrupted.is_none() {
-            let fanout = self.mode.topic() == Topic::Fanout;
+            let fanout = self.mode.pattern() == Pattern::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {
-                let Some(busy) = &connection.busy else { continue };
-                let owed = fanout && index != PUBLISHER && busy.received < self.fanout.published;
-                if owed || busy.lane.unanswered() > 0 {
-                    self.run.tally.fail("ETIMEDOUT", now);
+                let Some(active) = &connection.active else { continue };
+                let undelivered =
+                    fanout && index != PUBLISHER && active.received < self.fanout.published;
+                if undelivered || active.in_flight.unanswered() > 0 {
+                    self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
         }
-        let last_row_at = self.run.tally.series.last().map_or(0.0, |row| row.t);
-        if self.run.tally.has_news() || now as f64 / 1e9 > last_row_at + 0.1 {
-            on_row(self.run.tally.end_row(now))?;
+        let last_row_at = self.run.stats.series.last().map_or(0.0, |row| row.t);
+        if self.run.stats.has_changes() || now as f64 / 1e9 > last_row_at + 0.1 {
+            on_row(self.run.stats.end_row(now))?;
         }
         for stream in self.connections.iter().filter_map(|connection| connection.stream.as_ref()) {
             // It is gone either way.
@@ -449,9 +451,9 @@ mod tests {
         for count in [1, 2, 3, 10, 97, 1000, 19_000] {
             let step = stride(count);
             let mut at = 0;
-            let mut seen = vec![false; count];
+            let mut visited = vec![false; count];
             for _ in 0..count {
-                assert!(!std::mem::replace(&mut seen[at], true), "{count}");
+                assert!(!std::mem::replace(&mut visited[at], true), "{count}");
                 at = (at + step) % count;
             }
         }

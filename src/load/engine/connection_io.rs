@@ -5,11 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 
 use mio::{Interest, Token};
 
-use super::super::connection::{Busy, Connection, State};
-use super::super::options::Loop;
+use super::super::connection::{ActiveState, Connection, State};
+use super::super::options::LoadModel;
 use super::super::socket;
-use super::super::tally::Phase;
-use super::super::wire::{Fault, Topic};
+use super::super::stats::Phase;
+use super::super::workload::{Pattern, ReplyError};
 use super::{Engine, PUBLISHER};
 
 /// Reads from one connection in one turn before the others have theirs.
@@ -28,7 +28,7 @@ const WAITING_MAX: u64 = 1 << 20;
 const CLOSED_BY_PEER: &str = "EOF";
 
 impl Engine<'_> {
-    pub(super) fn begin_connections(&mut self) {
+    pub(super) fn start_connects(&mut self) {
         let missing = (self.wanted() - self.connections.len()) as u64;
         if missing == 0 {
             return;
@@ -39,30 +39,30 @@ impl Engine<'_> {
             let mut tried = 0;
             let ports = self.sources.ports(index, self.ports_skipped).inspect(|_| tried += 1);
             let source = self.sources.address(index);
-            let begun = socket::connect(self.target, source, ports).and_then(|mut stream| {
+            let result = socket::connect(self.target, source, ports).and_then(|mut stream| {
                 let both = Interest::READABLE | Interest::WRITABLE;
                 self.poll.registry().register(&mut stream, Token(index), both)?;
                 Ok(stream)
             });
             self.ports_skipped += usize::saturating_sub(tried, 1);
-            match begun {
+            match result {
                 Ok(stream) => {
                     self.connections.push(Connection::new(Some(stream), now));
-                    self.begun.push_back(index);
-                    self.settling += 1;
+                    self.connecting.push_back(index);
+                    self.pending += 1;
                 }
                 Err(error) => {
                     self.connections.push(Connection::new(None, now));
-                    self.run.tally.counts.failed += 1;
-                    self.run.tally.fail(&socket::errno_name(&error), now);
+                    self.run.stats.counts.failed += 1;
+                    self.run.stats.record_error(&socket::errno_name(&error), now);
                 }
             }
         }
     }
 
     /// Open loop: what should have left by now leaves, each connection's share in one write.
-    pub(super) fn send_what_is_due(&mut self) {
-        let mut touched = Vec::new();
+    pub(super) fn send_due_requests(&mut self) {
+        let mut to_flush = Vec::new();
         let now = self.now();
         for _ in 0..DUE_PER_TURN {
             if self.has_backlog() {
@@ -76,17 +76,17 @@ impl Engine<'_> {
                 break;
             };
             let connection = &mut self.connections[index];
-            let busy = connection.busy();
-            busy.lane.push(at, 1);
+            let active = connection.active_state();
+            active.in_flight.push(at, 1);
             self.unanswered += 1;
-            if busy.unsent == 0 {
-                touched.push(index);
+            if active.unsent == 0 {
+                to_flush.push(index);
             }
-            if self.depart(index) > 0 {
-                self.run.tally.record_lag(now.saturating_sub(at));
+            if self.release_requests(index) > 0 {
+                self.run.stats.record_lag(now.saturating_sub(at));
             }
         }
-        for index in touched {
+        for index in to_flush {
             self.flush(index);
         }
     }
@@ -111,30 +111,30 @@ impl Engine<'_> {
     }
 
     /// Requests of connection `index` that wait and may leave join its unsent bytes.
-    fn depart(&mut self, index: usize) -> u32 {
-        let Some(busy) = &mut self.connections[index].busy else { return 0 };
-        let count = busy.lane.depart(self.mode.depth());
-        busy.unsent += u64::from(count) * self.wire.request_len() as u64;
-        self.run.tally.counts.sent += u64::from(count);
+    fn release_requests(&mut self, index: usize) -> u32 {
+        let Some(active) = &mut self.connections[index].active else { return 0 };
+        let count = active.in_flight.release(self.mode.depth());
+        active.unsent += u64::from(count) * self.workload.request_len() as u64;
+        self.run.stats.counts.sent += u64::from(count);
         count
     }
 
     /// `count` more requests of connection `index` are meant to leave at `now`.
-    pub(super) fn ask(&mut self, index: usize, now: u64, count: u32) {
-        self.connections[index].busy().lane.push(now, count);
+    pub(super) fn queue_requests(&mut self, index: usize, now: u64, count: u32) {
+        self.connections[index].active_state().in_flight.push(now, count);
         self.unanswered += u64::from(count);
-        self.depart(index);
+        self.release_requests(index);
     }
 
     /// Everyone has the last batch, and there is time for another.
     pub(super) fn must_publish(&self) -> bool {
         let idle = |publisher: &Connection| {
-            let busy = publisher.busy.as_ref();
-            busy.is_none_or(|busy| busy.unsent == 0 && busy.lane.unanswered() == 0)
+            let active = publisher.active.as_ref();
+            active.is_none_or(|active| active.unsent == 0 && active.in_flight.unanswered() == 0)
         };
-        self.mode.topic() == Topic::Fanout
-            && self.run.tally.phase == Phase::Traffic
-            && self.fanout.owed == 0
+        self.mode.pattern() == Pattern::Fanout
+            && self.run.stats.phase == Phase::Traffic
+            && self.fanout.undelivered == 0
             && self.connections.get(PUBLISHER).is_some_and(idle)
     }
 
@@ -145,16 +145,16 @@ impl Engine<'_> {
         }
         let batch = self.mode.depth();
         // The publisher is no subscriber of its own.
-        let subscribers = self.run.tally.connected().saturating_sub(1);
+        let subscribers = self.run.stats.connected().saturating_sub(1);
         self.fanout.published += u64::from(batch);
-        self.fanout.owed = u64::from(batch) * subscribers;
+        self.fanout.undelivered = u64::from(batch) * subscribers;
         self.fanout.published_at = now;
-        if self.wire.confirms() {
-            self.ask(PUBLISHER, now, batch);
+        if self.workload.confirms_publish() {
+            self.queue_requests(PUBLISHER, now, batch);
         } else {
-            let len = self.wire.request_len() as u64;
-            self.connections[PUBLISHER].busy().unsent += u64::from(batch) * len;
-            self.run.tally.counts.sent += u64::from(batch);
+            let len = self.workload.request_len() as u64;
+            self.connections[PUBLISHER].active_state().unsent += u64::from(batch) * len;
+            self.run.stats.counts.sent += u64::from(batch);
         }
         self.flush(PUBLISHER);
     }
@@ -168,46 +168,48 @@ impl Engine<'_> {
     ) {
         let Some(connection) = self.connections.get(index) else { return };
         if connection.state == State::Connecting && (writable || readable) {
-            self.on_connecting(index);
+            self.finish_connect(index);
         }
-        if readable && self.is_up(index) {
+        if readable && self.is_connected(index) {
             self.read(index, read_closed);
         }
-        let unsent = |busy: &Busy| busy.unsent > 0;
-        if self.connections[index].busy.as_deref().is_some_and(unsent) {
+        let unsent = |active: &ActiveState| active.unsent > 0;
+        if self.connections[index].active.as_deref().is_some_and(unsent) {
             self.flush(index);
         }
     }
 
-    fn is_up(&self, index: usize) -> bool {
+    fn is_connected(&self, index: usize) -> bool {
         matches!(self.connections[index].state, State::Open | State::Joining)
     }
 
-    fn on_connecting(&mut self, index: usize) {
+    fn finish_connect(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        let Some(outcome) = connection.stream.as_ref().and_then(socket::outcome) else { return };
-        if let Err(error) = outcome {
-            return self.lose(index, &socket::errno_name(&error));
+        let Some(result) = connection.stream.as_ref().and_then(socket::connect_result) else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.fail(index, &socket::errno_name(&error));
         }
-        let begun_at = connection.begun_at;
+        let connect_started_at = connection.connect_started_at;
         let now = self.now();
-        self.run.tally.counts.opened += 1;
-        self.run.tally.record_connect(now.saturating_sub(begun_at));
-        if self.mode.topic() == Topic::Echo {
+        self.run.stats.counts.opened += 1;
+        self.run.stats.record_connect(now.saturating_sub(connect_started_at));
+        if self.mode.pattern() == Pattern::Echo {
             self.connections[index].state = State::Open;
-            self.settling -= 1;
+            self.pending -= 1;
             return;
         }
-        let hello = self.wire.hello(&format!("{}{index}", self.nickname));
+        let hello = self.workload.hello(&format!("{}{index}", self.nickname));
         let connection = &mut self.connections[index];
         connection.state = State::Joining;
-        connection.busy().lane.push(now, 1);
-        connection.busy().lane.depart(1);
+        connection.active_state().in_flight.push(now, 1);
+        connection.active_state().in_flight.release(1);
         self.unanswered += 1;
         let sent = connection.stream.as_mut().map_or(Ok(0), |stream| stream.write(&hello));
         match sent {
-            Ok(sent) => self.run.tally.counts.bytes_sent += sent as u64,
-            Err(error) => self.lose(index, &socket::errno_name(&error)),
+            Ok(sent) => self.run.stats.counts.bytes_sent += sent as u64,
+            Err(error) => self.fail(index, &socket::errno_name(&error)),
         }
     }
 
@@ -216,11 +218,11 @@ impl Engine<'_> {
         for _ in 0..READS_PER_TURN {
             let Some(stream) = &mut self.connections[index].stream else { return };
             match stream.read(&mut self.buffer) {
-                Ok(0) => return self.lose(index, CLOSED_BY_PEER),
+                Ok(0) => return self.fail(index, CLOSED_BY_PEER),
                 Ok(len) => {
-                    self.run.tally.counts.bytes_received += len as u64;
-                    if !self.deaf {
-                        self.digest(index, len);
+                    self.run.stats.counts.bytes_received += len as u64;
+                    if !self.ignores_input {
+                        self.on_read(index, len);
                     }
                     // A short read has emptied the socket, unless its end is still to be read.
                     if len < self.buffer.len() && !read_closed {
@@ -229,148 +231,151 @@ impl Engine<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.lose(index, &socket::errno_name(&error)),
+                Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
         }
-        if !std::mem::replace(&mut self.connections[index].resumes, true) {
-            self.resume.push(index);
+        if !std::mem::replace(&mut self.connections[index].is_resuming, true) {
+            self.resume_list.push(index);
         }
     }
 
     /// Takes in what was read from connection `index`.
-    fn digest(&mut self, index: usize, len: usize) {
+    fn on_read(&mut self, index: usize, len: usize) {
         let now = self.now();
         let connection = &mut self.connections[index];
-        let joining = connection.state == State::Joining;
-        let busy = connection.busy.get_or_insert_default();
+        let is_joining = connection.state == State::Joining;
+        let active = connection.active.get_or_insert_default();
         let input = &self.buffer[..len];
-        let seen = if busy.tail.is_empty() {
-            let seen = self.wire.take(input, joining, &mut busy.carry);
-            if seen.consumed < len && busy.tail.extend(&input[seen.consumed..], 0).is_err() {
-                return self.lose(index, "ENOMEM");
+        let parsed = if active.partial_reply.is_empty() {
+            let parsed = self.workload.parse(input, is_joining, &mut active.partial_bytes);
+            if parsed.consumed < len
+                && active.partial_reply.extend(&input[parsed.consumed..], 0).is_err()
+            {
+                return self.fail(index, "ENOMEM");
             }
-            seen
+            parsed
         } else {
-            if busy.tail.extend(input, 0).is_err() {
-                return self.lose(index, "ENOMEM");
+            if active.partial_reply.extend(input, 0).is_err() {
+                return self.fail(index, "ENOMEM");
             }
-            let seen = self.wire.take(&busy.tail, joining, &mut busy.carry);
-            busy.tail.consume(seen.consumed);
-            seen
+            let parsed =
+                self.workload.parse(&active.partial_reply, is_joining, &mut active.partial_bytes);
+            active.partial_reply.consume(parsed.consumed);
+            parsed
         };
-        if seen.answers > 0 && !self.on_answers(index, seen.answers, now) {
-            let fault = self.wire.unasked(&self.buffer[..len]);
-            return self.on_fault(index, fault);
+        if parsed.answers > 0 && !self.on_answers(index, parsed.answers, now) {
+            let error = self.workload.classify_unrequested(&self.buffer[..len]);
+            return self.on_reply_error(index, error);
         }
-        if seen.deliveries > 0 && !self.on_deliveries(index, seen.deliveries, now) {
-            return self.on_fault(index, Fault::Junk);
+        if parsed.deliveries > 0 && !self.on_deliveries(index, parsed.deliveries, now) {
+            return self.on_reply_error(index, ReplyError::Unexpected);
         }
-        if let Some(fault) = seen.fault {
-            self.on_fault(index, fault);
+        if let Some(error) = parsed.error {
+            self.on_reply_error(index, error);
         }
     }
 
     /// False if nobody had asked.
     fn on_answers(&mut self, index: usize, count: u32, now: u64) -> bool {
         let connection = &mut self.connections[index];
-        let joining = connection.state == State::Joining;
-        let echo = self.mode.topic() == Topic::Echo;
-        let tally = &mut self.run.tally;
-        let known = connection.busy().lane.answer(count, |at, count| {
+        let is_joining = connection.state == State::Joining;
+        let echo = self.mode.pattern() == Pattern::Echo;
+        let stats = &mut self.run.stats;
+        let known = connection.active_state().in_flight.complete(count, |at, count| {
             if echo {
-                tally.record(now.saturating_sub(at), count);
+                stats.record(now.saturating_sub(at), count);
             }
         });
         if !known {
             return false;
         }
         self.unanswered -= u64::from(count);
-        if joining {
+        if is_joining {
             connection.state = State::Open;
-            self.settling -= 1;
+            self.pending -= 1;
             return true;
         }
-        tally.counts.answered += u64::from(count);
-        let closed = self.mode.load() == Loop::Closed;
-        if echo && closed && tally.phase == Phase::Traffic && now < self.phase_ends_at {
-            self.ask(index, now, count);
+        stats.counts.answered += u64::from(count);
+        let closed = self.mode.load_model() == LoadModel::Closed;
+        if echo && closed && stats.phase == Phase::Traffic && now < self.phase_ends_at {
+            self.queue_requests(index, now, count);
         } else {
-            self.depart(index);
+            self.release_requests(index);
         }
         true
     }
 
     /// False if there were not so many on their way.
     fn on_deliveries(&mut self, index: usize, count: u32, now: u64) -> bool {
-        let busy = self.connections[index].busy();
-        busy.received += u64::from(count);
-        if busy.received > self.fanout.published {
-            busy.received = self.fanout.published;
+        let active = self.connections[index].active_state();
+        active.received += u64::from(count);
+        if active.received > self.fanout.published {
+            active.received = self.fanout.published;
             return false;
         }
-        self.fanout.owed = self.fanout.owed.saturating_sub(u64::from(count));
-        self.run.tally.counts.deliveries += u64::from(count);
-        self.run.tally.record(now.saturating_sub(self.fanout.published_at), count);
+        self.fanout.undelivered = self.fanout.undelivered.saturating_sub(u64::from(count));
+        self.run.stats.counts.deliveries += u64::from(count);
+        self.run.stats.record(now.saturating_sub(self.fanout.published_at), count);
         true
     }
 
-    fn on_fault(&mut self, index: usize, fault: Fault) {
-        match fault {
-            Fault::Refused(words) => {
-                self.run.tally.words.get_or_insert(words);
-                self.lose(index, "EPROTO");
+    fn on_reply_error(&mut self, index: usize, error: ReplyError) {
+        match error {
+            ReplyError::Refused(text) => {
+                self.run.stats.refusal.get_or_insert(text);
+                self.fail(index, "EPROTO");
             }
-            Fault::Junk => self.lose(index, "EBADMSG"),
+            ReplyError::Unexpected => self.fail(index, "EBADMSG"),
         }
     }
 
     /// Sends what connection `index` has to send, as far as its socket takes it.
     #[inline]
     pub(super) fn flush(&mut self, index: usize) {
-        let Connection { stream: Some(stream), busy: Some(busy), .. } =
+        let Connection { stream: Some(stream), active: Some(active), .. } =
             &mut self.connections[index]
         else {
             return;
         };
-        while busy.unsent > 0 {
-            let bytes = self.wire.unsent(busy.done, busy.unsent);
+        while active.unsent > 0 {
+            let bytes = self.workload.next_bytes(active.sent, active.unsent);
             match stream.write(bytes) {
                 Ok(sent) => {
-                    busy.done += sent as u64;
-                    busy.unsent -= sent as u64;
-                    self.run.tally.counts.bytes_sent += sent as u64;
+                    active.sent += sent as u64;
+                    active.unsent -= sent as u64;
+                    self.run.stats.counts.bytes_sent += sent as u64;
                     if sent < bytes.len() {
                         return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.lose(index, &socket::errno_name(&error)),
+                Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
         }
     }
 
     /// Connection `index` failed, or is no more.
     #[cold]
-    pub(super) fn lose(&mut self, index: usize, name: &str) {
+    pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
         let connection = &mut self.connections[index];
         if connection.state == State::Connecting {
-            self.run.tally.counts.failed += 1;
+            self.run.stats.counts.failed += 1;
         } else {
-            self.run.tally.counts.dropped += 1;
+            self.run.stats.counts.dropped += 1;
         }
-        self.settling -= usize::from(connection.state.is_settling());
+        self.pending -= usize::from(connection.state.is_pending());
         let was_open = connection.state == State::Open;
         connection.state = State::Gone;
         connection.stream = None;
-        let busy = connection.busy.take().unwrap_or_default();
-        self.unanswered -= busy.lane.unanswered();
-        self.run.unanswered += busy.lane.unanswered();
-        if self.mode.topic() == Topic::Fanout && index != PUBLISHER && was_open {
-            let missed = self.fanout.published - busy.received;
-            self.fanout.owed = self.fanout.owed.saturating_sub(missed);
+        let active = connection.active.take().unwrap_or_default();
+        self.unanswered -= active.in_flight.unanswered();
+        self.run.unanswered += active.in_flight.unanswered();
+        if self.mode.pattern() == Pattern::Fanout && index != PUBLISHER && was_open {
+            let missed = self.fanout.published - active.received;
+            self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);
         }
-        self.run.tally.fail(name, now);
+        self.run.stats.record_error(name, now);
     }
 }

@@ -2,7 +2,7 @@
 //! no clock; times are nanoseconds since the run began.
 
 /// Nanoseconds of a second.
-pub(super) const SECOND: u64 = 1_000_000_000;
+pub(super) const NS_PER_SEC: u64 = 1_000_000_000;
 
 /// Lets through so many a second, and a few at once after a pause (a token bucket).
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(super) struct TokenBucket {
     per_sec: u64,
     /// Most tokens that gather while nobody takes any.
     burst: u64,
-    /// What has gathered, in token-nanoseconds: [`SECOND`] of them make a token.
+    /// What has gathered, in token-nanoseconds: [`NS_PER_SEC`] of them make a token.
     credit: u128,
     last_at: u64,
 }
@@ -26,17 +26,18 @@ impl TokenBucket {
         let gained = u128::from(now.saturating_sub(self.last_at)) * u128::from(self.per_sec);
         // A full bucket still gathers the next token: what drops beside it would be missing at
         // rates so low that the bucket holds one.
-        let full = u128::from(self.burst + 1) * u128::from(SECOND) - 1;
+        let full = u128::from(self.burst + 1) * u128::from(NS_PER_SEC) - 1;
         self.credit = (self.credit + gained).min(full);
         self.last_at = self.last_at.max(now);
-        let taken = wanted.min(u64::try_from(self.credit / u128::from(SECOND)).unwrap_or(wanted));
-        self.credit -= u128::from(taken) * u128::from(SECOND);
+        let taken =
+            wanted.min(u64::try_from(self.credit / u128::from(NS_PER_SEC)).unwrap_or(wanted));
+        self.credit -= u128::from(taken) * u128::from(NS_PER_SEC);
         taken
     }
 
     /// When there will be a token.
     pub(super) fn next_at(&self) -> u64 {
-        let missing = u128::from(SECOND).saturating_sub(self.credit);
+        let missing = u128::from(NS_PER_SEC).saturating_sub(self.credit);
         let wait = missing.div_ceil(u128::from(self.per_sec));
         self.last_at.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX))
     }
@@ -62,7 +63,7 @@ impl Schedule {
     /// When the next request is meant to leave; `None` when that was the last.
     pub(super) fn next_at(&self) -> Option<u64> {
         // Counted from the start each time, so that no rounding adds up.
-        let offset = u128::from(self.issued) * u128::from(SECOND) / u128::from(self.per_sec);
+        let offset = u128::from(self.issued) * u128::from(NS_PER_SEC) / u128::from(self.per_sec);
         let at = self.start_at.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX));
         (at < self.end_at).then_some(at)
     }
@@ -78,9 +79,9 @@ impl Schedule {
         else {
             return 0;
         };
-        // As many `n` as have `n * SECOND / per_sec <= last_at`, rounded down as in `next_at`.
+        // As many `n` as have `n * NS_PER_SEC / per_sec <= last_at`, rounded down as in `next_at`.
         let due = (u128::from(last_at) + 1) * u128::from(self.per_sec);
-        let due = u64::try_from(due.div_ceil(u128::from(SECOND))).unwrap_or(u64::MAX);
+        let due = u64::try_from(due.div_ceil(u128::from(NS_PER_SEC))).unwrap_or(u64::MAX);
         due.saturating_sub(self.issued)
     }
 
@@ -110,8 +111,8 @@ mod tests {
     fn a_pause_gathers_a_hundredth_of_a_second_and_no_more() {
         let mut bucket = TokenBucket::new(1_000, 0);
         assert_eq!(bucket.take(0, 5), 0, "it begins empty");
-        assert_eq!(bucket.take(60 * SECOND, u64::MAX), 10);
-        assert_eq!(TokenBucket::new(5, 0).take(60 * SECOND, 9), 1, "one at least");
+        assert_eq!(bucket.take(60 * NS_PER_SEC, u64::MAX), 10);
+        assert_eq!(TokenBucket::new(5, 0).take(60 * NS_PER_SEC, 9), 1, "one at least");
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn requests_are_due_at_even_times_counted_from_the_start() {
-        let mut schedule = Schedule::new(500, 500 + SECOND, 3);
+        let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, 3);
         assert_eq!(schedule.take(499), None);
         let all: Vec<u64> = std::iter::from_fn(|| schedule.take(u64::MAX)).collect();
         assert_eq!(all, [500, 500 + 333_333_333, 500 + 666_666_666]);
@@ -139,16 +140,16 @@ mod tests {
         for (rate, now) in
             [(1, 0), (3, 333_333_332), (3, 333_333_333), (7, 999), (1_000_000, 12_345)]
         {
-            let mut schedule = Schedule::new(500, 500 + SECOND, rate);
+            let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, rate);
             assert_eq!(schedule.overdue(499), 0);
             let now = 500 + now;
             let overdue = schedule.overdue(now);
             let taken = std::iter::from_fn(|| schedule.take(now)).count();
             assert_eq!((overdue, schedule.overdue(now)), (taken as u64, 0), "{rate} at {now}");
         }
-        let mut schedule = Schedule::new(500, 500 + SECOND, 9);
+        let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, 9);
         assert_eq!(schedule.overdue(u64::MAX), 9);
-        schedule.close(500 + SECOND / 3);
+        schedule.close(500 + NS_PER_SEC / 3);
         assert_eq!(schedule.overdue(u64::MAX), 3);
         assert_eq!(std::iter::from_fn(|| schedule.take(u64::MAX)).count(), 3);
         schedule.close(0);
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_late_taker_gets_the_times_that_were_meant_not_the_time_it_is() {
-        let mut schedule = Schedule::new(0, 10 * SECOND, 10);
+        let mut schedule = Schedule::new(0, 10 * NS_PER_SEC, 10);
         let late = 350_000_000;
         let due: Vec<u64> = std::iter::from_fn(|| schedule.take(late)).collect();
         assert_eq!(due, [0, 100_000_000, 200_000_000, 300_000_000]);
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn a_second_has_exactly_as_many_requests_as_the_rate_says() {
         for rate in [1, 7, 1_000, 33_333, 1_000_000] {
-            let mut schedule = Schedule::new(0, SECOND, rate);
+            let mut schedule = Schedule::new(0, NS_PER_SEC, rate);
             let count = std::iter::from_fn(|| schedule.take(u64::MAX)).count();
             assert_eq!(count as u64, rate);
         }

@@ -1,4 +1,4 @@
-//! Figures as a person reads them.
+//! Report as a person reads them.
 
 use indicatif::{HumanBytes, HumanCount};
 
@@ -9,8 +9,8 @@ pub(super) fn count(n: u64) -> String {
 
 /// `172,732`, or `0.50` where a whole number would say little.
 pub(super) fn rate(per_sec: f64) -> String {
-    let says_little = per_sec > 0.0 && per_sec < 10.0;
-    if says_little { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+    let is_small = per_sec > 0.0 && per_sec < 10.0;
+    if is_small { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
 }
 
 /// `2.68 MiB`.
@@ -19,7 +19,7 @@ pub(super) fn bytes(n: u64) -> String {
 }
 
 /// `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for nothing.
-pub(super) fn time(us: Option<f64>) -> String {
+pub(super) fn duration(us: Option<f64>) -> String {
     match us {
         None => "-".to_owned(),
         Some(us) if us < 1e3 => format!("{us:.1} µs"),
@@ -29,7 +29,7 @@ pub(super) fn time(us: Option<f64>) -> String {
 }
 
 /// The same in three figures, for where there is little room: `41.2 µs`, `746 µs`, `1.23 ms`.
-pub(super) fn short_time(us: Option<f64>) -> String {
+pub(super) fn short_duration(us: Option<f64>) -> String {
     let (value, unit) = match us {
         None => return "-".to_owned(),
         Some(us) if us < 1e3 => (us, "µs"),
@@ -55,11 +55,12 @@ mod tests {
         assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
         assert_eq!(rate(0.0), "0");
         assert_eq!(bytes(2_813_952), "2.68 MiB");
-        assert_eq!(time(None), "-");
-        assert_eq!(time(Some(41.25)), "41.2 µs");
-        assert_eq!(time(Some(1_234.0)), "1.23 ms");
-        assert_eq!(time(Some(4_560_000.0)), "4.56 s");
-        let short = [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_time);
+        assert_eq!(duration(None), "-");
+        assert_eq!(duration(Some(41.25)), "41.2 µs");
+        assert_eq!(duration(Some(1_234.0)), "1.23 ms");
+        assert_eq!(duration(Some(4_560_000.0)), "4.56 s");
+        let short =
+            [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_duration);
         assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
         assert_eq!(seconds(1_920_000_000), "1.92 s");
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The limits that decide how many connections can be opened. What cannot be read is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(super) struct SystemLimits {
     /// Files this process may open, the soft limit raised to the hard one.
     pub(super) files: u64,
     /// `fs.nr_open`: what the hard limit can be raised to.
@@ -18,38 +18,38 @@ pub(super) struct Machine {
     /// The first and the last of them, where none between is reserved.
     pub(super) port_range: Option<(u16, u16)>,
     /// Connections the firewall keeps track of, and the most it can.
-    pub(super) conntrack: Option<Used>,
+    pub(super) conntrack: Option<Usage>,
     /// Memory of all TCP buffers, in pages, and the most there may be (tcp(7): `tcp_mem`).
-    pub(super) tcp_pages: Option<Used>,
+    pub(super) tcp_pages: Option<Usage>,
     /// Bytes of such a page.
     pub(super) page_bytes: u64,
 }
 
 /// How much of something is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Used {
-    pub(super) now: u64,
+pub(super) struct Usage {
+    pub(super) used: u64,
     pub(super) max: u64,
 }
 
-impl Machine {
+impl SystemLimits {
     /// Looks around; `files` is the file limit.
     pub(super) fn read(files: usize) -> Self {
         let sys = |name: &str| read(&format!("/proc/sys/{name}"));
         let number = |name: &str| sys(name)?.trim().parse().ok();
-        let used = |now, max| Some(Used { now: now?, max: max? });
+        let usage = |used, max| Some(Usage { used: used?, max: max? });
         let range = sys("net/ipv4/ip_local_port_range");
         let reserved = sys("net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-        Machine {
+        SystemLimits {
             files: files as u64,
             files_ceiling: number("fs/nr_open"),
             ports: range.as_deref().and_then(|range| ports(range, &reserved)),
             port_range: range.as_deref().filter(|_| reserved.trim().is_empty()).and_then(pair),
-            conntrack: used(
+            conntrack: usage(
                 number("net/netfilter/nf_conntrack_count"),
                 number("net/netfilter/nf_conntrack_max"),
             ),
-            tcp_pages: used(
+            tcp_pages: usage(
                 read("/proc/net/sockstat").and_then(|text| tcp_pages(&text)),
                 sys("net/ipv4/tcp_mem").and_then(|text| last_number(&text)),
             ),
@@ -82,7 +82,7 @@ impl Host {
             kernel: line("/proc/sys/kernel/osrelease").map(|release| format!("Linux {release}")),
             arch: std::env::consts::ARCH,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: read("/proc/meminfo").and_then(|text| kib(&text, "MemTotal")),
+            memory_bytes: read("/proc/meminfo").and_then(|text| field_bytes(&text, "MemTotal")),
             file_limit: files as u64,
             version: env!("CARGO_PKG_VERSION"),
             started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
@@ -92,11 +92,11 @@ impl Host {
 
 /// Resident memory of process `pid`, in bytes; `None` when there is no such process.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
-    kib(&read(&format!("/proc/{pid}/status"))?, "VmRSS")
+    field_bytes(&read(&format!("/proc/{pid}/status"))?, "VmRSS")
 }
 
 /// Whether this process was told to ignore signal number `signal`, as nohup(1) tells it of SIGHUP.
-pub(super) fn ignores(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     let status = read("/proc/self/status").unwrap_or_default();
     let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
@@ -141,7 +141,7 @@ fn last_number(text: &str) -> Option<u64> {
 }
 
 /// A line like `VmRSS:     2748 kB`, in bytes.
-fn kib(text: &str, name: &str) -> Option<u64> {
+fn field_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -163,15 +163,15 @@ mod tests {
         let sockstat = "sockets: used 17\nTCP: inuse 1 orphan 0 tw 194 alloc 1 mem 231\nUDP: mem 9";
         assert_eq!(tcp_pages(sockstat), Some(231));
         assert_eq!(last_number("287901\t383870\t575802\n"), Some(575_802));
-        assert_eq!(kib("VmPeak:\t 9 kB\nVmRSS:\t 2748 kB\n", "VmRSS"), Some(2_813_952));
-        assert_eq!(kib("", "VmRSS"), None);
+        assert_eq!(field_bytes("VmPeak:\t 9 kB\nVmRSS:\t 2748 kB\n", "VmRSS"), Some(2_813_952));
+        assert_eq!(field_bytes("", "VmRSS"), None);
     }
 
     #[test]
     fn this_machine_can_be_read() {
-        let machine = Machine::read(1024);
-        assert!(machine.ports.is_some_and(|ports| ports > 0) && machine.files_ceiling.is_some());
-        assert!(machine.page_bytes.is_power_of_two());
+        let limits = SystemLimits::read(1024);
+        assert!(limits.ports.is_some_and(|ports| ports > 0) && limits.files_ceiling.is_some());
+        assert!(limits.page_bytes.is_power_of_two());
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
         assert!(Host::read(1).kernel.is_some());
     }

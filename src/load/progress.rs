@@ -5,16 +5,16 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::figures::{bytes, count, short_time};
-use super::options::{Loop, Mode};
-use super::pace::SECOND;
-use super::tally::{Phase, Tally};
+use super::format::{bytes, count, short_duration};
+use super::options::{LoadModel, Mode};
+use super::pacing::NS_PER_SEC;
+use super::stats::{Phase, Stats};
 
 /// How often there is a plain line.
-const PLAIN_EVERY_NS: u64 = 5 * SECOND;
+const PLAIN_EVERY_NS: u64 = 5 * NS_PER_SEC;
 
 /// Where a run is shown.
-pub(super) enum Screen {
+pub(super) enum Progress {
     /// One line, renewed in place.
     Live(ProgressBar),
     /// Lines, the next of them so far into the phase.
@@ -23,68 +23,68 @@ pub(super) enum Screen {
     Quiet,
 }
 
-impl Screen {
+impl Progress {
     pub(super) fn new(quiet: bool) -> Self {
         if quiet {
-            Screen::Quiet
+            Progress::Quiet
         } else if io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 bar.set_style(style);
             }
-            Screen::Live(bar)
+            Progress::Live(bar)
         } else {
-            Screen::Plain { next_at: 0 }
+            Progress::Plain { next_at: 0 }
         }
     }
 
     /// Says something that stays.
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn print_line(&self, text: &str) {
         match self {
-            Screen::Live(bar) => bar.println(text),
-            Screen::Plain { .. } => complain(text),
-            Screen::Quiet => {}
+            Progress::Live(bar) => bar.println(text),
+            Progress::Plain { .. } => print_error(text),
+            Progress::Quiet => {}
         }
     }
 
-    /// A phase has begun.
-    pub(super) fn phase(&mut self, tally: &Tally, mode: Mode) {
-        if let Screen::Plain { next_at } = self {
+    /// A phase has connecting.
+    pub(super) fn phase(&mut self, stats: &Stats, mode: Mode) {
+        if let Progress::Plain { next_at } = self {
             *next_at = PLAIN_EVERY_NS;
-            complain(&status(tally, mode, 0));
+            print_error(&status(stats, mode, 0));
         }
     }
 
     /// A phase has gone on for `phase_ns`.
-    pub(super) fn tick(&mut self, tally: &Tally, mode: Mode, phase_ns: u64) {
+    pub(super) fn tick(&mut self, stats: &Stats, mode: Mode, phase_ns: u64) {
         match self {
-            Screen::Live(bar) => bar.set_message(status(tally, mode, phase_ns)),
-            Screen::Plain { next_at } if phase_ns >= *next_at => {
+            Progress::Live(bar) => bar.set_message(status(stats, mode, phase_ns)),
+            Progress::Plain { next_at } if phase_ns >= *next_at => {
                 *next_at = phase_ns - phase_ns % PLAIN_EVERY_NS + PLAIN_EVERY_NS;
-                complain(&status(tally, mode, phase_ns));
+                print_error(&status(stats, mode, phase_ns));
             }
-            Screen::Plain { .. } | Screen::Quiet => {}
+            Progress::Plain { .. } | Progress::Quiet => {}
         }
     }
 
     /// Takes the live line away.
     pub(super) fn clear(&self) {
-        if let Screen::Live(bar) = self {
+        if let Progress::Live(bar) = self {
             bar.finish_and_clear();
         }
     }
 }
 
-/// Says something on standard error, whatever the screen.
-pub(super) fn complain(text: &str) {
+/// Says something on standard error, whatever the progress.
+pub(super) fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The run at this moment, in one line that fits a terminal of 80 columns most of the time.
-fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
-    let secs = phase_ns / SECOND;
-    let phase = tally.phase.name();
-    let mut text = match tally.phase {
+fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
+    let secs = phase_ns / NS_PER_SEC;
+    let phase = stats.phase.name();
+    let mut text = match stats.phase {
         Phase::Ramp | Phase::Drain => format!("{phase} {secs} s"),
         Phase::Hold | Phase::Traffic => format!("{phase} {secs}/{} s", mode.secs()),
     };
@@ -92,28 +92,28 @@ fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
         text.push_str("  ");
         text.push_str(&what);
     };
-    let counts = &tally.counts;
-    add(format!("{} open", count(tally.connected())));
+    let counts = &stats.counts;
+    add(format!("{} open", count(stats.connected())));
     add(format!("{} failed", count(counts.failed)));
     if counts.dropped > 0 {
         add(format!("{} dropped", count(counts.dropped)));
     }
-    let row = tally.series.last();
+    let row = stats.series.last();
     // Connects, deliveries or answers: the phase and the mode tell which.
-    let per_sec = row.and_then(|row| match (tally.phase, mode) {
+    let per_sec = row.and_then(|row| match (stats.phase, mode) {
         (Phase::Ramp, _) => Some(row.counts.opened),
-        _ if mode.load() == Loop::None => None,
+        _ if mode.load_model() == LoadModel::None => None,
         (_, Mode::Fanout { .. }) => Some(row.counts.deliveries),
         _ => Some(row.counts.answered),
     });
     if let Some(per_sec) = per_sec {
         add(format!("{}/s", count(per_sec)));
     }
-    let (p50, p99) = tally.latency_lately();
+    let (p50, p99) = stats.recent_latency();
     if p50.is_some() {
-        add(format!("p50 {}  p99 {}", short_time(p50), short_time(p99)));
+        add(format!("p50 {}  p99 {}", short_duration(p50), short_duration(p99)));
     }
-    if let Some(rss) = tally.rss_now {
+    if let Some(rss) = stats.rss_now {
         add(format!("server {}", bytes(rss)));
     }
     text
@@ -121,21 +121,21 @@ fn status(tally: &Tally, mode: Mode, phase_ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::tests::{plan, run};
+    use super::super::run_result::tests::{plan, run};
     use super::*;
 
     #[test]
     fn the_status_has_what_is_connected_failed_fast_and_held() {
         let plan = plan("idle --target command://h:1 --connections 10 --probe 5 --server-pid 42");
-        let line = status(&run().tally, plan.mode, 3 * SECOND);
+        let line = status(&run().stats, plan.mode, 3 * NS_PER_SEC);
         let begin = "hold 3/10 s  8 open  1 failed  1 dropped  100/s  p50 50.";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
         let unasked =
-            super::super::outcome::tests::plan("idle --target tcp://h:1 --connections 10");
-        let line = status(&run().tally, unasked.mode, 3 * SECOND);
+            super::super::run_result::tests::plan("idle --target tcp://h:1 --connections 10");
+        let line = status(&run().stats, unasked.mode, 3 * NS_PER_SEC);
         assert!(!line.contains("/s"), "{line}");
-        let line = status(&Tally::new(), plan.mode, 0);
+        let line = status(&Stats::new(), plan.mode, 0);
         assert_eq!(line, "ramp 0 s  0 open  0 failed");
     }
 }

@@ -6,18 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use super::engine::Run;
-use super::figures::count;
-use super::machine::Host;
-use super::options::{Loop, Mode, Plan};
+use super::format::count;
+use super::options::{LoadModel, Mode, Plan};
 use super::sources::Sources;
-use super::tally::{Percentiles, Row};
-use super::wire::Topic;
+use super::stats::{Percentiles, Row};
+use super::sysinfo::Host;
+use super::workload::Pattern;
 
 /// The version of the file's layout; a change that breaks readers raises it.
 const SCHEMA: u32 = 1;
 
 /// A run that is over.
-pub(super) struct Outcome<'a> {
+pub(super) struct RunResult<'a> {
     pub(super) plan: &'a Plan,
     pub(super) address: SocketAddr,
     pub(super) sources: &'a Sources,
@@ -27,7 +27,7 @@ pub(super) struct Outcome<'a> {
 
 /// All figures, in the layout of `--json`.
 #[derive(Serialize)]
-pub(super) struct Figures<'a> {
+pub(super) struct Report<'a> {
     schema: u32,
     mode: &'static str,
     target: &'a str,
@@ -94,18 +94,18 @@ struct Server {
     bytes_per_connection: Option<f64>,
 }
 
-impl Outcome<'_> {
+impl RunResult<'_> {
     /// What was missed; nothing means that the run is met.
     pub(super) fn misses(&self) -> Vec<String> {
         let mut misses = Vec::new();
-        let (plan, tally) = (self.plan, &self.run.tally);
+        let (plan, stats) = (self.plan, &self.run.stats);
         if let Some(phase) = self.run.interrupted {
             misses.push(format!("interrupted in the {}", phase.name()));
         }
-        if tally.counts.opened == 0 {
+        if stats.counts.opened == 0 {
             misses.push("no connection was opened".to_owned());
         }
-        let errors = tally.error_count();
+        let errors = stats.error_count();
         if errors > plan.errors_max {
             let errors = plural(errors, "error");
             misses.push(format!("{errors}, --max-errors allows {}", plan.errors_max));
@@ -114,21 +114,21 @@ impl Outcome<'_> {
             let requests = plural(self.run.unsent, "request");
             misses.push(format!("{requests} could not leave in time"));
         }
-        let nothing = tally.latency().is_empty();
-        if plan.mode.load() != Loop::None && nothing && self.run.worked_ns > 0 {
-            let fanout = plan.mode.topic() == Topic::Fanout;
+        let nothing = stats.latency().is_empty();
+        if plan.mode.load_model() != LoadModel::None && nothing && self.run.measured_ns > 0 {
+            let fanout = plan.mode.pattern() == Pattern::Fanout;
             let what = if fanout { "delivered" } else { "answered" };
             misses.push(format!("nothing was {what}"));
         }
         if let Some(max) = plan.p99_ms_max {
-            misses.extend(self.slow(max));
+            misses.extend(self.latency_miss(max));
         }
         misses
     }
 
     /// Why the 99th percentile is not below `max` milliseconds.
-    fn slow(&self, max: f64) -> Option<String> {
-        let (answered, unanswered) = (self.run.tally.counts.answered, self.run.unanswered);
+    fn latency_miss(&self, max: f64) -> Option<String> {
+        let (answered, unanswered) = (self.run.stats.counts.answered, self.run.unanswered);
         if unanswered > (answered + unanswered) / 100 && self.run.interrupted.is_none() {
             // It is one of those without an answer, and the figure is of those that have one.
             let unanswered = plural(unanswered, "request");
@@ -139,15 +139,15 @@ impl Outcome<'_> {
     }
 
     pub(super) fn latency(&self) -> Percentiles {
-        Percentiles::of(self.run.tally.latency())
+        Percentiles::of(self.run.stats.latency())
     }
 
     /// What the mode is about, a second: connections opened in the ramp, answers, deliveries.
     pub(super) fn rate_per_sec(&self) -> f64 {
         let (count, ns) = match self.plan.mode {
-            Mode::Idle { .. } => (self.run.tally.counts.opened, self.run.ramp_ns),
-            Mode::Echo { .. } => (self.run.worked.answered, self.run.worked_ns),
-            Mode::Fanout { .. } => (self.run.worked.deliveries, self.run.worked_ns),
+            Mode::Idle { .. } => (self.run.stats.counts.opened, self.run.ramp_ns),
+            Mode::Echo { .. } => (self.run.measured.answered, self.run.measured_ns),
+            Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
         };
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
     }
@@ -158,10 +158,10 @@ impl Outcome<'_> {
         (self.run.held > 0).then(|| round((held as f64 - before as f64) / self.run.held as f64))
     }
 
-    pub(super) fn figures(&self) -> Figures<'_> {
+    pub(super) fn report(&self) -> Report<'_> {
         let (plan, run) = (self.plan, &self.run);
-        let counts = run.tally.counts;
-        Figures {
+        let counts = run.stats.counts;
+        Report {
             schema: SCHEMA,
             mode: plan.mode.name(),
             target: &plan.target.url,
@@ -178,20 +178,25 @@ impl Outcome<'_> {
             bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
             rate_per_sec: self.rate_per_sec(),
             latency_us: self.latency(),
-            connect_us: Percentiles::of(&run.tally.connect),
-            errors: run.tally.errors.iter().map(|(name, f)| (name.as_str(), f.count)).collect(),
+            connect_us: Percentiles::of(&run.stats.connect),
+            errors: run
+                .stats
+                .errors
+                .iter()
+                .map(|(name, error)| (name.as_str(), error.count))
+                .collect(),
             server: Server {
                 rss_bytes_before: run.rss_before,
                 rss_bytes_held: run.rss_held,
                 bytes_per_connection: self.bytes_per_connection(),
             },
-            series: &run.tally.series,
+            series: &run.stats.series,
         }
     }
 
     fn settings(&self) -> Settings<'_> {
         let mode = self.plan.mode;
-        let load = mode.load();
+        let load = mode.load_model();
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
         match mode {
@@ -206,12 +211,12 @@ impl Outcome<'_> {
             connections: mode.connections(),
             subscribers,
             depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
-            size: (load != Loop::None).then_some(mode.size()),
+            size: (load != LoadModel::None).then_some(mode.size()),
             batch,
             load: match load {
-                Loop::None => "none",
-                Loop::Open => "open",
-                Loop::Closed => "closed",
+                LoadModel::None => "none",
+                LoadModel::Open => "open",
+                LoadModel::Closed => "closed",
             },
             requests_per_sec: mode.requests_per_sec(),
             connects_per_sec: self.plan.connects_per_sec,
@@ -241,8 +246,8 @@ pub(super) mod tests {
     use std::ffi::OsStr;
 
     use super::super::options::Invocation;
-    use super::super::pace::SECOND;
-    use super::super::tally::{Counts, Phase, Tally};
+    use super::super::pacing::NS_PER_SEC;
+    use super::super::stats::{Counts, Phase, Stats};
     use super::*;
 
     pub(crate) fn plan(args: &str) -> Plan {
@@ -255,8 +260,8 @@ pub(super) mod tests {
 
     /// A run of ten connections, eight of which were held, with 100 answers after 1 to 100 ms.
     pub(crate) fn run() -> Run {
-        let mut tally = Tally::new();
-        tally.counts = Counts {
+        let mut stats = Stats::new();
+        stats.counts = Counts {
             opened: 9,
             failed: 1,
             dropped: 1,
@@ -266,20 +271,20 @@ pub(super) mod tests {
             bytes_sent: 1_000,
             bytes_received: 2_000,
         };
-        tally.fail("ECONNREFUSED", 0);
-        tally.fail("EOF", 2 * SECOND);
-        tally.record_connect(50_000);
+        stats.record_error("ECONNREFUSED", 0);
+        stats.record_error("EOF", 2 * NS_PER_SEC);
+        stats.record_connect(50_000);
         for ms in 1..=100 {
-            tally.record(ms * 1_000_000, 1);
+            stats.record(ms * 1_000_000, 1);
         }
-        tally.phase = Phase::Hold;
-        tally.note_memory(3_000);
-        tally.end_row(SECOND);
+        stats.phase = Phase::Hold;
+        stats.record_memory(3_000);
+        stats.end_row(NS_PER_SEC);
         Run {
-            worked: tally.counts,
-            tally,
-            worked_ns: 2 * SECOND,
-            ramp_ns: SECOND / 2,
+            measured: stats.counts,
+            stats,
+            measured_ns: 2 * NS_PER_SEC,
+            ramp_ns: NS_PER_SEC / 2,
             rss_before: Some(1_000),
             rss_held: Some(3_000),
             held: 8,
@@ -289,14 +294,14 @@ pub(super) mod tests {
         }
     }
 
-    pub(crate) fn with(args: &str, run: Run, check: impl FnOnce(&Outcome<'_>)) {
+    pub(crate) fn with(args: &str, run: Run, check: impl FnOnce(&RunResult<'_>)) {
         let plan = plan(args);
         let sources =
             Sources::plan(&plan.source_ips, IpAddr::from([127, 0, 0, 1]), 1, 28_000, None);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut host = Host::read(1024);
         host.name = Some("<&\"'>".to_owned());
-        check(&Outcome { plan: &plan, address, sources: &sources, host, run });
+        check(&RunResult { plan: &plan, address, sources: &sources, host, run });
     }
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
@@ -305,7 +310,7 @@ pub(super) mod tests {
 
     fn misses(args: &str, run: Run) -> Vec<String> {
         let mut misses = Vec::new();
-        with(args, run, |outcome| misses = outcome.misses());
+        with(args, run, |result| misses = result.misses());
         misses
     }
 
@@ -345,7 +350,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_run_without_connections_or_answers_or_end_is_missed_whatever_is_allowed() {
-        let none = Run { tally: Tally::new(), ..run() };
+        let none = Run { stats: Stats::new(), ..run() };
         let found = misses(&format!("{IDLE} --max-errors 9"), none);
         assert_eq!(found, ["no connection was opened", "nothing was answered"]);
         let cut = Run { interrupted: Some(Phase::Hold), ..run() };
@@ -354,16 +359,16 @@ pub(super) mod tests {
 
     #[test]
     fn the_rate_is_that_of_what_the_mode_is_about() {
-        with(IDLE, run(), |outcome| assert_eq!(outcome.rate_per_sec(), 18.0));
-        with(ECHO, run(), |outcome| assert_eq!(outcome.rate_per_sec(), 50.0));
+        with(IDLE, run(), |result| assert_eq!(result.rate_per_sec(), 18.0));
+        with(ECHO, run(), |result| assert_eq!(result.rate_per_sec(), 50.0));
         let fanout = "fanout --target chat://h:1 --subscribers 9 --size 1 --batch 1 --duration 2";
-        with(fanout, run(), |outcome| assert_eq!(outcome.rate_per_sec(), 3.5));
+        with(fanout, run(), |result| assert_eq!(result.rate_per_sec(), 3.5));
     }
 
     #[test]
     fn the_json_has_the_fields_of_the_contract_and_no_others() {
-        with(&format!("{IDLE} --source-ip 127.0.0.2"), run(), |outcome| {
-            let json = serde_json::to_value(outcome.figures()).unwrap();
+        with(&format!("{IDLE} --source-ip 127.0.0.2"), run(), |result| {
+            let json = serde_json::to_value(result.report()).unwrap();
             let keys = |value: &serde_json::Value| -> Vec<String> {
                 value.as_object().unwrap().keys().cloned().collect()
             };
@@ -413,9 +418,9 @@ pub(super) mod tests {
 
     #[test]
     fn what_was_not_measured_is_null() {
-        let run = Run { tally: Tally::new(), rss_before: None, ..run() };
-        with(IDLE, run, |outcome| {
-            let json = serde_json::to_value(outcome.figures()).unwrap();
+        let run = Run { stats: Stats::new(), rss_before: None, ..run() };
+        with(IDLE, run, |result| {
+            let json = serde_json::to_value(result.report()).unwrap();
             assert!(json["server"]["bytes_per_connection"].is_null());
             assert!(json["latency_us"]["p99"].is_null());
             assert_eq!(json["errors"], serde_json::json!({}));

@@ -75,7 +75,7 @@ impl Plot {
                 .draw()
                 .unwrap();
             let mut names = self.lines(&mut chart);
-            spread(&mut names);
+            separate_labels(&mut names);
             for (y, name, colour) in names {
                 let x = (SIZE.0 - NAMES_WIDTH) as i32 + 8;
                 let style = ("sans-serif", 14).into_font().color(&colour);
@@ -117,7 +117,7 @@ impl Plot {
 }
 
 /// Moves names apart that would lie on each other.
-fn spread(names: &mut [(i32, &'static str, RGBColor)]) {
+fn separate_labels(names: &mut [(i32, &'static str, RGBColor)]) {
     names.sort_by_key(|(y, ..)| *y);
     for _ in 0..names.len() * 20 {
         for at in 1..names.len() {

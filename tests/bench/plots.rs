@@ -5,11 +5,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::benchmarks::{Effort, Suite, idle, payload};
 use crate::draw::{Plot, Series};
 use crate::load::Measured;
 use crate::load::echo::Echo;
 use crate::load::fanout::Fanout;
-use crate::rows::{Bench, Effort, idle, payload};
 use crate::servers::Server::{self, *};
 use crate::servers::root;
 
@@ -20,28 +20,28 @@ const SUBSCRIBERS: [usize; 6] = [10, 30, 100, 300, 1_000, 3_000];
 /// Rounds for a point; the plot shows their median.
 const ROUNDS: usize = 3;
 
-pub(crate) fn run(bench: &mut Bench) {
-    let effort = bench.effort;
+pub(crate) fn run(suite: &mut Suite) {
+    let effort = suite.effort;
     let rounds = if effort.is_full() { ROUNDS } else { 1 };
-    bench.effort = Effort { rounds, time: effort.time / 2, ..effort };
+    suite.effort = Effort { rounds, time: effort.time / 2, ..effort };
     let drawn =
-        [("memory.svg", memory(bench)), ("depth.svg", depth(bench)), ("fanout.svg", fanout(bench))];
-    bench.effort = effort;
+        [("memory.svg", memory(suite)), ("depth.svg", depth(suite)), ("fanout.svg", fanout(suite))];
+    suite.effort = effort;
     // What is published comes of a full run.
     let folder =
-        if effort.is_full() { root().join("docs/plots") } else { bench.servers.dir().into() };
+        if effort.is_full() { root().join("docs/plots") } else { suite.servers.dir().into() };
     fs::create_dir_all(&folder).unwrap();
     for (name, plot) in drawn {
         fs::write(folder.join(name), plot.draw()).unwrap();
-        bench.table.plot(name, points(&plot));
+        suite.table.plot(name, points(&plot));
     }
 }
 
-fn memory(bench: &mut Bench) -> Plot {
+fn memory(suite: &mut Suite) -> Plot {
     let servers = [Mynah, Tokio, Redis, Memcached, Mosquitto, Nats];
     let mut series = Vec::new();
-    for server in bench.servers.present(&servers) {
-        let each = idle::bytes_each(bench, server, &COUNTS);
+    for server in suite.servers.present(&servers) {
+        let each = idle::bytes_each(suite, server, &COUNTS);
         let points = COUNTS.iter().map(|count| *count as f64).zip(each);
         // A few pages over few connections say nothing, and 0 has no place on the axis.
         let points = points.filter(|(_, bytes)| *bytes > 0.0).collect();
@@ -56,16 +56,16 @@ fn memory(bench: &mut Bench) -> Plot {
     }
 }
 
-fn depth(bench: &mut Bench) -> Plot {
+fn depth(suite: &mut Suite) -> Plot {
     let servers = [CEcho, Mynah, Tokio, Redis, Memcached];
     let payload = payload(64);
-    let series = sweep(bench, &servers, &DEPTHS, |bench, depth| {
-        bench.alternate(&servers, |subject, effort| {
-            if let Some(prepare) = subject.speech.prepare(&payload) {
-                crate::load::ask(subject, &mut crate::load::connect(subject, 0), &prepare);
+    let series = sweep(suite, &servers, &DEPTHS, |suite, depth| {
+        suite.alternate(&servers, |process, effort| {
+            if let Some(store) = process.protocol.store(&payload) {
+                crate::load::request(process, &mut crate::load::connect(process, 0), &store);
             }
-            let talk = subject.speech.echo(&payload).unwrap();
-            Echo::open(subject, &talk, 100, depth).run(subject, effort.warm_up, effort.time)
+            let exchange = process.protocol.echo(&payload).unwrap();
+            Echo::open(process, &exchange, 100, depth).run(process, effort.warm_up, effort.time)
         })
     });
     Plot {
@@ -77,13 +77,13 @@ fn depth(bench: &mut Bench) -> Plot {
     }
 }
 
-fn fanout(bench: &mut Bench) -> Plot {
+fn fanout(suite: &mut Suite) -> Plot {
     let servers = [CFan, Mynah, Tokio, Redis, Mosquitto, Nats];
     let payload = payload(1024);
-    let series = sweep(bench, &servers, &SUBSCRIBERS, |bench, subscribers| {
-        bench.alternate(&servers, |subject, effort| {
-            let mut fanout = Fanout::open(subject, &payload, subscribers, 32);
-            fanout.run(subject, effort.warm_up, effort.time)
+    let series = sweep(suite, &servers, &SUBSCRIBERS, |suite, subscribers| {
+        suite.alternate(&servers, |process, effort| {
+            let mut fanout = Fanout::open(process, &payload, subscribers, 32);
+            fanout.run(process, effort.warm_up, effort.time)
         })
     });
     Plot {
@@ -97,12 +97,12 @@ fn fanout(bench: &mut Bench) -> Plot {
 
 /// Throughput of each server at each of `places`.
 fn sweep(
-    bench: &mut Bench,
+    suite: &mut Suite,
     servers: &[Server],
     places: &[usize],
-    mut measure: impl FnMut(&mut Bench, usize) -> crate::rows::Results,
+    mut measure: impl FnMut(&mut Suite, usize) -> crate::benchmarks::Results,
 ) -> Vec<Series> {
-    let present = bench.servers.present(servers);
+    let present = suite.servers.present(servers);
     let new = |server: &Server| Series {
         name: server.name(),
         ours: *server == Mynah,
@@ -110,7 +110,7 @@ fn sweep(
     };
     let mut series: Vec<Series> = present.iter().map(new).collect();
     for place in places {
-        let results = measure(bench, *place);
+        let results = measure(suite, *place);
         for (server, series) in present.iter().zip(&mut series) {
             if let Some(rates) = results.samples(*server, Measured::per_sec) {
                 series.points.push((*place as f64, rates.median()));

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{collections::BTreeMap, env};
 
-use crate::script::Speech;
-use crate::subject::{Subject, free_addr};
+use crate::protocol::WireProtocol;
+use crate::server_process::{ServerProcess, free_addr};
 
 /// A server to be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,14 +59,14 @@ impl Server {
         }
     }
 
-    fn speech(self) -> Speech {
+    fn protocol(self) -> WireProtocol {
         match self {
-            CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => Speech::Command,
-            CFan | OwnFan | CDecode => Speech::Unframed,
-            Redis => Speech::Redis,
-            Memcached => Speech::Memcached,
-            Mosquitto => Speech::Mqtt,
-            Nats => Speech::Nats,
+            CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => WireProtocol::Command,
+            CFan | OwnFan | CDecode => WireProtocol::Unframed,
+            Redis => WireProtocol::Redis,
+            Memcached => WireProtocol::Memcached,
+            Mosquitto => WireProtocol::Mqtt,
+            Nats => WireProtocol::Nats,
         }
     }
 }
@@ -117,7 +117,7 @@ impl Servers {
     }
 
     /// Starts one that is present.
-    pub(crate) fn start(&mut self, server: Server) -> Subject {
+    pub(crate) fn start(&mut self, server: Server) -> ServerProcess {
         let addr = free_addr();
         let port = addr.port().to_string();
         let mut command = Command::new(self.program(server).unwrap());
@@ -148,7 +148,7 @@ impl Servers {
             Mosquitto => command.arg("-c").arg(mosquitto_config(&self.dir, &port)),
             Nats => command.args(["-a", "127.0.0.1", "-p", &port]),
         };
-        Subject::start(server.name(), server.speech(), addr, &mut command)
+        ServerProcess::start(server.name(), server.protocol(), addr, &mut command)
     }
 }
 

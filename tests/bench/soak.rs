@@ -16,7 +16,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const WORKERS: u8 = 3;
 /// They read every broadcast.
 const SUBSCRIBERS: u8 = 8;
@@ -35,13 +35,13 @@ fn main() {
     let started_at = Instant::now();
 
     churn(&server, &counts, WARM_UP);
-    server.wait_until_quiet();
-    let before = server.measure();
+    server.wait_until_steady();
+    let before = server.usage();
     println!("before: {before}");
 
     churn(&server, &counts, time);
-    server.wait_until_quiet();
-    let after = server.measure();
+    server.wait_until_steady();
+    let after = server.usage();
     let Counts { connections, echoes, broadcasts, deliveries } = &counts;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
@@ -75,7 +75,7 @@ fn churn(server: &Server, counts: &Counts, time: Duration) {
             scope.spawn(move || subscribe(subscriber, counts));
         }
         let workers: Vec<_> = (0..WORKERS)
-            .map(|number| scope.spawn(move || work(server.addr, number, counts, done)))
+            .map(|number| scope.spawn(move || run_worker(server.addr, number, counts, done)))
             .collect();
         let (began_at, mut reported_at) = (Instant::now(), Instant::now());
         while began_at.elapsed() < time && workers.iter().all(|worker| !worker.is_finished()) {
@@ -83,7 +83,7 @@ fn churn(server: &Server, counts: &Counts, time: Duration) {
             if reported_at.elapsed() >= REPORT_EVERY {
                 reported_at = Instant::now();
                 let connections = counts.connections.load(Ordering::Relaxed);
-                println!("{connections} connections: {}", server.measure());
+                println!("{connections} connections: {}", server.usage());
             }
         }
         done.store(true, Ordering::Relaxed);
@@ -97,7 +97,7 @@ fn churn(server: &Server, counts: &Counts, time: Duration) {
 }
 
 /// One connection after the other, each with another way to behave and to go.
-fn work(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
+fn run_worker(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
     let mut random = Random(u64::from(number) + 1);
     while !done.load(Ordering::Relaxed) {
         let mut client = connect(server, number + 2);
@@ -181,12 +181,12 @@ fn read_answer(client: &mut TcpStream) -> Vec<u8> {
 fn connect(server: SocketAddr, source: u8) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, source], 0)).into()).unwrap();
-    socket.connect_timeout(&server.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&server.into(), TIMEOUT).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true).unwrap();
     // A subscriber may hear nothing for long.
     if source < 100 {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
     stream
 }
@@ -226,14 +226,14 @@ impl Server {
         Server { child, addr: line.rsplit_once('/').unwrap().1.parse().unwrap() }
     }
 
-    fn measure(&self) -> Measure {
+    fn usage(&self) -> Usage {
         let proc = format!("/proc/{}", self.child.id());
         let status = fs::read_to_string(format!("{proc}/status")).unwrap();
         let bytes = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
         };
-        Measure {
+        Usage {
             anonymous_bytes: bytes("RssAnon:"),
             peak_bytes: bytes("VmHWM:"),
             files: fs::read_dir(format!("{proc}/fd")).unwrap().count(),
@@ -241,13 +241,13 @@ impl Server {
     }
 
     /// Waits until nothing more is given back.
-    fn wait_until_quiet(&self) {
-        let mut last = self.measure();
+    fn wait_until_steady(&self) {
+        let mut last = self.usage();
         let mut since = Instant::now();
         // Longer than the server lingers.
         while since.elapsed() < Duration::from_secs(8) {
             thread::sleep(Duration::from_millis(100));
-            let now = self.measure();
+            let now = self.usage();
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -269,15 +269,15 @@ impl Drop for Server {
 }
 
 #[derive(PartialEq, Eq)]
-struct Measure {
+struct Usage {
     anonymous_bytes: u64,
     peak_bytes: u64,
     files: usize,
 }
 
-impl std::fmt::Display for Measure {
+impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Measure { anonymous_bytes, peak_bytes, files } = self;
+        let Usage { anonymous_bytes, peak_bytes, files } = self;
         let (anonymous, peak) = (anonymous_bytes / 1024, peak_bytes / 1024);
         write!(f, "{anonymous} KiB anonymous, {peak} KiB at most, {files} descriptors")
     }

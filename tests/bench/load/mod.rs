@@ -21,11 +21,11 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::script::Talk;
-use crate::subject::Subject;
+use crate::protocol::Exchange;
+use crate::server_process::ServerProcess;
 
 /// Longest wait for any one answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections that leave from one address. From about 14,000 on connect(2) has to search for a free
 /// port, and would be what is measured (docs/load.md).
@@ -45,11 +45,15 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// Does `work`, which returns a count, for so long, and watches the server meanwhile.
-    pub(crate) fn of(subject: &Subject, time: Duration, work: impl FnOnce(Instant) -> u64) -> Self {
-        let (began_at, before) = (Instant::now(), subject.times_ns());
+    pub(crate) fn of(
+        process: &ServerProcess,
+        time: Duration,
+        work: impl FnOnce(Instant) -> u64,
+    ) -> Self {
+        let (began_at, before) = (Instant::now(), process.cpu_times());
         let count = work(began_at + time);
         let seconds = began_at.elapsed().as_secs_f64();
-        let (cpu_ns, waited_ns) = subject.times_ns().since(before);
+        let (cpu_ns, waited_ns) = process.cpu_times().since(before);
         Measured { count, cpu_ns, waited_ns, seconds }
     }
 
@@ -62,65 +66,65 @@ impl Measured {
     }
 
     /// How busy the server's processor was with it, 1 for all the time.
-    pub(crate) fn busy(&self) -> f64 {
+    pub(crate) fn cpu_share(&self) -> f64 {
         self.cpu_ns as f64 / 1e9 / self.seconds
     }
 
     /// How much of the time others kept it from running.
-    pub(crate) fn waited(&self) -> f64 {
+    pub(crate) fn waited_share(&self) -> f64 {
         self.waited_ns as f64 / 1e9 / self.seconds
     }
 }
 
 /// Opens connection number `number`, greets, and leaves it blocking.
-pub(crate) fn connect(subject: &Subject, number: usize) -> BlockingStream {
+pub(crate) fn connect(process: &ServerProcess, number: usize) -> BlockingStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let source = Ipv4Addr::new(127, 0, 0, 1 + (number / CONNECTIONS_PER_SOURCE) as u8);
     if number >= CONNECTIONS_PER_SOURCE {
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
     }
-    socket.connect(&subject.addr.into()).unwrap();
+    socket.connect(&process.addr.into()).unwrap();
     socket.set_tcp_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(REPLY_TIMEOUT)).unwrap();
     // Everything has been answered when it ends, and an orderly close would keep the port.
     socket.set_linger(Some(Duration::ZERO)).unwrap();
     let mut stream = BlockingStream::from(socket);
-    if let Some(Talk { say, answer }) = subject.speech.hello() {
-        stream.write_all(&say).unwrap();
-        let mut heard = Vec::new();
-        while !heard.ends_with(&answer) {
+    if let Some(Exchange { request, reply }) = process.protocol.handshake() {
+        stream.write_all(&request).unwrap();
+        let mut received = Vec::new();
+        while !received.ends_with(&reply) {
             let mut buffer = [0; 4096];
             let len = stream.read(&mut buffer).unwrap();
-            assert!(len > 0, "{} hung up on a hello", subject.name);
-            heard.extend(&buffer[..len]);
+            assert!(len > 0, "{} hung up on a hello", process.name);
+            received.extend(&buffer[..len]);
         }
     }
     stream
 }
 
 /// Says something and compares the answer.
-pub(crate) fn ask(subject: &Subject, stream: &mut BlockingStream, talk: &Talk) {
-    stream.write_all(&talk.say).unwrap();
-    expect(subject, stream, &talk.answer);
+pub(crate) fn request(process: &ServerProcess, stream: &mut BlockingStream, exchange: &Exchange) {
+    stream.write_all(&exchange.request).unwrap();
+    expect(process, stream, &exchange.reply);
 }
 
-pub(crate) fn expect(subject: &Subject, stream: &mut BlockingStream, answer: &[u8]) {
-    let mut heard = vec![0; answer.len()];
-    stream.read_exact(&mut heard).unwrap_or_else(|error| panic!("{}: {error}", subject.name));
-    assert!(heard == answer, "{} answered something else", subject.name);
+pub(crate) fn expect(process: &ServerProcess, stream: &mut BlockingStream, reply: &[u8]) {
+    let mut received = vec![0; reply.len()];
+    stream.read_exact(&mut received).unwrap_or_else(|error| panic!("{}: {error}", process.name));
+    assert!(received == reply, "{} answered something else", process.name);
 }
 
 /// Opens connections until there are `count`, and returns when the server has all of them.
-pub(crate) fn hold(subject: &Subject, held: &mut Vec<BlockingStream>, count: usize) {
+pub(crate) fn open_idle(process: &ServerProcess, held: &mut Vec<BlockingStream>, count: usize) {
     while held.len() < count {
-        held.push(connect(subject, held.len()));
+        held.push(connect(process, held.len()));
     }
-    let proof = subject.speech.echo(b"proof");
-    if let (Some(last), Some(talk)) = (held.last_mut(), proof) {
-        if let Some(prepare) = subject.speech.prepare(b"proof") {
-            ask(subject, last, &prepare);
+    let proof = process.protocol.echo(b"proof");
+    if let (Some(last), Some(exchange)) = (held.last_mut(), proof) {
+        if let Some(store) = process.protocol.store(b"proof") {
+            request(process, last, &store);
         }
-        ask(subject, last, &talk);
+        request(process, last, &exchange);
     }
 }
 

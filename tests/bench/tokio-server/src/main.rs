@@ -26,7 +26,7 @@ const BROADCASTS_KEPT: usize = 1024;
 
 /// A broadcast frame and whose it is.
 #[derive(Clone)]
-struct News {
+struct Broadcast {
     from: u64,
     frame: Bytes,
 }
@@ -38,19 +38,23 @@ type Output = FramedWrite<OwnedWriteHalf, BytesCodec>;
 async fn main() -> io::Result<()> {
     let port = env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let (news, _) = broadcast::channel(BROADCASTS_KEPT);
+    let (broadcasts, _) = broadcast::channel(BROADCASTS_KEPT);
     for id in 0.. {
         let (stream, _) = listener.accept().await?;
-        let news = news.clone();
+        let broadcasts = broadcasts.clone();
         tokio::spawn(async move {
             // A connection that fails ends; nobody is told.
-            let _ = serve(id, stream, news).await;
+            let _ = serve(id, stream, broadcasts).await;
         });
     }
     Ok(())
 }
 
-async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io::Result<()> {
+async fn serve(
+    id: u64,
+    stream: TcpStream,
+    broadcasts: broadcast::Sender<Broadcast>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (read_half, write_half) = stream.into_split();
     // The header stays on the frame, so that an echo is the frame itself.
@@ -64,22 +68,22 @@ async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io:
     let mut input = Input::new(read_half, codec);
     let mut output = Output::new(write_half, BytesCodec::new());
     output.set_backpressure_boundary(WRITE_BYTES);
-    let mut heard = news.subscribe();
+    let mut subscription = broadcasts.subscribe();
     loop {
         tokio::select! {
             frame = input.next() => {
                 let Some(frame) = frame else { return Ok(()) };
-                answer(id, frame?, &mut output, &news).await?;
+                process_frame(id, frame?, &mut output, &broadcasts).await?;
                 // Requests that were pipelined are answered together.
                 while let Some(frame) = input.next().now_or_never() {
                     let Some(frame) = frame else { return flush(&mut output).await };
-                    answer(id, frame?, &mut output, &news).await?;
+                    process_frame(id, frame?, &mut output, &broadcasts).await?;
                 }
             }
-            item = heard.recv() => {
-                tell(id, item, &mut output).await?;
-                while let Ok(item) = heard.try_recv() {
-                    tell(id, Ok(item), &mut output).await?;
+            item = subscription.recv() => {
+                deliver(id, item, &mut output).await?;
+                while let Ok(item) = subscription.try_recv() {
+                    deliver(id, Ok(item), &mut output).await?;
                 }
             }
         }
@@ -92,18 +96,18 @@ async fn flush(output: &mut Output) -> io::Result<()> {
     SinkExt::<Bytes>::flush(output).await
 }
 
-async fn answer(
+async fn process_frame(
     id: u64,
     frame: BytesMut,
     output: &mut Output,
-    news: &broadcast::Sender<News>,
+    broadcasts: &broadcast::Sender<Broadcast>,
 ) -> io::Result<()> {
     match frame[0] {
         ECHO => output.feed(frame.freeze()).await,
         BROADCAST => {
-            let others = news.receiver_count() - 1;
+            let others = broadcasts.receiver_count() - 1;
             // There is a receiver: the sender's own.
-            let _ = news.send(News { from: id, frame: frame.freeze() });
+            let _ = broadcasts.send(Broadcast { from: id, frame: frame.freeze() });
             let count = others.to_string();
             let mut reply = BytesMut::with_capacity(HEADER_LEN + count.len());
             reply.put_u8(ECHO);
@@ -115,9 +119,13 @@ async fn answer(
     }
 }
 
-async fn tell(id: u64, item: Result<News, RecvError>, output: &mut Output) -> io::Result<()> {
+async fn deliver(
+    id: u64,
+    item: Result<Broadcast, RecvError>,
+    output: &mut Output,
+) -> io::Result<()> {
     match item {
-        Ok(news) if news.from != id => output.feed(news.frame).await,
+        Ok(item) if item.from != id => output.feed(item.frame).await,
         Ok(_) => Ok(()),
         // Who has missed a broadcast cannot go on as if nothing had been said.
         Err(error) => Err(io::Error::other(error)),

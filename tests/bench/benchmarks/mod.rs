@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use crate::load::Measured;
 use crate::samples::Samples;
+use crate::server_process::ServerProcess;
 use crate::servers::{Server, Servers};
-use crate::subject::Subject;
-use crate::table::{Bar, Busy, Line, Table, Unit};
+use crate::table::{Bar, CpuShare, Row, Table, Unit};
 
 /// How much is done for a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Effort {
 }
 
 /// What a row works with.
-pub(crate) struct Bench {
+pub(crate) struct Suite {
     pub(crate) servers: Servers,
     pub(crate) table: Table,
     pub(crate) effort: Effort,
@@ -52,13 +52,13 @@ pub(crate) struct Bench {
 /// What each server made of the same load, a value a round.
 pub(crate) struct Results(pub(crate) Vec<(Server, Vec<Measured>)>);
 
-impl Bench {
+impl Suite {
     /// Each of `servers` that is there is measured once a round, each time anew from its start;
     /// the order turns round every time.
     pub(crate) fn alternate(
         &mut self,
         servers: &[Server],
-        mut measure: impl FnMut(&Subject, Effort) -> Measured,
+        mut measure: impl FnMut(&ServerProcess, Effort) -> Measured,
     ) -> Results {
         let present = self.servers.present(servers);
         let mut results: Vec<_> = present.into_iter().map(|server| (server, Vec::new())).collect();
@@ -68,8 +68,8 @@ impl Bench {
                 turns.reverse();
             }
             for (server, measured) in turns {
-                let subject = self.servers.start(*server);
-                measured.push(measure(&subject, self.effort));
+                let process = self.servers.start(*server);
+                measured.push(measure(&process, self.effort));
             }
         }
         Results(results)
@@ -84,7 +84,7 @@ impl Results {
 
     /// Writes a line a server: its values and their ratio to those of `base`. `bars` are for the
     /// ratios.
-    pub(crate) fn lines(
+    pub(crate) fn add_rows(
         &self,
         table: &mut Table,
         figure: Figure<'_>,
@@ -97,7 +97,7 @@ impl Results {
             let ratio = yardstick.as_ref().filter(|_| *server != base);
             let ratio = ratio.map(|yardstick| (base.name(), values.over(yardstick)));
             let bar = bars.iter().find(|(of, _)| of == server).map(|(_, bar)| *bar);
-            table.push(Line {
+            table.push(Row {
                 figure: figure.name.to_owned(),
                 server: server.name(),
                 values,
@@ -105,8 +105,8 @@ impl Results {
                 // Without the yardstick there is nothing to judge.
                 bar: bar.filter(|_| ratio.is_some()),
                 ratio,
-                busy: Some(Busy::of(measured)),
-                how: figure.how,
+                cpu_share: Some(CpuShare::of(measured)),
+                benchmark: figure.benchmark,
             });
         }
     }
@@ -121,18 +121,18 @@ pub(crate) struct Figure<'a> {
     pub(crate) unit: Unit,
     pub(crate) value: Value,
     /// What the suite is told to measure it.
-    pub(crate) how: &'static str,
+    pub(crate) benchmark: &'static str,
 }
 
 impl<'a> Figure<'a> {
     /// Answers, deliveries or connections a second.
-    pub(crate) fn rate(name: &'a str, how: &'static str) -> Self {
-        Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, how }
+    pub(crate) fn rate(name: &'a str, benchmark: &'static str) -> Self {
+        Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, benchmark }
     }
 
     /// What one of them costs the server.
-    pub(crate) fn cpu(name: &'a str, how: &'static str) -> Self {
-        Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, how }
+    pub(crate) fn cpu(name: &'a str, benchmark: &'static str) -> Self {
+        Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, benchmark }
     }
 }
 

@@ -5,7 +5,7 @@ use mynah::codec::command::{Command, Frame};
 
 /// A protocol that a server under measurement speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speech {
+pub(crate) enum WireProtocol {
     /// mynah's 5-byte header; the C echo and the tokio server speak it too.
     Command,
     /// What is sent goes to everyone else as it is: the C fan-out.
@@ -22,10 +22,10 @@ pub(crate) enum Speech {
 
 /// Something said, and what has to come back.
 #[derive(Debug, Clone)]
-pub(crate) struct Talk {
-    pub(crate) say: Vec<u8>,
+pub(crate) struct Exchange {
+    pub(crate) request: Vec<u8>,
     /// All that comes back, but in a hello: there only how it ends.
-    pub(crate) answer: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
 }
 
 /// A broadcast: what the publisher sends, what each subscriber gets of it, and what the publisher is
@@ -37,78 +37,82 @@ pub(crate) struct Broadcast {
     pub(crate) confirmation: Vec<u8>,
 }
 
-impl Talk {
-    fn new(say: impl Into<Vec<u8>>, answer: impl Into<Vec<u8>>) -> Option<Self> {
-        Some(Talk { say: say.into(), answer: answer.into() })
+impl Exchange {
+    fn new(request: impl Into<Vec<u8>>, reply: impl Into<Vec<u8>>) -> Option<Self> {
+        Some(Exchange { request: request.into(), reply: reply.into() })
     }
 }
 
-impl Speech {
+impl WireProtocol {
     /// What a connection has to say before the server takes it for a client. The answer may begin
     /// with anything and ends as given.
-    pub(crate) fn hello(self) -> Option<Talk> {
+    pub(crate) fn handshake(self) -> Option<Exchange> {
         match self {
             // CONNECT: protocol MQTT level 4, clean session, keep-alive 0, no name; CONNACK.
-            Speech::Mqtt => Talk::new(*b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0", *b"\x20\x02\0\0"),
-            Speech::Nats => Talk::new(*b"CONNECT {\"verbose\":false}\r\nPING\r\n", *b"PONG\r\n"),
+            WireProtocol::Mqtt => {
+                Exchange::new(*b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0", *b"\x20\x02\0\0")
+            }
+            WireProtocol::Nats => {
+                Exchange::new(*b"CONNECT {\"verbose\":false}\r\nPING\r\n", *b"PONG\r\n")
+            }
             _ => None,
         }
     }
 
     /// What one connection says once, so that all can ask for `payload`.
-    pub(crate) fn prepare(self, payload: &[u8]) -> Option<Talk> {
+    pub(crate) fn store(self, payload: &[u8]) -> Option<Exchange> {
         let set = format!("set k 0 0 {}\r\n", payload.len());
         match self {
-            Speech::Memcached => {
-                Talk::new([set.as_bytes(), payload, b"\r\n"].concat(), "STORED\r\n")
+            WireProtocol::Memcached => {
+                Exchange::new([set.as_bytes(), payload, b"\r\n"].concat(), "STORED\r\n")
             }
             _ => None,
         }
     }
 
     /// A request that brings `payload` back.
-    pub(crate) fn echo(self, payload: &[u8]) -> Option<Talk> {
+    pub(crate) fn echo(self, payload: &[u8]) -> Option<Exchange> {
         let len = payload.len();
         match self {
-            Speech::Command => {
+            WireProtocol::Command => {
                 let frame = frame(Command::Echo, payload);
-                Talk::new(frame.clone(), frame)
+                Exchange::new(frame.clone(), frame)
             }
-            Speech::Redis => {
+            WireProtocol::Redis => {
                 let value = [format!("${len}\r\n").as_bytes(), payload, b"\r\n"].concat();
-                Talk::new([b"*2\r\n$4\r\nECHO\r\n", value.as_slice()].concat(), value)
+                Exchange::new([b"*2\r\n$4\r\nECHO\r\n", value.as_slice()].concat(), value)
             }
-            Speech::Memcached => {
+            WireProtocol::Memcached => {
                 let value = format!("VALUE k 0 {len}\r\n");
-                Talk::new("get k\r\n", [value.as_bytes(), payload, b"\r\nEND\r\n"].concat())
+                Exchange::new("get k\r\n", [value.as_bytes(), payload, b"\r\nEND\r\n"].concat())
             }
-            Speech::Unframed | Speech::Mqtt | Speech::Nats => None,
+            WireProtocol::Unframed | WireProtocol::Mqtt | WireProtocol::Nats => None,
         }
     }
 
     /// What a connection says to become a subscriber, and how it knows that it is one.
-    pub(crate) fn join(self) -> Option<Talk> {
+    pub(crate) fn subscribe(self) -> Option<Exchange> {
         match self {
             // Whoever is connected hears broadcasts; the answer proves that the server has it.
-            Speech::Command => self.echo(b""),
+            WireProtocol::Command => self.echo(b""),
             // Accepted in order, so that the publisher's first broadcast proves it for all.
-            Speech::Unframed => None,
-            Speech::Redis => Talk::new(
+            WireProtocol::Unframed => None,
+            WireProtocol::Redis => Exchange::new(
                 "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n",
                 "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
             ),
             // SUBSCRIBE, packet 1, topic `c`, quality of service 0; SUBACK.
-            Speech::Mqtt => Talk::new(*b"\x82\x06\0\x01\0\x01c\0", *b"\x90\x03\0\x01\0"),
-            Speech::Nats => Talk::new("SUB c 1\r\nPING\r\n", "PONG\r\n"),
-            Speech::Memcached => None,
+            WireProtocol::Mqtt => Exchange::new(*b"\x82\x06\0\x01\0\x01c\0", *b"\x90\x03\0\x01\0"),
+            WireProtocol::Nats => Exchange::new("SUB c 1\r\nPING\r\n", "PONG\r\n"),
+            WireProtocol::Memcached => None,
         }
     }
 
     /// What the server asks by itself soon after a connect, and what it wants to hear: NATS measures
     /// the round trip once, after two seconds.
-    pub(crate) fn asked(self) -> Option<Talk> {
+    pub(crate) fn server_ping(self) -> Option<Exchange> {
         match self {
-            Speech::Nats => Talk::new("PONG\r\n", "PING\r\n"),
+            WireProtocol::Nats => Exchange::new("PONG\r\n", "PING\r\n"),
             _ => None,
         }
     }
@@ -117,43 +121,43 @@ impl Speech {
     pub(crate) fn broadcast(self, payload: &[u8], subscribers: usize) -> Option<Broadcast> {
         let len = payload.len();
         let (publish, delivery, confirmation) = match self {
-            Speech::Command => {
+            WireProtocol::Command => {
                 let count = subscribers.to_string();
-                let news = frame(Command::Broadcast, payload);
-                (news.clone(), news, frame(Command::Echo, count.as_bytes()))
+                let message = frame(Command::Broadcast, payload);
+                (message.clone(), message, frame(Command::Echo, count.as_bytes()))
             }
             // As many bytes as mynah delivers.
-            Speech::Unframed => {
-                let news = frame(Command::Broadcast, payload);
-                (news.clone(), news, Vec::new())
+            WireProtocol::Unframed => {
+                let message = frame(Command::Broadcast, payload);
+                (message.clone(), message, Vec::new())
             }
-            Speech::Redis => {
+            WireProtocol::Redis => {
                 let value = [format!("${len}\r\n").as_bytes(), payload, b"\r\n"].concat();
                 let publish = [b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n", value.as_slice()].concat();
                 let delivery = [b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n", value.as_slice()].concat();
                 (publish, delivery, format!(":{subscribers}\r\n").into_bytes())
             }
-            Speech::Mqtt => {
+            WireProtocol::Mqtt => {
                 let packet = mqtt_publish(payload);
                 (packet.clone(), packet, Vec::new())
             }
-            Speech::Nats => {
+            WireProtocol::Nats => {
                 let publish = [format!("PUB c {len}\r\n").as_bytes(), payload, b"\r\n"].concat();
                 let delivery = [format!("MSG c 1 {len}\r\n").as_bytes(), payload, b"\r\n"].concat();
                 (publish, delivery, Vec::new())
             }
-            Speech::Memcached => return None,
+            WireProtocol::Memcached => return None,
         };
         Some(Broadcast { publish, delivery, confirmation })
     }
 }
 
 /// REVERSE of `text`, which only mynah has.
-pub(crate) fn reverse(text: &str) -> Talk {
-    let backwards: String = text.chars().rev().collect();
-    Talk {
-        say: frame(Command::Reverse, text.as_bytes()),
-        answer: frame(Command::Echo, backwards.as_bytes()),
+pub(crate) fn reverse(text: &str) -> Exchange {
+    let reversed: String = text.chars().rev().collect();
+    Exchange {
+        request: frame(Command::Reverse, text.as_bytes()),
+        reply: frame(Command::Echo, reversed.as_bytes()),
     }
 }
 

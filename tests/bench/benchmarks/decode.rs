@@ -10,11 +10,11 @@ use std::process::Command;
 use mynah::codec::Decoder;
 use mynah::codec::command::CommandDecoder;
 
-use super::{Bench, payload};
+use super::{Suite, payload};
+use crate::protocol::WireProtocol;
 use crate::samples::Samples;
-use crate::script::Speech;
 use crate::servers::Server;
-use crate::table::{Bar, Line, Unit};
+use crate::table::{Bar, Row, Unit};
 
 /// As many frames as a read of 64 KiB brings; `decode.c` has the same.
 const FRAMES: usize = 949;
@@ -27,29 +27,29 @@ const PASSES: (usize, usize) = (100, 1100);
 /// The option that makes this program the one that is counted.
 pub(crate) const OPTION: &str = "--decode-passes";
 
-pub(crate) fn run(bench: &mut Bench) {
+pub(crate) fn run(suite: &mut Suite) {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        return bench.table.note("instructions per frame: skipped, no valgrind".to_owned());
+        return suite.table.note("instructions per frame: skipped, no valgrind".to_owned());
     }
     let own = env::current_exe().unwrap();
     let ours = instructions_each(&[own.as_os_str(), OPTION.as_ref()]);
-    let program = bench.servers.program(Server::CDecode);
+    let program = suite.servers.program(Server::CDecode);
     let theirs = program.map(|program| instructions_each(&[program.as_os_str()]));
-    let line = |server: &'static str, values: f64, ratio: Option<f64>, bar| Line {
+    let line = |server: &'static str, values: f64, ratio: Option<f64>, bar| Row {
         figure: "instructions per 64-byte frame decoded in place".to_owned(),
         server,
         values: Samples::one(values),
         unit: Unit::Number,
         ratio: ratio.map(|ratio| (Server::CDecode.name(), Samples::one(ratio))),
         bar,
-        busy: None,
-        how: "decode",
+        cpu_share: None,
+        benchmark: "decode",
     };
-    bench.table.push(line(Server::Mynah.name(), ours, None, Some(Bar::AtMost(40.0))));
+    suite.table.push(line(Server::Mynah.name(), ours, None, Some(Bar::AtMost(40.0))));
     if let Some(theirs) = theirs {
-        bench.table.push(line(Server::CDecode.name(), theirs, None, None));
+        suite.table.push(line(Server::CDecode.name(), theirs, None, None));
         let ratio = Some(ours / theirs);
-        bench.table.push(line(Server::Mynah.name(), ours, ratio, Some(Bar::AtMost(1.1))));
+        suite.table.push(line(Server::Mynah.name(), ours, ratio, Some(Bar::AtMost(1.1))));
     }
 }
 
@@ -76,7 +76,7 @@ fn instructions(program: &[&OsStr], passes: usize) -> f64 {
 
 /// Decodes, and prints how many frames that were.
 pub(crate) fn decode(passes: usize) {
-    let input = Speech::Command.echo(&payload(PAYLOAD_LEN)).unwrap().say.repeat(FRAMES);
+    let input = WireProtocol::Command.echo(&payload(PAYLOAD_LEN)).unwrap().request.repeat(FRAMES);
     let frames: u64 = (0..passes).map(|_| pass(black_box(input.as_slice()))).sum();
     println!("{frames}");
 }

@@ -1,5 +1,5 @@
-//! What is known of one connection. There may be a million that are idle, so what only a active one
-//! needs stands behind a pointer.
+//! State of one connection. A million may be idle, so the state of those with traffic stands behind
+//! a pointer.
 
 use mio::net::TcpStream;
 
@@ -11,10 +11,11 @@ use crate::buffer::RecvBuffer;
 pub(super) struct Connection {
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
-    /// It is out of budget, and on the list of those that are.
+    /// The resume list has it.
     pub(super) is_resuming: bool,
-    /// When it was connecting.
+    /// Time of its connect.
     pub(super) connect_started_at: u64,
+    /// `None` until it sends or receives.
     pub(super) active: Option<Box<ActiveState>>,
 }
 
@@ -22,17 +23,17 @@ pub(super) struct Connection {
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Connection>() == 24);
 
-/// How far a connection has come.
+/// Stage of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// connect(2) has been called.
     Connecting,
-    /// It has said hello and waits for the answer.
+    /// Its hello is sent and not yet answered.
     Joining,
-    /// It can be used.
+    /// Ready for requests.
     Open,
-    /// It failed, or was lost.
-    Gone,
+    /// Failed or dropped.
+    Closed,
 }
 
 impl State {
@@ -42,28 +43,30 @@ impl State {
     }
 }
 
-/// What a connection needs that has sent or received something.
+/// State of a connection that has sent or received something.
 #[derive(Debug, Default)]
 pub(super) struct ActiveState {
     pub(super) in_flight: InFlight,
-    /// Bytes of requests that have been sent, and that are still to be sent.
+    /// Bytes of requests that have been sent.
     pub(super) sent: u64,
+    /// Bytes of requests that are to be sent.
     pub(super) unsent: u64,
-    /// The beginning of an answer.
+    /// Beginning of a reply; the rest has not arrived.
     pub(super) partial_reply: RecvBuffer,
-    /// `raw`: bytes of an answer that is not complete.
+    /// `raw`: payload bytes of an answer that is not complete.
     pub(super) partial_bytes: usize,
     /// Messages of the publisher that have arrived.
     pub(super) received: u64,
 }
 
 impl Connection {
-    /// A connection that was begun at `now`, or could not be.
+    /// A connection whose connect was started at `now`, or failed at once (`None`).
     pub(super) fn new(stream: Option<TcpStream>, now: u64) -> Self {
-        let state = if stream.is_some() { State::Connecting } else { State::Gone };
+        let state = if stream.is_some() { State::Connecting } else { State::Closed };
         Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
     }
 
+    /// The state of its traffic, created at the first use.
     pub(super) fn active_state(&mut self) -> &mut ActiveState {
         self.active.get_or_insert_default()
     }

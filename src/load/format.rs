@@ -1,24 +1,24 @@
-//! Report as a person reads them.
+//! Numbers, sizes and times formatted for people.
 
 use indicatif::{HumanBytes, HumanCount};
 
-/// `19,000`.
+/// Formats a count: `19,000`.
 pub(super) fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
 
-/// `172,732`, or `0.50` where a whole number would say little.
+/// Formats a rate: `172,732`, or `0.50` below 10.
 pub(super) fn rate(per_sec: f64) -> String {
     let is_small = per_sec > 0.0 && per_sec < 10.0;
     if is_small { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
 }
 
-/// `2.68 MiB`.
+/// Formats a size: `2.68 MiB`.
 pub(super) fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
 }
 
-/// `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for nothing.
+/// Formats microseconds: `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for none.
 pub(super) fn duration(us: Option<f64>) -> String {
     match us {
         None => "-".to_owned(),
@@ -28,7 +28,7 @@ pub(super) fn duration(us: Option<f64>) -> String {
     }
 }
 
-/// The same in three figures, for where there is little room: `41.2 µs`, `746 µs`, `1.23 ms`.
+/// Formats microseconds in three digits: `41.2 µs`, `746 µs`, `1.23 ms`; `-` for none.
 pub(super) fn short_duration(us: Option<f64>) -> String {
     let (value, unit) = match us {
         None => return "-".to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn short_duration(us: Option<f64>) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// Nanoseconds as `1.92 s`.
+/// Formats nanoseconds as seconds: `1.92 s`.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{:.2} s", ns as f64 / 1e9)
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_have_the_unit_that_suits_them() {
+    fn numbers_have_a_fitting_unit() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
         assert_eq!(rate(0.0), "0");

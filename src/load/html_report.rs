@@ -1,5 +1,5 @@
-//! The page of `--report`: the summary, charts, and the rows behind them. One file, nothing
-//! fetched, no script; `maud` escapes every text.
+//! The page of `--report`: summary, charts, and the rows behind them. It is one file that fetches
+//! nothing and has no script; `maud` escapes every text.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -47,10 +47,10 @@ th { color: var(--soft); font-weight: 500; }
 footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
 ";
 
-/// Points of a chart, and rows of the table: a day of seconds is more than a page should hold.
+/// Most points of a chart and rows of the table: the seconds of a day are too many for a page.
 const ROWS_MAX: usize = 900;
 
-/// The whole page.
+/// Renders the page.
 pub(super) fn render(result: &RunResult<'_>) -> String {
     let series = &thinned(&result.run.stats.series);
     let title = result.title();
@@ -90,7 +90,7 @@ pub(super) fn render(result: &RunResult<'_>) -> String {
     page.into_string()
 }
 
-/// The figures that matter most.
+/// Headline figures with their labels.
 fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
     let counts = &result.run.stats.counts;
     let mut tiles = vec![("connections opened", count(counts.opened))];
@@ -111,7 +111,7 @@ fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
     tiles
 }
 
-/// The charts there are figures for.
+/// Charts for which something was measured.
 fn charts(result: &RunResult<'_>, series: &[Row]) -> Vec<Chart> {
     let mut charts = vec![connections(result, series)];
     charts.extend(distribution(result));
@@ -121,8 +121,8 @@ fn charts(result: &RunResult<'_>, series: &[Row]) -> Vec<Chart> {
     charts
 }
 
-/// At most [`ROWS_MAX`] rows: where there are more, neighbours become one, with their counts added up
-/// and the worst of their latencies.
+/// Merges neighbouring rows until there are at most [`ROWS_MAX`]: counts add up, and the worst latency
+/// stays.
 fn thinned(series: &[Row]) -> Vec<Row> {
     let each = series.len().div_ceil(ROWS_MAX).max(1);
     let worst = |a: Option<f64>, b: Option<f64>| match (a, b) {
@@ -146,14 +146,14 @@ fn thinned(series: &[Row]) -> Vec<Row> {
 
 fn time_axis(series: &[Row]) -> Axis {
     let end = series.last().map_or(1.0, |row| row.t);
-    // A multiple of 0.2 has more digits than it should.
+    // A multiple of 0.2 has rounding errors in its last digits.
     let round = |at: f64| ((at * 1e3).round() / 1e3).to_string();
     let mut axis = Axis::linear("seconds since the run began", end, round);
     axis.end_at(end);
     axis
 }
 
-/// Where each phase begins. A drain is most often too short to have room for its name.
+/// Start and name of each phase but the drain, which is mostly too short for its name.
 fn phases(result: &RunResult<'_>) -> Vec<(f64, String)> {
     let phases = result.run.stats.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
     phases.map(|(phase, at, _)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
@@ -162,7 +162,7 @@ fn phases(result: &RunResult<'_>) -> Vec<(f64, String)> {
 fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
     let start = std::iter::once((0.0, 0.0));
     let open = series.iter().map(|row| (row.t, row.connected as f64));
-    // A ramp may be over long before the first row.
+    // A ramp may end long before the first row.
     let turns = result.run.stats.phases.iter();
     let turns = turns.map(|(_, at, open)| (*at as f64 / 1e9, *open as f64));
     let mut lost = 0.0;
@@ -195,13 +195,13 @@ fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
     }
 }
 
-/// The percentile curve: the further right, the rarer.
+/// Latency over percentiles: the further right, the rarer.
 fn distribution(result: &RunResult<'_>) -> Option<Chart> {
     let histogram = result.run.stats.latency();
     if histogram.is_empty() {
         return None;
     }
-    // One in 1, 10, 100, … is slower: each power of ten has the same room.
+    // One in 1, 10, 100, … is slower: each power of ten has the same width.
     let rarity = |quantile: f64| (1.0 / (1.0 - quantile)).log10();
     let powers = (histogram.len() as f64).log10().ceil().clamp(1.0, 6.0);
     let most = 1.0 - 10f64.powf(-powers);
@@ -226,7 +226,7 @@ fn distribution(result: &RunResult<'_>) -> Option<Chart> {
     let ticks = names
         .into_iter()
         .filter(|(quantile, _)| *quantile <= most + 1e-9)
-        // Where there are many, the second has no room beside the first.
+        // With many ticks, "50 %" would overlap "0 %".
         .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
@@ -251,7 +251,7 @@ fn is_fanout(result: &RunResult<'_>) -> bool {
     matches!(result.plan.mode, Mode::Fanout { .. })
 }
 
-/// What has latencies.
+/// The noun for what the latencies are of.
 fn measured_noun(result: &RunResult<'_>) -> &'static str {
     if is_fanout(result) { "deliveries" } else { "answers" }
 }
@@ -291,7 +291,7 @@ fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
             let done = if fanout { row.counts.deliveries } else { row.counts.answered };
             (row.t, lasted, done as f64)
         })
-        // The rate of a moment says nothing.
+        // A row much shorter than a second has no meaningful rate.
         .filter(|(_, lasted, _)| *lasted > 0.5)
         .map(|(t, lasted, done)| (t, done / lasted))
         .collect();
@@ -333,7 +333,7 @@ fn memory(result: &RunResult<'_>) -> Option<Chart> {
     })
 }
 
-/// A latency at an axis, from microseconds: `50 µs`, `2 ms`.
+/// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
 fn axis_time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_its_charts_and_fetches_nothing() {
+    fn page_has_its_charts_and_fetches_nothing() {
         let text = page(IDLE, "");
         for title in
             ["Connections over time", "Latency distribution", "Server memory per connection"]
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_target_and_the_host_say_is_escaped() {
+    fn page_escapes_target_and_host() {
         let text = page(IDLE, "<script>alert('1')</script>&\"");
         assert!(!text.contains("<script"), "the target's words");
         assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_thinned_to_what_a_page_holds() {
+    fn rows_of_a_day_are_merged() {
         let mut stats = super::super::stats::Stats::new();
         for second in 1..=2_000 {
             stats.counts.answered += 1;
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_a_second_has_a_short_ramp_and_short_marks() {
+    fn chart_of_one_second_has_its_ramp() {
         let mut text = String::new();
         let mut run = run();
         run.stats.start_phase(super::Phase::Hold, 50_000_000);

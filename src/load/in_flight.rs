@@ -1,17 +1,17 @@
-//! The requests of one connection: when each was meant to leave, and how many are on their way.
+//! Unanswered requests of one connection: the time at which each was due, and how many are sent.
 
 use std::collections::VecDeque;
 
-/// Requests that were meant to leave at the same time.
+/// Requests that were due at the same time.
 #[derive(Debug, Clone, Copy)]
 struct DueGroup {
     at: u64,
     count: u32,
 }
 
-/// The unanswered requests of one connection, oldest first; answers come in their order.
+/// Unanswered requests of one connection, oldest first; answers come in their order.
 ///
-/// Invariant: the groups add up to `sent + waiting`, and none of them is empty.
+/// Invariant: the groups add up to `sent + waiting`, and none is empty.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     groups: VecDeque<DueGroup>,
@@ -20,7 +20,7 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// `count` requests are meant to leave at `at`.
+    /// Adds `count` requests that are due at `at`.
     pub(super) fn push(&mut self, at: u64, count: u32) {
         match self.groups.back_mut() {
             Some(last) if last.at == at => last.count += count,
@@ -30,7 +30,7 @@ impl InFlight {
         self.debug_assert_invariants();
     }
 
-    /// Sends off what waits, until `depth` are on their way; how many that is.
+    /// Counts waiting requests as sent, until `depth` are. Returns how many to send.
     pub(super) fn release(&mut self, depth: u32) -> u32 {
         let count = self.waiting.min(depth.saturating_sub(self.sent));
         self.waiting -= count;
@@ -38,8 +38,8 @@ impl InFlight {
         count
     }
 
-    /// The oldest `count` requests are answered; `record` is told when they were meant to leave.
-    /// False if there are not so many on their way, and then nothing is recorded.
+    /// Removes the oldest `count` requests, which are answered; calls `record` with the times at which
+    /// they were due. False if fewer are sent; then nothing is recorded.
     pub(super) fn complete(&mut self, mut count: u32, mut record: impl FnMut(u64, u32)) -> bool {
         if count > self.sent {
             return false;
@@ -59,13 +59,13 @@ impl InFlight {
         true
     }
 
-    /// Requests that were due and have no answer.
+    /// Number of requests that were due and have no answer.
     pub(super) fn unanswered(&self) -> u64 {
         u64::from(self.sent) + u64::from(self.waiting)
     }
 
     fn debug_assert_invariants(&self) {
-        // In a in_flight with a backlog the sum would take longer than all else.
+        // With a backlog, the sum would take longer than all else.
         if self.groups.len() > 1_000 {
             return;
         }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_take_the_oldest_requests_with_the_times_they_were_meant_to_leave() {
+    fn answers_complete_the_oldest_requests() {
         let mut in_flight = InFlight::default();
         in_flight.push(10, 2);
         in_flight.push(20, 1);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_depth_are_on_their_way_and_the_rest_keep_their_times() {
+    fn waiting_requests_keep_their_times() {
         let mut in_flight = InFlight::default();
         for at in [1, 2, 3] {
             in_flight.push(at, 1);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_nobody_asked_for_is_told() {
+    fn unrequested_answers_are_reported() {
         let mut in_flight = InFlight::default();
         assert!(!in_flight.complete(1, |_, _| ()));
         in_flight.push(1, 2);

@@ -1,4 +1,4 @@
-//! The command line: what is to be run, and what is wrong with how it was asked for.
+//! The command line: the plan of a run, and the errors in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
@@ -10,16 +10,16 @@ use getopts::{Matches, Options};
 
 use super::target::{Protocol, Target, TargetError};
 use super::workload::{Pattern, Workload};
-use crate::cli::{BadSetting, OneLine, number};
+use crate::cli::{BadSetting, OneLine, ProtocolName, number};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
-/// `--hold` where nothing else is said.
+/// Default of `--hold`.
 const HOLD_SECS: u64 = 10;
 
-/// Connects a second where nothing else is said: fast, but no server's backlog of 511 overflows.
+/// Default rate of connects: fast, but a backlog of 511, as Redis has it, does not overflow.
 const CONNECTS_PER_SEC: u64 = 10_000;
 
-/// Bytes of a probe's payload.
+/// Payload of a probe, in bytes.
 const PROBE_BYTES: u32 = 64;
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
@@ -38,7 +38,7 @@ Modes:
       --server-pid PID      watch the memory of this process
   echo     requests and their answers
       --connections N       on how many connections
-      --depth D             most requests on their way on each
+      --depth D             most requests in flight on each
       --size BYTES          of each request
       --duration SECS       for how long
       --rate PER_SEC        requests a second in all, sent when they are due and measured from
@@ -56,15 +56,15 @@ Common options:
       --json FILE           write all figures
       --csv FILE            write a row a second
       --report FILE.html    write a page with charts
-      --max-errors N        most errors that are no failure (default 0)
-      --max-p99-ms X        longest 99th percentile that is no failure
+      --max-errors N        most errors of a run that is met (default 0)
+      --max-p99-ms X        longest 99th percentile of a run that is met, in ms
       --quiet               say only what goes wrong
   -h, --help   -V, --version
 
 Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.
 ";
 
-/// What the command line asks for.
+/// A command line that was understood.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Invocation {
     Help,
@@ -72,7 +72,7 @@ pub(super) enum Invocation {
     Run(Box<Plan>),
 }
 
-/// A run as it was asked for.
+/// The settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub(super) target: Target,
@@ -88,23 +88,23 @@ pub(super) struct Plan {
     pub(super) quiet: bool,
 }
 
-/// What is done with the connections.
+/// The mode, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Idle {
         connections: u32,
         hold_secs: u64,
-        /// Echoes a second among the idle connections.
+        /// Echoes a second, spread over the idle connections.
         probe_per_sec: Option<u64>,
         server_pid: Option<u32>,
     },
     Echo {
         connections: u32,
-        /// Most requests on their way on each connection.
+        /// Most requests in flight on each connection.
         depth: u32,
         size: u32,
         duration_secs: u64,
-        /// Requests a second; `None` is closed-loop.
+        /// Requests a second over all connections; `None` is closed-loop.
         rate_per_sec: Option<u64>,
     },
     Fanout {
@@ -116,14 +116,14 @@ pub(super) enum Mode {
     },
 }
 
-/// How requests leave.
+/// The condition on which a request leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LoadModel {
-    /// There are no requests.
+    /// The run has no requests.
     None,
-    /// When they are due, whatever has become of the earlier ones.
+    /// A request leaves when it is due, answered or not the earlier ones.
     Open,
-    /// When an earlier one is answered.
+    /// A request leaves when an earlier one is answered.
     Closed,
 }
 
@@ -136,7 +136,7 @@ impl Mode {
         }
     }
 
-    /// All connections, a publisher among them.
+    /// Number of connections, a publisher included.
     pub(super) fn connections(self) -> u32 {
         match self {
             Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
@@ -144,7 +144,7 @@ impl Mode {
         }
     }
 
-    /// Bytes of a request's payload.
+    /// Payload of a request, in bytes.
     pub(super) fn size(self) -> u32 {
         match self {
             Mode::Idle { .. } => PROBE_BYTES,
@@ -152,7 +152,7 @@ impl Mode {
         }
     }
 
-    /// Most requests on their way on one connection.
+    /// Most requests in flight on one connection.
     pub(super) fn depth(self) -> u32 {
         match self {
             Mode::Idle { .. } => 1,
@@ -165,7 +165,7 @@ impl Mode {
         if matches!(self, Mode::Fanout { .. }) { Pattern::Fanout } else { Pattern::Echo }
     }
 
-    /// How long the hold or the traffic lasts.
+    /// Length of the hold or the traffic.
     pub(super) fn secs(self) -> u64 {
         match self {
             Mode::Idle { hold_secs, .. } => hold_secs,
@@ -181,7 +181,7 @@ impl Mode {
         }
     }
 
-    /// Requests a second, where they leave when they are due.
+    /// Requests a second in an open loop, else `None`.
     pub(super) fn requests_per_sec(self) -> Option<u64> {
         match self {
             Mode::Idle { probe_per_sec, .. } => probe_per_sec,
@@ -198,16 +198,16 @@ impl Mode {
     }
 }
 
-/// What is wrong with the command line.
+/// An error in the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum UsageError {
-    /// An option is unknown, lacks its value, or stands there twice.
+    /// An option is unknown, lacks its value, or is given twice; the text is that of getopts.
     Options(String),
-    /// An argument in a place where none belongs.
+    /// An argument follows the mode.
     Argument(String),
     NoMode,
     UnknownMode(String),
-    /// An option of another mode.
+    /// An option belongs to another mode.
     NotOfMode {
         option: &'static str,
         mode: &'static str,
@@ -224,7 +224,7 @@ pub(super) enum UsageError {
         option: &'static str,
         source: BadSetting,
     },
-    /// A value that is wrong for a reason of its own.
+    /// A value is out of place for a reason of its own.
     Invalid {
         option: &'static str,
         reason: String,
@@ -250,7 +250,7 @@ impl fmt::Display for UsageError {
     }
 }
 
-/// Options with a value: the modes they belong to, and the name of the value.
+/// Options with a value: name, modes, name of the value.
 const VALUED: [(&str, &[&str], &str); 17] = [
     ("target", ALL, "URL"),
     ("connections", &["idle", "echo"], "N"),
@@ -273,7 +273,11 @@ const VALUED: [(&str, &[&str], &str); 17] = [
 const ALL: &[&str] = &["idle", "echo", "fanout"];
 
 impl Invocation {
-    /// Reads the command line, the program's name not among it.
+    /// Reads the command line, without the program's name.
+    ///
+    /// # Errors
+    ///
+    /// See [`UsageError`].
     pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, UsageError> {
         let mut options = Options::new();
         for (name, _, value) in VALUED {
@@ -282,7 +286,6 @@ impl Invocation {
         options.optflag("", "quiet", "");
         options.optflag("h", "help", "");
         options.optflag("V", "version", "");
-        // getopts says "not UTF-8" of a free argument without naming it.
         let matches =
             options.parse(args).map_err(|error| UsageError::Options(error.to_string()))?;
         if matches.opt_present("help") {
@@ -296,7 +299,7 @@ impl Invocation {
     }
 }
 
-/// What was given, once the mode is known.
+/// Arguments of a known mode.
 struct Args<'a> {
     matches: &'a Matches,
     mode: &'static str,
@@ -398,13 +401,13 @@ impl<'a> Args<'a> {
         given.then(|| self.number(option, range)).transpose()
     }
 
-    /// A size the target's protocol can partial_bytes. One that carries nothing is refused for that, not
-    /// for its size.
+    /// A size that the target's protocol can carry. `tcp` has any size here: [`Plan::check`] refuses
+    /// the protocol, which is the better reason.
     fn size(&self, target: &Target) -> Result<u32, UsageError> {
         if target.protocol == Protocol::Tcp {
             return self.number("size", 0..=u32::MAX);
         }
-        self.number("size", Workload::sizes(&target.protocol))
+        self.number("size", Workload::sizes(target.protocol))
     }
 
     fn source_ips(&self) -> Result<Vec<IpAddr>, UsageError> {
@@ -412,7 +415,7 @@ impl<'a> Args<'a> {
         let Some(list) = self.matches.opt_str(option) else { return Ok(Vec::new()) };
         let invalid = |text: &str| UsageError::Invalid {
             option,
-            reason: format!("'{text}' is no IP address"),
+            reason: format!("'{text}' is not an IP address"),
         };
         list.split(',').map(|text| text.parse().map_err(|_| invalid(text))).collect()
     }
@@ -440,16 +443,15 @@ impl<'a> Args<'a> {
 }
 
 impl Plan {
-    /// What each option allows may still not go together.
+    /// Checks values that each option allows and that do not go together.
     fn check(&self) -> Result<(), UsageError> {
         let invalid =
             |option, reason: &str| Err(UsageError::Invalid { option, reason: reason.to_owned() });
-        let protocol = &self.target.protocol;
-        match (self.mode, protocol) {
+        match (self.mode, self.target.protocol) {
             (Mode::Echo { .. } | Mode::Fanout { .. }, Protocol::Tcp) => {
                 return invalid("target", "tcp:// is only connected to and held: use idle");
             }
-            (Mode::Fanout { .. }, Protocol::Prefixed | Protocol::Raw { .. }) => {
+            (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
                 return invalid("target", "fanout needs command:// or chat://, which broadcast");
             }
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
@@ -469,9 +471,9 @@ impl Plan {
         }
         let literal = self.target.host.parse::<IpAddr>();
         for (number, ip) in self.source_ips.iter().enumerate() {
-            // It has no more ports for being there twice.
+            // An address given twice has its ports once.
             if self.source_ips[..number].contains(ip) {
-                return invalid("source-ip", &format!("{ip} stands there twice"));
+                return invalid("source-ip", &format!("{ip} is given twice"));
             }
             if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
                 let reason =
@@ -504,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_needs_a_number_and_has_defaults_for_the_rest() {
+    fn idle_needs_connections_alone() {
         let bare = plan("idle --connections 5");
         let mode =
             Mode::Idle { connections: 5, hold_secs: 10, probe_per_sec: None, server_pid: None };
@@ -527,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_connects_in_idle_and_requests_in_echo() {
+    fn rate_is_connects_in_idle_and_requests_in_echo() {
         let echo = plan("echo --connections 2 --depth 3 --size 4 --duration 5 --rate 6");
         assert_eq!(echo.connects_per_sec, 10_000);
         assert_eq!(
@@ -539,13 +541,13 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_is_one_connection_more() {
+    fn publisher_is_one_connection_more() {
         let mode = plan("fanout --subscribers 9 --size 1 --batch 2 --duration 3").mode;
         assert_eq!((mode.connections(), mode.depth(), mode.secs()), (10, 2, 3));
     }
 
     #[test]
-    fn help_and_version_need_nothing_else() {
+    fn help_names_every_option() {
         assert_eq!(Invocation::from_args(&["-h"]), Ok(Invocation::Help));
         assert_eq!(Invocation::from_args(&["idle", "--version"]), Ok(Invocation::Version));
         for (option, _, value) in VALUED {
@@ -554,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
+    fn errors_name_the_culprit() {
         refused("", "no mode, there are idle, echo and fanout");
         refused("idel", "unknown mode 'idel', there are idle, echo and fanout");
         refused("idle echo", "unexpected argument 'echo'");
@@ -580,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn contradictions_are_refused() {
         let traffic = "--size 1 --duration 1";
         refused(
             &format!("echo --target=tcp://h:1 --connections 1 --depth 1 {traffic}"),
@@ -599,14 +601,14 @@ mod tests {
             "--max-p99-ms: idle has answers to judge only with --probe",
         );
         let idle = "idle --target=command://10.0.0.1:1 --connections 1";
-        refused(&format!("{idle} --source-ip 1.2.3"), "--source-ip: '1.2.3' is no IP address");
+        refused(&format!("{idle} --source-ip 1.2.3"), "--source-ip: '1.2.3' is not an IP address");
         refused(
             &format!("{idle} --source-ip 1.2.3.4,::1"),
             "--source-ip: ::1 cannot reach 10.0.0.1, of the other IP version",
         );
         refused(
             &format!("{idle} --source-ip 10.0.0.2,10.0.0.3,10.0.0.2"),
-            "--source-ip: 10.0.0.2 stands there twice",
+            "--source-ip: 10.0.0.2 is given twice",
         );
         refused(
             &format!("{idle} --json a --csv b --report a"),

@@ -1,40 +1,40 @@
-//! Whether this machine can open what is wanted, computed before the first connect. Knows checks,
-//! and does not look for them.
+//! Checks before the first connect that this machine's limits suffice. Reads no limits itself.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use super::remedies;
 use super::sysinfo::{SystemLimits, Usage};
 
-/// Descriptors the tester has open besides its connections: standard streams, epoll, timer, signal
-/// pipe, the three files it writes, and a little for the C library.
+/// Descriptors besides those of connections: standard streams, poll, timer, signal pipe, the three
+/// files of a run, and a few for the C library.
 const FILES_OWN: u64 = 20;
 
-/// The most data one connection is taken to have on its way: TCP's windows end about there
-/// (tcp(7): `tcp_rmem`, `tcp_wmem`).
+/// Most bytes assumed in flight on one connection: about the largest TCP window (tcp(7): `tcp_rmem`,
+/// `tcp_wmem`).
 const SOCKET_BYTES_MAX: u64 = 4 << 20;
 
-/// What the run needs.
+/// Requirements of a run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirements {
     pub(super) connections: u64,
-    /// Local addresses they leave from.
+    /// Number of local addresses.
     pub(super) sources: u64,
-    /// Addresses they go to.
+    /// Number of target addresses.
     pub(super) targets: u64,
-    /// The address they go to, for what is special about loopback and IPv6.
+    /// A target address; loopback and IPv6 have requirements of their own.
     pub(super) address: IpAddr,
-    /// Bytes of requests or deliveries each may have on their way.
+    /// Most bytes of requests or deliveries in flight on one connection.
     pub(super) bytes_each: u64,
 }
 
-/// Something there is not enough of.
+/// A limit that does not suffice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shortage {
     what: &'static str,
     wanted: u64,
     available: u64,
-    /// The command that would change it.
+    /// Command that raises it.
     command: String,
 }
 
@@ -46,15 +46,16 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Something there is enough of, or cannot be judged.
+/// Result of the checks. Unknown limits are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Preflight {
-    /// The arithmetic, for the progress: `files 1020 of 20000`.
+    /// Each check with its numbers: `files 1020 of 20000`.
     pub(super) checks: Vec<String>,
     pub(super) shortages: Vec<Shortage>,
 }
 
 impl Preflight {
+    /// Checks `required` against `limits`.
     pub(super) fn new(required: &Requirements, limits: &SystemLimits) -> Self {
         let mut preflight = Preflight { checks: Vec::new(), shortages: Vec::new() };
         preflight.files(required, limits);
@@ -86,66 +87,53 @@ impl Preflight {
     fn files(&mut self, required: &Requirements, limits: &SystemLimits) {
         let wanted = required.connections.saturating_add(FILES_OWN);
         self.check("files", wanted, limits.files, || {
-            // The limit of the shell, which what it starts inherits.
-            let raise = format!("sudo prlimit --pid $$ --nofile={wanted}:{wanted}");
-            match limits.files_ceiling {
-                Some(ceiling) if wanted > ceiling => {
-                    format!("sudo sysctl -w fs.nr_open={wanted} && {raise}")
-                }
-                _ => raise,
-            }
+            remedies::raise_files(wanted, limits.files_ceiling)
         });
     }
 
-    /// A connection is told from the others by both its ends, so each pair of a source and a target
-    /// has all the ports.
+    /// Checks ports. Each pair of source and target address has all of them, because both ends
+    /// identify a connection.
     fn ports(&mut self, required: &Requirements, ports: u64) {
-        const WIDEST: u64 = 65_535 - 1_024 + 1;
+        const PORTS_MAX: u64 = 65_535 - 1_024 + 1;
         let pairs = required.sources.saturating_mul(required.targets).max(1);
         let available = ports.saturating_mul(pairs);
         self.check("local ports", required.connections, available, || {
-            if WIDEST.saturating_mul(pairs) >= required.connections {
-                return "sudo sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned();
+            if PORTS_MAX.saturating_mul(pairs) >= required.connections {
+                return remedies::widen_ports();
             }
             let each = ports.saturating_mul(required.targets.max(1)).max(1);
             let more = required.connections.div_ceil(each) - required.sources;
-            let bits = if required.address.is_ipv4() { 32 } else { 128 };
-            let device = if required.address.is_loopback() { "lo" } else { "DEVICE" };
-            format!(
-                "sudo ip address add ADDRESS/{bits} dev {device}, for {more} addresses more, \
-                 and name all of them in --source-ip"
-            )
+            let add = remedies::add_address("ADDRESS", required.address);
+            format!("{add}, for {more} addresses more, and name all of them in --source-ip")
         });
     }
 
     fn conntrack(&mut self, required: &Requirements, usage: Usage) {
-        // A firewall that tracks nothing yet has no rule that makes it.
+        // A firewall without entries has no rule that tracks.
         if usage.used == 0 {
             return;
         }
         let available = usage.max.saturating_sub(usage.used);
         self.check("conntrack entries", required.connections, available, || {
-            let wanted = usage.used.saturating_add(required.connections);
-            format!("sudo sysctl -w net.netfilter.nf_conntrack_max={wanted}")
+            remedies::raise_conntrack(usage.used.saturating_add(required.connections))
         });
     }
 
-    /// Only data takes of this memory; idle sockets do not.
+    /// Checks the memory of TCP buffers. Only data takes it, idle sockets do not.
     fn tcp_memory(&mut self, required: &Requirements, usage: Usage, page_bytes: u64) {
         let pages = required.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(page_bytes.max(1));
-        // On loopback both ends are here.
+        // On loopback both ends are on this machine.
         let ends = if required.address.is_loopback() { 2 } else { 1 };
         let wanted = required.connections.saturating_mul(pages).saturating_mul(ends);
         let available = usage.max.saturating_sub(usage.used);
         self.check("pages of TCP memory", wanted, available, || {
-            let max = usage.used.saturating_add(wanted);
-            let (low, pressure) = (max / 2, max / 4 * 3);
-            format!("sudo sysctl -w net.ipv4.tcp_mem='{low} {pressure} {max}'")
+            remedies::raise_tcp_memory(usage.used.saturating_add(wanted))
         });
     }
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
@@ -170,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_suffices_is_shown_with_its_figures() {
+    fn sufficient_limits_are_shown_with_numbers() {
         let preflight = Preflight::new(&requirements(19_000), &LIMITS);
         assert_eq!(preflight.shortages, []);
         let checks = [
@@ -184,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_files_are_raised_to_what_is_missing() {
+    fn files_shortage_names_the_limit_to_set() {
         let text = "files: 19001 wanted, 19000 available, 1 short; \
                     try: sudo prlimit --pid $$ --nofile=19001:19001";
         let limits = SystemLimits { files: 19_000, ..LIMITS };
@@ -192,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn files_beyond_nr_open_take_two_commands() {
+    fn files_beyond_the_ceiling_take_two_commands() {
         let limits = SystemLimits { files_ceiling: Some(30_000), ..LIMITS };
         let text = "files: 30020 wanted, 20000 available, 10020 short; try: \
                     sudo sysctl -w fs.nr_open=30020 && sudo prlimit --pid $$ --nofile=30020:30020";
@@ -202,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_count_for_each_pair_of_source_and_target() {
+    fn ports_count_for_each_pair_of_addresses() {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = IpAddr::from([10, 0, 0, 1]);
@@ -222,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn conntrack_matters_where_it_tracks() {
+    fn conntrack_is_checked_where_it_tracks() {
         let full =
             |now| SystemLimits { conntrack: Some(Usage { used: now, max: 1_000 }), ..LIMITS };
         let text = "conntrack entries: 600 wanted, 500 available, 100 short; \
@@ -236,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn data_on_its_way_takes_tcp_memory_at_both_ends_of_loopback() {
+    fn tcp_memory_counts_both_ends_of_loopback() {
         let required = Requirements { bytes_each: 1 << 20, ..requirements(1_500) };
         let text = "pages of TCP memory: 768000 wanted, 575000 available, 193000 short; \
                     try: sudo sysctl -w net.ipv4.tcp_mem='384401 576600 768802'";
@@ -250,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_short_is_named_at_once() {
+    fn all_shortages_are_named_at_once() {
         let required = Requirements { sources: 1, ..requirements(2_000_000) };
         assert_eq!(shortages(&required, &LIMITS).len(), 3);
     }

@@ -1,5 +1,5 @@
-//! What is seen of a run while it goes on: one live line on a terminal, else a line now and then.
-//! All of it on standard error; standard output has the summary alone.
+//! Progress of a run on standard error: one live line on a terminal, else a line every few seconds.
+//! Standard output has the summary alone.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,20 +10,21 @@ use super::options::{LoadModel, Mode};
 use super::pacing::NS_PER_SEC;
 use super::stats::{Phase, Stats};
 
-/// How often there is a plain line.
-const PLAIN_EVERY_NS: u64 = 5 * NS_PER_SEC;
+/// Interval of plain lines.
+const PLAIN_INTERVAL_NS: u64 = 5 * NS_PER_SEC;
 
-/// Where a run is shown.
+/// The way progress is shown.
 pub(super) enum Progress {
-    /// One line, renewed in place.
+    /// One line, updated in place.
     Live(ProgressBar),
-    /// Lines, the next of them so far into the phase.
+    /// Lines; `next_at` is the time of the next since the start of the phase.
     Plain { next_at: u64 },
-    /// Nowhere.
+    /// Nothing is shown.
     Quiet,
 }
 
 impl Progress {
+    /// The live line if standard error is a terminal, else plain lines; neither if `quiet`.
     pub(super) fn new(quiet: bool) -> Self {
         if quiet {
             Progress::Quiet
@@ -38,7 +39,7 @@ impl Progress {
         }
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(super) fn print_line(&self, text: &str) {
         match self {
             Progress::Live(bar) => bar.println(text),
@@ -47,27 +48,27 @@ impl Progress {
         }
     }
 
-    /// A phase has connecting.
-    pub(super) fn phase(&mut self, stats: &Stats, mode: Mode) {
+    /// Shows a phase at its start.
+    pub(super) fn show_phase(&mut self, stats: &Stats, mode: Mode) {
         if let Progress::Plain { next_at } = self {
-            *next_at = PLAIN_EVERY_NS;
+            *next_at = PLAIN_INTERVAL_NS;
             print_error(&status(stats, mode, 0));
         }
     }
 
-    /// A phase has gone on for `phase_ns`.
-    pub(super) fn tick(&mut self, stats: &Stats, mode: Mode, phase_ns: u64) {
+    /// Shows a phase that has lasted for `phase_ns`.
+    pub(super) fn show_tick(&mut self, stats: &Stats, mode: Mode, phase_ns: u64) {
         match self {
             Progress::Live(bar) => bar.set_message(status(stats, mode, phase_ns)),
             Progress::Plain { next_at } if phase_ns >= *next_at => {
-                *next_at = phase_ns - phase_ns % PLAIN_EVERY_NS + PLAIN_EVERY_NS;
+                *next_at = phase_ns - phase_ns % PLAIN_INTERVAL_NS + PLAIN_INTERVAL_NS;
                 print_error(&status(stats, mode, phase_ns));
             }
             Progress::Plain { .. } | Progress::Quiet => {}
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub(super) fn clear(&self) {
         if let Progress::Live(bar) = self {
             bar.finish_and_clear();
@@ -75,12 +76,12 @@ impl Progress {
     }
 }
 
-/// Says something on standard error, whatever the progress.
+/// Prints on standard error. A closed pipe is not an error of the run.
 pub(super) fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The run at this moment, in one line that fits a terminal of 80 columns most of the time.
+/// The state of the run in one line, for a terminal of 80 columns.
 fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
     let secs = phase_ns / NS_PER_SEC;
     let phase = stats.phase.name();
@@ -99,7 +100,7 @@ fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
         add(format!("{} dropped", count(counts.dropped)));
     }
     let row = stats.series.last();
-    // Connects, deliveries or answers: the phase and the mode tell which.
+    // Connects, deliveries or answers, by phase and mode.
     let per_sec = row.and_then(|row| match (stats.phase, mode) {
         (Phase::Ramp, _) => Some(row.counts.opened),
         _ if mode.load_model() == LoadModel::None => None,
@@ -125,17 +126,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_has_what_is_connected_failed_fast_and_held() {
+    fn status_has_counts_rate_latency_and_memory() {
         let plan = plan("idle --target command://h:1 --connections 10 --probe 5 --server-pid 42");
         let line = status(&run().stats, plan.mode, 3 * NS_PER_SEC);
         let begin = "hold 3/10 s  8 open  1 failed  1 dropped  100/s  p50 50.";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
-        let unasked =
-            super::super::run_result::tests::plan("idle --target tcp://h:1 --connections 10");
-        let line = status(&run().stats, unasked.mode, 3 * NS_PER_SEC);
-        assert!(!line.contains("/s"), "{line}");
         let line = status(&Stats::new(), plan.mode, 0);
         assert_eq!(line, "ramp 0 s  0 open  0 failed");
+    }
+
+    #[test]
+    fn status_without_requests_has_no_rate() {
+        let plan = plan("idle --target tcp://h:1 --connections 10");
+        let line = status(&run().stats, plan.mode, 3 * NS_PER_SEC);
+        assert!(!line.contains("/s"), "{line}");
     }
 }

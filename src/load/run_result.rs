@@ -1,4 +1,4 @@
-//! A run that is over: what it came to, whether that is good enough, and the file of all figures.
+//! Result of a run: rates, missed thresholds, and the layout of `--json`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,10 @@ use super::stats::{Percentiles, Row};
 use super::sysinfo::Host;
 use super::workload::Pattern;
 
-/// The version of the file's layout; a change that breaks readers raises it.
+/// Version of the layout. A change that breaks readers raises it.
 const SCHEMA: u32 = 1;
 
-/// A run that is over.
+/// Result of a run, with its settings.
 pub(super) struct RunResult<'a> {
     pub(super) plan: &'a Plan,
     pub(super) address: SocketAddr,
@@ -25,7 +25,7 @@ pub(super) struct RunResult<'a> {
     pub(super) run: Run,
 }
 
-/// All figures, in the layout of `--json`.
+/// The layout of `--json`.
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
     schema: u32,
@@ -45,17 +45,17 @@ pub(super) struct Report<'a> {
     series: &'a [Row],
 }
 
-/// Every setting, those that were not given with their defaults; `null` where the mode has none.
+/// All settings, defaults included; `null` is a setting that the mode does not have.
 #[derive(Serialize)]
 struct Settings<'a> {
-    /// What the target's name came to.
+    /// Address of the target.
     address: SocketAddr,
     connections: u32,
     subscribers: Option<u32>,
     depth: Option<u32>,
     size: Option<u32>,
     batch: Option<u32>,
-    /// `open`, `closed` or `none`: how latencies are to be read.
+    /// Load model: `open`, `closed` or `none`.
     load: &'static str,
     requests_per_sec: Option<u64>,
     connects_per_sec: u64,
@@ -95,7 +95,7 @@ struct Server {
 }
 
 impl RunResult<'_> {
-    /// What was missed; nothing means that the run is met.
+    /// Reasons why the run is not met; none if it is.
     pub(super) fn misses(&self) -> Vec<String> {
         let mut misses = Vec::new();
         let (plan, stats) = (self.plan, &self.run.stats);
@@ -126,11 +126,12 @@ impl RunResult<'_> {
         misses
     }
 
-    /// Why the 99th percentile is not below `max` milliseconds.
+    /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
     fn latency_miss(&self, max: f64) -> Option<String> {
         let (answered, unanswered) = (self.run.stats.counts.answered, self.run.unanswered);
         if unanswered > (answered + unanswered) / 100 && self.run.interrupted.is_none() {
-            // It is one of those without an answer, and the figure is of those that have one.
+            // The 99th percentile is then a request without an answer, and the histogram has only
+            // those with one.
             let unanswered = plural(unanswered, "request");
             return Some(format!("no p99, {unanswered} without an answer"));
         }
@@ -142,7 +143,8 @@ impl RunResult<'_> {
         Percentiles::of(self.run.stats.latency())
     }
 
-    /// What the mode is about, a second: connections opened in the ramp, answers, deliveries.
+    /// Rate per second of connections opened in the ramp (`idle`), answers (`echo`) or deliveries
+    /// (`fanout`).
     pub(super) fn rate_per_sec(&self) -> f64 {
         let (count, ns) = match self.plan.mode {
             Mode::Idle { .. } => (self.run.stats.counts.opened, self.run.ramp_ns),
@@ -152,7 +154,7 @@ impl RunResult<'_> {
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
     }
 
-    /// By how much the server's memory grew for each connection it held.
+    /// Growth of the server's memory over the connections held, in bytes.
     pub(super) fn bytes_per_connection(&self) -> Option<f64> {
         let (before, held) = (self.run.rss_before?, self.run.rss_held?);
         (self.run.held > 0).then(|| round((held as f64 - before as f64) / self.run.held as f64))
@@ -230,13 +232,13 @@ impl RunResult<'_> {
     }
 }
 
-/// `1 error`, `2,000 errors`.
+/// Formats a count with its noun: `1 error`, `2,000 errors`.
 pub(super) fn plural(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {noun}{s}", count(number))
 }
 
-/// To a tenth: more would say more than was measured.
+/// Rounds to a tenth: further digits were not measured.
 fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
@@ -315,7 +317,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_percentile_of_the_answered_is_none_of_all() {
+    fn p99_is_missed_if_over_1_percent_are_unanswered() {
         let args = format!("{IDLE} --max-errors 9 --max-p99-ms 1000");
         assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
         let lost = Run { unanswered: 2, ..run() };
@@ -323,7 +325,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_the_tester_could_not_send_is_missed() {
+    fn unsent_requests_are_missed() {
         let late = Run { unsent: 7, ..run() };
         let missed = misses(&format!("{IDLE} --max-errors 9"), late);
         assert_eq!(missed, ["7 requests could not leave in time"]);
@@ -340,7 +342,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_slow_99th_percentile_is_missed() {
+    fn slow_p99_is_missed() {
         let bar = |ms: &str| misses(&format!("{IDLE} --max-errors 2 --max-p99-ms {ms}"), run());
         assert_eq!(bar("99.5"), [""; 0]);
         let missed = bar("98");
@@ -349,7 +351,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_run_without_connections_or_answers_or_end_is_missed_whatever_is_allowed() {
+    fn run_without_answers_or_end_is_missed() {
         let none = Run { stats: Stats::new(), ..run() };
         let found = misses(&format!("{IDLE} --max-errors 9"), none);
         assert_eq!(found, ["no connection was opened", "nothing was answered"]);
@@ -358,7 +360,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_what_the_mode_is_about() {
+    fn rate_is_of_connects_answers_or_deliveries() {
         with(IDLE, run(), |result| assert_eq!(result.rate_per_sec(), 18.0));
         with(ECHO, run(), |result| assert_eq!(result.rate_per_sec(), 50.0));
         let fanout = "fanout --target chat://h:1 --subscribers 9 --size 1 --batch 1 --duration 2";
@@ -366,7 +368,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_json_has_the_fields_of_the_contract_and_no_others() {
+    fn json_has_the_documented_fields_only() {
         with(&format!("{IDLE} --source-ip 127.0.0.2"), run(), |result| {
             let json = serde_json::to_value(result.report()).unwrap();
             let keys = |value: &serde_json::Value| -> Vec<String> {
@@ -417,7 +419,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_null() {
+    fn unmeasured_values_are_null() {
         let run = Run { stats: Stats::new(), rss_before: None, ..run() };
         with(IDLE, run, |result| {
             let json = serde_json::to_value(result.report()).unwrap();

@@ -1,4 +1,4 @@
-//! What a person pastes into a ticket: a run in a dozen lines.
+//! The summary: a run in a dozen lines, to be pasted into a ticket.
 
 use std::fmt::{self, Write};
 
@@ -9,10 +9,10 @@ use super::stats::Percentiles;
 use super::workload::Pattern;
 use crate::cli::OneLine;
 
-/// The label of every line is so wide.
+/// Width of the labels.
 const LABEL: usize = 12;
 
-/// One line of the summary: what it is about, and what is to be said.
+/// One line of the summary.
 pub(super) struct SummaryLine {
     pub(super) label: &'static str,
     pub(super) text: String,
@@ -34,7 +34,7 @@ impl RunResult<'_> {
         format!("mynah-load {}: {mode} against {url}", env!("CARGO_PKG_VERSION"))
     }
 
-    /// The run, line by line.
+    /// All lines below the title.
     pub(super) fn lines(&self) -> Vec<SummaryLine> {
         let mut lines = vec![
             line("load", self.load_line()),
@@ -134,7 +134,7 @@ impl RunResult<'_> {
         text
     }
 
-    /// How latencies are to be read.
+    /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
         match self.plan.mode.load_model() {
             LoadModel::Open => {
@@ -185,7 +185,7 @@ impl RunResult<'_> {
             lines.push(line("errors", "none".to_owned()));
         }
         if let Some(refusal) = &self.run.stats.refusal {
-            lines.push(line("", format!("the target said: {}", OneLineText(refusal))));
+            lines.push(line("", format!("the target said: {}", EscapedText(refusal))));
         }
         lines
     }
@@ -207,10 +207,10 @@ fn percentiles(p: Percentiles) -> String {
     format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")
 }
 
-/// The target's words, which must not drive a terminal.
-struct OneLineText<'a>(&'a str);
+/// Text of the target, escaped: it must not control the terminal.
+struct EscapedText<'a>(&'a str);
 
-impl fmt::Display for OneLineText<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         OneLine(f).write_str(self.0)
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_run_in_a_dozen_lines() {
+    fn idle_summary_is_a_dozen_lines() {
         let args = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
         let lines = summary(args, run());
         let version = env!("CARGO_PKG_VERSION");
@@ -251,13 +251,13 @@ mod tests {
         );
         assert_eq!(lines[9], "  error        ECONNREFUSED once, at 0.00 s");
         assert_eq!(lines[10], "  error        EOF once, at 2.00 s");
-        assert!(lines[11].starts_with("  host         Linux "), "{}", lines[11]);
+        assert!(lines[11].starts_with("  host         "), "{}", lines[11]);
         assert_eq!(lines[12], "  verdict      MISSED: 2 errors, --max-errors allows 0");
         assert_eq!(lines.len(), 13);
     }
 
     #[test]
-    fn failures_have_their_times() {
+    fn errors_have_their_times() {
         let mut run = run();
         run.stats.record_error("EOF", 2_001_000_000);
         run.stats.record_error("ECONNREFUSED", 3_000_000_000);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_says_so() {
+    fn closed_loop_is_named() {
         let args = "echo --target raw://h:1 --connections 10 --depth 1 --size 3 --duration 2";
         let text = summary(args, run()).join("\n");
         assert!(text.contains("closed loop: a request leaves when one is answered"), "{text}");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_words_drive_no_terminal() {
+    fn target_text_is_escaped() {
         let mut run = run();
         run.stats.refusal = Some("no\x1b[2J\nway".to_owned());
         let args = "idle --target chat://h:1 --connections 10";

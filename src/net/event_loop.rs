@@ -9,6 +9,8 @@ use mio::{Events, Poll, Token};
 
 use super::heap::{self, HeapTrimmer};
 use super::pacing::Pacing;
+use super::readiness::readiness;
+use super::retry;
 use super::signals::Signals;
 use super::tcp::{TcpAcceptor, TcpTransport};
 use super::waker::{WAKER, Waker};
@@ -16,7 +18,7 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::LOOK_BYTES;
-use crate::server::{ListenerConfig, Readiness, Server};
+use crate::server::{ListenerConfig, Server};
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -138,10 +140,7 @@ impl EventLoop {
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
-            match self.poll.poll(&mut events, wait_ms.map(Duration::from_millis)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                result => result?,
-            }
+            retry::poll(&mut self.poll, &mut events, wait_ms.map(Duration::from_millis))?;
             let now = self.now();
             self.server.begin_batch(now);
             let mut signalled = false;
@@ -241,14 +240,5 @@ impl EventLoop {
     fn now(&self) -> Millis {
         let elapsed = self.started_at.elapsed().as_millis();
         Millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
-    }
-}
-
-/// An error is fetched by reading and by writing, so it counts as readiness for both.
-fn readiness(event: &Event) -> Readiness {
-    Readiness {
-        readable: event.is_readable() || event.is_error(),
-        writable: event.is_writable() || event.is_error() || event.is_write_closed(),
-        read_closed: event.is_read_closed(),
     }
 }

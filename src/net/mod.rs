@@ -6,6 +6,9 @@ mod files;
 mod heap;
 mod memory;
 mod pacing;
+mod readiness;
+mod retry;
+mod signal_pipe;
 mod signals;
 mod tcp;
 mod waker;
@@ -15,3 +18,10 @@ pub use files::raise_file_limit;
 pub use memory::available_memory;
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
 pub use waker::Waker;
+
+#[cfg(feature = "load")]
+pub(crate) use {
+    readiness::readiness,
+    retry::{poll, retry_interrupted},
+    signal_pipe::SignalPipe,
+};

@@ -1,17 +1,15 @@
-//! The process's signals as requests the loop takes once a turn: a flag each, and one pipe that
-//! wakes the poll. Knows nothing of what the requests do.
-//!
-//! A flag cannot starve another, as a queue of signals can; however many come between two turns,
-//! each is one request.
+//! The process's signals as requests the loop takes once a turn. Knows nothing of what the requests
+//! do.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mio::net::UnixStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::{flag, low_level};
+use signal_hook::flag;
+
+use super::signal_pipe::SignalPipe;
 
 /// Signals that would end the process and are to do nothing. SIGXFSZ is a log file at the limit of
 /// `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored by
@@ -30,7 +28,7 @@ struct Flags {
 #[derive(Debug)]
 pub(super) struct Signals {
     flags: Flags,
-    waker: UnixStream,
+    pipe: SignalPipe,
 }
 
 /// What signals ask for. Several signals of a kind are one request.
@@ -51,33 +49,21 @@ impl Signals {
     ///
     /// The system has no descriptors left.
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let (mut waker, write_end) = UnixStream::pair()?;
-        registry.register(&mut waker, token, Interest::READABLE)?;
-        let write_end = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(write_end));
+        let pipe = SignalPipe::new(registry, token)?;
         let flags = Flags::default();
-        let kinds = [
-            (SIGTERM, &flags.stop),
-            (SIGINT, &flags.stop),
-            (SIGHUP, &flags.reload),
-            (SIGUSR1, &flags.status),
-        ];
-        for (signal, flag) in kinds {
-            // The flag first: who is woken finds it set.
-            flag::register(signal, Arc::clone(flag))?;
-            low_level::pipe::register(signal, write_end.try_clone()?)?;
-        }
+        pipe.watch(SIGTERM, &flags.stop)?;
+        pipe.watch(SIGINT, &flags.stop)?;
+        pipe.watch(SIGHUP, &flags.reload)?;
+        pipe.watch(SIGUSR1, &flags.status)?;
         for signal in WITHOUT_EFFECT {
             flag::register(signal, Arc::default())?;
         }
-        Ok(Signals { flags, waker })
+        Ok(Signals { flags, pipe })
     }
 
     /// Takes what has been asked for since the last call. To be called when the token is readable.
     pub(super) fn take(&mut self) -> Requests {
-        // Edge-triggered: empty it first, so that a signal from now on is a new edge. A full pipe
-        // takes no more, and needs none: it is readable.
-        let mut bytes = [0; 1024];
-        while self.waker.read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
+        self.pipe.drain();
         Requests {
             stop: self.flags.stop.swap(false, Ordering::AcqRel),
             reload: self.flags.reload.swap(false, Ordering::AcqRel),

@@ -1,5 +1,4 @@
-//! What is done with one connection: it is begun, asked, read from, and lost. When, is for the loop
-//! to say.
+//! Input and output of one connection: connect, requests, replies, failure. The engine decides when.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -11,23 +10,26 @@ use super::super::socket;
 use super::super::stats::Phase;
 use super::super::workload::{Pattern, ReplyError};
 use super::{Engine, PUBLISHER};
+use crate::net::retry_interrupted;
+use crate::server::Readiness;
 
-/// Reads from one connection in one turn before the others have theirs.
+/// Most reads of one connection a turn, so that the others are served in time.
 const READS_PER_TURN: u32 = 8;
 
-/// Connections begun in one turn, so that those begun before are noticed in time.
+/// Most connects a turn, so that finished ones are measured in time.
 const CONNECTS_PER_TURN: u64 = 64;
 
-/// Requests taken from the schedule in one turn.
+/// Most requests taken from the schedule a turn.
 const DUE_PER_TURN: usize = 1024;
 
-/// Requests that wait on all connections together until their turn has come.
+/// Most requests that wait for a place on their connections, over all connections.
 const WAITING_MAX: u64 = 1 << 20;
 
-/// A connection that was lost without an error number: the peer closed it.
+/// Name of the error of a connection that the peer closed in order.
 const CLOSED_BY_PEER: &str = "EOF";
 
 impl Engine<'_> {
+    /// Ramp: starts as many connects as the token bucket allows.
     pub(super) fn start_connects(&mut self) {
         let missing = (self.wanted() - self.connections.len()) as u64;
         if missing == 0 {
@@ -60,7 +62,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Open loop: what should have left by now leaves, each connection's share in one write.
+    /// Open loop: sends the requests that are due, those of one connection in one write.
     pub(super) fn send_due_requests(&mut self) {
         let mut to_flush = Vec::new();
         let now = self.now();
@@ -91,14 +93,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether so many requests wait for a place on their connections that more need not be taken
-    /// from the schedule: there they keep their times, and take no memory.
+    /// Whether [`WAITING_MAX`] requests wait. Further ones stay in the schedule, where they keep
+    /// their times and take no memory.
     pub(super) fn has_backlog(&self) -> bool {
-        let on_their_way = self.wanted() as u64 * u64::from(self.mode.depth());
-        self.unanswered >= on_their_way.saturating_add(WAITING_MAX)
+        let in_flight_max = self.wanted() as u64 * u64::from(self.mode.depth());
+        self.unanswered >= in_flight_max.saturating_add(WAITING_MAX)
     }
 
-    /// Whose turn it is, among those that are open.
+    /// The open connection whose turn it is; moves the cursor on.
     fn next_open(&mut self) -> Option<usize> {
         for _ in 0..self.connections.len() {
             let index = self.cursor;
@@ -110,7 +112,7 @@ impl Engine<'_> {
         None
     }
 
-    /// Requests of connection `index` that wait and may leave join its unsent bytes.
+    /// Adds the waiting requests of connection `index` that its depth allows to the unsent bytes.
     fn release_requests(&mut self, index: usize) -> u32 {
         let Some(active) = &mut self.connections[index].active else { return 0 };
         let count = active.in_flight.release(self.mode.depth());
@@ -119,32 +121,34 @@ impl Engine<'_> {
         count
     }
 
-    /// `count` more requests of connection `index` are meant to leave at `now`.
+    /// Queues `count` requests of connection `index`, due at `now`. [`flush`](Self::flush) sends them.
     pub(super) fn queue_requests(&mut self, index: usize, now: u64, count: u32) {
         self.connections[index].active_state().in_flight.push(now, count);
         self.unanswered += u64::from(count);
         self.release_requests(index);
     }
 
-    /// Everyone has the last batch, and there is time for another.
+    /// Whether the next batch is due: all subscribers have the last one, and the publisher has its
+    /// confirmations.
     pub(super) fn must_publish(&self) -> bool {
-        let idle = |publisher: &Connection| {
+        let is_idle = |publisher: &Connection| {
             let active = publisher.active.as_ref();
             active.is_none_or(|active| active.unsent == 0 && active.in_flight.unanswered() == 0)
         };
         self.mode.pattern() == Pattern::Fanout
             && self.run.stats.phase == Phase::Traffic
             && self.fanout.undelivered == 0
-            && self.connections.get(PUBLISHER).is_some_and(idle)
+            && self.connections.get(PUBLISHER).is_some_and(is_idle)
     }
 
+    /// Publishes the next batch, unless the phase is over.
     pub(super) fn publish(&mut self) {
         let now = self.now();
         if now >= self.phase_ends_at || self.connections[PUBLISHER].state != State::Open {
             return;
         }
         let batch = self.mode.depth();
-        // The publisher is no subscriber of its own.
+        // The publisher does not receive its own messages.
         let subscribers = self.run.stats.connected().saturating_sub(1);
         self.fanout.published += u64::from(batch);
         self.fanout.undelivered = u64::from(batch) * subscribers;
@@ -159,22 +163,18 @@ impl Engine<'_> {
         self.flush(PUBLISHER);
     }
 
-    pub(super) fn on_ready(
-        &mut self,
-        index: usize,
-        readable: bool,
-        writable: bool,
-        read_closed: bool,
-    ) {
+    /// Acts on an event of connection `index`: finishes its connect, reads, sends.
+    pub(super) fn on_ready(&mut self, index: usize, readiness: Readiness) {
         let Some(connection) = self.connections.get(index) else { return };
-        if connection.state == State::Connecting && (writable || readable) {
+        let is_ready = readiness.writable || readiness.readable;
+        if connection.state == State::Connecting && is_ready {
             self.finish_connect(index);
         }
-        if readable && self.is_connected(index) {
-            self.read(index, read_closed);
+        if readiness.readable && self.is_connected(index) {
+            self.read(index, readiness.read_closed);
         }
-        let unsent = |active: &ActiveState| active.unsent > 0;
-        if self.connections[index].active.as_deref().is_some_and(unsent) {
+        let has_unsent = |active: &ActiveState| active.unsent > 0;
+        if self.connections[index].active.as_deref().is_some_and(has_unsent) {
             self.flush(index);
         }
     }
@@ -183,6 +183,7 @@ impl Engine<'_> {
         matches!(self.connections[index].state, State::Open | State::Joining)
     }
 
+    /// Fetches the result of a connect and, in a fan-out, sends the hello.
     fn finish_connect(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Some(result) = connection.stream.as_ref().and_then(socket::connect_result) else {
@@ -191,10 +192,10 @@ impl Engine<'_> {
         if let Err(error) = result {
             return self.fail(index, &socket::errno_name(&error));
         }
-        let connect_started_at = connection.connect_started_at;
+        let started_at = connection.connect_started_at;
         let now = self.now();
         self.run.stats.counts.opened += 1;
-        self.run.stats.record_connect(now.saturating_sub(connect_started_at));
+        self.run.stats.record_connect(now.saturating_sub(started_at));
         if self.mode.pattern() == Pattern::Echo {
             self.connections[index].state = State::Open;
             self.pending -= 1;
@@ -213,24 +214,24 @@ impl Engine<'_> {
         }
     }
 
-    /// Reads until the socket is empty, or has had its turn.
+    /// Reads until the socket is empty, at most [`READS_PER_TURN`] times; the resume list has the
+    /// connection then.
     fn read(&mut self, index: usize, read_closed: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(stream) = &mut self.connections[index].stream else { return };
-            match stream.read(&mut self.buffer) {
+            match retry_interrupted(|| stream.read(&mut self.buffer)) {
                 Ok(0) => return self.fail(index, CLOSED_BY_PEER),
                 Ok(len) => {
                     self.run.stats.counts.bytes_received += len as u64;
                     if !self.ignores_input {
                         self.on_read(index, len);
                     }
-                    // A short read has emptied the socket, unless its end is still to be read.
+                    // A short read has emptied the socket, unless the end of file is still to be read.
                     if len < self.buffer.len() && !read_closed {
                         return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
         }
@@ -239,7 +240,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes in what was read from connection `index`.
+    /// Parses `len` bytes that were read from connection `index` and acts on the replies in them.
     fn on_read(&mut self, index: usize, len: usize) {
         let now = self.now();
         let connection = &mut self.connections[index];
@@ -275,18 +276,19 @@ impl Engine<'_> {
         }
     }
 
-    /// False if nobody had asked.
+    /// Records `count` answers of connection `index`, and sends as many requests again in a closed
+    /// loop. False if fewer requests were in flight.
     fn on_answers(&mut self, index: usize, count: u32, now: u64) -> bool {
         let connection = &mut self.connections[index];
         let is_joining = connection.state == State::Joining;
-        let echo = self.mode.pattern() == Pattern::Echo;
+        let is_echo = self.mode.pattern() == Pattern::Echo;
         let stats = &mut self.run.stats;
-        let known = connection.active_state().in_flight.complete(count, |at, count| {
-            if echo {
+        let were_in_flight = connection.active_state().in_flight.complete(count, |at, count| {
+            if is_echo {
                 stats.record(now.saturating_sub(at), count);
             }
         });
-        if !known {
+        if !were_in_flight {
             return false;
         }
         self.unanswered -= u64::from(count);
@@ -296,8 +298,8 @@ impl Engine<'_> {
             return true;
         }
         stats.counts.answered += u64::from(count);
-        let closed = self.mode.load_model() == LoadModel::Closed;
-        if echo && closed && stats.phase == Phase::Traffic && now < self.phase_ends_at {
+        let is_closed_loop = self.mode.load_model() == LoadModel::Closed;
+        if is_echo && is_closed_loop && stats.phase == Phase::Traffic && now < self.phase_ends_at {
             self.queue_requests(index, now, count);
         } else {
             self.release_requests(index);
@@ -305,7 +307,7 @@ impl Engine<'_> {
         true
     }
 
-    /// False if there were not so many on their way.
+    /// Records `count` deliveries to connection `index`. False if fewer were expected.
     fn on_deliveries(&mut self, index: usize, count: u32, now: u64) -> bool {
         let active = self.connections[index].active_state();
         active.received += u64::from(count);
@@ -319,6 +321,7 @@ impl Engine<'_> {
         true
     }
 
+    /// Fails connection `index` for a reply; the summary quotes the first refusal.
     fn on_reply_error(&mut self, index: usize, error: ReplyError) {
         match error {
             ReplyError::Refused(text) => {
@@ -329,7 +332,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Sends what connection `index` has to send, as far as its socket takes it.
+    /// Sends the unsent bytes of connection `index`, as far as its socket takes them.
     #[inline]
     pub(super) fn flush(&mut self, index: usize) {
         let Connection { stream: Some(stream), active: Some(active), .. } =
@@ -339,7 +342,7 @@ impl Engine<'_> {
         };
         while active.unsent > 0 {
             let bytes = self.workload.next_bytes(active.sent, active.unsent);
-            match stream.write(bytes) {
+            match retry_interrupted(|| stream.write(bytes)) {
                 Ok(sent) => {
                     active.sent += sent as u64;
                     active.unsent -= sent as u64;
@@ -349,13 +352,12 @@ impl Engine<'_> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
         }
     }
 
-    /// Connection `index` failed, or is no more.
+    /// Closes connection `index` and counts it as failed or dropped, with an error called `name`.
     #[cold]
     pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
@@ -367,7 +369,7 @@ impl Engine<'_> {
         }
         self.pending -= usize::from(connection.state.is_pending());
         let was_open = connection.state == State::Open;
-        connection.state = State::Gone;
+        connection.state = State::Closed;
         connection.stream = None;
         let active = connection.active.take().unwrap_or_default();
         self.unanswered -= active.in_flight.unanswered();

@@ -1,25 +1,22 @@
-//! The loop: which phase it is, what is due, and whom the events are for. What is is_done with a
-//! connection is in [`connection_io`].
+//! The loop: phases, times and events of a run. [`connection_io`] does the work on one connection.
 //!
-//! One thread and one epoll, edge-triggered as in the server. Each round: what the phase has to do
-//! (connects, requests that are due, the next batch) → poll → dispatch → resume_list those out of budget
-//! → ticks. A connection's requests leave in one write a turn, and its answers are decoded where
-//! they were read.
+//! One thread and one poll, edge-triggered as in the server. Each round: what the phase starts on its
+//! own (connects, due requests, the next batch) → poll → dispatch → connections on the resume list →
+//! tick. A connection's requests leave in one write a turn, and its replies are decoded in the read
+//! buffer.
 
 mod connection_io;
+mod due_timer;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Connection, State};
 use super::options::{Mode, Plan};
@@ -28,9 +25,12 @@ use super::progress::Progress;
 use super::socket;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Row, Stats};
-use super::sysinfo::{is_ignored, resident_bytes};
+use super::sysinfo::{self, resident_bytes};
 use super::target::Protocol;
 use super::workload::{Pattern, Workload};
+use crate::net::{SignalPipe, poll, readiness};
+use crate::server::Readiness;
+use due_timer::DueTimer;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -38,83 +38,91 @@ const EVENTS_MAX: usize = 1024;
 /// Bytes one `read` may return.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// How long a connect, and a hello, may take.
+/// Longest time for a connect, and for the reply to a hello.
 const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
-/// How long the drain waits for answers.
+/// Longest time that the drain waits for replies.
 const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
 
-/// How often the progress and the figure of server memory are renewed.
+/// Interval at which progress is shown and timeouts are checked.
 const TICK_NS: u64 = NS_PER_SEC / 10;
 
 const SIGNALS: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
+const DUE_TIMER: Token = Token(usize::MAX - 1);
 
-/// The connection that publishes.
+/// Index of the connection that publishes in a fan-out.
 const PUBLISHER: usize = 0;
 
-/// Messages that are published and not yet with everyone.
+/// State of a fan-out: messages that have been published and not yet delivered to all.
 #[derive(Debug, Default)]
 struct Fanout {
     published: u64,
-    /// Deliveries still to come, over all subscribers.
+    /// Deliveries still expected, over all subscribers.
     undelivered: u64,
+    /// Time at which the current batch left.
     published_at: u64,
 }
 
-/// What came of a run.
+/// Measurements of one run. Times are nanoseconds.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) stats: Stats,
-    /// What the hold or the traffic itself brought, and how long it was.
+    /// Counts and length of the hold or the traffic, without ramp and drain.
     pub(super) measured: Counts,
     pub(super) measured_ns: u64,
     pub(super) ramp_ns: u64,
+    /// Resident memory of the server before the first connect, and at the end of the hold.
     pub(super) rss_before: Option<u64>,
     pub(super) rss_held: Option<u64>,
     /// Connections open at the end of the hold or the traffic.
     pub(super) held: u64,
-    /// Requests that were due and never answered, and those of them that never left.
+    /// Requests that were due and never answered, `unsent` among them.
     pub(super) unanswered: u64,
+    /// Requests that were due and never sent.
     pub(super) unsent: u64,
-    /// The phase a signal ended.
+    /// The phase that a signal ended.
     pub(super) interrupted: Option<Phase>,
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
     target: SocketAddr,
     sources: &'a Sources,
     workload: Workload,
+    /// Input is counted and discarded: the target's protocol is unknown.
     ignores_input: bool,
     poll: Poll,
-    signals: Signals,
-    timer: TimerFd,
-    /// For when the timer is set.
-    timer_at: Option<u64>,
+    signals: SignalPipe,
+    is_signalled: Arc<AtomicBool>,
+    due_timer: DueTimer,
     started_at: Instant,
     connections: Vec<Connection>,
-    /// Connections the ramp waits for, and all that may be too slow, in the order they were connecting.
+    /// Connections that are connecting or joining: the ramp waits for them.
     pending: usize,
+    /// Indices in the order of their connects. The front is the first to time out; connections that
+    /// are no longer pending are skipped.
     connecting: VecDeque<usize>,
     bucket: TokenBucket,
-    /// Ports that were tried by name and are taken.
+    /// Ports that were tried by number and found taken.
     ports_skipped: usize,
+    /// Times at which requests are due; `None` unless the load is open-loop.
     schedule: Option<Schedule>,
-    /// Whose turn it is to be asked something, and how far the next one is.
+    /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
     fanout: Fanout,
-    /// Requests that are due and have no answer.
+    /// Requests that were due and have no answer, over all connections.
     unanswered: u64,
+    /// Connections that stopped reading at their share of a turn.
     resume_list: Vec<usize>,
     phase_started_at: u64,
     phase_ends_at: u64,
     counts_at_phase_start: Counts,
     next_tick_at: u64,
     next_row_at: u64,
-    /// What a chat's members are called, but for their number.
+    next_memory_at: u64,
+    /// Prefix of the chat nicknames; the index follows.
     nickname: String,
     is_done: bool,
     run: Run,
@@ -122,40 +130,39 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// A run that has not connecting.
+    /// A run that has not started.
     ///
     /// # Errors
     ///
-    /// The system has no descriptor left for epoll, the timer or the signal pipe.
+    /// The system has no descriptor left for the poll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
-        // A terminal that goes must not take an hour's figures with it.
-        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
-        let fd = timer.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        let is_signalled = Arc::default();
+        let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
+        signals.watch(SIGINT, &is_signalled)?;
+        signals.watch(SIGTERM, &is_signalled)?;
+        // A closed terminal must not take the measurements of an hour with it. Under nohup(1) the
+        // signal stays ignored, and where that is unknown it keeps its disposition.
+        if sysinfo::is_hangup_ignored() == Some(false) {
+            signals.watch(SIGHUP, &is_signalled)?;
+        }
+        let due_timer = DueTimer::new(poll.registry(), DUE_TIMER)?;
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
-        // Unique in a room that other testers may be in.
+        // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let workload =
-            Workload::new(&plan.target.protocol, mode.pattern(), mode.size() as usize, &publisher);
+        let size = mode.size() as usize;
         Ok(Engine {
             mode,
             target,
             sources,
-            workload,
+            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
             ignores_input: plan.target.protocol == Protocol::Tcp,
             poll,
             signals,
-            timer,
-            timer_at: None,
+            is_signalled,
+            due_timer,
             started_at: Instant::now(),
             connections: Vec::with_capacity(wanted),
             pending: 0,
@@ -173,6 +180,7 @@ impl<'a> Engine<'a> {
             counts_at_phase_start: Counts::default(),
             next_tick_at: 0,
             next_row_at: NS_PER_SEC,
+            next_memory_at: 0,
             nickname,
             is_done: false,
             run: Run {
@@ -191,91 +199,83 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Runs to the end, or until a signal. `on_row` is shown each second as it ends.
+    /// Runs to the end, or until a signal. `on_row` is called with the row of each second as it ends.
     ///
     /// # Errors
     ///
-    /// epoll itself fails, or `on_row` does.
+    /// The poll fails, or `on_row` does.
     pub(super) fn run(
         mut self,
         progress: &mut Progress,
         mut on_row: impl FnMut(&Row) -> io::Result<()>,
     ) -> io::Result<Run> {
-        self.run.rss_before = self.mode.server_pid().and_then(resident_bytes);
+        self.run.rss_before = self.server_memory();
         self.started_at = Instant::now();
-        progress.phase(&self.run.stats, self.mode);
+        progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.is_done {
             self.start_due_work();
-            let wait = self.poll_timeout()?;
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                result => result?,
-            }
+            let timeout = self.poll_timeout()?;
+            poll(&mut self.poll, &mut events, Some(timeout))?;
             for event in &events {
                 match event.token() {
                     SIGNALS => self.on_signals(),
-                    TIMER => self.timer_at = None,
-                    Token(index) => self.on_ready(
-                        index,
-                        event.is_readable() || event.is_error(),
-                        event.is_writable() || event.is_error() || event.is_write_closed(),
-                        event.is_read_closed() || event.is_error(),
-                    ),
+                    DUE_TIMER => self.due_timer.on_expired(),
+                    Token(index) => self.on_ready(index, readiness(event)),
                 }
             }
             for index in std::mem::take(&mut self.resume_list) {
                 self.connections[index].is_resuming = false;
-                self.on_ready(index, true, false, true);
+                let may_read = Readiness { readable: true, writable: false, read_closed: true };
+                self.on_ready(index, may_read);
             }
             let now = self.now();
             if now >= self.next_tick_at {
                 self.tick(now, progress, &mut on_row)?;
             }
-            // A phase may have nothing to wait for, and the next one then neither.
+            // A phase may have nothing to wait for, and the next one neither.
             while self.advance(now) && !self.is_done {
-                progress.phase(&self.run.stats, self.mode);
+                progress.show_phase(&self.run.stats, self.mode);
             }
         }
         self.finish(&mut on_row)?;
         Ok(self.run)
     }
 
+    /// Nanoseconds since the run began.
     #[inline]
     fn now(&self) -> u64 {
         u64::try_from(self.started_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How long there is nothing to do but to wait for events; sets the timer where a millisecond,
-    /// which is what epoll_wait(2) counts in, is too coarse.
-    fn poll_timeout(&mut self) -> io::Result<Option<Duration>> {
+    /// Longest time that the poll may wait for events. Arms the timer for the next due request.
+    fn poll_timeout(&mut self) -> io::Result<Duration> {
         let now = self.now();
+        if !self.resume_list.is_empty() || self.must_publish() {
+            return Ok(Duration::ZERO);
+        }
         let mut until = self.next_tick_at.min(self.phase_ends_at);
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.bucket.next_at());
         }
         let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
-        let due_at = due_at.filter(|_| !self.has_backlog());
-        if let Some(due_at) = due_at.filter(|at| *at < until) {
-            if due_at <= now {
-                return Ok(Some(Duration::ZERO));
-            }
-            if self.timer_at != Some(due_at) {
-                let after = TimeSpec::from_duration(Duration::from_nanos(due_at - now));
-                self.timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
-                self.timer_at = Some(due_at);
-            }
+        match due_at.filter(|at| *at < until && !self.has_backlog()) {
+            Some(due_at) if due_at <= now => until = now,
+            Some(due_at) => until = until.min(self.due_timer.arm(due_at, now)?),
+            None => {}
         }
-        let has_work = !self.resume_list.is_empty() || self.must_publish();
-        let wait = if has_work { 0 } else { until.saturating_sub(now) };
-        Ok(Some(Duration::from_nanos(wait)))
+        Ok(Duration::from_nanos(until.saturating_sub(now)))
     }
 
     fn wanted(&self) -> usize {
         self.mode.connections() as usize
     }
 
-    /// What the phase has to do without being asked.
+    fn server_memory(&self) -> Option<u64> {
+        self.mode.server_pid().and_then(resident_bytes)
+    }
+
+    /// Starts what is due without an event: connects, scheduled requests, the next batch.
     fn start_due_work(&mut self) {
         if self.run.stats.phase == Phase::Ramp {
             self.start_connects();
@@ -289,7 +289,8 @@ impl<'a> Engine<'a> {
     }
 
     fn on_signals(&mut self) {
-        if self.signals.pending().count() > 0 {
+        self.signals.drain();
+        if self.is_signalled.swap(false, Ordering::AcqRel) {
             self.run.interrupted.get_or_insert(self.run.stats.phase);
         }
     }
@@ -302,17 +303,22 @@ impl<'a> Engine<'a> {
     ) -> io::Result<()> {
         self.next_tick_at = now - now % TICK_NS + TICK_NS;
         self.expire_connects(now);
-        if let Some(rss_bytes) = self.mode.server_pid().and_then(resident_bytes) {
-            self.run.stats.record_memory(rss_bytes);
+        if now >= self.next_memory_at {
+            self.next_memory_at = now - now % TICK_NS + sysinfo::MEMORY_INTERVAL_NS;
+            if let Some(rss_bytes) = self.server_memory() {
+                self.run.stats.record_memory(rss_bytes);
+            }
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
             on_row(self.run.stats.end_row(now))?;
         }
-        progress.tick(&self.run.stats, self.mode, now.saturating_sub(self.phase_started_at));
+        let phase_ns = now.saturating_sub(self.phase_started_at);
+        progress.show_tick(&self.run.stats, self.mode, phase_ns);
         Ok(())
     }
 
+    /// Fails connections that have been pending for too long.
     fn expire_connects(&mut self, now: u64) {
         while let Some(&index) = self.connecting.front() {
             let connection = &self.connections[index];
@@ -326,30 +332,30 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Goes on to the next phase where this one is over; whether it was.
+    /// Ends the phase if it is over, and starts the next. Returns whether it was over.
     fn advance(&mut self, now: u64) -> bool {
         let connected = self.run.stats.connected();
-        let over = match self.run.stats.phase {
+        let is_over = match self.run.stats.phase {
             Phase::Ramp => self.connections.len() == self.wanted() && self.pending == 0,
             Phase::Hold | Phase::Traffic => {
                 now >= self.phase_ends_at || connected == 0 || self.has_lost_publisher()
             }
             Phase::Drain => {
-                let due = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
-                let waits = self.unanswered > 0 || self.fanout.undelivered > 0 || due > 0;
-                !waits || connected == 0 || now >= self.phase_ends_at
+                let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+                let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
+                !awaits || connected == 0 || now >= self.phase_ends_at
             }
         };
         if self.run.interrupted.is_some() {
             self.end_phase(now);
             self.is_done = true;
-        } else if over {
+        } else if is_over {
             self.end_phase(now);
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
                 Phase::Ramp => self.start_main_phase(now),
                 Phase::Hold | Phase::Traffic => {
-                    // What was due before may still have to leave.
+                    // Requests that were due before may still have to leave.
                     if let Some(schedule) = &mut self.schedule {
                         schedule.close(now);
                     }
@@ -358,23 +364,24 @@ impl<'a> Engine<'a> {
                 Phase::Drain => self.is_done = true,
             }
         }
-        over || self.is_done
+        is_over || self.is_done
     }
 
     fn has_lost_publisher(&self) -> bool {
-        self.mode.pattern() == Pattern::Fanout && self.connections[PUBLISHER].state == State::Gone
+        self.mode.pattern() == Pattern::Fanout && self.connections[PUBLISHER].state == State::Closed
     }
 
-    fn start_phase(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
+    fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
         self.run.stats.start_phase(phase, now);
         self.phase_started_at = now;
-        self.phase_ends_at = now.saturating_add(lasts_ns);
+        self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
     }
 
+    /// Starts the hold or the traffic, whichever the mode has, with its first requests.
     fn start_main_phase(&mut self, now: u64) {
-        let idle = matches!(self.mode, Mode::Idle { .. });
-        let phase = if idle { Phase::Hold } else { Phase::Traffic };
+        let is_idle = matches!(self.mode, Mode::Idle { .. });
+        let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.secs().saturating_mul(NS_PER_SEC));
         if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(Schedule::new(now, self.phase_ends_at, per_sec));
@@ -389,31 +396,32 @@ impl<'a> Engine<'a> {
     }
 
     fn end_phase(&mut self, now: u64) {
-        let lasted_ns = now.saturating_sub(self.phase_started_at);
+        let phase_ns = now.saturating_sub(self.phase_started_at);
         match self.run.stats.phase {
-            Phase::Ramp => self.run.ramp_ns = lasted_ns,
+            Phase::Ramp => self.run.ramp_ns = phase_ns,
             Phase::Hold | Phase::Traffic => {
-                self.run.measured_ns = lasted_ns;
+                self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
-                self.run.rss_held = self.mode.server_pid().and_then(resident_bytes);
+                self.run.rss_held = self.server_memory();
             }
             Phase::Drain => {}
         }
     }
 
-    /// Who still owes an answer has failed, unless nobody waited for it.
+    /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
+    /// writes the last row; closes all connections.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
         let now = self.now();
         self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
         self.run.unanswered += self.unanswered + self.run.unsent;
         if self.run.interrupted.is_none() {
-            let fanout = self.mode.pattern() == Pattern::Fanout;
+            let is_fanout = self.mode.pattern() == Pattern::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {
                 let Some(active) = &connection.active else { continue };
-                let undelivered =
-                    fanout && index != PUBLISHER && active.received < self.fanout.published;
-                if undelivered || active.in_flight.unanswered() > 0 {
+                let is_subscriber = is_fanout && index != PUBLISHER;
+                let has_missed = is_subscriber && active.received < self.fanout.published;
+                if has_missed || active.in_flight.unanswered() > 0 {
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
@@ -423,7 +431,7 @@ impl<'a> Engine<'a> {
             on_row(self.run.stats.end_row(now))?;
         }
         for stream in self.connections.iter().filter_map(|connection| connection.stream.as_ref()) {
-            // It is gone either way.
+            // An error changes nothing: the connection ends in either case.
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
@@ -431,8 +439,8 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// A step that visits each of `count` before it comes back to any, and goes far each time, so that
-/// the probes are spread over all connections however few they are.
+/// A step that visits each of `count` connections before it returns to any. It is long, so that few
+/// probes are still spread over all connections.
 fn stride(count: usize) -> usize {
     fn divisor(a: usize, b: usize) -> usize {
         if b == 0 { a } else { divisor(b, a % b) }
@@ -447,7 +455,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_visit_every_connection_before_any_twice() {
+    fn stride_visits_each_connection_once_a_round() {
         for count in [1, 2, 3, 10, 97, 1000, 19_000] {
             let step = stride(count);
             let mut at = 0;

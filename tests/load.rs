@@ -1,6 +1,6 @@
-//! The load tester's binary against the real server, and against targets that misbehave.
+//! The load tester's program against the real server, and against targets that misbehave.
 //!
-//! Each test has its own target on a port the system picks, and waits for what it expects with a
+//! Each test has its own target, on a port that the system picks, and waits for its condition with a
 //! deadline.
 
 #![allow(
@@ -13,11 +13,11 @@ mod load {
     mod files;
     mod modes;
     mod options;
-    mod screen;
+    mod progress;
     mod targets;
     mod tester;
 }
 
 #[path = "it/support.rs"]
-#[allow(dead_code, reason = "what the server's tests need and these do not")]
+#[allow(dead_code, reason = "the server's tests use the rest")]
 mod support;

@@ -1,5 +1,5 @@
-//! The plots of docs/plots/: memory against connections, throughput against depth, fan-out against
-//! subscribers. Measures what they show and draws it.
+//! The plots of docs/plots/, measured and drawn: memory over connections, throughput over depth,
+//! fan-out over subscribers.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ const COUNTS: [usize; 8] = [100, 300, 1_000, 3_000, 6_000, 10_000, 14_000, 19_00
 const DEPTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 const SUBSCRIBERS: [usize; 6] = [10, 30, 100, 300, 1_000, 3_000];
 
-/// Rounds for a point; the plot shows their median.
+/// Rounds for a point; the plot shows the median.
 const ROUNDS: usize = 3;
 
 pub(crate) fn run(suite: &mut Suite) {
@@ -27,7 +27,7 @@ pub(crate) fn run(suite: &mut Suite) {
     let drawn =
         [("memory.svg", memory(suite)), ("depth.svg", depth(suite)), ("fanout.svg", fanout(suite))];
     suite.effort = effort;
-    // What is published comes of a full run.
+    // Only a full run replaces the published plots.
     let folder =
         if effort.is_full() { root().join("docs/plots") } else { suite.servers.dir().into() };
     fs::create_dir_all(&folder).unwrap();
@@ -43,7 +43,7 @@ fn memory(suite: &mut Suite) -> Plot {
     for server in suite.servers.present(&servers) {
         let each = idle::bytes_each(suite, server, &COUNTS);
         let points = COUNTS.iter().map(|count| *count as f64).zip(each);
-        // A few pages over few connections say nothing, and 0 has no place on the axis.
+        // A few pages over few connections are noise, and a logarithmic axis has no 0.
         let points = points.filter(|(_, bytes)| *bytes > 0.0).collect();
         series.push(Series { name: server.name(), ours: server == Mynah, points });
     }
@@ -95,7 +95,7 @@ fn fanout(suite: &mut Suite) -> Plot {
     }
 }
 
-/// Throughput of each server at each of `places`.
+/// Throughput of each server at each value of the x axis.
 fn sweep(
     suite: &mut Suite,
     servers: &[Server],

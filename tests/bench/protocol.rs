@@ -1,14 +1,14 @@
-//! What is said to a server and what it has to answer, in each server's protocol, as bytes. Knows no
-//! sockets and no time.
+//! Requests and expected replies as bytes, in the protocol of each server. Knows no sockets and no
+//! time.
 
 use mynah::codec::command::{Command, Frame};
 
-/// A protocol that a server under measurement speaks.
+/// Protocol of a measured server. Most are not mynah's, so this is not `ProtocolName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WireProtocol {
-    /// mynah's 5-byte header; the C echo and the tokio server speak it too.
+    /// `command` of mynah, which the C echo and the tokio server have too.
     Command,
-    /// What is sent goes to everyone else as it is: the C fan-out.
+    /// No frames: the C fan-out sends each chunk to all other clients.
     Unframed,
     /// RESP2.
     Redis,
@@ -20,16 +20,15 @@ pub(crate) enum WireProtocol {
     Nats,
 }
 
-/// Something said, and what has to come back.
+/// A request and its expected reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) request: Vec<u8>,
-    /// All that comes back, but in a hello: there only how it ends.
+    /// The whole reply; in a handshake, its end.
     pub(crate) reply: Vec<u8>,
 }
 
-/// A broadcast: what the publisher sends, what each subscriber gets of it, and what the publisher is
-/// told.
+/// A broadcast: the request, the delivery to each subscriber, and the publisher's reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Broadcast {
     pub(crate) publish: Vec<u8>,
@@ -44,8 +43,7 @@ impl Exchange {
 }
 
 impl WireProtocol {
-    /// What a connection has to say before the server takes it for a client. The answer may begin
-    /// with anything and ends as given.
+    /// The handshake, if the protocol has one. The reply may begin with anything and ends as given.
     pub(crate) fn handshake(self) -> Option<Exchange> {
         match self {
             // CONNECT: protocol MQTT level 4, clean session, keep-alive 0, no name; CONNACK.
@@ -59,7 +57,7 @@ impl WireProtocol {
         }
     }
 
-    /// What one connection says once, so that all can ask for `payload`.
+    /// Stores `payload` once, if requests fetch a stored value.
     pub(crate) fn store(self, payload: &[u8]) -> Option<Exchange> {
         let set = format!("set k 0 0 {}\r\n", payload.len());
         match self {
@@ -70,7 +68,7 @@ impl WireProtocol {
         }
     }
 
-    /// A request that brings `payload` back.
+    /// A request whose reply has `payload`.
     pub(crate) fn echo(self, payload: &[u8]) -> Option<Exchange> {
         let len = payload.len();
         match self {
@@ -90,12 +88,12 @@ impl WireProtocol {
         }
     }
 
-    /// What a connection says to become a subscriber, and how it knows that it is one.
+    /// The request that makes a connection a subscriber, and its confirmation.
     pub(crate) fn subscribe(self) -> Option<Exchange> {
         match self {
-            // Whoever is connected hears broadcasts; the answer proves that the server has it.
+            // Every client receives broadcasts; the reply proves that the server has the client.
             WireProtocol::Command => self.echo(b""),
-            // Accepted in order, so that the publisher's first broadcast proves it for all.
+            // Connections are accepted in order: the publisher's first broadcast proves it for all.
             WireProtocol::Unframed => None,
             WireProtocol::Redis => Exchange::new(
                 "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n",
@@ -108,8 +106,8 @@ impl WireProtocol {
         }
     }
 
-    /// What the server asks by itself soon after a connect, and what it wants to hear: NATS measures
-    /// the round trip once, after two seconds.
+    /// A request of the server (`reply`) and its answer (`request`): NATS measures the round trip once,
+    /// two seconds after a connect.
     pub(crate) fn server_ping(self) -> Option<Exchange> {
         match self {
             WireProtocol::Nats => Exchange::new("PONG\r\n", "PING\r\n"),
@@ -117,7 +115,7 @@ impl WireProtocol {
         }
     }
 
-    /// A message of `payload` to `subscribers`; none where the server has no such thing.
+    /// A broadcast of `payload` to `subscribers`, if the server has broadcasts.
     pub(crate) fn broadcast(self, payload: &[u8], subscribers: usize) -> Option<Broadcast> {
         let len = payload.len();
         let (publish, delivery, confirmation) = match self {
@@ -126,7 +124,7 @@ impl WireProtocol {
                 let message = frame(Command::Broadcast, payload);
                 (message.clone(), message, frame(Command::Echo, count.as_bytes()))
             }
-            // As many bytes as mynah delivers.
+            // The same number of bytes as mynah delivers.
             WireProtocol::Unframed => {
                 let message = frame(Command::Broadcast, payload);
                 (message.clone(), message, Vec::new())
@@ -152,7 +150,7 @@ impl WireProtocol {
     }
 }
 
-/// REVERSE of `text`, which only mynah has.
+/// REVERSE of `text`, a command of mynah alone.
 pub(crate) fn reverse(text: &str) -> Exchange {
     let reversed: String = text.chars().rev().collect();
     Exchange {

@@ -1,4 +1,4 @@
-//! A server under measurement: started on its processor, watched through /proc, and ended.
+//! The process of a measured server: start on its processor, memory and times from /proc, end.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::protocol::WireProtocol;
 
-/// Where the servers run, and where the load.
+/// Processors of the servers and of the load.
 const SERVER_PROCESSOR: usize = 0;
 const LOAD_PROCESSOR: usize = 1;
 
@@ -24,7 +24,7 @@ pub(crate) struct ServerProcess {
     child: Child,
 }
 
-/// Nanoseconds on a processor, and waiting for one that was taken.
+/// Time on a processor, and time ready to run while the processor was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuTimes {
     ran_ns: u64,
@@ -38,14 +38,14 @@ impl CpuTimes {
 }
 
 impl ServerProcess {
-    /// Runs `command`, which is to listen on `addr`, and waits until it does.
+    /// Starts `command`, and waits until it listens on `addr`.
     pub(crate) fn start(
         name: &'static str,
         protocol: WireProtocol,
         addr: SocketAddr,
         command: &mut Command,
     ) -> Self {
-        // A child inherits the processors of its parent (sched_setaffinity(2)).
+        // A child inherits its parent's processors (sched_setaffinity(2)).
         pin_to(SERVER_PROCESSOR);
         let child = command
             .stdin(Stdio::null())
@@ -69,12 +69,12 @@ impl ServerProcess {
         self.child.id()
     }
 
-    /// What its threads have had of processors so far (proc_pid_schedstat(5)).
+    /// Processor times of all its threads so far (proc_pid_schedstat(5)).
     pub(crate) fn cpu_times(&self) -> CpuTimes {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         let mut times = CpuTimes { ran_ns: 0, waited_ns: 0 };
         for task in tasks.flatten() {
-            // A thread may end meanwhile.
+            // A thread may have ended.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             let mut fields = text.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
             times.ran_ns += fields.next().unwrap_or(0);
@@ -88,7 +88,7 @@ impl ServerProcess {
         self.status_bytes("VmRSS:")
     }
 
-    /// The part of it that no file stands behind: heap and stacks.
+    /// Resident memory without a file behind it, in bytes: heap and stacks.
     pub(crate) fn anonymous_bytes(&self) -> u64 {
         self.status_bytes("RssAnon:")
     }
@@ -107,7 +107,7 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Moves this process to where the load runs; false on a machine with one processor.
+/// Moves this process to the processor of the load. False on a machine with one processor.
 pub(crate) fn pin_to_load_processor() -> bool {
     pin_to(LOAD_PROCESSOR)
 }
@@ -117,7 +117,7 @@ fn pin_to(processor: usize) -> bool {
     set.set(processor).is_ok() && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
 }
 
-/// An address of loopback that nobody listens on.
+/// A loopback address without a listener.
 pub(crate) fn free_addr() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The result: one line a figure and server, as a Markdown table and as JSON.
+//! The table of results, as Markdown and as JSON: one row for each figure and server.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 use crate::load::Measured;
 use crate::samples::Samples;
 
-/// From what share of the time on the table tells that a server had to wait for its processor.
+/// Smallest share of waiting that the table shows.
 const WAITED_SHARE_SHOWN: f64 = 0.03;
 
-/// What a number is.
+/// Unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanoseconds,
     PerSecond,
     BytesPerSecond,
     Bytes,
-    /// Calls, instructions: a bare number.
+    /// A bare number: calls, instructions.
     Number,
 }
 
-/// What a figure is to be, or its ratio where it has one.
+/// Threshold of a figure, or of its ratio if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
     AtMost(f64),
@@ -29,18 +29,18 @@ pub(crate) enum Bar {
     Below(f64),
 }
 
-/// What a server had of its processor, 1 for all the time.
+/// The server's share of its processor; 1 is all the time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuShare {
-    /// Near 1 where the server is what limits.
+    /// Share in which it ran. Near 1, the server is the bottleneck.
     ran: f64,
-    /// Others ran where it would have. Where this is much, rates say little; times of the processor
-    /// suffer less.
+    /// Share in which it was ready and other processes ran. If it is large, rates are unreliable;
+    /// processor times are less affected.
     waited: f64,
 }
 
 impl CpuShare {
-    /// The medians of some rounds.
+    /// The medians of all rounds.
     pub(crate) fn of(measured: &[Measured]) -> Self {
         let median =
             |value: fn(&Measured) -> f64| Samples(measured.iter().map(value).collect()).median();
@@ -58,21 +58,21 @@ impl std::fmt::Display for CpuShare {
     }
 }
 
-/// One figure of one server.
+/// A figure of a server.
 pub(crate) struct Row {
     pub(crate) figure: String,
     pub(crate) server: &'static str,
     pub(crate) values: Samples,
     pub(crate) unit: Unit,
-    /// Against whom, and the ratios round by round.
+    /// The other server, and the ratio to it in each round.
     pub(crate) ratio: Option<(&'static str, Samples)>,
     pub(crate) bar: Option<Bar>,
     pub(crate) cpu_share: Option<CpuShare>,
-    /// What has the suite measure it.
+    /// Argument of the suite that repeats this measurement.
     pub(crate) benchmark: &'static str,
 }
 
-/// All rows, and what is to be said of them.
+/// Rows, notes and plots of a run.
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
@@ -81,7 +81,7 @@ pub(crate) struct Table {
 }
 
 impl Row {
-    /// What the bar is for: the ratio where there is one.
+    /// The value that the bar is for: the ratio if there is one.
     fn compared_value(&self) -> f64 {
         self.ratio.as_ref().map_or_else(|| self.values.median(), |(_, ratios)| ratios.median())
     }
@@ -162,12 +162,12 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Something that was left out, or has to be known to read the figures.
+    /// Adds a note, such as the reason why a measurement was skipped.
     pub(crate) fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
-    /// What a plot shows.
+    /// Adds the points of a plot.
     pub(crate) fn plot(&mut self, file: &str, points: Value) {
         self.plots.push(json!({ "file": file, "plot": points }));
     }
@@ -178,7 +178,7 @@ impl Table {
         let mut last = "";
         for row in &self.rows {
             let mut cells = row.cells();
-            // A figure is named once.
+            // Rows of the same figure name it once.
             if row.figure == last {
                 cells[0].clear();
             }
@@ -230,7 +230,7 @@ impl Unit {
     }
 }
 
-/// A whole number with its thousands apart.
+/// A whole number with separators: `1,234,567`.
 pub(crate) fn with_thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Connect, one echo, reset, over and over.
+//! The cost of a connection: connect, one echo, reset.
 
 use super::{Figure, Suite, payload};
 use crate::load::churn::Churn;

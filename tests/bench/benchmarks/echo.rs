@@ -1,5 +1,4 @@
-//! What an echo costs: 100 connections, 64 bytes, alone and 32 deep, and beside connections that
-//! are idle.
+//! The cost of an echo: 64 bytes, 100 connections, at depth 1 and 32, and beside idle connections.
 
 use super::{Figure, Suite, Value, payload};
 use crate::load::echo::Echo;
@@ -10,12 +9,12 @@ use crate::table::{Bar, CpuShare, Row};
 
 const CONNECTIONS: usize = 100;
 const PAYLOAD_LEN: usize = 64;
-/// With the connections that speak and those of the suite they are within 20,000 files.
+/// Together with the active connections, these need less than 20,000 files.
 const IDLE_CONNECTIONS: usize = 18_000;
 
 const SERVERS: [Server; 7] = [CEcho, Mynah, Static, Musl, Tokio, Redis, Memcached];
 
-/// One at a time, and many.
+/// Measures echoes at depth 1 and 32.
 pub(crate) fn run(suite: &mut Suite) {
     for depth in [1, 32] {
         let payload = payload(PAYLOAD_LEN);
@@ -40,7 +39,7 @@ pub(crate) fn run(suite: &mut Suite) {
     }
 }
 
-/// Two servers that take turns: one of them holds many who say nothing.
+/// Measures echoes on two servers that take turns, one of which holds idle connections.
 pub(crate) fn beside_idle(suite: &mut Suite) {
     let exchange = crate::protocol::WireProtocol::Command.echo(&payload(PAYLOAD_LEN)).unwrap();
     let (alone, crowded) = (suite.servers.start(Mynah), suite.servers.start(Mynah));

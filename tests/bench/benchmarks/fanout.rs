@@ -1,4 +1,4 @@
-//! What a broadcast costs: 1,000 subscribers, batches of 32 messages of 1 KiB, and single messages
+//! The cost of a broadcast to 1,000 subscribers: batches of 32 messages of 1 KiB, and single messages
 //! of 16 bytes.
 
 use super::{Figure, Suite, payload};

@@ -1,5 +1,4 @@
-//! What a connection costs that says nothing: memory with no file behind it, by its growth from the
-//! first connection to the last.
+//! The cost of an idle connection: growth of anonymous memory from the first connection to the last.
 
 use super::Suite;
 use crate::load::open_idle;
@@ -30,11 +29,11 @@ fn measure(suite: &mut Suite, count: usize, servers: &[Server], bar: Option<Bar>
     }
 }
 
-/// Bytes a connection at each of `counts`, which grow.
+/// Bytes per connection at each of `counts`, which are ascending.
 pub(crate) fn bytes_each(suite: &mut Suite, server: Server, counts: &[usize]) -> Vec<f64> {
     let process = suite.servers.start(server);
     let mut held = Vec::new();
-    // The first touches what all share.
+    // The first connection touches pages that all share.
     open_idle(&process, &mut held, 1);
     let before = process.anonymous_bytes();
     let at = |count: &usize| {

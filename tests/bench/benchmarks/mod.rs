@@ -1,5 +1,5 @@
-//! The figures of the suite, a file each, and what they share: servers take turns in rounds, so
-//! that what disturbs the machine disturbs all of them.
+//! The benchmarks of the suite, one a file, and what they share: servers take turns in rounds, so that
+//! a disturbance of the machine affects all of them.
 
 pub(crate) mod churn;
 pub(crate) mod decode;
@@ -20,7 +20,7 @@ use crate::server_process::ServerProcess;
 use crate::servers::{Server, Servers};
 use crate::table::{Bar, CpuShare, Row, Table, Unit};
 
-/// How much is done for a figure.
+/// Rounds and times of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
@@ -42,19 +42,19 @@ impl Effort {
     }
 }
 
-/// What a row works with.
+/// The state that benchmarks share.
 pub(crate) struct Suite {
     pub(crate) servers: Servers,
     pub(crate) table: Table,
     pub(crate) effort: Effort,
 }
 
-/// What each server made of the same load, a value a round.
+/// Measurements of each server under the same load, one for each round.
 pub(crate) struct Results(pub(crate) Vec<(Server, Vec<Measured>)>);
 
 impl Suite {
-    /// Each of `servers` that is there is measured once a round, each time anew from its start;
-    /// the order turns round every time.
+    /// Measures each server that is present once a round, from its start. The order is reversed every
+    /// round.
     pub(crate) fn alternate(
         &mut self,
         servers: &[Server],
@@ -82,7 +82,7 @@ impl Results {
         Some(Samples(measured.iter().map(value).collect()))
     }
 
-    /// Writes a line a server: its values and their ratio to those of `base`. `bars` are for the
+    /// Adds a row for each server: its values and their ratio to those of `base`. `bars` apply to the
     /// ratios.
     pub(crate) fn add_rows(
         &self,
@@ -102,7 +102,7 @@ impl Results {
                 server: server.name(),
                 values,
                 unit: figure.unit,
-                // Without the yardstick there is nothing to judge.
+                // Without the yardstick there is no ratio for the bar.
                 bar: bar.filter(|_| ratio.is_some()),
                 ratio,
                 cpu_share: Some(CpuShare::of(measured)),
@@ -112,31 +112,31 @@ impl Results {
     }
 }
 
-/// A value of a round.
+/// A value of one measurement.
 pub(crate) type Value = fn(&Measured) -> f64;
 
-/// A figure of all servers under the same load.
+/// A figure that is computed for all servers.
 pub(crate) struct Figure<'a> {
     pub(crate) name: &'a str,
     pub(crate) unit: Unit,
     pub(crate) value: Value,
-    /// What the suite is told to measure it.
+    /// Argument of the suite that repeats the measurement.
     pub(crate) benchmark: &'static str,
 }
 
 impl<'a> Figure<'a> {
-    /// Answers, deliveries or connections a second.
+    /// Answers, deliveries or connections per second.
     pub(crate) fn rate(name: &'a str, benchmark: &'static str) -> Self {
         Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, benchmark }
     }
 
-    /// What one of them costs the server.
+    /// Time of the server's processor for one of them.
     pub(crate) fn cpu(name: &'a str, benchmark: &'static str) -> Self {
         Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, benchmark }
     }
 }
 
-/// Letters, as many as wanted.
+/// A payload of letters.
 pub(crate) fn payload(len: usize) -> Vec<u8> {
     (b'a'..=b'z').cycle().take(len).collect()
 }

@@ -1,5 +1,5 @@
-//! REVERSE of a mebibyte: of ASCII, and of text in which every length of UTF-8 occurs. Bytes of payload
-//! a second of the server's own time, which includes reading and writing them.
+//! The speed of REVERSE of 1 MiB: of ASCII, and of text with UTF-8 sequences of every length. Bytes of
+//! payload per second of the server's processor, reading and writing included.
 
 use super::Suite;
 use crate::load::Measured;
@@ -10,7 +10,7 @@ use crate::servers::Server::Mynah;
 use crate::table::{Bar, CpuShare, Row, Unit};
 
 const BYTES: usize = 1 << 20;
-/// Connections that ask, so that the server always has somebody to serve.
+/// Enough connections that the server always has a request to answer.
 const CONNECTIONS: usize = 4;
 
 pub(crate) fn run(suite: &mut Suite) {
@@ -20,7 +20,7 @@ pub(crate) fn run(suite: &mut Suite) {
         let text = text.repeat(BYTES / text.len());
         measure(suite, &format!("REVERSE of 1 MiB of {kind}"), &reverse(&text), Some(least));
     }
-    // What moving as many bytes costs when nothing is reversed.
+    // The cost of moving the same bytes without reversing them.
     let exchange = WireProtocol::Command.echo(&super::payload(BYTES)).unwrap();
     measure(suite, "ECHO of 1 MiB", &exchange, None);
 }

@@ -1,4 +1,4 @@
-//! The size of the program, and what it holds when it has just started.
+//! The size of the program, and its memory just after the start.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::servers::Server::{self, *};
 use crate::table::{Bar, Row, Unit};
 
 pub(crate) fn run(suite: &mut Suite) {
-    // The bars are those of the bare server; Lua brings 640 KiB of its own.
+    // The bars are for the bare server; Lua adds 640 KiB.
     let sizes = [
         (Bare, Some(Bar::AtMost(900.0 * 1024.0))),
         (Mynah, None),

@@ -1,5 +1,5 @@
-//! System calls a round trip, counted by strace(1): 100 connections, depth 1. It attaches when all are
-//! connected, so that it counts round trips only.
+//! System calls per round trip, counted by strace(1): 100 connections, depth 1. strace attaches when
+//! all are connected, so that it counts round trips only.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -53,10 +53,10 @@ fn calls_each(suite: &Suite, process: &ServerProcess) -> f64 {
     let mut said = BufReader::new(strace.stderr.take().unwrap()).lines().map_while(Result::ok);
     let attached = said.find(|line| line.contains("attached"));
     assert!(attached.is_some(), "strace does not attach");
-    // Somebody has to read on, or the pipe fills.
+    // Reads on, or the pipe fills and strace blocks.
     let reader = thread::spawn(move || said.for_each(drop));
     let measured = echo.run(process, std::time::Duration::ZERO, suite.effort.time);
-    // Those that were under way at the end are answered too.
+    // The requests in flight at the end are answered too.
     let answered = measured.count + CONNECTIONS as u64;
     kill(Pid::from_raw(strace.id() as i32), Signal::SIGINT).unwrap();
     strace.wait().unwrap();
@@ -64,7 +64,7 @@ fn calls_each(suite: &Suite, process: &ServerProcess) -> f64 {
     total_calls(&fs::read_to_string(&report).unwrap()) / answered as f64
 }
 
-/// The line `total` of strace's summary.
+/// Calls in the line `total` of strace's summary.
 fn total_calls(summary: &str) -> f64 {
     let calls = |line: &str| -> Option<f64> {
         let mut words = line.split_whitespace();

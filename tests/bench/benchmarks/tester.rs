@@ -1,6 +1,5 @@
-//! `mynah-load` on the servers that speak its protocol: how near it comes to the load of this suite,
-//! and whether it says the same of them. A ratio near 1 between the two loads means that neither is
-//! the bottleneck.
+//! `mynah-load` beside the load of this suite, on the servers that have its protocol. A ratio near 1
+//! means that neither load is the bottleneck.
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +47,7 @@ pub(crate) fn run(suite: &mut Suite) {
     });
 }
 
-/// The tester and the suite's own load take turns on mynah.
+/// Measures mynah with the tester and with the suite's load in turns.
 fn beside_ours(
     suite: &mut Suite,
     figure: &str,
@@ -77,8 +76,7 @@ fn beside_ours(
     });
 }
 
-/// A run of the tester, a process of its own on the processor of the load. Its ramp is in the
-/// server's time too.
+/// Runs the tester as a process on the processor of the load. The server's time includes the ramp.
 fn by_tester(
     process: &ServerProcess,
     options: &str,

@@ -1,5 +1,5 @@
-//! Whether the yardsticks that `CECHO` and `CFAN` name cost what those in this tree do. Only then are
-//! figures with one and figures with the other of a kind.
+//! The yardsticks that `CECHO` and `CFAN` name beside those of this tree. Only if they cost the same
+//! are figures over one and over the other comparable.
 
 use std::env;
 

@@ -1,4 +1,4 @@
-//! Clients that come, say one thing, and go with a reset, over and over.
+//! Connections of one request each: connect, request, reply, reset.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use super::{Measured, read, reset, write};
 use crate::protocol::Exchange;
 use crate::server_process::ServerProcess;
 
-/// Clients at a time.
+/// Connections at a time.
 const CLIENTS: usize = 64;
 
-/// Clients under way.
+/// Connections in progress.
 pub(crate) struct Churn<'a> {
     process: &'a ServerProcess,
     exchange: &'a Exchange,
@@ -33,7 +33,7 @@ impl<'a> Churn<'a> {
         Churn { process, exchange, poll, clients }
     }
 
-    /// Does so for `time`, after a while of warming up; the count is of connections.
+    /// Runs for `warm_up`, then for `time`, which is measured; the count is of connections.
     pub(crate) fn run(mut self, warm_up: Duration, time: Duration) -> Measured {
         self.run_until(Instant::now() + warm_up);
         let measured = Measured::of(self.process, time, |until| self.run_until(until));
@@ -48,7 +48,7 @@ impl<'a> Churn<'a> {
         let mut done = 0;
         while Instant::now() < until {
             self.poll.poll(&mut events, Some(super::REPLY_TIMEOUT)).unwrap();
-            assert!(!events.is_empty(), "nobody is served any more");
+            assert!(!events.is_empty(), "no connection is served any more");
             for event in &events {
                 let number = event.token().0;
                 if self.clients[number].step(self.exchange) {
@@ -70,7 +70,7 @@ impl Client {
         Client { stream, sent: 0, received: 0 }
     }
 
-    /// Whether it has its answer.
+    /// Sends or receives what the socket allows. Returns whether the reply is complete.
     fn step(&mut self, exchange: &Exchange) -> bool {
         if self.sent < exchange.request.len() {
             self.sent += write(&mut self.stream, &exchange.request[self.sent..]);
@@ -78,7 +78,7 @@ impl Client {
         }
         let mut buffer = [0; 4096];
         let len = read(&mut self.stream, &mut buffer);
-        assert!(exchange.reply[self.received..].starts_with(&buffer[..len]), "another answer");
+        assert!(exchange.reply[self.received..].starts_with(&buffer[..len]), "a wrong reply");
         self.received += len;
         self.received == exchange.reply.len()
     }

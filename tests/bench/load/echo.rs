@@ -1,4 +1,4 @@
-//! Requests and answers in a closed loop: each connection keeps so many on their way.
+//! Requests in a closed loop: each connection keeps a number of them in flight.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(crate) struct Echo {
     events: Events,
     buffer: Vec<u8>,
     clients: Vec<Client>,
-    /// As many requests as a connection has on their way.
+    /// As many requests as a connection has in flight.
     batch: Vec<u8>,
     request_len: usize,
     reply_len: usize,
@@ -27,15 +27,15 @@ pub(crate) struct Echo {
 
 struct Client {
     stream: TcpStream,
-    /// Bytes of requests still to be sent, and where in a request the next one is.
+    /// Bytes of requests to be sent, and the position of the first within its request.
     unsent: usize,
     sent_of_request: usize,
-    /// Bytes of an answer that has come in part.
+    /// Bytes of an incomplete reply.
     received: usize,
 }
 
 impl Echo {
-    /// Opens `connections` and has one answer compared on each.
+    /// Opens `connections`, and compares one reply on each.
     pub(crate) fn open(
         process: &ServerProcess,
         exchange: &Exchange,
@@ -62,7 +62,7 @@ impl Echo {
         }
     }
 
-    /// Asks for `time`, after a while of warming up; all is answered at the end.
+    /// Runs for `warm_up`, then for `time`, which is measured. No request is in flight at the end.
     pub(crate) fn run(
         &mut self,
         process: &ServerProcess,
@@ -86,7 +86,7 @@ impl Echo {
         answered
     }
 
-    /// Takes the answers that are due without asking again.
+    /// Reads the outstanding replies without sending requests.
     fn drain(&mut self) {
         let mut due = (self.clients.len() * self.depth) as u64;
         while due > 0 {
@@ -94,11 +94,11 @@ impl Echo {
         }
     }
 
-    /// Takes what there is of answers, and is_asking as many questions again.
+    /// Reads the available replies and, if `is_asking`, sends as many requests. Returns their number.
     fn turn(&mut self, is_asking: bool) -> u64 {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         self.poll.poll(&mut events, Some(super::REPLY_TIMEOUT)).unwrap();
-        assert!(!events.is_empty(), "nothing is answered any more");
+        assert!(!events.is_empty(), "no request is answered any more");
         let mut answered = 0;
         for event in &events {
             let number = event.token().0;

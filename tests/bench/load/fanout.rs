@@ -1,4 +1,4 @@
-//! One publisher and many subscribers: a batch is published, and the next one when everybody has it.
+//! One publisher and many subscribers: each batch is published when all have the one before.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use crate::server_process::ServerProcess;
 const EVENTS_MAX: usize = 1024;
 const READ_BYTES: usize = 256 * 1024;
 
-/// Subscribers, and behind them the publisher.
+/// Subscribers, and the publisher after them.
 pub(crate) struct Fanout {
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
     streams: Vec<TcpStream>,
-    /// The messages of a batch, as they are published.
+    /// The bytes of a batch as it is published.
     batch: Vec<u8>,
     messages: usize,
-    /// Bytes that a batch brings to all together.
+    /// Bytes that all connections together receive for a batch.
     expected: usize,
 }
 
 impl Fanout {
-    /// Opens the connections and has one message compared at each.
+    /// Opens the connections, and compares one message on each.
     pub(crate) fn open(
         process: &ServerProcess,
         payload: &[u8],
@@ -43,7 +43,7 @@ impl Fanout {
             stream
         };
         let mut streams: Vec<_> = (0..subscribers).map(subscribe).collect();
-        // Last, so that the server has everybody else.
+        // Last, so that the server has all subscribers.
         let mut publisher = connect(process, subscribers);
         if let Some(Exchange { request, reply }) = process.protocol.server_ping() {
             for stream in streams.iter_mut().chain([&mut publisher]) {
@@ -72,7 +72,7 @@ impl Fanout {
         }
     }
 
-    /// Publishes for `time`, after a while of warming up; the count is of deliveries.
+    /// Runs for `warm_up`, then for `time`, which is measured; the count is of deliveries.
     pub(crate) fn run(
         &mut self,
         process: &ServerProcess,
@@ -113,7 +113,7 @@ impl Fanout {
     }
 }
 
-/// Empties a socket; how many bytes that were.
+/// Empties a socket. Returns the number of bytes.
 fn drain(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
     let mut total = 0;
     loop {

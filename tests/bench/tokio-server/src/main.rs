@@ -1,9 +1,9 @@
-//! ECHO and BROADCAST over 5-byte-header frames as tokio's own crates suggest it: one task a
-//! connection, a length-delimited codec, a broadcast channel. Only there to be measured beside mynah.
+//! A tokio server for the benchmarks: ECHO and BROADCAST over 5-byte-header frames, with one task a
+//! connection, a length-delimited codec and a broadcast channel, as tokio's documentation suggests.
 //!
-//! What a careful author would do is done: one thread, so no locks are contended; TCP_NODELAY;
-//! frames are slices of the read buffer, not copies; replies and broadcasts that are ready
-//! leave in one flush.
+//! It is tuned as a careful author would: one thread, so no lock is contended; TCP_NODELAY; frames
+//! are slices of the read buffer, not copies; replies and broadcasts that are ready leave in one
+//! flush.
 
 use std::env;
 use std::io;
@@ -19,12 +19,12 @@ const ECHO: u8 = 1;
 const BROADCAST: u8 = 4;
 const HEADER_LEN: usize = 5;
 const FRAME_LEN_MAX: usize = 1 << 20;
-/// Bytes that may wait to leave in one write; tokio-util's own 8 KiB would cut a batch of broadcasts.
+/// Bytes that may wait for one write; the default of 8 KiB would split a batch of broadcasts.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Broadcasts kept for those who lag.
+/// Broadcasts kept for slow receivers.
 const BROADCASTS_KEPT: usize = 1024;
 
-/// A broadcast frame and whose it is.
+/// A broadcast frame and the id of its sender.
 #[derive(Clone)]
 struct Broadcast {
     from: u64,
@@ -43,7 +43,7 @@ async fn main() -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         let broadcasts = broadcasts.clone();
         tokio::spawn(async move {
-            // A connection that fails ends; nobody is told.
+            // An error ends the connection without a message.
             let _ = serve(id, stream, broadcasts).await;
         });
     }
@@ -74,7 +74,7 @@ async fn serve(
             frame = input.next() => {
                 let Some(frame) = frame else { return Ok(()) };
                 process_frame(id, frame?, &mut output, &broadcasts).await?;
-                // Requests that were pipelined are answered together.
+                // Pipelined requests are answered together.
                 while let Some(frame) = input.next().now_or_never() {
                     let Some(frame) = frame else { return flush(&mut output).await };
                     process_frame(id, frame?, &mut output, &broadcasts).await?;
@@ -91,7 +91,7 @@ async fn serve(
     }
 }
 
-/// `BytesCodec` encodes two types; this says which.
+/// Flushes; `BytesCodec` encodes two types, and this names one.
 async fn flush(output: &mut Output) -> io::Result<()> {
     SinkExt::<Bytes>::flush(output).await
 }
@@ -106,7 +106,7 @@ async fn process_frame(
         ECHO => output.feed(frame.freeze()).await,
         BROADCAST => {
             let others = broadcasts.receiver_count() - 1;
-            // There is a receiver: the sender's own.
+            // Cannot fail: the sender itself is a receiver.
             let _ = broadcasts.send(Broadcast { from: id, frame: frame.freeze() });
             let count = others.to_string();
             let mut reply = BytesMut::with_capacity(HEADER_LEN + count.len());
@@ -127,7 +127,7 @@ async fn deliver(
     match item {
         Ok(item) if item.from != id => output.feed(item.frame).await,
         Ok(_) => Ok(()),
-        // Who has missed a broadcast cannot go on as if nothing had been said.
+        // A receiver that has missed a broadcast is disconnected.
         Err(error) => Err(io::Error::other(error)),
     }
 }

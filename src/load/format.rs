@@ -7,6 +7,12 @@ pub(super) fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
 
+/// Formats a count with its noun: `1 error`, `2,000 errors`.
+pub(super) fn plural(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", count(number))
+}
+
 /// Formats a rate: `172,732`, or `0.50` below 10.
 pub(super) fn rate(per_sec: f64) -> String {
     let is_small = per_sec > 0.0 && per_sec < 10.0;

@@ -377,7 +377,7 @@ fn rows(series: &[Row]) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run_result::tests::{run, with};
+    use super::super::fixtures::{run, with_result};
     use super::*;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
@@ -386,7 +386,7 @@ mod tests {
         let mut text = String::new();
         let mut run = run();
         run.stats.refusal = Some(words.to_owned());
-        with(args, run, |result| text = render(result));
+        with_result(args, run, |result| text = render(result));
         text
     }
 
@@ -434,7 +434,7 @@ mod tests {
         let mut text = String::new();
         let mut run = run();
         run.stats.start_phase(super::Phase::Hold, 50_000_000);
-        with(IDLE, run, |result| {
+        with_result(IDLE, run, |result| {
             text = connections(result, &result.run.stats.series).render().into_string();
         });
         assert!(text.contains(">0.6</text>"), "{text}");
@@ -449,7 +449,9 @@ mod tests {
         let mut run = run();
         run.stats = super::super::stats::Stats::new();
         run.rss_before = None;
-        with("idle --target tcp://h:1 --connections 10", run, |result| text = render(result));
+        with_result("idle --target tcp://h:1 --connections 10", run, |result| {
+            text = render(result)
+        });
         assert_eq!(text.matches("<svg").count(), 1, "connections are always shown");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }

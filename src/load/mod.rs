@@ -7,6 +7,8 @@
 mod chart;
 mod connection;
 mod engine;
+#[cfg(test)]
+mod fixtures;
 mod format;
 mod html_report;
 mod in_flight;
@@ -16,6 +18,7 @@ mod pacing;
 mod preflight;
 mod progress;
 mod remedies;
+mod report;
 mod run_result;
 mod socket;
 mod sources;

@@ -122,7 +122,7 @@ fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run_result::tests::{plan, run};
+    use super::super::fixtures::{plan, run};
     use super::*;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::format::{bytes, count, duration, rate, seconds};
+use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::options::{LoadModel, Mode};
-use super::run_result::{RunResult, plural};
+use super::run_result::RunResult;
 use super::stats::Percentiles;
 use super::workload::Pattern;
 use crate::cli::OneLine;
@@ -219,11 +219,13 @@ impl fmt::Display for EscapedText<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::run_result::tests::{run, with};
+    use super::super::fixtures::{run, with_result};
 
     fn summary(args: &str, run: Run) -> Vec<String> {
         let mut lines = Vec::new();
-        with(args, run, |result| lines = result.to_string().lines().map(str::to_owned).collect());
+        with_result(args, run, |result| {
+            lines = result.to_string().lines().map(str::to_owned).collect()
+        });
         lines
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::super::pacing::NS_PER_SEC;
-use super::{SystemLimits, Usage};
+use super::limits::{SystemLimits, Usage};
 
 /// Interval at which the server's memory is read: a file of /proc costs microseconds.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC / 10;

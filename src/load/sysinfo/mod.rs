@@ -1,5 +1,6 @@
 //! Facts about this machine: its limits, its name, the memory of a process. Judges nothing.
 
+mod limits;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -12,34 +13,8 @@ use nix::unistd::{SysconfVar, sysconf};
 use portable as platform;
 use serde::Serialize;
 
+pub(super) use limits::{SystemLimits, Usage};
 pub(super) use platform::{MEMORY_INTERVAL_NS, is_hangup_ignored, resident_bytes};
-
-/// Limits on the number of connections. `None` is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct SystemLimits {
-    /// Files that this process may open, the soft limit raised to the hard one.
-    pub(super) files: u64,
-    /// Highest value that the hard limit can be raised to (`fs.nr_open`, `kern.maxfilesperproc`).
-    pub(super) files_ceiling: Option<u64>,
-    /// Number of ports that the kernel gives out, without the reserved ones.
-    pub(super) ports: Option<u64>,
-    /// First and last of these ports, if the kernel gives out all between them and in the order that
-    /// [`Sources`](super::sources::Sources) relies on.
-    pub(super) port_range: Option<(u16, u16)>,
-    /// Connections that the firewall tracks.
-    pub(super) conntrack: Option<Usage>,
-    /// Pages of memory in TCP buffers (tcp(7): `tcp_mem`).
-    pub(super) tcp_pages: Option<Usage>,
-    /// Bytes of a page.
-    pub(super) page_bytes: u64,
-}
-
-/// Use of a limited resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) used: u64,
-    pub(super) max: u64,
-}
 
 impl SystemLimits {
     /// Reads the limits; `files` is the file limit of this process.

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use super::super::pacing::NS_PER_SEC;
-use super::SystemLimits;
+use super::limits::SystemLimits;
 
 /// Interval at which the server's memory is read: a process is started for it.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC;

@@ -438,7 +438,10 @@ mod tests {
             text = connections(result, &result.run.stats.series).render().into_string();
         });
         assert!(text.contains(">0.6</text>"), "{text}");
-        assert!(text.contains("class=\"line bad\" points=\"74,248 608,"), "what is lost: {text}");
+        assert!(
+            text.contains("class=\"line bad\" points=\"74,248 608,"),
+            "failed or dropped: {text}"
+        );
         let place = |t: f64| 74.0 + t * (608.0 - 74.0);
         assert!(text.contains(&format!("points=\"74,248 {},", place(0.05))), "{text}");
     }

@@ -58,7 +58,7 @@ Common options:
       --report FILE.html    write a page with charts
       --max-errors N        most errors of a run that is met (default 0)
       --max-p99-ms X        longest 99th percentile of a run that is met, in ms
-      --quiet               say only what goes wrong
+      --quiet               print failures only
   -h, --help   -V, --version
 
 Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.

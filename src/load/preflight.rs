@@ -234,7 +234,7 @@ mod tests {
         let wide = SystemLimits { page_bytes: 65_536, ..LIMITS };
         assert_eq!(shortages(&required, &wide), [""; 0], "of wider pages fewer do");
         let huge = Requirements { bytes_each: u64::MAX, connections: 280, ..required };
-        assert_eq!(shortages(&huge, &LIMITS), [""; 0], "a window bounds what is on its way");
+        assert_eq!(shortages(&huge, &LIMITS), [""; 0], "a window bounds the bytes in flight");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn main() {
 
 fn usage() {
     eprintln!("cargo bench --bench compare [-- [--quick] [BENCHMARK…]]\n");
-    eprintln!("  --quick     fewer and shorter rounds: whether it runs, not what it says");
+    eprintln!("  --quick     fewer and shorter rounds, to check that it runs");
     for (name, what, _) in BENCHMARKS {
         eprintln!("  {name:<11} {what}");
     }

@@ -11,6 +11,8 @@
 
 mod load {
     mod files;
+    #[cfg(target_os = "linux")]
+    mod linux;
     mod modes;
     mod options;
     mod progress;

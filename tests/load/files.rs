@@ -1,7 +1,5 @@
 //! The files of a run.
 
-use std::process::Command;
-
 use nix::sys::signal::Signal;
 
 use super::tester::{LoadTester, TcpTarget, run_tester, run_with_report, server, url};
@@ -105,27 +103,6 @@ fn signal_ends_the_run_with_summary_and_files() {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["errors"], serde_json::json!({}), "outstanding requests are not errors");
         assert!(std::fs::read_to_string(page).unwrap().contains("interrupted"));
-    }
-}
-
-#[test]
-fn hangup_ends_the_run_unless_ignored() {
-    let server = server("command");
-    let target = url("command", &server);
-    for (disposition, hold, code, verdict) in [
-        ("--default-signal=HUP", 300, 1, "MISSED: interrupted in the hold"),
-        ("--ignore-signal=HUP", 2, 0, "met"),
-    ] {
-        // nohup(1) does the second.
-        let mut env = Command::new("env");
-        env.args([disposition, env!("CARGO_BIN_EXE_mynah-load")]);
-        let args = format!("idle --target {target} --connections 2 --hold {hold}");
-        let run = LoadTester::spawn(env.args(args.split(' ')));
-        run.wait_for_phase("hold");
-        run.signal(Signal::SIGHUP);
-        let ended = run.end();
-        assert_eq!(ended.code, Some(code), "{ended:?}");
-        assert!(ended.stdout.ends_with(&format!("  verdict      {verdict}\n")), "{ended:?}");
     }
 }
 

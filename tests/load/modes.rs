@@ -1,6 +1,5 @@
 //! The modes, checked against the counters of the server.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::tester::{RunWithReport, run_tester, run_with_report, server, url};
@@ -218,58 +217,6 @@ fn fanout_delivers_all_messages_to_all() {
             assert_eq!(status.get("bytes_out_total"), figure("/bytes/received"));
         }
     }
-}
-
-#[test]
-fn source_addresses_take_turns() {
-    let server = server("command");
-    let ended = run_tester(&format!(
-        "idle --target {} --connections 20 --hold 0 --source-ip 127.0.0.2,127.0.0.3",
-        url("command", &server)
-    ));
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    for source in ["127.0.0.2:", "127.0.0.3:"] {
-        wait_until("ten connections from each address", || {
-            let log = server.log();
-            let connected = log.iter().filter(|line| line.contains(" connected to "));
-            connected.filter(|line| line.contains(source)).count() == 10
-        });
-    }
-}
-
-/// A network namespace of its own (unshare(1)) has as few ports as the test sets. Skipped where
-/// namespaces are not allowed.
-#[test]
-fn loopback_addresses_rotate_when_ports_run_out() {
-    let ports = "40000 40099";
-    let script = format!(
-        r#"ip link set lo up && echo {ports} >/proc/sys/net/ipv4/ip_local_port_range || exit 77
-        mkfifo "$2/log"; "$0" -l command://127.0.0.1:7001 2>"$2/log" & server=$!
-        exec 3<"$2/log"; grep -q "listening on" <&3
-        "$1" idle --target command://127.0.0.1:7001 --connections 250 --hold 1 --probe 250 --json "$2/json"
-        status=$?; kill $server; exit $status"#
-    );
-    let folder = Folder::new();
-    let mut shell = Command::new("unshare");
-    shell.args(["-rn", "sh", "-c", &script, env!("CARGO_BIN_EXE_mynah")]);
-    shell.args([env!("CARGO_BIN_EXE_mynah-load"), &folder.path("")]);
-    let Ok(output) = shell.stdin(Stdio::null()).output() else {
-        eprintln!("skipped: unshare(1) is not installed");
-        return;
-    };
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    if !stderr.contains("preflight: ") {
-        eprintln!("skipped: no network namespace: {stderr}");
-        return;
-    }
-    assert!(stderr.contains("local ports 250 of 300"), "{stderr}");
-    assert!(output.status.success(), "{stderr} {}", String::from_utf8_lossy(&output.stdout));
-    let json = std::fs::read_to_string(folder.path("json")).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["connections"]["opened"], 250);
-    assert_eq!(json["requests"]["answered"], 250);
-    let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
-    assert_eq!(json["settings"]["source_ips"], serde_json::json!(addresses));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The command line, the preflight and the thresholds.
 
 use super::tester::{
-    LoadTester, TcpTarget, closed_addr, reset, run_tester, run_tester_under, run_with_report,
-    server, url,
+    LoadTester, TcpTarget, assert_cannot_start, closed_addr, reset, run_tester, run_tester_under,
+    run_with_report, server, url,
 };
 use crate::support::Server;
 
@@ -43,18 +43,6 @@ fn help_and_version_are_printed() {
 }
 
 #[test]
-fn file_shortage_stops_the_run_before_a_connect() {
-    let server = server("command");
-    let args = format!("idle --target {} --connections 100 --hold 0", url("command", &server));
-    let ended = run_tester_under("ulimit -n 64", &args);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    let why = "mynah-load: files: 120 wanted, 64 available, 56 short; \
-               try: sudo prlimit --pid $$ --nofile=120:120";
-    assert!(ended.stderr.lines().any(|line| line == why), "{ended:?}");
-    assert_eq!(server.connect().status().get("accepted_total"), 1, "the STATUS request alone");
-}
-
-#[test]
 fn soft_file_limit_is_raised_to_the_hard_one() {
     let server = server("command");
     let args = format!("idle --target {} --connections 100 --hold 0", url("command", &server));
@@ -63,40 +51,20 @@ fn soft_file_limit_is_raised_to_the_hard_one() {
 }
 
 #[test]
-fn preflight_counts_ports_of_all_addresses() {
-    let args = format!("idle --target tcp://{} --connections 99000000", closed_addr());
-    let ended = run_tester(&args);
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.starts_with("preflight: files 99000020 of "), "{}", ended.stderr);
-    // More than 7,000 addresses have enough ports; only files are short.
-    assert!(ended.stderr.contains("mynah-load: files: 99000020 wanted"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("mynah-load: local ports"), "{}", ended.stderr);
-    let elsewhere = run_tester(&format!("{args} --source-ip 127.0.0.1"));
-    assert!(elsewhere.stderr.contains("mynah-load: local ports: 99000000 wanted"), "{elsewhere:?}");
-    assert!(elsewhere.stderr.contains("try: sudo ip address add"), "{elsewhere:?}");
+fn run_that_cannot_start_exits_1() {
+    let no_folder = "cannot write /no/such/folder/x: no such file or directory";
+    for (args, reason) in [
+        ("--server-pid 4294967295", "--server-pid: there is no process 4294967295"),
+        ("--json /no/such/folder/x", no_folder),
+        ("--csv /no/such/folder/x", no_folder),
+        ("--report /no/such/folder/x", no_folder),
+    ] {
+        assert_cannot_start(args, reason);
+    }
 }
 
 #[test]
-fn run_that_cannot_start_exits_1() {
-    for (args, why) in [
-        (
-            "--source-ip 192.0.2.1",
-            "--source-ip: 192.0.2.1: cannot assign requested address; try: sudo ip address add 192.0.2.1/32 dev DEVICE",
-        ),
-        ("--server-pid 4294967295", "--server-pid: there is no process 4294967295"),
-        ("--json /no/such/folder/x", "cannot write /no/such/folder/x: no such file or directory"),
-        ("--csv /no/such/folder/x", "cannot write /no/such/folder/x: no such file or directory"),
-        ("--report /no/such/folder/x", "cannot write /no/such/folder/x: no such file or directory"),
-    ] {
-        let target = TcpTarget::listen();
-        let ended = run_tester(&format!(
-            "idle --target {} --connections 1 --hold 0 {args}",
-            target.url("tcp")
-        ));
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        let why = format!("mynah-load: {why}");
-        assert_eq!(ended.stderr.lines().last(), Some(why.as_str()));
-    }
+fn unresolved_name_exits_1() {
     let ended = run_tester("idle --target tcp://no-such-host.invalid:1 --connections 1");
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.starts_with("mynah-load: tcp://no-such-host.invalid:1: "), "{ended:?}");

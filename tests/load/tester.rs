@@ -61,6 +61,17 @@ pub(crate) fn run_tester_under(ulimit: &str, args: &str) -> Ended {
     LoadTester::spawn(&mut shell).end()
 }
 
+/// Checks that a run with `args` ends before the first connect, for `reason`.
+#[track_caller]
+pub(crate) fn assert_cannot_start(args: &str, reason: &str) {
+    let target = TcpTarget::listen();
+    let idle = format!("idle --target {} --connections 1 --hold 0 {args}", target.url("tcp"));
+    let ended = run_tester(&idle);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let reason = format!("mynah-load: {reason}");
+    assert_eq!(ended.stderr.lines().last(), Some(reason.as_str()));
+}
+
 /// A running load tester that writes its report as JSON.
 pub(crate) struct RunWithReport {
     pub(crate) tester: LoadTester,

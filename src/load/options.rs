@@ -116,12 +116,12 @@ pub(super) enum Mode {
     },
 }
 
-/// The condition on which a request leaves.
+/// Condition under which a request leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LoadModel {
     /// The run has no requests.
     None,
-    /// A request leaves when it is due, answered or not the earlier ones.
+    /// A request leaves when it is due, whether or not earlier ones are answered.
     Open,
     /// A request leaves when an earlier one is answered.
     Closed,

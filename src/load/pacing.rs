@@ -43,9 +43,9 @@ impl TokenBucket {
     }
 }
 
-/// Times at which requests are due, answered or not the earlier ones. This makes a load open-loop: a
-/// stalled server cannot hide its stall by delaying the requests that would have seen it (Gil Tene,
-/// "How NOT to Measure Latency": coordinated omission).
+/// Times at which requests are due, whether or not earlier ones are answered. This makes a load
+/// open-loop: a stalled server cannot hide its stall by delaying the requests that would have seen it
+/// (Gil Tene, "How NOT to Measure Latency": coordinated omission).
 #[derive(Debug)]
 pub(super) struct Schedule {
     start_at: u64,

@@ -1,70 +1,70 @@
-//! Line charts as inline SVG: scales, ticks and lines. Knows points and labels, not what they mean.
+//! Line charts as inline SVG: scales, ticks and lines. Knows points and labels, not their meaning.
 
 use maud::{Markup, html};
 
-use super::figures::count;
+use super::format::count;
 
-/// The drawing, in its own units; the page scales it.
+/// Size of the drawing in its own units; the page scales it.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
-/// The plot within it; what is outside has the labels.
+/// Edges of the plot within the drawing. The labels are outside.
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = WIDTH - 32.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = HEIGHT - 52.0;
 
-/// Points that have a note of their own; with more, notes would be nowhere to be found.
+/// Most points of a line that have tooltips. With more, they lie too close to be pointed at.
 const NOTED_POINTS_MAX: usize = 400;
 
-/// How values become places along an axis.
+/// Scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scale {
     Linear,
-    /// By powers of ten; the axis begins above 0.
+    /// Logarithmic, to the base ten; the axis begins above 0.
     Log,
 }
 
-/// One side of a chart.
+/// An axis of a chart.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
-    /// What it shows, with the unit.
+    /// Quantity and unit.
     pub(super) label: String,
     scale: Scale,
     from: f64,
     to: f64,
-    /// Where there is a mark, and what stands at it.
+    /// Values that have a tick, and their labels.
     ticks: Vec<(f64, String)>,
 }
 
 /// One line of a chart.
 pub(super) struct Line {
     pub(super) name: &'static str,
-    /// How it is drawn: a class of the page's style.
+    /// Class of the page's style.
     pub(super) class: &'static str,
     pub(super) points: Vec<(f64, f64)>,
-    /// The space below is tinted.
+    /// Whether the area below is tinted.
     pub(super) filled: bool,
 }
 
 /// A chart.
 pub(super) struct Chart {
     pub(super) title: &'static str,
-    /// What it says, in a sentence.
+    /// Caption, a sentence.
     pub(super) note: String,
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) lines: Vec<Line>,
-    /// Places on the x axis with a name.
+    /// Values on the x axis with a vertical line and a name.
     pub(super) marks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// An axis from 0 to at least `max`, with marks at round values that `show` writes out.
+    /// A linear axis from 0 to at least `max`, with ticks at round values, which `show` formats.
     pub(super) fn linear(label: &str, max: f64, show: impl Fn(f64) -> String) -> Self {
         Axis::by(step(max), label, max, show)
     }
 
-    /// The same for what is counted, which has no fractions.
+    /// A linear axis of counts, without fractions.
     pub(super) fn counts(label: &str, max: f64) -> Self {
         Axis::by(step(max).max(1.0), label, max, short_count)
     }
@@ -76,8 +76,8 @@ impl Axis {
         Axis { label: label.to_owned(), scale: Scale::Linear, from: 0.0, to, ticks }
     }
 
-    /// An axis around `min` to `max`, both above 0, by powers of ten: with marks at 1, 2 and 5 times
-    /// a power where there are few powers, and else at the powers.
+    /// A logarithmic axis that encloses `min` and `max`, both above 0. Ticks are at powers of ten and,
+    /// where these are few, at 2 and 5 times a power.
     pub(super) fn log(label: &str, min: f64, max: f64, show: impl Fn(f64) -> String) -> Self {
         let (first, last) = (min.log10().floor() as i32, max.log10().ceil() as i32);
         let steps: &[f64] = if last - first <= 3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -91,7 +91,7 @@ impl Axis {
         Axis { label: label.to_owned(), scale: Scale::Log, from, to, ticks }
     }
 
-    /// Lets the axis end at `to`, where the marks would reach further.
+    /// Ends the axis at `to`, and removes the ticks beyond.
     pub(super) fn end_at(&mut self, to: f64) {
         if to > self.from {
             self.to = to;
@@ -99,12 +99,12 @@ impl Axis {
         }
     }
 
-    /// An axis from `from` to `to` with the marks given.
+    /// A linear axis from `from` to `to` with the ticks given.
     pub(super) fn marked(label: &str, from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
         Axis { label: label.to_owned(), scale: Scale::Linear, from, to, ticks }
     }
 
-    /// Where `value` is, from 0 at the beginning of the axis to 1 at its end.
+    /// Position of `value`, from 0 at the beginning of the axis to 1 at its end.
     fn place(&self, value: f64) -> f64 {
         let at = match self.scale {
             Scale::Linear => (value - self.from) / (self.to - self.from),
@@ -116,8 +116,8 @@ impl Axis {
     }
 }
 
-/// A count at an axis, where a long one would not stand beside the axis's label: `15,000`, `500 k`,
-/// `2.5 M`.
+/// Formats a count in at most six characters, so that it does not overlap the label of the axis:
+/// `15,000`, `500 k`, `2.5 M`.
 fn short_count(value: f64) -> String {
     match value {
         value if value < 1e5 => count(value.round() as u64),
@@ -127,7 +127,7 @@ fn short_count(value: f64) -> String {
     }
 }
 
-/// A round distance for some five marks up to `max`.
+/// A round step for about five ticks up to `max`.
 fn step(max: f64) -> f64 {
     let rough = max.max(1e-9) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -197,14 +197,14 @@ impl Chart {
                 polygon.area .(line.class) points=(below) {}
             }
             polyline.line .(line.class) points=(points) {}
-            // A line of one point is none.
+            // A polyline of one point is invisible.
             @if let [only] = line.points.as_slice() {
                 circle.dot .(line.class) cx=(self.at_x(only.0)) cy=(self.at_y(only.1)) r="3" {}
             }
         }
     }
 
-    /// Points that say what they are when pointed at.
+    /// Invisible points with tooltips.
     fn noted_points(&self) -> Markup {
         let show = |axis: &Axis, value: f64| format!("{} {}", trim(value), axis.label);
         html! {
@@ -231,7 +231,7 @@ fn tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// A value without digits that say nothing.
+/// Formats a value with two decimals, or none from 100 on.
 fn trim(value: f64) -> String {
     let digits = if value.abs() >= 100.0 { 0 } else { 2 };
     format!("{value:.digits$}")
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_round_and_reach_past_the_largest_value() {
+    fn ticks_are_round_and_enclose_the_maximum() {
         assert_eq!(values(&Axis::linear("", 9.0, show)), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         let held = Axis::linear("", 19_000.0, show);
         assert_eq!(values(&held), [0.0, 5_000.0, 10_000.0, 15_000.0, 20_000.0]);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_have_whole_marks_that_are_short() {
+    fn counts_have_short_whole_ticks() {
         let labels = |max| -> Vec<String> {
             Axis::counts("", max).ticks.into_iter().map(|(_, text)| text).collect()
         };
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_axis_encloses_its_values() {
+    fn log_axis_encloses_its_values() {
         let axis = Axis::log("", 30.0, 700.0, show);
         assert_eq!(values(&axis), [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]);
         let wide = Axis::log("", 30.0, 3e6, show);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn values_find_their_places() {
+    fn values_have_their_positions() {
         let linear = Axis::linear("", 10.0, show);
         assert_eq!([0.0, 5.0, 10.0, 99.0].map(|v| linear.place(v)), [0.0, 0.5, 1.0, 1.0]);
         let log = Axis::log("", 1.0, 100.0, show);

@@ -1,9 +1,9 @@
-//! What is known of one connection. There may be a million that are idle, so what only a busy one
-//! needs stands behind a pointer.
+//! State of one connection. A million may be idle, so the state of those with traffic stands behind
+//! a pointer.
 
 use mio::net::TcpStream;
 
-use super::lane::Lane;
+use super::in_flight::InFlight;
 use crate::buffer::RecvBuffer;
 
 /// One connection of the run.
@@ -11,60 +11,63 @@ use crate::buffer::RecvBuffer;
 pub(super) struct Connection {
     pub(super) stream: Option<TcpStream>,
     pub(super) state: State,
-    /// It is out of budget, and on the list of those that are.
-    pub(super) resumes: bool,
-    /// When it was begun.
-    pub(super) begun_at: u64,
-    pub(super) busy: Option<Box<Busy>>,
+    /// The resume list has it.
+    pub(super) is_resuming: bool,
+    /// Time of its connect.
+    pub(super) connect_started_at: u64,
+    /// `None` until it sends or receives.
+    pub(super) active: Option<Box<ActiveState>>,
 }
 
 // In a debug build mio remembers for each stream where it was registered.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Connection>() == 24);
 
-/// How far a connection has come.
+/// Stage of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// connect(2) has been called.
     Connecting,
-    /// It has said hello and waits for the answer.
+    /// Its hello is sent and not yet answered.
     Joining,
-    /// It can be used.
+    /// Ready for requests.
     Open,
-    /// It failed, or was lost.
-    Gone,
+    /// Failed or dropped.
+    Closed,
 }
 
 impl State {
     /// Whether the ramp waits for it.
-    pub(super) fn is_settling(self) -> bool {
+    pub(super) fn is_pending(self) -> bool {
         matches!(self, State::Connecting | State::Joining)
     }
 }
 
-/// What a connection needs that has sent or received something.
+/// State of a connection that has sent or received something.
 #[derive(Debug, Default)]
-pub(super) struct Busy {
-    pub(super) lane: Lane,
-    /// Bytes of requests that have been sent, and that are still to be sent.
-    pub(super) done: u64,
+pub(super) struct ActiveState {
+    pub(super) in_flight: InFlight,
+    /// Bytes of requests that have been sent.
+    pub(super) sent: u64,
+    /// Bytes of requests that are to be sent.
     pub(super) unsent: u64,
-    /// The beginning of an answer.
-    pub(super) tail: RecvBuffer,
-    /// `raw`: bytes of an answer that is not complete.
-    pub(super) carry: usize,
+    /// Beginning of a reply; the rest has not arrived.
+    pub(super) partial_reply: RecvBuffer,
+    /// `raw`: payload bytes of an answer that is not complete.
+    pub(super) partial_bytes: usize,
     /// Messages of the publisher that have arrived.
     pub(super) received: u64,
 }
 
 impl Connection {
-    /// A connection that was begun at `now`, or could not be.
+    /// A connection whose connect was started at `now`, or failed at once (`None`).
     pub(super) fn new(stream: Option<TcpStream>, now: u64) -> Self {
-        let state = if stream.is_some() { State::Connecting } else { State::Gone };
-        Connection { stream, state, resumes: false, begun_at: now, busy: None }
+        let state = if stream.is_some() { State::Connecting } else { State::Closed };
+        Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
     }
 
-    pub(super) fn busy(&mut self) -> &mut Busy {
-        self.busy.get_or_insert_default()
+    /// The state of its traffic, created at the first use.
+    pub(super) fn active_state(&mut self) -> &mut ActiveState {
+        self.active.get_or_insert_default()
     }
 }

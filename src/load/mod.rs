@@ -1,240 +1,190 @@
-//! The load tester: how many connections does a server hold, at what cost, and what happens to
-//! the active ones meanwhile?
+//! The load tester: the connections that a server holds, their cost, and the latency of active ones
+//! beside idle ones.
 //!
-//! A program of its own on the server's codec. [`run`] reads the command line, has the arithmetic
-//! done whether this machine can open what is wanted, lets the loop run through its phases, and
-//! reports.
+//! A program of its own on the server's codec. [`run`] reads the command line, checks that this
+//! machine's limits suffice, has the engine run the phases, and reports.
 
 mod chart;
 mod connection;
 mod engine;
-mod figures;
-mod lane;
-mod machine;
+#[cfg(test)]
+mod fixtures;
+mod format;
+mod html_report;
+mod in_flight;
 mod options;
-mod outcome;
-mod pace;
-mod page;
+mod outputs;
+mod pacing;
 mod preflight;
-mod screen;
+mod progress;
+mod remedies;
+mod report;
+mod run_result;
 mod socket;
 mod sources;
+mod stats;
 mod summary;
-mod tally;
+mod sysinfo;
 mod target;
-mod wire;
+mod workload;
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::net::raise_file_limit;
 use crate::strerror::strerror;
 use engine::Engine;
-use machine::{Host, Machine};
-use options::{Invocation, Plan};
-use outcome::Outcome;
-use preflight::{Need, Preflight};
-use screen::{Screen, complain};
+use options::{Invocation, Mode, Plan};
+use outputs::Outputs;
+use preflight::{Preflight, Requirements};
+use progress::{Progress, print_error};
+use run_result::RunResult;
 use sources::Sources;
-use target::Target;
+use sysinfo::{Host, SystemLimits};
 
-/// Bad usage.
+/// Exit status of bad usage.
 const EXIT_USAGE: u8 = 2;
 
-/// How long each address of a name is tried when there are several.
-const TRY_ADDRESS: Duration = Duration::from_secs(5);
+/// Longest connect to an address of a name that has several.
+const TRIAL_CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Runs `mynah-load` with `args`, the program's name not among them.
+/// Runs `mynah-load` with `args`, without the program's name.
 ///
-/// Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage. A machine that
-/// cannot open what is wanted is no bad usage, and nothing was met: 1.
+/// Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage. A machine whose limits
+/// do not suffice exits with 1: the command line is good, and nothing was met.
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match Invocation::from_args(&args) {
         Ok(Invocation::Help) => print(options::HELP.trim_end()),
         Ok(Invocation::Version) => print(concat!("mynah-load ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Run(plan)) => return load(&plan),
+        Ok(Invocation::Run(plan)) => return run_plan(&plan),
         Err(error) => {
-            complain(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
+            print_error(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
             return ExitCode::from(EXIT_USAGE);
         }
     }
     ExitCode::SUCCESS
 }
 
-fn load(plan: &Plan) -> ExitCode {
-    match try_load(plan) {
+fn run_plan(plan: &Plan) -> ExitCode {
+    match try_run_plan(plan) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            for line in why {
-                complain(&format!("mynah-load: {line}"));
+        Err(reasons) => {
+            for reason in reasons {
+                print_error(&format!("mynah-load: {reason}"));
             }
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs the plan; whether it was met, or why it could not be run.
-fn try_load(plan: &Plan) -> Result<bool, Vec<String>> {
-    let one = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
-    let files = raise_file_limit().map_err(|e| one("cannot read the file limit", &e))?;
-    let mut addresses = resolve(&plan.target).map_err(|e| one(&plan.target.url, &e))?;
+/// Runs the plan. Returns whether it was met, or the reasons why it cannot be run.
+fn try_run_plan(plan: &Plan) -> Result<bool, Vec<String>> {
+    let explain = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
+    let files = raise_file_limit().map_err(|e| explain("cannot read the file limit", &e))?;
+    let mut progress = Progress::new(plan.quiet);
+    let mut addresses = plan.target.resolve().map_err(|error| explain(&plan.target.url, &error))?;
     if let Some(ip) = plan.source_ips.first()
         && addresses.iter().any(|address| address.is_ipv4() == ip.is_ipv4())
     {
         addresses.retain(|address| address.is_ipv4() == ip.is_ipv4());
     }
-    let mut screen = Screen::new(plan.quiet);
-    let mut sources = prepare(plan, addresses[0], files, &screen)?;
-    let address = reachable(&addresses);
+    // The preflight comes first, because a trial connect is a connect.
+    let mut sources = run_preflight(plan, addresses[0], files, &progress)?;
+    let address = first_reachable(&addresses);
     if address != addresses[0] {
-        sources = prepare(plan, address, files, &screen)?;
+        sources = run_preflight(plan, address, files, &progress)?;
     }
-    let outputs = Outputs::create(plan)?;
+    let mut outputs = Outputs::create(plan).map_err(|error| vec![error])?;
     let host = Host::read(files);
     let engine =
-        Engine::new(plan, address, &sources).map_err(|error| one("cannot start", &error))?;
-    let mut csv = outputs.csv;
-    let run = engine.run(&mut screen, |row| match &mut csv {
-        // Whoever follows the file sees each row as it comes.
-        Some(csv) => csv.serialize(row).map_err(io::Error::other).and_then(|()| csv.flush()),
-        None => Ok(()),
-    });
-    screen.clear();
-    let run = run.map_err(|error| one("the run broke off", &error))?;
-    let outcome = Outcome { plan, address, sources: &sources, host, run };
-    if let (Some(file), Some(path)) = (outputs.json, &plan.json) {
-        let mut file = BufWriter::new(file);
-        let written = serde_json::to_writer_pretty(&mut file, &outcome.figures())
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(file))
-            .and_then(|()| file.flush());
-        written.map_err(|error| cannot_write(path, &error))?;
-    }
-    if let (Some(mut file), Some(path)) = (outputs.report, &plan.report) {
-        let written = file.write_all(page::render(&outcome).as_bytes());
-        written.map_err(|error| cannot_write(path, &error))?;
-    }
-    let misses = outcome.misses();
+        Engine::new(plan, address, &sources).map_err(|error| explain("cannot start", &error))?;
+    let run = engine.run(&mut progress, |row| outputs.write_row(row));
+    progress.clear();
+    let run = run.map_err(|error| explain("the run broke off", &error))?;
+    let result = RunResult { plan, address, sources: &sources, host, run };
+    outputs.write_result(&result).map_err(|error| vec![error])?;
+    let misses = result.misses();
     if !plan.quiet {
-        print(outcome.to_string().trim_end());
-    }
-    if plan.quiet && !misses.is_empty() {
-        complain(&format!("mynah-load: {}", misses.join("; ")));
+        print(result.to_string().trim_end());
+    } else if !misses.is_empty() {
+        print_error(&format!("mynah-load: {}", misses.join("; ")));
     }
     Ok(misses.is_empty())
 }
 
-/// The preflight: where connections to `address` are to leave from, or all that is in their way.
-fn prepare(
+/// Checks the plan against this machine. Returns the local addresses of its connections, or all
+/// reasons why it cannot be run.
+fn run_preflight(
     plan: &Plan,
     address: SocketAddr,
     files: usize,
-    screen: &Screen,
+    progress: &Progress,
 ) -> Result<Sources, Vec<String>> {
-    let machine = Machine::read(files);
+    let limits = SystemLimits::read(files);
     let sources = Sources::plan(
         &plan.source_ips,
         address.ip(),
         plan.mode.connections() as usize,
-        usize::try_from(machine.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
-        machine.port_range.map(|(low, high)| low..=high),
+        usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+        limits.port_range.map(|(low, high)| low..=high),
     );
-    let preflight = Preflight::new(&need(plan, address, &sources), &machine);
-    screen.say(&format!("preflight: {}", preflight.figures.join(", ")));
-    let mut lacking: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
-    lacking.extend(bad_sources(plan, address));
-    lacking.extend(missing_server(plan));
-    if lacking.is_empty() { Ok(sources) } else { Err(lacking) }
+    let preflight = Preflight::new(&requirements(plan, address, &sources), &limits);
+    progress.print_line(&format!("preflight: {}", preflight.checks.join(", ")));
+    let mut reasons: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
+    reasons.extend(source_ip_errors(plan, address));
+    reasons.extend(server_pid_error(plan));
+    if reasons.is_empty() { Ok(sources) } else { Err(reasons) }
 }
 
-/// What the preflight is to find room for.
-fn need(plan: &Plan, address: SocketAddr, sources: &Sources) -> Need {
-    let idle = matches!(plan.mode, options::Mode::Idle { .. });
+fn requirements(plan: &Plan, address: SocketAddr, sources: &Sources) -> Requirements {
+    let is_idle = matches!(plan.mode, Mode::Idle { .. });
     let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
-    Need {
+    Requirements {
         connections: plan.mode.connections().into(),
         sources: sources.count() as u64,
         targets: 1,
         address: address.ip(),
-        bytes_each: if idle { 0 } else { bytes_each },
+        bytes_each: if is_idle { 0 } else { bytes_each },
     }
 }
 
-/// The addresses of the target, one at least.
-fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
-    let addresses: Vec<SocketAddr> =
-        (target.host.as_str(), target.port).to_socket_addrs()?.collect();
-    if addresses.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    }
-    Ok(addresses)
-}
-
-/// Where a name has several addresses, the first that somebody listens on: a name like `localhost`
-/// may be listened on over one version of IP only.
-fn reachable(addresses: &[SocketAddr]) -> SocketAddr {
-    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, TRY_ADDRESS).is_ok();
-    let several = addresses.len() > 1;
-    let found = several.then(|| addresses.iter().find(answers)).flatten();
+/// The first of several addresses that takes a connection: a server may listen on `localhost` over
+/// one version of IP only. The first of all if none does.
+fn first_reachable(addresses: &[SocketAddr]) -> SocketAddr {
+    let is_reachable =
+        |address: &&SocketAddr| TcpStream::connect_timeout(address, TRIAL_CONNECT_MAX).is_ok();
+    let is_choice = addresses.len() > 1;
+    let found = is_choice.then(|| addresses.iter().find(is_reachable)).flatten();
     *found.unwrap_or(&addresses[0])
 }
 
-/// What is wrong with the addresses of `--source-ip`.
-fn bad_sources(plan: &Plan, address: SocketAddr) -> Vec<String> {
-    let judge = |ip: &std::net::IpAddr| {
+/// Addresses of `--source-ip` that cannot be used, with the reasons.
+fn source_ip_errors(plan: &Plan, address: SocketAddr) -> Vec<String> {
+    let check = |ip: &IpAddr| {
         if ip.is_ipv4() != address.is_ipv4() {
             return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()));
         }
-        let error = socket::try_source(*ip).err()?;
-        let (bits, why) = (if ip.is_ipv4() { 32 } else { 128 }, strerror(&error));
-        let add = format!("sudo ip address add {ip}/{bits} dev DEVICE");
-        Some(format!("--source-ip: {ip}: {why}; try: {add}"))
+        let error = socket::check_source(*ip).err()?;
+        let add = remedies::add_address(&ip.to_string(), *ip);
+        Some(format!("--source-ip: {ip}: {}; try: {add}", strerror(&error)))
     };
-    plan.source_ips.iter().filter_map(judge).collect()
+    plan.source_ips.iter().filter_map(check).collect()
 }
 
-/// What is wrong with `--server-pid`.
-fn missing_server(plan: &Plan) -> Option<String> {
+/// The process of `--server-pid` that does not exist.
+fn server_pid_error(plan: &Plan) -> Option<String> {
     let pid = plan.mode.server_pid()?;
-    let missing = machine::resident_bytes(pid).is_none();
-    missing.then(|| format!("--server-pid: there is no process {pid}"))
+    let is_missing = sysinfo::resident_bytes(pid).is_none();
+    is_missing.then(|| format!("--server-pid: there is no process {pid}"))
 }
 
-/// The files that were asked for, opened before the first connect: a run of an hour must not end
-/// with a file that cannot be written.
-struct Outputs {
-    json: Option<File>,
-    csv: Option<csv::Writer<File>>,
-    report: Option<File>,
-}
-
-impl Outputs {
-    fn create(plan: &Plan) -> Result<Self, Vec<String>> {
-        let create = |path: &Option<std::path::PathBuf>| match path {
-            Some(path) => File::create(path).map(Some).map_err(|e| cannot_write(path, &e)),
-            None => Ok(None),
-        };
-        Ok(Outputs {
-            json: create(&plan.json)?,
-            csv: create(&plan.csv)?.map(csv::Writer::from_writer),
-            report: create(&plan.report)?,
-        })
-    }
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Vec<String> {
-    vec![format!("cannot write {}: {}", path.display(), strerror(error))]
-}
-
-/// Says something on standard output; a reader that has gone is no failure of ours.
+/// Prints on standard output. A closed pipe is not an error of the run.
 fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The command line: what is to be run, and what is wrong with how it was asked for.
+//! The command line: the plan of a run, and the errors in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write};
@@ -8,18 +8,18 @@ use std::path::PathBuf;
 
 use getopts::{Matches, Options};
 
-use super::target::{BadTarget, Speech, Target};
-use super::wire::{Topic, Wire};
-use crate::cli::{EscapeControl, SettingError, number};
+use super::target::{Protocol, Target, TargetError};
+use super::workload::{Pattern, Workload};
+use crate::cli::{EscapeControl, ProtocolName, SettingError, number};
 use crate::limits::TIMEOUT_SECS_LIMIT;
 
-/// `--hold` where nothing else is said.
+/// Default of `--hold`.
 const HOLD_SECS: u64 = 10;
 
-/// Connects a second where nothing else is said: fast, but no server's backlog of 511 overflows.
+/// Default rate of connects: fast, but a backlog of 511, as Redis has it, does not overflow.
 const CONNECTS_PER_SEC: u64 = 10_000;
 
-/// Bytes of a probe's payload.
+/// Payload of a probe, in bytes.
 const PROBE_BYTES: u32 = 64;
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
@@ -38,7 +38,7 @@ Modes:
       --server-pid PID      watch the memory of this process
   echo     requests and their answers
       --connections N       on how many connections
-      --depth D             most requests on their way on each
+      --depth D             most requests in flight on each
       --size BYTES          of each request
       --duration SECS       for how long
       --rate PER_SEC        requests a second in all, sent when they are due and measured from
@@ -56,15 +56,15 @@ Common options:
       --json FILE           write all figures
       --csv FILE            write a row a second
       --report FILE.html    write a page with charts
-      --max-errors N        most errors that are no failure (default 0)
-      --max-p99-ms X        longest 99th percentile that is no failure
-      --quiet               say only what goes wrong
+      --max-errors N        most errors of a run that is met (default 0)
+      --max-p99-ms X        longest 99th percentile of a run that is met, in ms
+      --quiet               print failures only
   -h, --help   -V, --version
 
 Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.
 ";
 
-/// What the command line asks for.
+/// A command line that was understood.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Invocation {
     Help,
@@ -72,7 +72,7 @@ pub(super) enum Invocation {
     Run(Box<Plan>),
 }
 
-/// A run as it was asked for.
+/// The settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub(super) target: Target,
@@ -88,23 +88,23 @@ pub(super) struct Plan {
     pub(super) quiet: bool,
 }
 
-/// What is done with the connections.
+/// The mode, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Idle {
         connections: u32,
         hold_secs: u64,
-        /// Echoes a second among the idle connections.
+        /// Echoes a second, spread over the idle connections.
         probe_per_sec: Option<u64>,
         server_pid: Option<u32>,
     },
     Echo {
         connections: u32,
-        /// Most requests on their way on each connection.
+        /// Most requests in flight on each connection.
         depth: u32,
         size: u32,
         duration_secs: u64,
-        /// Requests a second; `None` is closed-loop.
+        /// Requests a second over all connections; `None` is closed-loop.
         rate_per_sec: Option<u64>,
     },
     Fanout {
@@ -116,14 +116,14 @@ pub(super) enum Mode {
     },
 }
 
-/// How requests leave.
+/// Condition under which a request leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loop {
-    /// There are no requests.
+pub(super) enum LoadModel {
+    /// The run has no requests.
     None,
-    /// When they are due, whatever has become of the earlier ones.
+    /// A request leaves when it is due, whether or not earlier ones are answered.
     Open,
-    /// When an earlier one is answered.
+    /// A request leaves when an earlier one is answered.
     Closed,
 }
 
@@ -136,7 +136,7 @@ impl Mode {
         }
     }
 
-    /// All connections, a publisher among them.
+    /// Number of connections, a publisher included.
     pub(super) fn connections(self) -> u32 {
         match self {
             Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
@@ -144,7 +144,7 @@ impl Mode {
         }
     }
 
-    /// Bytes of a request's payload.
+    /// Payload of a request, in bytes.
     pub(super) fn size(self) -> u32 {
         match self {
             Mode::Idle { .. } => PROBE_BYTES,
@@ -152,7 +152,7 @@ impl Mode {
         }
     }
 
-    /// Most requests on their way on one connection.
+    /// Most requests in flight on one connection.
     pub(super) fn depth(self) -> u32 {
         match self {
             Mode::Idle { .. } => 1,
@@ -161,11 +161,11 @@ impl Mode {
         }
     }
 
-    pub(super) fn topic(self) -> Topic {
-        if matches!(self, Mode::Fanout { .. }) { Topic::Fanout } else { Topic::Echo }
+    pub(super) fn pattern(self) -> Pattern {
+        if matches!(self, Mode::Fanout { .. }) { Pattern::Fanout } else { Pattern::Echo }
     }
 
-    /// How long the hold or the traffic lasts.
+    /// Length of the hold or the traffic.
     pub(super) fn secs(self) -> u64 {
         match self {
             Mode::Idle { hold_secs, .. } => hold_secs,
@@ -173,15 +173,15 @@ impl Mode {
         }
     }
 
-    pub(super) fn load(self) -> Loop {
+    pub(super) fn load_model(self) -> LoadModel {
         match self {
-            Mode::Idle { probe_per_sec: None, .. } => Loop::None,
-            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => Loop::Open,
-            Mode::Echo { .. } | Mode::Fanout { .. } => Loop::Closed,
+            Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
+            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
+            Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
         }
     }
 
-    /// Requests a second, where they leave when they are due.
+    /// Requests a second in an open loop, else `None`.
     pub(super) fn requests_per_sec(self) -> Option<u64> {
         match self {
             Mode::Idle { probe_per_sec, .. } => probe_per_sec,
@@ -198,16 +198,16 @@ impl Mode {
     }
 }
 
-/// What is wrong with the command line.
+/// An error in the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum BadUsage {
-    /// An option is unknown, lacks its value, or stands there twice.
+pub(super) enum UsageError {
+    /// An option is unknown, lacks its value, or is given twice; the text is that of getopts.
     Options(String),
-    /// An argument in a place where none belongs.
+    /// An argument follows the mode.
     Argument(String),
     NoMode,
     UnknownMode(String),
-    /// An option of another mode.
+    /// An option belongs to another mode.
     NotOfMode {
         option: &'static str,
         mode: &'static str,
@@ -218,39 +218,39 @@ pub(super) enum BadUsage {
     },
     Target {
         url: String,
-        why: BadTarget,
+        source: TargetError,
     },
     Value {
         option: &'static str,
-        why: SettingError,
+        source: SettingError,
     },
-    /// A value that is wrong for a reason of its own.
-    Odd {
+    /// A value is out of place for a reason of its own.
+    Invalid {
         option: &'static str,
-        why: String,
+        reason: String,
     },
 }
 
-impl fmt::Display for BadUsage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            BadUsage::Options(why) => f.write_str(why),
-            BadUsage::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
-            BadUsage::NoMode => f.write_str("no mode, there are idle, echo and fanout"),
-            BadUsage::UnknownMode(mode) => {
+            UsageError::Options(reason) => f.write_str(reason),
+            UsageError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
+            UsageError::NoMode => f.write_str("no mode, there are idle, echo and fanout"),
+            UsageError::UnknownMode(mode) => {
                 write!(f, "unknown mode '{mode}', there are idle, echo and fanout")
             }
-            BadUsage::NotOfMode { option, mode } => write!(f, "{mode} has no option --{option}"),
-            BadUsage::Missing { option, mode } => write!(f, "{mode} needs --{option}"),
-            BadUsage::Target { url, why } => write!(f, "--target {url}: {why}"),
-            BadUsage::Value { option, why } => write!(f, "--{option}: {why}"),
-            BadUsage::Odd { option, why } => write!(f, "--{option}: {why}"),
+            UsageError::NotOfMode { option, mode } => write!(f, "{mode} has no option --{option}"),
+            UsageError::Missing { option, mode } => write!(f, "{mode} needs --{option}"),
+            UsageError::Target { url, source } => write!(f, "--target {url}: {source}"),
+            UsageError::Value { option, source } => write!(f, "--{option}: {source}"),
+            UsageError::Invalid { option, reason } => write!(f, "--{option}: {reason}"),
         }
     }
 }
 
-/// Options with a value: the modes they belong to, and the name of the value.
+/// Options with a value: name, modes, name of the value.
 const VALUED: [(&str, &[&str], &str); 17] = [
     ("target", ALL, "URL"),
     ("connections", &["idle", "echo"], "N"),
@@ -273,8 +273,12 @@ const VALUED: [(&str, &[&str], &str); 17] = [
 const ALL: &[&str] = &["idle", "echo", "fanout"];
 
 impl Invocation {
-    /// Reads the command line, the program's name not among it.
-    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, BadUsage> {
+    /// Reads the command line, without the program's name.
+    ///
+    /// # Errors
+    ///
+    /// See [`UsageError`].
+    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, UsageError> {
         let mut options = Options::new();
         for (name, _, value) in VALUED {
             options.optopt("", name, "", value);
@@ -282,45 +286,45 @@ impl Invocation {
         options.optflag("", "quiet", "");
         options.optflag("h", "help", "");
         options.optflag("V", "version", "");
-        // getopts says "not UTF-8" of a free argument without naming it.
-        let matches = options.parse(args).map_err(|fail| BadUsage::Options(fail.to_string()))?;
+        let matches =
+            options.parse(args).map_err(|error| UsageError::Options(error.to_string()))?;
         if matches.opt_present("help") {
             return Ok(Invocation::Help);
         }
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
         }
-        let plan = Given::new(&matches)?.plan()?;
+        let plan = Args::new(&matches)?.plan()?;
         Ok(Invocation::Run(Box::new(plan)))
     }
 }
 
-/// What was given, once the mode is known.
-struct Given<'a> {
+/// Arguments of a known mode.
+struct Args<'a> {
     matches: &'a Matches,
     mode: &'static str,
 }
 
-impl<'a> Given<'a> {
-    fn new(matches: &'a Matches) -> Result<Self, BadUsage> {
+impl<'a> Args<'a> {
+    fn new(matches: &'a Matches) -> Result<Self, UsageError> {
         let mut free = matches.free.iter();
-        let name = free.next().ok_or(BadUsage::NoMode)?;
+        let name = free.next().ok_or(UsageError::NoMode)?;
         let known = ALL.iter().find(|known| *known == name);
-        let mode = known.ok_or_else(|| BadUsage::UnknownMode(name.clone()))?;
+        let mode = known.ok_or_else(|| UsageError::UnknownMode(name.clone()))?;
         if let Some(argument) = free.next() {
-            return Err(BadUsage::Argument(argument.clone()));
+            return Err(UsageError::Argument(argument.clone()));
         }
         for (option, modes, _) in VALUED {
             if matches.opt_present(option) && !modes.contains(mode) {
-                return Err(BadUsage::NotOfMode { option, mode });
+                return Err(UsageError::NotOfMode { option, mode });
             }
         }
-        Ok(Given { matches, mode })
+        Ok(Args { matches, mode })
     }
 
-    fn plan(&self) -> Result<Plan, BadUsage> {
+    fn plan(&self) -> Result<Plan, UsageError> {
         let url = self.required("target")?;
-        let target = Target::parse(&url).map_err(|why| BadUsage::Target { url, why })?;
+        let target = Target::parse(&url).map_err(|source| UsageError::Target { url, source })?;
         let mode = match self.mode {
             "idle" => self.idle()?,
             "echo" => self.echo(&target)?,
@@ -344,7 +348,7 @@ impl<'a> Given<'a> {
         Ok(plan)
     }
 
-    fn idle(&self) -> Result<Mode, BadUsage> {
+    fn idle(&self) -> Result<Mode, UsageError> {
         Ok(Mode::Idle {
             connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
             hold_secs: self.optional("hold", 0..=TIMEOUT_SECS_LIMIT)?.unwrap_or(HOLD_SECS),
@@ -353,7 +357,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn echo(&self, target: &Target) -> Result<Mode, BadUsage> {
+    fn echo(&self, target: &Target) -> Result<Mode, UsageError> {
         Ok(Mode::Echo {
             connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
             depth: self.number("depth", 1..=DEPTH_LIMIT)?,
@@ -363,7 +367,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn fanout(&self, target: &Target) -> Result<Mode, BadUsage> {
+    fn fanout(&self, target: &Target) -> Result<Mode, UsageError> {
         Ok(Mode::Fanout {
             subscribers: self.number("subscribers", 1..=CONNECTIONS_LIMIT)?,
             size: self.size(target)?,
@@ -372,24 +376,24 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn required(&self, option: &'static str) -> Result<String, BadUsage> {
+    fn required(&self, option: &'static str) -> Result<String, UsageError> {
         let value = self.matches.opt_str(option);
-        value.ok_or(BadUsage::Missing { option, mode: self.mode })
+        value.ok_or(UsageError::Missing { option, mode: self.mode })
     }
 
-    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Result<N, BadUsage>
+    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Result<N, UsageError>
     where
         N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
     {
         let value = self.required(option)?;
-        number(&value, range).map_err(|why| BadUsage::Value { option, why })
+        number(&value, range).map_err(|source| UsageError::Value { option, source })
     }
 
     fn optional<N>(
         &self,
         option: &'static str,
         range: RangeInclusive<N>,
-    ) -> Result<Option<N>, BadUsage>
+    ) -> Result<Option<N>, UsageError>
     where
         N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
     {
@@ -397,61 +401,64 @@ impl<'a> Given<'a> {
         given.then(|| self.number(option, range)).transpose()
     }
 
-    /// A size the target's protocol can carry. One that carries nothing is refused for that, not
-    /// for its size.
-    fn size(&self, target: &Target) -> Result<u32, BadUsage> {
-        if target.speech == Speech::Tcp {
+    /// A size that the target's protocol can carry. `tcp` has any size here: [`Plan::check`] refuses
+    /// the protocol, which is the better reason.
+    fn size(&self, target: &Target) -> Result<u32, UsageError> {
+        if target.protocol == Protocol::Tcp {
             return self.number("size", 0..=u32::MAX);
         }
-        self.number("size", Wire::sizes(&target.speech))
+        self.number("size", Workload::sizes(target.protocol))
     }
 
-    fn source_ips(&self) -> Result<Vec<IpAddr>, BadUsage> {
+    fn source_ips(&self) -> Result<Vec<IpAddr>, UsageError> {
         let option = "source-ip";
         let Some(list) = self.matches.opt_str(option) else { return Ok(Vec::new()) };
-        let odd = |text: &str| BadUsage::Odd { option, why: format!("'{text}' is no IP address") };
-        list.split(',').map(|text| text.parse().map_err(|_| odd(text))).collect()
+        let invalid = |text: &str| UsageError::Invalid {
+            option,
+            reason: format!("'{text}' is not an IP address"),
+        };
+        list.split(',').map(|text| text.parse().map_err(|_| invalid(text))).collect()
     }
 
-    fn path(&self, option: &'static str) -> Result<Option<PathBuf>, BadUsage> {
+    fn path(&self, option: &'static str) -> Result<Option<PathBuf>, UsageError> {
         match self.matches.opt_str(option) {
             Some(path) if path.is_empty() => {
-                Err(BadUsage::Value { option, why: SettingError::Empty })
+                Err(UsageError::Value { option, source: SettingError::Empty })
             }
             path => Ok(path.map(|path| PathBuf::from(OsString::from(path)))),
         }
     }
 
-    fn milliseconds(&self, option: &'static str) -> Result<Option<f64>, BadUsage> {
+    fn milliseconds(&self, option: &'static str) -> Result<Option<f64>, UsageError> {
         let Some(value) = self.matches.opt_str(option) else { return Ok(None) };
         let decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         match value.parse::<f64>() {
             Ok(ms) if decimal && ms.is_finite() && ms > 0.0 => Ok(Some(ms)),
             _ => {
-                let why = format!("'{value}' is not a number of milliseconds above 0");
-                Err(BadUsage::Odd { option, why })
+                let reason = format!("'{value}' is not a number of milliseconds above 0");
+                Err(UsageError::Invalid { option, reason })
             }
         }
     }
 }
 
 impl Plan {
-    /// What each option allows may still not go together.
-    fn check(&self) -> Result<(), BadUsage> {
-        let odd = |option, why: &str| Err(BadUsage::Odd { option, why: why.to_owned() });
-        let speech = &self.target.speech;
-        match (self.mode, speech) {
-            (Mode::Echo { .. } | Mode::Fanout { .. }, Speech::Tcp) => {
-                return odd("target", "tcp:// is only connected to and held: use idle");
+    /// Checks values that each option allows and that do not go together.
+    fn check(&self) -> Result<(), UsageError> {
+        let invalid =
+            |option, reason: &str| Err(UsageError::Invalid { option, reason: reason.to_owned() });
+        match (self.mode, self.target.protocol) {
+            (Mode::Echo { .. } | Mode::Fanout { .. }, Protocol::Tcp) => {
+                return invalid("target", "tcp:// is only connected to and held: use idle");
             }
-            (Mode::Fanout { .. }, Speech::Prefixed | Speech::Raw { .. }) => {
-                return odd("target", "fanout needs command:// or chat://, which broadcast");
+            (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
+                return invalid("target", "fanout needs command:// or chat://, which broadcast");
             }
-            (Mode::Idle { probe_per_sec: Some(_), .. }, Speech::Tcp) => {
-                return odd("probe", "tcp:// is only connected to and held, nothing answers");
+            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
+                return invalid("probe", "tcp:// is only connected to and held, nothing answers");
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if self.p99_ms_max.is_some() => {
-                return odd("max-p99-ms", "idle has answers to judge only with --probe");
+                return invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
         }
@@ -459,19 +466,19 @@ impl Plan {
         for (number, (option, file)) in files.into_iter().enumerate() {
             let same = |other: &&(&str, &Option<PathBuf>)| file.is_some() && other.1 == file;
             if let Some((other, _)) = files[..number].iter().find(same) {
-                return odd(option, &format!("--{other} writes the same file"));
+                return invalid(option, &format!("--{other} writes the same file"));
             }
         }
         let literal = self.target.host.parse::<IpAddr>();
         for (number, ip) in self.source_ips.iter().enumerate() {
-            // It has no more ports for being there twice.
+            // An address given twice has its ports once.
             if self.source_ips[..number].contains(ip) {
-                return odd("source-ip", &format!("{ip} stands there twice"));
+                return invalid("source-ip", &format!("{ip} is given twice"));
             }
             if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
-                let why =
+                let reason =
                     format!("{ip} cannot reach {}, of the other IP version", self.target.host);
-                return odd("source-ip", &why);
+                return invalid("source-ip", &reason);
             }
         }
         Ok(())
@@ -493,13 +500,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(args: &str, why: &str) {
+    fn refused(args: &str, reason: &str) {
         let args: Vec<&str> = args.split(' ').filter(|arg| !arg.is_empty()).collect();
-        assert_eq!(Invocation::from_args(&args).unwrap_err().to_string(), why, "{args:?}");
+        assert_eq!(Invocation::from_args(&args).unwrap_err().to_string(), reason, "{args:?}");
     }
 
     #[test]
-    fn idle_needs_a_number_and_has_defaults_for_the_rest() {
+    fn idle_needs_connections_alone() {
         let bare = plan("idle --connections 5");
         let mode =
             Mode::Idle { connections: 5, hold_secs: 10, probe_per_sec: None, server_pid: None };
@@ -518,26 +525,29 @@ mod tests {
         assert_eq!((full.mode, full.connects_per_sec), (mode, 7));
         assert_eq!((full.errors_max, full.p99_ms_max, full.quiet), (3, Some(1.5), true));
         assert_eq!(full.source_ips.len(), 2);
-        assert_eq!(full.mode.load(), Loop::Open);
+        assert_eq!(full.mode.load_model(), LoadModel::Open);
     }
 
     #[test]
-    fn a_rate_is_connects_in_idle_and_requests_in_echo() {
+    fn rate_is_connects_in_idle_and_requests_in_echo() {
         let echo = plan("echo --connections 2 --depth 3 --size 4 --duration 5 --rate 6");
         assert_eq!(echo.connects_per_sec, 10_000);
-        assert_eq!((echo.mode.requests_per_sec(), echo.mode.load()), (Some(6), Loop::Open));
+        assert_eq!(
+            (echo.mode.requests_per_sec(), echo.mode.load_model()),
+            (Some(6), LoadModel::Open)
+        );
         let closed = plan("echo --connections 2 --depth 3 --size 4 --duration 5");
-        assert_eq!(closed.mode.load(), Loop::Closed);
+        assert_eq!(closed.mode.load_model(), LoadModel::Closed);
     }
 
     #[test]
-    fn a_publisher_is_one_connection_more() {
+    fn publisher_is_one_connection_more() {
         let mode = plan("fanout --subscribers 9 --size 1 --batch 2 --duration 3").mode;
         assert_eq!((mode.connections(), mode.depth(), mode.secs()), (10, 2, 3));
     }
 
     #[test]
-    fn help_and_version_need_nothing_else() {
+    fn help_names_every_option() {
         assert_eq!(Invocation::from_args(&["-h"]), Ok(Invocation::Help));
         assert_eq!(Invocation::from_args(&["idle", "--version"]), Ok(Invocation::Version));
         for (option, _, value) in VALUED {
@@ -546,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_usage_names_the_culprit() {
+    fn errors_name_the_culprit() {
         refused("", "no mode, there are idle, echo and fanout");
         refused("idel", "unknown mode 'idel', there are idle, echo and fanout");
         refused("idle echo", "unexpected argument 'echo'");
@@ -572,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn contradictions_are_refused() {
         let traffic = "--size 1 --duration 1";
         refused(
             &format!("echo --target=tcp://h:1 --connections 1 --depth 1 {traffic}"),
@@ -591,22 +601,22 @@ mod tests {
             "--max-p99-ms: idle has answers to judge only with --probe",
         );
         let idle = "idle --target=command://10.0.0.1:1 --connections 1";
-        refused(&format!("{idle} --source-ip 1.2.3"), "--source-ip: '1.2.3' is no IP address");
+        refused(&format!("{idle} --source-ip 1.2.3"), "--source-ip: '1.2.3' is not an IP address");
         refused(
             &format!("{idle} --source-ip 1.2.3.4,::1"),
             "--source-ip: ::1 cannot reach 10.0.0.1, of the other IP version",
         );
         refused(
             &format!("{idle} --source-ip 10.0.0.2,10.0.0.3,10.0.0.2"),
-            "--source-ip: 10.0.0.2 stands there twice",
+            "--source-ip: 10.0.0.2 is given twice",
         );
         refused(
             &format!("{idle} --json a --csv b --report a"),
             "--report: --json writes the same file",
         );
         for bad in ["0", "x", "-1", "inf", "1e3", "."] {
-            let why = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");
-            refused(&format!("{idle} --probe 1 --max-p99-ms {bad}"), &why);
+            let reason = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");
+            refused(&format!("{idle} --probe 1 --max-p99-ms {bad}"), &reason);
         }
         refused(&format!("{idle} --json="), "--json: needs a value");
     }

@@ -1,40 +1,40 @@
-//! Whether this machine can open what is wanted, computed before the first connect. Knows figures,
-//! and does not look for them.
+//! Checks before the first connect that this machine's limits suffice. Reads no limits itself.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use super::machine::{Machine, Used};
+use super::remedies;
+use super::sysinfo::{SystemLimits, Usage};
 
-/// Descriptors the tester has open besides its connections: standard streams, epoll, timer, signal
-/// pipe, the three files it writes, and a little for the C library.
+/// Descriptors besides those of connections: standard streams, poll, timer, signal pipe, the three
+/// files of a run, and a few for the C library.
 const FILES_OWN: u64 = 20;
 
-/// The most data one connection is taken to have on its way: TCP's windows end about there
-/// (tcp(7): `tcp_rmem`, `tcp_wmem`).
+/// Most bytes assumed in flight on one connection: about the largest TCP window (tcp(7): `tcp_rmem`,
+/// `tcp_wmem`).
 const SOCKET_BYTES_MAX: u64 = 4 << 20;
 
-/// What the run needs.
+/// Requirements of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Need {
+pub(super) struct Requirements {
     pub(super) connections: u64,
-    /// Local addresses they leave from.
+    /// Number of local addresses.
     pub(super) sources: u64,
-    /// Addresses they go to.
+    /// Number of target addresses.
     pub(super) targets: u64,
-    /// The address they go to, for what is special about loopback and IPv6.
+    /// A target address; loopback and IPv6 have requirements of their own.
     pub(super) address: IpAddr,
-    /// Bytes of requests or deliveries each may have on their way.
+    /// Most bytes of requests or deliveries in flight on one connection.
     pub(super) bytes_each: u64,
 }
 
-/// Something there is not enough of.
+/// A limit that does not suffice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shortage {
     what: &'static str,
     wanted: u64,
     available: u64,
-    /// The command that would change it.
+    /// Command that raises it.
     command: String,
 }
 
@@ -46,168 +46,156 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Something there is enough of, or cannot be judged.
+/// Result of the checks. Unknown limits are not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Preflight {
-    /// The arithmetic, for the screen: `files 1020 of 20000`.
-    pub(super) figures: Vec<String>,
+    /// Each check with its numbers: `files 1020 of 20000`.
+    pub(super) checks: Vec<String>,
     pub(super) shortages: Vec<Shortage>,
 }
 
 impl Preflight {
-    pub(super) fn new(need: &Need, machine: &Machine) -> Self {
-        let mut preflight = Preflight { figures: Vec::new(), shortages: Vec::new() };
-        preflight.files(need, machine);
-        if let Some(ports) = machine.ports {
-            preflight.ports(need, ports);
+    /// Checks `required` against `limits`.
+    pub(super) fn new(required: &Requirements, limits: &SystemLimits) -> Self {
+        let mut preflight = Preflight { checks: Vec::new(), shortages: Vec::new() };
+        preflight.files(required, limits);
+        if let Some(ports) = limits.ports {
+            preflight.ports(required, ports);
         }
-        if let Some(used) = machine.conntrack {
-            preflight.conntrack(need, used);
+        if let Some(usage) = limits.conntrack {
+            preflight.conntrack(required, usage);
         }
-        if let Some(used) = machine.tcp_pages {
-            preflight.tcp_memory(need, used, machine.page_bytes);
+        if let Some(usage) = limits.tcp_pages {
+            preflight.tcp_memory(required, usage, limits.page_bytes);
         }
         preflight
     }
 
-    fn judge(
+    fn check(
         &mut self,
         what: &'static str,
         wanted: u64,
         available: u64,
         command: impl FnOnce() -> String,
     ) {
-        self.figures.push(format!("{what} {wanted} of {available}"));
+        self.checks.push(format!("{what} {wanted} of {available}"));
         if wanted > available {
             self.shortages.push(Shortage { what, wanted, available, command: command() });
         }
     }
 
-    fn files(&mut self, need: &Need, machine: &Machine) {
-        let wanted = need.connections.saturating_add(FILES_OWN);
-        self.judge("files", wanted, machine.files, || {
-            // The limit of the shell, which what it starts inherits.
-            let raise = format!("sudo prlimit --pid $$ --nofile={wanted}:{wanted}");
-            match machine.files_ceiling {
-                Some(ceiling) if wanted > ceiling => {
-                    format!("sudo sysctl -w fs.nr_open={wanted} && {raise}")
-                }
-                _ => raise,
-            }
+    fn files(&mut self, required: &Requirements, limits: &SystemLimits) {
+        let wanted = required.connections.saturating_add(FILES_OWN);
+        self.check("files", wanted, limits.files, || {
+            remedies::raise_files(wanted, limits.files_ceiling)
         });
     }
 
-    /// A connection is told from the others by both its ends, so each pair of a source and a target
-    /// has all the ports.
-    fn ports(&mut self, need: &Need, ports: u64) {
-        const WIDEST: u64 = 65_535 - 1_024 + 1;
-        let pairs = need.sources.saturating_mul(need.targets).max(1);
+    /// Checks ports. Each pair of source and target address has all of them, because both ends
+    /// identify a connection.
+    fn ports(&mut self, required: &Requirements, ports: u64) {
+        const PORTS_MAX: u64 = 65_535 - 1_024 + 1;
+        let pairs = required.sources.saturating_mul(required.targets).max(1);
         let available = ports.saturating_mul(pairs);
-        self.judge("local ports", need.connections, available, || {
-            if WIDEST.saturating_mul(pairs) >= need.connections {
-                return "sudo sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned();
+        self.check("local ports", required.connections, available, || {
+            if PORTS_MAX.saturating_mul(pairs) >= required.connections {
+                return remedies::widen_ports();
             }
-            let each = ports.saturating_mul(need.targets.max(1)).max(1);
-            let more = need.connections.div_ceil(each) - need.sources;
-            let bits = if need.address.is_ipv4() { 32 } else { 128 };
-            let device = if need.address.is_loopback() { "lo" } else { "DEVICE" };
-            format!(
-                "sudo ip address add ADDRESS/{bits} dev {device}, for {more} addresses more, \
-                 and name all of them in --source-ip"
-            )
+            let each = ports.saturating_mul(required.targets.max(1)).max(1);
+            let more = required.connections.div_ceil(each) - required.sources;
+            let add = remedies::add_address("ADDRESS", required.address);
+            format!("{add}, for {more} addresses more, and name all of them in --source-ip")
         });
     }
 
-    fn conntrack(&mut self, need: &Need, used: Used) {
-        // A firewall that tracks nothing yet has no rule that makes it.
-        if used.now == 0 {
+    fn conntrack(&mut self, required: &Requirements, usage: Usage) {
+        // A firewall without entries has no rule that tracks.
+        if usage.used == 0 {
             return;
         }
-        let available = used.max.saturating_sub(used.now);
-        self.judge("conntrack entries", need.connections, available, || {
-            let wanted = used.now.saturating_add(need.connections);
-            format!("sudo sysctl -w net.netfilter.nf_conntrack_max={wanted}")
+        let available = usage.max.saturating_sub(usage.used);
+        self.check("conntrack entries", required.connections, available, || {
+            remedies::raise_conntrack(usage.used.saturating_add(required.connections))
         });
     }
 
-    /// Only data takes of this memory; idle sockets do not.
-    fn tcp_memory(&mut self, need: &Need, used: Used, page_bytes: u64) {
-        let pages = need.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(page_bytes.max(1));
-        // On loopback both ends are here.
-        let ends = if need.address.is_loopback() { 2 } else { 1 };
-        let wanted = need.connections.saturating_mul(pages).saturating_mul(ends);
-        let available = used.max.saturating_sub(used.now);
-        self.judge("pages of TCP memory", wanted, available, || {
-            let max = used.now.saturating_add(wanted);
-            let (low, pressure) = (max / 2, max / 4 * 3);
-            format!("sudo sysctl -w net.ipv4.tcp_mem='{low} {pressure} {max}'")
+    /// Checks the memory of TCP buffers. Only data takes it, idle sockets do not.
+    fn tcp_memory(&mut self, required: &Requirements, usage: Usage, page_bytes: u64) {
+        let pages = required.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(page_bytes.max(1));
+        // On loopback both ends are on this machine.
+        let ends = if required.address.is_loopback() { 2 } else { 1 };
+        let wanted = required.connections.saturating_mul(pages).saturating_mul(ends);
+        let available = usage.max.saturating_sub(usage.used);
+        self.check("pages of TCP memory", wanted, available, || {
+            remedies::raise_tcp_memory(usage.used.saturating_add(wanted))
         });
     }
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine {
+    const LIMITS: SystemLimits = SystemLimits {
         files: 20_000,
         files_ceiling: Some(1_048_576),
         ports: Some(28_232),
         port_range: Some((32_768, 60_999)),
-        conntrack: Some(Used { now: 100, max: 262_144 }),
-        tcp_pages: Some(Used { now: 802, max: 575_802 }),
+        conntrack: Some(Usage { used: 100, max: 262_144 }),
+        tcp_pages: Some(Usage { used: 802, max: 575_802 }),
         page_bytes: 4_096,
     };
 
-    fn need(connections: u64) -> Need {
+    fn requirements(connections: u64) -> Requirements {
         let address = IpAddr::from([127, 0, 0, 1]);
         let sources = connections.div_ceil(28_000);
-        Need { connections, sources, targets: 1, address, bytes_each: 0 }
+        Requirements { connections, sources, targets: 1, address, bytes_each: 0 }
     }
 
-    fn shortages(need: &Need, machine: &Machine) -> Vec<String> {
-        Preflight::new(need, machine).shortages.iter().map(ToString::to_string).collect()
+    fn shortages(required: &Requirements, limits: &SystemLimits) -> Vec<String> {
+        Preflight::new(required, limits).shortages.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn what_suffices_is_shown_with_its_figures() {
-        let preflight = Preflight::new(&need(19_000), &MACHINE);
+    fn sufficient_limits_are_shown_with_numbers() {
+        let preflight = Preflight::new(&requirements(19_000), &LIMITS);
         assert_eq!(preflight.shortages, []);
-        let figures = [
+        let checks = [
             "files 19020 of 20000",
             "local ports 19000 of 28232",
             "conntrack entries 19000 of 262044",
             "pages of TCP memory 0 of 575000",
         ];
-        assert_eq!(preflight.figures, figures);
-        assert_eq!(shortages(&need(19_980), &MACHINE), [""; 0], "the last that fit");
+        assert_eq!(preflight.checks, checks);
+        assert_eq!(shortages(&requirements(19_980), &LIMITS), [""; 0], "the last that fit");
     }
 
     #[test]
-    fn too_few_files_are_raised_to_what_is_missing() {
+    fn files_shortage_names_the_limit_to_set() {
         let text = "files: 19001 wanted, 19000 available, 1 short; \
                     try: sudo prlimit --pid $$ --nofile=19001:19001";
-        let machine = Machine { files: 19_000, ..MACHINE };
-        assert_eq!(shortages(&need(18_981), &machine), [text]);
+        let limits = SystemLimits { files: 19_000, ..LIMITS };
+        assert_eq!(shortages(&requirements(18_981), &limits), [text]);
     }
 
     #[test]
-    fn files_beyond_nr_open_take_two_commands() {
-        let machine = Machine { files_ceiling: Some(30_000), ..MACHINE };
+    fn files_beyond_the_ceiling_take_two_commands() {
+        let limits = SystemLimits { files_ceiling: Some(30_000), ..LIMITS };
         let text = "files: 30020 wanted, 20000 available, 10020 short; try: \
                     sudo sysctl -w fs.nr_open=30020 && sudo prlimit --pid $$ --nofile=30020:30020";
-        assert_eq!(shortages(&need(30_000), &machine), [text]);
-        let machine = Machine { files_ceiling: None, ..MACHINE };
-        assert!(shortages(&need(30_000), &machine)[0].contains("try: sudo prlimit"));
+        assert_eq!(shortages(&requirements(30_000), &limits), [text]);
+        let limits = SystemLimits { files_ceiling: None, ..LIMITS };
+        assert!(shortages(&requirements(30_000), &limits)[0].contains("try: sudo prlimit"));
     }
 
     #[test]
-    fn ports_count_for_each_pair_of_source_and_target() {
-        let machine = Machine { files: 10_000_000, ..MACHINE };
+    fn ports_count_for_each_pair_of_addresses() {
+        let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = IpAddr::from([10, 0, 0, 1]);
-            let need = Need { connections, sources, targets, address, bytes_each: 0 };
-            shortages(&need, &machine)
+            let required = Requirements { connections, sources, targets, address, bytes_each: 0 };
+            shortages(&required, &limits)
         };
         assert_eq!(elsewhere(28_232, 1, 1), [""; 0]);
         assert_eq!(elsewhere(56_464, 2, 1), [""; 0]);
@@ -222,32 +210,36 @@ mod tests {
     }
 
     #[test]
-    fn conntrack_matters_where_it_tracks() {
-        let full = |now| Machine { conntrack: Some(Used { now, max: 1_000 }), ..MACHINE };
+    fn conntrack_is_checked_where_it_tracks() {
+        let full =
+            |now| SystemLimits { conntrack: Some(Usage { used: now, max: 1_000 }), ..LIMITS };
         let text = "conntrack entries: 600 wanted, 500 available, 100 short; \
                     try: sudo sysctl -w net.netfilter.nf_conntrack_max=1100";
-        assert_eq!(shortages(&need(600), &full(500)), [text]);
-        assert_eq!(shortages(&need(1_600), &full(0)), [""; 0]);
-        assert_eq!(shortages(&need(1_600), &Machine { conntrack: None, ..MACHINE }), [""; 0]);
+        assert_eq!(shortages(&requirements(600), &full(500)), [text]);
+        assert_eq!(shortages(&requirements(1_600), &full(0)), [""; 0]);
+        assert_eq!(
+            shortages(&requirements(1_600), &SystemLimits { conntrack: None, ..LIMITS }),
+            [""; 0]
+        );
     }
 
     #[test]
-    fn data_on_its_way_takes_tcp_memory_at_both_ends_of_loopback() {
-        let need = Need { bytes_each: 1 << 20, ..need(1_500) };
+    fn tcp_memory_counts_both_ends_of_loopback() {
+        let required = Requirements { bytes_each: 1 << 20, ..requirements(1_500) };
         let text = "pages of TCP memory: 768000 wanted, 575000 available, 193000 short; \
                     try: sudo sysctl -w net.ipv4.tcp_mem='384401 576600 768802'";
-        assert_eq!(shortages(&need, &MACHINE), [text]);
-        let elsewhere = Need { address: IpAddr::from([10, 0, 0, 1]), ..need };
-        assert_eq!(shortages(&elsewhere, &MACHINE), [""; 0]);
-        let wide = Machine { page_bytes: 65_536, ..MACHINE };
-        assert_eq!(shortages(&need, &wide), [""; 0], "of wider pages fewer do");
-        let huge = Need { bytes_each: u64::MAX, connections: 280, ..need };
-        assert_eq!(shortages(&huge, &MACHINE), [""; 0], "a window bounds what is on its way");
+        assert_eq!(shortages(&required, &LIMITS), [text]);
+        let elsewhere = Requirements { address: IpAddr::from([10, 0, 0, 1]), ..required };
+        assert_eq!(shortages(&elsewhere, &LIMITS), [""; 0]);
+        let wide = SystemLimits { page_bytes: 65_536, ..LIMITS };
+        assert_eq!(shortages(&required, &wide), [""; 0], "of wider pages fewer do");
+        let huge = Requirements { bytes_each: u64::MAX, connections: 280, ..required };
+        assert_eq!(shortages(&huge, &LIMITS), [""; 0], "a window bounds the bytes in flight");
     }
 
     #[test]
-    fn everything_that_is_short_is_named_at_once() {
-        let need = Need { sources: 1, ..need(2_000_000) };
-        assert_eq!(shortages(&need, &MACHINE).len(), 3);
+    fn all_shortages_are_named_at_once() {
+        let required = Requirements { sources: 1, ..requirements(2_000_000) };
+        assert_eq!(shortages(&required, &LIMITS).len(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are being made, and the names of what goes wrong with them.
+//! Sockets of the load tester: connect, the result of a connect, close; names of errors.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Begins to connect to `target`, from the address `source` if there is one, and the first of
-/// `ports` that is free; where none is, the kernel looks for one.
+/// Starts a connect to `target`, from the address `source` if there is one, and from the first of
+/// `ports` that is free. If none is, the kernel picks a port.
 ///
 /// # Errors
 ///
-/// Those of socket(2), bind(2) and connect(2); the outcome of the connect shows when the stream
-/// becomes writable.
+/// Those of socket(2), bind(2) and connect(2). [`connect_result`] has the error of the connect
+/// itself, once the stream is writable.
 pub(super) fn connect(
     target: SocketAddr,
     source: Option<IpAddr>,
@@ -23,16 +22,16 @@ pub(super) fn connect(
 ) -> io::Result<TcpStream> {
     for port in ports {
         match connect_from(target, source, Some(port)) {
-            Err(error) if is_taken(&error) => {}
+            Err(error) if is_port_taken(&error) => {}
             result => return result,
         }
     }
     connect_from(target, source, None)
 }
 
-/// What bind(2) says of a port that is taken, and connect(2) of one whose last connection to the
-/// target has just gone.
-fn is_taken(error: &io::Error) -> bool {
+/// Whether the port is taken (bind(2)), or its last connection to the target is still in TIME_WAIT
+/// (connect(2)).
+fn is_port_taken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EADDRINUSE | libc::EADDRNOTAVAIL))
 }
 
@@ -41,16 +40,15 @@ fn connect_from(
     source: Option<IpAddr>,
     port: Option<u16>,
 ) -> io::Result<TcpStream> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::TCP))?;
+    let socket = new_socket(Domain::for_address(target))?;
     socket.set_tcp_nodelay(true)?;
     let any = || {
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
     };
     match (source, port) {
         (source, Some(port)) => {
-            // Connections that are gone may have left the port in TIME_WAIT. That is no reason for
-            // bind(2) then; connect(2) says whether the target's end of it is free.
+            // Closed connections may have left the port in TIME_WAIT. With this, bind(2) takes it
+            // nevertheless; connect(2) fails if the last one was to the same target.
             socket.set_reuse_address(true)?;
             socket.bind(&SocketAddr::new(source.unwrap_or_else(any), port).into())?;
         }
@@ -65,27 +63,44 @@ fn connect_from(
     }
 }
 
-/// Binds to an address and leaves the port to connect(2). Else bind(2) would pick one before it knows
-/// the target, one that nobody else uses at all, and an address would have no more connections than
-/// ports, wherever they go (ip(7)).
+/// A TCP socket that does not block.
+#[cfg(target_os = "linux")]
+fn new_socket(domain: Domain) -> io::Result<Socket> {
+    // As flags of socket(2), without further calls.
+    let kind = Type::STREAM.nonblocking().cloexec();
+    Socket::new(domain, kind, Some(Protocol::TCP))
+}
+
+/// A TCP socket that does not block.
+#[cfg(not(target_os = "linux"))]
+fn new_socket(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Binds to an address and, on Linux, leaves the port to connect(2) (ip(7): `IP_BIND_ADDRESS_NO_PORT`).
+/// bind(2) alone picks the port before it knows the target, and so one without any connection: an
+/// address then has no more connections than ports, whatever the targets.
 fn bind_address(socket: &Socket, source: IpAddr) -> io::Result<()> {
-    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
     socket.bind(&SocketAddr::new(source, 0).into())
 }
 
-/// Whether connections can leave from `source`.
+/// Checks that connections can leave from `source`.
 ///
 /// # Errors
 ///
 /// Those of socket(2) and bind(2).
-pub(super) fn try_source(source: IpAddr) -> io::Result<()> {
+pub(super) fn check_source(source: IpAddr) -> io::Result<()> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     bind_address(&socket, source)
 }
 
-/// Whether a connection that was begun has come about: not yet is `None`.
-pub(super) fn outcome(stream: &TcpStream) -> Option<io::Result<()>> {
+/// The result of a connect; `None` if there is none yet.
+pub(super) fn connect_result(stream: &TcpStream) -> Option<io::Result<()>> {
     if let Some(error) = stream.take_error().transpose() {
         return Some(Err(error.unwrap_or_else(|error| error)));
     }
@@ -95,9 +110,9 @@ pub(super) fn outcome(stream: &TcpStream) -> Option<io::Result<()>> {
     }
 }
 
-/// Lets `stream` end with a reset. Everything has been answered by then, so nothing is lost; and the
-/// side that closes first in order keeps each port in TIME_WAIT for a minute (RFC 9293, 3.6), in
-/// which the next run would look for its own among them, and a firewall keeps its entry for two.
+/// Has `stream` close with a reset. In an orderly close, the side that closes first keeps the port in
+/// TIME_WAIT for a minute (RFC 9293, 3.6), which the next run would miss, and a firewall keeps its
+/// entry for two. Nothing is lost: all requests have been answered or given up.
 ///
 /// # Errors
 ///
@@ -106,7 +121,7 @@ pub(super) fn close_by_reset(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_linger(Some(Duration::ZERO))
 }
 
-/// What errno(3) calls an error.
+/// The name that errno(3) has for an error.
 pub(super) fn errno_name(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::UnknownErrno) | None => format!("{:?}", error.kind()),
@@ -119,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_the_names_of_errno() {
+    fn error_names_are_those_of_errno() {
         for (number, name) in [
             (libc::ECONNREFUSED, "ECONNREFUSED"),
             (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
@@ -131,9 +146,10 @@ mod tests {
         assert_eq!(errno_name(&io::ErrorKind::UnexpectedEof.into()), "UnexpectedEof");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
-    fn a_port_that_is_taken_makes_way_for_the_next() {
-        // An address of the test's own, where nobody else takes ports.
+    fn taken_port_is_skipped() {
+        // An address of this test alone: no other test takes its ports.
         let listen = || std::net::TcpListener::bind("127.0.77.1:0").unwrap();
         let target_listener = listen();
         let target = target_listener.local_addr().unwrap();
@@ -145,11 +161,12 @@ mod tests {
             stream.local_addr().unwrap().port()
         };
         assert_eq!(from(&[taken, free]), free);
-        assert_ne!(from(&[taken]), taken, "the kernel finds another");
+        assert_ne!(from(&[taken]), taken, "the kernel picks another");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
-    fn an_address_is_bound_without_a_port() {
+    fn source_is_bound_without_a_port() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         bind_address(&socket, IpAddr::from([127, 0, 0, 9])).unwrap();
         let bound = socket.local_addr().unwrap().as_socket().unwrap();
@@ -157,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn sources_must_be_this_machines() {
-        assert!(try_source(IpAddr::from([127, 0, 0, 9])).is_ok());
+    fn foreign_source_is_refused() {
+        assert!(check_source(IpAddr::from([127, 0, 0, 1])).is_ok());
         // TEST-NET-1 of RFC 5737.
-        let error = try_source(IpAddr::from([192, 0, 2, 1])).unwrap_err();
+        let error = check_source(IpAddr::from([192, 0, 2, 1])).unwrap_err();
         assert_eq!(errno_name(&error), "EADDRNOTAVAIL");
     }
 }

@@ -1,70 +1,70 @@
-//! What a person pastes into a ticket: a run in a dozen lines.
+//! The summary: a run in a dozen lines, to be pasted into a ticket.
 
 use std::fmt::{self, Write};
 
-use super::figures::{bytes, count, rate, seconds, time};
-use super::options::{Loop, Mode};
-use super::outcome::{Outcome, plural};
-use super::tally::Percentiles;
-use super::wire::Topic;
+use super::format::{bytes, count, duration, plural, rate, seconds};
+use super::options::{LoadModel, Mode};
+use super::run_result::RunResult;
+use super::stats::Percentiles;
+use super::workload::Pattern;
 use crate::cli::EscapeControl;
 
-/// The label of every line is so wide.
+/// Width of the labels.
 const LABEL: usize = 12;
 
-/// One line of the summary: what it is about, and what is to be said.
-pub(super) struct Fact {
+/// One line of the summary.
+pub(super) struct SummaryLine {
     pub(super) label: &'static str,
     pub(super) text: String,
 }
 
-impl fmt::Display for Outcome<'_> {
+impl fmt::Display for RunResult<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title())?;
-        for Fact { label, text } in self.facts() {
+        for SummaryLine { label, text } in self.lines() {
             writeln!(f, "  {label:LABEL$} {text}")?;
         }
         Ok(())
     }
 }
 
-impl Outcome<'_> {
+impl RunResult<'_> {
     pub(super) fn title(&self) -> String {
         let (mode, url) = (self.plan.mode.name(), &self.plan.target.url);
         format!("mynah-load {}: {mode} against {url}", env!("CARGO_PKG_VERSION"))
     }
 
-    /// The run, line by line.
-    pub(super) fn facts(&self) -> Vec<Fact> {
-        let mut facts = vec![
-            fact("load", self.load()),
-            fact("connections", self.connections()),
-            fact("connect", percentiles(Percentiles::of(&self.run.tally.connect))),
+    /// All lines below the title.
+    pub(super) fn lines(&self) -> Vec<SummaryLine> {
+        let mut lines = vec![
+            line("load", self.load_line()),
+            line("connections", self.connections()),
+            line("connect", percentiles(Percentiles::of(&self.run.stats.connect))),
         ];
-        if self.plan.mode.load() != Loop::None {
-            facts.push(fact("requests", self.requests()));
-            facts.push(fact("latency", percentiles(self.latency())));
-            facts.push(fact("", self.how_measured()));
+        if self.plan.mode.load_model() != LoadModel::None {
+            lines.push(line("requests", self.requests()));
+            lines.push(line("latency", percentiles(self.latency())));
+            lines.push(line("", self.how_measured()));
         }
-        let counts = &self.run.tally.counts;
+        let counts = &self.run.stats.counts;
         let (sent, received) = (bytes(counts.bytes_sent), bytes(counts.bytes_received));
-        facts.push(fact("bytes", format!("{sent} sent, {received} received")));
+        lines.push(line("bytes", format!("{sent} sent, {received} received")));
         if let Some(pid) = self.plan.mode.server_pid() {
-            facts.push(fact("server", self.server(pid)));
+            lines.push(line("server", self.server(pid)));
         }
-        facts.extend(self.errors());
-        facts.push(fact("host", self.host()));
+        lines.extend(self.errors());
+        lines.push(line("host", self.host()));
         let misses = self.misses();
         let verdict = if misses.is_empty() {
             "met".to_owned()
         } else {
             format!("MISSED: {}", misses.join("; "))
         };
-        facts.push(fact("verdict", verdict));
-        facts
+        lines.push(line("verdict", verdict));
+        lines
     }
 
-    fn load(&self) -> String {
+    fn load_line(&self) -> String {
         match self.plan.mode {
             Mode::Idle { connections, hold_secs, probe_per_sec, .. } => {
                 let probes = match probe_per_sec {
@@ -96,7 +96,7 @@ impl Outcome<'_> {
     }
 
     fn connections(&self) -> String {
-        let counts = &self.run.tally.counts;
+        let counts = &self.run.stats.counts;
         let idle = matches!(self.plan.mode, Mode::Idle { .. });
         let speed =
             if idle { format!(" ({}/s)", rate(self.rate_per_sec())) } else { String::new() };
@@ -108,8 +108,8 @@ impl Outcome<'_> {
             count(counts.failed),
             count(counts.dropped),
         );
-        if idle && self.run.worked_ns > 0 {
-            let (held, time) = (count(self.run.held), seconds(self.run.worked_ns));
+        if idle && self.run.measured_ns > 0 {
+            let (held, time) = (count(self.run.held), seconds(self.run.measured_ns));
             // Writing to a string cannot fail.
             let _ = write!(text, "; {held} open after {time} of hold");
         }
@@ -117,7 +117,7 @@ impl Outcome<'_> {
     }
 
     fn requests(&self) -> String {
-        let counts = &self.run.tally.counts;
+        let counts = &self.run.stats.counts;
         let (sent, answered) = (count(counts.sent), count(counts.answered));
         let per_sec = rate(self.rate_per_sec());
         let mut text = match self.plan.mode {
@@ -134,17 +134,17 @@ impl Outcome<'_> {
         text
     }
 
-    /// How latencies are to be read.
+    /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
-        match self.plan.mode.load() {
-            Loop::Open => {
-                let lag = Percentiles::of(&self.run.tally.lag);
+        match self.plan.mode.load_model() {
+            LoadModel::Open => {
+                let lag = Percentiles::of(&self.run.stats.lag);
                 format!(
                     "open loop: from the time each was meant to leave (left late by p99 {})",
-                    time(lag.p99)
+                    duration(lag.p99)
                 )
             }
-            _ if self.plan.mode.topic() == Topic::Fanout => {
+            _ if self.plan.mode.pattern() == Pattern::Fanout => {
                 "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it"
                     .to_owned()
@@ -169,25 +169,25 @@ impl Outcome<'_> {
         }
     }
 
-    fn errors(&self) -> Vec<Fact> {
-        let mut facts = Vec::new();
-        for (name, failures) in &self.run.tally.errors {
-            let (first, last) = (seconds(failures.first_at), seconds(failures.last_at));
+    fn errors(&self) -> Vec<SummaryLine> {
+        let mut lines = Vec::new();
+        for (name, stats) in &self.run.stats.errors {
+            let (first, last) = (seconds(stats.first_at), seconds(stats.last_at));
             let when = if first == last {
                 format!("at {first}")
             } else {
                 format!("from {first} to {last}")
             };
-            let text = format!("{name} {} times, {when}", count(failures.count));
-            facts.push(fact("error", text.replace(" 1 times", " once")));
+            let text = format!("{name} {} times, {when}", count(stats.count));
+            lines.push(line("error", text.replace(" 1 times", " once")));
         }
-        if facts.is_empty() {
-            facts.push(fact("errors", "none".to_owned()));
+        if lines.is_empty() {
+            lines.push(line("errors", "none".to_owned()));
         }
-        if let Some(words) = &self.run.tally.words {
-            facts.push(fact("", format!("the target said: {}", OneLineText(words))));
+        if let Some(refusal) = &self.run.stats.refusal {
+            lines.push(line("", format!("the target said: {}", EscapedText(refusal))));
         }
-        facts
+        lines
     }
 
     fn host(&self) -> String {
@@ -197,20 +197,20 @@ impl Outcome<'_> {
     }
 }
 
-fn fact(label: &'static str, text: String) -> Fact {
-    Fact { label, text }
+fn line(label: &'static str, text: String) -> SummaryLine {
+    SummaryLine { label, text }
 }
 
 fn percentiles(p: Percentiles) -> String {
     let Percentiles { p50, p90, p99, p999, max } = p;
-    let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(time);
+    let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(duration);
     format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")
 }
 
-/// The target's words, which must not drive a terminal.
-struct OneLineText<'a>(&'a str);
+/// Text of the target, escaped: it must not control the terminal.
+struct EscapedText<'a>(&'a str);
 
-impl fmt::Display for OneLineText<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         EscapeControl(f).write_str(self.0)
     }
@@ -219,16 +219,18 @@ impl fmt::Display for OneLineText<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::outcome::tests::{run, with};
+    use super::super::fixtures::{run, with_result};
 
     fn summary(args: &str, run: Run) -> Vec<String> {
         let mut lines = Vec::new();
-        with(args, run, |outcome| lines = outcome.to_string().lines().map(str::to_owned).collect());
+        with_result(args, run, |result| {
+            lines = result.to_string().lines().map(str::to_owned).collect()
+        });
         lines
     }
 
     #[test]
-    fn an_idle_run_in_a_dozen_lines() {
+    fn idle_summary_is_a_dozen_lines() {
         let args = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
         let lines = summary(args, run());
         let version = env!("CARGO_PKG_VERSION");
@@ -251,23 +253,23 @@ mod tests {
         );
         assert_eq!(lines[9], "  error        ECONNREFUSED once, at 0.00 s");
         assert_eq!(lines[10], "  error        EOF once, at 2.00 s");
-        assert!(lines[11].starts_with("  host         Linux "), "{}", lines[11]);
+        assert!(lines[11].starts_with("  host         "), "{}", lines[11]);
         assert_eq!(lines[12], "  verdict      MISSED: 2 errors, --max-errors allows 0");
         assert_eq!(lines.len(), 13);
     }
 
     #[test]
-    fn failures_have_their_times() {
+    fn errors_have_their_times() {
         let mut run = run();
-        run.tally.fail("EOF", 2_001_000_000);
-        run.tally.fail("ECONNREFUSED", 3_000_000_000);
+        run.stats.record_error("EOF", 2_001_000_000);
+        run.stats.record_error("ECONNREFUSED", 3_000_000_000);
         let text = summary("idle --target tcp://h:1 --connections 10", run).join("\n");
         assert!(text.contains("ECONNREFUSED 2 times, from 0.00 s to 3.00 s\n"), "{text}");
         assert!(text.contains("EOF 2 times, at 2.00 s\n"), "{text}");
     }
 
     #[test]
-    fn a_closed_loop_says_so() {
+    fn closed_loop_is_named() {
         let args = "echo --target raw://h:1 --connections 10 --depth 1 --size 3 --duration 2";
         let text = summary(args, run()).join("\n");
         assert!(text.contains("closed loop: a request leaves when one is answered"), "{text}");
@@ -275,9 +277,9 @@ mod tests {
     }
 
     #[test]
-    fn the_targets_words_drive_no_terminal() {
+    fn target_text_is_escaped() {
         let mut run = run();
-        run.tally.words = Some("no\x1b[2J\nway".to_owned());
+        run.stats.refusal = Some("no\x1b[2J\nway".to_owned());
         let args = "idle --target chat://h:1 --connections 10";
         let text = summary(args, run).join("\n");
         assert!(text.contains(r"the target said: no\u{1b}[2J\nway"), "{text}");

@@ -1,32 +1,39 @@
-//! What the load goes to, as it is written: a listener's URL, or `tcp://HOST:PORT` for any server.
+//! The target of a run: a listener's URL, or `tcp://HOST:PORT` for any server.
 
 use std::fmt::{self, Write};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::cli::{EscapeControl, ListenerError, ListenerSpec, ProtocolName};
 
-/// What a `raw` answer begins with where the URL does not say: what the server's does.
+/// Prefix of `raw` answers where the URL has none: the server's default.
 const RAW_PREFIX: &[u8] = b"Echo: ";
 
-/// How the target is spoken to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Speech {
-    /// 5-byte header.
-    Command,
-    /// 1-byte length prefix.
-    Prefixed,
-    /// No framing; each answer is preceded by `prefix`, as often as the server read.
-    Raw { prefix: Vec<u8> },
-    /// Lines.
-    Chat,
-    /// Not at all: connections are opened and held.
+/// Protocol of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// A protocol of mynah, `plugin` excepted: only a plugin knows its answers.
+    Mynah(ProtocolName),
+    /// An unknown protocol over TCP: connections are opened and held.
     Tcp,
 }
 
-/// What the load goes to.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protocol::Mynah(name) => name.fmt(f),
+            Protocol::Tcp => f.write_str("tcp"),
+        }
+    }
+}
+
+/// The target of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    pub(super) speech: Speech,
-    /// An address, IPv6 without brackets, or a name.
+    pub(super) protocol: Protocol,
+    /// Prefix of the answers of `raw`, which come back once a read of the server.
+    pub(super) raw_prefix: Vec<u8>,
+    /// An IPv4 address, an IPv6 address without brackets, or a name.
     pub(super) host: String,
     /// Never 0.
     pub(super) port: u16,
@@ -34,70 +41,83 @@ pub(super) struct Target {
     pub(super) url: String,
 }
 
-/// What is wrong with a target.
+/// An error in a target's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum BadTarget {
+pub(super) enum TargetError {
     UnknownProtocol(String),
     NoPort,
-    UnknownKey { key: &'static str, protocol: String },
+    UnknownKey { key: &'static str, protocol: Protocol },
     Url(ListenerError),
 }
 
-impl fmt::Display for BadTarget {
+impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            BadTarget::UnknownProtocol(name) => {
+            TargetError::UnknownProtocol(name) => {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}")
             }
-            BadTarget::NoPort => f.write_str("nothing listens on port 0"),
-            BadTarget::UnknownKey { key, protocol } => {
+            TargetError::NoPort => f.write_str("nothing listens on port 0"),
+            TargetError::UnknownKey { key, protocol } => {
                 write!(f, "a {protocol} target has no key '{key}'")
             }
-            BadTarget::Url(why) => write!(f, "{why}"),
+            TargetError::Url(source) => write!(f, "{source}"),
         }
     }
 }
 
 impl Target {
-    /// Reads a target's URL. A listener's `prefix=` may stand there, because it says what comes
-    /// back; its other keys say nothing to a client.
-    pub(super) fn parse(url: &str) -> Result<Self, BadTarget> {
-        // To the reader of listener URLs, `tcp` is a `raw` without a prefix.
+    /// Reads a target's URL. Of a listener's keys it may have `prefix=`, which changes the answers;
+    /// the others concern the server alone.
+    ///
+    /// # Errors
+    ///
+    /// See [`TargetError`].
+    pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
+        // The parser of listener URLs reads `tcp` as `raw`.
         let tcp = url.strip_prefix("tcp://");
         let spec = match tcp {
             Some(rest) => ListenerSpec::parse_url(&format!("raw://{rest}")),
             None => ListenerSpec::parse_url(url),
         };
-        let spec = spec.map_err(|why| match why {
-            ListenerError::UnknownProtocol(name) => BadTarget::UnknownProtocol(name),
-            why => BadTarget::Url(why),
+        let spec = spec.map_err(|error| match error {
+            ListenerError::UnknownProtocol(name) => TargetError::UnknownProtocol(name),
+            source => TargetError::Url(source),
         })?;
+        if spec.protocol == ProtocolName::Plugin {
+            return Err(TargetError::UnknownProtocol(spec.protocol.to_string()));
+        }
+        let is_tcp = tcp.is_some();
+        let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Mynah(spec.protocol) };
         let keys = [
             ("idle", spec.idle_secs.is_some()),
             ("max_frame", spec.frame_len_max.is_some()),
             ("lang", spec.lang.is_some()),
-            ("prefix", spec.prefix.is_some() && tcp.is_some()),
+            ("prefix", spec.prefix.is_some() && is_tcp),
         ];
-        if let Some((key, _)) = keys.into_iter().find(|(_, given)| *given) {
-            let protocol = if tcp.is_some() { "tcp".into() } else { spec.protocol.to_string() };
-            return Err(BadTarget::UnknownKey { key, protocol });
+        if let Some((key, _)) = keys.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(TargetError::UnknownKey { key, protocol });
         }
         if spec.port == 0 {
-            return Err(BadTarget::NoPort);
+            return Err(TargetError::NoPort);
         }
-        let speech = match spec.protocol {
-            _ if tcp.is_some() => Speech::Tcp,
-            ProtocolName::Command => Speech::Command,
-            ProtocolName::Prefixed => Speech::Prefixed,
-            ProtocolName::Raw => {
-                Speech::Raw { prefix: spec.prefix.unwrap_or_else(|| RAW_PREFIX.to_vec()) }
-            }
-            ProtocolName::Chat => Speech::Chat,
-            ProtocolName::Plugin => return Err(BadTarget::UnknownProtocol("plugin".to_owned())),
-        };
-        Ok(Target { speech, host: spec.host, port: spec.port, url: url.to_owned() })
+        let raw_prefix = spec.prefix.unwrap_or_else(|| RAW_PREFIX.to_vec());
+        Ok(Target { protocol, raw_prefix, host: spec.host, port: spec.port, url: url.to_owned() })
+    }
+
+    /// The addresses of the host, at least one.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be resolved, or has no address.
+    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<SocketAddr> =
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(addresses)
     }
 }
 
@@ -106,30 +126,35 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(url: &str, why: &str) {
-        assert_eq!(Target::parse(url).unwrap_err().to_string(), why);
+    fn assert_refused(url: &str, reason: &str) {
+        assert_eq!(Target::parse(url).unwrap_err().to_string(), reason);
     }
 
     #[test]
-    fn a_target_is_a_listeners_url_or_any_tcp_server() {
-        let speech = |url: &str| Target::parse(url).unwrap().speech;
-        assert_eq!(speech("command://h:1"), Speech::Command);
-        assert_eq!(speech("prefixed://h:1"), Speech::Prefixed);
-        assert_eq!(speech("chat://[::1]:1"), Speech::Chat);
-        assert_eq!(speech("tcp://h:1"), Speech::Tcp);
-        assert_eq!(speech("raw://h:1"), Speech::Raw { prefix: b"Echo: ".to_vec() });
-        assert_eq!(speech("raw://h:1?prefix="), Speech::Raw { prefix: Vec::new() });
+    fn url_names_a_protocol_of_mynah_or_tcp() {
+        let protocol = |url: &str| Target::parse(url).unwrap().protocol;
+        assert_eq!(protocol("command://h:1"), Protocol::Mynah(ProtocolName::Command));
+        assert_eq!(protocol("prefixed://h:1"), Protocol::Mynah(ProtocolName::Prefixed));
+        assert_eq!(protocol("chat://[::1]:1"), Protocol::Mynah(ProtocolName::Chat));
+        assert_eq!(protocol("tcp://h:1"), Protocol::Tcp);
     }
 
     #[test]
-    fn what_is_no_target_is_refused_by_name() {
+    fn raw_prefix_is_the_servers_unless_given() {
+        let prefix = |url: &str| Target::parse(url).unwrap().raw_prefix;
+        assert_eq!(prefix("raw://h:1"), b"Echo: ");
+        assert_eq!(prefix("raw://h:1?prefix="), b"");
+    }
+
+    #[test]
+    fn errors_name_the_culprit() {
         let all = "command, prefixed, raw, chat and tcp";
-        refused("http://h:1", &format!("unknown protocol 'http', there are {all}"));
-        refused("h:1", "not of the form PROTOCOL://HOST:PORT");
-        refused("tcp://h", "bad port '', it is 0 to 65535");
-        refused("tcp://h:0", "nothing listens on port 0");
-        refused("tcp://h:1?prefix=x", "a tcp target has no key 'prefix'");
-        refused("command://h:1?max_frame=5", "a command target has no key 'max_frame'");
-        refused("tcp://a\nb:1", r"bad host 'a\nb'");
+        assert_refused("http://h:1", &format!("unknown protocol 'http', there are {all}"));
+        assert_refused("h:1", "not of the form PROTOCOL://HOST:PORT");
+        assert_refused("tcp://h", "bad port '', it is 0 to 65535");
+        assert_refused("tcp://h:0", "nothing listens on port 0");
+        assert_refused("tcp://h:1?prefix=x", "a tcp target has no key 'prefix'");
+        assert_refused("command://h:1?max_frame=5", "a command target has no key 'max_frame'");
+        assert_refused("tcp://a\nb:1", r"bad host 'a\nb'");
     }
 }

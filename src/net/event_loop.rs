@@ -11,6 +11,7 @@ use super::handle::{Handle, RequestReceiver, Snapshot, WAKE};
 use super::heap::{self, HeapTrimmer};
 use super::program::Program;
 use super::readiness::readiness;
+use super::retry;
 use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
 use crate::buffer;
 use crate::clock::Millis;
@@ -191,10 +192,7 @@ impl EventLoop {
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
-            match self.poll.poll(&mut events, wait_ms.map(Duration::from_millis)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                result => result?,
-            }
+            retry::poll(&mut self.poll, &mut events, wait_ms.map(Duration::from_millis))?;
             let now = self.now();
             self.server.begin_batch(now);
             let mut is_woken = false;

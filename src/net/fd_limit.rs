@@ -11,6 +11,7 @@ use rlimit::Resource;
 /// The limit cannot be read. A limit that cannot be raised is returned as it is.
 pub fn raise_file_limit() -> io::Result<usize> {
     let (soft, hard) = Resource::NOFILE.get()?;
-    let limit = if soft < hard && Resource::NOFILE.set(hard, hard).is_ok() { hard } else { soft };
+    // macOS has no hard limit, and takes no soft one above `kern.maxfilesperproc`: the crate knows.
+    let limit = rlimit::increase_nofile_limit(hard).unwrap_or(soft);
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

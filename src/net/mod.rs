@@ -3,7 +3,7 @@
 //!
 //! The server names mio, socket2 and signal-hook here alone. The layers below read no clock: the
 //! loop reads it and hands them the time. Above, the three programs read one for log lines, plugins
-//! and timeouts. (`tests/layers.rs` holds all of this; client and load tester have loops of their
+//! and timeouts. (`tests/core/layers.rs` holds all of this; client and load tester have loops of their
 //! own.)
 //!
 //! | module | job |
@@ -12,7 +12,7 @@
 //! | `handle` | requests from other threads |
 //! | `program` | calls to the program around the loop |
 //! | `signals` | the process's signals, for programs that want them |
-//! | `signal_pipe`, `readiness` | pieces that the load tester's loop shares |
+//! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
 //! | `tcp` | listeners and connections |
 //! | `heap` | freed pages back to the system |
 //! | `fd_limit`, `memory` | open files and bytes that the process may have |
@@ -24,6 +24,7 @@ mod heap;
 mod memory;
 mod program;
 mod readiness;
+mod retry;
 mod signal_pipe;
 mod signals;
 mod tcp;
@@ -35,3 +36,10 @@ pub use memory::available_memory;
 pub use program::Program;
 pub use signals::{SignalRequests, Signals};
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
+
+#[cfg(feature = "load")]
+pub(crate) use {
+    readiness::readiness,
+    retry::{poll, retry_interrupted},
+    signal_pipe::SignalPipe,
+};

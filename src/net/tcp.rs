@@ -77,6 +77,13 @@ pub struct SocketOptions {
 /// module that denies every accept(2), must not spin the loop.
 const RETRIES_MAX: u32 = 64;
 
+/// "Machine is not on the network": an error number that only Linux has.
+#[cfg(target_os = "linux")]
+const ENONET: i32 = libc::ENONET;
+/// A number that is not an error's.
+#[cfg(not(target_os = "linux"))]
+const ENONET: i32 = 0;
+
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct TcpAcceptor {
@@ -173,7 +180,7 @@ fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
             | libc::ENETRESET
             | libc::EHOSTDOWN
             | libc::EHOSTUNREACH
-            | libc::ENONET
+            | ENONET
             | libc::ETIMEDOUT,
         ) if *retries < RETRIES_MAX => {
             *retries += 1;
@@ -209,7 +216,7 @@ mod tests {
             libc::EPROTO,
             libc::ENOPROTOOPT,
             libc::EHOSTDOWN,
-            libc::ENONET,
+            ENONET,
             libc::EHOSTUNREACH,
             libc::EOPNOTSUPP,
             libc::ENETUNREACH,

@@ -1,17 +1,17 @@
-//! Draws a plot as SVG. Knows points and names, not what they mean.
+//! Plots as SVG. Knows points and names, not their meaning.
 
 use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const SIZE: (u32, u32) = (860, 480);
-/// Room on the right for the names of the lines.
+/// Width of the margin on the right, which has the names of the lines.
 const NAMES_WIDTH: u32 = 150;
 const NAME_HEIGHT: i32 = 17;
 const TEXT: RGBColor = RGBColor(60, 60, 60);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
-/// Okabe and Ito's colours, which people who see few of them can tell apart.
+/// Colours of Okabe and Ito, distinct for colour-blind readers too.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -19,24 +19,24 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(230, 159, 0),
     RGBColor(110, 110, 110),
 ];
-/// Ours, thicker too.
+/// Colour of mynah, whose line is thicker too.
 const OURS: RGBColor = RGBColor(213, 94, 0);
 
-/// Lines over two axes by powers of ten.
+/// A plot with two logarithmic axes.
 pub(crate) struct Plot {
     pub(crate) title: &'static str,
-    /// What the axes show, with the unit.
+    /// Quantities and units of the axes.
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
-    /// Where the x axis has marks.
+    /// Ticks of the x axis.
     pub(crate) marks: Vec<f64>,
     pub(crate) series: Vec<Series>,
 }
 
-/// One line.
+/// A line of a plot.
 pub(crate) struct Series {
     pub(crate) name: &'static str,
-    /// The one the plot is about.
+    /// The line is mynah's.
     pub(crate) ours: bool,
     pub(crate) points: Vec<(f64, f64)>,
 }
@@ -49,7 +49,7 @@ impl Plot {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            // White whatever the page is, so that it can be read on a dark one.
+            // White, so that the plot is readable on a dark page.
             area.fill(&WHITE).unwrap();
             let ((x_from, x_to), (y_from, y_to)) = self.extent();
             let x = (x_from..x_to).log_scale().with_key_points(self.marks.clone());
@@ -75,7 +75,7 @@ impl Plot {
                 .draw()
                 .unwrap();
             let mut names = self.lines(&mut chart);
-            spread(&mut names);
+            separate_labels(&mut names);
             for (y, name, colour) in names {
                 let x = (SIZE.0 - NAMES_WIDTH) as i32 + 8;
                 let style = ("sans-serif", 14).into_font().color(&colour);
@@ -87,7 +87,7 @@ impl Plot {
         svg
     }
 
-    /// Draws them; where each ends, its name, and its colour.
+    /// Draws the lines. Returns the end, the name and the colour of each.
     fn lines(&self, chart: &mut Chart<'_, '_>) -> Vec<(i32, &'static str, RGBColor)> {
         let mut others = COLOURS.iter().cycle();
         let mut names = Vec::new();
@@ -105,7 +105,7 @@ impl Plot {
         names
     }
 
-    /// Where the axes begin and end: the points, and on the y axis whole powers of ten around them.
+    /// Bounds of the axes: those of the points, on the y axis extended to powers of ten.
     fn extent(&self) -> ((f64, f64), (f64, f64)) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let low = |value: fn(&(f64, f64)) -> f64| points().map(value).fold(f64::MAX, f64::min);
@@ -116,8 +116,8 @@ impl Plot {
     }
 }
 
-/// Moves names apart that would lie on each other.
-fn spread(names: &mut [(i32, &'static str, RGBColor)]) {
+/// Moves names apart that would overlap.
+fn separate_labels(names: &mut [(i32, &'static str, RGBColor)]) {
     names.sort_by_key(|(y, ..)| *y);
     for _ in 0..names.len() * 20 {
         for at in 1..names.len() {
@@ -130,7 +130,7 @@ fn spread(names: &mut [(i32, &'static str, RGBColor)]) {
     }
 }
 
-/// A number as a mark has it: 300, 20k, 3M.
+/// Formats the number of a tick: 300, 20k, 3M.
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{}M", v / 1e6),

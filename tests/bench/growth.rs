@@ -1,6 +1,6 @@
-//! What becomes of the server core as connections grow into the millions, where no machine at hand has
-//! the files: `cargo bench --bench growth`. Sockets are stubs, so all of it is the core's own; memory is
-//! counted by the allocator. Not a test: it judges nothing, it prints.
+//! The server core with up to ten million connections (`cargo bench --bench growth`), for which few
+//! machines have the files. Sockets are stubs, so all time and memory are the core's own; the allocator
+//! counts the memory. It is not a test: it prints, and has no thresholds.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
@@ -37,7 +37,7 @@ fn main() {
     }
 }
 
-/// A server's life with `n` connections, as a row of the table.
+/// Accepts, serves and times out `n` connections. Prints a row of the table.
 fn grow(n: usize) {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
@@ -49,7 +49,7 @@ fn grow(n: usize) {
     let memory = measure(|| {
         BACKLOG.set(n);
         server.on_acceptable(0);
-        // They come over eight seconds, so that their deadlines are not all the same.
+        // Accepts are spread over eight seconds, so that deadlines differ.
         while BACKLOG.get() > 0 {
             let now = Millis((n - BACKLOG.get()) as u64 * 8192 / n as u64);
             accepts.time(|| server.turn(&(), now));
@@ -60,7 +60,7 @@ fn grow(n: usize) {
     let start = Instant::now();
     let mut at = 1;
     for _ in 0..ECHOES {
-        // A walk that visits everyone in no order a cache could follow.
+        // A walk that visits all connections in an order that caches cannot predict.
         at = (at + 7_368_787) % n;
         receive(&mut server, at, ECHO);
     }
@@ -72,7 +72,7 @@ fn grow(n: usize) {
     while server.poll_timeout(Millis(8192)) == Some(0) {
         fanout.time(|| server.turn(&(), Millis(8192)));
     }
-    assert!(WRITTEN.get() >= (n - 1) * BROADCAST.len(), "everyone has it");
+    assert!(WRITTEN.get() >= (n - 1) * BROADCAST.len(), "all clients have it");
 
     let mut expiry = Turns::default();
     let mut now = IDLE_MS;
@@ -93,17 +93,17 @@ fn grow(n: usize) {
     );
 }
 
-/// Has the connection that came as number `at` receive `input`. Pages fill from their first place, so
-/// numbers and places are the same.
+/// Has connection `at`, in the order of accepts, receive `input`. Pages fill from their first slot,
+/// so the number is the index.
 fn receive(server: &mut Server<Stub>, at: usize, input: &'static [u8]) {
     INPUT.set(input);
     let ready = Readiness { readable: true, ..Readiness::default() };
     let id = ConnId { index: at as u32, generation: at as u32 + 1 };
     server.on_ready(&(), id, ready, Millis(8192));
-    assert!(INPUT.take().is_empty(), "it is there, and reads");
+    assert!(INPUT.take().is_empty(), "the connection exists and reads");
 }
 
-/// How long turns took.
+/// Durations of turns.
 #[derive(Default)]
 struct Turns {
     total: Duration,

@@ -1,10 +1,10 @@
-//! The machine that was measured on.
+//! The machine of the measurement.
 
 use std::{env, fs, thread};
 
 use serde_json::{Value, json};
 
-/// What is known of it.
+/// Kernel and processors of the machine.
 pub(crate) struct Host {
     kernel: String,
     processor: String,
@@ -20,7 +20,7 @@ impl Host {
         let model = info.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name);
         Host {
-            // What follows the number is a vendor's.
+            // The vendor's suffix is left out.
             kernel: release.split('-').next().unwrap_or_default().trim().to_owned(),
             processor: model.trim().to_owned(),
             processors: thread::available_parallelism().map_or(0, usize::from),

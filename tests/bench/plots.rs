@@ -1,15 +1,15 @@
-//! The plots of docs/plots/: memory against connections, throughput against depth, fan-out against
-//! subscribers. Measures what they show and draws it.
+//! The plots of docs/plots/, measured and drawn: memory over connections, throughput over depth,
+//! fan-out over subscribers.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::benchmarks::{Effort, Suite, idle, payload};
 use crate::draw::{Plot, Series};
 use crate::load::Measured;
 use crate::load::echo::Echo;
 use crate::load::fanout::Fanout;
-use crate::rows::{Bench, Effort, idle, payload};
 use crate::servers::Server::{self, *};
 use crate::servers::root;
 
@@ -17,33 +17,33 @@ const COUNTS: [usize; 8] = [100, 300, 1_000, 3_000, 6_000, 10_000, 14_000, 19_00
 const DEPTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 const SUBSCRIBERS: [usize; 6] = [10, 30, 100, 300, 1_000, 3_000];
 
-/// Rounds for a point; the plot shows their median.
+/// Rounds for a point; the plot shows the median.
 const ROUNDS: usize = 3;
 
-pub(crate) fn run(bench: &mut Bench) {
-    let effort = bench.effort;
+pub(crate) fn run(suite: &mut Suite) {
+    let effort = suite.effort;
     let rounds = if effort.is_full() { ROUNDS } else { 1 };
-    bench.effort = Effort { rounds, time: effort.time / 2, ..effort };
+    suite.effort = Effort { rounds, time: effort.time / 2, ..effort };
     let drawn =
-        [("memory.svg", memory(bench)), ("depth.svg", depth(bench)), ("fanout.svg", fanout(bench))];
-    bench.effort = effort;
-    // What is published comes of a full run.
+        [("memory.svg", memory(suite)), ("depth.svg", depth(suite)), ("fanout.svg", fanout(suite))];
+    suite.effort = effort;
+    // Only a full run replaces the published plots.
     let folder =
-        if effort.is_full() { root().join("docs/plots") } else { bench.servers.dir().into() };
+        if effort.is_full() { root().join("docs/plots") } else { suite.servers.dir().into() };
     fs::create_dir_all(&folder).unwrap();
     for (name, plot) in drawn {
         fs::write(folder.join(name), plot.draw()).unwrap();
-        bench.table.plot(name, points(&plot));
+        suite.table.plot(name, points(&plot));
     }
 }
 
-fn memory(bench: &mut Bench) -> Plot {
+fn memory(suite: &mut Suite) -> Plot {
     let servers = [Mynah, Tokio, Redis, Memcached, Mosquitto, Nats];
     let mut series = Vec::new();
-    for server in bench.servers.present(&servers) {
-        let each = idle::bytes_each(bench, server, &COUNTS);
+    for server in suite.servers.present(&servers) {
+        let each = idle::bytes_each(suite, server, &COUNTS);
         let points = COUNTS.iter().map(|count| *count as f64).zip(each);
-        // A few pages over few connections say nothing, and 0 has no place on the axis.
+        // A few pages over few connections are noise, and a logarithmic axis has no 0.
         let points = points.filter(|(_, bytes)| *bytes > 0.0).collect();
         series.push(Series { name: server.name(), ours: server == Mynah, points });
     }
@@ -56,16 +56,16 @@ fn memory(bench: &mut Bench) -> Plot {
     }
 }
 
-fn depth(bench: &mut Bench) -> Plot {
+fn depth(suite: &mut Suite) -> Plot {
     let servers = [CEcho, Mynah, Tokio, Redis, Memcached];
     let payload = payload(64);
-    let series = sweep(bench, &servers, &DEPTHS, |bench, depth| {
-        bench.alternate(&servers, |subject, effort| {
-            if let Some(prepare) = subject.speech.prepare(&payload) {
-                crate::load::ask(subject, &mut crate::load::connect(subject, 0), &prepare);
+    let series = sweep(suite, &servers, &DEPTHS, |suite, depth| {
+        suite.alternate(&servers, |process, effort| {
+            if let Some(store) = process.protocol.store(&payload) {
+                crate::load::request(process, &mut crate::load::connect(process, 0), &store);
             }
-            let talk = subject.speech.echo(&payload).unwrap();
-            Echo::open(subject, &talk, 100, depth).run(subject, effort.warm_up, effort.time)
+            let exchange = process.protocol.echo(&payload).unwrap();
+            Echo::open(process, &exchange, 100, depth).run(process, effort.warm_up, effort.time)
         })
     });
     Plot {
@@ -77,13 +77,13 @@ fn depth(bench: &mut Bench) -> Plot {
     }
 }
 
-fn fanout(bench: &mut Bench) -> Plot {
+fn fanout(suite: &mut Suite) -> Plot {
     let servers = [CFan, Mynah, Tokio, Redis, Mosquitto, Nats];
     let payload = payload(1024);
-    let series = sweep(bench, &servers, &SUBSCRIBERS, |bench, subscribers| {
-        bench.alternate(&servers, |subject, effort| {
-            let mut fanout = Fanout::open(subject, &payload, subscribers, 32);
-            fanout.run(subject, effort.warm_up, effort.time)
+    let series = sweep(suite, &servers, &SUBSCRIBERS, |suite, subscribers| {
+        suite.alternate(&servers, |process, effort| {
+            let mut fanout = Fanout::open(process, &payload, subscribers, 32);
+            fanout.run(process, effort.warm_up, effort.time)
         })
     });
     Plot {
@@ -95,14 +95,14 @@ fn fanout(bench: &mut Bench) -> Plot {
     }
 }
 
-/// Throughput of each server at each of `places`.
+/// Throughput of each server at each value of the x axis.
 fn sweep(
-    bench: &mut Bench,
+    suite: &mut Suite,
     servers: &[Server],
     places: &[usize],
-    mut measure: impl FnMut(&mut Bench, usize) -> crate::rows::Results,
+    mut measure: impl FnMut(&mut Suite, usize) -> crate::benchmarks::Results,
 ) -> Vec<Series> {
-    let present = bench.servers.present(servers);
+    let present = suite.servers.present(servers);
     let new = |server: &Server| Series {
         name: server.name(),
         ours: *server == Mynah,
@@ -110,7 +110,7 @@ fn sweep(
     };
     let mut series: Vec<Series> = present.iter().map(new).collect();
     for place in places {
-        let results = measure(bench, *place);
+        let results = measure(suite, *place);
         for (server, series) in present.iter().zip(&mut series) {
             if let Some(rates) = results.samples(*server, Measured::per_sec) {
                 series.points.push((*place as f64, rates.median()));

@@ -1,26 +1,29 @@
-//! Measures what plugins cost over a socket: `cargo bench --bench plugins`. Not a test: it judges
-//! nothing, it prints. The server runs on processor 0, the load on processor 1.
+//! The cost of plugins over a socket (`cargo bench --bench plugins`). The server runs on processor 0,
+//! the load on processor 1. It is not a test: it prints, and has no thresholds.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod mynah_process;
+
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use mynah::codec::command::{self, Frame};
+use mynah_process::MynahProcess;
 
 const ROUNDS: usize = 5;
-/// Frames written at once; the socket takes them in whatever pieces it likes.
+/// Frames passed to one write; the socket may take fewer.
 const BATCH: usize = 512;
-const BURNERS: usize = 4;
+const BURNING_CLIENTS: usize = 4;
 
-/// Answers with what it is sent, or runs until it is stopped. One answer between two failures keeps
-/// it from being switched off.
+/// A plugin that echoes, or loops until its budget is used up. An echo between two failures keeps it
+/// from being disabled.
 const PLUGIN: &str = "return { process_client_pkg = function(data)
   if data == 'burn' then while true do end end
   return data
@@ -35,7 +38,7 @@ fn main() {
     latency_beside_burning_plugins();
 }
 
-/// Packages of `len` bytes in frames of code 128, as fast as one connection takes them.
+/// Measures packages of `len` bytes in frames of code 128, as fast as one connection takes them.
 fn throughput(len: usize) {
     let mut rates: Vec<f64> = (0..ROUNDS).map(|_| rate(&Server::start(), len)).collect();
     rates.sort_by(f64::total_cmp);
@@ -67,33 +70,33 @@ fn rate(server: &Server, len: usize) -> f64 {
         read_for(Duration::from_millis(500));
         let rate = read_for(Duration::from_secs(2));
         stop.store(true, Ordering::Relaxed);
-        // The rest, so that every answer is known to have come.
+        // To the end, so that every answer has come.
         while reader.read(&mut buffer).unwrap() > 0 {}
         rate
     })
 }
 
-/// What others see while some clients have the plugin burn its whole budget, call after call.
+/// Measures echoes of other clients while some have the plugin use its whole budget, call after call.
 fn latency_beside_burning_plugins() {
     let server = Server::start();
     let stop = AtomicBool::new(false);
     let burnt = AtomicU64::new(0);
     thread::scope(|scope| {
-        for _ in 0..BURNERS {
+        for _ in 0..BURNING_CLIENTS {
             scope.spawn(|| {
                 let mut stream = server.connect();
                 while !stop.load(Ordering::Relaxed) {
                     stream.write_all(&[frame(b"burn"), frame(b"ok")].concat()).unwrap();
                     let failure = read_frame(&mut stream);
-                    assert_eq!(failure.0, 255, "it was to be stopped");
+                    assert_eq!(failure.0, 255, "the call was to be stopped");
                     assert_eq!(read_frame(&mut stream), (128, b"ok".to_vec()));
                     burnt.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        let target = format!("command://127.0.0.1:{}", server.port);
+        let target = format!("command://{}", server.process.addr);
         let load = "echo --connections 20 --depth 1 --size 64 --rate 100 --duration 20 --target";
-        println!("{BURNERS} clients burn 50 ms a call; mynah-load {load} {target}");
+        println!("{BURNING_CLIENTS} clients burn 50 ms a call; mynah-load {load} {target}");
         let arguments = load.split(' ').chain([target.as_str()]);
         Command::new(env!("CARGO_BIN_EXE_mynah-load")).args(arguments).status().unwrap();
         stop.store(true, Ordering::Relaxed);
@@ -116,10 +119,9 @@ fn read_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     (code, payload)
 }
 
-/// mynah with one plugin.
+/// A server with one plugin.
 struct Server {
-    child: Child,
-    port: u16,
+    process: MynahProcess,
     folder: PathBuf,
 }
 
@@ -128,34 +130,26 @@ impl Server {
         let folder = env::temp_dir().join(format!("mynah-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("bench.lua"), PLUGIN).unwrap();
-        let mut child = pinned("0")
+        let mut command = pinned("0");
+        command
             .arg(env!("CARGO_BIN_EXE_mynah"))
             .args(["--listen", "command://127.0.0.1:0", "--plugin-budget", "50", "--plugin-dir"])
-            .arg(&folder)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains("listening on")).unwrap();
-        thread::spawn(move || lines.for_each(drop));
-        let port = line.rsplit_once(':').unwrap().1.parse().unwrap();
-        Server { child, port, folder }
+            .arg(&folder);
+        Server { process: MynahProcess::start(&mut command), folder }
     }
 
     fn connect(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+        TcpStream::connect(self.process.addr).unwrap()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// `taskset` to this processor, with the program still to be named.
+/// `taskset` to `processor`; the caller adds the program.
 fn pinned(processor: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", processor]).stdin(Stdio::null());

@@ -1,6 +1,6 @@
-//! Measured values: their median, their spread, and their ratios to others of the same rounds.
+//! Measured values: median, spread, and ratios to other values of the same rounds.
 
-/// Values of one figure, one a round.
+/// Values of one figure, one for each round.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Samples(pub(crate) Vec<f64>);
 
@@ -27,7 +27,7 @@ impl Samples {
         self.sorted()[self.0.len() - 1]
     }
 
-    /// Each value over that of the other in the same round: the noise of a round is in both.
+    /// The ratio to `other` in each round. The noise of a round is in both.
     pub(crate) fn over(&self, other: &Samples) -> Samples {
         Samples(self.0.iter().zip(&other.0).map(|(ours, theirs)| ours / theirs).collect())
     }

@@ -1,29 +1,30 @@
-//! Which servers there are, where their programs come from, how each is started, and why one is left
-//! out. What is to be built is built here: nothing is installed, nothing is guessed.
+//! The servers: programs, command lines, versions, and the reason if one is skipped. Yardsticks and
+//! variants of mynah are built; peers must be installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{collections::BTreeMap, env};
 
-use crate::script::Speech;
-use crate::subject::{Subject, free_addr};
+use crate::protocol::WireProtocol;
+use crate::server_process::{ServerProcess, free_addr};
 
-/// A server to be measured.
+/// A server that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Server {
-    /// The C echo and the C fan-out: `tests/bench/yardstick/`, or what `CECHO` and `CFAN` name.
+    /// The C echo and the C fan-out: the programs that `CECHO` and `CFAN` name, else those of
+    /// `tests/bench/yardstick/`.
     CEcho,
     CFan,
-    /// `tests/bench/yardstick/` in any case.
+    /// Those of `tests/bench/yardstick/`.
     OwnEcho,
     OwnFan,
-    /// No server: the loop that finds frames, of the same folder.
+    /// The frame loop of the same folder, which is not a server.
     CDecode,
-    /// As `cargo build --release` makes it, and without default features.
+    /// The release build, and the one without default features.
     Mynah,
     Bare,
-    /// Linked statically with glibc, and with musl.
+    /// Statically linked with glibc, and with musl.
     Static,
     Musl,
     /// `tests/bench/tokio-server/`.
@@ -36,7 +37,7 @@ pub(crate) enum Server {
 
 use Server::*;
 
-/// Connections the servers are told to allow, where they want to be told.
+/// Connection limit of servers that have such a setting.
 const CONNECTIONS_MAX: &str = "19900";
 
 impl Server {
@@ -59,23 +60,23 @@ impl Server {
         }
     }
 
-    fn speech(self) -> Speech {
+    fn protocol(self) -> WireProtocol {
         match self {
-            CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => Speech::Command,
-            CFan | OwnFan | CDecode => Speech::Unframed,
-            Redis => Speech::Redis,
-            Memcached => Speech::Memcached,
-            Mosquitto => Speech::Mqtt,
-            Nats => Speech::Nats,
+            CEcho | OwnEcho | Mynah | Bare | Static | Musl | Tokio => WireProtocol::Command,
+            CFan | OwnFan | CDecode => WireProtocol::Unframed,
+            Redis => WireProtocol::Redis,
+            Memcached => WireProtocol::Memcached,
+            Mosquitto => WireProtocol::Mqtt,
+            Nats => WireProtocol::Nats,
         }
     }
 }
 
-/// Where the programs are.
+/// Programs of the servers.
 pub(crate) struct Servers {
-    /// Cargo's target directory; what is built here goes into `bench` in it.
+    /// `bench` in Cargo's target directory, for all that is built and written.
     dir: PathBuf,
-    /// The program of each that was asked for, or why there is none.
+    /// The program of each server asked for, or the reason why it is skipped.
     programs: BTreeMap<Server, Result<PathBuf, String>>,
 }
 
@@ -86,12 +87,12 @@ impl Servers {
         Servers { dir, programs: BTreeMap::new() }
     }
 
-    /// Where files that are nobody's else go.
+    /// Folder for builds and other files.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Those of `wanted` that this machine has.
+    /// The servers of `wanted` that this machine has.
     pub(crate) fn present(&mut self, wanted: &[Server]) -> Vec<Server> {
         wanted.iter().copied().filter(|server| self.program(*server).is_some()).collect()
     }
@@ -104,20 +105,20 @@ impl Servers {
         self.programs[&server].clone().ok()
     }
 
-    /// Who was asked for and is not there, and why.
+    /// Servers that were skipped, with the reasons.
     pub(crate) fn skipped(&self) -> Vec<(&'static str, &str)> {
         let all = self.programs.iter().map(|(server, found)| (server.name(), found));
         all.filter_map(|(name, found)| Some((name, found.as_ref().err()?.as_str()))).collect()
     }
 
-    /// Who was measured, and which version.
+    /// Servers that were measured, with their versions.
     pub(crate) fn versions(&self) -> Vec<(&'static str, String)> {
         let present = self.programs.iter().filter_map(|(s, p)| Some((*s, p.as_ref().ok()?)));
         present.map(|(server, program)| (server.name(), version(server, program))).collect()
     }
 
-    /// Starts one that is present.
-    pub(crate) fn start(&mut self, server: Server) -> Subject {
+    /// Starts a server that is present.
+    pub(crate) fn start(&mut self, server: Server) -> ServerProcess {
         let addr = free_addr();
         let port = addr.port().to_string();
         let mut command = Command::new(self.program(server).unwrap());
@@ -127,7 +128,7 @@ impl Servers {
             Mynah | Bare | Static | Musl => {
                 command.args(["--listen", &format!("command://{addr}")])
             }
-            // A bench opens and floods; that is no attack, and nothing is to be kept.
+            // No protected mode, because the load looks like an attack; no persistence.
             Redis => command.args([
                 "--port",
                 &port,
@@ -148,11 +149,11 @@ impl Servers {
             Mosquitto => command.arg("-c").arg(mosquitto_config(&self.dir, &port)),
             Nats => command.args(["-a", "127.0.0.1", "-p", &port]),
         };
-        Subject::start(server.name(), server.speech(), addr, &mut command)
+        ServerProcess::start(server.name(), server.protocol(), addr, &mut command)
     }
 }
 
-/// mosquitto takes its settings from a file only: anyone may speak, and nobody's messages are dropped.
+/// Configuration of mosquitto, which only reads a file: anonymous clients, unlimited queues.
 fn mosquitto_config(dir: &Path, port: &str) -> PathBuf {
     let path = dir.join("mosquitto.conf");
     let lines = [
@@ -194,13 +195,13 @@ fn find(server: Server, dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The program that `variable` names.
+/// The program that an environment variable names.
 fn named(variable: &str) -> Option<Result<PathBuf, String>> {
     let path = env::var_os(variable)?;
     Some(fs::canonicalize(path).map_err(|error| format!("{variable}: {error}")))
 }
 
-/// Our own yardstick.
+/// Compiles a yardstick of this tree.
 fn compiled(name: &str, dir: &Path) -> Result<PathBuf, String> {
     let source = root().join(format!("tests/bench/yardstick/{name}.c"));
     let program = dir.join(format!("yardstick-{name}"));
@@ -209,8 +210,8 @@ fn compiled(name: &str, dir: &Path) -> Result<PathBuf, String> {
     Ok(program)
 }
 
-/// As docs/operations.md says it. The target is named even where it is the host's own: only then are
-/// RUSTFLAGS not for build scripts and procedural macros as well, which cannot be static.
+/// Builds as docs/operations.md describes. The target is named even if it is the host: otherwise
+/// RUSTFLAGS would apply to build scripts and procedural macros, which cannot be static.
 fn static_build(dir: &Path, libc: &str) -> Result<PathBuf, String> {
     let target = format!("{}-unknown-linux-{libc}", env::consts::ARCH);
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -233,7 +234,7 @@ fn cargo(dir: &Path, args: &[&str], flags: Option<&str>) -> Result<(), String> {
     run(&mut command).map(drop)
 }
 
-/// A program of the search path, or of where Debian keeps servers.
+/// A program in PATH, or in /usr/sbin, where Debian installs servers.
 fn installed(name: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let places = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
@@ -241,15 +242,15 @@ fn installed(name: &str) -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("{name} is not installed"))
 }
 
-/// What a program prints; or its last words.
+/// Standard output of a command, or the first error it prints.
 fn run(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    let first = words.lines().find(|line| line.contains("error")).unwrap_or("it failed");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let first = text.lines().find(|line| line.contains("error")).unwrap_or("it failed");
     Err(format!("{program}: {first}"))
 }
 
@@ -263,7 +264,7 @@ fn version(server: Server, program: &Path) -> String {
         Memcached => "-V",
         _ => "--version",
     };
-    // mosquitto's help ends with a status of its own.
+    // mosquitto's help exits with an error, so the status is ignored.
     let output = Command::new(program).arg(flag).output().map(|output| output.stdout);
     let text = String::from_utf8_lossy(&output.unwrap_or_default()).into_owned();
     let digits = |word: &&str| word.contains('.') && word.contains(|c: char| c.is_ascii_digit());
@@ -277,7 +278,7 @@ fn locked_version(package: &str) -> String {
     lock.split(&entry).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("?").to_owned()
 }
 
-/// The package's folder.
+/// Folder of this package.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,28 +1,31 @@
-//! Churns connects, echoes and broadcasts against the release server for as long as it is told, and
-//! checks every answer; at the end memory and descriptors must have come back:
-//! `cargo bench --bench soak -- SECONDS`, or `.ci/soak`.
+//! Soak test of the release server (`cargo bench --bench soak -- SECONDS`, or `.ci/soak`): connects,
+//! echoes and broadcasts with every answer checked. At the end, memory and descriptors must be back at
+//! their values of the start.
 
 #![allow(clippy::unwrap_used, reason = "a soak that fails should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod mynah_process;
+
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use mynah_process::MynahProcess;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const WORKERS: u8 = 3;
-/// They read every broadcast.
+/// Connections that receive every broadcast.
 const SUBSCRIBERS: u8 = 8;
-/// A worker's pause between connections, so that a long soak leaves room for others.
+/// Pause of a worker between connections, which leaves processor time to other programs.
 const PAUSE: Duration = Duration::from_millis(2);
-/// What is churned before the first measure: buffers that are kept have their size then.
+/// Length of the load before the first measurement, in which kept buffers reach their size.
 const WARM_UP: Duration = Duration::from_secs(5);
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
@@ -35,13 +38,13 @@ fn main() {
     let started_at = Instant::now();
 
     churn(&server, &counts, WARM_UP);
-    server.wait_until_quiet();
-    let before = server.measure();
+    server.wait_until_steady();
+    let before = server.usage();
     println!("before: {before}");
 
     churn(&server, &counts, time);
-    server.wait_until_quiet();
-    let after = server.measure();
+    server.wait_until_steady();
+    let after = server.usage();
     let Counts { connections, echoes, broadcasts, deliveries } = &counts;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
@@ -54,9 +57,9 @@ fn main() {
     );
     assert_eq!(after.files, before.files, "descriptors");
     let allowed = before.anonymous_bytes + before.anonymous_bytes / 10;
-    assert!(after.anonymous_bytes <= allowed, "memory did not come back");
+    assert!(after.anonymous_bytes <= allowed, "memory was not returned");
     server.stop();
-    println!("memory and descriptors came back");
+    println!("memory and descriptors were returned");
 }
 
 #[derive(Default)]
@@ -69,13 +72,14 @@ struct Counts {
 
 fn churn(server: &Server, counts: &Counts, time: Duration) {
     let done = &AtomicBool::new(false);
-    let subscribers: Vec<TcpStream> = (0..SUBSCRIBERS).map(|_| connect(server.addr, 100)).collect();
+    let subscribers: Vec<TcpStream> =
+        (0..SUBSCRIBERS).map(|_| connect(server.0.addr, 100)).collect();
     thread::scope(|scope| {
         for subscriber in &subscribers {
             scope.spawn(move || subscribe(subscriber, counts));
         }
         let workers: Vec<_> = (0..WORKERS)
-            .map(|number| scope.spawn(move || work(server.addr, number, counts, done)))
+            .map(|number| scope.spawn(move || run_worker(server.0.addr, number, counts, done)))
             .collect();
         let (began_at, mut reported_at) = (Instant::now(), Instant::now());
         while began_at.elapsed() < time && workers.iter().all(|worker| !worker.is_finished()) {
@@ -83,21 +87,21 @@ fn churn(server: &Server, counts: &Counts, time: Duration) {
             if reported_at.elapsed() >= REPORT_EVERY {
                 reported_at = Instant::now();
                 let connections = counts.connections.load(Ordering::Relaxed);
-                println!("{connections} connections: {}", server.measure());
+                println!("{connections} connections: {}", server.usage());
             }
         }
         done.store(true, Ordering::Relaxed);
         let failed = workers.into_iter().filter_map(|worker| worker.join().err()).count();
-        // The subscribers go last, and go whatever has failed.
+        // The subscribers end last, even if a worker has failed.
         for subscriber in &subscribers {
             let _ = subscriber.shutdown(Shutdown::Write);
         }
-        assert_eq!(failed, 0, "workers that met a wrong answer");
+        assert_eq!(failed, 0, "workers that failed on a wrong answer");
     });
 }
 
-/// One connection after the other, each with another way to behave and to go.
-fn work(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
+/// Opens one connection after the other, which behave and end in different ways.
+fn run_worker(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
     let mut random = Random(u64::from(number) + 1);
     while !done.load(Ordering::Relaxed) {
         let mut client = connect(server, number + 2);
@@ -136,7 +140,7 @@ fn work(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
             }
             _ => {}
         }
-        // A reset leaves nothing behind in the kernel, where millions of connections would.
+        // A reset leaves no TIME_WAIT in the kernel, where millions of connections would fill it.
         if random.below(16) > 0 {
             SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         }
@@ -145,7 +149,7 @@ fn work(server: SocketAddr, number: u8, counts: &Counts, done: &AtomicBool) {
     }
 }
 
-/// Reads broadcasts to the end; each is filled with the low byte of its length.
+/// Reads broadcasts to the end. Each is filled with the low byte of its length.
 fn subscribe(mut client: &TcpStream, counts: &Counts) {
     let mut header = [0; 5];
     while client.read_exact(&mut header).is_ok() {
@@ -163,7 +167,7 @@ fn expect(client: &mut TcpStream, expected: &[u8]) {
     assert!(got == expected, "{} bytes for {} differ", got.len(), expected.len());
 }
 
-/// The next frame that is no broadcast of others.
+/// The next frame other than a broadcast.
 fn read_answer(client: &mut TcpStream) -> Vec<u8> {
     loop {
         let mut frame = vec![0; 5];
@@ -177,16 +181,16 @@ fn read_answer(client: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// From an address of its own, so that ports do not run out.
+/// Connects from address 127.0.0.`source`: one for each worker, so that ports do not run out.
 fn connect(server: SocketAddr, source: u8) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, source], 0)).into()).unwrap();
-    socket.connect_timeout(&server.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&server.into(), TIMEOUT).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true).unwrap();
-    // A subscriber may hear nothing for long.
+    // A subscriber may receive nothing for a long time.
     if source < 100 {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
     stream
 }
@@ -196,7 +200,7 @@ fn frame(code: u8, payload: &[u8]) -> Vec<u8> {
     [&[code], len.to_be_bytes().as_slice(), payload].concat()
 }
 
-/// PCG's multiplier, the high bits.
+/// A linear congruential generator with PCG's multiplier; its high bits are used.
 struct Random(u64);
 
 impl Random {
@@ -206,48 +210,36 @@ impl Random {
     }
 }
 
-struct Server {
-    child: Child,
-    addr: SocketAddr,
-}
+struct Server(MynahProcess);
 
 impl Server {
     fn start() -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mynah"))
-            .args(["--listen", "command://127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains("listening on")).unwrap();
-        // Somebody has to read on, or the pipe fills.
-        thread::spawn(move || lines.for_each(drop));
-        Server { child, addr: line.rsplit_once('/').unwrap().1.parse().unwrap() }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mynah"));
+        Server(MynahProcess::start(command.args(["--listen", "command://127.0.0.1:0"])))
     }
 
-    fn measure(&self) -> Measure {
-        let proc = format!("/proc/{}", self.child.id());
+    fn usage(&self) -> Usage {
+        let proc = format!("/proc/{}", self.0.child.id());
         let status = fs::read_to_string(format!("{proc}/status")).unwrap();
         let bytes = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).unwrap();
             line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
         };
-        Measure {
+        Usage {
             anonymous_bytes: bytes("RssAnon:"),
             peak_bytes: bytes("VmHWM:"),
             files: fs::read_dir(format!("{proc}/fd")).unwrap().count(),
         }
     }
 
-    /// Waits until nothing more is given back.
-    fn wait_until_quiet(&self) {
-        let mut last = self.measure();
+    /// Waits until memory and descriptors have not changed for a while.
+    fn wait_until_steady(&self) {
+        let mut last = self.usage();
         let mut since = Instant::now();
-        // Longer than the server lingers.
+        // Longer than the server lingers on a closed connection.
         while since.elapsed() < Duration::from_secs(8) {
             thread::sleep(Duration::from_millis(100));
-            let now = self.measure();
+            let now = self.usage();
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -255,29 +247,22 @@ impl Server {
     }
 
     fn stop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.0.child.id()).unwrap());
         signal::kill(pid, Signal::SIGTERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        assert!(self.0.child.wait().unwrap().success());
     }
 }
 
 #[derive(PartialEq, Eq)]
-struct Measure {
+struct Usage {
     anonymous_bytes: u64,
     peak_bytes: u64,
     files: usize,
 }
 
-impl std::fmt::Display for Measure {
+impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Measure { anonymous_bytes, peak_bytes, files } = self;
+        let Usage { anonymous_bytes, peak_bytes, files } = self;
         let (anonymous, peak) = (anonymous_bytes / 1024, peak_bytes / 1024);
         write!(f, "{anonymous} KiB anonymous, {peak} KiB at most, {files} descriptors")
     }

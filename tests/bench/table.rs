@@ -1,4 +1,4 @@
-//! The result: one line a figure and server, as a Markdown table and as JSON.
+//! The table of results, as Markdown and as JSON: one row for each figure and server.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 use crate::load::Measured;
 use crate::samples::Samples;
 
-/// From what share of the time on the table tells that a server had to wait for its processor.
-const WAITED_TOLD: f64 = 0.03;
+/// Smallest share of waiting that the table shows.
+const WAITED_SHARE_SHOWN: f64 = 0.03;
 
-/// What a number is.
+/// Unit of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanoseconds,
     PerSecond,
     BytesPerSecond,
     Bytes,
-    /// Calls, instructions: a bare number.
+    /// A bare number: calls, instructions.
     Number,
 }
 
-/// What a figure is to be, or its ratio where it has one.
+/// Threshold of a figure, or of its ratio if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
     AtMost(f64),
@@ -29,65 +29,65 @@ pub(crate) enum Bar {
     Below(f64),
 }
 
-/// What a server had of its processor, 1 for all the time.
+/// The server's share of its processor; 1 is all the time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Busy {
-    /// Near 1 where the server is what limits.
+pub(crate) struct CpuShare {
+    /// Share in which it ran. Near 1, the server is the bottleneck.
     ran: f64,
-    /// Others ran where it would have. Where this is much, rates say little; times of the processor
-    /// suffer less.
+    /// Share in which it was ready and other processes ran. If it is large, rates are unreliable;
+    /// processor times are less affected.
     waited: f64,
 }
 
-impl Busy {
-    /// The medians of some rounds.
+impl CpuShare {
+    /// The medians of all rounds.
     pub(crate) fn of(measured: &[Measured]) -> Self {
         let median =
             |value: fn(&Measured) -> f64| Samples(measured.iter().map(value).collect()).median();
-        Busy { ran: median(Measured::busy), waited: median(Measured::waited) }
+        CpuShare { ran: median(Measured::cpu_share), waited: median(Measured::waited_share) }
     }
 }
 
-impl std::fmt::Display for Busy {
+impl std::fmt::Display for CpuShare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.0} %", self.ran * 100.0)?;
-        if self.waited >= WAITED_TOLD {
+        if self.waited >= WAITED_SHARE_SHOWN {
             write!(f, ", waited {:.0} %", self.waited * 100.0)?;
         }
         Ok(())
     }
 }
 
-/// One figure of one server.
-pub(crate) struct Line {
+/// A figure of a server.
+pub(crate) struct Row {
     pub(crate) figure: String,
     pub(crate) server: &'static str,
     pub(crate) values: Samples,
     pub(crate) unit: Unit,
-    /// Against whom, and the ratios round by round.
+    /// The other server, and the ratio to it in each round.
     pub(crate) ratio: Option<(&'static str, Samples)>,
     pub(crate) bar: Option<Bar>,
-    pub(crate) busy: Option<Busy>,
-    /// What has the suite measure it.
-    pub(crate) how: &'static str,
+    pub(crate) cpu_share: Option<CpuShare>,
+    /// Argument of the suite that repeats this measurement.
+    pub(crate) benchmark: &'static str,
 }
 
-/// All lines, and what is to be said of them.
+/// Rows, notes and plots of a run.
 #[derive(Default)]
 pub(crate) struct Table {
-    lines: Vec<Line>,
+    rows: Vec<Row>,
     notes: Vec<String>,
     plots: Vec<Value>,
 }
 
-impl Line {
-    /// What the bar is for: the ratio where there is one.
-    fn judged(&self) -> f64 {
+impl Row {
+    /// The value that the bar is for: the ratio if there is one.
+    fn compared_value(&self) -> f64 {
         self.ratio.as_ref().map_or_else(|| self.values.median(), |(_, ratios)| ratios.median())
     }
 
-    fn verdict(&self) -> Option<bool> {
-        let value = self.judged();
+    fn is_met(&self) -> Option<bool> {
+        let value = self.compared_value();
         Some(match self.bar? {
             Bar::AtMost(most) => value <= most,
             Bar::AtLeast(least) => value >= least,
@@ -122,15 +122,15 @@ impl Line {
         let ratio = self.ratio.as_ref().map(|(base, ratios)| {
             format!("{} × {base}", self.spread_text(|ratio| format!("{ratio:.3}"), ratios))
         });
-        let verdict = self.verdict().map_or("", |met| if met { "met" } else { "**missed**" });
+        let is_met = self.is_met().map_or("", |met| if met { "met" } else { "**missed**" });
         [
             self.figure.clone(),
             self.server.to_owned(),
             self.spread_text(|value| self.unit.show(value), &self.values),
             ratio.unwrap_or_default(),
-            self.busy.map_or_else(String::new, |busy| busy.to_string()),
-            [self.bar_text().as_str(), verdict].join(" ").trim().to_owned(),
-            format!("`-- {}`", self.how),
+            self.cpu_share.map_or_else(String::new, |share| share.to_string()),
+            [self.bar_text().as_str(), is_met].join(" ").trim().to_owned(),
+            format!("`-- {}`", self.benchmark),
         ]
     }
 
@@ -148,26 +148,26 @@ impl Line {
             "high": self.values.high(),
             "rounds": self.values.0,
             "ratio": ratio,
-            "server_busy": self.busy.map(|busy| busy.ran),
-            "server_waited": self.busy.map(|busy| busy.waited),
+            "server_busy": self.cpu_share.map(|cpu_share| cpu_share.ran),
+            "server_waited": self.cpu_share.map(|cpu_share| cpu_share.waited),
             "bar": self.bar.map(|_| self.bar_text()),
-            "met": self.verdict(),
-            "command": format!("cargo bench --bench compare -- {}", self.how),
+            "met": self.is_met(),
+            "command": format!("cargo bench --bench compare -- {}", self.benchmark),
         })
     }
 }
 
 impl Table {
-    pub(crate) fn push(&mut self, line: Line) {
-        self.lines.push(line);
+    pub(crate) fn push(&mut self, row: Row) {
+        self.rows.push(row);
     }
 
-    /// Something that was left out, or has to be known to read the figures.
+    /// Adds a note, such as the reason why a measurement was skipped.
     pub(crate) fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
-    /// What a plot shows.
+    /// Adds the points of a plot.
     pub(crate) fn plot(&mut self, file: &str, points: Value) {
         self.plots.push(json!({ "file": file, "plot": points }));
     }
@@ -176,31 +176,31 @@ impl Table {
         let head = ["figure", "server", "median (spread)", "ratio (spread)", "busy", "bar", "how"];
         let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
         let mut last = "";
-        for line in &self.lines {
-            let mut cells = line.cells();
-            // A figure is named once.
-            if line.figure == last {
+        for row in &self.rows {
+            let mut cells = row.cells();
+            // Rows of the same figure name it once.
+            if row.figure == last {
                 cells[0].clear();
             }
-            last = &line.figure;
+            last = &row.figure;
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
         for note in &self.notes {
             let _ = write!(text, "\n- {note}");
         }
-        let judged: Vec<_> = self.lines.iter().filter_map(|l| Some((l, l.verdict()?))).collect();
+        let judged: Vec<_> = self.rows.iter().filter_map(|l| Some((l, l.is_met()?))).collect();
         let missed: Vec<_> = judged.iter().filter(|(_, met)| !met).map(|(l, _)| *l).collect();
         let _ = write!(text, "\n\n{} of {} bars met.", judged.len() - missed.len(), judged.len());
-        for line in missed {
-            let (figure, server, bar) = (&line.figure, line.server, line.bar_text());
+        for row in missed {
+            let (figure, server, bar) = (&row.figure, row.server, row.bar_text());
             let _ = write!(text, "\nMissed: {figure}, {server}: {bar}.");
         }
         text
     }
 
     pub(crate) fn json(&self) -> Value {
-        let lines: Vec<Value> = self.lines.iter().map(Line::json).collect();
-        json!({ "lines": lines, "notes": self.notes, "plots": self.plots })
+        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        json!({ "lines": rows, "notes": self.notes, "plots": self.plots })
     }
 }
 
@@ -217,19 +217,21 @@ impl Unit {
 
     fn show(self, value: f64) -> String {
         match self {
-            Unit::Nanoseconds => format!("{} ns", grouped(value)),
-            Unit::PerSecond => format!("{}/s", grouped(value)),
+            Unit::Nanoseconds => format!("{} ns", with_thousands(value)),
+            Unit::PerSecond => format!("{}/s", with_thousands(value)),
             Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
-            Unit::Bytes if value >= 1024.0 * 100.0 => format!("{} KiB", grouped(value / 1024.0)),
+            Unit::Bytes if value >= 1024.0 * 100.0 => {
+                format!("{} KiB", with_thousands(value / 1024.0))
+            }
             Unit::Bytes if value < 1000.0 => format!("{value:.1} B"),
-            Unit::Bytes => format!("{} B", grouped(value)),
+            Unit::Bytes => format!("{} B", with_thousands(value)),
             Unit::Number => format!("{value:.2}"),
         }
     }
 }
 
-/// A whole number with its thousands apart.
-pub(crate) fn grouped(value: f64) -> String {
+/// A whole number with separators: `1,234,567`.
+pub(crate) fn with_thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -50,10 +50,9 @@ const BESIDE: [(&str, &str); 15] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 9] = [
+const CONFINED: [(&str, &str); 8] = [
     ("mio", "net"),
     ("signal_hook", "net"),
-    ("signal_hook_mio", "load"),
     ("socket2", "net"),
     ("getopts", "app"),
     ("nix", "client"),

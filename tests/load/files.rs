@@ -1,16 +1,14 @@
-//! The files a run leaves.
-
-use std::process::Command;
+//! The files of a run.
 
 use nix::sys::signal::Signal;
 
-use super::tester::{Plain, Tester, figures, load, server, tester, url};
+use super::tester::{LoadTester, TcpTarget, run_tester, run_with_report, server, url};
 use crate::support::Folder;
 
 #[test]
-fn the_json_has_the_fields_of_the_contract() {
+fn json_has_the_documented_fields() {
     let server = server("raw");
-    let (_, json) = figures(&format!(
+    let (_, json) = run_with_report(&format!(
         "echo --target {} --connections 2 --depth 1 --size 9 --duration 1",
         url("raw", &server)
     ));
@@ -39,12 +37,12 @@ fn the_json_has_the_fields_of_the_contract() {
 }
 
 #[test]
-fn the_csv_has_a_row_a_second() {
+fn csv_has_a_row_a_second() {
     let server = server("command");
     let folder = Folder::new();
     let path = folder.path("rows.csv");
     let target = url("command", &server);
-    let ended = load(&format!(
+    let ended = run_tester(&format!(
         "echo --target {target} --connections 2 --depth 1 --size 9 --duration 3 --csv {path}"
     ));
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -62,13 +60,13 @@ fn the_csv_has_a_row_a_second() {
 }
 
 #[test]
-fn the_report_is_one_page_that_fetches_nothing() {
+fn report_is_one_page_that_fetches_nothing() {
     let server = server("command");
     let folder = Folder::new();
     let path = folder.path("report.html");
     let target = url("command", &server);
     let pid = server.pid();
-    let ended = load(&format!(
+    let ended = run_tester(&format!(
         "idle --target {target} --connections 50 --hold 1 --probe 20 --server-pid {pid} --report {path}"
     ));
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -83,7 +81,7 @@ fn the_report_is_one_page_that_fetches_nothing() {
 }
 
 #[test]
-fn a_signal_ends_the_run_with_a_summary_and_its_files() {
+fn signal_ends_the_run_with_summary_and_files() {
     for (signal, mode, phase) in [
         (Signal::SIGINT, "idle --connections 5 --hold 300", "hold"),
         (Signal::SIGTERM, "echo --connections 5 --depth 1 --size 9 --duration 300", "traffic"),
@@ -94,47 +92,26 @@ fn a_signal_ends_the_run_with_a_summary_and_its_files() {
         let [json, page] = ["j", "p"].map(|name| folder.path(name));
         let target = url("command", &server);
         let args = format!("{mode} --target {target} --json {json} --report {page}");
-        let run = Tester::start(tester().args(args.split(' ')));
+        let run = LoadTester::start(&args);
         run.wait_for_phase(phase);
         run.signal(signal);
         let ended = run.end();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let verdict = format!("MISSED: interrupted in the {phase}");
-        assert!(ended.stdout.contains(&verdict), "{}", ended.stdout);
+        let expected = format!("MISSED: interrupted in the {phase}");
+        assert!(ended.stdout.contains(&expected), "{}", ended.stdout);
         let json = std::fs::read_to_string(json).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["errors"], serde_json::json!({}), "what was cut short has not failed");
+        assert_eq!(json["errors"], serde_json::json!({}), "outstanding requests are not errors");
         assert!(std::fs::read_to_string(page).unwrap().contains("interrupted"));
     }
 }
 
 #[test]
-fn a_terminal_that_goes_ends_the_run_unless_it_is_not_to() {
-    let server = server("command");
-    let target = url("command", &server);
-    for (disposition, hold, code, verdict) in [
-        ("--default-signal=HUP", 300, 1, "MISSED: interrupted in the hold"),
-        ("--ignore-signal=HUP", 2, 0, "met"),
-    ] {
-        // The second is what nohup(1) does.
-        let mut env = Command::new("env");
-        env.args([disposition, env!("CARGO_BIN_EXE_mynah-load")]);
-        let args = format!("idle --target {target} --connections 2 --hold {hold}");
-        let run = Tester::start(env.args(args.split(' ')));
-        run.wait_for_phase("hold");
-        run.signal(Signal::SIGHUP);
-        let ended = run.end();
-        assert_eq!(ended.code, Some(code), "{ended:?}");
-        assert!(ended.stdout.ends_with(&format!("  verdict      {verdict}\n")), "{ended:?}");
-    }
-}
-
-#[test]
-fn a_signal_ends_the_ramp() {
-    let plain = Plain::listen();
-    let args = format!("idle --target {} --connections 1000 --rate 1", plain.url("tcp"));
-    let run = Tester::start(tester().args(args.split(' ')));
-    drop(plain.accept(1));
+fn signal_ends_the_ramp() {
+    let target = TcpTarget::listen();
+    let args = format!("idle --target {} --connections 1000 --rate 1", target.url("tcp"));
+    let run = LoadTester::start(&args);
+    drop(target.accept(1));
     run.signal(Signal::SIGINT);
     let ended = run.end();
     assert_eq!(ended.code, Some(1));

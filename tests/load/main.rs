@@ -1,6 +1,6 @@
-//! The load tester's binary against the real server, and against targets that misbehave.
+//! The load tester's program against the real server, and against targets that misbehave.
 //!
-//! Each test has its own target on a port the system picks, and waits for what it expects with a
+//! Each test has its own target, on a port that the system picks, and waits for its condition with a
 //! deadline.
 
 #![allow(
@@ -10,9 +10,11 @@
 )]
 
 mod files;
+#[cfg(target_os = "linux")]
+mod linux;
 mod modes;
 mod options;
-mod screen;
+mod progress;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;

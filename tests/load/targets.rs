@@ -1,4 +1,4 @@
-//! Targets that are not mynah, or not well.
+//! Targets other than mynah, and targets that fail.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -6,74 +6,78 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::tester::{Measured, Plain, figures, nobody, reset, server, try_send, url};
+use super::tester::{
+    RunWithReport, TcpTarget, closed_addr, reset, run_with_report, server, try_send, url,
+};
 use crate::support::Server;
 
 #[test]
-fn a_server_that_is_not_mynah_is_connected_to_and_held() {
-    let plain = Plain::listen();
-    let idle = format!("idle --target {} --connections 50 --hold 1", plain.url("tcp"));
-    let (ended, json) = figures(&idle);
+fn tcp_target_is_connected_to_and_held() {
+    let target = TcpTarget::listen();
+    let idle = format!("idle --target {} --connections 50 --hold 1", target.url("tcp"));
+    let (ended, json) = run_with_report(&idle);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(json["connections"]["opened"], 50);
     assert_eq!(json["bytes"], json!({"sent": 0, "received": 0}));
-    assert_eq!(plain.accept(50).len(), 50);
+    assert_eq!(target.accept(50).len(), 50);
 }
 
 #[test]
-fn a_server_that_greets_and_chatters_is_held_too() {
-    let addr = Plain::serve(|stream| while try_send(&stream, &[b'?'; 65_536]) {});
-    let (ended, json) = figures(&format!("idle --target tcp://{addr} --connections 3 --hold 1"));
+fn tcp_target_may_send_anything() {
+    let addr = TcpTarget::serve(|stream| while try_send(&stream, &[b'?'; 65_536]) {});
+    let (ended, json) =
+        run_with_report(&format!("idle --target tcp://{addr} --connections 3 --hold 1"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(json["bytes"]["received"].as_u64().unwrap() > 65_536);
 }
 
 #[test]
-fn refusals_are_counted_by_name() {
-    let target = nobody();
-    let (ended, json) = figures(&format!("idle --target tcp://{target} --connections 7"));
+fn connect_errors_are_counted_by_name() {
+    let target = closed_addr();
+    let (ended, json) = run_with_report(&format!("idle --target tcp://{target} --connections 7"));
     assert_eq!(ended.code, Some(1));
     assert_eq!(json["errors"], json!({"ECONNREFUSED": 7}));
     assert_eq!(json["connections"], json!({"wanted": 7, "opened": 0, "failed": 7, "dropped": 0}));
     assert!(ended.stdout.contains("MISSED: no connection was opened"), "{}", ended.stdout);
     for mode in ["echo --connections 2 --depth 1", "fanout --subscribers 2 --batch 1"] {
         let args = format!("{mode} --target command://{target} --size 1 --duration 1");
-        let (ended, json) = figures(&args);
+        let (ended, json) = run_with_report(&args);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_eq!(json["connections"]["opened"], 0);
     }
 }
 
 #[test]
-fn connections_lost_in_the_hold_are_counted_with_their_time() {
-    let plain = Plain::listen();
-    let args = format!("idle --target {} --connections 9 --hold 300", plain.url("tcp"));
-    let measured = Measured::start(&args);
-    let held = plain.accept(9);
-    measured.run.wait_for_phase("hold");
+fn dropped_connections_are_counted_with_times() {
+    let target = TcpTarget::listen();
+    let args = format!("idle --target {} --connections 9 --hold 300", target.url("tcp"));
+    let run = RunWithReport::start(&args);
+    let held = target.accept(9);
+    run.tester.wait_for_phase("hold");
     held[..4].iter().for_each(reset);
     drop(held);
-    let (ended, json) = measured.end();
+    let (ended, json) = run.end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(json["errors"], json!({"ECONNRESET": 4, "EOF": 5}));
     assert_eq!(json["connections"]["dropped"], 9);
     assert!(ended.stdout.contains("ECONNRESET 4 times, "), "{}", ended.stdout);
-    assert!(ended.stdout.contains("EOF 5 times, "), "nobody is left, so it ends at once");
+    assert!(ended.stdout.contains("EOF 5 times, "), "the last one ends the run");
 }
 
 #[test]
-fn a_target_that_resets_whoever_comes_fails_the_run() {
-    let addr = Plain::serve(|stream| reset(&stream));
-    let (ended, json) = figures(&format!("idle --target tcp://{addr} --connections 20 --hold 1"));
+fn resets_fail_the_run() {
+    let addr = TcpTarget::serve(|stream| reset(&stream));
+    let (ended, json) =
+        run_with_report(&format!("idle --target tcp://{addr} --connections 20 --hold 1"));
     assert_eq!(ended.code, Some(1));
     assert_eq!(json["errors"], json!({"ECONNRESET": 20}));
 }
 
 #[test]
-fn a_target_that_never_answers_is_given_up_on() {
-    let plain = Plain::listen();
+fn unanswered_requests_time_out() {
+    let target = TcpTarget::listen();
     let echo = "echo --connections 4 --depth 2 --size 5 --duration 1";
-    let (ended, json) = figures(&format!("{echo} --target {}", plain.url("command")));
+    let (ended, json) = run_with_report(&format!("{echo} --target {}", target.url("command")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(json["requests"], json!({"sent": 8, "answered": 0}));
     assert_eq!(json["errors"], json!({"ETIMEDOUT": 4}));
@@ -81,12 +85,12 @@ fn a_target_that_never_answers_is_given_up_on() {
     assert!(ended.stdout.contains("nothing was answered"), "{}", ended.stdout);
 }
 
-/// The backlog stays in the schedule, where it takes no memory, and is counted.
+/// The backlog stays in the schedule, which counts it and takes no memory for it.
 #[test]
-fn an_open_loop_against_a_target_that_never_answers_counts_what_was_due() {
-    let plain = Plain::listen();
+fn open_loop_counts_unanswered_due_requests() {
+    let target = TcpTarget::listen();
     let echo = "echo --connections 2 --depth 3 --size 5 --duration 1 --rate 3000000";
-    let (ended, json) = figures(&format!("{echo} --target {}", plain.url("command")));
+    let (ended, json) = run_with_report(&format!("{echo} --target {}", target.url("command")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(json["requests"], json!({"sent": 6, "answered": 0}));
     assert!(ended.stdout.contains(", 3,000,000 without an answer"), "{}", ended.stdout);
@@ -94,25 +98,25 @@ fn an_open_loop_against_a_target_that_never_answers_counts_what_was_due() {
 }
 
 #[test]
-fn subscribers_that_are_never_welcomed_are_given_up_on() {
-    let plain = Plain::listen();
+fn unanswered_hellos_time_out() {
+    let target = TcpTarget::listen();
     let args = "fanout --subscribers 2 --size 5 --batch 1 --duration 1";
-    let (ended, json) = figures(&format!("{args} --target {}", plain.url("chat")));
+    let (ended, json) = run_with_report(&format!("{args} --target {}", target.url("chat")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(json["errors"], json!({"ETIMEDOUT": 3}));
 }
 
 #[test]
-fn junk_is_no_answer() {
-    let addr = Plain::serve(|mut stream| {
+fn unexpected_reply_fails_the_connection() {
+    let addr = TcpTarget::serve(|mut stream| {
         let mut request = [0; 1];
         let _ = stream.read(&mut request);
         try_send(&stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        // Until the tester has had enough of it.
+        // Until the tester closes.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     for protocol in ["command", "prefixed", "raw", "chat"] {
-        let (ended, json) = figures(&format!(
+        let (ended, json) = run_with_report(&format!(
             "echo --target {protocol}://{addr} --connections 3 --depth 1 --size 5 --duration 1"
         ));
         assert_eq!(ended.code, Some(1), "{protocol}: {ended:?}");
@@ -121,26 +125,27 @@ fn junk_is_no_answer() {
 }
 
 #[test]
-fn an_answer_nobody_asked_for_is_junk() {
-    let addr = Plain::serve(|mut stream| {
+fn unrequested_answer_fails_the_connection() {
+    let addr = TcpTarget::serve(|mut stream| {
         let mut frame = vec![1, 0, 0, 0, 64];
         frame.extend((b'a'..=b'z').cycle().take(64));
         try_send(&stream, &frame);
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let (ended, json) =
-        figures(&format!("idle --target command://{addr} --connections 2 --hold 1"));
+        run_with_report(&format!("idle --target command://{addr} --connections 2 --hold 1"));
     assert_eq!((ended.code, &json["errors"]), (Some(1), &json!({"EBADMSG": 2})), "{ended:?}");
 }
 
 #[test]
-fn a_full_server_is_quoted() {
+fn refusal_of_a_full_server_is_quoted() {
     for (protocol, words) in
         [("command", "server is full: 5 clients"), ("chat", "[ERROR] server is full: 5 clients")]
     {
         let server = Server::start(&["-m", "5", "-l", &format!("{protocol}://127.0.0.1:0")]);
         let target = url(protocol, &server);
-        let (ended, json) = figures(&format!("idle --target {target} --connections 8 --hold 1"));
+        let (ended, json) =
+            run_with_report(&format!("idle --target {target} --connections 8 --hold 1"));
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert_eq!(json["errors"], json!({"EPROTO": 3}), "{protocol}");
         assert_eq!(json["connections"]["dropped"], 3);
@@ -149,18 +154,18 @@ fn a_full_server_is_quoted() {
 }
 
 #[test]
-fn a_target_that_dies_ends_the_run_early() {
+fn death_of_the_target_ends_the_run() {
     for mode in ["echo --connections 5 --depth 2", "fanout --subscribers 5 --batch 2"] {
         let server = server("command");
         let target = url("command", &server);
         let args = format!("{mode} --size 9 --duration 300 --target {target}");
-        let measured = Measured::start(&args);
-        measured.run.wait_for_phase("traffic");
-        let began = Instant::now();
+        let run = RunWithReport::start(&args);
+        run.tester.wait_for_phase("traffic");
+        let started_at = Instant::now();
         server.signal(Signal::SIGKILL);
-        let (ended, json) = measured.end();
+        let (ended, json) = run.end();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        assert!(started_at.elapsed() < Duration::from_secs(15), "{:?}", started_at.elapsed());
         let opened = json["connections"]["opened"].as_u64().unwrap();
         let errors: u64 =
             json["errors"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
@@ -169,39 +174,39 @@ fn a_target_that_dies_ends_the_run_early() {
 }
 
 #[test]
-fn a_strangers_broadcasts_are_no_deliveries() {
+fn broadcasts_of_others_are_not_deliveries() {
     let server = server("command");
     let fanout = format!("fanout --target {} --subscribers 5", url("command", &server));
-    let measured = Measured::start(&format!("{fanout} --size 9 --batch 2 --duration 2"));
-    measured.run.wait_for_phase("traffic");
-    let mut stranger = server.connect();
-    let mut answer = stranger.ask(4, b"not yours");
+    let run = RunWithReport::start(&format!("{fanout} --size 9 --batch 2 --duration 2"));
+    run.tester.wait_for_phase("traffic");
+    let mut other = server.connect();
+    let mut answer = other.ask(4, b"not yours");
     while answer.0 == 4 {
-        answer = stranger.read_frame();
+        answer = other.read_frame();
     }
     assert_eq!(answer, (1, b"6".to_vec()));
-    drop(stranger);
-    let (ended, json) = measured.end();
+    drop(other);
+    let (ended, json) = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let published = json["requests"]["sent"].as_u64().unwrap();
     assert_eq!(json["deliveries"].as_u64().unwrap(), published * 5);
 }
 
 #[test]
-fn a_lost_subscriber_does_not_hold_up_the_others() {
+fn lost_subscriber_does_not_stop_the_fanout() {
     const FRAME: [u8; 6] = *b"\x04\0\0\0\x01a";
-    let plain = Plain::listen();
-    let fanout = format!("fanout --target {} --subscribers 2", plain.url("command"));
+    let target = TcpTarget::listen();
+    let fanout = format!("fanout --target {} --subscribers 2", target.url("command"));
     let args = format!("{fanout} --size 1 --batch 1 --duration 1 --max-errors 1");
-    let measured = Measured::start(&args);
-    let mut all = plain.accept(3);
+    let run = RunWithReport::start(&args);
+    let mut all = target.accept(3);
     for stream in &mut all {
         let mut hello = [0; 5];
         stream.read_exact(&mut hello).unwrap();
         assert!(try_send(stream, &hello));
     }
-    measured.run.wait_for_phase("traffic");
-    // The first to come publishes; the last is lost.
+    run.tester.wait_for_phase("traffic");
+    // The first connection publishes; the last is dropped.
     let mut publisher = all.remove(0);
     let kept = all.remove(0);
     drop(all);
@@ -211,10 +216,10 @@ fn a_lost_subscriber_does_not_hold_up_the_others() {
         try_send(&publisher, b"\x01\0\0\0\x011");
         try_send(&kept, &message);
     }
-    let (ended, json) = measured.end();
+    let (ended, json) = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(json["errors"], json!({"EOF": 1}));
     let published = &json["requests"]["sent"];
-    assert!(published.as_u64().unwrap() > 1, "it goes on without the one");
+    assert!(published.as_u64().unwrap() > 1, "the fan-out goes on");
     assert_eq!(&json["deliveries"], published);
 }

@@ -1,36 +1,36 @@
-//! The loop: which phase it is, what is due, and whom the events are for. What is done with a
-//! connection is in [`talk`].
+//! The loop: phases, times and events of a run. [`connection_io`] does the work on one connection.
 //!
-//! One thread and one epoll, edge-triggered as in the server. Each round: what the phase has to do
-//! (connects, requests that are due, the next batch) → poll → dispatch → resume those out of budget
-//! → ticks. A connection's requests leave in one write a turn, and its answers are decoded where
-//! they were read.
+//! One thread and one poll, edge-triggered as in the server. Each round: what the phase starts on its
+//! own (connects, due requests, the next batch) → poll → dispatch → connections on the resume list →
+//! tick. A connection's requests leave in one write a turn, and its replies are decoded in the read
+//! buffer.
 
-mod talk;
+mod connection_io;
+mod due_timer;
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Connection, State};
-use super::machine::{ignores, resident_bytes};
 use super::options::{Mode, Plan};
-use super::pace::{SECOND, Schedule, TokenBucket};
-use super::screen::Screen;
+use super::pacing::{NS_PER_SEC, Schedule, TokenBucket};
+use super::progress::Progress;
 use super::socket;
 use super::sources::Sources;
-use super::tally::{Counts, Phase, Row, Tally};
-use super::target::Speech;
-use super::wire::{Topic, Wire};
+use super::stats::{Counts, Phase, Row, Stats};
+use super::sysinfo::{self, resident_bytes};
+use super::target::Protocol;
+use super::workload::{Pattern, Workload};
+use crate::net::{SignalPipe, poll, readiness};
+use crate::server::Readiness;
+use due_timer::DueTimer;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -38,127 +38,135 @@ const EVENTS_MAX: usize = 1024;
 /// Bytes one `read` may return.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// How long a connect, and a hello, may take.
-const CONNECT_NS_MAX: u64 = 10 * SECOND;
+/// Longest time for a connect, and for the reply to a hello.
+const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
-/// How long the drain waits for answers.
-const DRAIN_NS_MAX: u64 = 5 * SECOND;
+/// Longest time that the drain waits for replies.
+const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
 
-/// How often the screen and the figure of server memory are renewed.
-const TICK_NS: u64 = SECOND / 10;
+/// Interval at which progress is shown and timeouts are checked.
+const TICK_NS: u64 = NS_PER_SEC / 10;
 
 const SIGNALS: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
+const DUE_TIMER: Token = Token(usize::MAX - 1);
 
-/// The connection that publishes.
+/// Index of the connection that publishes in a fan-out.
 const PUBLISHER: usize = 0;
 
-/// Messages that are published and not yet with everyone.
+/// State of a fan-out: messages that have been published and not yet delivered to all.
 #[derive(Debug, Default)]
 struct Fanout {
     published: u64,
-    /// Deliveries still to come, over all subscribers.
-    owed: u64,
+    /// Deliveries still expected, over all subscribers.
+    undelivered: u64,
+    /// Time at which the current batch left.
     published_at: u64,
 }
 
-/// What came of a run.
+/// Measurements of one run. Times are nanoseconds.
 #[derive(Debug)]
 pub(super) struct Run {
-    pub(super) tally: Tally,
-    /// What the hold or the traffic itself brought, and how long it was.
-    pub(super) worked: Counts,
-    pub(super) worked_ns: u64,
+    pub(super) stats: Stats,
+    /// Counts and length of the hold or the traffic, without ramp and drain.
+    pub(super) measured: Counts,
+    pub(super) measured_ns: u64,
     pub(super) ramp_ns: u64,
+    /// Resident memory of the server before the first connect, and at the end of the hold.
     pub(super) rss_before: Option<u64>,
     pub(super) rss_held: Option<u64>,
     /// Connections open at the end of the hold or the traffic.
     pub(super) held: u64,
-    /// Requests that were due and never answered, and those of them that never left.
+    /// Requests that were due and never answered, `unsent` among them.
     pub(super) unanswered: u64,
+    /// Requests that were due and never sent.
     pub(super) unsent: u64,
-    /// The phase a signal ended.
+    /// The phase that a signal ended.
     pub(super) interrupted: Option<Phase>,
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
     target: SocketAddr,
     sources: &'a Sources,
-    wire: Wire,
-    deaf: bool,
+    workload: Workload,
+    /// Input is counted and discarded: the target's protocol is unknown.
+    ignores_input: bool,
     poll: Poll,
-    signals: Signals,
-    timer: TimerFd,
-    /// For when the timer is set.
-    timer_at: Option<u64>,
+    signals: SignalPipe,
+    is_signalled: Arc<AtomicBool>,
+    due_timer: DueTimer,
     started_at: Instant,
     connections: Vec<Connection>,
-    /// Connections the ramp waits for, and all that may be too slow, in the order they were begun.
-    settling: usize,
-    begun: VecDeque<usize>,
+    /// Connections that are connecting or joining: the ramp waits for them.
+    pending: usize,
+    /// Indices in the order of their connects. The front is the first to time out; connections that
+    /// are no longer pending are skipped.
+    connecting: VecDeque<usize>,
     bucket: TokenBucket,
-    /// Ports that were tried by name and are taken.
+    /// Ports that were tried by number and found taken.
     ports_skipped: usize,
+    /// Times at which requests are due; `None` unless the load is open-loop.
     schedule: Option<Schedule>,
-    /// Whose turn it is to be asked something, and how far the next one is.
+    /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
     fanout: Fanout,
-    /// Requests that are due and have no answer.
+    /// Requests that were due and have no answer, over all connections.
     unanswered: u64,
-    resume: Vec<usize>,
-    phase_began_at: u64,
+    /// Connections that stopped reading at their share of a turn.
+    resume_list: Vec<usize>,
+    phase_started_at: u64,
     phase_ends_at: u64,
-    counts_before: Counts,
+    counts_at_phase_start: Counts,
     next_tick_at: u64,
     next_row_at: u64,
-    /// What a chat's members are called, but for their number.
+    next_memory_at: u64,
+    /// Prefix of the chat nicknames; the index follows.
     nickname: String,
-    done: bool,
+    is_done: bool,
     run: Run,
     buffer: Box<[u8]>,
 }
 
 impl<'a> Engine<'a> {
-    /// A run that has not begun.
+    /// A run that has not started.
     ///
     /// # Errors
     ///
-    /// The system has no descriptor left for epoll, the timer or the signal pipe.
+    /// The system has no descriptor left for the poll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
-        // A terminal that goes must not take an hour's figures with it.
-        let hangup = (!ignores(SIGHUP)).then_some(SIGHUP);
-        let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
-        let fd = timer.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+        let is_signalled = Arc::default();
+        let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
+        signals.watch(SIGINT, &is_signalled)?;
+        signals.watch(SIGTERM, &is_signalled)?;
+        // A closed terminal must not take the measurements of an hour with it. Under nohup(1) the
+        // signal stays ignored, and where that is unknown it keeps its disposition.
+        if sysinfo::is_hangup_ignored() == Some(false) {
+            signals.watch(SIGHUP, &is_signalled)?;
+        }
+        let due_timer = DueTimer::new(poll.registry(), DUE_TIMER)?;
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
-        // Unique in a room that other testers may be in.
+        // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let wire = Wire::new(&plan.target.speech, mode.topic(), mode.size() as usize, &publisher);
+        let size = mode.size() as usize;
         Ok(Engine {
             mode,
             target,
             sources,
-            wire,
-            deaf: plan.target.speech == Speech::Tcp,
+            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
+            ignores_input: plan.target.protocol == Protocol::Tcp,
             poll,
             signals,
-            timer,
-            timer_at: None,
+            is_signalled,
+            due_timer,
             started_at: Instant::now(),
             connections: Vec::with_capacity(wanted),
-            settling: 0,
-            begun: VecDeque::new(),
+            pending: 0,
+            connecting: VecDeque::new(),
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
             ports_skipped: 0,
             schedule: None,
@@ -166,18 +174,19 @@ impl<'a> Engine<'a> {
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
             fanout: Fanout::default(),
             unanswered: 0,
-            resume: Vec::new(),
-            phase_began_at: 0,
+            resume_list: Vec::new(),
+            phase_started_at: 0,
             phase_ends_at: u64::MAX,
-            counts_before: Counts::default(),
+            counts_at_phase_start: Counts::default(),
             next_tick_at: 0,
-            next_row_at: SECOND,
+            next_row_at: NS_PER_SEC,
+            next_memory_at: 0,
             nickname,
-            done: false,
+            is_done: false,
             run: Run {
-                tally: Tally::new(),
-                worked: Counts::default(),
-                worked_ns: 0,
+                stats: Stats::new(),
+                measured: Counts::default(),
+                measured_ns: 0,
                 ramp_ns: 0,
                 rss_before: None,
                 rss_held: None,
@@ -190,97 +199,89 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Runs to the end, or until a signal. `on_row` is shown each second as it ends.
+    /// Runs to the end, or until a signal. `on_row` is called with the row of each second as it ends.
     ///
     /// # Errors
     ///
-    /// epoll itself fails, or `on_row` does.
+    /// The poll fails, or `on_row` does.
     pub(super) fn run(
         mut self,
-        screen: &mut Screen,
+        progress: &mut Progress,
         mut on_row: impl FnMut(&Row) -> io::Result<()>,
     ) -> io::Result<Run> {
-        self.run.rss_before = self.mode.server_pid().and_then(resident_bytes);
+        self.run.rss_before = self.server_memory();
         self.started_at = Instant::now();
-        screen.phase(&self.run.tally, self.mode);
+        progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.done {
-            self.work();
-            let wait = self.wait()?;
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                result => result?,
-            }
+        while !self.is_done {
+            self.start_due_work();
+            let timeout = self.poll_timeout()?;
+            poll(&mut self.poll, &mut events, Some(timeout))?;
             for event in &events {
                 match event.token() {
                     SIGNALS => self.on_signals(),
-                    TIMER => self.timer_at = None,
-                    Token(index) => self.on_ready(
-                        index,
-                        event.is_readable() || event.is_error(),
-                        event.is_writable() || event.is_error() || event.is_write_closed(),
-                        event.is_read_closed() || event.is_error(),
-                    ),
+                    DUE_TIMER => self.due_timer.on_expired(),
+                    Token(index) => self.on_ready(index, readiness(event)),
                 }
             }
-            for index in std::mem::take(&mut self.resume) {
-                self.connections[index].resumes = false;
-                self.on_ready(index, true, false, true);
+            for index in std::mem::take(&mut self.resume_list) {
+                self.connections[index].is_resuming = false;
+                let may_read = Readiness { readable: true, writable: false, read_closed: true };
+                self.on_ready(index, may_read);
             }
             let now = self.now();
             if now >= self.next_tick_at {
-                self.tick(now, screen, &mut on_row)?;
+                self.tick(now, progress, &mut on_row)?;
             }
-            // A phase may have nothing to wait for, and the next one then neither.
-            while self.advance(now) && !self.done {
-                screen.phase(&self.run.tally, self.mode);
+            // A phase may have nothing to wait for, and the next one neither.
+            while self.advance(now) && !self.is_done {
+                progress.show_phase(&self.run.stats, self.mode);
             }
         }
         self.finish(&mut on_row)?;
         Ok(self.run)
     }
 
+    /// Nanoseconds since the run began.
     #[inline]
     fn now(&self) -> u64 {
         u64::try_from(self.started_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How long there is nothing to do but to wait for events; sets the timer where a millisecond,
-    /// which is what epoll_wait(2) counts in, is too coarse.
-    fn wait(&mut self) -> io::Result<Option<Duration>> {
+    /// Longest time that the poll may wait for events. Arms the timer for the next due request.
+    fn poll_timeout(&mut self) -> io::Result<Duration> {
         let now = self.now();
+        if !self.resume_list.is_empty() || self.must_publish() {
+            return Ok(Duration::ZERO);
+        }
         let mut until = self.next_tick_at.min(self.phase_ends_at);
-        if self.run.tally.phase == Phase::Ramp && self.connections.len() < self.wanted() {
+        if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.bucket.next_at());
         }
         let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
-        let due_at = due_at.filter(|_| !self.has_backlog());
-        if let Some(due_at) = due_at.filter(|at| *at < until) {
-            if due_at <= now {
-                return Ok(Some(Duration::ZERO));
-            }
-            if self.timer_at != Some(due_at) {
-                let after = TimeSpec::from_duration(Duration::from_nanos(due_at - now));
-                self.timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?;
-                self.timer_at = Some(due_at);
-            }
+        match due_at.filter(|at| *at < until && !self.has_backlog()) {
+            Some(due_at) if due_at <= now => until = now,
+            Some(due_at) => until = until.min(self.due_timer.arm(due_at, now)?),
+            None => {}
         }
-        let busy = !self.resume.is_empty() || self.must_publish();
-        let wait = if busy { 0 } else { until.saturating_sub(now) };
-        Ok(Some(Duration::from_nanos(wait)))
+        Ok(Duration::from_nanos(until.saturating_sub(now)))
     }
 
     fn wanted(&self) -> usize {
         self.mode.connections() as usize
     }
 
-    /// What the phase has to do without being asked.
-    fn work(&mut self) {
-        if self.run.tally.phase == Phase::Ramp {
-            self.begin_connections();
+    fn server_memory(&self) -> Option<u64> {
+        self.mode.server_pid().and_then(resident_bytes)
+    }
+
+    /// Starts what is due without an event: connects, scheduled requests, the next batch.
+    fn start_due_work(&mut self) {
+        if self.run.stats.phase == Phase::Ramp {
+            self.start_connects();
         }
         if self.schedule.is_some() {
-            self.send_what_is_due();
+            self.send_due_requests();
         }
         if self.must_publish() {
             self.publish();
@@ -288,99 +289,106 @@ impl<'a> Engine<'a> {
     }
 
     fn on_signals(&mut self) {
-        if self.signals.pending().count() > 0 {
-            self.run.interrupted.get_or_insert(self.run.tally.phase);
+        self.signals.drain();
+        if self.is_signalled.swap(false, Ordering::AcqRel) {
+            self.run.interrupted.get_or_insert(self.run.stats.phase);
         }
     }
 
     fn tick(
         &mut self,
         now: u64,
-        screen: &mut Screen,
+        progress: &mut Progress,
         on_row: &mut impl FnMut(&Row) -> io::Result<()>,
     ) -> io::Result<()> {
         self.next_tick_at = now - now % TICK_NS + TICK_NS;
-        self.give_up_on_slow_connects(now);
-        if let Some(rss_bytes) = self.mode.server_pid().and_then(resident_bytes) {
-            self.run.tally.note_memory(rss_bytes);
+        self.expire_connects(now);
+        if now >= self.next_memory_at {
+            self.next_memory_at = now - now % TICK_NS + sysinfo::MEMORY_INTERVAL_NS;
+            if let Some(rss_bytes) = self.server_memory() {
+                self.run.stats.record_memory(rss_bytes);
+            }
         }
         if now >= self.next_row_at {
-            self.next_row_at = now - now % SECOND + SECOND;
-            on_row(self.run.tally.end_row(now))?;
+            self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
+            on_row(self.run.stats.end_row(now))?;
         }
-        screen.tick(&self.run.tally, self.mode, now.saturating_sub(self.phase_began_at));
+        let phase_ns = now.saturating_sub(self.phase_started_at);
+        progress.show_tick(&self.run.stats, self.mode, phase_ns);
         Ok(())
     }
 
-    fn give_up_on_slow_connects(&mut self, now: u64) {
-        while let Some(&index) = self.begun.front() {
+    /// Fails connections that have been pending for too long.
+    fn expire_connects(&mut self, now: u64) {
+        while let Some(&index) = self.connecting.front() {
             let connection = &self.connections[index];
-            if connection.state.is_settling() {
-                if connection.begun_at.saturating_add(CONNECT_NS_MAX) > now {
+            if connection.state.is_pending() {
+                if connection.connect_started_at.saturating_add(CONNECT_NS_MAX) > now {
                     return;
                 }
-                self.lose(index, "ETIMEDOUT");
+                self.fail(index, "ETIMEDOUT");
             }
-            self.begun.pop_front();
+            self.connecting.pop_front();
         }
     }
 
-    /// Goes on to the next phase where this one is over; whether it was.
+    /// Ends the phase if it is over, and starts the next. Returns whether it was over.
     fn advance(&mut self, now: u64) -> bool {
-        let connected = self.run.tally.connected();
-        let over = match self.run.tally.phase {
-            Phase::Ramp => self.connections.len() == self.wanted() && self.settling == 0,
+        let connected = self.run.stats.connected();
+        let is_over = match self.run.stats.phase {
+            Phase::Ramp => self.connections.len() == self.wanted() && self.pending == 0,
             Phase::Hold | Phase::Traffic => {
-                now >= self.phase_ends_at || connected == 0 || self.has_lost_its_publisher()
+                now >= self.phase_ends_at || connected == 0 || self.has_lost_publisher()
             }
             Phase::Drain => {
-                let due = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
-                let waits = self.unanswered > 0 || self.fanout.owed > 0 || due > 0;
-                !waits || connected == 0 || now >= self.phase_ends_at
+                let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+                let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
+                !awaits || connected == 0 || now >= self.phase_ends_at
             }
         };
         if self.run.interrupted.is_some() {
             self.end_phase(now);
-            self.done = true;
-        } else if over {
+            self.is_done = true;
+        } else if is_over {
             self.end_phase(now);
-            match self.run.tally.phase {
-                Phase::Ramp if connected == 0 || self.has_lost_its_publisher() => self.done = true,
-                Phase::Ramp => self.begin_work(now),
+            match self.run.stats.phase {
+                Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
+                Phase::Ramp => self.start_main_phase(now),
                 Phase::Hold | Phase::Traffic => {
-                    // What was due before may still have to leave.
+                    // Requests that were due before may still have to leave.
                     if let Some(schedule) = &mut self.schedule {
                         schedule.close(now);
                     }
-                    self.begin(Phase::Drain, now, DRAIN_NS_MAX);
+                    self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
                 }
-                Phase::Drain => self.done = true,
+                Phase::Drain => self.is_done = true,
             }
         }
-        over || self.done
+        is_over || self.is_done
     }
 
-    fn has_lost_its_publisher(&self) -> bool {
-        self.mode.topic() == Topic::Fanout && self.connections[PUBLISHER].state == State::Gone
+    fn has_lost_publisher(&self) -> bool {
+        self.mode.pattern() == Pattern::Fanout && self.connections[PUBLISHER].state == State::Closed
     }
 
-    fn begin(&mut self, phase: Phase, now: u64, lasts_ns: u64) {
-        self.run.tally.begin(phase, now);
-        self.phase_began_at = now;
-        self.phase_ends_at = now.saturating_add(lasts_ns);
-        self.counts_before = self.run.tally.counts;
+    fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
+        self.run.stats.start_phase(phase, now);
+        self.phase_started_at = now;
+        self.phase_ends_at = now.saturating_add(ns_max);
+        self.counts_at_phase_start = self.run.stats.counts;
     }
 
-    fn begin_work(&mut self, now: u64) {
-        let idle = matches!(self.mode, Mode::Idle { .. });
-        let phase = if idle { Phase::Hold } else { Phase::Traffic };
-        self.begin(phase, now, self.mode.secs().saturating_mul(SECOND));
+    /// Starts the hold or the traffic, whichever the mode has, with its first requests.
+    fn start_main_phase(&mut self, now: u64) {
+        let is_idle = matches!(self.mode, Mode::Idle { .. });
+        let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
+        self.start_phase(phase, now, self.mode.secs().saturating_mul(NS_PER_SEC));
         if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(Schedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {
-                    self.ask(index, self.now(), depth);
+                    self.queue_requests(index, self.now(), depth);
                     self.flush(index);
                 }
             }
@@ -388,40 +396,42 @@ impl<'a> Engine<'a> {
     }
 
     fn end_phase(&mut self, now: u64) {
-        let lasted_ns = now.saturating_sub(self.phase_began_at);
-        match self.run.tally.phase {
-            Phase::Ramp => self.run.ramp_ns = lasted_ns,
+        let phase_ns = now.saturating_sub(self.phase_started_at);
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.ramp_ns = phase_ns,
             Phase::Hold | Phase::Traffic => {
-                self.run.worked_ns = lasted_ns;
-                self.run.worked = self.run.tally.counts.since(&self.counts_before);
-                self.run.held = self.run.tally.connected();
-                self.run.rss_held = self.mode.server_pid().and_then(resident_bytes);
+                self.run.measured_ns = phase_ns;
+                self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
+                self.run.held = self.run.stats.connected();
+                self.run.rss_held = self.server_memory();
             }
             Phase::Drain => {}
         }
     }
 
-    /// Who still owes an answer has failed, unless nobody waited for it.
+    /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
+    /// writes the last row; closes all connections.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
         let now = self.now();
         self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
         self.run.unanswered += self.unanswered + self.run.unsent;
         if self.run.interrupted.is_none() {
-            let fanout = self.mode.topic() == Topic::Fanout;
+            let is_fanout = self.mode.pattern() == Pattern::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {
-                let Some(busy) = &connection.busy else { continue };
-                let owed = fanout && index != PUBLISHER && busy.received < self.fanout.published;
-                if owed || busy.lane.unanswered() > 0 {
-                    self.run.tally.fail("ETIMEDOUT", now);
+                let Some(active) = &connection.active else { continue };
+                let is_subscriber = is_fanout && index != PUBLISHER;
+                let has_missed = is_subscriber && active.received < self.fanout.published;
+                if has_missed || active.in_flight.unanswered() > 0 {
+                    self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
         }
-        let last_row_at = self.run.tally.series.last().map_or(0.0, |row| row.t);
-        if self.run.tally.has_news() || now as f64 / 1e9 > last_row_at + 0.1 {
-            on_row(self.run.tally.end_row(now))?;
+        let last_row_at = self.run.stats.series.last().map_or(0.0, |row| row.t);
+        if self.run.stats.has_changes() || now as f64 / 1e9 > last_row_at + 0.1 {
+            on_row(self.run.stats.end_row(now))?;
         }
         for stream in self.connections.iter().filter_map(|connection| connection.stream.as_ref()) {
-            // It is gone either way.
+            // An error changes nothing: the connection ends in either case.
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
@@ -429,8 +439,8 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// A step that visits each of `count` before it comes back to any, and goes far each time, so that
-/// the probes are spread over all connections however few they are.
+/// A step that visits each of `count` connections before it returns to any. It is long, so that few
+/// probes are still spread over all connections.
 fn stride(count: usize) -> usize {
     fn divisor(a: usize, b: usize) -> usize {
         if b == 0 { a } else { divisor(b, a % b) }
@@ -445,13 +455,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_visit_every_connection_before_any_twice() {
+    fn stride_visits_each_connection_once_a_round() {
         for count in [1, 2, 3, 10, 97, 1000, 19_000] {
             let step = stride(count);
             let mut at = 0;
-            let mut seen = vec![false; count];
+            let mut visited = vec![false; count];
             for _ in 0..count {
-                assert!(!std::mem::replace(&mut seen[at], true), "{count}");
+                assert!(!std::mem::replace(&mut visited[at], true), "{count}");
                 at = (at + step) % count;
             }
         }

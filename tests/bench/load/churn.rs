@@ -1,4 +1,4 @@
-//! Clients that come, say one thing, and go with a reset, over and over.
+//! Connections of one request each: connect, request, reply, reset.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::{Measured, read, reset, write};
-use crate::script::Talk;
-use crate::subject::Subject;
+use crate::protocol::Exchange;
+use crate::server_process::ServerProcess;
 
-/// Clients at a time.
+/// Connections at a time.
 const CLIENTS: usize = 64;
 
-/// Clients under way.
+/// Connections in progress.
 pub(crate) struct Churn<'a> {
-    subject: &'a Subject,
-    talk: &'a Talk,
+    process: &'a ServerProcess,
+    exchange: &'a Exchange,
     poll: Poll,
     clients: Vec<Client>,
 }
@@ -23,36 +23,36 @@ pub(crate) struct Churn<'a> {
 struct Client {
     stream: TcpStream,
     sent: usize,
-    heard: usize,
+    received: usize,
 }
 
 impl<'a> Churn<'a> {
-    pub(crate) fn open(subject: &'a Subject, talk: &'a Talk) -> Self {
+    pub(crate) fn open(process: &'a ServerProcess, exchange: &'a Exchange) -> Self {
         let poll = Poll::new().unwrap();
-        let clients = (0..CLIENTS).map(|number| Client::begin(&poll, subject, number)).collect();
-        Churn { subject, talk, poll, clients }
+        let clients = (0..CLIENTS).map(|number| Client::connect(&poll, process, number)).collect();
+        Churn { process, exchange, poll, clients }
     }
 
-    /// Does so for `time`, after a while of warming up; the count is of connections.
+    /// Runs for `warm_up`, then for `time`, which is measured; the count is of connections.
     pub(crate) fn run(mut self, warm_up: Duration, time: Duration) -> Measured {
-        self.turns(Instant::now() + warm_up);
-        let measured = Measured::of(self.subject, time, |until| self.turns(until));
+        self.run_until(Instant::now() + warm_up);
+        let measured = Measured::of(self.process, time, |until| self.run_until(until));
         for client in self.clients {
             reset(client.stream);
         }
         measured
     }
 
-    fn turns(&mut self, until: Instant) -> u64 {
+    fn run_until(&mut self, until: Instant) -> u64 {
         let mut events = Events::with_capacity(CLIENTS);
         let mut done = 0;
         while Instant::now() < until {
-            self.poll.poll(&mut events, Some(super::PATIENCE)).unwrap();
-            assert!(!events.is_empty(), "nobody is served any more");
+            self.poll.poll(&mut events, Some(super::REPLY_TIMEOUT)).unwrap();
+            assert!(!events.is_empty(), "no connection is served any more");
             for event in &events {
                 let number = event.token().0;
-                if self.clients[number].go_on(self.talk) {
-                    let next = Client::begin(&self.poll, self.subject, number);
+                if self.clients[number].step(self.exchange) {
+                    let next = Client::connect(&self.poll, self.process, number);
                     reset(std::mem::replace(&mut self.clients[number], next).stream);
                     done += 1;
                 }
@@ -63,23 +63,23 @@ impl<'a> Churn<'a> {
 }
 
 impl Client {
-    fn begin(poll: &Poll, subject: &Subject, number: usize) -> Self {
-        let mut stream = TcpStream::connect(subject.addr).unwrap();
+    fn connect(poll: &Poll, process: &ServerProcess, number: usize) -> Self {
+        let mut stream = TcpStream::connect(process.addr).unwrap();
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, Token(number), both).unwrap();
-        Client { stream, sent: 0, heard: 0 }
+        Client { stream, sent: 0, received: 0 }
     }
 
-    /// Whether it has its answer.
-    fn go_on(&mut self, talk: &Talk) -> bool {
-        if self.sent < talk.say.len() {
-            self.sent += write(&mut self.stream, &talk.say[self.sent..]);
+    /// Sends or receives what the socket allows. Returns whether the reply is complete.
+    fn step(&mut self, exchange: &Exchange) -> bool {
+        if self.sent < exchange.request.len() {
+            self.sent += write(&mut self.stream, &exchange.request[self.sent..]);
             return false;
         }
         let mut buffer = [0; 4096];
         let len = read(&mut self.stream, &mut buffer);
-        assert!(talk.answer[self.heard..].starts_with(&buffer[..len]), "another answer");
-        self.heard += len;
-        self.heard == talk.answer.len()
+        assert!(exchange.reply[self.received..].starts_with(&buffer[..len]), "a wrong reply");
+        self.received += len;
+        self.received == exchange.reply.len()
     }
 }

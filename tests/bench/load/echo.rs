@@ -1,13 +1,13 @@
-//! Requests and answers in a closed loop: each connection keeps so many on their way.
+//! Requests in a closed loop: each connection keeps a number of them in flight.
 
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Poll};
 
-use super::{Measured, ask, connect, read, register, write};
-use crate::script::Talk;
-use crate::subject::Subject;
+use super::{Measured, connect, read, register, request, write};
+use crate::protocol::Exchange;
+use crate::server_process::ServerProcess;
 
 const EVENTS_MAX: usize = 1024;
 const READ_BYTES: usize = 256 * 1024;
@@ -18,31 +18,36 @@ pub(crate) struct Echo {
     events: Events,
     buffer: Vec<u8>,
     clients: Vec<Client>,
-    /// As many requests as a connection has on their way.
+    /// As many requests as a connection has in flight.
     batch: Vec<u8>,
     request_len: usize,
-    answer_len: usize,
+    reply_len: usize,
     depth: usize,
 }
 
 struct Client {
     stream: TcpStream,
-    /// Bytes of requests still to be sent, and where in a request the next one is.
+    /// Bytes of requests to be sent, and the position of the first within its request.
     unsent: usize,
     sent_of_request: usize,
-    /// Bytes of an answer that has come in part.
-    heard: usize,
+    /// Bytes of an incomplete reply.
+    received: usize,
 }
 
 impl Echo {
-    /// Opens `connections` and has one answer compared on each.
-    pub(crate) fn open(subject: &Subject, talk: &Talk, connections: usize, depth: usize) -> Self {
+    /// Opens `connections`, and compares one reply on each.
+    pub(crate) fn open(
+        process: &ServerProcess,
+        exchange: &Exchange,
+        connections: usize,
+        depth: usize,
+    ) -> Self {
         let poll = Poll::new().unwrap();
         let open = |number| {
-            let mut stream = connect(subject, number);
-            ask(subject, &mut stream, talk);
+            let mut stream = connect(process, number);
+            request(process, &mut stream, exchange);
             let stream = register(poll.registry(), stream, number);
-            Client { stream, unsent: 0, sent_of_request: 0, heard: 0 }
+            Client { stream, unsent: 0, sent_of_request: 0, received: 0 }
         };
         let clients = (0..connections).map(open).collect();
         Echo {
@@ -50,25 +55,30 @@ impl Echo {
             events: Events::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BYTES],
             clients,
-            batch: talk.say.repeat(depth),
-            request_len: talk.say.len(),
-            answer_len: talk.answer.len(),
+            batch: exchange.request.repeat(depth),
+            request_len: exchange.request.len(),
+            reply_len: exchange.reply.len(),
             depth,
         }
     }
 
-    /// Asks for `time`, after a while of warming up; all is answered at the end.
-    pub(crate) fn run(&mut self, subject: &Subject, warm_up: Duration, time: Duration) -> Measured {
+    /// Runs for `warm_up`, then for `time`, which is measured. No request is in flight at the end.
+    pub(crate) fn run(
+        &mut self,
+        process: &ServerProcess,
+        warm_up: Duration,
+        time: Duration,
+    ) -> Measured {
         for number in 0..self.clients.len() {
-            self.ask(number, self.depth);
+            self.send_requests(number, self.depth);
         }
-        self.turns(Instant::now() + warm_up);
-        let measured = Measured::of(subject, time, |until| self.turns(until));
+        self.run_until(Instant::now() + warm_up);
+        let measured = Measured::of(process, time, |until| self.run_until(until));
         self.drain();
         measured
     }
 
-    fn turns(&mut self, until: Instant) -> u64 {
+    fn run_until(&mut self, until: Instant) -> u64 {
         let mut answered = 0;
         while Instant::now() < until {
             answered += self.turn(true);
@@ -76,7 +86,7 @@ impl Echo {
         answered
     }
 
-    /// Takes the answers that are due without asking again.
+    /// Reads the outstanding replies without sending requests.
     fn drain(&mut self) {
         let mut due = (self.clients.len() * self.depth) as u64;
         while due > 0 {
@@ -84,16 +94,16 @@ impl Echo {
         }
     }
 
-    /// Takes what there is of answers, and asks as many questions again.
-    fn turn(&mut self, asks: bool) -> u64 {
+    /// Reads the available replies and, if `is_asking`, sends as many requests. Returns their number.
+    fn turn(&mut self, is_asking: bool) -> u64 {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        self.poll.poll(&mut events, Some(super::PATIENCE)).unwrap();
-        assert!(!events.is_empty(), "nothing is answered any more");
+        self.poll.poll(&mut events, Some(super::REPLY_TIMEOUT)).unwrap();
+        assert!(!events.is_empty(), "no request is answered any more");
         let mut answered = 0;
         for event in &events {
             let number = event.token().0;
             if event.is_readable() {
-                answered += self.hear(number, asks);
+                answered += self.read_replies(number, is_asking);
             }
             self.clients[number].flush(&self.batch, self.request_len);
         }
@@ -101,17 +111,17 @@ impl Echo {
         answered as u64
     }
 
-    fn hear(&mut self, number: usize, asks: bool) -> usize {
+    fn read_replies(&mut self, number: usize, is_asking: bool) -> usize {
         let mut answered = 0;
         loop {
             let client = &mut self.clients[number];
             let len = read(&mut client.stream, &mut self.buffer);
-            client.heard += len;
-            let whole = client.heard / self.answer_len;
-            client.heard %= self.answer_len;
+            client.received += len;
+            let whole = client.received / self.reply_len;
+            client.received %= self.reply_len;
             answered += whole;
-            if asks && whole > 0 {
-                self.ask(number, whole);
+            if is_asking && whole > 0 {
+                self.send_requests(number, whole);
             }
             // A short read has emptied the socket.
             if len < self.buffer.len() {
@@ -120,7 +130,7 @@ impl Echo {
         }
     }
 
-    fn ask(&mut self, number: usize, count: usize) {
+    fn send_requests(&mut self, number: usize, count: usize) {
         let client = &mut self.clients[number];
         client.unsent += count * self.request_len;
         client.flush(&self.batch, self.request_len);

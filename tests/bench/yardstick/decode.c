@@ -1,5 +1,5 @@
-// The least it costs to find the 5-byte-header frames in bytes that have arrived: PASSES times over as
-// many frames of 64 bytes of payload as one read brings. Prints how many frames that were.
+// The lowest cost of finding 5-byte-header frames in received bytes: PASSES passes over as many frames
+// of 64 bytes of payload as one read brings. Prints the number of frames.
 #include <arpa/inet.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,8 +17,8 @@ struct frame {
   size_t len;
 };
 
-// The frame at the beginning of `len` bytes: its length with the header, 0 for one that is not whole, -1
-// for one that is too long.
+// Decodes the frame at the beginning of `len` bytes. Returns its length with the header, 0 if it is
+// incomplete, -1 if it is too long.
 static inline ptrdiff_t decode(const uint8_t *bytes, size_t len, struct frame *frame) {
   if (len < HEADER_BYTES)
     return 0;
@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     ptrdiff_t found;
     struct frame frame;
     while ((found = decode(input + at, sizeof input - at, &frame)) > 0) {
-      // Somebody looks at the frame, in memory as Rust's black_box has it.
+      // The frame is used, in memory, as with Rust's black_box.
       __asm__ volatile("" : : "r"(&frame) : "memory");
       at += (size_t)found;
       frames++;

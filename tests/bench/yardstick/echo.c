@@ -1,13 +1,13 @@
-// The least an echo of 5-byte-header frames costs: read, find the frames, copy them, write, on an
-// edge-triggered epoll. It has no limits, no timeouts, no log and no queue; it is no server to run.
+// The lowest cost of an echo of 5-byte-header frames: read, find the frames, copy them, write, on an
+// edge-triggered epoll. Without limits, timeouts, log and queue it is a yardstick, not a server.
 #include "listen.h"
 
 enum { HEADER_BYTES = 5, ECHO = 1, FILES_MAX = 1 << 20 };
 
-// The beginning of a frame that has not arrived whole.
+// The beginning of an incomplete frame.
 struct part {
   uint8_t *bytes;
-  uint32_t len, room;
+  uint32_t len, capacity;
 };
 
 static struct part *parts;
@@ -25,15 +25,15 @@ static void keep(struct part *part, const uint8_t *bytes, uint32_t len) {
     memset(part, 0, sizeof *part);
     return;
   }
-  if (part->room < len) {
+  if (part->capacity < len) {
     part->bytes = realloc(part->bytes, len);
-    part->room = len;
+    part->capacity = len;
   }
   memcpy(part->bytes, bytes, len);
   part->len = len;
 }
 
-// Answers the whole frames among `len` bytes of input; where the rest begins.
+// Answers the whole frames in `len` bytes of input. Returns where the rest begins.
 static size_t answer(int fd, size_t len) {
   size_t at = 0;
   while (len - at >= HEADER_BYTES) {

@@ -1,5 +1,5 @@
-// The least a fan-out costs: each chunk that is read is written to every other connection as it is.
-// It knows no frames, and waits for whoever is slow; it is no server to run.
+// The lowest cost of a fan-out: each chunk that is read is written to every other connection. Without
+// frames, and blocked by a slow receiver, it is a yardstick, not a server.
 #include "listen.h"
 
 enum { CONNECTIONS_MAX = 200000 };

@@ -1,4 +1,4 @@
-// What both yardsticks begin with: a listening socket on loopback and an epoll instance for it.
+// The start of both yardsticks: a listening socket on loopback and an epoll instance.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -39,7 +39,7 @@ static void watch(int epoll, int fd, uint32_t events) {
     fail("epoll_ctl");
 }
 
-// The next connection, or -1 where there is none.
+// Accepts a connection, or returns -1 if there is none.
 static int accept_one(int listener) {
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
   int on = 1;
@@ -48,7 +48,7 @@ static int accept_one(int listener) {
   return fd;
 }
 
-// Writes all of it. There is no queue: a socket that is full is waited for.
+// Writes all bytes. There is no queue: it waits for a full socket.
 static void write_all(int fd, const uint8_t *bytes, size_t len) {
   while (len) {
     ssize_t written = write(fd, bytes, len);

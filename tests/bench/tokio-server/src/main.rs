@@ -1,9 +1,9 @@
-//! ECHO and BROADCAST over 5-byte-header frames as tokio's own crates suggest it: one task a
-//! connection, a length-delimited codec, a broadcast channel. Only there to be measured beside mynah.
+//! A tokio server for the benchmarks: ECHO and BROADCAST over 5-byte-header frames, with one task a
+//! connection, a length-delimited codec and a broadcast channel, as tokio's documentation suggests.
 //!
-//! What a careful author would do is done: one thread, so no locks are contended; TCP_NODELAY;
-//! frames are slices of the read buffer, not copies; replies and broadcasts that are ready
-//! leave in one flush.
+//! It is tuned as a careful author would: one thread, so no lock is contended; TCP_NODELAY; frames
+//! are slices of the read buffer, not copies; replies and broadcasts that are ready leave in one
+//! flush.
 
 use std::env;
 use std::io;
@@ -19,14 +19,14 @@ const ECHO: u8 = 1;
 const BROADCAST: u8 = 4;
 const HEADER_LEN: usize = 5;
 const FRAME_LEN_MAX: usize = 1 << 20;
-/// Bytes that may wait to leave in one write; tokio-util's own 8 KiB would cut a batch of broadcasts.
+/// Bytes that may wait for one write; the default of 8 KiB would split a batch of broadcasts.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Broadcasts kept for those who lag.
+/// Broadcasts kept for slow receivers.
 const BROADCASTS_KEPT: usize = 1024;
 
-/// A broadcast frame and whose it is.
+/// A broadcast frame and the id of its sender.
 #[derive(Clone)]
-struct News {
+struct Broadcast {
     from: u64,
     frame: Bytes,
 }
@@ -38,19 +38,23 @@ type Output = FramedWrite<OwnedWriteHalf, BytesCodec>;
 async fn main() -> io::Result<()> {
     let port = env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let (news, _) = broadcast::channel(BROADCASTS_KEPT);
+    let (broadcasts, _) = broadcast::channel(BROADCASTS_KEPT);
     for id in 0.. {
         let (stream, _) = listener.accept().await?;
-        let news = news.clone();
+        let broadcasts = broadcasts.clone();
         tokio::spawn(async move {
-            // A connection that fails ends; nobody is told.
-            let _ = serve(id, stream, news).await;
+            // An error ends the connection without a message.
+            let _ = serve(id, stream, broadcasts).await;
         });
     }
     Ok(())
 }
 
-async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io::Result<()> {
+async fn serve(
+    id: u64,
+    stream: TcpStream,
+    broadcasts: broadcast::Sender<Broadcast>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (read_half, write_half) = stream.into_split();
     // The header stays on the frame, so that an echo is the frame itself.
@@ -64,22 +68,22 @@ async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io:
     let mut input = Input::new(read_half, codec);
     let mut output = Output::new(write_half, BytesCodec::new());
     output.set_backpressure_boundary(WRITE_BYTES);
-    let mut heard = news.subscribe();
+    let mut subscription = broadcasts.subscribe();
     loop {
         tokio::select! {
             frame = input.next() => {
                 let Some(frame) = frame else { return Ok(()) };
-                answer(id, frame?, &mut output, &news).await?;
-                // Requests that were pipelined are answered together.
+                process_frame(id, frame?, &mut output, &broadcasts).await?;
+                // Pipelined requests are answered together.
                 while let Some(frame) = input.next().now_or_never() {
                     let Some(frame) = frame else { return flush(&mut output).await };
-                    answer(id, frame?, &mut output, &news).await?;
+                    process_frame(id, frame?, &mut output, &broadcasts).await?;
                 }
             }
-            item = heard.recv() => {
-                tell(id, item, &mut output).await?;
-                while let Ok(item) = heard.try_recv() {
-                    tell(id, Ok(item), &mut output).await?;
+            item = subscription.recv() => {
+                deliver(id, item, &mut output).await?;
+                while let Ok(item) = subscription.try_recv() {
+                    deliver(id, Ok(item), &mut output).await?;
                 }
             }
         }
@@ -87,23 +91,23 @@ async fn serve(id: u64, stream: TcpStream, news: broadcast::Sender<News>) -> io:
     }
 }
 
-/// `BytesCodec` encodes two types; this says which.
+/// Flushes; `BytesCodec` encodes two types, and this names one.
 async fn flush(output: &mut Output) -> io::Result<()> {
     SinkExt::<Bytes>::flush(output).await
 }
 
-async fn answer(
+async fn process_frame(
     id: u64,
     frame: BytesMut,
     output: &mut Output,
-    news: &broadcast::Sender<News>,
+    broadcasts: &broadcast::Sender<Broadcast>,
 ) -> io::Result<()> {
     match frame[0] {
         ECHO => output.feed(frame.freeze()).await,
         BROADCAST => {
-            let others = news.receiver_count() - 1;
-            // There is a receiver: the sender's own.
-            let _ = news.send(News { from: id, frame: frame.freeze() });
+            let others = broadcasts.receiver_count() - 1;
+            // Cannot fail: the sender itself is a receiver.
+            let _ = broadcasts.send(Broadcast { from: id, frame: frame.freeze() });
             let count = others.to_string();
             let mut reply = BytesMut::with_capacity(HEADER_LEN + count.len());
             reply.put_u8(ECHO);
@@ -115,11 +119,15 @@ async fn answer(
     }
 }
 
-async fn tell(id: u64, item: Result<News, RecvError>, output: &mut Output) -> io::Result<()> {
+async fn deliver(
+    id: u64,
+    item: Result<Broadcast, RecvError>,
+    output: &mut Output,
+) -> io::Result<()> {
     match item {
-        Ok(news) if news.from != id => output.feed(news.frame).await,
+        Ok(item) if item.from != id => output.feed(item.frame).await,
         Ok(_) => Ok(()),
-        // Who has missed a broadcast cannot go on as if nothing had been said.
+        // A receiver that has missed a broadcast is disconnected.
         Err(error) => Err(io::Error::other(error)),
     }
 }

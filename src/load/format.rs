@@ -1,25 +1,31 @@
-//! Figures as a person reads them.
+//! Numbers, sizes and times formatted for people.
 
 use indicatif::{HumanBytes, HumanCount};
 
-/// `19,000`.
+/// Formats a count: `19,000`.
 pub(super) fn count(n: u64) -> String {
     HumanCount(n).to_string()
 }
 
-/// `172,732`, or `0.50` where a whole number would say little.
-pub(super) fn rate(per_sec: f64) -> String {
-    let says_little = per_sec > 0.0 && per_sec < 10.0;
-    if says_little { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+/// Formats a count with its noun: `1 error`, `2,000 errors`.
+pub(super) fn plural(number: u64, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", count(number))
 }
 
-/// `2.68 MiB`.
+/// Formats a rate: `172,732`, or `0.50` below 10.
+pub(super) fn rate(per_sec: f64) -> String {
+    let is_small = per_sec > 0.0 && per_sec < 10.0;
+    if is_small { format!("{per_sec:.2}") } else { count(per_sec.round() as u64) }
+}
+
+/// Formats a size: `2.68 MiB`.
 pub(super) fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
 }
 
-/// `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for nothing.
-pub(super) fn time(us: Option<f64>) -> String {
+/// Formats microseconds: `41.2 µs`, `1.23 ms`, `4.56 s`; `-` for none.
+pub(super) fn duration(us: Option<f64>) -> String {
     match us {
         None => "-".to_owned(),
         Some(us) if us < 1e3 => format!("{us:.1} µs"),
@@ -28,8 +34,8 @@ pub(super) fn time(us: Option<f64>) -> String {
     }
 }
 
-/// The same in three figures, for where there is little room: `41.2 µs`, `746 µs`, `1.23 ms`.
-pub(super) fn short_time(us: Option<f64>) -> String {
+/// Formats microseconds in three digits: `41.2 µs`, `746 µs`, `1.23 ms`; `-` for none.
+pub(super) fn short_duration(us: Option<f64>) -> String {
     let (value, unit) = match us {
         None => return "-".to_owned(),
         Some(us) if us < 1e3 => (us, "µs"),
@@ -40,7 +46,7 @@ pub(super) fn short_time(us: Option<f64>) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// Nanoseconds as `1.92 s`.
+/// Formats nanoseconds as seconds: `1.92 s`.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{:.2} s", ns as f64 / 1e9)
 }
@@ -50,16 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_have_the_unit_that_suits_them() {
+    fn numbers_have_a_fitting_unit() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!((rate(0.5), rate(172_731.6)), ("0.50".into(), "172,732".into()));
         assert_eq!(rate(0.0), "0");
         assert_eq!(bytes(2_813_952), "2.68 MiB");
-        assert_eq!(time(None), "-");
-        assert_eq!(time(Some(41.25)), "41.2 µs");
-        assert_eq!(time(Some(1_234.0)), "1.23 ms");
-        assert_eq!(time(Some(4_560_000.0)), "4.56 s");
-        let short = [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_time);
+        assert_eq!(duration(None), "-");
+        assert_eq!(duration(Some(41.25)), "41.2 µs");
+        assert_eq!(duration(Some(1_234.0)), "1.23 ms");
+        assert_eq!(duration(Some(4_560_000.0)), "4.56 s");
+        let short =
+            [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_duration);
         assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
         assert_eq!(seconds(1_920_000_000), "1.92 s");
     }

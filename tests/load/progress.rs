@@ -1,14 +1,14 @@
-//! What a run shows while it goes on.
+//! Progress of a run on a terminal and in a pipe.
 
 use std::process::{Command, Stdio};
 
-use super::tester::{load, server, url};
+use super::tester::{run_tester, server, url};
 
 #[test]
-fn without_a_terminal_there_are_plain_lines_and_a_summary_apart() {
+fn pipe_gets_plain_lines_and_the_summary_apart() {
     let server = server("command");
     let target = url("command", &server);
-    let ended = load(&format!("idle --target {target} --connections 5 --hold 1 --probe 5"));
+    let ended = run_tester(&format!("idle --target {target} --connections 5 --hold 1 --probe 5"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let phases = ["preflight: ", "ramp 0 s ", "hold 0/1 s ", "drain 0 s "];
     for (line, phase) in ended.stderr.lines().zip(phases) {
@@ -21,9 +21,9 @@ fn without_a_terminal_there_are_plain_lines_and_a_summary_apart() {
     assert_eq!(summary.last(), Some(&"  verdict      met"));
 }
 
-/// script(1) lends a terminal; where it is missing, nothing is tested.
+/// script(1) provides a terminal. Skipped where it is not installed.
 #[test]
-fn on_a_terminal_there_is_one_live_line() {
+fn terminal_gets_one_live_line() {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("skipped: script(1) is not installed");
         return;
@@ -43,7 +43,7 @@ fn on_a_terminal_there_is_one_live_line() {
         .unwrap();
     let screen = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{screen}");
-    // The first second has its row by then.
+    // The first row has been written by then.
     let live: Vec<&str> = screen.split('\r').filter(|text| text.contains("hold 1/2 s")).collect();
     assert!(!live.is_empty(), "{screen}");
     let has_all = |text: &&str| {
@@ -52,6 +52,6 @@ fn on_a_terminal_there_is_one_live_line() {
             .all(|part| text.contains(part))
     };
     assert!(live.iter().any(has_all), "{screen}");
-    assert!(screen.contains("\x1b[2K"), "the line is wiped: {screen:?}");
+    assert!(screen.contains("\x1b[2K"), "the line is removed: {screen:?}");
     assert!(screen.contains("verdict      met"), "{screen}");
 }

@@ -1,4 +1,4 @@
-//! What has happened so far: counts, latencies, and a row a second. Knows no sockets; times are
+//! Statistics of a run: counts, errors, latencies, and a row a second. Knows no sockets; times are
 //! nanoseconds since the run began.
 
 use std::collections::BTreeMap;
@@ -6,28 +6,28 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::pace::SECOND;
+use super::pacing::NS_PER_SEC;
 
-/// An hour: what is slower counts as that slow.
-const LATENCY_NS_MAX: u64 = 3_600 * SECOND;
+/// Longest latency recorded, an hour. A longer one counts as this.
+const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
 
-/// Figures that are told apart in a latency.
+/// Significant digits of a latency.
 const DIGITS: u8 = 3;
 
-/// Points of server memory that are kept; when there are more, every other one goes.
+/// Most samples of server memory. When there are as many, every other one is dropped.
 const MEMORY_POINTS_MAX: usize = 4_096;
 
-/// Where the run is.
+/// Phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
     Ramp,
-    /// They are held, and probed.
+    /// `idle`: connections are held and probed.
     Hold,
-    /// They are worked.
+    /// `echo`, `fanout`: connections send requests.
     Traffic,
-    /// What is on its way is waited for.
+    /// No request is started; the answers to earlier ones are awaited.
     Drain,
 }
 
@@ -47,7 +47,7 @@ impl Phase {
 pub(super) struct Counts {
     pub(super) opened: u64,
     pub(super) failed: u64,
-    /// Opened, and lost before we closed them.
+    /// Opened, and closed by the target or by an error.
     pub(super) dropped: u64,
     pub(super) sent: u64,
     pub(super) answered: u64,
@@ -57,17 +57,17 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// What has come since `before`.
+    /// The counts since `before`.
     pub(super) fn since(&self, before: &Counts) -> Counts {
-        self.with(before, |now, before| now - before)
+        self.zip_with(before, |now, before| now - before)
     }
 
-    /// Those of two times together.
+    /// The sum of both counts.
     pub(super) fn plus(&self, other: &Counts) -> Counts {
-        self.with(other, |a, b| a + b)
+        self.zip_with(other, |a, b| a + b)
     }
 
-    fn with(&self, other: &Counts, join: fn(u64, u64) -> u64) -> Counts {
+    fn zip_with(&self, other: &Counts, join: fn(u64, u64) -> u64) -> Counts {
         Counts {
             opened: join(self.opened, other.opened),
             failed: join(self.failed, other.failed),
@@ -81,16 +81,16 @@ impl Counts {
     }
 }
 
-/// One kind of failure.
+/// Errors of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Failures {
+pub(super) struct ErrorStats {
     pub(super) count: u64,
-    /// When the first and the last of them happened.
+    /// Times of the first and the last.
     pub(super) first_at: u64,
     pub(super) last_at: u64,
 }
 
-/// One second; counts are those of the second, `connected` is what is open at its end.
+/// One second. Counts are those of the second; `connected` is the number at its end.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
     /// Seconds since the run began, at the end of the row.
@@ -104,7 +104,7 @@ pub(super) struct Row {
     pub(super) server_rss_bytes: Option<u64>,
 }
 
-/// A row of the files: flat, which a CSV has to be (and serde's own flattening is not, to it).
+/// Serializes a flat row, as CSV demands. (The csv crate does not take serde's `flatten`.)
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Row { t, phase, connected, counts, p50_us, p99_us, max_us, server_rss_bytes } = self;
@@ -128,14 +128,14 @@ impl Serialize for Row {
     }
 }
 
-/// Server memory at one moment of the ramp or the hold.
+/// A sample of server memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemoryPoint {
     pub(super) connected: u64,
     pub(super) rss_bytes: u64,
 }
 
-/// Percentiles, in microseconds; `None` where nothing was measured.
+/// Percentiles in microseconds; `None` if nothing was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Option<f64>,
@@ -153,55 +153,55 @@ impl Percentiles {
 }
 
 fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
-    // The bucket's upper end, but no more than what was ever measured.
+    // The upper end of the bucket, but not more than was ever measured.
     let ns = histogram.value_at_quantile(quantile).min(histogram.max());
     (!histogram.is_empty()).then_some(ns as f64 / 1000.0)
 }
 
-/// What has happened so far.
+/// Statistics of a run.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Stats {
     pub(super) phase: Phase,
-    /// When each phase after the ramp began, and how many connections were open then.
+    /// Each phase after the ramp, with its start and the connections open then.
     pub(super) phases: Vec<(Phase, u64, u64)>,
     pub(super) counts: Counts,
-    pub(super) errors: BTreeMap<String, Failures>,
-    /// The first words with which the target refused.
-    pub(super) words: Option<String>,
-    /// Requests in the seconds that have a row.
+    pub(super) errors: BTreeMap<String, ErrorStats>,
+    /// Text of the target's first refusal.
+    pub(super) refusal: Option<String>,
+    /// Latencies of the seconds that have a row.
     latency: Histogram<u64>,
-    /// Requests in the second that has none yet.
-    latency_now: Histogram<u64>,
+    /// Latencies since the last row.
+    current_latency: Histogram<u64>,
     pub(super) connect: Histogram<u64>,
-    /// Open-loop: how late requests left the tester that were not waiting for an answer.
+    /// Open loop: time from due to sent of requests that did not wait for a place on their connection.
     pub(super) lag: Histogram<u64>,
     pub(super) series: Vec<Row>,
-    counts_before: Counts,
+    counts_at_last_row: Counts,
     pub(super) memory: Vec<MemoryPoint>,
-    /// One in so many points of memory is kept.
+    /// One in this many samples of memory is kept.
     memory_every: u32,
     memory_skipped: u32,
     pub(super) rss_now: Option<u64>,
 }
 
-impl Tally {
+impl Stats {
     pub(super) fn new() -> Self {
         let histogram = || {
             Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
                 .expect("1 to an hour in three figures is a histogram")
         };
-        Tally {
+        Stats {
             phase: Phase::Ramp,
             phases: Vec::new(),
             counts: Counts::default(),
             errors: BTreeMap::new(),
-            words: None,
+            refusal: None,
             latency: histogram(),
-            latency_now: histogram(),
+            current_latency: histogram(),
             connect: histogram(),
             lag: histogram(),
             series: Vec::new(),
-            counts_before: Counts::default(),
+            counts_at_last_row: Counts::default(),
             memory: Vec::new(),
             memory_every: 1,
             memory_skipped: 0,
@@ -209,39 +209,39 @@ impl Tally {
         }
     }
 
-    /// A phase begins at `now`.
-    pub(super) fn begin(&mut self, phase: Phase, now: u64) {
+    /// Starts `phase` at `now`.
+    pub(super) fn start_phase(&mut self, phase: Phase, now: u64) {
         self.phase = phase;
         self.phases.push((phase, now, self.connected()));
     }
 
-    /// Connections open now.
+    /// Number of connections open now.
     pub(super) fn connected(&self) -> u64 {
         self.counts.opened - self.counts.dropped
     }
 
-    /// All failures together.
+    /// Number of errors of all names.
     pub(super) fn error_count(&self) -> u64 {
-        self.errors.values().map(|failures| failures.count).sum()
+        self.errors.values().map(|errors| errors.count).sum()
     }
 
-    /// Something failed at `now`, in a way called `name`.
-    pub(super) fn fail(&mut self, name: &str, now: u64) {
-        if let Some(failures) = self.errors.get_mut(name) {
-            failures.count += 1;
-            failures.last_at = now;
+    /// Counts an error called `name` at `now`.
+    pub(super) fn record_error(&mut self, name: &str, now: u64) {
+        if let Some(errors) = self.errors.get_mut(name) {
+            errors.count += 1;
+            errors.last_at = now;
         } else {
-            let first = Failures { count: 1, first_at: now, last_at: now };
+            let first = ErrorStats { count: 1, first_at: now, last_at: now };
             self.errors.insert(name.to_owned(), first);
         }
     }
 
-    /// `count` answers or deliveries took `ns`.
+    /// Records the latency `ns` of `count` answers or deliveries.
     #[inline]
     pub(super) fn record(&mut self, ns: u64, count: u32) {
         let ns = ns.clamp(1, LATENCY_NS_MAX);
-        // The bounds hold every value that is clamped to them.
-        let _ = self.latency_now.record_n(ns, u64::from(count));
+        // Clamped values are within the bounds of the histogram, so this cannot fail.
+        let _ = self.current_latency.record_n(ns, u64::from(count));
     }
 
     pub(super) fn record_connect(&mut self, ns: u64) {
@@ -252,34 +252,34 @@ impl Tally {
         self.lag.saturating_record(ns.max(1));
     }
 
-    /// p50 and p99 of the second that has no row yet, else of the last one that has.
-    pub(super) fn latency_lately(&self) -> (Option<f64>, Option<f64>) {
-        if self.latency_now.is_empty() {
+    /// p50 and p99 since the last row, or those of the last row.
+    pub(super) fn recent_latency(&self) -> (Option<f64>, Option<f64>) {
+        if self.current_latency.is_empty() {
             return self.series.last().map_or((None, None), |row| (row.p50_us, row.p99_us));
         }
-        (quantile_us(&self.latency_now, 0.5), quantile_us(&self.latency_now, 0.99))
+        (quantile_us(&self.current_latency, 0.5), quantile_us(&self.current_latency, 0.99))
     }
 
-    /// Whether anything has happened since the last row.
-    pub(super) fn has_news(&self) -> bool {
-        self.counts != self.counts_before || !self.latency_now.is_empty()
+    /// Whether counts or latencies have changed since the last row.
+    pub(super) fn has_changes(&self) -> bool {
+        self.counts != self.counts_at_last_row || !self.current_latency.is_empty()
     }
 
-    /// Ends a second, at `now`.
+    /// Adds a row that ends at `now`.
     pub(super) fn end_row(&mut self, now: u64) -> &Row {
         self.series.push(Row {
             t: (now as f64 / 1e6).round() / 1e3,
             phase: self.phase,
             connected: self.connected(),
-            counts: self.counts.since(&self.counts_before),
-            p50_us: quantile_us(&self.latency_now, 0.5),
-            p99_us: quantile_us(&self.latency_now, 0.99),
-            max_us: quantile_us(&self.latency_now, 1.0),
+            counts: self.counts.since(&self.counts_at_last_row),
+            p50_us: quantile_us(&self.current_latency, 0.5),
+            p99_us: quantile_us(&self.current_latency, 0.99),
+            max_us: quantile_us(&self.current_latency, 1.0),
             server_rss_bytes: self.rss_now,
         });
-        self.counts_before = self.counts;
-        self.latency += &self.latency_now;
-        self.latency_now.reset();
+        self.counts_at_last_row = self.counts;
+        self.latency += &self.current_latency;
+        self.current_latency.reset();
         let last = self.series.len() - 1;
         &self.series[last]
     }
@@ -289,8 +289,8 @@ impl Tally {
         &self.latency
     }
 
-    /// The server holds so much memory with as many connections as there are now.
-    pub(super) fn note_memory(&mut self, rss_bytes: u64) {
+    /// Records the server's memory, with the connections open now.
+    pub(super) fn record_memory(&mut self, rss_bytes: u64) {
         self.rss_now = Some(rss_bytes);
         self.memory_skipped += 1;
         if self.memory_skipped < self.memory_every {
@@ -314,29 +314,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_the_counts_of_its_second_and_the_level_at_its_end() {
-        let mut tally = Tally::new();
-        tally.counts = Counts { opened: 10, dropped: 1, sent: 5, ..Counts::default() };
-        tally.record(2_000, 3);
-        assert_eq!(tally.latency_lately().0, Some(2.0));
-        let row = tally.end_row(SECOND).clone();
+    fn row_has_counts_of_its_second() {
+        let mut stats = Stats::new();
+        stats.counts = Counts { opened: 10, dropped: 1, sent: 5, ..Counts::default() };
+        stats.record(2_000, 3);
+        assert_eq!(stats.recent_latency().0, Some(2.0));
+        let row = stats.end_row(NS_PER_SEC).clone();
         assert_eq!((row.t, row.connected, row.counts.opened, row.counts.sent), (1.0, 9, 10, 5));
         assert_eq!(row.p50_us, Some(2.0));
-        tally.counts.sent = 7;
-        let row = tally.end_row(2 * SECOND + 400_000).clone();
+        stats.counts.sent = 7;
+        let row = stats.end_row(2 * NS_PER_SEC + 400_000).clone();
         assert_eq!((row.t, row.connected, row.counts.opened, row.counts.sent), (2.0, 9, 0, 2));
         assert_eq!((row.p50_us, row.max_us), (None, None), "nothing was answered");
-        assert_eq!(tally.latency().len(), 3);
+        assert_eq!(stats.latency().len(), 3);
     }
 
     #[test]
-    fn percentiles_are_microseconds_and_never_above_the_largest() {
-        let mut tally = Tally::new();
+    fn percentiles_are_at_most_the_maximum() {
+        let mut stats = Stats::new();
         for us in 1..=1000 {
-            tally.record(us * 1_000, 1);
+            stats.record(us * 1_000, 1);
         }
-        tally.end_row(SECOND);
-        let found = Percentiles::of(tally.latency());
+        stats.end_row(NS_PER_SEC);
+        let found = Percentiles::of(stats.latency());
         let near = |value: Option<f64>, expected: f64| {
             assert!((value.unwrap() / expected - 1.0).abs() < 0.002, "{value:?} is not {expected}");
         };
@@ -346,40 +346,40 @@ mod tests {
         near(found.p999, 999.0);
         near(found.max, 1000.0);
         assert!(found.p999 <= found.max);
-        assert_eq!(Percentiles::of(&Tally::new().latency), Percentiles::default());
+        assert_eq!(Percentiles::of(&Stats::new().latency), Percentiles::default());
     }
 
     #[test]
-    fn the_ends_of_the_scale_are_kept_not_lost() {
-        let mut tally = Tally::new();
-        tally.record(0, 1);
-        tally.record(u64::MAX, 1);
-        tally.end_row(1);
-        assert_eq!(tally.latency().len(), 2);
-        let max_us = Percentiles::of(tally.latency()).max.unwrap();
+    fn latencies_out_of_bounds_are_clamped() {
+        let mut stats = Stats::new();
+        stats.record(0, 1);
+        stats.record(u64::MAX, 1);
+        stats.end_row(1);
+        assert_eq!(stats.latency().len(), 2);
+        let max_us = Percentiles::of(stats.latency()).max.unwrap();
         assert!(max_us >= 3_600e6);
     }
 
     #[test]
-    fn failures_are_counted_by_name_with_their_times() {
-        let mut tally = Tally::new();
+    fn errors_are_counted_by_name_with_times() {
+        let mut stats = Stats::new();
         for (name, at) in [("ECONNRESET", 5), ("EOF", 6), ("ECONNRESET", 9)] {
-            tally.fail(name, at);
+            stats.record_error(name, at);
         }
-        let resets = Failures { count: 2, first_at: 5, last_at: 9 };
-        assert_eq!(tally.errors["ECONNRESET"], resets);
-        assert_eq!(tally.error_count(), 3);
+        let resets = ErrorStats { count: 2, first_at: 5, last_at: 9 };
+        assert_eq!(stats.errors["ECONNRESET"], resets);
+        assert_eq!(stats.error_count(), 3);
     }
 
     #[test]
-    fn points_of_memory_are_thinned_and_never_too_many() {
-        let mut tally = Tally::new();
+    fn memory_samples_are_thinned() {
+        let mut stats = Stats::new();
         for n in 0..50_000 {
-            tally.note_memory(n);
+            stats.record_memory(n);
         }
-        let points = tally.memory.len();
+        let points = stats.memory.len();
         assert!(points < MEMORY_POINTS_MAX && points > 1_000, "{points}");
-        assert!(tally.memory.is_sorted_by_key(|point| point.rss_bytes));
-        assert_eq!(tally.rss_now, Some(49_999));
+        assert!(stats.memory.is_sorted_by_key(|point| point.rss_bytes));
+        assert_eq!(stats.rss_now, Some(49_999));
     }
 }

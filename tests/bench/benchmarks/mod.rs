@@ -1,5 +1,5 @@
-//! The figures of the suite, a file each, and what they share: servers take turns in rounds, so
-//! that what disturbs the machine disturbs all of them.
+//! The benchmarks of the suite, one a file, and what they share: servers take turns in rounds, so that
+//! a disturbance of the machine affects all of them.
 
 pub(crate) mod churn;
 pub(crate) mod decode;
@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use crate::load::Measured;
 use crate::samples::Samples;
+use crate::server_process::ServerProcess;
 use crate::servers::{Server, Servers};
-use crate::subject::Subject;
-use crate::table::{Bar, Busy, Line, Table, Unit};
+use crate::table::{Bar, CpuShare, Row, Table, Unit};
 
-/// How much is done for a figure.
+/// Rounds and times of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
@@ -42,23 +42,23 @@ impl Effort {
     }
 }
 
-/// What a row works with.
-pub(crate) struct Bench {
+/// The state that benchmarks share.
+pub(crate) struct Suite {
     pub(crate) servers: Servers,
     pub(crate) table: Table,
     pub(crate) effort: Effort,
 }
 
-/// What each server made of the same load, a value a round.
+/// Measurements of each server under the same load, one for each round.
 pub(crate) struct Results(pub(crate) Vec<(Server, Vec<Measured>)>);
 
-impl Bench {
-    /// Each of `servers` that is there is measured once a round, each time anew from its start;
-    /// the order turns round every time.
+impl Suite {
+    /// Measures each server that is present once a round, from its start. The order is reversed every
+    /// round.
     pub(crate) fn alternate(
         &mut self,
         servers: &[Server],
-        mut measure: impl FnMut(&Subject, Effort) -> Measured,
+        mut measure: impl FnMut(&ServerProcess, Effort) -> Measured,
     ) -> Results {
         let present = self.servers.present(servers);
         let mut results: Vec<_> = present.into_iter().map(|server| (server, Vec::new())).collect();
@@ -68,8 +68,8 @@ impl Bench {
                 turns.reverse();
             }
             for (server, measured) in turns {
-                let subject = self.servers.start(*server);
-                measured.push(measure(&subject, self.effort));
+                let process = self.servers.start(*server);
+                measured.push(measure(&process, self.effort));
             }
         }
         Results(results)
@@ -82,9 +82,9 @@ impl Results {
         Some(Samples(measured.iter().map(value).collect()))
     }
 
-    /// Writes a line a server: its values and their ratio to those of `base`. `bars` are for the
+    /// Adds a row for each server: its values and their ratio to those of `base`. `bars` apply to the
     /// ratios.
-    pub(crate) fn lines(
+    pub(crate) fn add_rows(
         &self,
         table: &mut Table,
         figure: Figure<'_>,
@@ -97,46 +97,46 @@ impl Results {
             let ratio = yardstick.as_ref().filter(|_| *server != base);
             let ratio = ratio.map(|yardstick| (base.name(), values.over(yardstick)));
             let bar = bars.iter().find(|(of, _)| of == server).map(|(_, bar)| *bar);
-            table.push(Line {
+            table.push(Row {
                 figure: figure.name.to_owned(),
                 server: server.name(),
                 values,
                 unit: figure.unit,
-                // Without the yardstick there is nothing to judge.
+                // Without the yardstick there is no ratio for the bar.
                 bar: bar.filter(|_| ratio.is_some()),
                 ratio,
-                busy: Some(Busy::of(measured)),
-                how: figure.how,
+                cpu_share: Some(CpuShare::of(measured)),
+                benchmark: figure.benchmark,
             });
         }
     }
 }
 
-/// A value of a round.
+/// A value of one measurement.
 pub(crate) type Value = fn(&Measured) -> f64;
 
-/// A figure of all servers under the same load.
+/// A figure that is computed for all servers.
 pub(crate) struct Figure<'a> {
     pub(crate) name: &'a str,
     pub(crate) unit: Unit,
     pub(crate) value: Value,
-    /// What the suite is told to measure it.
-    pub(crate) how: &'static str,
+    /// Argument of the suite that repeats the measurement.
+    pub(crate) benchmark: &'static str,
 }
 
 impl<'a> Figure<'a> {
-    /// Answers, deliveries or connections a second.
-    pub(crate) fn rate(name: &'a str, how: &'static str) -> Self {
-        Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, how }
+    /// Answers, deliveries or connections per second.
+    pub(crate) fn rate(name: &'a str, benchmark: &'static str) -> Self {
+        Figure { name, unit: Unit::PerSecond, value: Measured::per_sec, benchmark }
     }
 
-    /// What one of them costs the server.
-    pub(crate) fn cpu(name: &'a str, how: &'static str) -> Self {
-        Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, how }
+    /// Time of the server's processor for one of them.
+    pub(crate) fn cpu(name: &'a str, benchmark: &'static str) -> Self {
+        Figure { name, unit: Unit::Nanoseconds, value: Measured::cpu_ns_each, benchmark }
     }
 }
 
-/// Letters, as many as wanted.
+/// A payload of letters.
 pub(crate) fn payload(len: usize) -> Vec<u8> {
     (b'a'..=b'z').cycle().take(len).collect()
 }

@@ -1,60 +1,59 @@
-//! What an echo costs: 100 connections, 64 bytes, alone and 32 deep, and beside connections that
-//! are idle.
+//! The cost of an echo: 64 bytes, 100 connections, at depth 1 and 32, and beside idle connections.
 
-use super::{Bench, Figure, Value, payload};
+use super::{Figure, Suite, Value, payload};
 use crate::load::echo::Echo;
-use crate::load::{Measured, hold};
+use crate::load::{Measured, open_idle};
 use crate::samples::Samples;
 use crate::servers::Server::{self, *};
-use crate::table::{Bar, Busy, Line};
+use crate::table::{Bar, CpuShare, Row};
 
 const CONNECTIONS: usize = 100;
 const PAYLOAD_LEN: usize = 64;
-/// With the connections that speak and those of the suite they are within 20,000 files.
+/// Together with the active connections, these need less than 20,000 files.
 const IDLE_CONNECTIONS: usize = 18_000;
 
 const SERVERS: [Server; 7] = [CEcho, Mynah, Static, Musl, Tokio, Redis, Memcached];
 
-/// One at a time, and many.
-pub(crate) fn run(bench: &mut Bench) {
+/// Measures echoes at depth 1 and 32.
+pub(crate) fn run(suite: &mut Suite) {
     for depth in [1, 32] {
         let payload = payload(PAYLOAD_LEN);
-        let results = bench.alternate(&SERVERS, |subject, effort| {
-            if let Some(prepare) = subject.speech.prepare(&payload) {
-                crate::load::ask(subject, &mut crate::load::connect(subject, 0), &prepare);
+        let results = suite.alternate(&SERVERS, |process, effort| {
+            if let Some(store) = process.protocol.store(&payload) {
+                crate::load::request(process, &mut crate::load::connect(process, 0), &store);
             }
-            let talk = subject.speech.echo(&payload).unwrap();
-            let mut echo = Echo::open(subject, &talk, CONNECTIONS, depth);
-            echo.run(subject, effort.warm_up, effort.time)
+            let exchange = process.protocol.echo(&payload).unwrap();
+            let mut echo = Echo::open(process, &exchange, CONNECTIONS, depth);
+            echo.run(process, effort.warm_up, effort.time)
         });
         let deep = depth > 1;
         let of = |figure: &str| format!("{figure}, {CONNECTIONS} connections, depth {depth}");
         let figure = of("server CPU per echo of 64 B");
         let most = Bar::AtMost(if deep { 1.10 } else { 1.05 });
         let bars = [Mynah, Static].map(|server| (server, most));
-        results.lines(&mut bench.table, Figure::cpu(&figure, "echo"), CEcho, &bars);
+        results.add_rows(&mut suite.table, Figure::cpu(&figure, "echo"), CEcho, &bars);
         let figure = of("echoes of 64 B");
         let bars = [(Mynah, Bar::AtLeast(0.95))];
         let bars = if deep { &bars[..] } else { &[] };
-        results.lines(&mut bench.table, Figure::rate(&figure, "echo"), CEcho, bars);
+        results.add_rows(&mut suite.table, Figure::rate(&figure, "echo"), CEcho, bars);
     }
 }
 
-/// Two servers that take turns: one of them holds many who say nothing.
-pub(crate) fn beside_idle(bench: &mut Bench) {
-    let talk = crate::script::Speech::Command.echo(&payload(PAYLOAD_LEN)).unwrap();
-    let (alone, crowded) = (bench.servers.start(Mynah), bench.servers.start(Mynah));
+/// Measures echoes on two servers that take turns, one of which holds idle connections.
+pub(crate) fn beside_idle(suite: &mut Suite) {
+    let exchange = crate::protocol::WireProtocol::Command.echo(&payload(PAYLOAD_LEN)).unwrap();
+    let (alone, crowded) = (suite.servers.start(Mynah), suite.servers.start(Mynah));
     let mut held = Vec::new();
-    hold(&crowded, &mut held, IDLE_CONNECTIONS);
+    open_idle(&crowded, &mut held, IDLE_CONNECTIONS);
     let [mut without, mut with] = [Vec::new(), Vec::new()];
-    for round in 0..bench.effort.rounds {
+    for round in 0..suite.effort.rounds {
         let mut turns = [(&alone, &mut without), (&crowded, &mut with)];
         if round % 2 == 1 {
             turns.reverse();
         }
-        for (subject, measured) in turns {
-            let mut echo = Echo::open(subject, &talk, CONNECTIONS, 1);
-            measured.push(echo.run(subject, bench.effort.warm_up, bench.effort.time));
+        for (process, measured) in turns {
+            let mut echo = Echo::open(process, &exchange, CONNECTIONS, 1);
+            measured.push(echo.run(process, suite.effort.warm_up, suite.effort.time));
         }
     }
     let samples = |of: &[Measured], value: Value| Samples(of.iter().map(value).collect());
@@ -66,15 +65,15 @@ pub(crate) fn beside_idle(bench: &mut Bench) {
         (Figure::cpu(&cpu, "crowd"), None),
     ] {
         let values = samples(&with, figure.value);
-        bench.table.push(Line {
+        suite.table.push(Row {
             figure: figure.name.to_owned(),
             server: Mynah.name(),
             ratio: Some(("without", values.over(&samples(&without, figure.value)))),
             values,
             unit: figure.unit,
             bar,
-            busy: Some(Busy::of(&with)),
-            how: figure.how,
+            cpu_share: Some(CpuShare::of(&with)),
+            benchmark: figure.benchmark,
         });
     }
 }

@@ -1,13 +1,13 @@
-//! The page of `--report`: the summary, charts, and the rows behind them. One file, nothing
-//! fetched, no script; `maud` escapes every text.
+//! The page of `--report`: summary, charts, and the rows behind them. It is one file that fetches
+//! nothing and has no script; `maud` escapes every text.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Axis, Chart, Line};
-use super::figures::{bytes, count, rate, time};
-use super::options::{Loop, Mode};
-use super::outcome::Outcome;
-use super::tally::{Percentiles, Phase, Row};
+use super::format::{bytes, count, duration, rate};
+use super::options::{LoadModel, Mode};
+use super::run_result::RunResult;
+use super::stats::{Percentiles, Phase, Row};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
@@ -47,14 +47,14 @@ th { color: var(--soft); font-weight: 500; }
 footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
 ";
 
-/// Points of a chart, and rows of the table: a day of seconds is more than a page should hold.
+/// Most points of a chart and rows of the table: the seconds of a day are too many for a page.
 const ROWS_MAX: usize = 900;
 
-/// The whole page.
-pub(super) fn render(outcome: &Outcome<'_>) -> String {
-    let series = &thinned(&outcome.run.tally.series);
-    let title = outcome.title();
-    let misses = outcome.misses();
+/// Renders the page.
+pub(super) fn render(result: &RunResult<'_>) -> String {
+    let series = &thinned(&result.run.stats.series);
+    let title = result.title();
+    let misses = result.misses();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -72,16 +72,16 @@ pub(super) fn render(outcome: &Outcome<'_>) -> String {
                     p.verdict.missed { "missed: " (misses.join("; ")) }
                 }
                 div.tiles {
-                    @for (what, figure) in tiles(outcome) { div { span { (what) } b { (figure) } } }
+                    @for (what, figure) in tiles(result) { div { span { (what) } b { (figure) } } }
                 }
-                div.charts { @for chart in charts(outcome, series) { (chart.render()) } }
+                div.charts { @for chart in charts(result, series) { (chart.render()) } }
                 dl.facts {
-                    @for fact in outcome.facts() { dt { (fact.label) } dd { (fact.text) } }
+                    @for fact in result.lines() { dt { (fact.label) } dd { (fact.text) } }
                 }
                 (rows(series))
                 footer {
-                    "Measured " (outcome.host.started_at) " by mynah-load " (outcome.host.version)
-                    @if let Some(name) = &outcome.host.name { " on " (name) }
+                    "Measured " (result.host.started_at) " by mynah-load " (result.host.version)
+                    @if let Some(name) = &result.host.name { " on " (name) }
                     "."
                 }
             }
@@ -90,39 +90,39 @@ pub(super) fn render(outcome: &Outcome<'_>) -> String {
     page.into_string()
 }
 
-/// The figures that matter most.
-fn tiles(outcome: &Outcome<'_>) -> Vec<(&'static str, String)> {
-    let counts = &outcome.run.tally.counts;
+/// Headline figures with their labels.
+fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
+    let counts = &result.run.stats.counts;
     let mut tiles = vec![("connections opened", count(counts.opened))];
-    match outcome.plan.mode {
-        Mode::Idle { .. } => tiles.push(("connects a second", rate(outcome.rate_per_sec()))),
-        Mode::Echo { .. } => tiles.push(("answers a second", rate(outcome.rate_per_sec()))),
-        Mode::Fanout { .. } => tiles.push(("deliveries a second", rate(outcome.rate_per_sec()))),
+    match result.plan.mode {
+        Mode::Idle { .. } => tiles.push(("connects a second", rate(result.rate_per_sec()))),
+        Mode::Echo { .. } => tiles.push(("answers a second", rate(result.rate_per_sec()))),
+        Mode::Fanout { .. } => tiles.push(("deliveries a second", rate(result.rate_per_sec()))),
     }
-    tiles.push(("errors", count(outcome.run.tally.error_count())));
-    let Percentiles { p50, p99, .. } = outcome.latency();
+    tiles.push(("errors", count(result.run.stats.error_count())));
+    let Percentiles { p50, p99, .. } = result.latency();
     if p50.is_some() {
-        tiles.push(("latency, median", time(p50)));
-        tiles.push(("latency, p99", time(p99)));
+        tiles.push(("latency, median", duration(p50)));
+        tiles.push(("latency, p99", duration(p99)));
     }
-    if let Some(each) = outcome.bytes_per_connection() {
+    if let Some(each) = result.bytes_per_connection() {
         tiles.push(("server memory a connection", format!("{each} B")));
     }
     tiles
 }
 
-/// The charts there are figures for.
-fn charts(outcome: &Outcome<'_>, series: &[Row]) -> Vec<Chart> {
-    let mut charts = vec![connections(outcome, series)];
-    charts.extend(distribution(outcome));
-    charts.extend(latency_over_time(outcome, series));
-    charts.extend(work_over_time(outcome, series));
-    charts.extend(memory(outcome));
+/// Charts for which something was measured.
+fn charts(result: &RunResult<'_>, series: &[Row]) -> Vec<Chart> {
+    let mut charts = vec![connections(result, series)];
+    charts.extend(distribution(result));
+    charts.extend(latency_over_time(result, series));
+    charts.extend(rate_over_time(result, series));
+    charts.extend(memory(result));
     charts
 }
 
-/// At most [`ROWS_MAX`] rows: where there are more, neighbours become one, with their counts added up
-/// and the worst of their latencies.
+/// Merges neighbouring rows until there are at most [`ROWS_MAX`]: counts add up, and the worst latency
+/// stays.
 fn thinned(series: &[Row]) -> Vec<Row> {
     let each = series.len().div_ceil(ROWS_MAX).max(1);
     let worst = |a: Option<f64>, b: Option<f64>| match (a, b) {
@@ -146,24 +146,24 @@ fn thinned(series: &[Row]) -> Vec<Row> {
 
 fn time_axis(series: &[Row]) -> Axis {
     let end = series.last().map_or(1.0, |row| row.t);
-    // A multiple of 0.2 has more digits than it should.
+    // A multiple of 0.2 has rounding errors in its last digits.
     let round = |at: f64| ((at * 1e3).round() / 1e3).to_string();
     let mut axis = Axis::linear("seconds since the run began", end, round);
     axis.end_at(end);
     axis
 }
 
-/// Where each phase begins. A drain is most often too short to have room for its name.
-fn phases(outcome: &Outcome<'_>) -> Vec<(f64, String)> {
-    let phases = outcome.run.tally.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+/// Start and name of each phase but the drain, which is mostly too short for its name.
+fn phases(result: &RunResult<'_>) -> Vec<(f64, String)> {
+    let phases = result.run.stats.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
     phases.map(|(phase, at, _)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
 }
 
-fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
+fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
     let start = std::iter::once((0.0, 0.0));
     let open = series.iter().map(|row| (row.t, row.connected as f64));
-    // A ramp may be over long before the first row.
-    let turns = outcome.run.tally.phases.iter();
+    // A ramp may end long before the first row.
+    let turns = result.run.stats.phases.iter();
     let turns = turns.map(|(_, at, open)| (*at as f64 / 1e9, *open as f64));
     let mut lost = 0.0;
     let gone = series.iter().map(|row| {
@@ -178,12 +178,12 @@ fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
     if lost > 0.0 {
         lines.push(Line { name: "failed or dropped", class: "bad", points: gone, filled: false });
     }
-    let counts = &outcome.run.tally.counts;
+    let counts = &result.run.stats.counts;
     Chart {
         title: "Connections over time",
         note: format!(
             "{} wanted, {} opened, {} failed, {} dropped.",
-            count(outcome.plan.mode.connections().into()),
+            count(result.plan.mode.connections().into()),
             count(counts.opened),
             count(counts.failed),
             count(counts.dropped)
@@ -191,17 +191,17 @@ fn connections(outcome: &Outcome<'_>, series: &[Row]) -> Chart {
         x: time_axis(series),
         y: Axis::counts("connections", max),
         lines,
-        marks: phases(outcome),
+        marks: phases(result),
     }
 }
 
-/// The percentile curve: the further right, the rarer.
-fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
-    let histogram = outcome.run.tally.latency();
+/// Latency over percentiles: the further right, the rarer.
+fn distribution(result: &RunResult<'_>) -> Option<Chart> {
+    let histogram = result.run.stats.latency();
     if histogram.is_empty() {
         return None;
     }
-    // One in 1, 10, 100, … is slower: each power of ten has the same room.
+    // One in 1, 10, 100, … is slower: each power of ten has the same width.
     let rarity = |quantile: f64| (1.0 / (1.0 - quantile)).log10();
     let powers = (histogram.len() as f64).log10().ceil().clamp(1.0, 6.0);
     let most = 1.0 - 10f64.powf(-powers);
@@ -226,13 +226,13 @@ fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
     let ticks = names
         .into_iter()
         .filter(|(quantile, _)| *quantile <= most + 1e-9)
-        // Where there are many, the second has no room beside the first.
+        // With many ticks, "50 %" would overlap "0 %".
         .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
-    let how = match outcome.plan.mode.load() {
-        Loop::Open => "open loop: from the time each request was meant to leave",
-        _ if is_fanout(outcome) => "closed loop: from when a batch left to each delivery",
+    let how = match result.plan.mode.load_model() {
+        LoadModel::Open => "open loop: from the time each request was meant to leave",
+        _ if is_fanout(result) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
     };
     let fastest = points.first().map_or(1.0, |(_, y)| *y).max(0.1);
@@ -241,22 +241,22 @@ fn distribution(outcome: &Outcome<'_>) -> Option<Chart> {
         title: "Latency distribution",
         note: format!("{} measured, {how}.", count(histogram.len())),
         x: Axis::marked("percentile", 0.0, powers, ticks),
-        y: Axis::log("latency", fastest, slowest, short_time),
+        y: Axis::log("latency", fastest, slowest, axis_time),
         lines: vec![Line { name: "latency", class: "a", points, filled: false }],
         marks: Vec::new(),
     })
 }
 
-fn is_fanout(outcome: &Outcome<'_>) -> bool {
-    matches!(outcome.plan.mode, Mode::Fanout { .. })
+fn is_fanout(result: &RunResult<'_>) -> bool {
+    matches!(result.plan.mode, Mode::Fanout { .. })
 }
 
-/// What has latencies.
-fn work(outcome: &Outcome<'_>) -> &'static str {
-    if is_fanout(outcome) { "deliveries" } else { "answers" }
+/// The noun for what the latencies are of.
+fn measured_noun(result: &RunResult<'_>) -> &'static str {
+    if is_fanout(result) { "deliveries" } else { "answers" }
 }
 
-fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
+fn latency_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
     let points = |figure: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
         series.iter().filter_map(|row| figure(row).map(|us| (row.t, us))).collect()
     };
@@ -265,19 +265,19 @@ fn latency_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
     let high = p99.iter().map(|(_, us)| *us).fold(0.0, f64::max);
     (!p50.is_empty()).then(|| Chart {
         title: "Latency over time",
-        note: format!("Of the {} that came in each second.", work(outcome)),
+        note: format!("Of the {} that came in each second.", measured_noun(result)),
         x: time_axis(series),
-        y: Axis::log("latency", low.max(0.1), high.max(0.1), short_time),
+        y: Axis::log("latency", low.max(0.1), high.max(0.1), axis_time),
         lines: vec![
             Line { name: "p99", class: "b", points: p99, filled: false },
             Line { name: "p50", class: "a", points: p50, filled: false },
         ],
-        marks: phases(outcome),
+        marks: phases(result),
     })
 }
 
-fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
-    let fanout = is_fanout(outcome);
+fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
+    let fanout = is_fanout(result);
     let (title, name): (_, &str) = if fanout {
         ("Deliveries over time", "deliveries a second")
     } else {
@@ -291,7 +291,7 @@ fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
             let done = if fanout { row.counts.deliveries } else { row.counts.answered };
             (row.t, lasted, done as f64)
         })
-        // The rate of a moment says nothing.
+        // A row much shorter than a second has no meaningful rate.
         .filter(|(_, lasted, _)| *lasted > 0.5)
         .map(|(t, lasted, done)| (t, done / lasted))
         .collect();
@@ -302,16 +302,16 @@ fn work_over_time(outcome: &Outcome<'_>, series: &[Row]) -> Option<Chart> {
         x: time_axis(series),
         y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", points, filled: true }],
-        marks: phases(outcome),
+        marks: phases(result),
     })
 }
 
-fn memory(outcome: &Outcome<'_>) -> Option<Chart> {
+fn memory(result: &RunResult<'_>) -> Option<Chart> {
     const KIB: f64 = 1024.0;
-    let before = outcome.run.rss_before? as f64;
-    let each = outcome.bytes_per_connection()?;
+    let before = result.run.rss_before? as f64;
+    let each = result.bytes_per_connection()?;
     let points: Vec<(f64, f64)> = std::iter::once((0.0, 0.0))
-        .chain(outcome.run.tally.memory.iter().map(|point| {
+        .chain(result.run.stats.memory.iter().map(|point| {
             (point.connected as f64, (point.rss_bytes as f64 - before).max(0.0) / KIB)
         }))
         .collect();
@@ -322,9 +322,9 @@ fn memory(outcome: &Outcome<'_>) -> Option<Chart> {
         title: "Server memory per connection",
         note: format!(
             "{each} bytes a connection: {} resident before, {} with {} open.",
-            bytes(outcome.run.rss_before?),
-            bytes(outcome.run.rss_held?),
-            count(outcome.run.held)
+            bytes(result.run.rss_before?),
+            bytes(result.run.rss_held?),
+            count(result.run.held)
         ),
         x: Axis::counts("connections", widest),
         y: Axis::counts("growth of resident memory, KiB", highest),
@@ -333,8 +333,8 @@ fn memory(outcome: &Outcome<'_>) -> Option<Chart> {
     })
 }
 
-/// A latency at an axis, from microseconds: `50 µs`, `2 ms`.
-fn short_time(us: f64) -> String {
+/// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
+fn axis_time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
         us if us < 1e6 => (us / 1e3, "ms"),
@@ -377,7 +377,7 @@ fn rows(series: &[Row]) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::tests::{run, with};
+    use super::super::fixtures::{run, with_result};
     use super::*;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
@@ -385,13 +385,13 @@ mod tests {
     fn page(args: &str, words: &str) -> String {
         let mut text = String::new();
         let mut run = run();
-        run.tally.words = Some(words.to_owned());
-        with(args, run, |outcome| text = render(outcome));
+        run.stats.refusal = Some(words.to_owned());
+        with_result(args, run, |result| text = render(result));
         text
     }
 
     #[test]
-    fn the_page_has_its_charts_and_fetches_nothing() {
+    fn page_has_its_charts_and_fetches_nothing() {
         let text = page(IDLE, "");
         for title in
             ["Connections over time", "Latency distribution", "Server memory per connection"]
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_target_and_the_host_say_is_escaped() {
+    fn page_escapes_target_and_host() {
         let text = page(IDLE, "<script>alert('1')</script>&\"");
         assert!(!text.contains("<script"), "the target's words");
         assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
@@ -415,30 +415,33 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_thinned_to_what_a_page_holds() {
-        let mut tally = super::super::tally::Tally::new();
+    fn rows_of_a_day_are_merged() {
+        let mut stats = super::super::stats::Stats::new();
         for second in 1..=2_000 {
-            tally.counts.answered += 1;
-            tally.record(second * 1_000, 1);
-            tally.end_row(second * 1_000_000_000);
+            stats.counts.answered += 1;
+            stats.record(second * 1_000, 1);
+            stats.end_row(second * 1_000_000_000);
         }
-        let rows = thinned(&tally.series);
+        let rows = thinned(&stats.series);
         assert_eq!(rows.len(), 667);
         assert_eq!(rows.iter().map(|row| row.counts.answered).sum::<u64>(), 2_000);
-        assert_eq!((rows[0].t, rows[0].p50_us), (3.0, tally.series[2].p50_us), "the worst");
-        assert_eq!(thinned(&tally.series[..900]), tally.series[..900]);
+        assert_eq!((rows[0].t, rows[0].p50_us), (3.0, stats.series[2].p50_us), "the worst");
+        assert_eq!(thinned(&stats.series[..900]), stats.series[..900]);
     }
 
     #[test]
-    fn a_run_of_a_second_has_a_short_ramp_and_short_marks() {
+    fn chart_of_one_second_has_its_ramp() {
         let mut text = String::new();
         let mut run = run();
-        run.tally.begin(super::Phase::Hold, 50_000_000);
-        with(IDLE, run, |outcome| {
-            text = connections(outcome, &outcome.run.tally.series).render().into_string();
+        run.stats.start_phase(super::Phase::Hold, 50_000_000);
+        with_result(IDLE, run, |result| {
+            text = connections(result, &result.run.stats.series).render().into_string();
         });
         assert!(text.contains(">0.6</text>"), "{text}");
-        assert!(text.contains("class=\"line bad\" points=\"74,248 608,"), "what is lost: {text}");
+        assert!(
+            text.contains("class=\"line bad\" points=\"74,248 608,"),
+            "failed or dropped: {text}"
+        );
         let place = |t: f64| 74.0 + t * (608.0 - 74.0);
         assert!(text.contains(&format!("points=\"74,248 {},", place(0.05))), "{text}");
     }
@@ -447,9 +450,11 @@ mod tests {
     fn charts_without_figures_are_left_out() {
         let mut text = String::new();
         let mut run = run();
-        run.tally = super::super::tally::Tally::new();
+        run.stats = super::super::stats::Stats::new();
         run.rss_before = None;
-        with("idle --target tcp://h:1 --connections 10", run, |outcome| text = render(outcome));
+        with_result("idle --target tcp://h:1 --connections 10", run, |result| {
+            text = render(result)
+        });
         assert_eq!(text.matches("<svg").count(), 1, "connections are always shown");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }

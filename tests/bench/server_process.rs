@@ -1,4 +1,4 @@
-//! A server under measurement: started on its processor, watched through /proc, and ended.
+//! The process of a measured server: start on its processor, memory and times from /proc, end.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,76 +9,76 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::script::Speech;
+use crate::protocol::WireProtocol;
 
-/// Where the servers run, and where the load.
+/// Processors of the servers and of the load.
 const SERVER_PROCESSOR: usize = 0;
 const LOAD_PROCESSOR: usize = 1;
 
 const START_MAX: Duration = Duration::from_secs(10);
 
-pub(crate) struct Subject {
+pub(crate) struct ServerProcess {
     pub(crate) name: &'static str,
-    pub(crate) speech: Speech,
+    pub(crate) protocol: WireProtocol,
     pub(crate) addr: SocketAddr,
     child: Child,
 }
 
-/// Nanoseconds on a processor, and waiting for one that was taken.
+/// Time on a processor, and time ready to run while the processor was taken.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    ran: u64,
-    waited: u64,
+pub(crate) struct CpuTimes {
+    ran_ns: u64,
+    waited_ns: u64,
 }
 
-impl Times {
-    pub(crate) fn since(self, before: Times) -> (u64, u64) {
-        (self.ran.saturating_sub(before.ran), self.waited.saturating_sub(before.waited))
+impl CpuTimes {
+    pub(crate) fn since(self, before: CpuTimes) -> (u64, u64) {
+        (self.ran_ns.saturating_sub(before.ran_ns), self.waited_ns.saturating_sub(before.waited_ns))
     }
 }
 
-impl Subject {
-    /// Runs `command`, which is to listen on `addr`, and waits until it does.
+impl ServerProcess {
+    /// Starts `command`, and waits until it listens on `addr`.
     pub(crate) fn start(
         name: &'static str,
-        speech: Speech,
+        protocol: WireProtocol,
         addr: SocketAddr,
         command: &mut Command,
     ) -> Self {
-        // A child inherits the processors of its parent (sched_setaffinity(2)).
-        pin_self_to(SERVER_PROCESSOR);
+        // A child inherits its parent's processors (sched_setaffinity(2)).
+        pin_to(SERVER_PROCESSOR);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        pin_self_to(LOAD_PROCESSOR);
-        let mut subject = Subject { name, speech, addr, child };
+        pin_to(LOAD_PROCESSOR);
+        let mut process = ServerProcess { name, protocol, addr, child };
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect(addr).is_err() {
-            let ended = subject.child.try_wait().unwrap();
+            let ended = process.child.try_wait().unwrap();
             assert!(ended.is_none(), "{name} ended at once: {command:?}");
             assert!(Instant::now() < deadline, "{name} does not listen on {addr}");
             thread::sleep(Duration::from_millis(5));
         }
-        subject
+        process
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What its threads have had of processors so far (proc_pid_schedstat(5)).
-    pub(crate) fn times_ns(&self) -> Times {
+    /// Processor times of all its threads so far (proc_pid_schedstat(5)).
+    pub(crate) fn cpu_times(&self) -> CpuTimes {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let mut times = Times { ran: 0, waited: 0 };
+        let mut times = CpuTimes { ran_ns: 0, waited_ns: 0 };
         for task in tasks.flatten() {
-            // A thread may end meanwhile.
+            // A thread may have ended.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             let mut fields = text.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
-            times.ran += fields.next().unwrap_or(0);
-            times.waited += fields.next().unwrap_or(0);
+            times.ran_ns += fields.next().unwrap_or(0);
+            times.waited_ns += fields.next().unwrap_or(0);
         }
         times
     }
@@ -88,7 +88,7 @@ impl Subject {
         self.status_bytes("VmRSS:")
     }
 
-    /// The part of it that no file stands behind: heap and stacks.
+    /// Resident memory without a file behind it, in bytes: heap and stacks.
     pub(crate) fn anonymous_bytes(&self) -> u64 {
         self.status_bytes("RssAnon:")
     }
@@ -100,24 +100,24 @@ impl Subject {
     }
 }
 
-impl Drop for Subject {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Moves this process to where the load runs; false on a machine with one processor.
-pub(crate) fn pin_self() -> bool {
-    pin_self_to(LOAD_PROCESSOR)
+/// Moves this process to the processor of the load. False on a machine with one processor.
+pub(crate) fn pin_to_load_processor() -> bool {
+    pin_to(LOAD_PROCESSOR)
 }
 
-fn pin_self_to(processor: usize) -> bool {
+fn pin_to(processor: usize) -> bool {
     let mut set = CpuSet::new();
     set.set(processor).is_ok() && sched_setaffinity(Pid::from_raw(0), &set).is_ok()
 }
 
-/// An address of loopback that nobody listens on.
+/// A loopback address without a listener.
 pub(crate) fn free_addr() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

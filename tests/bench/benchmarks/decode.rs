@@ -1,6 +1,6 @@
 //! Instructions per 64-byte frame decoded in place, counted by valgrind's callgrind: the difference
-//! of two runs of which one decodes a thousand passes more, so that what else a program does is in
-//! neither. An instruction counted is the same on any machine and beside any neighbour.
+//! of two runs, one of which decodes a thousand passes more, so that the rest of the program cancels
+//! out. Unlike times, counts of instructions depend neither on the machine nor on its other load.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,56 +10,56 @@ use std::process::Command;
 use mynah::codec::Decoder;
 use mynah::codec::command::CommandDecoder;
 
-use super::{Bench, payload};
+use super::{Suite, payload};
+use crate::protocol::WireProtocol;
 use crate::samples::Samples;
-use crate::script::Speech;
 use crate::servers::Server;
-use crate::table::{Bar, Line, Unit};
+use crate::table::{Bar, Row, Unit};
 
-/// As many frames as a read of 64 KiB brings; `decode.c` has the same.
+/// Frames of a pass: those of a read of 64 KiB, as in `decode.c`.
 const FRAMES: usize = 949;
 const PAYLOAD_LEN: usize = 64;
 const FRAME_LEN_MAX: u32 = 1 << 20;
 
-/// Passes of the shorter run, and of the longer one.
+/// Passes of the short and of the long run.
 const PASSES: (usize, usize) = (100, 1100);
 
-/// The option that makes this program the one that is counted.
+/// Option by which this program decodes, under valgrind.
 pub(crate) const OPTION: &str = "--decode-passes";
 
-pub(crate) fn run(bench: &mut Bench) {
+pub(crate) fn run(suite: &mut Suite) {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        return bench.table.note("instructions per frame: skipped, no valgrind".to_owned());
+        return suite.table.note("instructions per frame: skipped, no valgrind".to_owned());
     }
     let own = env::current_exe().unwrap();
     let ours = instructions_each(&[own.as_os_str(), OPTION.as_ref()]);
-    let program = bench.servers.program(Server::CDecode);
+    let program = suite.servers.program(Server::CDecode);
     let theirs = program.map(|program| instructions_each(&[program.as_os_str()]));
-    let line = |server: &'static str, values: f64, ratio: Option<f64>, bar| Line {
+    let line = |server: &'static str, values: f64, ratio: Option<f64>, bar| Row {
         figure: "instructions per 64-byte frame decoded in place".to_owned(),
         server,
         values: Samples::one(values),
         unit: Unit::Number,
         ratio: ratio.map(|ratio| (Server::CDecode.name(), Samples::one(ratio))),
         bar,
-        busy: None,
-        how: "decode",
+        cpu_share: None,
+        benchmark: "decode",
     };
-    bench.table.push(line(Server::Mynah.name(), ours, None, Some(Bar::AtMost(40.0))));
+    suite.table.push(line(Server::Mynah.name(), ours, None, Some(Bar::AtMost(40.0))));
     if let Some(theirs) = theirs {
-        bench.table.push(line(Server::CDecode.name(), theirs, None, None));
+        suite.table.push(line(Server::CDecode.name(), theirs, None, None));
         let ratio = Some(ours / theirs);
-        bench.table.push(line(Server::Mynah.name(), ours, ratio, Some(Bar::AtMost(1.1))));
+        suite.table.push(line(Server::Mynah.name(), ours, ratio, Some(Bar::AtMost(1.1))));
     }
 }
 
-/// Instructions of the passes that one run has more than the other, over their frames.
+/// Instructions per frame: the difference of the runs over the difference of their frames.
 fn instructions_each(program: &[&OsStr]) -> f64 {
     let (few, many) = (instructions(program, PASSES.0), instructions(program, PASSES.1));
     (many - few) / ((PASSES.1 - PASSES.0) * FRAMES) as f64
 }
 
-/// What callgrind says at its end: `Collected : N`.
+/// Instructions of a run, from callgrind's line `Collected : N`.
 fn instructions(program: &[&OsStr], passes: usize) -> f64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -69,25 +69,25 @@ fn instructions(program: &[&OsStr], passes: usize) -> f64 {
         .unwrap();
     let decoded = String::from_utf8_lossy(&output.stdout).trim().parse();
     assert_eq!(decoded, Ok(passes * FRAMES), "frames decoded by {program:?}");
-    let words = String::from_utf8_lossy(&output.stderr);
-    let collected = words.lines().find_map(|line| line.split_once("Collected : "));
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text.lines().find_map(|line| line.split_once("Collected : "));
     collected.unwrap().1.trim().parse().unwrap()
 }
 
-/// Decodes, and prints how many frames that were.
+/// Decodes `passes` times, and prints the number of frames.
 pub(crate) fn decode(passes: usize) {
-    let input = Speech::Command.echo(&payload(PAYLOAD_LEN)).unwrap().say.repeat(FRAMES);
+    let input = WireProtocol::Command.echo(&payload(PAYLOAD_LEN)).unwrap().request.repeat(FRAMES);
     let frames: u64 = (0..passes).map(|_| pass(black_box(input.as_slice()))).sum();
     println!("{frames}");
 }
 
-/// By itself, so that its variables are in registers, as those of the C loop are.
+/// Decodes once. A function of its own, so that its variables are in registers as in the C loop.
 #[inline(never)]
 fn pass(mut rest: &[u8]) -> u64 {
     let mut decoder = CommandDecoder::new(FRAME_LEN_MAX);
     let mut frames = 0;
     while let Ok(Some((frame, len))) = decoder.decode(rest) {
-        // In memory, as the C loop has its frame, and no copy of it.
+        // By reference: the frame is then in memory as in the C loop, and is not copied.
         black_box(&frame);
         rest = &rest[len..];
         frames += 1;

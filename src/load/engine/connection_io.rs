@@ -1,0 +1,383 @@
+//! Input and output of one connection: connect, requests, replies, failure. The engine decides when.
+
+use std::io::{ErrorKind, Read, Write};
+
+use mio::{Interest, Token};
+
+use super::super::connection::{ActiveState, Connection, State};
+use super::super::options::LoadModel;
+use super::super::socket;
+use super::super::stats::Phase;
+use super::super::workload::{Pattern, ReplyError};
+use super::{Engine, PUBLISHER};
+use crate::net::retry_interrupted;
+use crate::server::Readiness;
+
+/// Most reads of one connection a turn, so that the others are served in time.
+const READS_PER_TURN: u32 = 8;
+
+/// Most connects a turn, so that finished ones are measured in time.
+const CONNECTS_PER_TURN: u64 = 64;
+
+/// Most requests taken from the schedule a turn.
+const DUE_PER_TURN: usize = 1024;
+
+/// Most requests that wait for a place on their connections, over all connections.
+const WAITING_MAX: u64 = 1 << 20;
+
+/// Name of the error of a connection that the peer closed in order.
+const CLOSED_BY_PEER: &str = "EOF";
+
+impl Engine<'_> {
+    /// Ramp: starts as many connects as the token bucket allows.
+    pub(super) fn start_connects(&mut self) {
+        let missing = (self.wanted() - self.connections.len()) as u64;
+        if missing == 0 {
+            return;
+        }
+        for _ in 0..self.bucket.take(self.now(), missing.min(CONNECTS_PER_TURN)) {
+            let index = self.connections.len();
+            let now = self.now();
+            let mut tried = 0;
+            let ports = self.sources.ports(index, self.ports_skipped).inspect(|_| tried += 1);
+            let source = self.sources.address(index);
+            let result = socket::connect(self.target, source, ports).and_then(|mut stream| {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut stream, Token(index), both)?;
+                Ok(stream)
+            });
+            self.ports_skipped += usize::saturating_sub(tried, 1);
+            match result {
+                Ok(stream) => {
+                    self.connections.push(Connection::new(Some(stream), now));
+                    self.connecting.push_back(index);
+                    self.pending += 1;
+                }
+                Err(error) => {
+                    self.connections.push(Connection::new(None, now));
+                    self.run.stats.counts.failed += 1;
+                    self.run.stats.record_error(&socket::errno_name(&error), now);
+                }
+            }
+        }
+    }
+
+    /// Open loop: sends the requests that are due, those of one connection in one write.
+    pub(super) fn send_due_requests(&mut self) {
+        let mut to_flush = Vec::new();
+        let now = self.now();
+        for _ in 0..DUE_PER_TURN {
+            if self.has_backlog() {
+                break;
+            }
+            let Some(at) = self.schedule.as_mut().and_then(|schedule| schedule.take(now)) else {
+                break;
+            };
+            let Some(index) = self.next_open() else {
+                self.run.unanswered += 1;
+                break;
+            };
+            let connection = &mut self.connections[index];
+            let active = connection.active_state();
+            active.in_flight.push(at, 1);
+            self.unanswered += 1;
+            if active.unsent == 0 {
+                to_flush.push(index);
+            }
+            if self.release_requests(index) > 0 {
+                self.run.stats.record_lag(now.saturating_sub(at));
+            }
+        }
+        for index in to_flush {
+            self.flush(index);
+        }
+    }
+
+    /// Whether [`WAITING_MAX`] requests wait. Further ones stay in the schedule, where they keep
+    /// their times and take no memory.
+    pub(super) fn has_backlog(&self) -> bool {
+        let in_flight_max = self.wanted() as u64 * u64::from(self.mode.depth());
+        self.unanswered >= in_flight_max.saturating_add(WAITING_MAX)
+    }
+
+    /// The open connection whose turn it is; moves the cursor on.
+    fn next_open(&mut self) -> Option<usize> {
+        for _ in 0..self.connections.len() {
+            let index = self.cursor;
+            self.cursor = (self.cursor + self.stride) % self.connections.len();
+            if self.connections[index].state == State::Open {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Adds the waiting requests of connection `index` that its depth allows to the unsent bytes.
+    fn release_requests(&mut self, index: usize) -> u32 {
+        let Some(active) = &mut self.connections[index].active else { return 0 };
+        let count = active.in_flight.release(self.mode.depth());
+        active.unsent += u64::from(count) * self.workload.request_len() as u64;
+        self.run.stats.counts.sent += u64::from(count);
+        count
+    }
+
+    /// Queues `count` requests of connection `index`, due at `now`. [`flush`](Self::flush) sends them.
+    pub(super) fn queue_requests(&mut self, index: usize, now: u64, count: u32) {
+        self.connections[index].active_state().in_flight.push(now, count);
+        self.unanswered += u64::from(count);
+        self.release_requests(index);
+    }
+
+    /// Whether the next batch is due: all subscribers have the last one, and the publisher has its
+    /// confirmations.
+    pub(super) fn must_publish(&self) -> bool {
+        let is_idle = |publisher: &Connection| {
+            let active = publisher.active.as_ref();
+            active.is_none_or(|active| active.unsent == 0 && active.in_flight.unanswered() == 0)
+        };
+        self.mode.pattern() == Pattern::Fanout
+            && self.run.stats.phase == Phase::Traffic
+            && self.fanout.undelivered == 0
+            && self.connections.get(PUBLISHER).is_some_and(is_idle)
+    }
+
+    /// Publishes the next batch, unless the phase is over.
+    pub(super) fn publish(&mut self) {
+        let now = self.now();
+        if now >= self.phase_ends_at || self.connections[PUBLISHER].state != State::Open {
+            return;
+        }
+        let batch = self.mode.depth();
+        // The publisher does not receive its own messages.
+        let subscribers = self.run.stats.connected().saturating_sub(1);
+        self.fanout.published += u64::from(batch);
+        self.fanout.undelivered = u64::from(batch) * subscribers;
+        self.fanout.published_at = now;
+        if self.workload.confirms_publish() {
+            self.queue_requests(PUBLISHER, now, batch);
+        } else {
+            let len = self.workload.request_len() as u64;
+            self.connections[PUBLISHER].active_state().unsent += u64::from(batch) * len;
+            self.run.stats.counts.sent += u64::from(batch);
+        }
+        self.flush(PUBLISHER);
+    }
+
+    /// Acts on an event of connection `index`: finishes its connect, reads, sends.
+    pub(super) fn on_ready(&mut self, index: usize, readiness: Readiness) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let is_ready = readiness.writable || readiness.readable;
+        if connection.state == State::Connecting && is_ready {
+            self.finish_connect(index);
+        }
+        if readiness.readable && self.is_connected(index) {
+            self.read(index, readiness.read_closed);
+        }
+        let has_unsent = |active: &ActiveState| active.unsent > 0;
+        if self.connections[index].active.as_deref().is_some_and(has_unsent) {
+            self.flush(index);
+        }
+    }
+
+    fn is_connected(&self, index: usize) -> bool {
+        matches!(self.connections[index].state, State::Open | State::Joining)
+    }
+
+    /// Fetches the result of a connect and, in a fan-out, sends the hello.
+    fn finish_connect(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let Some(result) = connection.stream.as_ref().and_then(socket::connect_result) else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.fail(index, &socket::errno_name(&error));
+        }
+        let started_at = connection.connect_started_at;
+        let now = self.now();
+        self.run.stats.counts.opened += 1;
+        self.run.stats.record_connect(now.saturating_sub(started_at));
+        if self.mode.pattern() == Pattern::Echo {
+            self.connections[index].state = State::Open;
+            self.pending -= 1;
+            return;
+        }
+        let hello = self.workload.hello(&format!("{}{index}", self.nickname));
+        let connection = &mut self.connections[index];
+        connection.state = State::Joining;
+        connection.active_state().in_flight.push(now, 1);
+        connection.active_state().in_flight.release(1);
+        self.unanswered += 1;
+        let sent = connection.stream.as_mut().map_or(Ok(0), |stream| stream.write(&hello));
+        match sent {
+            Ok(sent) => self.run.stats.counts.bytes_sent += sent as u64,
+            Err(error) => self.fail(index, &socket::errno_name(&error)),
+        }
+    }
+
+    /// Reads until the socket is empty, at most [`READS_PER_TURN`] times; the resume list has the
+    /// connection then.
+    fn read(&mut self, index: usize, read_closed: bool) {
+        for _ in 0..READS_PER_TURN {
+            let Some(stream) = &mut self.connections[index].stream else { return };
+            match retry_interrupted(|| stream.read(&mut self.buffer)) {
+                Ok(0) => return self.fail(index, CLOSED_BY_PEER),
+                Ok(len) => {
+                    self.run.stats.counts.bytes_received += len as u64;
+                    if !self.ignores_input {
+                        self.on_read(index, len);
+                    }
+                    // A short read has emptied the socket, unless the end of file is still to be read.
+                    if len < self.buffer.len() && !read_closed {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return self.fail(index, &socket::errno_name(&error)),
+            }
+        }
+        if !std::mem::replace(&mut self.connections[index].is_resuming, true) {
+            self.resume_list.push(index);
+        }
+    }
+
+    /// Parses `len` bytes that were read from connection `index` and acts on the replies in them.
+    fn on_read(&mut self, index: usize, len: usize) {
+        let now = self.now();
+        let connection = &mut self.connections[index];
+        let is_joining = connection.state == State::Joining;
+        let active = connection.active.get_or_insert_default();
+        let input = &self.buffer[..len];
+        let parsed = if active.partial_reply.is_empty() {
+            let parsed = self.workload.parse(input, is_joining, &mut active.partial_bytes);
+            if parsed.consumed < len
+                && active.partial_reply.extend(&input[parsed.consumed..], 0).is_err()
+            {
+                return self.fail(index, "ENOMEM");
+            }
+            parsed
+        } else {
+            if active.partial_reply.extend(input, 0).is_err() {
+                return self.fail(index, "ENOMEM");
+            }
+            let parsed =
+                self.workload.parse(&active.partial_reply, is_joining, &mut active.partial_bytes);
+            active.partial_reply.consume(parsed.consumed);
+            parsed
+        };
+        if parsed.answers > 0 && !self.on_answers(index, parsed.answers, now) {
+            let error = self.workload.classify_unrequested(&self.buffer[..len]);
+            return self.on_reply_error(index, error);
+        }
+        if parsed.deliveries > 0 && !self.on_deliveries(index, parsed.deliveries, now) {
+            return self.on_reply_error(index, ReplyError::Unexpected);
+        }
+        if let Some(error) = parsed.error {
+            self.on_reply_error(index, error);
+        }
+    }
+
+    /// Records `count` answers of connection `index`, and sends as many requests again in a closed
+    /// loop. False if fewer requests were in flight.
+    fn on_answers(&mut self, index: usize, count: u32, now: u64) -> bool {
+        let connection = &mut self.connections[index];
+        let is_joining = connection.state == State::Joining;
+        let is_echo = self.mode.pattern() == Pattern::Echo;
+        let stats = &mut self.run.stats;
+        let were_in_flight = connection.active_state().in_flight.complete(count, |at, count| {
+            if is_echo {
+                stats.record(now.saturating_sub(at), count);
+            }
+        });
+        if !were_in_flight {
+            return false;
+        }
+        self.unanswered -= u64::from(count);
+        if is_joining {
+            connection.state = State::Open;
+            self.pending -= 1;
+            return true;
+        }
+        stats.counts.answered += u64::from(count);
+        let is_closed_loop = self.mode.load_model() == LoadModel::Closed;
+        if is_echo && is_closed_loop && stats.phase == Phase::Traffic && now < self.phase_ends_at {
+            self.queue_requests(index, now, count);
+        } else {
+            self.release_requests(index);
+        }
+        true
+    }
+
+    /// Records `count` deliveries to connection `index`. False if fewer were expected.
+    fn on_deliveries(&mut self, index: usize, count: u32, now: u64) -> bool {
+        let active = self.connections[index].active_state();
+        active.received += u64::from(count);
+        if active.received > self.fanout.published {
+            active.received = self.fanout.published;
+            return false;
+        }
+        self.fanout.undelivered = self.fanout.undelivered.saturating_sub(u64::from(count));
+        self.run.stats.counts.deliveries += u64::from(count);
+        self.run.stats.record(now.saturating_sub(self.fanout.published_at), count);
+        true
+    }
+
+    /// Fails connection `index` for a reply; the summary quotes the first refusal.
+    fn on_reply_error(&mut self, index: usize, error: ReplyError) {
+        match error {
+            ReplyError::Refused(text) => {
+                self.run.stats.refusal.get_or_insert(text);
+                self.fail(index, "EPROTO");
+            }
+            ReplyError::Unexpected => self.fail(index, "EBADMSG"),
+        }
+    }
+
+    /// Sends the unsent bytes of connection `index`, as far as its socket takes them.
+    #[inline]
+    pub(super) fn flush(&mut self, index: usize) {
+        let Connection { stream: Some(stream), active: Some(active), .. } =
+            &mut self.connections[index]
+        else {
+            return;
+        };
+        while active.unsent > 0 {
+            let bytes = self.workload.next_bytes(active.sent, active.unsent);
+            match retry_interrupted(|| stream.write(bytes)) {
+                Ok(sent) => {
+                    active.sent += sent as u64;
+                    active.unsent -= sent as u64;
+                    self.run.stats.counts.bytes_sent += sent as u64;
+                    if sent < bytes.len() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => return self.fail(index, &socket::errno_name(&error)),
+            }
+        }
+    }
+
+    /// Closes connection `index` and counts it as failed or dropped, with an error called `name`.
+    #[cold]
+    pub(super) fn fail(&mut self, index: usize, name: &str) {
+        let now = self.now();
+        let connection = &mut self.connections[index];
+        if connection.state == State::Connecting {
+            self.run.stats.counts.failed += 1;
+        } else {
+            self.run.stats.counts.dropped += 1;
+        }
+        self.pending -= usize::from(connection.state.is_pending());
+        let was_open = connection.state == State::Open;
+        connection.state = State::Closed;
+        connection.stream = None;
+        let active = connection.active.take().unwrap_or_default();
+        self.unanswered -= active.in_flight.unanswered();
+        self.run.unanswered += active.in_flight.unanswered();
+        if self.mode.pattern() == Pattern::Fanout && index != PUBLISHER && was_open {
+            let missed = self.fanout.published - active.received;
+            self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);
+        }
+        self.run.stats.record_error(name, now);
+    }
+}

@@ -1,0 +1,67 @@
+//! A plan and a finished run, for the unit tests.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr};
+
+use super::engine::Run;
+use super::options::{Invocation, Plan};
+use super::pacing::NS_PER_SEC;
+use super::run_result::RunResult;
+use super::sources::Sources;
+use super::stats::{Counts, Phase, Stats};
+use super::sysinfo::Host;
+
+/// The plan of a command line.
+pub(super) fn plan(args: &str) -> Plan {
+    let args: Vec<&OsStr> = args.split(' ').map(OsStr::new).collect();
+    match Invocation::from_args(&args) {
+        Ok(Invocation::Run(plan)) => *plan,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A run of ten connections, eight of which were held, with 100 answers after 1 to 100 ms.
+pub(super) fn run() -> Run {
+    let mut stats = Stats::new();
+    stats.counts = Counts {
+        opened: 9,
+        failed: 1,
+        dropped: 1,
+        sent: 101,
+        answered: 100,
+        deliveries: 7,
+        bytes_sent: 1_000,
+        bytes_received: 2_000,
+    };
+    stats.record_error("ECONNREFUSED", 0);
+    stats.record_error("EOF", 2 * NS_PER_SEC);
+    stats.record_connect(50_000);
+    for ms in 1..=100 {
+        stats.record(ms * 1_000_000, 1);
+    }
+    stats.phase = Phase::Hold;
+    stats.record_memory(3_000);
+    stats.end_row(NS_PER_SEC);
+    Run {
+        measured: stats.counts,
+        stats,
+        measured_ns: 2 * NS_PER_SEC,
+        ramp_ns: NS_PER_SEC / 2,
+        rss_before: Some(1_000),
+        rss_held: Some(3_000),
+        held: 8,
+        unanswered: 1,
+        unsent: 0,
+        interrupted: None,
+    }
+}
+
+/// Calls `check` with the result of `run` under the plan of `args`, on a host with an odd name.
+pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_>)) {
+    let plan = plan(args);
+    let sources = Sources::plan(&plan.source_ips, IpAddr::from([127, 0, 0, 1]), 1, 28_000, None);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut host = Host::read(1024);
+    host.name = Some("<&\"'>".to_owned());
+    check(&RunResult { plan: &plan, address, sources: &sources, host, run });
+}

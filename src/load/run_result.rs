@@ -1,0 +1,160 @@
+//! Result of a run: rates, and the thresholds that were missed.
+
+use std::net::SocketAddr;
+
+use super::engine::Run;
+use super::format::plural;
+use super::options::{LoadModel, Mode, Plan};
+use super::sources::Sources;
+use super::stats::Percentiles;
+use super::sysinfo::Host;
+use super::workload::Pattern;
+
+/// Result of a run, with its settings.
+pub(super) struct RunResult<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) address: SocketAddr,
+    pub(super) sources: &'a Sources,
+    pub(super) host: Host,
+    pub(super) run: Run,
+}
+
+impl RunResult<'_> {
+    /// Reasons why the run is not met; none if it is.
+    pub(super) fn misses(&self) -> Vec<String> {
+        let mut misses = Vec::new();
+        let (plan, stats) = (self.plan, &self.run.stats);
+        if let Some(phase) = self.run.interrupted {
+            misses.push(format!("interrupted in the {}", phase.name()));
+        }
+        if stats.counts.opened == 0 {
+            misses.push("no connection was opened".to_owned());
+        }
+        let errors = stats.error_count();
+        if errors > plan.errors_max {
+            let errors = plural(errors, "error");
+            misses.push(format!("{errors}, --max-errors allows {}", plan.errors_max));
+        }
+        if self.run.unsent > 0 && self.run.interrupted.is_none() {
+            let requests = plural(self.run.unsent, "request");
+            misses.push(format!("{requests} could not leave in time"));
+        }
+        let has_no_answer = stats.latency().is_empty();
+        if plan.mode.load_model() != LoadModel::None && has_no_answer && self.run.measured_ns > 0 {
+            let is_fanout = plan.mode.pattern() == Pattern::Fanout;
+            let missing = if is_fanout { "delivered" } else { "answered" };
+            misses.push(format!("nothing was {missing}"));
+        }
+        if let Some(max) = plan.p99_ms_max {
+            misses.extend(self.latency_miss(max));
+        }
+        misses
+    }
+
+    /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
+    fn latency_miss(&self, max: f64) -> Option<String> {
+        let (answered, unanswered) = (self.run.stats.counts.answered, self.run.unanswered);
+        if unanswered > (answered + unanswered) / 100 && self.run.interrupted.is_none() {
+            // The 99th percentile is then a request without an answer, and the histogram has only
+            // those with one.
+            let unanswered = plural(unanswered, "request");
+            return Some(format!("no p99, {unanswered} without an answer"));
+        }
+        let p99 = self.latency().p99? / 1e3;
+        (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
+    }
+
+    pub(super) fn latency(&self) -> Percentiles {
+        Percentiles::of(self.run.stats.latency())
+    }
+
+    /// Rate per second of connections opened in the ramp (`idle`), answers (`echo`) or deliveries
+    /// (`fanout`).
+    pub(super) fn rate_per_sec(&self) -> f64 {
+        let (count, ns) = match self.plan.mode {
+            Mode::Idle { .. } => (self.run.stats.counts.opened, self.run.ramp_ns),
+            Mode::Echo { .. } => (self.run.measured.answered, self.run.measured_ns),
+            Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
+        };
+        if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
+    }
+
+    /// Growth of the server's memory over the connections held, in bytes.
+    pub(super) fn bytes_per_connection(&self) -> Option<f64> {
+        let (before, held) = (self.run.rss_before?, self.run.rss_held?);
+        (self.run.held > 0).then(|| round((held as f64 - before as f64) / self.run.held as f64))
+    }
+}
+
+/// Rounds to a tenth: further digits were not measured.
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{run, with_result};
+    use super::super::stats::{Phase, Stats};
+    use super::*;
+
+    const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
+    const ECHO: &str =
+        "echo --target command://h:1 --connections 10 --depth 1 --size 3 --duration 2";
+
+    fn misses(args: &str, run: Run) -> Vec<String> {
+        let mut misses = Vec::new();
+        with_result(args, run, |result| misses = result.misses());
+        misses
+    }
+
+    #[test]
+    fn p99_is_missed_if_over_1_percent_are_unanswered() {
+        let args = format!("{IDLE} --max-errors 9 --max-p99-ms 1000");
+        assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
+        let lost = Run { unanswered: 2, ..run() };
+        assert_eq!(misses(&args, lost), ["no p99, 2 requests without an answer"]);
+    }
+
+    #[test]
+    fn unsent_requests_are_missed() {
+        let late = Run { unsent: 7, ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), late);
+        assert_eq!(missed, ["7 requests could not leave in time"]);
+        let stopped = Run { unsent: 7, interrupted: Some(Phase::Hold), ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), stopped);
+        assert_eq!(missed, ["interrupted in the hold"]);
+    }
+
+    #[test]
+    fn errors_are_missed_unless_they_are_allowed() {
+        assert_eq!(misses(IDLE, run()), ["2 errors, --max-errors allows 0"]);
+        assert_eq!(misses(&format!("{IDLE} --max-errors 1"), run()).len(), 1);
+        assert_eq!(misses(&format!("{IDLE} --max-errors 2"), run()), [""; 0]);
+    }
+
+    #[test]
+    fn slow_p99_is_missed() {
+        let bar = |ms: &str| misses(&format!("{IDLE} --max-errors 2 --max-p99-ms {ms}"), run());
+        assert_eq!(bar("99.5"), [""; 0]);
+        let missed = bar("98");
+        assert!(missed[0].starts_with("p99 of 99."), "{missed:?}");
+        assert!(missed[0].ends_with(" ms, --max-p99-ms allows 98"), "{missed:?}");
+    }
+
+    #[test]
+    fn run_without_answers_or_end_is_missed() {
+        let none = Run { stats: Stats::new(), ..run() };
+        let found = misses(&format!("{IDLE} --max-errors 9"), none);
+        assert_eq!(found, ["no connection was opened", "nothing was answered"]);
+        let cut = Run { interrupted: Some(Phase::Hold), ..run() };
+        assert_eq!(misses(&format!("{IDLE} --max-errors 9"), cut), ["interrupted in the hold"]);
+    }
+
+    #[test]
+    fn rate_is_of_connects_answers_or_deliveries() {
+        with_result(IDLE, run(), |result| assert_eq!(result.rate_per_sec(), 18.0));
+        with_result(ECHO, run(), |result| assert_eq!(result.rate_per_sec(), 50.0));
+        let fanout = "fanout --target chat://h:1 --subscribers 9 --size 1 --batch 1 --duration 2";
+        with_result(fanout, run(), |result| assert_eq!(result.rate_per_sec(), 3.5));
+    }
+}

@@ -1,0 +1,76 @@
+//! Facts about this machine: its limits, its name, the memory of a process. Judges nothing.
+
+mod limits;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+use nix::unistd::{SysconfVar, sysconf};
+#[cfg(not(target_os = "linux"))]
+use portable as platform;
+use serde::Serialize;
+
+pub(super) use limits::{SystemLimits, Usage};
+pub(super) use platform::{MEMORY_INTERVAL_NS, is_hangup_ignored, resident_bytes};
+
+impl SystemLimits {
+    /// Reads the limits; `files` is the file limit of this process.
+    pub(super) fn read(files: usize) -> Self {
+        SystemLimits { files: files as u64, page_bytes: page_bytes(), ..platform::limits() }
+    }
+}
+
+/// The machine of the load tester, as the files of a run name it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Host {
+    pub(super) name: Option<String>,
+    /// Name and release.
+    pub(super) kernel: Option<String>,
+    pub(super) arch: &'static str,
+    pub(super) processors: usize,
+    pub(super) memory_bytes: Option<u64>,
+    /// Files that the load tester may open.
+    pub(super) file_limit: u64,
+    /// Version of the load tester.
+    pub(super) version: &'static str,
+    /// Start of the run, RFC 3339 in UTC.
+    pub(super) started_at: String,
+}
+
+impl Host {
+    /// Reads names and sizes; `files` is the file limit of this process.
+    pub(super) fn read(files: usize) -> Self {
+        Host {
+            name: platform::host_name(),
+            kernel: platform::kernel(),
+            arch: std::env::consts::ARCH,
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: platform::memory_bytes(),
+            file_limit: files as u64,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        }
+    }
+}
+
+fn page_bytes() -> u64 {
+    let known = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    known.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_readable() {
+        let limits = SystemLimits::read(1024);
+        assert!(limits.ports.is_some_and(|ports| ports > 0) && limits.files_ceiling.is_some());
+        assert!(limits.page_bytes.is_power_of_two());
+        assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
+        assert!(Host::read(1).kernel.is_some());
+    }
+}

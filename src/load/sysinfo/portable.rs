@@ -1,0 +1,60 @@
+//! Facts about a machine without proc(5), from sysctl(8) and ps(1). Names are those of macOS and the
+//! BSDs; where one is missing, the fact is unknown.
+
+use std::process::{Command, Stdio};
+
+use super::super::pacing::NS_PER_SEC;
+use super::limits::SystemLimits;
+
+/// Interval at which the server's memory is read: a process is started for it.
+pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC;
+
+/// The limits that the kernel knows; [`SystemLimits::read`] adds the others.
+pub(super) fn limits() -> SystemLimits {
+    let first = number("net.inet.ip.portrange.first");
+    let last = number("net.inet.ip.portrange.last");
+    SystemLimits {
+        files_ceiling: number("kern.maxfilesperproc"),
+        ports: first.zip(last).and_then(|(first, last)| (last + 1).checked_sub(first)),
+        ..SystemLimits::default()
+    }
+}
+
+pub(super) fn host_name() -> Option<String> {
+    sysctl("kern.hostname")
+}
+
+pub(super) fn kernel() -> Option<String> {
+    Some(format!("{} {}", sysctl("kern.ostype")?, sysctl("kern.osrelease")?))
+}
+
+pub(super) fn memory_bytes() -> Option<u64> {
+    number("hw.memsize").or_else(|| number("hw.physmem"))
+}
+
+/// Resident memory of process `pid`, in bytes; `None` if there is no such process.
+pub(in super::super) fn resident_bytes(pid: u32) -> Option<u64> {
+    let kib = output("ps", &["-o", "rss=", "-p", &pid.to_string()])?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Whether this process was started with SIGHUP ignored: unknown, because sigaction(2) asks for
+/// unsafe code.
+pub(in super::super) fn is_hangup_ignored() -> Option<bool> {
+    None
+}
+
+fn number(name: &str) -> Option<u64> {
+    sysctl(name)?.parse().ok()
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    output("sysctl", &["-n", name])
+}
+
+/// Standard output of a command that succeeds, without blanks around it.
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+    Some(text.trim().to_owned())
+}

@@ -14,9 +14,9 @@ use crate::cli::{
     EscapeControl, HAS_PLUGINS, IniError, ListenerError, ListenerSpec, ProtocolName, SettingError,
 };
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
-use crate::protocol::{
-    ChatProtocol, CommandProtocol, PluginProtocol, PrefixedProtocol, Protocol, RawProtocol,
-};
+#[cfg(feature = "plugins")]
+use crate::protocol::PluginProtocol;
+use crate::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 use crate::server::ListenerConfig;
 
 /// Default of `--max-frame`, in bytes.
@@ -265,6 +265,9 @@ impl Config {
                 let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
                 (RawProtocol { prefix }.into(), 0)
             }
+            #[cfg(not(feature = "plugins"))]
+            ProtocolName::Plugin => unreachable!("refused when its URL was read"),
+            #[cfg(feature = "plugins")]
             ProtocolName::Plugin => {
                 let gather_ms = spec.gather_ms.unwrap_or(0);
                 let package_len_max = max_frame.unwrap_or(FRAME_LEN_MAX);

@@ -108,6 +108,11 @@ impl RecvBuffer {
         Ok(behind)
     }
 
+    /// The allocation, with whatever it holds.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        mem::take(&mut self.bytes)
+    }
+
     /// Whether there are none: by the invariant, without looking at `start`.
     #[inline]
     #[must_use]

@@ -2,9 +2,6 @@
 //! tenth of a second, in which nobody would be served.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-
-use super::send::Segment;
 
 /// Smallest allocation that is not freed at once, in bytes.
 pub(super) const RETIRED_BYTES_MIN: usize = 8 << 20;
@@ -12,8 +9,8 @@ pub(super) const RETIRED_BYTES_MIN: usize = 8 << 20;
 /// Bytes freed at a time: some two milliseconds.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// What a segment counts besides its bytes: there may be a hundred thousand short ones.
-const SEGMENT_BYTES: usize = 512;
+/// Cost of a block besides its bytes: there may be a hundred thousand short ones.
+const BLOCK_BYTES: usize = 512;
 
 thread_local! {
     // Of the thread, because a buffer is dropped in many places, and none of them should have to
@@ -28,7 +25,8 @@ thread_local! {
 /// What waits to be freed.
 struct Retired {
     buffers: Vec<Vec<u8>>,
-    queues: Vec<VecDeque<Segment>>,
+    /// Each yields its blocks, those of a large one singly.
+    queues: Vec<Box<dyn Iterator<Item = Vec<u8>>>>,
 }
 
 impl Retired {
@@ -50,14 +48,17 @@ impl Retired {
         true
     }
 
-    fn pop_segment(&mut self) -> Option<Segment> {
-        let queue = self.queues.last_mut()?;
-        let segment = queue.pop_front()?;
-        if queue.is_empty() {
-            self.queues.pop();
+    fn pop_block(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let queue = self.queues.last_mut()?;
+            let block = queue.next();
+            if queue.size_hint().1 == Some(0) {
+                self.queues.pop();
+            }
+            if block.is_some() {
+                return block;
+            }
         }
-        credit(segment.allocated());
-        Some(segment)
     }
 }
 
@@ -77,13 +78,13 @@ pub(super) fn retire(mut bytes: Vec<u8>) {
     });
 }
 
-/// The same for a send queue that is not empty, whose segments have so many `bytes` in all.
-pub(super) fn retire_queue(segments: VecDeque<Segment>, bytes: usize) {
+/// The same for a queue of blocks, which have so many `bytes` in all.
+pub(super) fn retire_queue(blocks: impl Iterator<Item = Vec<u8>> + 'static, bytes: usize) {
     let _ = RETIRED.try_with(|retired| {
         let mut retired = retired.borrow_mut();
         WAITS.set(true);
         BYTES.set(BYTES.get() + bytes);
-        retired.queues.push(segments);
+        retired.queues.push(Box::new(blocks));
     });
 }
 
@@ -107,10 +108,14 @@ pub fn free_retired() {
     let mut freed =
         if RETIRED.with_borrow_mut(Retired::free_slice_of_buffer) { SLICE_BYTES } else { 0 };
     while freed < SLICE_BYTES
-        // Dropped outside: one that is large comes back as a buffer.
-        && let Some(segment) = RETIRED.with_borrow_mut(Retired::pop_segment)
+        && let Some(block) = RETIRED.with_borrow_mut(Retired::pop_block)
     {
-        freed += segment.allocated() + SEGMENT_BYTES;
+        let bytes = block.capacity();
+        credit(bytes);
+        freed += bytes + BLOCK_BYTES;
+        if bytes >= RETIRED_BYTES_MIN {
+            retire(block);
+        }
     }
     RETIRED.with_borrow_mut(|retired| {
         if retired.buffers.is_empty() && retired.queues.is_empty() {

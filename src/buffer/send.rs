@@ -45,22 +45,12 @@ pub struct SendQueue {
 }
 
 #[derive(Debug)]
-pub(super) enum Segment {
+enum Segment {
     /// Reply bytes.
     Block(RecvBuffer),
     /// The broadcast log from the cursor up to `until`; the cursor then goes on at `resume_at`. In
     /// between lies what the client has sent itself.
     Log { until: u64, resume_at: u64 },
-}
-
-impl Segment {
-    /// Bytes allocated for it, its place in the queue aside.
-    pub(super) fn allocated(&self) -> usize {
-        match self {
-            Segment::Block(block) => block.allocated(),
-            Segment::Log { .. } => 0,
-        }
-    }
 }
 
 /// The cursor has fallen off the broadcast log: the client is too slow.
@@ -109,7 +99,11 @@ impl SendQueue {
     pub fn retire(&mut self) {
         let SendQueue { segments, allocated, .. } = mem::take(self);
         if allocated >= RETIRED_QUEUE_BYTES_MIN {
-            retire_queue(segments, allocated);
+            let blocks = segments.into_iter().filter_map(|segment| match segment {
+                Segment::Block(block) => Some(block.into_bytes()),
+                Segment::Log { .. } => None,
+            });
+            retire_queue(blocks, allocated);
         }
     }
 

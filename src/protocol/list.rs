@@ -2,21 +2,22 @@
 
 use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
+#[cfg(feature = "plugins")]
 use super::plugin::PluginProtocol;
 use super::prefixed::PrefixedProtocol;
 use super::raw::RawProtocol;
 
 /// Makes [`Protocol`] and [`dispatch`] of the list; `$d` is a dollar sign for the inner macro.
 macro_rules! protocols {
-    ($d:tt; $($(#[$doc:meta])* $variant:ident($hooks:ty),)*) => {
+    ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
         #[derive(Debug)]
         #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
-            $($(#[$doc])* $variant($hooks),)*
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($hooks),)*
         }
 
-        $(impl From<$hooks> for Protocol {
+        $($(#[cfg($cfg)])? impl From<$hooks> for Protocol {
             fn from(protocol: $hooks) -> Self {
                 Protocol::$variant(protocol)
             }
@@ -26,7 +27,7 @@ macro_rules! protocols {
         macro_rules! dispatch {
             ($d protocol:expr, $d hooks:ident => $d body:expr) => {
                 match $d protocol {
-                    $($crate::protocol::Protocol::$variant($d hooks) => $d body,)*
+                    $($(#[cfg($cfg)])? $crate::protocol::Protocol::$variant($d hooks) => $d body,)*
                 }
             };
         }
@@ -43,6 +44,7 @@ protocols! { $;
     /// Lines and nicknames.
     Chat(ChatProtocol),
     /// Packages for plugins.
+    #[cfg(feature = "plugins")]
     Plugin(PluginProtocol),
 }
 

@@ -6,11 +6,13 @@
 
 pub mod chat;
 mod client_state;
+mod close_reason;
 pub mod command;
 mod context;
 mod direct;
 mod hooks;
 mod list;
+#[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
 pub mod plugin;
 mod prefixed;
 mod raw;
@@ -18,12 +20,15 @@ mod raw;
 pub use crate::escape::{Excerpt, Sanitized as Shown};
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
+pub use close_reason::CloseReason;
 pub use command::{CommandProtocol, write_status};
-pub use context::{CloseReason, Context, Flow, PeerAddr, Room, Shared};
+pub use context::{Context, Flow, PeerAddr, Room, Shared};
 pub use direct::{DirectMessage, DirectMessages};
 pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver};
 pub use list::Protocol;
 pub(crate) use list::dispatch;
-pub use plugin::{AskResult, PluginProtocol, PluginScheduler};
+pub use plugin::PluginScheduler;
+#[cfg(feature = "plugins")]
+pub use plugin::{AskResult, PluginProtocol};
 pub use prefixed::PrefixedProtocol;
 pub use raw::RawProtocol;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::invariants::Rota;
+use super::rota::Rota;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::Limits;

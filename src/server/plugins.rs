@@ -9,6 +9,7 @@ use crate::protocol::{Hooks, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
+    #[cfg_attr(not(feature = "plugins"), expect(unreachable_code, reason = "there is no host"))]
     pub fn set_plugins(&mut self, host: PluginHost) {
         match &mut self.shared.plugins {
             Some(scheduler) => scheduler.replace_host(host),

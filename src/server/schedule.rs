@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 use super::budget::Budget;
-use super::stop::Phase;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::VISIT_BYTES_MAX;
@@ -61,5 +60,42 @@ impl Schedule {
             budget: Budget::new(),
             phase: Phase::Running,
         }
+    }
+}
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// What the kernel had received is being answered. Nobody leaves yet: an answer may be a
+    /// broadcast.
+    Answering {
+        /// Places in the resume list before everyone has had a turn.
+        first_round: usize,
+        /// When the next phase begins after that, whoever is still talking.
+        until: Millis,
+        deadline: Millis,
+    },
+    /// Connections drain and close.
+    Closing {
+        deadline: Millis,
+    },
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_stopping(self) -> bool {
+        self != Phase::Running
+    }
+
+    /// One connection was taken from the front of the resume list.
+    pub(super) fn on_resumed(&mut self) {
+        if let Phase::Answering { first_round, .. } = self {
+            *first_round = first_round.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn is_closing(self) -> bool {
+        matches!(self, Phase::Closing { .. } | Phase::Stopped)
     }
 }

@@ -4,50 +4,13 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
-use super::schedule::Schedule;
+use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
-
-/// How far a stop has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Running,
-    /// What the kernel had received is being answered. Nobody leaves yet: an answer may be a
-    /// broadcast.
-    Answering {
-        /// Places in the resume list before everyone has had a turn.
-        first_round: usize,
-        /// When the next phase begins after that, whoever is still talking.
-        until: Millis,
-        deadline: Millis,
-    },
-    /// Connections drain and close.
-    Closing {
-        deadline: Millis,
-    },
-    Stopped,
-}
-
-impl Phase {
-    pub(super) fn is_stopping(self) -> bool {
-        self != Phase::Running
-    }
-
-    /// One connection was taken from the front of the resume list.
-    pub(super) fn on_resumed(&mut self) {
-        if let Phase::Answering { first_round, .. } = self {
-            *first_round = first_round.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn is_closing(self) -> bool {
-        matches!(self, Phase::Closing { .. } | Phase::Stopped)
-    }
-}
 
 impl<T: Transport> Server<T> {
     /// Begins an orderly stop. Keep feeding events and turns until [`is_stopped`](Self::is_stopped).

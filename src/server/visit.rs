@@ -8,10 +8,9 @@
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::Phase;
 use super::connection::{Connection, Flags, State};
 use super::listener::Listener;
-use super::schedule::Schedule;
+use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;

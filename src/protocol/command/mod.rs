@@ -4,6 +4,8 @@
 //! its code is in [`codec::command`](crate::codec::command).
 
 mod broadcast;
+#[cfg(feature = "plugins")]
+mod plugin_codes;
 mod reverse;
 mod status;
 
@@ -14,7 +16,7 @@ use std::fmt;
 
 use log::{Level, debug, log_enabled};
 
-use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace, plugin};
+use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace};
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 
 /// Cost of STATUS besides the bytes of its answer: ten numbers to be written.
@@ -110,8 +112,9 @@ fn on_other_command(command: Command, payload: &[u8], ctx: &mut Context<'_>) -> 
             ctx.shared.charge(STATUS_COST_BYTES);
             status::report(ctx)
         }
+        #[cfg(feature = "plugins")]
         Command::Unknown(128..=254) if ctx.shared.plugins.is_some() => {
-            plugin::on_frame(Frame { command, payload }, ctx)
+            plugin_codes::answer(Frame { command, payload }, ctx)
         }
         Command::Error | Command::Unknown(_) => {
             ctx.shared.charge(ERROR_COST_BYTES);

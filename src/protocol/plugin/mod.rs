@@ -1,17 +1,15 @@
-//! The `plugin` protocol: packages that plugins answer; and the frames of `command` listeners whose
-//! codes are theirs.
+//! The `plugin` protocol: packages that plugins answer. `command` listeners ask them too.
 //!
 //! `lua/` runs the plugins, `scheduler.rs` shares the loop's time with them, `types.rs` has what
 //! both sides name.
 
-#[cfg_attr(not(feature = "plugins"), path = "lua_disabled.rs")]
 mod lua;
 mod scheduler;
 mod types;
 
-#[cfg(feature = "plugins")]
-pub use lua::{Clock, LoadError, Loaded, PluginError, PluginOptions};
-pub use lua::{PluginHost, Reload, ReloadStep};
+pub use lua::{
+    Clock, LoadError, Loaded, PluginError, PluginHost, PluginOptions, Reload, ReloadStep,
+};
 pub use scheduler::{AskResult, PluginScheduler};
 pub use types::{Client, HookResult, Notice};
 
@@ -19,11 +17,9 @@ use std::net::SocketAddr;
 
 use log::debug;
 
-use super::command::reply_error;
 use super::{ClientState, Context, Excerpt, Flow, Hooks, Leaver, PeerAddr, Room, Shared};
 use crate::buffer::FrameClock;
 use crate::clock::Millis;
-use crate::codec::command::{Frame, HEADER_LEN, Header};
 use crate::codec::package::{Package, PackageDecoder};
 use crate::conn_id::ConnId;
 use crate::limits::{Limits, READ_BUFFER_BYTES};
@@ -116,34 +112,13 @@ fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     Flow::Continue
 }
 
-/// Answers a `command` frame whose code belongs to the plugins: the answer carries the same code.
-pub(super) fn on_frame(frame: Frame<'_>, ctx: &mut Context<'_>) -> Flow {
-    let code = frame.command.code();
-    let start = ctx.shared.out.len();
-    // The header is filled in when the length of the answer is known.
-    ctx.shared.out.extend_from_slice(&[0; HEADER_LEN]);
-    let asked = match ask(frame.payload, Some(code), ctx) {
-        Ok(asked) => asked,
-        Err(flow) => {
-            ctx.shared.out.truncate(start);
-            return flow;
-        }
-    };
-    if asked == AskResult::Answered {
-        let (header, answer) = ctx.shared.out[start..].split_at_mut(HEADER_LEN);
-        header.copy_from_slice(&Header::for_payload(frame.command, answer).encode());
-        return Flow::Continue;
-    }
-    ctx.shared.out.truncate(start);
-    match asked {
-        AskResult::Failed { plugin } => reply_error(format_args!("plugin {plugin} failed"), ctx),
-        _ => reply_error(format_args!("unknown command {code}"), ctx),
-    }
-}
-
 /// Asks the plugins, if there are any and their time is not up; an error is the step to take
 /// instead.
-fn ask(package: &[u8], command: Option<u8>, ctx: &mut Context<'_>) -> Result<AskResult, Flow> {
+pub(super) fn ask(
+    package: &[u8],
+    command: Option<u8>,
+    ctx: &mut Context<'_>,
+) -> Result<AskResult, Flow> {
     let Some(scheduler) = &mut ctx.shared.plugins else { return Ok(AskResult::Unhandled) };
     let addr = match (scheduler.addr_of(ctx.id), ctx.peer) {
         (Some(addr), _) => Some(addr),

@@ -1,0 +1,52 @@
+//! The reasons for which connections end.
+
+use std::fmt;
+
+/// The reason a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer shut its writing side, and has every reply.
+    PeerClosed,
+    /// The client sent QUIT.
+    Quit,
+    /// The client broke the protocol.
+    Protocol,
+    /// The socket failed: reset, broken pipe and the like.
+    Io,
+    /// The client did not take its broadcasts fast enough.
+    SlowConsumer,
+    /// The client sent nothing for the idle timeout.
+    IdleTimeout,
+    /// A frame was begun and not finished in time.
+    FrameTimeout,
+    /// The client did not take its last replies while the connection was closing.
+    DrainTimeout,
+    /// The server had no room.
+    Full,
+    /// The server stopped.
+    Shutdown,
+    /// A handler panicked.
+    Internal,
+    /// The server had to free memory, and the connection held much of it.
+    MemoryLimit,
+}
+
+/// The texts of the log.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::PeerClosed => "closed by peer",
+            CloseReason::Quit => "quit",
+            CloseReason::Protocol => "protocol error",
+            CloseReason::Io => "connection failed",
+            CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::IdleTimeout => "idle timeout",
+            CloseReason::FrameTimeout => "frame timeout",
+            CloseReason::DrainTimeout => "took none of its last replies",
+            CloseReason::Full => "server full",
+            CloseReason::Shutdown => "server stopping",
+            CloseReason::Internal => "internal error",
+            CloseReason::MemoryLimit => "memory limit",
+        })
+    }
+}

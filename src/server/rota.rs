@@ -1,0 +1,52 @@
+//! The order in which senders that wait for a log are admitted, checked where debug assertions are on.
+
+use std::collections::HashMap;
+
+use crate::conn_id::ConnId;
+
+/// Checks that senders that wait for a log have their turns one after the other: nobody has two
+/// while another waits, and nobody adds more than its share. Keeps its books, and checks, only where
+/// debug assertions are on.
+#[derive(Debug, Default)]
+pub(super) struct Rota {
+    /// Turns there have been.
+    turns: u64,
+    /// How many there had been when each that waits began to.
+    waits_since: HashMap<ConnId, u64>,
+    /// The last turn of each that has had one while others waited.
+    last_turn: HashMap<ConnId, u64>,
+}
+
+impl Rota {
+    /// A sender waits, if it did not before.
+    pub(super) fn on_wait(&mut self, id: ConnId) {
+        if cfg!(debug_assertions) {
+            self.waits_since.entry(id).or_insert(self.turns);
+        }
+    }
+
+    /// A sender that waited was visited and added so many bytes where `most` were its due, or has
+    /// gone and added none.
+    pub(super) fn on_visit(&mut self, id: ConnId, added: u64, most: u64, still_waits: bool) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        assert!(added <= most, "{id} added {added} bytes to the log where {most} were its due");
+        if added > 0 {
+            self.turns += 1;
+            self.waits_since.remove(&id);
+            let since = self.waits_since.values().min();
+            let last = self.last_turn.insert(id, self.turns);
+            let is_fair = last.is_none_or(|last| since.is_none_or(|since| last <= *since));
+            assert!(is_fair, "{id} had two turns while somebody else waited");
+        }
+        if still_waits {
+            self.on_wait(id);
+        } else {
+            self.waits_since.remove(&id);
+        }
+        if self.waits_since.is_empty() {
+            self.last_turn = HashMap::new();
+        }
+    }
+}

@@ -62,6 +62,15 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Writes text [`Escaped`]: for error messages, which repeat untrusted text.
+pub(crate) struct EscapeControl<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
+
+impl Write for EscapeControl<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write!(self.0, "{}", Escaped(text))
+    }
+}
+
 /// Displays text with each [unprintable](is_unprintable) character but tab replaced by U+FFFD.
 ///
 /// ```

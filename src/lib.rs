@@ -42,5 +42,6 @@ pub mod net;
 pub mod protocol;
 pub mod server;
 pub mod session;
+pub mod setting;
 pub mod stats;
 pub mod strerror;

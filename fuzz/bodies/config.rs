@@ -6,11 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use mynah::app::{Config, IniFile, Invocation, Settings};
-use mynah::cli::{ListenerSpec, ProtocolName};
+use mynah::cli::ListenerSpec;
 use mynah::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
-use mynah::protocol::{CommandProtocol, Protocol};
+use mynah::protocol::chat::Lang;
+use mynah::protocol::{CommandProtocol, Protocol, ProtocolDefaults, ProtocolName, RawProtocol};
 
 /// Name of the file in errors.
 const FILE: &str = "mynah.ini";
@@ -61,7 +62,7 @@ fn read_reference(text: &str) -> Result<IniFile, String> {
             Some("prefixed") => Some(ProtocolName::Prefixed),
             Some("raw") => Some(ProtocolName::Raw),
             Some("chat") => Some(ProtocolName::Chat),
-            Some("plugin") if cfg!(feature = "plugins") => Some(ProtocolName::Plugin),
+            Some("plugin") => ProtocolName::parse("plugin"),
             _ => None,
         };
         let mut spec = protocol.map(ListenerSpec::new);
@@ -183,24 +184,22 @@ fn check_url(url: &str) {
 /// Checks that an accepted listener is in range, and that it displays as a URL of the same listener
 /// without its keys.
 fn check_listener(spec: &ListenerSpec) {
-    let ListenerSpec {
-        protocol,
-        ref host,
-        port,
-        idle_secs,
-        frame_len_max,
-        ref prefix,
-        lang,
-        gather_ms,
-    } = *spec;
+    let ListenerSpec { protocol, ref host, port, idle_secs, ref keys } = *spec;
     assert!(!host.is_empty());
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
-    assert!(frame_len_max.is_none_or(|len| len <= FRAME_LEN_LIMIT));
-    assert!(prefix.as_ref().is_none_or(|prefix| prefix.len() <= 1024));
-    assert!(frame_len_max.is_none() || protocol == ProtocolName::Command);
-    assert!(prefix.is_none() || protocol == ProtocolName::Raw);
-    assert!(gather_ms.is_none() || protocol == ProtocolName::Plugin);
-    assert!(lang.is_none() || protocol == ProtocolName::Chat);
+    let has_key = |name| keys.iter().any(|(key, _)| key == name);
+    match spec.protocol(&ProtocolDefaults::default()) {
+        Protocol::Command(CommandProtocol { frame_len_max }) => {
+            assert!(frame_len_max <= FRAME_LEN_LIMIT);
+            assert!(has_key("max_frame") || frame_len_max == 1 << 20);
+        }
+        Protocol::Raw(RawProtocol { prefix }) => {
+            assert!(prefix.len() <= 1024);
+            assert!(has_key("prefix") || prefix == b"Echo: ");
+        }
+        Protocol::Chat(chat) => assert!(has_key("lang") || chat.lang == Lang::En),
+        _ => {}
+    }
     let without_keys = ListenerSpec { host: host.clone(), port, ..ListenerSpec::new(protocol) };
     assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
 }

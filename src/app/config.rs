@@ -10,21 +10,13 @@ use log::LevelFilter;
 
 use super::ini_file::IniFile;
 use super::settings::{SETTINGS, Settings};
-use crate::cli::{
-    EscapeControl, HAS_PLUGINS, IniError, ListenerError, ListenerSpec, ProtocolName, SettingError,
-};
+use crate::cli::{IniError, ListenerError, ListenerSpec};
+use crate::escape::EscapeControl;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
-#[cfg(feature = "plugins")]
-use crate::protocol::PluginProtocol;
-use crate::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
+use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
+use crate::setting::{HAS_PLUGINS, SettingError};
 
-/// Default of `--max-frame`, in bytes.
-const FRAME_LEN_MAX: u32 = 1 << 20;
-/// Default `prefix=` of `raw`, which the ancestor sent.
-const RAW_PREFIX: &[u8] = b"Echo: ";
-/// Default `idle=` of `prefixed`, in seconds, as in the ancestor.
-const PREFIXED_IDLE_SECS: u64 = 60;
 /// Default of `--tcp-keepalive`.
 const KEEPALIVE_SECS: u64 = 300;
 /// Default of `--plugin-dir`, where it exists.
@@ -183,10 +175,11 @@ impl Config {
         let found = || Some(PathBuf::from(PLUGIN_DIR)).filter(|dir| HAS_PLUGINS && dir.is_dir());
         let plugin_dir = settings.plugin_dir.clone().or_else(found);
         if listeners_are_defaults {
-            let wanted =
-                |protocol: &ProtocolName| *protocol != ProtocolName::Plugin || plugin_dir.is_some();
-            listeners =
-                ProtocolName::ALL.into_iter().filter(wanted).map(ListenerSpec::new).collect();
+            let is_wanted = |protocol: &&ProtocolName| {
+                protocol.is_default() && (plugin_dir.is_some() || protocol.as_str() != "plugin")
+            };
+            let wanted = ProtocolName::ALL.iter().filter(is_wanted);
+            listeners = wanted.copied().map(ListenerSpec::new).collect();
         }
         Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir })
     }
@@ -255,27 +248,10 @@ impl Config {
     #[must_use]
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
         let Settings { idle_timeout, max_frame, .. } = self.settings;
-        let (protocol, idle_default): (Protocol, u64) = match spec.protocol {
-            ProtocolName::Command => {
-                let frame_len_max = spec.frame_len_max.or(max_frame).unwrap_or(FRAME_LEN_MAX);
-                (CommandProtocol { frame_len_max }.into(), 0)
-            }
-            ProtocolName::Prefixed => (PrefixedProtocol.into(), PREFIXED_IDLE_SECS),
-            ProtocolName::Raw => {
-                let prefix = spec.prefix.clone().unwrap_or_else(|| RAW_PREFIX.to_vec());
-                (RawProtocol { prefix }.into(), 0)
-            }
-            #[cfg(not(feature = "plugins"))]
-            ProtocolName::Plugin => unreachable!("refused when its URL was read"),
-            #[cfg(feature = "plugins")]
-            ProtocolName::Plugin => {
-                let gather_ms = spec.gather_ms.unwrap_or(0);
-                let package_len_max = max_frame.unwrap_or(FRAME_LEN_MAX);
-                (PluginProtocol { gather_ms, package_len_max }.into(), 0)
-            }
-            ProtocolName::Chat => (ChatProtocol::new(spec.lang.unwrap_or_default()).into(), 0),
-        };
-        let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(idle_default);
+        let mut defaults = ProtocolDefaults::default();
+        defaults.frame_len_max = max_frame.unwrap_or(defaults.frame_len_max);
+        let protocol = spec.protocol(&defaults);
+        let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(spec.protocol.idle_secs());
         ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
     }
 }
@@ -283,6 +259,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{CommandProtocol, Protocol};
 
     fn config(args: &[&str]) -> Config {
         match Invocation::from_args(args) {

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::settings::Settings;
+use crate::cli::ListenerSpec;
 use crate::cli::ini::{IniError, IniErrorKind, NO_SUCH_KEY, Section, for_each_section};
-use crate::cli::{HAS_PLUGINS, ListenerSpec, ProtocolName, SettingError};
+use crate::protocol::ProtocolName;
+use crate::setting::SettingError;
 
 /// Settings and listeners of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,10 +49,13 @@ impl IniFile {
             return self.add_server(section);
         }
         let word = section.name.split_whitespace().next().unwrap_or_default();
-        let protocol = ProtocolName::parse(word).ok_or_else(|| section.unknown())?;
-        if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
-            return Err(section.invalid(SettingError::NoPlugins.to_string()));
-        }
+        let protocol = match ProtocolName::parse(word) {
+            Some(protocol) => protocol,
+            None if word == "plugin" => {
+                return Err(section.invalid(SettingError::NoPlugins.to_string()));
+            }
+            None => return Err(section.unknown()),
+        };
         let mut spec = ListenerSpec::new(protocol);
         section.for_each_key(|key, value| spec.set_in_file(key, value))?;
         self.listeners.push(spec);
@@ -119,9 +124,9 @@ mod tests {
         let names: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
         let expected = ["raw://127.0.0.1:7", "command://[::1]:65432", "command://127.0.0.1:0"];
         assert_eq!(names, expected);
-        assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b"> "[..]));
+        assert_eq!(file.listeners[0].keys, [("prefix".to_owned(), "%3E%20".to_owned())]);
         assert_eq!(file.listeners[0].idle_secs, Some(9));
-        assert_eq!(file.listeners[1].frame_len_max, Some(5));
+        assert_eq!(file.listeners[1].keys, [("max_frame".to_owned(), "5".to_owned())]);
     }
 
     #[test]
@@ -162,11 +167,11 @@ mod tests {
         for text in ["[raw]\nprefix =   # RFC 862\n", "[raw]\nprefix=\t; nothing", "[raw]\nprefix="]
         {
             let file = parse(text).unwrap();
-            assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]), "{text:?}");
+            assert_eq!(file.listeners[0].keys, [("prefix".to_owned(), String::new())], "{text:?}");
         }
         refused("[raw]\nport = # none\n", "line 2: [raw] port: bad port '', it is 0 to 65535");
         let file = parse("[raw] prefix = # none\n[raw = ;2]\n").unwrap();
-        assert_eq!(file.listeners[0].prefix.as_deref(), Some(&b""[..]));
+        assert_eq!(file.listeners[0].keys, [("prefix".to_owned(), String::new())]);
         assert_eq!(file.listeners.len(), 2);
         let file = parse("[server]\nlog_file = a=b # c\n").unwrap();
         assert_eq!(file.settings.log_file, Some("a=b".into()));

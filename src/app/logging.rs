@@ -16,8 +16,8 @@ use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
 use super::log_queue::{Line, Queue, Sink, WRITER_THREAD};
-use crate::cli::EscapeControl;
 use crate::clock::Millis;
+use crate::escape::EscapeControl;
 use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
 use crate::line_limit::LineLimit;
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use crate::cli::{HAS_PLUGINS, SettingError, number};
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
+use crate::setting::{HAS_PLUGINS, SettingError, number};
 
 /// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

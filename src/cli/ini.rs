@@ -15,7 +15,7 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::escape_control::EscapeControl;
+use crate::escape::EscapeControl;
 use crate::strerror::strerror;
 
 /// Reason of an [`IniErrorKind::InvalidKey`] whose key is unknown.

@@ -2,73 +2,11 @@
 
 use std::fmt::{self, Write};
 
-use percent_encoding::percent_decode_str;
-
-use super::escape_control::EscapeControl;
 use super::ini::NO_SUCH_KEY;
-use super::value::{HAS_PLUGINS, SettingError, number};
-use crate::limits::{FRAME_LEN_LIMIT, GATHER_MS_LIMIT, TIMEOUT_SECS_LIMIT};
-use crate::protocol::chat::Lang;
-
-/// Longest `prefix=`, in bytes.
-const PREFIX_BYTES_MAX: usize = 1024;
-
-/// The protocols a listener can speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProtocolName {
-    /// 5-byte header.
-    Command,
-    /// 1-byte length prefix.
-    Prefixed,
-    /// No framing.
-    Raw,
-    /// Lines and nicknames.
-    Chat,
-    /// Packages for plugins.
-    Plugin,
-}
-
-impl ProtocolName {
-    /// All protocols, in the order of the default listeners. `Plugin` is a default only where there
-    /// are plugins.
-    pub const ALL: [ProtocolName; 5] = [
-        ProtocolName::Command,
-        ProtocolName::Prefixed,
-        ProtocolName::Raw,
-        ProtocolName::Chat,
-        ProtocolName::Plugin,
-    ];
-
-    /// Port of the default listener.
-    #[must_use]
-    pub const fn default_port(self) -> u16 {
-        match self {
-            ProtocolName::Command => 65432,
-            ProtocolName::Prefixed => 8080,
-            ProtocolName::Raw => 9999,
-            ProtocolName::Chat => 5000,
-            ProtocolName::Plugin => 6070,
-        }
-    }
-
-    /// Returns the protocol called `name`.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.to_string() == name)
-    }
-}
-
-impl fmt::Display for ProtocolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProtocolName::Command => "command",
-            ProtocolName::Prefixed => "prefixed",
-            ProtocolName::Raw => "raw",
-            ProtocolName::Chat => "chat",
-            ProtocolName::Plugin => "plugin",
-        })
-    }
-}
+use crate::escape::EscapeControl;
+use crate::limits::TIMEOUT_SECS_LIMIT;
+use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
+use crate::setting::{SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,14 +19,8 @@ pub struct ListenerSpec {
     pub port: u16,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
-    /// `max_frame=`: bytes.
-    pub frame_len_max: Option<u32>,
-    /// `prefix=`, decoded.
-    pub prefix: Option<Vec<u8>>,
-    /// `lang=`.
-    pub lang: Option<Lang>,
-    /// `gather=`: milliseconds.
-    pub gather_ms: Option<u64>,
+    /// The keys of its protocol, as given; each is valid.
+    pub keys: Vec<(String, String)>,
 }
 
 /// An error of a listener's URL or of its keys in a file.
@@ -128,10 +60,7 @@ impl fmt::Display for ListenerError {
         match self {
             ListenerError::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
             ListenerError::UnknownProtocol(name) => {
-                write!(
-                    f,
-                    "unknown protocol '{name}', there are command, prefixed, raw, chat and plugin"
-                )
+                write!(f, "unknown protocol '{name}', there are {}", ProtocolName::list())
             }
             ListenerError::NoPlugins => write!(f, "{}", SettingError::NoPlugins),
             ListenerError::InvalidHost(host) => write!(f, "bad host '{host}'"),
@@ -156,10 +85,7 @@ impl ListenerSpec {
             host: "127.0.0.1".to_owned(),
             port: protocol.default_port(),
             idle_secs: None,
-            frame_len_max: None,
-            prefix: None,
-            lang: None,
-            gather_ms: None,
+            keys: Vec::new(),
         }
     }
 
@@ -170,11 +96,11 @@ impl ListenerSpec {
     /// See [`ListenerError`].
     pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
         let (protocol, rest) = url.split_once("://").ok_or(ListenerError::NoProtocol)?;
-        let protocol = ProtocolName::parse(protocol)
-            .ok_or_else(|| ListenerError::UnknownProtocol(protocol.to_owned()))?;
-        if protocol == ProtocolName::Plugin && !HAS_PLUGINS {
-            return Err(ListenerError::NoPlugins);
-        }
+        let protocol = match ProtocolName::parse(protocol) {
+            Some(protocol) => protocol,
+            None if protocol == "plugin" => return Err(ListenerError::NoPlugins),
+            None => return Err(ListenerError::UnknownProtocol(protocol.to_owned())),
+        };
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
             None => (rest, None),
@@ -205,28 +131,35 @@ impl ListenerSpec {
     /// See [`ListenerError`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ListenerError> {
         let invalid = |source| ListenerError::InvalidValue { key: key.to_owned(), source };
-        match (key, self.protocol) {
-            ("host", _) => self.host = host(value)?.to_owned(),
-            ("port", _) => {
+        match key {
+            "host" => self.host = host(value)?.to_owned(),
+            "port" => {
                 self.port = number(value, 0..=u16::MAX)
                     .map_err(|_| ListenerError::InvalidPort(value.to_owned()))?;
             }
-            ("idle", _) => {
+            "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
-            ("max_frame", ProtocolName::Command) => {
-                self.frame_len_max = Some(number(value, 0..=FRAME_LEN_LIMIT).map_err(invalid)?);
-            }
-            ("prefix", ProtocolName::Raw) => self.prefix = Some(prefix(value).map_err(invalid)?),
-            ("gather", ProtocolName::Plugin) => {
-                self.gather_ms = Some(number(value, 0..=GATHER_MS_LIMIT).map_err(invalid)?);
-            }
-            ("lang", ProtocolName::Chat) => self.lang = Some(lang(value).map_err(invalid)?),
-            (key, protocol) => {
-                return Err(ListenerError::UnknownKey { key: key.to_owned(), protocol });
-            }
+            key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
+                Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
+                Err(SettingError::Unknown) => {
+                    let (key, protocol) = (key.to_owned(), self.protocol);
+                    return Err(ListenerError::UnknownKey { key, protocol });
+                }
+                Err(source) => return Err(invalid(source)),
+            },
         }
         Ok(())
+    }
+
+    /// The protocol with its keys set; those that are not given have `defaults`.
+    #[must_use]
+    pub fn protocol(&self, defaults: &ProtocolDefaults) -> Protocol {
+        let mut protocol = self.protocol.build(defaults);
+        for (key, value) in &self.keys {
+            protocol.set(key, value).expect("a key is set only if it is valid");
+        }
+        protocol
     }
 
     /// Sets one key of a file's section. The reason of an error leaves the key out: an
@@ -287,29 +220,6 @@ fn host(value: &str) -> Result<&str, ListenerError> {
     Ok(value)
 }
 
-fn lang(value: &str) -> Result<Lang, SettingError> {
-    match value {
-        "en" => Ok(Lang::En),
-        "ru" => Ok(Lang::Ru),
-        _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "en or ru" }),
-    }
-}
-
-/// Decodes `%41` and the like (RFC 3986, 2.1). A `%` without two hexadecimal digits is an error:
-/// guessing would change what is sent.
-fn prefix(value: &str) -> Result<Vec<u8>, SettingError> {
-    let bad =
-        || SettingError::NotPercentEncoded { value: value.to_owned(), len_max: PREFIX_BYTES_MAX };
-    for (at, _) in value.match_indices('%') {
-        let digits = value.as_bytes().get(at + 1..at + 3).ok_or_else(bad)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(bad());
-        }
-    }
-    let decoded: Vec<u8> = percent_decode_str(value).collect();
-    if decoded.len() > PREFIX_BYTES_MAX { Err(bad()) } else { Ok(decoded) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,9 +249,17 @@ mod tests {
     #[test]
     fn listener_keys_belong_to_their_protocol() {
         let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
-        assert_eq!((spec.frame_len_max, spec.idle_secs), (Some(10), Some(5)));
-        assert_eq!(parse("raw://h:1?prefix=").unwrap().prefix.unwrap(), b"");
-        assert_eq!(parse("raw://h:1?prefix=a%20%ff+").unwrap().prefix.unwrap(), b"a \xff+");
+        let keys = [("max_frame".to_owned(), "10".to_owned())];
+        assert_eq!((&spec.keys[..], spec.idle_secs), (&keys[..], Some(5)));
+        for (url, expected) in
+            [("raw://h:1?prefix=", &b""[..]), ("raw://h:1?prefix=a%20%ff+", b"a \xff+")]
+        {
+            let Protocol::Raw(raw) = parse(url).unwrap().protocol(&ProtocolDefaults::default())
+            else {
+                panic!("{url}")
+            };
+            assert_eq!(raw.prefix, expected);
+        }
         refused("raw://h:1?max_frame=1", "a raw listener has no key 'max_frame'");
         refused("command://h:1?prefix=x", "a command listener has no key 'prefix'");
         refused("prefixed://h:1?host=x", "a prefixed listener has no key 'host'");
@@ -354,7 +272,7 @@ mod tests {
         refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
         refused(
             "http://h:1",
-            "unknown protocol 'http', there are command, prefixed, raw, chat and plugin",
+            &format!("unknown protocol 'http', there are {}", ProtocolName::list()),
         );
         refused("raw://h", "bad port '', it is 0 to 65535");
         refused("raw://h:", "bad port '', it is 0 to 65535");

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::ini::{IniError, IniErrorKind, NO_SUCH_KEY, for_each_section};
-use super::listener_url::{ListenerSpec, ProtocolName};
+use super::listener_url::ListenerSpec;
+use crate::protocol::ProtocolName;
 
 /// Keys of `[server]` besides `host` and `port`, spelt as the server's options.
 pub(crate) const SERVER_OPTIONS: [&str; 14] = [

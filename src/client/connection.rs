@@ -12,11 +12,11 @@ use super::error::ClientError;
 use super::request::Request;
 use super::sigint::spawn_helper;
 use super::timeout::{Deadline, is_timeout, set_read_timeout};
-use crate::cli::ProtocolName;
 use crate::codec::Decoder;
 use crate::codec::command::{Command, CommandDecoder, Frame};
 use crate::codec::prefixed::{self, PrefixedDecoder};
 use crate::limits::FRAME_LEN_LIMIT;
+use crate::protocol::ProtocolName;
 
 /// Longest text of a request, in bytes: the highest `--max-frame` of any server.
 pub(super) const TEXT_LEN_MAX: usize = FRAME_LEN_LIMIT as usize;

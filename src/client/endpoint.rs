@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cli::ProtocolName;
+use crate::protocol::ProtocolName;
 
 /// A server's address and the time it has to answer. Displayed as a URL:
 /// `command://127.0.0.1:65432`.

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use crate::cli::EscapeControl;
+use crate::escape::EscapeControl;
 use crate::strerror::strerror;
 
 /// An error of a command, a prompt or a chat. Displayed on one line with control characters escaped,

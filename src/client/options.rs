@@ -11,10 +11,10 @@ use getopts::{Matches, Options, ParsingStyle};
 
 use super::endpoint::Endpoint;
 use super::request::{Request, Verb};
-use crate::cli::{
-    EscapeControl, IniError, ListenerError, ListenerSpec, ProtocolName, ServerAddress,
-};
+use crate::cli::{IniError, ListenerError, ListenerSpec, ServerAddress};
+use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+use crate::protocol::ProtocolName;
 
 /// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -145,7 +145,8 @@ impl Invocation {
         }
         let requested = match matches.opt_str("protocol") {
             Some(name) => {
-                let protocol = ProtocolName::parse(&name).filter(|p| *p != ProtocolName::Plugin);
+                let protocol =
+                    ProtocolName::parse(&name).filter(|protocol| protocol.as_str() != "plugin");
                 Some(protocol.ok_or(UsageError::UnknownProtocol(name))?)
             }
             None => None,

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use crate::cli::ProtocolName;
 use crate::codec::command::Command;
 use crate::codec::prefixed::PAYLOAD_LEN_MAX;
+use crate::protocol::ProtocolName;
 
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Verb {
         match protocol {
             ProtocolName::Command => self.command().is_some(),
             ProtocolName::Prefixed | ProtocolName::Raw => matches!(self, Verb::Send),
-            ProtocolName::Chat | ProtocolName::Plugin => false,
+            _ => false,
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
     fn verb_has_a_name_and_a_protocol() {
         for verb in Verb::ALL {
             assert_eq!(Verb::parse(verb.to_string().as_bytes()), Some(verb));
-            let protocols = ProtocolName::ALL.into_iter().filter(|&p| verb.is_supported_by(p));
+            let protocols = ProtocolName::ALL.iter().copied().filter(|&p| verb.is_supported_by(p));
             assert_eq!(protocols.count(), if verb == Verb::Send { 2 } else { 1 });
         }
         assert_eq!(Verb::parse(b"ECHO"), None);

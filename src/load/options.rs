@@ -10,8 +10,10 @@ use getopts::{Matches, Options};
 
 use super::target::{Protocol, Target, TargetError};
 use super::workload::{Pattern, Workload};
-use crate::cli::{EscapeControl, ProtocolName, SettingError, number};
+use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+use crate::protocol::ProtocolName;
+use crate::setting::{SettingError, number};
 
 /// Default of `--hold`.
 const HOLD_SECS: u64 = 10;

@@ -7,7 +7,7 @@ use super::options::{LoadModel, Mode};
 use super::run_result::RunResult;
 use super::stats::Percentiles;
 use super::workload::Pattern;
-use crate::cli::EscapeControl;
+use crate::escape::EscapeControl;
 
 /// Width of the labels.
 const LABEL: usize = 12;

@@ -4,10 +4,9 @@ use std::fmt::{self, Write};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::cli::{EscapeControl, ListenerError, ListenerSpec, ProtocolName};
-
-/// Prefix of `raw` answers where the URL has none: the server's default.
-const RAW_PREFIX: &[u8] = b"Echo: ";
+use crate::cli::{ListenerError, ListenerSpec};
+use crate::escape::EscapeControl;
+use crate::protocol::{self, ProtocolDefaults, ProtocolName};
 
 /// Protocol of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub(super) struct Target {
 pub(super) enum TargetError {
     UnknownProtocol(String),
     NoPort,
-    UnknownKey { key: &'static str, protocol: Protocol },
+    UnknownKey { key: String, protocol: Protocol },
     Url(ListenerError),
 }
 
@@ -85,24 +84,24 @@ impl Target {
             ListenerError::UnknownProtocol(name) => TargetError::UnknownProtocol(name),
             source => TargetError::Url(source),
         })?;
-        if spec.protocol == ProtocolName::Plugin {
+        if spec.protocol.as_str() == "plugin" {
             return Err(TargetError::UnknownProtocol(spec.protocol.to_string()));
         }
         let is_tcp = tcp.is_some();
         let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Mynah(spec.protocol) };
-        let keys = [
-            ("idle", spec.idle_secs.is_some()),
-            ("max_frame", spec.frame_len_max.is_some()),
-            ("lang", spec.lang.is_some()),
-            ("prefix", spec.prefix.is_some() && is_tcp),
-        ];
-        if let Some((key, _)) = keys.into_iter().find(|(_, is_given)| *is_given) {
-            return Err(TargetError::UnknownKey { key, protocol });
+        let is_of_the_server = |key: &&str| *key != "prefix" || is_tcp;
+        let mut keys = spec.keys.iter().map(|(key, _)| key.as_str());
+        let unknown = keys.find(is_of_the_server).or(spec.idle_secs.map(|_| "idle"));
+        if let Some(key) = unknown {
+            return Err(TargetError::UnknownKey { key: key.to_owned(), protocol });
         }
         if spec.port == 0 {
             return Err(TargetError::NoPort);
         }
-        let raw_prefix = spec.prefix.unwrap_or_else(|| RAW_PREFIX.to_vec());
+        let raw_prefix = match spec.protocol(&ProtocolDefaults::default()) {
+            protocol::Protocol::Raw(raw) => raw.prefix,
+            _ => Vec::new(),
+        };
         Ok(Target { protocol, raw_prefix, host: spec.host, port: spec.port, url: url.to_owned() })
     }
 

@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 
 use super::target::Protocol::{self, Mynah, Tcp};
 use super::target::Target;
-use crate::cli::ProtocolName as Name;
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame};
 use crate::codec::line::{LINE_LEN_MAX, Line, LineDecoder};
 use crate::codec::prefixed::{self, PAYLOAD_LEN_MAX, PrefixedDecoder};
 use crate::codec::{Decoder, Never};
 use crate::limits::FRAME_LEN_LIMIT;
+use crate::protocol::ProtocolName as Name;
 
 /// Longest frame accepted from a target, unless requests are longer: the server's longest broadcast
 /// by default. A longer one is an error at once, without being buffered.

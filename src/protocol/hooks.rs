@@ -14,6 +14,7 @@ use crate::codec::Decoder;
 use crate::codec::command::HEADER_LEN;
 use crate::conn_id::ConnId;
 use crate::limits::Limits;
+use crate::setting::SettingError;
 
 /// The frame type of a protocol's decoder.
 pub type FrameOf<'a, H> = <<H as Hooks>::Decoder as Decoder>::Frame<'a>;
@@ -155,6 +156,48 @@ pub trait Hooks {
     /// If they disagree.
     fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {
         let _ = (clients, is_passing);
+    }
+}
+
+/// A protocol that listeners' URLs and sections name.
+pub trait UrlProtocol: Hooks + Sized {
+    /// Its name: `command` in `command://127.0.0.1:65432`.
+    const NAME: &'static str;
+
+    /// The port of a listener that has none of its own.
+    const DEFAULT_PORT: u16;
+
+    /// Seconds of silence after which a client is disconnected unless a setting says otherwise; 0
+    /// for never.
+    const IDLE_SECS: u64 = 0;
+
+    /// Whether a server without listeners of its own opens one.
+    const IS_DEFAULT: bool = false;
+
+    /// The protocol with no key set.
+    fn with_defaults(defaults: &ProtocolDefaults) -> Self;
+
+    /// Sets a key of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError::Unknown`] where it has no such key; else the value is invalid.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+        let _ = (key, value);
+        Err(SettingError::Unknown)
+    }
+}
+
+/// Server-wide settings that a listener's own keys replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolDefaults {
+    /// Longest frame or package, in bytes.
+    pub frame_len_max: u32,
+}
+
+impl Default for ProtocolDefaults {
+    fn default() -> Self {
+        ProtocolDefaults { frame_len_max: 1 << 20 }
     }
 }
 

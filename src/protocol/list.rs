@@ -1,13 +1,18 @@
-//! The one list of protocols. A line here and a folder beside it make a protocol.
+//! The one list of protocols. A line here and a file or folder beside it make a protocol.
+
+use std::fmt;
 
 use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
+use super::hooks::{ProtocolDefaults, UrlProtocol};
 #[cfg(feature = "plugins")]
 use super::plugin::PluginProtocol;
 use super::prefixed::PrefixedProtocol;
 use super::raw::RawProtocol;
+use crate::setting::SettingError;
 
-/// Makes [`Protocol`] and [`dispatch`] of the list; `$d` is a dollar sign for the inner macro.
+/// Makes [`Protocol`], [`ProtocolName`] and [`dispatch`] of the list; `$d` is a dollar sign for the
+/// inner macro.
 macro_rules! protocols {
     ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
@@ -15,6 +20,78 @@ macro_rules! protocols {
         #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
             $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($hooks),)*
+        }
+
+        /// The name of a protocol, as URLs and configuration files have it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ProtocolName {
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant,)*
+        }
+
+        impl ProtocolName {
+            /// All names, in the order in which a server without listeners of its own opens one of
+            /// each [default](Self::is_default).
+            pub const ALL: &'static [ProtocolName] =
+                &[$($(#[cfg($cfg)])? ProtocolName::$variant,)*];
+
+            /// The name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::NAME,)*
+                }
+            }
+
+            /// The port of a listener that has none of its own.
+            #[must_use]
+            pub const fn default_port(self) -> u16 {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::DEFAULT_PORT,)*
+                }
+            }
+
+            /// Seconds of silence after which a client is disconnected unless a setting says
+            /// otherwise; 0 for never.
+            #[must_use]
+            pub const fn idle_secs(self) -> u64 {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::IDLE_SECS,)*
+                }
+            }
+
+            /// Whether a server without listeners of its own opens one.
+            #[must_use]
+            pub const fn is_default(self) -> bool {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::IS_DEFAULT,)*
+                }
+            }
+
+            /// The protocol with no key set.
+            #[must_use]
+            pub fn build(self, defaults: &ProtocolDefaults) -> Protocol {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => {
+                        <$hooks>::with_defaults(defaults).into()
+                    })*
+                }
+            }
+        }
+
+        impl Protocol {
+            /// Sets a key of a listener's URL or section.
+            ///
+            /// # Errors
+            ///
+            /// [`SettingError::Unknown`] where the protocol has no such key; else the value is
+            /// invalid.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+                match self {
+                    $($(#[cfg($cfg)])? Protocol::$variant(protocol) => {
+                        UrlProtocol::set(protocol, key, value)
+                    })*
+                }
+            }
         }
 
         $($(#[cfg($cfg)])? impl From<$hooks> for Protocol {
@@ -49,3 +126,28 @@ protocols! { $;
 }
 
 pub(crate) use dispatch;
+
+impl ProtocolName {
+    /// The protocol of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|protocol| protocol.as_str() == name)
+    }
+
+    /// All names, as an error lists them: `command, prefixed, raw and chat`.
+    #[must_use]
+    pub fn list() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|protocol| protocol.as_str()).collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -2,7 +2,7 @@
 //! [`ConnId`](crate::conn_id::ConnId)s; sockets and the connection table are out of its sight, and
 //! the time is an argument.
 //!
-//! A protocol implements [`Hooks`] and has a line in `list.rs`; `docs/extending.md` adds one.
+//! A protocol implements [`Hooks`] and [`UrlProtocol`] and has a line in `list.rs`; `docs/extending.md` adds one.
 
 pub mod chat;
 mod client_state;
@@ -24,9 +24,9 @@ pub use close_reason::CloseReason;
 pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 pub use direct::{DirectMessage, DirectMessages};
-pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver};
-pub use list::Protocol;
+pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver, ProtocolDefaults, UrlProtocol};
 pub(crate) use list::dispatch;
+pub use list::{Protocol, ProtocolName};
 pub use plugin::PluginScheduler;
 #[cfg(feature = "plugins")]
 pub use plugin::{AskResult, PluginProtocol};

@@ -3,7 +3,7 @@
 
 use log::debug;
 
-use super::{ClientState, Context, Excerpt, Flow, Hooks};
+use super::{ClientState, Context, Excerpt, Flow, Hooks, ProtocolDefaults, UrlProtocol};
 use crate::codec::prefixed::{self, PrefixedDecoder};
 
 /// Cost of a message besides its bytes, of which it may have none.
@@ -32,5 +32,16 @@ impl Hooks for PrefixedProtocol {
 
     fn frame_len_max(&self, _: usize) -> usize {
         1 + prefixed::PAYLOAD_LEN_MAX
+    }
+}
+
+impl UrlProtocol for PrefixedProtocol {
+    const NAME: &'static str = "prefixed";
+    const DEFAULT_PORT: u16 = 8080;
+    const IDLE_SECS: u64 = 60;
+    const IS_DEFAULT: bool = true;
+
+    fn with_defaults(_: &ProtocolDefaults) -> Self {
+        PrefixedProtocol
     }
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
     ("address", 0),
     ("memory", 0),
+    ("setting", 0),
     ("stats", 0),
     ("strerror", 0),
     ("escape", 0),
@@ -31,7 +32,7 @@ const LAYERS: [(&str, u8); 20] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 15] = [
+const BESIDE: [(&str, &str); 16] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -46,6 +47,7 @@ const BESIDE: [(&str, &str); 15] = [
     ("line_limit", "clock"),
     ("load", "cli"),
     ("session", "protocol"),
+    ("setting", "escape"),
     ("stats", "clock"),
 ];
 

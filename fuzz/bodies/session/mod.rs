@@ -562,7 +562,7 @@ impl World {
             }
             Protocol::Prefixed(_) => (256, 256),
             Protocol::Raw(RawProtocol { prefix }) => (1, prefix.len() + read_max),
-            Protocol::Chat(_) | Protocol::Plugin(_) => {
+            _ => {
                 unreachable!("these have targets of their own")
             }
         };

@@ -1,12 +1,12 @@
 //! A connection that is opened by the first request, and again once the server has closed it.
 
-use crate::cli::ProtocolName;
 use crate::client::connection::Connection;
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
 use crate::client::once::{run_once, truncate_text};
 use crate::client::output::Output;
 use crate::client::request::Request;
+use crate::protocol::ProtocolName;
 
 /// At most one open connection to `endpoint`.
 pub(super) struct LazyConnection<'a> {

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::cli::{EscapeControl, ProtocolName};
 use crate::client::request::{Request, Verb};
+use crate::escape::EscapeControl;
+use crate::protocol::ProtocolName;
 
 /// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]

@@ -19,12 +19,16 @@ use std::io::Write as _;
 
 use log::debug;
 
-use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, Room, Shared};
+use super::{
+    ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, ProtocolDefaults, Room,
+    Shared, UrlProtocol,
+};
 use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
 use crate::clock::Millis;
 use crate::codec::line::{Line, LineDecoder};
 use crate::conn_id::ConnId;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, UNTERMINATED_QUIET_MS};
+use crate::setting::SettingError;
 use nickname::{Nickname, NicknameError};
 
 /// Cost of a line for its sender's visit besides the bytes of its answer.
@@ -150,6 +154,29 @@ impl Hooks for ChatProtocol {
             members += 1;
         }
         assert_eq!(self.members.len(), members, "members");
+    }
+}
+
+impl UrlProtocol for ChatProtocol {
+    const NAME: &'static str = "chat";
+    const DEFAULT_PORT: u16 = 5000;
+    const IS_DEFAULT: bool = true;
+
+    fn with_defaults(_: &ProtocolDefaults) -> Self {
+        ChatProtocol::default()
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+        match (key, value) {
+            ("lang", "en") => self.lang = Lang::En,
+            ("lang", "ru") => self.lang = Lang::Ru,
+            ("lang", _) => {
+                let choices = "en or ru";
+                return Err(SettingError::NotOneOf { value: value.to_owned(), choices });
+            }
+            _ => return Err(SettingError::Unknown),
+        }
+        Ok(())
     }
 }
 

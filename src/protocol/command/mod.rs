@@ -16,8 +16,12 @@ use std::fmt;
 
 use log::{Level, debug, log_enabled};
 
-use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace};
+use super::{
+    ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace, ProtocolDefaults, UrlProtocol,
+};
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
+use crate::limits::FRAME_LEN_LIMIT;
+use crate::setting::{SettingError, number};
 
 /// Cost of STATUS besides the bytes of its answer: ten numbers to be written.
 const STATUS_COST_BYTES: usize = 256;
@@ -97,6 +101,24 @@ impl Hooks for CommandProtocol {
 
     fn frame_len_max(&self, _: usize) -> usize {
         HEADER_LEN + self.frame_len_max as usize
+    }
+}
+
+impl UrlProtocol for CommandProtocol {
+    const NAME: &'static str = "command";
+    const DEFAULT_PORT: u16 = 65432;
+    const IS_DEFAULT: bool = true;
+
+    fn with_defaults(defaults: &ProtocolDefaults) -> Self {
+        CommandProtocol { frame_len_max: defaults.frame_len_max }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+        match key {
+            "max_frame" => self.frame_len_max = number(value, 0..=FRAME_LEN_LIMIT)?,
+            _ => return Err(SettingError::Unknown),
+        }
+        Ok(())
     }
 }
 

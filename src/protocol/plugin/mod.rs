@@ -17,12 +17,16 @@ use std::net::SocketAddr;
 
 use log::debug;
 
-use super::{ClientState, Context, Excerpt, Flow, Hooks, Leaver, PeerAddr, Room, Shared};
+use super::{
+    ClientState, Context, Excerpt, Flow, Hooks, Leaver, PeerAddr, ProtocolDefaults, Room, Shared,
+    UrlProtocol,
+};
 use crate::buffer::FrameClock;
 use crate::clock::Millis;
 use crate::codec::package::{Package, PackageDecoder};
 use crate::conn_id::ConnId;
-use crate::limits::{Limits, READ_BUFFER_BYTES};
+use crate::limits::{GATHER_MS_LIMIT, Limits, READ_BUFFER_BYTES};
+use crate::setting::{SettingError, number};
 
 /// Sent to a client of a plugin listener when no plugin answers.
 const UNHANDLED: &[u8] = b"None";
@@ -86,6 +90,24 @@ impl Hooks for PluginProtocol {
 
     fn frame_len_max(&self, _: usize) -> usize {
         self.package_len_max as usize + READ_BUFFER_BYTES
+    }
+}
+
+impl UrlProtocol for PluginProtocol {
+    const NAME: &'static str = "plugin";
+    const DEFAULT_PORT: u16 = 6070;
+    const IS_DEFAULT: bool = true;
+
+    fn with_defaults(defaults: &ProtocolDefaults) -> Self {
+        PluginProtocol { gather_ms: 0, package_len_max: defaults.frame_len_max }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+        match key {
+            "gather" => self.gather_ms = number(value, 0..=GATHER_MS_LIMIT)?,
+            _ => return Err(SettingError::Unknown),
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,7 @@ use std::rc::Rc;
 use mynah::clock::Millis;
 use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros};
 use mynah::protocol::chat::Lang;
-use mynah::protocol::{
-    ChatProtocol, CommandProtocol, PluginProtocol, PrefixedProtocol, Protocol, RawProtocol,
-};
+use mynah::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 use mynah::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
@@ -937,7 +935,12 @@ fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
         Kind::Prefixed => PrefixedProtocol.into(),
         Kind::Raw => RawProtocol { prefix: RAW_PREFIX.to_vec() }.into(),
         Kind::Chat => ChatProtocol::new(Lang::En).into(),
-        Kind::Plugin => PluginProtocol { gather_ms, package_len_max: 16_000 }.into(),
+        #[cfg(feature = "plugins")]
+        Kind::Plugin => {
+            mynah::protocol::PluginProtocol { gather_ms, package_len_max: 16_000 }.into()
+        }
+        #[cfg(not(feature = "plugins"))]
+        Kind::Plugin => unreachable!("this build has no plugins, gather_ms {gather_ms}"),
     };
     let idle_ms = if idles && kind == Kind::Prefixed { IDLE_MS } else { 0 };
     ListenerConfig { name: format!("{kind:?}"), protocol, idle_ms }

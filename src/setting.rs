@@ -1,10 +1,10 @@
-//! Values on a command line, in a URL or in a file, and the errors of invalid ones.
+//! Settings: values on a command line, in a URL or in a file, and the errors of invalid ones.
 
 use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::escape_control::EscapeControl;
+use crate::escape::EscapeControl;
 
 /// True if this build can load plugins.
 pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");

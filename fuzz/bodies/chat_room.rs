@@ -7,15 +7,14 @@ use std::collections::BTreeSet;
 use mynah::buffer::Pieces;
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::connection_log::ConnectionLog;
 use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::Protocol;
 use mynah::protocol::chat::{self, Lang};
-use mynah::protocol::{Context, DirectMessages, Flow, Peer, Room};
+use mynah::protocol::{Context, DirectMessages, Flow};
 use mynah::session::Session;
-use mynah::stats::Stats;
 
+use super::listener::Listener;
 use super::nicknames;
 
 const CLIENTS: usize = 6;
@@ -40,12 +39,8 @@ pub fn run(data: &[u8]) {
 }
 
 struct World {
-    protocol: Protocol,
     lang: Lang,
-    limits: Limits,
-    room: Room,
-    stats: Stats,
-    connection_log: ConnectionLog,
+    listener: Listener,
     memory: MemoryAccount,
     sessions: [Option<Session>; CLIENTS],
     generation: u32,
@@ -56,12 +51,8 @@ struct World {
 impl World {
     fn new(lang: Lang) -> Self {
         World {
-            protocol: Protocol::Chat { lang },
             lang,
-            limits: Limits::default(),
-            room: Room::new(CHAT_LOG_BYTES_MIN),
-            stats: Stats::default(),
-            connection_log: ConnectionLog::default(),
+            listener: Listener::new(Protocol::Chat { lang }, Limits::default(), CHAT_LOG_BYTES_MIN),
             memory: MemoryAccount::new(usize::MAX),
             sessions: [const { None }; CLIENTS],
             generation: 0,
@@ -93,9 +84,9 @@ impl World {
     fn connect(&mut self, who: usize) {
         if self.sessions[who].is_none() {
             self.generation += 1;
-            let session = Session::new(self.generation, &self.protocol, Millis(0), &self.room.log);
+            let session = self.listener.session(self.generation, Millis(0));
             self.sessions[who] = Some(session);
-            self.room.members += 1;
+            self.listener.room.members += 1;
         }
     }
 
@@ -109,7 +100,7 @@ impl World {
     }
 
     fn fall_silent(&mut self, who: usize) {
-        let has_unterminated = |s: &Session| s.has_unterminated(&self.protocol, false);
+        let has_unterminated = |s: &Session| s.has_unterminated(&self.listener.protocol, false);
         if self.sessions[who].as_ref().is_some_and(has_unterminated) {
             self.call(who, |session, protocol, ctx| session.on_end(protocol, Millis(0), ctx));
         }
@@ -122,31 +113,20 @@ impl World {
         call: impl FnOnce(&mut Session, &Protocol, &mut Context<'_>) -> Flow,
     ) {
         let Some(session) = &mut self.sessions[who] else { return };
-        let (mut out, mut direct) = (Vec::new(), DirectMessages::default());
-        let mut visit_bytes = VISIT_BYTES_MAX;
-        let mut ctx = Context {
-            id: id(who, session),
-            limits: &self.limits,
-            room: &mut self.room,
-            stats: &mut self.stats,
-            out: &mut out,
-            visit_bytes: &mut visit_bytes,
-            reply_limit: 0,
-            log_share: usize::MAX,
-            is_tight: false,
-            direct: &mut direct,
-            connection_log: &mut self.connection_log,
-            plugins: None,
-            peer: Peer::Unasked,
-            now: Millis(0),
-        };
-        let flow = call(session, &self.protocol, &mut ctx);
+        let (mut out, id) = (Vec::new(), id(who, session));
+        let flow = self.listener.call(id, &mut out, VISIT_BYTES_MAX, Millis(0), |protocol, ctx| {
+            call(session, protocol, ctx)
+        });
+        let direct = std::mem::take(&mut self.listener.direct);
         self.flush(who, &out);
         self.deliver(&direct);
         match flow {
             Flow::Continue => self.resume(who),
             Flow::Yield | Flow::AskPeer => unreachable!("nobody asks plugins"),
-            Flow::Wait => assert!(self.room.log.head() > self.room.log.offered(), "waits in vain"),
+            Flow::Wait => assert!(
+                self.listener.room.log.head() > self.listener.room.log.offered(),
+                "waits in vain"
+            ),
             Flow::Close(_) => self.leave(who, false),
         }
     }
@@ -161,19 +141,21 @@ impl World {
     /// The client takes all it is to be sent.
     fn flush(&mut self, who: usize, out: &[u8]) {
         let Some(session) = &mut self.sessions[who] else { return };
-        assert!(session.lag(&self.room.log) == 0 || session.member().is_some(), "no member");
+        assert!(
+            session.lag(&self.listener.room.log) == 0 || session.member().is_some(),
+            "no member"
+        );
         let (mut heard, mut sent) = (Vec::new(), 0);
         loop {
             let mut pieces = Pieces::new(1 << 20);
-            let gathered = session.gather(&out[sent..], &self.room.log, &mut pieces);
+            let gathered = session.gather(&out[sent..], &self.listener.room.log, &mut pieces);
             gathered.expect("nobody falls behind");
-            let bytes: Vec<u8> =
-                pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
-            if bytes.is_empty() {
+            let n = pieces.bytes();
+            if n == 0 {
                 break;
             }
-            sent += session.advance(bytes.len(), out.len() - sent);
-            heard.extend(bytes);
+            pieces.as_slices().iter().for_each(|piece| heard.extend_from_slice(piece));
+            sent += session.advance(n, out.len() - sent);
         }
         session.settle_memory(&mut self.memory);
         self.hear(&heard);
@@ -192,9 +174,10 @@ impl World {
     /// Everyone is sent what the log holds, and whoever waited goes on.
     fn fan_out(&mut self) {
         (0..CLIENTS).for_each(|who| self.flush(who, &[]));
-        let head = self.room.log.head();
-        self.room.log.release_below(head);
-        chat::announce_departures(&mut self.room, self.lang).expect("an empty log has room");
+        let head = self.listener.room.log.head();
+        self.listener.room.log.release_below(head);
+        chat::announce_departures(&mut self.listener.room, self.lang)
+            .expect("an empty log has room");
         for who in 0..CLIENTS {
             if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
                 self.call(who, |session, protocol, ctx| {
@@ -207,11 +190,11 @@ impl World {
 
     fn leave(&mut self, who: usize, quietly: bool) {
         let Some(mut session) = self.sessions[who].take() else { return };
-        self.room.members -= 1;
-        let member = session.unsubscribe(&self.room.log).expect("memory");
+        self.listener.room.members -= 1;
+        let member = session.unsubscribe(&self.listener.room.log).expect("memory");
         session.release_memory(&mut self.memory);
         if let Some(key) = member {
-            chat::on_leave(&mut self.room, key, self.lang, quietly);
+            chat::on_leave(&mut self.listener.room, key, self.lang, quietly);
         }
     }
 
@@ -231,13 +214,14 @@ impl World {
         if let Some(nick) = welcome.iter().find_map(|start| line.strip_prefix(start)) {
             let nick = nick.strip_suffix('!').expect("a whole welcome");
             assert!(nicknames::is_allowed(nick), "{nick:?} is welcome");
-            let others = self.room.chat.members.iter().filter(|member| *member.nick != *nick);
+            let others =
+                self.listener.room.chat.members.iter().filter(|member| *member.nick != *nick);
             let same: Vec<_> =
                 others.filter(|other| nicknames::is_same(&other.nick, nick)).collect();
             assert!(same.is_empty(), "{nick:?} is the same as {same:?}");
             self.nicks.insert(nick.to_owned());
         } else if let Some(nick) = refused_nick(line) {
-            let mut members = self.room.chat.members.iter();
+            let mut members = self.listener.room.chat.members.iter();
             let is_taken = members.any(|member| nicknames::is_same(&member.nick, nick));
             assert!(is_taken || !nicknames::is_allowed(nick), "{nick:?} is nobody's");
         } else if let Some(notice) = line.strip_prefix("[SERVER] ") {
@@ -245,7 +229,8 @@ impl World {
             let whats = ["joined", "left", "теперь с нами", "ушёл"];
             assert!(whats.contains(&what), "{line:?}");
             // The room hears of a newcomer before the newcomer does.
-            let known = self.room.chat.members.find(nick).is_some() || self.nicks.contains(nick);
+            let known =
+                self.listener.room.chat.members.find(nick).is_some() || self.nicks.contains(nick);
             assert!(known, "{line:?} is of nobody");
         } else if !OWN_STARTS.iter().any(|start| line.starts_with(start)) {
             let said = line.strip_prefix('[').and_then(|line| line.split_once("]: "));
@@ -256,18 +241,18 @@ impl World {
     }
 
     fn check(&self) {
-        self.room.chat.assert_invariants();
+        self.listener.room.chat.assert_invariants();
         let members = self.sessions.iter().flatten().filter_map(Session::member);
-        assert_eq!(members.count(), self.room.chat.members.len());
+        assert_eq!(members.count(), self.listener.room.chat.members.len());
         for (who, session) in self.sessions.iter().enumerate() {
             let Some(session) = session else { continue };
             if let Some(key) = session.member() {
-                assert_eq!(self.room.chat.members.get(key).id, id(who, session));
+                assert_eq!(self.listener.room.chat.members.get(key).id, id(who, session));
             }
         }
         assert!(
-            !self.room.chat.has_pending_departures()
-                || self.room.log.head() > self.room.log.offered(),
+            !self.listener.room.chat.has_pending_departures()
+                || self.listener.room.log.head() > self.listener.room.log.offered(),
             "nobody will mention who has left"
         );
     }
@@ -279,8 +264,11 @@ impl World {
             self.check();
         }
         self.fan_out();
-        assert!(self.room.chat.members.is_empty() && !self.room.chat.has_pending_departures());
-        assert_eq!(self.room.members, 0);
+        assert!(
+            self.listener.room.chat.members.is_empty()
+                && !self.listener.room.chat.has_pending_departures()
+        );
+        assert_eq!(self.listener.room.members, 0);
     }
 }
 

@@ -7,14 +7,14 @@ mod model;
 use mynah::buffer::{LagError, Pieces};
 use mynah::clock::Millis;
 use mynah::conn_id::ConnId;
-use mynah::connection_log::ConnectionLog;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::Protocol;
-use mynah::protocol::{CloseReason, Context, DirectMessages, Flow, Peer, Room};
+use mynah::protocol::{CloseReason, Context, Flow};
 use mynah::session::Session;
 use mynah::stats::Stats;
 
+use super::listener::Listener;
 use model::{Client, Log, Model};
 
 /// Bytes the clients may send in one run, so that a run ends soon.
@@ -59,11 +59,8 @@ impl<'a> Ops<'a> {
 
 /// What a listener is to the server, and the model of it.
 struct World {
-    room: Room,
-    stats: Stats,
+    listener: Listener,
     memory: MemoryAccount,
-    direct: DirectMessages,
-    connection_log: ConnectionLog,
     conns: [Connection; 2],
     pass: Option<Pass>,
     sent_bytes: usize,
@@ -117,15 +114,14 @@ impl World {
             log: Log::default(),
             clients: Default::default(),
         };
-        let mut room = Room::new(limits.broadcast_log_bytes_max);
-        room.members = model.ghosts;
+        let protocol = model.protocol.clone();
+        let mut listener = Listener::new(protocol, limits, limits.broadcast_log_bytes_max);
+        listener.stats = stats;
+        listener.room.members = model.ghosts;
         let conns = Default::default();
         let mut world = World {
-            room,
-            stats,
+            listener,
             memory: MemoryAccount::new(usize::MAX),
-            direct: DirectMessages::default(),
-            connection_log: ConnectionLog::default(),
             conns,
             pass: None,
             sent_bytes: 0,
@@ -170,11 +166,10 @@ impl World {
     /// A new client in place of one that has gone.
     fn connect(&mut self, who: usize) {
         if self.conns[who].session.is_none() {
-            let session =
-                Session::new(1, &self.model.protocol, Millis(self.model.now), &self.room.log);
+            let session = self.listener.session(1, Millis(self.model.now));
             let window = 64;
             self.conns[who] = Connection { session: Some(session), window, ..Default::default() };
-            self.room.members += 1;
+            self.listener.room.members += 1;
             self.model.connect(who);
         }
     }
@@ -209,7 +204,7 @@ impl World {
         let len = usize::from(ops.next().unwrap_or(0)).min(len_max);
         let broadcast = model::frame(4, &vec![b'#'; len]);
         let fits = self.model.broadcast(&broadcast, None);
-        assert_eq!(self.room.log.append(&[&broadcast]).is_ok(), fits);
+        assert_eq!(self.listener.room.log.append(&[&broadcast]).is_ok(), fits);
         self.start_pass_if_needed();
     }
 
@@ -241,8 +236,12 @@ impl World {
                 return Flow::Continue;
             };
             let Client { held, waiting, .. } = self.model.clients[who];
-            let backlogged =
-                session.is_backlogged(&self.room.log, out.len(), &self.model.limits, false);
+            let backlogged = session.is_backlogged(
+                &self.listener.room.log,
+                out.len(),
+                &self.model.limits,
+                false,
+            );
             assert_eq!(backlogged, self.model.is_backlogged(who));
             if backlogged || waiting {
                 return Flow::Continue;
@@ -270,7 +269,7 @@ impl World {
             bytes => session.on_bytes(protocol, bytes, false, now, ctx),
         });
         assert_eq!(flow, expected);
-        assert_eq!(self.stats, self.model.stats);
+        assert_eq!(self.listener.stats, self.model.stats);
         match flow {
             Flow::Close(_) => self.check_owed(who, out),
             Flow::Continue | Flow::Wait => self.check_session(who, Some(out)),
@@ -287,24 +286,10 @@ impl World {
         call: impl FnOnce(&mut Session, &Protocol, Millis, &mut Context<'_>) -> Flow,
     ) -> Flow {
         let Some(session) = &mut self.conns[who].session else { return Flow::Continue };
-        let mut visit_bytes = usize::MAX;
-        let mut ctx = Context {
-            id: ConnId { index: who as u32, generation: 1 },
-            limits: &self.model.limits,
-            room: &mut self.room,
-            stats: &mut self.stats,
-            out,
-            visit_bytes: &mut visit_bytes,
-            reply_limit: 0,
-            log_share: usize::MAX,
-            is_tight: false,
-            direct: &mut self.direct,
-            connection_log: &mut self.connection_log,
-            plugins: None,
-            peer: Peer::Unasked,
-            now: Millis(self.model.now),
-        };
-        call(session, &self.model.protocol, Millis(self.model.now), &mut ctx)
+        let id = ConnId { index: who as u32, generation: 1 };
+        let now = Millis(self.model.now);
+        self.listener
+            .call(id, out, usize::MAX, now, |protocol, ctx| call(session, protocol, now, ctx))
     }
 
     /// No more input is acted on; what is owed is sent, then the connection closes.
@@ -312,8 +297,8 @@ impl World {
         let Some(session) = &mut self.conns[who].session else { return };
         session.drop_input();
         session.mark_active(Millis(self.model.now));
-        assert!(session.unsubscribe(&self.room.log).is_ok());
-        self.room.members -= 1;
+        assert!(session.unsubscribe(&self.listener.room.log).is_ok());
+        self.listener.room.members -= 1;
         self.model.drain(who);
     }
 
@@ -326,7 +311,7 @@ impl World {
         let client = &mut self.model.clients[who];
         if has_fallen {
             let mut pieces = Pieces::new(OPEN_WIDE);
-            assert_eq!(session.gather(out, &self.room.log, &mut pieces), Err(LagError));
+            assert_eq!(session.gather(out, &self.listener.room.log, &mut pieces), Err(LagError));
             return self.close(who);
         }
         let was_waiting = session.has_unsent() || client.lagging;
@@ -335,7 +320,9 @@ impl World {
         let (mut left, mut from_out) = (written, 0);
         while left > 0 {
             let mut pieces = Pieces::new(left);
-            session.gather(&out[from_out..], &self.room.log, &mut pieces).expect("it is there");
+            session
+                .gather(&out[from_out..], &self.listener.room.log, &mut pieces)
+                .expect("it is there");
             let n = pieces.bytes();
             assert!(n > 0, "bytes are owed that nobody has");
             from_out += session.advance(n, out.len() - from_out);
@@ -363,7 +350,8 @@ impl World {
     fn reschedule(&mut self, who: usize) {
         let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
         let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
-        let backlogged = session.is_backlogged(&self.room.log, 0, &self.model.limits, false);
+        let backlogged =
+            session.is_backlogged(&self.listener.room.log, 0, &self.model.limits, false);
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;
@@ -383,16 +371,16 @@ impl World {
     /// When the last laggard has caught up and no pass is on its way, nobody needs the log.
     fn caught_up(&mut self) {
         if self.pass.is_none() && self.model.nobody_lags() {
-            let head = self.room.log.head();
-            assert_eq!(self.room.log.offered(), head, "a pass was due");
-            self.room.log.release_below(head);
+            let head = self.listener.room.log.head();
+            assert_eq!(self.listener.room.log.offered(), head, "a pass was due");
+            self.listener.room.log.release_below(head);
             self.model.log.release_below(head);
         }
     }
 
     fn close(&mut self, who: usize) {
         if self.model.clients[who].open {
-            self.room.members -= 1;
+            self.listener.room.members -= 1;
         }
         if let Some(session) = &mut self.conns[who].session {
             session.release_memory(&mut self.memory);
@@ -407,8 +395,8 @@ impl World {
     // The fan-out.
 
     fn start_pass_if_needed(&mut self) {
-        let head = self.room.log.head();
-        if self.pass.is_none() && head > self.room.log.offered() {
+        let head = self.listener.room.log.head();
+        if self.pass.is_none() && head > self.listener.room.log.offered() {
             self.pass = Some(Pass { target: head, cursor_min: head, visited: [false; 2] });
         }
     }
@@ -434,8 +422,8 @@ impl World {
         let Some(Pass { target, cursor_min, .. }) = self.pass.take() else { return };
         // Who lagged when it was visited may have caught up since.
         let needed_from = if self.model.nobody_lags() { target } else { cursor_min };
-        self.room.log.set_offered(target);
-        self.room.log.release_below(needed_from);
+        self.listener.room.log.set_offered(target);
+        self.listener.room.log.release_below(needed_from);
         self.model.log.set_offered(target);
         self.model.log.release_below(needed_from);
         self.start_pass_if_needed();
@@ -503,11 +491,11 @@ impl World {
     // The comparison.
 
     fn check(&self) {
-        let (log, expected) = (&self.room.log, &self.model.log);
+        let (log, expected) = (&self.listener.room.log, &self.model.log);
         let found = Log { tail: log.tail(), offered: log.offered(), head: log.head() };
         assert_eq!(found, *expected);
         assert!(log.head() - log.tail() <= self.model.limits.broadcast_log_bytes_max as u64);
-        assert_eq!(self.room.members, self.model.members());
+        assert_eq!(self.listener.room.members, self.model.members());
         for who in [0, 1] {
             self.check_session(who, None);
             self.check_bounds(who);
@@ -542,7 +530,7 @@ impl World {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
-        assert_eq!(session.lag(&self.room.log), client.lag() as u64);
+        assert_eq!(session.lag(&self.listener.room.log), client.lag() as u64);
         assert_eq!(session.unsent_len() + out.len(), client.owed_len() - client.lag());
         if let Some(queue) = session.send_queue() {
             queue.assert_invariants();
@@ -551,9 +539,12 @@ impl World {
             return;
         }
         let mut pieces = Pieces::new(OPEN_WIDE);
-        session.gather(out, &self.room.log, &mut pieces).expect("it is there");
-        let found: Vec<u8> = pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
-        let owed: Vec<u8> = client.owed.iter().flat_map(|piece| piece.bytes.clone()).collect();
+        session.gather(out, &self.listener.room.log, &mut pieces).expect("it is there");
+        // Whole pieces at a time: byte by byte, this would be most of a run.
+        let mut found = Vec::with_capacity(pieces.bytes());
+        pieces.as_slices().iter().for_each(|piece| found.extend_from_slice(piece));
+        let mut owed = Vec::with_capacity(client.owed_len());
+        client.owed.iter().for_each(|piece| owed.extend_from_slice(&piece.bytes));
         // One write takes so many pieces only.
         assert!(owed.starts_with(&found), "something else is to be sent than is owed");
         assert!(found.len() == owed.len() || !found.is_empty());
@@ -601,7 +592,11 @@ impl World {
             }
         }
         assert!(self.pass.is_none() && is_at_rest(self, 0) && is_at_rest(self, 1), "stuck");
-        assert_eq!(self.room.log.tail(), self.room.log.head(), "the log is kept for nobody");
+        assert_eq!(
+            self.listener.room.log.tail(),
+            self.listener.room.log.head(),
+            "the log is kept for nobody"
+        );
         for who in [0, 1] {
             self.conns[who].shut = true;
             self.serve(who, 1);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::program::{Fake, Running, client, expect, nobody, output, run, run_with, wait_for_end};
-use super::support::{Folder, PATIENCE, Server, error, frame, noise};
+use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes};
 
 /// A server with the listeners the commands need, in the order of the constants.
 fn server() -> Server {
@@ -52,7 +52,7 @@ fn a_text_of_dash_is_standard_input_to_the_byte() {
     run_with(addr, &["rev", "-"], "Hé!\n".as_bytes()).answered("\n!éH\n");
     run_with(addr, &["echo", "-"], b"").answered("\n");
     run_with(addr, &["broadcast", "-"], b"x").answered("0\n");
-    let bytes = noise(1 << 20);
+    let bytes = random_bytes(1 << 20);
     run_with(addr, &["echo", "-"], &bytes).answered([&bytes[..], b"\n"].concat());
     run_with(server.addr(PREFIXED), &["--protocol", "prefixed", "send", "-"], b"\x00\xff\n")
         .answered(b"\n\xff\0\n");
@@ -81,7 +81,7 @@ fn send_goes_over_prefixed_and_raw() {
 #[test]
 fn a_raw_answer_of_megabytes_is_read_while_the_message_is_written() {
     let server = Server::start(&["-l", "raw://127.0.0.1:0?prefix="]);
-    let bytes = noise(20 << 20);
+    let bytes = random_bytes(20 << 20);
     let ended = run_with(server.addr(0), &["--protocol", "raw", "send", "-"], &bytes);
     ended.answered([&bytes[..], b"\n"].concat());
 }
@@ -174,7 +174,7 @@ fn an_answer_may_come_in_pieces() {
 
 #[test]
 fn an_answer_of_megabytes_is_an_answer() {
-    let bytes = noise(30 << 20);
+    let bytes = random_bytes(30 << 20);
     let fake = Fake::answering(&frame(1, b"x"), &frame(1, &bytes));
     run(fake.addr, &["echo", "x"]).answered([&bytes[..], b"\n"].concat());
     fake.finish();

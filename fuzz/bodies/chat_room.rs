@@ -3,7 +3,6 @@
 //! nothing is left.
 
 use std::collections::BTreeSet;
-use std::mem;
 
 use mynah::buffer::Pieces;
 use mynah::clock::Millis;
@@ -12,11 +11,11 @@ use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::chat::Lang;
 use mynah::protocol::{
-    ChatProtocol, CloseReason, Context, DirectMessages, Flow, Hooks, Leaver, PeerAddr, Protocol,
-    Room, Shared,
+    ChatProtocol, CloseReason, Context, DirectMessages, Flow, Hooks, Leaver, Protocol,
 };
 use mynah::session::Session;
 
+use super::listener::Listener;
 use super::nicknames;
 
 const CLIENTS: usize = 6;
@@ -41,9 +40,7 @@ pub fn run(data: &[u8]) {
 }
 
 struct World {
-    protocol: Protocol,
-    room: Room,
-    shared: Shared,
+    listener: Listener,
     memory: MemoryAccount,
     sessions: [Option<Session>; CLIENTS],
     generation: u32,
@@ -54,9 +51,11 @@ struct World {
 impl World {
     fn new(lang: Lang) -> Self {
         World {
-            protocol: ChatProtocol::new(lang).into(),
-            room: Room::new(CHAT_LOG_BYTES_MIN),
-            shared: Shared::new(Limits::default(), Millis(0)),
+            listener: Listener::new(
+                ChatProtocol::new(lang).into(),
+                Limits::default(),
+                CHAT_LOG_BYTES_MIN,
+            ),
             memory: MemoryAccount::new(usize::MAX),
             sessions: [const { None }; CLIENTS],
             generation: 0,
@@ -88,9 +87,9 @@ impl World {
     fn connect(&mut self, who: usize) {
         if self.sessions[who].is_none() {
             self.generation += 1;
-            let session = Session::new(self.generation, &self.protocol, Millis(0), &self.room.log);
+            let session = self.listener.session(self.generation, Millis(0));
             self.sessions[who] = Some(session);
-            self.room.members += 1;
+            self.listener.room.members += 1;
         }
     }
 
@@ -102,7 +101,7 @@ impl World {
     }
 
     fn fall_silent(&mut self, who: usize) {
-        let has_unterminated = |s: &Session| s.has_unterminated(&self.protocol, false);
+        let has_unterminated = |s: &Session| s.has_unterminated(&self.listener.protocol, false);
         if self.sessions[who].as_ref().is_some_and(has_unterminated) {
             self.call(who, |session, protocol, ctx| session.on_eof(protocol, ctx));
         }
@@ -115,19 +114,20 @@ impl World {
         call: impl FnOnce(&mut Session, &mut Protocol, &mut Context<'_>) -> Flow,
     ) {
         let Some(session) = &mut self.sessions[who] else { return };
-        let (room, shared) = (&mut self.room, &mut self.shared);
-        shared.visit_bytes = VISIT_BYTES_MAX;
-        let mut ctx = Context { id: id(who, session), peer: PeerAddr::Unknown, room, shared };
-        let flow = call(session, &mut self.protocol, &mut ctx);
-        let (out, direct) = (mem::take(&mut shared.out), mem::take(&mut shared.direct));
+        let (mut out, id) = (Vec::new(), id(who, session));
+        let flow = self.listener.call(id, &mut out, VISIT_BYTES_MAX, Millis(0), |protocol, ctx| {
+            call(session, protocol, ctx)
+        });
+        let direct = std::mem::take(&mut self.listener.shared.direct);
         self.flush(who, &out);
         self.deliver(&direct);
         match flow {
             Flow::Continue => self.resume(who),
             Flow::Yield | Flow::NeedPeerAddr => unreachable!("nobody asks plugins"),
-            Flow::WaitForFanout => {
-                assert!(self.room.log.head() > self.room.log.offered(), "waits in vain")
-            }
+            Flow::WaitForFanout => assert!(
+                self.listener.room.log.head() > self.listener.room.log.offered(),
+                "waits in vain"
+            ),
             Flow::Close(_) => self.leave(who, false),
         }
     }
@@ -143,21 +143,20 @@ impl World {
     fn flush(&mut self, who: usize, out: &[u8]) {
         let Some(session) = &mut self.sessions[who] else { return };
         assert!(
-            session.lag(&self.room.log) == 0 || session.client().member().is_some(),
+            session.lag(&self.listener.room.log) == 0 || session.client().member().is_some(),
             "no member"
         );
         let (mut heard, mut sent) = (Vec::new(), 0);
         loop {
             let mut pieces = Pieces::new(1 << 20);
-            let gathered = session.gather(&out[sent..], &self.room.log, &mut pieces);
+            let gathered = session.gather(&out[sent..], &self.listener.room.log, &mut pieces);
             gathered.expect("nobody falls behind");
-            let bytes: Vec<u8> =
-                pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
-            if bytes.is_empty() {
+            let n = pieces.bytes();
+            if n == 0 {
                 break;
             }
-            sent += session.advance(bytes.len(), out.len() - sent);
-            heard.extend(bytes);
+            pieces.as_slices().iter().for_each(|piece| heard.extend_from_slice(piece));
+            sent += session.advance(n, out.len() - sent);
         }
         session.update_charge(&mut self.memory);
         self.hear(&heard);
@@ -176,9 +175,11 @@ impl World {
     /// Everyone is sent what the log holds, and whoever waited goes on.
     fn fan_out(&mut self) {
         (0..CLIENTS).for_each(|who| self.flush(who, &[]));
-        let head = self.room.log.head();
-        self.room.log.release_below(head);
-        let World { protocol: Protocol::Chat(chat), room, .. } = self else { unreachable!() };
+        let head = self.listener.room.log.head();
+        self.listener.room.log.release_below(head);
+        let Listener { protocol: Protocol::Chat(chat), room, .. } = &mut self.listener else {
+            unreachable!()
+        };
         chat.on_fanout_end(room);
         for who in 0..CLIENTS {
             if self.sessions[who].as_ref().is_some_and(Session::waits_for_fanout) {
@@ -192,10 +193,10 @@ impl World {
 
     fn leave(&mut self, who: usize, quietly: bool) {
         let Some(mut session) = self.sessions[who].take() else { return };
-        self.room.members -= 1;
-        let member = session.unsubscribe(&self.room.log).expect("memory");
+        self.listener.room.members -= 1;
+        let member = session.unsubscribe(&self.listener.room.log).expect("memory");
         session.release_memory(&mut self.memory);
-        let World { protocol: Protocol::Chat(chat), room, shared, .. } = self else {
+        let Listener { protocol: Protocol::Chat(chat), room, shared } = &mut self.listener else {
             unreachable!()
         };
         let (id, reason) = (id(who, &session), CloseReason::Quit);
@@ -243,18 +244,17 @@ impl World {
     }
 
     fn check(&self) {
-        let open = self.sessions.iter().enumerate();
-        let clients: Vec<_> = open
+        let clients: Vec<_> = (self.sessions.iter().enumerate())
             .filter_map(|(who, session)| {
                 session.as_ref().map(|session| (id(who, session), session.client()))
             })
             .collect();
-        let is_passing = self.room.log.head() > self.room.log.offered();
+        let is_passing = self.listener.log().head() > self.listener.log().offered();
         self.chat().assert_invariants(&clients, is_passing);
     }
 
     fn chat(&self) -> &ChatProtocol {
-        let Protocol::Chat(chat) = &self.protocol else { unreachable!() };
+        let Protocol::Chat(chat) = &self.listener.protocol else { unreachable!() };
         chat
     }
 
@@ -267,7 +267,7 @@ impl World {
         self.fan_out();
         assert!(self.chat().members().is_empty());
         self.chat().assert_invariants(&[], false);
-        assert_eq!(self.room.members, 0);
+        assert_eq!(self.listener.room.members, 0);
     }
 }
 

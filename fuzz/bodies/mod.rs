@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod frame_parser;
 pub mod line_decoder;
+pub mod listener;
 pub mod nicknames;
 #[cfg(feature = "plugins")]
 pub mod plugin_host;

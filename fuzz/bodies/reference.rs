@@ -1,92 +1,107 @@
 //! The frame parsers as one would write them with the whole stream at hand: nothing incremental,
 //! nothing clever, nothing shared with the real ones.
 
-/// What a stream of frames comes to.
+use std::fmt;
+use std::io::Write;
+
+/// What a stream begins with.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parsed {
-    /// Command byte and payload of every whole frame.
-    pub frames: Vec<(u8, Vec<u8>)>,
-    /// Length declared by the header that ended the stream, if one did.
-    pub too_large: Option<u32>,
-    /// Bytes of the unfinished frame at the end; 0 where the stream was ended.
-    pub tail: usize,
+pub enum Start<'a> {
+    /// A whole frame of `len` bytes; `code` is 0 where the protocol has none.
+    Frame {
+        /// The command byte.
+        code: u8,
+        /// What it carries.
+        payload: &'a [u8],
+        /// Bytes of the frame, header included.
+        len: usize,
+    },
+    /// A header that declares a payload over the limit.
+    TooLarge(u32),
+    /// The beginning of a frame, or nothing.
+    Partial,
 }
 
-/// Parses a `command` stream whose payloads may have `max` bytes.
-pub fn command(stream: &[u8], max: u32) -> Parsed {
-    let mut parsed = Parsed { frames: Vec::new(), too_large: None, tail: 0 };
-    let mut at = 0;
-    while stream.len() - at >= 5 {
-        let len = stream[at + 1..at + 5].iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
-        if len > max {
-            parsed.too_large = Some(len);
-            return parsed;
-        }
-        let end = at + 5 + len as usize;
-        if end > stream.len() {
-            break;
-        }
-        parsed.frames.push((stream[at], stream[at + 5..end].to_vec()));
-        at = end;
+/// Parses the start of a `command` stream whose payloads may have `max` bytes.
+pub fn command(stream: &[u8], max: u32) -> Start<'_> {
+    let [code, a, b, c, d, rest @ ..] = stream else { return Start::Partial };
+    let declared = [a, b, c, d].into_iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
+    if declared > max {
+        return Start::TooLarge(declared);
     }
-    parsed.tail = stream.len() - at;
-    parsed
-}
-
-/// Parses a `prefixed` stream; the command bytes are 0.
-pub fn prefixed(stream: &[u8]) -> Parsed {
-    let mut parsed = Parsed { frames: Vec::new(), too_large: None, tail: 0 };
-    let mut at = 0;
-    while at < stream.len() && at + 1 + usize::from(stream[at]) <= stream.len() {
-        let end = at + 1 + usize::from(stream[at]);
-        parsed.frames.push((0, stream[at + 1..end].to_vec()));
-        at = end;
+    match rest.get(..declared as usize) {
+        Some(payload) => Start::Frame { code: *code, payload, len: 5 + payload.len() },
+        None => Start::Partial,
     }
-    parsed.tail = stream.len() - at;
-    parsed
 }
 
-/// What a `command` server answers to a lone client that sends `stream`; `None` where it would
-/// tell the time (STATUS).
-pub fn command_replies(stream: &[u8], max: u32) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    let mut reply = |command: u8, payload: &[u8]| {
-        out.push(command);
-        out.extend((payload.len() as u32).to_be_bytes());
-        out.extend(payload);
+/// Parses the start of a `prefixed` stream.
+pub fn prefixed(stream: &[u8]) -> Start<'_> {
+    let Some((&declared, rest)) = stream.split_first() else { return Start::Partial };
+    match rest.get(..usize::from(declared)) {
+        Some(payload) => Start::Frame { code: 0, payload, len: 1 + payload.len() },
+        None => Start::Partial,
+    }
+}
+
+/// How a server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// With a reply; the next frame is answered, too.
+    Given,
+    /// With its last reply, or with none.
+    Last,
+    /// With something that depends on the time (STATUS).
+    Unknown,
+}
+
+/// Appends what a `command` server answers to a lone client.
+pub fn answer_command(start: &Start<'_>, max: u32, out: &mut Vec<u8>) -> Answer {
+    let (code, payload) = match *start {
+        Start::Frame { code, payload, .. } => (code, payload),
+        Start::TooLarge(len) => {
+            error(format_args!("frame of {len} bytes exceeds the limit of {max}"), out);
+            return Answer::Last;
+        }
+        Start::Partial => return Answer::Given,
     };
-    let parsed = command(stream, max);
-    for (code, payload) in &parsed.frames {
-        match code {
-            1 => reply(1, payload),
-            2 => match String::from_utf8(payload.clone()) {
-                Ok(text) => reply(1, text.chars().rev().collect::<String>().as_bytes()),
-                Err(error) => {
-                    let offset = error.utf8_error().valid_up_to();
-                    let why = format!("REVERSE needs UTF-8: invalid byte at offset {offset}");
-                    reply(255, why.as_bytes());
-                }
-            },
-            3 => return Some(out),
-            4 => reply(1, b"0"),
-            7 => return None,
-            code => reply(255, format!("unknown command {code}").as_bytes()),
-        }
+    match code {
+        1 => echo(payload, out),
+        2 => match str::from_utf8(payload) {
+            Ok(text) => echo(text.chars().rev().collect::<String>().as_bytes(), out),
+            Err(invalid) => {
+                let offset = invalid.valid_up_to();
+                error(format_args!("REVERSE needs UTF-8: invalid byte at offset {offset}"), out);
+            }
+        },
+        3 => return Answer::Last,
+        4 => echo(b"0", out),
+        7 => return Answer::Unknown,
+        code => error(format_args!("unknown command {code}"), out),
     }
-    if let Some(len) = parsed.too_large {
-        reply(255, format!("frame of {len} bytes exceeds the limit of {max}").as_bytes());
-    }
-    Some(out)
+    Answer::Given
 }
 
-/// What a `prefixed` server answers to `stream`.
-pub fn prefixed_replies(stream: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (_, payload) in prefixed(stream).frames {
+fn echo(payload: &[u8], out: &mut Vec<u8>) {
+    out.push(1);
+    out.extend((payload.len() as u32).to_be_bytes());
+    out.extend(payload);
+}
+
+fn error(reason: fmt::Arguments<'_>, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.extend([255, 0, 0, 0, 0]);
+    write!(out, "{reason}").expect("a vector takes everything");
+    let len = (out.len() - at - 5) as u32;
+    out[at + 1..at + 5].copy_from_slice(&len.to_be_bytes());
+}
+
+/// Appends what a `prefixed` server answers.
+pub fn answer_prefixed(start: &Start<'_>, out: &mut Vec<u8>) {
+    if let Start::Frame { payload, .. } = start {
         out.push(payload.len() as u8);
         out.extend(payload.iter().rev());
     }
-    out
 }
 
 /// What a stream of lines comes to.

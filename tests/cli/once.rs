@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::mock_server::{MockServer, expect, read_to_eof};
 use super::program::{RunningClient, client_command, closed_addr, run, run_args, run_with_input};
-use super::support::{Folder, PATIENCE, Server, error, frame, noise};
+use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes};
 
 /// A server with a listener for each protocol of a command, in the order of the constants.
 fn server() -> Server {
@@ -55,7 +55,7 @@ fn dash_is_standard_input_byte_for_byte() {
     run_with_input(addr, &["rev", "-"], "Hé!\n".as_bytes()).assert_reply("\n!éH\n");
     run_with_input(addr, &["echo", "-"], b"").assert_reply("\n");
     run_with_input(addr, &["broadcast", "-"], b"x").assert_reply("0\n");
-    let bytes = noise(1 << 20);
+    let bytes = random_bytes(1 << 20);
     run_with_input(addr, &["echo", "-"], &bytes).assert_reply([&bytes[..], b"\n"].concat());
     run_with_input(server.addr(PREFIXED), &["--protocol", "prefixed", "send", "-"], b"\x00\xff\n")
         .assert_reply(b"\n\xff\0\n");
@@ -83,7 +83,7 @@ fn send_works_over_prefixed_and_raw() {
 #[test]
 fn raw_reply_is_read_while_the_message_is_written() {
     let server = Server::start(&["-l", "raw://127.0.0.1:0?prefix="]);
-    let bytes = noise(20 << 20);
+    let bytes = random_bytes(20 << 20);
     let result = run_with_input(server.addr(0), &["--protocol", "raw", "send", "-"], &bytes);
     result.assert_reply([&bytes[..], b"\n"].concat());
 }
@@ -176,7 +176,7 @@ fn reply_may_arrive_byte_by_byte() {
 
 #[test]
 fn reply_may_be_30_megabytes() {
-    let bytes = noise(30 << 20);
+    let bytes = random_bytes(30 << 20);
     let mock = MockServer::replying(&frame(1, b"x"), &frame(1, &bytes));
     run(mock.addr, &["echo", "x"]).assert_reply([&bytes[..], b"\n"].concat());
     mock.join();

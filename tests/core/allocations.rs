@@ -42,7 +42,7 @@ fn receive(server: &mut Server<Stub>, index: u32, input: &'static [u8]) -> usize
 }
 
 #[test]
-fn an_echo_that_arrives_whole_and_is_taken_whole_allocates_nothing() {
+fn echo_that_arrives_whole_allocates_nothing() {
     let mut server = server(3);
     let request = b"\x01\0\0\0\x05hello\x01\0\0\0\x05again";
     assert_eq!(receive(&mut server, 0, request), 20, "the reply buffer has its size now");
@@ -55,7 +55,7 @@ fn an_echo_that_arrives_whole_and_is_taken_whole_allocates_nothing() {
 }
 
 #[test]
-fn a_broadcast_that_is_taken_whole_allocates_nothing_per_receiver() {
+fn broadcast_allocates_nothing_per_receiver() {
     let mut server = server(100);
     let request = b"\x04\0\0\0\x04news";
     let delivered = 99 * 9 + 7;
@@ -67,7 +67,7 @@ fn a_broadcast_that_is_taken_whole_allocates_nothing_per_receiver() {
 }
 
 #[test]
-fn an_idle_connection_costs_less_than_a_cache_line() {
+fn idle_connection_costs_less_than_a_cache_line() {
     for n in [19_000, 1_000_000] {
         let limits = Limits { clients_max: n, ..Limits::default() };
         let mut each = 0.0;
@@ -87,7 +87,7 @@ fn an_idle_connection_costs_less_than_a_cache_line() {
 }
 
 #[test]
-fn a_connection_that_was_busy_costs_no_more_than_before() {
+fn busy_connection_costs_no_more_afterwards() {
     let mut server = server(1);
     receive(&mut server, 0, b"\x01\0\0\0\x05hello");
     let cost = measure(|| {
@@ -99,7 +99,7 @@ fn a_connection_that_was_busy_costs_no_more_than_before() {
 }
 
 #[test]
-fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
+fn idle_server_frees_the_memory_of_a_large_reply() {
     let mut server = server(1);
     let requests: &[u8] = b"\x07\0\0\0\0".repeat(10_000).leak();
     let cost = measure(|| {
@@ -118,7 +118,7 @@ fn an_idle_server_gives_back_the_memory_of_a_large_reply() {
 /// double too, one in a sorted list, and the nickname itself. No buffers, no line: what one has said is
 /// not kept.
 #[test]
-fn an_idle_chat_member_costs_its_nickname_a_slot_and_three_indexes() {
+fn idle_member_costs_a_nickname_a_slot_three_indexes() {
     // Just before the tables double, just after, and as many as a common file limit allows.
     for n in [14_336, 16_385, 19_000] {
         let nicknames = nicknames(n);

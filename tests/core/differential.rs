@@ -38,7 +38,7 @@ fn check(chunks: &[&[u8]]) {
 }
 
 #[test]
-fn every_two_way_cut_of_a_stream_gives_the_same_frames() {
+fn streams_cut_in_two_give_the_same_frames() {
     for stream in streams() {
         assert!(stream.len() <= 64);
         for cut in 0..=stream.len() {
@@ -48,7 +48,7 @@ fn every_two_way_cut_of_a_stream_gives_the_same_frames() {
 }
 
 #[test]
-fn every_chunking_of_a_short_stream_gives_the_same_frames() {
+fn short_streams_cut_anyhow_give_the_same_frames() {
     for stream in streams() {
         let stream = &stream[..stream.len().min(12)];
         for cuts in 0..1u32 << stream.len().saturating_sub(1) {
@@ -58,7 +58,7 @@ fn every_chunking_of_a_short_stream_gives_the_same_frames() {
 }
 
 #[test]
-fn random_streams_in_random_chunks_give_the_same_frames() {
+fn random_streams_cut_anyhow_give_the_same_frames() {
     // Mutation testing has no time for all of them, and needs no more than a few.
     let rounds = env::var("MYNAH_CHUNKINGS").map_or(100_000, |text| text.parse().unwrap());
     let mut random = Rng::new(1);

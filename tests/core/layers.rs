@@ -116,14 +116,14 @@ fn imports_are_found_in_lists_and_in_code() {
 }
 
 #[test]
-fn every_module_has_a_layer() {
+fn modules_have_a_layer_each() {
     let modules: BTreeSet<String> = sources().into_iter().map(|(module, ..)| module).collect();
     let known: BTreeSet<String> = LAYERS.iter().map(|(module, _)| (*module).to_owned()).collect();
     assert_eq!(modules, known);
 }
 
 #[test]
-fn the_system_is_named_in_one_place_only() {
+fn system_crates_are_named_in_one_module() {
     let mut bad = Vec::new();
     for (module, file, code) in sources() {
         for (name, home) in CONFINED {
@@ -157,7 +157,7 @@ fn unsafe_code_is_one_call_in_one_file() {
 }
 
 #[test]
-fn the_codec_does_nothing_but_compute() {
+fn codec_only_computes() {
     for (module, file, code) in sources() {
         if module == "codec" {
             for name in NOT_IN_CODEC {

@@ -2,15 +2,15 @@
 
 use std::thread;
 
-use super::support::{KernelSocket, Server, frame, noise};
+use super::support::{KernelSocket, Server, frame, random_bytes};
 
 #[test]
-fn a_client_that_never_reads_is_not_read_from_and_gets_everything_later() {
+fn client_that_never_reads_is_not_read_from() {
     let server = Server::command(&[]);
     let mut observer = server.connect();
     let mut client = server.connect();
     let mut bytes = Vec::new();
-    let body = noise(65_536);
+    let body = random_bytes(65_536);
     for number in 0..1_600u32 {
         bytes.extend(frame(1, &[&number.to_be_bytes(), body.as_slice()].concat()));
     }
@@ -32,13 +32,13 @@ fn a_client_that_never_reads_is_not_read_from_and_gets_everything_later() {
 
 /// What the server has taken in is what its kernel has taken out, and what waits in its queue.
 #[test]
-fn half_of_the_send_queue_waiting_unsent_stops_the_reading_and_one_reply_may_overshoot() {
+fn half_a_send_queue_unsent_stops_the_reading() {
     const SEND_QUEUE: usize = 1 << 20;
     const FRAME: usize = 300_005;
     let server = Server::command(&["--send-queue", "1048576"]);
     let mut observer = server.connect();
     let mut client = server.connect_with_small_buffer();
-    let bytes = frame(1, &noise(300_000)).repeat(100);
+    let bytes = frame(1, &random_bytes(300_000)).repeat(100);
     client.send_until_blocked(&bytes);
     let status = observer.status();
     let taken = status.get("bytes_in_total") as usize - 5;

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::support::{Client, Server, error, frame, noise, wait_until};
+use super::support::{Client, Server, error, frame, random_bytes, wait_until};
 
 #[test]
 fn echo_answers_with_command_1_and_the_same_bytes() {
@@ -25,7 +25,7 @@ fn echo_of_nothing_is_a_frame_of_nothing() {
 #[test]
 fn echo_takes_a_mebibyte_and_not_one_byte_more() {
     let server = Server::command(&[]);
-    let payload = noise(1_048_576);
+    let payload = random_bytes(1_048_576);
     assert_eq!(server.connect().ask(1, &payload), (1, payload));
     let mut client = server.connect();
     client.send(b"\x01\x00\x10\x00\x01");
@@ -51,7 +51,7 @@ fn reverse_turns_text_round_by_scalar_value() {
 }
 
 #[test]
-fn reverse_names_where_the_first_bad_or_unfinished_sequence_starts() {
+fn reverse_names_the_offset_of_the_first_bad_sequence() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     for (bytes, offset) in [
@@ -86,7 +86,7 @@ fn quit_is_answered_with_the_end_of_file_alone() {
 fn quit_comes_into_force_once_earlier_replies_are_out() {
     let server = Server::command(&[]);
     let mut client = server.connect();
-    let large = frame(1, &noise(1_000_000));
+    let large = frame(1, &random_bytes(1_000_000));
     let mut requests = large.repeat(5);
     requests.extend(b"\x02\0\0\0\x02ab\x09\0\0\0\0\x03\0\0\0\0");
     let mut writer = client.twin();
@@ -100,11 +100,11 @@ fn quit_comes_into_force_once_earlier_replies_are_out() {
 }
 
 #[test]
-fn bytes_after_quit_are_ignored() {
+fn quit_ignores_the_bytes_behind_it() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     let mut requests = b"\x01\0\0\0\x01a\x03\0\0\0\0\x01\0\0\0\x01b\xff\xff\xff".to_vec();
-    requests.extend(noise(300_000));
+    requests.extend(random_bytes(300_000));
     client.send(&requests);
     client.expect(b"\x01\0\0\0\x01a");
     client.expect_eof();
@@ -113,7 +113,7 @@ fn bytes_after_quit_are_ignored() {
 }
 
 #[test]
-fn broadcast_reaches_every_other_client_and_is_counted_to_the_sender() {
+fn broadcast_reaches_every_other_client() {
     let server = Server::command(&[]);
     let mut sender = server.connect();
     let mut others = [server.connect(), server.connect(), server.connect()];
@@ -146,7 +146,7 @@ fn broadcast_of_a_lone_client_reaches_nobody() {
 }
 
 #[test]
-fn broadcast_does_not_count_those_who_have_left() {
+fn broadcast_does_not_count_clients_that_left() {
     let server = Server::command(&[]);
     let mut sender = server.connect();
     let mut quitter = server.connect();
@@ -185,7 +185,7 @@ fn broadcasts_stay_on_their_listener() {
 }
 
 #[test]
-fn broadcasts_come_whole_and_in_order_between_a_clients_own_replies() {
+fn broadcasts_come_whole_and_in_order_between_replies() {
     const ROUNDS: u32 = 2_000;
     let server = Server::command(&[]);
     let mut sender = server.connect();
@@ -213,7 +213,7 @@ fn broadcasts_come_whole_and_in_order_between_a_clients_own_replies() {
 }
 
 #[test]
-fn broadcast_of_more_than_a_quarter_of_the_log_is_refused() {
+fn broadcast_over_a_quarter_of_the_log_is_refused() {
     let server = Server::command(&["--broadcast-log", "4096"]);
     let mut sender = server.connect();
     let mut other = server.connect();
@@ -263,7 +263,7 @@ fn status_ignores_a_payload() {
 }
 
 #[test]
-fn status_counts_the_connections_of_all_listeners_and_none_that_linger() {
+fn status_counts_connections_that_do_not_linger() {
     let server = Server::start(&[
         "-l",
         "command://127.0.0.1:0",
@@ -298,7 +298,7 @@ fn status_counts_the_connections_of_all_listeners_and_none_that_linger() {
 }
 
 #[test]
-fn status_counts_broadcasts_taken_and_not_those_refused() {
+fn status_counts_broadcasts_taken_not_refused() {
     let server = Server::command(&["--broadcast-log", "4096"]);
     let mut client = server.connect();
     client.ask(4, b"to nobody");
@@ -310,7 +310,7 @@ fn status_counts_broadcasts_taken_and_not_those_refused() {
 }
 
 #[test]
-fn every_other_command_is_unknown_and_the_connection_stays() {
+fn unknown_command_is_an_error_and_keeps_the_connection() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     let unknown = |code: &u8| ![1, 2, 3, 4, 7].contains(code);
@@ -330,7 +330,7 @@ fn every_other_command_is_unknown_and_the_connection_stays() {
 }
 
 #[test]
-fn requests_may_be_pipelined_without_limit_and_replies_keep_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     const ROUNDS: usize = 20_000;
     let server = Server::command(&[]);
     let mut client = server.connect();
@@ -361,7 +361,7 @@ fn requests_may_be_pipelined_without_limit_and_replies_keep_their_order() {
 
 /// The pieces are not merely written apart: the second follows when the server has read the first.
 #[test]
-fn a_frame_may_be_split_at_every_byte() {
+fn frame_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x01\0\0\0\x03abc\x02\0\0\0\x04H\xc3\xa9!\x07\0\0\0\0";
     const REPLIES: &[u8] = b"\x01\0\0\0\x03abc\x01\0\0\0\x04!\xc3\xa9H\x01";
     let server = Server::command(&[]);
@@ -383,10 +383,10 @@ fn a_frame_may_be_split_at_every_byte() {
 }
 
 #[test]
-fn a_frame_may_come_byte_by_byte() {
+fn frame_may_come_byte_by_byte() {
     let server = Server::command(&[]);
     let mut client = server.connect();
-    let request = frame(1, &noise(500));
+    let request = frame(1, &random_bytes(500));
     for byte in &request {
         client.send(&[*byte]);
     }
@@ -394,7 +394,7 @@ fn a_frame_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_length_over_the_limit_is_refused_on_the_header_alone() {
+fn length_over_the_limit_is_refused_on_the_header() {
     let server = Server::start(&["-l", "command://127.0.0.1:0?max_frame=10"]);
     for (header, len) in [
         (b"\x01\0\0\0\x0b", 11u32),
@@ -412,7 +412,7 @@ fn a_length_over_the_limit_is_refused_on_the_header_alone() {
 }
 
 #[test]
-fn a_limit_of_zero_still_lets_empty_frames_through() {
+fn limit_of_zero_still_lets_empty_frames_through() {
     let server = Server::command(&["--max-frame", "0"]);
     let mut client = server.connect();
     client.send(b"\x01\0\0\0\0\x01\0\0\0\x01");
@@ -423,11 +423,11 @@ fn a_limit_of_zero_still_lets_empty_frames_through() {
 
 /// Closing with unread input would reset the connection and destroy the error on its way.
 #[test]
-fn the_error_arrives_whole_behind_megabytes_that_nobody_reads() {
+fn error_arrives_whole_behind_unread_megabytes() {
     let server = Server::command(&["--max-frame", "100"]);
     let mut client = server.connect();
     let mut bytes = b"\x01\0\0\0\x02ok\x01\xff\xff\xff\xff".to_vec();
-    bytes.extend(noise(8_000_000));
+    bytes.extend(random_bytes(8_000_000));
     client.send(&bytes);
     client.expect(b"\x01\0\0\0\x02ok");
     client.expect_frame(255, "frame of 4294967295 bytes exceeds the limit of 100");
@@ -437,7 +437,7 @@ fn the_error_arrives_whole_behind_megabytes_that_nobody_reads() {
 }
 
 #[test]
-fn a_client_that_half_closes_gets_every_reply() {
+fn half_closing_client_gets_every_reply() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     client.send(b"\x01\0\0\0\x01a\x02\0\0\0\x02bc");
@@ -448,10 +448,10 @@ fn a_client_that_half_closes_gets_every_reply() {
 }
 
 #[test]
-fn a_client_that_half_closes_gets_every_reply_even_if_they_are_many_and_it_reads_late() {
+fn half_closing_client_that_reads_late_gets_every_reply() {
     let server = Server::command(&["--send-queue", "65536"]);
     let mut client = server.connect_with_small_buffer();
-    let bytes = frame(1, &noise(100_000)).repeat(200);
+    let bytes = frame(1, &random_bytes(100_000)).repeat(200);
     let sent = client.send_until_blocked(&bytes);
     let mut writer = client.twin();
     thread::scope(|scope| {
@@ -465,7 +465,7 @@ fn a_client_that_half_closes_gets_every_reply_even_if_they_are_many_and_it_reads
 }
 
 #[test]
-fn an_unfinished_frame_at_the_end_is_dropped_without_a_word() {
+fn unfinished_frame_at_the_end_is_dropped_silently() {
     let server = Server::command(&[]);
     let half_closed = |requests: &[u8]| {
         let mut client: Client = server.connect();

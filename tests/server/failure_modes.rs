@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use rlimit::Resource;
 
 use super::support::{
-    Client, Folder, KernelSocket, Server, crowd, error, frame, noise, wait_until,
+    Client, Folder, KernelSocket, Server, crowd, error, frame, random_bytes, wait_until,
 };
 
 /// As many connections as `n`.
@@ -28,7 +28,7 @@ fn processor_time_in(server: &Server, time: Duration) -> Duration {
 /// A connection that waits in the backlog keeps the listener readable. A server that tries again
 /// at once does so for as long as no descriptor is free.
 #[test]
-fn accept_at_emfile_does_not_spin_and_goes_on_when_a_client_leaves() {
+fn accept_at_emfile_does_not_spin() {
     let server = Server::command(&[]);
     let mut first = server.connect();
     let mut second = server.connect();
@@ -61,7 +61,7 @@ fn accept_at_emfile_does_not_spin_and_goes_on_when_a_client_leaves() {
 
 /// The edge comes once for all of them, and they are more than one turn accepts.
 #[test]
-fn a_burst_of_2000_connects_on_one_edge_leaves_none_stranded_in_the_backlog() {
+fn burst_of_2000_connects_on_one_edge_is_accepted() {
     const BURST: usize = 2_000;
     let _guard = crowd(BURST);
     let server = Server::command(&[]);
@@ -82,7 +82,7 @@ fn a_burst_of_2000_connects_on_one_edge_leaves_none_stranded_in_the_backlog() {
 /// The read that returns the data is short. Whoever takes that for "drained" waits for an edge
 /// that has been.
 #[test]
-fn a_short_read_does_not_lose_the_end_of_file_that_came_with_the_data() {
+fn short_read_does_not_lose_the_end_of_file() {
     const CLOSE_WAIT: u8 = 0x08;
     let server = Server::command(&[]);
     let mut half_closed = server.connect();
@@ -112,10 +112,10 @@ fn a_short_read_does_not_lose_the_end_of_file_that_came_with_the_data() {
 /// The end of the input is known and stays readable; the replies wait for the client. Neither is a
 /// reason to hang up, or to ask again and again.
 #[test]
-fn a_half_closed_client_that_does_not_read_is_neither_cut_nor_spun_on() {
+fn half_closed_client_is_neither_cut_nor_spun_on() {
     let server = Server::command(&[]);
     let mut client = server.connect_with_small_buffer();
-    let requests = frame(1, &noise(1_000_000)).repeat(3);
+    let requests = frame(1, &random_bytes(1_000_000)).repeat(3);
     client.send(&requests);
     client.half_close();
     let mut observer = server.connect();
@@ -130,11 +130,11 @@ fn a_half_closed_client_that_does_not_read_is_neither_cut_nor_spun_on() {
 /// Frames that cost the server much to read and little to answer, so that pushing back does not
 /// stop their sender, and a client that asks for 64 bytes at a time.
 #[test]
-fn three_flooders_do_not_starve_an_echo() {
+fn flooders_do_not_starve_an_echo() {
     let server = Server::command(&[]);
     let mut probe = server.connect();
     let done = AtomicBool::new(false);
-    let large = frame(99, &noise(1_000_000));
+    let large = frame(99, &random_bytes(1_000_000));
     let small = frame(1, b"x").repeat(10_000);
     let latencies = thread::scope(|scope| {
         for bytes in [&large, &large, &small] {
@@ -173,7 +173,7 @@ fn three_flooders_do_not_starve_an_echo() {
 /// Everything happens in one batch: some leave in every way there is, those that linger make way
 /// for others, and newcomers take their slots.
 #[test]
-fn a_stale_event_never_reaches_the_next_tenant_of_a_slot() {
+fn stale_event_does_not_reach_the_next_connection() {
     const CLIENTS: usize = 120;
     let server = Server::command(&[]);
     let mut observer = server.connect();
@@ -224,7 +224,7 @@ fn a_stale_event_never_reaches_the_next_tenant_of_a_slot() {
 
 /// Linux hands out connections that were reset while they waited; whatever is asked of them fails.
 #[test]
-fn connections_aborted_in_the_backlog_do_not_end_the_listener() {
+fn aborted_connections_do_not_end_the_listener() {
     for full in [false, true] {
         let server = Server::command(if full { &["-m", "1"] } else { &[] });
         let mut first = server.connect();
@@ -266,7 +266,7 @@ fn connections_aborted_in_the_backlog_do_not_end_the_listener() {
 
 /// Slowloris: places are held at the price of a byte now and then.
 #[test]
-fn slowloris_cannot_hold_the_places_of_a_full_server() {
+fn slowloris_cannot_hold_a_full_server() {
     const PLACES: usize = 500;
     let _guard = crowd(PLACES);
     let server = Server::command(&["-m", "500", "--frame-timeout", "1"]);
@@ -297,7 +297,7 @@ fn slowloris_cannot_hold_the_places_of_a_full_server() {
 
 /// The header says what will come, and the server takes nobody's word for it.
 #[test]
-fn five_hundred_length_bombs_of_a_gibibyte_cost_what_was_sent_and_not_what_was_promised() {
+fn length_bombs_cost_what_was_sent_not_declared() {
     const BOMBS: usize = 500;
     let _guard = crowd(BOMBS);
     let server = Server::command(&["--max-frame", "1073741824"]);
@@ -322,12 +322,12 @@ fn five_hundred_length_bombs_of_a_gibibyte_cost_what_was_sent_and_not_what_was_p
 }
 
 #[test]
-fn lengths_of_0_1_255_256_the_limit_and_around_2_to_the_31_and_32_are_taken_exactly() {
+fn lengths_at_every_corner_are_taken_exactly() {
     const MAX: u32 = 1_048_576;
     let server = Server::command(&[]);
     let mut client = server.connect();
     for len in [0, 1, 255, 256, MAX - 1, MAX] {
-        let request = frame(1, &noise(len as usize));
+        let request = frame(1, &random_bytes(len as usize));
         client.send(&request);
         client.expect(&request);
     }
@@ -347,7 +347,7 @@ fn lengths_of_0_1_255_256_the_limit_and_around_2_to_the_31_and_32_are_taken_exac
 
 /// One message to many is one message in the log, whoever does not read.
 #[test]
-fn a_broadcast_to_200_that_do_not_read_is_not_copied_200_times() {
+fn broadcast_to_200_slow_readers_is_stored_once() {
     const SUBSCRIBERS: usize = 200;
     const LOG: u64 = 2 << 20;
     let server = Server::command(&["--broadcast-log", "2097152"]);
@@ -371,7 +371,7 @@ fn a_broadcast_to_200_that_do_not_read_is_not_copied_200_times() {
 
 /// A pass of the fan-out visits 1,024 subscribers a turn, so these leave before, in and after it.
 #[test]
-fn clients_that_leave_inside_a_fan_out_to_2000_disturb_nobody_else() {
+fn clients_that_leave_inside_a_fan_out_disturb_no_other() {
     const SUBSCRIBERS: usize = 2_000;
     const BROADCASTS: usize = 40;
     let _guard = crowd(SUBSCRIBERS);
@@ -426,7 +426,7 @@ fn clients_that_leave_inside_a_fan_out_to_2000_disturb_nobody_else() {
 }
 
 #[test]
-fn a_herd_of_3000_idle_connections_does_not_hold_up_a_stop() {
+fn stop_is_not_delayed_by_3000_idle_connections() {
     const HERD: usize = 3_000;
     let _guard = crowd(HERD);
     let mut server = Server::command(&["--drain-timeout", "60"]);
@@ -447,7 +447,7 @@ fn a_herd_of_3000_idle_connections_does_not_hold_up_a_stop() {
 /// To the server, being stopped looks like a clock that jumps. These are more than one batch of
 /// events, so most are found late by their timers before their bytes are found by an event.
 #[test]
-fn a_clock_that_jumps_past_the_frame_timeout_cuts_nobody_whose_bytes_have_arrived() {
+fn clock_jump_cuts_no_client_whose_bytes_arrived() {
     const CLIENTS: usize = 1_500;
     let _guard = crowd(CLIENTS);
     let server = Server::command(&["--frame-timeout", "2", "--idle-timeout", "2"]);
@@ -477,7 +477,7 @@ fn a_clock_that_jumps_past_the_frame_timeout_cuts_nobody_whose_bytes_have_arrive
 
 /// The console is a pipe, its reader has stopped reading, and every message is logged.
 #[test]
-fn a_blocked_console_holds_up_neither_answers_nor_the_log_file_nor_sighup() {
+fn blocked_console_holds_up_nothing_else() {
     const MESSAGES: usize = 12_000;
     let folder = Folder::new();
     let (log, moved) = (folder.path("mynah.log"), folder.path("mynah.log.1"));
@@ -515,7 +515,7 @@ fn a_blocked_console_holds_up_neither_answers_nor_the_log_file_nor_sighup() {
 }
 
 #[test]
-fn ten_thousand_signals_disturb_no_echo() {
+fn signals_by_the_thousand_disturb_no_echo() {
     const SIGNALS: usize = 10_000;
     let folder = Folder::new();
     let mut server = Server::command(&["--log-file", &folder.path("mynah.log")]);
@@ -523,7 +523,7 @@ fn ten_thousand_signals_disturb_no_echo() {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let requests = frame(1, &noise(700)).repeat(50);
+            let requests = frame(1, &random_bytes(700)).repeat(50);
             let mut echoer = server.connect();
             while !done.load(Ordering::Relaxed) {
                 echoer.send(&requests);
@@ -548,7 +548,7 @@ fn ten_thousand_signals_disturb_no_echo() {
 
 /// Every way a connection goes wrong, over and over. `MYNAH_LONG=1` makes it 100,000 of them.
 #[test]
-fn no_error_path_leaks_a_descriptor() {
+fn descriptors_leak_on_no_error_path() {
     let wrongs = if std::env::var_os("MYNAH_LONG").is_some() { 100_000 } else { 10_000 };
     let server = Server::command(&["--max-frame", "5000", "--frame-timeout", "1"]);
     let full = Server::command(&["-m", "1"]);
@@ -609,7 +609,7 @@ fn no_error_path_leaks_a_descriptor() {
 
 /// Each connection holds an unfinished frame of 64 KiB at the same time: 655 MB at least.
 #[test]
-fn memory_is_back_within_a_tenth_ten_seconds_after_a_burst_of_10000_times_64_kib() {
+fn memory_is_back_10_s_after_a_burst() {
     const CLIENTS: usize = 10_000;
     const LEN: usize = 64 * 1024;
     let _guard = crowd(CLIENTS);
@@ -618,7 +618,7 @@ fn memory_is_back_within_a_tenth_ten_seconds_after_a_burst_of_10000_times_64_kib
     let mut clients = connect_all(&server, CLIENTS);
     wait_until("all are in", || observer.status().get("connections") == 1 + CLIENTS as u64);
     let before = server.memory("RssAnon");
-    let request = frame(1, &noise(LEN));
+    let request = frame(1, &random_bytes(LEN));
     let (most, last) = request.split_at(request.len() - 1);
     for client in &mut clients {
         client.send(most);
@@ -648,7 +648,7 @@ fn memory_is_back_within_a_tenth_ten_seconds_after_a_burst_of_10000_times_64_kib
 
 /// Each piece is read before the next is sent, so the character is in two or more reads.
 #[test]
-fn text_split_inside_a_character_over_reads_is_reversed_whole() {
+fn text_split_inside_a_character_is_reversed_whole() {
     let server = Server::command(&[]);
     let mut observer = server.connect();
     let text = "aé€🦜z";

@@ -55,7 +55,7 @@ fn command() -> SocketAddr {
 }
 
 #[test]
-fn a_handler_that_panics_costs_its_own_connection_only() {
+fn handler_panic_costs_its_own_connection_only() {
     let addr = command();
     let mut others = [Client::connect(addr), Client::connect(addr), Client::connect(addr)];
     others.iter_mut().for_each(Client::expect_alive);
@@ -76,7 +76,7 @@ fn a_handler_that_panics_costs_its_own_connection_only() {
 
 /// The frame is in the log when its sender's handler panics, so the others are owed it.
 #[test]
-fn a_broadcast_whose_sender_panics_still_reaches_the_others() {
+fn broadcast_whose_sender_panics_reaches_the_others() {
     let addr = command();
     let mut sender = Client::connect(addr);
     let mut others = [Client::connect(addr), Client::connect(addr)];
@@ -96,7 +96,7 @@ fn a_broadcast_whose_sender_panics_still_reaches_the_others() {
 }
 
 #[test]
-fn a_panic_over_a_frame_that_came_in_pieces_leaves_nothing_behind() {
+fn panic_over_a_split_frame_leaves_nothing_behind() {
     let addr = command();
     let mut doomed = Client::connect(addr);
     let mut other = Client::connect(addr);
@@ -111,7 +111,7 @@ fn a_panic_over_a_frame_that_came_in_pieces_leaves_nothing_behind() {
 }
 
 #[test]
-fn handlers_of_the_other_protocols_panic_for_themselves_too() {
+fn handler_panics_are_contained_in_every_protocol() {
     let raw = RawProtocol { prefix: b"> ".to_vec() }.into();
     for (protocol, bomb, request, reply) in [
         (PrefixedProtocol.into(), &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),

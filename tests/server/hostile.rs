@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::support::{Client, Server, crowd, frame, noise, wait_until};
+use super::support::{Client, Server, crowd, frame, random_bytes, wait_until};
 
 const MIB: u64 = 1 << 20;
 
@@ -45,7 +45,7 @@ fn expect_memory_back(server: &Server, before: u64) {
 }
 
 #[test]
-fn memory_limit_holds_when_400_pipeline_status_and_do_not_read() {
+fn memory_limit_holds_when_400_pipeline_status() {
     let _guard = crowd(500);
     let limit = 32 * MIB;
     let server = Server::command(&["--memory-limit", &limit.to_string()]);
@@ -71,7 +71,7 @@ fn memory_limit_holds_when_600_leave_frames_unfinished() {
     let mut innocent = server.connect();
     innocent.expect_alive();
     let before = server.memory("RssAnon");
-    let request = frame(1, &noise(200_000));
+    let request = frame(1, &random_bytes(200_000));
     let clients = attack(&server, 600, limit, &request[..150_000]);
     innocent.expect_alive();
     let line = server.wait_for_line("memory limit: ");
@@ -84,7 +84,7 @@ fn memory_limit_holds_when_600_leave_frames_unfinished() {
 /// A burst that is held for longer than it takes to be forgotten about, and then goes; while one
 /// goes on talking.
 #[test]
-fn memory_goes_back_after_a_burst_that_was_held_while_one_goes_on_talking() {
+fn memory_goes_back_while_one_client_goes_on_talking() {
     const CLIENTS: usize = 2_000;
     let _guard = crowd(CLIENTS);
     let server = Server::command(&[]);
@@ -92,7 +92,7 @@ fn memory_goes_back_after_a_burst_that_was_held_while_one_goes_on_talking() {
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     wait_until("all are in", || talker.status().get("connections") == 2 + CLIENTS as u64);
     let before = server.memory("RssAnon");
-    let request = frame(1, &noise(64 * 1024));
+    let request = frame(1, &random_bytes(64 * 1024));
     for client in &mut clients {
         client.send(&request[..60_000]);
     }

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{Client, Server, error, frame, noise, wait_until};
+use super::support::{Client, Server, error, frame, random_bytes, wait_until};
 
 #[test]
-fn a_client_too_many_is_told_so_and_closed() {
+fn client_over_the_limit_gets_an_error() {
     let server = Server::command(&["-m", "2"]);
     let mut first = server.connect();
     let mut second = server.connect();
@@ -27,12 +27,12 @@ fn a_client_too_many_is_told_so_and_closed() {
 
 /// It has sent megabytes before it could know: a reset would destroy what it is told.
 #[test]
-fn a_refused_client_gets_the_error_whole_whatever_it_has_sent() {
+fn refused_client_gets_the_error_whole() {
     let server = Server::command(&["-m", "1"]);
     let mut first = server.connect();
     first.expect_alive();
     let mut second = server.connect();
-    second.send(&frame(1, &noise(1_000_000)).repeat(5));
+    second.send(&frame(1, &random_bytes(1_000_000)).repeat(5));
     second.expect(&error("server is full: 1 clients"));
     second.expect_eof();
     let status = first.status();
@@ -40,7 +40,7 @@ fn a_refused_client_gets_the_error_whole_whatever_it_has_sent() {
 }
 
 #[test]
-fn elsewhere_a_client_too_many_is_closed_without_a_word() {
+fn client_over_the_limit_is_closed_silently_elsewhere() {
     let server = Server::start(&[
         "-l",
         "command://127.0.0.1:0",
@@ -63,7 +63,7 @@ fn elsewhere_a_client_too_many_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_place_is_free_again_after_a_close() {
+fn place_is_free_again_after_a_close() {
     let server = Server::command(&["-m", "1"]);
     for round in 0..20 {
         let mut client = server.connect();
@@ -85,10 +85,10 @@ fn a_place_is_free_again_after_a_close() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_not_late_with_what_waits_behind_its_replies() {
+fn frame_behind_unread_replies_is_not_late() {
     let server = Server::command(&["--frame-timeout", "1", "--send-queue", "4096"]);
     let mut client = server.connect_with_small_buffer();
-    let bytes = frame(1, &noise(100_001)).repeat(200);
+    let bytes = frame(1, &random_bytes(100_001)).repeat(200);
     let sent = client.send_until_blocked(&bytes);
     assert!(sent < bytes.len());
     let reply = frame(1, b"alive");
@@ -108,11 +108,11 @@ fn a_client_that_does_not_read_is_not_late_with_what_waits_behind_its_replies() 
 }
 
 #[test]
-fn an_unfinished_frame_is_not_late_while_broadcasts_keep_its_client_from_being_read() {
+fn frame_is_not_late_while_its_client_is_not_read() {
     let server = Server::command(&["--frame-timeout", "1", "--send-queue", "4096"]);
     let mut client = server.connect_with_small_buffer();
     let mut sender = server.connect();
-    let broadcast = frame(4, &noise(1_000_000));
+    let broadcast = frame(4, &random_bytes(1_000_000));
     client.send(b"\x01\0\0\0\x04ha");
     for _ in 0..10 {
         sender.send(&broadcast);
@@ -126,7 +126,7 @@ fn an_unfinished_frame_is_not_late_while_broadcasts_keep_its_client_from_being_r
 }
 
 #[test]
-fn a_slow_consumer_is_cut_and_counted_and_nobody_waits_for_it() {
+fn slow_consumer_is_cut_counted_and_not_waited_for() {
     const LEN: usize = 16_000;
     let server = Server::command(&["--broadcast-log", "65536"]);
     let mut slow = server.connect_with_small_buffer();
@@ -180,7 +180,7 @@ fn expect_late(client: &mut Client, began_at: Instant) -> u64 {
 }
 
 #[test]
-fn a_frame_that_stalls_is_late() {
+fn frame_that_stalls_is_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let began_at = Instant::now();
     let parts = [&b"\x01"[..], b"\x01\0\0\0\x02", b"\x02\0\0\0\x02a", b"\x01\0\0\0\x01a\x07\0"];
@@ -197,11 +197,11 @@ fn a_frame_that_stalls_is_late() {
 }
 
 #[test]
-fn a_large_frame_that_stalls_is_late_however_fast_it_began() {
+fn large_frame_that_stalls_is_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let mut client = server.connect();
     let began_at = Instant::now();
-    client.send(&frame(1, &noise(1_000_000))[..900_000]);
+    client.send(&frame(1, &random_bytes(1_000_000))[..900_000]);
     assert!(expect_late(&mut client, began_at) >= 1);
     assert!(began_at.elapsed() < Duration::from_secs(10));
 }
@@ -218,7 +218,7 @@ fn trickle(client: &Client, bytes: &[u8], len: usize) {
 }
 
 #[test]
-fn a_frame_that_trickles_under_240_bytes_a_second_is_late() {
+fn frame_under_240_bytes_a_second_is_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let mut client = server.connect();
     let began_at = Instant::now();
@@ -228,7 +228,7 @@ fn a_frame_that_trickles_under_240_bytes_a_second_is_late() {
 }
 
 #[test]
-fn the_age_of_a_frame_counts_from_its_first_byte() {
+fn frame_age_counts_from_its_first_byte() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let mut client = server.connect();
     let began_at = Instant::now();
@@ -239,10 +239,10 @@ fn the_age_of_a_frame_counts_from_its_first_byte() {
 }
 
 #[test]
-fn a_slow_frame_of_more_than_240_bytes_a_second_is_never_late() {
+fn frame_over_240_bytes_a_second_is_never_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let mut client = server.connect();
-    let request = frame(1, &noise(2_000));
+    let request = frame(1, &random_bytes(2_000));
     let began_at = Instant::now();
     trickle(&client, &request, 40);
     assert!(began_at.elapsed() > Duration::from_secs(2));
@@ -251,7 +251,7 @@ fn a_slow_frame_of_more_than_240_bytes_a_second_is_never_late() {
 }
 
 #[test]
-fn a_connection_between_frames_is_never_late() {
+fn connection_between_frames_is_never_late() {
     let server = Server::command(&["--frame-timeout", "1"]);
     let mut client = server.connect();
     client.expect_silence(Duration::from_millis(1_200));
@@ -264,7 +264,7 @@ fn a_connection_between_frames_is_never_late() {
 }
 
 #[test]
-fn an_idle_client_is_closed_and_one_that_sends_is_not() {
+fn idle_client_is_closed_and_one_that_sends_is_not() {
     let server = Server::command(&["--idle-timeout", "2"]);
     let mut busy = server.connect();
     let mut idle = server.connect();
@@ -279,7 +279,7 @@ fn an_idle_client_is_closed_and_one_that_sends_is_not() {
 }
 
 #[test]
-fn a_command_client_may_be_silent_for_ever() {
+fn command_client_may_be_silent_without_end() {
     let server = Server::start(&["-l", "command://127.0.0.1:0?idle=0", "--idle-timeout", "1"]);
     let mut client = server.connect();
     client.expect_silence(Duration::from_millis(1_500));

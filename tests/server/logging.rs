@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rlimit::Resource;
 
 use super::support::{
-    Client, Folder, KernelSocket, Server, mynah, mynah_under, noise, run, wait_until,
+    Client, Folder, KernelSocket, Server, mynah, mynah_under, random_bytes, run, wait_until,
 };
 
 /// True if `text` has a digit wherever `pattern` has a 0, and the same character elsewhere.
@@ -261,7 +261,7 @@ fn slow_consumers_are_one_warning_with_the_count() {
     let mut slow: Vec<Client> = (0..5).map(|_| Client::connect(addr)).collect();
     slow.iter_mut().for_each(Client::expect_alive);
     wait_until("they are cut", || {
-        sender.ask(4, &noise(16_000));
+        sender.ask(4, &random_bytes(16_000));
         sender.status().get("slow_consumers_total") == 5
     });
     let sum = |(before, after)| counts(&server, before, after).iter().sum::<u64>();

@@ -49,7 +49,7 @@ fn connect(server: &Server) -> Client {
 }
 
 #[test]
-fn the_first_plugin_that_returns_a_string_answers_and_its_bytes_are_sent_as_they_are() {
+fn plugin_that_returns_a_string_first_answers() {
     let first = plugin("if data == 'both' then return 'first' end");
     let second = plugin("if data ~= '?' then return data:reverse() .. '\\0\\xff' end");
     let folder = folder(&[("a.lua", &first), ("b.lua", &second)]);
@@ -64,7 +64,7 @@ fn the_first_plugin_that_returns_a_string_answers_and_its_bytes_are_sent_as_they
 }
 
 #[test]
-fn plugins_are_asked_by_priority_and_then_by_name() {
+fn plugins_are_asked_by_priority_then_name() {
     let named = |name: &str, priority: &str| {
         format!(
             "return {{ name = '{name}'{priority},\n process_client_pkg = function(data)\n\
@@ -88,7 +88,7 @@ fn plugins_are_asked_by_priority_and_then_by_name() {
 }
 
 #[test]
-fn a_listener_without_plugins_answers_none() {
+fn listener_without_plugins_answers_none() {
     let server = Server::start(&["-l", "plugin://127.0.0.1:0"]);
     let mut client = connect(&server);
     client.send(b"anybody?");
@@ -96,7 +96,7 @@ fn a_listener_without_plugins_answers_none() {
 }
 
 #[test]
-fn a_plugin_that_fails_is_named_in_the_log_and_costs_nothing_else() {
+fn failing_plugin_is_named_in_the_log() {
     let folder = folder(&[("bad.lua", &plugin("error('boom\\n\\27[2J')"))]);
     let server = start(&folder, &[]);
     let mut client = connect(&server);
@@ -110,7 +110,7 @@ fn a_plugin_that_fails_is_named_in_the_log_and_costs_nothing_else() {
 }
 
 #[test]
-fn values_that_are_no_strings_are_failures_but_nil() {
+fn values_other_than_strings_and_nil_are_failures() {
     for value in ["42", "{}", "true", "print", "function() end"] {
         let folder = folder(&[("odd.lua", &plugin(&format!("return {value}")))]);
         let server = start(&folder, &[]);
@@ -124,7 +124,7 @@ fn values_that_are_no_strings_are_failures_but_nil() {
 }
 
 #[test]
-fn commands_128_to_254_go_to_the_plugins_and_their_answers_carry_the_code() {
+fn commands_128_to_254_go_to_the_plugins() {
     let body = "if data == 'fail' then error('no') end\n\
                 if data == 'mine' then return client.command .. ':' .. client.addr end";
     let folder = folder(&[("cmd.lua", &plugin(body))]);
@@ -146,7 +146,7 @@ fn commands_128_to_254_go_to_the_plugins_and_their_answers_carry_the_code() {
 }
 
 #[test]
-fn framed_packages_may_be_pipelined_among_other_commands() {
+fn framed_packages_may_be_pipelined() {
     let folder = folder(&[("echo.lua", &plugin("return data"))]);
     let server = start(&folder, &PATIENT);
     let mut client = server.connect_to(1);
@@ -159,7 +159,7 @@ fn framed_packages_may_be_pipelined_among_other_commands() {
 }
 
 #[test]
-fn a_package_is_what_can_be_read_without_waiting_however_long_it_is() {
+fn package_is_what_can_be_read_without_waiting() {
     let folder = folder(&[("len.lua", &plugin("return #data .. ' '"))]);
     let server = start(&folder, &[]);
     let mut client = connect(&server);
@@ -172,7 +172,7 @@ fn a_package_is_what_can_be_read_without_waiting_however_long_it_is() {
 }
 
 #[test]
-fn with_gather_a_package_is_what_comes_until_the_client_is_quiet() {
+fn package_with_gather_lasts_until_the_client_is_quiet() {
     let folder = folder(&[("len.lua", &plugin("return '<' .. data .. '>'"))]);
     let dir = folder.path("");
     let url = "plugin://127.0.0.1:0?gather=300";
@@ -196,7 +196,7 @@ fn with_gather_a_package_is_what_comes_until_the_client_is_quiet() {
 }
 
 #[test]
-fn a_package_over_max_frame_fails_and_the_next_one_is_taken() {
+fn package_over_max_frame_fails_alone() {
     let folder = folder(&[("len.lua", &plugin("return '<' .. #data .. '>'"))]);
     let dir = folder.path("");
     let url = "plugin://127.0.0.1:0?gather=200";
@@ -214,7 +214,7 @@ fn a_package_over_max_frame_fails_and_the_next_one_is_taken() {
 }
 
 #[test]
-fn hooks_are_called_when_the_server_comes_up_and_goes_and_when_clients_do() {
+fn hooks_are_called_for_server_and_clients() {
     let text = r#"
         local P = { name = "hooks" }
         function P.server_inited() server.log("inited") end
@@ -253,7 +253,7 @@ fn hooks_are_called_when_the_server_comes_up_and_goes_and_when_clients_do() {
 }
 
 #[test]
-fn what_a_plugin_broadcasts_reaches_every_client_of_the_plugin_listeners() {
+fn plugin_broadcast_reaches_every_plugin_client() {
     let body = "server.broadcast('news: ' .. data .. '\\n') return 'sent\\n'";
     let bye = "function P.server_stopping() server.broadcast('bye\\n') end";
     let text = format!("local P = {}\n{bye}\nreturn P", plugin(body).replacen("return ", "", 1));
@@ -276,7 +276,7 @@ fn what_a_plugin_broadcasts_reaches_every_client_of_the_plugin_listeners() {
 }
 
 #[test]
-fn a_plugin_that_runs_for_ever_fails_and_so_does_one_that_eats_memory() {
+fn plugin_over_its_time_or_memory_fails() {
     let loops = plugin("if data == 'loop' then pcall(function() while true do end end) end");
     let eats = plugin("if data == 'eat' then local t = {} while true do t[#t + 1] = #t end end");
     let folder = folder(&[("loops.lua", &loops), ("eats.lua", &eats)]);
@@ -291,7 +291,7 @@ fn a_plugin_that_runs_for_ever_fails_and_so_does_one_that_eats_memory() {
 }
 
 #[test]
-fn ten_failures_in_a_row_switch_a_plugin_off_until_the_next_reload() {
+fn failures_switch_a_plugin_off_until_a_reload() {
     let folder = folder(&[("bad.lua", &plugin("error('no')"))]);
     let server = start(&folder, &PATIENT);
     let mut client = connect(&server);
@@ -308,7 +308,7 @@ fn ten_failures_in_a_row_switch_a_plugin_off_until_the_next_reload() {
 }
 
 #[test]
-fn a_reload_swaps_all_plugins_or_none() {
+fn reload_swaps_all_plugins_or_none() {
     let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
     let server = start(&folder, &PATIENT);
     let mut client = connect(&server);
@@ -330,7 +330,7 @@ fn a_reload_swaps_all_plugins_or_none() {
 }
 
 #[test]
-fn broken_files_are_named_with_their_line_and_stop_nobody_else() {
+fn broken_files_are_named_with_their_line() {
     let folder = folder(&[
         ("shout.lua", SHOUT),
         ("syntax.lua", "local x =\n\nreturn {"),
@@ -361,7 +361,7 @@ fn broken_files_are_named_with_their_line_and_stop_nobody_else() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_is_an_error() {
+fn unreadable_folder_is_an_error() {
     let folder = folder(&[("file.lua", SHOUT)]);
     for dir in [folder.path("none"), folder.path("file.lua")] {
         let ended = run(&["--plugin-dir", &dir, "-l", "command://127.0.0.1:0"]);
@@ -372,7 +372,7 @@ fn a_folder_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn plugins_are_found_in_the_working_folder_where_nothing_else_is_said() {
+fn plugins_are_found_in_the_working_folder() {
     let outer = Folder::new();
     std::fs::create_dir(outer.path("plugins")).unwrap();
     outer.file("plugins/shout.lua", SHOUT);
@@ -385,7 +385,7 @@ fn plugins_are_found_in_the_working_folder_where_nothing_else_is_said() {
 }
 
 #[test]
-fn a_client_that_leaves_before_its_answer_disturbs_nobody() {
+fn client_that_leaves_before_its_answer_is_forgotten() {
     let body = "local n = 0 for i = 1, 200000 do n = n + i end return data";
     let folder = folder(&[("slow.lua", &plugin(body))]);
     let server = start(&folder, &["--plugin-budget", "2000"]);
@@ -400,7 +400,7 @@ fn a_client_that_leaves_before_its_answer_disturbs_nobody() {
 }
 
 #[test]
-fn a_client_that_leaves_while_its_answer_is_queued_leaves_nothing_behind() {
+fn client_that_leaves_frees_its_queued_answer() {
     let text = plugin("return data:rep(1 << 20)").replacen(
         "return {",
         "return { client_disconnected = function(client) server.log('went ' .. client.id) end,",
@@ -420,7 +420,7 @@ fn a_client_that_leaves_while_its_answer_is_queued_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_reload_during_a_broadcast_cuts_nothing_off() {
+fn reload_during_a_broadcast_cuts_nothing_off() {
     let body = "for i = 1, 3 do server.broadcast(data:rep(1 << 20)) end return ''";
     let folder = folder(&[("cast.lua", &plugin(body))]);
     // Who lags is still read from.
@@ -459,7 +459,7 @@ fn worst_echo_until(client: &mut Client, mut done: impl FnMut() -> bool) -> Dura
 }
 
 #[test]
-fn a_reload_of_plugins_that_run_for_ever_holds_up_nobody_and_changes_nothing() {
+fn reload_of_endless_plugins_holds_up_no_client() {
     let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
     let server = start(&folder, &[]);
     for number in 0..5 {
@@ -478,7 +478,7 @@ fn a_reload_of_plugins_that_run_for_ever_holds_up_nobody_and_changes_nothing() {
 }
 
 #[test]
-fn what_changes_during_a_reload_is_loaded_by_the_next_signal() {
+fn reload_during_a_reload_comes_after_it() {
     let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
     let server = start(&folder, &PATIENT);
     let mut client = server.connect_to(1);
@@ -497,7 +497,7 @@ fn what_changes_during_a_reload_is_loaded_by_the_next_signal() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_reload() {
+fn stop_does_not_wait_for_a_reload() {
     let folder = folder(&[("a.lua", &plugin("return 'old'"))]);
     let mut server = start(&folder, &["--plugin-budget", "500"]);
     for number in 0..100 {
@@ -512,7 +512,7 @@ fn a_stop_does_not_wait_for_a_reload() {
 }
 
 #[test]
-fn failures_that_clients_provoke_are_summed_up_once_they_are_many() {
+fn failures_by_clients_are_summed_up_when_many() {
     let body = "if data == 'fail' then error('no') end return data";
     let folder = folder(&[("bad.lua", &plugin(body))]);
     let server = start(&folder, &PATIENT);
@@ -532,7 +532,7 @@ fn failures_that_clients_provoke_are_summed_up_once_they_are_many() {
 }
 
 #[test]
-fn a_stop_sums_up_what_was_not_logged() {
+fn stop_sums_up_what_was_not_logged() {
     let body = "for i = 1, 150 do server.log(i) end return data";
     let folder = folder(&[("talk.lua", &plugin(body))]);
     let mut server = start(&folder, &[]);
@@ -546,7 +546,7 @@ fn a_stop_sums_up_what_was_not_logged() {
 }
 
 #[test]
-fn what_a_failed_call_wanted_to_broadcast_reaches_nobody() {
+fn broadcasts_of_a_failed_call_are_dropped() {
     let body = "server.broadcast(data) if data == 'fail' then error('no') end return ''";
     let folder = folder(&[("cast.lua", &plugin(body))]);
     let server = start(&folder, &[]);
@@ -561,7 +561,7 @@ fn what_a_failed_call_wanted_to_broadcast_reaches_nobody() {
 
 /// Each call burns its whole budget; with six clients that ask all the time the loop is never free.
 #[test]
-fn others_are_served_between_calls_that_burn_their_whole_budget() {
+fn calls_that_use_their_budget_leave_time_for_others() {
     let folder = folder(&[("burn.lua", &plugin("while true do end"))]);
     // Switched off after ten failures, it would burn nothing; a success between them is cheap.
     let healer = plugin("if data == 'ok' then return 'ok' end while true do end");
@@ -586,7 +586,7 @@ fn others_are_served_between_calls_that_burn_their_whole_budget() {
 }
 
 #[test]
-fn the_examples_answer_as_the_documentation_says() {
+fn examples_answer_as_the_documentation_says() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plugins");
     let folder = Folder::new();
     for name in ["echo.lua", "file_transfer.lua", "calculator.lua"] {

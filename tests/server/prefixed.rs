@@ -2,14 +2,14 @@
 
 use std::thread;
 
-use super::support::{Client, Server, noise, wait_until};
+use super::support::{Client, Server, random_bytes, wait_until};
 
 fn start(args: &[&str]) -> Server {
     Server::start(&[&["-l", "prefixed://127.0.0.1:0"], args].concat())
 }
 
 #[test]
-fn the_answer_is_the_same_length_and_the_bytes_reversed() {
+fn answer_has_the_same_length_and_the_bytes_reversed() {
     let server = start(&[]);
     let mut client = server.connect();
     client.send(b"\x0cHello, world");
@@ -19,10 +19,10 @@ fn the_answer_is_the_same_length_and_the_bytes_reversed() {
 }
 
 #[test]
-fn every_length_from_0_to_255_is_a_message() {
+fn message_has_any_length_from_0_to_255() {
     let server = start(&[]);
     let mut client = server.connect();
-    let bytes = noise(255);
+    let bytes = random_bytes(255);
     for len in 0..=255u8 {
         let payload = &bytes[..usize::from(len)];
         client.send(&[&[len], payload].concat());
@@ -32,7 +32,7 @@ fn every_length_from_0_to_255_is_a_message() {
 }
 
 #[test]
-fn several_messages_in_one_write_are_answered_in_order() {
+fn messages_in_one_write_are_answered_in_order() {
     let server = start(&[]);
     let mut client = server.connect();
     client.send(b"\x03abc\x00\x01x\x00\x02yz");
@@ -56,7 +56,7 @@ fn several_messages_in_one_write_are_answered_in_order() {
 
 /// The pieces are not merely written apart: the second follows when the server has read the first.
 #[test]
-fn a_message_may_be_split_at_every_byte() {
+fn message_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x05split\x00\x03abc";
     const REPLIES: &[u8] = b"\x05tilps\x00\x03cba";
     let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "command://127.0.0.1:0"]);
@@ -76,7 +76,7 @@ fn a_message_may_be_split_at_every_byte() {
 }
 
 #[test]
-fn a_client_that_half_closes_gets_every_reply_and_an_unfinished_message_none() {
+fn half_closing_client_gets_every_reply_to_whole_messages() {
     let server = start(&[]);
     let answers = |requests: &[u8]| {
         let mut client: Client = server.connect();
@@ -91,7 +91,7 @@ fn a_client_that_half_closes_gets_every_reply_and_an_unfinished_message_none() {
 }
 
 #[test]
-fn a_quiet_client_is_closed_without_a_word_and_the_log_says_why() {
+fn quiet_client_is_closed_silently_and_logged() {
     let server = Server::start(&["-l", "prefixed://127.0.0.1:0?idle=1"]);
     let mut client = server.connect();
     client.send(b"\x02hi");
@@ -103,7 +103,7 @@ fn a_quiet_client_is_closed_without_a_word_and_the_log_says_why() {
 }
 
 #[test]
-fn an_unfinished_message_is_closed_without_a_word_and_the_log_says_why() {
+fn unfinished_message_is_closed_silently_and_logged() {
     let server = start(&["--frame-timeout", "1"]);
     let mut client = server.connect();
     client.send(b"\x01a\x05hal");

@@ -2,14 +2,14 @@
 
 use std::thread;
 
-use super::support::{Server, noise};
+use super::support::{Server, random_bytes};
 
 fn start(url: &str) -> Server {
     Server::start(&["-l", url])
 }
 
 #[test]
-fn what_was_read_comes_back_behind_the_ancestors_words() {
+fn reply_is_the_default_prefix_and_what_was_read() {
     let server = start("raw://127.0.0.1:0");
     let mut client = server.connect();
     client.send(b"Hello, Server!");
@@ -19,7 +19,7 @@ fn what_was_read_comes_back_behind_the_ancestors_words() {
 }
 
 #[test]
-fn an_empty_prefix_gives_every_byte_back_and_adds_none() {
+fn empty_prefix_returns_every_byte_and_adds_none() {
     let server = start("raw://127.0.0.1:0?prefix=");
     let mut client = server.connect();
     for byte in 0..=255 {
@@ -34,10 +34,10 @@ fn an_empty_prefix_gives_every_byte_back_and_adds_none() {
 }
 
 #[test]
-fn an_empty_prefix_is_transparent_for_megabytes() {
+fn empty_prefix_is_transparent_for_megabytes() {
     let server = start("raw://127.0.0.1:0?prefix=");
     let mut client = server.connect();
-    let bytes = noise(20_000_000);
+    let bytes = random_bytes(20_000_000);
     let mut writer = client.twin();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -50,7 +50,7 @@ fn an_empty_prefix_is_transparent_for_megabytes() {
 }
 
 #[test]
-fn a_prefix_is_percent_encoded() {
+fn prefix_is_percent_encoded() {
     for (encoded, decoded) in [
         ("%5BHi%5D%20", &b"[Hi] "[..]),
         ("%00%ff%C3%a9", b"\x00\xff\xc3\xa9"),
@@ -64,7 +64,7 @@ fn a_prefix_is_percent_encoded() {
 }
 
 #[test]
-fn each_read_has_a_prefix_of_its_own() {
+fn prefix_comes_before_each_read() {
     let server = start("raw://127.0.0.1:0?prefix=%3E");
     let mut client = server.connect();
     let mut writer = client.twin();
@@ -84,7 +84,7 @@ fn each_read_has_a_prefix_of_its_own() {
 }
 
 #[test]
-fn a_client_that_half_closes_gets_its_answer_and_the_end_of_file() {
+fn half_closing_client_gets_its_answer_and_the_end() {
     let server = start("raw://127.0.0.1:0");
     let mut client = server.connect();
     client.send(b"last words");
@@ -95,7 +95,7 @@ fn a_client_that_half_closes_gets_its_answer_and_the_end_of_file() {
 }
 
 #[test]
-fn a_client_may_be_closed_for_being_idle() {
+fn idle_raw_client_may_be_closed() {
     let server = start("raw://127.0.0.1:0?idle=1");
     let mut client = server.connect();
     client.expect_eof();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-use super::support::{Client, Folder, KernelSocket, Server, frame, noise, wait_until};
+use super::support::{Client, Folder, KernelSocket, Server, frame, random_bytes, wait_until};
 
 #[test]
 fn stop_signals_end_an_idle_server_with_status_0() {
@@ -70,7 +70,7 @@ fn stop_answers_a_full_kernel_queue() {
     let mut client = server.connect();
     client.expect_alive();
     server.freeze();
-    let requests = frame(1, &noise(1_000)).repeat(10_000);
+    let requests = frame(1, &random_bytes(1_000)).repeat(10_000);
     let sent = client.send_until_blocked(&requests);
     let unread = KernelSocket::serving(server.addr(0), &client).unwrap().unread;
     assert!(unread > 60_000 && sent >= unread, "{unread} of {sent}");
@@ -133,7 +133,7 @@ fn stop_owing(args: &[&str]) -> (Server, Client, Vec<u8>) {
     let args = [&["--max-frame", "33554432"], args].concat();
     let server = Server::command(&args);
     let mut client = server.connect_with_small_buffer();
-    let request = frame(1, &noise(30_000_000));
+    let request = frame(1, &random_bytes(30_000_000));
     client.send(&request);
     let mut observer = server.connect();
     wait_until("the request is answered", || {

@@ -551,7 +551,7 @@ pub(crate) fn error(text: &str) -> Vec<u8> {
 }
 
 /// Bytes without a pattern that a mistake could hide in.
-pub(crate) fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(len: usize) -> Vec<u8> {
     let mut state = 1u32;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

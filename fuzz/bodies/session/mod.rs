@@ -10,11 +10,12 @@ use mynah::conn_id::ConnId;
 use mynah::limits::{Limits, READ_BUFFER_BYTES};
 use mynah::memory::MemoryAccount;
 use mynah::protocol::{
-    CloseReason, CommandProtocol, Context, Flow, PeerAddr, PrefixedProtocol, Protocol, RawProtocol,
-    Room, Shared,
+    CloseReason, CommandProtocol, Context, Flow, PrefixedProtocol, Protocol, RawProtocol,
 };
 use mynah::session::Session;
+use mynah::stats::Stats;
 
+use super::listener::Listener;
 use model::{Client, Log, Model};
 
 /// Bytes the clients may send in one run, so that a run ends soon.
@@ -59,9 +60,7 @@ impl<'a> Ops<'a> {
 
 /// What a listener is to the server, and the model of it.
 struct World {
-    room: Room,
-    protocol: Protocol,
-    shared: Shared,
+    listener: Listener,
     memory: MemoryAccount,
     conns: [Connection; 2],
     pass: Option<Pass>,
@@ -108,9 +107,7 @@ impl World {
             frame_timeout_ms: 1000 * (1 + u64::from(frame_timeout % 64)),
             ..Limits::default()
         };
-        let mut shared = Shared::new(limits, Millis(0));
-        shared.stats.accepted_total = 2;
-        let stats = shared.stats;
+        let stats = Stats { accepted_total: 2, ..Stats::default() };
         let model = Model {
             protocol: protocol(kind, max_frame),
             limits,
@@ -121,13 +118,13 @@ impl World {
             log: Log::default(),
             clients: Default::default(),
         };
-        let mut room = Room::new(limits.broadcast_log_bytes_max);
-        room.members = model.ghosts;
+        let protocol = protocol(kind, max_frame);
+        let mut listener = Listener::new(protocol, limits, limits.broadcast_log_bytes_max);
+        listener.shared.stats = stats;
+        listener.room.members = model.ghosts;
         let conns = Default::default();
         let mut world = World {
-            room,
-            protocol: protocol(kind, max_frame),
-            shared,
+            listener,
             memory: MemoryAccount::new(usize::MAX),
             conns,
             pass: None,
@@ -173,11 +170,10 @@ impl World {
     /// A new client in place of one that has gone.
     fn connect(&mut self, who: usize) {
         if self.conns[who].session.is_none() {
-            let session =
-                Session::new(1, &self.model.protocol, Millis(self.model.now), &self.room.log);
+            let session = self.listener.session(1, Millis(self.model.now));
             let window = 64;
             self.conns[who] = Connection { session: Some(session), window, ..Default::default() };
-            self.room.members += 1;
+            self.listener.room.members += 1;
             self.model.connect(who);
         }
     }
@@ -212,7 +208,7 @@ impl World {
         let len = usize::from(ops.next().unwrap_or(0)).min(len_max);
         let broadcast = model::frame(4, &vec![b'#'; len]);
         let fits = self.model.broadcast(&broadcast, None);
-        assert_eq!(self.room.log.append(&[&broadcast]).is_ok(), fits);
+        assert_eq!(self.listener.room.log.append(&[&broadcast]).is_ok(), fits);
         self.start_pass_if_needed();
     }
 
@@ -244,8 +240,12 @@ impl World {
                 return Flow::Continue;
             };
             let Client { held, waiting, .. } = self.model.clients[who];
-            let backlogged =
-                session.is_backlogged(&self.room.log, out.len(), &self.model.limits, false);
+            let backlogged = session.is_backlogged(
+                &self.listener.room.log,
+                out.len(),
+                &self.model.limits,
+                false,
+            );
             assert_eq!(backlogged, self.model.is_backlogged(who));
             if backlogged || waiting {
                 return Flow::Continue;
@@ -273,7 +273,7 @@ impl World {
             bytes => session.on_bytes(protocol, bytes, false, ctx),
         });
         assert_eq!(flow, expected);
-        assert_eq!(self.shared.stats, self.model.stats);
+        assert_eq!(self.listener.shared.stats, self.model.stats);
         match flow {
             Flow::Close(_) => self.check_owed(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
@@ -290,15 +290,9 @@ impl World {
         call: impl FnOnce(&mut Session, &mut Protocol, &mut Context<'_>) -> Flow,
     ) -> Flow {
         let Some(session) = &mut self.conns[who].session else { return Flow::Continue };
-        let (room, shared) = (&mut self.room, &mut self.shared);
-        shared.now = Millis(self.model.now);
-        shared.visit_bytes = usize::MAX;
-        std::mem::swap(&mut shared.out, out);
         let id = ConnId { index: who as u32, generation: 1 };
-        let mut ctx = Context { id, peer: PeerAddr::Unknown, room, shared };
-        let flow = call(session, &mut self.protocol, &mut ctx);
-        std::mem::swap(&mut shared.out, out);
-        flow
+        let now = Millis(self.model.now);
+        self.listener.call(id, out, usize::MAX, now, |protocol, ctx| call(session, protocol, ctx))
     }
 
     /// No more input is acted on; what is owed is sent, then the connection closes.
@@ -306,8 +300,8 @@ impl World {
         let Some(session) = &mut self.conns[who].session else { return };
         session.drop_input();
         session.mark_active(Millis(self.model.now));
-        assert!(session.unsubscribe(&self.room.log).is_ok());
-        self.room.members -= 1;
+        assert!(session.unsubscribe(&self.listener.room.log).is_ok());
+        self.listener.room.members -= 1;
         self.model.drain(who);
     }
 
@@ -320,7 +314,7 @@ impl World {
         let client = &mut self.model.clients[who];
         if has_fallen {
             let mut pieces = Pieces::new(OPEN_WIDE);
-            assert_eq!(session.gather(out, &self.room.log, &mut pieces), Err(LagError));
+            assert_eq!(session.gather(out, &self.listener.room.log, &mut pieces), Err(LagError));
             return self.close(who);
         }
         let was_waiting = session.has_unsent() || client.lagging;
@@ -329,7 +323,9 @@ impl World {
         let (mut left, mut from_out) = (written, 0);
         while left > 0 {
             let mut pieces = Pieces::new(left);
-            session.gather(&out[from_out..], &self.room.log, &mut pieces).expect("it is there");
+            session
+                .gather(&out[from_out..], &self.listener.room.log, &mut pieces)
+                .expect("it is there");
             let n = pieces.bytes();
             assert!(n > 0, "bytes are owed that nobody has");
             from_out += session.advance(n, out.len() - from_out);
@@ -357,7 +353,8 @@ impl World {
     fn reschedule(&mut self, who: usize) {
         let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
         let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
-        let backlogged = session.is_backlogged(&self.room.log, 0, &self.model.limits, false);
+        let backlogged =
+            session.is_backlogged(&self.listener.room.log, 0, &self.model.limits, false);
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;
@@ -377,16 +374,16 @@ impl World {
     /// When the last laggard has caught up and no pass is on its way, nobody needs the log.
     fn caught_up(&mut self) {
         if self.pass.is_none() && self.model.nobody_lags() {
-            let head = self.room.log.head();
-            assert_eq!(self.room.log.offered(), head, "a pass was due");
-            self.room.log.release_below(head);
+            let head = self.listener.room.log.head();
+            assert_eq!(self.listener.room.log.offered(), head, "a pass was due");
+            self.listener.room.log.release_below(head);
             self.model.log.release_below(head);
         }
     }
 
     fn close(&mut self, who: usize) {
         if self.model.clients[who].open {
-            self.room.members -= 1;
+            self.listener.room.members -= 1;
         }
         if let Some(session) = &mut self.conns[who].session {
             session.release_memory(&mut self.memory);
@@ -401,8 +398,8 @@ impl World {
     // The fan-out.
 
     fn start_pass_if_needed(&mut self) {
-        let head = self.room.log.head();
-        if self.pass.is_none() && head > self.room.log.offered() {
+        let head = self.listener.room.log.head();
+        if self.pass.is_none() && head > self.listener.room.log.offered() {
             self.pass = Some(Pass { target: head, cursor_min: head, visited: [false; 2] });
         }
     }
@@ -428,8 +425,8 @@ impl World {
         let Some(Pass { target, cursor_min, .. }) = self.pass.take() else { return };
         // Who lagged when it was visited may have caught up since.
         let needed_from = if self.model.nobody_lags() { target } else { cursor_min };
-        self.room.log.set_offered(target);
-        self.room.log.release_below(needed_from);
+        self.listener.room.log.set_offered(target);
+        self.listener.room.log.release_below(needed_from);
         self.model.log.set_offered(target);
         self.model.log.release_below(needed_from);
         self.start_pass_if_needed();
@@ -495,11 +492,11 @@ impl World {
     // The comparison.
 
     fn check(&self) {
-        let (log, expected) = (&self.room.log, &self.model.log);
+        let (log, expected) = (&self.listener.room.log, &self.model.log);
         let found = Log { tail: log.tail(), offered: log.offered(), head: log.head() };
         assert_eq!(found, *expected);
         assert!(log.head() - log.tail() <= self.model.limits.broadcast_log_bytes_max as u64);
-        assert_eq!(self.room.members, self.model.members());
+        assert_eq!(self.listener.room.members, self.model.members());
         for who in [0, 1] {
             self.check_session(who, None);
             self.check_bounds(who);
@@ -534,7 +531,7 @@ impl World {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
-        assert_eq!(session.lag(&self.room.log), client.lag() as u64);
+        assert_eq!(session.lag(&self.listener.room.log), client.lag() as u64);
         assert_eq!(session.unsent_len() + out.len(), client.owed_len() - client.lag());
         if let Some(queue) = session.send_queue() {
             queue.assert_invariants();
@@ -543,9 +540,12 @@ impl World {
             return;
         }
         let mut pieces = Pieces::new(OPEN_WIDE);
-        session.gather(out, &self.room.log, &mut pieces).expect("it is there");
-        let found: Vec<u8> = pieces.as_slices().iter().flat_map(|piece| piece.to_vec()).collect();
-        let owed: Vec<u8> = client.owed.iter().flat_map(|piece| piece.bytes.clone()).collect();
+        session.gather(out, &self.listener.room.log, &mut pieces).expect("it is there");
+        // Whole pieces at a time: byte by byte, this would be most of a run.
+        let mut found = Vec::with_capacity(pieces.bytes());
+        pieces.as_slices().iter().for_each(|piece| found.extend_from_slice(piece));
+        let mut owed = Vec::with_capacity(client.owed_len());
+        client.owed.iter().for_each(|piece| owed.extend_from_slice(&piece.bytes));
         // One write takes so many pieces only.
         assert!(owed.starts_with(&found), "something else is to be sent than is owed");
         assert!(found.len() == owed.len() || !found.is_empty());
@@ -593,7 +593,11 @@ impl World {
             }
         }
         assert!(self.pass.is_none() && is_at_rest(self, 0) && is_at_rest(self, 1), "stuck");
-        assert_eq!(self.room.log.tail(), self.room.log.head(), "the log is kept for nobody");
+        assert_eq!(
+            self.listener.room.log.tail(),
+            self.listener.room.log.head(),
+            "the log is kept for nobody"
+        );
         for who in [0, 1] {
             self.conns[who].shut = true;
             self.serve(who, 1);

@@ -90,7 +90,7 @@ fn seeds_that_once_failed_pass() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_world() {
+fn seed_gives_the_same_world_each_time() {
     for seed in 0..40 {
         assert_eq!(world::run(seed), world::run(seed), "{}", replay(seed));
     }

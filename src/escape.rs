@@ -41,7 +41,7 @@ pub fn is_unprintable(c: char) -> bool {
 /// it stays on one line and looks like what it says. Backslashes and quotes are not escaped.
 ///
 /// ```
-/// use mynah::escape::Escaped;
+/// use mynah::internal::escape::Escaped;
 ///
 /// assert_eq!(Escaped("é 'x'\t\u{202e}\n").to_string(), r"é 'x'\t\u{202e}\n");
 /// ```
@@ -74,7 +74,7 @@ impl Write for EscapeControl<'_, '_> {
 /// Displays text with each [unprintable](is_unprintable) character but tab replaced by U+FFFD.
 ///
 /// ```
-/// use mynah::escape::Sanitized;
+/// use mynah::internal::escape::Sanitized;
 ///
 /// let shown = Sanitized("a\tb\r\x1b[2J\u{2028}é\u{202e}").to_string();
 /// assert_eq!(shown, "a\tb\u{fffd}\u{fffd}[2J\u{fffd}é\u{fffd}");
@@ -93,7 +93,7 @@ impl fmt::Display for Sanitized<'_> {
 /// need them; who prints it decides ([`Sanitized`]).
 ///
 /// ```
-/// use mynah::escape::SingleLine;
+/// use mynah::internal::escape::SingleLine;
 ///
 /// assert_eq!(SingleLine("a\tb\r\u{2028}\u{202b}é").to_string(), "a\tb\u{fffd}\u{fffd}\u{202b}é");
 /// ```
@@ -110,7 +110,7 @@ impl fmt::Display for SingleLine<'_> {
 /// the count of bytes that were cut off. Printable UTF-8 is not escaped.
 ///
 /// ```
-/// use mynah::escape::Excerpt;
+/// use mynah::internal::escape::Excerpt;
 ///
 /// assert_eq!(Excerpt("aé\n\u{202e}".as_bytes()).to_string(), r#""aé\n\u{202e}""#);
 /// assert_eq!(Excerpt(b"a\xff").to_string(), r#""a\xff""#);
@@ -141,7 +141,7 @@ impl fmt::Display for Excerpt<'_> {
 /// spaces, the rest is [`Sanitized`]. Says how many bytes were cut off.
 ///
 /// ```
-/// use mynah::escape::SanitizedExcerpt;
+/// use mynah::internal::escape::SanitizedExcerpt;
 ///
 /// let excerpt = SanitizedExcerpt { text: b"one\r\ntwo\x1b\xff more", bytes_max: 10 };
 /// assert_eq!(excerpt.to_string(), "one two\u{fffd}\u{fffd} and 5 more bytes");

@@ -1,47 +1,153 @@
-//! mynah: a tiny TCP server that holds an absurd number of connections.
+//! mynah: a tiny TCP server that holds an absurd number of connections, on one thread.
 //!
-//! The crate is layered, and imports point downward only (`tests/core/layers.rs` holds that):
+//! The crate is three programs (`mynah`, `mynah-cli`, `mynah-load`) and the loop they are built on.
+//! As a library it runs that loop for a program of yours: its own protocols, or a [`Service`] that
+//! you write, over frames and replies. An idle connection costs 56 bytes, and none of them a thread.
 //!
-//! | layer | modules | knows |
-//! |---|---|---|
-//! | L0 | [`limits`], [`clock`], [`conn_id`], [`address`], [`stats`] | plain data |
-//! | L0 | [`memory`] | the account of all bytes that wait |
-//! | L0 | [`connection_log`], [`line_limit`] | log lines that clients cause, limited and summed up |
-//! | L0 | [`strerror`] | errors of the system in plain words |
-//! | L0 | [`escape`] | untrusted text, safe for a terminal and a log |
-//! | L0 | [`codec`] | bytes and frames |
-//! | L0 | [`buffer`] | bytes that wait: partial input, unsent replies, the broadcast log |
-//! | L1 | [`protocol`] | what messages mean, one folder a protocol |
-//! | L1 | [`session`] | one conversation: bytes in, frames to a handler, bytes out; time is an argument |
-//! | L2 | [`server`] | all connections, driven by events and turns, over any [`server::Transport`] |
-//! | L3 | [`net`] | mio, sockets, signals, the real clock |
-//! | L4 | [`cli`] | what the command lines of the three programs share |
-//! | L4 | [`app`] | the server program: options, configuration file, logging, exit codes |
-//! | L4 | `client` | the client, a program of its own (feature `client`) |
-//! | L4 | `load` | the load tester, a program of its own (feature `load`) |
+//! ```
+//! use std::io::{self, Read, Write};
+//! use std::net::TcpStream;
+//! use std::thread;
 //!
-//! `docs/architecture.md` tells the life of a byte through them.
+//! use mynah::{ConnId, EventLoop, Framing, Limits, Next, Replies, Service};
+//!
+//! /// Sends every line back.
+//! struct Echo;
+//!
+//! impl Service for Echo {
+//!     fn find_frame(&self, input: &[u8]) -> Framing {
+//!         match input.iter().position(|&byte| byte == b'\n') {
+//!             Some(at) => Framing::Frame { len: at + 1 },
+//!             None => Framing::Incomplete { needed: 1 },
+//!         }
+//!     }
+//!
+//!     fn on_frame(&mut self, _: ConnId, line: &[u8], replies: &mut Replies<'_>) -> Next {
+//!         replies.push(line);
+//!         Next::Continue
+//!     }
+//! }
+//!
+//! let mut event_loop = EventLoop::new(Limits::default())?;
+//! let addr = event_loop.bind("127.0.0.1:0".parse().unwrap(), Echo)?;
+//! # let handle = event_loop.handle();
+//! # let client = thread::spawn(move || {
+//! #     let mut stream = TcpStream::connect(addr)?;
+//! #     stream.write_all(b"hello\n")?;
+//! #     let mut line = [0; 6];
+//! #     stream.read_exact(&mut line)?;
+//! #     handle.stop();
+//! #     io::Result::Ok(line)
+//! # });
+//! event_loop.run()?;
+//! # assert_eq!(&client.join().unwrap()?, b"hello\n");
+//! # io::Result::Ok(())
+//! ```
+//!
+//! | for | there is |
+//! |---|---|
+//! | running a loop | [`EventLoop`], [`Limits`], [`Exit`] |
+//! | steering it from other threads | [`Handle`], [`Snapshot`], [`Stats`] |
+//! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
+//! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
+//! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`] |
+//! | listeners with options | [`TcpAcceptor`], [`SocketOptions`], [`ListenerConfig`] |
+//! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`] |
+//!
+//! `docs/examples/` has an echo server and a key-value server, `docs/extending.md` how mynah itself
+//! gets another command or protocol.
+//!
+//! # Layers
+//!
+//! Imports point downward only (`tests/core/layers.rs` holds that); `docs/architecture.md` follows a
+//! byte through them.
+//!
+//! ```text
+//! L4  app · client · load        the three programs; cli: what their command lines share
+//! L3  net                        mio, sockets, signals, the loop's clock
+//! L2  server                     all connections, over any Transport; no mio
+//! L1  session                    one conversation: bytes in, frames to a protocol, bytes out
+//!     protocol                   the meaning of messages, one file or folder each
+//! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
+//!     memory · limits · stats · clock · conn_id · address · connection_log · line_limit ·
+//!     escape · setting · strerror
+//! ```
 
-pub mod address;
-pub mod app;
-pub mod buffer;
-pub mod cli;
+mod address;
+mod app;
+mod buffer;
+mod cli;
 #[cfg(feature = "client")]
-pub mod client;
-pub mod clock;
-pub mod codec;
-pub mod conn_id;
-pub mod connection_log;
-pub mod escape;
-pub mod limits;
-pub mod line_limit;
+mod client;
+mod clock;
+mod codec;
+mod conn_id;
+mod connection_log;
+mod escape;
+mod limits;
+mod line_limit;
 #[cfg(feature = "load")]
-pub mod load;
-pub mod memory;
-pub mod net;
-pub mod protocol;
-pub mod server;
-pub mod session;
-pub mod setting;
-pub mod stats;
-pub mod strerror;
+mod load;
+mod memory;
+mod net;
+mod protocol;
+mod server;
+mod session;
+mod setting;
+mod stats;
+mod strerror;
+
+pub use clock::Millis;
+pub use conn_id::ConnId;
+pub use limits::Limits;
+pub use net::{
+    EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketOptions,
+    TcpAcceptor, TcpTransport, available_memory, raise_file_limit,
+};
+#[cfg(feature = "plugins")]
+pub use protocol::PluginProtocol;
+pub use protocol::{
+    ChatProtocol, CommandProtocol, Framing, Next, PrefixedProtocol, Protocol, RawProtocol, Replies,
+    Service,
+};
+pub use server::{AcceptError, Acceptor, ListenerConfig, NextTurn, Readiness, Server, Transport};
+pub use stats::Stats;
+
+/// The modules, for the crate's own programs, tests, benchmarks and fuzz targets. They may change
+/// with any version.
+#[doc(hidden)]
+pub mod internal {
+    macro_rules! modules {
+        ($($(#[$cfg:meta])? $module:ident,)*) => {
+            $($(#[$cfg])? pub mod $module {
+                pub use crate::$module::*;
+            })*
+        };
+    }
+
+    modules! {
+        address,
+        app,
+        buffer,
+        cli,
+        clock,
+        codec,
+        conn_id,
+        connection_log,
+        escape,
+        limits,
+        line_limit,
+        memory,
+        net,
+        protocol,
+        server,
+        session,
+        setting,
+        stats,
+        strerror,
+        #[cfg(feature = "client")]
+        client,
+        #[cfg(feature = "load")]
+        load,
+    }
+}

@@ -12,8 +12,8 @@ const WINDOW_MS: u64 = 1000;
 /// next: with a limit of 1, a flood is one line at once and then one a second.
 ///
 /// ```
-/// use mynah::clock::Millis;
-/// use mynah::line_limit::LineLimit;
+/// use mynah::internal::clock::Millis;
+/// use mynah::internal::line_limit::LineLimit;
 ///
 /// let mut limit = LineLimit::new(1);
 /// assert!(limit.admit(Millis(0)));

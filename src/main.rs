@@ -1,7 +1,7 @@
-//! The server, `mynah`. Its code is [`mynah::app`].
+//! The server, `mynah`. Its code is `app`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mynah::app::run(std::env::args_os().skip(1))
+    mynah::internal::app::run(std::env::args_os().skip(1))
 }

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeSet;
 
-use mynah::buffer::Pieces;
-use mynah::clock::Millis;
-use mynah::conn_id::ConnId;
-use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
-use mynah::memory::MemoryAccount;
-use mynah::protocol::chat::Lang;
-use mynah::protocol::{
+use mynah::internal::buffer::Pieces;
+use mynah::internal::clock::Millis;
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
+use mynah::internal::memory::MemoryAccount;
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{
     ChatProtocol, CloseReason, Context, DirectMessages, Flow, Hooks, Leaver, Protocol,
 };
-use mynah::session::Session;
+use mynah::internal::session::Session;
 
 use super::listener::Listener;
 use super::nicknames;

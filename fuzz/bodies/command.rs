@@ -3,9 +3,11 @@
 
 use std::fmt::Debug;
 
-use mynah::codec::Decoder;
-use mynah::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
-use mynah::limits::FRAME_LEN_LIMIT;
+use mynah::internal::codec::Decoder;
+use mynah::internal::codec::command::{
+    Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header,
+};
+use mynah::internal::limits::FRAME_LEN_LIMIT;
 
 /// Takes fuzzer input apart and checks it: one byte picks the longest payload, the rest is a
 /// stream, and then a frame to encode.

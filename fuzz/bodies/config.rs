@@ -5,13 +5,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mynah::app::{Config, IniFile, Invocation, Settings};
-use mynah::cli::ListenerSpec;
-use mynah::limits::{
+use mynah::internal::app::{Config, IniFile, Invocation, Settings};
+use mynah::internal::cli::ListenerSpec;
+use mynah::internal::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
-use mynah::protocol::chat::Lang;
-use mynah::protocol::{CommandProtocol, Protocol, ProtocolDefaults, ProtocolName, RawProtocol};
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{
+    CommandProtocol, Protocol, ProtocolDefaults, ProtocolName, RawProtocol,
+};
 
 /// Name of the file in errors.
 const FILE: &str = "mynah.ini";

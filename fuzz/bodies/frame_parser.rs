@@ -4,13 +4,13 @@
 
 use std::cell::RefCell;
 
-use mynah::clock::Millis;
-use mynah::codec::Decoder;
-use mynah::codec::command::{self, CommandDecoder, DecodeError};
-use mynah::codec::prefixed::{self, PrefixedDecoder};
-use mynah::conn_id::ConnId;
-use mynah::limits::{Limits, VISIT_BYTES_MAX};
-use mynah::protocol::{CommandProtocol, Context, Flow, PrefixedProtocol, Protocol};
+use mynah::internal::clock::Millis;
+use mynah::internal::codec::Decoder;
+use mynah::internal::codec::command::{self, CommandDecoder, DecodeError};
+use mynah::internal::codec::prefixed::{self, PrefixedDecoder};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::{Limits, VISIT_BYTES_MAX};
+use mynah::internal::protocol::{CommandProtocol, Context, Flow, PrefixedProtocol, Protocol};
 
 use super::listener::Listener;
 use super::reference::{self, Answer, Start};

@@ -1,8 +1,8 @@
 //! The chat's messages are the same however their bytes are cut, and what is kept of them between
 //! the cuts is bounded.
 
-use mynah::codec::Decoder;
-use mynah::codec::line::{LINE_LEN_MAX, Line, LineDecoder};
+use mynah::internal::codec::Decoder;
+use mynah::internal::codec::line::{LINE_LEN_MAX, Line, LineDecoder};
 
 use super::reference;
 

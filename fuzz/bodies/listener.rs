@@ -3,12 +3,12 @@
 
 use std::mem;
 
-use mynah::buffer::BroadcastLog;
-use mynah::clock::Millis;
-use mynah::conn_id::ConnId;
-use mynah::limits::Limits;
-use mynah::protocol::{Context, PeerAddr, Protocol, Room, Shared};
-use mynah::session::Session;
+use mynah::internal::buffer::BroadcastLog;
+use mynah::internal::clock::Millis;
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::Limits;
+use mynah::internal::protocol::{Context, PeerAddr, Protocol, Room, Shared};
+use mynah::internal::session::Session;
 
 /// What the sessions of one listener share.
 pub struct Listener {

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, HookResult, PluginHost, PluginOptions};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::protocol::plugin::{Client, Clock, HookResult, PluginHost, PluginOptions};
 
 /// The plugins of docs/plugins.
 const EXAMPLES: [(&str, &str); 3] = [

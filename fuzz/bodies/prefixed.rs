@@ -1,8 +1,8 @@
 //! The `prefixed` codec on its own: every byte is a beginning, nothing is an error, and what is
 //! missing is named exactly.
 
-use mynah::codec::Decoder;
-use mynah::codec::prefixed::{self, PAYLOAD_LEN_MAX, PrefixedDecoder};
+use mynah::internal::codec::Decoder;
+use mynah::internal::codec::prefixed::{self, PAYLOAD_LEN_MAX, PrefixedDecoder};
 
 /// Checks `data` as a stream, and as a payload to encode.
 ///

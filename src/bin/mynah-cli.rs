@@ -1,7 +1,7 @@
-//! The client, `mynah-cli`. Its code is [`mynah::client`].
+//! The client, `mynah-cli`. Its code is `client`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mynah::client::run(std::env::args_os().skip(1))
+    mynah::internal::client::run(std::env::args_os().skip(1))
 }

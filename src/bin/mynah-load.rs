@@ -1,7 +1,7 @@
-//! The load tester, `mynah-load`. Its code is [`mynah::load`].
+//! The load tester, `mynah-load`. Its code is `load`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mynah::load::run(std::env::args_os().skip(1))
+    mynah::internal::load::run(std::env::args_os().skip(1))
 }

@@ -183,7 +183,7 @@ impl core::error::Error for DecodeError {}
 /// Finds [`Frame`]s in a stream of bytes.
 ///
 /// ```
-/// use mynah::codec::{Decoder, command::{Command, CommandDecoder, Frame}};
+/// use mynah::internal::codec::{Decoder, command::{Command, CommandDecoder, Frame}};
 ///
 /// let mut decoder = CommandDecoder::new(1024);
 /// assert_eq!(decoder.decode(b"\x01\0\0\0\x02h"), Ok(None));

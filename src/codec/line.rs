@@ -27,7 +27,7 @@ pub type LineDecoder = LinesUpTo<LINE_LEN_MAX>;
 /// false, because a client that has ended one message will end the next.
 ///
 /// ```
-/// use mynah::codec::{Decoder, line::{Line, LineDecoder}};
+/// use mynah::internal::codec::{Decoder, line::{Line, LineDecoder}};
 ///
 /// let mut decoder = LineDecoder::default();
 /// assert_eq!(decoder.decode(b"hel"), Ok(None));

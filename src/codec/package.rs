@@ -16,7 +16,7 @@ pub enum Package<'a> {
 /// packages that are too large.
 ///
 /// ```
-/// use mynah::codec::{Decoder, package::{Package, PackageDecoder}};
+/// use mynah::internal::codec::{Decoder, package::{Package, PackageDecoder}};
 ///
 /// let mut decoder = PackageDecoder::new(5, false);
 /// assert_eq!(decoder.decode(b"hello"), Ok(None));

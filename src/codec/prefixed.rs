@@ -10,7 +10,7 @@ pub const PAYLOAD_LEN_MAX: usize = u8::MAX as usize;
 /// Finds payloads in a stream of length-prefixed messages. No byte is an error here.
 ///
 /// ```
-/// use mynah::codec::{Decoder, prefixed::PrefixedDecoder};
+/// use mynah::internal::codec::{Decoder, prefixed::PrefixedDecoder};
 ///
 /// let found = PrefixedDecoder.decode(b"\x02hi\x01!");
 /// assert_eq!(found, Ok(Some((&b"hi"[..], 3))));

@@ -45,9 +45,9 @@ pub enum Exit {
 /// use std::net::{Ipv4Addr, TcpStream};
 /// use std::thread;
 ///
-/// use mynah::limits::Limits;
-/// use mynah::net::{EventLoop, Exit};
-/// use mynah::protocol::PrefixedProtocol;
+/// use mynah::internal::limits::Limits;
+/// use mynah::internal::net::{EventLoop, Exit};
+/// use mynah::internal::protocol::PrefixedProtocol;
 ///
 /// let mut event_loop = EventLoop::new(Limits::default())?;
 /// let addr = event_loop.bind((Ipv4Addr::LOCALHOST, 0).into(), PrefixedProtocol)?;
@@ -117,10 +117,10 @@ impl EventLoop {
     /// Adds a listener that is bound already.
     ///
     /// ```
-    /// # use mynah::limits::Limits;
-    /// use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
-    /// use mynah::protocol::PrefixedProtocol;
-    /// use mynah::server::ListenerConfig;
+    /// # use mynah::internal::limits::Limits;
+    /// use mynah::internal::net::{EventLoop, SocketOptions, TcpAcceptor};
+    /// use mynah::internal::protocol::PrefixedProtocol;
+    /// use mynah::internal::server::ListenerConfig;
     ///
     /// # let mut event_loop = EventLoop::new(Limits::default())?;
     /// let acceptor = TcpAcceptor::bind("[::1]:0".parse().unwrap(), SocketOptions::default())?;

@@ -45,6 +45,26 @@ pub trait Hooks {
         let _ = (decoder, client);
     }
 
+    /// Looks for a whole frame at the start of `input`, as [`Decoder::decode`] does.
+    ///
+    /// # Errors
+    ///
+    /// The stream can no longer be cut into frames.
+    #[inline(always)]
+    fn decode<'a>(
+        &self,
+        decoder: &mut Self::Decoder,
+        input: &'a [u8],
+    ) -> Result<Option<(FrameOf<'a, Self>, usize)>, ErrorOf<Self>> {
+        decoder.decode(input)
+    }
+
+    /// Bytes that the frame begun in `input` needs, as [`Decoder::bytes_needed`] says.
+    #[inline(always)]
+    fn bytes_needed(&self, decoder: &Self::Decoder, input: &[u8]) -> usize {
+        decoder.bytes_needed(input)
+    }
+
     /// Answers one message.
     fn on_message(
         &mut self,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
+use super::custom::{CustomProtocol, Service};
 use super::hooks::{ProtocolDefaults, UrlProtocol};
 #[cfg(feature = "plugins")]
 use super::plugin::PluginProtocol;
@@ -14,12 +15,15 @@ use crate::setting::SettingError;
 /// Makes [`Protocol`], [`ProtocolName`] and [`dispatch`] of the list; `$d` is a dollar sign for the
 /// inner macro.
 macro_rules! protocols {
-    ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*) => {
+    ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*
+     ; $custom:ident($custom_hooks:ty)) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
         #[derive(Debug)]
         #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
             $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($hooks),)*
+            /// A [`Service`](super::Service) of the embedder's.
+            $custom($custom_hooks),
         }
 
         /// The name of a protocol, as URLs and configuration files have it.
@@ -90,6 +94,7 @@ macro_rules! protocols {
                     $($(#[cfg($cfg)])? Protocol::$variant(protocol) => {
                         UrlProtocol::set(protocol, key, value)
                     })*
+                    Protocol::$custom(_) => Err(SettingError::Unknown),
                 }
             }
         }
@@ -105,6 +110,7 @@ macro_rules! protocols {
             ($d protocol:expr, $d hooks:ident => $d body:expr) => {
                 match $d protocol {
                     $($(#[cfg($cfg)])? $crate::protocol::Protocol::$variant($d hooks) => $d body,)*
+                    $crate::protocol::Protocol::$custom($d hooks) => $d body,
                 }
             };
         }
@@ -123,6 +129,14 @@ protocols! { $;
     /// Packages for plugins.
     #[cfg(feature = "plugins")]
     Plugin(PluginProtocol),
+    ; Custom(CustomProtocol)
+}
+
+/// So that a listener is given a service as it is.
+impl<S: Service + 'static> From<S> for Protocol {
+    fn from(service: S) -> Self {
+        Protocol::Custom(CustomProtocol::new(service))
+    }
 }
 
 pub(crate) use dispatch;

@@ -156,7 +156,7 @@ impl Session {
                 Flow::Continue
             }
             FrameStep::Unfinished | FrameStep::Taken(_) => {
-                let needed = decoder.bytes_needed(rest);
+                let needed = hooks.bytes_needed(&decoder, rest);
                 self.buffer_rest(rest, needed, !bytes.is_empty(), is_discarding, ctx.shared.now)
             }
             FrameStep::Deferred(flow) => self.defer(flow, rest, is_last),
@@ -237,7 +237,7 @@ impl Session {
                 input.recv.consume(discarded);
                 continue;
             }
-            let needed = decoder.bytes_needed(&input.recv);
+            let needed = hooks.bytes_needed(decoder, &input.recv);
             let (top_up, later) = rest.split_at(needed.min(rest.len()));
             input.recv.extend(top_up, needed - top_up.len())?;
             *rest = later;
@@ -366,7 +366,7 @@ fn step<H: Hooks>(
     if ctx.shared.out.len() >= ctx.shared.reply_limit {
         return FrameStep::Deferred(Flow::Continue);
     }
-    let found = match decoder.decode(input) {
+    let found = match hooks.decode(decoder, input) {
         Ok(None) if is_last => decoder.decode_eof(input).map(|frame| (frame, input.len())),
         Ok(found) => found,
         Err(error) => return FrameStep::Failed(error),

@@ -66,7 +66,7 @@ fn main() {
     if !server_process::pin_to_load_processor() {
         eprintln!("one processor only: servers and load share it, and the figures are of both");
     }
-    mynah::net::raise_file_limit().unwrap();
+    mynah::internal::net::raise_file_limit().unwrap();
     let mut suite = Suite { servers: Servers::new(), table: Table::default(), effort };
     for (name, what, run) in BENCHMARKS {
         if wanted.is_empty() || wanted.contains(&name) {

@@ -12,11 +12,11 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use mynah::clock::Millis;
-use mynah::conn_id::ConnId;
-use mynah::limits::Limits;
-use mynah::protocol::CommandProtocol;
-use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::internal::clock::Millis;
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::Limits;
+use mynah::internal::protocol::CommandProtocol;
+use mynah::internal::server::{ListenerConfig, Readiness, Server};
 use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
 const IDLE_MS: u64 = 60_000;

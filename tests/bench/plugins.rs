@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use mynah::codec::command::{self, Frame};
+use mynah::internal::codec::command::{self, Frame};
 use mynah_process::MynahProcess;
 
 const ROUNDS: usize = 5;

@@ -1,7 +1,7 @@
 //! Requests and expected replies as bytes, in the protocol of each server. Knows no sockets and no
 //! time.
 
-use mynah::codec::command::{Command, Frame};
+use mynah::internal::codec::command::{Command, Frame};
 
 /// Protocol of a measured server. Most are not mynah's, so this is not `ProtocolName`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

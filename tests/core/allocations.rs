@@ -4,12 +4,12 @@
 
 use crate::support::stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 use allocation_counter::measure;
-use mynah::clock::Millis;
-use mynah::conn_id::ConnId;
-use mynah::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
-use mynah::protocol::chat::Lang;
-use mynah::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol};
-use mynah::server::{ListenerConfig, Readiness, Server};
+use mynah::internal::clock::Millis;
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol};
+use mynah::internal::server::{ListenerConfig, Readiness, Server};
 
 /// A `command` server with `n` connections, their ids 0 to `n` in order of their generations.
 fn server(n: usize) -> Server<Stub> {

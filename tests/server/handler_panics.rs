@@ -8,17 +8,18 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use log::Level;
-use mynah::limits::Limits;
-use mynah::net::{EventLoop, SocketOptions, TcpAcceptor};
-use mynah::protocol::{CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
-use mynah::server::ListenerConfig;
+use mynah::internal::limits::Limits;
+use mynah::internal::net::{EventLoop, SocketOptions, TcpAcceptor};
+use mynah::internal::protocol::{CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
+use mynah::internal::server::ListenerConfig;
+use mynah::{ConnId, Framing, Next, Replies, Service};
 
 use super::support::{Client, PATIENCE, logger};
 
 const LOOP_THREAD: &str = "loop";
 
 /// Starts a server of its own for each test, on a thread that ends with the process.
-fn start(protocol: Protocol) -> SocketAddr {
+fn start(protocol: impl Into<Protocol> + Send + 'static) -> SocketAddr {
     keep_loop_panics_quiet();
     let (send, addr) = channel();
     let serve = move || {
@@ -30,7 +31,8 @@ fn start(protocol: Protocol) -> SocketAddr {
         let acceptor = TcpAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
         send.send(acceptor.local_addr().unwrap()).unwrap();
         let mut event_loop = EventLoop::new(Limits::default()).unwrap();
-        let config = ListenerConfig { name: "trap".to_owned(), protocol, idle_ms: 0 };
+        let config =
+            ListenerConfig { name: "trap".to_owned(), protocol: protocol.into(), idle_ms: 0 };
         event_loop.add_listener(acceptor, config).unwrap();
         event_loop.run().unwrap();
     };
@@ -51,7 +53,7 @@ fn keep_loop_panics_quiet() {
 }
 
 fn command() -> SocketAddr {
-    start(CommandProtocol { frame_len_max: 1 << 20 }.into())
+    start(CommandProtocol { frame_len_max: 1 << 20 })
 }
 
 #[test]
@@ -112,12 +114,12 @@ fn panic_over_a_split_frame_leaves_nothing_behind() {
 
 #[test]
 fn handler_panics_are_contained_in_every_protocol() {
-    let raw = RawProtocol { prefix: b"> ".to_vec() }.into();
-    for (protocol, bomb, request, reply) in [
-        (PrefixedProtocol.into(), &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
-        (raw, b"BOOM", b"ab", b"> ab"),
+    let raw = RawProtocol { prefix: b"> ".to_vec() };
+    for (addr, bomb, request, reply) in [
+        (start(PrefixedProtocol), &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
+        (start(raw), b"BOOM", b"ab", b"> ab"),
+        (start(Pairs), b"!!", b"ab", b"ab"),
     ] {
-        let addr = start(protocol);
         let mut other = Client::connect(addr);
         let mut doomed = Client::connect(addr);
         other.send(request);
@@ -126,5 +128,20 @@ fn handler_panics_are_contained_in_every_protocol() {
         assert_eq!(doomed.read_until_cut(), b"");
         other.send(request);
         other.expect(reply);
+    }
+}
+
+/// Sends pairs of bytes back, and panics over `!!`.
+struct Pairs;
+
+impl Service for Pairs {
+    fn find_frame(&self, input: &[u8]) -> Framing {
+        if input.len() < 2 { Framing::Incomplete { needed: 1 } } else { Framing::Frame { len: 2 } }
+    }
+
+    fn on_frame(&mut self, _: ConnId, frame: &[u8], replies: &mut Replies<'_>) -> Next {
+        assert_ne!(frame, b"!!", "a service may panic");
+        replies.push(frame);
+        Next::Continue
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) fn crowd(files: usize) -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let limit = mynah::net::raise_file_limit().unwrap();
+    let limit = mynah::internal::net::raise_file_limit().unwrap();
     assert!(limit > files + 500, "this test needs {files} files, the limit is {limit}");
     guard
 }

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mynah::conn_id::ConnId;
-use mynah::server::{AcceptError, Acceptor, Transport};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::server::{AcceptError, Acceptor, Transport};
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 

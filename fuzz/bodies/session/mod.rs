@@ -4,16 +4,16 @@
 
 mod model;
 
-use mynah::buffer::{LagError, Pieces};
-use mynah::clock::Millis;
-use mynah::conn_id::ConnId;
-use mynah::limits::{Limits, READ_BUFFER_BYTES};
-use mynah::memory::MemoryAccount;
-use mynah::protocol::{
+use mynah::internal::buffer::{LagError, Pieces};
+use mynah::internal::clock::Millis;
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::limits::{Limits, READ_BUFFER_BYTES};
+use mynah::internal::memory::MemoryAccount;
+use mynah::internal::protocol::{
     CloseReason, CommandProtocol, Context, Flow, PrefixedProtocol, Protocol, RawProtocol,
 };
-use mynah::session::Session;
-use mynah::stats::Stats;
+use mynah::internal::session::Session;
+use mynah::internal::stats::Stats;
 
 use super::listener::Listener;
 use model::{Client, Log, Model};

@@ -6,10 +6,12 @@
 //! in order follows from the session's queue with what of the log lies in between, the replies at
 //! hand and the log behind all of them being those bytes, always.
 
-use mynah::clock::Millis;
-use mynah::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
-use mynah::protocol::{CloseReason, CommandProtocol, Flow, Protocol, RawProtocol, write_status};
-use mynah::stats::Stats;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::{FRAME_BYTES_PER_SEC_MIN, Limits};
+use mynah::internal::protocol::{
+    CloseReason, CommandProtocol, Flow, Protocol, RawProtocol, write_status,
+};
+use mynah::internal::stats::Stats;
 
 /// A room with two places.
 pub struct Model {

@@ -7,8 +7,8 @@ use std::ffi::OsStr;
 use std::hint::black_box;
 use std::process::Command;
 
-use mynah::codec::Decoder;
-use mynah::codec::command::CommandDecoder;
+use mynah::internal::codec::Decoder;
+use mynah::internal::codec::command::CommandDecoder;
 
 use super::{Suite, payload};
 use crate::protocol::WireProtocol;

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::sync::LazyLock;
 
-use mynah::protocol::chat::nickname::{CHARS_MAX, Folded, Nickname, NicknameError, Scripts};
+use mynah::internal::protocol::chat::nickname::{
+    CHARS_MAX, Folded, Nickname, NicknameError, Scripts,
+};
 use precis_core::profile::Profile;
 use unicode_security::mixed_script::AugmentedScriptSet;
 

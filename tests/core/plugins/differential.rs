@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mynah::protocol::plugin::{Client, HookResult};
+use mynah::internal::protocol::plugin::{Client, HookResult};
 
 use super::support::{Folder, id};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mynah::protocol::plugin::{Client, Notice, PluginHost};
+use mynah::internal::protocol::plugin::{Client, Notice, PluginHost};
 
 use super::support::{Folder, Response, answer, ask, ask_as, entries, id};
 

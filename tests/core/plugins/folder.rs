@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mynah::protocol::plugin::PluginHost;
+use mynah::internal::protocol::plugin::PluginHost;
 
 use super::support::{Folder, Response, answer, ask, entries};
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mynah::protocol::plugin::{Client, Notice, PluginHost};
+use mynah::internal::protocol::plugin::{Client, Notice, PluginHost};
 
 use super::support::{Folder, Response, Time, answer, ask, ask_as, capture_log, id, logged};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mynah::protocol::plugin::{LoadError, PluginHost, PluginOptions};
+use mynah::internal::protocol::plugin::{LoadError, PluginHost, PluginOptions};
 
 use super::support::{Folder, answer, ask, capture_log, logged, real_clock};
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mynah::protocol::plugin::PluginHost;
+use mynah::internal::protocol::plugin::PluginHost;
 
 use super::support::{Folder, Response, answer, ask, capture_log, logged, real_clock};
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, PluginHost, PluginOptions, Reload};
-use mynah::protocol::{AskResult, CloseReason, PluginScheduler};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::protocol::plugin::{Client, PluginHost, PluginOptions, Reload};
+use mynah::internal::protocol::{AskResult, CloseReason, PluginScheduler};
 
 use super::support::{Folder, Time, capture_log, id, logged};
 

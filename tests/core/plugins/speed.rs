@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mynah::protocol::plugin::Client;
+use mynah::internal::protocol::plugin::Client;
 
 use super::support::{Folder, id};
 

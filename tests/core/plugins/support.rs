@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::logger;
-use mynah::conn_id::ConnId;
-use mynah::protocol::plugin::{Client, Clock, HookResult, Loaded, PluginHost, PluginOptions};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::protocol::plugin::{
+    Client, Clock, HookResult, Loaded, PluginHost, PluginOptions,
+};
 
 /// A temporary plugin folder, removed when dropped.
 pub struct Folder(pub PathBuf);

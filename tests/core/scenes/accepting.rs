@@ -1,7 +1,7 @@
 //! Accepting: limits, refusals, pauses, and fairness between listeners.
 
-use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;

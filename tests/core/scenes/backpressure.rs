@@ -1,6 +1,6 @@
 //! Backpressure: how much the server reads from a client, and when it stops reading.
 
-use mynah::limits::READ_TURN_BYTES_MAX;
+use mynah::internal::limits::READ_TURN_BYTES_MAX;
 
 use super::{LIMITS, Scene};
 use crate::support::frame;

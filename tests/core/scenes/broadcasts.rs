@@ -1,6 +1,6 @@
 //! Broadcasts: fan-out, the order of replies and broadcasts, admission to the log.
 
-use mynah::limits::Limits;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;

@@ -1,7 +1,7 @@
 //! Chat: lines, departures, shares of the log, private messages.
 
 use allocation_counter::measure;
-use mynah::limits::{CHAT_LOG_BYTES_MIN, Limits};
+use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits};
 
 use super::{AMPLE, LIMITS, Scene, add_laggards, chat_with_a_long_log};
 

@@ -1,8 +1,8 @@
 //! Closing: lingering, reaping, and the order of both.
 
 use allocation_counter::measure;
-use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::{frame, logger};

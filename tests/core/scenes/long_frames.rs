@@ -1,7 +1,7 @@
 //! Long frames: their memory, and the time they leave for others.
 
-use mynah::limits::{Limits, REVERSE_SLICE_BYTES};
-use mynah::protocol::CommandProtocol;
+use mynah::internal::limits::{Limits, REVERSE_SLICE_BYTES};
+use mynah::internal::protocol::CommandProtocol;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;

@@ -1,7 +1,7 @@
 //! The memory limit: the account, tight memory, and which connections are cut.
 
-use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;

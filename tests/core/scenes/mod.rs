@@ -16,11 +16,11 @@ mod turn_budget;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use mynah::clock::Millis;
-use mynah::limits::Limits;
-use mynah::protocol::chat::Lang;
-use mynah::protocol::{ChatProtocol, CommandProtocol, Protocol};
-use mynah::server::{ListenerConfig, Server};
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{ChatProtocol, CommandProtocol, Protocol};
+use mynah::internal::server::{ListenerConfig, Server};
 
 use crate::simulation::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use crate::support::rng::Rng;

@@ -1,8 +1,8 @@
 //! Counters, STATUS and log lines.
 
-use mynah::clock::Millis;
-use mynah::limits::Limits;
-use mynah::stats::Stats;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
+use mynah::internal::stats::Stats;
 
 use super::{LIMITS, Scene};
 use crate::support::{frame, logger};

@@ -1,8 +1,8 @@
 //! An orderly stop: what is still answered, whom it waits for, and when it ends.
 
 use allocation_counter::measure;
-use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene, add_laggards, chat_with_a_long_log};
 use crate::support::{frame, logger};

@@ -1,8 +1,8 @@
 //! Timeouts: idle and frame clocks, and when they stand still.
 
 use allocation_counter::measure;
-use mynah::clock::Millis;
-use mynah::limits::Limits;
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::Limits;
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;

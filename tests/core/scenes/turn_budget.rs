@@ -1,6 +1,6 @@
 //! The time budget of a turn: no part of the loop holds up the rest.
 
-use mynah::limits::{Limits, VISIT_BYTES_CROWDED};
+use mynah::internal::limits::{Limits, VISIT_BYTES_CROWDED};
 
 use super::{AMPLE, LIMITS, Scene};
 use crate::simulation::network::Shared;

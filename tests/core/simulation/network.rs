@@ -13,8 +13,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use mynah::conn_id::ConnId;
-use mynah::server::{AcceptError, Acceptor, Readiness, Transport};
+use mynah::internal::conn_id::ConnId;
+use mynah::internal::server::{AcceptError, Acceptor, Readiness, Transport};
 
 use crate::support::rng::Rng;
 

@@ -9,11 +9,15 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use mynah::clock::Millis;
-use mynah::limits::{DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros};
-use mynah::protocol::chat::Lang;
-use mynah::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
-use mynah::server::{ListenerConfig, Server};
+use mynah::internal::clock::Millis;
+use mynah::internal::limits::{
+    DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros,
+};
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{
+    ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol,
+};
+use mynah::internal::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
@@ -910,7 +914,7 @@ fn set_plugins(_: &mut Server<FakeStream>, _: u64) {}
 fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
     use std::time::Duration;
 
-    use mynah::protocol::plugin::{PluginHost, PluginOptions};
+    use mynah::internal::protocol::plugin::{PluginHost, PluginOptions};
 
     let options = PluginOptions {
         dir: std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/simulation/plugins"),
@@ -937,7 +941,7 @@ fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
         Kind::Chat => ChatProtocol::new(Lang::En).into(),
         #[cfg(feature = "plugins")]
         Kind::Plugin => {
-            mynah::protocol::PluginProtocol { gather_ms, package_len_max: 16_000 }.into()
+            mynah::internal::protocol::PluginProtocol { gather_ms, package_len_max: 16_000 }.into()
         }
         #[cfg(not(feature = "plugins"))]
         Kind::Plugin => unreachable!("this build has no plugins, gather_ms {gather_ms}"),

@@ -106,10 +106,9 @@ pub use net::{
 };
 #[cfg(feature = "plugins")]
 pub use protocol::PluginProtocol;
-pub use protocol::{
-    ChatProtocol, CommandProtocol, Framing, Next, PrefixedProtocol, Protocol, RawProtocol, Replies,
-    Service,
-};
+pub use protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
+#[cfg(feature = "service")]
+pub use protocol::{Framing, Next, Replies, Service};
 pub use server::{AcceptError, Acceptor, ListenerConfig, NextTurn, Readiness, Server, Transport};
 pub use stats::Stats;
 

@@ -16,39 +16,59 @@ use super::Decoder;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 5;
 
-/// What a frame asks for or answers with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// 1: send the payload back. Replies to ECHO, REVERSE, BROADCAST and STATUS carry it too.
-    Echo,
-    /// 2: send the text back, reversed by Unicode scalar value.
-    Reverse,
-    /// 3: close once earlier replies are out.
-    Quit,
-    /// 4: hand the payload to every other connection of the listener.
-    Broadcast,
-    /// 7: report the server's counters.
-    Status,
-    /// 255: why the last request failed; only ever sent by the server.
-    Error,
-    /// Any other code. The codec parses it, the handler decides.
-    Unknown(u8),
+/// Makes [`Command`] of the list of codes: a line here is a command that can be told from others.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $command:ident = $code:literal $name:literal,)*) => {
+        /// The command of a frame: a request or the kind of a reply.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Command {
+            $($(#[$doc])* $command,)*
+            /// Any other code. The codec parses it, the protocol decides.
+            Unknown(u8),
+        }
+
+        impl Command {
+            /// The byte on the wire.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                match self {
+                    $(Command::$command => $code,)*
+                    Command::Unknown(code) => code,
+                }
+            }
+
+            const fn from_code(code: u8) -> Self {
+                match code {
+                    $($code => Command::$command,)*
+                    code => Command::Unknown(code),
+                }
+            }
+        }
+
+        impl fmt::Display for Command {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Command::$command => f.write_str($name),)*
+                    Command::Unknown(code) => write!(f, "command {code}"),
+                }
+            }
+        }
+    };
 }
 
-impl Command {
-    /// The byte on the wire.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Command::Echo => 1,
-            Command::Reverse => 2,
-            Command::Quit => 3,
-            Command::Broadcast => 4,
-            Command::Status => 7,
-            Command::Error => 255,
-            Command::Unknown(code) => code,
-        }
-    }
+commands! {
+    /// Sends the payload back. Replies to ECHO, REVERSE, BROADCAST and STATUS carry it too.
+    Echo = 1 "ECHO",
+    /// Sends the text back, reversed by Unicode scalar value.
+    Reverse = 2 "REVERSE",
+    /// Closes the connection once earlier replies are sent.
+    Quit = 3 "QUIT",
+    /// Hands the payload to every other connection of the listener.
+    Broadcast = 4 "BROADCAST",
+    /// Reports the server's counters.
+    Status = 7 "STATUS",
+    /// The reason why the last request failed; only ever sent by the server.
+    Error = 255 "ERROR",
 }
 
 impl From<u8> for Command {
@@ -59,8 +79,8 @@ impl From<u8> for Command {
     }
 }
 
-/// What each byte means. One load, where a match takes six instructions of some twenty in which a
-/// frame is found.
+/// The command of each byte. One load, where a match takes six instructions of some twenty in which
+/// a frame is found.
 static BY_CODE: [Command; 256] = by_code();
 
 #[allow(
@@ -69,35 +89,13 @@ static BY_CODE: [Command; 256] = by_code();
     reason = "it is done at compile time, for every byte"
 )]
 const fn by_code() -> [Command; 256] {
-    let mut commands = [Command::Error; 256];
+    let mut commands = [Command::from_code(u8::MAX); 256];
     let mut code = 0;
-    // 255 is ERROR, as they all are at first.
     while code < u8::MAX {
-        commands[code as usize] = match code {
-            1 => Command::Echo,
-            2 => Command::Reverse,
-            3 => Command::Quit,
-            4 => Command::Broadcast,
-            7 => Command::Status,
-            code => Command::Unknown(code),
-        };
+        commands[code as usize] = Command::from_code(code);
         code += 1;
     }
     commands
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Command::Echo => "ECHO",
-            Command::Reverse => "REVERSE",
-            Command::Quit => "QUIT",
-            Command::Broadcast => "BROADCAST",
-            Command::Status => "STATUS",
-            Command::Error => "ERROR",
-            Command::Unknown(code) => return write!(f, "command {code}"),
-        })
-    }
 }
 
 /// The first five bytes of a frame.

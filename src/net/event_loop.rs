@@ -237,15 +237,15 @@ impl EventLoop {
     fn dispatch(&mut self, event: &Event, now: Millis) -> bool {
         let Token(bits) = event.token();
         let id = ConnId::from_bits(bits as u64);
-        if id == WAKE {
-            return true;
-        }
-        if id.generation == 0 {
-            self.server.on_acceptable(id.index as usize);
-        } else {
+        if id.generation != 0 {
             self.server.on_ready(self.poll.registry(), id, readiness(event), now);
+            return false;
         }
-        false
+        let is_wake = id == WAKE;
+        if !is_wake {
+            self.server.on_acceptable(id.index as usize);
+        }
+        is_wake
     }
 
     /// Acts on the requests of handles, a stop before all else. Returns true for an abort.

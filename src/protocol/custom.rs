@@ -3,8 +3,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::debug;
+use log::{debug, error};
 
 use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, Room, Shared};
 use crate::codec::Decoder;
@@ -56,9 +57,10 @@ pub trait Service {
     /// Answers `frame`, whole as [`find_frame`](Self::find_frame) cut it.
     fn on_frame(&mut self, client: ConnId, frame: &[u8], replies: &mut Replies<'_>) -> Next;
 
-    /// A client has connected.
-    fn on_connect(&mut self, client: ConnId, addr: SocketAddr) {
-        let _ = (client, addr);
+    /// A client has connected; `replies` may greet it.
+    fn on_connect(&mut self, client: ConnId, addr: SocketAddr, replies: &mut Replies<'_>) -> Next {
+        let _ = (client, addr, replies);
+        Next::Continue
     }
 
     /// A client has disconnected, or is about to be; no more of its frames come.
@@ -90,13 +92,22 @@ pub enum Framing {
     Invalid,
 }
 
-/// What becomes of a client after a frame.
+/// The next step of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Its next frame is answered.
     Continue,
     /// It is disconnected once its replies are sent.
     Close,
+}
+
+impl From<Next> for Flow {
+    fn from(next: Next) -> Self {
+        match next {
+            Next::Continue => Flow::Continue,
+            Next::Close => Flow::Close(CloseReason::Quit),
+        }
+    }
 }
 
 /// The replies to one client, in order.
@@ -198,18 +209,19 @@ impl Hooks for CustomProtocol {
         let mut replies = Replies(&mut ctx.shared.out);
         let next = self.0.on_frame(ctx.id, frame, &mut replies);
         debug!("{} frame: {}", ctx.id, Excerpt(frame));
-        match next {
-            Next::Continue => Flow::Continue,
-            Next::Close => Flow::Close(CloseReason::Quit),
-        }
+        next.into()
     }
 
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, _: &mut Shared) {
-        self.0.on_connect(id, peer);
+    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
+        self.0.on_connect(id, peer, &mut Replies(&mut shared.out)).into()
     }
 
+    /// The connection is closing already, so a panic costs nothing more.
     fn on_leave(&mut self, leaver: Leaver, _: &mut Room, _: &mut Shared) {
-        self.0.on_disconnect(leaver.id);
+        let notify = AssertUnwindSafe(|| self.0.on_disconnect(leaver.id));
+        if catch_unwind(notify).is_err() {
+            error!("{} a service panicked on its disconnect", leaver.id);
+        }
     }
 
     fn frame_len_max(&self, _: usize) -> usize {

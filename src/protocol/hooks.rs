@@ -124,9 +124,10 @@ pub trait Hooks {
         ClientState::SUBSCRIBER
     }
 
-    /// A client was accepted.
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) {
+    /// A client was accepted. A greeting goes to `shared.out`.
+    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
         let _ = (id, peer, shared);
+        Flow::Continue
     }
 
     /// A client has left the room, or is about to be disconnected.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
+#[cfg(feature = "service")]
 use super::custom::{CustomProtocol, Service};
 use super::hooks::{ProtocolDefaults, UrlProtocol};
 #[cfg(feature = "plugins")]
@@ -16,13 +17,14 @@ use crate::setting::SettingError;
 /// inner macro.
 macro_rules! protocols {
     ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*
-     ; $custom:ident($custom_hooks:ty)) => {
+     ; #[cfg($custom_cfg:meta)] $custom:ident($custom_hooks:ty)) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
         #[derive(Debug)]
         #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
             $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($hooks),)*
             /// A [`Service`](super::Service) of the embedder's.
+            #[cfg($custom_cfg)]
             $custom($custom_hooks),
         }
 
@@ -94,6 +96,7 @@ macro_rules! protocols {
                     $($(#[cfg($cfg)])? Protocol::$variant(protocol) => {
                         UrlProtocol::set(protocol, key, value)
                     })*
+                    #[cfg($custom_cfg)]
                     Protocol::$custom(_) => Err(SettingError::Unknown),
                 }
             }
@@ -110,6 +113,7 @@ macro_rules! protocols {
             ($d protocol:expr, $d hooks:ident => $d body:expr) => {
                 match $d protocol {
                     $($(#[cfg($cfg)])? $crate::protocol::Protocol::$variant($d hooks) => $d body,)*
+                    #[cfg($custom_cfg)]
                     $crate::protocol::Protocol::$custom($d hooks) => $d body,
                 }
             };
@@ -129,10 +133,11 @@ protocols! { $;
     /// Packages for plugins.
     #[cfg(feature = "plugins")]
     Plugin(PluginProtocol),
-    ; Custom(CustomProtocol)
+    ; #[cfg(feature = "service")] Custom(CustomProtocol)
 }
 
 /// So that a listener is given a service as it is.
+#[cfg(feature = "service")]
 impl<S: Service + 'static> From<S> for Protocol {
     fn from(service: S) -> Self {
         Protocol::Custom(CustomProtocol::new(service))

@@ -9,6 +9,7 @@ mod client_state;
 mod close_reason;
 pub mod command;
 mod context;
+#[cfg(feature = "service")]
 mod custom;
 mod direct;
 mod hooks;
@@ -24,6 +25,7 @@ pub use client_state::ClientState;
 pub use close_reason::CloseReason;
 pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
+#[cfg(feature = "service")]
 pub use custom::{CustomProtocol, Framing, FramingError, Next, Replies, Service, ServiceDecoder};
 pub use direct::{DirectMessage, DirectMessages};
 pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver, ProtocolDefaults, UrlProtocol};

@@ -9,7 +9,7 @@ use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::{CloseReason, Hooks, dispatch};
+use crate::protocol::{CloseReason, Flow, Hooks, dispatch};
 use crate::session::Session;
 use crate::strerror::strerror;
 
@@ -132,10 +132,16 @@ impl<T: Transport> Visit<'_, T> {
         shared.stats.accepted_total += 1;
         let name = &listener.name;
         shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
-        dispatch!(&mut listener.protocol, hooks => hooks.on_connect(*id, peer, shared));
-        // What came with the connection is announced by an edge of its own, but for a server that
-        // is stopping it is the last chance.
+        // Bytes that came with the connection are announced by an edge of their own, but for a server
+        // that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
+        self.answer(|visit| visit.greet(peer));
+    }
+
+    /// Has the protocol greet the client.
+    fn greet(&mut self, peer: SocketAddr) -> Flow {
+        let Visit { id, listener, shared, .. } = self;
+        dispatch!(&mut listener.protocol, hooks => hooks.on_connect(*id, peer, shared))
     }
 
     fn refuse(&mut self, peer: SocketAddr) {

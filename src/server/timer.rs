@@ -163,7 +163,7 @@ impl TimerWheel {
     /// level comes before everything on a coarser one.
     #[inline]
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
-        if self.occupied == [0; LEVELS] {
+        if self.occupied.iter().fold(0, |any, level| any | level) == 0 {
             return None;
         }
         let level = (0..LEVELS).find(|&level| self.occupied[level] != 0)?;

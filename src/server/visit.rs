@@ -62,7 +62,8 @@ impl<T: Transport> Visit<'_, T> {
         }
         let charged =
             self.schedule.visit_bytes_max - self.shared.visit_bytes + self.shared.out.len();
-        let timer_at = self.finish(registry);
+        self.shared.visit_bytes = self.schedule.visit_bytes_max;
+        let timer_at = self.end(registry);
         let moved = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
         // A visit moves a megabyte or two at most.
         let moved = (moved - moved_before) as usize;
@@ -70,17 +71,10 @@ impl<T: Transport> Visit<'_, T> {
         timer_at
     }
 
-    /// Writes the replies of the visit, and notes what is left to do.
-    #[inline(always)]
-    fn finish(&mut self, registry: &T::Registry) -> Millis {
-        self.shared.visit_bytes = self.schedule.visit_bytes_max;
-        self.end(registry)
-    }
-
     /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
     /// for: a protocol that panics costs its own connection and nothing else.
     #[inline]
-    fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
+    pub(super) fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| process(self)));
         debug_assert!(
@@ -140,7 +134,7 @@ impl<T: Transport> Visit<'_, T> {
             let flow = match next_input_step(conn, protocol, &ctx, is_stopping) {
                 InputStep::Stop => return Flow::Continue,
                 InputStep::Read if read_left == 0 => return Flow::Continue,
-                InputStep::Read => match read(conn, buffer) {
+                InputStep::Read => match read_inline(conn, buffer) {
                     Err(why) => {
                         *error = Some(why);
                         return Flow::Close(CloseReason::Io);
@@ -176,7 +170,8 @@ impl<T: Transport> Visit<'_, T> {
             State::Draining(_) => self.close(CloseReason::DrainTimeout, None),
             State::Lingering | State::Closed => self.close(CloseReason::PeerClosed, None),
         }
-        self.finish(registry)
+        self.shared.visit_bytes = self.schedule.visit_bytes_max;
+        self.flush_and_reschedule(registry)
     }
 
     /// An idle, frame or quiet timeout fired.
@@ -491,8 +486,17 @@ fn ends_on_would_block(protocol: &Protocol) -> bool {
 ///
 /// A short read has drained the stream, which saves asking again, except where the peer has shut
 /// its side: the end of the stream stands behind it and no edge will announce it.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn read<T: Transport>(
+    conn: &mut Connection<T>,
+    buffer: &mut [u8],
+) -> io::Result<Option<usize>> {
+    read_inline(conn, buffer)
+}
+
+/// [`read`], inlined into the one place where it is hot.
+#[inline(always)]
+fn read_inline<T: Transport>(
     conn: &mut Connection<T>,
     buffer: &mut [u8],
 ) -> io::Result<Option<usize>> {

@@ -12,6 +12,7 @@ use mynah::internal::limits::Limits;
 use mynah::internal::net::{EventLoop, SocketOptions, TcpAcceptor};
 use mynah::internal::protocol::{CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 use mynah::internal::server::ListenerConfig;
+#[cfg(feature = "service")]
 use mynah::{ConnId, Framing, Next, Replies, Service};
 
 use super::support::{Client, PATIENCE, logger};
@@ -118,6 +119,7 @@ fn handler_panics_are_contained_in_every_protocol() {
     for (addr, bomb, request, reply) in [
         (start(PrefixedProtocol), &b"\x04BOOM"[..], &b"\x02ab"[..], &b"\x02ba"[..]),
         (start(raw), b"BOOM", b"ab", b"> ab"),
+        #[cfg(feature = "service")]
         (start(Pairs), b"!!", b"ab", b"ab"),
     ] {
         let mut other = Client::connect(addr);
@@ -132,8 +134,10 @@ fn handler_panics_are_contained_in_every_protocol() {
 }
 
 /// Sends pairs of bytes back, and panics over `!!`.
+#[cfg(feature = "service")]
 struct Pairs;
 
+#[cfg(feature = "service")]
 impl Service for Pairs {
     fn find_frame(&self, input: &[u8]) -> Framing {
         if input.len() < 2 { Framing::Incomplete { needed: 1 } } else { Framing::Frame { len: 2 } }

@@ -72,10 +72,11 @@ impl Hooks for PluginProtocol {
         clock.quiet_at(self.gather_ms)
     }
 
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) {
+    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
         if let Some(scheduler) = &mut shared.plugins {
             scheduler.on_connected(id, peer);
         }
+        Flow::Continue
     }
 
     fn on_leave(&mut self, leaver: Leaver, _: &mut Room, shared: &mut Shared) {

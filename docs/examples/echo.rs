@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example echo -- 127.0.0.1:7007`, then `nc 127.0.0.1 7007`. Ctrl-C stops it in order.
 
+#![allow(clippy::print_stderr, reason = "it says where it listens")]
+
 use std::error::Error;
 
 use mynah::{ConnId, EventLoop, Framing, Limits, Next, Replies, Service, Signals};

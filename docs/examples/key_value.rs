@@ -12,6 +12,8 @@
 //! `cargo run --example key_value -- 127.0.0.1:7008`, then
 //! `printf '\0\x06S\x01khi!\0\x03G\x01k' | nc -N 127.0.0.1 7008 | xxd`.
 
+#![allow(clippy::print_stderr, reason = "it says where it listens")]
+
 use std::collections::HashMap;
 use std::error::Error;
 

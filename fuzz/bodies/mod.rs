@@ -12,4 +12,6 @@ pub mod nicknames;
 pub mod plugin_host;
 pub mod prefixed;
 pub mod reference;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod session;

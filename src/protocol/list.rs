@@ -144,6 +144,7 @@ impl<S: Service + 'static> From<S> for Protocol {
     }
 }
 
+#[allow(clippy::single_component_path_imports, reason = "it gives the macro a path")]
 pub(crate) use dispatch;
 
 impl ProtocolName {

@@ -49,6 +49,12 @@ fn prefixed() {
     check("prefixed", bodies::prefixed::run);
 }
 
+#[cfg(feature = "service")]
+#[test]
+fn service() {
+    check("service", bodies::service::run);
+}
+
 #[test]
 fn session() {
     check("session", bodies::session::run);

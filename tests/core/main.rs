@@ -10,6 +10,7 @@ mod allocations;
 #[path = "../../fuzz/bodies/mod.rs"]
 mod bodies;
 mod differential;
+mod extending;
 mod fuzz_bodies;
 mod layers;
 mod nicknames;

@@ -12,6 +12,8 @@
 mod backpressure;
 mod chat;
 mod command;
+#[cfg(feature = "service")]
+mod examples;
 mod failure_modes;
 mod handler_panics;
 mod hostile;

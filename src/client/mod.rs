@@ -36,13 +36,11 @@ mod timeout;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::cli::print_usage_error;
 use endpoint::Endpoint;
 use error::ClientError;
 use options::{Action, Invocation};
 use output::{print_error, print_line};
-
-/// Exit status of bad usage.
-const EXIT_USAGE: u8 = 2;
 
 /// Runs `mynah-cli` with `args`, without the program's name.
 ///
@@ -55,10 +53,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Help(text)) => print_line(text.trim_end()),
         Ok(Invocation::Version) => print_line(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Run { endpoint, action }) => run_action(&endpoint, action),
-        Err(error) => {
-            print_error(format_args!("{error}\nTry 'mynah-cli --help'."));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(error) => return print_usage_error("mynah-cli", error),
     };
     match result {
         Ok(()) | Err(ClientError::OutputClosed) => ExitCode::SUCCESS,

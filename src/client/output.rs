@@ -6,8 +6,8 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use super::error::ClientError;
-use crate::escape::is_explicit_bidi;
-use crate::protocol::Shown;
+use crate::cli;
+use crate::escape::Sanitized;
 
 /// Prints a line of the client's own on standard output.
 pub(super) fn print_line(text: &str) -> Result<(), ClientError> {
@@ -20,7 +20,7 @@ pub(super) fn print_line(text: &str) -> Result<(), ClientError> {
 /// Prints an error or a warning on standard error. A failure to do so is ignored: there is no other
 /// place to report it.
 pub(super) fn print_error(message: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "mynah-cli: {message}");
+    cli::print_error(format_args!("mynah-cli: {message}"));
 }
 
 /// Prints replies on standard output.
@@ -122,9 +122,7 @@ fn sanitize(bytes: &[u8]) -> Vec<u8> {
 /// Makes one line of a server safe for a terminal, as [`sanitize`] does; a line end inside it
 /// becomes U+FFFD as well.
 pub(super) fn sanitize_line(text: &str) -> String {
-    let line = Shown(text.strip_suffix('\r').unwrap_or(text)).to_string();
-    // The server passes these on: a chat line may need them, and pipes get what was sent.
-    line.replace(is_explicit_bidi, "\u{fffd}")
+    Sanitized(text.strip_suffix('\r').unwrap_or(text)).to_string()
 }
 
 /// As [`sanitize_line`], for a line that may not be UTF-8.

@@ -34,19 +34,17 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cli::{print_error, print_usage_error};
 use crate::net::raise_file_limit;
 use crate::strerror::strerror;
 use engine::Engine;
 use options::{Invocation, Mode, Plan};
 use outputs::Outputs;
 use preflight::{Preflight, Requirements};
-use progress::{Progress, print_error};
+use progress::Progress;
 use run_result::RunResult;
 use sources::Sources;
 use sysinfo::{Host, SystemLimits};
-
-/// Exit status of bad usage.
-const EXIT_USAGE: u8 = 2;
 
 /// Longest connect to an address of a name that has several.
 const TRIAL_CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -62,10 +60,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Help) => print(options::HELP.trim_end()),
         Ok(Invocation::Version) => print(concat!("mynah-load ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Run(plan)) => return run_plan(&plan),
-        Err(error) => {
-            print_error(&format!("mynah-load: {error}\nTry 'mynah-load --help'."));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(error) => return print_usage_error("mynah-load", error),
     }
     ExitCode::SUCCESS
 }
@@ -76,7 +71,7 @@ fn run_plan(plan: &Plan) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(reasons) => {
             for reason in reasons {
-                print_error(&format!("mynah-load: {reason}"));
+                print_error(format_args!("mynah-load: {reason}"));
             }
             ExitCode::FAILURE
         }

@@ -1,7 +1,7 @@
 //! Progress of a run on standard error: one live line on a terminal, else a line every few seconds.
 //! Standard output has the summary alone.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -9,6 +9,7 @@ use super::format::{bytes, count, short_duration};
 use super::options::{LoadModel, Mode};
 use super::pacing::NS_PER_SEC;
 use super::stats::{Phase, Stats};
+use crate::cli::print_error;
 
 /// Interval of plain lines.
 const PLAIN_INTERVAL_NS: u64 = 5 * NS_PER_SEC;
@@ -74,11 +75,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Prints on standard error. A closed pipe is not an error of the run.
-pub(super) fn print_error(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The state of the run in one line, for a terminal of 80 columns.

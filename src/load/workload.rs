@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::target::Protocol::{self, Mynah, Tcp};
+use super::target::Protocol::{self, Mynah};
 use super::target::Target;
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame};
 use crate::codec::line::{LINE_LEN_MAX, Line, LineDecoder};
@@ -88,7 +88,7 @@ impl Workload {
             Mynah(Name::Prefixed) => 0..=PAYLOAD_LEN_MAX as u32,
             Mynah(Name::Raw) => 1..=FRAME_LEN_LIMIT,
             Mynah(Name::Chat) => 1..=LINE_LEN_MAX as u32,
-            Mynah(Name::Plugin) | Tcp => 0..=0,
+            _ => 0..=0,
         }
     }
 
@@ -121,7 +121,7 @@ impl Workload {
                 expected = format!("[{publisher}]: ").into_bytes();
                 expected.extend(&payload);
             }
-            (Mynah(Name::Plugin) | Tcp, _) => {}
+            _ => {}
         }
         let times = (BATCH_BYTES / request.len().max(1)).max(1);
         Workload {
@@ -182,7 +182,7 @@ impl Workload {
             (Mynah(Name::Prefixed), _) => self.parse_prefixed(input),
             (Mynah(Name::Raw), _) => self.parse_raw(input, partial_bytes),
             (Mynah(Name::Chat), pattern) => self.parse_chat(input, pattern, is_joining),
-            (Mynah(Name::Plugin) | Tcp, _) => Parsed { consumed: input.len(), ..Parsed::default() },
+            _ => Parsed { consumed: input.len(), ..Parsed::default() },
         }
     }
 

@@ -12,6 +12,16 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
 
+/// A stream that the peer has reset is an error and not a signal. (macOS has an option of the socket
+/// instead, and Rust's runtime ignores the signal anyway.)
+const SEND_FLAGS: SendFlags = {
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::empty();
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::NOSIGNAL;
+    flags
+};
+
 /// A TCP connection; in a release build a descriptor and nothing else.
 #[derive(Debug)]
 pub struct TcpTransport(TcpStream);
@@ -45,7 +55,7 @@ impl Transport for TcpTransport {
     fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(match bufs {
             // The common case; send(2) spares the kernel copying the vector in.
-            [buf] => rustix::net::send(&self.0, buf, SendFlags::NOSIGNAL)?,
+            [buf] => rustix::net::send(&self.0, buf, SEND_FLAGS)?,
             bufs => rustix::io::writev(&self.0, bufs)?,
         })
     }

@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error};
 
-use super::{ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, Room, Shared};
+use super::{ClientState, CloseReason, Context, Flow, Hooks, Leaver, Room, Shared};
 use crate::codec::Decoder;
 use crate::conn_id::ConnId;
+use crate::escape::Excerpt;
 
 /// Longest frame unless [`Service::frame_len_max`] says otherwise, in bytes.
 const FRAME_LEN_MAX: usize = 1 << 20;

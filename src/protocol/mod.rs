@@ -19,7 +19,6 @@ pub mod plugin;
 mod prefixed;
 mod raw;
 
-pub use crate::escape::{Excerpt, Sanitized as Shown};
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
 pub use close_reason::CloseReason;

@@ -3,8 +3,9 @@
 
 use log::debug;
 
-use super::{ClientState, Context, Excerpt, Flow, Hooks, ProtocolDefaults, UrlProtocol};
+use super::{ClientState, Context, Flow, Hooks, ProtocolDefaults, UrlProtocol};
 use crate::codec::prefixed::{self, PrefixedDecoder};
+use crate::escape::Excerpt;
 
 /// Cost of a message besides its bytes, of which it may have none.
 const MESSAGE_COST_BYTES: usize = 16;

@@ -4,8 +4,9 @@
 use log::debug;
 use percent_encoding::percent_decode_str;
 
-use super::{ClientState, Context, Excerpt, Flow, Hooks, ProtocolDefaults, UrlProtocol};
+use super::{ClientState, Context, Flow, Hooks, ProtocolDefaults, UrlProtocol};
 use crate::codec::raw::RawDecoder;
+use crate::escape::Excerpt;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::setting::SettingError;
 

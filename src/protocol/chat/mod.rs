@@ -20,13 +20,14 @@ use std::io::Write as _;
 use log::debug;
 
 use super::{
-    ClientState, CloseReason, Context, Excerpt, Flow, Hooks, Leaver, ProtocolDefaults, Room,
-    Shared, UrlProtocol,
+    ClientState, CloseReason, Context, Flow, Hooks, Leaver, ProtocolDefaults, Room, Shared,
+    UrlProtocol,
 };
 use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
 use crate::clock::Millis;
 use crate::codec::line::{Line, LineDecoder};
 use crate::conn_id::ConnId;
+use crate::escape::Excerpt;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, UNTERMINATED_QUIET_MS};
 use crate::setting::SettingError;
 use nickname::{Nickname, NicknameError};

@@ -17,9 +17,10 @@ use std::fmt;
 use log::{Level, debug, log_enabled};
 
 use super::{
-    ClientState, CloseReason, Context, Excerpt, Flow, Hooks, InPlace, ProtocolDefaults, UrlProtocol,
+    ClientState, CloseReason, Context, Flow, Hooks, InPlace, ProtocolDefaults, UrlProtocol,
 };
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
+use crate::escape::Excerpt;
 use crate::limits::FRAME_LEN_LIMIT;
 use crate::setting::{SettingError, number};
 

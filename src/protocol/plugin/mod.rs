@@ -18,13 +18,14 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::{
-    ClientState, Context, Excerpt, Flow, Hooks, Leaver, PeerAddr, ProtocolDefaults, Room, Shared,
+    ClientState, Context, Flow, Hooks, Leaver, PeerAddr, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::FrameClock;
 use crate::clock::Millis;
 use crate::codec::package::{Package, PackageDecoder};
 use crate::conn_id::ConnId;
+use crate::escape::Excerpt;
 use crate::limits::{GATHER_MS_LIMIT, Limits, READ_BUFFER_BYTES};
 use crate::setting::{SettingError, number};
 

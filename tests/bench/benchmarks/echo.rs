@@ -29,7 +29,7 @@ pub(crate) fn run(suite: &mut Suite) {
         let deep = depth > 1;
         let of = |figure: &str| format!("{figure}, {CONNECTIONS} connections, depth {depth}");
         let figure = of("server CPU per echo of 64 B");
-        let most = Bar::AtMost(if deep { 1.10 } else { 1.05 });
+        let most = Bar::AtMost(if deep { 1.05 } else { 1.02 });
         let bars = [Mynah, Static].map(|server| (server, most));
         results.add_rows(&mut suite.table, Figure::cpu(&figure, "echo"), CEcho, &bars);
         let figure = of("echoes of 64 B");

@@ -108,7 +108,7 @@ fn try_run_plan(plan: &Plan) -> Result<bool, Vec<String>> {
     if !plan.quiet {
         print(result.to_string().trim_end());
     } else if !misses.is_empty() {
-        print_error(&format!("mynah-load: {}", misses.join("; ")));
+        print_error(format_args!("mynah-load: {}", misses.join("; ")));
     }
     Ok(misses.is_empty())
 }

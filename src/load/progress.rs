@@ -53,7 +53,7 @@ impl Progress {
     pub(super) fn show_phase(&mut self, stats: &Stats, mode: Mode) {
         if let Progress::Plain { next_at } = self {
             *next_at = PLAIN_INTERVAL_NS;
-            print_error(&status(stats, mode, 0));
+            print_error(status(stats, mode, 0));
         }
     }
 
@@ -63,7 +63,7 @@ impl Progress {
             Progress::Live(bar) => bar.set_message(status(stats, mode, phase_ns)),
             Progress::Plain { next_at } if phase_ns >= *next_at => {
                 *next_at = phase_ns - phase_ns % PLAIN_INTERVAL_NS + PLAIN_INTERVAL_NS;
-                print_error(&status(stats, mode, phase_ns));
+                print_error(status(stats, mode, phase_ns));
             }
             Progress::Plain { .. } | Progress::Quiet => {}
         }

@@ -1,4 +1,4 @@
-//! Two sessions in one room, driven as the server drives its connections, held against the
+//! Two sessions in one room, driven as the server drives its connections, deferred against the
 //! [`model`]. After every step both agree on every byte that waits, on what it waits for, and on
 //! when time ends the wait.
 
@@ -212,17 +212,17 @@ impl World {
         self.start_pass_if_needed();
     }
 
-    // What the server does with a connection: converse, drain, flush, reschedule.
+    // What the server does with a connection: process_input, drain, flush, reschedule.
 
     fn serve(&mut self, who: usize, read_max: usize) {
         let mut out = Vec::new();
         if self.model.clients[who].open {
-            let flow = self.converse(who, read_max, &mut out);
+            let flow = self.process_input(who, read_max, &mut out);
             self.start_pass_if_needed();
             match flow {
                 Flow::Close(_) => self.start_drain(who),
                 Flow::WaitForFanout => assert!(self.pass.is_some(), "nobody will come back to it"),
-                Flow::Continue if self.conns[who].ended && !self.model.clients[who].held => {
+                Flow::Continue if self.conns[who].ended && !self.model.clients[who].deferred => {
                     self.start_drain(who);
                 }
                 Flow::Continue => {}
@@ -232,14 +232,14 @@ impl World {
         self.flush(who, &out);
     }
 
-    fn converse(&mut self, who: usize, read_max: usize, out: &mut Vec<u8>) -> Flow {
+    fn process_input(&mut self, who: usize, read_max: usize, out: &mut Vec<u8>) -> Flow {
         loop {
             let Connection { session: Some(session), inbox, shut, ended, .. } =
                 &mut self.conns[who]
             else {
                 return Flow::Continue;
             };
-            let Client { held, waiting, .. } = self.model.clients[who];
+            let Client { deferred, waiting, .. } = self.model.clients[who];
             let backlogged = session.is_backlogged(
                 &self.listener.room.log,
                 out.len(),
@@ -251,7 +251,7 @@ impl World {
                 return Flow::Continue;
             }
             let mut bytes = Vec::new();
-            if !held {
+            if !deferred {
                 bytes = inbox.drain(..inbox.len().min(read_max)).collect();
                 if bytes.is_empty() {
                     *ended = *shut;
@@ -275,7 +275,7 @@ impl World {
         assert_eq!(flow, expected);
         assert_eq!(self.listener.shared.stats, self.model.stats);
         match flow {
-            Flow::Close(_) => self.check_owed(who, out),
+            Flow::Close(_) => self.check_unsent(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
             Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
         }
@@ -295,7 +295,7 @@ impl World {
         self.listener.call(id, out, usize::MAX, now, |protocol, ctx| call(session, protocol, ctx))
     }
 
-    /// No more input is acted on; what is owed is sent, then the connection closes.
+    /// No more input is acted on; what is unsent is sent, then the connection closes.
     fn start_drain(&mut self, who: usize) {
         let Some(session) = &mut self.conns[who].session else { return };
         session.drop_input();
@@ -318,7 +318,7 @@ impl World {
             return self.close(who);
         }
         let was_waiting = session.has_unsent() || client.lagging;
-        let total = client.owed_len();
+        let total = client.unsent_len();
         let written = total.min(*window);
         let (mut left, mut from_out) = (written, 0);
         while left > 0 {
@@ -327,7 +327,7 @@ impl World {
                 .gather(&out[from_out..], &self.listener.room.log, &mut pieces)
                 .expect("it is there");
             let n = pieces.bytes();
-            assert!(n > 0, "bytes are owed that nobody has");
+            assert!(n > 0, "bytes are unsent that nobody has");
             from_out += session.advance(n, out.len() - from_out);
             left -= n;
         }
@@ -343,7 +343,7 @@ impl World {
             self.track_lag(who);
         }
         let client = &self.model.clients[who];
-        if !client.open && client.owed.is_empty() {
+        if !client.open && client.unsent.is_empty() {
             return self.close(who);
         }
         self.reschedule(who);
@@ -358,7 +358,7 @@ impl World {
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;
-        let full = conn.window == 0 && !client.owed.is_empty();
+        let full = conn.window == 0 && !client.unsent.is_empty();
         assert!(!stalled || full || self.pass.is_some(), "stalled, and nothing will wake it");
     }
 
@@ -463,7 +463,7 @@ impl World {
         let mut out = Vec::new();
         let flow = self.on_deadline(who, &mut out);
         assert_eq!(flow, expected);
-        let blocked = self.conns[who].window == 0 && !self.model.clients[who].owed.is_empty();
+        let blocked = self.conns[who].window == 0 && !self.model.clients[who].unsent.is_empty();
         if flow == Flow::Close(CloseReason::IdleTimeout) && blocked {
             return self.close(who);
         }
@@ -480,7 +480,7 @@ impl World {
     /// for the deadline first: a client that is not read from has none, however long it was quiet.
     fn wake_for_nothing(&mut self, who: usize) {
         let client = &self.model.clients[who];
-        if !client.open || client.held || client.paused || self.is_due(who) {
+        if !client.open || client.deferred || client.paused || self.is_due(who) {
             return;
         }
         let mut out = Vec::new();
@@ -510,9 +510,9 @@ impl World {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
-        self.check_owed(who, out);
+        self.check_unsent(who, out);
         assert_eq!(session.buffered_input(), client.pending);
-        assert_eq!(session.has_deferred_input(), client.held);
+        assert_eq!(session.has_deferred_input(), client.deferred);
         assert_eq!(session.waits_for_fanout(), client.waiting);
         assert_eq!(session.last_active_at(), Millis(client.last_active_at));
         // Between calls the clock of a frame may wait to be stopped, and memory to be charged.
@@ -526,13 +526,13 @@ impl World {
         }
     }
 
-    /// Queue, replies at hand and log hold what the client is owed, in this order.
-    fn check_owed(&self, who: usize, out: &[u8]) {
+    /// Queue, replies at hand and log hold what the client is unsent, in this order.
+    fn check_unsent(&self, who: usize, out: &[u8]) {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;
         };
         assert_eq!(session.lag(&self.listener.room.log), client.lag() as u64);
-        assert_eq!(session.unsent_len() + out.len(), client.owed_len() - client.lag());
+        assert_eq!(session.unsent_len() + out.len(), client.unsent_len() - client.lag());
         if let Some(queue) = session.send_queue() {
             queue.assert_invariants();
         }
@@ -544,11 +544,11 @@ impl World {
         // Whole pieces at a time: byte by byte, this would be most of a run.
         let mut found = Vec::with_capacity(pieces.bytes());
         pieces.as_slices().iter().for_each(|piece| found.extend_from_slice(piece));
-        let mut owed = Vec::with_capacity(client.owed_len());
-        client.owed.iter().for_each(|piece| owed.extend_from_slice(&piece.bytes));
+        let mut unsent = Vec::with_capacity(client.unsent_len());
+        client.unsent.iter().for_each(|piece| unsent.extend_from_slice(&piece.bytes));
         // One write takes so many pieces only.
-        assert!(owed.starts_with(&found), "something else is to be sent than is owed");
-        assert!(found.len() == owed.len() || !found.is_empty());
+        assert!(unsent.starts_with(&found), "something else is to be sent than is unsent");
+        assert!(found.len() == unsent.len() || !found.is_empty());
     }
 
     /// What a connection may hold: one read and a frame, half a send queue and a reply.
@@ -578,7 +578,7 @@ impl World {
     fn come_to_rest(&mut self) {
         let is_at_rest = |world: &World, who: usize| {
             let client = &world.model.clients[who];
-            world.conns[who].inbox.is_empty() && client.owed.is_empty() && !client.held
+            world.conns[who].inbox.is_empty() && client.unsent.is_empty() && !client.deferred
         };
         // A round answers a message of each at least.
         for _ in 0..=SENT_BYTES_MAX {

@@ -1,7 +1,7 @@
 //! What two conversations in one room come to, worked out from whole buffers. Shares with the
 //! server its limits and the words of STATUS, and no code else.
 //!
-//! The model of a client is the bytes it is still owed, in the order in which things happened: its
+//! The model of a client is its unsent bytes, in the order in which things happened: its
 //! replies when they were made, broadcasts when they were sent. That each arrives whole, once and
 //! in order follows from the session's queue with what of the log lies in between, the replies at
 //! hand and the log behind all of them being those bytes, always.
@@ -37,15 +37,15 @@ pub struct Log {
 /// One conversation.
 #[derive(Default)]
 pub struct Client {
-    /// A member of the room; a conversation that ends leaves it and is sent what it is owed.
+    /// A member of the room; a conversation that ends leaves it and is sent what was left unsent.
     pub open: bool,
     /// What it is to be sent, oldest first.
-    pub owed: Vec<Piece>,
+    pub unsent: Vec<Piece>,
     /// Has been offered broadcasts that it did not take.
     pub lagging: bool,
     /// Input that has been read and not acted on.
     pub pending: Vec<u8>,
-    pub held: bool,
+    pub deferred: bool,
     pub waiting: bool,
     pub paused: bool,
     pub last_active_at: u64,
@@ -54,7 +54,7 @@ pub struct Client {
     running_ms: u64,
 }
 
-/// Bytes that a client is owed.
+/// Bytes that a client is still to be sent.
 pub struct Piece {
     pub bytes: Vec<u8>,
     /// The offset of the first of them in the log, if that is where they stand.
@@ -63,33 +63,33 @@ pub struct Piece {
 
 impl Client {
     fn reply(&mut self, bytes: impl IntoIterator<Item = u8>) {
-        self.owed.push(Piece { bytes: bytes.into_iter().collect(), offset: None });
+        self.unsent.push(Piece { bytes: bytes.into_iter().collect(), offset: None });
     }
 
-    /// Bytes it is owed.
-    pub fn owed_len(&self) -> usize {
-        self.owed.iter().map(|piece| piece.bytes.len()).sum()
+    /// Bytes it is still to be sent.
+    pub fn unsent_len(&self) -> usize {
+        self.unsent.iter().map(|piece| piece.bytes.len()).sum()
     }
 
     /// Those that stand in the log.
     pub fn lag(&self) -> usize {
-        let in_log = self.owed.iter().filter(|piece| piece.offset.is_some());
+        let in_log = self.unsent.iter().filter(|piece| piece.offset.is_some());
         in_log.map(|piece| piece.bytes.len()).sum()
     }
 
     /// The first `n` have been sent.
     pub fn take(&mut self, mut n: usize) {
         while n > 0 {
-            let first = &mut self.owed[0];
+            let first = &mut self.unsent[0];
             let taken = n.min(first.bytes.len());
             first.bytes.drain(..taken);
             first.offset = first.offset.map(|offset| offset + taken as u64);
             if first.bytes.is_empty() {
-                self.owed.remove(0);
+                self.unsent.remove(0);
             }
             n -= taken;
         }
-        self.owed.retain(|piece| !piece.bytes.is_empty());
+        self.unsent.retain(|piece| !piece.bytes.is_empty());
     }
 }
 
@@ -124,21 +124,21 @@ impl Model {
 
     /// The log no longer has the next byte the client is to be sent.
     pub fn has_fallen(&self, who: usize) -> bool {
-        let mut offsets = self.clients[who].owed.iter().filter_map(|piece| piece.offset);
+        let mut offsets = self.clients[who].unsent.iter().filter_map(|piece| piece.offset);
         offsets.any(|offset| offset < self.log.tail)
     }
 
     /// Half of what may wait does: the client is not read from. What of the log not everyone has been
     /// offered does not count.
     pub fn is_backlogged(&self, who: usize) -> bool {
-        let owed = &self.clients[who].owed;
+        let unsent = &self.clients[who].unsent;
         let counts = |offset: u64| offset < self.log.offered;
-        let waiting = owed.iter().filter(|piece| piece.offset.is_none_or(counts));
+        let waiting = unsent.iter().filter(|piece| piece.offset.is_none_or(counts));
         let waiting: usize = waiting.map(|piece| piece.bytes.len()).sum();
         waiting >= self.limits.send_queue_bytes_max / 2
     }
 
-    /// A broadcast enters the log if it fits, and is owed to every member but its sender.
+    /// A broadcast enters the log if it fits, and is to be sent to every member but its sender.
     pub fn broadcast(&mut self, wire: &[u8], sender: Option<usize>) -> bool {
         if !self.log.append(wire.len(), self.limits.broadcast_log_bytes_max) {
             return false;
@@ -147,22 +147,22 @@ impl Model {
         let tail = self.log.tail;
         for (number, client) in self.clients.iter_mut().enumerate() {
             if client.open && Some(number) != sender {
-                let mut offsets = client.owed.iter().filter_map(|piece| piece.offset);
+                let mut offsets = client.unsent.iter().filter_map(|piece| piece.offset);
                 let has_fallen = offsets.any(|offset| offset < tail);
-                client.owed.push(Piece { bytes: wire.to_vec(), offset: Some(offset) });
+                client.unsent.push(Piece { bytes: wire.to_vec(), offset: Some(offset) });
                 assert!(client.lagging || !has_fallen, "cut for the server's own slowness");
             }
         }
         true
     }
 
-    /// What `bytes` come to, or with none of them what was held.
+    /// What `bytes` come to, or with none of them what was deferred.
     pub fn receive(&mut self, who: usize, bytes: &[u8]) -> Flow {
         if !bytes.is_empty() {
             self.clients[who].last_active_at = self.now;
         }
         let client = &mut self.clients[who];
-        client.held = false;
+        client.deferred = false;
         if let Protocol::Raw(RawProtocol { prefix }) = &self.protocol {
             client.reply(prefix.iter().chain(bytes).copied());
             return Flow::Continue;
@@ -171,13 +171,13 @@ impl Model {
         let mut answered = false;
         let flow = loop {
             if self.is_backlogged(who) {
-                self.clients[who].held = !self.clients[who].pending.is_empty();
+                self.clients[who].deferred = !self.clients[who].pending.is_empty();
                 break Flow::Continue;
             }
             match self.answer_first(who) {
                 Some(Flow::Continue) => answered = true,
                 Some(Flow::WaitForFanout) => {
-                    self.clients[who].held = true;
+                    self.clients[who].deferred = true;
                     self.clients[who].waiting = true;
                     break Flow::WaitForFanout;
                 }
@@ -275,8 +275,9 @@ impl Model {
 
     /// No more of its input is acted on.
     pub fn drain(&mut self, who: usize) {
-        let Client { owed, lagging, .. } = std::mem::take(&mut self.clients[who]);
-        self.clients[who] = Client { owed, lagging, last_active_at: self.now, ..Client::default() };
+        let Client { unsent, lagging, .. } = std::mem::take(&mut self.clients[who]);
+        self.clients[who] =
+            Client { unsent, lagging, last_active_at: self.now, ..Client::default() };
     }
 
     pub fn deadline(&self, who: usize) -> Option<u64> {
@@ -321,13 +322,13 @@ impl Log {
 }
 
 impl Client {
-    /// An unfinished frame has a clock, unless frames before it are held.
+    /// An unfinished frame has a clock, unless frames before it are deferred.
     fn wind(&mut self, answered: bool, came: bool) {
         let (now, bytes) = (self.running_ms, self.pending.len() as u64);
-        if answered || self.held || bytes == 0 {
+        if answered || self.deferred || bytes == 0 {
             self.frame = None;
         }
-        if self.held || bytes == 0 {
+        if self.deferred || bytes == 0 {
             return;
         }
         let begun = Frame { started_ms: now, last_byte_ms: now, bytes };

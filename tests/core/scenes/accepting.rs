@@ -13,10 +13,10 @@ fn listener_that_fails_for_good_accepts_no_more() {
     assert!(scene.server.is_accepting());
     scene.network.borrow_mut().listeners_fail = true;
     scene.network.borrow_mut().connect(0, 1_000, 1_000);
-    scene.settle();
+    scene.run_until_idle();
     assert!(!scene.server.is_accepting());
     scene.send(client, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(client), frame(1, b"hi"), "those who are in stay");
 }
 
@@ -26,14 +26,14 @@ fn accepting_resumes_when_a_descriptor_is_free() {
     let client = scene.connect(1_000);
     scene.network.borrow_mut().faults.accept_exhausted = 1;
     let waiting = scene.network.borrow_mut().connect(0, 1_000, 1_000);
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.poll_timeout(scene.now), Some(100), "not at once");
     scene.network.borrow_mut().faults.accept_exhausted = 0;
     scene.network.borrow_mut().shut(client);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.is_closed(client));
     scene.send(waiting, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(waiting), frame(1, b"hi"));
 }
 
@@ -51,7 +51,7 @@ fn accepting_pause_lasts_100_ms() {
     scene.send(client, &frame(1, b"hi"));
     for (at, answer) in [(99, vec![]), (100, frame(1, b"hi"))] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive(client), answer, "after {at} ms");
     }
 }
@@ -59,7 +59,7 @@ fn accepting_pause_lasts_100_ms() {
 #[test]
 fn listener_is_asked_only_when_connections_wait() {
     let mut scene = Scene::with_listeners(2, LIMITS, 0);
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.network.borrow().accepts, 2, "once each, for who came before the server");
     scene.round();
     assert_eq!(scene.network.borrow().accepts, 2);
@@ -67,7 +67,7 @@ fn listener_is_asked_only_when_connections_wait() {
     for listener in [0, 1] {
         scene.network.borrow_mut().connect(listener, 1_000, 1_000);
     }
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.network.borrow().accepts, 3, "files are out for the other one too");
 }
 
@@ -77,7 +77,7 @@ fn refused_clients_stay_within_the_descriptor_limit() {
     for _ in 0..50 {
         scene.network.borrow_mut().connect(0, 1_000, 1_000);
     }
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.stats().refused_total, 42);
     assert_eq!(scene.network.borrow().open_max, LIMITS.clients_max + LIMITS.lingering_max);
 }
@@ -89,7 +89,7 @@ fn refused_client_has_5_s_to_take_the_reason() {
     let refused = scene.connect(10);
     for (at, closed) in [(4_999, false), (5_000, true)] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.is_closed(refused), closed, "at {at} ms");
     }
 }
@@ -100,7 +100,7 @@ fn refused_client_that_has_gone_is_closed_at_once() {
     scene.connect(1_000);
     let refused = scene.network.borrow_mut().connect(0, 1_000, 1_000);
     scene.network.borrow_mut().reset(refused);
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.stats().refused_total, 1);
     assert!(scene.is_closed(refused));
 }

@@ -10,9 +10,9 @@ fn backlogged_client_is_held_back_without_spinning() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(100);
     scene.send(client, &frame(1, &[7; 1000]));
-    scene.settle();
+    scene.run_until_idle();
     scene.send(client, &frame(1, &[7; 700]).repeat(3));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive_all(client).len(), 1005 + 3 * 705);
 }
 
@@ -21,7 +21,7 @@ fn discarded_input_counts_against_the_read_budget() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(100);
     scene.send(client, &[frame(1, &[7; 1_000]), frame(3, b"")].concat());
-    scene.settle();
+    scene.run_until_idle();
     let before = scene.server.stats().bytes_in_total;
     scene.send(client, &vec![0; 4 << 20]);
     scene.round();
@@ -44,7 +44,7 @@ fn short_read_is_not_followed_by_another() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(1_000);
     scene.send(client, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(client), frame(1, b"hi"));
     assert_eq!(scene.network.borrow().sockets[client].read_calls, 1);
 }

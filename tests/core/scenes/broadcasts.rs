@@ -10,11 +10,11 @@ fn own_broadcast_of_a_laggard_reaches_the_others() {
     let mut scene = Scene::new(LIMITS, 0);
     let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
     scene.send(other, &frame(4, &[b'x'; 300]));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(other), frame(1, b"1"));
     for news in [&b"hello"[..], b"again"] {
         scene.send(laggard, &frame(4, news));
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive(other), frame(4, news));
     }
     assert_eq!(scene.server.stats().slow_consumers_total, 0);
@@ -27,11 +27,11 @@ fn sender_waits_for_the_fan_out_not_for_the_slow() {
     let sender = scene.connect(AMPLE);
     let listeners: Vec<usize> =
         (0..1_100).map(|_| scene.network.borrow_mut().connect(0, 1_000, AMPLE)).collect();
-    scene.settle();
+    scene.run_until_idle();
     // Three times what the log holds, to more listeners than one slice serves.
     let news = frame(4, &[b'n'; 1_000]);
     scene.send(sender, &news.repeat(12));
-    scene.settle();
+    scene.run_until_idle();
     for listener in listeners {
         assert_eq!(scene.receive(listener), news.repeat(12));
     }
@@ -51,7 +51,7 @@ fn client_behind_the_log_is_cut_and_counted() {
     let news = frame(4, &[b'n'; 1_000]);
     for _ in 0..6 {
         scene.send(sender, &news);
-        scene.settle();
+        scene.run_until_idle();
     }
     assert!(scene.is_closed(slow));
     assert_eq!(scene.server.stats().slow_consumers_total, 1);
@@ -66,7 +66,7 @@ fn log_is_empty_once_the_last_laggard_caught_up() {
     for _ in 0..1_100 {
         scene.network.borrow_mut().connect(0, 1_000, AMPLE);
     }
-    scene.settle();
+    scene.run_until_idle();
     // The last to come is visited in the first slice of two.
     let laggard = scene.connect(100);
     let news = frame(4, &[b'n'; 150]);
@@ -86,11 +86,11 @@ fn fan_out_slice_ends_after_32_pages() {
     for _ in 0..40 * PAGE {
         scene.network.borrow_mut().connect(0, 1_000, 1_000);
     }
-    scene.settle();
+    scene.run_until_idle();
     for client in (0..40 * PAGE).filter(|client| client % PAGE != 0) {
         scene.network.borrow_mut().reset(client);
     }
-    scene.settle();
+    scene.run_until_idle();
     // The pass goes from the last page to the first, where the sender is.
     scene.send(0, &frame(4, b"news"));
     scene.round();
@@ -103,7 +103,7 @@ fn fan_out_skips_members_that_have_the_broadcast() {
     let mut scene = Scene::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
     let clients: Vec<usize> =
         (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
-    scene.settle();
+    scene.run_until_idle();
     scene.send(clients[0], &frame(4, b"news"));
     for &client in &clients[1..] {
         scene.send(client, &frame(1, b"hi"));
@@ -122,12 +122,12 @@ fn long_reply_does_not_tear_a_half_sent_broadcast() {
         let mut scene = Scene::new(limits, 0);
         let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
         scene.send(other, &frame(4, &[b'x'; 300]));
-        scene.settle();
+        scene.run_until_idle();
         let long = frame(command, &[b'y'; 5_000]);
         scene.send(laggard, &long[..3_000]);
-        scene.settle();
+        scene.run_until_idle();
         scene.send(laggard, &long[3_000..]);
-        scene.settle();
+        scene.run_until_idle();
         let expected = [frame(4, &[b'x'; 300]), frame(1, &[b'y'; 5_000])].concat();
         assert!(scene.receive_all(laggard) == expected, "command {command}");
     }
@@ -145,11 +145,11 @@ fn laggard_gets_the_log_behind_a_full_write() {
         for n in 0..=replies {
             let news = frame(4, &[n; 300]);
             scene.send(other, &news);
-            scene.settle();
+            scene.run_until_idle();
             expected.extend(news);
             if n < replies {
                 scene.send(laggard, &frame(1, &[n]));
-                scene.settle();
+                scene.run_until_idle();
                 expected.extend(frame(1, &[n]));
             }
         }
@@ -166,11 +166,11 @@ fn long_echo_follows_a_half_sent_broadcast() {
     let (slow, sender) = (scene.connect(16), scene.connect(AMPLE));
     let (broadcast, echo) = (frame(4, &[b'x'; 100]), frame(1, &[b'e'; 3_000]));
     scene.send(sender, &broadcast);
-    scene.settle();
+    scene.run_until_idle();
     scene.send(slow, &echo[..1_000]);
-    scene.settle();
+    scene.run_until_idle();
     scene.send(slow, &echo[1_000..]);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.receive_all(slow) == [broadcast, echo].concat(), "torn apart");
 }
 
@@ -181,11 +181,11 @@ fn closing_error_follows_what_the_laggard_is_owed() {
     let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
     let news = frame(4, &[b'n'; 900]);
     scene.send(other, &news.repeat(3));
-    scene.settle();
+    scene.run_until_idle();
     scene.send(laggard, &[frame(1, b"hi"), vec![1, 255, 255, 255, 255]].concat());
-    scene.settle();
+    scene.run_until_idle();
     scene.send(other, &frame(4, b"too late"));
-    scene.settle();
+    scene.run_until_idle();
     let why = b"frame of 4294967295 bytes exceeds the limit of 1048576";
     let expected = [news.repeat(3), frame(1, b"hi"), frame(255, why)].concat();
     assert_eq!(scene.receive_all(laggard), expected);
@@ -208,7 +208,7 @@ fn senders_take_turns_for_log_space() {
     }
     let done = scene.receive(flooder).len() / 6;
     assert!(done < FLOOD / 2, "{done} broadcasts of the flood came first");
-    scene.settle();
+    scene.run_until_idle();
     scene.receive(flooder);
     let heard = scene.receive_all(witness);
     assert_eq!(heard.len(), FLOOD * 5 + 11);
@@ -224,7 +224,7 @@ fn waiting_senders_are_admitted_in_order() {
     for (n, &sender) in senders.iter().enumerate() {
         scene.send(sender, &frame(4, &payload(n)).repeat(12));
     }
-    scene.settle();
+    scene.run_until_idle();
     let heard = scene.receive_all(witness);
     let order: Vec<u8> = heard.chunks(1_005).map(|broadcast| broadcast[5]).collect();
     assert_eq!(order.len(), 36);

@@ -13,7 +13,7 @@ fn oversized_line_ends_at_its_end_when_deferred() {
     let long = "x".repeat(10_000);
     let lines = format!("ann\n{}{long}\n/msg\n", "/help\n".repeat(40));
     scene.send(client, lines.as_bytes());
-    scene.settle();
+    scene.run_until_idle();
     let answer = scene.receive_all(client);
     let answer = String::from_utf8(answer).unwrap();
     let end = "[ERROR] message over 4096 bytes\n[ERROR] usage: /msg USER TEXT\n";
@@ -34,12 +34,12 @@ fn every_departure_is_announced_when_the_log_is_full() {
             socket
         })
         .collect();
-    scene.settle();
+    scene.run_until_idle();
     scene.receive_all(witness);
     for socket in leavers {
         scene.network.borrow_mut().reset(socket);
     }
-    scene.settle();
+    scene.run_until_idle();
     let heard = String::from_utf8(scene.receive_all(witness)).unwrap();
     assert!(heard.len() > CHAT_LOG_BYTES_MIN, "more than the log holds");
     let mut heard: Vec<&str> = heard.lines().collect();
@@ -60,7 +60,7 @@ fn waiting_speaker_has_a_share_of_the_log_in_lines() {
     scene.receive_all(listener);
     scene.send(ann, &b"x\n".repeat(5_000));
     scene.send(bob, &b"x\n".repeat(5_000));
-    scene.settle();
+    scene.run_until_idle();
     let heard = String::from_utf8(scene.receive_all(listener)).unwrap();
     let lines: Vec<&str> = heard.lines().collect();
     assert_eq!(lines.len(), 10_000);
@@ -79,7 +79,7 @@ fn recipient_with_room_is_not_cut_before_its_turn() {
     scene.receive_all(bob);
     let text = "x".repeat(500);
     scene.send(ann, format!("/msg bob {text}\n").repeat(100).as_bytes());
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.stats().slow_consumers_total, 0);
     let heard = String::from_utf8(scene.receive_all(bob)).unwrap();
     assert_eq!(heard, format!("[PM] ann: {text}\n").repeat(100));
@@ -94,7 +94,7 @@ fn private_messages_to_laggards_copy_no_log() {
             scene.send(sender, format!("/msg member{n:03} psst\n").as_bytes());
         }
         scene.send(sender, b"last\n");
-        scene.settle();
+        scene.run_until_idle();
     });
     assert!(cost.bytes_max < 100_000, "{} bytes for 20 short messages", cost.bytes_max);
     for member in members {
@@ -116,16 +116,16 @@ fn private_messages_cut_only_a_full_recipient() {
     let (slow, sender) = (scene.connect(1), scene.connect(AMPLE));
     scene.send(slow, b"slow\n");
     scene.send(sender, b"sender\n");
-    scene.settle();
+    scene.run_until_idle();
     let message = format!("/msg slow {}\n", "x".repeat(1_000));
     for sent in 1..=18 {
         scene.send(sender, message.as_bytes());
-        scene.settle();
+        scene.run_until_idle();
         assert!(!scene.is_closed(slow), "after {sent} of a thousand bytes");
     }
     for _ in 0..3 {
         scene.send(sender, message.as_bytes());
-        scene.settle();
+        scene.run_until_idle();
     }
     assert!(scene.is_closed(slow));
     assert_eq!(scene.server.stats().slow_consumers_total, 1);
@@ -141,12 +141,12 @@ fn private_messages_keep_their_places_in_the_log() {
             ["recipient", "first", "second"].map(|nick| scene.join(nick));
         scene.receive_all(recipient);
         scene.send(recipient, unfinished);
-        scene.settle();
+        scene.run_until_idle();
         let long = |len| format!("/msg recipient {}\n", "x".repeat(len));
         scene.send(first, long(3_500).as_bytes());
         let more = "one\n/msg recipient psst\ntwo\n";
         scene.send(second, (long(1_000) + more).as_bytes());
-        scene.settle();
+        scene.run_until_idle();
         let heard = String::from_utf8(scene.receive_all(recipient)).unwrap();
         let lines: Vec<&str> = heard.lines().skip(2).collect();
         assert_eq!(lines, ["[second]: one", "[PM] second: psst", "[second]: two"]);

@@ -16,7 +16,7 @@ fn lingered_connections_are_forgotten() {
             scene.send(client, &frame(3, b""));
             scene.round();
             scene.network.borrow_mut().shut(client);
-            scene.settle();
+            scene.run_until_idle();
             assert!(scene.is_closed(client));
         }
         scene.network.borrow_mut().forget_everyone();
@@ -29,12 +29,12 @@ fn leaving_client_has_a_minute_to_take_its_replies() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(100);
     scene.send(client, &frame(1, &[7; 1_000]));
-    scene.settle();
+    scene.run_until_idle();
     scene.now = Millis(50_000);
     scene.network.borrow_mut().shut(client);
     for (at, closed) in [(50_000, false), (109_999, false), (110_000, true)] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.is_closed(client), closed, "at {at} ms");
     }
 }
@@ -46,7 +46,7 @@ fn failed_connection_is_closed_and_logged() {
     let client = scene.connect(1_000);
     logger::take_texts();
     scene.network.borrow_mut().reset(client);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.is_closed(client));
     let line = "#1 127.0.0.1:0 disconnected: connection failed: connection reset";
     assert_eq!(logger::take_texts(), [line]);
@@ -93,7 +93,7 @@ fn input_after_a_close_does_not_reset_the_connection() {
         }
     };
     waiting.iter().for_each(|&socket| scene.send(socket, b"x"));
-    scene.settle();
+    scene.run_until_idle();
     for socket in waiting {
         assert_eq!(scene.receive(socket), b"[INFO] The server has shut down\n");
     }

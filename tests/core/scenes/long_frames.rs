@@ -32,12 +32,12 @@ fn long_reverse_ignores_what_follows_it() {
     for cut in [3_000, 5_000, 6_004, 6_005, 6_006, 10_000, 21_000] {
         for next in [1, 3_000, 5_000, 9_000, 40_000] {
             scene.send(client, &requests[..cut]);
-            scene.settle();
+            scene.run_until_idle();
             let next = (cut + next).min(requests.len());
             scene.send(client, &requests[cut..next]);
-            scene.settle();
+            scene.run_until_idle();
             scene.send(client, &requests[next..]);
-            scene.settle();
+            scene.run_until_idle();
             assert!(scene.receive_all(client) == expected, "cut at {cut} and {next}");
         }
     }
@@ -55,7 +55,7 @@ fn long_echo_takes_no_more_memory_than_its_frame() {
         let request = frame(code, &vec![b'x'; LEN]);
         for piece in request.chunks(50_000) {
             scene.send(client, piece);
-            scene.settle();
+            scene.run_until_idle();
         }
         let held = scene.server.memory().used();
         assert!(held <= LEN * 11 / 10, "{held} bytes are held for a frame of {LEN}");
@@ -75,7 +75,7 @@ fn long_reverse_leaves_time_for_others() {
     let request = frame(2, text.as_bytes());
     let (most, rest) = request.split_at(request.len() - 10);
     scene.send(client, most);
-    scene.settle();
+    scene.run_until_idle();
     scene.send(client, &[rest, &frame(1, b"next")].concat());
     let mut rounds = 0;
     while scene.network.borrow().sockets[client].to_client.is_empty() {
@@ -85,7 +85,7 @@ fn long_reverse_leaves_time_for_others() {
         rounds += 1;
     }
     assert!(rounds >= 2 * SLICES, "{rounds} rounds");
-    scene.settle();
+    scene.run_until_idle();
     let reversed: String = text.chars().rev().collect();
     let expected = [frame(1, reversed.as_bytes()), frame(1, b"next")].concat();
     assert_eq!(scene.receive_all(client), expected);
@@ -100,7 +100,7 @@ fn long_reverse_with_a_bad_end_is_refused_whole() {
     text.extend(b"\xe2\x82");
     for piece in [frame(2, &text), frame(1, b"next")].concat().chunks(50_000) {
         scene.send(client, piece);
-        scene.settle();
+        scene.run_until_idle();
     }
     let why = format!("REVERSE needs UTF-8: invalid byte at offset {}", 2 * REVERSE_SLICE_BYTES);
     let expected = [frame(255, why.as_bytes()), frame(1, b"next")].concat();

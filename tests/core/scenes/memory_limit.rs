@@ -9,7 +9,7 @@ use crate::support::frame;
 /// Queues a reply of `bytes`, header included, for a client that takes nothing.
 fn keep_waiting(scene: &mut Scene, client: usize, bytes: usize) {
     scene.send(client, &frame(1, &vec![7; bytes - 5]));
-    scene.settle();
+    scene.run_until_idle();
 }
 
 /// The network gives most clients one address; clients 5 and 6 have one each.
@@ -21,15 +21,15 @@ fn memory_is_charged_while_bytes_wait() {
     let client = scene.connect(100);
     let idle = scene.server.memory().used();
     scene.send(client, b"\x01\0\0\0\x05he");
-    scene.settle();
+    scene.run_until_idle();
     let begun = scene.server.memory().used();
     assert!((idle + 1..idle + 500).contains(&begun), "{begun}: the beginning of a frame");
     scene.send(client, b"llo");
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.memory().used(), idle, "the frame is answered");
     scene.receive(client);
     scene.send(client, &frame(1, &[7; 1_000]));
-    scene.settle();
+    scene.run_until_idle();
     let queued = scene.server.memory().used();
     assert!((idle + 905..idle + 1_500).contains(&queued), "{queued}: what was not taken");
     scene.receive_all(client);
@@ -52,7 +52,7 @@ fn memory_relief_asks_for_an_address_once() {
         for _ in 0..2 {
             let large = scene.connect(AMPLE);
             scene.send(large, &frame(1, &[7; 1 << 20])[..700_000]);
-            scene.settle();
+            scene.run_until_idle();
         }
     }
     assert!(scene.server.stats().memory_cuts_total >= 5);
@@ -85,14 +85,14 @@ fn memory_limit_cuts_no_client_that_holds_nothing() {
     let (innocent, hog) = (scene.connect(AMPLE), scene.connect(1));
     for _ in 0..3 {
         scene.send(innocent, &frame(1, b"hi"));
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive(innocent), frame(1, b"hi"));
     }
     scene.send(hog, &frame(1, &[7; 100_000])[..60_000]);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.is_closed(hog), "the beginning of a frame is held as well");
     scene.send(innocent, &frame(1, b"still here"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(innocent), frame(1, b"still here"));
 }
 
@@ -116,10 +116,10 @@ fn memory_limit_holds_against_a_thousand_clients() {
         scene.round();
         assert!(scene.server.memory().used() <= limits.memory_bytes_max);
     }
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.server.stats().memory_cuts_total > 0);
     scene.send(innocent, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive_all(innocent), frame(1, b"hi"));
 }
 
@@ -134,12 +134,12 @@ fn tight_memory_stops_reading_clients_with_replies() {
     keep_waiting(&mut scene, hog, 300_000);
     let read = scene.server.stats().bytes_in_total;
     scene.send(client, &frame(1, b"more"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.stats().bytes_in_total, read, "nobody reads from it");
     // The hog takes enough; the client, which has taken nothing, is read from again.
     scene.network.borrow_mut().sockets[hog].to_client_max = AMPLE;
     assert_eq!(scene.receive_all(hog).len(), 300_000);
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.stats().bytes_in_total, read + 9);
     assert_eq!(scene.receive_all(client).len(), 5_000 + 9);
 }
@@ -153,7 +153,7 @@ fn tight_memory_stops_deadlines() {
     keep_waiting(&mut scene, hog, 300_000);
     scene.send(client, &frame(1, b"more"));
     scene.now = Millis(20_000);
-    scene.settle();
+    scene.run_until_idle();
     assert!(!scene.is_closed(client) && !scene.is_closed(hog));
 }
 
@@ -167,13 +167,13 @@ fn tight_memory_stops_the_idle_clock() {
     keep_waiting(&mut scene, client, 5_000);
     keep_waiting(&mut scene, hog, 300_000);
     scene.now = Millis(20_000);
-    scene.settle();
+    scene.run_until_idle();
     scene.network.borrow_mut().sockets[hog].to_client_max = AMPLE;
     assert_eq!(scene.receive_all(hog).len(), 300_000);
-    scene.settle();
+    scene.run_until_idle();
     assert!(!scene.is_closed(client), "it was not read from");
     scene.now = Millis(30_001);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.is_closed(client), "it has been read from, and was silent");
 }
 
@@ -186,22 +186,22 @@ fn tight_memory_stops_the_frame_clock() {
         let (hog, client) = (scene.connect(1), scene.connect(1_000));
         keep_waiting(&mut scene, client, 5_000);
         scene.send(client, &frame(1, &[7; 100])[..50]);
-        scene.settle();
+        scene.run_until_idle();
         keep_waiting(&mut scene, hog, 300_000);
         for now in [Millis(20_000), Millis(30_000)] {
             scene.now = now;
             scene.send(client, rest);
-            scene.settle();
+            scene.run_until_idle();
         }
         scene.network.borrow_mut().sockets[hog].to_client_max = AMPLE;
         scene.network.borrow_mut().sockets[client].to_client_max = AMPLE;
         assert_eq!(scene.receive_all(hog).len(), 300_000);
         assert_eq!(scene.receive_all(client).len(), 5_000);
         scene.now = Millis(32_999);
-        scene.settle();
+        scene.run_until_idle();
         assert!(scene.receive_all(client).is_empty());
         scene.now = Millis(33_001);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive_all(client), frame(255, b"frame incomplete after 3 s"));
     }
 }

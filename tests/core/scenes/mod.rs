@@ -82,7 +82,7 @@ impl Scene {
     /// Connects a client whose buffers, and the network on the way, hold `capacity` bytes for it.
     fn connect(&mut self, capacity: usize) -> usize {
         let socket = self.network.borrow_mut().connect(0, 16 << 20, capacity);
-        self.settle();
+        self.run_until_idle();
         socket
     }
 
@@ -102,7 +102,7 @@ impl Scene {
                 return all;
             }
             all.extend(bytes);
-            self.settle();
+            self.run_until_idle();
         }
     }
 
@@ -125,7 +125,7 @@ impl Scene {
     }
 
     /// Runs rounds until nothing is left to do but wait.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..1_000 {
             self.round();
             let waits = self.server.poll_timeout(self.now) != Some(0);
@@ -149,7 +149,7 @@ impl Scene {
     fn join(&mut self, nick: &str) -> usize {
         let socket = self.connect(AMPLE);
         self.send(socket, format!("{nick}\n").as_bytes());
-        self.settle();
+        self.run_until_idle();
         socket
     }
 
@@ -173,7 +173,7 @@ fn add_laggards(scene: &mut Scene, count: usize) -> (Vec<usize>, usize) {
         .map(|n| {
             let member = scene.connect(200);
             scene.send(member, format!("member{n:03}\n").as_bytes());
-            scene.settle();
+            scene.run_until_idle();
             member
         })
         .collect();
@@ -183,7 +183,7 @@ fn add_laggards(scene: &mut Scene, count: usize) -> (Vec<usize>, usize) {
     }
     for n in 0..200 {
         scene.send(sender, format!("{n:04}{}\n", "x".repeat(3_990)).as_bytes());
-        scene.settle();
+        scene.run_until_idle();
     }
     (members, sender)
 }

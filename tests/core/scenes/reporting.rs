@@ -12,7 +12,7 @@ fn counters_count_what_happens() {
     let mut scene = Scene::new(Limits { clients_max: 1, ..LIMITS }, 0);
     let (client, refused) = (scene.connect(1_000), scene.connect(1_000));
     scene.send(client, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(client), frame(1, b"hi"));
     let no = frame(255, b"server is full: 1 clients");
     assert_eq!(scene.receive(refused), no);
@@ -49,7 +49,7 @@ fn connection_is_logged_with_address_and_reason() {
     let client = scene.connect(1_000);
     scene.connect(1_000);
     scene.send(client, &frame(3, b""));
-    scene.settle();
+    scene.run_until_idle();
     let expected = [
         "#1 127.0.0.1:0 connected to command",
         "#2 127.0.0.1:1 refused by command: server is full: 1 clients",
@@ -66,7 +66,7 @@ fn connection_lines_over_100_a_second_are_summed_up() {
     for _ in 0..150 {
         scene.network.borrow_mut().connect(0, 1_000, 1_000);
     }
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(logger::take_texts().len(), 100);
     scene.now = Millis(400);
     assert_eq!(scene.server.poll_timeout(scene.now), Some(600), "the sum is due with the second");
@@ -76,7 +76,7 @@ fn connection_lines_over_100_a_second_are_summed_up() {
         (2_000, &[]),
     ] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(logger::take_texts(), lines, "at {at} ms");
     }
     scene.connect(1_000);
@@ -92,7 +92,7 @@ fn descriptor_shortage_is_logged_once_a_second() {
     let line = "command cannot accept for now: too many open files";
     for (at, lines) in [(0, &[line][..]), (999, &[]), (1_100, &[line])] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(logger::take_texts(), lines, "at {at} ms");
     }
 }
@@ -103,7 +103,7 @@ fn status_reports_uptime_in_whole_seconds() {
     let client = scene.connect(1_000);
     scene.now = Millis(7_999);
     scene.send(client, &frame(7, b""));
-    scene.settle();
+    scene.run_until_idle();
     let reply = scene.receive(client);
     let reply = String::from_utf8_lossy(&reply);
     assert!(reply.contains(r#""uptime_secs":7,"#), "{reply}");

@@ -12,11 +12,11 @@ fn stop_answers_input_beyond_one_turn_budget() {
     let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
     let client = scene.connect(1_000);
     scene.send(client, &frame(1, &vec![7; 600_000]));
-    scene.settle();
+    scene.run_until_idle();
     scene.send(client, &frame(99, &[7; 100]).repeat(7_000));
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     scene.network.borrow_mut().sockets[client].to_client_max = 16 << 20;
     let unknown = frame(255, b"unknown command 99").len();
     assert_eq!(scene.receive_all(client).len(), 600_005 + 7_000 * unknown);
@@ -28,9 +28,9 @@ fn stop_gives_silent_clients_the_drain_time() {
     let (silent, other) = (scene.connect(100), scene.connect(AMPLE));
     scene.now = Millis(100_000);
     scene.send(other, &frame(4, &[b'x'; 300]));
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive_all(silent).len(), 305);
 }
 
@@ -40,7 +40,7 @@ fn stop_without_drain_time_answers_everyone_once() {
     let mut scene = Scene::new(limits, 0);
     let clients: Vec<usize> =
         (0..2_000).map(|_| scene.network.borrow_mut().connect(0, 1_000, 1_000)).collect();
-    scene.settle();
+    scene.run_until_idle();
     for &client in &clients {
         scene.send(client, &frame(1, b"hi"));
     }
@@ -60,7 +60,7 @@ fn stop_closes_no_client_that_is_sending() {
     for &client in &clients {
         scene.send(client, &frame(1, b"hi"));
     }
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
     for _ in 0..10 {
         scene.round();
@@ -76,7 +76,7 @@ fn stop_ends_with_its_last_timer() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(1_000);
     scene.send(client, &frame(1, b"hi"));
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
     while !scene.server.is_stopped() {
         let wait_ms = scene.server.poll_timeout(scene.now).expect("a timer");
@@ -93,7 +93,7 @@ fn stop_waits_for_no_client_silent_for_over_1_s() {
         scene.connect(1_000);
         scene.now = Millis(silent_ms);
         scene.stop();
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.server.is_stopped(), stopped, "after {silent_ms} ms");
     }
 }
@@ -107,16 +107,16 @@ fn stop_logs_how_many_clients_it_cut() {
     for client in slow {
         scene.send(client, &frame(1, &[7; 1_000]));
     }
-    scene.settle();
+    scene.run_until_idle();
     logger::take_texts();
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     let drain_ms = LIMITS.drain_timeout_ms;
     scene.now = Millis(drain_ms - 1);
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.poll_timeout(scene.now), Some(1));
     scene.now = Millis(drain_ms);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.server.is_stopped());
     let lines = logger::take_texts();
     assert_eq!(lines.first().unwrap(), "stopping, connections open: 3");
@@ -133,7 +133,7 @@ fn stop_answers_nothing_after_the_last_read() {
     scene.stop();
     scene.round();
     scene.send(client, &frame(1, b"after"));
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(client), frame(1, b"before"));
 }
 
@@ -154,7 +154,7 @@ fn stop_reads_talkers_for_half_the_drain_time() {
 #[test]
 fn stop_accepts_until_no_connection_waits() {
     let mut scene = Scene::new(LIMITS, 0);
-    scene.settle();
+    scene.run_until_idle();
     for _ in 0..3 {
         scene.network.borrow_mut().connect(0, 1_000, 1_000);
     }
@@ -171,7 +171,7 @@ fn stop_closes_no_client_before_all_are_answered() {
     scene.send(talker, &frame(99, &[7; 100_000]).repeat(20));
     scene.send(talker, &frame(4, b"last words"));
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(silent), frame(4, b"last words"));
 }
 
@@ -180,11 +180,11 @@ fn stop_waits_out_a_drain_time_over_a_minute() {
     let mut scene = Scene::new(Limits { drain_timeout_ms: 120_000, ..LIMITS }, 0);
     let client = scene.connect(100);
     scene.send(client, &frame(1, &[7; 1_000]));
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
     for (at, closed) in [(0, false), (119_999, false), (120_000, true)] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.is_closed(client), closed, "at {at} ms");
     }
 }
@@ -197,9 +197,9 @@ fn stop_warns_only_of_clients_with_unsent_replies() {
         let client = scene.connect(room);
         scene.connect(AMPLE);
         scene.send(client, &frame(1, &[7; 1_000]));
-        scene.settle();
+        scene.run_until_idle();
         scene.stop();
-        scene.settle();
+        scene.run_until_idle();
         let text = "the drain time is over; connections cut with replies unsent: ";
         let lines = logger::take_texts();
         let cut: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(text)).collect();
@@ -213,10 +213,10 @@ fn stop_takes_no_half_line_for_a_message() {
     let mut scene = Scene::chat(LIMITS);
     let client = scene.connect(AMPLE);
     scene.send(client, b"me\nann");
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive(client), b"[ERROR] a nickname has 3 to 16 characters\n");
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.receive_all(client), b"[INFO] The server has shut down\n");
 }
 
@@ -226,9 +226,9 @@ fn stop_takes_unterminated_input_for_a_message() {
     let mut scene = Scene::chat(LIMITS);
     let client = scene.connect(AMPLE);
     scene.send(client, b"ann");
-    scene.settle();
+    scene.run_until_idle();
     scene.stop();
-    scene.settle();
+    scene.run_until_idle();
     let expected = b"[INFO] Welcome, ann!\n[INFO] The server has shut down\n";
     assert_eq!(scene.receive_all(client), expected);
 }
@@ -240,7 +240,7 @@ fn stop_copies_no_log_for_laggards() {
     let (members, _) = add_laggards(&mut scene, 20);
     let cost = measure(|| {
         scene.stop();
-        scene.settle();
+        scene.run_until_idle();
     });
     assert!(cost.bytes_max < 100_000, "{} bytes", cost.bytes_max);
     for member in members {

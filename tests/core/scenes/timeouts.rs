@@ -16,11 +16,11 @@ fn idle_laggard_is_closed_without_copying_the_log() {
     scene.now = Millis(5_000);
     for _ in 0..4 {
         scene.send(other, &frame(4, &[b'x'; 200_000]));
-        scene.settle();
+        scene.run_until_idle();
     }
     let cost = measure(|| {
         scene.now = Millis(10_500);
-        scene.settle();
+        scene.run_until_idle();
     });
     assert!(scene.is_closed(laggard));
     assert!(cost.bytes_max < 50_000, "{} bytes for a queue of 4096", cost.bytes_max);
@@ -32,16 +32,16 @@ fn idle_clock_stops_while_a_client_is_not_read() {
     let mut scene = Scene::new(LIMITS, 10_000);
     let client = scene.connect(100);
     scene.send(client, &frame(1, &[7; 3_000]));
-    scene.settle();
+    scene.run_until_idle();
     for at in [10_000, 50_000] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert!(!scene.is_closed(client), "at {at} ms");
     }
     assert_eq!(scene.receive_all(client).len(), 3_005);
     for (at, shut) in [(59_999, false), (60_000, true)] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.network.borrow().sockets[client].server_shut, shut, "at {at} ms");
     }
 }
@@ -51,14 +51,14 @@ fn frame_is_late_a_timeout_after_its_last_byte() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(1_000);
     scene.send(client, &frame(1, &[7; 3_000])[..1_500]);
-    scene.settle();
+    scene.run_until_idle();
     scene.now = Millis(2_000);
     scene.send(client, &[7; 1_000]);
     for (at, answer) in
         [(2_000, vec![]), (4_999, vec![]), (5_000, frame(255, b"frame incomplete after 5 s"))]
     {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive(client), answer, "at {at} ms");
     }
 }
@@ -72,12 +72,12 @@ fn client_that_takes_waiting_bytes_is_not_idle() {
             true => scene.send(other, &frame(4, &[7; 1_000])),
             false => scene.send(client, &frame(1, &[7; 1_000])),
         }
-        scene.settle();
+        scene.run_until_idle();
         scene.now = Millis(8_000);
         assert_eq!(scene.receive(client).len(), 100);
         for (at, closed) in [(8_000, false), (17_999, false), (18_000, true)] {
             scene.now = Millis(at);
-            scene.settle();
+            scene.run_until_idle();
             assert_eq!(scene.is_closed(client), closed, "at {at} ms");
         }
     }
@@ -91,7 +91,7 @@ fn timeouts_of_a_crowd_leave_time_for_others() {
     for _ in 0..CROWD {
         scene.network.borrow_mut().connect(0, AMPLE, AMPLE);
     }
-    scene.settle();
+    scene.run_until_idle();
     scene.now = Millis(5_000);
     let alive = scene.connect(AMPLE);
     scene.now = Millis(10_000);
@@ -113,7 +113,7 @@ fn idle_client_is_shut_and_closed_5_s_later() {
         [(9_999, false, false), (10_000, true, false), (14_999, true, false), (15_000, true, true)]
     {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         let socket = &scene.network.borrow().sockets[client];
         assert_eq!((socket.server_shut, socket.server_closed), (shut, closed), "at {at} ms");
     }
@@ -126,11 +126,11 @@ fn silent_client_that_takes_broadcasts_is_idle() {
     for at in [4_000, 8_000] {
         scene.now = Millis(at);
         scene.send(other, &frame(4, b"news"));
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.receive(silent), frame(4, b"news"));
     }
     scene.now = Millis(10_000);
-    scene.settle();
+    scene.run_until_idle();
     assert!(scene.network.borrow().sockets[silent].server_shut);
 }
 
@@ -142,7 +142,7 @@ fn sender_that_waits_for_the_log_is_not_idle() {
     for _ in 0..1_100 {
         scene.network.borrow_mut().connect(0, 1_000, AMPLE);
     }
-    scene.settle();
+    scene.run_until_idle();
     // As much as the log holds, to more listeners than one slice serves.
     let news = frame(4, &[b'n'; 1_000]);
     scene.send(first, &news.repeat(4));
@@ -151,7 +151,7 @@ fn sender_that_waits_for_the_log_is_not_idle() {
     assert_eq!(scene.receive(second), news.repeat(4), "and no answer");
     for (at, shut) in [(11_000, false), (20_999, false), (21_000, true)] {
         scene.now = Millis(at);
-        scene.settle();
+        scene.run_until_idle();
         assert_eq!(scene.network.borrow().sockets[second].server_shut, shut, "at {at} ms");
     }
 }
@@ -163,15 +163,15 @@ fn frame_clock_stops_while_a_client_is_not_read() {
     let (slow, sender) = (scene.connect(16), scene.connect(AMPLE));
     let echo = frame(1, b"in two halves");
     scene.send(slow, &echo[..9]);
-    scene.settle();
+    scene.run_until_idle();
     for _ in 0..3 {
         scene.send(sender, &frame(4, &[b'x'; 1_000]));
-        scene.settle();
+        scene.run_until_idle();
     }
     scene.send(slow, &echo[9..]);
-    scene.settle();
+    scene.run_until_idle();
     scene.now = scene.now.after(LIMITS.frame_timeout_ms);
-    scene.settle();
+    scene.run_until_idle();
     let heard = scene.receive_all(slow);
     assert!(heard.ends_with(&echo), "{:?}", String::from_utf8_lossy(&heard));
 }

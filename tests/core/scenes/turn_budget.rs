@@ -14,7 +14,7 @@ fn large_backlogs_do_not_delay_an_answer() {
     let (innocent, sender) = (scene.connect(AMPLE), scene.connect(AMPLE));
     let laggards: Vec<usize> = (0..20).map(|_| scene.connect(100_000)).collect();
     scene.send(sender, &frame(4, &[b'n'; 1_000_000]));
-    scene.settle();
+    scene.run_until_idle();
     scene.receive(innocent);
     // A gigabyte a second.
     let network = Shared::clone(&scene.network);
@@ -42,7 +42,7 @@ fn turn_reaps_only_as_many_as_it_has_time_for() {
     let left = scene.server.sockets();
     assert!(left >= 290, "{left} are left");
     assert!(scene.server.stats().connections < 255, "closed are many more");
-    scene.settle();
+    scene.run_until_idle();
     assert_eq!(scene.server.sockets(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! Two sessions in one room, driven as the server drives its connections, deferred against the
+//! Two sessions in one room, driven as the server drives its connections, held against the
 //! [`model`]. After every step both agree on every byte that waits, on what it waits for, and on
 //! when time ends the wait.
 
@@ -526,7 +526,7 @@ impl World {
         }
     }
 
-    /// Queue, replies at hand and log hold what the client is unsent, in this order.
+    /// Queue, replies at hand and log hold what the client is still to be sent, in this order.
     fn check_unsent(&self, who: usize, out: &[u8]) {
         let (Some(session), client) = (&self.conns[who].session, &self.model.clients[who]) else {
             return;

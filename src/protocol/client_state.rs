@@ -1,4 +1,4 @@
-//! What a protocol remembers of a client.
+//! The state that a protocol keeps of a client.
 
 use super::chat::MemberKey;
 use crate::codec::line::LineDecoder;

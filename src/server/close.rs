@@ -58,7 +58,7 @@ impl<T: Transport> Visit<'_, T> {
 
     /// An open connection leaves its room: no broadcast that is yet to come reaches it. The other
     /// members hear of it where the protocol says so, unless all leave because the server stops.
-    /// What it lags behind stays in the log for it as long as for any other laggard.
+    /// The log keeps what it lags behind as long as for any other laggard.
     fn leave_room(&mut self, reason: CloseReason) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
         let room = &mut listener.room;

@@ -28,7 +28,7 @@ pub(super) enum State {
     Closed,
 }
 
-/// What is known of a stream's readiness and of the lists the connection stands in.
+/// Readiness of the stream, and the lists the connection stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flags(u8);
 

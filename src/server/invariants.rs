@@ -1,4 +1,4 @@
-//! What must hold between turns, checked over the whole server. For the simulator and for tests;
+//! Invariants between turns, checked over the whole server. For the simulator and for tests;
 //! a running server checks what it can afford where it happens.
 
 use std::collections::{HashMap, HashSet};
@@ -91,7 +91,7 @@ impl<T: Transport> Server<T> {
         })
     }
 
-    /// Whether a sender has something to say and is not listened to, although it takes all that it
+    /// Whether a sender has input deferred, although it takes all that it
     /// is sent.
     pub(super) fn is_held_up(&mut self, id: ConnId) -> bool {
         self.table.get_mut(id).is_some_and(|conn| {
@@ -175,7 +175,7 @@ impl<T: Transport> Server<T> {
         assert!(buffered <= most, "{id} buffers {buffered} bytes of input");
     }
 
-    /// Whoever can go on stands in the resume list, and whoever cannot will be woken.
+    /// A connection that can go on stands in the resume list; one that cannot will be woken.
     fn assert_remembered(&self, id: ConnId, conn: &Connection<T>) {
         let listener = &self.listeners[usize::from(conn.listener)];
         let blocked = conn.flags.has(Flags::WRITE_BLOCKED);

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::memory::MemoryAccount;
 use crate::protocol::{Hooks, Protocol, Room, dispatch};
 
-/// What a listener is to be.
+/// The configuration of a listener.
 #[derive(Debug)]
 pub struct ListenerConfig {
     /// Its name in the log: `command://127.0.0.1:65432`.
@@ -93,15 +93,15 @@ impl<T: Transport> Listener<T> {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     broadcasts: VecDeque<Vec<u8>>,
-    /// What they all cost.
+    /// Cost of all of them.
     bytes: usize,
 }
 
 impl Pending {
-    /// What a broadcast costs besides its bytes: its place in the queue, and the allocator's share.
+    /// Cost of a broadcast besides its bytes: its place in the queue, and the allocator's share.
     const OVERHEAD_BYTES: usize = 64;
 
-    /// What all of them cost.
+    /// Cost of all of them, in bytes.
     pub(super) fn cost(&self) -> usize {
         self.bytes
     }
@@ -162,7 +162,7 @@ pub(super) struct Fanout {
     pub(super) waiting: VecDeque<ConnId>,
     /// The log has room, and those who wait are having their turns.
     pub(super) is_admitting: bool,
-    /// That they have them in turn, where that is checked.
+    /// Checks that they have their turns in order.
     pub(super) rota: Rota,
 }
 

@@ -63,7 +63,7 @@ pub enum NextTurn {
 
 /// A server over connections of type `T`.
 ///
-/// Whoever owns it feeds it events ([`on_ready`](Self::on_ready),
+/// Its owner feeds it events ([`on_ready`](Self::on_ready),
 /// [`on_acceptable`](Self::on_acceptable)) and calls [`turn`](Self::turn) after each batch, then
 /// waits for at most [`poll_timeout`](Self::poll_timeout).
 pub struct Server<T: Transport> {

@@ -1,4 +1,4 @@
-//! What the server does for plugins: tells them who comes and goes, shares its time among them and
+//! Plugins in the server: notices of clients that come and go, time shared among plugins and
 //! everybody else, and carries what they say to everyone.
 
 use super::Server;
@@ -75,7 +75,7 @@ impl<T: Transport> Server<T> {
         self.shared.stats.broadcasts_total += broadcasts.len() as u64;
     }
 
-    /// What does not fit into a log waits until its fan-out has come round; what does not fit into
+    /// If the log is full, a broadcast waits until its fan-out has come round; what does not fit into
     /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
     fn append_plugin_broadcast(&mut self, number: usize, bytes: &[u8]) {
         let max = self.shared.limits.broadcast_log_bytes_max;

@@ -1,5 +1,5 @@
-//! What the server does when memory gets tight: stops reading from those who do not read, then cuts
-//! those who hold most.
+//! Relief when memory gets tight: clients that do not read are not read from, then the connections
+//! that hold most are cut.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::protocol::CloseReason;
 /// How long nobody is cut after it was of no use.
 const RELIEF_PAUSE_MS: u64 = 10;
 
-/// What the connections of one address hold.
+/// Memory held by the connections of one address.
 #[derive(Debug, Default)]
 struct Holder {
     total: usize,
@@ -82,7 +82,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether all that hold something were cut a moment ago, and it was not enough: the table and the
+    /// Whether all connections with memory were cut a moment ago, and it was not enough: the table and the
     /// logs alone are most of the limit. Looking at everybody again would find next to nothing.
     pub(super) fn is_relief_pointless(&self) -> bool {
         self.relief_failed_at.is_some_and(|at| self.shared.now.since(at) < RELIEF_PAUSE_MS)

@@ -67,7 +67,7 @@ impl Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
-    /// What the kernel had received is being answered. Nobody leaves yet: an answer may be a
+    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be a
     /// broadcast.
     Answering {
         /// Places in the resume list before everyone has had a turn.

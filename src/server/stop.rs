@@ -41,7 +41,7 @@ impl<T: Transport> Server<T> {
             Phase::Answering { first_round: self.schedule.resume.len(), until, deadline };
     }
 
-    /// Whoever is in the backlog has connected, and may have asked already. Signals are handled
+    /// Clients in the backlog have connected, and may have asked already. Stops are handled
     /// between batches, so connections that had to make way may be reaped at once.
     fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
         self.listeners[number].accept_ready = true;

@@ -41,7 +41,7 @@ struct Page<T> {
 #[derive(Debug, Default)]
 struct Owner {
     pages: Vec<u32>,
-    /// Those with room, the one to fill next last.
+    /// Pages with vacancies, the one to fill next last.
     has_vacancy: Vec<u32>,
 }
 

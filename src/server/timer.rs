@@ -42,7 +42,7 @@ pub(super) trait LinkStore {
     fn links(&mut self, index: u32) -> &mut TimerLinks;
 }
 
-/// What a step of the wheel came to.
+/// Result of a step of the wheel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// The timer of the connection at this index is due, and disarmed.

@@ -1,4 +1,4 @@
-//! What the server asks of a network: the seam between the core and the real sockets of `net/`,
+//! The network as the server needs it: the seam between the core and the real sockets of `net/`,
 //! or a simulator's.
 
 use std::io;
@@ -58,7 +58,7 @@ pub trait Transport: Sized {
     /// The stream has failed already.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
-    /// Who is at the other end.
+    /// The address of the other end.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ pub trait Transport: Sized {
 
 /// A source of new connections, edge-triggered like a [`Transport`].
 pub trait Acceptor {
-    /// What is accepted.
+    /// The streams it accepts.
     type Stream;
 
     /// The next connection that waits.
@@ -92,7 +92,7 @@ pub enum AcceptError {
     Fatal(io::Error),
 }
 
-/// What an event said of a stream. Every field is a hint: an event may be spurious.
+/// Readiness of a stream, as an event said. Every field is a hint: an event may be spurious.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Readiness {
     /// There is something to read, or an error to fetch.

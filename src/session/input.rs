@@ -13,7 +13,7 @@ use crate::protocol::{
     ClientState, CloseReason, Context, ErrorOf, Flow, Hooks, InPlace, Protocol, dispatch,
 };
 
-/// What may come behind the bytes at hand.
+/// Input that may come behind the bytes at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// More, perhaps at once.

@@ -1,5 +1,7 @@
-//! One connection's conversation, without its socket: bytes go in, frames reach a handler, reply
+//! One connection's conversation, without its socket: bytes go in, frames reach a protocol, reply
 //! bytes come out. Time is an argument. Knows nothing of readiness, slots or other sessions.
+//!
+//! `input` cuts frames and has them answered, `output` places replies among the broadcasts.
 
 mod input;
 mod output;
@@ -21,14 +23,14 @@ use input::Pending;
 /// torn apart by another, and nothing of the log is copied.
 #[derive(Debug)]
 pub struct Session {
-    /// What a connection has only while something is unfinished.
+    /// Buffers, only while something is unfinished.
     buffers: Option<Box<Buffers>>,
-    /// When the client last sent a byte, or took one of those it made wait.
+    /// The time the client last sent a byte, or took one that waited for it.
     last_active_at: Millis,
-    /// How much of the broadcast log the client has been sent, if it is subscribed or some of it
-    /// stands in the send queue.
+    /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some of
+    /// the log stands in the send queue.
     cursor: u64,
-    /// Which of the conversations that have had this place in the table this is.
+    /// Number of this conversation among those that have had this place in the table.
     generation: u32,
     client: ClientState,
 }
@@ -59,7 +61,7 @@ impl Session {
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, client }
     }
 
-    /// Which of the conversations that have had this place in the table this is.
+    /// Number of this conversation among those that have had this place in the table.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation

@@ -138,7 +138,7 @@ impl Session {
         from_out
     }
 
-    /// What of the log is to be written behind the replies at hand, where nothing is queued and the
+    /// The part of the log to be written behind the replies at hand, where nothing is queued and the
     /// log still has it.
     #[inline]
     #[must_use]
@@ -164,7 +164,7 @@ impl Session {
         self.buffers.as_ref().map_or(0, |buffers| buffers.send.len())
     }
 
-    /// What the send queue costs its client's account: its bytes, and its places.
+    /// Cost of the send queue: its bytes, and its places.
     #[must_use]
     pub fn unsent_cost(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.send.cost())

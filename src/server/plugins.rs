@@ -1,5 +1,4 @@
-//! Plugins in the server: notices of clients that come and go, time shared among plugins and
-//! everybody else, and carries what they say to everyone.
+//! Plugins in the server: notices of clients, time shared with everybody else, broadcasts of plugins.
 
 use super::Server;
 use super::listener::Listener;

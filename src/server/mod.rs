@@ -209,7 +209,7 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[usize::from(conn.listener)];
         let (shared, schedule) = (&mut self.shared, &mut self.schedule);
         let read_buffer = &mut self.read_buffer;
-        Some(Visit { id, conn, listener, shared, schedule, read_buffer, error: None })
+        Some(Visit { id, conn, listener, shared, schedule, read_buffer })
     }
 
     /// Visits a connection: reads what may be read, answers it, and writes the answers.

@@ -2,6 +2,7 @@
 //! and how far a stop has come.
 
 use std::collections::VecDeque;
+use std::io;
 
 use super::budget::Budget;
 use crate::clock::Millis;
@@ -38,6 +39,8 @@ pub(super) struct Schedule {
     pub(super) admitted_share: Option<usize>,
     /// Bytes of replies with which every visit begins.
     pub(super) visit_bytes_max: usize,
+    /// The error of the connection at hand, if its stream has failed.
+    pub(super) io_error: Option<io::Error>,
     /// The time that the part of the turn at hand has.
     pub(super) budget: Budget,
     pub(super) phase: Phase,
@@ -57,6 +60,7 @@ impl Schedule {
             first_fanout: 0,
             admitted_share: None,
             visit_bytes_max: VISIT_BYTES_MAX,
+            io_error: None,
             budget: Budget::new(),
             phase: Phase::Running,
         }

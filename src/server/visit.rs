@@ -30,8 +30,6 @@ pub(super) struct Visit<'a, T: Transport> {
     pub(super) shared: &'a mut Shared,
     pub(super) schedule: &'a mut Schedule,
     pub(super) read_buffer: &'a mut [u8],
-    /// The error of a stream that has failed.
-    pub(super) error: Option<io::Error>,
 }
 
 /// The next thing to do with a connection's input.
@@ -100,7 +98,7 @@ impl<T: Transport> Visit<'_, T> {
             }
             // Without memory there is none for last replies either.
             Flow::Close(reason @ (CloseReason::MemoryLimit | CloseReason::Io)) => {
-                let error = self.error.take();
+                let error = self.schedule.io_error.take();
                 self.close(reason, error);
             }
             Flow::Close(reason) => self.start_drain(reason),
@@ -117,11 +115,11 @@ impl<T: Transport> Visit<'_, T> {
     /// Feeds the session with deferred input first, then with reads, until the stream is drained,
     /// the budget is spent or the replies have to be read first.
     fn process_input(&mut self) -> Flow {
-        let is_stopping = self.schedule.phase.is_stopping();
-        let mut read_left = self.schedule.visit_bytes_max.min(READ_TURN_BYTES_MAX);
+        const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
+        let mut read_left = self.schedule.visit_bytes_max;
         let read_max = read_left.min(self.read_buffer.len());
         let buffer = &mut self.read_buffer[..read_max];
-        let Visit { id, conn, listener, shared, schedule, error, .. } = self;
+        let Visit { id, conn, listener, shared, schedule, .. } = self;
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         // A sender that comes while others wait for the log goes behind them.
         shared.log_share = match schedule.admitted_share {
@@ -131,12 +129,12 @@ impl<T: Transport> Visit<'_, T> {
         };
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         loop {
-            let flow = match next_input_step(conn, protocol, &ctx, is_stopping) {
+            let flow = match next_input_step(conn, protocol, &ctx, schedule.phase) {
                 InputStep::Stop => return Flow::Continue,
                 InputStep::Read if read_left == 0 => return Flow::Continue,
                 InputStep::Read => match read_inline(conn, buffer) {
                     Err(why) => {
-                        *error = Some(why);
+                        schedule.io_error = Some(why);
                         return Flow::Close(CloseReason::Io);
                     }
                     Ok(Some(n)) => {
@@ -437,11 +435,11 @@ fn next_input_step<T: Transport>(
     conn: &Connection<T>,
     protocol: &Protocol,
     ctx: &Context<'_>,
-    is_stopping: bool,
+    phase: Phase,
 ) -> InputStep {
     let may_read = conn.may_read() && !conn.input_has_ended();
     if conn.session.owns_memory() || conn.flags.has(Flags::LAGGING) {
-        return next_buffered_step(conn, protocol, ctx, is_stopping, may_read);
+        return next_buffered_step(conn, protocol, ctx, phase, may_read);
     }
     // Nothing waits: neither input nor, but for those at hand, replies.
     let reply_max = ctx.shared.visit_bytes.min(ctx.shared.limits.send_queue_high_water());
@@ -452,13 +450,13 @@ fn next_buffered_step<T: Transport>(
     conn: &Connection<T>,
     protocol: &Protocol,
     ctx: &Context<'_>,
-    is_stopping: bool,
+    phase: Phase,
     may_read: bool,
 ) -> InputStep {
     let is_deferred = conn.session.has_deferred_input();
     if !is_deferred && !may_read {
         let is_eof = conn.flags.has(Flags::EOF);
-        let is_over = is_eof || is_stopping || ends_on_would_block(protocol);
+        let is_over = is_eof || phase.is_stopping() || ends_on_would_block(protocol);
         if !is_over || !conn.session.has_unterminated(protocol, is_eof) {
             return InputStep::Stop;
         }

@@ -16,7 +16,7 @@ use super::Decoder;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 5;
 
-/// What a frame asks for or answers with.
+/// Command of a frame: a request, or the kind of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// 1: send the payload back. Replies to ECHO, REVERSE, BROADCAST and STATUS carry it too.
@@ -29,7 +29,7 @@ pub enum Command {
     Broadcast,
     /// 7: report the server's counters.
     Status,
-    /// 255: why the last request failed; only ever sent by the server.
+    /// 255: the reason the last request failed; only the server sends it.
     Error,
     /// Any other code. The codec parses it, the handler decides.
     Unknown(u8),
@@ -59,8 +59,8 @@ impl From<u8> for Command {
     }
 }
 
-/// What each byte means. One load, where a match takes six instructions of some twenty in which a
-/// frame is found.
+/// Commands by their byte. A look-up is one load, where a match takes six instructions of the some
+/// twenty that find a frame.
 static BY_CODE: [Command; 256] = by_code();
 
 #[allow(
@@ -71,7 +71,7 @@ static BY_CODE: [Command; 256] = by_code();
 const fn by_code() -> [Command; 256] {
     let mut commands = [Command::Error; 256];
     let mut code = 0;
-    // 255 is ERROR, as they all are at first.
+    // 255 is ERROR, the value the table begins with.
     while code < u8::MAX {
         commands[code as usize] = match code {
             1 => Command::Echo,
@@ -103,7 +103,7 @@ impl fmt::Display for Command {
 /// The first five bytes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
     /// Bytes of payload that follow.
     pub len: u32,
@@ -114,8 +114,8 @@ impl Header {
     ///
     /// # Panics
     ///
-    /// If the payload is longer than `u32::MAX` bytes. No peer can bring that about: what it sends
-    /// is bounded by the decoder's limit long before.
+    /// If the payload is longer than `u32::MAX` bytes. No peer can cause that: the decoder's limit
+    /// on its frames is lower.
     #[must_use]
     pub fn for_payload(command: Command, payload: &[u8]) -> Self {
         let len = u32::try_from(payload.len()).expect("payloads are bounded far below 4 GiB");
@@ -140,9 +140,9 @@ impl Header {
 /// One whole message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
-    /// What it is about, 0 to the decoder's limit bytes.
+    /// Payload, 0 to the decoder's limit bytes.
     pub payload: &'a [u8],
 }
 
@@ -159,7 +159,7 @@ impl Frame<'_> {
     }
 }
 
-/// Why a stream of frames cannot go on.
+/// The reason a stream of frames cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
     /// A header declares more payload than is allowed.

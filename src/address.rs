@@ -1,9 +1,10 @@
-//! Addresses as they are counted: by who may be behind them. Knows no sockets.
+//! Addresses as they are counted: one for each subscriber that may be behind them. Knows no
+//! sockets.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// What counts as one address: an IPv4 address, or the /64 an IPv6 address is in, because a
-/// subscriber is given at least that much (RFC 6177). An IPv4-mapped address counts as IPv4.
+/// One address for counting: an IPv4 address, or the /64 of an IPv6 address, because a subscriber
+/// is given at least that much (RFC 6177). An IPv4-mapped address counts as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressKey {
     /// An IPv4 address.

@@ -1,16 +1,16 @@
-//! The name of a connection. Knows nothing of what it names.
+//! The id of a connection. Knows no connections.
 
 use std::fmt;
 
-/// Names one connection for ever: the slot it lives in and the number it was accepted under.
+/// Id of one connection: its slot in the table, and its accept sequence number.
 ///
-/// Slots are reused, generations are not (until 2³² accepts later), so an event that was queued
-/// for a connection that has gone is told apart from its successor by comparison.
+/// Slots are reused, generations are not (until 2³² accepts later), so that an event for a
+/// connection that is closed is not taken for one of its successor in the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
-    /// Which slot of the connection table.
+    /// Slot of the connection table.
     pub index: u32,
-    /// The how-manieth connection this is, counted over all listeners, from 1.
+    /// Accept sequence number over all listeners, from 1.
     pub generation: u32,
 }
 
@@ -28,7 +28,7 @@ impl ConnId {
     }
 }
 
-/// `#17`: what the log calls the connection.
+/// `#17`, as in the log.
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.generation)

@@ -1,5 +1,5 @@
-//! Log lines that clients cause, limited and summed up: however many clients do whatever they
-//! like, the log grows by a few hundred lines a second at most.
+//! Log lines that clients cause, limited and summed up: whatever clients do, the log grows by a few
+//! hundred lines a second at most.
 
 use std::{fmt, io};
 
@@ -48,7 +48,8 @@ impl Kind {
         }
     }
 
-    /// Lines that say what happened to one connection are many; those that only count are one.
+    /// Most lines a second of this kind: many where each is about one connection, one where a line
+    /// is a count.
     const fn lines_per_sec(self) -> u32 {
         match self {
             Kind::Connection
@@ -64,13 +65,13 @@ impl Kind {
 ///
 /// Connection lines, and errors of single connections, are written one by one, at most
 /// [`CONNECTION_LOG_LINES_PER_SEC`] of a kind; the rest of each second are counted into one line.
-/// Warnings that an operator acts on whoever the client was are one line a second with the count:
-/// the first at once, what follows when the second is over. What has been counted is never lost:
+/// Warnings that an operator acts on, whichever client caused them, are one line a second with the
+/// count: the first at once, the others when the second is over. No count is lost:
 /// [`flush`](Self::flush) and dropping the value write it.
 #[derive(Debug)]
 pub struct ConnectionLog {
     limits: [LineLimit; Kind::ALL.len()],
-    /// The earliest moment a summary is due.
+    /// Time of the earliest summary that is due.
     due_at: Option<Millis>,
     /// The bounds the last refusal and the last cut hit.
     clients_max: usize,
@@ -95,8 +96,8 @@ impl Drop for ConnectionLog {
 }
 
 impl ConnectionLog {
-    /// Logs at info that somebody came or went, or counts it. What it takes to build the line is
-    /// spent only if it is written.
+    /// Logs a connect, disconnect, join or leave at info, or counts it. `line` is called only if
+    /// the line is written.
     pub fn line<D: fmt::Display>(&mut self, now: Millis, line: impl FnOnce() -> D) {
         if self.admit(Kind::Connection, now) {
             info!("{}", line());
@@ -110,7 +111,8 @@ impl ConnectionLog {
         }
     }
 
-    /// A connection was closed before anything was said, because epoll would not have it.
+    /// A connection was closed before any traffic, because it could not be registered with the
+    /// poll.
     pub fn unwatched(
         &mut self,
         now: Millis,
@@ -130,8 +132,8 @@ impl ConnectionLog {
         }
     }
 
-    /// A listener pauses, because files or memory are out. Accepting is tried again all the time,
-    /// so how often it failed is no figure to report.
+    /// A listener pauses, because the process is out of files or memory. Failures are not counted:
+    /// accepting is retried all the time, so their number says nothing.
     pub fn accept_paused(&mut self, now: Millis, listener: &str, error: &io::Error) {
         if self.admit(Kind::AcceptPause, now) {
             warn!("{listener} cannot accept for now: {}", strerror(error));
@@ -155,12 +157,12 @@ impl ConnectionLog {
         self.count(Kind::MemoryLimit, now);
     }
 
-    /// A plugin's broadcast was dropped: neither the log nor the queue behind it has room.
+    /// A plugin's broadcast was dropped: neither the log nor the queue behind it has space.
     pub fn lost_broadcast(&mut self, now: Millis) {
         self.count(Kind::LostBroadcast, now);
     }
 
-    /// When a summary is due, if one is.
+    /// Time at which a summary is due, if one is.
     #[must_use]
     pub fn due_at(&self) -> Option<Millis> {
         self.due_at
@@ -256,7 +258,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// What this thread has logged.
+        /// Lines this thread has logged.
         static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -281,7 +283,7 @@ mod tests {
         ConnectionLog::default()
     }
 
-    /// What has been logged since the last look.
+    /// Lines logged since the last call.
     fn lines() -> Vec<String> {
         LINES.with_borrow_mut(std::mem::take)
     }

@@ -8,22 +8,21 @@ pub const READ_TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes one visit to a connection may put into replies, and what handlers charge for work that
 /// costs more than its replies; one reply may overshoot. What is left to answer waits for the next
-/// turn. An echo of all that one turn reads fits.
+/// turn. The echo of all that one turn reads fits.
 pub const VISIT_BYTES_MAX: usize = READ_TURN_BYTES_MAX;
 
-/// The same, and the bytes read, where more connections have events than there is time for: so each
-/// has its first answers soon, and those that want more wait for the resume list.
+/// The same bound, and the bytes read, while more connections have events than there is time for:
+/// each gets its first answers soon, and the rest of its answers from the resume list.
 pub const VISIT_BYTES_CROWDED: usize = 8 * 1024;
 
-/// Work that may be done between two looks at the clock, in bytes moved; everything else is
-/// converted to them. At half a gigabyte a second, the least that is seen, this is half a
-/// millisecond.
+/// Work between two readings of the clock, in bytes moved; all other work is converted to them. At
+/// half a gigabyte a second, the slowest rate seen, this is half a millisecond.
 pub const LOOK_BYTES: usize = 256 * 1024;
 
-/// Connections accepted or closed in a turn without a look at the clock.
+/// Connections accepted or closed in a turn without reading the clock.
 pub const UNTIMED_MAX: usize = 8;
 
-/// What a visit to a connection costs besides the bytes it moves: two or three system calls.
+/// Cost of a visit to a connection besides the bytes it moves, in bytes: two or three system calls.
 pub const VISIT_COST_BYTES: usize = 4096;
 
 /// Bytes handed to one write: writev(2) may copy as many without a pause.
@@ -40,7 +39,7 @@ pub const LARGE_FRAME_BYTES: usize = 2 * 1024;
 /// Bytes of a long REVERSE worked on in one visit.
 pub const REVERSE_SLICE_BYTES: usize = 1024 * 1024;
 
-/// Segments of a send queue from which on a client is not read from.
+/// Segments of a send queue at which its client is no longer read from.
 pub const SEND_SEGMENTS_MAX: usize = 4096;
 
 /// Microseconds each part of a turn may take; ten milliseconds together. A part that has more to do
@@ -52,7 +51,7 @@ pub mod turn_micros {
     pub const ARRIVALS: u64 = 3_500;
     /// Accepting.
     pub const ACCEPT: u64 = 1_000;
-    /// Senders that wait for room in a log; each listener has one at least.
+    /// Senders that wait for space in a log; each listener admits one at least.
     pub const ADMIT: u64 = 500;
     /// Connections that were left with something to do.
     pub const RESUME: u64 = 1_500;
@@ -74,31 +73,31 @@ pub const RESUME_TURN_MAX: usize = 1024;
 /// connection is in no cache, so this is a millisecond or two.
 pub const TIMER_TURN_STEPS_MAX: usize = 16_384;
 
-/// What a deadline that has passed counts among these steps: it may take a read, a write and a close.
+/// Steps that a deadline that has passed counts as: it may take a read, a write and a close.
 pub const TIMER_STEPS_PER_DEADLINE: usize = 64;
 
-/// Subscribers a fan-out visits in one turn, so that a broadcast to a million stops nobody's echo.
+/// Subscribers a fan-out visits in one turn, so that a broadcast to a million delays no echo.
 pub const FANOUT_SLICE_MEMBERS: usize = 1024;
 
-/// How long accepting pauses when files or memory are out, unless a close ends the pause.
+/// Pause of accepting when the process is out of files or memory, unless a close ends it.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// How long a connection that we closed first is kept to discard what its peer still sends
-/// (nginx: `lingering_timeout 5s`). Closing with unread input would reset it, and a reset destroys
-/// replies on their way.
+/// Time for which a connection that the server closed first is kept to discard what its peer still
+/// sends (nginx: `lingering_timeout 5s`). Closing with unread input would reset it, and a reset
+/// destroys replies on their way.
 pub const LINGER_MS: u64 = 5_000;
 
 /// The same while the server stops: a stop should not take five seconds.
 pub const LINGER_STOPPING_MS: u64 = 1_000;
 
-/// How long a closing connection may take none of its last replies before it is cut.
+/// Time after which a closing connection that takes none of its last replies is cut.
 pub const DRAIN_STALL_MS: u64 = 60_000;
 
 /// The rate an unfinished frame must average once it is older than the frame timeout
 /// (Apache `mod_reqtimeout`: `MinRate`).
 pub const FRAME_BYTES_PER_SEC_MIN: u64 = 240;
 
-/// How long a chat client that has never ended a message must be quiet before what it sent is one.
+/// Silence after which the text of a chat client that has never ended a message is a message.
 pub const UNTERMINATED_QUIET_MS: u64 = 50;
 
 /// Smallest log of a chat: the longest line there is, a nickname of 16 characters and a message of
@@ -145,7 +144,7 @@ pub const TIMEOUT_SECS_LIMIT: u64 = 365 * 24 * 3600;
 /// Longest `--tcp-keepalive`, in seconds (tcp(7): `MAX_TCP_KEEPIDLE`).
 pub const KEEPALIVE_SECS_LIMIT: u64 = 32_767;
 
-/// Longest `--plugin-budget`, in milliseconds: nobody else is served meanwhile.
+/// Longest `--plugin-budget`, in milliseconds: no client is served meanwhile.
 pub const PLUGIN_BUDGET_MS_LIMIT: u64 = 60_000;
 
 /// Smallest `--plugin-memory`, in bytes: a Lua state and what the sandbox puts into it.
@@ -157,28 +156,28 @@ pub const PLUGIN_MEMORY_BYTES_LIMIT: usize = 1 << 32;
 /// Longest `gather=`, in milliseconds.
 pub const GATHER_MS_LIMIT: u64 = 60_000;
 
-/// What an operator may set, in the units the core works with.
+/// Limits that an operator may set, in the units the core works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most connections open at once.
     pub clients_max: usize,
-    /// Most connections that wait for their peer's last word beside those that are open.
+    /// Most lingering and refused connections, beside those that are open.
     pub lingering_max: usize,
     /// Most unsent reply bytes of one connection; one reply may overshoot. From half of it on, the
     /// server stops reading from that client.
     pub send_queue_bytes_max: usize,
     /// Most bytes that may wait, over all connections and listeners.
     pub memory_bytes_max: usize,
-    /// Most broadcast bytes one listener keeps for those who lag.
+    /// Most broadcast bytes one listener keeps for subscribers that lag.
     pub broadcast_log_bytes_max: usize,
-    /// How long an incomplete frame may stall, in milliseconds.
+    /// Longest stall of an incomplete frame, in milliseconds.
     pub frame_timeout_ms: u64,
-    /// How long a stop waits for unsent replies, in milliseconds.
+    /// Longest time a stop waits for unsent replies, in milliseconds.
     pub drain_timeout_ms: u64,
 }
 
 impl Limits {
-    /// Unsent bytes from which on a client is no longer read from.
+    /// Unsent bytes at which a client is no longer read from.
     #[must_use]
     pub const fn send_queue_high_water(&self) -> usize {
         self.send_queue_bytes_max / 2

@@ -25,9 +25,9 @@ const WINDOW_MS: u64 = 1000;
 #[derive(Debug, Clone)]
 pub struct LineLimit {
     lines_per_sec: u32,
-    /// When the second at hand began; `None` before the first line.
+    /// Start of the current second; `None` before the first line.
     window_began_at: Option<Millis>,
-    /// Lines admitted in the second at hand.
+    /// Lines admitted in the current second.
     lines: u32,
     /// Lines not admitted since the last summary.
     suppressed: u64,
@@ -57,15 +57,15 @@ impl LineLimit {
         is_admitted
     }
 
-    /// When a summary is due, if one is.
+    /// Time at which a summary is due, if one is.
     #[must_use]
     pub fn due_at(&self) -> Option<Millis> {
         let began_at = self.window_began_at.filter(|_| self.suppressed > 0)?;
         Some(began_at.after(WINDOW_MS))
     }
 
-    /// How many lines to sum up, if the second is over and there are any: the caller writes the
-    /// summary.
+    /// Takes the number of lines to sum up, if the second is over and there are any: the caller
+    /// writes the summary.
     #[must_use]
     pub fn take_due(&mut self, now: Millis) -> Option<u64> {
         if !self.is_over(now) {
@@ -77,7 +77,7 @@ impl LineLimit {
         Some(suppressed)
     }
 
-    /// How many lines to sum up, if there are any, although the second is not over.
+    /// Takes the number of lines to sum up, if there are any, although the second is not over.
     #[must_use]
     pub fn take(&mut self) -> Option<u64> {
         let suppressed = std::mem::take(&mut self.suppressed);

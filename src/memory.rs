@@ -1,13 +1,13 @@
-//! The memory account: how many bytes wait on behalf of clients, over the whole server, and how many
-//! may. Knows numbers, not what they are spent on.
+//! The memory account: how many bytes wait on behalf of clients, over the whole server, and how
+//! many may. Knows numbers, not what they are spent on.
 
-/// Bytes allocated for what waits: unfinished input, unsent replies, broadcast logs, plugin queues,
-/// and the connection table itself.
+/// Bytes allocated for data that waits: unfinished input, unsent replies, broadcast logs, plugin
+/// queues, and the connection table itself.
 ///
-/// Whoever keeps such memory has a figure of what it was last charged with and calls
-/// [`recharge`](Self::recharge) when the allocation has changed; the account is the sum of those
-/// figures, which the simulator checks. What is charged is what the allocator was asked for, not
-/// what is used of it: a buffer that has been read down to its last byte still costs all of it.
+/// The owner of such memory keeps the figure it was last charged with, and calls
+/// [`recharge`](Self::recharge) when its allocation has changed. The account is the sum of those
+/// figures, which the simulator checks. Charges are the bytes the allocator was asked for, not
+/// those in use: a buffer that has been read down to its last byte still costs all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryAccount {
     used: usize,
@@ -48,13 +48,13 @@ impl MemoryAccount {
         self.limit
     }
 
-    /// All bytes ever credited: how much the allocator may have to give back to the system.
+    /// All bytes ever credited: memory that the allocator may be able to give back to the system.
     #[must_use]
     pub const fn freed_total(&self) -> u64 {
         self.freed_total
     }
 
-    /// Whether somebody has to be cut.
+    /// Whether connections have to be cut: the account is over its limit.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.used > self.limit

@@ -5,13 +5,13 @@ use crate::clock::Millis;
 /// Counts since the server started, over all listeners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// When that was.
+    /// Time of the start.
     pub started_at: Millis,
     /// Connections open now: neither refused nor lingering ones.
     pub connections: u64,
-    /// Connections let in.
+    /// Connections accepted as clients.
     pub accepted_total: u64,
-    /// Connections turned away because the server was full.
+    /// Connections refused because the server was full.
     pub refused_total: u64,
     /// Whole frames received, bad ones included. `raw` has no frames.
     pub frames_in_total: u64,

@@ -1,4 +1,4 @@
-//! The broadcast log: what a listener's subscribers are all to be sent, kept once.
+//! The broadcast log: bytes for all of a listener's subscribers, kept once.
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ const GROWTH_BYTES_MIN: usize = 4096;
 ///
 /// Invariants: `tail <= offered <= head`, and `head - tail` is the length of the window, at most
 /// the capacity. A cursor below `tail` has fallen off: its subscriber is too slow. Because bytes
-/// above `offered` are never dropped, nobody falls off who has not been offered the bytes first.
+/// above `offered` are never dropped, a subscriber is offered bytes before it can fall off them.
 #[derive(Debug)]
 pub struct BroadcastLog {
     window: VecDeque<u8>,
@@ -65,12 +65,12 @@ impl BroadcastLog {
         self.offered
     }
 
-    /// Appends `parts` as one broadcast, and drops the oldest bytes where room is needed.
+    /// Appends `parts` as one broadcast, and drops the oldest bytes where space is needed.
     ///
     /// # Errors
     ///
-    /// [`LogFullError`], and nothing is changed, when bytes would have to go that have not been offered
-    /// to everyone. A broadcast longer than the capacity never fits.
+    /// [`LogFullError`], and nothing is changed, if bytes that have not been offered to everyone
+    /// would have to be dropped. A broadcast longer than the capacity never fits.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), LogFullError> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let excess = (self.window.len() + len).saturating_sub(self.capacity);
@@ -86,8 +86,8 @@ impl BroadcastLog {
         Ok(())
     }
 
-    /// What lies between `cursor` and the head, in at most two pieces, the second only if there is a
-    /// first; `None` when the cursor has fallen off.
+    /// Bytes from `cursor` to the head, in at most two pieces, the second only if there is a first;
+    /// `None` if the cursor has fallen off.
     ///
     /// # Panics
     ///
@@ -102,15 +102,15 @@ impl BroadcastLog {
         })
     }
 
-    /// What lies between two offsets, in at most two pieces; `None` when some of it has been dropped.
-    /// Where `until` is not beyond `cursor`, that is nothing.
+    /// Bytes between two offsets, in at most two pieces; `None` if some of them have been dropped.
+    /// There are none if `until` is not beyond `cursor`.
     #[must_use]
     pub fn range(&self, cursor: u64, until: u64) -> Option<[&[u8]; 2]> {
         if until <= cursor {
             return Some([&[], &[]]);
         }
         let [front, back] = self.since(cursor)?;
-        // What lies in memory fits.
+        // Bytes in memory can be counted by a `usize`.
         let len = (until - cursor) as usize;
         let (front, rest) = (&front[..len.min(front.len())], len.saturating_sub(front.len()));
         Some([front, &back[..rest.min(back.len())]])
@@ -127,7 +127,7 @@ impl BroadcastLog {
         self.offered = self.offered.max(offset.min(self.head()));
     }
 
-    /// No cursor is below `offset` any more: what lies there may go.
+    /// Drops the bytes below `offset`: no cursor is there any more.
     pub fn release_below(&mut self, offset: u64) {
         self.set_offered(offset);
         let n = offset.min(self.head()).saturating_sub(self.tail);
@@ -141,7 +141,7 @@ impl BroadcastLog {
 
     fn drop_oldest(&mut self, n: usize) {
         if n == self.window.len() {
-            // Unlike `drain`, `clear` starts again at the front, so what comes next is one piece.
+            // Unlike `drain`, `clear` starts again at the front, so the next bytes are one piece.
             self.window.clear();
         } else {
             self.window.drain(..n);

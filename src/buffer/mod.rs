@@ -1,5 +1,5 @@
 //! The three places bytes wait in: a connection's unfinished input, its unsent replies, and a
-//! listener's broadcasts. Plain data structures; who fills and empties them is decided above.
+//! listener's broadcasts. Plain data structures; the layers above fill and empty them.
 //!
 //! An idle connection has none of them.
 

@@ -1,5 +1,5 @@
-//! Input that cannot be acted on yet: the beginning of a frame, or whole frames that wait until
-//! their replies have room. Knows nothing of what the bytes mean.
+//! Input that cannot be acted on yet: the beginning of a frame, or whole frames that wait for space
+//! for their replies. Knows nothing of what the bytes mean.
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
@@ -89,7 +89,7 @@ impl RecvBuffer {
         }
     }
 
-    /// Takes out what lies behind the first `at` bytes.
+    /// Takes out the bytes behind the first `at`.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl DerefMut for RecvBuffer {
     }
 }
 
-/// How long an unfinished frame has been on its way.
+/// Clock of an unfinished frame: its age, and how much of it has come.
 ///
 /// It is late when no byte of it has come for the frame timeout, or when it is older than the
 /// timeout and has averaged under [`FRAME_BYTES_PER_SEC_MIN`] since its first byte: the second
@@ -161,8 +161,8 @@ pub struct FrameClock {
     started_at: Millis,
     last_byte_at: Millis,
     bytes: u64,
-    /// Since when the server has not been reading. The time until it reads again is not held
-    /// against the client.
+    /// Start of the pause in which the server does not read. The time until it reads again does not
+    /// count against the client.
     paused_at: Option<Millis>,
 }
 
@@ -193,7 +193,7 @@ impl FrameClock {
         }
     }
 
-    /// When the frame will be late if nothing more of it comes; `None` while the server is not
+    /// Time at which the frame is late if nothing more of it comes; `None` while the server is not
     /// reading.
     #[must_use]
     pub fn late_at(&self, frame_timeout_ms: u64) -> Option<Millis> {
@@ -206,7 +206,7 @@ impl FrameClock {
         Some(stalled.min(too_slow))
     }
 
-    /// When nothing will have come for `quiet_ms`; `None` while the server is not reading.
+    /// Time at which nothing will have come for `quiet_ms`; `None` while the server is not reading.
     #[must_use]
     pub fn quiet_at(&self, quiet_ms: u64) -> Option<Millis> {
         self.paused_at.is_none().then(|| self.last_byte_at.after(quiet_ms))

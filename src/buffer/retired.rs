@@ -1,5 +1,5 @@
-//! Large buffers on their way back to the system, a slice at a time: unmapping a gigabyte takes a
-//! tenth of a second, in which nobody would be served.
+//! Large buffers that are freed a slice at a time: unmapping a gigabyte takes a tenth of a second,
+//! in which no client would be served.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,19 +13,18 @@ const SLICE_BYTES: usize = 16 << 20;
 const BLOCK_BYTES: usize = 512;
 
 thread_local! {
-    // Of the thread, because a buffer is dropped in many places, and none of them should have to
-    // think of this.
+    // Thread-local, because buffers are dropped in many places, none of which has a queue at hand.
     static RETIRED: RefCell<Retired> = const { RefCell::new(Retired::NOTHING) };
-    /// Whether anything waits, and how many bytes. By themselves, because they are looked at each
+    /// Whether anything waits, and how many bytes. Apart from the queue, because they are read each
     /// turn.
     static WAITS: Cell<bool> = const { Cell::new(false) };
     static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What waits to be freed.
+/// Buffers that wait to be freed.
 struct Retired {
     buffers: Vec<Vec<u8>>,
-    /// Each yields its blocks, those of a large one singly.
+    /// Block queues. A large block that one yields joins `buffers`.
     queues: Vec<Box<dyn Iterator<Item = Vec<u8>>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Replies the socket did not take yet, and where they stand among the broadcasts.
+//! Replies the socket has not taken yet, and their places among the broadcasts.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,7 +12,7 @@ use crate::memory::AllocError;
 const BLOCK_BYTES_MIN: usize = 64;
 const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
-/// What a segment costs besides its bytes: its place in the queue, and the allocator's share.
+/// Cost of a segment besides its bytes: its place in the queue, and the allocator's share.
 const SEGMENT_COST_BYTES: usize = 64;
 
 /// Smallest queue that is not freed at once where nothing more is sent, in bytes.
@@ -21,15 +21,15 @@ const RETIRED_QUEUE_BYTES_MIN: usize = 256 * 1024;
 /// Pieces handed to one write. One writev(2) takes 1,024; past a dozen there is little to save.
 const WRITE_PIECES_MAX: usize = 16;
 
-/// What a connection is to be sent, oldest first: reply bytes, and in front of them what of the
-/// broadcast log comes earlier.
+/// Unsent output of a connection, oldest first: reply bytes, and in front of them the part of the
+/// broadcast log that comes earlier.
 ///
-/// Of the log nothing is copied. A segment says up to which offset it is sent at this point; the
-/// bytes stay where they are, once for everybody. So a reply or a private message to a
-/// subscriber that lags costs its own bytes and one segment.
+/// Nothing of the log is copied. A segment says up to which offset it is sent at this point; the
+/// bytes stay in the log, once for all subscribers. So a reply or a private message to a subscriber
+/// that lags costs its own bytes and one segment.
 ///
-/// Exists only while something waits; how much that may be is decided by whoever fills it. Blocks
-/// are given back one by one as they are sent.
+/// Exists only while something waits. The caller bounds how much that may be. Blocks are freed one
+/// by one as they are sent.
 ///
 /// Invariants: no block is empty; `len` is the sum of the blocks' bytes; `log_end` is the
 /// `resume_at` of the last log segment, `None` where there is none; `skipped` is the sum of what
@@ -48,8 +48,8 @@ pub struct SendQueue {
 enum Segment {
     /// Reply bytes.
     Block(RecvBuffer),
-    /// The broadcast log from the cursor up to `until`; the cursor then goes on at `resume_at`. In
-    /// between lies what the client has sent itself.
+    /// The broadcast log from the cursor up to `until`; the cursor then goes on at `resume_at`.
+    /// Bytes in between are the client's own.
     Log { until: u64, resume_at: u64 },
 }
 
@@ -76,7 +76,7 @@ impl SendQueue {
         self.segments.len()
     }
 
-    /// What waits, its bytes and something for each segment: millions of short messages would
+    /// Bytes that wait, and a fixed cost for each segment: millions of short messages would
     /// otherwise cost many times their length.
     #[must_use]
     pub fn cost(&self) -> usize {
@@ -95,7 +95,7 @@ impl SendQueue {
         self.allocated
     }
 
-    /// Drops all that waits; where that is much, later and a slice at a time.
+    /// Drops all that waits: a large queue later, a slice at a time.
     pub fn retire(&mut self) {
         let SendQueue { segments, allocated, .. } = mem::take(self);
         if allocated >= RETIRED_QUEUE_BYTES_MIN {
@@ -107,7 +107,7 @@ impl SendQueue {
         }
     }
 
-    /// Where the log goes on behind all that is queued; `cursor` where none of it is.
+    /// Offset at which the log goes on behind all that is queued; `cursor` if none of the log is.
     #[must_use]
     pub fn log_end(&self, cursor: u64) -> u64 {
         self.log_end.unwrap_or(cursor)
@@ -125,7 +125,7 @@ impl SendQueue {
         if self.skipped == 0 || self.log_end.is_none_or(|end| end <= offset) {
             return self.skipped;
         }
-        // What lies beyond stands at the end of the queue.
+        // Segments beyond the offset are at the end of the queue.
         let mut beyond = 0;
         for segment in self.segments.iter().rev() {
             match segment {
@@ -191,9 +191,8 @@ impl SendQueue {
         Ok(())
     }
 
-    /// What comes from here on stands in the stream behind what the log holds below `until`; the
-    /// log then goes on at `resume_at`. Returns where the cursor stands after that if nothing had to
-    /// be queued for it.
+    /// Places output that is pushed from here on behind the log's bytes below `until`; the log then
+    /// goes on at `resume_at`. Returns the cursor after that if nothing had to be queued for it.
     ///
     /// # Errors
     ///
@@ -252,8 +251,8 @@ impl SendQueue {
         Ok(Some(cursor))
     }
 
-    /// The first `n` bytes that wait have been sent, or fewer if fewer wait. Returns how many are
-    /// left of `n`, and moves the cursor.
+    /// Drops the first `n` bytes that wait, or fewer if fewer wait: they have been sent. Returns
+    /// how many are left of `n`, and moves the cursor.
     pub fn advance(&mut self, mut n: usize, cursor: &mut u64) -> usize {
         while let Some(segment) = self.segments.front_mut() {
             match segment {

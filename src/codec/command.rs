@@ -101,7 +101,7 @@ const fn by_code() -> [Command; 256] {
 /// The first five bytes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
     /// Bytes of payload that follow.
     pub len: u32,
@@ -112,8 +112,8 @@ impl Header {
     ///
     /// # Panics
     ///
-    /// If the payload is longer than `u32::MAX` bytes. No peer can bring that about: what it sends
-    /// is bounded by the decoder's limit long before.
+    /// If the payload is longer than `u32::MAX` bytes. No peer can cause that: the decoder's limit
+    /// on its frames is lower.
     #[must_use]
     pub fn for_payload(command: Command, payload: &[u8]) -> Self {
         let len = u32::try_from(payload.len()).expect("payloads are bounded far below 4 GiB");
@@ -138,9 +138,9 @@ impl Header {
 /// One whole message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What is asked for.
+    /// The command.
     pub command: Command,
-    /// What it is about, 0 to the decoder's limit bytes.
+    /// Payload, 0 to the decoder's limit bytes.
     pub payload: &'a [u8],
 }
 
@@ -157,7 +157,7 @@ impl Frame<'_> {
     }
 }
 
-/// Why a stream of frames cannot go on.
+/// The reason a stream of frames cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeError {
     /// A header declares more payload than is allowed.

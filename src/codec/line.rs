@@ -1,4 +1,4 @@
-//! The `chat` protocol's messages: lines, and tails that nobody ended.
+//! The `chat` protocol's messages: lines, and unterminated messages.
 
 use super::{Decoder, Never};
 
@@ -10,7 +10,7 @@ pub const LINE_LEN_MAX: usize = 4096;
 pub enum Line<'a> {
     /// The bytes before the end of the line; not known to be UTF-8.
     Text(&'a [u8]),
-    /// It was longer than the decoder takes, and is thrown away.
+    /// A message longer than the decoder takes; it is discarded.
     TooLong,
 }
 
@@ -19,12 +19,12 @@ pub type LineDecoder = LinesUpTo<LINE_LEN_MAX>;
 
 /// Finds messages that end with `\n` or `\r\n`, and are at most `LEN_MAX` bytes long.
 ///
-/// How long they may be is no field: a server keeps the rest of a decoder for each of its clients.
+/// The limit is not a field, because a server keeps a decoder's fields for each of its clients.
 ///
-/// Some clients never end a message: they send it and wait. What they sent is unfinished to
-/// [`decode`](Decoder::decode), and [`finish`](Decoder::finish) takes it for a message; when to
-/// call it is for someone with a clock to say, and only while [`ends_lines`](Self::ends_lines) is
-/// false, because a client that has ended one message will end the next.
+/// Some clients never end a message: they send it and wait. Their text is unfinished to
+/// [`decode`](Decoder::decode), and [`decode_eof`](Decoder::decode_eof) takes it for a message. The
+/// caller decides when, by its clock, and only while [`ends_lines`](Self::ends_lines) is false,
+/// because a client that has ended one message will end the next.
 ///
 /// ```
 /// use mynah::internal::codec::{Decoder, line::{Line, LineDecoder}};
@@ -38,12 +38,12 @@ pub type LineDecoder = LinesUpTo<LINE_LEN_MAX>;
 pub struct LinesUpTo<const LEN_MAX: usize> {
     /// The client has ended a message at least once.
     pub ends_lines: bool,
-    /// The rest of a message that was too long is on its way, and thrown away as it comes.
+    /// The rest of a message that was too long is discarded as it comes.
     pub discarding: bool,
 }
 
 impl<const LEN_MAX: usize> LinesUpTo<LEN_MAX> {
-    /// Where the longest message must have ended: behind `\r\n`.
+    /// Length of the longest message with its `\r\n`.
     const WINDOW_LEN: usize = LEN_MAX.saturating_add(2);
 
     /// A message, of which the `\r` before a `\n` is no part.
@@ -80,7 +80,7 @@ impl<const LEN_MAX: usize> Decoder for LinesUpTo<LEN_MAX> {
         Ok(None)
     }
 
-    /// Where the end of the line is not in sight, all that could still belong to it.
+    /// All bytes that could still belong to the line, unless its end is in `input`.
     fn bytes_needed(&self, input: &[u8]) -> usize {
         match newline(input) {
             Some(_) => 0,

@@ -3,7 +3,7 @@
 //! Every decoder works in place: it is shown the bytes from the first one of the current frame on
 //! and lends the frame out of them. It copies nothing and keeps nothing but its limit, because
 //! reading a five-byte header again costs less than remembering it for each of a million idle
-//! connections. Whoever calls keeps an unfinished tail (see [`crate::buffer::RecvBuffer`]).
+//! connections. The caller keeps an unfinished frame (see [`crate::buffer::RecvBuffer`]).
 
 // Tests may panic; that is how they fail.
 #![cfg_attr(
@@ -23,11 +23,11 @@ pub mod raw;
 
 use core::convert::Infallible;
 
-/// What all decoders share, so that one loop feeds them all.
+/// Interface of all decoders, so that one loop feeds them all.
 pub trait Decoder {
     /// A whole frame, lent from the input.
     type Frame<'a>;
-    /// Why the stream cannot go on.
+    /// The reason the stream cannot go on.
     type Error;
 
     /// Looks for a whole frame at the start of `input`.
@@ -43,12 +43,12 @@ pub trait Decoder {
         input: &'a [u8],
     ) -> Result<Option<(Self::Frame<'a>, usize)>, Self::Error>;
 
-    /// How many bytes are to be added to `input`, the beginning of a frame, before
+    /// Number of bytes to be added to `input`, the beginning of a frame, before
     /// [`decode`](Self::decode) is asked again; 0 when it can get further. Where a frame does not
     /// announce its length, the beginning of the next one may be among them.
     fn bytes_needed(&self, input: &[u8]) -> usize;
 
-    /// How many bytes at the start of `input` belong to no frame and are to be dropped before
+    /// Number of bytes at the start of `input` that belong to no frame and are to be dropped before
     /// [`decode`](Self::decode) sees the rest.
     fn discard(&mut self, input: &[u8]) -> usize {
         let _ = input;

@@ -1,4 +1,4 @@
-//! The `plugin` protocol's packages: whatever comes until nothing more does.
+//! The `plugin` protocol's packages: all bytes that come until nothing more does.
 
 use super::{Decoder, Never};
 
@@ -7,13 +7,13 @@ use super::{Decoder, Never};
 pub enum Package<'a> {
     /// All that came.
     Whole(&'a [u8]),
-    /// More came than a package may have; it is thrown away, and so is what still comes of it.
+    /// More came than a package may have; it is discarded, and so is the rest of it.
     TooLarge,
 }
 
-/// Takes for a package what comes until somebody with a clock, or an eye on the socket, says that
-/// no more does ([`finish`](Decoder::finish)). [`decode`](Decoder::decode) finds nothing but
-/// packages that are too large.
+/// Takes all input for one package, which ends where the caller says that no more comes
+/// ([`decode_eof`](Decoder::decode_eof)): the socket is empty, or the client has been quiet long
+/// enough. [`decode`](Decoder::decode) finds nothing but packages that are too large.
 ///
 /// ```
 /// use mynah::internal::codec::{Decoder, package::{Package, PackageDecoder}};
@@ -26,7 +26,7 @@ pub enum Package<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackageDecoder {
     len_max: usize,
-    /// The rest of a package that was too large is on its way, and thrown away as it comes.
+    /// The rest of a package that was too large is discarded as it comes.
     pub discarding: bool,
 }
 

@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use super::{Decoder, Never};
 
-/// Longest payload, in bytes: what one length byte can say.
+/// Longest payload, in bytes: the largest number in one length byte.
 pub const PAYLOAD_LEN_MAX: usize = u8::MAX as usize;
 
 /// Finds payloads in a stream of length-prefixed messages. No byte is an error here.

@@ -1,5 +1,6 @@
 //! The library in this process: the server core in small scenes and in simulated worlds, parsers
-//! against references, the bodies of the fuzz targets, allocations, plugins, nicknames, layers.
+//! against references, the bodies of the fuzz targets, allocations, plugins, nicknames, layers, and
+//! the paths in the documents.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
@@ -10,6 +11,7 @@ mod allocations;
 #[path = "../../fuzz/bodies/mod.rs"]
 mod bodies;
 mod differential;
+mod documents;
 mod extending;
 mod fuzz_bodies;
 mod layers;

@@ -18,7 +18,7 @@ use mynah::protocol::{
 use mynah::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
-use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
+use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
 use crate::support::rng::Rng;
@@ -203,7 +203,13 @@ impl World {
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
         let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
-        set_plugins(&mut server, step_ms);
+        // Visits are shorter where there are no plugins: half of the worlds that can do without have
+        // none.
+        let wants_plugins = listeners.contains(&Kind::Plugin) || seed.is_multiple_of(2);
+        let has_plugins = HAS_PLUGINS && wants_plugins;
+        if has_plugins {
+            set_plugins(&mut server, step_ms);
+        }
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
         let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
@@ -232,11 +238,11 @@ impl World {
             crowded,
             refused: 0,
         };
-        world.populate(count);
+        world.populate(count, has_plugins);
         world
     }
 
-    fn populate(&mut self, count: usize) {
+    fn populate(&mut self, count: usize, has_plugins: bool) {
         for number in 0..count {
             let witness = self.has_witness && number == 0;
             let quiet = witness || self.is_bystander(number);
@@ -257,7 +263,7 @@ impl World {
             let paces = [Pace::Prompt, Pace::Prompt, Pace::Slow, Pace::Stalled];
             self.peers.push(Peer {
                 listener,
-                client: self.listeners[listener].client(number, broadcast_len_max),
+                client: self.listeners[listener].client(number, broadcast_len_max, has_plugins),
                 socket: None,
                 pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
                 ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },

@@ -19,7 +19,7 @@ use mynah::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
 use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
-use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared, Socket};
 use super::panics;
 use crate::support::rng::Rng;
 
@@ -560,6 +560,10 @@ impl World {
                 Event::Ready(id, ready) => {
                     self.server.on_ready(&(), id, ready, self.now);
                     self.note_panic();
+                    // Memory is bounded at each event: a batch may have a thousand.
+                    if self.is_tight {
+                        self.server.assert_invariants();
+                    }
                 }
             }
         }
@@ -602,8 +606,20 @@ impl World {
         victim.expect("whoever panics has a socket").panicked = true;
     }
 
+    /// No more connections linger than may, but for closed ones there was no time to reap.
+    fn count_lingering(&self) {
+        if self.stopped || self.server.poll_timeout(self.now) == Some(0) {
+            return;
+        }
+        let network = self.network.borrow();
+        let lingers = |socket: &&Socket| socket.lingered && !socket.server_closed;
+        let lingering = network.sockets.iter().filter(lingers).count();
+        assert!(lingering <= self.limits.lingering_max, "{lingering} connections linger");
+    }
+
     /// Notes what changed for each client, and that nobody trickles for ever.
     fn look_around(&mut self) {
+        self.count_lingering();
         let refused = self.server.stats().refused_total;
         let full = refused > std::mem::replace(&mut self.refused, refused);
         let network = self.network.borrow();

@@ -550,6 +550,7 @@ impl World {
         }
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
+        let is_due = !events.is_empty() || self.server.poll_timeout(self.now) == Some(0);
         self.clock.micros.set(self.clock.micros.get().max(self.now.0 * 1_000));
         let began_at = self.clock.micros.get();
         self.server.begin_batch(self.now);
@@ -568,7 +569,10 @@ impl World {
             }
         }
         self.network.borrow_mut().in_batch = false;
+        let before = self.network.borrow().trace_hash();
         self.server.turn(&(), self.now);
+        let is_idle = self.network.borrow().trace_hash() == before;
+        assert!(is_due || is_idle, "a real loop would have slept through what this turn did");
         let took = self.clock.micros.get() - began_at;
         let most = self.turn_micros_max();
         // The last turn of a stop closes all that is left.

@@ -38,9 +38,14 @@ impl Kind {
         matches!(self, Kind::Command | Kind::Chat)
     }
 
-    pub fn client(self, number: usize, broadcast_len_max: usize) -> Box<dyn Client> {
+    pub fn client(
+        self,
+        number: usize,
+        broadcast_len_max: usize,
+        has_plugins: bool,
+    ) -> Box<dyn Client> {
         match self {
-            Kind::Command => Box::new(CommandClient::new(number, broadcast_len_max)),
+            Kind::Command => Box::new(CommandClient::new(number, broadcast_len_max, has_plugins)),
             Kind::Prefixed => Box::new(PrefixedClient::default()),
             Kind::Raw => Box::new(RawClient::default()),
             Kind::Chat => Box::new(ChatClient::new(number)),
@@ -50,7 +55,7 @@ impl Kind {
 }
 
 /// Whether this build has plugins.
-const HAS_PLUGINS: bool = cfg!(feature = "plugins");
+pub const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
 /// How the last word to a client begins for whom there is no room.
 const FULL: &[u8] = b"server is full: ";
@@ -166,6 +171,8 @@ pub trait Client {
 struct CommandClient {
     number: usize,
     broadcast_len_max: usize,
+    /// Whether plugins answer their codes.
+    has_plugins: bool,
     /// Bytes spoken.
     spoken: usize,
     broadcasts: u32,
@@ -195,10 +202,11 @@ enum Reply {
 }
 
 impl CommandClient {
-    fn new(number: usize, broadcast_len_max: usize) -> Self {
+    fn new(number: usize, broadcast_len_max: usize, has_plugins: bool) -> Self {
         CommandClient {
             number,
             broadcast_len_max,
+            has_plugins,
             spoken: 0,
             broadcasts: 0,
             expected: VecDeque::new(),
@@ -315,7 +323,7 @@ impl Client for CommandClient {
         }
         let long = rng.one_in(10);
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
-        match rng.below(if HAS_PLUGINS { 26 } else { 24 }) {
+        match rng.below(if self.has_plugins { 26 } else { 24 }) {
             // Ten failures in a row would switch the plugin off.
             25 if !rng.one_in(4) => {
                 let (request, reply) = (frame(201, b"echo ho"), frame(201, b"= ho\n"));

@@ -20,8 +20,8 @@ use mynah::internal::protocol::{
 use mynah::internal::server::{ListenerConfig, Server};
 
 use super::chat::{JOINED, LEFT};
-use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, Kind, RAW_PREFIX};
-use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
+use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared, Socket};
 use super::panics;
 use crate::support::rng::Rng;
 
@@ -205,7 +205,13 @@ impl World {
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
         let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
-        set_plugins(&mut server, step_ms);
+        // Visits are shorter where there are no plugins: half of the worlds that can do without have
+        // none.
+        let wants_plugins = listeners.contains(&Kind::Plugin) || seed.is_multiple_of(2);
+        let has_plugins = HAS_PLUGINS && wants_plugins;
+        if has_plugins {
+            set_plugins(&mut server, step_ms);
+        }
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
         let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
@@ -234,11 +240,11 @@ impl World {
             crowded,
             refused: 0,
         };
-        world.populate(count);
+        world.populate(count, has_plugins);
         world
     }
 
-    fn populate(&mut self, count: usize) {
+    fn populate(&mut self, count: usize, has_plugins: bool) {
         for number in 0..count {
             let witness = self.has_witness && number == 0;
             let quiet = witness || self.is_bystander(number);
@@ -259,7 +265,7 @@ impl World {
             let paces = [Pace::Prompt, Pace::Prompt, Pace::Slow, Pace::Stalled];
             self.peers.push(Peer {
                 listener,
-                client: self.listeners[listener].client(number, broadcast_len_max),
+                client: self.listeners[listener].client(number, broadcast_len_max, has_plugins),
                 socket: None,
                 pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
                 ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },
@@ -546,6 +552,7 @@ impl World {
         }
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
+        let is_due = !events.is_empty() || self.server.poll_timeout(self.now) == Some(0);
         self.clock.micros.set(self.clock.micros.get().max(self.now.0 * 1_000));
         let began_at = self.clock.micros.get();
         self.server.begin_batch(self.now);
@@ -556,11 +563,18 @@ impl World {
                 Event::Ready(id, ready) => {
                     self.server.on_ready(&(), id, ready, self.now);
                     self.note_panic();
+                    // Memory is bounded at each event: a batch may have a thousand.
+                    if self.is_tight {
+                        self.server.assert_invariants();
+                    }
                 }
             }
         }
         self.network.borrow_mut().in_batch = false;
+        let before = self.network.borrow().trace_hash();
         self.server.turn(&(), self.now);
+        let is_idle = self.network.borrow().trace_hash() == before;
+        assert!(is_due || is_idle, "a real loop would have slept through what this turn did");
         let took = self.clock.micros.get() - began_at;
         let most = self.turn_micros_max();
         // The last turn of a stop closes all that is left.
@@ -598,8 +612,20 @@ impl World {
         victim.expect("whoever panics has a socket").panicked = true;
     }
 
+    /// No more connections linger than may, but for closed ones there was no time to reap.
+    fn count_lingering(&self) {
+        if self.stopped || self.server.poll_timeout(self.now) == Some(0) {
+            return;
+        }
+        let network = self.network.borrow();
+        let lingers = |socket: &&Socket| socket.lingered && !socket.server_closed;
+        let lingering = network.sockets.iter().filter(lingers).count();
+        assert!(lingering <= self.limits.lingering_max, "{lingering} connections linger");
+    }
+
     /// Notes what changed for each client, and that nobody trickles for ever.
     fn look_around(&mut self) {
+        self.count_lingering();
         let refused = self.server.stats().refused_total;
         let full = refused > std::mem::replace(&mut self.refused, refused);
         let network = self.network.borrow();

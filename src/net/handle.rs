@@ -1,4 +1,4 @@
-//! RequestSet to a loop from other threads, and the waker that ends its wait for them.
+//! Requests to a loop from other threads, and the waker that ends its wait for them.
 
 use std::fmt;
 use std::io;

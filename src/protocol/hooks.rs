@@ -24,7 +24,7 @@ pub type ErrorOf<H> = <<H as Hooks>::Decoder as Decoder>::Error;
 /// A protocol, as the session and the server see it.
 ///
 /// Only framing and messages must be given; the rest has defaults that suit a request-response
-/// protocol. Calls are resolved at compile time: [`dispatch`](super::dispatch) picks the protocol
+/// protocol. Calls are resolved at compile time: `dispatch!` picks the protocol
 /// once per read.
 pub trait Hooks {
     /// Cuts the stream into frames.

@@ -3,7 +3,7 @@
 //!
 //! Three things make a server: `table` holds the connections, `schedule` says who has a turn when
 //! (with `timer` for deadlines and `budget` for the time of a turn), and
-//! [`Shared`](crate::protocol::Shared) is what all of them share. A `visit` borrows from each what
+//! [`Shared`] is what all of them share. A `visit` borrows from each what
 //! one connection needs. `accept` and `close` begin and end connections, `fanout` carries
 //! broadcasts, `direct` private messages, `pressure` bounds memory, `stop` ends it all.
 
@@ -255,7 +255,8 @@ impl<T: Transport> Server<T> {
     /// Does what is left after a batch of events: accepts, resumes, fans out, expires, reaps.
     ///
     /// Each part has a budget of its own in time, so that none starves another;
-    /// [`poll_timeout`](Self::poll_timeout) is zero while any work remains. Reaping comes last, so that within one batch and turn no slot is used twice.
+    /// [`poll_timeout`](Self::poll_timeout) is zero while any work remains.
+    /// Reaping comes last, so that within one batch and turn no slot is used twice.
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.shared.now = now;
         self.serve_arrivals(registry);

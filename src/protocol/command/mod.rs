@@ -1,6 +1,6 @@
 //! The `command` protocol: ECHO, REVERSE, QUIT, BROADCAST, STATUS, and the codes of plugins.
 //!
-//! A command is an arm of [`on_other_command`], or a file beside this one if it has a name to earn;
+//! A command is an arm of `on_other_command`, or a file beside this one if it has a name to earn;
 //! its code is in [`codec::command`](crate::codec::command).
 
 mod broadcast;

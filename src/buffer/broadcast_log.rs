@@ -14,21 +14,21 @@ const GROWTH_BYTES_MIN: usize = 4096;
 /// [`head`](Self::head), however many broadcasts that is.
 ///
 /// ```text
-///      tail            offered             head
+///      start           offered             head
 ///        |                |                  |
 /// …......[================|==================)
 ///   gone   may be dropped    not yet offered
 ///          for new bytes     to everyone: kept
 /// ```
 ///
-/// Invariants: `tail <= offered <= head`, and `head - tail` is the length of the window, at most
-/// the capacity. A cursor below `tail` has fallen off: its subscriber is too slow. Because bytes
+/// Invariants: `start <= offered <= head`, and `head - start` is the length of the window, at most
+/// the capacity. A cursor below `start` has fallen off: its subscriber is too slow. Because bytes
 /// above `offered` are never dropped, a subscriber is offered bytes before it can fall off them.
 #[derive(Debug)]
 pub struct BroadcastLog {
     window: VecDeque<u8>,
     /// Offset of the first byte of the window.
-    tail: u64,
+    start: u64,
     /// Every subscriber has been offered everything below this offset.
     offered: u64,
     /// Most bytes the window may hold.
@@ -44,19 +44,19 @@ impl BroadcastLog {
     /// An empty log that will hold at most `capacity` bytes, and none until it is used.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        BroadcastLog { window: VecDeque::new(), tail: 0, offered: 0, capacity }
+        BroadcastLog { window: VecDeque::new(), start: 0, offered: 0, capacity }
     }
 
     /// Offset behind the last byte: the cursor of a subscriber that has everything.
     #[must_use]
     pub fn head(&self) -> u64 {
-        self.tail + self.window.len() as u64
+        self.start + self.window.len() as u64
     }
 
     /// Offset of the oldest byte kept.
     #[must_use]
-    pub fn tail(&self) -> u64 {
-        self.tail
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Offset below which everyone has been offered everything.
@@ -74,7 +74,7 @@ impl BroadcastLog {
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<(), LogFullError> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let excess = (self.window.len() + len).saturating_sub(self.capacity);
-        if excess as u64 > self.offered - self.tail {
+        if excess as u64 > self.offered - self.start {
             return Err(LogFullError);
         }
         self.drop_oldest(excess);
@@ -94,7 +94,7 @@ impl BroadcastLog {
     /// If the cursor lies beyond the head.
     #[must_use]
     pub fn since(&self, cursor: u64) -> Option<[&[u8]; 2]> {
-        let skip = usize::try_from(cursor.checked_sub(self.tail)?).ok()?;
+        let skip = usize::try_from(cursor.checked_sub(self.start)?).ok()?;
         let (front, back) = self.window.as_slices();
         Some(match front.get(skip..) {
             Some(front) if !front.is_empty() => [front, back],
@@ -130,7 +130,7 @@ impl BroadcastLog {
     /// Drops the bytes below `offset`: no cursor is there any more.
     pub fn release_below(&mut self, offset: u64) {
         self.set_offered(offset);
-        let n = offset.min(self.head()).saturating_sub(self.tail);
+        let n = offset.min(self.head()).saturating_sub(self.start);
         // `n` is at most the window's length, which is a `usize`.
         self.drop_oldest(n as usize);
         if self.window.is_empty() && self.window.capacity() > LOG_KEPT_BYTES_MAX {
@@ -146,7 +146,7 @@ impl BroadcastLog {
         } else {
             self.window.drain(..n);
         }
-        self.tail += n as u64;
+        self.start += n as u64;
     }
 
     /// Doubles as a `Vec` would, but never past the capacity.
@@ -159,7 +159,7 @@ impl BroadcastLog {
     }
 
     fn debug_assert_invariants(&self) {
-        debug_assert!(self.tail <= self.offered, "{} > {}", self.tail, self.offered);
+        debug_assert!(self.start <= self.offered, "{} > {}", self.start, self.offered);
         debug_assert!(self.offered <= self.head(), "{} > {}", self.offered, self.head());
         debug_assert!(self.window.len() <= self.capacity);
     }
@@ -212,9 +212,9 @@ mod tests {
         let mut log = BroadcastLog::new(1 << 20);
         log.append(&[&[7; 1 << 20]]).unwrap();
         log.release_below(10);
-        assert_eq!(log.tail(), 10);
+        assert_eq!(log.start(), 10);
         log.release_below(u64::MAX);
-        assert_eq!((log.tail(), log.head()), (1 << 20, 1 << 20));
+        assert_eq!((log.start(), log.head()), (1 << 20, 1 << 20));
         assert_eq!(log.window.capacity(), 0);
     }
 
@@ -237,7 +237,7 @@ mod tests {
             log.append(&[piece.as_bytes()]).unwrap();
             log.set_offered(log.head());
             all.extend_from_slice(piece.as_bytes());
-            for cursor in log.tail()..=log.head() {
+            for cursor in log.start()..=log.head() {
                 assert_eq!(read(&log, cursor).unwrap(), all[cursor as usize..]);
                 let [front, back] = log.since(cursor).unwrap();
                 assert!(!front.is_empty() || back.is_empty(), "the first piece comes first");

@@ -130,7 +130,7 @@ impl<T: Transport> Server<T> {
             let laggards = count(&|conn| of(conn) && conn.flags.has(Flags::LAGGING));
             assert_eq!(listener.fanout.laggards, laggards, "laggards of listener {number}");
             let log = &listener.room.log;
-            let kept = log.head() - log.tail();
+            let kept = log.head() - log.start();
             let limits = &self.shared.limits;
             let most = dispatch!(&listener.protocol, hooks => hooks.log_bytes_max(limits));
             assert!(kept <= most as u64, "{kept} bytes of log");

@@ -493,9 +493,9 @@ impl World {
 
     fn check(&self) {
         let (log, expected) = (&self.listener.room.log, &self.model.log);
-        let found = Log { tail: log.tail(), offered: log.offered(), head: log.head() };
+        let found = Log { start: log.start(), offered: log.offered(), head: log.head() };
         assert_eq!(found, *expected);
-        assert!(log.head() - log.tail() <= self.model.limits.broadcast_log_bytes_max as u64);
+        assert!(log.head() - log.start() <= self.model.limits.broadcast_log_bytes_max as u64);
         assert_eq!(self.listener.room.members, self.model.members());
         for who in [0, 1] {
             self.check_session(who, None);
@@ -594,7 +594,7 @@ impl World {
         }
         assert!(self.pass.is_none() && is_at_rest(self, 0) && is_at_rest(self, 1), "stuck");
         assert_eq!(
-            self.listener.room.log.tail(),
+            self.listener.room.log.start(),
             self.listener.room.log.head(),
             "the log is kept for nobody"
         );

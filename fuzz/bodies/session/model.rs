@@ -29,7 +29,7 @@ pub struct Model {
 /// The broadcast log as three numbers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Log {
-    pub tail: u64,
+    pub start: u64,
     pub offered: u64,
     pub head: u64,
 }
@@ -125,7 +125,7 @@ impl Model {
     /// The log no longer has the next byte the client is to be sent.
     pub fn has_fallen(&self, who: usize) -> bool {
         let mut offsets = self.clients[who].unsent.iter().filter_map(|piece| piece.offset);
-        offsets.any(|offset| offset < self.log.tail)
+        offsets.any(|offset| offset < self.log.start)
     }
 
     /// Half of what may wait does: the client is not read from. What of the log not everyone has been
@@ -144,11 +144,11 @@ impl Model {
             return false;
         }
         let offset = self.log.head - wire.len() as u64;
-        let tail = self.log.tail;
+        let start = self.log.start;
         for (number, client) in self.clients.iter_mut().enumerate() {
             if client.open && Some(number) != sender {
                 let mut offsets = client.unsent.iter().filter_map(|piece| piece.offset);
-                let has_fallen = offsets.any(|offset| offset < tail);
+                let has_fallen = offsets.any(|offset| offset < start);
                 client.unsent.push(Piece { bytes: wire.to_vec(), offset: Some(offset) });
                 assert!(client.lagging || !has_fallen, "cut for the server's own slowness");
             }
@@ -302,11 +302,11 @@ impl Model {
 impl Log {
     /// Room is made at the expense of what everyone has been offered, and of nothing else.
     fn append(&mut self, len: usize, capacity: usize) -> bool {
-        let tail = self.tail.max((self.head + len as u64).saturating_sub(capacity as u64));
-        if tail > self.offered {
+        let start = self.start.max((self.head + len as u64).saturating_sub(capacity as u64));
+        if start > self.offered {
             return false;
         }
-        self.tail = tail;
+        self.start = start;
         self.head += len as u64;
         true
     }
@@ -317,7 +317,7 @@ impl Log {
 
     pub fn release_below(&mut self, offset: u64) {
         self.set_offered(offset);
-        self.tail = self.tail.max(offset.min(self.head));
+        self.start = self.start.max(offset.min(self.head));
     }
 }
 

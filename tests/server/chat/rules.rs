@@ -353,7 +353,7 @@ fn a_leave_is_announced_once() {
     let ways: [(&str, Leave); 5] = [
         ("exit", |bob| bob.say("exit")),
         ("half-close", |bob| bob.client.half_close()),
-        ("half-close behind a tail", |bob| {
+        ("half-close behind an unterminated message", |bob| {
             bob.client.send(b"/exit");
             bob.client.half_close();
         }),

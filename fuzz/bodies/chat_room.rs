@@ -11,7 +11,7 @@ use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::internal::memory::MemoryAccount;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
-    ChatProtocol, CloseReason, Context, DirectMessages, Flow, Hooks, Leaver, Protocol,
+    ChatProtocol, CloseReason, Context, Departure, DirectMessages, Flow, Hooks, Protocol,
 };
 use mynah::internal::session::Session;
 
@@ -200,7 +200,7 @@ impl World {
             unreachable!()
         };
         let (id, reason) = (id(who, &session), CloseReason::Quit);
-        chat.on_leave(Leaver { id, member, reason, is_quiet: quietly }, room, shared);
+        chat.on_leave(Departure { id, member, reason, is_quiet: quietly }, room, shared);
     }
 
     /// Whole lines, each begun as only the server begins them.

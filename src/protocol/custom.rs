@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error};
 
-use super::{ClientState, CloseReason, Context, Flow, Hooks, Leaver, Room, Shared};
+use super::{ClientState, CloseReason, Context, Departure, Flow, Hooks, Room, Shared};
 use crate::codec::Decoder;
 use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
@@ -218,10 +218,10 @@ impl Hooks for CustomProtocol {
     }
 
     /// The connection is closing already, so a panic costs nothing more.
-    fn on_leave(&mut self, leaver: Leaver, _: &mut Room, _: &mut Shared) {
-        let notify = AssertUnwindSafe(|| self.0.on_disconnect(leaver.id));
+    fn on_leave(&mut self, departure: Departure, _: &mut Room, _: &mut Shared) {
+        let notify = AssertUnwindSafe(|| self.0.on_disconnect(departure.id));
         if catch_unwind(notify).is_err() {
-            error!("{} a service panicked on its disconnect", leaver.id);
+            error!("{} a service panicked on its disconnect", departure.id);
         }
     }
 

@@ -131,8 +131,8 @@ pub trait Hooks {
     }
 
     /// A client has left the room, or is about to be disconnected.
-    fn on_leave(&mut self, leaver: Leaver, room: &mut Room, shared: &mut Shared) {
-        let _ = (leaver, room, shared);
+    fn on_leave(&mut self, departure: Departure, room: &mut Room, shared: &mut Shared) {
+        let _ = (departure, room, shared);
     }
 
     /// Says that the server is full.
@@ -235,7 +235,7 @@ pub enum InPlace {
 
 /// A client that leaves its room.
 #[derive(Debug, Clone, Copy)]
-pub struct Leaver {
+pub struct Departure {
     /// The client.
     pub id: ConnId,
     /// Its number among the members of a chat.

@@ -27,7 +27,7 @@ pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]
 pub use custom::{CustomProtocol, Framing, FramingError, Next, Replies, Service, ServiceDecoder};
 pub use direct::{DirectMessage, DirectMessages};
-pub use hooks::{ErrorOf, FrameOf, Hooks, InPlace, Leaver, ProtocolDefaults, UrlProtocol};
+pub use hooks::{Departure, ErrorOf, FrameOf, Hooks, InPlace, ProtocolDefaults, UrlProtocol};
 pub(crate) use list::dispatch;
 pub use list::{Protocol, ProtocolName};
 pub use plugin::PluginScheduler;

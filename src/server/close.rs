@@ -9,7 +9,7 @@ use super::transport::Transport;
 use super::visit::{Visit, read};
 use crate::conn_id::ConnId;
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
-use crate::protocol::{CloseReason, Hooks, Leaver, dispatch};
+use crate::protocol::{CloseReason, Departure, Hooks, dispatch};
 use crate::strerror::strerror;
 
 impl<T: Transport> Visit<'_, T> {
@@ -66,8 +66,8 @@ impl<T: Transport> Visit<'_, T> {
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();
         let is_quiet = schedule.phase.is_closing();
-        let leaver = Leaver { id: *id, member, reason, is_quiet };
-        dispatch!(&mut listener.protocol, hooks => hooks.on_leave(leaver, room, shared));
+        let departure = Departure { id: *id, member, reason, is_quiet };
+        dispatch!(&mut listener.protocol, hooks => hooks.on_leave(departure, room, shared));
         listener.start_pass_if_needed(&mut shared.memory);
     }
 

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::connection::{Connection, Flags, State};
-use super::listener::Listener;
+use super::listener::{Fanout, Listener};
 use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::buffer::{LagError, Pieces};
@@ -121,20 +121,15 @@ impl<T: Transport> Visit<'_, T> {
         let buffer = &mut self.read_buffer[..read_max];
         let Visit { id, conn, listener, shared, schedule, .. } = self;
         let Listener { protocol, room, fanout, .. } = &mut **listener;
-        // A sender that comes while others wait for the log goes behind them.
-        shared.log_share = match schedule.admitted_share {
-            Some(share) => share,
-            None if fanout.waiting.is_empty() => usize::MAX,
-            None => 0,
-        };
+        shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         loop {
             let flow = match next_input_step(conn, protocol, &ctx, schedule.phase) {
                 InputStep::Stop => return Flow::Continue,
                 InputStep::Read if read_left == 0 => return Flow::Continue,
                 InputStep::Read => match read_inline(conn, buffer) {
-                    Err(why) => {
-                        schedule.io_error = Some(why);
+                    Err(error) => {
+                        schedule.io_error = Some(error);
                         return Flow::Close(CloseReason::Io);
                     }
                     Ok(Some(n)) => {
@@ -143,6 +138,7 @@ impl<T: Transport> Visit<'_, T> {
                         let is_drained = !conn.may_read();
                         let bytes = &buffer[..n];
                         let flow = conn.session.on_bytes(protocol, bytes, is_drained, &mut ctx);
+                        // Most are done now; the loop would find that out again.
                         if flow == Flow::Continue && conn.is_quiescent() {
                             return flow;
                         }
@@ -176,11 +172,7 @@ impl<T: Transport> Visit<'_, T> {
     fn process_timeout(&mut self) -> Flow {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
         let Listener { protocol, room, fanout, idle_ms, .. } = &mut **listener;
-        shared.log_share = match schedule.admitted_share {
-            Some(share) => share,
-            None if fanout.waiting.is_empty() => usize::MAX,
-            None => 0,
-        };
+        shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         let flow = conn.session.on_deadline(protocol, *idle_ms, &mut ctx);
         // It has had the idle timeout to take its replies, and its lag in the log is not worth a
@@ -192,7 +184,8 @@ impl<T: Transport> Visit<'_, T> {
         flow
     }
 
-    /// The same for a connection that is not read from.
+    /// Ends a visit in which nothing is read, as [`run`](Self::run) ends its own: one copy of the code
+    /// for all but the hot path.
     #[inline(never)]
     pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
         self.end(registry)
@@ -426,6 +419,16 @@ impl From<AllocError> for FlushError {
 impl From<io::Error> for FlushError {
     fn from(error: io::Error) -> Self {
         FlushError::Io(error)
+    }
+}
+
+/// Bytes a visit may add to the log: a sender that comes while others wait for it goes behind them.
+#[inline(always)]
+fn log_share(schedule: &Schedule, fanout: &Fanout) -> usize {
+    match schedule.admitted_share {
+        Some(share) => share,
+        None if fanout.waiting.is_empty() => usize::MAX,
+        None => 0,
     }
 }
 

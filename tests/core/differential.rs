@@ -70,7 +70,7 @@ fn random_streams_cut_anyhow_give_the_same_frames() {
     }
 }
 
-/// Mostly whole frames of a few bytes, now and then junk or a long one.
+/// Mostly whole frames of a few bytes, now and then random bytes or a long one.
 fn random_stream(random: &mut Rng) -> Vec<u8> {
     if random.one_in(4) {
         return random_lines(random);

@@ -150,9 +150,9 @@ fn broadcast_does_not_count_clients_that_left() {
     let server = Server::command(&[]);
     let mut sender = server.connect();
     let mut quitter = server.connect();
-    let mut leaver = server.connect();
-    leaver.expect_alive();
-    drop(leaver);
+    let mut departing = server.connect();
+    departing.expect_alive();
+    drop(departing);
     quitter.send(b"\x03\0\0\0\0");
     // It keeps its side open, and is no longer one of the others all the same.
     quitter.expect_eof();

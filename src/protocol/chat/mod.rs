@@ -20,7 +20,7 @@ use std::io::Write as _;
 use log::debug;
 
 use super::{
-    ClientState, CloseReason, Context, Flow, Hooks, Leaver, ProtocolDefaults, Room, Shared,
+    ClientState, CloseReason, Context, Departure, Flow, Hooks, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
@@ -104,12 +104,12 @@ impl Hooks for ChatProtocol {
         ClientState::UNREGISTERED
     }
 
-    fn on_leave(&mut self, leaver: Leaver, room: &mut Room, shared: &mut Shared) {
-        let Some(key) = leaver.member else { return };
+    fn on_leave(&mut self, departure: Departure, room: &mut Room, shared: &mut Shared) {
+        let Some(key) = departure.member else { return };
         let nick = self.members.remove(key).nick;
-        let id = leaver.id;
+        let id = departure.id;
         shared.connection_log.line(shared.now, || format!("{id} {nick} left"));
-        if !leaver.is_quiet {
+        if !departure.is_quiet {
             self.pending_departures.push_back(nick);
             // If the log is full, the end of the fan-out announces it.
             let _ = self.announce_departures(&mut room.log);

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::{
-    ClientState, Context, Flow, Hooks, Leaver, PeerAddr, ProtocolDefaults, Room, Shared,
+    ClientState, Context, Departure, Flow, Hooks, PeerAddr, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::FrameClock;
@@ -80,9 +80,9 @@ impl Hooks for PluginProtocol {
         Flow::Continue
     }
 
-    fn on_leave(&mut self, leaver: Leaver, _: &mut Room, shared: &mut Shared) {
+    fn on_leave(&mut self, departure: Departure, _: &mut Room, shared: &mut Shared) {
         if let Some(scheduler) = &mut shared.plugins {
-            scheduler.on_disconnected(leaver.id, leaver.reason);
+            scheduler.on_disconnected(departure.id, departure.reason);
         }
     }
 

@@ -23,11 +23,11 @@ fn oversized_line_ends_at_its_end_when_deferred() {
 /// A client that leaves cannot be made to wait, as a speaker can; its departure is kept instead.
 #[test]
 fn every_departure_is_announced_when_the_log_is_full() {
-    const LEAVERS: usize = 700;
+    const DEPARTING: usize = 700;
     let mut scene = Scene::chat(Limits { clients_max: 1_000, ..LIMITS });
     let witness = scene.join("witness");
     let nick = |n: usize| format!("long-nickname{n:03}");
-    let leavers: Vec<usize> = (0..LEAVERS)
+    let departing: Vec<usize> = (0..DEPARTING)
         .map(|n| {
             let socket = scene.connect(AMPLE);
             scene.send(socket, format!("{}\n", nick(n)).as_bytes());
@@ -36,7 +36,7 @@ fn every_departure_is_announced_when_the_log_is_full() {
         .collect();
     scene.run_until_idle();
     scene.receive_all(witness);
-    for socket in leavers {
+    for socket in departing {
         scene.network.borrow_mut().reset(socket);
     }
     scene.run_until_idle();
@@ -45,7 +45,7 @@ fn every_departure_is_announced_when_the_log_is_full() {
     let mut heard: Vec<&str> = heard.lines().collect();
     heard.sort_unstable();
     let mut expected: Vec<String> =
-        (0..LEAVERS).map(|n| format!("[SERVER] {} left", nick(n))).collect();
+        (0..DEPARTING).map(|n| format!("[SERVER] {} left", nick(n))).collect();
     expected.sort_unstable();
     assert_eq!(heard, expected);
 }

@@ -133,7 +133,7 @@ impl ChatClient {
         }
     }
 
-    fn whisper(&mut self, rng: &mut Rng) -> Vec<u8> {
+    fn private_message(&mut self, rng: &mut Rng) -> Vec<u8> {
         // Mostly to one of two, so that letters to both lie in one turn.
         let to = match rng.below(4) {
             0 => rng.below(30),
@@ -181,7 +181,7 @@ impl ChatClient {
             return Ok(true);
         }
         if let Some(rest) = line.strip_prefix("[PM] ") {
-            let (nick, text) = rest.split_once(": ").ok_or("a torn whisper")?;
+            let (nick, text) = rest.split_once(": ").ok_or("a torn private message")?;
             let (sender, sequences) = (self.user(nick)?, sequences(text)?);
             for sequence in sequences {
                 self.overheard.push((sender, sequence));
@@ -269,7 +269,7 @@ impl Client for ChatClient {
         // One in four of them storms at times: private messages, or questions with long answers.
         let storms = rng.one_in(3);
         if storms && self.number % 8 == 2 {
-            return (0..rng.between(10, 60)).flat_map(|_| self.whisper(rng)).collect();
+            return (0..rng.between(10, 60)).flat_map(|_| self.private_message(rng)).collect();
         }
         if storms && self.number % 8 == 6 {
             return (0..rng.between(10, 100))
@@ -284,7 +284,7 @@ impl Client for ChatClient {
             4 => self.refusal(&[b'x'; LINE_LEN_MAX + 1], "message over 4096 bytes", rng),
             5 => self.refusal(b"a\xffb", "message is not UTF-8", rng),
             6 => self.wire(b"  ", rng),
-            7..10 => self.whisper(rng),
+            7..10 => self.private_message(rng),
             _ => self.speak_to_all(rng),
         }
     }

@@ -840,16 +840,20 @@ impl World {
     fn judge_whispers(&self, room: &[(usize, &Peer)]) {
         for &(number, peer) in room {
             for &(to, sequence) in peer.client.whispered() {
-                let whisper = (number, sequence);
+                let private_message = (number, sequence);
                 let hearer = &self.peers[to];
-                let heard = hearer.client.overheard().contains(&whisper);
+                let heard = hearer.client.overheard().contains(&private_message);
                 let gone = hearer.closed_at.is_some() || hearer.reset;
-                assert!(heard || gone, "client {to} did not hear {whisper:?}");
+                assert!(heard || gone, "client {to} did not hear {private_message:?}");
                 assert!(room.iter().any(|(other, _)| *other == to), "heard in another room");
             }
             let overheard = peer.client.overheard();
             let distinct: BTreeSet<&Broadcast> = overheard.iter().collect();
-            assert_eq!(distinct.len(), overheard.len(), "client {number} heard a whisper twice");
+            assert_eq!(
+                distinct.len(),
+                overheard.len(),
+                "client {number} heard a private message twice"
+            );
             for &(sender, sequence) in overheard {
                 let speaker = &self.peers[sender];
                 let meant = speaker.client.whispered().contains(&(number, sequence));

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_come_at_once_and_then_once_a_second_with_the_count() {
+    fn warning_repeats_once_a_second_with_the_count() {
         type Cause = fn(&mut ConnectionLog, Millis);
         let kinds: [(Cause, [&str; 2]); 4] = [
             (
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_single_connections_are_written_up_to_100_a_second_and_then_counted() {
+    fn connection_errors_are_100_lines_a_second() {
         type Cause = fn(&mut ConnectionLog, Millis);
         let id = ConnId { index: 0, generation: 7 };
         let kinds: [(Cause, String, &str); 4] = [
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_written_before_the_next_line_in_a_flush_and_at_the_end() {
+    fn counts_are_written_before_the_next_line() {
         let mut log = connection_log();
         let refuse = |log: &mut ConnectionLog, now, n| (0..n).for_each(|_| log.refused(now, 9));
         refuse(&mut log, Millis(0), 3);
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_in_accepting_is_logged_once_a_second_and_owes_no_count() {
+    fn accept_pause_is_logged_once_a_second() {
         let mut log = connection_log();
         let error = io::Error::from_raw_os_error(libc::EMFILE);
         for now in (0..3000).step_by(100) {

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_the_limit_a_second_summaries_among_them_and_nothing_is_lost() {
+    fn flood_is_limited_and_counted_without_loss() {
         for limit in [1, 2, 100] {
             let (lines, summaries) = flood(&mut LineLimit::new(limit), 3, 5000);
             let written = lines + summaries.len() as u64;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_second_owes_no_summary_and_the_next_line_is_written_at_once() {
+    fn line_after_a_quiet_second_is_written_at_once() {
         let mut limit = LineLimit::new(1);
         assert_eq!((limit.due_at(), limit.take_due(Millis(0))), (None, None));
         for now in [Millis(5), Millis(1005), Millis(9000)] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_due_a_second_after_the_first_line_and_not_before() {
+    fn summary_is_due_a_second_after_the_first_line() {
         let mut limit = LineLimit::new(1);
         assert!(limit.admit(Millis(300)));
         assert!(!limit.admit(Millis(1299)));

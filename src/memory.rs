@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn account_is_the_sum_of_what_its_owners_were_charged_with() {
+    fn account_is_the_sum_of_all_charges() {
         let mut account = MemoryAccount::new(1_000);
         let (mut one, mut other) = (0, 0);
         account.recharge(&mut one, 300);

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_doubles_from_4_kib_to_the_capacity_and_only_when_it_is_outgrown() {
+    fn log_memory_doubles_from_4_kib_to_capacity() {
         let mut log = BroadcastLog::new(10_000);
         let held = [4_095, 1, 1, 4_000, 2_000].map(|len| {
             log.append(&[&vec![1; len]]).unwrap();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_log_keeps_as_much_memory_as_it_may_and_no_more() {
+    fn empty_log_keeps_no_more_memory_than_allowed() {
         for (len, kept) in [(LOG_KEPT_BYTES_MAX, LOG_KEPT_BYTES_MAX), (LOG_KEPT_BYTES_MAX + 1, 0)] {
             let mut log = BroadcastLog::new(len);
             log.append(&[&vec![1; len]]).unwrap();

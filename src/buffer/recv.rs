@@ -295,14 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_averages_the_minimum_rate_lives_past_the_timeout() {
+    fn frame_at_the_minimum_rate_outlives_the_timeout() {
         let mut clock = FrameClock::start(Millis(0), 240);
         clock.progress(Millis(40_000), 240 * 45);
         assert_eq!(clock.late_at(F), Some(Millis(45_000)), "45 seconds are paid for");
     }
 
     #[test]
-    fn time_in_which_the_server_did_not_read_does_not_count() {
+    fn frame_clock_stops_while_the_server_does_not_read() {
         let mut clock = FrameClock::start(Millis(0), 1);
         clock.set_paused(true, Millis(10_000));
         clock.set_paused(true, Millis(12_000));

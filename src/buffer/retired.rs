@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_buffers_are_freed_in_slices_and_small_ones_at_once() {
+    fn large_buffer_is_freed_in_slices() {
         let freed_by = |bytes: usize| {
             let buffer = RecvBuffer::with_capacity(bytes).unwrap();
             drop(buffer);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn large_queues_are_freed_in_slices_and_small_ones_at_once() {
+    fn large_queue_is_freed_in_slices() {
         let freed_by = |bytes: usize| {
             let mut queue = SendQueue::default();
             queue.push(&vec![7; bytes]).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_buffer_in_a_large_queue_is_freed_in_slices_of_its_own() {
+    fn buffer_within_a_queue_is_freed_in_slices() {
         let mut buffer = RecvBuffer::with_capacity(3 * SLICE_BYTES).unwrap();
         buffer.extend(b"x", 0).unwrap();
         let mut queue = SendQueue::default();

@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn queue_puts_a_reply_behind_what_of_the_log_came_before_it() {
+    fn reply_is_queued_behind_earlier_log_bytes() {
         for n in 1..40 {
             let (mut queue, mut cursor) = (SendQueue::default(), 3);
             queue.push(b"a").unwrap();
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn queue_moves_the_cursor_at_once_where_nothing_of_the_log_is_due() {
+    fn reply_moves_the_cursor_when_nothing_lags() {
         let mut queue = SendQueue::default();
         assert_eq!(queue.push_log(7, 7, 9), Ok(Some(9)));
         queue.push(b"a").unwrap();

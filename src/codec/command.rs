@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_beginning_of_a_frame_is_incomplete_and_names_what_is_missing() {
+    fn frame_prefix_reports_the_bytes_it_needs() {
         let whole = b"\x01\0\0\0\x03abc";
         for cut in 0..whole.len() {
             let mut decoder = CommandDecoder::new(3);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_around_the_sign_bit_and_the_end_of_u32_are_errors_not_arithmetic() {
+    fn length_near_2_31_and_2_32_is_an_error() {
         for len in [(1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX - 1, u32::MAX] {
             let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
             let error = DecodeError::FrameTooLarge { len, max: FRAME_LEN_LIMIT };
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_called_by_its_name_and_an_unknown_one_by_its_number() {
+    fn command_displays_its_name_or_number() {
         let names = [0, 1, 2, 3, 4, 7, 255].map(|code| Command::from(code).to_string());
         let expected = ["command 0", "ECHO", "REVERSE", "QUIT", "BROADCAST", "STATUS", "ERROR"];
         assert_eq!(names, expected);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_message_that_is_too_long_is_skipped_to_its_end() {
+    fn long_message_is_discarded_to_its_end() {
         let mut decoder = LineDecoder::default();
         let stream = text(10_000);
         let Ok(found) = decoder.decode(&stream);

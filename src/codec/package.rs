@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_large_is_said_to_be_once_and_skipped_until_quiet() {
+    fn large_package_is_one_error_then_discarded() {
         let mut decoder = PackageDecoder::new(5, false);
         assert_eq!(decoder.decode(b"abcdef"), Ok(Some((Package::TooLarge, 6))));
         assert!(decoder.is_discarding());

@@ -55,18 +55,18 @@ impl<T: Transport> Server<T> {
             Some((partial, slot)) if partial == page_number => slot,
             _ => 0,
         };
-        let mut owed = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
+        let mut lagging = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
         let mut count = 0;
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
             // Who has left the room has no lag, unless it is still to be sent what it lagged behind.
             let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
             if conn.session.lag(log) > 0 && is_left {
-                owed[count] = id;
+                lagging[count] = id;
                 count += 1;
             }
         }
-        for (at, &id) in owed[..count].iter().enumerate() {
+        for (at, &id) in lagging[..count].iter().enumerate() {
             if at > 0 && self.schedule.budget.is_spent() {
                 let slot = id.index % PAGE_LEN as u32;
                 self.listeners[number].fanout.partial = Some((page_number, slot));
@@ -147,7 +147,7 @@ impl<T: Transport> Server<T> {
             };
             let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
             // Then it was its own turn to read.
-            let was_owed = conn.session.has_unsent();
+            let had_unsent = conn.session.has_unsent();
             conn.session.on_log_vacancy();
             // The time it waited is no silence of its client's.
             conn.session.mark_active(self.shared.now);
@@ -157,7 +157,7 @@ impl<T: Transport> Server<T> {
             let Listener { room, fanout, .. } = &mut self.listeners[number];
             let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
             fanout.rota.on_visit(id, added, most, still_waits);
-            let may_lose = added > 0 || still_waits || was_owed;
+            let may_lose = added > 0 || still_waits || had_unsent;
             debug_assert!(
                 may_lose || self.shared.stats.frames_in_total > frames || !self.is_held_up(id),
                 "{id} lost its place among those who wait"

@@ -27,6 +27,7 @@ impl<T: Transport> Server<T> {
         assert!(self.shared.out.is_empty(), "replies were left behind");
         self.assert_books();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
+        assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
         let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume);
         let queued: HashSet<ConnId> = lists.copied().collect();

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_beyond_the_wheel_fires_early_and_can_be_armed_again() {
+    fn timer_beyond_the_wheel_fires_early() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(5)), store(1));
         wheel.arm(&mut links, 0, Millis(5 + 3 * SPAN_MS));
         assert_eq!(pop_due(&mut wheel, &mut links, Millis(5 + FARTHEST_MS)), Some(0));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_takes_the_same_time_however_many_timers_there_are() {
+    fn step_is_bounded_whatever_the_timers() {
         const TIMERS: u32 = 1000;
         let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(TIMERS as usize));
         (0..TIMERS).for_each(|index| wheel.arm(&mut links, index, Millis(100_000)));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_in_the_next_round_of_the_top_level_lies_ahead() {
+    fn timer_of_the_next_top_level_round_is_ahead() {
         let start = SPAN_MS - 1000;
         let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
         wheel.arm(&mut links, 0, Millis(start + 5000));

@@ -352,7 +352,8 @@ fn broadcast_to_200_slow_readers_is_stored_once() {
     const LOG: u64 = 2 << 20;
     let server = Server::command(&["--broadcast-log", "2097152"]);
     let mut sender = server.connect();
-    let deaf: Vec<Client> = (0..SUBSCRIBERS).map(|_| server.connect_with_small_buffer()).collect();
+    let non_readers: Vec<Client> =
+        (0..SUBSCRIBERS).map(|_| server.connect_with_small_buffer()).collect();
     wait_until("all are in", || sender.status().get("connections") == 1 + SUBSCRIBERS as u64);
     let before = server.memory("VmHWM");
     let mut grown = 0;
@@ -366,12 +367,12 @@ fn broadcast_to_200_slow_readers_is_stored_once() {
         assert!(grown < 2 * LOG, "{grown} bytes after {sent} broadcasts");
     }
     println!("{sent} broadcasts of 100 kB to {SUBSCRIBERS}: {grown} bytes more");
-    drop(deaf);
+    drop(non_readers);
 }
 
 /// A pass of the fan-out visits 1,024 subscribers a turn, so these leave before, in and after it.
 #[test]
-fn clients_that_leave_inside_a_fan_out_disturb_no_other() {
+fn fan_out_survives_members_that_leave_inside_it() {
     const SUBSCRIBERS: usize = 2_000;
     const BROADCASTS: usize = 40;
     let _guard = crowd(SUBSCRIBERS);

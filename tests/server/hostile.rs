@@ -64,7 +64,7 @@ fn memory_limit_holds_when_400_pipeline_status() {
 
 /// Beginnings of frames are held as well as replies, and cost their sender its connection.
 #[test]
-fn memory_limit_holds_when_600_leave_frames_unfinished() {
+fn memory_limit_holds_with_600_unfinished_frames() {
     let _guard = crowd(700);
     let limit = 16 * MIB;
     let server = Server::command(&["--memory-limit", &limit.to_string()]);

@@ -172,7 +172,7 @@ fn package_is_what_can_be_read_without_waiting() {
 }
 
 #[test]
-fn package_with_gather_lasts_until_the_client_is_quiet() {
+fn gather_collects_until_the_client_is_quiet() {
     let folder = folder(&[("len.lua", &plugin("return '<' .. data .. '>'"))]);
     let dir = folder.path("");
     let url = "plugin://127.0.0.1:0?gather=300";

@@ -76,7 +76,7 @@ fn message_may_be_split_at_every_byte() {
 }
 
 #[test]
-fn half_closing_client_gets_every_reply_to_whole_messages() {
+fn half_closed_client_gets_every_reply() {
     let server = start(&[]);
     let answers = |requests: &[u8]| {
         let mut client: Client = server.connect();

@@ -78,8 +78,8 @@ fn stop_answers_a_full_kernel_queue() {
     server.thaw();
     let got = client.read_until_cut();
     // An unfinished frame gets no reply.
-    let owed = unread - unread % 1_005;
-    assert!(got.len() >= owed, "{} of {owed}", got.len());
+    let due = unread - unread % 1_005;
+    assert!(got.len() >= due, "{} of {due}", got.len());
     assert!(requests.starts_with(&got));
     drop(client);
     assert_eq!(server.wait_exit().code(), Some(0));

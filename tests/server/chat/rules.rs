@@ -445,16 +445,16 @@ fn a_member_with_unread_private_messages_is_cut() {
     let mut chat = Chat::start_with(Lang::En, &["--send-queue", "65536"]);
     let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
     let client = chat.server.connect_with_small_buffer();
-    let mut deaf = ChatClient { client, kind: Kind::Lines, lang: Lang::En };
-    deaf.register("deaf");
-    ann.expect(Event::Joined, &["deaf"]);
-    bob.expect(Event::Joined, &["deaf"]);
+    let mut non_reader = ChatClient { client, kind: Kind::Lines, lang: Lang::En };
+    non_reader.register("mute");
+    ann.expect(Event::Joined, &["mute"]);
+    bob.expect(Event::Joined, &["mute"]);
     let text = "x".repeat(4_000);
-    let left = line(Lang::En, Event::Left, &["deaf"]);
-    let sent = line(Lang::En, Event::PrivateSent, &["deaf", &text]);
+    let left = line(Lang::En, Event::Left, &["mute"]);
+    let sent = line(Lang::En, Event::PrivateSent, &["mute", &text]);
     let began_at = Instant::now();
     loop {
-        bob.say(&format!("/msg deaf {text}"));
+        bob.say(&format!("/msg mute {text}"));
         let answer = bob.client.read_line();
         if answer == left {
             break;
@@ -462,15 +462,15 @@ fn a_member_with_unread_private_messages_is_cut() {
         assert_eq!(answer, sent);
         assert!(began_at.elapsed() < PATIENCE, "the member was not cut");
     }
-    bob.expect(Event::NoSuchUser, &["deaf"]);
-    ann.expect(Event::Left, &["deaf"]);
+    bob.expect(Event::NoSuchUser, &["mute"]);
+    ann.expect(Event::Left, &["mute"]);
     bob.say("hello");
     ann.expect(Event::Message, &["bob", "hello"]);
     assert_eq!(chat.observer.status().get("slow_consumers_total"), 1);
     chat.server.wait_for_line("disconnected: slow consumer");
     ann.has_received_all();
     bob.has_received_all();
-    let heard = deaf.client.read_until_cut();
+    let heard = non_reader.client.read_until_cut();
     assert!(heard.starts_with(line(Lang::En, Event::Private, &["bob", &text]).as_bytes()));
 }
 
@@ -479,10 +479,10 @@ fn a_member_that_does_not_read_the_room_is_cut() {
     let mut chat = Chat::start_with(Lang::En, &["--broadcast-log", "65536"]);
     let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
     let client = chat.server.connect_with_small_buffer();
-    let mut deaf = ChatClient { client, kind: Kind::Lines, lang: Lang::En };
-    deaf.register("deaf");
-    ann.expect(Event::Joined, &["deaf"]);
-    bob.expect(Event::Joined, &["deaf"]);
+    let mut non_reader = ChatClient { client, kind: Kind::Lines, lang: Lang::En };
+    non_reader.register("mute");
+    ann.expect(Event::Joined, &["mute"]);
+    bob.expect(Event::Joined, &["mute"]);
     let text = "x".repeat(4_000);
     let began_at = Instant::now();
     while chat.observer.status().get("slow_consumers_total") == 0 {
@@ -490,8 +490,8 @@ fn a_member_that_does_not_read_the_room_is_cut() {
         ann.expect(Event::Message, &["bob", &text]);
         assert!(began_at.elapsed() < PATIENCE, "the member was not cut");
     }
-    ann.expect(Event::Left, &["deaf"]);
-    bob.expect(Event::Left, &["deaf"]);
+    ann.expect(Event::Left, &["mute"]);
+    bob.expect(Event::Left, &["mute"]);
     ann.has_received_all();
     bob.has_received_all();
 }

@@ -12,6 +12,7 @@
 use std::fmt::{self, Write};
 
 use crate::limits::PAYLOAD_LOG_BYTES;
+use crate::os_text;
 
 /// Whether a character breaks a line or drives a terminal: control characters (C0, DEL, C1), and
 /// the line and paragraph separators, at which some programs break lines. A tab is one of them.
@@ -62,12 +63,20 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Writes text [`Escaped`]: for error messages, which repeat untrusted text.
+/// Writes text [`Escaped`], with bytes that were not UTF-8 as `\xNN` ([`os_text`]): for error
+/// messages, which repeat untrusted text.
 pub(crate) struct EscapeControl<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
 
 impl Write for EscapeControl<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        write!(self.0, "{}", Escaped(text))
+        for piece in text.split_inclusive(|c| os_text::encoded_byte(c).is_some()) {
+            let last = piece.char_indices().next_back();
+            match last.and_then(|(at, c)| Some((at, os_text::encoded_byte(c)?))) {
+                Some((at, byte)) => write!(self.0, "{}\\x{byte:02x}", Escaped(&piece[..at]))?,
+                None => write!(self.0, "{}", Escaped(piece))?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -70,7 +70,7 @@
 //!     protocol                   the meaning of messages, one file or folder each
 //! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
 //!     memory · limits · stats · clock · conn_id · address · connection_log · line_limit ·
-//!     escape · setting · strerror
+//!     escape · os_text · setting · strerror
 //! ```
 
 mod address;
@@ -90,6 +90,7 @@ mod line_limit;
 mod load;
 mod memory;
 mod net;
+mod os_text;
 mod protocol;
 mod server;
 mod session;

@@ -5,14 +5,16 @@ use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use getopts::{Matches, Options};
+use getopts::{Matches, ParsingStyle};
 use log::LevelFilter;
 
 use super::ini_file::IniFile;
 use super::settings::{SETTINGS, Settings};
+use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::{IniError, ListenerError, ListenerSpec};
 use crate::escape::EscapeControl;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
+use crate::os_text;
 use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
 use crate::setting::{HAS_PLUGINS, SettingError};
@@ -51,8 +53,8 @@ pub struct Config {
 /// An error of the command line or the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
-    /// An option is unknown, or lacks its value.
-    Usage(String),
+    /// Options are unknown, lack their value, or are given twice.
+    Options(Vec<OptionError>),
     /// An argument that is not an option.
     Argument(String),
     /// An option's value is invalid.
@@ -79,7 +81,9 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            ConfigError::Usage(reason) => f.write_str(reason),
+            ConfigError::Options(errors) => {
+                errors.iter().try_for_each(|error| write!(f, "{error}"))
+            }
             ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
@@ -98,10 +102,13 @@ impl Invocation {
     ///
     /// See [`ConfigError`].
     pub fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, ConfigError> {
-        let options = options();
-        let matches = options.parse(args).map_err(|fail| ConfigError::Usage(fail.to_string()))?;
+        let (own, last) = own_options();
+        let all = [&own[..], &SETTINGS, &last].concat();
+        let matches = options::parse(&all, ParsingStyle::FloatingFrees, args)
+            .map_err(ConfigError::Options)?;
         if matches.opt_present("help") {
-            return Ok(Invocation::Help(options.usage("Usage: mynah [OPTION…]")));
+            let text = options::usage("Usage: mynah [OPTION…]", &[("Options", &all)]);
+            return Ok(Invocation::Help(text));
         }
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
@@ -118,30 +125,31 @@ impl Invocation {
     }
 }
 
-fn options() -> Options {
-    let mut options = Options::new();
-    options.optmulti(
-        "l",
-        "listen",
-        "add a listener, PROTOCOL://HOST:PORT[?key=value&…]; repeatable",
-        "URL",
-    );
-    options.optopt("c", "config", "read an INI file; options on the command line win", "FILE");
-    for setting in &SETTINGS {
-        options.optopt(setting.short, setting.name, setting.help, setting.value);
-    }
-    options.optflagmulti("v", "verbose", "the same as --log-level debug");
-    options.optflagmulti("q", "quiet", "the same as --log-level warn");
-    options.optflag("", "check", "check options and config, then exit");
-    options.optflag("h", "help", "print this");
-    options.optflag("V", "version", "print the version");
-    options
+/// Options besides the settings, in front of them and behind them.
+const fn own_options() -> ([OptionSpec; 2], [OptionSpec; 5]) {
+    let listen = "add a listener, PROTOCOL://HOST:PORT[?key=value&…]; repeatable";
+    let config = "read an INI file; options on the command line win";
+    (
+        [
+            OptionSpec::new("l", "listen", "URL", listen).repeated(),
+            OptionSpec::new("c", "config", "FILE", config),
+        ],
+        [
+            OptionSpec::new("v", "verbose", "", "the same as --log-level debug").repeated(),
+            OptionSpec::new("q", "quiet", "", "the same as --log-level warn").repeated(),
+            OptionSpec::new("", "check", "", "check options and config, then exit"),
+            OptionSpec::new("h", "help", "", "print this"),
+            OptionSpec::new("V", "version", "", "print the version"),
+        ],
+    )
 }
 
 impl Config {
     fn from_matches(matches: &Matches) -> Result<Self, ConfigError> {
         let file = match matches.opt_str("config") {
-            Some(path) => IniFile::read(Path::new(&path)).map_err(ConfigError::File)?,
+            Some(path) => {
+                IniFile::read(Path::new(&os_text::decode(&path))).map_err(ConfigError::File)?
+            }
             None => IniFile::default(),
         };
         let mut settings = file.settings;
@@ -261,8 +269,12 @@ mod tests {
     use super::*;
     use crate::protocol::{CommandProtocol, Protocol};
 
+    fn invocation(args: &[&str]) -> Result<Invocation, ConfigError> {
+        Invocation::from_args(args)
+    }
+
     fn config(args: &[&str]) -> Config {
-        match Invocation::from_args(args) {
+        match invocation(args) {
             Ok(Invocation::Run(config)) => config,
             other => panic!("{other:?}"),
         }
@@ -270,7 +282,7 @@ mod tests {
 
     #[track_caller]
     fn refused(args: &[&str], why: &str) {
-        assert_eq!(Invocation::from_args(args).unwrap_err().to_string(), why);
+        assert_eq!(invocation(args).unwrap_err().to_string(), why);
     }
 
     fn idle_ms(args: &[&str]) -> Vec<u64> {
@@ -353,9 +365,10 @@ mod tests {
 
     #[test]
     fn usage_error_names_the_culprit() {
-        refused(&["--no-such"], "Unrecognized option: 'no-such'");
-        refused(&["--listen"], "Argument to option 'listen' missing");
-        refused(&["--max-clients", "1", "-m", "2"], "Option 'max-clients' given more than once");
+        refused(&["--no-such"], "unknown option '--no-such'");
+        refused(&["--lisen"], "unknown option '--lisen', did you mean --listen?");
+        refused(&["--listen"], "--listen needs a value, URL");
+        refused(&["--max-clients", "1", "-m", "2"], "--max-clients is given twice");
         refused(&["now"], "unexpected argument 'now'");
         refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
         refused(
@@ -373,9 +386,9 @@ mod tests {
 
     #[test]
     fn check_help_and_version_run_no_server() {
-        assert!(matches!(Invocation::from_args(&["--check"]), Ok(Invocation::Check(_))));
-        assert_eq!(Invocation::from_args(&["-V"]), Ok(Invocation::Version));
-        let Ok(Invocation::Help(text)) = Invocation::from_args(&["-h"]) else { panic!() };
+        assert!(matches!(invocation(&["--check"]), Ok(Invocation::Check(_))));
+        assert_eq!(invocation(&["-V"]), Ok(Invocation::Version));
+        let Ok(Invocation::Help(text)) = invocation(&["-h"]) else { panic!() };
         for setting in &SETTINGS {
             assert!(text.contains(&format!("--{} {}", setting.name, setting.value)), "{text}");
         }

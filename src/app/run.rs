@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use log::{Level, error, info, log_enabled, warn};
 
-use super::config::{Config, Invocation};
+use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
-use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error};
+use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
 use crate::limits::Limits;
 use crate::net::{EventLoop, Exit, Signals, available_memory, raise_file_limit};
 use crate::strerror::strerror;
@@ -21,22 +21,20 @@ use crate::strerror::strerror;
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let printed = match Invocation::from_args(&args) {
-        Ok(Invocation::Help(text)) => print(text.trim_end()),
-        Ok(Invocation::Version) => print(concat!("mynah ", env!("CARGO_PKG_VERSION"))),
+    match Invocation::from_args(&args) {
+        Ok(Invocation::Help(text)) => print("mynah", text.trim_end()),
+        Ok(Invocation::Version) => print("mynah", concat!("mynah ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Check(config)) => match plugins::check(&config) {
-            Ok(()) => print("mynah: options and configuration are good"),
+            Ok(()) => print("mynah", "mynah: options and configuration are good"),
             Err(reason) => {
                 print_error(format_args!("mynah: {reason}"));
-                return ExitCode::from(EXIT_USAGE);
+                ExitCode::from(EXIT_USAGE)
             }
         },
-        Ok(Invocation::Run(config)) => return serve(&config),
-        Err(error) => return print_usage_error("mynah", error),
-    };
-    // A reader that has gone is not a failure of the program.
-    let _ = printed;
-    ExitCode::SUCCESS
+        Ok(Invocation::Run(config)) => serve(&config),
+        Err(ConfigError::Options(errors)) => print_usage_errors("mynah", &errors),
+        Err(error) => print_usage_error("mynah", error),
+    }
 }
 
 fn serve(config: &Config) -> ExitCode {

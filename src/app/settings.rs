@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
+use crate::cli::options::OptionSpec;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
+use crate::os_text;
 use crate::setting::{HAS_PLUGINS, SettingError, number};
 
 /// Server-wide settings; `None` where a setting was not given.
@@ -45,29 +47,21 @@ pub struct Settings {
     pub log_file: Option<PathBuf>,
 }
 
-/// Texts of an option that takes a value. `short` is empty where there is no short name.
-pub(super) struct SettingHelp {
-    pub(super) short: &'static str,
-    pub(super) name: &'static str,
-    pub(super) value: &'static str,
-    pub(super) help: &'static str,
-}
-
 const fn help(
     short: &'static str,
     name: &'static str,
     value: &'static str,
     help: &'static str,
-) -> SettingHelp {
-    SettingHelp { short, name, value, help }
+) -> OptionSpec {
+    OptionSpec::new(short, name, value, help)
 }
 
-const fn plugin_help(name: &'static str, value: &'static str, text: &'static str) -> SettingHelp {
+const fn plugin_help(name: &'static str, value: &'static str, text: &'static str) -> OptionSpec {
     help("", name, value, if HAS_PLUGINS { text } else { "this build has no plugins" })
 }
 
 /// Every server-wide setting, in the order of `--help`.
-pub(super) const SETTINGS: [SettingHelp; 14] = [
+pub(super) const SETTINGS: [OptionSpec; 14] = [
     help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
     help("", "max-frame", "BYTES", "longest command payload (default 1048576, at most 1073741824)"),
     help(
@@ -127,7 +121,7 @@ impl Settings {
                 return Err(SettingError::NoPlugins);
             }
             "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
-            "plugin-dir" => self.plugin_dir = Some(PathBuf::from(value)),
+            "plugin-dir" => self.plugin_dir = Some(PathBuf::from(os_text::decode(value))),
             "plugin-budget" => {
                 self.plugin_budget = Some(number(value, 1..=PLUGIN_BUDGET_MS_LIMIT)?);
             }
@@ -136,7 +130,7 @@ impl Settings {
                 self.plugin_memory = Some(number(value, memory)?);
             }
             "log-level" => self.log_level = Some(level(value)?),
-            "log-file" => self.log_file = Some(PathBuf::from(value)),
+            "log-file" => self.log_file = Some(PathBuf::from(os_text::decode(value))),
             _ => return Err(SettingError::Unknown),
         }
         Ok(())

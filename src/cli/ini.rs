@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::escape::EscapeControl;
+use crate::os_text;
 use crate::strerror::strerror;
 
 /// Reason of an [`IniErrorKind::InvalidKey`] whose key is unknown.
@@ -97,14 +98,14 @@ pub(crate) enum IniErrorKind {
 }
 
 impl IniError {
-    /// Reads `file` and lets `parse` make something of its text.
+    /// Reads `file` and lets `parse` make something of its text, which is [`os_text`].
     pub(crate) fn read<T>(
         file: &Path,
         parse: impl FnOnce(&str) -> Result<T, IniErrorKind>,
     ) -> Result<T, IniError> {
-        fs::read_to_string(file)
+        fs::read(file)
             .map_err(|error| IniErrorKind::Unreadable(strerror(&error).to_string()))
-            .and_then(|text| parse(&text))
+            .and_then(|bytes| parse(&os_text::encode(&bytes)))
             .map_err(|kind| IniError::new(file, kind))
     }
 

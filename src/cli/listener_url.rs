@@ -1,8 +1,10 @@
 //! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]`, or as keys of a file's section.
 
 use std::fmt::{self, Write};
+use std::net::Ipv6Addr;
 
 use super::ini::NO_SUCH_KEY;
+use super::suggest::{DidYouMean, nearest, url_for};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
@@ -13,7 +15,7 @@ use crate::setting::{SettingError, number};
 pub struct ListenerSpec {
     /// Its protocol.
     pub protocol: ProtocolName,
-    /// An IPv4 address, an IPv6 address without its brackets, or a name.
+    /// An IPv4 address, an IPv6 address without its brackets, or a name; empty for all addresses.
     pub host: String,
     /// The port; 0 lets the system pick one.
     pub port: u16,
@@ -27,12 +29,15 @@ pub struct ListenerSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenerError {
     /// There is no `://`.
-    NoProtocol,
+    NoProtocol {
+        /// The URL that was probably meant.
+        nearest: Option<String>,
+    },
     /// No protocol has that name.
     UnknownProtocol(String),
     /// The protocol needs plugins, which this build does not have.
     NoPlugins,
-    /// The host is empty or has characters that hosts do not have.
+    /// The host has characters that hosts do not have.
     InvalidHost(String),
     /// The port is missing or not a number from 0 to 65535.
     InvalidPort(String),
@@ -58,15 +63,21 @@ impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            ListenerError::NoProtocol => f.write_str("not of the form PROTOCOL://HOST:PORT"),
+            ListenerError::NoProtocol { nearest } => {
+                let nearest = DidYouMean(nearest.as_deref());
+                write!(f, "not of the form PROTOCOL://HOST:PORT{nearest}")
+            }
             ListenerError::UnknownProtocol(name) => {
-                write!(f, "unknown protocol '{name}', there are {}", ProtocolName::list())
+                write!(f, "unknown protocol '{name}', there are {}", ProtocolName::list())?;
+                let known = ProtocolName::ALL.iter().map(|protocol| protocol.as_str());
+                write!(f, "{}", DidYouMean(nearest(name, known)))
             }
             ListenerError::NoPlugins => write!(f, "{}", SettingError::NoPlugins),
             ListenerError::InvalidHost(host) => write!(f, "bad host '{host}'"),
             ListenerError::InvalidPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
             ListenerError::UnknownKey { key, protocol } => {
-                write!(f, "a {protocol} listener has no key '{key}'")
+                let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
+                write!(f, "a {protocol} listener has no key '{key}'{nearest}")
             }
             ListenerError::Repeated(key) => write!(f, "'{key}' is given twice"),
             ListenerError::InvalidValue { key, source } => write!(f, "{key}: {source}"),
@@ -95,7 +106,8 @@ impl ListenerSpec {
     ///
     /// See [`ListenerError`].
     pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
-        let (protocol, rest) = url.split_once("://").ok_or(ListenerError::NoProtocol)?;
+        let no_protocol = || ListenerError::NoProtocol { nearest: url_for(url) };
+        let (protocol, rest) = url.split_once("://").ok_or_else(no_protocol)?;
         let protocol = match ProtocolName::parse(protocol) {
             Some(protocol) => protocol,
             None if protocol == "plugin" => return Err(ListenerError::NoPlugins),
@@ -132,7 +144,7 @@ impl ListenerSpec {
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ListenerError> {
         let invalid = |source| ListenerError::InvalidValue { key: key.to_owned(), source };
         match key {
-            "host" => self.host = host(value)?.to_owned(),
+            "host" => self.host = host(value)?,
             "port" => {
                 self.port = number(value, 0..=u16::MAX)
                     .map_err(|_| ListenerError::InvalidPort(value.to_owned()))?;
@@ -166,7 +178,10 @@ impl ListenerSpec {
     /// [`IniError`](super::IniError) names it.
     pub(crate) fn set_in_file(&mut self, key: &str, value: &str) -> Result<(), String> {
         self.set(key, value).map_err(|error| match error {
-            ListenerError::UnknownKey { .. } => NO_SUCH_KEY.to_owned(),
+            ListenerError::UnknownKey { key, protocol } => {
+                let keys = ["host", "port"].into_iter().chain(known_keys(protocol));
+                format!("{NO_SUCH_KEY}{}", DidYouMean(nearest(&key, keys)))
+            }
             ListenerError::InvalidValue { source, .. } => source.to_string(),
             error => error.to_string(),
         })
@@ -202,22 +217,42 @@ fn split_authority(authority: &str) -> Result<(&str, &str), ListenerError> {
     Ok((host, port))
 }
 
-/// Checks a host: an IPv6 address with or without brackets, an IPv4 address, or a name. Returns it
-/// without brackets.
-fn host(value: &str) -> Result<&str, ListenerError> {
+/// Checks a host: an IPv6 address with or without brackets, an IPv4 address, a name, or nothing.
+/// Returns it without brackets. The zone of an IPv6 address stands behind `%`, or behind `%25` as a
+/// URL has it (RFC 6874).
+fn host(value: &str) -> Result<String, ListenerError> {
     let bad = || ListenerError::InvalidHost(value.to_owned());
-    if let Some(bracketed) = value.strip_prefix('[') {
-        let address = bracketed.strip_suffix(']').ok_or_else(bad)?;
-        return address.parse::<std::net::Ipv6Addr>().map(|_| address).map_err(|_| bad());
+    let bracketed = match value.strip_prefix('[') {
+        Some(rest) => Some(rest.strip_suffix(']').ok_or_else(bad)?),
+        None => None,
+    };
+    let address = bracketed.unwrap_or(value);
+    let (address, zone) = match address.split_once('%') {
+        Some((address, zone)) => (address, Some(zone.strip_prefix("25").unwrap_or(zone))),
+        None => (address, None),
+    };
+    let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return match zone {
+            Some(zone) if zone.is_empty() || !zone.bytes().all(is_of_a_name) => Err(bad()),
+            Some(zone) => Ok(format!("{address}%{zone}")),
+            None => Ok(address.to_owned()),
+        };
     }
-    if value.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Ok(value);
-    }
-    let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if value.is_empty() || !value.bytes().all(of_a_name) {
+    if bracketed.is_some() || zone.is_some() || !value.bytes().all(is_of_a_name) {
         return Err(bad());
     }
-    Ok(value)
+    Ok(value.to_owned())
+}
+
+/// The keys of a listener besides host and port.
+fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
+    const KEYS: [&str; 5] = ["idle", "max_frame", "prefix", "lang", "gather"];
+    let has_key = move |key: &&str| {
+        let set = protocol.build(&ProtocolDefaults::default()).set(key, "");
+        *key == "idle" || set != Err(SettingError::Unknown)
+    };
+    KEYS.into_iter().filter(has_key)
 }
 
 #[cfg(test)]
@@ -238,6 +273,8 @@ mod tests {
         for (url, host, port) in [
             ("command://0.0.0.0:0", "0.0.0.0", 0),
             ("prefixed://[::1]:8080", "::1", 8080),
+            ("chat://[fe80::1%eth0]:5000", "fe80::1%eth0", 5000),
+            ("command://:65432", "", 65432),
             ("raw://my-host.example:65535", "my-host.example", 65535),
         ] {
             let spec = parse(url).unwrap();
@@ -269,7 +306,15 @@ mod tests {
 
     #[test]
     fn invalid_url_part_is_named() {
-        refused("127.0.0.1:80", "not of the form PROTOCOL://HOST:PORT");
+        refused(
+            "127.0.0.1:80",
+            "not of the form PROTOCOL://HOST:PORT, did you mean command://127.0.0.1:80?",
+        );
+        refused("h", "not of the form PROTOCOL://HOST:PORT");
+        let all = ProtocolName::list();
+        let why = format!("unknown protocol 'comand', there are {all}, did you mean command?");
+        refused("comand://h:1", &why);
+        refused("raw://h:1?prefx=", "a raw listener has no key 'prefx', did you mean prefix?");
         refused(
             "http://h:1",
             &format!("unknown protocol 'http', there are {}", ProtocolName::list()),
@@ -279,11 +324,15 @@ mod tests {
         refused("raw://h:65536", "bad port '65536', it is 0 to 65535");
         refused("raw://h:+1", "bad port '+1', it is 0 to 65535");
         refused("raw://h:1/", "bad port '1/', it is 0 to 65535");
-        refused("raw://:1", "bad host ''");
         refused("raw://::1:1", "bad host '::1'");
         refused("raw://[::1:1", "bad host '[::1:1'");
         refused("raw://[::1]1", "bad port '1', it is 0 to 65535");
         refused("raw://[no]:1", "bad host '[no]'");
+        refused("raw://[]:1", "bad host '[]'");
+        refused("raw://[fe80::1%]:1", "bad host '[fe80::1%]'");
+        refused("raw://[fe80::1%a/b]:1", "bad host '[fe80::1%a/b]'");
+        refused("raw://h%lo:1", "bad host 'h%lo'");
+        assert_eq!(parse("raw://[fe80::1%25lo]:1").unwrap().host, "fe80::1%lo");
         refused("raw://u@h:1", "bad host 'u@h'");
         refused("raw://h\n\x1b[2J:1", r"bad host 'h\n\u{1b}[2J'");
         refused("raw://h:1?idle=x", "idle: 'x' is not a number from 0 to 31536000");

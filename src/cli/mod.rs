@@ -3,22 +3,26 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | `options` | tables of options, their parser, `--help` |
 //! | `listener_url` | a listener, written as a URL or as keys of a file |
+//! | `suggest` | the nearest known word, the URL that was meant |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
 //! | `print` | standard output and standard error, exit statuses |
 
 pub(crate) mod ini;
 mod listener_url;
+pub(crate) mod options;
 mod print;
 #[cfg(feature = "client")]
 mod server_address;
+pub(crate) mod suggest;
 
 pub use ini::IniError;
 pub use listener_url::{ListenerError, ListenerSpec};
 #[cfg(feature = "client")]
 pub use server_address::ServerAddress;
 
-pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error};
+pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
 #[cfg(all(test, feature = "client"))]
 pub(crate) use server_address::SERVER_OPTIONS;

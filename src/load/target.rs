@@ -149,7 +149,7 @@ mod tests {
     fn errors_name_the_culprit() {
         let all = "command, prefixed, raw, chat and tcp";
         assert_refused("http://h:1", &format!("unknown protocol 'http', there are {all}"));
-        assert_refused("h:1", "not of the form PROTOCOL://HOST:PORT");
+        assert_refused("h:1", "not of the form PROTOCOL://HOST:PORT, did you mean command://h:1?");
         assert_refused("tcp://h", "bad port '', it is 0 to 65535");
         assert_refused("tcp://h:0", "nothing listens on port 0");
         assert_refused("tcp://h:1?prefix=x", "a tcp target has no key 'prefix'");

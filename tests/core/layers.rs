@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("limits", 0),
     ("clock", 0),
     ("conn_id", 0),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("stats", 0),
     ("strerror", 0),
     ("escape", 0),
+    ("os_text", 0),
     ("connection_log", 0),
     ("line_limit", 0),
     ("codec", 0),

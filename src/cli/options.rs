@@ -1,0 +1,291 @@
+//! Options of a command line: a table for each program, from which `--help`, the parser and the
+//! errors are made. Parsing itself is done by getopts.
+
+use std::ffi::OsStr;
+use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use getopts::{Matches, Options, ParsingStyle};
+
+use super::suggest::DidYouMean;
+use crate::escape::EscapeControl;
+use crate::os_text;
+
+/// An option of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OptionSpec {
+    /// One letter; empty if there is no short form.
+    pub(crate) short: &'static str,
+    /// The long form, without `--`.
+    pub(crate) name: &'static str,
+    /// Name of the value in `--help`; empty for an option without a value.
+    pub(crate) value: &'static str,
+    pub(crate) repeats: bool,
+    pub(crate) help: &'static str,
+}
+
+impl OptionSpec {
+    /// An option that may be given once, with a value if `value` names one.
+    pub(crate) const fn new(
+        short: &'static str,
+        name: &'static str,
+        value: &'static str,
+        help: &'static str,
+    ) -> Self {
+        OptionSpec { short, name, value, repeats: false, help }
+    }
+
+    /// The option, to be given any number of times.
+    pub(crate) const fn repeated(self) -> Self {
+        OptionSpec { repeats: true, ..self }
+    }
+
+    fn takes_value(&self) -> bool {
+        !self.value.is_empty()
+    }
+
+    fn add_to(&self, options: &mut Options) {
+        let OptionSpec { short, name, value, repeats, help } = *self;
+        match (self.takes_value(), repeats) {
+            (true, false) => options.optopt(short, name, help, value),
+            (true, true) => options.optmulti(short, name, help, value),
+            (false, false) => options.optflag(short, name, help),
+            (false, true) => options.optflagmulti(short, name, help),
+        };
+    }
+}
+
+/// An error in one option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionError {
+    /// No option has this name. With its dashes, as it was given.
+    Unknown {
+        /// The option.
+        given: String,
+        /// The long name that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// The option needs a value.
+    NoValue {
+        /// The long name.
+        name: &'static str,
+        /// What the value is, as in `--help`.
+        value: &'static str,
+    },
+    /// The option takes no value.
+    UnexpectedValue(&'static str),
+    /// The option may be given once.
+    Repeated(&'static str),
+    /// What getopts found besides.
+    Other(String),
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = EscapeControl(f);
+        match self {
+            OptionError::Unknown { given, nearest } => {
+                let nearest = nearest.map(|name| format!("--{name}"));
+                write!(f, "unknown option '{given}'{}", DidYouMean(nearest.as_deref()))
+            }
+            OptionError::NoValue { name, value } => write!(f, "--{name} needs a value, {value}"),
+            OptionError::UnexpectedValue(name) => write!(f, "--{name} takes no value"),
+            OptionError::Repeated(name) => write!(f, "--{name} is given twice"),
+            OptionError::Other(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Parses `args`, which need not be UTF-8: values and free words are [`os_text`].
+///
+/// # Errors
+///
+/// All options that are wrong, in order.
+pub(crate) fn parse<A: AsRef<OsStr>>(
+    specs: &[OptionSpec],
+    style: ParsingStyle,
+    args: &[A],
+) -> Result<Matches, Vec<OptionError>> {
+    let encode = |arg: &A| os_text::encode(arg.as_ref().as_bytes());
+    let args: Vec<String> = args.iter().map(encode).collect();
+    let errors = find_errors(specs, style, &args);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut options = Options::new();
+    options.parsing_style(style);
+    for spec in specs {
+        spec.add_to(&mut options);
+    }
+    options.parse(&args).map_err(|fail| vec![OptionError::Other(fail.to_string())])
+}
+
+/// Finds what getopts would refuse: it names the first only, and knows no other name for it.
+fn find_errors(specs: &[OptionSpec], style: ParsingStyle, args: &[String]) -> Vec<OptionError> {
+    let mut errors = Vec::new();
+    let mut given: Vec<&str> = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            break;
+        }
+        let (found, rest) = match arg.strip_prefix("--") {
+            Some(long) => find_long(specs, long, &mut errors),
+            None if arg.len() > 1 && arg.starts_with('-') => {
+                find_short(specs, &arg[1..], &mut given, &mut errors)
+            }
+            None if style == ParsingStyle::StopAtFirstFree => break,
+            None => continue,
+        };
+        let Some(spec) = found else { continue };
+        match (spec.takes_value(), rest) {
+            (true, None) if args.next().is_none() => {
+                errors.push(OptionError::NoValue { name: spec.name, value: spec.value });
+            }
+            (false, Some(_)) => errors.push(OptionError::UnexpectedValue(spec.name)),
+            _ => {}
+        }
+        add_given(spec, &mut given, &mut errors);
+    }
+    errors
+}
+
+fn add_given(spec: &OptionSpec, given: &mut Vec<&str>, errors: &mut Vec<OptionError>) {
+    if given.contains(&spec.name) && !spec.repeats {
+        errors.push(OptionError::Repeated(spec.name));
+    }
+    given.push(spec.name);
+}
+
+/// Finds `name` or `name=value`.
+fn find_long<'a, 'b>(
+    specs: &'a [OptionSpec],
+    text: &'b str,
+    errors: &mut Vec<OptionError>,
+) -> (Option<&'a OptionSpec>, Option<&'b str>) {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let found = specs.iter().find(|spec| spec.name == name);
+    if found.is_none() {
+        errors.push(unknown(specs, format!("--{name}"), name));
+    }
+    (found, value)
+}
+
+/// Finds the last option of a cluster such as `-vvp80`, and the value behind it.
+fn find_short<'a, 'b>(
+    specs: &'a [OptionSpec],
+    cluster: &'b str,
+    given: &mut Vec<&'a str>,
+    errors: &mut Vec<OptionError>,
+) -> (Option<&'a OptionSpec>, Option<&'b str>) {
+    let mut chars = cluster.chars();
+    while let Some(c) = chars.next() {
+        let mut name = [0; 4];
+        let name = &*c.encode_utf8(&mut name);
+        let Some(spec) = specs.iter().find(|spec| spec.short == name) else {
+            // `-listen` is meant for `--listen`.
+            errors.push(unknown(specs, format!("-{name}"), cluster));
+            return (None, None);
+        };
+        let rest = chars.as_str();
+        if spec.takes_value() || rest.is_empty() {
+            return (Some(spec), Some(rest).filter(|rest| !rest.is_empty()));
+        }
+        add_given(spec, given, errors);
+    }
+    (None, None)
+}
+
+fn unknown(specs: &[OptionSpec], given: String, name: &str) -> OptionError {
+    let nearest = super::suggest::nearest(name, specs.iter().map(|spec| spec.name));
+    OptionError::Unknown { given, nearest }
+}
+
+/// The text of `--help`: `brief`, and the options under the titles of their groups. 80 columns wide
+/// at most.
+pub(crate) fn usage(brief: &str, groups: &[(&str, &[OptionSpec])]) -> String {
+    let mut text = brief.to_owned();
+    for (title, specs) in groups {
+        let mut options = Options::new();
+        for spec in *specs {
+            spec.add_to(&mut options);
+        }
+        text.push_str(&options.usage_with_format(|items| {
+            items.fold(format!("\n\n{title}:"), |group, item| group + "\n" + &item)
+        }));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECS: [OptionSpec; 5] = [
+        OptionSpec::new("l", "listen", "URL", "add a listener").repeated(),
+        OptionSpec::new("c", "config", "FILE", "read a file"),
+        OptionSpec::new("v", "verbose", "", "say more").repeated(),
+        OptionSpec::new("", "check", "", "check options"),
+        OptionSpec::new("", "memory-limit", "BYTES", "most bytes"),
+    ];
+
+    fn parse_all(args: &[&str]) -> Result<Matches, Vec<OptionError>> {
+        parse(&SPECS, ParsingStyle::FloatingFrees, args)
+    }
+
+    fn errors(args: &[&str]) -> Vec<String> {
+        parse_all(args).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn unknown_option_shows_the_nearest() {
+        assert_eq!(errors(&["--lisen", "x"]), ["unknown option '--lisen', did you mean --listen?"]);
+        assert_eq!(errors(&["--lisen=x"]), ["unknown option '--lisen', did you mean --listen?"]);
+        assert_eq!(errors(&["--LISTEN=x"]), ["unknown option '--LISTEN', did you mean --listen?"]);
+        assert_eq!(errors(&["-kheck"]), ["unknown option '-k', did you mean --check?"]);
+        assert_eq!(errors(&["--zzz"]), ["unknown option '--zzz'"]);
+    }
+
+    #[test]
+    fn all_errors_are_found() {
+        let found = errors(&["--chekc", "--check=1", "-c", "a", "--config=b", "-x", "-l"]);
+        let expected = [
+            "unknown option '--chekc', did you mean --check?",
+            "--check takes no value",
+            "--config is given twice",
+            "unknown option '-x'",
+            "--listen needs a value, URL",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn values_are_no_options() {
+        let matches = parse_all(&["-c", "--check", "-vvl-x", "--listen", "-l", "word", "--", "-k"]);
+        let matches = matches.unwrap();
+        assert_eq!(matches.opt_str("config").as_deref(), Some("--check"));
+        assert_eq!(matches.opt_strs("listen"), ["-x", "-l"]);
+        assert_eq!(matches.opt_count("verbose"), 2);
+        assert_eq!(matches.free, ["word", "-k"]);
+    }
+
+    #[test]
+    fn value_need_not_be_utf_8() {
+        let args = [b"-c".as_slice(), b"a\xff"].map(|arg| os_text::decode(&os_text::encode(arg)));
+        let matches = parse(&SPECS, ParsingStyle::FloatingFrees, &args).unwrap();
+        assert_eq!(os_text::decode(&matches.opt_str("config").unwrap()), args[1]);
+        let given = os_text::encode(b"--\xff");
+        let error = OptionError::Unknown { given, nearest: None };
+        assert_eq!(error.to_string(), r"unknown option '--\xff'");
+    }
+
+    #[test]
+    fn usage_has_a_title_a_group() {
+        let text = usage("Usage: x", &[("Options", &SPECS[..1]), ("More", &SPECS[3..4])]);
+        let expected = "Usage: x\n\nOptions:\n    -l, --listen URL    add a listener\n\nMore:\n    --check             check options";
+        assert_eq!(text, expected);
+    }
+}

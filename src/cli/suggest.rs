@@ -1,0 +1,96 @@
+//! Suggestions for words that are not known: the nearest known one, and the URL for an address in
+//! another form.
+
+use std::fmt;
+
+use super::listener_url::ListenerSpec;
+use crate::protocol::ProtocolName;
+
+/// Displays `, did you mean X?`, or nothing.
+pub(crate) struct DidYouMean<'a>(pub(crate) Option<&'a str>);
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, ", did you mean {name}?"))
+    }
+}
+
+/// The known name that `word` is most likely to stand for: the same but for case and `_`, one that
+/// begins with it, or the nearest within a third of its letters (restricted edits, which count two
+/// swapped letters once).
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Longer words are not misspelt names, and would take time.
+    const WORD_LEN_MAX: usize = 32;
+    let word = word.to_ascii_lowercase().replace('_', "-");
+    if word.len() < 2 || word.len() > WORD_LEN_MAX {
+        return None;
+    }
+    let distance = |name: &str| {
+        let name = name.replace('_', "-");
+        if name == word {
+            0
+        } else if word.len() > 2 && name.starts_with(&word) {
+            1
+        } else {
+            strsim::osa_distance(&word, &name)
+        }
+    };
+    let nearest = known.into_iter().map(|name| (distance(name), name)).min_by_key(|(d, _)| *d);
+    nearest.filter(|(distance, _)| *distance <= (word.len() / 3).max(1)).map(|(_, name)| name)
+}
+
+/// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other
+/// `command`.
+pub(crate) fn url_for(word: &str) -> Option<String> {
+    let (host, port) = word.rsplit_once(':').unwrap_or(("127.0.0.1", word));
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port: u16 = port.parse().ok().filter(|_| is_port)?;
+    let by_port = ProtocolName::ALL.iter().find(|protocol| protocol.default_port() == port);
+    let protocol = by_port.copied().unwrap_or(ProtocolName::Command);
+    let spec = ListenerSpec::parse_url(&format!("{protocol}://{host}:{port}")).ok()?;
+    Some(spec.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_name_is_a_likely_one() {
+        let known = ["listen", "log-level", "log-file", "max-clients", "echo", "rev"];
+        for (word, name) in [
+            ("lisen", Some("listen")),
+            ("lsiten", Some("listen")),
+            ("LISTEN", Some("listen")),
+            ("max_clients", Some("max-clients")),
+            ("max-client", Some("max-clients")),
+            ("log", Some("log-level")),
+            ("ecoh", Some("echo")),
+            ("reverse", None),
+            ("x", None),
+            ("", None),
+            ("zzzzzz", None),
+        ] {
+            assert_eq!(nearest(word, known), name, "{word}");
+        }
+        assert_eq!(nearest(&"x".repeat(1 << 20), known), None);
+    }
+
+    #[test]
+    fn address_in_another_form_has_a_url() {
+        for (word, url) in [
+            ("9999", Some("raw://127.0.0.1:9999")),
+            ("20432", Some("command://127.0.0.1:20432")),
+            ("localhost:5000", Some("chat://localhost:5000")),
+            ("[::1]:80", Some("command://[::1]:80")),
+            ("65536", None),
+            ("+1", None),
+            ("", None),
+            ("host", None),
+            ("host:", None),
+            ("a b:80", None),
+        ] {
+            assert_eq!(url_for(word).as_deref(), url, "{word}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""Pastes README.md into terminals, from top to bottom, and compares what comes back line by line.
+
+    tests/readme.py [FILE]
+
+A ```console block is a terminal: lines behind `$ ` are commands, the others what they print. A command
+that serves runs in a terminal of its own until the next one does. In a conversation, which is a block
+whose only command waits for input, a line is either typed or what the program answers; what other
+people do there is done by this script. Figures that are measured may differ, and `…` stands for anything.
+
+Ports are those of the README, so run it where they are free: `.ci/run` does so in a network namespace.
+Needs Linux, bash, OpenBSD netcat, and what the commands name.
+"""
+
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PATIENCE = 60
+# Builds take as long as they take.
+BUILD_PATIENCE = 900
+# Not pasted, with the reason.
+SKIPPED = {
+    "cargo test": "is a step of its own",
+    "cargo fuzz run frame_parser": "is a step of its own",
+    "cargo +nightly fuzz run frame_parser": "is a step of its own",
+    "cargo bench --bench compare": "takes 20 minutes and other servers",
+}
+# Commands whose figures are measured: only their words are compared.
+MEASURED = re.compile(r"mynah-load|\\007|status")
+FIGURE = re.compile(r"\d[\d,.]*( ?(?:ns|µs|ms|s|m|KiB|MiB|GiB|B)\b)?")
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
+
+
+def main():
+    readme = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "README.md"
+    terminal, server, failures = Terminal(), Server(), 0
+    for number, block in blocks(readme.read_text(encoding="utf-8")):
+        where = f"{readme.name}:{number}"
+        commands = list(split_commands(block))
+        for command, expected in commands:
+            command = command.split("  #")[0].strip()
+            print(f"{where}: {command}", flush=True)
+            if command in SKIPPED:
+                print(f"    not pasted: it {SKIPPED[command]}")
+                continue
+            try:
+                if re.match(r"(cargo run --release|mynah)( --? .*| -.*)?$", command):
+                    server.start(command)
+                elif len(commands) == 1 and re.match(r"nc 127\S+ \d+$|mynah-cli( chat)?$", command):
+                    Conversation(command, server).hold(expected)
+                else:
+                    compare(command, expected, terminal.run(command))
+            except Failure as failure:
+                failures += 1
+                print(f"    FAILED: {failure}", flush=True)
+    terminal.close()
+    server.stop()
+    if failures:
+        sys.exit(f"{failures} of the README's examples do not do what it says")
+    print("the README does what it says")
+
+
+def blocks(text):
+    """The ```console blocks, each with the number of its first line."""
+    block = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line == "```console":
+            block, first = [], number + 1
+        elif line == "```" and block is not None:
+            yield first, block
+            block = None
+        elif block is not None:
+            block.append(line)
+
+
+def split_commands(block):
+    """Commands with the lines that they print."""
+    command = None
+    for line in block:
+        if line.startswith("$ "):
+            if command is not None:
+                yield command, printed
+            command, printed = line[2:], []
+        elif command is not None and command.endswith("\\"):
+            command = command[:-1] + line.lstrip()
+        elif command is not None:
+            printed.append(line)
+    if command is not None:
+        yield command, printed
+
+
+def compare(command, expected, got):
+    is_measured = MEASURED.search(command) is not None
+    # Several programs at once print in any order.
+    order = sorted if terminal_has_jobs(command) else list
+    want, have = order(expected), order(got)
+    for at in range(max(len(want), len(have))):
+        a = want[at] if at < len(want) else None
+        b = have[at] if at < len(have) else None
+        if a is None or b is None or not is_same(a, b, is_measured):
+            raise Failure(f"line {at + 1}\n      README: {a!r}\n      now:    {b!r}")
+
+
+def terminal_has_jobs(command):
+    return command.endswith("&") or "broadcast" in command or "\\004" in command
+
+
+def is_same(expected, got, is_measured):
+    if is_measured:
+        expected, got = (FIGURE.sub("0", text) for text in (expected, got))
+        expected, got = (" ".join(text.split()) for text in (expected, got))
+    pattern = ".*".join(re.escape(part) for part in expected.split("…"))
+    return re.fullmatch(pattern, got.rstrip()) is not None
+
+
+class Failure(Exception):
+    pass
+
+
+class Terminal:
+    """A shell that is fed commands. What jobs in the background print belongs to the command after
+    which it comes."""
+
+    def __init__(self):
+        self.shell = subprocess.Popen(
+            ["bash"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.pending = b""
+
+    def run(self, command):
+        """The lines that `command` prints. One in the background has until the next to print."""
+        mark = f"end-of-{time.monotonic_ns()}"
+        if command.endswith("&"):
+            self.shell.stdin.write(f"{command}\n".encode())
+            self.shell.stdin.flush()
+            # It is up when it has connected or printed; there is nothing to wait for that is its own.
+            wait_until_connected(command)
+            return []
+        # Jobs that end by themselves belong to the example.
+        wait = "wait $(jobs -p -r %timeout 2>/dev/null) 2>/dev/null; " if "\\004" in command else ""
+        self.shell.stdin.write(f"{command}\n{wait}echo; echo {mark}\n".encode())
+        self.shell.stdin.flush()
+        patience = BUILD_PATIENCE if "cargo " in command else PATIENCE
+        text = self.read_until(f"\n{mark}\n".encode(), patience)
+        lines = text.decode(errors="replace").splitlines()
+        while lines and not lines[-1]:
+            lines.pop()
+        return [line for line in lines if not is_of_cargo(line)]
+
+    def read_until(self, mark, patience):
+        deadline = time.monotonic() + patience
+        while mark not in self.pending:
+            if not select.select([self.shell.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise Failure(f"nothing more after {self.pending[-500:]!r}")
+            chunk = os.read(self.shell.stdout.fileno(), 65536)
+            if not chunk:
+                raise Failure("the shell ended")
+            self.pending += chunk
+        text, self.pending = self.pending.split(mark, 1)
+        return text
+
+    def close(self):
+        os.killpg(self.shell.pid, signal.SIGTERM)
+        self.shell.wait()
+
+
+def is_of_cargo(line):
+    return re.match(r" +(Compiling|Finished|Running|Installing|Replac|Downloa|Lock|Updat|Fresh|warning)", line)
+
+
+class Server:
+    """The server, in a terminal of its own."""
+
+    def __init__(self):
+        self.process = None
+
+    def start(self, command):
+        self.stop()
+        self.process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        last = "plugin://" if "plugin-dir" in command else "chat://"
+        for line in self.process.stdout:
+            if b"listening on " + last.encode() in line:
+                return
+        raise Failure("the server did not start")
+
+    def stop(self):
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            self.process.stdout.read()
+            self.process.wait()
+            self.process = None
+
+
+class Conversation:
+    """A program that is typed to, and the people it speaks with."""
+
+    def __init__(self, command, server):
+        self.server = server
+        self.people = {}
+        self.seen = ""
+        self.is_window = command.startswith("mynah-cli")
+        self.typed = re.compile(
+            r"(?:mynah> |\[YOU\]: |Nickname: )(.*)" if self.is_window else r"(?!\[|Online: )(.*)"
+        )
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(ROOT)
+            os.environ["TERM"] = "xterm"
+            os.environ["HOME"] = os.environ.get("TMPDIR", "/tmp")
+            os.execvp("bash", ["bash", "-c", f"exec {command}"])
+
+    def hold(self, lines):
+        if any("bob is taken" in line for line in lines):
+            self.join("bob")
+        try:
+            for at, line in enumerate(lines):
+                self.act(line, is_last=at + 1 == len(lines))
+            self.wait_for_end(lines)
+        finally:
+            os.close(self.terminal)
+            for person in self.people.values():
+                person.close()
+
+    def act(self, line, is_last):
+        if match := self.typed.fullmatch(line):
+            if self.is_window:
+                self.expect(line[: match.start(1)].rstrip())
+            # A line that was being typed when the server stopped is not ended.
+            is_ended = "half a sent" not in line
+            os.write(self.terminal, match[1].encode() + (b"\n" if is_ended else b""))
+            return
+        if match := re.fullmatch(r"\[SERVER\] (\S+) joined", line):
+            self.join(match[1])
+        elif match := re.fullmatch(r"\[(\w+)\]: (.*)", line):
+            self.join(match[1])
+            self.people[match[1]].sendall(match[2].encode() + b"\n")
+        elif "server has shut down" in line:
+            self.server.stop()
+        self.expect(line)
+
+    def join(self, name):
+        if name not in self.people:
+            person = socket.create_connection(("127.0.0.1", 5000), PATIENCE)
+            person.sendall(name.encode() + b"\n")
+            person.recv(100)
+            self.people[name] = person
+
+    def expect(self, text):
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            if not select.select([self.terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise Failure(f"waited for {text!r}, got {self.seen[-500:]!r}")
+            try:
+                chunk = os.read(self.terminal, 65536)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise Failure(f"ended before {text!r}, after {self.seen[-500:]!r}")
+            self.seen += ANSI.sub("", chunk.decode(errors="replace"))
+        self.seen = self.seen.split(text, 1)[1]
+
+    def wait_for_end(self, lines):
+        deadline = time.monotonic() + PATIENCE
+        while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                raise Failure("it does not end after its last line")
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                try:
+                    os.read(self.terminal, 65536)
+                except OSError:
+                    pass
+
+
+def wait_until_connected(command):
+    """Waits until a job in the background has its connection, or its listener."""
+    port = 65432
+    deadline = time.monotonic() + PATIENCE
+    listens = "mynah -q" in command or command.startswith("mynah ")
+    while time.monotonic() < deadline:
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            local, state = fields[1], fields[3]
+            wanted = "0A" if listens else "01"
+            if int(local.split(":")[1], 16) == port and state == wanted:
+                return
+        time.sleep(0.05)
+    raise Failure("the job does not connect")
+
+
+if __name__ == "__main__":
+    main()

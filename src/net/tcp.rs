@@ -26,8 +26,8 @@ const SEND_FLAGS: SendFlags = {
 #[derive(Debug)]
 pub struct TcpTransport(TcpStream);
 
-/// Holds the size: a page of the table has one cache line a connection, its own overhead included.
-/// (In a debug build mio stores for each stream where it was registered.)
+/// Asserts the size: a table entry with overhead must stay within 64 bytes. (In a debug build mio
+/// stores for each stream where it was registered.)
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<TcpTransport>() == 4);
 

@@ -26,7 +26,7 @@ impl ClientState {
         self.0 & Self::SUBSCRIBED != 0
     }
 
-    /// Its number in a chat, if it has a nickname.
+    /// Its member key while subscribed; meaningful in a chat only.
     #[must_use]
     pub fn member(self) -> Option<MemberKey> {
         self.is_subscribed().then_some(self.0 & Self::KEY)

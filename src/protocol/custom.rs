@@ -15,7 +15,7 @@ use crate::escape::Excerpt;
 /// Longest frame unless [`Service::frame_len_max`] says otherwise, in bytes.
 const FRAME_LEN_MAX: usize = 1 << 20;
 
-/// Cost of a frame for its client's visit besides its bytes: two dynamic calls.
+/// Cost of a frame for its client's visit besides its bytes: three dynamic calls.
 const FRAME_COST_BYTES: usize = 64;
 
 /// A protocol of the embedder's own: it finds frames in a stream, and answers them.
@@ -85,8 +85,8 @@ pub enum Framing {
     },
     /// A frame has begun.
     Incomplete {
-        /// How many more bytes it needs at least; 0 is taken for 1. The method is not called again
-        /// before they have come.
+        /// Lower bound of missing bytes, which sizes the buffer; 0 counts as 1.
+        /// [`find_frame`](Service::find_frame) may be called again before they have arrived.
         needed: usize,
     },
     /// The input cannot be cut into frames: the client is disconnected.

@@ -238,7 +238,7 @@ pub enum InPlace {
 pub struct Departure {
     /// The client.
     pub id: ConnId,
-    /// Its number among the members of a chat.
+    /// Its member key while it was subscribed; meaningful in a chat only.
     pub member: Option<MemberKey>,
     /// Why it leaves.
     pub reason: CloseReason,

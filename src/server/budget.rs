@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::limits::LOOK_BYTES;
 
-/// How far the clock has come, in microseconds since the program started.
+/// Returns microseconds since the origin of [`Millis`](crate::clock::Millis).
 pub type Clock = Box<dyn Fn() -> u64>;
 
 /// The time one part of a turn may take.

@@ -39,7 +39,7 @@ impl Flags {
     pub(super) const READ_CLOSED: Flags = Flags(1 << 1);
     /// The end of the stream has been read.
     pub(super) const EOF: Flags = Flags(1 << 2);
-    /// While the server stops: all that had arrived has been read.
+    /// During a stop: no more input is read.
     pub(super) const INPUT_STOPPED: Flags = Flags(1 << 3);
     /// The last write found the stream full; nothing is written until a writable edge.
     pub(super) const WRITE_BLOCKED: Flags = Flags(1 << 4);

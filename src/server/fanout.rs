@@ -46,8 +46,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Offers every member on a page what the log holds for it, or those for whom there is time.
-    /// Returns how many were written to.
+    /// Visits lagging connections of one page until the budget is spent. Returns how many were
+    /// visited; a blocked socket is visited, not written.
     fn visit_page(&mut self, registry: &T::Registry, number: usize, page: usize) -> usize {
         let page_number = self.table.page_number(number, page);
         // Another page may have taken the place of one that was left in the middle.
@@ -105,7 +105,7 @@ impl<T: Transport> Server<T> {
         listener.start_pass_if_needed(&mut self.shared.memory);
     }
 
-    /// Lets senders that wait for room in a log have their turns, one after the other.
+    /// Admits senders that wait for space in a log, one after the other.
     pub(super) fn admit_senders(&mut self, registry: &T::Registry) {
         let mut has_begun = false;
         for number in 0..self.listeners.len() {

@@ -88,8 +88,8 @@ impl<T: Transport> Listener<T> {
     }
 }
 
-/// Broadcasts that wait for room in the log. What one costs besides its bytes counts as well, or
-/// millions of short ones would need many times their length.
+/// Plugin broadcasts waiting for log space; each costs its bytes plus 64, or millions of short ones
+/// would need many times their length.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     broadcasts: VecDeque<Vec<u8>>,
@@ -157,10 +157,9 @@ pub(super) struct Fanout {
     pub(super) cursor_min: u64,
     /// Connections that have been offered broadcasts and could not take everything.
     pub(super) laggards: usize,
-    /// Senders that wait for room in the log, in the order of their turns. Whoever comes while
-    /// somebody waits goes to the end.
+    /// Senders that wait for space in the log. FIFO.
     pub(super) waiting: VecDeque<ConnId>,
-    /// The log has room, and those who wait are having their turns.
+    /// The log has space, and waiting senders are being admitted.
     pub(super) is_admitting: bool,
     /// Checks that they have their turns in order.
     pub(super) rota: Rota,

@@ -72,7 +72,7 @@ pub struct Server<T: Transport> {
     table: Table<T>,
     wheel: TimerWheel,
     schedule: Schedule,
-    /// When the account was over its limit and there was nobody to cut.
+    /// When relief last closed every candidate and the account stayed above 90 % of the limit.
     relief_failed_at: Option<Millis>,
     /// Bytes the account has been charged with for the table.
     table_charged: usize,
@@ -252,11 +252,12 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Does what is left after a batch of events: accepts, resumes, fans out, expires, reaps.
+    /// Runs one turn: deferred events, accept, plugins, admission, resume, fan-out, timers, stop,
+    /// reap.
     ///
-    /// Each part has a budget of its own in time, so that none starves another;
-    /// [`poll_timeout`](Self::poll_timeout) is zero while any work remains.
-    /// Reaping comes last, so that within one batch and turn no slot is used twice.
+    /// Each part but plugins and stop has its own time budget, so that none starves another; plugins
+    /// are limited by their scheduler. [`poll_timeout`](Self::poll_timeout) is zero while any work
+    /// remains. Reaping comes last, so that within one batch and turn no slot is used twice.
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.shared.now = now;
         self.serve_arrivals(registry);

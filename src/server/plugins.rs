@@ -31,7 +31,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// The batch of events is over.
+    /// Runs this turn's plugin work: a reload step, then queued notices.
     pub(super) fn run_plugins(&mut self) {
         let Some(scheduler) = &mut self.shared.plugins else { return };
         scheduler.begin_resuming();
@@ -93,7 +93,7 @@ impl<T: Transport> Server<T> {
         self.listeners[number].update_charge(&mut self.shared.memory);
     }
 
-    /// The log has room again. Where clients wait for it too, plugins leave them half of it.
+    /// Appends queued plugin broadcasts; at most half of the log if senders wait.
     pub(super) fn append_pending(&mut self, number: usize) {
         let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, fanout, .. } = &mut self.listeners[number];

@@ -56,7 +56,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// Makes room for one more listener's pages. Listeners are numbered from 0 in this order.
+    /// Adds an empty page list for one more listener. Listeners are numbered from 0 in this order.
     pub(super) fn add_owner(&mut self) {
         self.owners.push(Owner::default());
     }

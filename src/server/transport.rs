@@ -48,7 +48,7 @@ pub trait Transport: Sized {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when there is no room; any other is final.
+    /// [`io::ErrorKind::WouldBlock`] when the send buffer is full; any other is final.
     fn write(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
     /// Ends our direction of the stream, after all that was written.
@@ -97,7 +97,7 @@ pub enum AcceptError {
 pub struct Readiness {
     /// There is something to read, or an error to fetch.
     pub readable: bool,
-    /// There is room to write, or an error to fetch.
+    /// The stream is writable, or has an error to fetch.
     pub writable: bool,
     /// The peer will send no more: its end of stream stands behind what is left to read.
     pub read_closed: bool,

@@ -1,9 +1,8 @@
 //! One visit to a connection: read, answer, write once, and note what is left to do. The ways a
 //! connection ends are in `close`.
 //!
-//! Every visit ends in [`Visit::flush_and_reschedule`], which leaves the connection in one of four
-//! conditions: waiting for an edge that must come (or a deadline), waiting for the fan-out to come
-//! round, on the resume list, or closed.
+//! Every visit ends in [`Visit::end`], which leaves the connection waiting for an edge or deadline,
+//! waiting for the fan-out, on the resume list, or closed.
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -25,12 +25,12 @@ use input::Pending;
 pub struct Session {
     /// Buffers, only while something is unfinished.
     buffers: Option<Box<Buffers>>,
-    /// The time the client last sent a byte, or took one that waited for it.
+    /// Start of the current idle period.
     last_active_at: Millis,
     /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some of
     /// the log stands in the send queue.
     cursor: u64,
-    /// Number of this conversation among those that have had this place in the table.
+    /// Accept sequence number, from 1; distinguishes connections that reuse a slot.
     generation: u32,
     client: ClientState,
 }
@@ -61,7 +61,7 @@ impl Session {
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, client }
     }
 
-    /// Number of this conversation among those that have had this place in the table.
+    /// Accept sequence number, from 1; distinguishes connections that reuse a slot.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
@@ -140,13 +140,13 @@ impl Session {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.is_deferred)
     }
 
-    /// Whether the first deferred frame is a broadcast the log has no room for.
+    /// Whether the first deferred frame is a broadcast for which the log has no space.
     #[must_use]
     pub fn waits_for_fanout(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_fanout)
     }
 
-    /// The log has room again: a deferred broadcast may be tried.
+    /// The log has space again: a deferred broadcast may be retried.
     pub fn on_log_vacancy(&mut self) {
         if let Some(buffers) = &mut self.buffers {
             buffers.input.waits_for_fanout = false;
@@ -289,12 +289,12 @@ impl Session {
         self.cursor
     }
 
-    /// The client took bytes it had made wait.
+    /// Restarts the idle period at `now`.
     pub fn mark_active(&mut self, now: Millis) {
         self.last_active_at = now;
     }
 
-    /// When the client last showed a sign of life.
+    /// Start of the current idle period.
     #[must_use]
     pub fn last_active_at(&self) -> Millis {
         self.last_active_at

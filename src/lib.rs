@@ -50,9 +50,9 @@
 //! | steering it from other threads | [`Handle`], [`Snapshot`], [`Stats`] |
 //! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
 //! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
-//! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`] |
+//! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`], [`Lang`] |
 //! | listeners with options | [`TcpAcceptor`], [`SocketOptions`], [`ListenerConfig`] |
-//! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`] |
+//! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`], [`Clock`] |
 //!
 //! `docs/examples/` has an echo server and a key-value server, `docs/extending.md` how mynah itself
 //! gets another command or protocol.
@@ -106,10 +106,13 @@ pub use net::{
 };
 #[cfg(feature = "plugins")]
 pub use protocol::PluginProtocol;
+pub use protocol::chat::Lang;
 pub use protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 #[cfg(feature = "service")]
-pub use protocol::{Framing, Next, Replies, Service};
-pub use server::{AcceptError, Acceptor, ListenerConfig, NextTurn, Readiness, Server, Transport};
+pub use protocol::{CustomProtocol, Framing, Next, Replies, Service};
+pub use server::{
+    AcceptError, Acceptor, Clock, ListenerConfig, NextTurn, Readiness, Server, Transport,
+};
 pub use stats::Stats;
 
 /// The modules, for the crate's own programs, tests, benchmarks and fuzz targets. They may change

@@ -46,9 +46,7 @@ pub enum Exit {
 /// use std::net::{Ipv4Addr, TcpStream};
 /// use std::thread;
 ///
-/// use mynah::internal::limits::Limits;
-/// use mynah::internal::net::{EventLoop, Exit};
-/// use mynah::internal::protocol::PrefixedProtocol;
+/// use mynah::{EventLoop, Exit, Limits, PrefixedProtocol};
 ///
 /// let mut event_loop = EventLoop::new(Limits::default())?;
 /// let addr = event_loop.bind((Ipv4Addr::LOCALHOST, 0).into(), PrefixedProtocol)?;
@@ -91,9 +89,10 @@ impl EventLoop {
         Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }
 
-    /// Listens on `addr` without keepalive and without an idle limit, and returns the address with
-    /// the port that was picked. The log calls the listener `tcp://ADDR`;
-    /// [`add_listener`](Self::add_listener) leaves all of this to the caller.
+    /// Listens on `addr` without keepalive and without an idle timeout, and returns the address with
+    /// the port that was picked. The log calls the listener `tcp://ADDR`. To set any of this, bind a
+    /// [`TcpAcceptor`] and pass it with a [`ListenerConfig`] to
+    /// [`add_listener`](Self::add_listener).
     ///
     /// # Errors
     ///
@@ -118,10 +117,7 @@ impl EventLoop {
     /// Adds a listener that is bound already.
     ///
     /// ```
-    /// # use mynah::internal::limits::Limits;
-    /// use mynah::internal::net::{EventLoop, SocketOptions, TcpAcceptor};
-    /// use mynah::internal::protocol::PrefixedProtocol;
-    /// use mynah::internal::server::ListenerConfig;
+    /// use mynah::{EventLoop, Limits, ListenerConfig, PrefixedProtocol, SocketOptions, TcpAcceptor};
     ///
     /// # let mut event_loop = EventLoop::new(Limits::default())?;
     /// let acceptor = TcpAcceptor::bind("[::1]:0".parse().unwrap(), SocketOptions::default())?;

@@ -88,7 +88,7 @@ impl Handle {
     /// that passes, or the loop has ended. On the loop's own thread it always passes.
     ///
     /// ```
-    /// # use mynah::internal::{limits::Limits, net::EventLoop, protocol::PrefixedProtocol};
+    /// # use mynah::{EventLoop, Limits, PrefixedProtocol};
     /// # let mut event_loop = EventLoop::new(Limits::default())?;
     /// # event_loop.bind("127.0.0.1:0".parse().unwrap(), PrefixedProtocol)?;
     /// let handle = event_loop.handle();

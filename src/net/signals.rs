@@ -35,7 +35,8 @@ struct Flags {
 /// nothing. `Signals` is itself a [`Program`], for servers that need only the stop:
 ///
 /// ```no_run
-/// # use mynah::internal::{limits::Limits, net::{EventLoop, Signals}, protocol::RawProtocol};
+/// use mynah::{EventLoop, Limits, RawProtocol, Signals};
+///
 /// let mut event_loop = EventLoop::new(Limits::default())?;
 /// event_loop.bind("127.0.0.1:7".parse().unwrap(), RawProtocol { prefix: Vec::new() })?;
 /// let mut signals = Signals::install(&event_loop)?;

@@ -25,6 +25,13 @@ const FRAME_COST_BYTES: usize = 64;
 /// service serves all clients of a listener, on the loop's thread, so a method that blocks stops
 /// every client. A method that panics costs the connection it was called for.
 ///
+/// A service answers clients one by one: it cannot push bytes to other clients or broadcast. It has
+/// no say where the server gives up on a client: [`Framing::Invalid`], a frame that is not finished
+/// in time, and a server at its connection limit disconnect the client without any reply.
+/// [`EventLoop::bind`](crate::EventLoop::bind) sets no idle timeout; for one, bind a
+/// [`TcpAcceptor`](crate::TcpAcceptor) and add it with a
+/// [`ListenerConfig`](crate::ListenerConfig).
+///
 /// ```
 /// use mynah::{ConnId, Framing, Next, Replies, Service};
 ///
@@ -69,7 +76,7 @@ pub trait Service {
         let _ = client;
     }
 
-    /// Longest frame, in bytes; a client that sends a longer one is disconnected.
+    /// Longest frame, in bytes; a client that sends a longer one is disconnected without any reply.
     fn frame_len_max(&self) -> usize {
         FRAME_LEN_MAX
     }
@@ -89,7 +96,7 @@ pub enum Framing {
         /// [`find_frame`](Service::find_frame) may be called again before they have arrived.
         needed: usize,
     },
-    /// The input cannot be cut into frames: the client is disconnected.
+    /// The input cannot be cut into frames: the client is disconnected without any reply.
     Invalid,
 }
 

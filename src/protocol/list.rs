@@ -91,7 +91,7 @@ macro_rules! protocols {
             ///
             /// [`SettingError::Unknown`] where the protocol has no such key; else the value is
             /// invalid.
-            pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+            pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
                 match self {
                     $($(#[cfg($cfg)])? Protocol::$variant(protocol) => {
                         UrlProtocol::set(protocol, key, value)

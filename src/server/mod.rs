@@ -126,6 +126,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// The account of all bytes that wait.
+    #[doc(hidden)]
     #[must_use]
     pub fn memory(&self) -> &MemoryAccount {
         &self.shared.memory

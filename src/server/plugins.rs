@@ -8,6 +8,7 @@ use crate::protocol::{Hooks, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
+    #[doc(hidden)]
     #[cfg_attr(not(feature = "plugins"), expect(unreachable_code, reason = "there is no host"))]
     pub fn set_plugins(&mut self, host: PluginHost) {
         match &mut self.shared.plugins {
@@ -18,6 +19,7 @@ impl<T: Transport> Server<T> {
 
     /// Loads other plugins beside those in service, which they replace at once if all are well; see
     /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
+    #[doc(hidden)]
     pub fn reload_plugins(&mut self, reload: Reload) {
         if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.reload(reload);
@@ -25,6 +27,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.
+    #[doc(hidden)]
     pub fn start_plugins(&mut self) {
         if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.on_started();

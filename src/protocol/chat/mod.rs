@@ -189,6 +189,7 @@ impl ChatProtocol {
     }
 
     /// The members present.
+    #[doc(hidden)]
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members

@@ -66,7 +66,7 @@
 //! L4  app · client · load        the three programs; cli: what their command lines share
 //! L3  net                        mio, sockets, signals, the loop's clock
 //! L2  server                     all connections, over any Transport; no mio
-//! L1  session                    one conversation: bytes in, frames to a protocol, bytes out
+//! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
 //! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
 //!     memory · limits · stats · clock · conn_id · address · connection_log · line_limit ·

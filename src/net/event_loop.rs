@@ -27,11 +27,11 @@ const EVENTS_MAX: usize = 256;
 /// The end of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// [`Handle::stop`]: everyone was answered, or the drain time was over.
+    /// [`Handle::stop`]: graceful stop, drained or timed out.
     Stopped,
     /// [`Handle::abort`]: replies may be unsent.
     Aborted,
-    /// No listener is left to accept anyone.
+    /// Every listener has closed.
     NoListeners,
 }
 

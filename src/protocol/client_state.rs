@@ -1,10 +1,10 @@
-//! The state that a protocol keeps of a client.
+//! Per-client protocol state in four bytes: subscription, member key, line state.
 
 use super::chat::MemberKey;
 use crate::codec::line::LineDecoder;
 
-/// Four bytes of every session, whoever is idle or not: whether broadcasts reach the client, and
-/// for a chat its membership and how it ends its messages.
+/// Four bytes of every session: whether broadcasts reach the client, and for a chat its member key
+/// and how it ends its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientState(u32);
 
@@ -14,10 +14,10 @@ impl ClientState {
     const DISCARDING: u32 = 1 << 29;
     const KEY: u32 = Self::DISCARDING - 1;
 
-    /// Of a client that hears its room from the beginning.
+    /// Subscribed from connect.
     pub const SUBSCRIBER: ClientState = ClientState(Self::SUBSCRIBED);
 
-    /// Of a client that has to join first.
+    /// Not subscribed: the client has to join first.
     pub const UNREGISTERED: ClientState = ClientState(0);
 
     /// Whether broadcasts reach it.
@@ -32,17 +32,17 @@ impl ClientState {
         self.is_subscribed().then_some(self.0 & Self::KEY)
     }
 
-    /// It is a member from now on.
+    /// Subscribes with `key`.
     ///
     /// # Panics
     ///
-    /// If there are more than half a thousand million members.
+    /// If `key` exceeds 2²⁹ − 1.
     pub fn join(&mut self, key: MemberKey) {
         assert!(key <= Self::KEY, "too many members");
         self.0 = self.0 & !Self::KEY | Self::SUBSCRIBED | key;
     }
 
-    /// It is no member any more. Returns the number it had.
+    /// Unsubscribes; returns the key.
     pub fn leave(&mut self) -> Option<MemberKey> {
         let key = self.member();
         self.0 &= !Self::SUBSCRIBED;

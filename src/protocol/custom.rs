@@ -1,5 +1,5 @@
-//! Protocols of embedders: a trait over frames and replies, called through a pointer. Only listeners
-//! that speak such a protocol pay for the dynamic call.
+//! Embedder protocols, by dynamic dispatch: a trait over frames and replies. Only listeners that
+//! speak such a protocol pay for it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -138,8 +138,8 @@ impl CustomProtocol {
         CustomProtocol(Box::new(service))
     }
 
-    /// The service's answer, made to fit: a frame lies within the input, and what is incomplete
-    /// needs a byte at least, and not more than the longest frame has.
+    /// Validates the service's result: a frame lies within the input, and an incomplete one needs at
+    /// least one byte and no more than the longest frame has.
     fn find(&self, input: &[u8]) -> Framing {
         if input.is_empty() {
             return Framing::Incomplete { needed: 1 };

@@ -33,8 +33,9 @@ pub trait Hooks {
     /// Whether each frame counts in STATUS' `frames_in_total`.
     const COUNTS_FRAMES: bool = true;
 
-    /// Whether an unfinished message becomes one where the stream ends, or when
-    /// [`unfinished_due_at`](Self::unfinished_due_at) has passed. Elsewhere it is dropped, or late.
+    /// Whether an unterminated message is delivered at EOF or at
+    /// [`unfinished_due_at`](Self::unfinished_due_at). Otherwise it is dropped at EOF, and an error at
+    /// the deadline.
     const ALLOWS_UNTERMINATED: bool = false;
 
     /// A decoder that goes on where the client's last one stopped.
@@ -86,7 +87,7 @@ pub trait Hooks {
         None
     }
 
-    /// Turns a long frame that was buffered, and is whole now, into its own reply, a slice a visit.
+    /// Rewrites a large buffered frame into its reply, a slice per visit.
     fn reply_in_place(
         &mut self,
         frame: &mut [u8],
@@ -114,7 +115,7 @@ pub trait Hooks {
         clock.late_at(limits.frame_timeout_ms)
     }
 
-    /// Says that the client's frame is late.
+    /// Writes the error for a late frame. Default: nothing.
     fn write_late(&self, age_secs: u64, out: &mut Vec<u8>) {
         let _ = (age_secs, out);
     }
@@ -135,17 +136,17 @@ pub trait Hooks {
         let _ = (departure, room, shared);
     }
 
-    /// Says that the server is full.
+    /// Writes the refusal of a full server. Default: nothing.
     fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
         let _ = (clients_max, out);
     }
 
-    /// Says that the server stops.
+    /// Writes the notice of a stop. Default: nothing.
     fn write_farewell(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
 
-    /// Every member has been offered all of the log: it may have space again.
+    /// A pass ended: the log may have space.
     fn on_fanout_end(&mut self, room: &mut Room) {
         let _ = room;
     }
@@ -169,8 +170,7 @@ pub trait Hooks {
     /// invariants.
     fn frame_len_max(&self, members: usize) -> usize;
 
-    /// Checks the listener's state against its open connections, with `is_passing` while a fan-out
-    /// is on its way.
+    /// Checks the listener's state against its open connections; `is_passing` while a pass runs.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! The one list of protocols. A line here and a file or folder beside it make a protocol.
+//! The list of protocols: each has one line here and a file or folder.
 
 use std::fmt;
 
@@ -136,7 +136,7 @@ protocols! { $;
     ; #[cfg(feature = "service")] Custom(CustomProtocol)
 }
 
-/// So that a listener is given a service as it is.
+/// Lets a listener take a [`Service`] directly.
 #[cfg(feature = "service")]
 impl<S: Service + 'static> From<S> for Protocol {
     fn from(service: S) -> Self {

@@ -1,6 +1,5 @@
-//! Protocols: the meaning of messages, one folder or file each. Sees whole messages and
-//! [`ConnId`](crate::conn_id::ConnId)s; sockets and the connection table are out of its sight, and
-//! the time is an argument.
+//! Protocols: the meaning of messages, one folder or file each. They see whole messages and
+//! [`ConnId`](crate::conn_id::ConnId)s. No access to sockets or the table; time is an argument.
 //!
 //! A protocol implements [`Hooks`] and [`UrlProtocol`] and has a line in `list.rs`; `docs/extending.md` adds one.
 

@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
-    /// Accepts from every listener whose backlog has not been emptied, unless files are out.
+    /// Accepts from every listener whose backlog has not been emptied, unless accepting is paused.
     pub(super) fn accept_all(&mut self, registry: &T::Registry) {
         if let Some(until) = self.schedule.accept_paused_until {
             if self.shared.now < until {
@@ -38,8 +38,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Accepts at most `budget` connections; the time begins where so many have been `tried`. An edge
-    /// comes once, so a listener that is left early stays marked, and is taken up again next turn.
+    /// Accepts at most `budget` connections. `tried` counts attempts over all listeners; from
+    /// [`UNTIMED_MAX`] on the time budget applies. An edge comes once, so a listener left early stays
+    /// `accept_ready`.
     pub(super) fn accept_some(
         &mut self,
         registry: &T::Registry,
@@ -86,8 +87,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether one more descriptor fits beside those in the table. Lingering connections make way
-    /// for new ones, the oldest first, but not before the end of the turn.
+    /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
+    /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
     fn has_file_to_spare(&mut self) -> bool {
         if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
             return true;

@@ -1,4 +1,4 @@
-//! The time a turn may take: looked at between units of work, and not at each of them.
+//! Time budget of a turn's parts. The clock is read between units of work, and not at each of them.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl Budget {
         }
     }
 
-    /// The same without a look at the clock: it stood at `now` not long ago.
+    /// [`begin`](Self::begin) with a known time instead of reading the clock.
     pub(super) fn begin_at(&mut self, now: u64, micros: u64) {
         self.work = 0;
         self.is_spent = false;

@@ -6,7 +6,7 @@ use super::timer::TimerLinks;
 use crate::protocol::CloseReason;
 use crate::session::Session;
 
-/// Where a connection is on its way from accept to close.
+/// Lifecycle state of a connection.
 ///
 /// ```text
 /// Open --> Draining --> Lingering --> Closed
@@ -28,7 +28,7 @@ pub(super) enum State {
     Closed,
 }
 
-/// Readiness of the stream, and the lists the connection stands in.
+/// Readiness and queue membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flags(u8);
 

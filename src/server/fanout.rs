@@ -1,5 +1,4 @@
-//! Carrying broadcasts from the log to the members of a room, a slice a turn, and letting senders
-//! into the log in turn.
+//! Fan-out of broadcasts, a slice a turn, and admission of senders that wait for space in a log.
 
 use super::Server;
 use super::connection::{Connection, State};
@@ -11,7 +10,7 @@ use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::{Hooks, dispatch};
 
 impl<T: Transport> Server<T> {
-    /// Gives every pass that is on its way one slice, as far as the time goes.
+    /// Runs one slice of each active pass, within the budget.
     pub(super) fn fan_out(&mut self, registry: &T::Registry) {
         let count = self.listeners.len();
         if !self.listeners.iter().any(|listener| listener.fanout.active) {
@@ -59,7 +58,7 @@ impl<T: Transport> Server<T> {
         let mut count = 0;
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
-            // Who has left the room has no lag, unless it is still to be sent what it lagged behind.
+            // An unsubscribed client lags only by what it is still due.
             let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
             if conn.session.lag(log) > 0 && is_left {
                 lagging[count] = id;
@@ -93,7 +92,7 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[number];
         listener.fanout.active = false;
         listener.room.log.set_offered(listener.fanout.target);
-        // Who lagged when it was visited may have caught up since.
+        // A laggard may have caught up since its visit.
         let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
         let room = &mut listener.room;
@@ -119,9 +118,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Each that waits may add its share to the log, at least one broadcast, and goes to the end of
-    /// the queue if it has more; nobody waits longer than one round. When the log is full, the first
-    /// that did not fit stays the first.
+    /// Admits waiting senders in order: each appends up to its share, at least one broadcast, then
+    /// goes to the end. If the log is full, the first that did not fit stays first.
     fn admit_some(&mut self, registry: &T::Registry, number: usize) {
         let Listener { protocol, fanout, .. } = &self.listeners[number];
         let (waiting, limits) = (fanout.waiting.len(), &self.shared.limits);
@@ -146,10 +144,10 @@ impl<T: Transport> Server<T> {
                 continue;
             };
             let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
-            // Then it was its own turn to read.
+            // With replies unsent, a stall is the client's fault.
             let had_unsent = conn.session.has_unsent();
             conn.session.on_log_vacancy();
-            // The time it waited is no silence of its client's.
+            // Waiting does not count as idle.
             conn.session.mark_active(self.shared.now);
             self.schedule.admitted_share = Some(share.max(1));
             self.serve(registry, id);

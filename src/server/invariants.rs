@@ -17,8 +17,8 @@ use crate::protocol::{CloseReason, Hooks, dispatch};
 const OWN_REPLY_LEN_MAX: usize = 512;
 
 impl<T: Transport> Server<T> {
-    /// Checks the books, the bounds, and that nobody is forgotten. Takes time in proportion to the
-    /// number of connections.
+    /// Checks counts, limits, and that every runnable connection is queued. Takes time in proportion
+    /// to the number of connections.
     ///
     /// # Panics
     ///
@@ -32,7 +32,7 @@ impl<T: Transport> Server<T> {
         let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume);
         let queued: HashSet<ConnId> = lists.copied().collect();
         let entries = self.schedule.arrivals.len() + self.schedule.resume.len();
-        assert_eq!(queued.len(), entries, "somebody stands in the lists twice");
+        assert_eq!(queued.len(), entries, "a connection is queued twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
             assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the lists");
@@ -62,7 +62,7 @@ impl<T: Transport> Server<T> {
         );
         assert!(
             self.shared.is_tight || !self.shared.memory.is_tight(),
-            "memory is tight and nobody knows"
+            "tight memory is not flagged"
         );
     }
 
@@ -140,7 +140,7 @@ impl<T: Transport> Server<T> {
             assert!(wanted || kept == 0, "{kept} bytes of log that nobody needs");
             let fanout = &listener.fanout;
             let served = fanout.active || fanout.is_admitting;
-            assert!(served || fanout.waiting.is_empty(), "nobody will let those in who wait");
+            assert!(served || fanout.waiting.is_empty(), "senders wait and no admission is due");
             self.assert_protocol(number, listener);
         }
     }

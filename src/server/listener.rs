@@ -75,8 +75,7 @@ impl<T: Transport> Listener<T> {
         }
     }
 
-    /// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what
-    /// the log holds.
+    /// Decrements the laggard count; at 0 with no active pass, empties the log.
     pub(super) fn on_caught_up(&mut self, memory: &mut MemoryAccount) {
         self.fanout.laggards -= 1;
         if self.fanout.laggards == 0 && !self.fanout.active {
@@ -138,10 +137,10 @@ impl Pending {
 
 /// A pass of the fan-out over all members of a room, a slice a turn.
 ///
-/// The pass walks the owner's pages from the last to the first. When a page is given back, the
+/// The pass walks the listener's pages from the last to the first. When a page is given back, the
 /// last page takes its place: seen from a descending walk that is a page that has been visited
-/// already, so nobody is missed, and whoever is visited twice has nothing to be sent. Pages added
-/// on the way hold only connections that joined after the pass began.
+/// already. So no connection is missed; a second visit sends nothing. Pages added on the way hold
+/// only connections that joined after the pass began.
 #[derive(Debug, Default)]
 pub(super) struct Fanout {
     /// A pass is on its way. While none is, every member has everything or is counted as lagging.

@@ -1,11 +1,11 @@
 //! The server: every connection, driven by events and turns. Knows sockets only as
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
-//! Three things make a server: `table` holds the connections, `schedule` says who has a turn when
-//! (with `timer` for deadlines and `budget` for the time of a turn), and
-//! [`Shared`] is what all of them share. A `visit` borrows from each what
-//! one connection needs. `accept` and `close` begin and end connections, `fanout` carries
-//! broadcasts, `direct` private messages, `pressure` bounds memory, `stop` ends it all.
+//! Three things make a server: `table` holds the connections, `schedule` holds the run queues (with
+//! `timer` for deadlines and `budget` for the time of a turn), and [`Shared`] is what all of them
+//! share. A `visit` borrows from each what one connection needs. `accept` and `close` begin and end
+//! connections, `fanout` carries broadcasts, `direct` private messages, `pressure` bounds memory,
+//! `stop` stops the server.
 
 mod accept;
 mod budget;
@@ -117,10 +117,9 @@ impl<T: Transport> Server<T> {
         self.listeners.len()
     }
 
-    /// Has each part of a turn look at `clock`, so that none takes longer than
-    /// [`turn_micros`] says; it is looked at after each `look_bytes` of
-    /// work ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). It counts microseconds from the moment from
-    /// which [`Millis`] are counted. Without one, only counts bound a turn.
+    /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds
+    /// since the origin of [`Millis`]; it is read every `look_bytes` of work
+    /// ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). Without it only counts limit a turn.
     pub fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
         self.schedule.budget.set_clock(clock, look_bytes);
     }
@@ -221,7 +220,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Does what a visit has left to do beyond its own connection: most have nothing.
+    /// Handles the effects of a visit on other connections: most have none.
     #[inline(always)]
     fn end_visit(&mut self, registry: &T::Registry, id: ConnId, timer_at: Millis) {
         let has_others = !self.shared.direct.is_empty() || self.shared.plugins.is_some();
@@ -294,8 +293,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// When the next turn is due if nothing happens. What plugins wait for is counted from the time
-    /// of the last turn.
+    /// When the next turn is due if nothing happens. Plugin log deadlines are relative to the last
+    /// turn.
     #[must_use]
     pub fn next_turn(&self) -> NextTurn {
         let Schedule { arrivals, resume, closed, accept_paused_until, .. } = &self.schedule;
@@ -373,8 +372,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Acts on deadlines that have passed, as far as the budget goes: a million connections may have
-    /// come in the same second.
+    /// Fires due timers until the budget is spent: a million connections may have come in the same
+    /// second.
     fn expire(&mut self, registry: &T::Registry) {
         let mut next = self.wheel.step(&mut self.table, self.shared.now);
         if next == Step::Done {
@@ -410,7 +409,7 @@ impl<T: Transport> Server<T> {
             let timer_at = if is_late {
                 visit.process_deadline(registry)
             } else {
-                // The loop itself may have been late. Nobody is cut for bytes that have arrived.
+                // The loop may be late: read once more before closing.
                 visit.conn.flags.set(Flags::READ_READY, true);
                 visit.run(registry)
             };
@@ -422,13 +421,14 @@ impl<T: Transport> Server<T> {
     /// their slots until the next turn.
     #[inline(never)]
     fn reap(&mut self) {
-        // A few are not worth a look at the clock, and after a stop there is no next turn.
+        // Few connections are reaped without reading the clock, and after a stop there is no next
+        // turn.
         if self.schedule.closed.len() <= UNTIMED_MAX || self.is_stopped() {
             self.schedule.budget.end();
         } else {
             self.schedule.budget.begin(turn_micros::REAP);
         }
-        // There are files again: whoever waited for one may be let in.
+        // Descriptors are free again: resume accepting.
         self.schedule.accept_paused_until = None;
         while let Some(id) = self.schedule.closed.pop_front() {
             if let Some(before) = self.schedule.closed_before.checked_sub(1)

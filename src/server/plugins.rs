@@ -1,4 +1,4 @@
-//! Plugins in the server: notices of clients, time shared with everybody else, broadcasts of plugins.
+//! Plugins in the server: client notices, their time slice, their broadcasts.
 
 use super::Server;
 use super::listener::Listener;
@@ -77,8 +77,8 @@ impl<T: Transport> Server<T> {
         self.shared.stats.broadcasts_total += broadcasts.len() as u64;
     }
 
-    /// If the log is full, a broadcast waits until its fan-out has come round; what does not fit into
-    /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
+    /// If the log is full, queues the broadcast; if the queue is full, drops it and warns: a plugin
+    /// cannot be made to wait.
     fn append_plugin_broadcast(&mut self, number: usize, bytes: &[u8]) {
         let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, .. } = &mut self.listeners[number];

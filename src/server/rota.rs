@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use crate::conn_id::ConnId;
 
-/// Checks that senders that wait for a log have their turns one after the other: nobody has two
-/// while another waits, and nobody adds more than its share. Keeps its books, and checks, only where
-/// debug assertions are on.
+/// Debug check of admission: no sender is admitted twice while another waits, or exceeds its share.
+/// Counts and checks only with debug assertions.
 #[derive(Debug, Default)]
 pub(super) struct Rota {
     /// Turns there have been.

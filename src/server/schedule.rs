@@ -1,5 +1,4 @@
-//! Which connections have their turn when: the lists a connection may stand in, the time of a turn,
-//! and how far a stop has come.
+//! Run queues and the turn's time budget.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,7 +28,7 @@ pub(super) struct Schedule {
     /// the refused. Some may have gone already.
     pub(super) lingering: VecDeque<ConnId>,
     pub(super) lingering_count: usize,
-    /// Accepting is pointless before this moment.
+    /// Accepting is paused until then (out of descriptors or memory).
     pub(super) accept_paused_until: Option<Millis>,
     /// The listener that accepted first in the last turn.
     pub(super) first_accepting: usize,
@@ -41,7 +40,7 @@ pub(super) struct Schedule {
     pub(super) visit_bytes_max: usize,
     /// The error of the connection at hand, if its stream has failed.
     pub(super) io_error: Option<io::Error>,
-    /// The time that the part of the turn at hand has.
+    /// Time budget of the current part.
     pub(super) budget: Budget,
     pub(super) phase: Phase,
 }
@@ -74,9 +73,9 @@ pub(super) enum Phase {
     /// Input that the kernel had received is being answered. No client leaves yet: an answer may be a
     /// broadcast.
     Answering {
-        /// Places in the resume list before everyone has had a turn.
+        /// Connections still to be served once since the stop began.
         first_round: usize,
-        /// When the next phase begins after that, whoever is still talking.
+        /// Closing begins at this time even if input still arrives.
         until: Millis,
         deadline: Millis,
     },

@@ -1,4 +1,4 @@
-//! An orderly stop: no more connections, answers to all that has arrived, then goodbye.
+//! Graceful stop: close listeners, answer received input, drain, close.
 
 use log::{info, warn};
 
@@ -41,8 +41,8 @@ impl<T: Transport> Server<T> {
             Phase::Answering { first_round: self.schedule.resume.len(), until, deadline };
     }
 
-    /// Clients in the backlog have connected, and may have asked already. Stops are handled
-    /// between batches, so connections that had to make way may be reaped at once.
+    /// Accepts the whole backlog: clients in it may have sent requests. No event of the batch is
+    /// pending, so evicted connections may be reaped at once.
     fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
         self.listeners[number].accept_ready = true;
         self.schedule.accept_paused_until = None;
@@ -65,7 +65,7 @@ impl<T: Transport> Server<T> {
         self.schedule.phase == Phase::Stopped
     }
 
-    /// When time alone takes the stop further.
+    /// Next deadline of the stop.
     pub(super) fn stop_due_at(&self) -> Option<Millis> {
         match self.schedule.phase {
             Phase::Running | Phase::Stopped => None,
@@ -100,8 +100,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Everyone has been answered, or has talked for long enough. Only those whose replies wait
-    /// for them to read may still have something to say.
+    /// Starts closing: stops input everywhere but on write-blocked clients, which may have deferred
+    /// requests.
     fn begin_closing(&mut self) {
         for id in self.table.ids() {
             let Some(mut visit) = self.visit(id) else { continue };
@@ -112,7 +112,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// The drain time is over.
+    /// Drain timeout: closes every remaining connection.
     fn cut_all(&mut self) {
         let mut unsent = 0;
         for id in self.table.ids() {

@@ -28,8 +28,8 @@ pub(super) struct Table<T> {
     len: usize,
 }
 
-/// Invariant: `has_vacancy` is true exactly when the page stands in its owner's list of has_vacancy pages,
-/// which is when it has an owner and is not full.
+/// Invariant: `has_vacancy` is true exactly when the page is in its owner's list of pages with
+/// vacancies: it has an owner and is not full.
 #[derive(Debug)]
 struct Page<T> {
     slots: Slab<Connection<T>>,
@@ -72,7 +72,7 @@ impl<T> Table<T> {
         pages * PAGE_LEN * size_of::<Connection<T>>() + self.pages.capacity() * size_of::<Page<T>>()
     }
 
-    /// Puts in what `make` builds under the id it is given, as one of `owner`'s.
+    /// Inserts the connection that `make` builds, for a listener.
     pub(super) fn insert(
         &mut self,
         owner: u16,
@@ -125,12 +125,12 @@ impl<T> Table<T> {
             page.has_vacancy = true;
             owner.has_vacancy.push(number);
         }
-        // The last has_vacancy page stays, so that a lone client that comes and goes costs no page.
+        // The last vacant page is kept, so that a lone client that comes and goes costs no page.
         if page.slots.is_empty() && owner.has_vacancy.len() > 1 {
             page.slots = Slab::new();
             page.has_vacancy = false;
             owner.has_vacancy.retain(|&other| other != number);
-            // The order of `pages` matters to nobody but a running fan-out; see `Fanout`.
+            // Only a running fan-out depends on page order; see `Fanout`.
             let at = owner.pages.iter().position(|&other| other == number);
             owner.pages.swap_remove(at.expect("a page stands in its owner's list"));
             self.free_pages.push(number);
@@ -171,7 +171,7 @@ impl<T> Table<T> {
         })
     }
 
-    /// The same, to be changed.
+    /// Mutable [`iter`](Self::iter).
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
         self.pages.iter_mut().enumerate().flat_map(|(number, page)| {
             page.slots.iter_mut().map(move |(slot, conn)| {

@@ -13,8 +13,8 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = 6;
 /// Once round the coarsest level: 2³⁶ ms, two years.
 const SPAN_MS: u64 = 1 << (SLOT_BITS * LEVELS as u32);
-/// Deadlines farther away than this fire here, and find themselves too early. One slot short of
-/// the whole round, so that the current slot of the coarsest level is never one of the next round.
+/// Farther deadlines fire here and are re-armed. One slot short of the whole round, so that the
+/// current slot of the coarsest level is never one of the next round.
 const FARTHEST_MS: u64 = SPAN_MS - SPAN_MS / SLOTS as u64;
 const NIL: u32 = u32::MAX;
 
@@ -47,7 +47,7 @@ pub(super) trait LinkStore {
 pub(super) enum Step {
     /// The timer of the connection at this index is due, and disarmed.
     Due(u32),
-    /// The wheel has turned a little.
+    /// A slot was detached or a timer cascaded; call again.
     Moved,
     /// There is nothing to do before [`TimerWheel::next_due`].
     Done,
@@ -61,10 +61,10 @@ pub(super) enum Step {
 /// there are cascading timers.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
-    /// How far time has been worked off.
+    /// Wheel time: every slot before it was processed.
     elapsed: u64,
-    /// The list of those whose slot has begun and that have not been put into finer ones yet: there
-    /// may be a million.
+    /// Timers of the current coarse slot, to be moved to finer levels one by one: there may be a
+    /// million.
     cascading: u32,
     /// Which slots of each level are in use, one bit each.
     occupied: [u64; LEVELS],
@@ -84,7 +84,7 @@ impl TimerWheel {
         self.link(store, index, at);
     }
 
-    /// Sees to it that the timer of the connection at `index` does not fire.
+    /// Disarms the timer at `index`.
     pub(super) fn disarm(&mut self, store: &mut impl LinkStore, index: u32) {
         let TimerLinks { prev, next, at } = *store.links(index);
         if at == Millis::NEVER {
@@ -116,7 +116,7 @@ impl TimerWheel {
         self.next_slot().map(|(_, _, start)| Millis(start))
     }
 
-    /// Works time off up to `now`, a timer at a time, so that whoever calls can stop in between.
+    /// Advances the wheel towards `now` by one step, so that the caller can stop between steps.
     pub(super) fn step(&mut self, store: &mut impl LinkStore, now: Millis) -> Step {
         if self.cascading != NIL {
             let index = self.cascading;

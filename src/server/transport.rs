@@ -1,5 +1,4 @@
-//! The network as the server needs it: the seam between the core and the real sockets of `net/`,
-//! or a simulator's.
+//! Network abstraction of the core, implemented by `net/` and the simulator.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +21,7 @@ pub trait Transport: Sized {
     /// Where such streams come from.
     type Acceptor: Acceptor<Stream = Self>;
 
-    /// Asks for readable events under the name `id`.
+    /// Asks for readable events with token `id`.
     ///
     /// # Errors
     ///
@@ -79,16 +78,16 @@ pub trait Acceptor {
     fn accept(&mut self) -> Result<(Self::Stream, SocketAddr), AcceptError>;
 }
 
-/// Why there is no connection, sorted by what to do about it (accept(2), "Errors").
+/// Failure of accept(2), by remedy (accept(2), "Errors").
 #[derive(Debug)]
 pub enum AcceptError {
-    /// None waits.
+    /// The backlog is empty.
     WouldBlock,
     /// This one is gone, others may wait: try again at once.
     Retry,
-    /// Files or memory are out, or nobody knows what is wrong: trying again at once would spin.
+    /// Out of descriptors or memory, or an unknown error: pause accepting.
     Exhausted(io::Error),
-    /// The listener is of no use any more.
+    /// The listener is unusable.
     Fatal(io::Error),
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Visit<'a, T: Transport> {
     pub(super) read_buffer: &'a mut [u8],
 }
 
-/// The next thing to do with a connection's input.
+/// Next action on the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InputStep {
     /// Nothing, for now.
@@ -40,7 +40,7 @@ enum InputStep {
     Resume,
     /// Read from the stream.
     Read,
-    /// Take an unfinished message for a whole one.
+    /// End an unterminated message.
     EndMessage,
 }
 
@@ -111,8 +111,8 @@ impl<T: Transport> Visit<'_, T> {
         others_wait.then(|| self.listener.room.log.head())
     }
 
-    /// Feeds the session with deferred input first, then with reads, until the stream is drained,
-    /// the budget is spent or the replies have to be read first.
+    /// Processes deferred input, then reads, until the socket is drained, the budget spent, or the
+    /// client must read.
     fn process_input(&mut self) -> Flow {
         const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
         let mut read_left = self.schedule.visit_bytes_max;
@@ -174,8 +174,7 @@ impl<T: Transport> Visit<'_, T> {
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         let flow = conn.session.on_deadline(protocol, *idle_ms, &mut ctx);
-        // It has had the idle timeout to take its replies, and its lag in the log is not worth a
-        // copy.
+        // A write-blocked idle client is closed without draining.
         if flow == Flow::Close(CloseReason::IdleTimeout) && conn.flags.has(Flags::WRITE_BLOCKED) {
             self.close(CloseReason::IdleTimeout, None);
             return Flow::Continue;
@@ -190,8 +189,7 @@ impl<T: Transport> Visit<'_, T> {
         self.end(registry)
     }
 
-    /// Writes what can be written, and leaves the connection where something will come back to it.
-    /// Returns as [`run`](Self::run).
+    /// Flushes, then reschedules. Returns as [`run`](Self::run).
     #[inline(always)]
     fn end(&mut self, registry: &T::Registry) -> Millis {
         match self.flush(registry) {
@@ -310,8 +308,7 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// Notes what is left to do: on the resume list if more can be done at once; the moment returned
-    /// is for the wheel, if time may end it.
+    /// Queues the connection if runnable. Returns when to arm the timer, or [`Millis::NEVER`].
     #[inline]
     pub(super) fn reschedule(&mut self) -> Millis {
         if self.conn.is_quiescent() {
@@ -373,7 +370,7 @@ impl<T: Transport> Visit<'_, T> {
         deadline(conn, listener, &self.shared.limits, phase, is_stalled) <= self.shared.now
     }
 
-    /// Keeps count of the connections that have been offered broadcasts and not taken them.
+    /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.
     fn track_lag(&mut self) {
         let lags = self.conn.session.lag(&self.listener.room.log) > 0;
         if lags == self.conn.flags.has(Flags::LAGGING) {
@@ -482,7 +479,7 @@ fn ends_on_would_block(protocol: &Protocol) -> bool {
     dispatch!(protocol, hooks => hooks.ends_on_would_block())
 }
 
-/// Reads once. `None` when there is nothing, or nothing any more; the flags say which.
+/// Reads once. `None` at would-block or EOF ([`Flags::EOF`]).
 ///
 /// A short read has drained the stream, which saves asking again, except where the peer has shut
 /// its side: the end of the stream stands behind it and no edge will announce it.
@@ -539,7 +536,7 @@ fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usi
     }
 }
 
-/// Whether an open connection cannot go on before the client reads or the fan-out has come round.
+/// Whether the connection waits for its client to read or for the fan-out.
 pub(super) fn is_stalled<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
@@ -550,7 +547,7 @@ pub(super) fn is_stalled<T: Transport>(
         || conn.session.is_backlogged(log, 0, &shared.limits, shared.is_tight)
 }
 
-/// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
+/// Current deadline, or [`Millis::NEVER`].
 #[inline]
 pub(super) fn deadline<T: Transport>(
     conn: &Connection<T>,

@@ -13,14 +13,14 @@ use crate::protocol::{
     ClientState, CloseReason, Context, ErrorOf, Flow, Hooks, InPlace, Protocol, dispatch,
 };
 
-/// Input that may come behind the bytes at hand.
+/// What may follow the bytes just read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// More, perhaps at once.
     More,
     /// Nothing that can be read without waiting: for some protocols, the end of a message.
     WouldBlock,
-    /// Nothing, for now or for ever: an unfinished message is a message.
+    /// Nothing: an unterminated message is complete.
     Nothing,
 }
 
@@ -32,8 +32,8 @@ pub(super) struct Pending {
     /// Runs while a frame has begun and nothing else waits: `recv` holds its beginning, or has held
     /// what is discarded of it.
     pub(super) clock: Option<FrameClock>,
-    /// `recv` may hold whole frames: their turn comes when replies have space again. It may also
-    /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
+    /// `recv` may hold whole frames, retried when replies have space. If it holds only a partial
+    /// frame, the frame clock starts when that is found.
     pub(super) is_deferred: bool,
     /// Nothing comes behind the deferred input: an unfinished message at its end is one.
     pub(super) is_last: bool,
@@ -86,8 +86,8 @@ enum LargeStep {
 }
 
 impl Session {
-    /// Takes the bytes of one read; `is_drained` is that no more can be read without waiting.
-    /// Replies go to `ctx.shared.out`.
+    /// Processes the bytes of one read. `is_drained`: no more can be read without blocking. Replies
+    /// go to `ctx.shared.out`.
     #[inline]
     pub fn on_bytes(
         &mut self,
@@ -102,7 +102,7 @@ impl Session {
         dispatch!(protocol, hooks => self.receive(hooks, bytes, behind, ctx))
     }
 
-    /// Takes an unfinished message for a whole one: no more of it is waited for. For a session that
+    /// Ends an unterminated message: EOF, would-block, or a quiet timeout. For a session that
     /// [`has_unterminated`](Self::has_unterminated).
     pub fn on_eof(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
         dispatch!(protocol, hooks => self.receive(hooks, &[], Behind::Nothing, ctx))
@@ -120,8 +120,8 @@ impl Session {
         dispatch!(protocol, hooks => self.receive(hooks, &[], behind, ctx))
     }
 
-    /// Has input answered, and notes where among the broadcasts the replies to it stand: behind all
-    /// that the log held before, while what the client added to it is not for itself.
+    /// Processes input and records where its replies stand in the log: after everything before
+    /// `head`. The client's own broadcasts are skipped.
     #[inline(never)]
     fn receive<H: Hooks>(
         &mut self,
@@ -211,8 +211,8 @@ impl Session {
         stopped
     }
 
-    /// Answers frames of which a part was buffered, until one is unfinished or has to wait. `None`
-    /// is that nothing is buffered any more: what came whole is left in `rest`.
+    /// Answers frames of which a part was buffered, until one is unfinished or has to wait. Returns
+    /// `None` once the buffer is empty; unread input stays in `rest`.
     #[inline(never)]
     fn answer_buffered<H: Hooks>(
         &mut self,
@@ -315,7 +315,7 @@ impl Session {
     ) -> Result<LargeStep, AllocError> {
         let input = &mut self.buffers.get_or_insert_default().input;
         let Some(frame_len) = H::in_place_len(&input.recv) else { return Ok(LargeStep::NotTaken) };
-        // Behind one that is worked on, others may have come.
+        // More frames may have arrived while a REVERSE is in progress.
         let is_whole = input.reversal.is_some() || input.recv.len() == frame_len;
         if !is_whole || ctx.shared.out.len() >= ctx.shared.reply_limit {
             return Ok(LargeStep::NotTaken);

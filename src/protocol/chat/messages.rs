@@ -1,4 +1,4 @@
-//! Everything the server says in a chat, in each of its languages: one function a language.
+//! All chat texts, one function per language.
 
 use std::fmt;
 

@@ -89,8 +89,7 @@ impl Hooks for ChatProtocol {
         flow
     }
 
-    /// A client that has once ended a message is waited for: a slow network may split its lines,
-    /// and half a line is no worse than a client that says nothing.
+    /// A client that has sent a line end is waited for: its next line may arrive split.
     fn unfinished_due_at(
         &self,
         clock: FrameClock,
@@ -125,7 +124,7 @@ impl Hooks for ChatProtocol {
     }
 
     fn on_fanout_end(&mut self, room: &mut Room) {
-        // Where the log is full again, there is another pass, and it ends here too.
+        // If the log fills again, the next pass end retries.
         let _ = self.announce_departures(&mut room.log);
     }
 
@@ -133,12 +132,13 @@ impl Hooks for ChatProtocol {
         limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN)
     }
 
-    /// A message may announce departures besides.
+    /// A message also appends pending departures.
     fn broadcast_cost_max(&self, limits: &Limits) -> usize {
         self.log_bytes_max(limits)
     }
 
-    /// The longest reply is the answer to `/who`.
+    /// The longest reply is the answer to `/who`: for each member a nickname of at most 16 characters
+    /// of 4 bytes, and `, `.
     fn frame_len_max(&self, members: usize) -> usize {
         CHAT_LOG_BYTES_MIN + 66 * members
     }

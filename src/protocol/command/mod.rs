@@ -1,7 +1,7 @@
 //! The `command` protocol: ECHO, REVERSE, QUIT, BROADCAST, STATUS, and the codes of plugins.
 //!
-//! A command is an arm of `on_other_command`, or a file beside this one if it has a name to earn;
-//! its code is in [`codec::command`](crate::codec::command).
+//! To add a command: a code in [`codec::command`](crate::codec::command) and an arm in
+//! `on_other_command`, with its own file if longer.
 
 mod broadcast;
 #[cfg(feature = "plugins")]

@@ -31,7 +31,7 @@ use crate::setting::{SettingError, number};
 
 /// Sent to a client of a plugin listener when no plugin answers.
 const UNHANDLED: &[u8] = b"None";
-/// Sent when one fails: the words of mynah's predecessor, which its clients look for.
+/// Sent when a plugin fails; clients of the predecessor match this text.
 const FAILED: &[u8] = b"Error occurred while processing data";
 
 /// Packages for plugins.
@@ -136,8 +136,7 @@ fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     Flow::Continue
 }
 
-/// Asks the plugins, if there are any and their time is not up; an error is the step to take
-/// instead.
+/// Asks the plugins; `Err` is the flow to return.
 pub(super) fn ask(
     package: &[u8],
     command: Option<u8>,

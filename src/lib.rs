@@ -2,7 +2,8 @@
 //!
 //! The crate is three programs (`mynah`, `mynah-cli`, `mynah-load`) and the loop they are built on.
 //! As a library it runs that loop for a program of yours: its own protocols, or a [`Service`] that
-//! you write, over frames and replies. An idle connection costs 56 bytes, and none of them a thread.
+//! you write, over frames and replies. An idle connection costs 56 bytes, and none of them a
+//! thread.
 //!
 //! ```
 //! use std::io::{self, Read, Write};
@@ -59,8 +60,8 @@
 //!
 //! # Layers
 //!
-//! Imports point downward only (`tests/core/layers.rs` holds that); `docs/architecture.md` follows a
-//! byte through them.
+//! Imports point downward only (`tests/core/layers.rs` holds that); `docs/architecture.md` follows
+//! a byte through them.
 //!
 //! ```text
 //! L4  app · client · load        the three programs; cli: what their command lines share

@@ -1,6 +1,6 @@
-//! A room in which anything is said in any order: its books agree, nicknames are those the slow rules
-//! allow, everyone hears whole lines that only the server could have begun so, and when all have left
-//! nothing is left.
+//! A room in which anything is said in any order: its books agree, nicknames are those the slow
+//! rules allow, everyone hears whole lines that only the server could have begun so, and when all
+//! have left nothing is left.
 
 use std::collections::BTreeSet;
 

@@ -20,8 +20,9 @@ use crate::limits::{LOOK_BYTES, Limits};
 use crate::protocol::Protocol;
 use crate::server::{ListenerConfig, NextTurn, Server};
 
-/// Events taken from the kernel at a time. Among 128, 200, 256 and 1,024 no size was better than the
-/// noise (docs/benchmarks.md); with this one a batch and the connections it touches stay in the cache.
+/// Events taken from the kernel at a time. Among 128, 200, 256 and 1,024 no size was better than
+/// the noise (docs/benchmarks.md); with this one a batch and the connections it touches stay in the
+/// cache.
 const EVENTS_MAX: usize = 256;
 
 /// The end of a loop.
@@ -89,9 +90,9 @@ impl EventLoop {
         Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }
 
-    /// Listens on `addr` without keepalive and without an idle timeout, and returns the address with
-    /// the port that was picked. The log calls the listener `tcp://ADDR`. To set any of this, bind a
-    /// [`TcpAcceptor`] and pass it with a [`ListenerConfig`] to
+    /// Listens on `addr` without keepalive and without an idle timeout, and returns the address
+    /// with the port that was picked. The log calls the listener `tcp://ADDR`. To set any of this,
+    /// bind a [`TcpAcceptor`] and pass it with a [`ListenerConfig`] to
     /// [`add_listener`](Self::add_listener).
     ///
     /// # Errors
@@ -171,9 +172,10 @@ impl EventLoop {
 
     /// Runs as [`run`](Self::run) does, and lets `program` take part.
     ///
-    /// Each round: poll → dispatch the batch → requests of handles and the program → [`Server::turn`]
-    /// → after a burst, freed pages back to the system. A connection's replies are written when it is
-    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
+    /// Each round: poll → dispatch the batch → requests of handles and the program →
+    /// [`Server::turn`] → after a burst, freed pages back to the system. A connection's replies are
+    /// written when it is dispatched or resumed, all in one write. The poll does not wait while any
+    /// work remains.
     ///
     /// # Errors
     ///

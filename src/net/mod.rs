@@ -1,10 +1,10 @@
 //! The system: the loop over mio, TCP sockets, the loop's clock, signals, and the limits of process
 //! and machine.
 //!
-//! Only this module of the server uses mio, socket2 and signal-hook. The layers below read no clock:
-//! the loop reads it and hands them the time. Above, the three programs read one for log lines,
-//! plugins and timeouts. (`tests/core/layers.rs` checks all of this; client and load tester have loops
-//! of their own.)
+//! Only this module of the server uses mio, socket2 and signal-hook. The layers below read no
+//! clock: the loop reads it and hands them the time. Above, the three programs read one for log
+//! lines, plugins and timeouts. (`tests/core/layers.rs` checks all of this; client and load tester
+//! have loops of their own.)
 //!
 //! | module | job |
 //! |---|---|

@@ -16,8 +16,8 @@ use super::signal_pipe::SignalPipe;
 use super::tcp::token;
 
 /// Signals whose default action ends the process; ignored here. SIGXFSZ is a log file at the limit
-/// of `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored by
-/// Rust's runtime.)
+/// of `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored
+/// by Rust's runtime.)
 const WITHOUT_EFFECT: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
 
 /// Flags that the signal handlers set.

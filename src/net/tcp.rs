@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
 
-/// A send on a reset connection fails with EPIPE instead of raising SIGPIPE. (macOS has an option of
-/// the socket instead, and Rust's runtime ignores the signal anyway.)
+/// A send on a reset connection fails with EPIPE instead of raising SIGPIPE. (macOS has an option
+/// of the socket instead, and Rust's runtime ignores the signal anyway.)
 const SEND_FLAGS: SendFlags = {
     #[cfg(target_vendor = "apple")]
     let flags = SendFlags::empty();
@@ -165,8 +165,8 @@ impl Acceptor for TcpAcceptor {
 }
 
 /// Classifies errors of accept(2) by remedy. Linux also reports errors of the connection to be
-/// accepted there; these are retried, up to [`RETRIES_MAX`] times in a row. Unknown errors pause the
-/// listener and do not close it.
+/// accepted there; these are retried, up to [`RETRIES_MAX`] times in a row. Unknown errors pause
+/// the listener and do not close it.
 fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
     if error.kind() == ErrorKind::WouldBlock {
         *retries = 0;

@@ -20,10 +20,10 @@ const FRAME_COST_BYTES: usize = 64;
 
 /// A protocol of the embedder's own: it finds frames in a stream, and answers them.
 ///
-/// The server does the rest: it buffers unfinished frames, closes clients that leave one unfinished,
-/// writes all replies of a turn at once, and stops reading from clients that do not take them. One
-/// service serves all clients of a listener, on the loop's thread, so a method that blocks stops
-/// every client. A method that panics costs the connection it was called for.
+/// The server does the rest: it buffers unfinished frames, closes clients that leave one
+/// unfinished, writes all replies of a turn at once, and stops reading from clients that do not
+/// take them. One service serves all clients of a listener, on the loop's thread, so a method that
+/// blocks stops every client. A method that panics costs the connection it was called for.
 ///
 /// A service answers clients one by one: it cannot push bytes to other clients or broadcast. It has
 /// no say where the server gives up on a client: [`Framing::Invalid`], a frame that is not finished
@@ -138,8 +138,8 @@ impl CustomProtocol {
         CustomProtocol(Box::new(service))
     }
 
-    /// Validates the service's result: a frame lies within the input, and an incomplete one needs at
-    /// least one byte and no more than the longest frame has.
+    /// Validates the service's result: a frame lies within the input, and an incomplete one needs
+    /// at least one byte and no more than the longest frame has.
     fn find(&self, input: &[u8]) -> Framing {
         if input.is_empty() {
             return Framing::Incomplete { needed: 1 };

@@ -34,8 +34,8 @@ pub trait Hooks {
     const COUNTS_FRAMES: bool = true;
 
     /// Whether an unterminated message is delivered at EOF or at
-    /// [`unfinished_due_at`](Self::unfinished_due_at). Otherwise it is dropped at EOF, and an error at
-    /// the deadline.
+    /// [`unfinished_due_at`](Self::unfinished_due_at). Otherwise it is dropped at EOF, and an error
+    /// at the deadline.
     const ALLOWS_UNTERMINATED: bool = false;
 
     /// A decoder that goes on where the client's last one stopped.

@@ -1,7 +1,8 @@
 //! Protocols: the meaning of messages, one folder or file each. They see whole messages and
 //! [`ConnId`](crate::conn_id::ConnId)s. No access to sockets or the table; time is an argument.
 //!
-//! A protocol implements [`Hooks`] and [`UrlProtocol`] and has a line in `list.rs`; `docs/extending.md` adds one.
+//! A protocol implements [`Hooks`] and [`UrlProtocol`] and has a line in `list.rs`;
+//! `docs/extending.md` adds one.
 
 pub mod chat;
 mod client_state;

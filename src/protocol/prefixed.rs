@@ -1,5 +1,5 @@
-//! The `prefixed` protocol: a length byte and a message, answered with the same length and the bytes
-//! reversed.
+//! The `prefixed` protocol: a length byte and a message, answered with the same length and the
+//! bytes reversed.
 
 use log::debug;
 

@@ -39,8 +39,8 @@ impl<T: Transport> Server<T> {
     }
 
     /// Accepts at most `budget` connections. `tried` counts attempts over all listeners; from
-    /// [`UNTIMED_MAX`] on the time budget applies. An edge comes once, so a listener left early stays
-    /// `accept_ready`.
+    /// [`UNTIMED_MAX`] on the time budget applies. An edge comes once, so a listener left early
+    /// stays `accept_ready`.
     pub(super) fn accept_some(
         &mut self,
         registry: &T::Registry,
@@ -133,8 +133,8 @@ impl<T: Transport> Visit<'_, T> {
         shared.stats.accepted_total += 1;
         let name = &listener.name;
         shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
-        // Bytes that came with the connection are announced by an edge of their own, but for a server
-        // that is stopping it is the last chance.
+        // Bytes that came with the connection are announced by an edge of their own, but for a
+        // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
         self.answer(|visit| visit.greet(peer));
     }

@@ -185,8 +185,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Bounds the connections that linger, and the list of them. Their number is not enforced during
-    /// a stop.
+    /// Bounds the connections that linger, and the list of them. Their number is not enforced
+    /// during a stop.
     #[inline]
     pub(super) fn bound_lingering(&mut self) {
         let max = self.shared.limits.lingering_max;

@@ -12,9 +12,9 @@ impl<T: Transport> Server<T> {
     /// held when it was written. They are sent when the recipients have their turn, so many of them
     /// cost this turn no writes.
     ///
-    /// A sender does not wait for a slow recipient: one whose send queue is full and whose socket is
-    /// blocked is closed, as one is that falls off the broadcast log. If the socket is writable it is
-    /// flushed first, as the recipient has had no turn since the messages came.
+    /// A sender does not wait for a slow recipient: one whose send queue is full and whose socket
+    /// is blocked is closed, as one is that falls off the broadcast log. If the socket is writable
+    /// it is flushed first, as the recipient has had no turn since the messages came.
     pub(super) fn deliver_direct(&mut self, registry: &T::Registry) {
         if self.shared.direct.is_empty() {
             return;

@@ -17,8 +17,8 @@ use crate::protocol::{CloseReason, Hooks, dispatch};
 const OWN_REPLY_LEN_MAX: usize = 512;
 
 impl<T: Transport> Server<T> {
-    /// Checks counts, limits, and that every runnable connection is queued. Takes time in proportion
-    /// to the number of connections.
+    /// Checks counts, limits, and that every runnable connection is queued. Takes time in
+    /// proportion to the number of connections.
     ///
     /// # Panics
     ///

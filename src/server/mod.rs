@@ -99,8 +99,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is how
-    /// many there were before.
+    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is
+    /// how many there were before.
     ///
     /// # Panics
     ///
@@ -255,9 +255,10 @@ impl<T: Transport> Server<T> {
     /// Runs one turn: deferred events, accept, plugins, admission, resume, fan-out, timers, stop,
     /// reap.
     ///
-    /// Each part but plugins and stop has its own time budget, so that none starves another; plugins
-    /// are limited by their scheduler. [`poll_timeout`](Self::poll_timeout) is zero while any work
-    /// remains. Reaping comes last, so that within one batch and turn no slot is used twice.
+    /// Each part but plugins and stop has its own time budget, so that none starves another;
+    /// plugins are limited by their scheduler. [`poll_timeout`](Self::poll_timeout) is zero while
+    /// any work remains. Reaping comes last, so that within one batch and turn no slot is used
+    /// twice.
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.shared.now = now;
         self.serve_arrivals(registry);
@@ -282,8 +283,8 @@ impl<T: Transport> Server<T> {
         self.shared.connection_log.write_due(now);
     }
 
-    /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as long
-    /// as it takes.
+    /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as
+    /// long as it takes.
     #[must_use]
     pub fn poll_timeout(&self, now: Millis) -> Option<u64> {
         match self.next_turn() {

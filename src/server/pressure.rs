@@ -80,8 +80,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether all connections with memory were cut a moment ago, and it was not enough: the table and the
-    /// logs alone are most of the limit. Looking at everybody again would find next to nothing.
+    /// Whether all connections with memory were cut a moment ago, and it was not enough: the table
+    /// and the logs alone are most of the limit. Looking at everybody again would find next to
+    /// nothing.
     pub(super) fn is_relief_pointless(&self) -> bool {
         self.relief_failed_at.is_some_and(|at| self.shared.now.since(at) < RELIEF_PAUSE_MS)
     }
@@ -96,8 +97,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Leaves tight mode and resumes the clients that were not read from. Paused time does not count
-    /// as idle.
+    /// Leaves tight mode and resumes the clients that were not read from. Paused time does not
+    /// count as idle.
     pub(super) fn end_tight_memory(&mut self) {
         if !self.shared.is_tight || !self.shared.memory.is_ample() {
             return;

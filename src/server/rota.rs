@@ -1,4 +1,5 @@
-//! The order in which senders that wait for a log are admitted, checked where debug assertions are on.
+//! The order in which senders that wait for a log are admitted, checked where debug assertions are
+//! on.
 
 use std::collections::HashMap;
 

@@ -70,8 +70,8 @@ impl Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
-    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be a
-    /// broadcast.
+    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
+    /// a broadcast.
     Answering {
         /// Connections still to be served once since the stop began.
         first_round: usize,

@@ -13,7 +13,8 @@ use crate::protocol::CloseReason;
 const BACKLOG_MAX: usize = 65_536;
 
 impl<T: Transport> Server<T> {
-    /// Begins an orderly stop. Keep feeding events and turns until [`is_stopped`](Self::is_stopped).
+    /// Begins an orderly stop. Keep feeding events and turns until
+    /// [`is_stopped`](Self::is_stopped).
     pub fn stop(&mut self, registry: &T::Registry, now: Millis) {
         if self.schedule.phase.is_stopping() {
             return;

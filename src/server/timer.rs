@@ -56,9 +56,9 @@ pub(super) enum Step {
 /// All armed timers.
 ///
 /// Invariant: a timer that fires at `at` is in the list of level `position(at).0`, slot
-/// `position(at).1`, or among the cascading ones. It holds while `elapsed` advances because `elapsed`
-/// never passes the start of an occupied slot without taking out what is in it, nor anything while
-/// there are cascading timers.
+/// `position(at).1`, or among the cascading ones. It holds while `elapsed` advances because
+/// `elapsed` never passes the start of an occupied slot without taking out what is in it, nor
+/// anything while there are cascading timers.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
     /// Wheel time: every slot before it was processed.

@@ -68,8 +68,8 @@ impl<T: Transport> Visit<'_, T> {
         timer_at
     }
 
-    /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
-    /// for: a protocol that panics costs its own connection and nothing else.
+    /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it
+    /// asks for: a protocol that panics costs its own connection and nothing else.
     #[inline]
     pub(super) fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
@@ -104,7 +104,8 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// The head of the listener's log, where senders wait for it and this one has not been admitted.
+    /// The head of the listener's log, where senders wait for it and this one has not been
+    /// admitted.
     fn log_head_if_others_wait(&self) -> Option<u64> {
         let others_wait =
             self.schedule.admitted_share.is_none() && !self.listener.fanout.waiting.is_empty();
@@ -182,8 +183,8 @@ impl<T: Transport> Visit<'_, T> {
         flow
     }
 
-    /// Ends a visit in which nothing is read, as [`run`](Self::run) ends its own: one copy of the code
-    /// for all but the hot path.
+    /// Ends a visit in which nothing is read, as [`run`](Self::run) ends its own: one copy of the
+    /// code for all but the hot path.
     #[inline(never)]
     pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
         self.end(registry)
@@ -208,8 +209,8 @@ impl<T: Transport> Visit<'_, T> {
         self.reschedule()
     }
 
-    /// One write of what waits, in order: queued replies, the replies at hand, and what the log holds
-    /// behind the cursor. Replies that are not taken are queued.
+    /// One write of what waits, in order: queued replies, the replies at hand, and what the log
+    /// holds behind the cursor. Replies that are not taken are queued.
     #[inline(always)]
     fn flush(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         if self.conn.state == State::Closed {

@@ -27,8 +27,8 @@ pub struct Session {
     buffers: Option<Box<Buffers>>,
     /// Start of the current idle period.
     last_active_at: Millis,
-    /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some of
-    /// the log stands in the send queue.
+    /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some
+    /// of the log stands in the send queue.
     cursor: u64,
     /// Accept sequence number, from 1; distinguishes connections that reuse a slot.
     generation: u32,

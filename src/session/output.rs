@@ -7,8 +7,8 @@ use crate::protocol::Room;
 use crate::protocol::chat::MemberKey;
 
 impl Session {
-    /// Places the next replies after log offset `until`; later log bytes are the client's own and are
-    /// skipped.
+    /// Places the next replies after log offset `until`; later log bytes are the client's own and
+    /// are skipped.
     #[inline]
     pub(super) fn place_replies(&mut self, until: u64, room: &Room) -> Result<(), AllocError> {
         let head = room.log.head();
@@ -137,8 +137,8 @@ impl Session {
         from_out
     }
 
-    /// The part of the log to be written behind the replies at hand, where nothing is queued and the
-    /// log still has it.
+    /// The part of the log to be written behind the replies at hand, where nothing is queued and
+    /// the log still has it.
     #[inline]
     #[must_use]
     pub fn unsent_broadcasts<'a>(&self, log: &'a BroadcastLog) -> Option<[&'a [u8]; 2]> {

@@ -1,6 +1,6 @@
 //! The server core with up to ten million connections (`cargo bench --bench growth`), for which few
-//! machines have the files. Sockets are stubs, so all time and memory are the core's own; the allocator
-//! counts the memory. It is not a test: it prints, and has no thresholds.
+//! machines have the files. Sockets are stubs, so all time and memory are the core's own; the
+//! allocator counts the memory. It is not a test: it prints, and has no thresholds.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]

@@ -1,5 +1,5 @@
-//! The `chat` protocol: its messages and its clients. `protocol_table` tests each row of the message table,
-//! `rules` the rest of the protocol, `crowd` full rooms.
+//! The `chat` protocol: its messages and its clients. `protocol_table` tests each row of the
+//! message table, `rules` the rest of the protocol, `crowd` full rooms.
 mod crowd;
 mod protocol_table;
 mod rules;
@@ -177,9 +177,9 @@ impl Chat {
         self.observer.status().get("frames_in_total") - self.asked
     }
 
-    /// Waits three times as long as the pause that ends an unterminated message. A sleep, because time
-    /// is the subject: no event can be waited for. The second status is answered after the turn of the
-    /// first, in which the timers were checked.
+    /// Waits three times as long as the pause that ends an unterminated message. A sleep, because
+    /// time is the subject: no event can be waited for. The second status is answered after the
+    /// turn of the first, in which the timers were checked.
     fn wait_for_pause(&mut self) {
         thread::sleep(Duration::from_millis(150));
         self.bytes_in();

@@ -1,5 +1,5 @@
-//! Clients that together want more than the server has: what it holds, whom it cuts, and what others
-//! feel of it.
+//! Clients that together want more than the server has: what it holds, whom it cuts, and what
+//! others feel of it.
 
 use std::thread;
 use std::time::Duration;

@@ -128,8 +128,8 @@ impl Model {
         offsets.any(|offset| offset < self.log.start)
     }
 
-    /// Half of what may wait does: the client is not read from. What of the log not everyone has been
-    /// offered does not count.
+    /// Half of what may wait does: the client is not read from. What of the log not everyone has
+    /// been offered does not count.
     pub fn is_backlogged(&self, who: usize) -> bool {
         let unsent = &self.clients[who].unsent;
         let counts = |offset: u64| offset < self.log.offered;

@@ -18,13 +18,13 @@ pub type MemberKey = u32;
 /// Most nicknames that `/who` lists.
 const ONLINE_NICKS_MAX: usize = 1_000;
 
-/// The members of one room. Each has a slot with its nickname, and three indexes find it; the time a
-/// look-up takes does not grow with what nicknames have in common:
+/// The members of one room. Each has a slot with its nickname, and three indexes find it; the time
+/// a look-up takes does not grow with what nicknames have in common:
 ///
 /// - by the folded nickname, which is equal for equal ones;
-/// - by each skeleton: how many members have it, for each set of scripts they are written in. Members
-///   with one skeleton are never confusable, so their scripts overlap, and there are few such sets: a
-///   thousand look-alikes of one script are one entry;
+/// - by each skeleton: how many members have it, for each set of scripts they are written in.
+///   Members with one skeleton are never confusable, so their scripts overlap, and there are few
+///   such sets: a thousand look-alikes of one script are one entry;
 /// - by the nickname as typed, for `/who`.
 ///
 /// Invariants: each index has each member once, and no two members' nicknames are the same
@@ -58,9 +58,9 @@ struct NickEntry {
     key: MemberKey,
 }
 
-/// The number of members that have one skeleton in one set of scripts. Of the skeleton, 48 bits of a
-/// hash are kept: among a million members, one nickname in 300 million is refused as the look-alike
-/// of another that it does not look like.
+/// The number of members that have one skeleton in one set of scripts. Of the skeleton, 48 bits of
+/// a hash are kept: among a million members, one nickname in 300 million is refused as the
+/// look-alike of another that it does not look like.
 #[derive(Debug, Clone, Copy)]
 struct SkeletonEntry {
     hash: [u16; 3],
@@ -91,7 +91,8 @@ impl Members {
         &self.slots[key as usize]
     }
 
-    /// The member whose nickname equals `nick`, which may be any text. A look-alike does not find it.
+    /// The member whose nickname equals `nick`, which may be any text. A look-alike does not find
+    /// it.
     #[must_use]
     pub fn find(&self, nick: &str) -> Option<&Member> {
         self.find_folded(&Folded::of(nick)?)
@@ -329,8 +330,8 @@ mod tests {
         }
     }
 
-    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic; these
-    /// two are look-alikes of each other.
+    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic;
+    /// these two are look-alikes of each other.
     #[test]
     fn a_skeleton_is_counted_for_each_set_of_scripts() {
         let mut members = Members::default();

@@ -1,8 +1,8 @@
 //! The `chat` protocol: nicknames, a room, private messages.
 //!
 //! The first message of a client is its nickname; from then on it is a member and subscribed to the
-//! broadcast log, through which its messages go to everyone else. `messages` has all texts, `nickname`
-//! the rules, `unicode` the data they need, `members` the indexes.
+//! broadcast log, through which its messages go to everyone else. `messages` has all texts,
+//! `nickname` the rules, `unicode` the data they need, `members` the indexes.
 
 mod members;
 mod messages;
@@ -137,8 +137,8 @@ impl Hooks for ChatProtocol {
         self.log_bytes_max(limits)
     }
 
-    /// The longest reply is the answer to `/who`: for each member a nickname of at most 16 characters
-    /// of 4 bytes, and `, `.
+    /// The longest reply is the answer to `/who`: for each member a nickname of at most 16
+    /// characters of 4 bytes, and `, `.
     fn frame_len_max(&self, members: usize) -> usize {
         CHAT_LOG_BYTES_MIN + 66 * members
     }

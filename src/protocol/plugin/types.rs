@@ -1,4 +1,5 @@
-//! Packages' clients, notices and results: the types that the scheduler and the host have in common.
+//! Packages' clients, notices and results: the types that the scheduler and the host have in
+//! common.
 
 use std::net::SocketAddr;
 

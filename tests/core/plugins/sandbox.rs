@@ -1,5 +1,5 @@
-//! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made twice,
-//! and the plugin must be usable after each.
+//! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made
+//! twice, and the plugin must be usable after each.
 
 use std::time::{Duration, Instant};
 

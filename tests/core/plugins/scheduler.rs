@@ -1,5 +1,5 @@
-//! The scheduler: the order of packages, notices and reloads, and the length of turns, in a time that
-//! advances by 1 ms with each check of the clock.
+//! The scheduler: the order of packages, notices and reloads, and the length of turns, in a time
+//! that advances by 1 ms with each check of the clock.
 
 use std::fs;
 use std::sync::mpsc::{Receiver, channel};
@@ -163,7 +163,8 @@ fn a_slow_notice_goes_to_one_plugin_a_turn() {
     let (mut scheduler, time) = timed_scheduler(&folder);
     connect(&mut scheduler, id(1));
     let (mut turns, mut known, mut new) = (0, 0, 0);
-    // A client of another listener is answered meanwhile, the new one after all were notified of it.
+    // A client of another listener is answered meanwhile, the new one after all were notified of
+    // it.
     while new == 0 {
         let answered = short_turn(&mut scheduler, &time, &[id(1), id(0)]);
         known += answered.iter().filter(|client| **client == id(0)).count();
@@ -235,7 +236,8 @@ fn reload(
     woken
 }
 
-/// Takes turns until nothing is left to do. Waits where the scheduler has no work, as the loop does.
+/// Takes turns until nothing is left to do. Waits where the scheduler has no work, as the loop
+/// does.
 #[track_caller]
 fn finish(scheduler: &mut PluginScheduler, time: &Time, woken: &Receiver<()>) -> u32 {
     for turns in 0..1000 {

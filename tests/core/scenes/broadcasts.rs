@@ -133,7 +133,8 @@ fn long_reply_does_not_tear_a_half_sent_broadcast() {
     }
 }
 
-/// A write takes a bounded number of pieces; here the queue uses them all and leaves none for the log.
+/// A write takes a bounded number of pieces; here the queue uses them all and leaves none for the
+/// log.
 #[test]
 fn laggard_gets_the_log_behind_a_full_write() {
     for replies in 1..20 {

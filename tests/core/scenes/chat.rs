@@ -70,8 +70,8 @@ fn waiting_speaker_has_a_share_of_the_log_in_lines() {
     assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
 }
 
-/// Simulation seed 208: a client that took everything at once was cut for messages that came between
-/// two of its turns.
+/// Simulation seed 208: a client that took everything at once was cut for messages that came
+/// between two of its turns.
 #[test]
 fn recipient_with_room_is_not_cut_before_its_turn() {
     let mut scene = Scene::chat(LIMITS);

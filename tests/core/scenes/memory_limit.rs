@@ -157,8 +157,8 @@ fn tight_memory_stops_deadlines() {
     assert!(!scene.is_closed(client) && !scene.is_closed(hog));
 }
 
-/// Time in which a client was not read from does not count as idle, neither while memory is tight nor
-/// afterwards.
+/// Time in which a client was not read from does not count as idle, neither while memory is tight
+/// nor afterwards.
 #[test]
 fn tight_memory_stops_the_idle_clock() {
     let limits = Limits { memory_bytes_max: 400_000, send_queue_bytes_max: 1 << 20, ..LIMITS };

@@ -205,8 +205,8 @@ impl World {
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
         let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
-        // Visits are shorter where there are no plugins: half of the worlds that can do without have
-        // none.
+        // Visits are shorter where there are no plugins: half of the worlds that can do without
+        // have none.
         let wants_plugins = listeners.contains(&Kind::Plugin) || seed.is_multiple_of(2);
         let has_plugins = HAS_PLUGINS && wants_plugins;
         if has_plugins {
@@ -750,12 +750,13 @@ impl World {
         if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
             return Some(Excuse::Gone);
         }
-        // Cut when the drain time was over. Without any, everybody has one visit, and may have asked for
-        // more than that.
+        // Cut when the drain time was over. Without any, everybody has one visit, and may have
+        // asked for more than that.
         let stopped_for_ms =
             peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
-        // Where that is none, everyone has one turn, which may be short or come to nothing where the log
-        // is full; and where much time passes at once, it may be over before there were turns enough.
+        // Where that is none, everyone has one turn, which may be short or come to nothing where
+        // the log is full; and where much time passes at once, it may be over before there were
+        // turns enough.
         let has_one_turn = self.limits.drain_timeout_ms == 0;
         let is_hurried = (has_one_turn && (self.clock.step > 0 || kind.has_broadcasts()))
             || self.jumps
@@ -869,8 +870,8 @@ impl World {
         if self.excuse(&self.peers[0]).is_some() {
             return;
         }
-        // The witness says nothing and stays, but in a stop it leaves before those who have something
-        // to say, and it may be cut for what came while nobody let it read.
+        // The witness says nothing and stays, but in a stop it leaves before those who have
+        // something to say, and it may be cut for what came while nobody let it read.
         let is_cut = self.peers[0].closed_at.is_some();
         // What it said and the server took, everyone heard, and so did the witness. Of one that was
         // cut for memory nobody knows what was taken.

@@ -1,5 +1,5 @@
-//! Rules of the chat beyond its messages: where a message ends, who receives it and in which order, the
-//! log, and configuration files.
+//! Rules of the chat beyond its messages: where a message ends, who receives it and in which order,
+//! the log, and configuration files.
 
 use std::time::{Duration, Instant};
 

@@ -215,7 +215,7 @@ impl Scratch {
                 last = reference::answer_command(found, max, expected);
             }
         });
-        self.listener.protocol = CommandProtocol { frame_len_max: max }.into();
+        self.listener.protocol = CommandProtocol { payload_len_max: max }.into();
         let longest = command::HEADER_LEN + max as usize;
         self.check_session(stream, ends, longest, last != Answer::Unknown);
     }

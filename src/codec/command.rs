@@ -191,14 +191,14 @@ impl core::error::Error for DecodeError {}
 #[derive(Debug, Clone, Copy)]
 pub struct CommandDecoder {
     /// Longest payload accepted, in bytes.
-    frame_len_max: u32,
+    payload_len_max: u32,
 }
 
 impl CommandDecoder {
-    /// A decoder that refuses payloads longer than `frame_len_max` bytes.
+    /// A decoder that refuses payloads longer than `payload_len_max` bytes.
     #[must_use]
-    pub const fn new(frame_len_max: u32) -> Self {
-        CommandDecoder { frame_len_max }
+    pub const fn new(payload_len_max: u32) -> Self {
+        CommandDecoder { payload_len_max }
     }
 }
 
@@ -210,8 +210,8 @@ impl Decoder for CommandDecoder {
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
         let Some(header) = Header::parse(input) else { return Ok(None) };
         // The length is judged on the header alone, before a byte of payload is waited for.
-        if header.len > self.frame_len_max {
-            return Err(DecodeError::FrameTooLarge { len: header.len, max: self.frame_len_max });
+        if header.len > self.payload_len_max {
+            return Err(DecodeError::FrameTooLarge { len: header.len, max: self.payload_len_max });
         }
         let end = encoded_len(header);
         let Some(payload) = input.get(HEADER_LEN..end) else { return Ok(None) };
@@ -221,7 +221,7 @@ impl Decoder for CommandDecoder {
     fn bytes_needed(&self, input: &[u8]) -> usize {
         let end = match Header::parse(input) {
             // Too long a frame is an error, and `decode` can say so now.
-            Some(header) if header.len > self.frame_len_max => return 0,
+            Some(header) if header.len > self.payload_len_max => return 0,
             Some(header) => encoded_len(header),
             None => HEADER_LEN,
         };

@@ -166,8 +166,8 @@ pub trait Hooks {
         HEADER_LEN + limits.broadcast_len_max()
     }
 
-    /// Longest frame, and longest reply to one but for STATUS, with `members` in the room: for the
-    /// invariants.
+    /// Upper bound of a frame, its header included, and of a reply but STATUS, with `members` in the
+    /// room: for the invariants.
     fn frame_len_max(&self, members: usize) -> usize;
 
     /// Checks the listener's state against its open connections; `is_passing` while a pass runs.
@@ -212,13 +212,13 @@ pub trait UrlProtocol: Hooks + Sized {
 /// Server-wide settings that a listener's own keys replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProtocolDefaults {
-    /// Longest frame or package, in bytes.
-    pub frame_len_max: u32,
+    /// Longest payload or package, in bytes.
+    pub payload_len_max: u32,
 }
 
 impl Default for ProtocolDefaults {
     fn default() -> Self {
-        ProtocolDefaults { frame_len_max: 1 << 20 }
+        ProtocolDefaults { payload_len_max: 1 << 20 }
     }
 }
 

@@ -41,7 +41,7 @@ fn main() {
 fn grow(n: usize) {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
+    let protocol = CommandProtocol { payload_len_max: 1 << 20 }.into();
     let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
     server.add_listener(Backlog, config);
 

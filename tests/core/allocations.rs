@@ -15,7 +15,7 @@ use mynah::internal::server::{ListenerConfig, Readiness, Server};
 fn server(n: usize) -> Server<Stub> {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
+    let protocol = CommandProtocol { payload_len_max: 1 << 20 }.into();
     server.add_listener(Backlog, ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 });
     connect(&mut server, n);
     server

@@ -94,7 +94,7 @@ fn protocol(kind: u8, max_frame: u8) -> Protocol {
     match kind % 4 {
         2 => PrefixedProtocol.into(),
         3 => RawProtocol { prefix: b"Echo: "[..usize::from(kind >> 4) % 7].to_vec() }.into(),
-        _ => CommandProtocol { frame_len_max: u32::from(max_frame) * 8 }.into(),
+        _ => CommandProtocol { payload_len_max: u32::from(max_frame) * 8 }.into(),
     }
 }
 
@@ -556,8 +556,8 @@ impl World {
         let Some(session) = &self.conns[who].session else { return };
         let read_max = READ_BUFFER_BYTES.min(self.sent_bytes);
         let (frame_max, reply_max) = match &self.model.protocol {
-            Protocol::Command(CommandProtocol { frame_len_max }) => {
-                let frame_max = 5 + *frame_len_max as usize;
+            Protocol::Command(CommandProtocol { payload_len_max }) => {
+                let frame_max = 5 + *payload_len_max as usize;
                 (frame_max, frame_max.max(OWN_WORDS_BYTES_MAX))
             }
             Protocol::Prefixed(_) => (256, 256),

@@ -192,7 +192,7 @@ impl Model {
     /// Answers the first message that is pending, if it is whole.
     fn answer_first(&mut self, who: usize) -> Option<Flow> {
         let client = &mut self.clients[who];
-        let Protocol::Command(CommandProtocol { frame_len_max }) = self.protocol else {
+        let Protocol::Command(CommandProtocol { payload_len_max }) = self.protocol else {
             let end = 1 + usize::from(*client.pending.first()?);
             client.pending.get(..end)?;
             let message: Vec<u8> = client.pending.drain(..end).collect();
@@ -202,8 +202,8 @@ impl Model {
         };
         let len = client.pending.get(1..5)?;
         let len = len.iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
-        if len > frame_len_max {
-            let why = format!("frame of {len} bytes exceeds the limit of {frame_len_max}");
+        if len > payload_len_max {
+            let why = format!("frame of {len} bytes exceeds the limit of {payload_len_max}");
             client.reply(error(&why));
             return Some(Flow::Close(CloseReason::Protocol));
         }

@@ -33,7 +33,7 @@ const ERROR_COST_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandProtocol {
     /// Longest payload accepted, in bytes.
-    pub frame_len_max: u32,
+    pub payload_len_max: u32,
 }
 
 impl Hooks for CommandProtocol {
@@ -41,7 +41,7 @@ impl Hooks for CommandProtocol {
 
     #[inline]
     fn decoder(&self, _: ClientState) -> CommandDecoder {
-        CommandDecoder::new(self.frame_len_max)
+        CommandDecoder::new(self.payload_len_max)
     }
 
     // Inlined into the loop that finds frames: a call would cost a fifth of an echo.
@@ -101,7 +101,7 @@ impl Hooks for CommandProtocol {
     }
 
     fn frame_len_max(&self, _: usize) -> usize {
-        HEADER_LEN + self.frame_len_max as usize
+        HEADER_LEN + self.payload_len_max as usize
     }
 }
 
@@ -111,12 +111,12 @@ impl UrlProtocol for CommandProtocol {
     const IS_DEFAULT: bool = true;
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
-        CommandProtocol { frame_len_max: defaults.frame_len_max }
+        CommandProtocol { payload_len_max: defaults.payload_len_max }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
         match key {
-            "max_frame" => self.frame_len_max = number(value, 0..=FRAME_LEN_LIMIT)?,
+            "max_frame" => self.payload_len_max = number(value, 0..=FRAME_LEN_LIMIT)?,
             _ => return Err(SettingError::Unknown),
         }
         Ok(())

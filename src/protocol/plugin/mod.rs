@@ -101,7 +101,7 @@ impl UrlProtocol for PluginProtocol {
     const IS_DEFAULT: bool = true;
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
-        PluginProtocol { gather_ms: 0, package_len_max: defaults.frame_len_max }
+        PluginProtocol { gather_ms: 0, package_len_max: defaults.payload_len_max }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {

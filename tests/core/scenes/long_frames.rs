@@ -47,7 +47,7 @@ fn long_reverse_ignores_what_follows_it() {
 #[test]
 fn long_echo_takes_no_more_memory_than_its_frame() {
     const LEN: usize = 6_000_000;
-    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
+    let protocol = || CommandProtocol { payload_len_max: 8 << 20 }.into();
     let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
     for code in [1, 2] {
         let mut scene = Scene::with_protocol(protocol, 1, limits, 0);
@@ -67,7 +67,7 @@ fn long_echo_takes_no_more_memory_than_its_frame() {
 #[test]
 fn long_reverse_leaves_time_for_others() {
     const SLICES: usize = 3;
-    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
+    let protocol = || CommandProtocol { payload_len_max: 8 << 20 }.into();
     let limits = Limits { send_queue_bytes_max: 1 << 20, ..LIMITS };
     let mut scene = Scene::with_protocol(protocol, 1, limits, 0);
     let (client, other) = (scene.connect(16 << 20), scene.connect(AMPLE));
@@ -93,7 +93,7 @@ fn long_reverse_leaves_time_for_others() {
 
 #[test]
 fn long_reverse_with_a_bad_end_is_refused_whole() {
-    let protocol = || CommandProtocol { frame_len_max: 8 << 20 }.into();
+    let protocol = || CommandProtocol { payload_len_max: 8 << 20 }.into();
     let mut scene = Scene::with_protocol(protocol, 1, LIMITS, 0);
     let client = scene.connect(AMPLE);
     let mut text = vec![b'x'; 2 * REVERSE_SLICE_BYTES];

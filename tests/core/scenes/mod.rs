@@ -56,7 +56,7 @@ impl Scene {
 
     fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
         Scene::with_protocol(
-            || CommandProtocol { frame_len_max: 1 << 20 }.into(),
+            || CommandProtocol { payload_len_max: 1 << 20 }.into(),
             n,
             limits,
             idle_ms,

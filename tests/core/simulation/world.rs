@@ -966,7 +966,7 @@ fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
 
 fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
     let protocol: Protocol = match kind {
-        Kind::Command => CommandProtocol { frame_len_max: FRAME_LEN_MAX as u32 }.into(),
+        Kind::Command => CommandProtocol { payload_len_max: FRAME_LEN_MAX as u32 }.into(),
         Kind::Prefixed => PrefixedProtocol.into(),
         Kind::Raw => RawProtocol { prefix: RAW_PREFIX.to_vec() }.into(),
         Kind::Chat => ChatProtocol::new(Lang::En).into(),

@@ -11,7 +11,7 @@ use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::internal::memory::MemoryAccount;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
-    ChatProtocol, CloseReason, Context, Departure, DirectMessages, Flow, Hooks, Protocol,
+    ChatProtocol, CloseReason, Context, Departure, DirectMessages, Flow, Handler, Protocol,
 };
 use mynah::internal::session::Session;
 

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error};
 
-use super::{ClientState, CloseReason, Context, Departure, Flow, Hooks, Room, Shared};
+use super::{ClientState, CloseReason, Context, Departure, Flow, Handler, Room, Shared};
 use crate::codec::Decoder;
 use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
@@ -186,7 +186,7 @@ impl Decoder for ServiceDecoder {
     }
 }
 
-impl Hooks for CustomProtocol {
+impl Handler for CustomProtocol {
     type Decoder = ServiceDecoder;
 
     fn decoder(&self, _: ClientState) -> ServiceDecoder {

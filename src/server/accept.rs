@@ -9,7 +9,7 @@ use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::{CloseReason, Flow, Hooks, dispatch};
+use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
 use crate::strerror::strerror;
 
@@ -142,7 +142,7 @@ impl<T: Transport> Visit<'_, T> {
     /// Has the protocol greet the client.
     fn greet(&mut self, peer: SocketAddr) -> Flow {
         let Visit { id, listener, shared, .. } = self;
-        dispatch!(&mut listener.protocol, hooks => hooks.on_connect(*id, peer, shared))
+        dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
     }
 
     fn refuse(&mut self, peer: SocketAddr) {
@@ -156,7 +156,7 @@ impl<T: Transport> Visit<'_, T> {
             format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });
         shared.connection_log.refused(shared.now, max);
-        dispatch!(&listener.protocol, hooks => hooks.write_refusal(max, &mut shared.out));
+        dispatch!(&listener.protocol, handler => handler.write_refusal(max, &mut shared.out));
         self.linger();
     }
 }

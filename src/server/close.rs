@@ -9,7 +9,7 @@ use super::transport::Transport;
 use super::visit::{Visit, read};
 use crate::conn_id::ConnId;
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
-use crate::protocol::{CloseReason, Departure, Hooks, dispatch};
+use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 use crate::strerror::strerror;
 
 impl<T: Transport> Visit<'_, T> {
@@ -48,7 +48,7 @@ impl<T: Transport> Visit<'_, T> {
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
         if reason == CloseReason::Shutdown {
-            dispatch!(&listener.protocol, hooks => hooks.write_farewell(&mut shared.out));
+            dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
         }
@@ -67,7 +67,7 @@ impl<T: Transport> Visit<'_, T> {
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();
         let is_quiet = schedule.phase.is_closing();
         let departure = Departure { id: *id, member, reason, is_quiet };
-        dispatch!(&mut listener.protocol, hooks => hooks.on_leave(departure, room, shared));
+        dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
         listener.start_pass_if_needed(&mut shared.memory);
     }
 

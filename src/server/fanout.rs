@@ -7,7 +7,7 @@ use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::{Hooks, dispatch};
+use crate::protocol::{Handler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Runs one slice of each active pass, within the budget.
@@ -96,7 +96,7 @@ impl<T: Transport> Server<T> {
         let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
         let room = &mut listener.room;
-        dispatch!(&mut listener.protocol, hooks => hooks.on_fanout_end(room));
+        dispatch!(&mut listener.protocol, handler => handler.on_fanout_end(room));
         self.append_pending(number);
         let listener = &mut self.listeners[number];
         listener.update_charge(&mut self.shared.memory);
@@ -123,8 +123,8 @@ impl<T: Transport> Server<T> {
     fn admit_some(&mut self, registry: &T::Registry, number: usize) {
         let Listener { protocol, fanout, .. } = &self.listeners[number];
         let (waiting, limits) = (fanout.waiting.len(), &self.shared.limits);
-        let (log_bytes_max, cost_max) = dispatch!(protocol, hooks => {
-            (hooks.log_bytes_max(limits), hooks.broadcast_cost_max(limits))
+        let (log_bytes_max, cost_max) = dispatch!(protocol, handler => {
+            (handler.log_bytes_max(limits), handler.broadcast_cost_max(limits))
         });
         let share = log_bytes_max / waiting.max(1);
         // What begins within the share may overshoot.

@@ -11,7 +11,7 @@ use super::visit::{deadline, is_stalled};
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
 use crate::limits::READ_BUFFER_BYTES;
-use crate::protocol::{CloseReason, Hooks, dispatch};
+use crate::protocol::{CloseReason, Handler, dispatch};
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
 const OWN_REPLY_LEN_MAX: usize = 512;
@@ -133,7 +133,7 @@ impl<T: Transport> Server<T> {
             let log = &listener.room.log;
             let kept = log.head() - log.start();
             let limits = &self.shared.limits;
-            let most = dispatch!(&listener.protocol, hooks => hooks.log_bytes_max(limits));
+            let most = dispatch!(&listener.protocol, handler => handler.log_bytes_max(limits));
             assert!(kept <= most as u64, "{kept} bytes of log");
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
             let wanted = listener.fanout.active || laggards > 0;
@@ -157,14 +157,15 @@ impl<T: Transport> Server<T> {
             }
         }
         let is_passing = listener.fanout.active;
-        dispatch!(&listener.protocol, hooks => hooks.assert_invariants(&clients, is_passing));
+        dispatch!(&listener.protocol, handler => handler.assert_invariants(&clients, is_passing));
     }
 
     /// No connection holds more than it may.
     fn assert_bounds(&self, id: ConnId, conn: &Connection<T>) {
         let listener = &self.listeners[usize::from(conn.listener)];
         let members = self.table.len();
-        let frame_len_max = dispatch!(&listener.protocol, hooks => hooks.frame_len_max(members));
+        let frame_len_max =
+            dispatch!(&listener.protocol, handler => handler.frame_len_max(members));
         let unsent = conn.session.unsent_len();
         let most = self.shared.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
         if let Some(queue) = conn.session.send_queue() {

@@ -7,7 +7,7 @@ use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
-use crate::protocol::{Hooks, Protocol, Room, dispatch};
+use crate::protocol::{Handler, Protocol, Room, dispatch};
 
 /// The configuration of a listener.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Listener<T: Transport> {
 impl<T: Transport> Listener<T> {
     pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
         let ListenerConfig { name, protocol, idle_ms } = config;
-        let log_bytes_max = dispatch!(&protocol, hooks => hooks.log_bytes_max(limits));
+        let log_bytes_max = dispatch!(&protocol, handler => handler.log_bytes_max(limits));
         Listener {
             acceptor: Some(acceptor),
             name,

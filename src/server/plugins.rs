@@ -4,7 +4,7 @@ use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
 use crate::protocol::plugin::{PluginHost, Reload};
-use crate::protocol::{Hooks, PluginScheduler, dispatch};
+use crate::protocol::{Handler, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
@@ -68,7 +68,7 @@ impl<T: Transport> Server<T> {
         let Some(scheduler) = &mut self.shared.plugins else { return };
         let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
-            if dispatch!(&self.listeners[number].protocol, hooks => hooks.hears_plugins()) {
+            if dispatch!(&self.listeners[number].protocol, handler => handler.hears_plugins()) {
                 for bytes in &broadcasts {
                     self.append_plugin_broadcast(number, bytes);
                 }

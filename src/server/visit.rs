@@ -19,7 +19,7 @@ use crate::limits::{
     VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::AllocError;
-use crate::protocol::{CloseReason, Context, Flow, Hooks, PeerAddr, Protocol, Shared, dispatch};
+use crate::protocol::{CloseReason, Context, Flow, Handler, PeerAddr, Protocol, Shared, dispatch};
 
 /// A connection with everything its visit may touch, looked up once.
 pub(super) struct Visit<'a, T: Transport> {
@@ -477,7 +477,7 @@ fn next_buffered_step<T: Transport>(
 }
 
 fn ends_on_would_block(protocol: &Protocol) -> bool {
-    dispatch!(protocol, hooks => hooks.ends_on_would_block())
+    dispatch!(protocol, handler => handler.ends_on_would_block())
 }
 
 /// Reads once. `None` at would-block or EOF ([`Flags::EOF`]).

@@ -11,7 +11,7 @@ use crate::buffer::{BroadcastLog, SendQueue};
 use crate::clock::Millis;
 use crate::limits::{Limits, SEND_SEGMENTS_MAX};
 use crate::memory::MemoryAccount;
-use crate::protocol::{ClientState, CloseReason, Context, Flow, Hooks, Protocol, dispatch};
+use crate::protocol::{ClientState, CloseReason, Context, Flow, Handler, Protocol, dispatch};
 
 use input::Pending;
 
@@ -57,7 +57,7 @@ impl Session {
     /// have to join first, from when it joins.
     #[must_use]
     pub fn new(generation: u32, protocol: &Protocol, now: Millis, log: &BroadcastLog) -> Self {
-        let client = dispatch!(protocol, hooks => hooks.new_client());
+        let client = dispatch!(protocol, handler => handler.new_client());
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, client }
     }
 
@@ -258,7 +258,7 @@ impl Session {
 
     fn on_late_frame(&mut self, protocol: &Protocol, ctx: &mut Context<'_>) -> Flow {
         let age_secs = self.frame_age_secs(ctx.shared.now);
-        dispatch!(protocol, hooks => hooks.write_late(age_secs, &mut ctx.shared.out));
+        dispatch!(protocol, handler => handler.write_late(age_secs, &mut ctx.shared.out));
         let head = ctx.room.log.head();
         if !ctx.shared.out.is_empty() && self.place_replies(head, ctx.room).is_err() {
             return Flow::Close(CloseReason::MemoryLimit);
@@ -268,7 +268,7 @@ impl Session {
 
     fn unfinished_due_at(&self, protocol: &Protocol, limits: &Limits) -> Option<Millis> {
         let clock = self.buffers.as_ref()?.input.clock?;
-        dispatch!(protocol, hooks => hooks.unfinished_due_at(clock, self.client, limits))
+        dispatch!(protocol, handler => handler.unfinished_due_at(clock, self.client, limits))
     }
 
     fn frame_age_secs(&self, now: Millis) -> u64 {
@@ -307,8 +307,8 @@ impl Session {
 }
 
 fn allows_unterminated(protocol: &Protocol) -> bool {
-    fn allows<H: Hooks>(_: &H) -> bool {
+    fn allows<H: Handler>(_: &H) -> bool {
         H::ALLOWS_UNTERMINATED
     }
-    dispatch!(protocol, hooks => allows(hooks))
+    dispatch!(protocol, handler => allows(handler))
 }

@@ -20,7 +20,7 @@ use std::io::Write as _;
 use log::debug;
 
 use super::{
-    ClientState, CloseReason, Context, Departure, Flow, Hooks, ProtocolDefaults, Room, Shared,
+    ClientState, CloseReason, Context, Departure, Flow, Handler, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
@@ -53,7 +53,7 @@ pub struct ChatProtocol {
     line: String,
 }
 
-impl Hooks for ChatProtocol {
+impl Handler for ChatProtocol {
     type Decoder = LineDecoder;
     const ALLOWS_UNTERMINATED: bool = true;
 

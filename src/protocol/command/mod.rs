@@ -17,7 +17,7 @@ use std::fmt;
 use log::{Level, debug, log_enabled};
 
 use super::{
-    ClientState, CloseReason, Context, Flow, Hooks, InPlace, ProtocolDefaults, UrlProtocol,
+    ClientState, CloseReason, Context, Flow, Handler, InPlace, ProtocolDefaults, UrlProtocol,
 };
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 use crate::escape::Excerpt;
@@ -36,7 +36,7 @@ pub struct CommandProtocol {
     pub payload_len_max: u32,
 }
 
-impl Hooks for CommandProtocol {
+impl Handler for CommandProtocol {
     type Decoder = CommandDecoder;
 
     #[inline]

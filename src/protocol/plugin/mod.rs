@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::{
-    ClientState, Context, Departure, Flow, Hooks, PeerAddr, ProtocolDefaults, Room, Shared,
+    ClientState, Context, Departure, Flow, Handler, PeerAddr, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::FrameClock;
@@ -44,7 +44,7 @@ pub struct PluginProtocol {
     pub package_len_max: u32,
 }
 
-impl Hooks for PluginProtocol {
+impl Handler for PluginProtocol {
     type Decoder = PackageDecoder;
     const ALLOWS_UNTERMINATED: bool = true;
 

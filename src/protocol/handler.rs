@@ -17,16 +17,16 @@ use crate::limits::Limits;
 use crate::setting::SettingError;
 
 /// The frame type of a protocol's decoder.
-pub type FrameOf<'a, H> = <<H as Hooks>::Decoder as Decoder>::Frame<'a>;
+pub type FrameOf<'a, H> = <<H as Handler>::Decoder as Decoder>::Frame<'a>;
 /// The error type of a protocol's decoder.
-pub type ErrorOf<H> = <<H as Hooks>::Decoder as Decoder>::Error;
+pub type ErrorOf<H> = <<H as Handler>::Decoder as Decoder>::Error;
 
 /// A protocol, as the session and the server see it.
 ///
 /// Only framing and messages must be given; the rest has defaults that suit a request-response
 /// protocol. Calls are resolved at compile time: `dispatch!` picks the protocol
 /// once per read.
-pub trait Hooks {
+pub trait Handler {
     /// Cuts the stream into frames.
     type Decoder: Decoder;
 
@@ -181,7 +181,7 @@ pub trait Hooks {
 }
 
 /// A protocol that listeners' URLs and sections name.
-pub trait UrlProtocol: Hooks + Sized {
+pub trait UrlProtocol: Handler + Sized {
     /// Its name: `command` in `command://127.0.0.1:65432`.
     const NAME: &'static str;
 
@@ -222,7 +222,7 @@ impl Default for ProtocolDefaults {
     }
 }
 
-/// Outcome of [`Hooks::reply_in_place`].
+/// Outcome of [`Handler::reply_in_place`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InPlace {
     /// The frame is the reply now.

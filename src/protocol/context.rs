@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::CloseReason;
-use super::direct::DirectMessages;
+use super::direct_messages::DirectMessages;
 use super::plugin::PluginScheduler;
 use crate::buffer::{BroadcastLog, LogFullError};
 use crate::clock::Millis;

@@ -11,7 +11,7 @@ pub mod command;
 mod context;
 #[cfg(feature = "service")]
 mod custom;
-mod direct;
+mod direct_messages;
 mod handler;
 mod list;
 #[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
@@ -26,7 +26,7 @@ pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]
 pub use custom::{CustomProtocol, Framing, FramingError, Next, Replies, Service, ServiceDecoder};
-pub use direct::{DirectMessage, DirectMessages};
+pub use direct_messages::{DirectMessage, DirectMessages};
 pub use handler::{Departure, ErrorOf, FrameOf, Handler, InPlace, ProtocolDefaults, UrlProtocol};
 pub(crate) use list::dispatch;
 pub use list::{Protocol, ProtocolName};

@@ -4,19 +4,19 @@
 //! Three things make a server: `table` holds the connections, `schedule` holds the run queues (with
 //! `timer` for deadlines and `budget` for the time of a turn), and [`Shared`] is what all of them
 //! share. A `visit` borrows from each what one connection needs. `accept` and `close` begin and end
-//! connections, `fanout` carries broadcasts, `direct` private messages, `pressure` bounds memory,
-//! `stop` stops the server.
+//! connections, `fanout` carries broadcasts, `direct_messages` private messages, `memory_pressure`
+//! bounds memory, `stop` stops the server.
 
 mod accept;
 mod budget;
 mod close;
 mod connection;
-mod direct;
+mod direct_messages;
 mod fanout;
 mod invariants;
 mod listener;
+mod memory_pressure;
 mod plugins;
-mod pressure;
 mod rota;
 mod schedule;
 mod stop;

@@ -166,8 +166,8 @@ pub trait Handler {
         HEADER_LEN + limits.broadcast_len_max()
     }
 
-    /// Upper bound of a frame, its header included, and of a reply but STATUS, with `members` in the
-    /// room: for the invariants.
+    /// Upper bound of a frame, its header included, and of a reply but STATUS, with `members` in
+    /// the room: for the invariants.
     fn frame_len_max(&self, members: usize) -> usize;
 
     /// Checks the listener's state against its open connections; `is_passing` while a pass runs.

@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-use super::timer::TimerLinks;
+use super::timer_wheel::TimerLinks;
 use crate::protocol::CloseReason;
 use crate::session::Session;
 

@@ -2,15 +2,16 @@
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
 //! Three things make a server: `table` holds the connections, `schedule` holds the run queues (with
-//! `timer` for deadlines and `budget` for the time of a turn), and [`Shared`] is what all of them
-//! share. A `visit` borrows from each what one connection needs. `accept` and `close` begin and end
-//! connections, `fanout` carries broadcasts, `direct_messages` private messages, `memory_pressure`
-//! bounds memory, `stop` stops the server.
+//! `timer_wheel` and `deadlines`, and `budget` for the time of a turn), and [`Shared`] is what all
+//! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
+//! and end connections, `fanout` carries broadcasts, `direct_messages` private messages,
+//! `memory_pressure` bounds memory, `stop` stops the server.
 
 mod accept;
 mod budget;
 mod close;
 mod connection;
+mod deadlines;
 mod direct_messages;
 mod fanout;
 mod invariants;
@@ -21,7 +22,7 @@ mod rota;
 mod schedule;
 mod stop;
 mod table;
-mod timer;
+mod timer_wheel;
 mod transport;
 mod visit;
 
@@ -35,9 +36,8 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{
-    Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX, UNTIMED_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES,
-    turn_micros,
+    Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, UNTIMED_MAX,
+    VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
 };
 use crate::memory::MemoryAccount;
 use crate::protocol::{self, Shared};
@@ -47,7 +47,7 @@ use connection::Flags;
 use listener::Listener;
 use schedule::Schedule;
 use table::Table;
-use timer::{Step, TimerWheel};
+use timer_wheel::TimerWheel;
 use visit::Visit;
 
 /// When a server has to have its next turn.
@@ -244,14 +244,6 @@ impl<T: Transport> Server<T> {
         self.check_memory();
     }
 
-    /// Arms the timer of a connection, unless it is never to fire.
-    #[inline]
-    fn arm_timer(&mut self, id: ConnId, at: Millis) {
-        if at != Millis::NEVER {
-            self.wheel.arm(&mut self.table, id.index, at);
-        }
-    }
-
     /// Runs one turn: deferred events, accept, plugins, admission, resume, fan-out, timers, stop,
     /// reap.
     ///
@@ -370,51 +362,6 @@ impl<T: Transport> Server<T> {
         if let Some(conn) = self.table.get_mut(id) {
             conn.flags.set(Flags::QUEUED, false);
             self.serve(registry, id);
-        }
-    }
-
-    /// Fires due timers until the budget is spent: a million connections may have come in the same
-    /// second.
-    fn expire(&mut self, registry: &T::Registry) {
-        let mut next = self.wheel.step(&mut self.table, self.shared.now);
-        if next == Step::Done {
-            return;
-        }
-        self.schedule.budget.begin(turn_micros::TIMERS);
-        let mut steps = TIMER_TURN_STEPS_MAX;
-        loop {
-            steps = match next {
-                Step::Due(index) => {
-                    self.on_timer(registry, self.table.id_at(index));
-                    steps.saturating_sub(TIMER_STEPS_PER_DEADLINE)
-                }
-                Step::Moved => steps.saturating_sub(1),
-                Step::Done => return,
-            };
-            if steps == 0 || self.schedule.budget.is_spent() {
-                return;
-            }
-            next = self.wheel.step(&mut self.table, self.shared.now);
-        }
-    }
-
-    /// The timer of a connection fired. Timers are armed for the earliest deadline there was and
-    /// not moved when it is put off, so most of the time there is nothing to do but arm it again.
-    fn on_timer(&mut self, registry: &T::Registry, id: ConnId) {
-        for is_late in [false, true] {
-            let Some(mut visit) = self.visit(id) else { return };
-            if !visit.is_due() {
-                let timer_at = visit.reschedule();
-                return self.arm_timer(id, timer_at);
-            }
-            let timer_at = if is_late {
-                visit.process_deadline(registry)
-            } else {
-                // The loop may be late: read once more before closing.
-                visit.conn.flags.set(Flags::READ_READY, true);
-                visit.run(registry)
-            };
-            self.end_visit(registry, id, timer_at);
         }
     }
 

@@ -8,7 +8,7 @@
 use slab::Slab;
 
 use super::connection::Connection;
-use super::timer::{LinkStore, TimerLinks};
+use super::timer_wheel::{LinkStore, TimerLinks};
 use crate::conn_id::ConnId;
 
 const PAGE_BITS: u32 = 8;

@@ -1,13 +1,56 @@
-//! Fan-out of broadcasts, a slice a turn, and admission of senders that wait for space in a log.
+//! Fan-out of broadcasts, a slice a turn. A member that fell off the log is closed at the end of its
+//! visit (`visit.rs`), where the flush fails with a [`LagError`](crate::buffer::LagError).
+
+use std::collections::VecDeque;
 
 use super::Server;
-use super::connection::{Connection, State};
-use super::listener::{Fanout, Listener};
+use super::admission_check::AdmissionCheck;
+use super::connection::State;
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::{Handler, dispatch};
+
+/// A pass of the fan-out over all members of a room, a slice a turn.
+///
+/// The pass walks the listener's pages from the last to the first. When a page is given back, the
+/// last page takes its place: seen from a descending walk that is a page that has been visited
+/// already. So no connection is missed; a second visit sends nothing. Pages added on the way hold
+/// only connections that joined after the pass began.
+#[derive(Debug, Default)]
+pub(super) struct Fanout {
+    /// A pass is on its way. While none is, every member has everything or is counted as lagging.
+    pub(super) active: bool,
+    /// The log's head when the pass began: what everyone has been offered when it ends.
+    pub(super) target: u64,
+    /// Pages still to be visited: those before this position, or all there are if there are fewer.
+    pub(super) pages_left: usize,
+    /// A page that was left in the middle: its number in the table, and the first slot that has not
+    /// been visited.
+    pub(super) partial: Option<(u32, u32)>,
+    /// The smallest cursor seen: what lies below it is needed by nobody.
+    pub(super) cursor_min: u64,
+    /// Connections that have been offered broadcasts and could not take everything.
+    pub(super) laggards: usize,
+    /// Senders that wait for space in the log. FIFO.
+    pub(super) waiting: VecDeque<ConnId>,
+    /// The log has space, and waiting senders are being admitted.
+    pub(super) is_admitting: bool,
+    /// Checks the order in which they are admitted.
+    pub(super) admission_check: AdmissionCheck,
+}
+
+impl Fanout {
+    /// Begins a pass over all pages that brings everyone up to `head`.
+    pub(super) fn start(&mut self, head: u64) {
+        self.active = true;
+        self.target = head;
+        self.pages_left = usize::MAX;
+        self.partial = None;
+        self.cursor_min = head;
+    }
+}
 
 impl<T: Transport> Server<T> {
     /// Runs one slice of each active pass, within the budget.
@@ -102,72 +145,5 @@ impl<T: Transport> Server<T> {
         listener.update_charge(&mut self.shared.memory);
         listener.fanout.is_admitting = !listener.fanout.waiting.is_empty();
         listener.start_pass_if_needed(&mut self.shared.memory);
-    }
-
-    /// Admits senders that wait for space in a log, one after the other.
-    pub(super) fn admit_senders(&mut self, registry: &T::Registry) {
-        let mut has_begun = false;
-        for number in 0..self.listeners.len() {
-            if self.listeners[number].fanout.is_admitting {
-                if !has_begun {
-                    self.schedule.budget.begin(turn_micros::ADMIT);
-                    has_begun = true;
-                }
-                self.admit_some(registry, number);
-            }
-        }
-    }
-
-    /// Admits waiting senders in order: each appends up to its share, at least one broadcast, then
-    /// goes to the end. If the log is full, the first that did not fit stays first.
-    fn admit_some(&mut self, registry: &T::Registry, number: usize) {
-        let Listener { protocol, fanout, .. } = &self.listeners[number];
-        let (waiting, limits) = (fanout.waiting.len(), &self.shared.limits);
-        let (log_bytes_max, cost_max) = dispatch!(protocol, handler => {
-            (handler.log_bytes_max(limits), handler.broadcast_cost_max(limits))
-        });
-        let share = log_bytes_max / waiting.max(1);
-        // What begins within the share may overshoot.
-        let most = (share.max(1) + cost_max) as u64;
-        for at in 0..waiting {
-            if at > 0 && self.schedule.budget.is_spent() {
-                return;
-            }
-            let Listener { room, fanout, .. } = &mut self.listeners[number];
-            let Some(id) = fanout.waiting.pop_front() else { break };
-            let conn = self.table.get_mut(id);
-            let waits = |conn: &&mut Connection<T>| {
-                conn.state == State::Open && conn.session.waits_for_fanout()
-            };
-            let Some(conn) = conn.filter(waits) else {
-                fanout.rota.on_visit(id, 0, most, false);
-                continue;
-            };
-            let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
-            // With replies unsent, a stall is the client's fault.
-            let had_unsent = conn.session.has_unsent();
-            conn.session.on_log_vacancy();
-            // Waiting does not count as idle.
-            conn.session.mark_active(self.shared.now);
-            self.schedule.admitted_share = Some(share.max(1));
-            self.serve(registry, id);
-            self.schedule.admitted_share = None;
-            let Listener { room, fanout, .. } = &mut self.listeners[number];
-            let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
-            fanout.rota.on_visit(id, added, most, still_waits);
-            let may_lose = added > 0 || still_waits || had_unsent;
-            debug_assert!(
-                may_lose || self.shared.stats.frames_in_total > frames || !self.is_held_up(id),
-                "{id} lost its place among those who wait"
-            );
-            let fanout = &mut self.listeners[number].fanout;
-            if added == 0 && still_waits {
-                fanout.waiting.rotate_right(1);
-                fanout.is_admitting = false;
-                return;
-            }
-        }
-        let fanout = &mut self.listeners[number].fanout;
-        fanout.is_admitting = !fanout.waiting.is_empty();
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::rota::Rota;
+use super::fanout::Fanout;
 use super::transport::Transport;
-use crate::conn_id::ConnId;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
 use crate::protocol::{Handler, Protocol, Room, dispatch};
@@ -132,46 +131,6 @@ impl Pending {
         if self.broadcasts.is_empty() {
             self.broadcasts = VecDeque::new();
         }
-    }
-}
-
-/// A pass of the fan-out over all members of a room, a slice a turn.
-///
-/// The pass walks the listener's pages from the last to the first. When a page is given back, the
-/// last page takes its place: seen from a descending walk that is a page that has been visited
-/// already. So no connection is missed; a second visit sends nothing. Pages added on the way hold
-/// only connections that joined after the pass began.
-#[derive(Debug, Default)]
-pub(super) struct Fanout {
-    /// A pass is on its way. While none is, every member has everything or is counted as lagging.
-    pub(super) active: bool,
-    /// The log's head when the pass began: what everyone has been offered when it ends.
-    pub(super) target: u64,
-    /// Pages still to be visited: those before this position, or all there are if there are fewer.
-    pub(super) pages_left: usize,
-    /// A page that was left in the middle: its number in the table, and the first slot that has not
-    /// been visited.
-    pub(super) partial: Option<(u32, u32)>,
-    /// The smallest cursor seen: what lies below it is needed by nobody.
-    pub(super) cursor_min: u64,
-    /// Connections that have been offered broadcasts and could not take everything.
-    pub(super) laggards: usize,
-    /// Senders that wait for space in the log. FIFO.
-    pub(super) waiting: VecDeque<ConnId>,
-    /// The log has space, and waiting senders are being admitted.
-    pub(super) is_admitting: bool,
-    /// Checks that they have their turns in order.
-    pub(super) rota: Rota,
-}
-
-impl Fanout {
-    /// Begins a pass over all pages that brings everyone up to `head`.
-    pub(super) fn start(&mut self, head: u64) {
-        self.active = true;
-        self.target = head;
-        self.pages_left = usize::MAX;
-        self.partial = None;
-        self.cursor_min = head;
     }
 }
 

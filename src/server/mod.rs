@@ -4,10 +4,12 @@
 //! Three things make a server: `table` holds the connections, `schedule` holds the run queues (with
 //! `timer_wheel` and `deadlines`, and `budget` for the time of a turn), and [`Shared`] is what all
 //! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
-//! and end connections, `fanout` carries broadcasts, `direct_messages` private messages,
-//! `memory_pressure` bounds memory, `stop` stops the server.
+//! and end connections, `fanout` carries broadcasts, `admission` lets senders add to them,
+//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server.
 
 mod accept;
+mod admission;
+mod admission_check;
 mod budget;
 mod close;
 mod connection;
@@ -18,7 +20,6 @@ mod invariants;
 mod listener;
 mod memory_pressure;
 mod plugins;
-mod rota;
 mod schedule;
 mod stop;
 mod table;

@@ -8,7 +8,8 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::connection::{Connection, Flags, State};
-use super::listener::{Fanout, Listener};
+use super::fanout::Fanout;
+use super::listener::Listener;
 use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::buffer::{LagError, Pieces};
@@ -93,7 +94,7 @@ impl<T: Transport> Visit<'_, T> {
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
             Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
-                self.listener.fanout.rota.on_wait(self.id);
+                self.listener.fanout.admission_check.on_wait(self.id);
             }
             // Without memory there is none for last replies either.
             Flow::Close(reason @ (CloseReason::MemoryLimit | CloseReason::Io)) => {

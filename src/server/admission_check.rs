@@ -1,5 +1,4 @@
-//! The order in which senders that wait for a log are admitted, checked where debug assertions are
-//! on.
+//! Check of the order in which senders that wait for a log are admitted, with debug assertions on.
 
 use std::collections::HashMap;
 
@@ -8,7 +7,7 @@ use crate::conn_id::ConnId;
 /// Debug check of admission: no sender is admitted twice while another waits, or exceeds its share.
 /// Counts and checks only with debug assertions.
 #[derive(Debug, Default)]
-pub(super) struct Rota {
+pub(super) struct AdmissionCheck {
     /// Turns there have been.
     turns: u64,
     /// How many there had been when each that waits began to.
@@ -17,7 +16,7 @@ pub(super) struct Rota {
     last_turn: HashMap<ConnId, u64>,
 }
 
-impl Rota {
+impl AdmissionCheck {
     /// A sender waits, if it did not before.
     pub(super) fn on_wait(&mut self, id: ConnId) {
         if cfg!(debug_assertions) {

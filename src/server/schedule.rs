@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::budget::Budget;
+use super::stop::Phase;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::VISIT_BYTES_MAX;
@@ -63,42 +64,5 @@ impl Schedule {
             budget: Budget::new(),
             phase: Phase::Running,
         }
-    }
-}
-
-/// How far a stop has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Running,
-    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
-    /// a broadcast.
-    Answering {
-        /// Connections still to be served once since the stop began.
-        first_round: usize,
-        /// Closing begins at this time even if input still arrives.
-        until: Millis,
-        deadline: Millis,
-    },
-    /// Connections drain and close.
-    Closing {
-        deadline: Millis,
-    },
-    Stopped,
-}
-
-impl Phase {
-    pub(super) fn is_stopping(self) -> bool {
-        self != Phase::Running
-    }
-
-    /// One connection was taken from the front of the resume list.
-    pub(super) fn on_resumed(&mut self) {
-        if let Phase::Answering { first_round, .. } = self {
-            *first_round = first_round.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn is_closing(self) -> bool {
-        matches!(self, Phase::Closing { .. } | Phase::Stopped)
     }
 }

@@ -4,13 +4,49 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
-use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
+    /// a broadcast.
+    Answering {
+        /// Connections still to be served once since the stop began.
+        first_round: usize,
+        /// Closing begins at this time even if input still arrives.
+        until: Millis,
+        deadline: Millis,
+    },
+    /// Connections drain and close.
+    Closing {
+        deadline: Millis,
+    },
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_stopping(self) -> bool {
+        self != Phase::Running
+    }
+
+    /// One connection was taken from the front of the resume list.
+    pub(super) fn on_resumed(&mut self) {
+        if let Phase::Answering { first_round, .. } = self {
+            *first_round = first_round.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn is_closing(self) -> bool {
+        matches!(self, Phase::Closing { .. } | Phase::Stopped)
+    }
+}
 
 impl<T: Transport> Server<T> {
     /// Begins an orderly stop. Keep feeding events and turns until
@@ -30,8 +66,8 @@ impl<T: Transport> Server<T> {
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;
-        let Schedule { arrivals, resume, .. } = &mut self.schedule;
-        resume.append(arrivals);
+        let schedule = &mut self.schedule;
+        schedule.resume.append(&mut schedule.arrivals);
         for id in self.table.ids() {
             if let Some(mut visit) = self.visit(id) {
                 visit.conn.flags.set(Flags::READ_READY, true);

@@ -103,7 +103,7 @@ impl World {
     fn fall_silent(&mut self, who: usize) {
         let has_unterminated = |s: &Session| s.has_unterminated(&self.listener.protocol, false);
         if self.sessions[who].as_ref().is_some_and(has_unterminated) {
-            self.call(who, |session, protocol, ctx| session.on_eof(protocol, ctx));
+            self.call(who, |session, protocol, ctx| session.end_message(protocol, ctx));
         }
     }
 

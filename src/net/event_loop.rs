@@ -16,7 +16,7 @@ use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::limits::{LOOK_BYTES, Limits};
+use crate::limits::{CLOCK_CHECK_BYTES, Limits};
 use crate::protocol::Protocol;
 use crate::server::{ListenerConfig, NextTurn, Server};
 
@@ -85,7 +85,7 @@ impl EventLoop {
         let started_at = Instant::now();
         let mut server = Server::new(limits, Millis(0));
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        server.set_clock(Box::new(clock), LOOK_BYTES);
+        server.set_clock(Box::new(clock), CLOCK_CHECK_BYTES);
         let trimmer = HeapTrimmer::default();
         Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }

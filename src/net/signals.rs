@@ -18,7 +18,7 @@ use super::tcp::token;
 /// Signals whose default action ends the process; ignored here. SIGXFSZ is a log file at the limit
 /// of `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored
 /// by Rust's runtime.)
-const WITHOUT_EFFECT: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
+const IGNORED_SIGNALS: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
 
 /// Flags that the signal handlers set.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Signals {
         pipe.watch(SIGINT, &flags.stop)?;
         pipe.watch(SIGHUP, &flags.reload)?;
         pipe.watch(SIGUSR1, &flags.status)?;
-        for signal in WITHOUT_EFFECT {
+        for signal in IGNORED_SIGNALS {
             flag::register(signal, Arc::default())?;
         }
         Ok(Signals { flags, pipe, handle: event_loop.handle(), has_stopped: false })

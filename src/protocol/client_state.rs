@@ -73,7 +73,7 @@ impl ClientState {
     }
 
     /// Remembers where a decoder stopped.
-    pub fn keep_line_decoder(&mut self, decoder: LineDecoder) {
+    pub fn save_line_decoder(&mut self, decoder: LineDecoder) {
         self.set(Self::ENDS_LINES, decoder.ends_lines);
         self.set(Self::DISCARDING, decoder.discarding);
     }
@@ -92,10 +92,10 @@ mod tests {
         let mut tag = ClientState::UNREGISTERED;
         assert_eq!((tag.is_subscribed(), tag.member()), (false, None));
         let decoder = LineDecoder { ends_lines: true, discarding: true };
-        tag.keep_line_decoder(decoder);
+        tag.save_line_decoder(decoder);
         tag.join(ClientState::KEY);
         assert_eq!((tag.member(), tag.line_decoder()), (Some(ClientState::KEY), decoder));
-        tag.keep_line_decoder(LineDecoder { ends_lines: true, discarding: false });
+        tag.save_line_decoder(LineDecoder { ends_lines: true, discarding: false });
         assert_eq!((tag.member(), tag.ends_lines()), (Some(ClientState::KEY), true));
         assert_eq!(tag.leave(), Some(ClientState::KEY));
         assert_eq!((tag.leave(), tag.is_subscribed(), tag.ends_lines()), (None, false, true));

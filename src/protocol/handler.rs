@@ -152,7 +152,7 @@ pub trait Handler {
     }
 
     /// Whether broadcasts of plugins reach the room.
-    fn hears_plugins(&self) -> bool {
+    fn receives_plugin_broadcasts(&self) -> bool {
         false
     }
 

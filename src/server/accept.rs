@@ -38,18 +38,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Accepts at most `budget` connections. `tried` counts attempts over all listeners; from
+    /// Accepts at most `count_max` connections. `tried` counts attempts over all listeners; from
     /// [`UNTIMED_MAX`] on the time budget applies. An edge comes once, so a listener left early
     /// stays `accept_ready`.
     pub(super) fn accept_some(
         &mut self,
         registry: &T::Registry,
         number: usize,
-        budget: usize,
+        count_max: usize,
         tried: &mut usize,
     ) {
-        for at in 0..budget {
-            if !self.has_file_to_spare() || (at > 0 && self.schedule.budget.is_spent()) {
+        for at in 0..count_max {
+            if !self.free_descriptor() || (at > 0 && self.schedule.budget.is_spent()) {
                 return;
             }
             if *tried == UNTIMED_MAX {
@@ -89,7 +89,7 @@ impl<T: Transport> Server<T> {
 
     /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
     /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
-    fn has_file_to_spare(&mut self) -> bool {
+    fn free_descriptor(&mut self) -> bool {
         if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
             return true;
         }
@@ -101,11 +101,11 @@ impl<T: Transport> Server<T> {
 
     /// Takes a connection in as a client, or refuses it if there are as many as there may be.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
-        let (now, owner) = (self.shared.now, number as u16);
+        let (now, listener) = (self.shared.now, number as u16);
         let Listener { protocol, room, .. } = &self.listeners[number];
-        let id = self.table.insert(owner, |id| {
+        let id = self.table.insert(listener, |id| {
             let session = Session::new(id.generation, protocol, now, &room.log);
-            Connection::new(stream, owner, session)
+            Connection::new(stream, listener, session)
         });
         self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
         let Some(mut visit) = self.visit(id) else { return };
@@ -157,6 +157,6 @@ impl<T: Transport> Visit<'_, T> {
         });
         shared.connection_log.refused(shared.now, max);
         dispatch!(&listener.protocol, handler => handler.write_refusal(max, &mut shared.out));
-        self.linger();
+        self.track_lingering();
     }
 }

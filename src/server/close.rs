@@ -86,13 +86,13 @@ impl<T: Transport> Visit<'_, T> {
         self.record_disconnect(reason, None);
         self.conn.state = State::Lingering;
         if reason != CloseReason::Full {
-            self.linger();
+            self.track_lingering();
         }
     }
 
     /// Adds the connection to the lingering list (refused ones too);
     /// [`bound_lingering`](Server::bound_lingering) evicts.
-    pub(super) fn linger(&mut self) {
+    pub(super) fn track_lingering(&mut self) {
         self.schedule.lingering.push_back(self.id);
         self.schedule.lingering_count += 1;
     }

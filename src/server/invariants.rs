@@ -25,7 +25,7 @@ impl<T: Transport> Server<T> {
     /// When something does not hold, with what and where.
     pub fn assert_invariants(&self) {
         assert!(self.shared.out.is_empty(), "replies were left behind");
-        self.assert_books();
+        self.assert_counts();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
@@ -102,7 +102,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Every count equals what it counts.
-    fn assert_books(&self) {
+    fn assert_counts(&self) {
         let count = |counts: &dyn Fn(&Connection<T>) -> bool| {
             self.table.iter().filter(|(_, conn)| counts(conn)).count()
         };

@@ -33,7 +33,7 @@ pub(super) struct Listener<T: Transport> {
     pub(super) room: Room,
     pub(super) fanout: Fanout,
     /// Broadcasts of plugins that wait for the fan-out to come round.
-    pub(super) pending: Pending,
+    pub(super) pending: PendingBroadcasts,
     /// Bytes the memory account has been charged with for the log and what waits for it.
     pub(super) charged: usize,
 }
@@ -51,7 +51,7 @@ impl<T: Transport> Listener<T> {
             accept_ready: true,
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
-            pending: Pending::default(),
+            pending: PendingBroadcasts::default(),
             charged: 0,
         }
     }
@@ -89,13 +89,13 @@ impl<T: Transport> Listener<T> {
 /// Plugin broadcasts waiting for log space; each costs its bytes plus 64, or millions of short ones
 /// would need many times their length.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingBroadcasts {
     broadcasts: VecDeque<Vec<u8>>,
     /// Cost of all of them.
     bytes: usize,
 }
 
-impl Pending {
+impl PendingBroadcasts {
     /// Cost of a broadcast besides its bytes: its place in the queue, and the allocator's share.
     const OVERHEAD_BYTES: usize = 64;
 
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_however_short_it_is() {
-        let mut pending = Pending::default();
+        let mut pending = PendingBroadcasts::default();
         let mut waiting = 0;
         while pending.push(b"", 1000) {
             waiting += 1;
         }
-        assert_eq!(waiting, 1000 / Pending::OVERHEAD_BYTES);
+        assert_eq!(waiting, 1000 / PendingBroadcasts::OVERHEAD_BYTES);
         pending.pop();
         assert!(pending.push(b"", 1000));
         assert!(!pending.push(b"", 1000));

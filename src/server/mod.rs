@@ -109,7 +109,7 @@ impl<T: Transport> Server<T> {
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
         assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
         self.listeners.push(Listener::new(acceptor, config, &self.shared.limits));
-        self.table.add_owner();
+        self.table.add_listener();
     }
 
     /// Listeners added so far.
@@ -119,10 +119,10 @@ impl<T: Transport> Server<T> {
     }
 
     /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds
-    /// since the origin of [`Millis`]; it is read every `look_bytes` of work
-    /// ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). Without it only counts limit a turn.
-    pub fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
-        self.schedule.budget.set_clock(clock, look_bytes);
+    /// since the origin of [`Millis`]; it is read every `clock_check_bytes` of work
+    /// ([`CLOCK_CHECK_BYTES`](crate::limits::CLOCK_CHECK_BYTES)). Without it only counts limit a turn.
+    pub fn set_clock(&mut self, clock: Clock, clock_check_bytes: usize) {
+        self.schedule.budget.set_clock(clock, clock_check_bytes);
     }
 
     /// The account of all bytes that wait.

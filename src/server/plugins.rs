@@ -68,7 +68,8 @@ impl<T: Transport> Server<T> {
         let Some(scheduler) = &mut self.shared.plugins else { return };
         let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
-            if dispatch!(&self.listeners[number].protocol, handler => handler.hears_plugins()) {
+            if dispatch!(&self.listeners[number].protocol, handler => handler.receives_plugin_broadcasts())
+            {
                 for bytes in &broadcasts {
                     self.append_plugin_broadcast(number, bytes);
                 }

@@ -149,7 +149,7 @@ impl<T: Transport> Visit<'_, T> {
                     Ok(None) => Flow::Continue,
                 },
                 InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
-                InputStep::EndMessage => conn.session.on_eof(protocol, &mut ctx),
+                InputStep::EndMessage => conn.session.end_message(protocol, &mut ctx),
             };
             match flow {
                 Flow::Continue => {}
@@ -465,8 +465,9 @@ fn next_buffered_step<T: Transport>(
     }
     let out_len = ctx.shared.out.len();
     let Shared { limits, is_tight, visit_bytes, .. } = &*ctx.shared;
-    let is_backlogged = conn.session.is_backlogged(&ctx.room.log, out_len, limits, *is_tight);
-    if is_backlogged || out_len >= *visit_bytes {
+    let is_over_high_water =
+        conn.session.is_over_high_water(&ctx.room.log, out_len, limits, *is_tight);
+    if is_over_high_water || out_len >= *visit_bytes {
         InputStep::Stop
     } else if is_deferred {
         let waits = conn.session.waits_for_fanout();
@@ -547,7 +548,7 @@ pub(super) fn is_stalled<T: Transport>(
 ) -> bool {
     let log = &listener.room.log;
     conn.session.waits_for_fanout()
-        || conn.session.is_backlogged(log, 0, &shared.limits, shared.is_tight)
+        || conn.session.is_over_high_water(log, 0, &shared.limits, shared.is_tight)
 }
 
 /// Current deadline, or [`Millis::NEVER`].

@@ -26,7 +26,7 @@ enum Behind {
 
 /// Buffered input and why it is pending.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingInput {
     /// The beginning of a frame, or with `is_deferred` whole frames.
     pub(super) recv: RecvBuffer,
     /// Runs while a frame has begun and nothing else waits: `recv` holds its beginning, or has held
@@ -35,7 +35,8 @@ pub(super) struct Pending {
     /// `recv` may hold whole frames, retried when replies have space. If it holds only a partial
     /// frame, the frame clock starts when that is found.
     pub(super) is_deferred: bool,
-    /// Nothing comes behind the deferred input: an unfinished message at its end is one.
+    /// Nothing follows the deferred input: an unterminated message at its end is complete, and keeps
+    /// its turn.
     pub(super) is_last: bool,
     /// The first deferred frame is a broadcast the log has no space for yet.
     pub(super) waits_for_fanout: bool,
@@ -43,7 +44,7 @@ pub(super) struct Pending {
     pub(super) reversal: Option<Box<Reversal>>,
 }
 
-impl Pending {
+impl PendingInput {
     pub(super) fn is_idle(&self) -> bool {
         self.recv.is_empty() && self.clock.is_none()
     }
@@ -104,7 +105,7 @@ impl Session {
 
     /// Ends an unterminated message: EOF, would-block, or a quiet timeout. For a session that
     /// [`has_unterminated`](Self::has_unterminated).
-    pub fn on_eof(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
+    pub fn end_message(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
         dispatch!(protocol, handler => self.receive(handler, &[], Behind::Nothing, ctx))
     }
 

@@ -13,7 +13,7 @@ use crate::limits::{Limits, SEND_SEGMENTS_MAX};
 use crate::memory::MemoryAccount;
 use crate::protocol::{ClientState, CloseReason, Context, Flow, Handler, Protocol, dispatch};
 
-use input::Pending;
+use input::PendingInput;
 
 /// The state of one session: 32 bytes while it is idle.
 ///
@@ -38,7 +38,7 @@ pub struct Session {
 /// Buffered input and unsent replies; freed by [`Session::update_charge`] when both are empty.
 #[derive(Debug, Default)]
 struct Buffers {
-    input: Pending,
+    input: PendingInput,
     send: SendQueue,
     /// Bytes the memory account has been charged with for this.
     charged: usize,
@@ -70,7 +70,7 @@ impl Session {
     /// Drops unfinished and deferred input.
     pub fn drop_input(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.input = Pending::default();
+            buffers.input = PendingInput::default();
         }
     }
 
@@ -157,7 +157,7 @@ impl Session {
     /// queue has its most segments, or memory is tight and anything is unsent. Log bytes not yet
     /// offered to every subscriber do not count: the client may take all of them.
     #[must_use]
-    pub fn is_backlogged(
+    pub fn is_over_high_water(
         &self,
         log: &BroadcastLog,
         out_len: usize,
@@ -238,7 +238,7 @@ impl Session {
         let unfinished = self.unfinished_due_at(protocol, &ctx.shared.limits);
         if unfinished.is_some_and(|at| at <= now) {
             return if allows_unterminated(protocol) {
-                self.on_eof(protocol, ctx)
+                self.end_message(protocol, ctx)
             } else {
                 self.on_late_frame(protocol, ctx)
             };

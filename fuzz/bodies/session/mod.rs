@@ -240,13 +240,13 @@ impl World {
                 return Flow::Continue;
             };
             let Client { deferred, waiting, .. } = self.model.clients[who];
-            let backlogged = session.is_backlogged(
+            let backlogged = session.is_over_high_water(
                 &self.listener.room.log,
                 out.len(),
                 &self.model.limits,
                 false,
             );
-            assert_eq!(backlogged, self.model.is_backlogged(who));
+            assert_eq!(backlogged, self.model.is_over_high_water(who));
             if backlogged || waiting {
                 return Flow::Continue;
             }
@@ -354,7 +354,7 @@ impl World {
         let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
         let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
         let backlogged =
-            session.is_backlogged(&self.listener.room.log, 0, &self.model.limits, false);
+            session.is_over_high_water(&self.listener.room.log, 0, &self.model.limits, false);
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;

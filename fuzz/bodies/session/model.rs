@@ -130,7 +130,7 @@ impl Model {
 
     /// Half of what may wait does: the client is not read from. What of the log not everyone has
     /// been offered does not count.
-    pub fn is_backlogged(&self, who: usize) -> bool {
+    pub fn is_over_high_water(&self, who: usize) -> bool {
         let unsent = &self.clients[who].unsent;
         let counts = |offset: u64| offset < self.log.offered;
         let waiting = unsent.iter().filter(|piece| piece.offset.is_none_or(counts));
@@ -170,7 +170,7 @@ impl Model {
         client.pending.extend(bytes);
         let mut answered = false;
         let flow = loop {
-            if self.is_backlogged(who) {
+            if self.is_over_high_water(who) {
                 self.clients[who].deferred = !self.clients[who].pending.is_empty();
                 break Flow::Continue;
             }

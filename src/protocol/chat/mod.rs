@@ -62,7 +62,7 @@ impl Handler for ChatProtocol {
     }
 
     fn save_decoder(&self, decoder: &LineDecoder, client: &mut ClientState) {
-        client.keep_line_decoder(*decoder);
+        client.save_line_decoder(*decoder);
     }
 
     fn on_message(

@@ -86,7 +86,7 @@ impl Handler for PluginProtocol {
         }
     }
 
-    fn hears_plugins(&self) -> bool {
+    fn receives_plugin_broadcasts(&self) -> bool {
         true
     }
 

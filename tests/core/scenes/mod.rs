@@ -154,15 +154,15 @@ impl Scene {
     }
 
     /// Gives the server a clock that moves on by `step_us` at each look, one after each
-    /// `look_bytes` of work. Returns the time it shows.
-    fn set_clock(&mut self, step_us: u64, look_bytes: usize) -> Rc<Cell<u64>> {
+    /// `clock_check_bytes` of work. Returns the time it shows.
+    fn set_clock(&mut self, step_us: u64, clock_check_bytes: usize) -> Rc<Cell<u64>> {
         let micros = Rc::new(Cell::new(0));
         let shown = Rc::clone(&micros);
         let look = move || {
             shown.set(shown.get() + step_us);
             shown.get()
         };
-        self.server.set_clock(Box::new(look), look_bytes);
+        self.server.set_clock(Box::new(look), clock_check_bytes);
         micros
     }
 }

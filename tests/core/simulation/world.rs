@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use mynah::internal::clock::Millis;
 use mynah::internal::limits::{
-    DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros,
+    CLOCK_CHECK_BYTES, DRAIN_STALL_MS, Limits, UNTERMINATED_QUIET_MS, turn_micros,
 };
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
@@ -200,7 +200,7 @@ impl World {
             micros.set(micros.get() + step);
             micros.get()
         };
-        let most = if crowded { 4_096 } else { LOOK_BYTES };
+        let most = if crowded { 4_096 } else { CLOCK_CHECK_BYTES };
         server.set_clock(Box::new(look), [1_024, 4_096, most][rng.below(3)]);
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;

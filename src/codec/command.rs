@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_alone_completes_a_frame_of_no_payload() {
+    fn header_alone_completes_a_frame_of_no_payload() {
         let mut decoder = CommandDecoder::new(0);
         let frame = Frame { command: Command::Status, payload: b"" };
         assert_eq!(decoder.decode(b"\x07\0\0\0\0"), Ok(Some((frame, 5))));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_inclusive_and_judged_on_the_header() {
+    fn limit_is_inclusive_and_judged_on_the_header() {
         for max in [0, 1, 255, 256, 65_535, 1 << 20, FRAME_LEN_LIMIT] {
             assert_eq!(CommandDecoder::new(max).decode(&header(1, max)).err(), None, "max {max}");
             let len = max + 1;
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_text_is_the_one_clients_are_sent() {
+    fn error_text_is_the_one_clients_are_sent() {
         let error = DecodeError::FrameTooLarge { len: 9, max: 8 };
         assert_eq!(error.to_string(), "frame of 9 bytes exceeds the limit of 8");
     }

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_bounded_however_short_it_is() {
+    fn pending_broadcasts_are_bounded_when_empty() {
         let mut pending = PendingBroadcasts::default();
         let mut waiting = 0;
         while pending.push(b"", 1000) {

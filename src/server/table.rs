@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reused_slot_answers_only_to_its_new_name() {
+    fn reused_slot_rejects_the_old_id() {
         let mut table = table(1);
         let old = fill(&mut table, 0, 1)[0];
         table.remove(old);
@@ -296,7 +296,7 @@ mod tests {
 
     /// The bar of docs/benchmarks.md: one cache line each, the table's own overhead included.
     #[test]
-    fn an_idle_connection_costs_less_than_a_cache_line() {
+    fn idle_connection_costs_less_than_a_cache_line() {
         const N: usize = 19_000;
         let kept = allocation_counter::measure(|| {
             let mut table = table(1);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_given_back_is_neither_filled_nor_walked() {
+    fn page_given_back_is_neither_filled_nor_walked() {
         let mut table = table(1);
         let ids = fill(&mut table, 0, 2 * PAGE_LEN);
         // One place on the first page, and all of the second.

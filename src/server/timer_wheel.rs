@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_fires_at_its_millisecond_and_not_before() {
+    fn timer_fires_at_its_millisecond_and_not_before() {
         for at in [1, 2, 63, 64, 65, 4095, 4096, 4097, 60_000, 262_143, 262_144, 31_536_000_000] {
             for start in [0, 1, 63, 64, 1_000_003] {
                 let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_in_the_past_is_due_at_once() {
+    fn deadline_in_the_past_is_due_at_once() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(100)), store(1));
         wheel.arm(&mut links, 0, Millis(3));
         assert_eq!(pop_due(&mut wheel, &mut links, Millis(100)), Some(0));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_level_is_a_ring() {
+    fn top_level_is_a_ring() {
         let start = SPAN_MS - 1000;
         let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
         wheel.arm(&mut links, 0, Millis(start + 5000));
@@ -251,7 +251,7 @@ mod tests {
 
     /// Holds the wheel against a sorted set through 200,000 random operations.
     #[test]
-    fn the_wheel_agrees_with_a_sorted_set() {
+    fn wheel_agrees_with_a_sorted_set() {
         const TIMERS: u64 = 50;
         let mut state = 7u64;
         let mut random = |below: u64| {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn loose_timers_can_be_disarmed_and_armed_anew() {
+    fn cascading_timers_can_be_disarmed_and_rearmed() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(4));
         (0..4).for_each(|index| wheel.arm(&mut links, index, Millis(5000)));
         assert_eq!(wheel.step(&mut links, Millis(4096)), Step::Moved);

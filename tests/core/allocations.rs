@@ -118,7 +118,7 @@ fn idle_server_frees_the_memory_of_a_large_reply() {
 /// which double too, one in a sorted list, and the nickname itself. No buffers, no line: what one
 /// has said is not kept.
 #[test]
-fn idle_member_costs_a_nickname_a_slot_three_indexes() {
+fn idle_chat_member_memory_is_bounded() {
     // Just before the tables double, just after, and as many as a common file limit allows.
     for n in [14_336, 16_385, 19_000] {
         let nicknames = nicknames(n);

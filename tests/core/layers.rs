@@ -102,7 +102,7 @@ fn imports_point_downward() {
 }
 
 #[test]
-fn modules_of_a_folder_form_no_circle() {
+fn modules_of_a_folder_have_no_import_cycle() {
     assert_eq!(circles(), [""; 0]);
 }
 

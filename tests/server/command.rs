@@ -73,7 +73,7 @@ fn reverse_names_the_offset_of_the_first_bad_sequence() {
 }
 
 #[test]
-fn quit_is_answered_with_the_end_of_file_alone() {
+fn quit_is_answered_by_eof_only() {
     let server = Server::command(&[]);
     for request in [&b"\x03\0\0\0\0"[..], b"\x03\0\0\0\x03bye"] {
         let mut client = server.connect();
@@ -83,7 +83,7 @@ fn quit_is_answered_with_the_end_of_file_alone() {
 }
 
 #[test]
-fn quit_comes_into_force_once_earlier_replies_are_out() {
+fn quit_closes_after_earlier_replies() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     let large = frame(1, &random_bytes(1_000_000));
@@ -412,7 +412,7 @@ fn length_over_the_limit_is_refused_on_the_header() {
 }
 
 #[test]
-fn limit_of_zero_still_lets_empty_frames_through() {
+fn frame_limit_of_zero_allows_empty_frames() {
     let server = Server::command(&["--max-frame", "0"]);
     let mut client = server.connect();
     client.send(b"\x01\0\0\0\0\x01\0\0\0\x01");
@@ -423,7 +423,7 @@ fn limit_of_zero_still_lets_empty_frames_through() {
 
 /// Closing with unread input would reset the connection and destroy the error on its way.
 #[test]
-fn error_arrives_whole_behind_unread_megabytes() {
+fn error_survives_a_close_with_unread_input() {
     let server = Server::command(&["--max-frame", "100"]);
     let mut client = server.connect();
     let mut bytes = b"\x01\0\0\0\x02ok\x01\xff\xff\xff\xff".to_vec();

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_alike_is_taken_but_not_found() {
+    fn look_alike_is_taken_but_not_found() {
         let mut members = Members::default();
         let key = members.insert(&nickname("paypal"), id(7));
         assert!(members.is_taken(&nickname("раураl")) && members.is_taken(&nickname("PAYPAL")));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_nickname_finds_no_member() {
+    fn invalid_nickname_finds_no_member() {
         let mut members = Members::default();
         members.insert(&nickname("aaa"), id(0));
         for other in ["", "a", "aa", "a\u{200b}aa", "[aaa]", &"a".repeat(4_000), &"я".repeat(99)] {
@@ -333,7 +333,7 @@ mod tests {
     /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic;
     /// these two are look-alikes of each other.
     #[test]
-    fn a_skeleton_is_counted_for_each_set_of_scripts() {
+    fn skeleton_is_counted_for_each_set_of_scripts() {
         let mut members = Members::default();
         let digits = try_insert(&mut members, "111").expect("the room is empty");
         let latin = try_insert(&mut members, "lll").expect("digits are of every script");
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_room_owns_no_memory() {
+    fn empty_room_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut members = Members::default();
             let keys: Vec<MemberKey> =

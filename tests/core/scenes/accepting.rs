@@ -7,7 +7,7 @@ use super::{AMPLE, LIMITS, Scene};
 use crate::support::frame;
 
 #[test]
-fn listener_that_fails_for_good_accepts_no_more() {
+fn listener_stops_after_a_fatal_accept_error() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(1_000);
     assert!(scene.server.is_accepting());

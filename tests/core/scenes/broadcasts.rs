@@ -45,7 +45,7 @@ fn sender_waits_for_the_fan_out_not_for_the_slow() {
 }
 
 #[test]
-fn client_behind_the_log_is_cut_and_counted() {
+fn client_that_fell_off_the_log_is_closed_and_counted() {
     let mut scene = Scene::new(LIMITS, 0);
     let (slow, sender, fast) = (scene.connect(500), scene.connect(AMPLE), scene.connect(AMPLE));
     let news = frame(4, &[b'n'; 1_000]);
@@ -136,7 +136,7 @@ fn long_reply_does_not_tear_a_half_sent_broadcast() {
 /// A write takes a bounded number of pieces; here the queue uses them all and leaves none for the
 /// log.
 #[test]
-fn laggard_gets_the_log_behind_a_full_write() {
+fn log_follows_a_write_with_all_slices_used() {
     for replies in 1..20 {
         let limits =
             Limits { send_queue_bytes_max: 1 << 16, broadcast_log_bytes_max: 1 << 16, ..LIMITS };
@@ -177,7 +177,7 @@ fn long_echo_follows_a_half_sent_broadcast() {
 
 /// The last reply to a laggard, too, comes behind the broadcasts before it.
 #[test]
-fn closing_error_follows_what_the_laggard_is_owed() {
+fn closing_error_follows_unsent_broadcasts() {
     let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
     let (laggard, other) = (scene.connect(100), scene.connect(AMPLE));
     let news = frame(4, &[b'n'; 900]);

@@ -54,7 +54,7 @@ fn every_departure_is_announced_when_the_log_is_full() {
 /// nickname. A share exceeds what may wait unsent, which does not hold the speaker back: it would
 /// lose its place every time.
 #[test]
-fn waiting_speaker_has_a_share_of_the_log_in_lines() {
+fn chat_sender_share_is_counted_in_log_bytes() {
     let mut scene = Scene::chat(LIMITS);
     let [listener, ann, bob] = ["listener", "ann", "bob"].map(|nick| scene.join(nick));
     scene.receive_all(listener);
@@ -73,7 +73,7 @@ fn waiting_speaker_has_a_share_of_the_log_in_lines() {
 /// Simulation seed 208: a client that took everything at once was cut for messages that came
 /// between two of its turns.
 #[test]
-fn recipient_with_room_is_not_cut_before_its_turn() {
+fn writable_recipient_is_flushed_before_a_close() {
     let mut scene = Scene::chat(LIMITS);
     let [ann, bob] = ["ann", "bob"].map(|nick| scene.join(nick));
     scene.receive_all(bob);

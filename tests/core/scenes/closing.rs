@@ -8,7 +8,7 @@ use super::{AMPLE, LIMITS, Scene};
 use crate::support::{frame, logger};
 
 #[test]
-fn lingered_connections_are_forgotten() {
+fn lingering_list_does_not_grow() {
     let mut scene = Scene::new(LIMITS, 0);
     let cost = measure(|| {
         for _ in 0..5_000 {
@@ -25,7 +25,7 @@ fn lingered_connections_are_forgotten() {
 }
 
 #[test]
-fn leaving_client_has_a_minute_to_take_its_replies() {
+fn draining_client_has_60_s_to_take_its_replies() {
     let mut scene = Scene::new(LIMITS, 0);
     let client = scene.connect(100);
     scene.send(client, &frame(1, &[7; 1_000]));

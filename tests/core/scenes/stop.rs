@@ -23,7 +23,7 @@ fn stop_answers_input_beyond_one_turn_budget() {
 }
 
 #[test]
-fn stop_gives_silent_clients_the_drain_time() {
+fn stop_waits_for_clients_with_unsent_replies() {
     let mut scene = Scene::new(LIMITS, 0);
     let (silent, other) = (scene.connect(100), scene.connect(AMPLE));
     scene.now = Millis(100_000);
@@ -87,7 +87,7 @@ fn stop_ends_with_its_last_timer() {
 }
 
 #[test]
-fn stop_waits_for_no_client_silent_for_over_1_s() {
+fn stop_does_not_linger_on_clients_idle_over_1_s() {
     for (silent_ms, stopped) in [(0, false), (1_000, false), (1_001, true), (60_000, true)] {
         let mut scene = Scene::new(LIMITS, 0);
         scene.connect(1_000);
@@ -138,7 +138,7 @@ fn stop_answers_nothing_after_the_last_read() {
 }
 
 #[test]
-fn stop_reads_talkers_for_half_the_drain_time() {
+fn stop_reads_senders_for_half_the_drain_timeout() {
     let mut scene = Scene::new(Limits { send_queue_bytes_max: 1 << 20, ..LIMITS }, 0);
     let client = scene.connect(AMPLE);
     scene.send(client, &frame(99, &[7; 100_000]).repeat(100));
@@ -209,7 +209,7 @@ fn stop_warns_only_of_clients_with_unsent_replies() {
 
 /// Simulation seed 16: half of `a b c` was taken for a nickname.
 #[test]
-fn stop_takes_no_half_line_for_a_message() {
+fn stop_drops_a_half_line() {
     let mut scene = Scene::chat(LIMITS);
     let client = scene.connect(AMPLE);
     scene.send(client, b"me\nann");
@@ -222,7 +222,7 @@ fn stop_takes_no_half_line_for_a_message() {
 
 /// A client that has never ended a message is not waited for: `ann` is all it will send.
 #[test]
-fn stop_takes_unterminated_input_for_a_message() {
+fn stop_delivers_an_unterminated_message() {
     let mut scene = Scene::chat(LIMITS);
     let client = scene.connect(AMPLE);
     scene.send(client, b"ann");

@@ -8,7 +8,7 @@ use crate::support::frame;
 
 /// Writing takes time as well: laggards are written a part each, and an echo is answered between.
 #[test]
-fn large_backlogs_do_not_delay_an_answer() {
+fn echo_is_answered_between_large_laggard_writes() {
     let limits = Limits { clients_max: 30, broadcast_log_bytes_max: 4 << 20, ..LIMITS };
     let mut scene = Scene::new(limits, 0);
     let (innocent, sender) = (scene.connect(AMPLE), scene.connect(AMPLE));
@@ -120,7 +120,7 @@ fn fan_out_resumes_in_the_middle_of_a_page() {
 
 /// First visits are short where more clients have events than the turn has time for.
 #[test]
-fn waiting_event_is_served_before_greedy_clients() {
+fn deferred_event_is_served_before_the_resume_list() {
     let limits = Limits { clients_max: 50, send_queue_bytes_max: 8 << 20, ..LIMITS };
     let mut scene = Scene::new(limits, 0);
     let crowd: Vec<usize> = (0..20).map(|_| scene.connect(AMPLE)).collect();

@@ -27,7 +27,7 @@ fn is_long() -> bool {
 }
 
 #[test]
-fn a_full_room_gets_one_senders_messages_in_order() {
+fn full_room_gets_one_senders_messages_in_order() {
     let members = if is_long() { 10_000 } else { 1_000 };
     let _guard = crowd(members);
     let mut room = Room::join(members, 1);
@@ -37,7 +37,7 @@ fn a_full_room_gets_one_senders_messages_in_order() {
 }
 
 #[test]
-fn a_full_room_gets_ten_senders_messages_in_order() {
+fn full_room_gets_ten_senders_messages_in_order() {
     let members = if is_long() { 5_000 } else { 300 };
     let _guard = crowd(members);
     let mut room = Room::join(members, 10);

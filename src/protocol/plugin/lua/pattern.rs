@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_match_is_stopped() {
+    fn long_match_is_stopped() {
         let long = [b'a'; 100_000];
         let set = [b"[", &[b'b'; 10_000][..], b"]"].concat();
         for pattern in [
@@ -596,13 +596,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_match_checks_no_time() {
+    fn short_match_checks_no_time() {
         assert_eq!(time_checks(b"hello world", b"(%w+) (%w+)"), 0);
         assert_eq!(time_checks(&[b'a'; 300], b"^a*$"), 0);
     }
 
     #[test]
-    fn a_result_asks_for_memory_before_it_grows() {
+    fn result_asks_for_memory_before_it_grows() {
         let asked = Cell::new(0);
         let available = |wanted: usize| {
             asked.set(asked.get() + 1);

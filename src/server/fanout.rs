@@ -1,5 +1,5 @@
-//! Fan-out of broadcasts, a slice a turn. A member that fell off the log is closed at the end of its
-//! visit (`visit.rs`), where the flush fails with a [`LagError`](crate::buffer::LagError).
+//! Fan-out of broadcasts, a slice a turn. A member that fell off the log is closed at the end of
+//! its visit (`visit.rs`), where the flush fails with a [`LagError`](crate::buffer::LagError).
 
 use std::collections::VecDeque;
 

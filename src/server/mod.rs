@@ -120,7 +120,8 @@ impl<T: Transport> Server<T> {
 
     /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds
     /// since the origin of [`Millis`]; it is read every `clock_check_bytes` of work
-    /// ([`CLOCK_CHECK_BYTES`](crate::limits::CLOCK_CHECK_BYTES)). Without it only counts limit a turn.
+    /// ([`CLOCK_CHECK_BYTES`](crate::limits::CLOCK_CHECK_BYTES)). Without it only counts limit a
+    /// turn.
     pub fn set_clock(&mut self, clock: Clock, clock_check_bytes: usize) {
         self.schedule.budget.set_clock(clock, clock_check_bytes);
     }

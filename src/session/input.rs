@@ -35,8 +35,8 @@ pub(super) struct PendingInput {
     /// `recv` may hold whole frames, retried when replies have space. If it holds only a partial
     /// frame, the frame clock starts when that is found.
     pub(super) is_deferred: bool,
-    /// Nothing follows the deferred input: an unterminated message at its end is complete, and keeps
-    /// its turn.
+    /// Nothing follows the deferred input: an unterminated message at its end is complete, and
+    /// keeps its turn.
     pub(super) is_last: bool,
     /// The first deferred frame is a broadcast the log has no space for yet.
     pub(super) waits_for_fanout: bool,

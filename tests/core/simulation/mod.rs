@@ -24,7 +24,7 @@ const SEEDS: u64 = 2_000;
 const HANG_SECS: u64 = 30;
 
 /// Seeds that once failed, and why. A seed's meaning changes with every change of the world; a
-/// failure that taught something has a scene of its own in `tests/core/` besides.
+/// failure that taught something has a scenario of its own in `tests/core/` besides.
 const REGRESSIONS: [(u64, &str); 5] = [
     (16, "a stop took the beginning of a line for a message"),
     (273, "the judge assumed a frame timeout where there is none"),

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::support::{Client, Server, error, frame, random_bytes, wait_until};
+use super::support::{Client, Observer, Server, error, frame, random_bytes, wait_until};
 
 #[test]
 fn echo_answers_with_command_1_and_the_same_bytes() {
@@ -359,23 +359,15 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(frames, 5 * ROUNDS as u64 + 1);
 }
 
-/// The pieces are not merely written apart: the second follows when the server has read the first.
 #[test]
 fn frame_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x01\0\0\0\x03abc\x02\0\0\0\x04H\xc3\xa9!\x07\0\0\0\0";
     const REPLIES: &[u8] = b"\x01\0\0\0\x03abc\x01\0\0\0\x04!\xc3\xa9H\x01";
     let server = Server::command(&[]);
-    let mut observer = server.connect();
+    let mut observer = Observer::new(server.connect());
     for cut in 1..REQUESTS.len() {
-        let (head, tail) = REQUESTS.split_at(cut);
         let mut client = server.connect();
-        let mut before = observer.status().get("bytes_in_total");
-        client.send(head);
-        wait_until("the server has read the first piece", || {
-            before += 5;
-            observer.status().get("bytes_in_total") == before + head.len() as u64
-        });
-        client.send(tail);
+        observer.send_split(&mut client, REQUESTS, cut);
         client.expect(REPLIES);
         client.half_close();
         client.read_to_end();

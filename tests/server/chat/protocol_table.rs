@@ -394,7 +394,7 @@ fn message_over_4096_bytes_is_refused_and_skipped() {
             ann.expect(Event::Message, &["bob", &longest]);
         }
         for len in [4_097, 4_098, 4_099, 10_000, 20_000] {
-            chat.until_read(len + kind.end().len(), || bob.say(&"x".repeat(len)));
+            chat.observer.until_read(len + kind.end().len(), || bob.say(&"x".repeat(len)));
             bob.expect(Event::TooLong, &[]);
             if kind == Kind::Unterminated {
                 // The error comes before the rest of the message has been skipped.
@@ -405,7 +405,7 @@ fn message_over_4096_bytes_is_refused_and_skipped() {
             bob.has_received_all();
         }
         let mut unregistered = chat.unregistered(kind);
-        chat.until_read(5_000 + kind.end().len(), || unregistered.say(&"x".repeat(5_000)));
+        chat.observer.until_read(5_000 + kind.end().len(), || unregistered.say(&"x".repeat(5_000)));
         unregistered.expect(Event::TooLong, &[]);
         chat.wait_for_pause();
         unregistered.register("eve");

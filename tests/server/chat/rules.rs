@@ -66,9 +66,7 @@ fn line_split_over_two_reads_is_one_message() {
         let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
         let message = [text.as_bytes(), end].concat();
         for cut in 1..message.len() {
-            let (first, second) = message.split_at(cut);
-            chat.until_read(cut, || bob.client.send(first));
-            bob.client.send(second);
+            chat.observer.send_split(&mut bob.client, &message, cut);
             ann.expect(Event::Message, &["bob", text]);
         }
     }
@@ -175,9 +173,9 @@ fn messages_are_trimmed_and_empty_ones_ignored() {
         for registered in [false, true] {
             // An empty unterminated message is not counted.
             for blank in [" ", "\t \u{a0}", "\r", "\u{2028}"] {
-                let before = chat.messages_in();
+                let before = chat.observer.frames_in();
                 bob.say(blank);
-                wait_until("it is taken", || chat.messages_in() > before);
+                wait_until("it is taken", || chat.observer.frames_in() > before);
             }
             if kind != Kind::Unterminated {
                 bob.say("");

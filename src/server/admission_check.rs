@@ -8,19 +8,19 @@ use crate::conn_id::ConnId;
 /// Counts and checks only with debug assertions.
 #[derive(Debug, Default)]
 pub(super) struct AdmissionCheck {
-    /// Turns there have been.
-    turns: u64,
-    /// How many there had been when each that waits began to.
+    /// Admissions so far.
+    admissions: u64,
+    /// Admissions before each waiting sender began to wait.
     waits_since: HashMap<ConnId, u64>,
-    /// The last turn of each that has had one while others waited.
-    last_turn: HashMap<ConnId, u64>,
+    /// The last admission of each sender that was admitted while others waited.
+    last_admission: HashMap<ConnId, u64>,
 }
 
 impl AdmissionCheck {
     /// A sender waits, if it did not before.
     pub(super) fn on_wait(&mut self, id: ConnId) {
         if cfg!(debug_assertions) {
-            self.waits_since.entry(id).or_insert(self.turns);
+            self.waits_since.entry(id).or_insert(self.admissions);
         }
     }
 
@@ -32,12 +32,12 @@ impl AdmissionCheck {
         }
         assert!(added <= most, "{id} added {added} bytes to the log where {most} were its due");
         if added > 0 {
-            self.turns += 1;
+            self.admissions += 1;
             self.waits_since.remove(&id);
             let since = self.waits_since.values().min();
-            let last = self.last_turn.insert(id, self.turns);
+            let last = self.last_admission.insert(id, self.admissions);
             let is_fair = last.is_none_or(|last| since.is_none_or(|since| last <= *since));
-            assert!(is_fair, "{id} had two turns while somebody else waited");
+            assert!(is_fair, "{id} was admitted twice while another sender waited");
         }
         if still_waits {
             self.on_wait(id);
@@ -45,7 +45,7 @@ impl AdmissionCheck {
             self.waits_since.remove(&id);
         }
         if self.waits_since.is_empty() {
-            self.last_turn = HashMap::new();
+            self.last_admission = HashMap::new();
         }
     }
 }

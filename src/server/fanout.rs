@@ -29,7 +29,7 @@ pub(super) struct Fanout {
     /// A page that was left in the middle: its number in the table, and the first slot that has not
     /// been visited.
     pub(super) partial: Option<(u32, u32)>,
-    /// The smallest cursor seen: what lies below it is needed by nobody.
+    /// The smallest cursor seen: bytes below it are needed no more.
     pub(super) cursor_min: u64,
     /// Connections that have been offered broadcasts and could not take everything.
     pub(super) laggards: usize,
@@ -74,7 +74,7 @@ impl<T: Transport> Server<T> {
     }
 
     fn fan_out_slice(&mut self, registry: &T::Registry, number: usize) {
-        // Walking a page costs something even where it holds nobody.
+        // Walking a page costs something even if it has no members.
         const SPARSE_PAGE_COST: usize = PAGE_LEN / 8;
         let mut members = FANOUT_SLICE_MEMBERS;
         while members > 0 && !self.schedule.budget.is_spent() {

@@ -328,7 +328,7 @@ impl<T: Transport> Server<T> {
         }
         self.schedule.budget.begin(turn_micros::ARRIVALS);
         self.set_visit_bytes(VISIT_BYTES_CROWDED);
-        // Each once: whoever is served and has more to do goes to the resume list.
+        // Each once: a connection with more to do goes to the resume list.
         while let Some(id) = self.schedule.arrivals.pop_front() {
             self.take_up(registry, id);
             if self.schedule.budget.is_spent() {

@@ -19,7 +19,7 @@ pub(super) const PAGE_LEN: usize = 1 << PAGE_BITS;
 #[derive(Debug)]
 pub(super) struct Table<T> {
     pages: Vec<Page<T>>,
-    /// Pages that belong to nobody and own no memory.
+    /// Pages without a listener; they own no memory.
     free_pages: Vec<u32>,
     /// One entry a listener.
     listeners: Vec<ListenerPages>,

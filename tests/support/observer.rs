@@ -41,8 +41,8 @@ impl Observer {
         wait_until("the bytes are read", || self.bytes_in() == before + bytes as u64);
     }
 
-    /// Sends `bytes` in two pieces, the first `cut` bytes long. They are not merely written apart: the
-    /// second follows when the server has read the first.
+    /// Sends `bytes` in two pieces, the first `cut` bytes long. They are not merely written apart:
+    /// the second follows when the server has read the first.
     #[track_caller]
     pub(crate) fn send_split(&mut self, client: &mut Client, bytes: &[u8], cut: usize) {
         let (head, tail) = bytes.split_at(cut);

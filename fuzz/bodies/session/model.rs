@@ -1,4 +1,4 @@
-//! What two conversations in one room come to, worked out from whole buffers. Shares with the
+//! What two sessions in one room come to, worked out from whole buffers. Shares with the
 //! server its limits and the words of STATUS, and no code else.
 //!
 //! The model of a client is its unsent bytes, in the order in which things happened: its
@@ -34,10 +34,10 @@ pub struct Log {
     pub head: u64,
 }
 
-/// One conversation.
+/// One session.
 #[derive(Default)]
 pub struct Client {
-    /// A member of the room; a conversation that ends leaves it and is sent what was left unsent.
+    /// A member of the room; a session that ends leaves it and is sent what was left unsent.
     pub open: bool,
     /// What it is to be sent, oldest first.
     pub unsent: Vec<Piece>,
@@ -259,7 +259,7 @@ impl Model {
         })
     }
 
-    /// The conversation has a deadline and it has come. Only a `command` client is told why.
+    /// A deadline of the session has passed. Only a `command` client is told why.
     pub fn expire(&mut self, who: usize) -> Flow {
         if self.late_at(who).is_none_or(|at| at > self.now) {
             return Flow::Close(CloseReason::IdleTimeout);

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sanitized_excerpt_is_one_bounded_line() {
+    fn sanitized_excerpt_is_one_bounded_line() {
         let show = |text| SanitizedExcerpt { text, bytes_max: 8 }.to_string();
         assert_eq!(show(b"a\nb\r\nc"), "a b c");
         assert_eq!(show(b"a\x1b[2J\xff"), "a\u{fffd}[2J\u{fffd}");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_is_cut_by_bytes() {
+    fn excerpt_is_cut_by_bytes() {
         assert_eq!(Excerpt(b"").to_string(), r#""""#);
         let long = "é".repeat(PAYLOAD_LOG_BYTES);
         let shown = "é".repeat(PAYLOAD_LOG_BYTES / 2);

@@ -2,7 +2,8 @@
 //!
 //! The crate is three programs (`mynah`, `mynah-cli`, `mynah-load`) and the loop they are built on.
 //! As a library it runs that loop for a program of yours: its own protocols, or a [`Service`] that
-//! you write, over frames and replies. An idle connection costs 56 bytes, and none of them a thread.
+//! you write, over frames and replies. An idle connection costs 56 bytes, and none of them a
+//! thread.
 //!
 //! ```
 //! use std::io::{self, Read, Write};
@@ -50,23 +51,23 @@
 //! | steering it from other threads | [`Handle`], [`Snapshot`], [`Stats`] |
 //! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
 //! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
-//! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`] |
+//! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`], [`Lang`] |
 //! | listeners with options | [`TcpAcceptor`], [`SocketOptions`], [`ListenerConfig`] |
-//! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`] |
+//! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`], [`Clock`] |
 //!
 //! `docs/examples/` has an echo server and a key-value server, `docs/extending.md` how mynah itself
 //! gets another command or protocol.
 //!
 //! # Layers
 //!
-//! Imports point downward only (`tests/core/layers.rs` holds that); `docs/architecture.md` follows a
-//! byte through them.
+//! Imports point downward only (`tests/core/layers.rs` holds that); `docs/architecture.md` follows
+//! a byte through them.
 //!
 //! ```text
 //! L4  app · client · load        the three programs; cli: what their command lines share
 //! L3  net                        mio, sockets, signals, the loop's clock
 //! L2  server                     all connections, over any Transport; no mio
-//! L1  session                    one conversation: bytes in, frames to a protocol, bytes out
+//! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
 //! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
 //!     memory · limits · stats · clock · conn_id · address · connection_log · line_limit ·
@@ -107,10 +108,13 @@ pub use net::{
 };
 #[cfg(feature = "plugins")]
 pub use protocol::PluginProtocol;
+pub use protocol::chat::Lang;
 pub use protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol};
 #[cfg(feature = "service")]
-pub use protocol::{Framing, Next, Replies, Service};
-pub use server::{AcceptError, Acceptor, ListenerConfig, NextTurn, Readiness, Server, Transport};
+pub use protocol::{CustomProtocol, Framing, Next, Replies, Service};
+pub use server::{
+    AcceptError, Acceptor, Clock, ListenerConfig, NextTurn, Readiness, Server, Transport,
+};
 pub use stats::Stats;
 
 /// The modules, for the crate's own programs, tests, benchmarks and fuzz targets. They may change

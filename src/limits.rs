@@ -17,7 +17,7 @@ pub const VISIT_BYTES_CROWDED: usize = 8 * 1024;
 
 /// Work between two readings of the clock, in bytes moved; all other work is converted to them. At
 /// half a gigabyte a second, the slowest rate seen, this is half a millisecond.
-pub const LOOK_BYTES: usize = 256 * 1024;
+pub const CLOCK_CHECK_BYTES: usize = 256 * 1024;
 
 /// Connections accepted or closed in a turn without reading the clock.
 pub const UNTIMED_MAX: usize = 8;

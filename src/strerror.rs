@@ -25,13 +25,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_number_is_put_into_lower_case_words_alone() {
+    fn error_number_is_put_into_lower_case_words_alone() {
         let reset = io::Error::from_raw_os_error(libc::ECONNRESET);
         assert_eq!(strerror(&reset).to_string(), "connection reset by peer");
     }
 
     #[test]
-    fn an_error_of_our_own_keeps_its_words() {
+    fn error_of_our_own_keeps_its_words() {
         for (text, shown) in [("", ""), ("The name has no Address", "the name has no Address")] {
             assert_eq!(strerror(&io::Error::other(text)).to_string(), shown);
         }

@@ -1,6 +1,6 @@
-//! A room in which anything is said in any order: its books agree, nicknames are those the slow rules
-//! allow, everyone hears whole lines that only the server could have begun so, and when all have left
-//! nothing is left.
+//! A room in which anything is said in any order: its books agree, nicknames are those the slow
+//! rules allow, everyone hears whole lines that only the server could have begun so, and when all
+//! have left nothing is left.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits, VISIT_BYTES_MAX};
 use mynah::internal::memory::MemoryAccount;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
-    ChatProtocol, CloseReason, Context, Departure, DirectMessages, Flow, Hooks, Protocol,
+    ChatProtocol, CloseReason, Context, Departure, DirectMessages, Flow, Handler, Protocol,
 };
 use mynah::internal::session::Session;
 
@@ -103,7 +103,7 @@ impl World {
     fn fall_silent(&mut self, who: usize) {
         let has_unterminated = |s: &Session| s.has_unterminated(&self.listener.protocol, false);
         if self.sessions[who].as_ref().is_some_and(has_unterminated) {
-            self.call(who, |session, protocol, ctx| session.on_eof(protocol, ctx));
+            self.call(who, |session, protocol, ctx| session.end_message(protocol, ctx));
         }
     }
 

@@ -191,9 +191,9 @@ fn check_listener(spec: &ListenerSpec) {
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
     let has_key = |name| keys.iter().any(|(key, _)| key == name);
     match spec.protocol(&ProtocolDefaults::default()) {
-        Protocol::Command(CommandProtocol { frame_len_max }) => {
-            assert!(frame_len_max <= FRAME_LEN_LIMIT);
-            assert!(has_key("max_frame") || frame_len_max == 1 << 20);
+        Protocol::Command(CommandProtocol { payload_len_max }) => {
+            assert!(payload_len_max <= FRAME_LEN_LIMIT);
+            assert!(has_key("max_frame") || payload_len_max == 1 << 20);
         }
         Protocol::Raw(RawProtocol { prefix }) => {
             assert!(prefix.len() <= 1024);
@@ -269,8 +269,8 @@ fn check_config(config: &Config) {
         check_listener(spec);
         let listener = config.listener(spec, spec.to_string());
         assert!(listener.idle_ms <= TIMEOUT_SECS_LIMIT * 1000);
-        if let Protocol::Command(CommandProtocol { frame_len_max }) = listener.protocol {
-            assert!(frame_len_max <= FRAME_LEN_LIMIT);
+        if let Protocol::Command(CommandProtocol { payload_len_max }) = listener.protocol {
+            assert!(payload_len_max <= FRAME_LEN_LIMIT);
         }
     }
 }

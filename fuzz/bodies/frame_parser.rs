@@ -15,9 +15,9 @@ use mynah::internal::protocol::{CommandProtocol, Context, Flow, PrefixedProtocol
 use super::listener::Listener;
 use super::reference::{self, Answer, Start};
 
-/// Takes fuzzer input apart and checks it: a byte whose highest bit says `prefixed`, else `command`,
-/// and whose others give the number of cuts; two for the longest payload, two for the distance to
-/// each next cut, and the stream.
+/// Takes fuzzer input apart and checks it: a byte whose highest bit says `prefixed`, else
+/// `command`, and whose others give the number of cuts; two for the longest payload, two for the
+/// distance to each next cut, and the stream.
 ///
 /// # Panics
 ///
@@ -215,7 +215,7 @@ impl Scratch {
                 last = reference::answer_command(found, max, expected);
             }
         });
-        self.listener.protocol = CommandProtocol { frame_len_max: max }.into();
+        self.listener.protocol = CommandProtocol { payload_len_max: max }.into();
         let longest = command::HEADER_LEN + max as usize;
         self.check_session(stream, ends, longest, last != Answer::Unknown);
     }
@@ -232,8 +232,8 @@ impl Scratch {
         self.check_session(stream, ends, 1 + prefixed::PAYLOAD_LEN_MAX, true);
     }
 
-    /// Feeds a session chunk by chunk. It answers as expected, if that is known, and never keeps more
-    /// than one frame of `longest` bytes.
+    /// Feeds a session chunk by chunk. It answers as expected, if that is known, and never keeps
+    /// more than one frame of `longest` bytes.
     fn check_session(
         &mut self,
         stream: &[u8],

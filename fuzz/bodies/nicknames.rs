@@ -1,5 +1,5 @@
-//! The rules of nicknames, slowly: straight from the crates that carry Unicode's data, for the tables
-//! of the server to be held against.
+//! The rules of nicknames, slowly: straight from the crates that carry Unicode's data, for the
+//! tables of the server to be held against.
 
 use icu_casemap::CaseMapper;
 use unicode_normalization::UnicodeNormalization;
@@ -50,8 +50,8 @@ pub fn begins_with_mark(c: char) -> bool {
     )
 }
 
-/// A nickname without case and compatibility: equal for equal nicknames. Decomposed in the end, which
-/// changes no equality.
+/// A nickname without case and compatibility: equal for equal nicknames. Decomposed in the end,
+/// which changes no equality.
 #[must_use]
 pub fn fold(nick: &str) -> String {
     let mapper = CaseMapper::new();
@@ -65,8 +65,8 @@ pub fn fold(nick: &str) -> String {
     }
 }
 
-/// What a nickname looks like: the skeletons of UTS #39, folded, of its folded form and as typed, but
-/// for U+0345, which is ι once marks are in order.
+/// What a nickname looks like: the skeletons of UTS #39, folded, of its folded form and as typed,
+/// but for U+0345, which is ι once marks are in order.
 #[must_use]
 pub fn skeletons(nick: &str) -> [String; 2] {
     let typed = nick.nfkd().collect::<String>().replace('\u{345}', "\u{3b9}");

@@ -22,13 +22,13 @@ const MEMORY_BYTES_MAX: usize = 1 << 20;
 const BUDGET: Duration = Duration::from_millis(50);
 /// Step of the simulated clock, which advances with each read.
 const CLOCK_STEP: Duration = Duration::from_micros(10);
-/// Most reads of the clock between the end of the budget and the end of the call: one for each level of
-/// `pcall` that is left, and the last.
+/// Most reads of the clock between the end of the budget and the end of the call: one for each
+/// level of `pcall` that is left, and the last.
 const LATE_READS_MAX: u32 = 10;
 
-/// Parses fuzzer input as packages and checks the answers. A package is a byte for the command (0: not
-/// framed), two for the length, and its bytes. In these, `\\x01`, a byte and a length of two bytes stand
-/// for that many of the byte, so that short inputs make long packages.
+/// Parses fuzzer input as packages and checks the answers. A package is a byte for the command (0:
+/// not framed), two for the length, and its bytes. In these, `\\x01`, a byte and a length of two
+/// bytes stand for that many of the byte, so that short inputs make long packages.
 ///
 /// # Panics
 ///

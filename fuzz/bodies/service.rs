@@ -1,5 +1,5 @@
-//! A service of an embedder's, the key-value server of docs/examples/: however its stream is cut, the
-//! same frames are found, the same replies come, and no more than a frame is buffered.
+//! A service of an embedder's, the key-value server of docs/examples/: however its stream is cut,
+//! the same frames are found, the same replies come, and no more than a frame is buffered.
 
 #[path = "../../docs/examples/key_value.rs"]
 #[allow(dead_code, reason = "its `main` is not called")]

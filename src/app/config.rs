@@ -257,7 +257,7 @@ impl Config {
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
         let Settings { idle_timeout, max_frame, .. } = self.settings;
         let mut defaults = ProtocolDefaults::default();
-        defaults.frame_len_max = max_frame.unwrap_or(defaults.frame_len_max);
+        defaults.payload_len_max = max_frame.unwrap_or(defaults.payload_len_max);
         let protocol = spec.protocol(&defaults);
         let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(spec.protocol.idle_secs());
         ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
@@ -316,7 +316,7 @@ mod tests {
         let config =
             config(&["-l", "command://h:1?max_frame=5", "-l", "command://h:2", "--max-frame", "6"]);
         let len_max = |spec| match config.listener(spec, String::new()).protocol {
-            Protocol::Command(CommandProtocol { frame_len_max }) => frame_len_max,
+            Protocol::Command(CommandProtocol { payload_len_max }) => payload_len_max,
             other => panic!("{other:?}"),
         };
         let lens: Vec<u32> = config.listeners.iter().map(len_max).collect();

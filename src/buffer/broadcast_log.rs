@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_what_was_appended_behind_it() {
+    fn cursor_reads_what_was_appended_behind_it() {
         let mut log = BroadcastLog::new(100);
         log.append(&[b"ab", b"c"]).unwrap();
         let cursor = log.head();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_fell_off_reads_nothing() {
+    fn cursor_that_fell_off_reads_nothing() {
         let mut log = BroadcastLog::new(4);
         log.append(&[b"1234"]).unwrap();
         log.set_offered(4);

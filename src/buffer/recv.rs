@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_buffer_owns_no_memory() {
+    fn empty_buffer_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut buffer = RecvBuffer::default();
             buffer.extend(&[0; 100_000], 0).unwrap();
@@ -279,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_late_when_nothing_came_for_the_timeout() {
+    fn frame_is_late_when_nothing_came_for_the_timeout() {
         let mut clock = FrameClock::start(Millis(1_000), 1_000_000);
         clock.progress(Millis(5_000), 2_000_000);
         assert_eq!(clock.late_at(F), Some(Millis(35_000)));
     }
 
     #[test]
-    fn a_trickle_does_not_keep_a_frame_alive() {
+    fn trickle_does_not_keep_a_frame_alive() {
         let mut clock = FrameClock::start(Millis(0), 1);
         for second in 1..30 {
             clock.progress(Millis(second * 1000), second as usize + 1);

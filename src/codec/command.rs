@@ -191,14 +191,14 @@ impl core::error::Error for DecodeError {}
 #[derive(Debug, Clone, Copy)]
 pub struct CommandDecoder {
     /// Longest payload accepted, in bytes.
-    frame_len_max: u32,
+    payload_len_max: u32,
 }
 
 impl CommandDecoder {
-    /// A decoder that refuses payloads longer than `frame_len_max` bytes.
+    /// A decoder that refuses payloads longer than `payload_len_max` bytes.
     #[must_use]
-    pub const fn new(frame_len_max: u32) -> Self {
-        CommandDecoder { frame_len_max }
+    pub const fn new(payload_len_max: u32) -> Self {
+        CommandDecoder { payload_len_max }
     }
 }
 
@@ -210,8 +210,8 @@ impl Decoder for CommandDecoder {
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Option<(Frame<'a>, usize)>, DecodeError> {
         let Some(header) = Header::parse(input) else { return Ok(None) };
         // The length is judged on the header alone, before a byte of payload is waited for.
-        if header.len > self.frame_len_max {
-            return Err(DecodeError::FrameTooLarge { len: header.len, max: self.frame_len_max });
+        if header.len > self.payload_len_max {
+            return Err(DecodeError::FrameTooLarge { len: header.len, max: self.payload_len_max });
         }
         let end = encoded_len(header);
         let Some(payload) = input.get(HEADER_LEN..end) else { return Ok(None) };
@@ -221,7 +221,7 @@ impl Decoder for CommandDecoder {
     fn bytes_needed(&self, input: &[u8]) -> usize {
         let end = match Header::parse(input) {
             // Too long a frame is an error, and `decode` can say so now.
-            Some(header) if header.len > self.frame_len_max => return 0,
+            Some(header) if header.len > self.payload_len_max => return 0,
             Some(header) => encoded_len(header),
             None => HEADER_LEN,
         };
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_alone_completes_a_frame_of_no_payload() {
+    fn header_alone_completes_a_frame_of_no_payload() {
         let mut decoder = CommandDecoder::new(0);
         let frame = Frame { command: Command::Status, payload: b"" };
         assert_eq!(decoder.decode(b"\x07\0\0\0\0"), Ok(Some((frame, 5))));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_inclusive_and_judged_on_the_header() {
+    fn limit_is_inclusive_and_judged_on_the_header() {
         for max in [0, 1, 255, 256, 65_535, 1 << 20, FRAME_LEN_LIMIT] {
             assert_eq!(CommandDecoder::new(max).decode(&header(1, max)).err(), None, "max {max}");
             let len = max + 1;
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_text_is_the_one_clients_are_sent() {
+    fn error_text_is_the_one_clients_are_sent() {
         let error = DecodeError::FrameTooLarge { len: 9, max: 8 };
         assert_eq!(error.to_string(), "frame of 9 bytes exceeds the limit of 8");
     }

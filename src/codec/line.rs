@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_message_has_4096_bytes_however_it_ends() {
+    fn longest_message_has_4096_bytes_however_it_ends() {
         for end in [&b"\n"[..], b"\r\n"] {
             let longest = [&text(LINE_LEN_MAX), end].concat();
             assert_eq!(decode(&longest), Some((Line::Text(&text(LINE_LEN_MAX)), longest.len())));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_whoever_reads_the_lines_to_choose() {
+    fn limit_is_whoever_reads_the_lines_to_choose() {
         let Ok(found) = LinesUpTo::<2>::default().decode(b"ab\r\n");
         assert_eq!(found, Some((Line::Text(b"ab"), 4)));
         let Ok(found) = LinesUpTo::<2>::default().decode(b"abc\n");

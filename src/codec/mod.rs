@@ -43,9 +43,9 @@ pub trait Decoder {
         input: &'a [u8],
     ) -> Result<Option<(Self::Frame<'a>, usize)>, Self::Error>;
 
-    /// Number of bytes to be added to `input`, the beginning of a frame, before
-    /// [`decode`](Self::decode) is asked again; 0 when it can get further. Where a frame does not
-    /// announce its length, the beginning of the next one may be among them.
+    /// Lower bound of the bytes missing from the unfinished frame in `input`, which sizes the
+    /// buffer; 0 if [`decode`](Self::decode) can get further. It may be called again before they
+    /// have arrived. If a frame does not announce its length, they may include bytes of the next.
     fn bytes_needed(&self, input: &[u8]) -> usize;
 
     /// Number of bytes at the start of `input` that belong to no frame and are to be dropped before

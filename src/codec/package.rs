@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_all_that_came() {
+    fn package_is_all_that_came() {
         let mut decoder = PackageDecoder::new(5, false);
         assert_eq!(decoder.decode(b"abc"), Ok(None));
         assert_eq!(decoder.bytes_needed(b"abc"), 3, "one more than there may be");

@@ -53,12 +53,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zero_byte_is_an_empty_message() {
+    fn zero_byte_is_an_empty_message() {
         assert_eq!(PrefixedDecoder.decode(b"\0"), Ok(Some((&b""[..], 1))));
     }
 
     #[test]
-    fn the_longest_message_has_255_bytes() {
+    fn longest_message_has_255_bytes() {
         let mut wire = Vec::new();
         encode(&[7; PAYLOAD_LEN_MAX], &mut wire);
         assert_eq!(wire.len(), 256);

@@ -16,22 +16,23 @@ use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::limits::{LOOK_BYTES, Limits};
+use crate::limits::{CLOCK_CHECK_BYTES, Limits};
 use crate::protocol::Protocol;
 use crate::server::{ListenerConfig, NextTurn, Server};
 
-/// Events taken from the kernel at a time. Among 128, 200, 256 and 1,024 no size was better than the
-/// noise (docs/benchmarks.md); with this one a batch and the connections it touches stay in the cache.
+/// Events taken from the kernel at a time. Among 128, 200, 256 and 1,024 no size was better than
+/// the noise (docs/benchmarks.md); with this one a batch and the connections it touches stay in the
+/// cache.
 const EVENTS_MAX: usize = 256;
 
 /// The end of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// [`Handle::stop`]: everyone was answered, or the drain time was over.
+    /// [`Handle::stop`]: graceful stop, drained or timed out.
     Stopped,
     /// [`Handle::abort`]: replies may be unsent.
     Aborted,
-    /// No listener is left to accept anyone.
+    /// Every listener has closed.
     NoListeners,
 }
 
@@ -46,9 +47,7 @@ pub enum Exit {
 /// use std::net::{Ipv4Addr, TcpStream};
 /// use std::thread;
 ///
-/// use mynah::internal::limits::Limits;
-/// use mynah::internal::net::{EventLoop, Exit};
-/// use mynah::internal::protocol::PrefixedProtocol;
+/// use mynah::{EventLoop, Exit, Limits, PrefixedProtocol};
 ///
 /// let mut event_loop = EventLoop::new(Limits::default())?;
 /// let addr = event_loop.bind((Ipv4Addr::LOCALHOST, 0).into(), PrefixedProtocol)?;
@@ -86,14 +85,15 @@ impl EventLoop {
         let started_at = Instant::now();
         let mut server = Server::new(limits, Millis(0));
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        server.set_clock(Box::new(clock), LOOK_BYTES);
+        server.set_clock(Box::new(clock), CLOCK_CHECK_BYTES);
         let trimmer = HeapTrimmer::default();
         Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
     }
 
-    /// Listens on `addr` without keepalive and without an idle limit, and returns the address with
-    /// the port that was picked. The log calls the listener `tcp://ADDR`;
-    /// [`add_listener`](Self::add_listener) leaves all of this to the caller.
+    /// Listens on `addr` without keepalive and without an idle timeout, and returns the address
+    /// with the port that was picked. The log calls the listener `tcp://ADDR`. To set any of this,
+    /// bind a [`TcpAcceptor`] and pass it with a [`ListenerConfig`] to
+    /// [`add_listener`](Self::add_listener).
     ///
     /// # Errors
     ///
@@ -118,10 +118,7 @@ impl EventLoop {
     /// Adds a listener that is bound already.
     ///
     /// ```
-    /// # use mynah::internal::limits::Limits;
-    /// use mynah::internal::net::{EventLoop, SocketOptions, TcpAcceptor};
-    /// use mynah::internal::protocol::PrefixedProtocol;
-    /// use mynah::internal::server::ListenerConfig;
+    /// use mynah::{EventLoop, Limits, ListenerConfig, PrefixedProtocol, SocketOptions, TcpAcceptor};
     ///
     /// # let mut event_loop = EventLoop::new(Limits::default())?;
     /// let acceptor = TcpAcceptor::bind("[::1]:0".parse().unwrap(), SocketOptions::default())?;
@@ -175,9 +172,10 @@ impl EventLoop {
 
     /// Runs as [`run`](Self::run) does, and lets `program` take part.
     ///
-    /// Each round: poll → dispatch the batch → requests of handles and the program → [`Server::turn`]
-    /// → after a burst, freed pages back to the system. A connection's replies are written when it is
-    /// dispatched or resumed, all in one write. The poll does not wait while any work remains.
+    /// Each round: poll → dispatch the batch → requests of handles and the program →
+    /// [`Server::turn`] → after a burst, freed pages back to the system. A connection's replies are
+    /// written when it is dispatched or resumed, all in one write. The poll does not wait while any
+    /// work remains.
     ///
     /// # Errors
     ///

@@ -25,8 +25,8 @@ const STATS: u8 = 1 << 3;
 
 /// Steers an [`EventLoop`](super::EventLoop) from other threads.
 ///
-/// Every method but [`stats`](Self::stats) returns at once. The loop acts in its next
-/// turn; requests of a kind that come before it are one, and a loop that has ended ignores all.
+/// Every method but [`stats`](Self::stats) returns at once. The loop acts in its next turn. Equal
+/// requests are coalesced; a loop that has ended ignores all.
 /// Clones steer the same loop, and hold its waker's descriptor open.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
@@ -88,7 +88,7 @@ impl Handle {
     /// that passes, or the loop has ended. On the loop's own thread it always passes.
     ///
     /// ```
-    /// # use mynah::internal::{limits::Limits, net::EventLoop, protocol::PrefixedProtocol};
+    /// # use mynah::{EventLoop, Limits, PrefixedProtocol};
     /// # let mut event_loop = EventLoop::new(Limits::default())?;
     /// # event_loop.bind("127.0.0.1:0".parse().unwrap(), PrefixedProtocol)?;
     /// let handle = event_loop.handle();
@@ -115,9 +115,9 @@ impl Handle {
         published.snapshot.filter(|_| published.count != before)
     }
 
-    /// Ends the loop's wait, or its next one: for work left where the next turn looks.
+    /// Wakes the loop without a request.
     pub fn wake(&self) {
-        // The counter behind it cannot be full: mio empties it then (eventfd(2)).
+        // Cannot fail on a full eventfd: mio drains it (eventfd(2)).
         let _ = self.0.waker.wake();
     }
 
@@ -131,7 +131,7 @@ impl Handle {
     }
 }
 
-/// The loop's end of its handles.
+/// Receiver of handle requests.
 #[derive(Debug)]
 pub(super) struct RequestReceiver(Handle);
 

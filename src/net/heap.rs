@@ -37,8 +37,8 @@ impl HeapTrimmer {
         self.due_at
     }
 
-    /// Returns true if the heap is to be [trimmed](trim) now. Called after each turn, with the bytes
-    /// allocated and the bytes ever freed.
+    /// Returns true if the heap is to be [trimmed](trim) now. Called after each turn, with the
+    /// bytes allocated and the bytes ever freed.
     pub(super) fn poll(&mut self, held: usize, freed_total: u64, now: Millis) -> bool {
         if self.due_at.is_none() && freed_total.saturating_sub(self.trimmed) >= FREED_BYTES_MIN {
             // The frees of the next second are trimmed along.

@@ -1,10 +1,10 @@
 //! The system: the loop over mio, TCP sockets, the loop's clock, signals, and the limits of process
 //! and machine.
 //!
-//! The server names mio, socket2 and signal-hook here alone. The layers below read no clock: the
-//! loop reads it and hands them the time. Above, the three programs read one for log lines, plugins
-//! and timeouts. (`tests/core/layers.rs` holds all of this; client and load tester have loops of their
-//! own.)
+//! Only this module of the server uses mio, socket2 and signal-hook. The layers below read no
+//! clock: the loop reads it and hands them the time. Above, the three programs read one for log
+//! lines, plugins and timeouts. (`tests/core/layers.rs` checks all of this; client and load tester
+//! have loops of their own.)
 //!
 //! | module | job |
 //! |---|---|
@@ -15,13 +15,13 @@
 //! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
 //! | `tcp` | listeners and connections |
 //! | `heap` | freed pages back to the system |
-//! | `fd_limit`, `memory` | open files and bytes that the process may have |
+//! | `fd_limit`, `available_memory` | open files and bytes that the process may have |
 
+mod available_memory;
 mod event_loop;
 mod fd_limit;
 mod handle;
 mod heap;
-mod memory;
 mod program;
 mod readiness;
 mod retry;
@@ -29,10 +29,10 @@ mod signal_pipe;
 mod signals;
 mod tcp;
 
+pub use available_memory::available_memory;
 pub use event_loop::{EventLoop, Exit};
 pub use fd_limit::raise_file_limit;
 pub use handle::{Handle, Snapshot};
-pub use memory::available_memory;
 pub use program::Program;
 pub use signals::{SignalRequests, Signals};
 pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};

@@ -1,4 +1,4 @@
-//! The calls by which a loop lets its program take part. Knows nothing of sockets.
+//! Callbacks from the loop to its program. Knows nothing of sockets.
 
 use super::tcp::TcpTransport;
 use crate::clock::Millis;

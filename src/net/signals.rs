@@ -15,10 +15,10 @@ use super::program::Program;
 use super::signal_pipe::SignalPipe;
 use super::tcp::token;
 
-/// Signals that would end the process and are to do nothing. SIGXFSZ is a log file at the limit of
-/// `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored by
-/// Rust's runtime.)
-const WITHOUT_EFFECT: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
+/// Signals whose default action ends the process; ignored here. SIGXFSZ is a log file at the limit
+/// of `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored
+/// by Rust's runtime.)
+const IGNORED_SIGNALS: [i32; 2] = [SIGUSR2, libc::SIGXFSZ];
 
 /// Flags that the signal handlers set.
 #[derive(Debug, Default)]
@@ -35,7 +35,8 @@ struct Flags {
 /// nothing. `Signals` is itself a [`Program`], for servers that need only the stop:
 ///
 /// ```no_run
-/// # use mynah::internal::{limits::Limits, net::{EventLoop, Signals}, protocol::RawProtocol};
+/// use mynah::{EventLoop, Limits, RawProtocol, Signals};
+///
 /// let mut event_loop = EventLoop::new(Limits::default())?;
 /// event_loop.bind("127.0.0.1:7".parse().unwrap(), RawProtocol { prefix: Vec::new() })?;
 /// let mut signals = Signals::install(&event_loop)?;
@@ -72,7 +73,7 @@ impl Signals {
         pipe.watch(SIGINT, &flags.stop)?;
         pipe.watch(SIGHUP, &flags.reload)?;
         pipe.watch(SIGUSR1, &flags.status)?;
-        for signal in WITHOUT_EFFECT {
+        for signal in IGNORED_SIGNALS {
             flag::register(signal, Arc::default())?;
         }
         Ok(Signals { flags, pipe, handle: event_loop.handle(), has_stopped: false })

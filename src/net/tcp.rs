@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
 
-/// A stream that the peer has reset is an error and not a signal. (macOS has an option of the socket
-/// instead, and Rust's runtime ignores the signal anyway.)
+/// A send on a reset connection fails with EPIPE instead of raising SIGPIPE. (macOS has an option
+/// of the socket instead, and Rust's runtime ignores the signal anyway.)
 const SEND_FLAGS: SendFlags = {
     #[cfg(target_vendor = "apple")]
     let flags = SendFlags::empty();
@@ -26,8 +26,8 @@ const SEND_FLAGS: SendFlags = {
 #[derive(Debug)]
 pub struct TcpTransport(TcpStream);
 
-/// Holds the size: a page of the table has one cache line a connection, its own overhead included.
-/// (In a debug build mio stores for each stream where it was registered.)
+/// Asserts the size: a table entry with overhead must stay within 64 bytes. (In a debug build mio
+/// stores for each stream where it was registered.)
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<TcpTransport>() == 4);
 
@@ -90,7 +90,7 @@ const RETRIES_MAX: u32 = 64;
 /// "Machine is not on the network": an error number that only Linux has.
 #[cfg(target_os = "linux")]
 const ENONET: i32 = libc::ENONET;
-/// A number that is not an error's.
+/// Never an errno.
 #[cfg(not(target_os = "linux"))]
 const ENONET: i32 = 0;
 
@@ -164,9 +164,9 @@ impl Acceptor for TcpAcceptor {
     }
 }
 
-/// Sorts the errors of accept(2) by remedy. Linux also reports errors of the connection to be
-/// accepted there; these are retried, up to [`RETRIES_MAX`] times in a row. Unknown errors pause the
-/// listener and do not close it.
+/// Classifies errors of accept(2) by remedy. Linux also reports errors of the connection to be
+/// accepted there; these are retried, up to [`RETRIES_MAX`] times in a row. Unknown errors pause
+/// the listener and do not close it.
 fn classify(error: io::Error, retries: &mut u32) -> AcceptError {
     if error.kind() == ErrorKind::WouldBlock {
         *retries = 0;

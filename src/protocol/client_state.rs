@@ -1,10 +1,10 @@
-//! The state that a protocol keeps of a client.
+//! Per-client protocol state in four bytes: subscription, member key, line state.
 
 use super::chat::MemberKey;
 use crate::codec::line::LineDecoder;
 
-/// Four bytes of every session, whoever is idle or not: whether broadcasts reach the client, and
-/// for a chat its membership and how it ends its messages.
+/// Four bytes of every session: whether broadcasts reach the client, and for a chat its member key
+/// and how it ends its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientState(u32);
 
@@ -14,10 +14,10 @@ impl ClientState {
     const DISCARDING: u32 = 1 << 29;
     const KEY: u32 = Self::DISCARDING - 1;
 
-    /// Of a client that hears its room from the beginning.
+    /// Subscribed from connect.
     pub const SUBSCRIBER: ClientState = ClientState(Self::SUBSCRIBED);
 
-    /// Of a client that has to join first.
+    /// Not subscribed: the client has to join first.
     pub const UNREGISTERED: ClientState = ClientState(0);
 
     /// Whether broadcasts reach it.
@@ -26,23 +26,23 @@ impl ClientState {
         self.0 & Self::SUBSCRIBED != 0
     }
 
-    /// Its number in a chat, if it has a nickname.
+    /// Its member key while subscribed; meaningful in a chat only.
     #[must_use]
     pub fn member(self) -> Option<MemberKey> {
         self.is_subscribed().then_some(self.0 & Self::KEY)
     }
 
-    /// It is a member from now on.
+    /// Subscribes with `key`.
     ///
     /// # Panics
     ///
-    /// If there are more than half a thousand million members.
+    /// If `key` exceeds 2²⁹ − 1.
     pub fn join(&mut self, key: MemberKey) {
         assert!(key <= Self::KEY, "too many members");
         self.0 = self.0 & !Self::KEY | Self::SUBSCRIBED | key;
     }
 
-    /// It is no member any more. Returns the number it had.
+    /// Unsubscribes; returns the key.
     pub fn leave(&mut self) -> Option<MemberKey> {
         let key = self.member();
         self.0 &= !Self::SUBSCRIBED;
@@ -73,7 +73,7 @@ impl ClientState {
     }
 
     /// Remembers where a decoder stopped.
-    pub fn keep_line_decoder(&mut self, decoder: LineDecoder) {
+    pub fn save_line_decoder(&mut self, decoder: LineDecoder) {
         self.set(Self::ENDS_LINES, decoder.ends_lines);
         self.set(Self::DISCARDING, decoder.discarding);
     }
@@ -92,10 +92,10 @@ mod tests {
         let mut tag = ClientState::UNREGISTERED;
         assert_eq!((tag.is_subscribed(), tag.member()), (false, None));
         let decoder = LineDecoder { ends_lines: true, discarding: true };
-        tag.keep_line_decoder(decoder);
+        tag.save_line_decoder(decoder);
         tag.join(ClientState::KEY);
         assert_eq!((tag.member(), tag.line_decoder()), (Some(ClientState::KEY), decoder));
-        tag.keep_line_decoder(LineDecoder { ends_lines: true, discarding: false });
+        tag.save_line_decoder(LineDecoder { ends_lines: true, discarding: false });
         assert_eq!((tag.member(), tag.ends_lines()), (Some(ClientState::KEY), true));
         assert_eq!(tag.leave(), Some(ClientState::KEY));
         assert_eq!((tag.leave(), tag.is_subscribed(), tag.ends_lines()), (None, false, true));

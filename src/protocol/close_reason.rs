@@ -5,15 +5,15 @@ use std::fmt;
 /// The reason a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The peer shut its writing side, and has every reply.
+    /// The peer shut its writing side, and every reply was sent.
     PeerClosed,
-    /// The client sent QUIT.
+    /// The client asked to leave (QUIT, `/exit`), or a `Service` returned `Next::Close`.
     Quit,
     /// The client broke the protocol.
     Protocol,
     /// The socket failed: reset, broken pipe and the like.
     Io,
-    /// The client did not take its broadcasts fast enough.
+    /// The client fell off the broadcast log, or private messages filled its send queue.
     SlowConsumer,
     /// The client sent nothing for the idle timeout.
     IdleTimeout,
@@ -21,7 +21,7 @@ pub enum CloseReason {
     FrameTimeout,
     /// The client did not take its last replies while the connection was closing.
     DrainTimeout,
-    /// The server had no room.
+    /// The server was at its connection limit.
     Full,
     /// The server stopped.
     Shutdown,

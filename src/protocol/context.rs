@@ -1,9 +1,9 @@
-//! The surroundings in which a protocol answers a message, and the outcomes it may ask for.
+//! Context of a message, and the [`Flow`] it returns.
 
 use std::net::SocketAddr;
 
 use super::CloseReason;
-use super::direct::DirectMessages;
+use super::direct_messages::DirectMessages;
 use super::plugin::PluginScheduler;
 use crate::buffer::{BroadcastLog, LogFullError};
 use crate::clock::Millis;
@@ -52,7 +52,7 @@ pub struct Shared {
     pub out: Vec<u8>,
     /// Messages of the visit at hand to single other clients; empty between visits.
     pub direct: DirectMessages,
-    /// Bytes the visit may still put into replies or charge for.
+    /// Byte budget left for this visit: replies, and what handlers charge.
     pub visit_bytes: usize,
     /// Bytes of replies at which the next message is deferred. Set by the session.
     pub reply_limit: usize,
@@ -89,7 +89,7 @@ impl Shared {
     }
 }
 
-/// The surroundings of one message: its client, the room of its listener, the server.
+/// Context of a message: its client, the room of its listener, the server.
 #[derive(Debug)]
 pub struct Context<'a> {
     /// The client.
@@ -144,18 +144,18 @@ impl Context<'_> {
 pub enum Flow {
     /// Take the next message.
     Continue,
-    /// The log is full: show the message again once the fan-out has come round.
+    /// The log is full: retry the message once the fan-out has made space.
     WaitForFanout,
-    /// Time is up: show the message again next turn, behind others.
+    /// Time is up: retry the message next turn, after others.
     Yield,
-    /// The address of the client is needed: show the message again with it.
+    /// The address of the client is needed: retry the message with it.
     NeedPeerAddr,
     /// Close once the replies so far are sent.
     Close(CloseReason),
 }
 
 impl Flow {
-    /// Whether the message was not taken and will be shown again.
+    /// Whether the message was not taken and will be retried.
     #[must_use]
     pub fn is_deferred(self) -> bool {
         matches!(self, Flow::WaitForFanout | Flow::Yield | Flow::NeedPeerAddr)

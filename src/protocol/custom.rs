@@ -1,5 +1,5 @@
-//! Protocols of embedders: a trait over frames and replies, called through a pointer. Only listeners
-//! that speak such a protocol pay for the dynamic call.
+//! Embedder protocols, by dynamic dispatch: a trait over frames and replies. Only listeners that
+//! speak such a protocol pay for it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error};
 
-use super::{ClientState, CloseReason, Context, Departure, Flow, Hooks, Room, Shared};
+use super::{ClientState, CloseReason, Context, Departure, Flow, Handler, Room, Shared};
 use crate::codec::Decoder;
 use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
@@ -15,15 +15,22 @@ use crate::escape::Excerpt;
 /// Longest frame unless [`Service::frame_len_max`] says otherwise, in bytes.
 const FRAME_LEN_MAX: usize = 1 << 20;
 
-/// Cost of a frame for its client's visit besides its bytes: two dynamic calls.
+/// Cost of a frame for its client's visit besides its bytes: three dynamic calls.
 const FRAME_COST_BYTES: usize = 64;
 
 /// A protocol of the embedder's own: it finds frames in a stream, and answers them.
 ///
-/// The server does the rest: it buffers unfinished frames, closes clients that leave one unfinished,
-/// writes all replies of a turn at once, and stops reading from clients that do not take them. One
-/// service serves all clients of a listener, on the loop's thread, so a method that blocks stops
-/// every client. A method that panics costs the connection it was called for.
+/// The server does the rest: it buffers unfinished frames, closes clients that leave one
+/// unfinished, writes all replies of a turn at once, and stops reading from clients that do not
+/// take them. One service serves all clients of a listener, on the loop's thread, so a method that
+/// blocks stops every client. A method that panics costs the connection it was called for.
+///
+/// A service answers clients one by one: it cannot push bytes to other clients or broadcast. It has
+/// no say where the server gives up on a client: [`Framing::Invalid`], a frame that is not finished
+/// in time, and a server at its connection limit disconnect the client without any reply.
+/// [`EventLoop::bind`](crate::EventLoop::bind) sets no idle timeout; for one, bind a
+/// [`TcpAcceptor`](crate::TcpAcceptor) and add it with a
+/// [`ListenerConfig`](crate::ListenerConfig).
 ///
 /// ```
 /// use mynah::{ConnId, Framing, Next, Replies, Service};
@@ -69,7 +76,7 @@ pub trait Service {
         let _ = client;
     }
 
-    /// Longest frame, in bytes; a client that sends a longer one is disconnected.
+    /// Longest frame, in bytes; a client that sends a longer one is disconnected without any reply.
     fn frame_len_max(&self) -> usize {
         FRAME_LEN_MAX
     }
@@ -85,11 +92,11 @@ pub enum Framing {
     },
     /// A frame has begun.
     Incomplete {
-        /// How many more bytes it needs at least; 0 is taken for 1. The method is not called again
-        /// before they have come.
+        /// Lower bound of missing bytes, which sizes the buffer; 0 counts as 1.
+        /// [`find_frame`](Service::find_frame) may be called again before they have arrived.
         needed: usize,
     },
-    /// The input cannot be cut into frames: the client is disconnected.
+    /// The input cannot be cut into frames: the client is disconnected without any reply.
     Invalid,
 }
 
@@ -131,8 +138,8 @@ impl CustomProtocol {
         CustomProtocol(Box::new(service))
     }
 
-    /// The service's answer, made to fit: a frame lies within the input, and what is incomplete
-    /// needs a byte at least, and not more than the longest frame has.
+    /// Validates the service's result: a frame lies within the input, and an incomplete one needs
+    /// at least one byte and no more than the longest frame has.
     fn find(&self, input: &[u8]) -> Framing {
         if input.is_empty() {
             return Framing::Incomplete { needed: 1 };
@@ -179,7 +186,7 @@ impl Decoder for ServiceDecoder {
     }
 }
 
-impl Hooks for CustomProtocol {
+impl Handler for CustomProtocol {
     type Decoder = ServiceDecoder;
 
     fn decoder(&self, _: ClientState) -> ServiceDecoder {

@@ -1,4 +1,4 @@
-//! The one list of protocols. A line here and a file or folder beside it make a protocol.
+//! The list of protocols: each has one line here and a file or folder.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
 #[cfg(feature = "service")]
 use super::custom::{CustomProtocol, Service};
-use super::hooks::{ProtocolDefaults, UrlProtocol};
+use super::handler::{ProtocolDefaults, UrlProtocol};
 #[cfg(feature = "plugins")]
 use super::plugin::PluginProtocol;
 use super::prefixed::PrefixedProtocol;
@@ -16,16 +16,16 @@ use crate::setting::SettingError;
 /// Makes [`Protocol`], [`ProtocolName`] and [`dispatch`] of the list; `$d` is a dollar sign for the
 /// inner macro.
 macro_rules! protocols {
-    ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($hooks:ty),)*
-     ; #[cfg($custom_cfg:meta)] $custom:ident($custom_hooks:ty)) => {
+    ($d:tt; $($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $variant:ident($handler:ty),)*
+     ; #[cfg($custom_cfg:meta)] $custom:ident($custom_handler:ty)) => {
         /// The protocol of a listener: its settings, and its state where clients share one.
         #[derive(Debug)]
         #[allow(clippy::large_enum_variant, reason = "there is one a listener")]
         pub enum Protocol {
-            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($hooks),)*
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $variant($handler),)*
             /// A [`Service`](super::Service) of the embedder's.
             #[cfg($custom_cfg)]
-            $custom($custom_hooks),
+            $custom($custom_handler),
         }
 
         /// The name of a protocol, as URLs and configuration files have it.
@@ -44,7 +44,7 @@ macro_rules! protocols {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::NAME,)*
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::NAME,)*
                 }
             }
 
@@ -52,7 +52,7 @@ macro_rules! protocols {
             #[must_use]
             pub const fn default_port(self) -> u16 {
                 match self {
-                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::DEFAULT_PORT,)*
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::DEFAULT_PORT,)*
                 }
             }
 
@@ -61,7 +61,7 @@ macro_rules! protocols {
             #[must_use]
             pub const fn idle_secs(self) -> u64 {
                 match self {
-                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::IDLE_SECS,)*
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::IDLE_SECS,)*
                 }
             }
 
@@ -69,7 +69,7 @@ macro_rules! protocols {
             #[must_use]
             pub const fn is_default(self) -> bool {
                 match self {
-                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$hooks>::IS_DEFAULT,)*
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::IS_DEFAULT,)*
                 }
             }
 
@@ -78,7 +78,7 @@ macro_rules! protocols {
             pub fn build(self, defaults: &ProtocolDefaults) -> Protocol {
                 match self {
                     $($(#[cfg($cfg)])? ProtocolName::$variant => {
-                        <$hooks>::with_defaults(defaults).into()
+                        <$handler>::with_defaults(defaults).into()
                     })*
                 }
             }
@@ -91,7 +91,7 @@ macro_rules! protocols {
             ///
             /// [`SettingError::Unknown`] where the protocol has no such key; else the value is
             /// invalid.
-            pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
+            pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
                 match self {
                     $($(#[cfg($cfg)])? Protocol::$variant(protocol) => {
                         UrlProtocol::set(protocol, key, value)
@@ -102,19 +102,19 @@ macro_rules! protocols {
             }
         }
 
-        $($(#[cfg($cfg)])? impl From<$hooks> for Protocol {
-            fn from(protocol: $hooks) -> Self {
+        $($(#[cfg($cfg)])? impl From<$handler> for Protocol {
+            fn from(protocol: $handler) -> Self {
                 Protocol::$variant(protocol)
             }
         })*
 
-        /// Runs an expression with the [`Hooks`](super::Hooks) of a [`Protocol`].
+        /// Runs an expression with the [`Handler`](super::Handler) of a [`Protocol`].
         macro_rules! dispatch {
-            ($d protocol:expr, $d hooks:ident => $d body:expr) => {
+            ($d protocol:expr, $d handler:ident => $d body:expr) => {
                 match $d protocol {
-                    $($(#[cfg($cfg)])? $crate::protocol::Protocol::$variant($d hooks) => $d body,)*
+                    $($(#[cfg($cfg)])? $crate::protocol::Protocol::$variant($d handler) => $d body,)*
                     #[cfg($custom_cfg)]
-                    $crate::protocol::Protocol::$custom($d hooks) => $d body,
+                    $crate::protocol::Protocol::$custom($d handler) => $d body,
                 }
             };
         }
@@ -136,7 +136,7 @@ protocols! { $;
     ; #[cfg(feature = "service")] Custom(CustomProtocol)
 }
 
-/// So that a listener is given a service as it is.
+/// Lets a listener take a [`Service`] directly.
 #[cfg(feature = "service")]
 impl<S: Service + 'static> From<S> for Protocol {
     fn from(service: S) -> Self {

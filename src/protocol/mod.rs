@@ -1,8 +1,8 @@
-//! Protocols: the meaning of messages, one folder or file each. Sees whole messages and
-//! [`ConnId`](crate::conn_id::ConnId)s; sockets and the connection table are out of its sight, and
-//! the time is an argument.
+//! Protocols: the meaning of messages, one folder or file each. They see whole messages and
+//! [`ConnId`](crate::conn_id::ConnId)s. No access to sockets or the table; time is an argument.
 //!
-//! A protocol implements [`Hooks`] and [`UrlProtocol`] and has a line in `list.rs`; `docs/extending.md` adds one.
+//! A protocol implements [`Handler`] and [`UrlProtocol`] and has a line in `list.rs`;
+//! `docs/extending.md` adds one.
 
 pub mod chat;
 mod client_state;
@@ -11,8 +11,8 @@ pub mod command;
 mod context;
 #[cfg(feature = "service")]
 mod custom;
-mod direct;
-mod hooks;
+mod direct_messages;
+mod handler;
 mod list;
 #[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
 pub mod plugin;
@@ -26,8 +26,8 @@ pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]
 pub use custom::{CustomProtocol, Framing, FramingError, Next, Replies, Service, ServiceDecoder};
-pub use direct::{DirectMessage, DirectMessages};
-pub use hooks::{Departure, ErrorOf, FrameOf, Hooks, InPlace, ProtocolDefaults, UrlProtocol};
+pub use direct_messages::{DirectMessage, DirectMessages};
+pub use handler::{Departure, ErrorOf, FrameOf, Handler, InPlace, ProtocolDefaults, UrlProtocol};
 pub(crate) use list::dispatch;
 pub use list::{Protocol, ProtocolName};
 pub use plugin::PluginScheduler;

@@ -1,5 +1,5 @@
-//! Stand-in for `plugin` in a build without plugins. The types are empty, so no value of them exists
-//! and the compiler drops all code that has one.
+//! Stand-in for `plugin` in a build without plugins. The types are empty, so no value of them
+//! exists and the compiler drops all code that has one.
 
 /// A host that cannot exist.
 #[derive(Debug)]

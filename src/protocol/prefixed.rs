@@ -1,9 +1,9 @@
-//! The `prefixed` protocol: a length byte and a message, answered with the same length and the bytes
-//! reversed.
+//! The `prefixed` protocol: a length byte and a message, answered with the same length and the
+//! bytes reversed.
 
 use log::debug;
 
-use super::{ClientState, Context, Flow, Hooks, ProtocolDefaults, UrlProtocol};
+use super::{ClientState, Context, Flow, Handler, ProtocolDefaults, UrlProtocol};
 use crate::codec::prefixed::{self, PrefixedDecoder};
 use crate::escape::Excerpt;
 
@@ -14,7 +14,7 @@ const MESSAGE_COST_BYTES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixedProtocol;
 
-impl Hooks for PrefixedProtocol {
+impl Handler for PrefixedProtocol {
     type Decoder = PrefixedDecoder;
 
     fn decoder(&self, _: ClientState) -> PrefixedDecoder {

@@ -4,7 +4,7 @@
 use log::debug;
 use percent_encoding::percent_decode_str;
 
-use super::{ClientState, Context, Flow, Hooks, ProtocolDefaults, UrlProtocol};
+use super::{ClientState, Context, Flow, Handler, ProtocolDefaults, UrlProtocol};
 use crate::codec::raw::RawDecoder;
 use crate::escape::Excerpt;
 use crate::limits::READ_BUFFER_BYTES;
@@ -23,7 +23,7 @@ pub struct RawProtocol {
     pub prefix: Vec<u8>,
 }
 
-impl Hooks for RawProtocol {
+impl Handler for RawProtocol {
     type Decoder = RawDecoder;
     const COUNTS_FRAMES: bool = false;
 

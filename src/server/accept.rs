@@ -9,12 +9,12 @@ use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::{CloseReason, Flow, Hooks, dispatch};
+use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
 use crate::strerror::strerror;
 
 impl<T: Transport> Server<T> {
-    /// Accepts from every listener whose backlog has not been emptied, unless files are out.
+    /// Accepts from every listener whose backlog has not been emptied, unless accepting is paused.
     pub(super) fn accept_all(&mut self, registry: &T::Registry) {
         if let Some(until) = self.schedule.accept_paused_until {
             if self.shared.now < until {
@@ -38,17 +38,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Accepts at most `budget` connections; the time begins where so many have been `tried`. An edge
-    /// comes once, so a listener that is left early stays marked, and is taken up again next turn.
+    /// Accepts at most `count_max` connections. `tried` counts attempts over all listeners; from
+    /// [`UNTIMED_MAX`] on the time budget applies. An edge comes once, so a listener left early
+    /// stays `accept_ready`.
     pub(super) fn accept_some(
         &mut self,
         registry: &T::Registry,
         number: usize,
-        budget: usize,
+        count_max: usize,
         tried: &mut usize,
     ) {
-        for at in 0..budget {
-            if !self.has_file_to_spare() || (at > 0 && self.schedule.budget.is_spent()) {
+        for at in 0..count_max {
+            if !self.free_descriptor() || (at > 0 && self.schedule.budget.is_spent()) {
                 return;
             }
             if *tried == UNTIMED_MAX {
@@ -86,9 +87,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether one more descriptor fits beside those in the table. Lingering connections make way
-    /// for new ones, the oldest first, but not before the end of the turn.
-    fn has_file_to_spare(&mut self) -> bool {
+    /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
+    /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
+    fn free_descriptor(&mut self) -> bool {
         if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
             return true;
         }
@@ -100,11 +101,11 @@ impl<T: Transport> Server<T> {
 
     /// Takes a connection in as a client, or refuses it if there are as many as there may be.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
-        let (now, owner) = (self.shared.now, number as u16);
+        let (now, listener) = (self.shared.now, number as u16);
         let Listener { protocol, room, .. } = &self.listeners[number];
-        let id = self.table.insert(owner, |id| {
+        let id = self.table.insert(listener, |id| {
             let session = Session::new(id.generation, protocol, now, &room.log);
-            Connection::new(stream, owner, session)
+            Connection::new(stream, listener, session)
         });
         self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
         let Some(mut visit) = self.visit(id) else { return };
@@ -132,8 +133,8 @@ impl<T: Transport> Visit<'_, T> {
         shared.stats.accepted_total += 1;
         let name = &listener.name;
         shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
-        // Bytes that came with the connection are announced by an edge of their own, but for a server
-        // that is stopping it is the last chance.
+        // Bytes that came with the connection are announced by an edge of their own, but for a
+        // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
         self.answer(|visit| visit.greet(peer));
     }
@@ -141,7 +142,7 @@ impl<T: Transport> Visit<'_, T> {
     /// Has the protocol greet the client.
     fn greet(&mut self, peer: SocketAddr) -> Flow {
         let Visit { id, listener, shared, .. } = self;
-        dispatch!(&mut listener.protocol, hooks => hooks.on_connect(*id, peer, shared))
+        dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
     }
 
     fn refuse(&mut self, peer: SocketAddr) {
@@ -155,7 +156,7 @@ impl<T: Transport> Visit<'_, T> {
             format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });
         shared.connection_log.refused(shared.now, max);
-        dispatch!(&listener.protocol, hooks => hooks.write_refusal(max, &mut shared.out));
-        self.linger();
+        dispatch!(&listener.protocol, handler => handler.write_refusal(max, &mut shared.out));
+        self.track_lingering();
     }
 }

@@ -1,10 +1,10 @@
-//! The time a turn may take: looked at between units of work, and not at each of them.
+//! Time budget of a turn's parts. The clock is read between units of work, and not at each of them.
 
 use std::fmt;
 
-use crate::limits::LOOK_BYTES;
+use crate::limits::CLOCK_CHECK_BYTES;
 
-/// How far the clock has come, in microseconds since the program started.
+/// Returns microseconds since the origin of [`Millis`](crate::clock::Millis).
 pub type Clock = Box<dyn Fn() -> u64>;
 
 /// The time one part of a turn may take.
@@ -13,24 +13,30 @@ pub type Clock = Box<dyn Fn() -> u64>;
 /// turn.
 pub(super) struct Budget {
     clock: Option<Clock>,
-    /// Work between two looks at the clock.
-    look_bytes: usize,
+    /// Work between two readings of the clock.
+    clock_check_bytes: usize,
     /// When the part at hand has had its time.
     ends_at: u64,
-    /// Work since the last look.
+    /// Work since the last reading.
     work: usize,
     is_spent: bool,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Budget { clock: None, look_bytes: LOOK_BYTES, ends_at: 0, work: 0, is_spent: false }
+        Budget {
+            clock: None,
+            clock_check_bytes: CLOCK_CHECK_BYTES,
+            ends_at: 0,
+            work: 0,
+            is_spent: false,
+        }
     }
 
-    /// Has `clock` looked at after each `look_bytes` of work.
-    pub(super) fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
+    /// Reads `clock` after every `clock_check_bytes` of work.
+    pub(super) fn set_clock(&mut self, clock: Clock, clock_check_bytes: usize) {
         self.clock = Some(clock);
-        self.look_bytes = look_bytes;
+        self.clock_check_bytes = clock_check_bytes;
     }
 
     /// A part begins that may take `micros` microseconds from now on.
@@ -42,7 +48,7 @@ impl Budget {
         }
     }
 
-    /// The same without a look at the clock: it stood at `now` not long ago.
+    /// [`begin`](Self::begin) with a known time instead of reading the clock.
     pub(super) fn begin_at(&mut self, now: u64, micros: u64) {
         self.work = 0;
         self.is_spent = false;
@@ -58,14 +64,14 @@ impl Budget {
     #[inline]
     pub(super) fn charge(&mut self, bytes: usize) {
         self.work += bytes;
-        if self.work >= self.look_bytes {
-            self.look();
+        if self.work >= self.clock_check_bytes {
+            self.check_clock();
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn look(&mut self) {
+    fn check_clock(&mut self) {
         self.work = 0;
         if let Some(clock) = &self.clock
             && self.ends_at != u64::MAX
@@ -103,7 +109,7 @@ mod tests {
             counted.set(counted.get() + 1);
             seen.get()
         };
-        budget.set_clock(Box::new(clock), LOOK_BYTES);
+        budget.set_clock(Box::new(clock), CLOCK_CHECK_BYTES);
         (budget, time, looks)
     }
 
@@ -112,10 +118,10 @@ mod tests {
         let (mut budget, time, _) = clocked();
         budget.begin(2_000);
         time.set(1_999);
-        budget.charge(LOOK_BYTES);
+        budget.charge(CLOCK_CHECK_BYTES);
         assert!(!budget.is_spent());
         time.set(2_000);
-        budget.charge(LOOK_BYTES - 1);
+        budget.charge(CLOCK_CHECK_BYTES - 1);
         assert!(!budget.is_spent(), "not looked yet");
         budget.charge(1);
         assert!(budget.is_spent());

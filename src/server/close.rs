@@ -9,7 +9,7 @@ use super::transport::Transport;
 use super::visit::{Visit, read};
 use crate::conn_id::ConnId;
 use crate::limits::{LINGER_STOPPING_MS, READ_TURN_BYTES_MAX};
-use crate::protocol::{CloseReason, Departure, Hooks, dispatch};
+use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 use crate::strerror::strerror;
 
 impl<T: Transport> Visit<'_, T> {
@@ -48,7 +48,7 @@ impl<T: Transport> Visit<'_, T> {
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
         if reason == CloseReason::Shutdown {
-            dispatch!(&listener.protocol, hooks => hooks.write_farewell(&mut shared.out));
+            dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
         }
@@ -67,7 +67,7 @@ impl<T: Transport> Visit<'_, T> {
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();
         let is_quiet = schedule.phase.is_closing();
         let departure = Departure { id: *id, member, reason, is_quiet };
-        dispatch!(&mut listener.protocol, hooks => hooks.on_leave(departure, room, shared));
+        dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
         listener.start_pass_if_needed(&mut shared.memory);
     }
 
@@ -86,13 +86,13 @@ impl<T: Transport> Visit<'_, T> {
         self.record_disconnect(reason, None);
         self.conn.state = State::Lingering;
         if reason != CloseReason::Full {
-            self.linger();
+            self.track_lingering();
         }
     }
 
-    /// Puts the connection at the end of those that are not clients and hold a descriptor for a
-    /// while yet: the lingering, and the refused. The server sees to their number after the visit.
-    pub(super) fn linger(&mut self) {
+    /// Adds the connection to the lingering list (refused ones too);
+    /// [`bound_lingering`](Server::bound_lingering) evicts.
+    pub(super) fn track_lingering(&mut self) {
         self.schedule.lingering.push_back(self.id);
         self.schedule.lingering_count += 1;
     }
@@ -147,7 +147,7 @@ impl<T: Transport> Visit<'_, T> {
         self.shared.out.clear();
     }
 
-    /// Nothing more is sent: frees what waits, and counts the connection out of the laggards.
+    /// Frees buffers and removes the connection from the laggard count.
     fn release_memory(&mut self) {
         self.conn.session.release_memory(&mut self.shared.memory);
         if self.conn.flags.has(Flags::LAGGING) {
@@ -156,7 +156,7 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// Counts out a client that had been accepted, and logs why.
+    /// Decrements the client count and logs the reason.
     fn record_disconnect(&mut self, reason: CloseReason, error: Option<&io::Error>) {
         let Visit { id, conn, shared, .. } = self;
         match conn.state {
@@ -165,7 +165,7 @@ impl<T: Transport> Visit<'_, T> {
         }
         shared.stats.connections -= 1;
         shared.connection_log.line(shared.now, || {
-            // A connection that was reset no longer knows its peer; the id still tells.
+            // A reset socket has no peer address.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
             match error {
                 Some(error) => {
@@ -185,16 +185,15 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Bounds the connections that linger, and the list of them. In a stop nobody new needs their
-    /// descriptors.
+    /// Bounds the connections that linger, and the list of them. Their number is not enforced
+    /// during a stop.
     #[inline]
     pub(super) fn bound_lingering(&mut self) {
         let max = self.shared.limits.lingering_max;
         if self.schedule.lingering_count > max && !self.schedule.phase.is_stopping() {
             self.evict_oldest_lingering();
         }
-        // Most of them go by themselves and leave their names behind. Swept when they outnumber
-        // the living, the list costs a constant time a connection and never grows.
+        // Closed connections stay in the list until it is twice as long as the live ones.
         if self.schedule.lingering.len() > 2 * self.schedule.lingering_count.max(max) {
             let table = &mut self.table;
             self.schedule.lingering.retain(|&id| is_lingering(table, id));

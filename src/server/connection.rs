@@ -2,11 +2,11 @@
 
 use std::ops::BitOr;
 
-use super::timer::TimerLinks;
+use super::timer_wheel::TimerLinks;
 use crate::protocol::CloseReason;
 use crate::session::Session;
 
-/// Where a connection is on its way from accept to close.
+/// Lifecycle state of a connection.
 ///
 /// ```text
 /// Open --> Draining --> Lingering --> Closed
@@ -28,7 +28,7 @@ pub(super) enum State {
     Closed,
 }
 
-/// Readiness of the stream, and the lists the connection stands in.
+/// Readiness and queue membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flags(u8);
 
@@ -39,7 +39,7 @@ impl Flags {
     pub(super) const READ_CLOSED: Flags = Flags(1 << 1);
     /// The end of the stream has been read.
     pub(super) const EOF: Flags = Flags(1 << 2);
-    /// While the server stops: all that had arrived has been read.
+    /// During a stop: no more input is read.
     pub(super) const INPUT_STOPPED: Flags = Flags(1 << 3);
     /// The last write found the stream full; nothing is written until a writable edge.
     pub(super) const WRITE_BLOCKED: Flags = Flags(1 << 4);

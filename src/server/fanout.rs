@@ -1,17 +1,59 @@
-//! Carrying broadcasts from the log to the members of a room, a slice a turn, and letting senders
-//! into the log in turn.
+//! Fan-out of broadcasts, a slice a turn. A member that fell off the log is closed at the end of
+//! its visit (`visit.rs`), where the flush fails with a [`LagError`](crate::buffer::LagError).
+
+use std::collections::VecDeque;
 
 use super::Server;
-use super::connection::{Connection, State};
-use super::listener::{Fanout, Listener};
+use super::admission_check::AdmissionCheck;
+use super::connection::State;
 use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
-use crate::protocol::{Hooks, dispatch};
+use crate::protocol::{Handler, dispatch};
+
+/// A pass of the fan-out over all members of a room, a slice a turn.
+///
+/// The pass walks the listener's pages from the last to the first. When a page is given back, the
+/// last page takes its place: seen from a descending walk that is a page that has been visited
+/// already. So no connection is missed; a second visit sends nothing. Pages added on the way hold
+/// only connections that joined after the pass began.
+#[derive(Debug, Default)]
+pub(super) struct Fanout {
+    /// A pass is on its way. While none is, every member has everything or is counted as lagging.
+    pub(super) active: bool,
+    /// The log's head when the pass began: what everyone has been offered when it ends.
+    pub(super) target: u64,
+    /// Pages still to be visited: those before this position, or all there are if there are fewer.
+    pub(super) pages_left: usize,
+    /// A page that was left in the middle: its number in the table, and the first slot that has not
+    /// been visited.
+    pub(super) partial: Option<(u32, u32)>,
+    /// The smallest cursor seen: bytes below it are needed no more.
+    pub(super) cursor_min: u64,
+    /// Connections that have been offered broadcasts and could not take everything.
+    pub(super) laggards: usize,
+    /// Senders that wait for space in the log. FIFO.
+    pub(super) waiting: VecDeque<ConnId>,
+    /// The log has space, and waiting senders are being admitted.
+    pub(super) is_admitting: bool,
+    /// Checks the order in which they are admitted.
+    pub(super) admission_check: AdmissionCheck,
+}
+
+impl Fanout {
+    /// Begins a pass over all pages that brings everyone up to `head`.
+    pub(super) fn start(&mut self, head: u64) {
+        self.active = true;
+        self.target = head;
+        self.pages_left = usize::MAX;
+        self.partial = None;
+        self.cursor_min = head;
+    }
+}
 
 impl<T: Transport> Server<T> {
-    /// Gives every pass that is on its way one slice, as far as the time goes.
+    /// Runs one slice of each active pass, within the budget.
     pub(super) fn fan_out(&mut self, registry: &T::Registry) {
         let count = self.listeners.len();
         if !self.listeners.iter().any(|listener| listener.fanout.active) {
@@ -32,7 +74,7 @@ impl<T: Transport> Server<T> {
     }
 
     fn fan_out_slice(&mut self, registry: &T::Registry, number: usize) {
-        // Walking a page costs something even where it holds nobody.
+        // Walking a page costs something even if it has no members.
         const SPARSE_PAGE_COST: usize = PAGE_LEN / 8;
         let mut members = FANOUT_SLICE_MEMBERS;
         while members > 0 && !self.schedule.budget.is_spent() {
@@ -46,8 +88,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Offers every member on a page what the log holds for it, or those for whom there is time.
-    /// Returns how many were written to.
+    /// Visits lagging connections of one page until the budget is spent. Returns how many were
+    /// visited; a blocked socket is visited, not written.
     fn visit_page(&mut self, registry: &T::Registry, number: usize, page: usize) -> usize {
         let page_number = self.table.page_number(number, page);
         // Another page may have taken the place of one that was left in the middle.
@@ -59,7 +101,7 @@ impl<T: Transport> Server<T> {
         let mut count = 0;
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
-            // Who has left the room has no lag, unless it is still to be sent what it lagged behind.
+            // An unsubscribed client lags only by what it is still due.
             let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
             if conn.session.lag(log) > 0 && is_left {
                 lagging[count] = id;
@@ -93,83 +135,15 @@ impl<T: Transport> Server<T> {
         let listener = &mut self.listeners[number];
         listener.fanout.active = false;
         listener.room.log.set_offered(listener.fanout.target);
-        // Who lagged when it was visited may have caught up since.
+        // A laggard may have caught up since its visit.
         let Fanout { laggards, target, cursor_min, .. } = listener.fanout;
         listener.room.log.release_below(if laggards == 0 { target } else { cursor_min });
         let room = &mut listener.room;
-        dispatch!(&mut listener.protocol, hooks => hooks.on_fanout_end(room));
+        dispatch!(&mut listener.protocol, handler => handler.on_fanout_end(room));
         self.append_pending(number);
         let listener = &mut self.listeners[number];
         listener.update_charge(&mut self.shared.memory);
         listener.fanout.is_admitting = !listener.fanout.waiting.is_empty();
         listener.start_pass_if_needed(&mut self.shared.memory);
-    }
-
-    /// Lets senders that wait for room in a log have their turns, one after the other.
-    pub(super) fn admit_senders(&mut self, registry: &T::Registry) {
-        let mut has_begun = false;
-        for number in 0..self.listeners.len() {
-            if self.listeners[number].fanout.is_admitting {
-                if !has_begun {
-                    self.schedule.budget.begin(turn_micros::ADMIT);
-                    has_begun = true;
-                }
-                self.admit_some(registry, number);
-            }
-        }
-    }
-
-    /// Each that waits may add its share to the log, at least one broadcast, and goes to the end of
-    /// the queue if it has more; nobody waits longer than one round. When the log is full, the first
-    /// that did not fit stays the first.
-    fn admit_some(&mut self, registry: &T::Registry, number: usize) {
-        let Listener { protocol, fanout, .. } = &self.listeners[number];
-        let (waiting, limits) = (fanout.waiting.len(), &self.shared.limits);
-        let (log_bytes_max, cost_max) = dispatch!(protocol, hooks => {
-            (hooks.log_bytes_max(limits), hooks.broadcast_cost_max(limits))
-        });
-        let share = log_bytes_max / waiting.max(1);
-        // What begins within the share may overshoot.
-        let most = (share.max(1) + cost_max) as u64;
-        for at in 0..waiting {
-            if at > 0 && self.schedule.budget.is_spent() {
-                return;
-            }
-            let Listener { room, fanout, .. } = &mut self.listeners[number];
-            let Some(id) = fanout.waiting.pop_front() else { break };
-            let conn = self.table.get_mut(id);
-            let waits = |conn: &&mut Connection<T>| {
-                conn.state == State::Open && conn.session.waits_for_fanout()
-            };
-            let Some(conn) = conn.filter(waits) else {
-                fanout.rota.on_visit(id, 0, most, false);
-                continue;
-            };
-            let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
-            // Then it was its own turn to read.
-            let had_unsent = conn.session.has_unsent();
-            conn.session.on_log_vacancy();
-            // The time it waited is no silence of its client's.
-            conn.session.mark_active(self.shared.now);
-            self.schedule.admitted_share = Some(share.max(1));
-            self.serve(registry, id);
-            self.schedule.admitted_share = None;
-            let Listener { room, fanout, .. } = &mut self.listeners[number];
-            let (added, still_waits) = (room.log.head() - head, fanout.waiting.back() == Some(&id));
-            fanout.rota.on_visit(id, added, most, still_waits);
-            let may_lose = added > 0 || still_waits || had_unsent;
-            debug_assert!(
-                may_lose || self.shared.stats.frames_in_total > frames || !self.is_held_up(id),
-                "{id} lost its place among those who wait"
-            );
-            let fanout = &mut self.listeners[number].fanout;
-            if added == 0 && still_waits {
-                fanout.waiting.rotate_right(1);
-                fanout.is_admitting = false;
-                return;
-            }
-        }
-        let fanout = &mut self.listeners[number].fanout;
-        fanout.is_admitting = !fanout.waiting.is_empty();
     }
 }

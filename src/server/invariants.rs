@@ -11,28 +11,28 @@ use super::visit::{deadline, is_stalled};
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
 use crate::limits::READ_BUFFER_BYTES;
-use crate::protocol::{CloseReason, Hooks, dispatch};
+use crate::protocol::{CloseReason, Handler, dispatch};
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
 const OWN_REPLY_LEN_MAX: usize = 512;
 
 impl<T: Transport> Server<T> {
-    /// Checks the books, the bounds, and that nobody is forgotten. Takes time in proportion to the
-    /// number of connections.
+    /// Checks counts, limits, and that every runnable connection is queued. Takes time in
+    /// proportion to the number of connections.
     ///
     /// # Panics
     ///
     /// When something does not hold, with what and where.
     pub fn assert_invariants(&self) {
         assert!(self.shared.out.is_empty(), "replies were left behind");
-        self.assert_books();
+        self.assert_counts();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
         let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume);
         let queued: HashSet<ConnId> = lists.copied().collect();
         let entries = self.schedule.arrivals.len() + self.schedule.resume.len();
-        assert_eq!(queued.len(), entries, "somebody stands in the lists twice");
+        assert_eq!(queued.len(), entries, "a connection is queued twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
             assert_eq!(conn.flags.has(Flags::QUEUED), is_queued, "{id} in the lists");
@@ -62,7 +62,7 @@ impl<T: Transport> Server<T> {
         );
         assert!(
             self.shared.is_tight || !self.shared.memory.is_tight(),
-            "memory is tight and nobody knows"
+            "tight memory is not flagged"
         );
     }
 
@@ -102,7 +102,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Every count equals what it counts.
-    fn assert_books(&self) {
+    fn assert_counts(&self) {
         let count = |counts: &dyn Fn(&Connection<T>) -> bool| {
             self.table.iter().filter(|(_, conn)| counts(conn)).count()
         };
@@ -133,14 +133,14 @@ impl<T: Transport> Server<T> {
             let log = &listener.room.log;
             let kept = log.head() - log.start();
             let limits = &self.shared.limits;
-            let most = dispatch!(&listener.protocol, hooks => hooks.log_bytes_max(limits));
+            let most = dispatch!(&listener.protocol, handler => handler.log_bytes_max(limits));
             assert!(kept <= most as u64, "{kept} bytes of log");
             assert!(listener.fanout.active || log.offered() == log.head(), "a pass was due");
             let wanted = listener.fanout.active || laggards > 0;
             assert!(wanted || kept == 0, "{kept} bytes of log that nobody needs");
             let fanout = &listener.fanout;
             let served = fanout.active || fanout.is_admitting;
-            assert!(served || fanout.waiting.is_empty(), "nobody will let those in who wait");
+            assert!(served || fanout.waiting.is_empty(), "senders wait and no admission is due");
             self.assert_protocol(number, listener);
         }
     }
@@ -157,14 +157,15 @@ impl<T: Transport> Server<T> {
             }
         }
         let is_passing = listener.fanout.active;
-        dispatch!(&listener.protocol, hooks => hooks.assert_invariants(&clients, is_passing));
+        dispatch!(&listener.protocol, handler => handler.assert_invariants(&clients, is_passing));
     }
 
     /// No connection holds more than it may.
     fn assert_bounds(&self, id: ConnId, conn: &Connection<T>) {
         let listener = &self.listeners[usize::from(conn.listener)];
         let members = self.table.len();
-        let frame_len_max = dispatch!(&listener.protocol, hooks => hooks.frame_len_max(members));
+        let frame_len_max =
+            dispatch!(&listener.protocol, handler => handler.frame_len_max(members));
         let unsent = conn.session.unsent_len();
         let most = self.shared.limits.send_queue_bytes_max + frame_len_max.max(OWN_REPLY_LEN_MAX);
         if let Some(queue) = conn.session.send_queue() {

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::rota::Rota;
+use super::fanout::Fanout;
 use super::transport::Transport;
-use crate::conn_id::ConnId;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
-use crate::protocol::{Hooks, Protocol, Room, dispatch};
+use crate::protocol::{Handler, Protocol, Room, dispatch};
 
 /// The configuration of a listener.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub(super) struct Listener<T: Transport> {
     pub(super) room: Room,
     pub(super) fanout: Fanout,
     /// Broadcasts of plugins that wait for the fan-out to come round.
-    pub(super) pending: Pending,
+    pub(super) pending: PendingBroadcasts,
     /// Bytes the memory account has been charged with for the log and what waits for it.
     pub(super) charged: usize,
 }
@@ -42,7 +41,7 @@ pub(super) struct Listener<T: Transport> {
 impl<T: Transport> Listener<T> {
     pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
         let ListenerConfig { name, protocol, idle_ms } = config;
-        let log_bytes_max = dispatch!(&protocol, hooks => hooks.log_bytes_max(limits));
+        let log_bytes_max = dispatch!(&protocol, handler => handler.log_bytes_max(limits));
         Listener {
             acceptor: Some(acceptor),
             name,
@@ -52,7 +51,7 @@ impl<T: Transport> Listener<T> {
             accept_ready: true,
             room: Room::new(log_bytes_max),
             fanout: Fanout::default(),
-            pending: Pending::default(),
+            pending: PendingBroadcasts::default(),
             charged: 0,
         }
     }
@@ -75,8 +74,7 @@ impl<T: Transport> Listener<T> {
         }
     }
 
-    /// One laggard fewer. When the last has caught up and no pass is on its way, nobody needs what
-    /// the log holds.
+    /// Decrements the laggard count; at 0 with no active pass, empties the log.
     pub(super) fn on_caught_up(&mut self, memory: &mut MemoryAccount) {
         self.fanout.laggards -= 1;
         if self.fanout.laggards == 0 && !self.fanout.active {
@@ -88,16 +86,16 @@ impl<T: Transport> Listener<T> {
     }
 }
 
-/// Broadcasts that wait for room in the log. What one costs besides its bytes counts as well, or
-/// millions of short ones would need many times their length.
+/// Plugin broadcasts waiting for log space; each costs its bytes plus 64, or millions of short ones
+/// would need many times their length.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingBroadcasts {
     broadcasts: VecDeque<Vec<u8>>,
     /// Cost of all of them.
     bytes: usize,
 }
 
-impl Pending {
+impl PendingBroadcasts {
     /// Cost of a broadcast besides its bytes: its place in the queue, and the allocator's share.
     const OVERHEAD_BYTES: usize = 64;
 
@@ -136,59 +134,18 @@ impl Pending {
     }
 }
 
-/// A pass of the fan-out over all members of a room, a slice a turn.
-///
-/// The pass walks the owner's pages from the last to the first. When a page is given back, the
-/// last page takes its place: seen from a descending walk that is a page that has been visited
-/// already, so nobody is missed, and whoever is visited twice has nothing to be sent. Pages added
-/// on the way hold only connections that joined after the pass began.
-#[derive(Debug, Default)]
-pub(super) struct Fanout {
-    /// A pass is on its way. While none is, every member has everything or is counted as lagging.
-    pub(super) active: bool,
-    /// The log's head when the pass began: what everyone has been offered when it ends.
-    pub(super) target: u64,
-    /// Pages still to be visited: those before this position, or all there are if there are fewer.
-    pub(super) pages_left: usize,
-    /// A page that was left in the middle: its number in the table, and the first slot that has not
-    /// been visited.
-    pub(super) partial: Option<(u32, u32)>,
-    /// The smallest cursor seen: what lies below it is needed by nobody.
-    pub(super) cursor_min: u64,
-    /// Connections that have been offered broadcasts and could not take everything.
-    pub(super) laggards: usize,
-    /// Senders that wait for room in the log, in the order of their turns. Whoever comes while
-    /// somebody waits goes to the end.
-    pub(super) waiting: VecDeque<ConnId>,
-    /// The log has room, and those who wait are having their turns.
-    pub(super) is_admitting: bool,
-    /// Checks that they have their turns in order.
-    pub(super) rota: Rota,
-}
-
-impl Fanout {
-    /// Begins a pass over all pages that brings everyone up to `head`.
-    pub(super) fn start(&mut self, head: u64) {
-        self.active = true;
-        self.target = head;
-        self.pages_left = usize::MAX;
-        self.partial = None;
-        self.cursor_min = head;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_bounded_however_short_it_is() {
-        let mut pending = Pending::default();
+    fn pending_broadcasts_are_bounded_when_empty() {
+        let mut pending = PendingBroadcasts::default();
         let mut waiting = 0;
         while pending.push(b"", 1000) {
             waiting += 1;
         }
-        assert_eq!(waiting, 1000 / Pending::OVERHEAD_BYTES);
+        assert_eq!(waiting, 1000 / PendingBroadcasts::OVERHEAD_BYTES);
         pending.pop();
         assert!(pending.push(b"", 1000));
         assert!(!pending.push(b"", 1000));

@@ -1,27 +1,29 @@
 //! The server: every connection, driven by events and turns. Knows sockets only as
 //! [`Transport`]s and time only as an argument, so that a simulator can be the world.
 //!
-//! Three things make a server: `table` holds the connections, `schedule` says who has a turn when
-//! (with `timer` for deadlines and `budget` for the time of a turn), and
-//! [`Shared`] is what all of them share. A `visit` borrows from each what
-//! one connection needs. `accept` and `close` begin and end connections, `fanout` carries
-//! broadcasts, `direct` private messages, `pressure` bounds memory, `stop` ends it all.
+//! Three things make a server: `table` holds the connections, `schedule` holds the run queues (with
+//! `timer_wheel` and `deadlines`, and `budget` for the time of a turn), and [`Shared`] is what all
+//! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
+//! and end connections, `fanout` carries broadcasts, `admission` lets senders add to them,
+//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server.
 
 mod accept;
+mod admission;
+mod admission_check;
 mod budget;
 mod close;
 mod connection;
-mod direct;
+mod deadlines;
+mod direct_messages;
 mod fanout;
 mod invariants;
 mod listener;
+mod memory_pressure;
 mod plugins;
-mod pressure;
-mod rota;
 mod schedule;
 mod stop;
 mod table;
-mod timer;
+mod timer_wheel;
 mod transport;
 mod visit;
 
@@ -35,9 +37,8 @@ use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{
-    Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, TIMER_STEPS_PER_DEADLINE,
-    TIMER_TURN_STEPS_MAX, UNTIMED_MAX, VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES,
-    turn_micros,
+    Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, UNTIMED_MAX,
+    VISIT_BYTES_CROWDED, VISIT_BYTES_MAX, VISIT_COST_BYTES, turn_micros,
 };
 use crate::memory::MemoryAccount;
 use crate::protocol::{self, Shared};
@@ -47,7 +48,7 @@ use connection::Flags;
 use listener::Listener;
 use schedule::Schedule;
 use table::Table;
-use timer::{Step, TimerWheel};
+use timer_wheel::TimerWheel;
 use visit::Visit;
 
 /// When a server has to have its next turn.
@@ -72,7 +73,7 @@ pub struct Server<T: Transport> {
     table: Table<T>,
     wheel: TimerWheel,
     schedule: Schedule,
-    /// When the account was over its limit and there was nobody to cut.
+    /// When relief last closed every candidate and the account stayed above 90 % of the limit.
     relief_failed_at: Option<Millis>,
     /// Bytes the account has been charged with for the table.
     table_charged: usize,
@@ -99,8 +100,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is how
-    /// many there were before.
+    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is
+    /// how many there were before.
     ///
     /// # Panics
     ///
@@ -108,7 +109,7 @@ impl<T: Transport> Server<T> {
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
         assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
         self.listeners.push(Listener::new(acceptor, config, &self.shared.limits));
-        self.table.add_owner();
+        self.table.add_listener();
     }
 
     /// Listeners added so far.
@@ -117,15 +118,16 @@ impl<T: Transport> Server<T> {
         self.listeners.len()
     }
 
-    /// Has each part of a turn look at `clock`, so that none takes longer than
-    /// [`turn_micros`] says; it is looked at after each `look_bytes` of
-    /// work ([`LOOK_BYTES`](crate::limits::LOOK_BYTES)). It counts microseconds from the moment from
-    /// which [`Millis`] are counted. Without one, only counts bound a turn.
-    pub fn set_clock(&mut self, clock: Clock, look_bytes: usize) {
-        self.schedule.budget.set_clock(clock, look_bytes);
+    /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds
+    /// since the origin of [`Millis`]; it is read every `clock_check_bytes` of work
+    /// ([`CLOCK_CHECK_BYTES`](crate::limits::CLOCK_CHECK_BYTES)). Without it only counts limit a
+    /// turn.
+    pub fn set_clock(&mut self, clock: Clock, clock_check_bytes: usize) {
+        self.schedule.budget.set_clock(clock, clock_check_bytes);
     }
 
     /// The account of all bytes that wait.
+    #[doc(hidden)]
     #[must_use]
     pub fn memory(&self) -> &MemoryAccount {
         &self.shared.memory
@@ -220,7 +222,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Does what a visit has left to do beyond its own connection: most have nothing.
+    /// Handles the effects of a visit on other connections: most have none.
     #[inline(always)]
     fn end_visit(&mut self, registry: &T::Registry, id: ConnId, timer_at: Millis) {
         let has_others = !self.shared.direct.is_empty() || self.shared.plugins.is_some();
@@ -244,19 +246,13 @@ impl<T: Transport> Server<T> {
         self.check_memory();
     }
 
-    /// Arms the timer of a connection, unless it is never to fire.
-    #[inline]
-    fn arm_timer(&mut self, id: ConnId, at: Millis) {
-        if at != Millis::NEVER {
-            self.wheel.arm(&mut self.table, id.index, at);
-        }
-    }
-
-    /// Does what is left after a batch of events: accepts, resumes, fans out, expires, reaps.
+    /// Runs one turn: deferred events, accept, plugins, admission, resume, fan-out, timers, stop,
+    /// reap.
     ///
-    /// Each part has a budget of its own in time, so that none starves another;
-    /// [`poll_timeout`](Self::poll_timeout) is zero while any work remains.
-    /// Reaping comes last, so that within one batch and turn no slot is used twice.
+    /// Each part but plugins and stop has its own time budget, so that none starves another;
+    /// plugins are limited by their scheduler. [`poll_timeout`](Self::poll_timeout) is zero while
+    /// any work remains. Reaping comes last, so that within one batch and turn no slot is used
+    /// twice.
     pub fn turn(&mut self, registry: &T::Registry, now: Millis) {
         self.shared.now = now;
         self.serve_arrivals(registry);
@@ -281,8 +277,8 @@ impl<T: Transport> Server<T> {
         self.shared.connection_log.write_due(now);
     }
 
-    /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as long
-    /// as it takes.
+    /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as
+    /// long as it takes.
     #[must_use]
     pub fn poll_timeout(&self, now: Millis) -> Option<u64> {
         match self.next_turn() {
@@ -292,8 +288,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// When the next turn is due if nothing happens. What plugins wait for is counted from the time
-    /// of the last turn.
+    /// When the next turn is due if nothing happens. Plugin log deadlines are relative to the last
+    /// turn.
     #[must_use]
     pub fn next_turn(&self) -> NextTurn {
         let Schedule { arrivals, resume, closed, accept_paused_until, .. } = &self.schedule;
@@ -332,7 +328,7 @@ impl<T: Transport> Server<T> {
         }
         self.schedule.budget.begin(turn_micros::ARRIVALS);
         self.set_visit_bytes(VISIT_BYTES_CROWDED);
-        // Each once: whoever is served and has more to do goes to the resume list.
+        // Each once: a connection with more to do goes to the resume list.
         while let Some(id) = self.schedule.arrivals.pop_front() {
             self.take_up(registry, id);
             if self.schedule.budget.is_spent() {
@@ -371,62 +367,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Acts on deadlines that have passed, as far as the budget goes: a million connections may have
-    /// come in the same second.
-    fn expire(&mut self, registry: &T::Registry) {
-        let mut next = self.wheel.step(&mut self.table, self.shared.now);
-        if next == Step::Done {
-            return;
-        }
-        self.schedule.budget.begin(turn_micros::TIMERS);
-        let mut steps = TIMER_TURN_STEPS_MAX;
-        loop {
-            steps = match next {
-                Step::Due(index) => {
-                    self.on_timer(registry, self.table.id_at(index));
-                    steps.saturating_sub(TIMER_STEPS_PER_DEADLINE)
-                }
-                Step::Moved => steps.saturating_sub(1),
-                Step::Done => return,
-            };
-            if steps == 0 || self.schedule.budget.is_spent() {
-                return;
-            }
-            next = self.wheel.step(&mut self.table, self.shared.now);
-        }
-    }
-
-    /// The timer of a connection fired. Timers are armed for the earliest deadline there was and
-    /// not moved when it is put off, so most of the time there is nothing to do but arm it again.
-    fn on_timer(&mut self, registry: &T::Registry, id: ConnId) {
-        for is_late in [false, true] {
-            let Some(mut visit) = self.visit(id) else { return };
-            if !visit.is_due() {
-                let timer_at = visit.reschedule();
-                return self.arm_timer(id, timer_at);
-            }
-            let timer_at = if is_late {
-                visit.process_deadline(registry)
-            } else {
-                // The loop itself may have been late. Nobody is cut for bytes that have arrived.
-                visit.conn.flags.set(Flags::READ_READY, true);
-                visit.run(registry)
-            };
-            self.end_visit(registry, id, timer_at);
-        }
-    }
-
     /// Drops closed connections, and with them their descriptors; those there is no time for keep
     /// their slots until the next turn.
     #[inline(never)]
     fn reap(&mut self) {
-        // A few are not worth a look at the clock, and after a stop there is no next turn.
+        // Few connections are reaped without reading the clock, and after a stop there is no next
+        // turn.
         if self.schedule.closed.len() <= UNTIMED_MAX || self.is_stopped() {
             self.schedule.budget.end();
         } else {
             self.schedule.budget.begin(turn_micros::REAP);
         }
-        // There are files again: whoever waited for one may be let in.
+        // Descriptors are free again: resume accepting.
         self.schedule.accept_paused_until = None;
         while let Some(id) = self.schedule.closed.pop_front() {
             if let Some(before) = self.schedule.closed_before.checked_sub(1)

@@ -1,13 +1,14 @@
-//! Plugins in the server: notices of clients, time shared with everybody else, broadcasts of plugins.
+//! Plugins in the server: client notices, their time slice, their broadcasts.
 
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
 use crate::protocol::plugin::{PluginHost, Reload};
-use crate::protocol::{Hooks, PluginScheduler, dispatch};
+use crate::protocol::{Handler, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
     /// Takes plugins into service, in place of those there are.
+    #[doc(hidden)]
     #[cfg_attr(not(feature = "plugins"), expect(unreachable_code, reason = "there is no host"))]
     pub fn set_plugins(&mut self, host: PluginHost) {
         match &mut self.shared.plugins {
@@ -18,6 +19,7 @@ impl<T: Transport> Server<T> {
 
     /// Loads other plugins beside those in service, which they replace at once if all are well; see
     /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
+    #[doc(hidden)]
     pub fn reload_plugins(&mut self, reload: Reload) {
         if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.reload(reload);
@@ -25,13 +27,14 @@ impl<T: Transport> Server<T> {
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.
+    #[doc(hidden)]
     pub fn start_plugins(&mut self) {
         if let Some(scheduler) = &mut self.shared.plugins {
             scheduler.on_started();
         }
     }
 
-    /// The batch of events is over.
+    /// Runs this turn's plugin work: a reload step, then queued notices.
     pub(super) fn run_plugins(&mut self) {
         let Some(scheduler) = &mut self.shared.plugins else { return };
         scheduler.begin_resuming();
@@ -65,7 +68,8 @@ impl<T: Transport> Server<T> {
         let Some(scheduler) = &mut self.shared.plugins else { return };
         let broadcasts = scheduler.take_broadcasts();
         for number in 0..self.listeners.len() {
-            if dispatch!(&self.listeners[number].protocol, hooks => hooks.hears_plugins()) {
+            if dispatch!(&self.listeners[number].protocol, handler => handler.receives_plugin_broadcasts())
+            {
                 for bytes in &broadcasts {
                     self.append_plugin_broadcast(number, bytes);
                 }
@@ -74,8 +78,8 @@ impl<T: Transport> Server<T> {
         self.shared.stats.broadcasts_total += broadcasts.len() as u64;
     }
 
-    /// If the log is full, a broadcast waits until its fan-out has come round; what does not fit into
-    /// a log's worth of waiting is dropped: a plugin cannot be made to wait.
+    /// If the log is full, queues the broadcast; if the queue is full, drops it and warns: a plugin
+    /// cannot be made to wait.
     fn append_plugin_broadcast(&mut self, number: usize, bytes: &[u8]) {
         let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, .. } = &mut self.listeners[number];
@@ -93,7 +97,7 @@ impl<T: Transport> Server<T> {
         self.listeners[number].update_charge(&mut self.shared.memory);
     }
 
-    /// The log has room again. Where clients wait for it too, plugins leave them half of it.
+    /// Appends queued plugin broadcasts; at most half of the log if senders wait.
     pub(super) fn append_pending(&mut self, number: usize) {
         let max = self.shared.limits.broadcast_log_bytes_max;
         let Listener { room, pending, fanout, .. } = &mut self.listeners[number];

@@ -1,10 +1,10 @@
-//! Which connections have their turn when: the lists a connection may stand in, the time of a turn,
-//! and how far a stop has come.
+//! Run queues and the turn's time budget.
 
 use std::collections::VecDeque;
 use std::io;
 
 use super::budget::Budget;
+use super::stop::Phase;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::VISIT_BYTES_MAX;
@@ -29,7 +29,7 @@ pub(super) struct Schedule {
     /// the refused. Some may have gone already.
     pub(super) lingering: VecDeque<ConnId>,
     pub(super) lingering_count: usize,
-    /// Accepting is pointless before this moment.
+    /// Accepting is paused until then (out of descriptors or memory).
     pub(super) accept_paused_until: Option<Millis>,
     /// The listener that accepted first in the last turn.
     pub(super) first_accepting: usize,
@@ -41,7 +41,7 @@ pub(super) struct Schedule {
     pub(super) visit_bytes_max: usize,
     /// The error of the connection at hand, if its stream has failed.
     pub(super) io_error: Option<io::Error>,
-    /// The time that the part of the turn at hand has.
+    /// Time budget of the current part.
     pub(super) budget: Budget,
     pub(super) phase: Phase,
 }
@@ -64,42 +64,5 @@ impl Schedule {
             budget: Budget::new(),
             phase: Phase::Running,
         }
-    }
-}
-
-/// How far a stop has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Running,
-    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be a
-    /// broadcast.
-    Answering {
-        /// Places in the resume list before everyone has had a turn.
-        first_round: usize,
-        /// When the next phase begins after that, whoever is still talking.
-        until: Millis,
-        deadline: Millis,
-    },
-    /// Connections drain and close.
-    Closing {
-        deadline: Millis,
-    },
-    Stopped,
-}
-
-impl Phase {
-    pub(super) fn is_stopping(self) -> bool {
-        self != Phase::Running
-    }
-
-    /// One connection was taken from the front of the resume list.
-    pub(super) fn on_resumed(&mut self) {
-        if let Phase::Answering { first_round, .. } = self {
-            *first_round = first_round.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn is_closing(self) -> bool {
-        matches!(self, Phase::Closing { .. } | Phase::Stopped)
     }
 }

@@ -1,10 +1,9 @@
-//! An orderly stop: no more connections, answers to all that has arrived, then goodbye.
+//! Graceful stop: close listeners, answer received input, drain, close.
 
 use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
-use super::schedule::{Phase, Schedule};
 use super::transport::Transport;
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
@@ -12,8 +11,46 @@ use crate::protocol::CloseReason;
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
 
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
+    /// a broadcast.
+    Answering {
+        /// Connections still to be served once since the stop began.
+        first_round: usize,
+        /// Closing begins at this time even if input still arrives.
+        until: Millis,
+        deadline: Millis,
+    },
+    /// Connections drain and close.
+    Closing {
+        deadline: Millis,
+    },
+    Stopped,
+}
+
+impl Phase {
+    pub(super) fn is_stopping(self) -> bool {
+        self != Phase::Running
+    }
+
+    /// One connection was taken from the front of the resume list.
+    pub(super) fn on_resumed(&mut self) {
+        if let Phase::Answering { first_round, .. } = self {
+            *first_round = first_round.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn is_closing(self) -> bool {
+        matches!(self, Phase::Closing { .. } | Phase::Stopped)
+    }
+}
+
 impl<T: Transport> Server<T> {
-    /// Begins an orderly stop. Keep feeding events and turns until [`is_stopped`](Self::is_stopped).
+    /// Begins an orderly stop. Keep feeding events and turns until
+    /// [`is_stopped`](Self::is_stopped).
     pub fn stop(&mut self, registry: &T::Registry, now: Millis) {
         if self.schedule.phase.is_stopping() {
             return;
@@ -29,8 +66,8 @@ impl<T: Transport> Server<T> {
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;
-        let Schedule { arrivals, resume, .. } = &mut self.schedule;
-        resume.append(arrivals);
+        let schedule = &mut self.schedule;
+        schedule.resume.append(&mut schedule.arrivals);
         for id in self.table.ids() {
             if let Some(mut visit) = self.visit(id) {
                 visit.conn.flags.set(Flags::READ_READY, true);
@@ -41,8 +78,8 @@ impl<T: Transport> Server<T> {
             Phase::Answering { first_round: self.schedule.resume.len(), until, deadline };
     }
 
-    /// Clients in the backlog have connected, and may have asked already. Stops are handled
-    /// between batches, so connections that had to make way may be reaped at once.
+    /// Accepts the whole backlog: clients in it may have sent requests. No event of the batch is
+    /// pending, so evicted connections may be reaped at once.
     fn empty_backlog(&mut self, registry: &T::Registry, number: usize) {
         self.listeners[number].accept_ready = true;
         self.schedule.accept_paused_until = None;
@@ -65,7 +102,7 @@ impl<T: Transport> Server<T> {
         self.schedule.phase == Phase::Stopped
     }
 
-    /// When time alone takes the stop further.
+    /// Next deadline of the stop.
     pub(super) fn stop_due_at(&self) -> Option<Millis> {
         match self.schedule.phase {
             Phase::Running | Phase::Stopped => None,
@@ -100,8 +137,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Everyone has been answered, or has talked for long enough. Only those whose replies wait
-    /// for them to read may still have something to say.
+    /// Starts closing: stops input everywhere but on write-blocked clients, which may have deferred
+    /// requests.
     fn begin_closing(&mut self) {
         for id in self.table.ids() {
             let Some(mut visit) = self.visit(id) else { continue };
@@ -112,7 +149,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// The drain time is over.
+    /// Drain timeout: closes every remaining connection.
     fn cut_all(&mut self) {
         let mut unsent = 0;
         for id in self.table.ids() {

@@ -8,7 +8,7 @@
 use slab::Slab;
 
 use super::connection::Connection;
-use super::timer::{LinkStore, TimerLinks};
+use super::timer_wheel::{LinkStore, TimerLinks};
 use crate::conn_id::ConnId;
 
 const PAGE_BITS: u32 = 8;
@@ -19,30 +19,30 @@ pub(super) const PAGE_LEN: usize = 1 << PAGE_BITS;
 #[derive(Debug)]
 pub(super) struct Table<T> {
     pages: Vec<Page<T>>,
-    /// Pages that belong to nobody and own no memory.
+    /// Pages without a listener; they own no memory.
     free_pages: Vec<u32>,
     /// One entry a listener.
-    owners: Vec<Owner>,
+    listeners: Vec<ListenerPages>,
     /// Generation of the connection inserted last.
     last_generation: u32,
     len: usize,
 }
 
-/// Invariant: `has_vacancy` is true exactly when the page stands in its owner's list of has_vacancy pages,
-/// which is when it has an owner and is not full.
+/// Invariant: `has_vacancy` is true exactly when the page is in its listener's `vacant_pages`: it
+/// has a listener and is not full.
 #[derive(Debug)]
 struct Page<T> {
     slots: Slab<Connection<T>>,
-    owner: u16,
+    listener: u16,
     has_vacancy: bool,
 }
 
 /// The pages of one listener.
 #[derive(Debug, Default)]
-struct Owner {
+struct ListenerPages {
     pages: Vec<u32>,
     /// Pages with vacancies, the one to fill next last.
-    has_vacancy: Vec<u32>,
+    vacant_pages: Vec<u32>,
 }
 
 impl<T> Table<T> {
@@ -50,15 +50,15 @@ impl<T> Table<T> {
         Table {
             pages: Vec::new(),
             free_pages: Vec::new(),
-            owners: Vec::new(),
+            listeners: Vec::new(),
             last_generation: 0,
             len: 0,
         }
     }
 
-    /// Makes room for one more listener's pages. Listeners are numbered from 0 in this order.
-    pub(super) fn add_owner(&mut self) {
-        self.owners.push(Owner::default());
+    /// Adds an empty page list for one more listener. Listeners are numbered from 0 in this order.
+    pub(super) fn add_listener(&mut self) {
+        self.listeners.push(ListenerPages::default());
     }
 
     /// Connections in the table.
@@ -72,15 +72,15 @@ impl<T> Table<T> {
         pages * PAGE_LEN * size_of::<Connection<T>>() + self.pages.capacity() * size_of::<Page<T>>()
     }
 
-    /// Puts in what `make` builds under the id it is given, as one of `owner`'s.
+    /// Inserts the connection that `make` builds, for a listener.
     pub(super) fn insert(
         &mut self,
-        owner: u16,
+        listener: u16,
         make: impl FnOnce(ConnId) -> Connection<T>,
     ) -> ConnId {
-        let number = match self.owners[usize::from(owner)].has_vacancy.last() {
+        let number = match self.listeners[usize::from(listener)].vacant_pages.last() {
             Some(&number) => number,
-            None => self.take_page(owner),
+            None => self.take_page(listener),
         };
         let page = &mut self.pages[number as usize];
         // Never 0, so that no live id equals an all-zero event.
@@ -91,7 +91,7 @@ impl<T> Table<T> {
         self.len += 1;
         if page.slots.len() == PAGE_LEN {
             page.has_vacancy = false;
-            self.owners[usize::from(owner)].has_vacancy.pop();
+            self.listeners[usize::from(listener)].vacant_pages.pop();
         }
         id
     }
@@ -120,41 +120,41 @@ impl<T> Table<T> {
         let page = &mut self.pages[number as usize];
         let conn = page.slots.remove(id.index as usize % PAGE_LEN);
         self.len -= 1;
-        let owner = &mut self.owners[usize::from(page.owner)];
+        let listener = &mut self.listeners[usize::from(page.listener)];
         if !page.has_vacancy {
             page.has_vacancy = true;
-            owner.has_vacancy.push(number);
+            listener.vacant_pages.push(number);
         }
-        // The last has_vacancy page stays, so that a lone client that comes and goes costs no page.
-        if page.slots.is_empty() && owner.has_vacancy.len() > 1 {
+        // The last vacant page is kept, so that a lone client that comes and goes costs no page.
+        if page.slots.is_empty() && listener.vacant_pages.len() > 1 {
             page.slots = Slab::new();
             page.has_vacancy = false;
-            owner.has_vacancy.retain(|&other| other != number);
-            // The order of `pages` matters to nobody but a running fan-out; see `Fanout`.
-            let at = owner.pages.iter().position(|&other| other == number);
-            owner.pages.swap_remove(at.expect("a page stands in its owner's list"));
+            listener.vacant_pages.retain(|&other| other != number);
+            // Only a running fan-out depends on page order; see `Fanout`.
+            let at = listener.pages.iter().position(|&other| other == number);
+            listener.pages.swap_remove(at.expect("a page stands in its listener's list"));
             self.free_pages.push(number);
         }
         Some(conn)
     }
 
-    /// How many pages `owner` has.
-    pub(super) fn page_count(&self, owner: usize) -> usize {
-        self.owners[owner].pages.len()
+    /// How many pages `listener` has.
+    pub(super) fn page_count(&self, listener: usize) -> usize {
+        self.listeners[listener].pages.len()
     }
 
-    /// Which page of the table is the `at`th of `owner`.
-    pub(super) fn page_number(&self, owner: usize, at: usize) -> u32 {
-        self.owners[owner].pages[at]
+    /// Which page of the table is the `at`th of `listener`.
+    pub(super) fn page_number(&self, listener: usize, at: usize) -> u32 {
+        self.listeners[listener].pages[at]
     }
 
-    /// The connections of the `at`th page of `owner`, with their ids, by ascending index.
+    /// The connections of the `at`th page of `listener`, with their ids, by ascending index.
     pub(super) fn page_mut(
         &mut self,
-        owner: usize,
+        listener: usize,
         at: usize,
     ) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
-        let number = self.owners[owner].pages[at];
+        let number = self.listeners[listener].pages[at];
         self.pages[number as usize].slots.iter_mut().map(move |(slot, conn)| {
             let index = (number << PAGE_BITS) | slot as u32;
             (ConnId { index, generation: conn.session.generation() }, conn)
@@ -171,7 +171,7 @@ impl<T> Table<T> {
         })
     }
 
-    /// The same, to be changed.
+    /// Mutable [`iter`](Self::iter).
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
         self.pages.iter_mut().enumerate().flat_map(|(number, page)| {
             page.slots.iter_mut().map(move |(slot, conn)| {
@@ -186,16 +186,16 @@ impl<T> Table<T> {
         self.iter().map(|(id, _)| id).collect()
     }
 
-    fn take_page(&mut self, owner: u16) -> u32 {
+    fn take_page(&mut self, listener: u16) -> u32 {
         let number = self.free_pages.pop().unwrap_or_else(|| {
-            self.pages.push(Page { slots: Slab::new(), owner, has_vacancy: false });
+            self.pages.push(Page { slots: Slab::new(), listener, has_vacancy: false });
             self.pages.len() as u32 - 1
         });
         let slots = Slab::with_capacity(PAGE_LEN);
-        self.pages[number as usize] = Page { slots, owner, has_vacancy: true };
-        let owner = &mut self.owners[usize::from(owner)];
-        owner.pages.push(number);
-        owner.has_vacancy.push(number);
+        self.pages[number as usize] = Page { slots, listener, has_vacancy: true };
+        let listener = &mut self.listeners[usize::from(listener)];
+        listener.pages.push(number);
+        listener.vacant_pages.push(number);
         number
     }
 }
@@ -215,24 +215,24 @@ mod tests {
     use crate::protocol::PrefixedProtocol;
     use crate::session::Session;
 
-    fn conn(id: ConnId, owner: u16) -> Connection<u32> {
+    fn conn(id: ConnId, listener: u16) -> Connection<u32> {
         let log = BroadcastLog::new(0);
         let session = Session::new(id.generation, &PrefixedProtocol.into(), Millis(0), &log);
-        Connection::new(0, owner, session)
+        Connection::new(0, listener, session)
     }
 
-    fn fill(table: &mut Table<u32>, owner: u16, n: usize) -> Vec<ConnId> {
-        (0..n).map(|_| table.insert(owner, |id| conn(id, owner))).collect()
+    fn fill(table: &mut Table<u32>, listener: u16, n: usize) -> Vec<ConnId> {
+        (0..n).map(|_| table.insert(listener, |id| conn(id, listener))).collect()
     }
 
-    fn table(owners: usize) -> Table<u32> {
+    fn table(listeners: usize) -> Table<u32> {
         let mut table = Table::new();
-        (0..owners).for_each(|_| table.add_owner());
+        (0..listeners).for_each(|_| table.add_listener());
         table
     }
 
     #[test]
-    fn a_reused_slot_answers_only_to_its_new_name() {
+    fn reused_slot_rejects_the_old_id() {
         let mut table = table(1);
         let old = fill(&mut table, 0, 1)[0];
         table.remove(old);
@@ -255,13 +255,13 @@ mod tests {
         let mut table = table(2);
         let mut expected = [Vec::new(), Vec::new()];
         for round in 0..1000 {
-            let owner = round % 3 % 2;
-            expected[owner].extend(fill(&mut table, owner as u16, 1));
+            let listener = round % 3 % 2;
+            expected[listener].extend(fill(&mut table, listener as u16, 1));
         }
-        for (owner, expected) in expected.iter_mut().enumerate() {
+        for (listener, expected) in expected.iter_mut().enumerate() {
             let mut found = Vec::new();
-            for at in 0..table.page_count(owner) {
-                found.extend(table.page_mut(owner, at).map(|(id, _)| id));
+            for at in 0..table.page_count(listener) {
+                found.extend(table.page_mut(listener, at).map(|(id, _)| id));
             }
             found.sort();
             expected.sort();
@@ -296,7 +296,7 @@ mod tests {
 
     /// The bar of docs/benchmarks.md: one cache line each, the table's own overhead included.
     #[test]
-    fn an_idle_connection_costs_less_than_a_cache_line() {
+    fn idle_connection_costs_less_than_a_cache_line() {
         const N: usize = 19_000;
         let kept = allocation_counter::measure(|| {
             let mut table = table(1);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_given_back_is_neither_filled_nor_walked() {
+    fn page_given_back_is_neither_filled_nor_walked() {
         let mut table = table(1);
         let ids = fill(&mut table, 0, 2 * PAGE_LEN);
         // One place on the first page, and all of the second.

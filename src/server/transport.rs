@@ -1,5 +1,4 @@
-//! The network as the server needs it: the seam between the core and the real sockets of `net/`,
-//! or a simulator's.
+//! Network abstraction of the core, implemented by `net/` and the simulator.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +11,8 @@ use crate::conn_id::ConnId;
 /// or writable, and once only. Whoever stops short of [`io::ErrorKind::WouldBlock`] has to come
 /// back unasked. A read or write that moves fewer bytes than it could is as good as `WouldBlock`
 /// (epoll(7), questions and answers, 9), except that a peer's end of stream may stand behind a
-/// short read, and that TCP ends a read at urgent data: what follows an urgent byte is found with the
-/// next edge (which only its sender can bring about).
+/// short read, and that TCP ends a read at urgent data: what follows an urgent byte is found with
+/// the next edge (which only its sender can bring about).
 ///
 /// Dropping a transport closes it.
 pub trait Transport: Sized {
@@ -22,7 +21,7 @@ pub trait Transport: Sized {
     /// Where such streams come from.
     type Acceptor: Acceptor<Stream = Self>;
 
-    /// Asks for readable events under the name `id`.
+    /// Asks for readable events with token `id`.
     ///
     /// # Errors
     ///
@@ -48,7 +47,7 @@ pub trait Transport: Sized {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when there is no room; any other is final.
+    /// [`io::ErrorKind::WouldBlock`] when the send buffer is full; any other is final.
     fn write(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
     /// Ends our direction of the stream, after all that was written.
@@ -79,16 +78,16 @@ pub trait Acceptor {
     fn accept(&mut self) -> Result<(Self::Stream, SocketAddr), AcceptError>;
 }
 
-/// Why there is no connection, sorted by what to do about it (accept(2), "Errors").
+/// Failure of accept(2), by remedy (accept(2), "Errors").
 #[derive(Debug)]
 pub enum AcceptError {
-    /// None waits.
+    /// The backlog is empty.
     WouldBlock,
     /// This one is gone, others may wait: try again at once.
     Retry,
-    /// Files or memory are out, or nobody knows what is wrong: trying again at once would spin.
+    /// Out of descriptors or memory, or an unknown error: pause accepting.
     Exhausted(io::Error),
-    /// The listener is of no use any more.
+    /// The listener is unusable.
     Fatal(io::Error),
 }
 
@@ -97,7 +96,7 @@ pub enum AcceptError {
 pub struct Readiness {
     /// There is something to read, or an error to fetch.
     pub readable: bool,
-    /// There is room to write, or an error to fetch.
+    /// The stream is writable, or has an error to fetch.
     pub writable: bool,
     /// The peer will send no more: its end of stream stands behind what is left to read.
     pub read_closed: bool,

@@ -1,16 +1,17 @@
 //! One visit to a connection: read, answer, write once, and note what is left to do. The ways a
 //! connection ends are in `close`.
 //!
-//! Every visit ends in [`Visit::flush_and_reschedule`], which leaves the connection in one of four
-//! conditions: waiting for an edge that must come (or a deadline), waiting for the fan-out to come
-//! round, on the resume list, or closed.
+//! Every visit ends in [`Visit::end`], which leaves the connection waiting for an edge or deadline,
+//! waiting for the fan-out, on the resume list, or closed.
 
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::connection::{Connection, Flags, State};
-use super::listener::{Fanout, Listener};
-use super::schedule::{Phase, Schedule};
+use super::fanout::Fanout;
+use super::listener::Listener;
+use super::schedule::Schedule;
+use super::stop::Phase;
 use super::transport::Transport;
 use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
@@ -20,7 +21,7 @@ use crate::limits::{
     VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::AllocError;
-use crate::protocol::{CloseReason, Context, Flow, Hooks, PeerAddr, Protocol, Shared, dispatch};
+use crate::protocol::{CloseReason, Context, Flow, Handler, PeerAddr, Protocol, Shared, dispatch};
 
 /// A connection with everything its visit may touch, looked up once.
 pub(super) struct Visit<'a, T: Transport> {
@@ -32,7 +33,7 @@ pub(super) struct Visit<'a, T: Transport> {
     pub(super) read_buffer: &'a mut [u8],
 }
 
-/// The next thing to do with a connection's input.
+/// Next action on the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InputStep {
     /// Nothing, for now.
@@ -41,7 +42,7 @@ enum InputStep {
     Resume,
     /// Read from the stream.
     Read,
-    /// Take an unfinished message for a whole one.
+    /// End an unterminated message.
     EndMessage,
 }
 
@@ -69,8 +70,8 @@ impl<T: Transport> Visit<'_, T> {
         timer_at
     }
 
-    /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it asks
-    /// for: a protocol that panics costs its own connection and nothing else.
+    /// Runs `process`, which calls protocols, behind the unwind boundary, and takes the step it
+    /// asks for: a protocol that panics costs its own connection and nothing else.
     #[inline]
     pub(super) fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
@@ -94,7 +95,7 @@ impl<T: Transport> Visit<'_, T> {
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
             Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
-                self.listener.fanout.rota.on_wait(self.id);
+                self.listener.fanout.admission_check.on_wait(self.id);
             }
             // Without memory there is none for last replies either.
             Flow::Close(reason @ (CloseReason::MemoryLimit | CloseReason::Io)) => {
@@ -105,15 +106,16 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// The head of the listener's log, where senders wait for it and this one has not been admitted.
+    /// The head of the listener's log, where senders wait for it and this one has not been
+    /// admitted.
     fn log_head_if_others_wait(&self) -> Option<u64> {
         let others_wait =
             self.schedule.admitted_share.is_none() && !self.listener.fanout.waiting.is_empty();
         others_wait.then(|| self.listener.room.log.head())
     }
 
-    /// Feeds the session with deferred input first, then with reads, until the stream is drained,
-    /// the budget is spent or the replies have to be read first.
+    /// Processes deferred input, then reads, until the socket is drained, the budget spent, or the
+    /// client must read.
     fn process_input(&mut self) -> Flow {
         const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
         let mut read_left = self.schedule.visit_bytes_max;
@@ -147,7 +149,7 @@ impl<T: Transport> Visit<'_, T> {
                     Ok(None) => Flow::Continue,
                 },
                 InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
-                InputStep::EndMessage => conn.session.on_eof(protocol, &mut ctx),
+                InputStep::EndMessage => conn.session.end_message(protocol, &mut ctx),
             };
             match flow {
                 Flow::Continue => {}
@@ -175,8 +177,7 @@ impl<T: Transport> Visit<'_, T> {
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         let flow = conn.session.on_deadline(protocol, *idle_ms, &mut ctx);
-        // It has had the idle timeout to take its replies, and its lag in the log is not worth a
-        // copy.
+        // A write-blocked idle client is closed without draining.
         if flow == Flow::Close(CloseReason::IdleTimeout) && conn.flags.has(Flags::WRITE_BLOCKED) {
             self.close(CloseReason::IdleTimeout, None);
             return Flow::Continue;
@@ -184,15 +185,14 @@ impl<T: Transport> Visit<'_, T> {
         flow
     }
 
-    /// Ends a visit in which nothing is read, as [`run`](Self::run) ends its own: one copy of the code
-    /// for all but the hot path.
+    /// Ends a visit in which nothing is read, as [`run`](Self::run) ends its own: one copy of the
+    /// code for all but the hot path.
     #[inline(never)]
     pub(super) fn flush_and_reschedule(&mut self, registry: &T::Registry) -> Millis {
         self.end(registry)
     }
 
-    /// Writes what can be written, and leaves the connection where something will come back to it.
-    /// Returns as [`run`](Self::run).
+    /// Flushes, then reschedules. Returns as [`run`](Self::run).
     #[inline(always)]
     fn end(&mut self, registry: &T::Registry) -> Millis {
         match self.flush(registry) {
@@ -211,8 +211,8 @@ impl<T: Transport> Visit<'_, T> {
         self.reschedule()
     }
 
-    /// One write of what waits, in order: queued replies, the replies at hand, and what the log holds
-    /// behind the cursor. Replies that are not taken are queued.
+    /// One write of what waits, in order: queued replies, the replies at hand, and what the log
+    /// holds behind the cursor. Replies that are not taken are queued.
     #[inline(always)]
     fn flush(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         if self.conn.state == State::Closed {
@@ -311,8 +311,7 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// Notes what is left to do: on the resume list if more can be done at once; the moment returned
-    /// is for the wheel, if time may end it.
+    /// Queues the connection if runnable. Returns when to arm the timer, or [`Millis::NEVER`].
     #[inline]
     pub(super) fn reschedule(&mut self) -> Millis {
         if self.conn.is_quiescent() {
@@ -374,7 +373,7 @@ impl<T: Transport> Visit<'_, T> {
         deadline(conn, listener, &self.shared.limits, phase, is_stalled) <= self.shared.now
     }
 
-    /// Keeps count of the connections that have been offered broadcasts and not taken them.
+    /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.
     fn track_lag(&mut self) {
         let lags = self.conn.session.lag(&self.listener.room.log) > 0;
         if lags == self.conn.flags.has(Flags::LAGGING) {
@@ -466,8 +465,9 @@ fn next_buffered_step<T: Transport>(
     }
     let out_len = ctx.shared.out.len();
     let Shared { limits, is_tight, visit_bytes, .. } = &*ctx.shared;
-    let is_backlogged = conn.session.is_backlogged(&ctx.room.log, out_len, limits, *is_tight);
-    if is_backlogged || out_len >= *visit_bytes {
+    let is_over_high_water =
+        conn.session.is_over_high_water(&ctx.room.log, out_len, limits, *is_tight);
+    if is_over_high_water || out_len >= *visit_bytes {
         InputStep::Stop
     } else if is_deferred {
         let waits = conn.session.waits_for_fanout();
@@ -480,10 +480,10 @@ fn next_buffered_step<T: Transport>(
 }
 
 fn ends_on_would_block(protocol: &Protocol) -> bool {
-    dispatch!(protocol, hooks => hooks.ends_on_would_block())
+    dispatch!(protocol, handler => handler.ends_on_would_block())
 }
 
-/// Reads once. `None` when there is nothing, or nothing any more; the flags say which.
+/// Reads once. `None` at would-block or EOF ([`Flags::EOF`]).
 ///
 /// A short read has drained the stream, which saves asking again, except where the peer has shut
 /// its side: the end of the stream stands behind it and no edge will announce it.
@@ -540,7 +540,7 @@ fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usi
     }
 }
 
-/// Whether an open connection cannot go on before the client reads or the fan-out has come round.
+/// Whether the connection waits for its client to read or for the fan-out.
 pub(super) fn is_stalled<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
@@ -548,10 +548,10 @@ pub(super) fn is_stalled<T: Transport>(
 ) -> bool {
     let log = &listener.room.log;
     conn.session.waits_for_fanout()
-        || conn.session.is_backlogged(log, 0, &shared.limits, shared.is_tight)
+        || conn.session.is_over_high_water(log, 0, &shared.limits, shared.is_tight)
 }
 
-/// When time ends what the connection is doing; [`Millis::NEVER`] if it does not.
+/// Current deadline, or [`Millis::NEVER`].
 #[inline]
 pub(super) fn deadline<T: Transport>(
     conn: &Connection<T>,

@@ -10,32 +10,33 @@ use crate::limits::LARGE_FRAME_BYTES;
 use crate::memory::AllocError;
 use crate::protocol::command::Reversal;
 use crate::protocol::{
-    ClientState, CloseReason, Context, ErrorOf, Flow, Hooks, InPlace, Protocol, dispatch,
+    ClientState, CloseReason, Context, ErrorOf, Flow, Handler, InPlace, Protocol, dispatch,
 };
 
-/// Input that may come behind the bytes at hand.
+/// What may follow the bytes just read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// More, perhaps at once.
     More,
     /// Nothing that can be read without waiting: for some protocols, the end of a message.
     WouldBlock,
-    /// Nothing, for now or for ever: an unfinished message is a message.
+    /// Nothing: an unterminated message is complete.
     Nothing,
 }
 
 /// Buffered input and why it is pending.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingInput {
     /// The beginning of a frame, or with `is_deferred` whole frames.
     pub(super) recv: RecvBuffer,
     /// Runs while a frame has begun and nothing else waits: `recv` holds its beginning, or has held
     /// what is discarded of it.
     pub(super) clock: Option<FrameClock>,
-    /// `recv` may hold whole frames: their turn comes when replies have space again. It may also
-    /// hold a mere beginning; its clock then starts when that is found out, in the client's favour.
+    /// `recv` may hold whole frames, retried when replies have space. If it holds only a partial
+    /// frame, the frame clock starts when that is found.
     pub(super) is_deferred: bool,
-    /// Nothing comes behind the deferred input: an unfinished message at its end is one.
+    /// Nothing follows the deferred input: an unterminated message at its end is complete, and
+    /// keeps its turn.
     pub(super) is_last: bool,
     /// The first deferred frame is a broadcast the log has no space for yet.
     pub(super) waits_for_fanout: bool,
@@ -43,7 +44,7 @@ pub(super) struct Pending {
     pub(super) reversal: Option<Box<Reversal>>,
 }
 
-impl Pending {
+impl PendingInput {
     pub(super) fn is_idle(&self) -> bool {
         self.recv.is_empty() && self.clock.is_none()
     }
@@ -86,8 +87,8 @@ enum LargeStep {
 }
 
 impl Session {
-    /// Takes the bytes of one read; `is_drained` is that no more can be read without waiting.
-    /// Replies go to `ctx.shared.out`.
+    /// Processes the bytes of one read. `is_drained`: no more can be read without blocking. Replies
+    /// go to `ctx.shared.out`.
     #[inline]
     pub fn on_bytes(
         &mut self,
@@ -99,13 +100,13 @@ impl Session {
         debug_assert!(!self.has_deferred_input(), "deferred frames come first");
         self.last_active_at = ctx.shared.now;
         let behind = if is_drained { Behind::WouldBlock } else { Behind::More };
-        dispatch!(protocol, hooks => self.receive(hooks, bytes, behind, ctx))
+        dispatch!(protocol, handler => self.receive(handler, bytes, behind, ctx))
     }
 
-    /// Takes an unfinished message for a whole one: no more of it is waited for. For a session that
+    /// Ends an unterminated message: EOF, would-block, or a quiet timeout. For a session that
     /// [`has_unterminated`](Self::has_unterminated).
-    pub fn on_eof(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
-        dispatch!(protocol, hooks => self.receive(hooks, &[], Behind::Nothing, ctx))
+    pub fn end_message(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
+        dispatch!(protocol, handler => self.receive(handler, &[], Behind::Nothing, ctx))
     }
 
     /// Takes up frames that were deferred.
@@ -117,15 +118,15 @@ impl Session {
         }
         input.waits_for_fanout = false;
         let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
-        dispatch!(protocol, hooks => self.receive(hooks, &[], behind, ctx))
+        dispatch!(protocol, handler => self.receive(handler, &[], behind, ctx))
     }
 
-    /// Has input answered, and notes where among the broadcasts the replies to it stand: behind all
-    /// that the log held before, while what the client added to it is not for itself.
+    /// Processes input and records where its replies stand in the log: after everything before
+    /// `head`. The client's own broadcasts are skipped.
     #[inline(never)]
-    fn receive<H: Hooks>(
+    fn receive<H: Handler>(
         &mut self,
-        hooks: &mut H,
+        handler: &mut H,
         bytes: &[u8],
         behind: Behind,
         ctx: &mut Context<'_>,
@@ -134,17 +135,17 @@ impl Session {
         ctx.shared.reply_limit = self.reply_capacity(ctx).min(ctx.shared.visit_bytes);
         let is_last = match behind {
             Behind::More => false,
-            Behind::WouldBlock => hooks.ends_on_would_block(),
+            Behind::WouldBlock => handler.ends_on_would_block(),
             Behind::Nothing => true,
         };
-        let mut decoder = hooks.decoder(self.client);
+        let mut decoder = handler.decoder(self.client);
         let mut rest = bytes;
         let buffered = match self.buffers {
             None => Ok(None),
-            Some(_) => self.answer_buffered(hooks, &mut decoder, &mut rest, is_last, head, ctx),
+            Some(_) => self.answer_buffered(handler, &mut decoder, &mut rest, is_last, head, ctx),
         };
         let step = match buffered {
-            Ok(None) => self.answer_in_place(hooks, &mut decoder, &mut rest, is_last, ctx),
+            Ok(None) => self.answer_in_place(handler, &mut decoder, &mut rest, is_last, ctx),
             Ok(Some(step)) => step,
             Err(AllocError) => FrameStep::Closing(Flow::Close(CloseReason::MemoryLimit)),
         };
@@ -156,7 +157,7 @@ impl Session {
                 Flow::Continue
             }
             FrameStep::Unfinished | FrameStep::Taken(_) => {
-                let needed = hooks.bytes_needed(&decoder, rest);
+                let needed = handler.bytes_needed(&decoder, rest);
                 self.buffer_rest(rest, needed, !bytes.is_empty(), is_discarding, ctx.shared.now)
             }
             FrameStep::Deferred(flow) => self.defer(flow, rest, is_last),
@@ -167,10 +168,10 @@ impl Session {
             }
             FrameStep::Failed(error) => {
                 self.drop_input();
-                hooks.on_decode_error(error, ctx)
+                handler.on_decode_error(error, ctx)
             }
         };
-        hooks.save_decoder(&decoder, &mut self.client);
+        handler.save_decoder(&decoder, &mut self.client);
         if !self.client.is_subscribed() {
             return flow;
         }
@@ -190,9 +191,9 @@ impl Session {
     /// Answers frames where they lie, until one is unfinished or has to wait; leaves in `rest` what
     /// was not taken.
     #[inline(always)]
-    fn answer_in_place<H: Hooks>(
+    fn answer_in_place<H: Handler>(
         &mut self,
-        hooks: &mut H,
+        handler: &mut H,
         decoder: &mut H::Decoder,
         rest: &mut &[u8],
         is_last: bool,
@@ -202,7 +203,7 @@ impl Session {
         let mut input = *rest;
         let stopped = loop {
             input = &input[decoder.discard(input)..];
-            match step(hooks, decoder, input, is_last, &mut self.client, ctx) {
+            match step(handler, decoder, input, is_last, &mut self.client, ctx) {
                 FrameStep::Taken(len) => input = &input[len..],
                 stopped => break stopped,
             }
@@ -211,12 +212,12 @@ impl Session {
         stopped
     }
 
-    /// Answers frames of which a part was buffered, until one is unfinished or has to wait. `None`
-    /// is that nothing is buffered any more: what came whole is left in `rest`.
+    /// Answers frames of which a part was buffered, until one is unfinished or has to wait. Returns
+    /// `None` once the buffer is empty; unread input stays in `rest`.
     #[inline(never)]
-    fn answer_buffered<H: Hooks>(
+    fn answer_buffered<H: Handler>(
         &mut self,
-        hooks: &mut H,
+        handler: &mut H,
         decoder: &mut H::Decoder,
         rest: &mut &[u8],
         is_last: bool,
@@ -237,12 +238,12 @@ impl Session {
                 input.recv.consume(discarded);
                 continue;
             }
-            let needed = hooks.bytes_needed(decoder, &input.recv);
+            let needed = handler.bytes_needed(decoder, &input.recv);
             let (top_up, later) = rest.split_at(needed.min(rest.len()));
             input.recv.extend(top_up, needed - top_up.len())?;
             *rest = later;
             if input.recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(&input.recv).is_some() {
-                match self.answer_large(hooks, log_head, ctx)? {
+                match self.answer_large(handler, log_head, ctx)? {
                     LargeStep::NotTaken => {}
                     LargeStep::Taken => continue,
                     LargeStep::Unfinished => {
@@ -251,7 +252,7 @@ impl Session {
                 }
             }
             let input = &mut self.buffers.get_or_insert_default().input;
-            match step(hooks, decoder, &input.recv, is_last, &mut self.client, ctx) {
+            match step(handler, decoder, &input.recv, is_last, &mut self.client, ctx) {
                 FrameStep::Taken(len) => {
                     input.clock = None;
                     input.recv.consume(len);
@@ -307,21 +308,21 @@ impl Session {
     /// becomes a block of the send queue.
     #[cold]
     #[inline(never)]
-    fn answer_large<H: Hooks>(
+    fn answer_large<H: Handler>(
         &mut self,
-        hooks: &mut H,
+        handler: &mut H,
         log_head: u64,
         ctx: &mut Context<'_>,
     ) -> Result<LargeStep, AllocError> {
         let input = &mut self.buffers.get_or_insert_default().input;
         let Some(frame_len) = H::in_place_len(&input.recv) else { return Ok(LargeStep::NotTaken) };
-        // Behind one that is worked on, others may have come.
+        // More frames may have arrived while a REVERSE is in progress.
         let is_whole = input.reversal.is_some() || input.recv.len() == frame_len;
         if !is_whole || ctx.shared.out.len() >= ctx.shared.reply_limit {
             return Ok(LargeStep::NotTaken);
         }
         let frame = &mut input.recv[..frame_len];
-        match hooks.reply_in_place(frame, &mut input.reversal, ctx) {
+        match handler.reply_in_place(frame, &mut input.reversal, ctx) {
             InPlace::Unfinished => {
                 ctx.shared.charge(usize::MAX);
                 return Ok(LargeStep::Unfinished);
@@ -355,8 +356,8 @@ impl Session {
 /// Looks for a frame at the start of `input`, and has it answered.
 // The body of the one loop an echo goes through: a call would cost a fifth of it.
 #[inline(always)]
-fn step<H: Hooks>(
-    hooks: &mut H,
+fn step<H: Handler>(
+    handler: &mut H,
     decoder: &mut H::Decoder,
     input: &[u8],
     is_last: bool,
@@ -366,14 +367,14 @@ fn step<H: Hooks>(
     if ctx.shared.out.len() >= ctx.shared.reply_limit {
         return FrameStep::Deferred(Flow::Continue);
     }
-    let found = match hooks.decode(decoder, input) {
+    let found = match handler.decode(decoder, input) {
         Ok(None) if is_last => decoder.decode_eof(input).map(|frame| (frame, input.len())),
         Ok(found) => found,
         Err(error) => return FrameStep::Failed(error),
     };
     let Some((frame, len)) = found else { return FrameStep::Unfinished };
     ctx.shared.stats.frames_in_total += u64::from(H::COUNTS_FRAMES);
-    match hooks.on_message(frame, client, ctx) {
+    match handler.on_message(frame, client, ctx) {
         Flow::Continue => FrameStep::Taken(len),
         close @ Flow::Close(_) => FrameStep::Closing(close),
         deferred => {

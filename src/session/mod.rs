@@ -1,5 +1,5 @@
-//! One connection's conversation, without its socket: bytes go in, frames reach a protocol, reply
-//! bytes come out. Time is an argument. Knows nothing of readiness, slots or other sessions.
+//! One session: bytes in, frames to a protocol, reply bytes out; no socket. Time is an argument.
+//! Knows nothing of readiness, slots or other sessions.
 //!
 //! `input` cuts frames and has them answered, `output` places replies among the broadcasts.
 
@@ -11,11 +11,11 @@ use crate::buffer::{BroadcastLog, SendQueue};
 use crate::clock::Millis;
 use crate::limits::{Limits, SEND_SEGMENTS_MAX};
 use crate::memory::MemoryAccount;
-use crate::protocol::{ClientState, CloseReason, Context, Flow, Hooks, Protocol, dispatch};
+use crate::protocol::{ClientState, CloseReason, Context, Flow, Handler, Protocol, dispatch};
 
-use input::Pending;
+use input::PendingInput;
 
-/// The state of one conversation: 32 bytes while it is idle.
+/// The state of one session: 32 bytes while it is idle.
 ///
 /// Reply bytes leave in this order: the send queue first, then the replies at hand, then what the
 /// broadcast log holds behind the cursor. Where replies are made while the client lags, the queue
@@ -25,24 +25,24 @@ use input::Pending;
 pub struct Session {
     /// Buffers, only while something is unfinished.
     buffers: Option<Box<Buffers>>,
-    /// The time the client last sent a byte, or took one that waited for it.
+    /// Start of the current idle period.
     last_active_at: Millis,
-    /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some of
-    /// the log stands in the send queue.
+    /// Offset up to which the client has been sent the broadcast log, if it is subscribed or some
+    /// of the log stands in the send queue.
     cursor: u64,
-    /// Number of this conversation among those that have had this place in the table.
+    /// Accept sequence number, from 1; distinguishes connections that reuse a slot.
     generation: u32,
     client: ClientState,
 }
 
-/// Bytes that wait. Freed by [`Session::update_charge`] as soon as none do.
+/// Buffered input and unsent replies; freed by [`Session::update_charge`] when both are empty.
 #[derive(Debug, Default)]
 struct Buffers {
-    input: Pending,
+    input: PendingInput,
     send: SendQueue,
     /// Bytes the memory account has been charged with for this.
     charged: usize,
-    /// Whose they are, if anybody has had to know.
+    /// Peer address for memory relief, once looked up.
     address: Option<AddressKey>,
 }
 
@@ -53,29 +53,29 @@ impl Buffers {
 }
 
 impl Session {
-    /// A conversation that begins now. It is sent broadcasts from the log's head on, or where
-    /// clients have to join first, from when it joins.
+    /// A session that begins now. It is sent broadcasts from the log's head on, or where clients
+    /// have to join first, from when it joins.
     #[must_use]
     pub fn new(generation: u32, protocol: &Protocol, now: Millis, log: &BroadcastLog) -> Self {
-        let client = dispatch!(protocol, hooks => hooks.new_client());
+        let client = dispatch!(protocol, handler => handler.new_client());
         Session { buffers: None, last_active_at: now, cursor: log.head(), generation, client }
     }
 
-    /// Number of this conversation among those that have had this place in the table.
+    /// Accept sequence number, from 1; distinguishes connections that reuse a slot.
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// The conversation ends: unfinished and deferred input is dropped.
+    /// Drops unfinished and deferred input.
     pub fn drop_input(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.input = Pending::default();
+            buffers.input = PendingInput::default();
         }
     }
 
-    /// Charges the account with what the conversation holds now, and gives back what it no longer
-    /// needs. To be called whenever the conversation is left alone.
+    /// Charges the account for the current allocation and frees empty buffers. Call at the end of
+    /// each visit.
     #[inline]
     pub fn update_charge(&mut self, memory: &mut MemoryAccount) {
         if self.buffers.is_some() {
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    /// The conversation is over: drops all that waits, and credits the account.
+    /// Ends the session: drops buffered input and unsent replies, and credits the account.
     pub fn release_memory(&mut self, memory: &mut MemoryAccount) {
         if let Some(buffers) = &mut self.buffers {
             memory.recharge(&mut buffers.charged, 0);
@@ -109,13 +109,13 @@ impl Session {
         self.buffers.as_ref().map_or(0, |buffers| buffers.charged)
     }
 
-    /// Whose the bytes that wait are, as far as [`set_address`](Self::set_address) has told.
+    /// Peer address, if [set](Self::set_address).
     #[must_use]
     pub fn address(&self) -> Option<AddressKey> {
         self.buffers.as_ref().and_then(|buffers| buffers.address)
     }
 
-    /// Tells whose the bytes that wait are. It is kept as long as any do.
+    /// Caches the peer address while buffers exist.
     pub fn set_address(&mut self, address: AddressKey) {
         if let Some(buffers) = &mut self.buffers {
             buffers.address = Some(address);
@@ -140,25 +140,24 @@ impl Session {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.is_deferred)
     }
 
-    /// Whether the first deferred frame is a broadcast the log has no room for.
+    /// Whether the first deferred frame is a broadcast for which the log has no space.
     #[must_use]
     pub fn waits_for_fanout(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_fanout)
     }
 
-    /// The log has room again: a deferred broadcast may be tried.
+    /// The log has space again: a deferred broadcast may be retried.
     pub fn on_log_vacancy(&mut self) {
         if let Some(buffers) = &mut self.buffers {
             buffers.input.waits_for_fanout = false;
         }
     }
 
-    /// Whether the client has to read before the server reads from it again: what waits for it,
-    /// `out_len` reply bytes at hand included, has reached the high-water mark; or anything at all
-    /// waits and memory is tight. What of the log has not been offered to everyone yet does not count:
-    /// the client may take all of it.
+    /// Whether reading is paused: unsent bytes with `out_len` reach the high-water mark, the send
+    /// queue has its most segments, or memory is tight and anything is unsent. Log bytes not yet
+    /// offered to every subscriber do not count: the client may take all of them.
     #[must_use]
-    pub fn is_backlogged(
+    pub fn is_over_high_water(
         &self,
         log: &BroadcastLog,
         out_len: usize,
@@ -173,7 +172,7 @@ impl Session {
         self.capacity(&ctx.room.log, &ctx.shared.limits, ctx.shared.is_tight)
     }
 
-    /// Bytes of replies at which the client is backlogged.
+    /// Bytes of replies that may be added before the high-water mark.
     #[inline]
     fn capacity(&self, log: &BroadcastLog, limits: &Limits, is_tight: bool) -> usize {
         let high_water = limits.send_queue_high_water() as u64;
@@ -199,8 +198,8 @@ impl Session {
         }
     }
 
-    /// Whether an unfinished message counts as one where no more of it is waited for. Unless
-    /// `is_eof` says that none can come, one of a client that ends its messages does not.
+    /// Whether buffered input is an unterminated message to be ended now. With `is_eof` false, only
+    /// for clients that have never sent a line end.
     #[must_use]
     pub fn has_unterminated(&self, protocol: &Protocol, is_eof: bool) -> bool {
         let Some(buffers) = &self.buffers else { return false };
@@ -208,8 +207,8 @@ impl Session {
         counts && buffers.input.clock.is_some()
     }
 
-    /// When [`on_deadline`](Self::on_deadline) has something to say if nothing happens until then.
-    /// An `idle_ms` of 0 turns the idle timeout off; a stalled client has none either.
+    /// Time of the next frame or idle deadline, for [`on_deadline`](Self::on_deadline). `idle_ms` 0
+    /// disables the idle timeout; a stalled client has none.
     #[must_use]
     pub fn deadline(
         &self,
@@ -239,7 +238,7 @@ impl Session {
         let unfinished = self.unfinished_due_at(protocol, &ctx.shared.limits);
         if unfinished.is_some_and(|at| at <= now) {
             return if allows_unterminated(protocol) {
-                self.on_eof(protocol, ctx)
+                self.end_message(protocol, ctx)
             } else {
                 self.on_late_frame(protocol, ctx)
             };
@@ -250,7 +249,7 @@ impl Session {
         Flow::Continue
     }
 
-    /// When the idle timeout ends the conversation, if nothing comes until then.
+    /// When the idle timeout closes the session, if nothing comes until then.
     #[inline]
     #[must_use]
     pub fn idle_at(&self, idle_ms: u64) -> Option<Millis> {
@@ -259,7 +258,7 @@ impl Session {
 
     fn on_late_frame(&mut self, protocol: &Protocol, ctx: &mut Context<'_>) -> Flow {
         let age_secs = self.frame_age_secs(ctx.shared.now);
-        dispatch!(protocol, hooks => hooks.write_late(age_secs, &mut ctx.shared.out));
+        dispatch!(protocol, handler => handler.write_late(age_secs, &mut ctx.shared.out));
         let head = ctx.room.log.head();
         if !ctx.shared.out.is_empty() && self.place_replies(head, ctx.room).is_err() {
             return Flow::Close(CloseReason::MemoryLimit);
@@ -269,7 +268,7 @@ impl Session {
 
     fn unfinished_due_at(&self, protocol: &Protocol, limits: &Limits) -> Option<Millis> {
         let clock = self.buffers.as_ref()?.input.clock?;
-        dispatch!(protocol, hooks => hooks.unfinished_due_at(clock, self.client, limits))
+        dispatch!(protocol, handler => handler.unfinished_due_at(clock, self.client, limits))
     }
 
     fn frame_age_secs(&self, now: Millis) -> u64 {
@@ -289,18 +288,18 @@ impl Session {
         self.cursor
     }
 
-    /// The client took bytes it had made wait.
+    /// Restarts the idle period at `now`.
     pub fn mark_active(&mut self, now: Millis) {
         self.last_active_at = now;
     }
 
-    /// When the client last showed a sign of life.
+    /// Start of the current idle period.
     #[must_use]
     pub fn last_active_at(&self) -> Millis {
         self.last_active_at
     }
 
-    /// Whether anything is kept on the heap for the conversation: only while input or replies wait.
+    /// Whether the session has buffers on the heap: only while input or replies wait.
     #[must_use]
     pub fn owns_memory(&self) -> bool {
         self.buffers.is_some()
@@ -308,8 +307,8 @@ impl Session {
 }
 
 fn allows_unterminated(protocol: &Protocol) -> bool {
-    fn allows<H: Hooks>(_: &H) -> bool {
+    fn allows<H: Handler>(_: &H) -> bool {
         H::ALLOWS_UNTERMINATED
     }
-    dispatch!(protocol, hooks => allows(hooks))
+    dispatch!(protocol, handler => allows(handler))
 }

@@ -7,8 +7,8 @@ use crate::protocol::Room;
 use crate::protocol::chat::MemberKey;
 
 impl Session {
-    /// Notes that the replies at hand, or those queued next, come behind what the log held at
-    /// `until`, and that what has been appended since is the client's own.
+    /// Places the next replies after log offset `until`; later log bytes are the client's own and
+    /// are skipped.
     #[inline]
     pub(super) fn place_replies(&mut self, until: u64, room: &Room) -> Result<(), AllocError> {
         let head = room.log.head();
@@ -33,8 +33,7 @@ impl Session {
         Ok(())
     }
 
-    /// Puts a message from another client into the send queue, behind what of the log lies below
-    /// `log_head` and in front of the rest.
+    /// Queues a private message after the log bytes below `log_head`.
     ///
     /// # Errors
     ///
@@ -86,7 +85,7 @@ impl Session {
         self.log_end(log).saturating_sub(self.cursor).saturating_sub(skipped)
     }
 
-    /// The same of what everyone has been offered.
+    /// Lag up to `log.offered()`.
     #[inline]
     pub(super) fn lag_of_offered(&self, log: &BroadcastLog) -> u64 {
         let offered = log.offered();
@@ -138,8 +137,8 @@ impl Session {
         from_out
     }
 
-    /// The part of the log to be written behind the replies at hand, where nothing is queued and the
-    /// log still has it.
+    /// The part of the log to be written behind the replies at hand, where nothing is queued and
+    /// the log still has it.
     #[inline]
     #[must_use]
     pub fn unsent_broadcasts<'a>(&self, log: &'a BroadcastLog) -> Option<[&'a [u8]; 2]> {

@@ -1,11 +1,11 @@
 //! The benchmark suite (`cargo bench --bench compare`): mynah, the C yardsticks, a tokio server and
-//! the installed peers, under the same load in the same run, as one table of figures and ratios. It is
-//! not a test: it fails only if something cannot be run.
+//! the installed peers, under the same load in the same run, as one table of figures and ratios. It
+//! is not a test: it fails only if something cannot be run.
 //!
-//! Servers run on processor 0, the load on processor 1. A cost is the server's time on the processor
-//! (`/proc/PID/task/*/schedstat`) over the number of answers. Servers take turns in rounds; a ratio is
-//! the median of the ratios of each round, so that a disturbance of the machine is in both.
-//! docs/benchmarks.md explains how to run it and how to read it.
+//! Servers run on processor 0, the load on processor 1. A cost is the server's time on the
+//! processor (`/proc/PID/task/*/schedstat`) over the number of answers. Servers take turns in
+//! rounds; a ratio is the median of the ratios of each round, so that a disturbance of the machine
+//! is in both. docs/benchmarks.md explains how to run it and how to read it.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its result is what it prints")]

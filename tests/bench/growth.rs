@@ -1,6 +1,6 @@
 //! The server core with up to ten million connections (`cargo bench --bench growth`), for which few
-//! machines have the files. Sockets are stubs, so all time and memory are the core's own; the allocator
-//! counts the memory. It is not a test: it prints, and has no thresholds.
+//! machines have the files. Sockets are stubs, so all time and memory are the core's own; the
+//! allocator counts the memory. It is not a test: it prints, and has no thresholds.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
@@ -41,7 +41,7 @@ fn main() {
 fn grow(n: usize) {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
+    let protocol = CommandProtocol { payload_len_max: 1 << 20 }.into();
     let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
     server.add_listener(Backlog, config);
 

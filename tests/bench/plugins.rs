@@ -1,5 +1,5 @@
-//! The cost of plugins over a socket (`cargo bench --bench plugins`). The server runs on processor 0,
-//! the load on processor 1. It is not a test: it prints, and has no thresholds.
+//! The cost of plugins over a socket (`cargo bench --bench plugins`). The server runs on processor
+//! 0, the load on processor 1. It is not a test: it prints, and has no thresholds.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
@@ -22,8 +22,8 @@ const ROUNDS: usize = 5;
 const BATCH: usize = 512;
 const BURNING_CLIENTS: usize = 4;
 
-/// A plugin that echoes, or loops until its budget is used up. An echo between two failures keeps it
-/// from being disabled.
+/// A plugin that echoes, or loops until its budget is used up. An echo between two failures keeps
+/// it from being disabled.
 const PLUGIN: &str = "return { process_client_pkg = function(data)
   if data == 'burn' then while true do end end
   return data
@@ -76,7 +76,8 @@ fn rate(server: &Server, len: usize) -> f64 {
     })
 }
 
-/// Measures echoes of other clients while some have the plugin use its whole budget, call after call.
+/// Measures echoes of other clients while some have the plugin use its whole budget, call after
+/// call.
 fn latency_beside_burning_plugins() {
     let server = Server::start();
     let stop = AtomicBool::new(false);

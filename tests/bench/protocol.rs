@@ -106,8 +106,8 @@ impl WireProtocol {
         }
     }
 
-    /// A request of the server (`reply`) and its answer (`request`): NATS measures the round trip once,
-    /// two seconds after a connect.
+    /// A request of the server (`reply`) and its answer (`request`): NATS measures the round trip
+    /// once, two seconds after a connect.
     pub(crate) fn server_ping(self) -> Option<Exchange> {
         match self {
             WireProtocol::Nats => Exchange::new("PONG\r\n", "PING\r\n"),

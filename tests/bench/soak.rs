@@ -1,6 +1,6 @@
-//! Soak test of the release server (`cargo bench --bench soak -- SECONDS`, or `.ci/soak`): connects,
-//! echoes and broadcasts with every answer checked. At the end, memory and descriptors must be back at
-//! their values of the start.
+//! Soak test of the release server (`cargo bench --bench soak -- SECONDS`, or `.ci/soak`):
+//! connects, echoes and broadcasts with every answer checked. At the end, memory and descriptors
+//! must be back at their values of the start.
 
 #![allow(clippy::unwrap_used, reason = "a soak that fails should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]

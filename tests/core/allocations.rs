@@ -15,7 +15,7 @@ use mynah::internal::server::{ListenerConfig, Readiness, Server};
 fn server(n: usize) -> Server<Stub> {
     let limits = Limits { clients_max: n, ..Limits::default() };
     let mut server = Server::new(limits, Millis(0));
-    let protocol = CommandProtocol { frame_len_max: 1 << 20 }.into();
+    let protocol = CommandProtocol { payload_len_max: 1 << 20 }.into();
     server.add_listener(Backlog, ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 });
     connect(&mut server, n);
     server
@@ -114,11 +114,11 @@ fn idle_server_frees_the_memory_of_a_large_reply() {
     assert!(kept.contains(&cost.bytes_current), "{} bytes kept", cost.bytes_current);
 }
 
-/// A place in a slab that doubles, one in two tables of which an eighth at least is kept free and which
-/// double too, one in a sorted list, and the nickname itself. No buffers, no line: what one has said is
-/// not kept.
+/// A place in a slab that doubles, one in two tables of which an eighth at least is kept free and
+/// which double too, one in a sorted list, and the nickname itself. No buffers, no line: what one
+/// has said is not kept.
 #[test]
-fn idle_member_costs_a_nickname_a_slot_three_indexes() {
+fn idle_chat_member_memory_is_bounded() {
     // Just before the tables double, just after, and as many as a common file limit allows.
     for n in [14_336, 16_385, 19_000] {
         let nicknames = nicknames(n);
@@ -148,8 +148,8 @@ fn member_bytes_max(n: usize) -> f64 {
     const ROOM: usize = 32 * 1024;
     /// Where its nickname is, how long that is, and whose connection it is.
     const SLOT: usize = 16 + 8;
-    /// The number of a slot and a hash, and the byte hashbrown keeps of each hash; a hash of what the
-    /// nickname looks like, its scripts and a count.
+    /// The number of a slot and a hash, and the byte hashbrown keeps of each hash; a hash of what
+    /// the nickname looks like, its scripts and a count.
     const BUCKETS: usize = 8 + 1 + 12 + 1;
     /// The number of a slot in a chunk that may be half empty.
     const SORTED: f64 = 8.0;

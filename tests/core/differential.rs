@@ -48,7 +48,7 @@ fn streams_cut_in_two_give_the_same_frames() {
 }
 
 #[test]
-fn short_streams_cut_anyhow_give_the_same_frames() {
+fn short_streams_in_any_chunks_decode_equally() {
     for stream in streams() {
         let stream = &stream[..stream.len().min(12)];
         for cuts in 0..1u32 << stream.len().saturating_sub(1) {
@@ -58,7 +58,7 @@ fn short_streams_cut_anyhow_give_the_same_frames() {
 }
 
 #[test]
-fn random_streams_cut_anyhow_give_the_same_frames() {
+fn random_streams_in_any_chunks_decode_equally() {
     // Mutation testing has no time for all of them, and needs no more than a few.
     let rounds = env::var("MYNAH_CHUNKINGS").map_or(100_000, |text| text.parse().unwrap());
     let mut random = Rng::new(1);

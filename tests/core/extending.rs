@@ -63,8 +63,8 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
 }
 
 impl Block<'_> {
-    /// Makes the file, or adds the lines marked `+` to it, behind those that stand before them in the
-    /// block and once in the file.
+    /// Makes the file, or adds the lines marked `+` to it, behind those that stand before them in
+    /// the block and once in the file.
     fn apply(&self, tree: &Path) {
         let file = tree.join(self.file);
         if !self.is_diff {

@@ -64,9 +64,9 @@ const CONFINED: [(&str, &str); 8] = [
     ("cap_std", "protocol"),
 ];
 
-/// Further modules that may name them: the programs beside the server, with their own command lines.
-/// The load tester's loop connects, asks and measures; `net/` is linked into every server, which
-/// does none of that.
+/// Further modules that may name them: the programs beside the server, with their own command
+/// lines. The load tester's loop connects, asks and measures; `net/` is linked into every server,
+/// which does none of that.
 const CONFINED_ALSO: [(&str, &str); 7] = [
     ("nix", "load"),
     ("getopts", "client"),
@@ -103,7 +103,7 @@ fn imports_point_downward() {
 }
 
 #[test]
-fn modules_of_a_folder_form_no_circle() {
+fn modules_of_a_folder_have_no_import_cycle() {
     assert_eq!(circles(), [""; 0]);
 }
 
@@ -198,8 +198,8 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     found
 }
 
-/// Circles among the files and subfolders of each folder under `src`, as `folder: a, b`: each can be
-/// reached from each by imports. A folder's `mod.rs` is left out, because it declares them all.
+/// Circles among the files and subfolders of each folder under `src`, as `folder: a, b`: each can
+/// be reached from each by imports. A folder's `mod.rs` is left out, because it declares them all.
 fn circles() -> Vec<String> {
     let sources = sources();
     let module_paths: Vec<Vec<String>> = sources.iter().map(|(_, file, _)| module(file)).collect();
@@ -259,8 +259,8 @@ fn module(file: &Path) -> Vec<String> {
     parts.filter(|part| part != "mod").collect()
 }
 
-/// Paths that begin with `super` or `crate`, in a file of the module `here`, as paths from the root.
-/// Of a list in braces each element is a path.
+/// Paths that begin with `super` or `crate`, in a file of the module `here`, as paths from the
+/// root. Of a list in braces each element is a path.
 fn module_paths_in(code: &str, here: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for root in ["super::", "crate::"] {

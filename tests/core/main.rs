@@ -1,4 +1,4 @@
-//! The library in this process: the server core in small scenes and in simulated worlds, parsers
+//! The library in this process: the server core in small scenarios and in simulated worlds, parsers
 //! against references, the bodies of the fuzz targets, allocations, plugins, nicknames, layers, and
 //! the paths in the documents.
 
@@ -18,7 +18,7 @@ mod layers;
 mod nicknames;
 #[cfg(feature = "plugins")]
 mod plugins;
-mod scenes;
+mod scenarios;
 mod simulation;
 #[allow(dead_code, reason = "the tests of the programs use the rest")]
 #[path = "../support/mod.rs"]

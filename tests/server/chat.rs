@@ -1,5 +1,5 @@
-//! The `chat` protocol: its messages and its clients. `protocol_table` tests each row of the message table,
-//! `rules` the rest of the protocol, `crowd` full rooms.
+//! The `chat` protocol: its messages and its clients. `protocol_table` tests each row of the
+//! message table, `rules` the rest of the protocol, `crowd` full rooms.
 mod crowd;
 mod protocol_table;
 mod rules;
@@ -7,7 +7,7 @@ mod rules;
 use std::thread;
 use std::time::Duration;
 
-use super::support::{Client, Server, wait_until};
+use super::support::{Client, Observer, Server};
 
 /// How a client ends its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,9 +123,7 @@ fn for_each_kind(scene: impl Fn(&mut Chat, Kind)) {
 /// A server with a chat, and a client of a `command` listener to read its status.
 struct Chat {
     server: Server,
-    observer: Client,
-    /// Requests of the observer, which its figures include.
-    asked: u64,
+    observer: Observer,
     lang: Lang,
 }
 
@@ -140,8 +138,8 @@ impl Chat {
             Lang::Ru => "chat://127.0.0.1:0?lang=ru",
         };
         let server = Server::start(&[&["-l", url, "-l", "command://127.0.0.1:0"], args].concat());
-        let observer = server.connect_to(1);
-        Chat { server, observer, asked: 0, lang }
+        let observer = Observer::new(server.connect_to(1));
+        Chat { server, observer, lang }
     }
 
     /// A client without a nickname.
@@ -157,33 +155,13 @@ impl Chat {
         member
     }
 
-    /// Runs `act`, and waits until the server has read `bytes` more from the clients.
-    #[track_caller]
-    fn until_read(&mut self, bytes: usize, act: impl FnOnce()) {
-        let before = self.bytes_in();
-        act();
-        wait_until("the bytes are read", || self.bytes_in() == before + bytes as u64);
-    }
-
-    /// Bytes read so far, without the observer's.
-    fn bytes_in(&mut self) -> u64 {
-        self.asked += 1;
-        self.observer.status().get("bytes_in_total") - 5 * self.asked
-    }
-
-    /// Messages read so far, without the observer's.
-    fn messages_in(&mut self) -> u64 {
-        self.asked += 1;
-        self.observer.status().get("frames_in_total") - self.asked
-    }
-
-    /// Waits three times as long as the pause that ends an unterminated message. A sleep, because time
-    /// is the subject: no event can be waited for. The second status is answered after the turn of the
-    /// first, in which the timers were checked.
+    /// Waits three times as long as the pause that ends an unterminated message. A sleep, because
+    /// time is the subject: no event can be waited for. The second status is answered after the
+    /// turn of the first, in which the timers were checked.
     fn wait_for_pause(&mut self) {
         thread::sleep(Duration::from_millis(150));
-        self.bytes_in();
-        self.bytes_in();
+        self.observer.status();
+        self.observer.status();
     }
 }
 

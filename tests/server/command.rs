@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::support::{Client, Server, error, frame, random_bytes, wait_until};
+use super::support::{Client, Observer, Server, error, frame, random_bytes, wait_until};
 
 #[test]
 fn echo_answers_with_command_1_and_the_same_bytes() {
@@ -73,7 +73,7 @@ fn reverse_names_the_offset_of_the_first_bad_sequence() {
 }
 
 #[test]
-fn quit_is_answered_with_the_end_of_file_alone() {
+fn quit_is_answered_by_eof_only() {
     let server = Server::command(&[]);
     for request in [&b"\x03\0\0\0\0"[..], b"\x03\0\0\0\x03bye"] {
         let mut client = server.connect();
@@ -83,7 +83,7 @@ fn quit_is_answered_with_the_end_of_file_alone() {
 }
 
 #[test]
-fn quit_comes_into_force_once_earlier_replies_are_out() {
+fn quit_closes_after_earlier_replies() {
     let server = Server::command(&[]);
     let mut client = server.connect();
     let large = frame(1, &random_bytes(1_000_000));
@@ -359,23 +359,15 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(frames, 5 * ROUNDS as u64 + 1);
 }
 
-/// The pieces are not merely written apart: the second follows when the server has read the first.
 #[test]
 fn frame_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x01\0\0\0\x03abc\x02\0\0\0\x04H\xc3\xa9!\x07\0\0\0\0";
     const REPLIES: &[u8] = b"\x01\0\0\0\x03abc\x01\0\0\0\x04!\xc3\xa9H\x01";
     let server = Server::command(&[]);
-    let mut observer = server.connect();
+    let mut observer = Observer::new(server.connect());
     for cut in 1..REQUESTS.len() {
-        let (head, tail) = REQUESTS.split_at(cut);
         let mut client = server.connect();
-        let mut before = observer.status().get("bytes_in_total");
-        client.send(head);
-        wait_until("the server has read the first piece", || {
-            before += 5;
-            observer.status().get("bytes_in_total") == before + head.len() as u64
-        });
-        client.send(tail);
+        observer.send_split(&mut client, REQUESTS, cut);
         client.expect(REPLIES);
         client.half_close();
         client.read_to_end();
@@ -412,7 +404,7 @@ fn length_over_the_limit_is_refused_on_the_header() {
 }
 
 #[test]
-fn limit_of_zero_still_lets_empty_frames_through() {
+fn frame_limit_of_zero_allows_empty_frames() {
     let server = Server::command(&["--max-frame", "0"]);
     let mut client = server.connect();
     client.send(b"\x01\0\0\0\0\x01\0\0\0\x01");
@@ -423,7 +415,7 @@ fn limit_of_zero_still_lets_empty_frames_through() {
 
 /// Closing with unread input would reset the connection and destroy the error on its way.
 #[test]
-fn error_arrives_whole_behind_unread_megabytes() {
+fn error_survives_a_close_with_unread_input() {
     let server = Server::command(&["--max-frame", "100"]);
     let mut client = server.connect();
     let mut bytes = b"\x01\0\0\0\x02ok\x01\xff\xff\xff\xff".to_vec();

@@ -54,7 +54,7 @@ fn keep_loop_panics_quiet() {
 }
 
 fn command() -> SocketAddr {
-    start(CommandProtocol { frame_len_max: 1 << 20 })
+    start(CommandProtocol { payload_len_max: 1 << 20 })
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Clients that together want more than the server has: what it holds, whom it cuts, and what others
-//! feel of it.
+//! Clients that together want more than the server has: what it holds, whom it cuts, and what
+//! others feel of it.
 
 use std::thread;
 use std::time::Duration;
@@ -84,7 +84,7 @@ fn memory_limit_holds_with_600_unfinished_frames() {
 /// A burst that is held for longer than it takes to be forgotten about, and then goes; while one
 /// goes on talking.
 #[test]
-fn memory_goes_back_while_one_client_goes_on_talking() {
+fn memory_is_released_while_a_client_keeps_sending() {
     const CLIENTS: usize = 2_000;
     let _guard = crowd(CLIENTS);
     let server = Server::command(&[]);

@@ -40,7 +40,7 @@ fn refused_client_gets_the_error_whole() {
 }
 
 #[test]
-fn client_over_the_limit_is_closed_silently_elsewhere() {
+fn refusal_over_prefixed_and_raw_is_silent() {
     let server = Server::start(&[
         "-l",
         "command://127.0.0.1:0",
@@ -63,7 +63,7 @@ fn client_over_the_limit_is_closed_silently_elsewhere() {
 }
 
 #[test]
-fn place_is_free_again_after_a_close() {
+fn client_slot_is_free_after_a_close() {
     let server = Server::command(&["-m", "1"]);
     for round in 0..20 {
         let mut client = server.connect();

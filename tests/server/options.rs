@@ -86,8 +86,8 @@ fn taken_ipv6_listener_is_named_with_brackets() {
 const DEFAULTS: [(&str, u16); 4] =
     [("command", 65432), ("prefixed", 8080), ("raw", 9999), ("chat", 5000)];
 
-/// Uses fixed ports, as no other test does, because the defaults are fixed. It relies on nothing but
-/// that a port which it holds itself is taken.
+/// Uses fixed ports, as no other test does, because the defaults are fixed. It relies on nothing
+/// but that a port which it holds itself is taken.
 #[test]
 fn taken_default_listeners_are_skipped_with_a_warning() {
     let folder = Folder::new();

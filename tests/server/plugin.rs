@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::support::{Client, Folder, PATIENCE, Server, error, frame, mynah, run, wait_until};
+use super::support::{
+    Client, Folder, Observer, PATIENCE, Server, error, frame, mynah, run, wait_until,
+};
 
 /// Longer than what `gather=` says in these tests, and the loop's own hesitation.
 const QUIET: Duration = Duration::from_millis(400);
@@ -177,15 +179,9 @@ fn gather_collects_until_the_client_is_quiet() {
     let dir = folder.path("");
     let url = "plugin://127.0.0.1:0?gather=300";
     let server = Server::start(&["--plugin-dir", &dir, "-l", url, "-l", "command://127.0.0.1:0"]);
-    let (mut client, mut observer) = (connect(&server), server.connect_to(1));
-    let mut taken = observer.status().get("bytes_in_total");
+    let (mut client, mut observer) = (connect(&server), Observer::new(server.connect_to(1)));
     for piece in [&b"one "[..], b"two ", b"three"] {
-        client.send(piece);
-        taken += piece.len() as u64;
-        wait_until("the piece is read", || {
-            taken += 5;
-            observer.status().get("bytes_in_total") == taken
-        });
+        observer.until_read(piece.len(), || client.send(piece));
     }
     client.expect(b"<one two three>");
     // What is unfinished when the client shuts its side is a package too.

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::support::{Client, Server, random_bytes, wait_until};
+use super::support::{Client, Observer, Server, random_bytes};
 
 fn start(args: &[&str]) -> Server {
     Server::start(&[&["-l", "prefixed://127.0.0.1:0"], args].concat())
@@ -54,23 +54,15 @@ fn messages_in_one_write_are_answered_in_order() {
     });
 }
 
-/// The pieces are not merely written apart: the second follows when the server has read the first.
 #[test]
 fn message_may_be_split_at_every_byte() {
     const REQUESTS: &[u8] = b"\x05split\x00\x03abc";
     const REPLIES: &[u8] = b"\x05tilps\x00\x03cba";
     let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "command://127.0.0.1:0"]);
-    let mut observer = server.connect_to(1);
+    let mut observer = Observer::new(server.connect_to(1));
     for cut in 1..REQUESTS.len() {
-        let (head, tail) = REQUESTS.split_at(cut);
         let mut client = server.connect();
-        let mut before = observer.status().get("bytes_in_total");
-        client.send(head);
-        wait_until("the server has read the first piece", || {
-            before += 5;
-            observer.status().get("bytes_in_total") == before + head.len() as u64
-        });
-        client.send(tail);
+        observer.send_split(&mut client, REQUESTS, cut);
         client.expect(REPLIES);
     }
 }

@@ -173,7 +173,7 @@ fn stop_is_in_order_when_the_drain_time_runs_out() {
 }
 
 #[test]
-fn drain_time_of_zero_waits_for_nobody() {
+fn drain_timeout_of_zero_does_not_wait() {
     let (mut server, _client, _) = stop_owing(&["--drain-timeout", "0"]);
     assert_eq!(server.wait_exit().code(), Some(0));
 }

@@ -1,5 +1,6 @@
-//! Sockets that cost nothing: for what the server core costs by itself. A stub of a stream is as large
-//! as a descriptor, has said what the test wants it to have said, and takes whatever is written.
+//! Sockets that cost nothing: for what the server core costs by itself. A stub of a stream is as
+//! large as a descriptor, has said what the test wants it to have said, and takes whatever is
+//! written.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};

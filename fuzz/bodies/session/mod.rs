@@ -94,7 +94,7 @@ fn protocol(kind: u8, max_frame: u8) -> Protocol {
     match kind % 4 {
         2 => PrefixedProtocol.into(),
         3 => RawProtocol { prefix: b"Echo: "[..usize::from(kind >> 4) % 7].to_vec() }.into(),
-        _ => CommandProtocol { frame_len_max: u32::from(max_frame) * 8 }.into(),
+        _ => CommandProtocol { payload_len_max: u32::from(max_frame) * 8 }.into(),
     }
 }
 
@@ -240,13 +240,13 @@ impl World {
                 return Flow::Continue;
             };
             let Client { deferred, waiting, .. } = self.model.clients[who];
-            let backlogged = session.is_backlogged(
+            let backlogged = session.is_over_high_water(
                 &self.listener.room.log,
                 out.len(),
                 &self.model.limits,
                 false,
             );
-            assert_eq!(backlogged, self.model.is_backlogged(who));
+            assert_eq!(backlogged, self.model.is_over_high_water(who));
             if backlogged || waiting {
                 return Flow::Continue;
             }
@@ -354,7 +354,7 @@ impl World {
         let (conn, client) = (&mut self.conns[who], &mut self.model.clients[who]);
         let Some(session) = conn.session.as_mut().filter(|_| client.open) else { return };
         let backlogged =
-            session.is_backlogged(&self.listener.room.log, 0, &self.model.limits, false);
+            session.is_over_high_water(&self.listener.room.log, 0, &self.model.limits, false);
         let stalled = session.waits_for_fanout() || backlogged;
         session.set_paused(stalled, Millis(self.model.now));
         client.paused = stalled;
@@ -556,8 +556,8 @@ impl World {
         let Some(session) = &self.conns[who].session else { return };
         let read_max = READ_BUFFER_BYTES.min(self.sent_bytes);
         let (frame_max, reply_max) = match &self.model.protocol {
-            Protocol::Command(CommandProtocol { frame_len_max }) => {
-                let frame_max = 5 + *frame_len_max as usize;
+            Protocol::Command(CommandProtocol { payload_len_max }) => {
+                let frame_max = 5 + *payload_len_max as usize;
                 (frame_max, frame_max.max(OWN_WORDS_BYTES_MAX))
             }
             Protocol::Prefixed(_) => (256, 256),

@@ -1,4 +1,4 @@
-//! What two conversations in one room come to, worked out from whole buffers. Shares with the
+//! What two sessions in one room come to, worked out from whole buffers. Shares with the
 //! server its limits and the words of STATUS, and no code else.
 //!
 //! The model of a client is its unsent bytes, in the order in which things happened: its
@@ -34,10 +34,10 @@ pub struct Log {
     pub head: u64,
 }
 
-/// One conversation.
+/// One session.
 #[derive(Default)]
 pub struct Client {
-    /// A member of the room; a conversation that ends leaves it and is sent what was left unsent.
+    /// A member of the room; a session that ends leaves it and is sent what was left unsent.
     pub open: bool,
     /// What it is to be sent, oldest first.
     pub unsent: Vec<Piece>,
@@ -128,9 +128,9 @@ impl Model {
         offsets.any(|offset| offset < self.log.start)
     }
 
-    /// Half of what may wait does: the client is not read from. What of the log not everyone has been
-    /// offered does not count.
-    pub fn is_backlogged(&self, who: usize) -> bool {
+    /// Half of what may wait does: the client is not read from. What of the log not everyone has
+    /// been offered does not count.
+    pub fn is_over_high_water(&self, who: usize) -> bool {
         let unsent = &self.clients[who].unsent;
         let counts = |offset: u64| offset < self.log.offered;
         let waiting = unsent.iter().filter(|piece| piece.offset.is_none_or(counts));
@@ -170,7 +170,7 @@ impl Model {
         client.pending.extend(bytes);
         let mut answered = false;
         let flow = loop {
-            if self.is_backlogged(who) {
+            if self.is_over_high_water(who) {
                 self.clients[who].deferred = !self.clients[who].pending.is_empty();
                 break Flow::Continue;
             }
@@ -192,7 +192,7 @@ impl Model {
     /// Answers the first message that is pending, if it is whole.
     fn answer_first(&mut self, who: usize) -> Option<Flow> {
         let client = &mut self.clients[who];
-        let Protocol::Command(CommandProtocol { frame_len_max }) = self.protocol else {
+        let Protocol::Command(CommandProtocol { payload_len_max }) = self.protocol else {
             let end = 1 + usize::from(*client.pending.first()?);
             client.pending.get(..end)?;
             let message: Vec<u8> = client.pending.drain(..end).collect();
@@ -202,8 +202,8 @@ impl Model {
         };
         let len = client.pending.get(1..5)?;
         let len = len.iter().fold(0, |len, byte| len * 256 + u32::from(*byte));
-        if len > frame_len_max {
-            let why = format!("frame of {len} bytes exceeds the limit of {frame_len_max}");
+        if len > payload_len_max {
+            let why = format!("frame of {len} bytes exceeds the limit of {payload_len_max}");
             client.reply(error(&why));
             return Some(Flow::Close(CloseReason::Protocol));
         }
@@ -259,7 +259,7 @@ impl Model {
         })
     }
 
-    /// The conversation has a deadline and it has come. Only a `command` client is told why.
+    /// A deadline of the session has passed. Only a `command` client is told why.
     pub fn expire(&mut self, who: usize) -> Flow {
         if self.late_at(who).is_none_or(|at| at > self.now) {
             return Flow::Close(CloseReason::IdleTimeout);

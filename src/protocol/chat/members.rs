@@ -18,13 +18,13 @@ pub type MemberKey = u32;
 /// Most nicknames that `/who` lists.
 const ONLINE_NICKS_MAX: usize = 1_000;
 
-/// The members of one room. Each has a slot with its nickname, and three indexes find it; the time a
-/// look-up takes does not grow with what nicknames have in common:
+/// The members of one room. Each has a slot with its nickname, and three indexes find it; the time
+/// a look-up takes does not grow with what nicknames have in common:
 ///
 /// - by the folded nickname, which is equal for equal ones;
-/// - by each skeleton: how many members have it, for each set of scripts they are written in. Members
-///   with one skeleton are never confusable, so their scripts overlap, and there are few such sets: a
-///   thousand look-alikes of one script are one entry;
+/// - by each skeleton: how many members have it, for each set of scripts they are written in.
+///   Members with one skeleton are never confusable, so their scripts overlap, and there are few
+///   such sets: a thousand look-alikes of one script are one entry;
 /// - by the nickname as typed, for `/who`.
 ///
 /// Invariants: each index has each member once, and no two members' nicknames are the same
@@ -58,9 +58,9 @@ struct NickEntry {
     key: MemberKey,
 }
 
-/// The number of members that have one skeleton in one set of scripts. Of the skeleton, 48 bits of a
-/// hash are kept: among a million members, one nickname in 300 million is refused as the look-alike
-/// of another that it does not look like.
+/// The number of members that have one skeleton in one set of scripts. Of the skeleton, 48 bits of
+/// a hash are kept: among a million members, one nickname in 300 million is refused as the
+/// look-alike of another that it does not look like.
 #[derive(Debug, Clone, Copy)]
 struct SkeletonEntry {
     hash: [u16; 3],
@@ -91,7 +91,8 @@ impl Members {
         &self.slots[key as usize]
     }
 
-    /// The member whose nickname equals `nick`, which may be any text. A look-alike does not find it.
+    /// The member whose nickname equals `nick`, which may be any text. A look-alike does not find
+    /// it.
     #[must_use]
     pub fn find(&self, nick: &str) -> Option<&Member> {
         self.find_folded(&Folded::of(nick)?)
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_alike_is_taken_but_not_found() {
+    fn look_alike_is_taken_but_not_found() {
         let mut members = Members::default();
         let key = members.insert(&nickname("paypal"), id(7));
         assert!(members.is_taken(&nickname("раураl")) && members.is_taken(&nickname("PAYPAL")));
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_nickname_finds_no_member() {
+    fn invalid_nickname_finds_no_member() {
         let mut members = Members::default();
         members.insert(&nickname("aaa"), id(0));
         for other in ["", "a", "aa", "a\u{200b}aa", "[aaa]", &"a".repeat(4_000), &"я".repeat(99)] {
@@ -329,10 +330,10 @@ mod tests {
         }
     }
 
-    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic; these
-    /// two are look-alikes of each other.
+    /// Digits belong to every script, so they are look-alikes neither of Latin nor of Cyrillic;
+    /// these two are look-alikes of each other.
     #[test]
-    fn a_skeleton_is_counted_for_each_set_of_scripts() {
+    fn skeleton_is_counted_for_each_set_of_scripts() {
         let mut members = Members::default();
         let digits = try_insert(&mut members, "111").expect("the room is empty");
         let latin = try_insert(&mut members, "lll").expect("digits are of every script");
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_room_owns_no_memory() {
+    fn empty_room_owns_no_memory() {
         let kept = allocation_counter::measure(|| {
             let mut members = Members::default();
             let keys: Vec<MemberKey> =

@@ -1,4 +1,4 @@
-//! Everything the server says in a chat, in each of its languages: one function a language.
+//! All chat texts, one function per language.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub enum Message<'a> {
     Welcome(&'a str),
     /// The nickname is too short or too long.
     NicknameLength,
-    /// The nickname has blanks or characters that cannot be seen.
+    /// The nickname has an invisible character, `[`, `]` or `:`, or begins with a combining mark.
     NicknameCharacters,
     /// A command came before the nickname.
     NicknameFirst,
@@ -76,7 +76,7 @@ pub enum Message<'a> {
     TooLong,
     /// A message was not UTF-8.
     NotUtf8,
-    /// The listener has its most clients, which are so many.
+    /// The server is at its connection limit, given here.
     Full(usize),
     /// The server stops.
     ShutDown,

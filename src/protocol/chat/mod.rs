@@ -1,8 +1,8 @@
 //! The `chat` protocol: nicknames, a room, private messages.
 //!
 //! The first message of a client is its nickname; from then on it is a member and subscribed to the
-//! broadcast log, through which its messages go to everyone else. `messages` has all texts, `nickname`
-//! the rules, `unicode` the data they need, `members` the indexes.
+//! broadcast log, through which its messages go to everyone else. `messages` has all texts,
+//! `nickname` the rules, `unicode` the data they need, `members` the indexes.
 
 mod members;
 mod messages;
@@ -20,7 +20,7 @@ use std::io::Write as _;
 use log::debug;
 
 use super::{
-    ClientState, CloseReason, Context, Departure, Flow, Hooks, ProtocolDefaults, Room, Shared,
+    ClientState, CloseReason, Context, Departure, Flow, Handler, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::{BroadcastLog, FrameClock, LogFullError};
@@ -53,7 +53,7 @@ pub struct ChatProtocol {
     line: String,
 }
 
-impl Hooks for ChatProtocol {
+impl Handler for ChatProtocol {
     type Decoder = LineDecoder;
     const ALLOWS_UNTERMINATED: bool = true;
 
@@ -62,7 +62,7 @@ impl Hooks for ChatProtocol {
     }
 
     fn save_decoder(&self, decoder: &LineDecoder, client: &mut ClientState) {
-        client.keep_line_decoder(*decoder);
+        client.save_line_decoder(*decoder);
     }
 
     fn on_message(
@@ -89,8 +89,7 @@ impl Hooks for ChatProtocol {
         flow
     }
 
-    /// A client that has once ended a message is waited for: a slow network may split its lines,
-    /// and half a line is no worse than a client that says nothing.
+    /// A client that has sent a line end is waited for: its next line may arrive split.
     fn unfinished_due_at(
         &self,
         clock: FrameClock,
@@ -125,7 +124,7 @@ impl Hooks for ChatProtocol {
     }
 
     fn on_fanout_end(&mut self, room: &mut Room) {
-        // Where the log is full again, there is another pass, and it ends here too.
+        // If the log fills again, the next pass end retries.
         let _ = self.announce_departures(&mut room.log);
     }
 
@@ -133,12 +132,13 @@ impl Hooks for ChatProtocol {
         limits.broadcast_log_bytes_max.max(CHAT_LOG_BYTES_MIN)
     }
 
-    /// A message may announce departures besides.
+    /// A message also appends pending departures.
     fn broadcast_cost_max(&self, limits: &Limits) -> usize {
         self.log_bytes_max(limits)
     }
 
-    /// The longest reply is the answer to `/who`.
+    /// The longest reply is the answer to `/who`: for each member a nickname of at most 16
+    /// characters of 4 bytes, and `, `.
     fn frame_len_max(&self, members: usize) -> usize {
         CHAT_LOG_BYTES_MIN + 66 * members
     }
@@ -189,6 +189,7 @@ impl ChatProtocol {
     }
 
     /// The members present.
+    #[doc(hidden)]
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members

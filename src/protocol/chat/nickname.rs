@@ -8,13 +8,14 @@
 //!   anything. What is compared is decomposed: two texts have one composition where they have one
 //!   decomposition, and composing needs tables of its own.
 //! - Or they are confusable across scripts (UTS #39): they have a skeleton in common, and no script
-//!   that all characters of both may belong to, as `paypal` and `раураl` (Cyrillic but for the last).
-//!   Common and Inherited characters belong to every script; Han goes with Hiragana and Katakana, with
-//!   Hangul and with Bopomofo. A mixture of other scripts has no script at all, so it is the same as
-//!   whatever has its skeleton.
+//!   that all characters of both may belong to, as `paypal` and `раураl` (Cyrillic but for the
+//!   last). Common and Inherited characters belong to every script; Han goes with Hiragana and
+//!   Katakana, with Hangul and with Bopomofo. A mixture of other scripts has no script at all, so
+//!   it is the same as whatever has its skeleton.
 //!
-//! A nickname has the skeleton of its folded form, and a second one of the form as typed where upper
-//! case looks like other letters: the Cyrillic `ВОВ` looks like `BOB`, which is `bob`, and `вов` does not.
+//! A nickname has the skeleton of its folded form, and a second one of the form as typed where
+//! upper case looks like other letters: the Cyrillic `ВОВ` looks like `BOB`, which is `bob`, and
+//! `вов` does not.
 //!
 //! Look-alikes within one script are different: `barn` and `bam`, `bob1` and `bobl`. So are letters
 //! with marks and without: `Server\u{301}` is not `SERVER`, nor is `SE\u{332}RVER`.
@@ -179,8 +180,8 @@ impl std::fmt::Debug for Folded {
     }
 }
 
-/// The set of scripts that all characters of a text may belong to (UTS #39, resolved script set), by
-/// its number in the tables.
+/// The set of scripts that all characters of a text may belong to (UTS #39, resolved script set),
+/// by its number in the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scripts(u16);
 
@@ -212,8 +213,8 @@ impl Scripts {
     }
 }
 
-/// Whether a text has a character that no nickname may have. `[`, `]` and `:` are among them because
-/// a member could forge lines of another, or of the server, with them.
+/// Whether a text has a character that no nickname may have. `[`, `]` and `:` are among them
+/// because a member could forge lines of another, or of the server, with them.
 fn has_refused_characters(text: &str) -> bool {
     if text.is_ascii() {
         return text.bytes().any(|byte| !byte.is_ascii_graphic() || b"[]:".contains(&byte));
@@ -222,7 +223,8 @@ fn has_refused_characters(text: &str) -> bool {
         || text.chars().next().is_some_and(|c| unicode::properties(c).is_mark())
 }
 
-/// The skeleton of a decomposed text (UTS #39, section 4), folded, as some prototypes are upper case.
+/// The skeleton of a decomposed text (UTS #39, section 4), folded, as some prototypes are upper
+/// case.
 fn skeleton(text: &mut dyn Iterator<Item = char>) -> String {
     let skeleton = Ordered::of(text, unicode::prototype);
     Ordered::of(&mut skeleton.iter(), unicode::fold).iter().collect()

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 /// Most keys of a chunk, and so the most that an insertion moves.
 const CHUNK_LEN_MAX: usize = 512;
 
-/// Keys in order. One vector would be simpler, but with a million keys of 4 bytes an insertion would
-/// move 2 MB on average.
+/// Keys in order. One vector would be simpler, but with a million keys of 4 bytes an insertion
+/// would move 2 MB on average.
 ///
-/// Invariants: no chunk is empty or longer than [`CHUNK_LEN_MAX`]; two neighbours have more than half
-/// of that together.
+/// Invariants: no chunk is empty or longer than [`CHUNK_LEN_MAX`]; two neighbours have more than
+/// half of that together.
 #[derive(Debug)]
 pub(super) struct SortedKeys<K> {
     chunks: Vec<Vec<K>>,

@@ -12,8 +12,7 @@ const BROADCAST_COST_BYTES: usize = 64;
 
 /// Takes a broadcast into the log and tells the sender how many it will reach.
 ///
-/// The owner of the sender's cursor skips the sender's own copy. A broadcast that reaches nobody is
-/// counted, but takes up no space in the log.
+/// The session moves the sender's cursor past it. Without receivers it is counted, not logged.
 pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     let max = ctx.shared.limits.broadcast_len_max();
     if payload.len() > max {

@@ -1,7 +1,7 @@
 //! The `command` protocol: ECHO, REVERSE, QUIT, BROADCAST, STATUS, and the codes of plugins.
 //!
-//! A command is an arm of `on_other_command`, or a file beside this one if it has a name to earn;
-//! its code is in [`codec::command`](crate::codec::command).
+//! To add a command: a code in [`codec::command`](crate::codec::command) and an arm in
+//! `on_other_command`, with its own file if longer.
 
 mod broadcast;
 #[cfg(feature = "plugins")]
@@ -17,7 +17,7 @@ use std::fmt;
 use log::{Level, debug, log_enabled};
 
 use super::{
-    ClientState, CloseReason, Context, Flow, Hooks, InPlace, ProtocolDefaults, UrlProtocol,
+    ClientState, CloseReason, Context, Flow, Handler, InPlace, ProtocolDefaults, UrlProtocol,
 };
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 use crate::escape::Excerpt;
@@ -33,15 +33,15 @@ const ERROR_COST_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandProtocol {
     /// Longest payload accepted, in bytes.
-    pub frame_len_max: u32,
+    pub payload_len_max: u32,
 }
 
-impl Hooks for CommandProtocol {
+impl Handler for CommandProtocol {
     type Decoder = CommandDecoder;
 
     #[inline]
     fn decoder(&self, _: ClientState) -> CommandDecoder {
-        CommandDecoder::new(self.frame_len_max)
+        CommandDecoder::new(self.payload_len_max)
     }
 
     // Inlined into the loop that finds frames: a call would cost a fifth of an echo.
@@ -101,7 +101,7 @@ impl Hooks for CommandProtocol {
     }
 
     fn frame_len_max(&self, _: usize) -> usize {
-        HEADER_LEN + self.frame_len_max as usize
+        HEADER_LEN + self.payload_len_max as usize
     }
 }
 
@@ -111,12 +111,12 @@ impl UrlProtocol for CommandProtocol {
     const IS_DEFAULT: bool = true;
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
-        CommandProtocol { frame_len_max: defaults.frame_len_max }
+        CommandProtocol { payload_len_max: defaults.payload_len_max }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
         match key {
-            "max_frame" => self.frame_len_max = number(value, 0..=FRAME_LEN_LIMIT)?,
+            "max_frame" => self.payload_len_max = number(value, 0..=FRAME_LEN_LIMIT)?,
             _ => return Err(SettingError::Unknown),
         }
         Ok(())

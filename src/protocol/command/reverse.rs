@@ -23,9 +23,7 @@ pub(super) fn reply_not_utf8(offset: usize, ctx: &mut Context<'_>) -> Flow {
     reply_error(format_args!("REVERSE needs UTF-8: invalid byte at offset {offset}"), ctx)
 }
 
-/// A long text on its way to being reversed where it lies, a slice at a time: first it is checked,
-/// then its bytes are exchanged from both ends, then the sequences of several bytes, which that has
-/// turned round, are turned back.
+/// In-place REVERSE in slices: check UTF-8, reverse bytes, then restore each multi-byte sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reversal {
     stage: Stage,

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use log::debug;
 
 use super::{
-    ClientState, Context, Departure, Flow, Hooks, PeerAddr, ProtocolDefaults, Room, Shared,
+    ClientState, Context, Departure, Flow, Handler, PeerAddr, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
 use crate::buffer::FrameClock;
@@ -31,7 +31,7 @@ use crate::setting::{SettingError, number};
 
 /// Sent to a client of a plugin listener when no plugin answers.
 const UNHANDLED: &[u8] = b"None";
-/// Sent when one fails: the words of mynah's predecessor, which its clients look for.
+/// Sent when a plugin fails; clients of the predecessor match this text.
 const FAILED: &[u8] = b"Error occurred while processing data";
 
 /// Packages for plugins.
@@ -44,7 +44,7 @@ pub struct PluginProtocol {
     pub package_len_max: u32,
 }
 
-impl Hooks for PluginProtocol {
+impl Handler for PluginProtocol {
     type Decoder = PackageDecoder;
     const ALLOWS_UNTERMINATED: bool = true;
 
@@ -86,7 +86,7 @@ impl Hooks for PluginProtocol {
         }
     }
 
-    fn hears_plugins(&self) -> bool {
+    fn receives_plugin_broadcasts(&self) -> bool {
         true
     }
 
@@ -101,7 +101,7 @@ impl UrlProtocol for PluginProtocol {
     const IS_DEFAULT: bool = true;
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
-        PluginProtocol { gather_ms: 0, package_len_max: defaults.frame_len_max }
+        PluginProtocol { gather_ms: 0, package_len_max: defaults.payload_len_max }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
@@ -136,8 +136,7 @@ fn on_package(package: Package<'_>, ctx: &mut Context<'_>) -> Flow {
     Flow::Continue
 }
 
-/// Asks the plugins, if there are any and their time is not up; an error is the step to take
-/// instead.
+/// Asks the plugins; `Err` is the flow to return.
 pub(super) fn ask(
     package: &[u8],
     command: Option<u8>,

@@ -1,5 +1,5 @@
-//! Schedules calls into plugins, so that the loop serves other clients after about one call, however
-//! slow the plugins are and however many packages and notices are queued.
+//! Schedules calls into plugins, so that the loop serves other clients after about one call,
+//! however slow the plugins are and however many packages and notices are queued.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,12 +14,12 @@ use super::types::{Client, HookResult, Notice};
 use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
-/// Time in plugins after which no other call begins this turn. The last call may take its whole budget,
-/// so a turn is never longer than the two together.
+/// Time in plugins after which no other call begins this turn. The last call may take its whole
+/// budget, so a turn is never longer than the two together.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
-/// Time charged for each byte that a plugin answers or broadcasts, which is copied and written at a few
-/// hundred megabytes a second: long answers use up a turn as slow calls do.
+/// Time charged for each byte that a plugin answers or broadcasts, which is copied and written at a
+/// few hundred megabytes a second: long answers use up a turn as slow calls do.
 const BYTE_COST: Duration = Duration::from_nanos(3);
 
 /// Most notices a turn, however fast they are.
@@ -30,14 +30,15 @@ pub struct PluginScheduler {
     host: PluginHost,
     /// The host's time when the turn began.
     spent_at_turn_start: Duration,
-    /// Time of this turn outside the host: plugins being loaded or just replaced, and [`BYTE_COST`].
+    /// Time of this turn outside the host: plugins being loaded or just replaced, and
+    /// [`BYTE_COST`].
     spent_outside_host: Duration,
     /// A package was deferred this turn. The resume list brings it back.
     has_deferred: bool,
     /// A package was deferred in the turn before.
     had_deferred: bool,
-    /// Packages or notices were waiting when the turn began, so packages of this batch of events are
-    /// deferred.
+    /// Packages or notices were waiting when the turn began, so packages of this batch of events
+    /// are deferred.
     is_backlogged: bool,
     /// A notice was given this turn or the turn before.
     has_notified: bool,
@@ -47,14 +48,15 @@ pub struct PluginScheduler {
     is_started: bool,
     /// The plugins have not all been notified that the listeners are open.
     is_start_pending: bool,
-    /// Notices that no plugin has been given, in order. A disconnect removes its pending connect, so
-    /// there are at most two for each client that may be connected.
+    /// Notices that no plugin has been given, in order. A disconnect removes its pending connect,
+    /// so there are at most two for each client that may be connected.
     notices: BTreeMap<u64, QueuedNotice>,
     /// The key of the next notice.
     next_notice: u64,
     /// The notice that some plugins have been given and others have not.
     current: Option<Delivery>,
-    /// Clients of plugin listeners, with their addresses: a socket that has failed no longer has one.
+    /// Clients of plugin listeners, with their addresses: a socket that has failed no longer has
+    /// one.
     clients: HashMap<ConnId, ClientEntry>,
     /// The reload in progress.
     reload: Option<Box<Reload>>,
@@ -62,7 +64,8 @@ pub struct PluginScheduler {
     next_reload: Option<Box<Reload>>,
     /// The turn before took a step of the reload, so this one does not.
     has_stepped_reload: bool,
-    /// Hosts no longer in use. Their plugins are dropped one a turn, as freeing their memory takes time.
+    /// Hosts no longer in use. Their plugins are dropped one a turn, as freeing their memory takes
+    /// time.
     retired: Vec<PluginHost>,
 }
 
@@ -190,9 +193,9 @@ impl PluginScheduler {
         self.clients.get(&id).map(|entry| entry.addr)
     }
 
-    /// The batch of events is over: takes a step of the reload, and decides whether notices are given
-    /// ([`notify_next`](Self::notify_next)) before the deferred packages are retried. If there is no
-    /// time for all, they alternate turn by turn.
+    /// The batch of events is over: takes a step of the reload, and decides whether notices are
+    /// given ([`notify_next`](Self::notify_next)) before the deferred packages are retried. If
+    /// there is no time for all, they alternate turn by turn.
     pub fn begin_resuming(&mut self) {
         self.is_backlogged = false;
         if self.step_reload() && self.is_turn_over() {
@@ -204,9 +207,9 @@ impl PluginScheduler {
         self.notices_left = if packages_first { 0 } else { NOTICES_TURN_MAX };
     }
 
-    /// Gives one plugin the next notice; false if none is left or the turn has no time. To be called
-    /// between [`begin_resuming`](Self::begin_resuming) and the deferred packages, until it returns
-    /// false.
+    /// Gives one plugin the next notice; false if none is left or the turn has no time. To be
+    /// called between [`begin_resuming`](Self::begin_resuming) and the deferred packages, until it
+    /// returns false.
     pub fn notify_next(&mut self) -> bool {
         if self.notices_left == 0 || self.is_turn_over() {
             return false;
@@ -274,8 +277,8 @@ impl PluginScheduler {
         self.host.server_stopping();
     }
 
-    /// Replaces the plugins. The new ones are notified that the listeners are open, and of each client as
-    /// if it had just connected.
+    /// Replaces the plugins. The new ones are notified that the listeners are open, and of each
+    /// client as if it had just connected.
     pub fn replace_host(&mut self, mut host: PluginHost) {
         self.spent_outside_host = self.spent_this_turn();
         self.spent_at_turn_start = host.spent();
@@ -368,8 +371,8 @@ impl PluginScheduler {
         key
     }
 
-    /// Gives a notice to the first plugin from index `from` that has its hook. Returns the index of the
-    /// next that has it.
+    /// Gives a notice to the first plugin from index `from` that has its hook. Returns the index of
+    /// the next that has it.
     fn notify_one_plugin(&mut self, notice: &QueuedNotice, from: usize) -> Option<usize> {
         match notice {
             QueuedNotice::Started => self.host.notify(&Notice::Started, from..usize::MAX),

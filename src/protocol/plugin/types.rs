@@ -1,5 +1,5 @@
-//! Packages' clients, notices and results: the types that the scheduler and the host have in common,
-//! the same in a build without plugins.
+//! Packages' clients, notices and results: the types that the scheduler and the host have in
+//! common.
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,7 @@
 //! Instructions per 64-byte frame decoded in place, counted by valgrind's callgrind: the difference
-//! of two runs, one of which decodes a thousand passes more, so that the rest of the program cancels
-//! out. Unlike times, counts of instructions depend neither on the machine nor on its other load.
+//! of two runs, one of which decodes a thousand passes more, so that the rest of the program
+//! cancels out. Unlike times, counts of instructions depend neither on the machine nor on its other
+//! load.
 
 use std::env;
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! The cost of a broadcast to 1,000 subscribers: batches of 32 messages of 1 KiB, and single messages
-//! of 16 bytes.
+//! The cost of a broadcast to 1,000 subscribers: batches of 32 messages of 1 KiB, and single
+//! messages of 16 bytes.
 
 use super::{Figure, Suite, payload};
 use crate::load::Measured;

@@ -1,4 +1,5 @@
-//! The cost of an idle connection: growth of anonymous memory from the first connection to the last.
+//! The cost of an idle connection: growth of anonymous memory from the first connection to the
+//! last.
 
 use super::Suite;
 use crate::load::open_idle;

@@ -1,5 +1,5 @@
-//! The benchmarks of the suite, one a file, and what they share: servers take turns in rounds, so that
-//! a disturbance of the machine affects all of them.
+//! The benchmarks of the suite, one a file, and what they share: servers take turns in rounds, so
+//! that a disturbance of the machine affects all of them.
 
 pub(crate) mod churn;
 pub(crate) mod decode;
@@ -53,8 +53,8 @@ pub(crate) struct Suite {
 pub(crate) struct Results(pub(crate) Vec<(Server, Vec<Measured>)>);
 
 impl Suite {
-    /// Measures each server that is present once a round, from its start. The order is reversed every
-    /// round.
+    /// Measures each server that is present once a round, from its start. The order is reversed
+    /// every round.
     pub(crate) fn alternate(
         &mut self,
         servers: &[Server],
@@ -82,8 +82,8 @@ impl Results {
         Some(Samples(measured.iter().map(value).collect()))
     }
 
-    /// Adds a row for each server: its values and their ratio to those of `base`. `bars` apply to the
-    /// ratios.
+    /// Adds a row for each server: its values and their ratio to those of `base`. `bars` apply to
+    /// the ratios.
     pub(crate) fn add_rows(
         &self,
         table: &mut Table,

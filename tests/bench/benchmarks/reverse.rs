@@ -1,5 +1,5 @@
-//! The speed of REVERSE of 1 MiB: of ASCII, and of text with UTF-8 sequences of every length. Bytes of
-//! payload per second of the server's processor, reading and writing included.
+//! The speed of REVERSE of 1 MiB: of ASCII, and of text with UTF-8 sequences of every length. Bytes
+//! of payload per second of the server's processor, reading and writing included.
 
 use super::Suite;
 use crate::load::Measured;

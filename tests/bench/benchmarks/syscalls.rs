@@ -1,5 +1,5 @@
-//! System calls per round trip, counted by strace(1): 100 connections, depth 1. strace attaches when
-//! all are connected, so that it counts round trips only.
+//! System calls per round trip, counted by strace(1): 100 connections, depth 1. strace attaches
+//! when all are connected, so that it counts round trips only.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! `mynah-load` beside the load of this suite, on the servers that have its protocol. A ratio near 1
-//! means that neither load is the bottleneck.
+//! `mynah-load` beside the load of this suite, on the servers that have its protocol. A ratio near
+//! 1 means that neither load is the bottleneck.
 
 use std::fs;
 use std::path::Path;

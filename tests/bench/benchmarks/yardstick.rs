@@ -1,5 +1,5 @@
-//! The yardsticks that `CECHO` and `CFAN` name beside those of this tree. Only if they cost the same
-//! are figures over one and over the other comparable.
+//! The yardsticks that `CECHO` and `CFAN` name beside those of this tree. Only if they cost the
+//! same are figures over one and over the other comparable.
 
 use std::env;
 

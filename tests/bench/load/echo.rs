@@ -94,7 +94,8 @@ impl Echo {
         }
     }
 
-    /// Reads the available replies and, if `is_asking`, sends as many requests. Returns their number.
+    /// Reads the available replies and, if `is_asking`, sends as many requests. Returns their
+    /// number.
     fn turn(&mut self, is_asking: bool) -> u64 {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         self.poll.poll(&mut events, Some(super::REPLY_TIMEOUT)).unwrap();

@@ -4,8 +4,8 @@
 //! connections that are reset after one echo, for which the tester's protocols and phases are not
 //! made. `benchmarks/tester.rs` compares the two loads, and so shows which one is a bottleneck.
 //!
-//! One reply on each connection is compared byte by byte before the measurement. During it, bytes are
-//! counted: one too many or too few ends the run.
+//! One reply on each connection is compared byte by byte before the measurement. During it, bytes
+//! are counted: one too many or too few ends the run.
 
 pub(crate) mod churn;
 pub(crate) mod echo;
@@ -25,8 +25,8 @@ use crate::server_process::ServerProcess;
 /// Longest wait for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connections from one local address. From about 14,000 on, connect(2) searches for a free port for
-/// milliseconds, which would be measured too (docs/load.md).
+/// Connections from one local address. From about 14,000 on, connect(2) searches for a free port
+/// for milliseconds, which would be measured too (docs/load.md).
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
 /// Result of a measured time.

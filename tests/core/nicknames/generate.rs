@@ -123,8 +123,8 @@ fn cased(
         .collect()
 }
 
-/// Numbers of script sets: an index into a table of bit sets or, past its end, into the scripts that
-/// no character shares with another script.
+/// Numbers of script sets: an index into a table of bit sets or, past its end, into the scripts
+/// that no character shares with another script.
 struct ScriptSets {
     bits: HashMap<AugmentedScriptSet, u128>,
     sets: Vec<u128>,

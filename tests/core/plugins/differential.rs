@@ -1,5 +1,5 @@
-//! The sandbox's replacements of library functions do what Lua's do: one script makes random calls, in a
-//! plugin and in plain Lua, and reports the results.
+//! The sandbox's replacements of library functions do what Lua's do: one script makes random calls,
+//! in a plugin and in plain Lua, and reports the results.
 
 use std::time::Duration;
 

@@ -106,7 +106,7 @@ fn calculates(host: &mut PluginHost, expression: &str, result: &str) {
 }
 
 #[test]
-fn the_calculator_evaluates_expressions() {
+fn calculator_evaluates_expressions() {
     let (_folder, mut host) = examples();
     for (expression, result) in [
         ("1", "1"),
@@ -134,7 +134,7 @@ fn the_calculator_evaluates_expressions() {
 }
 
 #[test]
-fn the_calculator_answers_errors_with_a_position() {
+fn calculator_answers_errors_with_a_position() {
     let (_folder, mut host) = examples();
     let deep = format!("{}1{}", "(".repeat(200), ")".repeat(200));
     let powers = "2^".repeat(300) + "1";
@@ -160,7 +160,7 @@ fn the_calculator_answers_errors_with_a_position() {
 }
 
 #[test]
-fn the_calculator_ignores_other_commands() {
+fn calculator_ignores_other_commands() {
     let (_folder, mut host) = examples();
     assert_eq!(ask(&mut host, "1 + 1"), Response::Unhandled);
     assert_eq!(ask_as(&mut host, "1 + 1", &Client::new(id(1)).framed(129)), Response::Unhandled);

@@ -133,7 +133,7 @@ fn links_out_of_the_folder_are_not_followed() {
 }
 
 #[test]
-fn a_link_as_temporary_file_is_replaced() {
+fn link_as_temporary_file_is_replaced() {
     let mut filer = Filer::new();
     filer.check("write a one", "nil");
     symlink("../file.lua", filer.inside().join(".unfinished")).unwrap();
@@ -143,7 +143,7 @@ fn a_link_as_temporary_file_is_replaced() {
 }
 
 #[test]
-fn a_folder_that_is_a_link_out_is_not_followed() {
+fn folder_that_is_a_link_out_is_not_followed() {
     let outside = Folder::new(&[("secret", "secret")]);
     let mut filer = Filer::new();
     symlink(&outside.0, filer.inside()).unwrap();
@@ -186,7 +186,7 @@ fn file_and_folder_sizes_are_bounded() {
 }
 
 #[test]
-fn the_number_of_files_is_bounded() {
+fn number_of_files_is_bounded() {
     let mut filer = Filer::new();
     filer.check("write 0 x", "nil");
     for number in 1..1000 {
@@ -199,7 +199,7 @@ fn the_number_of_files_is_bounded() {
 }
 
 #[test]
-fn a_file_larger_than_the_memory_is_not_read() {
+fn file_larger_than_the_memory_is_not_read() {
     let source =
         "return { process_client_pkg = function(data) return #folder.read('f') .. '' end }";
     let folder = Folder::new(&[("k.lua", source)]);
@@ -211,7 +211,7 @@ fn a_file_larger_than_the_memory_is_not_read() {
 }
 
 #[test]
-fn the_folder_is_usable_from_server_inited_on() {
+fn folder_is_usable_from_server_inited_on() {
     let early = "local ok, why = pcall(folder.list)
         return { process_client_pkg = function() return why end }";
     let later = "return { server_inited = function() folder.write('x', 'y') end }";

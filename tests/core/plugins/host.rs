@@ -18,7 +18,7 @@ fn answering(name: &str, prefix: &str, priority: &str) -> String {
 }
 
 #[test]
-fn the_first_plugin_that_returns_a_string_answers() {
+fn first_plugin_that_returns_a_string_answers() {
     let (a, b, c) = (answering("a", "x", ""), answering("b", "xy", ""), answering("c", "", ""));
     let folder = Folder::new(&[("a.lua", &a), ("b.lua", &b), ("c.lua", &c)]);
     let mut host = folder.host();
@@ -28,7 +28,7 @@ fn the_first_plugin_that_returns_a_string_answers() {
 }
 
 #[test]
-fn a_host_without_plugins_answers_nothing() {
+fn host_without_plugins_answers_nothing() {
     let mut host = Folder::new(&[]).host();
     assert_eq!(ask(&mut host, "x"), Response::Unhandled);
     assert_eq!(host.names().count(), 0);
@@ -62,14 +62,14 @@ fn packages_and_answers_are_bytes() {
 }
 
 #[test]
-fn an_empty_string_is_an_answer() {
+fn empty_string_is_an_answer() {
     let folder =
         Folder::new(&[("a.lua", "return { process_client_pkg = function() return '' end }")]);
     assert_eq!(ask(&mut folder.host(), "x"), answer(""));
 }
 
 #[test]
-fn a_failure_ends_the_asking() {
+fn plugin_failure_stops_the_remaining_plugins() {
     capture_log();
     let folder = Folder::new(&[
         ("bad.lua", "return { priority = 1, process_client_pkg = function() error('no') end }"),
@@ -107,7 +107,7 @@ fn ten_failures_in_a_row_disable_a_plugin() {
 }
 
 #[test]
-fn a_client_is_a_table_that_cannot_be_changed() {
+fn client_is_a_table_that_cannot_be_changed() {
     let source = "return { process_client_pkg = function(data, client)
         local seen = {}
         for key, value in pairs(client) do seen[#seen + 1] = key .. '=' .. tostring(value) end
@@ -154,7 +154,7 @@ fn raw_access_reads_a_client_but_cannot_change_it() {
 }
 
 #[test]
-fn raw_access_to_other_tables_is_luas() {
+fn raw_access_to_plugin_tables_is_unrestricted() {
     let source = "return { process_client_pkg = function()
         local guarded = setmetatable({ a = 1 }, {
           __index = function() return 'asked' end,
@@ -199,7 +199,7 @@ fn every_hook_is_called() {
 }
 
 #[test]
-fn a_hook_that_fails_does_not_stop_others() {
+fn hook_that_fails_does_not_stop_others() {
     capture_log();
     let folder = Folder::new(&[
         ("a.lua", "return { server_started = function() error('no', 0) end }"),
@@ -344,7 +344,7 @@ fn using_most_of_the_budget_disables_a_plugin() {
 }
 
 #[test]
-fn a_stop_takes_ten_budgets_at_most() {
+fn stop_takes_ten_budgets_at_most() {
     let slow = "return { server_stopping = function() server.log('bye') while true do end end }";
     let folder = Folder::numbered(30, slow);
     let (_, mut host) = host_of_50_ms(&folder);
@@ -477,7 +477,7 @@ fn broadcasts_of_a_failed_call_are_dropped() {
 }
 
 #[test]
-fn a_stopped_or_jumping_clock_is_harmless() {
+fn stopped_or_jumping_clock_is_harmless() {
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
     let time = Time::stopped();
@@ -501,7 +501,7 @@ fn plugins_do_not_see_each_other() {
 }
 
 #[test]
-fn a_package_larger_than_the_memory_fails() {
+fn package_larger_than_the_memory_fails() {
     capture_log();
     let echo = "return { process_client_pkg = function(data) return data end }";
     let folder = Folder::new(&[("echo.lua", echo)]);
@@ -528,7 +528,7 @@ fn unbounded_options_are_valid() {
 }
 
 #[test]
-fn an_empty_plugin_needs_little_memory() {
+fn empty_plugin_needs_little_memory() {
     let host = Folder::new(&[("a.lua", "return {}")]).host();
     assert!((10_000..150_000).contains(&host.memory_bytes()), "{}", host.memory_bytes());
     assert_eq!(Folder::new(&[]).host().memory_bytes(), 0);

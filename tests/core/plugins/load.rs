@@ -16,7 +16,7 @@ fn assert_broken(source: &str, why: &str) {
 }
 
 #[test]
-fn a_broken_file_is_named_with_its_line() {
+fn broken_file_is_named_with_its_line() {
     assert_broken("return {\n  x = = 1\n}", "plugin bad.lua:2: unexpected symbol near '='");
     assert_broken("return {", "plugin bad.lua:1: unexpected symbol near <eof>");
     assert_broken("\n\nerror('no')", "plugin bad.lua:3: no");
@@ -39,7 +39,7 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
-fn a_file_returns_a_table_of_the_right_types() {
+fn file_returns_a_table_of_the_right_types() {
     assert_broken("", "plugin bad.lua: the file returned a nil, not a table");
     assert_broken("return 1", "plugin bad.lua: the file returned a number, not a table");
     assert_broken("return { name = 1 }", "plugin bad.lua: name is a number, not a string");
@@ -67,7 +67,7 @@ fn a_file_returns_a_table_of_the_right_types() {
 }
 
 #[test]
-fn a_name_is_plain_and_unique() {
+fn name_is_plain_and_unique() {
     assert_broken("return { name = 'good' }", "plugin good.lua: the name good is taken by bad.lua");
     for name in ["", "..", "a/b", "a\\\\b", "a.b", "a b", "\\0", "é", &"x".repeat(65)] {
         let folder = Folder::new(&[("bad.lua", &format!("return {{ name = '{name}' }}"))]);
@@ -102,7 +102,7 @@ fn only_plain_lua_files_are_plugins() {
 }
 
 #[test]
-fn a_link_to_a_file_is_a_plugin() {
+fn link_to_a_file_is_a_plugin() {
     let elsewhere =
         Folder::new(&[("x.txt", "return { process_client_pkg = function() return 'x' end }")]);
     let folder = Folder::new(&[]);
@@ -114,7 +114,7 @@ fn a_link_to_a_file_is_a_plugin() {
 }
 
 #[test]
-fn a_byte_order_mark_and_a_shebang_are_skipped() {
+fn byte_order_mark_and_a_shebang_are_skipped() {
     let body = "return { process_client_pkg = function() return 'here' end }";
     for (preamble, line) in [
         ("\u{feff}", 1),
@@ -167,7 +167,7 @@ fn fields_ignore_the_metatable() {
 }
 
 #[test]
-fn a_missing_folder_is_an_error() {
+fn missing_folder_is_an_error() {
     let folder = Folder::new(&[("file", "")]);
     let load = |name: &str| {
         let options = PluginOptions { dir: folder.path(name), ..folder.options() };
@@ -182,7 +182,7 @@ fn a_missing_folder_is_an_error() {
 }
 
 #[test]
-fn an_unreadable_folder_is_an_error() {
+fn unreadable_folder_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&[]);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o000)).unwrap();

@@ -1,5 +1,5 @@
-//! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made twice,
-//! and the plugin must be usable after each.
+//! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made
+//! twice, and the plugin must be usable after each.
 
 use std::time::{Duration, Instant};
 
@@ -467,7 +467,7 @@ fn loading_is_bounded_in_time_and_memory() {
 
 /// Memory may run out anywhere: in Lua, in its binding, while an error is raised.
 #[test]
-fn memory_may_run_out_anywhere() {
+fn out_of_memory_is_safe_at_any_allocation() {
     let source = "
         local kept = {}
         return { server_inited = function() server.log('up') end,

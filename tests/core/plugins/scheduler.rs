@@ -1,5 +1,5 @@
-//! The scheduler: the order of packages, notices and reloads, and the length of turns, in a time that
-//! advances by 1 ms with each check of the clock.
+//! The scheduler: the order of packages, notices and reloads, and the length of turns, in a time
+//! that advances by 1 ms with each check of the clock.
 
 use std::fs;
 use std::sync::mpsc::{Receiver, channel};
@@ -66,7 +66,7 @@ fn plugin_log() -> Vec<String> {
 }
 
 #[test]
-fn a_connect_is_notified_before_its_first_package() {
+fn connect_is_notified_before_its_first_package() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
     let mut scheduler = scheduler(&folder);
     connect(&mut scheduler, id(1));
@@ -77,7 +77,7 @@ fn a_connect_is_notified_before_its_first_package() {
 }
 
 #[test]
-fn a_disconnect_removes_its_pending_connect() {
+fn disconnect_removes_its_pending_connect() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
     let mut scheduler = scheduler(&folder);
     for generation in 0..1000 {
@@ -90,7 +90,7 @@ fn a_disconnect_removes_its_pending_connect() {
 }
 
 #[test]
-fn a_notified_connect_is_followed_by_a_disconnect() {
+fn notified_connect_is_followed_by_a_disconnect() {
     let folder = Folder::new(&[("slow.lua", SLOW)]);
     let mut scheduler = scheduler(&folder);
     connect(&mut scheduler, id(1));
@@ -158,12 +158,13 @@ fn short_turn(scheduler: &mut PluginScheduler, time: &Time, asking: &[ConnId]) -
 }
 
 #[test]
-fn a_slow_notice_goes_to_one_plugin_a_turn() {
+fn slow_notice_goes_to_one_plugin_a_turn() {
     let folder = Folder::numbered(20, &SLOW.replace("'connected '", "'NAME connected '"));
     let (mut scheduler, time) = timed_scheduler(&folder);
     connect(&mut scheduler, id(1));
     let (mut turns, mut known, mut new) = (0, 0, 0);
-    // A client of another listener is answered meanwhile, the new one after all were notified of it.
+    // A client of another listener is answered meanwhile, the new one after all were notified of
+    // it.
     while new == 0 {
         let answered = short_turn(&mut scheduler, &time, &[id(1), id(0)]);
         known += answered.iter().filter(|client| **client == id(0)).count();
@@ -178,7 +179,7 @@ fn a_slow_notice_goes_to_one_plugin_a_turn() {
 }
 
 #[test]
-fn a_disconnect_goes_to_plugins_that_had_the_connect() {
+fn disconnect_goes_to_plugins_that_had_the_connect() {
     let folder = Folder::numbered(5, SLOW);
     let (mut scheduler, time) = timed_scheduler(&folder);
     connect(&mut scheduler, id(1));
@@ -235,7 +236,8 @@ fn reload(
     woken
 }
 
-/// Takes turns until nothing is left to do. Waits where the scheduler has no work, as the loop does.
+/// Takes turns until nothing is left to do. Waits where the scheduler has no work, as the loop
+/// does.
 #[track_caller]
 fn finish(scheduler: &mut PluginScheduler, time: &Time, woken: &Receiver<()>) -> u32 {
     for turns in 0..1000 {
@@ -258,7 +260,7 @@ const SLOW_TO_LOAD: &str = "
     }";
 
 #[test]
-fn a_reload_takes_a_step_a_turn_then_swaps_all() {
+fn reload_takes_a_step_a_turn_then_swaps_all() {
     let (old, new) = (Folder::numbered(3, SLOW), Folder::numbered(20, SLOW_TO_LOAD));
     let (mut scheduler, time) = timed_scheduler(&old);
     scheduler.on_started();
@@ -282,7 +284,7 @@ fn a_reload_takes_a_step_a_turn_then_swaps_all() {
 }
 
 #[test]
-fn a_reload_with_a_broken_file_changes_nothing() {
+fn reload_with_a_broken_file_changes_nothing() {
     let old = Folder::numbered(1, SLOW);
     let (mut scheduler, time) = timed_scheduler(&old);
     let new = Folder::numbered(3, SLOW_TO_LOAD);
@@ -306,7 +308,7 @@ fn a_reload_with_a_broken_file_changes_nothing() {
 }
 
 #[test]
-fn a_reload_of_a_missing_folder_changes_nothing() {
+fn reload_of_a_missing_folder_changes_nothing() {
     let old = Folder::numbered(1, SLOW);
     let (mut scheduler, time) = timed_scheduler(&old);
     let gone = Folder::new(&[]);
@@ -346,7 +348,7 @@ fn replaced_plugins_are_freed_one_a_turn() {
 }
 
 #[test]
-fn a_package_takes_one_budget_of_a_turn() {
+fn package_takes_one_budget_of_a_turn() {
     let nil = "return { process_client_pkg = function() for i = 1, 500 do local x = i end end }";
     let folder = Folder::numbered(20, nil);
     let time = new_time();

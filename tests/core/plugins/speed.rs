@@ -32,7 +32,7 @@ const NIL: &str = "return { process_client_pkg = function() end }";
 
 #[test]
 #[ignore = "a measurement; the command is at the top of the file"]
-fn packages_a_second() {
+fn measure_packages_per_second() {
     best("echo of 5 bytes", &[("echo.lua", ECHO)], b"hello", 1);
     best("echo of 64 bytes", &[("echo.lua", ECHO)], &[b'x'; 64], 1);
     best("echo of 4 KiB", &[("echo.lua", ECHO)], &[b'x'; 4096], 1);
@@ -50,7 +50,7 @@ fn packages_a_second() {
 
 #[test]
 #[ignore = "a measurement; the command is at the top of the file"]
-fn ten_million_rounds() {
+fn measure_lua_loop() {
     let source = "return { process_client_pkg = function()
         local x = 0 for i = 1, 10000000 do x = x + i % 7 end return '' end }";
     let folder = Folder::new(&[("loop.lua", source)]);

@@ -15,8 +15,8 @@ const FULL: &str = "[ERROR] server is full: ";
 pub const JOINED: u32 = 0;
 pub const LEFT: u32 = u32::MAX;
 
-/// Speaks in a chat as `userN`. What it says is one or more of `<SEQUENCE:filler>`, so that messages
-/// that time has not parted can still be told apart.
+/// Speaks in a chat as `userN`. What it says is one or more of `<SEQUENCE:filler>`, so that
+/// messages that time has not parted can still be told apart.
 pub struct ChatClient {
     number: usize,
     ends_messages: bool,

@@ -93,8 +93,8 @@ pub trait Client {
     /// The last thing to send; may be nothing.
     fn end(&mut self, ending: Ending, rng: &mut Rng) -> Vec<u8>;
 
-    /// Whether it has something to say at this moment. `quiet` is that the server has had time to see
-    /// that nothing came.
+    /// Whether it has something to say at this moment. `quiet` is that the server has had time to
+    /// see that nothing came.
     fn is_ready(&self, quiet: bool) -> bool {
         let _ = quiet;
         true
@@ -123,7 +123,8 @@ pub trait Client {
         false
     }
 
-    /// Whether the server is to close once all is answered: a goodbye or an offence was handed over.
+    /// Whether the server is to close once all is answered: a goodbye or an offence was handed
+    /// over.
     fn expects_close(&self, handed: usize) -> bool {
         let _ = handed;
         false
@@ -236,8 +237,8 @@ impl CommandClient {
         self.ask(frame(4, &payload), Reply::Receivers(sequence))
     }
 
-    /// One in four clients is hostile at times: it asks for much in few bytes, or floods the log with
-    /// broadcasts of a few bytes. Whether it reads is a matter of its pace.
+    /// One in four clients is hostile at times: it asks for much in few bytes, or floods the log
+    /// with broadcasts of a few bytes. Whether it reads is a matter of its pace.
     fn attack(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
         if !rng.one_in(3) {
             return None;

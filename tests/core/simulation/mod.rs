@@ -24,18 +24,18 @@ const SEEDS: u64 = 2_000;
 const HANG_SECS: u64 = 30;
 
 /// Seeds that once failed, and why. A seed's meaning changes with every change of the world; a
-/// failure that taught something has a scene of its own in `tests/core/` besides.
+/// failure that taught something has a scenario of its own in `tests/core/` besides.
 const REGRESSIONS: [(u64, &str); 5] = [
     (16, "a stop took the beginning of a line for a message"),
-    (273, "the judge assumed a frame timeout where there is none"),
+    (273, "the check assumed a frame timeout where there is none"),
     (
         8_925,
-        "the judge did not know that a client that takes none of its last replies for a minute is cut",
+        "the check did not know that a client that takes none of its last replies for a minute is cut",
     ),
-    (123_530, "the judge did not know that bytes may come between the last read and the close"),
+    (123_530, "the check did not know that bytes may come between the last read and the close"),
     (
         229_625,
-        "the judge restarted a client's minute of taking nothing when that client sent something",
+        "the check restarted a client's minute of taking nothing when that client sent something",
     ),
 ];
 

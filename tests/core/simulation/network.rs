@@ -2,9 +2,9 @@
 //! that is edge-triggered to the letter.
 //!
 //! An edge is what `ep_poll_callback` is called for: bytes or an end of stream arrive, room is made
-//! after a write found none, a registration finds the socket ready. It puts the socket on the
-//! ready list. A poll takes sockets off that list and reports for each everything that is true of it
-//! at that moment. Nothing else is ever reported, so whoever stops reading early is not told again.
+//! after a write found none, a registration finds the socket ready. It puts the socket on the ready
+//! list. A poll takes sockets off that list and reports for each everything that is true of it at
+//! that moment. Nothing else is ever reported, so whoever stops reading early is not told again.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

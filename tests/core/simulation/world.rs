@@ -1,27 +1,25 @@
-//! A world from a seed: what there is in it, what happens, and the judgement at its end.
+//! A world from a seed: what there is in it, and what happens. `checks` says what must hold.
 //!
-//! First comes the storm: clients, faults, time and the server take turns at random. Then calm: no
-//! more faults, everybody reads and finishes speaking, and the world must come to rest. Then the
-//! server is stopped, unless it was in the middle of the storm. Safety is judged as bytes come in,
-//! liveness when the world is at rest.
+//! A run has two phases. With faults, clients, faults, time and the server take turns at random.
+//! Then, without faults, every client reads and finishes sending until the world is idle. Then the
+//! server is stopped, unless that happened in the first phase. Safety is checked as bytes come in
+//! and after each turn, liveness when the world is idle.
+
+mod checks;
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use mynah::internal::clock::Millis;
-use mynah::internal::limits::{
-    DRAIN_STALL_MS, LOOK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros,
-};
+use mynah::internal::limits::{CLOCK_CHECK_BYTES, Limits, UNTERMINATED_QUIET_MS, turn_micros};
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
     ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol,
 };
 use mynah::internal::server::{ListenerConfig, Server};
 
-use super::chat::{JOINED, LEFT};
-use super::clients::{Broadcast, Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
-use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared, Socket};
+use super::clients::{Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
+use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
 use crate::support::rng::Rng;
 
@@ -33,10 +31,10 @@ const BYSTANDERS: usize = 1_300;
 const PAUSE_MS: usize = 30;
 /// How often a trickling client sends a byte.
 const TRICKLE_MS: u64 = 300;
-/// How long the calm may last: longer than any timeout there is.
-const CALM_MS: u64 = 80_000;
-/// Rounds after which a calm that goes on is one that will not end.
-const CALM_ROUNDS_MAX: usize = 200_000;
+/// How long a world may take to become idle: longer than any timeout there is.
+const IDLE_WAIT_MS: u64 = 80_000;
+/// Rounds after which a world that is not idle counts as one that never is.
+const IDLE_ROUNDS_MAX: usize = 200_000;
 /// Rounds without anything happening after which the server counts as spinning.
 const SPIN_ROUNDS_MAX: usize = 5_000;
 
@@ -48,14 +46,14 @@ const SPIN_ROUNDS_MAX: usize = 5_000;
 pub fn run(seed: u64) -> u64 {
     panics::install();
     let mut world = World::new(seed);
-    world.storm();
-    world.calm();
+    world.run_with_faults();
+    world.run_until_idle();
     if !world.stopped {
-        world.judge();
+        world.check_outcome();
         world.stop();
-        world.calm();
+        world.run_until_idle();
     }
-    world.judge();
+    world.check_outcome();
     panics::arm(None);
     world.network.borrow().trace_hash()
 }
@@ -87,7 +85,7 @@ struct World {
     is_tight: bool,
     clock: Clock,
     crowded: bool,
-    /// How many the server has turned away.
+    /// How many the server has refused.
     refused: u64,
 }
 
@@ -129,8 +127,8 @@ struct Peer {
     silent_ms: u64,
     panicked: bool,
     reset: bool,
-    /// Somebody was turned away while this one had heard nothing: it may have been this one.
-    came_to_full_house: bool,
+    /// A client was refused while this one had heard nothing: it may have been this one.
+    may_have_been_refused: bool,
 }
 
 impl Peer {
@@ -144,7 +142,7 @@ impl Peer {
 enum Pace {
     Prompt,
     Slow,
-    /// Reads nothing before the calm.
+    /// Reads nothing while there are faults.
     Stalled,
 }
 
@@ -200,13 +198,13 @@ impl World {
             micros.set(micros.get() + step);
             micros.get()
         };
-        let most = if crowded { 4_096 } else { LOOK_BYTES };
+        let most = if crowded { 4_096 } else { CLOCK_CHECK_BYTES };
         server.set_clock(Box::new(look), [1_024, 4_096, most][rng.below(3)]);
         // A stop that takes no time has none for plugins.
         let hurried = limits.drain_timeout_ms == 0;
         let step_ms = if hurried { 0 } else { rng.below(4) as u64 };
-        // Visits are shorter where there are no plugins: half of the worlds that can do without have
-        // none.
+        // Visits are shorter where there are no plugins: half of the worlds that can do without
+        // have none.
         let wants_plugins = listeners.contains(&Kind::Plugin) || seed.is_multiple_of(2);
         let has_plugins = HAS_PLUGINS && wants_plugins;
         if has_plugins {
@@ -291,7 +289,7 @@ impl World {
                 silent_ms: 0,
                 panicked: false,
                 reset: false,
-                came_to_full_house: false,
+                may_have_been_refused: false,
             });
         }
         if self.crowded {
@@ -309,7 +307,8 @@ impl World {
         self.round();
     }
 
-    fn storm(&mut self) {
+    /// Lets clients, faults, time and the server take turns at random.
+    fn run_with_faults(&mut self) {
         for step in 0..self.steps {
             if self.stop_at == Some(step) {
                 self.stop();
@@ -325,15 +324,15 @@ impl World {
         }
     }
 
-    /// No more faults, and everybody does what is left to do, until nothing is.
-    fn calm(&mut self) {
+    /// Without faults, lets every client do what is left to do, until nothing is.
+    fn run_until_idle(&mut self) {
         self.network.borrow_mut().faults = Faults::default();
-        let until = self.now.after(CALM_MS);
+        let until = self.now.after(IDLE_WAIT_MS);
         let mut rounds = 0;
         let mut idle_rounds = 0;
         while !(self.stopped && self.server.is_stopped()) {
             rounds += 1;
-            assert!(rounds < CALM_ROUNDS_MAX, "the world does not come to rest");
+            assert!(rounds < IDLE_ROUNDS_MAX, "the world does not come to rest");
             let before = self.network.borrow().trace_hash();
             let mut progress = false;
             for number in 0..self.peers.len() {
@@ -419,7 +418,7 @@ impl World {
     }
 
     /// A client does something; true if it did.
-    fn visit(&mut self, number: usize, calm: bool) -> bool {
+    fn visit(&mut self, number: usize, fault_free: bool) -> bool {
         if let (true, Some(socket)) = (self.is_bystander(number), self.peers[number].socket) {
             // Looked at by the thousand, and seldom with anything to do.
             let network = self.network.borrow();
@@ -436,16 +435,16 @@ impl World {
             self.connect(number);
             return true;
         }
-        let heard = self.listen(number, calm);
-        let spoke = !self.peers[number].reset && self.speak(number, calm);
+        let heard = self.listen(number, fault_free);
+        let spoke = !self.peers[number].reset && self.speak(number, fault_free);
         heard || spoke
     }
 
-    fn listen(&mut self, number: usize, calm: bool) -> bool {
+    fn listen(&mut self, number: usize, fault_free: bool) -> bool {
         let peer = &mut self.peers[number];
         let Some(socket) = peer.socket else { return false };
         let most = match peer.pace {
-            _ if calm => usize::MAX,
+            _ if fault_free => usize::MAX,
             Pace::Prompt => usize::MAX,
             Pace::Slow => self.rng.skewed(400),
             Pace::Stalled => return false,
@@ -462,7 +461,7 @@ impl World {
         let state = &network.sockets[socket];
         let over = state.server_shut && state.to_client.is_empty();
         // Most clients hang up when the server has.
-        if over && !peer.shut && !peer.reset && (calm || !self.rng.one_in(8)) {
+        if over && !peer.shut && !peer.reset && (fault_free || !self.rng.one_in(8)) {
             peer.shut = true;
             peer.ended = true;
             peer.outgoing.clear();
@@ -472,14 +471,14 @@ impl World {
         !bytes.is_empty()
     }
 
-    fn speak(&mut self, number: usize, calm: bool) -> bool {
+    fn speak(&mut self, number: usize, fault_free: bool) -> bool {
         let Some(socket) = self.peers[number].socket else { return false };
         if self.peers[number].outgoing.is_empty() {
             return self.think(number);
         }
         let peer = &mut self.peers[number];
         let trickles = peer.ended && peer.ending == Ending::Trickle;
-        let most = match calm {
+        let most = match fault_free {
             _ if trickles && self.now.since(peer.last_sent_at) < TRICKLE_MS => return false,
             _ if trickles => 1,
             _ if peer.client.is_undivided() => peer.outgoing.len(),
@@ -584,7 +583,7 @@ impl World {
         if !self.crowded || self.rng.one_in(20) {
             self.server.assert_invariants();
         }
-        self.look_around();
+        self.check_turn();
     }
 
     /// How long a turn may take: each part stops at the look that finds its time over, and all but
@@ -611,306 +610,6 @@ impl World {
         let victim = self.peers.iter_mut().find(|peer| peer.socket == socket);
         victim.expect("whoever panics has a socket").panicked = true;
     }
-
-    /// No more connections linger than may, but for closed ones there was no time to reap.
-    fn count_lingering(&self) {
-        if self.stopped || self.server.poll_timeout(self.now) == Some(0) {
-            return;
-        }
-        let network = self.network.borrow();
-        let lingers = |socket: &&Socket| socket.lingered && !socket.server_closed;
-        let lingering = network.sockets.iter().filter(lingers).count();
-        assert!(lingering <= self.limits.lingering_max, "{lingering} connections linger");
-    }
-
-    /// Notes what changed for each client, and that nobody trickles for ever.
-    fn look_around(&mut self) {
-        self.count_lingering();
-        let refused = self.server.stats().refused_total;
-        let full = refused > std::mem::replace(&mut self.refused, refused);
-        let network = self.network.borrow();
-        for (number, peer) in self.peers.iter_mut().enumerate() {
-            let Some(socket) = peer.socket.map(|socket| &network.sockets[socket]) else { continue };
-            if peer.taken_at.is_none() && socket.to_server.is_empty() {
-                peer.taken_at = Some(self.now);
-            }
-            if full && peer.heard_len == 0 {
-                peer.came_to_full_house = true;
-            }
-            if socket.server_shut && peer.closed_at.is_none() {
-                peer.closed_at = Some(self.now);
-                peer.silent_ms = self.now.since(peer.last_sent_at);
-            }
-            // While replies wait for a slow reader, the server does not read, and no clock runs.
-            // The end of a line is waited for as long as it takes.
-            let is_frame = self.listeners[peer.listener] != Kind::Chat;
-            let open = is_frame && peer.leaves_it_open() && peer.open_since.is_some();
-            let trickling = open && !socket.was_full;
-            if trickling && socket.reads.len() > peer.reads_before_trickle {
-                let since = *peer.trickles_since.get_or_insert(self.now);
-                let ms = self.now.since(since);
-                let alive = !socket.server_shut && !self.stopped;
-                assert!(
-                    !alive || ms < FRAME_TIMEOUT_MS + 10_000,
-                    "client {number} has kept a frame alive for {ms} ms"
-                );
-            }
-        }
-    }
-
-    /// The world is at rest: has everybody what is due?
-    fn judge(&self) {
-        self.server.assert_invariants();
-        let mut slow = Vec::new();
-        let mut cut_for_memory = 0;
-        for (number, peer) in self.peers.iter().enumerate() {
-            let Some(socket) = peer.socket else { continue };
-            let network = self.network.borrow();
-            let socket = &network.sockets[socket];
-            if let Some(excuse) = self.excuse(peer) {
-                cut_for_memory += usize::from(excuse == Excuse::Memory);
-                if excuse == Excuse::Slow {
-                    let lacks = peer.client.check_answered(peer.handed, &socket.reads);
-                    slow.push(format!(
-                        "{number}: {:?}, {:?}, closed {:?}, handed {}, {socket:?}: {lacks:?}",
-                        peer.ending, peer.pace, peer.closed_at, peer.handed
-                    ));
-                }
-                continue;
-            }
-            if let Err(why) = peer.client.check_answered(peer.handed, &socket.reads) {
-                panic!(
-                    "client {number}, {:?}, {:?}, handed {} (last at {:?}), closed {:?} (stop {:?}), \
-                     {socket:?}: {why}",
-                    peer.ending,
-                    peer.pace,
-                    peer.handed,
-                    peer.last_sent_at,
-                    peer.closed_at,
-                    self.stopped_at
-                );
-            }
-            let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
-            assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
-            if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
-                let told = peer.client.was_told_of_stop();
-                assert_ne!(told, Some(false), "client {number} was not told of the stop");
-            }
-        }
-        let cut = self.server.stats().slow_consumers_total as usize;
-        assert!(slow.len() <= cut, "{cut} were cut as slow, but these lack something: {slow:#?}");
-        let memory_cuts = self.server.stats().memory_cuts_total as usize;
-        assert!(
-            cut_for_memory <= memory_cuts + cut,
-            "{memory_cuts} were cut for memory and {cut} as slow, but {cut_for_memory} lack something"
-        );
-        assert!(self.is_tight || memory_cuts == 0, "cut although there was memory enough");
-        for listener in 0..self.listeners.len() {
-            if self.listeners[listener].has_broadcasts() {
-                self.judge_broadcasts(listener);
-            }
-        }
-    }
-
-    /// Why a client may have been closed before all was answered.
-    fn excuse(&self, peer: &Peer) -> Option<Excuse> {
-        let network = self.network.borrow();
-        let socket = &network.sockets[peer.socket?];
-        let kind = self.listeners[peer.listener];
-        let open_ms = peer.open_since.map_or(0, |since| self.now.since(since));
-        let late = peer.longest_open_ms.max(open_ms) >= FRAME_TIMEOUT_MS;
-        if peer.client.was_late() {
-            assert!(late, "a frame was called late that was not");
-        }
-        // Who is idle has nothing on its way that could be read.
-        let unread = socket.reset_by_server && !socket.lingered && !socket.has_late_bytes;
-        let is_silent = peer.silent_ms >= IDLE_MS && !unread;
-        let idle = kind == Kind::Prefixed && self.idles && is_silent;
-        // Who is turned away hears why, unless there is no word for it, or so many others came that
-        // it had to make way before the word was taken.
-        let refused = peer.client.was_refused()
-            || (peer.came_to_full_house
-                && peer.heard_len == 0
-                && (!kind.says_full() || socket.was_full || socket.reset_by_server));
-        if peer.reset || peer.panicked || socket.register_failed || refused {
-            return Some(Excuse::Gone);
-        }
-        if !socket.server_shut {
-            return None;
-        }
-        // It lingered, and had to make way at the moment when more came from it.
-        if socket.reset_by_server && socket.lingered && socket.has_late_bytes {
-            return Some(Excuse::Gone);
-        }
-        if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
-            return Some(Excuse::Gone);
-        }
-        // Cut because it took none of its last replies for a minute.
-        let drained_for_ms = peer.closed_at.map_or(0, |at| at.since(peer.last_heard_at));
-        if socket.was_full && drained_for_ms >= DRAIN_STALL_MS {
-            return Some(Excuse::Gone);
-        }
-        // Cut when the drain time was over. Without any, everybody has one visit, and may have asked for
-        // more than that.
-        let stopped_for_ms =
-            peer.closed_at.zip(self.stopped_at).map_or(0, |(at, stop)| at.since(stop));
-        // Where that is none, everyone has one turn, which may be short or come to nothing where the log
-        // is full; and where much time passes at once, it may be over before there were turns enough.
-        let has_one_turn = self.limits.drain_timeout_ms == 0;
-        let is_hurried = (has_one_turn && (self.clock.step > 0 || kind.has_broadcasts()))
-            || self.jumps
-            || self.pause_ms_max > PAUSE_MS;
-        let is_over = self.stopped && stopped_for_ms >= self.limits.drain_timeout_ms;
-        if is_over && (socket.was_full || is_hurried) {
-            return Some(Excuse::Gone);
-        }
-        if self.is_served(peer) {
-            return None;
-        }
-        // Whoever was cut for memory held some.
-        let slow = kind.has_broadcasts() && socket.was_full;
-        match self.server.stats().memory_cuts_total {
-            0 => slow.then_some(Excuse::Slow),
-            _ => Some(Excuse::Memory),
-        }
-    }
-
-    fn is_served(&self, peer: &Peer) -> bool {
-        let network = self.network.borrow();
-        let reads = peer.socket.map_or(&[][..], |socket| &network.sockets[socket].reads);
-        let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
-        due && peer.client.check_answered(peer.handed, reads).is_ok()
-    }
-
-    /// Broadcasts come whole (each client saw to that), once, in one order, to all who were there.
-    fn judge_broadcasts(&self, listener: usize) {
-        let room: Vec<(usize, &Peer)> =
-            self.peers.iter().enumerate().filter(|(_, peer)| peer.listener == listener).collect();
-        let gone = room.iter().filter(|(_, peer)| peer.closed_at.is_some() || peer.reset).count();
-        let mut hearers: HashMap<Broadcast, usize> = HashMap::new();
-        for broadcast in room.iter().flat_map(|(_, peer)| peer.client.heard()) {
-            *hearers.entry(*broadcast).or_default() += 1;
-        }
-        for &(number, peer) in &room {
-            let heard = peer.client.heard();
-            let distinct: BTreeSet<&Broadcast> = heard.iter().collect();
-            assert_eq!(distinct.len(), heard.len(), "client {number} heard something twice");
-            for &(sender, _) in heard {
-                let speaker = &self.peers[sender];
-                // Plugins speak to everyone on every plugin listener.
-                let everywhere = self.listeners[listener] == Kind::Plugin
-                    && self.listeners[speaker.listener] == Kind::Plugin;
-                assert!(everywhere || speaker.listener == listener, "heard from another room");
-            }
-            for &(sequence, receivers) in peer.client.receipts() {
-                let this = (number, sequence);
-                let heard_by = hearers.get(&this).copied().unwrap_or(0);
-                assert!(
-                    heard_by <= receivers && receivers <= heard_by + gone,
-                    "{this:?} was heard by {heard_by} of {receivers}, {gone} are gone"
-                );
-            }
-        }
-        if listener == 0 && self.has_witness && !self.peers[0].panicked {
-            let order = self.peers[0].client.heard();
-            room.iter().for_each(|&(number, peer)| self.judge_order(number, peer, order));
-            if self.listeners[listener] == Kind::Chat && !self.stopped {
-                self.judge_leavers(&room, order);
-            }
-        }
-        self.judge_whispers(&room);
-    }
-
-    /// Whoever was a member and has gone was said to have left, and nobody else.
-    fn judge_leavers(&self, room: &[(usize, &Peer)], order: &[Broadcast]) {
-        if self.peers[0].closed_at.is_some() || self.excuse(&self.peers[0]).is_some() {
-            return;
-        }
-        for &(number, peer) in &room[1..] {
-            let network = self.network.borrow();
-            let gone = peer.socket.is_some_and(|socket| network.sockets[socket].server_shut);
-            let joined = order.contains(&(number, JOINED));
-            let left = order.contains(&(number, LEFT));
-            assert_eq!(left, gone && joined, "client {number} left");
-        }
-    }
-
-    /// What one said to another alone, and was told had been sent, is heard by that one and nobody
-    /// else.
-    fn judge_whispers(&self, room: &[(usize, &Peer)]) {
-        for &(number, peer) in room {
-            for &(to, sequence) in peer.client.whispered() {
-                let private_message = (number, sequence);
-                let hearer = &self.peers[to];
-                let heard = hearer.client.overheard().contains(&private_message);
-                let gone = hearer.closed_at.is_some() || hearer.reset;
-                assert!(heard || gone, "client {to} did not hear {private_message:?}");
-                assert!(room.iter().any(|(other, _)| *other == to), "heard in another room");
-            }
-            let overheard = peer.client.overheard();
-            let distinct: BTreeSet<&Broadcast> = overheard.iter().collect();
-            assert_eq!(
-                distinct.len(),
-                overheard.len(),
-                "client {number} heard a private message twice"
-            );
-            for &(sender, sequence) in overheard {
-                let speaker = &self.peers[sender];
-                let meant = speaker.client.whispered().contains(&(number, sequence));
-                let gone = speaker.closed_at.is_some() || speaker.reset || speaker.panicked;
-                assert!(meant || gone, "client {number} heard {sequence} of {sender}");
-            }
-        }
-    }
-
-    /// What a client heard is a piece of what the witness heard, less its own, and up to the end if
-    /// it was there at the end.
-    fn judge_order(&self, number: usize, peer: &Peer, order: &[Broadcast]) {
-        if self.excuse(&self.peers[0]).is_some() {
-            return;
-        }
-        // The witness says nothing and stays, but in a stop it leaves before those who have something
-        // to say, and it may be cut for what came while nobody let it read.
-        let is_cut = self.peers[0].closed_at.is_some();
-        // What it said and the server took, everyone heard, and so did the witness. Of one that was
-        // cut for memory nobody knows what was taken.
-        let may_lack = is_cut || (self.is_tight && peer.closed_at.is_some());
-        if number != 0 && !may_lack && self.excuse(peer).is_none() {
-            for sequence in peer.client.said(peer.handed) {
-                assert!(order.contains(&(number, sequence)), "{sequence} of {number} is lost");
-            }
-        }
-        let heard = peer.client.heard();
-        let hears_itself = self.listeners[peer.listener] == Kind::Plugin;
-        let others: Vec<Broadcast> =
-            order.iter().copied().filter(|&(sender, _)| hears_itself || sender != number).collect();
-        let Some(first) = heard.first() else { return };
-        let start = others.iter().position(|broadcast| broadcast == first);
-        let Some(start) = start else {
-            assert!(is_cut, "client {number} heard what nobody else did");
-            return;
-        };
-        let known = if is_cut { heard.len().min(others.len() - start) } else { heard.len() };
-        let piece = others.get(start..start + known);
-        assert_eq!(
-            piece,
-            Some(&heard[..known]),
-            "client {number} heard them in another order, or not all"
-        );
-        if peer.closed_at.is_none() && !peer.reset {
-            assert_eq!(start + known, others.len(), "client {number} missed the last ones");
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Excuse {
-    /// It was cut for a reason that shows.
-    Gone,
-    /// It must have been cut as a slow consumer.
-    Slow,
-    /// It must have been cut for memory, or as a slow consumer.
-    Memory,
 }
 
 fn faults(rng: &mut Rng, jumps: bool) -> Faults {
@@ -965,7 +664,7 @@ fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
 
 fn listener_config(kind: Kind, idles: bool, gather_ms: u64) -> ListenerConfig {
     let protocol: Protocol = match kind {
-        Kind::Command => CommandProtocol { frame_len_max: FRAME_LEN_MAX as u32 }.into(),
+        Kind::Command => CommandProtocol { payload_len_max: FRAME_LEN_MAX as u32 }.into(),
         Kind::Prefixed => PrefixedProtocol.into(),
         Kind::Raw => RawProtocol { prefix: RAW_PREFIX.to_vec() }.into(),
         Kind::Chat => ChatProtocol::new(Lang::En).into(),

@@ -27,7 +27,7 @@ fn is_long() -> bool {
 }
 
 #[test]
-fn a_full_room_gets_one_senders_messages_in_order() {
+fn full_room_gets_one_senders_messages_in_order() {
     let members = if is_long() { 10_000 } else { 1_000 };
     let _guard = crowd(members);
     let mut room = Room::join(members, 1);
@@ -37,7 +37,7 @@ fn a_full_room_gets_one_senders_messages_in_order() {
 }
 
 #[test]
-fn a_full_room_gets_ten_senders_messages_in_order() {
+fn full_room_gets_ten_senders_messages_in_order() {
     let members = if is_long() { 5_000 } else { 300 };
     let _guard = crowd(members);
     let mut room = Room::join(members, 10);
@@ -48,8 +48,8 @@ fn a_full_room_gets_ten_senders_messages_in_order() {
 
 /// A room whose members all run on this thread.
 ///
-/// Members that send nothing receive the same bytes. These are stored once, in the record, and such a
-/// member has an offset into it.
+/// Members that send nothing receive the same bytes. These are stored once, in the record, and such
+/// a member has an offset into it.
 struct Room {
     server: Server,
     poll: Poll,
@@ -99,8 +99,8 @@ struct Record {
 }
 
 impl Room {
-    /// A room with `members` members, of which the first are senders. Every other one terminates its
-    /// messages.
+    /// A room with `members` members, of which the first are senders. Every other one terminates
+    /// its messages.
     fn join(members: usize, senders: usize) -> Room {
         let server = Server::start(&["-l", "chat://127.0.0.1:0", "-l", "command://127.0.0.1:0"]);
         let mut room = Room {
@@ -155,9 +155,9 @@ impl Room {
 
     /// Has the senders send for this long.
     ///
-    /// Two unterminated messages are two only if the server reads the first before the second arrives,
-    /// and it may be busy for longer than any pause. So their senders go on after a pause and once a
-    /// receiver has the last message.
+    /// Two unterminated messages are two only if the server reads the first before the second
+    /// arrives, and it may be busy for longer than any pause. So their senders go on after a pause
+    /// and once a receiver has the last message.
     fn send_for(&mut self, time: Duration) {
         let began_at = Instant::now();
         while began_at.elapsed() < time {
@@ -217,8 +217,8 @@ impl Room {
         self.record.count();
     }
 
-    /// Waits until all messages are received, and checks that each member received each of them once, in
-    /// its sender's order, and nothing else. Returns the figures.
+    /// Waits until all messages are received, and checks that each member received each of them
+    /// once, in its sender's order, and nothing else. Returns the figures.
     #[track_caller]
     fn assert_all_received(&mut self, began_at: Instant) -> String {
         let senders = self.record.messages.len();
@@ -295,7 +295,8 @@ impl Member {
 }
 
 impl Record {
-    /// Compares what a receiver received with the record, or appends what it is the first to receive.
+    /// Compares what a receiver received with the record, or appends what it is the first to
+    /// receive.
     fn compare(&mut self, receiver: &mut Member, bytes: &[u8]) {
         let known = &self.bytes[receiver.offset..];
         let (again, new) = bytes.split_at(known.len().min(bytes.len()));
@@ -314,8 +315,8 @@ impl Record {
     }
 }
 
-/// Counts the messages of each sender in whole lines. Each must follow the last of its sender. Returns
-/// the length of the lines.
+/// Counts the messages of each sender in whole lines. Each must follow the last of its sender.
+/// Returns the length of the lines.
 fn count_messages(bytes: &[u8], messages: &mut [u32]) -> usize {
     let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') else { return 0 };
     for line in str::from_utf8(&bytes[..last]).unwrap().split('\n') {

@@ -8,7 +8,7 @@ use super::super::support::{Client, Server, crowd};
 use super::{Chat, ChatClient, Event, KINDS, Kind, Lang, for_each_kind};
 
 #[test]
-fn a_nickname_is_welcomed_and_its_join_announced() {
+fn nickname_is_welcomed_and_its_join_announced() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.unregistered(kind);
@@ -25,7 +25,7 @@ fn a_nickname_is_welcomed_and_its_join_announced() {
 }
 
 #[test]
-fn the_server_sends_nothing_first() {
+fn server_sends_nothing_first() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.unregistered(kind);
         chat.wait_for_pause();
@@ -35,7 +35,7 @@ fn the_server_sends_nothing_first() {
 
 /// Unicode scalar values are counted, not bytes.
 #[test]
-fn a_nickname_has_3_to_16_characters() {
+fn nickname_has_3_to_16_characters() {
     let bad = [
         "x".to_owned(),
         "xy".to_owned(),
@@ -68,7 +68,7 @@ fn a_nickname_has_3_to_16_characters() {
 }
 
 #[test]
-fn a_nickname_with_blanks_or_controls_is_refused() {
+fn nickname_with_blanks_or_controls_is_refused() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.unregistered(kind);
         for nick in [
@@ -103,7 +103,7 @@ fn a_nickname_with_blanks_or_controls_is_refused() {
 }
 
 #[test]
-fn a_nickname_is_taken_in_any_case() {
+fn nickname_is_taken_in_any_case() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "Ann");
         let mut yan = chat.member(Kind::Lines, "Яна");
@@ -123,7 +123,7 @@ fn a_nickname_is_taken_in_any_case() {
 }
 
 #[test]
-fn a_nickname_is_taken_by_look_alikes() {
+fn nickname_is_taken_by_look_alikes() {
     for_each_kind(|chat, kind| {
         let mut others: Vec<ChatClient> = Vec::new();
         for nick in ["Straße", "Андрей", "paypal", "BOB"] {
@@ -155,7 +155,7 @@ fn a_nickname_is_taken_by_look_alikes() {
 
 /// A message to a look-alike of a member's nickname must not reach the member.
 #[test]
-fn a_private_message_does_not_go_to_a_look_alike() {
+fn private_message_does_not_go_to_a_look_alike() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         let mut ann = chat.member(Kind::Lines, "Straße");
@@ -174,7 +174,7 @@ fn a_private_message_does_not_go_to_a_look_alike() {
 }
 
 #[test]
-fn a_message_goes_to_all_but_its_sender() {
+fn message_goes_to_all_but_its_sender() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "Bob");
@@ -241,7 +241,7 @@ fn who_lists_1000_and_counts_the_rest() {
 }
 
 #[test]
-fn a_private_message_goes_to_one_member() {
+fn private_message_goes_to_one_member() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
@@ -266,7 +266,7 @@ fn a_private_message_goes_to_one_member() {
 }
 
 #[test]
-fn a_private_message_to_oneself_comes_back_first() {
+fn private_message_to_oneself_comes_back_first() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "Bob");
         bob.say("/msg bob note to self");
@@ -281,7 +281,7 @@ fn a_private_message_to_oneself_comes_back_first() {
 }
 
 #[test]
-fn a_private_message_to_no_member_is_refused() {
+fn private_message_to_no_member_is_refused() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         let mut gone = chat.member(kind, "gone");
@@ -298,7 +298,7 @@ fn a_private_message_to_no_member_is_refused() {
 }
 
 #[test]
-fn a_private_message_needs_a_text() {
+fn private_message_needs_a_text() {
     for_each_kind(|chat, kind| {
         let mut bob = chat.member(kind, "bob");
         for message in ["/msg", "/msg bob", "/msg bob   ", "/msg nobody"] {
@@ -328,7 +328,7 @@ fn help_lists_the_commands_one_a_line() {
 }
 
 #[test]
-fn a_command_is_not_a_nickname() {
+fn command_is_not_a_nickname() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.unregistered(kind);
@@ -362,7 +362,7 @@ fn exit_leaves_with_and_without_a_slash() {
 }
 
 #[test]
-fn an_unknown_command_is_named() {
+fn unknown_command_is_named() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
@@ -384,7 +384,7 @@ fn an_unknown_command_is_named() {
 }
 
 #[test]
-fn a_message_over_4096_bytes_is_refused_and_skipped() {
+fn message_over_4096_bytes_is_refused_and_skipped() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.member(kind, "bob");
@@ -394,7 +394,7 @@ fn a_message_over_4096_bytes_is_refused_and_skipped() {
             ann.expect(Event::Message, &["bob", &longest]);
         }
         for len in [4_097, 4_098, 4_099, 10_000, 20_000] {
-            chat.until_read(len + kind.end().len(), || bob.say(&"x".repeat(len)));
+            chat.observer.until_read(len + kind.end().len(), || bob.say(&"x".repeat(len)));
             bob.expect(Event::TooLong, &[]);
             if kind == Kind::Unterminated {
                 // The error comes before the rest of the message has been skipped.
@@ -405,7 +405,7 @@ fn a_message_over_4096_bytes_is_refused_and_skipped() {
             bob.has_received_all();
         }
         let mut unregistered = chat.unregistered(kind);
-        chat.until_read(5_000 + kind.end().len(), || unregistered.say(&"x".repeat(5_000)));
+        chat.observer.until_read(5_000 + kind.end().len(), || unregistered.say(&"x".repeat(5_000)));
         unregistered.expect(Event::TooLong, &[]);
         chat.wait_for_pause();
         unregistered.register("eve");
@@ -413,7 +413,7 @@ fn a_message_over_4096_bytes_is_refused_and_skipped() {
 }
 
 #[test]
-fn a_message_that_is_not_utf_8_is_refused() {
+fn message_that_is_not_utf_8_is_refused() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let mut bob = chat.unregistered(kind);
@@ -433,7 +433,7 @@ fn a_message_that_is_not_utf_8_is_refused() {
 
 /// The error arrives whole, whatever the client has sent and however it ends it.
 #[test]
-fn a_client_too_many_gets_an_error_and_is_closed() {
+fn client_too_many_gets_an_error_and_is_closed() {
     for (url, lang) in [("chat://127.0.0.1:0", Lang::En), ("chat://127.0.0.1:0?lang=ru", Lang::Ru)]
     {
         let server = Server::start(&["-l", url, "-m", "1"]);
@@ -452,7 +452,7 @@ fn a_client_too_many_gets_an_error_and_is_closed() {
 }
 
 #[test]
-fn a_stop_is_announced_and_no_leaves_are() {
+fn stop_is_announced_and_no_leaves_are() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(kind, "ann");
         let mut bob = chat.member(kind, "bob");

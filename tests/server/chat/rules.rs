@@ -1,5 +1,5 @@
-//! Rules of the chat beyond its messages: where a message ends, who receives it and in which order, the
-//! log, and configuration files.
+//! Rules of the chat beyond its messages: where a message ends, who receives it and in which order,
+//! the log, and configuration files.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn join_ann_and_bob(chat: &Chat, kind: Kind) -> (ChatClient, ChatClient) {
 }
 
 #[test]
-fn an_unregistered_client_gets_no_messages() {
+fn unregistered_client_gets_no_messages() {
     for_each_kind(|chat, kind| {
         let mut unregistered = chat.unregistered(kind);
         unregistered.say("x");
@@ -59,16 +59,14 @@ fn several_lines_in_one_write_are_several_messages() {
 }
 
 #[test]
-fn a_line_split_over_two_reads_is_one_message() {
+fn line_split_over_two_reads_is_one_message() {
     let text = "aé€🦜z";
     for end in [&b"\n"[..], b"\r\n"] {
         let mut chat = Chat::start(Lang::En);
         let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
         let message = [text.as_bytes(), end].concat();
         for cut in 1..message.len() {
-            let (first, second) = message.split_at(cut);
-            chat.until_read(cut, || bob.client.send(first));
-            bob.client.send(second);
+            chat.observer.send_split(&mut bob.client, &message, cut);
             ann.expect(Event::Message, &["bob", text]);
         }
     }
@@ -76,7 +74,7 @@ fn a_line_split_over_two_reads_is_one_message() {
 
 /// A slow network may split lines, so a pause must not end them.
 #[test]
-fn a_terminated_line_makes_the_next_wait_for_its_end() {
+fn terminated_line_makes_the_next_wait_for_its_end() {
     for kind in [Kind::Lines, Kind::CrLf] {
         let mut chat = Chat::start(Lang::En);
         let (mut ann, mut bob) = join_ann_and_bob(&chat, kind);
@@ -137,7 +135,7 @@ fn only_unterminated_messages_wait_for_the_pause() {
 
 /// From then on its messages wait for their end, and a pause does not end them.
 #[test]
-fn a_client_may_begin_to_terminate_its_messages() {
+fn client_may_begin_to_terminate_its_messages() {
     let mut chat = Chat::start(Lang::En);
     let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Unterminated);
     bob.client.send(b"one\ntw");
@@ -148,7 +146,7 @@ fn a_client_may_begin_to_terminate_its_messages() {
 }
 
 #[test]
-fn an_unterminated_message_ends_at_eof() {
+fn unterminated_message_ends_at_eof() {
     for_each_kind(|chat, kind| {
         let (mut ann, mut bob) = join_ann_and_bob(chat, kind);
         bob.client.send("last words: пока".as_bytes());
@@ -175,9 +173,9 @@ fn messages_are_trimmed_and_empty_ones_ignored() {
         for registered in [false, true] {
             // An empty unterminated message is not counted.
             for blank in [" ", "\t \u{a0}", "\r", "\u{2028}"] {
-                let before = chat.messages_in();
+                let before = chat.observer.frames_in();
                 bob.say(blank);
-                wait_until("it is taken", || chat.messages_in() > before);
+                wait_until("it is taken", || chat.observer.frames_in() > before);
             }
             if kind != Kind::Unterminated {
                 bob.say("");
@@ -319,7 +317,7 @@ fn two_listeners_are_two_rooms() {
 
 /// A reset follows the nickname, so that the welcome cannot be sent.
 #[test]
-fn a_reset_before_the_welcome_joins_at_most_once() {
+fn reset_before_the_welcome_joins_at_most_once() {
     for_each_kind(|chat, kind| {
         let mut ann = chat.member(Kind::Lines, "ann");
         let bob = chat.unregistered(kind);
@@ -348,7 +346,7 @@ fn a_reset_before_the_welcome_joins_at_most_once() {
 
 /// In each way to leave, except the server's stop, which is a row of the table.
 #[test]
-fn a_leave_is_announced_once() {
+fn leave_is_announced_once() {
     type Leave = fn(&mut ChatClient);
     let ways: [(&str, Leave); 5] = [
         ("exit", |bob| bob.say("exit")),
@@ -382,7 +380,7 @@ fn a_leave_is_announced_once() {
 }
 
 #[test]
-fn a_nickname_requested_by_200_goes_to_one() {
+fn nickname_requested_by_200_goes_to_one() {
     const CLIENTS: usize = 200;
     let chat = Chat::start(Lang::En);
     let mut clients: Vec<ChatClient> =
@@ -441,7 +439,7 @@ fn private_and_public_messages_keep_their_order() {
 
 /// Its send queue is full, and its sender must not wait for it.
 #[test]
-fn a_member_with_unread_private_messages_is_cut() {
+fn member_with_unread_private_messages_is_cut() {
     let mut chat = Chat::start_with(Lang::En, &["--send-queue", "65536"]);
     let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
     let client = chat.server.connect_with_small_buffer();
@@ -475,7 +473,7 @@ fn a_member_with_unread_private_messages_is_cut() {
 }
 
 #[test]
-fn a_member_that_does_not_read_the_room_is_cut() {
+fn member_that_does_not_read_the_room_is_cut() {
     let mut chat = Chat::start_with(Lang::En, &["--broadcast-log", "65536"]);
     let (mut ann, mut bob) = join_ann_and_bob(&chat, Kind::Lines);
     let client = chat.server.connect_with_small_buffer();
@@ -527,7 +525,7 @@ fn joins_and_leaves_are_logged_at_info() {
 }
 
 #[test]
-fn the_ancestors_file_opens_a_chat() {
+fn ancestors_file_opens_a_chat() {
     let folder = Folder::new();
     let file = folder.file("config.ini", "[server]\nhost = 127.0.0.1 # IP\nport = 0\n");
     let server = Server::start_as(mynah().args(["-c", &file]), 1);
@@ -554,7 +552,7 @@ fn each_section_of_a_file_opens_a_chat() {
 
 /// Half a line counts as activity once, not for ever.
 #[test]
-fn an_idle_member_leaves() {
+fn idle_member_leaves() {
     let server = Server::start(&["-l", "chat://127.0.0.1:0?idle=1"]);
     let talker = |kind| ChatClient { client: server.connect(), kind, lang: Lang::En };
     let mut bob = talker(Kind::Lines);

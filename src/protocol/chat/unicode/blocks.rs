@@ -1,7 +1,7 @@
 //! The types of the tables, and look-ups in them.
 
-/// A map from characters to values. Each block of 256 characters has a row of sorted low bytes with a
-/// value each; equal blocks share a row.
+/// A map from characters to values. Each block of 256 characters has a row of sorted low bytes with
+/// a value each; equal blocks share a row.
 pub(super) struct Blocks {
     /// The number of each block's row.
     pub(super) blocks: &'static [u16],
@@ -11,8 +11,8 @@ pub(super) struct Blocks {
     pub(super) values: &'static [u16],
 }
 
-/// A map from characters to sequences of UTF-16 units. A value has the index of the first unit and, in
-/// the low three bits, how many follow it.
+/// A map from characters to sequences of UTF-16 units. A value has the index of the first unit and,
+/// in the low three bits, how many follow it.
 pub(super) struct Sequences {
     pub(super) blocks: Blocks,
     pub(super) units: &'static [u16],

@@ -11,8 +11,8 @@ use super::folder::{Folder, FolderError};
 use super::identity::Identity;
 use super::shared::{Shared, available_memory, check_memory};
 
-/// Puts the natives into the table `native`, which the prelude wraps. The prelude has checked the types
-/// of their arguments.
+/// Puts the natives into the table `native`, which the prelude wraps. The prelude has checked the
+/// types of their arguments.
 pub(super) fn register(
     lua: &Lua,
     native: &Table,

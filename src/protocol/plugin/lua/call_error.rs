@@ -54,8 +54,8 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// Whether the plugin is at fault, so that the failure counts toward disabling it. Failures that a
-    /// client or another plugin can cause alone do not count.
+    /// Whether the plugin is at fault, so that the failure counts toward disabling it. Failures
+    /// that a client or another plugin can cause alone do not count.
     pub(super) fn is_plugin_fault(&self) -> bool {
         match self {
             CallError::OverSharedBudget { took, budget, .. } => *took > *budget / 2,
@@ -165,8 +165,8 @@ pub(super) fn out_of_time() -> mlua::Error {
 }
 
 /// The message handler of every `pcall`: turns errors of natives into strings, and replaces the
-/// sandbox as the position of an error by the line of the plugin that called it. Errors that a plugin
-/// raises are passed on unchanged.
+/// sandbox as the position of an error by the line of the plugin that called it. Errors that a
+/// plugin raises are passed on unchanged.
 pub(super) fn message_handler(lua: &Lua, error: Value) -> mlua::Result<Value> {
     let message = match &error {
         Value::Error(error) => message_of(error).into_bytes(),

@@ -1,5 +1,5 @@
-//! The folders of plugins: each plugin may keep files in one of its own and reach no others. cap-std
-//! resolves no path that leads out of the folder, links included.
+//! The folders of plugins: each plugin may keep files in one of its own and reach no others.
+//! cap-std resolves no path that leads out of the folder, links included.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -82,8 +82,8 @@ impl From<io::Error> for FolderError {
 
 type Result<T> = std::result::Result<T, FolderError>;
 
-/// Name of a file until it is complete. It begins with a dot, so that no plugin can name it and no list
-/// shows it.
+/// Name of a file until it is complete. It begins with a dot, so that no plugin can name it and no
+/// list shows it.
 const TEMP_FILE: &str = ".unfinished";
 
 impl Folder<'_> {

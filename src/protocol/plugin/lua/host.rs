@@ -71,8 +71,9 @@ impl PluginHost {
         }
     }
 
-    /// Calls the notice's hook of the first plugin in `among` that has it. Returns the index of the next
-    /// in `among` that has it: call again from there. A plugin that fails does not stop the others.
+    /// Calls the notice's hook of the first plugin in `among` that has it. Returns the index of the
+    /// next in `among` that has it: call again from there. A plugin that fails does not stop the
+    /// others.
     pub fn notify(&mut self, notice: &Notice<'_>, among: Range<usize>) -> Option<usize> {
         self.notify_within(self.shared.call_budget.budget(), notice, among)
     }
@@ -133,8 +134,9 @@ impl PluginHost {
         self.plugins.iter().any(wants)
     }
 
-    /// Asks the plugins in order to answer `package`, until one returns a string, which is appended to
-    /// `out`, or one fails, whose broadcasts are dropped. All of them share the budget of one call.
+    /// Asks the plugins in order to answer `package`, until one returns a string, which is appended
+    /// to `out`, or one fails, whose broadcasts are dropped. All of them share the budget of one
+    /// call.
     pub fn ask(&mut self, package: &[u8], client: &Client, out: &mut Vec<u8>) -> HookResult<'_> {
         let budget = self.shared.call_budget.budget();
         let mut left = budget;
@@ -164,9 +166,8 @@ impl PluginHost {
         }
     }
 
-    /// Takes the queued broadcasts, in order. To be called after each call into the host: what is queued
-    /// counts against
-    /// [`broadcast_bytes_max`](super::PluginOptions::broadcast_bytes_max).
+    /// Takes the queued broadcasts, in order. To be called after each call into the host: what is
+    /// queued counts against [`broadcast_bytes_max`](super::PluginOptions::broadcast_bytes_max).
     pub fn drain_broadcasts(&mut self) -> impl Iterator<Item = Vec<u8>> {
         self.shared.take_broadcasts().into_iter()
     }
@@ -201,7 +202,8 @@ impl PluginHost {
         self.shared.log_lines.flush();
     }
 
-    /// Drops one plugin; false if none is left. Dropping all at once would take as long as several calls.
+    /// Drops one plugin; false if none is left. Dropping all at once would take as long as several
+    /// calls.
     pub fn drop_one(&mut self) -> bool {
         self.plugins.pop().is_some()
     }

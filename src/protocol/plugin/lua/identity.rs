@@ -1,5 +1,5 @@
-//! The name of a plugin: that of its file until the file has been run, then its own. A plain name has 1
-//! to [`NAME_LEN_MAX`] ASCII letters, digits, `_` and `-`.
+//! The name of a plugin: that of its file until the file has been run, then its own. A plain name
+//! has 1 to [`NAME_LEN_MAX`] ASCII letters, digits, `_` and `-`.
 
 use std::cell::OnceCell;
 

@@ -15,8 +15,8 @@ pub(super) const FAILURES_MAX: u32 = 10;
 /// Most instructions between two checks of the clock.
 const INSTRUCTIONS_PER_CHECK_MAX: usize = 25;
 
-/// Bytes that the instructions between two checks of the clock may touch, if each touches all of the
-/// plugin's memory. About one in four instructions can.
+/// Bytes that the instructions between two checks of the clock may touch, if each touches all of
+/// the plugin's memory. About one in four instructions can.
 const BYTES_PER_CHECK: usize = 32 << 20;
 
 /// Instructions between two checks of the clock, for a plugin that holds this much memory. One
@@ -27,8 +27,8 @@ pub(super) fn instructions_per_check(memory_bytes: usize) -> u32 {
     (BYTES_PER_CHECK / bytes).clamp(1, INSTRUCTIONS_PER_CHECK_MAX) as u32
 }
 
-/// Budgets of a call that loading a plugin may take while the server starts: a machine that boots is
-/// busy.
+/// Budgets of a call that loading a plugin may take while the server starts: a machine that boots
+/// is busy.
 pub(super) const START_BUDGETS: u32 = 10;
 
 /// Budgets of a call that all `server_stopping` together may take.
@@ -49,8 +49,8 @@ pub(super) const FRAMES_SEARCHED_MAX: usize = 10;
 /// Longest reason of a failure in a log line, before characters are replaced.
 pub(super) const REASON_BYTES_MAX: usize = 256;
 
-/// Log lines a second of one kind (failures, slow calls, `server.log`), for all plugins together. The
-/// rest are counted in a summary.
+/// Log lines a second of one kind (failures, slow calls, `server.log`), for all plugins together.
+/// The rest are counted in a summary.
 pub(super) const LOG_LINES_PER_SEC: u32 = 100;
 
 /// Longest text of a `server.log` line, before characters are replaced.

@@ -1,5 +1,5 @@
-//! Loads plugins from files that have been read, one step at a time, so that a reload can take a step
-//! a turn. Reading is apart, in `plugin_file`, so that it can have a thread of its own.
+//! Loads plugins from files that have been read, one step at a time, so that a reload can take a
+//! step a turn. Reading is apart, in `plugin_file`, so that it can have a thread of its own.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ pub struct Loaded {
 impl PluginHost {
     /// Loads every `*.lua` of the folder, in the order of their names: runs it, checks what it
     /// returns, and calls its `server_inited`. The error of a file that fails is in
-    /// [`broken`](Loaded::broken), and the others are loaded. Blocks until all are: a server that has
-    /// clients uses [`Reload`](super::Reload).
+    /// [`broken`](Loaded::broken), and the others are loaded. Blocks until all are: a server that
+    /// has clients uses [`Reload`](super::Reload).
     ///
     /// # Errors
     ///

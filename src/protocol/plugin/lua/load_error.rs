@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::limits::PLUGIN_FILES_MAX;
 use crate::strerror::strerror;
 
-/// The error of one plugin file. Displays as one line with the file and, if Lua found the error, its
-/// line.
+/// The error of one plugin file. Displays as one line with the file and, if Lua found the error,
+/// its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginError {
     /// The file's name without its folder, sanitized.

@@ -1,5 +1,5 @@
-//! Limits log lines that plugins, and through them clients, cause. Suppressed lines are counted, and a
-//! summary of each plugin's is written.
+//! Limits log lines that plugins, and through them clients, cause. Suppressed lines are counted,
+//! and a summary of each plugin's is written.
 
 use std::cell::RefCell;
 use std::rc::Rc;

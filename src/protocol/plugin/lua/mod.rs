@@ -1,8 +1,8 @@
 //! Plugins: Lua files that answer packages. Knows no sockets, no listeners and no clock of its own;
 //! the caller fetches what plugins broadcast.
 //!
-//! Each plugin has a Lua state of its own, so none sees another, and every call is bounded in time and
-//! memory. `docs/plugins.md` is the manual for authors of plugins.
+//! Each plugin has a Lua state of its own, so none sees another, and every call is bounded in time
+//! and memory. `docs/plugins.md` is the manual for authors of plugins.
 //!
 //! | file | job |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! An interruptible matcher of Lua's patterns (manual, 6.4.1). Knows bytes, no Lua state.
 //!
-//! Lua's own matcher may backtrack for ever, inside C, where no hook can stop it. This one follows it
-//! rule by rule (`lstrlib.c` of Lua 5.4, with its names where no better one exists, and its error
-//! texts), and checks the time every so many steps.
+//! Lua's own matcher may backtrack for ever, inside C, where no hook can stop it. This one follows
+//! it rule by rule (`lstrlib.c` of Lua 5.4, with its names where no better one exists, and its
+//! error texts), and checks the time every so many steps.
 
 use std::fmt;
 
@@ -150,8 +150,9 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         self.matches(start, 0)
     }
 
-    /// Finds the first match that starts at `from` or later, or exactly there if `anchored`. A match
-    /// that ends at `not_end` is skipped, so that the last match is not found again as an empty one.
+    /// Finds the first match that starts at `from` or later, or exactly there if `anchored`. A
+    /// match that ends at `not_end` is skipped, so that the last match is not found again as an
+    /// empty one.
     pub(super) fn search(
         &mut self,
         from: usize,
@@ -174,8 +175,8 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         self.level
     }
 
-    /// The capture with this index, from 0, of a match found at `start..end`. The first capture of a
-    /// match without captures is the match.
+    /// The capture with this index, from 0, of a match found at `start..end`. The first capture of
+    /// a match without captures is the match.
     pub(super) fn capture(&self, index: usize, start: usize, end: usize) -> Result<Captured<'s>> {
         if index >= self.level {
             return match index {
@@ -377,8 +378,8 @@ impl<'s, 'p, 't> Matcher<'s, 'p, 't> {
         Ok(None)
     }
 
-    /// `%f[set]`, with `[set]` at `p`: matches where the set begins to match. Returns where the pattern
-    /// goes on.
+    /// `%f[set]`, with `[set]` at `p`: matches where the set begins to match. Returns where the
+    /// pattern goes on.
     fn frontier(&mut self, s: usize, p: usize) -> Result<Option<usize>> {
         if self.pattern_at(p) != b'[' {
             return Err(PatternError::MissingFrontierSet);
@@ -413,7 +414,8 @@ enum Item {
     Decided(Option<usize>),
 }
 
-/// Whether `c` is in the class `%class` (in the C locale). Any byte that names no class is a literal.
+/// Whether `c` is in the class `%class` (in the C locale). Any byte that names no class is a
+/// literal.
 fn in_class(c: u8, class: u8) -> bool {
     let found = match class.to_ascii_lowercase() {
         b'a' => c.is_ascii_alphabetic(),
@@ -465,8 +467,8 @@ fn in_set(c: u8, set: &[u8]) -> bool {
 }
 
 /// Replaces up to `times` matches of `pattern`. Returns the new text, or `None` if nothing was
-/// replaced, and the number of replacements. `available` returns how many bytes the result may have,
-/// given how many are wanted.
+/// replaced, and the number of replacements. `available` returns how many bytes the result may
+/// have, given how many are wanted.
 ///
 /// # Errors
 ///
@@ -575,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_match_is_stopped() {
+    fn long_match_is_stopped() {
         let long = [b'a'; 100_000];
         let set = [b"[", &[b'b'; 10_000][..], b"]"].concat();
         for pattern in [
@@ -594,13 +596,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_match_checks_no_time() {
+    fn short_match_checks_no_time() {
         assert_eq!(time_checks(b"hello world", b"(%w+) (%w+)"), 0);
         assert_eq!(time_checks(&[b'a'; 300], b"^a*$"), 0);
     }
 
     #[test]
-    fn a_result_asks_for_memory_before_it_grows() {
+    fn result_asks_for_memory_before_it_grows() {
         let asked = Cell::new(0);
         let available = |wanted: usize| {
             asked.set(asked.get() + 1);

@@ -38,7 +38,8 @@ fn plugin_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which blocks on the disk.
+/// Reads the plugin files of a folder, one at each [`next`](Iterator::next), which blocks on the
+/// disk.
 pub(super) struct PluginFiles(vec::IntoIter<PathBuf>);
 
 impl Iterator for PluginFiles {

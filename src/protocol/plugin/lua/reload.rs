@@ -1,5 +1,5 @@
-//! Reloads a folder's plugins while the loop serves: a thread reads the files, the loop runs them, a
-//! step a turn, and then all plugins are replaced or none.
+//! Reloads a folder's plugins while the loop serves: a thread reads the files, the loop runs them,
+//! a step a turn, and then all plugins are replaced or none.
 
 use std::fmt;
 use std::io;
@@ -69,8 +69,8 @@ pub enum ReloadStep {
     Pending,
     /// All plugins loaded; the host of the new ones.
     Replace(PluginHost),
-    /// A plugin did not load, as the log says, and the plugins in use stay. The host of those that did
-    /// load is to be dropped, one plugin a turn.
+    /// A plugin did not load, as the log says, and the plugins in use stay. The host of those that
+    /// did load is to be dropped, one plugin a turn.
     Keep(Option<PluginHost>),
 }
 
@@ -81,8 +81,8 @@ impl Reload {
         Reload { options, state: State::Waiting { clock, wake: Box::new(wake) } }
     }
 
-    /// Starts the thread. It ends when all files are read or this value is dropped; nothing waits for
-    /// it, as the disk may block it for ever.
+    /// Starts the thread. It ends when all files are read or this value is dropped; nothing waits
+    /// for it, as the disk may block it for ever.
     ///
     /// # Errors
     ///

@@ -58,7 +58,8 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Compiles a plugin's file. Byte code is refused: Lua does not check it, so it could do anything.
+    /// Compiles a plugin's file. Byte code is refused: Lua does not check it, so it could do
+    /// anything.
     pub(super) fn compile(&self, file: &str, source: &[u8]) -> Result<Function, CallError> {
         self.lua
             .load(strip_preamble(source))
@@ -139,8 +140,8 @@ fn strip_preamble(source: &[u8]) -> &[u8] {
 }
 
 /// Sets a hook that checks the clock every `instructions`, more often the more memory is used. Once
-/// the time is up, every instruction fails until [`Sandbox::reset_count_hook`]: code that catches the
-/// first error runs into the next.
+/// the time is up, every instruction fails until [`Sandbox::reset_count_hook`]: code that catches
+/// the first error runs into the next.
 fn set_count_hook(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Result<()> {
     let shared = Rc::clone(shared);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);

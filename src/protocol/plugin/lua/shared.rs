@@ -1,5 +1,5 @@
-//! State that all plugins of a host share: the call budget, the plugin folder, queued broadcasts, and
-//! the limits on log lines.
+//! State that all plugins of a host share: the call budget, the plugin folder, queued broadcasts,
+//! and the limits on log lines.
 
 use std::cell::{Cell, RefCell};
 use std::mem;

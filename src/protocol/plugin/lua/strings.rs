@@ -1,5 +1,6 @@
-//! Interruptible natives for functions of `string` whose time in C a pattern or a count decides:
-//! `find`, `match`, `gsub`, `rep`, and the step that `gmatch` and `gsub` with a function consist of.
+//! Interruptible natives for functions of `string` whose running time in C depends on the pattern
+//! or count: `find`, `match`, `gsub`, `rep`, and the step that `gmatch` and `gsub` with a function
+//! consist of.
 
 use std::ops::Range;
 use std::rc::Rc;

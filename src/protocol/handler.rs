@@ -17,24 +17,25 @@ use crate::limits::Limits;
 use crate::setting::SettingError;
 
 /// The frame type of a protocol's decoder.
-pub type FrameOf<'a, H> = <<H as Hooks>::Decoder as Decoder>::Frame<'a>;
+pub type FrameOf<'a, H> = <<H as Handler>::Decoder as Decoder>::Frame<'a>;
 /// The error type of a protocol's decoder.
-pub type ErrorOf<H> = <<H as Hooks>::Decoder as Decoder>::Error;
+pub type ErrorOf<H> = <<H as Handler>::Decoder as Decoder>::Error;
 
 /// A protocol, as the session and the server see it.
 ///
 /// Only framing and messages must be given; the rest has defaults that suit a request-response
 /// protocol. Calls are resolved at compile time: `dispatch!` picks the protocol
 /// once per read.
-pub trait Hooks {
+pub trait Handler {
     /// Cuts the stream into frames.
     type Decoder: Decoder;
 
     /// Whether each frame counts in STATUS' `frames_in_total`.
     const COUNTS_FRAMES: bool = true;
 
-    /// Whether an unfinished message becomes one where the stream ends, or when
-    /// [`unfinished_due_at`](Self::unfinished_due_at) has passed. Elsewhere it is dropped, or late.
+    /// Whether an unterminated message is delivered at EOF or at
+    /// [`unfinished_due_at`](Self::unfinished_due_at). Otherwise it is dropped at EOF, and an error
+    /// at the deadline.
     const ALLOWS_UNTERMINATED: bool = false;
 
     /// A decoder that goes on where the client's last one stopped.
@@ -86,7 +87,7 @@ pub trait Hooks {
         None
     }
 
-    /// Turns a long frame that was buffered, and is whole now, into its own reply, a slice a visit.
+    /// Rewrites a large buffered frame into its reply, a slice per visit.
     fn reply_in_place(
         &mut self,
         frame: &mut [u8],
@@ -114,7 +115,7 @@ pub trait Hooks {
         clock.late_at(limits.frame_timeout_ms)
     }
 
-    /// Says that the client's frame is late.
+    /// Writes the error for a late frame. Default: nothing.
     fn write_late(&self, age_secs: u64, out: &mut Vec<u8>) {
         let _ = (age_secs, out);
     }
@@ -135,23 +136,23 @@ pub trait Hooks {
         let _ = (departure, room, shared);
     }
 
-    /// Says that the server is full.
+    /// Writes the refusal of a full server. Default: nothing.
     fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
         let _ = (clients_max, out);
     }
 
-    /// Says that the server stops.
+    /// Writes the notice of a stop. Default: nothing.
     fn write_farewell(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
 
-    /// Every member has been offered all of the log: it may have space again.
+    /// A pass ended: the log may have space.
     fn on_fanout_end(&mut self, room: &mut Room) {
         let _ = room;
     }
 
     /// Whether broadcasts of plugins reach the room.
-    fn hears_plugins(&self) -> bool {
+    fn receives_plugin_broadcasts(&self) -> bool {
         false
     }
 
@@ -165,12 +166,11 @@ pub trait Hooks {
         HEADER_LEN + limits.broadcast_len_max()
     }
 
-    /// Longest frame, and longest reply to one but for STATUS, with `members` in the room: for the
-    /// invariants.
+    /// Upper bound of a frame, its header included, and of a reply but STATUS, with `members` in
+    /// the room: for the invariants.
     fn frame_len_max(&self, members: usize) -> usize;
 
-    /// Checks the listener's state against its open connections, with `is_passing` while a fan-out
-    /// is on its way.
+    /// Checks the listener's state against its open connections; `is_passing` while a pass runs.
     ///
     /// # Panics
     ///
@@ -181,7 +181,7 @@ pub trait Hooks {
 }
 
 /// A protocol that listeners' URLs and sections name.
-pub trait UrlProtocol: Hooks + Sized {
+pub trait UrlProtocol: Handler + Sized {
     /// Its name: `command` in `command://127.0.0.1:65432`.
     const NAME: &'static str;
 
@@ -212,17 +212,17 @@ pub trait UrlProtocol: Hooks + Sized {
 /// Server-wide settings that a listener's own keys replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProtocolDefaults {
-    /// Longest frame or package, in bytes.
-    pub frame_len_max: u32,
+    /// Longest payload or package, in bytes.
+    pub payload_len_max: u32,
 }
 
 impl Default for ProtocolDefaults {
     fn default() -> Self {
-        ProtocolDefaults { frame_len_max: 1 << 20 }
+        ProtocolDefaults { payload_len_max: 1 << 20 }
     }
 }
 
-/// Outcome of [`Hooks::reply_in_place`].
+/// Outcome of [`Handler::reply_in_place`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InPlace {
     /// The frame is the reply now.
@@ -238,7 +238,7 @@ pub enum InPlace {
 pub struct Departure {
     /// The client.
     pub id: ConnId,
-    /// Its number among the members of a chat.
+    /// Its member key while it was subscribed; meaningful in a chat only.
     pub member: Option<MemberKey>,
     /// Why it leaves.
     pub reason: CloseReason,

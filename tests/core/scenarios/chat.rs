@@ -3,18 +3,18 @@
 use allocation_counter::measure;
 use mynah::internal::limits::{CHAT_LOG_BYTES_MIN, Limits};
 
-use super::{AMPLE, LIMITS, Scene, add_laggards, chat_with_a_long_log};
+use super::{AMPLE, LIMITS, Scenario, add_laggards, chat_with_a_long_log};
 
 /// Simulation seed 783: the rest of a long line became a message, and the next line was dropped.
 #[test]
 fn oversized_line_ends_at_its_end_when_deferred() {
-    let mut scene = Scene::chat(LIMITS);
-    let client = scene.connect(200);
+    let mut scenario = Scenario::chat(LIMITS);
+    let client = scenario.connect(200);
     let long = "x".repeat(10_000);
     let lines = format!("ann\n{}{long}\n/msg\n", "/help\n".repeat(40));
-    scene.send(client, lines.as_bytes());
-    scene.run_until_idle();
-    let answer = scene.receive_all(client);
+    scenario.send(client, lines.as_bytes());
+    scenario.run_until_idle();
+    let answer = scenario.receive_all(client);
     let answer = String::from_utf8(answer).unwrap();
     let end = "[ERROR] message over 4096 bytes\n[ERROR] usage: /msg USER TEXT\n";
     assert!(answer.ends_with(end), "{answer}");
@@ -24,23 +24,23 @@ fn oversized_line_ends_at_its_end_when_deferred() {
 #[test]
 fn every_departure_is_announced_when_the_log_is_full() {
     const DEPARTING: usize = 700;
-    let mut scene = Scene::chat(Limits { clients_max: 1_000, ..LIMITS });
-    let witness = scene.join("witness");
+    let mut scenario = Scenario::chat(Limits { clients_max: 1_000, ..LIMITS });
+    let witness = scenario.join("witness");
     let nick = |n: usize| format!("long-nickname{n:03}");
     let departing: Vec<usize> = (0..DEPARTING)
         .map(|n| {
-            let socket = scene.connect(AMPLE);
-            scene.send(socket, format!("{}\n", nick(n)).as_bytes());
+            let socket = scenario.connect(AMPLE);
+            scenario.send(socket, format!("{}\n", nick(n)).as_bytes());
             socket
         })
         .collect();
-    scene.run_until_idle();
-    scene.receive_all(witness);
+    scenario.run_until_idle();
+    scenario.receive_all(witness);
     for socket in departing {
-        scene.network.borrow_mut().reset(socket);
+        scenario.network.borrow_mut().reset(socket);
     }
-    scene.run_until_idle();
-    let heard = String::from_utf8(scene.receive_all(witness)).unwrap();
+    scenario.run_until_idle();
+    let heard = String::from_utf8(scenario.receive_all(witness)).unwrap();
     assert!(heard.len() > CHAT_LOG_BYTES_MIN, "more than the log holds");
     let mut heard: Vec<&str> = heard.lines().collect();
     heard.sort_unstable();
@@ -54,14 +54,14 @@ fn every_departure_is_announced_when_the_log_is_full() {
 /// nickname. A share exceeds what may wait unsent, which does not hold the speaker back: it would
 /// lose its place every time.
 #[test]
-fn waiting_speaker_has_a_share_of_the_log_in_lines() {
-    let mut scene = Scene::chat(LIMITS);
-    let [listener, ann, bob] = ["listener", "ann", "bob"].map(|nick| scene.join(nick));
-    scene.receive_all(listener);
-    scene.send(ann, &b"x\n".repeat(5_000));
-    scene.send(bob, &b"x\n".repeat(5_000));
-    scene.run_until_idle();
-    let heard = String::from_utf8(scene.receive_all(listener)).unwrap();
+fn chat_sender_share_is_counted_in_log_bytes() {
+    let mut scenario = Scenario::chat(LIMITS);
+    let [listener, ann, bob] = ["listener", "ann", "bob"].map(|nick| scenario.join(nick));
+    scenario.receive_all(listener);
+    scenario.send(ann, &b"x\n".repeat(5_000));
+    scenario.send(bob, &b"x\n".repeat(5_000));
+    scenario.run_until_idle();
+    let heard = String::from_utf8(scenario.receive_all(listener)).unwrap();
     let lines: Vec<&str> = heard.lines().collect();
     assert_eq!(lines.len(), 10_000);
     let runs: Vec<usize> = lines.chunk_by(|a, b| a == b).map(|run| run.len() * 9).collect();
@@ -70,36 +70,36 @@ fn waiting_speaker_has_a_share_of_the_log_in_lines() {
     assert!(*longest <= CHAT_LOG_BYTES_MIN / 2 + 9, "{runs:?}");
 }
 
-/// Simulation seed 208: a client that took everything at once was cut for messages that came between
-/// two of its turns.
+/// Simulation seed 208: a client that took everything at once was cut for messages that came
+/// between two of its turns.
 #[test]
-fn recipient_with_room_is_not_cut_before_its_turn() {
-    let mut scene = Scene::chat(LIMITS);
-    let [ann, bob] = ["ann", "bob"].map(|nick| scene.join(nick));
-    scene.receive_all(bob);
+fn writable_recipient_is_flushed_before_a_close() {
+    let mut scenario = Scenario::chat(LIMITS);
+    let [ann, bob] = ["ann", "bob"].map(|nick| scenario.join(nick));
+    scenario.receive_all(bob);
     let text = "x".repeat(500);
-    scene.send(ann, format!("/msg bob {text}\n").repeat(100).as_bytes());
-    scene.run_until_idle();
-    assert_eq!(scene.server.stats().slow_consumers_total, 0);
-    let heard = String::from_utf8(scene.receive_all(bob)).unwrap();
+    scenario.send(ann, format!("/msg bob {text}\n").repeat(100).as_bytes());
+    scenario.run_until_idle();
+    assert_eq!(scenario.server.stats().slow_consumers_total, 0);
+    let heard = String::from_utf8(scenario.receive_all(bob)).unwrap();
     assert_eq!(heard, format!("[PM] ann: {text}\n").repeat(100));
 }
 
 #[test]
 fn private_messages_to_laggards_copy_no_log() {
-    let mut scene = chat_with_a_long_log();
-    let (members, sender) = add_laggards(&mut scene, 20);
+    let mut scenario = chat_with_a_long_log();
+    let (members, sender) = add_laggards(&mut scenario, 20);
     let cost = measure(|| {
         for n in 0..members.len() {
-            scene.send(sender, format!("/msg member{n:03} psst\n").as_bytes());
+            scenario.send(sender, format!("/msg member{n:03} psst\n").as_bytes());
         }
-        scene.send(sender, b"last\n");
-        scene.run_until_idle();
+        scenario.send(sender, b"last\n");
+        scenario.run_until_idle();
     });
     assert!(cost.bytes_max < 100_000, "{} bytes for 20 short messages", cost.bytes_max);
     for member in members {
-        scene.network.borrow_mut().sockets[member].to_client_max = 16 << 20;
-        let heard = String::from_utf8(scene.receive_all(member)).unwrap();
+        scenario.network.borrow_mut().sockets[member].to_client_max = 16 << 20;
+        let heard = String::from_utf8(scenario.receive_all(member)).unwrap();
         let lines: Vec<&str> = heard.lines().collect();
         assert_eq!(lines.len(), 202);
         for (n, line) in lines[..200].iter().enumerate() {
@@ -107,28 +107,28 @@ fn private_messages_to_laggards_copy_no_log() {
         }
         assert_eq!(lines[200..], ["[PM] sender: psst", "[sender]: last"], "in the order spoken");
     }
-    assert_eq!(scene.server.stats().slow_consumers_total, 0);
+    assert_eq!(scenario.server.stats().slow_consumers_total, 0);
 }
 
 #[test]
 fn private_messages_cut_only_a_full_recipient() {
-    let mut scene = Scene::chat(Limits { send_queue_bytes_max: 20_000, ..LIMITS });
-    let (slow, sender) = (scene.connect(1), scene.connect(AMPLE));
-    scene.send(slow, b"slow\n");
-    scene.send(sender, b"sender\n");
-    scene.run_until_idle();
+    let mut scenario = Scenario::chat(Limits { send_queue_bytes_max: 20_000, ..LIMITS });
+    let (slow, sender) = (scenario.connect(1), scenario.connect(AMPLE));
+    scenario.send(slow, b"slow\n");
+    scenario.send(sender, b"sender\n");
+    scenario.run_until_idle();
     let message = format!("/msg slow {}\n", "x".repeat(1_000));
     for sent in 1..=18 {
-        scene.send(sender, message.as_bytes());
-        scene.run_until_idle();
-        assert!(!scene.is_closed(slow), "after {sent} of a thousand bytes");
+        scenario.send(sender, message.as_bytes());
+        scenario.run_until_idle();
+        assert!(!scenario.is_closed(slow), "after {sent} of a thousand bytes");
     }
     for _ in 0..3 {
-        scene.send(sender, message.as_bytes());
-        scene.run_until_idle();
+        scenario.send(sender, message.as_bytes());
+        scenario.run_until_idle();
     }
-    assert!(scene.is_closed(slow));
-    assert_eq!(scene.server.stats().slow_consumers_total, 1);
+    assert!(scenario.is_closed(slow));
+    assert_eq!(scenario.server.stats().slow_consumers_total, 1);
 }
 
 /// The first message of the visit fills the recipient's queue, though its stream takes more. The
@@ -136,18 +136,18 @@ fn private_messages_cut_only_a_full_recipient() {
 #[test]
 fn private_messages_keep_their_places_in_the_log() {
     for unfinished in [&b""[..], b"half a li"] {
-        let mut scene = Scene::chat(Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS });
+        let mut scenario = Scenario::chat(Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS });
         let [recipient, first, second] =
-            ["recipient", "first", "second"].map(|nick| scene.join(nick));
-        scene.receive_all(recipient);
-        scene.send(recipient, unfinished);
-        scene.run_until_idle();
+            ["recipient", "first", "second"].map(|nick| scenario.join(nick));
+        scenario.receive_all(recipient);
+        scenario.send(recipient, unfinished);
+        scenario.run_until_idle();
         let long = |len| format!("/msg recipient {}\n", "x".repeat(len));
-        scene.send(first, long(3_500).as_bytes());
+        scenario.send(first, long(3_500).as_bytes());
         let more = "one\n/msg recipient psst\ntwo\n";
-        scene.send(second, (long(1_000) + more).as_bytes());
-        scene.run_until_idle();
-        let heard = String::from_utf8(scene.receive_all(recipient)).unwrap();
+        scenario.send(second, (long(1_000) + more).as_bytes());
+        scenario.run_until_idle();
+        let heard = String::from_utf8(scenario.receive_all(recipient)).unwrap();
         let lines: Vec<&str> = heard.lines().skip(2).collect();
         assert_eq!(lines, ["[second]: one", "[PM] second: psst", "[second]: two"]);
     }

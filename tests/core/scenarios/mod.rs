@@ -1,5 +1,5 @@
-//! The server core in small scenes on the simulated network: rules that once broke, or that chance
-//! seldom puts to the test.
+//! The server core in small scenarios on the simulated network: rules that once broke, or that
+//! chance seldom puts to the test.
 
 mod accepting;
 mod backpressure;
@@ -35,28 +35,28 @@ const LIMITS: Limits = Limits {
     drain_timeout_ms: 5_000,
 };
 
-/// More bytes than any scene sends to a client that is meant to take everything.
+/// More bytes than any scenario sends to a client that is meant to take everything.
 const AMPLE: usize = 1 << 20;
 
 /// A server with one kind of listener, a network without faults, and a clock that the test moves.
-struct Scene {
+struct Scenario {
     network: Shared,
     server: Server<FakeStream>,
     now: Millis,
 }
 
-impl Scene {
+impl Scenario {
     fn new(limits: Limits, idle_ms: u64) -> Self {
-        Scene::with_listeners(1, limits, idle_ms)
+        Scenario::with_listeners(1, limits, idle_ms)
     }
 
     fn chat(limits: Limits) -> Self {
-        Scene::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
+        Scenario::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
     }
 
     fn with_listeners(n: usize, limits: Limits, idle_ms: u64) -> Self {
-        Scene::with_protocol(
-            || CommandProtocol { frame_len_max: 1 << 20 }.into(),
+        Scenario::with_protocol(
+            || CommandProtocol { payload_len_max: 1 << 20 }.into(),
             n,
             limits,
             idle_ms,
@@ -76,7 +76,7 @@ impl Scene {
             let (name, protocol) = ("command".to_owned(), protocol());
             server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
         }
-        Scene { network, server, now: Millis(0) }
+        Scenario { network, server, now: Millis(0) }
     }
 
     /// Connects a client whose buffers, and the network on the way, hold `capacity` bytes for it.
@@ -154,47 +154,47 @@ impl Scene {
     }
 
     /// Gives the server a clock that moves on by `step_us` at each look, one after each
-    /// `look_bytes` of work. Returns the time it shows.
-    fn set_clock(&mut self, step_us: u64, look_bytes: usize) -> Rc<Cell<u64>> {
+    /// `clock_check_bytes` of work. Returns the time it shows.
+    fn set_clock(&mut self, step_us: u64, clock_check_bytes: usize) -> Rc<Cell<u64>> {
         let micros = Rc::new(Cell::new(0));
         let shown = Rc::clone(&micros);
         let look = move || {
             shown.set(shown.get() + step_us);
             shown.get()
         };
-        self.server.set_clock(Box::new(look), look_bytes);
+        self.server.set_clock(Box::new(look), clock_check_bytes);
         micros
     }
 }
 
 /// Adds members that lag by most of a log of a mebibyte; returns them and the sender.
-fn add_laggards(scene: &mut Scene, count: usize) -> (Vec<usize>, usize) {
+fn add_laggards(scenario: &mut Scenario, count: usize) -> (Vec<usize>, usize) {
     let members: Vec<usize> = (0..count)
         .map(|n| {
-            let member = scene.connect(200);
-            scene.send(member, format!("member{n:03}\n").as_bytes());
-            scene.run_until_idle();
+            let member = scenario.connect(200);
+            scenario.send(member, format!("member{n:03}\n").as_bytes());
+            scenario.run_until_idle();
             member
         })
         .collect();
-    let sender = scene.join("sender");
+    let sender = scenario.join("sender");
     for member in &members {
-        scene.receive_all(*member);
+        scenario.receive_all(*member);
     }
     for n in 0..200 {
-        scene.send(sender, format!("{n:04}{}\n", "x".repeat(3_990)).as_bytes());
-        scene.run_until_idle();
+        scenario.send(sender, format!("{n:04}{}\n", "x".repeat(3_990)).as_bytes());
+        scenario.run_until_idle();
     }
     (members, sender)
 }
 
 /// A chat whose log takes a mebibyte.
-fn chat_with_a_long_log() -> Scene {
+fn chat_with_a_long_log() -> Scenario {
     let limits = Limits {
         clients_max: 100,
         broadcast_log_bytes_max: 1 << 20,
         send_queue_bytes_max: 4 << 20,
         ..LIMITS
     };
-    Scene::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
+    Scenario::with_protocol(|| ChatProtocol::new(Lang::En).into(), 1, limits, 0)
 }

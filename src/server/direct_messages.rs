@@ -1,4 +1,4 @@
-//! Carrying what one connection says to another alone.
+//! Delivers private messages to their recipients' send queues.
 
 use super::Server;
 use super::connection::{Flags, State};
@@ -8,13 +8,13 @@ use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
 impl<T: Transport> Server<T> {
-    /// Puts the messages that the connection at hand has for single others into their send queues:
-    /// behind what of the broadcast log was written before them, and in front of the rest. They are
-    /// written when the recipients have their turn, so a storm of them costs this turn no writes.
+    /// Queues the visit's private messages at their recipients, each after what the broadcast log
+    /// held when it was written. They are sent when the recipients have their turn, so many of them
+    /// cost this turn no writes.
     ///
-    /// Their sender cannot be made to wait for a recipient that does not read, so that one is cut
-    /// when messages have filled its send queue, as one is that falls off the broadcast log. One
-    /// whose stream has room is written to first: it has had no turn since they came.
+    /// A sender does not wait for a slow recipient: one whose send queue is full and whose socket
+    /// is blocked is closed, as one is that falls off the broadcast log. If the socket is writable
+    /// it is flushed first, as the recipient has had no turn since the messages came.
     pub(super) fn deliver_direct(&mut self, registry: &T::Registry) {
         if self.shared.direct.is_empty() {
             return;

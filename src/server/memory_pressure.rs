@@ -10,7 +10,7 @@ use crate::address::AddressKey;
 use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
-/// How long nobody is cut after it was of no use.
+/// Pause after relief that did not help.
 const RELIEF_PAUSE_MS: u64 = 10;
 
 /// Memory held by the connections of one address.
@@ -22,8 +22,7 @@ struct Holder {
 }
 
 impl<T: Transport> Server<T> {
-    /// Acts on what the account says. To be called when it may have grown and no replies are at
-    /// hand.
+    /// Enters tight mode or relieves memory. Call when no replies are at hand.
     #[inline]
     pub(super) fn check_memory(&mut self) {
         if self.shared.memory.is_tight() {
@@ -42,9 +41,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Cuts connections of the address that holds most, its largest first, until the account is
-    /// under 90 % again. So whoever makes the server run full pays for it, and an address that holds
-    /// nothing is never cut.
+    /// Closes connections of the address that holds most, its largest first, until the account is
+    /// under 90 % again. Addresses that hold nothing are never closed.
     fn relieve_memory(&mut self) {
         let mut holders: HashMap<Option<AddressKey>, Holder> = HashMap::new();
         for (id, conn) in self.table.iter_mut() {
@@ -66,7 +64,7 @@ impl<T: Transport> Server<T> {
         {
             let Some(holder) = holders.get_mut(&address) else { continue };
             let Some((charged, id)) = holder.connections.pop() else { continue };
-            // It looks at everybody.
+            // O(connections): skipped for large tables.
             debug_assert!(
                 self.table.len() > 1_000 || self.holds_most(id),
                 "{id} was cut for memory"
@@ -82,8 +80,9 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether all connections with memory were cut a moment ago, and it was not enough: the table and the
-    /// logs alone are most of the limit. Looking at everybody again would find next to nothing.
+    /// Whether all connections with memory were cut a moment ago, and it was not enough: the table
+    /// and the logs alone are most of the limit. Looking at everybody again would find next to
+    /// nothing.
     pub(super) fn is_relief_pointless(&self) -> bool {
         self.relief_failed_at.is_some_and(|at| self.shared.now.since(at) < RELIEF_PAUSE_MS)
     }
@@ -98,8 +97,8 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Memory is no longer tight: those who were not read from for it may go on. The time they waited
-    /// is no silence of theirs.
+    /// Leaves tight mode and resumes the clients that were not read from. Paused time does not
+    /// count as idle.
     pub(super) fn end_tight_memory(&mut self) {
         if !self.shared.is_tight || !self.shared.memory.is_ample() {
             return;

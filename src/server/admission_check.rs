@@ -1,27 +1,26 @@
-//! The order in which senders that wait for a log are admitted, checked where debug assertions are on.
+//! Check of the order in which senders that wait for a log are admitted, with debug assertions on.
 
 use std::collections::HashMap;
 
 use crate::conn_id::ConnId;
 
-/// Checks that senders that wait for a log have their turns one after the other: nobody has two
-/// while another waits, and nobody adds more than its share. Keeps its books, and checks, only where
-/// debug assertions are on.
+/// Debug check of admission: no sender is admitted twice while another waits, or exceeds its share.
+/// Counts and checks only with debug assertions.
 #[derive(Debug, Default)]
-pub(super) struct Rota {
-    /// Turns there have been.
-    turns: u64,
-    /// How many there had been when each that waits began to.
+pub(super) struct AdmissionCheck {
+    /// Admissions so far.
+    admissions: u64,
+    /// Admissions before each waiting sender began to wait.
     waits_since: HashMap<ConnId, u64>,
-    /// The last turn of each that has had one while others waited.
-    last_turn: HashMap<ConnId, u64>,
+    /// The last admission of each sender that was admitted while others waited.
+    last_admission: HashMap<ConnId, u64>,
 }
 
-impl Rota {
+impl AdmissionCheck {
     /// A sender waits, if it did not before.
     pub(super) fn on_wait(&mut self, id: ConnId) {
         if cfg!(debug_assertions) {
-            self.waits_since.entry(id).or_insert(self.turns);
+            self.waits_since.entry(id).or_insert(self.admissions);
         }
     }
 
@@ -33,12 +32,12 @@ impl Rota {
         }
         assert!(added <= most, "{id} added {added} bytes to the log where {most} were its due");
         if added > 0 {
-            self.turns += 1;
+            self.admissions += 1;
             self.waits_since.remove(&id);
             let since = self.waits_since.values().min();
-            let last = self.last_turn.insert(id, self.turns);
+            let last = self.last_admission.insert(id, self.admissions);
             let is_fair = last.is_none_or(|last| since.is_none_or(|since| last <= *since));
-            assert!(is_fair, "{id} had two turns while somebody else waited");
+            assert!(is_fair, "{id} was admitted twice while another sender waited");
         }
         if still_waits {
             self.on_wait(id);
@@ -46,7 +45,7 @@ impl Rota {
             self.waits_since.remove(&id);
         }
         if self.waits_since.is_empty() {
-            self.last_turn = HashMap::new();
+            self.last_admission = HashMap::new();
         }
     }
 }

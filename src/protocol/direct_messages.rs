@@ -1,5 +1,4 @@
-//! Messages from one client to another alone, on their way from the handler to the recipient's send
-//! queue.
+//! Private messages of one visit, until queued for their recipients.
 
 use crate::conn_id::ConnId;
 

@@ -13,8 +13,8 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = 6;
 /// Once round the coarsest level: 2³⁶ ms, two years.
 const SPAN_MS: u64 = 1 << (SLOT_BITS * LEVELS as u32);
-/// Deadlines farther away than this fire here, and find themselves too early. One slot short of
-/// the whole round, so that the current slot of the coarsest level is never one of the next round.
+/// Farther deadlines fire here and are re-armed. One slot short of the whole round, so that the
+/// current slot of the coarsest level is never one of the next round.
 const FARTHEST_MS: u64 = SPAN_MS - SPAN_MS / SLOTS as u64;
 const NIL: u32 = u32::MAX;
 
@@ -47,7 +47,7 @@ pub(super) trait LinkStore {
 pub(super) enum Step {
     /// The timer of the connection at this index is due, and disarmed.
     Due(u32),
-    /// The wheel has turned a little.
+    /// A slot was detached or a timer cascaded; call again.
     Moved,
     /// There is nothing to do before [`TimerWheel::next_due`].
     Done,
@@ -56,15 +56,15 @@ pub(super) enum Step {
 /// All armed timers.
 ///
 /// Invariant: a timer that fires at `at` is in the list of level `position(at).0`, slot
-/// `position(at).1`, or among the cascading ones. It holds while `elapsed` advances because `elapsed`
-/// never passes the start of an occupied slot without taking out what is in it, nor anything while
-/// there are cascading timers.
+/// `position(at).1`, or among the cascading ones. It holds while `elapsed` advances because
+/// `elapsed` never passes the start of an occupied slot without taking out what is in it, nor
+/// anything while there are cascading timers.
 #[derive(Debug)]
 pub(super) struct TimerWheel {
-    /// How far time has been worked off.
+    /// Wheel time: every slot before it was processed.
     elapsed: u64,
-    /// The list of those whose slot has begun and that have not been put into finer ones yet: there
-    /// may be a million.
+    /// Timers of the current coarse slot, to be moved to finer levels one by one: there may be a
+    /// million.
     cascading: u32,
     /// Which slots of each level are in use, one bit each.
     occupied: [u64; LEVELS],
@@ -84,7 +84,7 @@ impl TimerWheel {
         self.link(store, index, at);
     }
 
-    /// Sees to it that the timer of the connection at `index` does not fire.
+    /// Disarms the timer at `index`.
     pub(super) fn disarm(&mut self, store: &mut impl LinkStore, index: u32) {
         let TimerLinks { prev, next, at } = *store.links(index);
         if at == Millis::NEVER {
@@ -116,7 +116,7 @@ impl TimerWheel {
         self.next_slot().map(|(_, _, start)| Millis(start))
     }
 
-    /// Works time off up to `now`, a timer at a time, so that whoever calls can stop in between.
+    /// Advances the wheel towards `now` by one step, so that the caller can stop between steps.
     pub(super) fn step(&mut self, store: &mut impl LinkStore, now: Millis) -> Step {
         if self.cascading != NIL {
             let index = self.cascading;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_fires_at_its_millisecond_and_not_before() {
+    fn timer_fires_at_its_millisecond_and_not_before() {
         for at in [1, 2, 63, 64, 65, 4095, 4096, 4097, 60_000, 262_143, 262_144, 31_536_000_000] {
             for start in [0, 1, 63, 64, 1_000_003] {
                 let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_in_the_past_is_due_at_once() {
+    fn deadline_in_the_past_is_due_at_once() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(100)), store(1));
         wheel.arm(&mut links, 0, Millis(3));
         assert_eq!(pop_due(&mut wheel, &mut links, Millis(100)), Some(0));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_level_is_a_ring() {
+    fn top_level_is_a_ring() {
         let start = SPAN_MS - 1000;
         let (mut wheel, mut links) = (TimerWheel::new(Millis(start)), store(1));
         wheel.arm(&mut links, 0, Millis(start + 5000));
@@ -251,7 +251,7 @@ mod tests {
 
     /// Holds the wheel against a sorted set through 200,000 random operations.
     #[test]
-    fn the_wheel_agrees_with_a_sorted_set() {
+    fn wheel_agrees_with_a_sorted_set() {
         const TIMERS: u64 = 50;
         let mut state = 7u64;
         let mut random = |below: u64| {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn loose_timers_can_be_disarmed_and_armed_anew() {
+    fn cascading_timers_can_be_disarmed_and_rearmed() {
         let (mut wheel, mut links) = (TimerWheel::new(Millis(0)), store(4));
         (0..4).for_each(|index| wheel.arm(&mut links, index, Millis(5000)));
         assert_eq!(wheel.step(&mut links, Millis(4096)), Step::Moved);

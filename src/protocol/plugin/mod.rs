@@ -155,3 +155,22 @@ pub(super) fn ask(
         asked => Ok(asked),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gather_is_a_time_up_to_its_limit() {
+        let mut protocol = PluginProtocol::with_defaults(&ProtocolDefaults::default());
+        assert!(protocol.ends_on_would_block());
+        for value in [GATHER_MS_LIMIT, 0, 5] {
+            assert_eq!(protocol.set("gather", &value.to_string()), Ok(()));
+            assert_eq!((protocol.gather_ms, protocol.ends_on_would_block()), (value, value == 0));
+        }
+        let error = protocol.set("gather", &(GATHER_MS_LIMIT + 1).to_string());
+        assert!(matches!(error, Err(SettingError::NotInRange { .. })));
+        assert_eq!(protocol.set("idle", "5"), Err(SettingError::Unknown));
+        assert_eq!(protocol.gather_ms, 5);
+    }
+}

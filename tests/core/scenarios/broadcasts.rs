@@ -61,6 +61,31 @@ fn client_that_fell_off_the_log_is_closed_and_counted() {
 }
 
 #[test]
+fn log_is_released_up_to_the_slowest_laggard() {
+    let limits = Limits { broadcast_log_bytes_max: 1 << 20, ..LIMITS };
+    let mut scenario = Scenario::new(limits, 0);
+    let (laggard, sender) = (scenario.connect(700), scenario.connect(AMPLE));
+    let news = frame(4, &[b'n'; 1_000]);
+    scenario.send(sender, &news);
+    scenario.send(sender, &news);
+    let mut received = Vec::new();
+    // 200 KB pass through the log, and the laggard is always one or two broadcasts behind.
+    for round in 1..=200 {
+        scenario.send(sender, &news);
+        scenario.run_until_idle();
+        while received.len() < round * news.len() {
+            received.extend(scenario.receive(laggard));
+            scenario.run_until_idle();
+        }
+        assert_eq!(scenario.receive(sender).len() % frame(1, b"1").len(), 0);
+    }
+    let held = scenario.server.memory().used();
+    assert!(held < 64 * 1024, "{held} bytes are held for a laggard that is 2 KB behind");
+    received.extend(scenario.receive_all(laggard));
+    assert_eq!(received, news.repeat(202));
+}
+
+#[test]
 fn log_is_empty_once_the_last_laggard_caught_up() {
     let mut scenario = Scenario::new(Limits { clients_max: 3_000, ..LIMITS }, 0);
     let sender = scenario.connect(AMPLE);

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mynah::internal::app::{Config, IniFile, Invocation, Settings};
+use mynah::internal::app::{Config, ConfigFile, Invocation, Settings};
 use mynah::internal::cli::ListenerSpec;
 use mynah::internal::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn check_file(text: &str) {
-    let parsed = IniFile::parse(text, Path::new(FILE));
+    let parsed = ConfigFile::parse(text, Path::new(FILE));
     match &parsed {
         Ok(file) => {
             check_ranges(&file.settings);
@@ -55,8 +55,8 @@ fn check_file(text: &str) {
 }
 
 /// A reference reader. An error is the place that the reader's should name.
-fn read_reference(text: &str) -> Result<IniFile, String> {
-    let mut file = IniFile::default();
+fn read_reference(text: &str) -> Result<ConfigFile, String> {
+    let mut file = ConfigFile::default();
     let mut seen = Vec::new();
     for Section { line, name: section, keys } in sections(text)? {
         let protocol = match section.split_whitespace().next() {
@@ -294,7 +294,7 @@ fn check_spellings(text: &str) {
             continue;
         }
         let key = name.replace('-', "_");
-        let file = IniFile::parse(&format!("[server]\n{key} = {value}\n"), Path::new(FILE));
+        let file = ConfigFile::parse(&format!("[server]\n{key} = {value}\n"), Path::new(FILE));
         let option = Invocation::from_args(&[format!("--{name}={value}")]);
         match set {
             Ok(()) => {

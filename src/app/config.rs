@@ -8,7 +8,7 @@ use std::time::Duration;
 use getopts::{Matches, ParsingStyle};
 use log::LevelFilter;
 
-use super::ini_file::IniFile;
+use super::config_file::ConfigFile;
 use super::settings::{SETTINGS, Settings};
 use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::{IniError, ListenerError, ListenerSpec};
@@ -148,9 +148,9 @@ impl Config {
     fn from_matches(matches: &Matches) -> Result<Self, ConfigError> {
         let file = match matches.opt_str("config") {
             Some(path) => {
-                IniFile::read(Path::new(&os_text::decode(&path))).map_err(ConfigError::File)?
+                ConfigFile::read(Path::new(&os_text::decode(&path))).map_err(ConfigError::File)?
             }
-            None => IniFile::default(),
+            None => ConfigFile::default(),
         };
         let mut settings = file.settings;
         for setting in &SETTINGS {

@@ -5,27 +5,27 @@
 //! | `run` | from arguments to exit code |
 //! | `config` | options and file, merged |
 //! | `settings` | the server-wide settings and their ranges |
-//! | `ini_file` | the configuration file |
-//! | `control`, `pacing` | reloads and status lines, and how often they run |
+//! | `config_file` | the configuration file |
+//! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
 //! | `listeners` | opening the listeners |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file` | bounded queues with writer threads; the log file |
 
 mod config;
+mod config_file;
 mod control;
-mod ini_file;
 mod listeners;
 mod log_file;
 mod log_queue;
 mod logging;
-mod pacing;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
 mod run;
 mod settings;
+mod signal_rate_limit;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::IniFile;
+pub use config_file::ConfigFile;
 pub use run::run;
 pub use settings::Settings;

@@ -10,14 +10,14 @@ use crate::setting::SettingError;
 
 /// Settings and listeners of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IniFile {
+pub struct ConfigFile {
     /// Its `[server]` section.
     pub settings: Settings,
     /// Its listeners, in order.
     pub listeners: Vec<ListenerSpec>,
 }
 
-impl IniFile {
+impl ConfigFile {
     /// Reads `file`.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl IniFile {
     }
 
     fn from_text(text: &str) -> Result<Self, IniErrorKind> {
-        let mut file = IniFile::default();
+        let mut file = ConfigFile::default();
         for_each_section(text, |section| file.add_section(section))?;
         Ok(file)
     }
@@ -91,8 +91,8 @@ impl IniFile {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<IniFile, IniError> {
-        IniFile::parse(text, Path::new("mynah.ini"))
+    fn parse(text: &str) -> Result<ConfigFile, IniError> {
+        ConfigFile::parse(text, Path::new("mynah.ini"))
     }
 
     #[track_caller]
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn empty_file_sets_nothing() {
         for text in ["", "\n\n", "# only a comment\n", "\u{feff}[server]\n"] {
-            assert_eq!(parse(text), Ok(IniFile::default()), "{text:?}");
+            assert_eq!(parse(text), Ok(ConfigFile::default()), "{text:?}");
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn unreadable_file_is_named() {
-        let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
+        let error = ConfigFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
     }
 }

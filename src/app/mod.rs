@@ -10,7 +10,7 @@
 //! | `listeners` | opening the listeners |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
-//! | `log_queue`, `log_file` | bounded queues with writer threads; the log file |
+//! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
 mod config;
 mod config_file;
@@ -24,6 +24,7 @@ mod plugins;
 mod run;
 mod settings;
 mod signal_rate_limit;
+mod timestamp;
 
 pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;

@@ -7,7 +7,7 @@
 //! | `settings` | the server-wide settings and their ranges |
 //! | `config_file` | the configuration file |
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
-//! | `listeners` | opening the listeners |
+//! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
@@ -15,6 +15,7 @@
 mod config;
 mod config_file;
 mod control;
+mod listen_error;
 mod listeners;
 mod log_file;
 mod log_queue;

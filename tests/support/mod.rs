@@ -7,7 +7,7 @@ pub(crate) mod stub;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,7 +120,7 @@ impl Server {
             .log()
             .iter()
             .filter_map(|line| line.split_once(" listening on "))
-            .map(|(_, url)| url.split_once("://").unwrap().1.parse().unwrap())
+            .map(|(_, url)| socket_addr(url))
             .collect();
         server
     }
@@ -315,6 +315,16 @@ impl Server {
     pub(crate) fn proc(&self, file: &str) -> PathBuf {
         Path::new("/proc").join(self.pid().to_string()).join(file)
     }
+}
+
+/// The address behind `PROTOCOL://HOST:PORT`: of a name the first, of all addresses 127.0.0.1.
+fn socket_addr(url: &str) -> SocketAddr {
+    let (_, authority) = url.split_once("://").unwrap();
+    let authority = match authority.strip_prefix(':') {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => authority.to_owned(),
+    };
+    authority.to_socket_addrs().unwrap().next().unwrap()
 }
 
 impl Drop for Server {

@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `run` | from arguments to exit code |
 //! | `config` | options and file, merged |
+//! | `hints` | what would do in place of other servers' arguments |
+//! | `help` | the text of `--help` |
 //! | `settings` | the server-wide settings and their ranges |
+//! | `fit_limits` | limits that fit the process and the machine |
 //! | `config_file` | the configuration file |
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
 //! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
@@ -15,6 +18,9 @@
 mod config;
 mod config_file;
 mod control;
+mod fit_limits;
+mod help;
+mod hints;
 mod listen_error;
 mod listeners;
 mod log_file;

@@ -5,15 +5,11 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::config::Config;
+use crate::defaults;
 use crate::limits::Limits;
 use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
-
-/// Default of `--plugin-budget`.
-const BUDGET_MS: u64 = 50;
-/// Default of `--plugin-memory`.
-const MEMORY_BYTES: usize = 8 << 20;
 
 /// Loads every plugin and drops it again. An error has a line for each that fails.
 pub(super) fn check(config: &Config) -> Result<(), String> {
@@ -79,8 +75,8 @@ fn options(config: &Config) -> Option<PluginOptions> {
     let settings = &config.settings;
     Some(PluginOptions {
         dir: config.plugin_dir.clone()?,
-        budget: Duration::from_millis(settings.plugin_budget.unwrap_or(BUDGET_MS)),
-        memory_bytes_max: settings.plugin_memory.unwrap_or(MEMORY_BYTES),
+        budget: Duration::from_millis(settings.plugin_budget.unwrap_or(defaults::PLUGIN_BUDGET_MS)),
+        memory_bytes_max: settings.plugin_memory.unwrap_or(defaults::PLUGIN_MEMORY_BYTES),
         broadcast_bytes_max: broadcast_len_max(settings.broadcast_log),
     })
 }

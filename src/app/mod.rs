@@ -10,11 +10,13 @@
 //! | `fit_limits` | limits that fit the process and the machine |
 //! | `config_file` | the configuration file |
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
+//! | `check` | `--check` |
 //! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
+mod check;
 mod config;
 mod config_file;
 mod control;

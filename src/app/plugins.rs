@@ -11,14 +11,12 @@ use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
 
-/// Loads every plugin and drops it again. An error has a line for each that fails.
-pub(super) fn check(config: &Config) -> Result<(), String> {
-    let Some(Loaded { broken, .. }) = load_all(config)? else { return Ok(()) };
-    if broken.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = broken.iter().map(ToString::to_string).collect();
-    Err(lines.join("\nmynah: "))
+/// Loads every plugin and drops it again. There is an error for each that fails.
+pub(super) fn check(config: &Config) -> Result<(), Vec<String>> {
+    let loaded = load_all(config).map_err(|error| vec![error])?;
+    let Some(Loaded { broken, .. }) = loaded else { return Ok(()) };
+    let errors: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Loads the plugins of a server that starts. Broken plugins are logged and left out.

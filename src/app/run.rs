@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use log::{Level, error, info, log_enabled, warn};
 
+use super::check::check;
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
 use super::fit_limits::fit_limits;
@@ -24,13 +25,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match Invocation::from_args(&args) {
         Ok(Invocation::Help(text)) => print("mynah", text.trim_end()),
         Ok(Invocation::Version) => print("mynah", concat!("mynah ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Check(config)) => match plugins::check(&config) {
-            Ok(()) => print("mynah", "mynah: options and configuration are good"),
-            Err(reason) => {
-                print_error(format_args!("mynah: {reason}"));
-                ExitCode::from(EXIT_USAGE)
-            }
-        },
+        Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Run(config)) => serve(&config),
         Err(ConfigError::Options(errors)) => print_usage_errors("mynah", &errors),
         Err(ConfigError::Arguments(errors)) => print_usage_errors("mynah", &errors),

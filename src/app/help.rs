@@ -22,15 +22,15 @@ pub(super) fn text() -> String {
     options::usage(&brief, &server_options::GROUPS).trim_end().to_owned()
 }
 
-/// What a listener of `protocol` does, in a few words.
+/// What a listener of `protocol` does, in a few words; nothing for one that has none here.
 fn summary(protocol: ProtocolName) -> &'static str {
-    match protocol {
-        ProtocolName::Command => "frames: echo, reverse, broadcast, status",
-        ProtocolName::Prefixed => "a length byte and text, which is reversed",
-        ProtocolName::Raw => "'Echo: ' and what was received",
-        ProtocolName::Chat => "lines: nicknames, one room",
-        #[cfg(feature = "plugins")]
-        ProtocolName::Plugin => "answers of plugins, where there are any",
+    match protocol.as_str() {
+        "command" => "frames: echo, reverse, broadcast, status",
+        "prefixed" => "a length byte and text, which is reversed",
+        "raw" => "'Echo: ' and what was received",
+        "chat" => "lines: nicknames, one room",
+        "plugin" => "answers of plugins, where there are any",
+        _ => "",
     }
 }
 
@@ -56,6 +56,12 @@ mod tests {
         {
             assert!(before.contains(url), "{before}");
         }
+    }
+
+    #[test]
+    fn every_default_protocol_has_a_summary() {
+        let mut defaults = ProtocolName::ALL.iter().filter(|protocol| protocol.is_default());
+        assert!(defaults.all(|protocol| !summary(*protocol).is_empty()));
     }
 
     #[test]

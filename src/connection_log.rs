@@ -3,7 +3,7 @@
 
 use std::{fmt, io};
 
-use log::{Level, error, info, log, log_enabled, warn};
+use log::{Level, debug, error, info, log, log_enabled, warn};
 
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -16,6 +16,8 @@ use crate::strerror::strerror;
 enum Kind {
     /// Connects, disconnects, refusals, joins and leaves, one by one.
     Connection,
+    /// Messages of protocols that show them at info.
+    Message,
     HandlerPanic,
     UnwatchedSocket,
     OversizedPackage,
@@ -28,8 +30,9 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 10] = [
         Kind::Connection,
+        Kind::Message,
         Kind::HandlerPanic,
         Kind::UnwatchedSocket,
         Kind::OversizedPackage,
@@ -42,7 +45,7 @@ impl Kind {
 
     const fn level(self) -> Level {
         match self {
-            Kind::Connection => Level::Info,
+            Kind::Connection | Kind::Message => Level::Info,
             Kind::HandlerPanic => Level::Error,
             _ => Level::Warn,
         }
@@ -53,6 +56,7 @@ impl Kind {
     const fn lines_per_sec(self) -> u32 {
         match self {
             Kind::Connection
+            | Kind::Message
             | Kind::HandlerPanic
             | Kind::UnwatchedSocket
             | Kind::OversizedPackage => CONNECTION_LOG_LINES_PER_SEC,
@@ -101,6 +105,15 @@ impl ConnectionLog {
     pub fn line<D: fmt::Display>(&mut self, now: Millis, line: impl FnOnce() -> D) {
         if self.admit(Kind::Connection, now) {
             info!("{}", line());
+        }
+    }
+
+    /// Logs a message that was received: at debug each, else at info, or counts it.
+    pub fn received(&mut self, now: Millis, id: ConnId, message: impl fmt::Display) {
+        if log_enabled!(Level::Debug) {
+            debug!("{id} Received: {message}");
+        } else if self.admit(Kind::Message, now) {
+            info!("{id} Received: {message}");
         }
     }
 
@@ -223,6 +236,7 @@ impl ConnectionLog {
             Kind::Connection => {
                 line(format_args!("{n} more connection event{s}, not logged one by one"));
             }
+            Kind::Message => line(format_args!("{n} more message{s} received")),
             Kind::HandlerPanic => {
                 line(format_args!("{n} more connection{s} closed: a handler panicked"));
             }

@@ -70,7 +70,7 @@
 //! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
 //! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
-//!     memory · limits · stats · clock · conn_id · address · connection_log · line_limit ·
+//!     memory · limits · defaults · stats · clock · conn_id · address · connection_log · line_limit ·
 //!     escape · os_text · setting · strerror
 //! ```
 
@@ -84,6 +84,7 @@ mod clock;
 mod codec;
 mod conn_id;
 mod connection_log;
+mod defaults;
 mod escape;
 mod limits;
 mod line_limit;

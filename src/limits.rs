@@ -1,5 +1,7 @@
 //! Every bound of the server in one place, as plain data, the unit last in each name.
 
+use crate::defaults;
+
 /// Bytes one `read` may return; the size of the loop's one read buffer.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -195,11 +197,11 @@ impl Default for Limits {
         Limits {
             clients_max: 1024 - FILES_RESERVED,
             lingering_max: 16,
-            send_queue_bytes_max: 8 << 20,
+            send_queue_bytes_max: defaults::SEND_QUEUE_BYTES,
             memory_bytes_max: 1 << 30,
-            broadcast_log_bytes_max: 16 << 20,
-            frame_timeout_ms: 30_000,
-            drain_timeout_ms: 5_000,
+            broadcast_log_bytes_max: defaults::BROADCAST_LOG_BYTES,
+            frame_timeout_ms: defaults::FRAME_TIMEOUT_SECS * 1000,
+            drain_timeout_ms: defaults::DRAIN_TIMEOUT_SECS * 1000,
         }
     }
 }

@@ -1,6 +1,6 @@
 -- Stores files for clients in this plugin's folder.
 --
---   zt_LIST                 the names of the files, one a line
+--   zt_LIST                 the names of the files, one a line; [] if there are none
 --   zt_UPLOAD name base64   OK
 --   zt_DOWNLOAD name        base64
 --
@@ -23,7 +23,9 @@ local COMMANDS = {}
 
 function COMMANDS.zt_LIST(rest)
   if rest ~= "" then return "ERROR usage: zt_LIST" end
-  return table.concat(folder.list(), "\n")
+  local names = folder.list()
+  -- An empty answer would be none at all, and its client waits for one. The ancestor's is [] too.
+  return #names > 0 and table.concat(names, "\n") or "[]"
 end
 
 function COMMANDS.zt_UPLOAD(rest)

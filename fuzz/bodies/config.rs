@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use mynah::internal::app::{Config, IniFile, Invocation, Settings};
+use mynah::internal::app::{Config, ConfigFile, Invocation, Settings};
 use mynah::internal::cli::ListenerSpec;
 use mynah::internal::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn check_file(text: &str) {
-    let parsed = IniFile::parse(text, Path::new(FILE));
+    let parsed = ConfigFile::parse(text, Path::new(FILE));
     match &parsed {
         Ok(file) => {
             check_ranges(&file.settings);
@@ -55,9 +55,11 @@ fn check_file(text: &str) {
 }
 
 /// A reference reader. An error is the place that the reader's should name.
-fn read_reference(text: &str) -> Result<IniFile, String> {
-    let mut file = IniFile::default();
+fn read_reference(text: &str) -> Result<ConfigFile, String> {
+    let mut file = ConfigFile::default();
     let mut seen = Vec::new();
+    // Host and port of a section: of [server], and those that [chat] has itself.
+    let (mut server, mut server_at, mut chat) = (Vec::new(), 0, None);
     for Section { line, name: section, keys } in sections(text)? {
         let protocol = match section.split_whitespace().next() {
             Some("command") => Some(ProtocolName::Command),
@@ -73,12 +75,12 @@ fn read_reference(text: &str) -> Result<IniFile, String> {
         }
         let mut keys_seen = Vec::new();
         for (line, key, value) in keys {
-            if section == "server" && matches!(&*key, "host" | "port") {
-                spec = spec.or_else(|| Some(ListenerSpec::new(ProtocolName::Chat)));
-            }
             let known = match &mut spec {
-                Some(_) if section == "server" && !matches!(&*key, "host" | "port") => {
-                    !key.contains('-') && file.settings.set(&key.replace('_', "-"), &value).is_ok()
+                None if matches!(&*key, "host" | "port") => {
+                    let set = ListenerSpec::new(ProtocolName::Chat).set(&key, &value);
+                    server.push((key.clone(), value));
+                    server_at = file.listeners.len();
+                    set.is_ok()
                 }
                 Some(spec) => spec.set(&key, &value).is_ok(),
                 None => {
@@ -90,8 +92,21 @@ fn read_reference(text: &str) -> Result<IniFile, String> {
             }
             keys_seen.push(key);
         }
+        if section == "chat" {
+            chat = Some((file.listeners.len(), keys_seen));
+        }
         file.listeners.extend(spec);
         seen.push(section);
+    }
+    if chat.is_none() && !server.is_empty() {
+        file.listeners.insert(server_at, ListenerSpec::new(ProtocolName::Chat));
+        file.server_chat = Some(server_at);
+        chat = Some((server_at, Vec::new()));
+    }
+    if let Some((at, own)) = chat {
+        for (key, value) in server.iter().filter(|(key, _)| !own.contains(key)) {
+            file.listeners[at].set(key, value).unwrap();
+        }
     }
     Ok(file)
 }
@@ -187,7 +202,6 @@ fn check_url(url: &str) {
 /// without its keys.
 fn check_listener(spec: &ListenerSpec) {
     let ListenerSpec { protocol, ref host, port, idle_secs, ref keys } = *spec;
-    assert!(!host.is_empty());
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
     let has_key = |name| keys.iter().any(|(key, _)| key == name);
     match spec.protocol(&ProtocolDefaults::default()) {
@@ -289,12 +303,14 @@ fn check_spellings(text: &str) {
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         // These open a chat.
         let is_chat = matches!(name, "host" | "port");
+        // A flag on the command line, `yes` or `no` in a file.
+        let is_flag = name == "no-plugins";
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-./:_".contains(c);
-        if !is_name || is_chat || name.starts_with("c") || !value.chars().all(is_plain) {
+        if !is_name || is_chat || is_flag || name.starts_with("c") || !value.chars().all(is_plain) {
             continue;
         }
         let key = name.replace('-', "_");
-        let file = IniFile::parse(&format!("[server]\n{key} = {value}\n"), Path::new(FILE));
+        let file = ConfigFile::parse(&format!("[server]\n{key} = {value}\n"), Path::new(FILE));
         let option = Invocation::from_args(&[format!("--{name}={value}")]);
         match set {
             Ok(()) => {

@@ -2,27 +2,26 @@
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use getopts::{Matches, ParsingStyle};
 use log::LevelFilter;
 
-use super::ini_file::IniFile;
-use super::settings::{SETTINGS, Settings};
+use super::config_file::ConfigFile;
+use super::help;
+use super::hints::{self, ArgumentError};
+use super::settings::Settings;
 use crate::cli::options::{self, OptionError, OptionSpec};
-use crate::cli::{IniError, ListenerError, ListenerSpec};
+use crate::cli::{IniError, ListenerError, ListenerSpec, server_options};
+use crate::defaults;
 use crate::escape::EscapeControl;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::os_text;
 use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
 use crate::setting::{HAS_PLUGINS, SettingError};
-
-/// Default of `--tcp-keepalive`.
-const KEEPALIVE_SECS: u64 = 300;
-/// Default of `--plugin-dir`, where it exists.
-const PLUGIN_DIR: &str = "plugins";
 
 /// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +47,8 @@ pub struct Config {
     pub listeners_are_defaults: bool,
     /// Folder of the plugins, if there are any.
     pub plugin_dir: Option<PathBuf>,
+    /// Lines for the log about what the configuration means.
+    pub notices: Vec<String>,
 }
 
 /// An error of the command line or the configuration file.
@@ -55,8 +56,8 @@ pub struct Config {
 pub enum ConfigError {
     /// Options are unknown, lack their value, or are given twice.
     Options(Vec<OptionError>),
-    /// An argument that is not an option.
-    Argument(String),
+    /// Arguments that are not options.
+    Arguments(Vec<ArgumentError>),
     /// An option's value is invalid.
     Option {
         /// The long name.
@@ -64,8 +65,8 @@ pub enum ConfigError {
         /// The reason.
         source: SettingError,
     },
-    /// More than one of `-v`, `-q` and `--log-level`.
-    LevelTwice,
+    /// More than one of options of which one may be given.
+    OnlyOneOf(&'static str),
     /// A `--listen` is invalid.
     Listen {
         /// The value given.
@@ -84,9 +85,11 @@ impl fmt::Display for ConfigError {
             ConfigError::Options(errors) => {
                 errors.iter().try_for_each(|error| write!(f, "{error}"))
             }
-            ConfigError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
+            ConfigError::Arguments(errors) => {
+                errors.iter().try_for_each(|error| write!(f, "{error}"))
+            }
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
-            ConfigError::LevelTwice => f.write_str("only one of -v, -q and --log-level"),
+            ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
             ConfigError::File(source) => write!(f, "{source}"),
         }
@@ -102,19 +105,21 @@ impl Invocation {
     ///
     /// See [`ConfigError`].
     pub fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, ConfigError> {
-        let (own, last) = own_options();
-        let all = [&own[..], &SETTINGS, &last].concat();
-        let matches = options::parse(&all, ParsingStyle::FloatingFrees, args)
-            .map_err(ConfigError::Options)?;
+        let options = server_options::all();
+        let matches =
+            options::parse(&options, ParsingStyle::FloatingFrees, args).map_err(|mut errors| {
+                let encode = |arg: &A| os_text::encode(arg.as_ref().as_bytes());
+                hints::add_listener(&mut errors, &args.iter().map(encode).collect::<Vec<_>>());
+                ConfigError::Options(errors)
+            })?;
         if matches.opt_present("help") {
-            let text = options::usage("Usage: mynah [OPTION…]", &[("Options", &all)]);
-            return Ok(Invocation::Help(text));
+            return Ok(Invocation::Help(help::text()));
         }
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
         }
-        if let Some(argument) = matches.free.first() {
-            return Err(ConfigError::Argument(argument.clone()));
+        if !matches.free.is_empty() {
+            return Err(ConfigError::Arguments(hints::for_words(&matches.free)));
         }
         let config = Config::from_matches(&matches)?;
         Ok(if matches.opt_present("check") {
@@ -125,71 +130,34 @@ impl Invocation {
     }
 }
 
-/// Options besides the settings, in front of them and behind them.
-const fn own_options() -> ([OptionSpec; 2], [OptionSpec; 5]) {
-    let listen = "add a listener, PROTOCOL://HOST:PORT[?key=value&…]; repeatable";
-    let config = "read an INI file; options on the command line win";
-    (
-        [
-            OptionSpec::new("l", "listen", "URL", listen).repeated(),
-            OptionSpec::new("c", "config", "FILE", config),
-        ],
-        [
-            OptionSpec::new("v", "verbose", "", "the same as --log-level debug").repeated(),
-            OptionSpec::new("q", "quiet", "", "the same as --log-level warn").repeated(),
-            OptionSpec::new("", "check", "", "check options and config, then exit"),
-            OptionSpec::new("h", "help", "", "print this"),
-            OptionSpec::new("V", "version", "", "print the version"),
-        ],
-    )
-}
-
 impl Config {
     fn from_matches(matches: &Matches) -> Result<Self, ConfigError> {
-        let file = match matches.opt_str("config") {
-            Some(path) => {
-                IniFile::read(Path::new(&os_text::decode(&path))).map_err(ConfigError::File)?
-            }
-            None => IniFile::default(),
+        let path = matches.opt_str("config").map(|path| PathBuf::from(os_text::decode(&path)));
+        let mut file = match &path {
+            Some(path) => ConfigFile::read(path).map_err(ConfigError::File)?,
+            None => ConfigFile::default(),
         };
-        let mut settings = file.settings;
-        for setting in &SETTINGS {
-            if let Some(value) = matches.opt_str(setting.name) {
-                let name = setting.name;
-                settings
-                    .set(name, &value)
-                    .map_err(|source| ConfigError::Option { name, source })?;
-            }
-        }
-        let levels = [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)];
-        let given = ["verbose", "quiet", "log-level"].into_iter();
-        if given.filter(|name| matches.opt_present(name)).count() > 1 {
-            return Err(ConfigError::LevelTwice);
-        }
-        for (name, level) in levels {
-            if matches.opt_present(name) {
-                settings.log_level = Some(level);
-            }
-        }
+        let mut settings = std::mem::take(&mut file.settings);
+        set_options(&mut settings, matches)?;
         let mut listeners = Vec::new();
         for url in matches.opt_strs("listen") {
             let spec = ListenerSpec::parse_url(&url);
             listeners.push(spec.map_err(|source| ConfigError::Listen { url, source })?);
         }
+        let mut notices = Vec::new();
         if listeners.is_empty() {
+            if let (Some(path), Some(chat)) = (path, file.server_chat()) {
+                let path = path.display();
+                notices.push(format!("{path}: host and port in [server] open a chat, {chat}"));
+            }
             listeners = file.listeners;
         }
         let listeners_are_defaults = listeners.is_empty();
-        let found = || Some(PathBuf::from(PLUGIN_DIR)).filter(|dir| HAS_PLUGINS && dir.is_dir());
-        let plugin_dir = settings.plugin_dir.clone().or_else(found);
+        let plugin_dir = plugin_dir(&settings);
         if listeners_are_defaults {
-            let is_wanted = |protocol: &&ProtocolName| {
-                protocol.is_default() && (plugin_dir.is_some() || protocol.as_str() != "plugin")
-            };
-            let wanted = ProtocolName::ALL.iter().filter(is_wanted);
-            listeners = wanted.copied().map(ListenerSpec::new).collect();
+            listeners = default_listeners(plugin_dir.is_some());
         }
-        Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir })
+        Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir, notices })
     }
 
     /// The server's limits in a process that may open `files` files and use `memory` bytes, and
@@ -233,7 +201,7 @@ impl Config {
     /// Silence after which the kernel probes a peer; `None` for never.
     #[must_use]
     pub fn keepalive(&self) -> Option<Duration> {
-        match self.settings.tcp_keepalive.unwrap_or(KEEPALIVE_SECS) {
+        match self.settings.tcp_keepalive.unwrap_or(defaults::TCP_KEEPALIVE_SECS) {
             0 => None,
             secs => Some(Duration::from_secs(secs)),
         }
@@ -242,7 +210,7 @@ impl Config {
     /// Least severe level that is logged.
     #[must_use]
     pub fn log_level(&self) -> LevelFilter {
-        self.settings.log_level.unwrap_or(LevelFilter::Info)
+        self.settings.log_level.unwrap_or(defaults::LOG_LEVEL)
     }
 
     /// File that is logged to besides the console.
@@ -262,6 +230,51 @@ impl Config {
         let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(spec.protocol.idle_secs());
         ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
     }
+}
+
+/// Sets what the command line has. It beats the file, which `settings` have already.
+fn set_options(settings: &mut Settings, matches: &Matches) -> Result<(), ConfigError> {
+    let is_given = |name: &&str| matches.opt_present(name);
+    if ["verbose", "quiet", "log-level"].iter().filter(|name| is_given(name)).count() > 1 {
+        return Err(ConfigError::OnlyOneOf("-v, -q and --log-level"));
+    }
+    if ["plugin-dir", "no-plugins"].iter().all(is_given) {
+        return Err(ConfigError::OnlyOneOf("--plugin-dir and --no-plugins"));
+    }
+    for OptionSpec { name, .. } in server_options::settings() {
+        if let Some(value) = matches.opt_str(name) {
+            settings.set(name, &value).map_err(|source| ConfigError::Option { name, source })?;
+        }
+    }
+    for (name, level) in [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)] {
+        if matches.opt_present(name) {
+            settings.log_level = Some(level);
+        }
+    }
+    if matches.opt_present("no-plugins") {
+        settings.no_plugins = Some(true);
+    } else if matches.opt_present("plugin-dir") {
+        settings.no_plugins = None;
+    }
+    Ok(())
+}
+
+/// The folder that plugins are loaded from: the one that was asked for, or the default one where it
+/// exists.
+fn plugin_dir(settings: &Settings) -> Option<PathBuf> {
+    if settings.no_plugins == Some(true) {
+        return None;
+    }
+    let default = PathBuf::from(defaults::PLUGIN_DIR);
+    let found = || Some(default).filter(|dir| HAS_PLUGINS && dir.is_dir());
+    settings.plugin_dir.clone().or_else(found)
+}
+
+fn default_listeners(has_plugins: bool) -> Vec<ListenerSpec> {
+    let is_wanted = |protocol: &&ProtocolName| {
+        protocol.is_default() && (has_plugins || protocol.as_str() != "plugin")
+    };
+    ProtocolName::ALL.iter().filter(is_wanted).copied().map(ListenerSpec::new).collect()
 }
 
 #[cfg(test)]
@@ -389,8 +402,9 @@ mod tests {
         assert!(matches!(invocation(&["--check"]), Ok(Invocation::Check(_))));
         assert_eq!(invocation(&["-V"]), Ok(Invocation::Version));
         let Ok(Invocation::Help(text)) = invocation(&["-h"]) else { panic!() };
-        for setting in &SETTINGS {
-            assert!(text.contains(&format!("--{} {}", setting.name, setting.value)), "{text}");
+        for option in server_options::all() {
+            let shown = format!("--{} {}", option.name, option.value);
+            assert!(text.contains(shown.trim_end()), "{text}");
         }
     }
 }

@@ -3,24 +3,24 @@
 
 use std::time::Instant;
 
-use super::pacing::Pacing;
+use super::signal_rate_limit::SignalRateLimit;
 use crate::clock::Millis;
 use crate::net::{Handle, Program, Signals, TcpTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
-/// acted on at once; see [`Pacing`] for those that follow.
+/// acted on at once; see [`SignalRateLimit`] for those that follow.
 pub(super) struct Control<F> {
     signals: Signals,
     handle: Handle,
-    reloads: Pacing,
-    status_lines: Pacing,
+    reloads: SignalRateLimit,
+    status_lines: SignalRateLimit,
     reload: F,
 }
 
 impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
     pub(super) fn new(signals: Signals, handle: Handle, reload: F) -> Self {
-        let (reloads, status_lines) = (Pacing::default(), Pacing::default());
+        let (reloads, status_lines) = (SignalRateLimit::default(), SignalRateLimit::default());
         Control { signals, handle, reloads, status_lines, reload }
     }
 }
@@ -38,7 +38,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
 
     fn on_stop(&mut self) {
         // A stop does not wait for a reload.
-        self.reloads = Pacing::default();
+        self.reloads = SignalRateLimit::default();
     }
 
     fn on_reload(&mut self, _: &mut Server<TcpTransport>) {

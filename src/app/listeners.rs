@@ -1,34 +1,30 @@
 //! Opening of the configured listeners: names to addresses, and which failures end the start.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use log::{info, warn};
 
 use super::config::Config;
+use super::listen_error::ListenError;
 use crate::cli::ListenerSpec;
 use crate::net::{EventLoop, SocketOptions, TcpAcceptor};
-use crate::strerror::strerror;
 
 /// Opens every listener in the order given, and logs it. A default listener whose port is taken is
 /// skipped as long as another opens; one that was asked for is an error.
 pub(super) fn open(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
-    let options = SocketOptions { keepalive: config.keepalive() };
     let mut opened = 0;
     let mut first_error = None;
     for spec in &config.listeners {
-        match bind(spec, options) {
-            Ok((acceptor, name)) => {
-                event_loop
-                    .add_listener(acceptor, config.listener(spec, name.clone()))
-                    .map_err(|error| format!("cannot listen on {name}: {}", strerror(&error)))?;
+        match bind_first(spec, config, TcpAcceptor::bind) {
+            Ok((acceptor, _)) => {
+                add(spec, acceptor, config, event_loop)
+                    .map_err(|source| ListenError { spec, source }.to_string())?;
                 opened += 1;
-                info!("listening on {name}");
             }
             Err(error) => {
-                let reason = format!("cannot listen on {spec}: {}", strerror(&error));
-                let taken = error.kind() == io::ErrorKind::AddrInUse;
-                if !(config.listeners_are_defaults && taken) {
+                let reason = error.to_string();
+                if !is_skipped(&error, config) {
                     return Err(reason);
                 }
                 warn!("{reason}; skipped");
@@ -42,17 +38,92 @@ pub(super) fn open(config: &Config, event_loop: &mut EventLoop) -> Result<(), St
     }
 }
 
-/// Binds the first address of the host that belongs to this machine, and returns the listener's URL
-/// with that address and the real port. A taken port is an error and does not lead to the next
-/// address: a host name means its first address.
-fn bind(spec: &ListenerSpec, options: SocketOptions) -> io::Result<(TcpAcceptor, String)> {
+/// Adds a bound listener to the loop. It is called by its URL as it was given, with the real port.
+fn add(
+    spec: &ListenerSpec,
+    acceptor: TcpAcceptor,
+    config: &Config,
+    event_loop: &mut EventLoop,
+) -> io::Result<()> {
+    let port = acceptor.local_addr()?.port();
+    let name = ListenerSpec { port, ..spec.clone() }.to_string();
+    event_loop.add_listener(acceptor, config.listener(spec, name.clone()))?;
+    info!("listening on {name}");
+    Ok(())
+}
+
+/// Whether a start goes on without the listener.
+pub(super) fn is_skipped(error: &ListenError<'_>, config: &Config) -> bool {
+    config.listeners_are_defaults && error.source.kind() == io::ErrorKind::AddrInUse
+}
+
+/// Calls `bind` with the addresses of `spec` up to the first that belongs to this machine, and
+/// returns that address, too. A taken port is an error and does not lead to the next address: a host
+/// name means its first address.
+pub(super) fn bind_first<'a, T>(
+    spec: &'a ListenerSpec,
+    config: &Config,
+    bind: impl Fn(SocketAddr, SocketOptions) -> io::Result<T>,
+) -> Result<(T, SocketAddr), ListenError<'a>> {
+    let fail = |source| ListenError { spec, source };
+    let options =
+        SocketOptions { keepalive: config.keepalive(), is_dual_stack: spec.host.is_empty() };
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for addr in (spec.host.as_str(), spec.port).to_socket_addrs()? {
-        match TcpAcceptor::bind(addr, options).and_then(|a| Ok((a.local_addr()?, a))) {
-            Ok((addr, acceptor)) => return Ok((acceptor, format!("{}://{addr}", spec.protocol))),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+    for addr in addresses(spec).map_err(fail)? {
+        match bind(addr, options) {
+            Ok(bound) => return Ok((bound, addr)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(fail(error)),
             Err(error) => last_error = error,
         }
     }
-    Err(last_error)
+    Err(fail(last_error))
+}
+
+/// The addresses of `spec` in the order in which they are tried. All addresses are one socket for
+/// both families, or where there is no IPv6 one for IPv4.
+fn addresses(spec: &ListenerSpec) -> io::Result<Vec<SocketAddr>> {
+    let ListenerSpec { host, port, .. } = spec;
+    if host.is_empty() {
+        let (ipv6, ipv4) = (Ipv6Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
+        return Ok(vec![(ipv6, *port).into(), (ipv4, *port).into()]);
+    }
+    Ok((host.as_str(), *port).to_socket_addrs()?.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::config::Invocation;
+
+    fn config(url: &str) -> Config {
+        match Invocation::from_args(&["-l", url]) {
+            Ok(Invocation::Run(config)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_addresses_are_ipv4_where_there_is_no_ipv6() {
+        let config = config("raw://:80");
+        let without_ipv6 = |addr: SocketAddr, options: SocketOptions| {
+            assert!(options.is_dual_stack);
+            let error = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+            if addr.is_ipv6() { Err(error()) } else { Ok(()) }
+        };
+        let ((), addr) = bind_first(&config.listeners[0], &config, without_ipv6).unwrap();
+        assert_eq!(addr, "0.0.0.0:80".parse().unwrap());
+        let ((), addr) = bind_first(&config.listeners[0], &config, |_, _| Ok(())).unwrap();
+        assert_eq!(addr, "[::]:80".parse().unwrap());
+    }
+
+    #[test]
+    fn taken_port_does_not_lead_to_the_next_address() {
+        let config = config("raw://:80");
+        let taken = |addr: SocketAddr, _| match addr.is_ipv6() {
+            true => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+            false => Ok(()),
+        };
+        let error = bind_first(&config.listeners[0], &config, taken).unwrap_err();
+        assert_eq!(error.to_string(), "cannot listen on raw://:80: address already in use");
+    }
 }

@@ -6,10 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::{DateTime, Datelike, Local, Timelike};
+use chrono::{DateTime, Local};
 use log::{Level, log_enabled};
+use rustix::fs::Access;
 
 use super::log_queue::{Line, Sink};
+use super::timestamp::push_date_time;
 use crate::strerror::strerror;
 
 /// Time from a failed write to the next try.
@@ -252,6 +254,34 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
+/// Why [`LogFile::open`] would fail, as far as permissions tell, without opening or making anything.
+///
+/// # Errors
+///
+/// Those of stat(2) and access(2).
+pub(super) fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(file) if file.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(rustix::fs::access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => check_folder(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks that the first folder above `path` that exists can be written to.
+fn check_folder(path: &Path) -> io::Result<()> {
+    for folder in path.ancestors().skip(1) {
+        let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+        match fs::metadata(folder) {
+            Ok(found) if !found.is_dir() => return Err(ErrorKind::NotADirectory.into()),
+            Ok(_) => return Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Err(ErrorKind::NotFound.into())
+}
+
 fn is_same_file(old: &File, new: &File) -> bool {
     match (old.metadata(), new.metadata()) {
         (Ok(old), Ok(new)) => (old.dev(), old.ino()) == (new.dev(), new.ino()),
@@ -261,20 +291,9 @@ fn is_same_file(old: &File, new: &File) -> bool {
 
 /// Appends `YYYY-MM-DD HH:MM:SS [LEVEL] message` in local time, the ancestor's format.
 fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
-    let at = DateTime::<Local>::from(at);
-    // chrono's formatting would add 20 KiB of code.
-    let (date, time) = (at.date_naive(), at.time());
+    push_date_time(buffer, DateTime::<Local>::from(at).naive_local(), ' ');
     // Writing into a vector cannot fail.
-    let _ = writeln!(
-        buffer,
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} [{level}] {text}",
-        date.year(),
-        date.month(),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-    );
+    let _ = writeln!(buffer, " [{level}] {text}");
 }
 
 /// Length of the first line, with its end.

@@ -2,20 +2,20 @@
 //! never blocks the loop, because lines go through bounded queues; each has a thread of its own, so
 //! that console and file do not wait for each other.
 
-use std::fmt::{self, Write as _};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use chrono::{DateTime, Utc};
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
-use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
 use super::log_queue::{Line, Queue, Sink, WRITER_THREAD};
+use super::timestamp::push_date_time;
 use crate::clock::Millis;
 use crate::escape::EscapeControl;
 use crate::limits::CONNECTION_LOG_LINES_PER_SEC;
@@ -106,24 +106,26 @@ impl Log for LogDispatcher {
 }
 
 /// Standard error.
-struct Console(SimpleLogger);
+struct Console {
+    level: LevelFilter,
+    buffer: Vec<u8>,
+}
 
 impl Console {
     fn new(level: LevelFilter) -> Self {
-        Console(SimpleLogger::new().with_level(level).with_utc_timestamps())
+        Console { level, buffer: Vec::new() }
     }
 }
 
 impl Sink for Console {
-    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`: RFC 3339 in UTC. The time is that of
-    /// writing, which differs from that of the event only while the console blocks.
+    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`, RFC 3339 in UTC, in one write. A
+    /// closed standard error is ignored.
     fn line(&mut self, line: &Line) {
-        // `eprintln!` panics when standard error is closed; the server goes on without it.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let mut record = Record::builder();
-            record.level(line.level).target(TARGET);
-            self.0.log(&record.args(format_args!("{}", line.text)).build());
-        }));
+        if line.level <= self.level {
+            self.buffer.clear();
+            format_line(&mut self.buffer, line.at, line.level, &line.text);
+            let _ = io::stderr().write_all(&self.buffer);
+        }
     }
 
     fn dropped(&mut self, notice: &Line, _: u64) {
@@ -139,6 +141,13 @@ impl Sink for Console {
     fn reopen(&mut self) {}
 
     fn finish(&mut self) {}
+}
+
+fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
+    let at = DateTime::<Utc>::from(at);
+    push_date_time(buffer, at.naive_utc(), 'T');
+    // Writing into a vector cannot fail.
+    let _ = writeln!(buffer, ".{:03}Z {level:<5} [{TARGET}] {text}", at.timestamp_subsec_millis());
 }
 
 /// Logs panics of all threads but the log's own. Clients may cause them, so lines are limited per
@@ -169,13 +178,21 @@ struct PanicLine<T>(T);
 
 impl<T: fmt::Display> fmt::Display for PanicLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(EscapeControl(f), "{}", self.0.to_string().replacen(":\n", ": ", 1))
+        fmt::Write::write_str(&mut EscapeControl(f), &self.0.to_string().replacen(":\n", ": ", 1))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn console_line_has_the_time_in_utc() {
+        let mut line = Vec::new();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(951_786_061_007);
+        format_line(&mut line, at, Level::Info, "ready");
+        assert_eq!(line, b"2000-02-29T01:01:01.007Z INFO  [mynah] ready\n");
+    }
 
     #[test]
     fn panic_is_logged_as_one_line() {

@@ -4,28 +4,38 @@
 //! |---|---|
 //! | `run` | from arguments to exit code |
 //! | `config` | options and file, merged |
+//! | `hints` | what would do in place of other servers' arguments |
+//! | `help` | the text of `--help` |
 //! | `settings` | the server-wide settings and their ranges |
-//! | `ini_file` | the configuration file |
-//! | `control`, `pacing` | reloads and status lines, and how often they run |
-//! | `listeners` | opening the listeners |
+//! | `fit_limits` | limits that fit the process and the machine |
+//! | `config_file` | the configuration file |
+//! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
+//! | `check` | `--check` |
+//! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
 //! | `plugins` | loading and reloading plugins |
 //! | `logging` | the process's logger |
-//! | `log_queue`, `log_file` | bounded queues with writer threads; the log file |
+//! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
+mod check;
 mod config;
+mod config_file;
 mod control;
-mod ini_file;
+mod fit_limits;
+mod help;
+mod hints;
+mod listen_error;
 mod listeners;
 mod log_file;
 mod log_queue;
 mod logging;
-mod pacing;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
 mod run;
 mod settings;
+mod signal_rate_limit;
+mod timestamp;
 
 pub use config::{Config, ConfigError, Invocation};
-pub use ini_file::IniFile;
+pub use config_file::ConfigFile;
 pub use run::run;
 pub use settings::Settings;

@@ -5,24 +5,18 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::config::Config;
+use crate::defaults;
 use crate::limits::Limits;
 use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
 
-/// Default of `--plugin-budget`.
-const BUDGET_MS: u64 = 50;
-/// Default of `--plugin-memory`.
-const MEMORY_BYTES: usize = 8 << 20;
-
-/// Loads every plugin and drops it again. An error has a line for each that fails.
-pub(super) fn check(config: &Config) -> Result<(), String> {
-    let Some(Loaded { broken, .. }) = load_all(config)? else { return Ok(()) };
-    if broken.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = broken.iter().map(ToString::to_string).collect();
-    Err(lines.join("\nmynah: "))
+/// Loads every plugin and drops it again. There is an error for each that fails.
+pub(super) fn check(config: &Config) -> Result<(), Vec<String>> {
+    let loaded = load_all(config).map_err(|error| vec![error])?;
+    let Some(Loaded { broken, .. }) = loaded else { return Ok(()) };
+    let errors: Vec<String> = broken.iter().map(ToString::to_string).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Loads the plugins of a server that starts. Broken plugins are logged and left out.
@@ -79,8 +73,8 @@ fn options(config: &Config) -> Option<PluginOptions> {
     let settings = &config.settings;
     Some(PluginOptions {
         dir: config.plugin_dir.clone()?,
-        budget: Duration::from_millis(settings.plugin_budget.unwrap_or(BUDGET_MS)),
-        memory_bytes_max: settings.plugin_memory.unwrap_or(MEMORY_BYTES),
+        budget: Duration::from_millis(settings.plugin_budget.unwrap_or(defaults::PLUGIN_BUDGET_MS)),
+        memory_bytes_max: settings.plugin_memory.unwrap_or(defaults::PLUGIN_MEMORY_BYTES),
         broadcast_bytes_max: broadcast_len_max(settings.broadcast_log),
     })
 }

@@ -5,7 +5,7 @@ use crate::net::Handle;
 use crate::protocol::plugin::PluginHost;
 use crate::server::{Server, Transport};
 
-pub(super) fn check(_: &Config) -> Result<(), String> {
+pub(super) fn check(_: &Config) -> Result<(), Vec<String>> {
     Ok(())
 }
 

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use log::{Level, error, info, log_enabled, warn};
 
+use super::check::check;
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
+use super::fit_limits::fit_limits;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
 use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
-use crate::limits::Limits;
-use crate::net::{EventLoop, Exit, Signals, available_memory, raise_file_limit};
+use crate::net::{EventLoop, Exit, Signals};
 use crate::strerror::strerror;
 
 /// Runs `mynah` with `args`, without the program's name.
@@ -24,15 +25,15 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match Invocation::from_args(&args) {
         Ok(Invocation::Help(text)) => print("mynah", text.trim_end()),
         Ok(Invocation::Version) => print("mynah", concat!("mynah ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Check(config)) => match plugins::check(&config) {
-            Ok(()) => print("mynah", "mynah: options and configuration are good"),
-            Err(reason) => {
-                print_error(format_args!("mynah: {reason}"));
-                ExitCode::from(EXIT_USAGE)
-            }
-        },
+        Ok(Invocation::Check(config)) => check(&config),
         Ok(Invocation::Run(config)) => serve(&config),
         Err(ConfigError::Options(errors)) => print_usage_errors("mynah", &errors),
+        Err(ConfigError::Arguments(errors)) => print_usage_errors("mynah", &errors),
+        // The help has nothing about a file's lines.
+        Err(ConfigError::File(error)) => {
+            print_error(format_args!("mynah: {error}"));
+            ExitCode::from(EXIT_USAGE)
+        }
         Err(error) => print_usage_error("mynah", error),
     }
 }
@@ -71,7 +72,8 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
-    let limits = fit_limits(config)?;
+    let (limits, warnings) = fit_limits(config)?;
+    warnings.iter().for_each(|warning| warn!("{warning}"));
     let cannot_start = |error| format!("cannot start: {}", strerror(&error));
     let mut event_loop = EventLoop::new(limits).map_err(cannot_start)?;
     let signals = Signals::install(&event_loop).map_err(cannot_start)?;
@@ -80,6 +82,7 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     if let Some(host) = plugins::load(config)? {
         event_loop.server_mut().set_plugins(host);
     }
+    config.notices.iter().for_each(|notice| info!("{notice}"));
     listeners::open(config, &mut event_loop)?;
     let reloader = plugins::Reloader::new(config, event_loop.handle());
     let mut control = Control::new(signals, event_loop.handle(), |server| {
@@ -90,26 +93,6 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
     event_loop
         .run_with(&mut control)
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
-}
-
-/// Fits the configured limits to the process and the machine, with a warning for each that is
-/// lowered.
-fn fit_limits(config: &Config) -> Result<Limits, String> {
-    let files =
-        raise_file_limit().map_err(|e| format!("cannot read the file limit: {}", strerror(&e)))?;
-    let (limits, lowered_from) = config.limits(files, available_memory());
-    if let Some(wanted) = lowered_from {
-        let max = limits.clients_max;
-        warn!("--max-clients {wanted} does not fit the limit of {files} files, lowered to {max}");
-    }
-    let (log, wanted) = (limits.broadcast_log_bytes_max, config.broadcast_log());
-    if config.settings.broadcast_log.is_some() && log < wanted {
-        let memory = limits.memory_bytes_max;
-        warn!(
-            "--broadcast-log {wanted} does not fit the memory limit of {memory} bytes, lowered to {log}"
-        );
-    }
-    Ok(limits)
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.

@@ -1,11 +1,10 @@
-//! The server-wide settings. Each has one name, one meaning and one range on the command line and in
-//! `[server]` of a file.
+//! The server-wide settings. Each has one meaning and one range on the command line and in `[server]`
+//! of a file. Their names are those of `cli/server_options.rs`.
 
 use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use crate::cli::options::OptionSpec;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
@@ -41,57 +40,13 @@ pub struct Settings {
     pub plugin_budget: Option<u64>,
     /// Most memory of a plugin, in bytes.
     pub plugin_memory: Option<usize>,
+    /// Whether no plugins are loaded, from whatever folder.
+    pub no_plugins: Option<bool>,
     /// Least severe level that is logged.
     pub log_level: Option<LevelFilter>,
     /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
 }
-
-const fn help(
-    short: &'static str,
-    name: &'static str,
-    value: &'static str,
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec::new(short, name, value, help)
-}
-
-const fn plugin_help(name: &'static str, value: &'static str, text: &'static str) -> OptionSpec {
-    help("", name, value, if HAS_PLUGINS { text } else { "this build has no plugins" })
-}
-
-/// Every server-wide setting, in the order of `--help`.
-pub(super) const SETTINGS: [OptionSpec; 14] = [
-    help("m", "max-clients", "N", "most connections at once (default: the file limit less 32)"),
-    help("", "max-frame", "BYTES", "longest command payload (default 1048576, at most 1073741824)"),
-    help(
-        "",
-        "idle-timeout",
-        "SECS",
-        "close a connection that has sent nothing for so long (default 0 = never; prefixed 60)",
-    ),
-    help("", "tcp-keepalive", "SECS", "let the kernel find dead peers (default 300, 0 = off)"),
-    help("", "frame-timeout", "SECS", "how long an incomplete frame may stall (default 30)"),
-    help("", "send-queue", "BYTES", "most unsent reply bytes of one connection (default 8388608)"),
-    help(
-        "",
-        "broadcast-log",
-        "BYTES",
-        "most broadcast bytes kept for those who lag (default 16777216)",
-    ),
-    help(
-        "",
-        "memory-limit",
-        "BYTES",
-        "most bytes that may wait, of all connections (default a quarter of the memory)",
-    ),
-    help("", "drain-timeout", "SECS", "how long a stop waits for unsent replies (default 5)"),
-    plugin_help("plugin-dir", "DIR", "load DIR/*.lua (default ./plugins where it exists)"),
-    plugin_help("plugin-budget", "MS", "longest a plugin call may run (default 50)"),
-    plugin_help("plugin-memory", "BYTES", "most memory a plugin may hold (default 8388608)"),
-    help("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default info)"),
-    help("", "log-file", "FILE", "also log to FILE, created with its folders"),
-];
 
 impl Settings {
     /// Sets `name`, spelt as the long option, to `value`.
@@ -129,11 +84,20 @@ impl Settings {
                 let memory = PLUGIN_MEMORY_BYTES_FLOOR..=PLUGIN_MEMORY_BYTES_LIMIT;
                 self.plugin_memory = Some(number(value, memory)?);
             }
+            "no-plugins" => self.no_plugins = Some(yes_or_no(value)?),
             "log-level" => self.log_level = Some(level(value)?),
             "log-file" => self.log_file = Some(PathBuf::from(os_text::decode(value))),
             _ => return Err(SettingError::Unknown),
         }
         Ok(())
+    }
+}
+
+fn yes_or_no(value: &str) -> Result<bool, SettingError> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "yes or no" }),
     }
 }
 
@@ -147,16 +111,11 @@ fn level(value: &str) -> Result<LevelFilter, SettingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(feature = "client")]
-    #[test]
-    fn client_knows_every_setting_of_a_file() {
-        assert_eq!(crate::cli::SERVER_OPTIONS, SETTINGS.map(|setting| setting.name));
-    }
+    use crate::cli::server_options;
 
     #[test]
     fn every_setting_of_the_help_is_known() {
-        for setting in &SETTINGS {
+        for setting in server_options::settings() {
             assert_ne!(
                 Settings::default().set(setting.name, "x").err(),
                 Some(SettingError::Unknown),

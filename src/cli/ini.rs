@@ -13,14 +13,18 @@
 
 use std::fmt::{self, Write};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::os_text;
 use crate::strerror::strerror;
 
-/// Reason of an [`IniErrorKind::InvalidKey`] whose key is unknown.
-pub(crate) const NO_SUCH_KEY: &str = "no such key";
+/// Reason of an [`IniErrorKind::InvalidKey`] whose key is not one of those `known`.
+pub(crate) fn no_such_key<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    format!("no such key{}", DidYouMean(nearest(key, known)))
+}
 
 /// One section, with its entries in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +78,7 @@ pub(crate) enum IniErrorKind {
     UnknownSection {
         line: usize,
         section: String,
+        nearest: Option<String>,
     },
     RepeatedSection {
         line: usize,
@@ -118,7 +123,7 @@ impl fmt::Display for IniError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use IniErrorKind as Kind;
         let mut f = EscapeControl(f);
-        write!(f, "{}: ", self.file.display())?;
+        write!(f, "{}: ", os_text::encode(self.file.as_os_str().as_bytes()))?;
         match &self.kind {
             Kind::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
             Kind::NotKeyValue { line } => write!(f, "line {line}: not of the form key = value"),
@@ -131,8 +136,9 @@ impl fmt::Display for IniError {
             Kind::KeyBeforeSection { line, key } => {
                 write!(f, "line {line}: key '{key}' before any section")
             }
-            Kind::UnknownSection { line, section } => {
-                write!(f, "line {line}: [{section}]: no such section")
+            Kind::UnknownSection { line, section, nearest } => {
+                let nearest = DidYouMean(nearest.as_deref());
+                write!(f, "line {line}: [{section}]: no such section{nearest}")
             }
             Kind::RepeatedSection { line, section } => {
                 write!(f, "line {line}: [{section}]: given twice")
@@ -152,9 +158,19 @@ impl fmt::Display for IniError {
 impl std::error::Error for IniError {}
 
 impl Section<'_> {
-    /// The error of a section whose name is unknown.
-    pub(crate) fn unknown(&self) -> IniErrorKind {
-        IniErrorKind::UnknownSection { line: self.line, section: self.name.to_owned() }
+    /// The first word of its name. Where a file has several sections of one kind, a name of their
+    /// own follows it.
+    pub(crate) fn kind(&self) -> &str {
+        self.name.split_whitespace().next().unwrap_or_default()
+    }
+
+    /// The error of a section whose [`kind`](Self::kind) is not one of those `known`.
+    pub(crate) fn unknown<'a>(&self, known: impl IntoIterator<Item = &'a str>) -> IniErrorKind {
+        IniErrorKind::UnknownSection {
+            line: self.line,
+            section: self.name.to_owned(),
+            nearest: nearest(self.kind(), known).map(|name| format!("[{name}]")),
+        }
     }
 
     /// The error of a section that cannot be used.
@@ -166,7 +182,7 @@ impl Section<'_> {
     /// reason that `set` returns.
     pub(crate) fn for_each_key(
         &self,
-        mut set: impl FnMut(&str, &str) -> Result<(), String>,
+        set: &mut dyn FnMut(&str, &str) -> Result<(), String>,
     ) -> Result<(), IniErrorKind> {
         for (at, &Entry { line, key, value }) in self.entries.iter().enumerate() {
             let is_repeated = self.entries[..at].iter().any(|before| before.key == key);

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 
-use super::ini::NO_SUCH_KEY;
+use super::ini::no_such_key;
 use super::suggest::{DidYouMean, nearest, url_for};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
@@ -106,7 +106,8 @@ impl ListenerSpec {
     ///
     /// See [`ListenerError`].
     pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
-        let no_protocol = || ListenerError::NoProtocol { nearest: url_for(url) };
+        let nearest = || url_for(url).filter(|url| ListenerSpec::parse_url(url).is_ok());
+        let no_protocol = || ListenerError::NoProtocol { nearest: nearest() };
         let (protocol, rest) = url.split_once("://").ok_or_else(no_protocol)?;
         let protocol = match ProtocolName::parse(protocol) {
             Some(protocol) => protocol,
@@ -180,7 +181,7 @@ impl ListenerSpec {
         self.set(key, value).map_err(|error| match error {
             ListenerError::UnknownKey { key, protocol } => {
                 let keys = ["host", "port"].into_iter().chain(known_keys(protocol));
-                format!("{NO_SUCH_KEY}{}", DidYouMean(nearest(&key, keys)))
+                no_such_key(&key, keys)
             }
             ListenerError::InvalidValue { source, .. } => source.to_string(),
             error => error.to_string(),

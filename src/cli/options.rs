@@ -6,6 +6,7 @@ use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use getopts::{Matches, Options, ParsingStyle};
+use log::LevelFilter;
 
 use super::suggest::DidYouMean;
 use crate::escape::EscapeControl;
@@ -21,7 +22,27 @@ pub(crate) struct OptionSpec {
     /// Name of the value in `--help`; empty for an option without a value.
     pub(crate) value: &'static str,
     pub(crate) repeats: bool,
+    /// Text for `--help`, with a `{}` for each of `values`.
     pub(crate) help: &'static str,
+    pub(crate) values: &'static [OptionValue],
+}
+
+/// A value that `--help` shows: a default, a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OptionValue {
+    Number(u64),
+    Text(&'static str),
+    Level(LevelFilter),
+}
+
+impl fmt::Display for OptionValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionValue::Number(number) => write!(f, "{number}"),
+            OptionValue::Text(text) => f.write_str(text),
+            OptionValue::Level(level) => f.write_str(&level.as_str().to_ascii_lowercase()),
+        }
+    }
 }
 
 impl OptionSpec {
@@ -32,7 +53,7 @@ impl OptionSpec {
         value: &'static str,
         help: &'static str,
     ) -> Self {
-        OptionSpec { short, name, value, repeats: false, help }
+        OptionSpec { short, name, value, repeats: false, help, values: &[] }
     }
 
     /// The option, to be given any number of times.
@@ -40,12 +61,32 @@ impl OptionSpec {
         OptionSpec { repeats: true, ..self }
     }
 
+    /// The option, with `values` for the `{}` of its help, in order.
+    pub(crate) const fn showing(self, values: &'static [OptionValue]) -> Self {
+        OptionSpec { values, ..self }
+    }
+
+    /// Its names and its value as `--help` has them, from the first column on.
+    fn names(&self) -> String {
+        let OptionSpec { short, name, value, .. } = self;
+        let short = if short.is_empty() { "   ".to_owned() } else { format!("-{short},") };
+        format!("  {short} --{name} {value}").trim_end().to_owned()
+    }
+
+    /// The text of `--help`.
+    pub(crate) fn help_text(&self) -> String {
+        let fill = |text: String, value: &OptionValue| text.replacen("{}", &value.to_string(), 1);
+        self.values.iter().fold(self.help.to_owned(), fill)
+    }
+
     fn takes_value(&self) -> bool {
         !self.value.is_empty()
     }
 
     fn add_to(&self, options: &mut Options) {
-        let OptionSpec { short, name, value, repeats, help } = *self;
+        let OptionSpec { short, name, value, repeats, .. } = *self;
+        // `--help` is not made by getopts, which has one column for all programs.
+        let help = "";
         match (self.takes_value(), repeats) {
             (true, false) => options.optopt(short, name, help, value),
             (true, true) => options.optmulti(short, name, help, value),
@@ -64,6 +105,13 @@ pub enum OptionError {
         given: String,
         /// The long name that was probably meant.
         nearest: Option<&'static str>,
+    },
+    /// No option has this name, but other programs do.
+    Foreign {
+        /// The option, with its dashes.
+        given: String,
+        /// The arguments that do the same here.
+        instead: String,
     },
     /// The option needs a value.
     NoValue {
@@ -87,6 +135,9 @@ impl fmt::Display for OptionError {
             OptionError::Unknown { given, nearest } => {
                 let nearest = nearest.map(|name| format!("--{name}"));
                 write!(f, "unknown option '{given}'{}", DidYouMean(nearest.as_deref()))
+            }
+            OptionError::Foreign { given, instead } => {
+                write!(f, "unknown option '{given}'{}", DidYouMean(Some(instead)))
             }
             OptionError::NoValue { name, value } => write!(f, "--{name} needs a value, {value}"),
             OptionError::UnexpectedValue(name) => write!(f, "--{name} takes no value"),
@@ -204,20 +255,47 @@ fn unknown(specs: &[OptionSpec], given: String, name: &str) -> OptionError {
     OptionError::Unknown { given, nearest }
 }
 
-/// The text of `--help`: `brief`, and the options under the titles of their groups. 80 columns wide
-/// at most.
+/// Columns of `--help`.
+const USAGE_COLUMNS: usize = 80;
+
+/// The text of `--help`: `brief`, and the options under the titles of their groups. At most
+/// [`USAGE_COLUMNS`] wide.
+#[inline(never)]
 pub(crate) fn usage(brief: &str, groups: &[(&str, &[OptionSpec])]) -> String {
+    let options = groups.iter().flat_map(|(_, options)| *options);
+    let column = options.map(|option| option.names().chars().count()).max().unwrap_or(0) + 2;
     let mut text = brief.to_owned();
-    for (title, specs) in groups {
-        let mut options = Options::new();
-        for spec in *specs {
-            spec.add_to(&mut options);
+    for (title, options) in groups {
+        text.push_str("\n\n");
+        text.push_str(title);
+        text.push(':');
+        for option in *options {
+            push_option(&mut text, option, column);
         }
-        text.push_str(&options.usage_with_format(|items| {
-            items.fold(format!("\n\n{title}:"), |group, item| group + "\n" + &item)
-        }));
     }
     text
+}
+
+/// Appends a line break, the option's names, and from `column` on its help, in as many lines as it
+/// takes.
+#[inline(never)]
+fn push_option(text: &mut String, option: &OptionSpec, column: usize) {
+    let names = option.names();
+    text.push('\n');
+    text.push_str(&names);
+    let mut at = names.chars().count();
+    let mut end = column;
+    for word in option.help_text().split(' ') {
+        let len = word.chars().count();
+        if end > column && end + 1 + len > USAGE_COLUMNS {
+            text.push('\n');
+            (at, end) = (0, column);
+        }
+        let blanks = if end == column { column - at } else { 1 };
+        text.extend(std::iter::repeat_n(' ', blanks));
+        text.push_str(word);
+        end = if end == column { column + len } else { end + 1 + len };
+    }
 }
 
 #[cfg(test)]
@@ -283,9 +361,35 @@ mod tests {
     }
 
     #[test]
+    fn help_shows_values_in_their_places() {
+        let values = &[OptionValue::Number(5), OptionValue::Level(LevelFilter::Info)];
+        let option = OptionSpec::new("", "x", "N", "from {} to {}").showing(values);
+        assert_eq!(option.help_text(), "from 5 to info");
+        assert!(usage("", &[("T", &[option])]).ends_with("from 5 to info"));
+    }
+
+    #[test]
     fn usage_has_a_title_a_group() {
         let text = usage("Usage: x", &[("Options", &SPECS[..1]), ("More", &SPECS[3..4])]);
-        let expected = "Usage: x\n\nOptions:\n    -l, --listen URL    add a listener\n\nMore:\n    --check             check options";
+        let expected = "Usage: x\n\nOptions:\n  -l, --listen URL  add a listener\n\nMore:\n      --check       check options";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn usage_breaks_lines_between_words() {
+        let help = "a ".repeat(40) + &"b".repeat(68) + " c";
+        let option = OptionSpec::new("x", "xx", "", help.leak());
+        let text = usage("", &[("T", &[option])]);
+        let lines: Vec<&str> = text.lines().skip(2).collect();
+        let a = |n: usize| vec!["a"; n].join(" ");
+        let blanks = " ".repeat(12);
+        let expected = [
+            "T:".to_owned(),
+            format!("  -x, --xx  {}", a(34)),
+            format!("{blanks}{}", a(6)),
+            format!("{blanks}{}", "b".repeat(68)),
+            format!("{blanks}c"),
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -3,27 +3,10 @@
 
 use std::path::Path;
 
-use super::ini::{IniError, IniErrorKind, NO_SUCH_KEY, for_each_section};
+use super::ini::{IniError, IniErrorKind, for_each_section};
 use super::listener_url::ListenerSpec;
+use super::server_options::option_for_key;
 use crate::protocol::ProtocolName;
-
-/// Keys of `[server]` besides `host` and `port`, spelt as the server's options.
-pub(crate) const SERVER_OPTIONS: [&str; 14] = [
-    "max-clients",
-    "max-frame",
-    "idle-timeout",
-    "tcp-keepalive",
-    "frame-timeout",
-    "send-queue",
-    "broadcast-log",
-    "memory-limit",
-    "drain-timeout",
-    "plugin-dir",
-    "plugin-budget",
-    "plugin-memory",
-    "log-level",
-    "log-file",
-];
 
 /// Host and port of a server, as far as a file names them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,7 +31,7 @@ impl ServerAddress {
     fn from_text(text: &str) -> Result<Self, IniErrorKind> {
         let mut address = ServerAddress::default();
         for_each_section(text, |section| match section.name {
-            "server" => section.for_each_key(|key, value| address.set(key, value)),
+            "server" => section.for_each_key(&mut |key, value| address.set(key, value)),
             _ => Ok(()),
         })?;
         if address == ServerAddress::default() {
@@ -69,16 +52,12 @@ impl ServerAddress {
                 spec.set_in_file(key, value)?;
                 self.port = Some(spec.port);
             }
-            _ if is_server_key(key) => {}
-            _ => return Err(NO_SUCH_KEY.to_owned()),
+            _ => {
+                option_for_key(key)?;
+            }
         }
         Ok(())
     }
-}
-
-/// A key is spelt as its option, with `_` for `-`.
-fn is_server_key(key: &str) -> bool {
-    !key.contains('-') && SERVER_OPTIONS.contains(&&*key.replace('_', "-"))
 }
 
 #[cfg(test)]
@@ -112,7 +91,7 @@ mod tests {
             Err(IniErrorKind::InvalidKey { line, section: "server".to_owned(), key, reason })
         };
         for (text, error) in [
-            ("[server]\nhost=h\nprot=1\n", invalid(3, "prot", "no such key")),
+            ("[server]\nhost=h\nprot=1\n", invalid(3, "prot", "no such key, did you mean port?")),
             ("[server]\nport=x\n", invalid(2, "port", "bad port 'x', it is 0 to 65535")),
             ("[server]\nport=1\nport=2\n", invalid(3, "port", "given twice")),
         ] {

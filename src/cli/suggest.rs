@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use super::listener_url::ListenerSpec;
 use crate::protocol::ProtocolName;
 
 /// Displays `, did you mean X?`, or nothing.
@@ -19,6 +18,12 @@ impl fmt::Display for DidYouMean<'_> {
 /// begins with it, or the nearest within a third of its letters (restricted edits, which count two
 /// swapped letters once).
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(word, &mut known.into_iter())
+}
+
+/// [`nearest`], compiled once.
+#[inline(never)]
+fn nearest_of<'a>(word: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are not misspelt names, and would take time.
     const WORD_LEN_MAX: usize = 32;
     let word = word.to_ascii_lowercase().replace('_', "-");
@@ -35,20 +40,35 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
             strsim::osa_distance(&word, &name)
         }
     };
-    let nearest = known.into_iter().map(|name| (distance(name), name)).min_by_key(|(d, _)| *d);
+    let nearest = known.map(|name| (distance(name), name)).min_by_key(|(d, _)| *d);
     nearest.filter(|(distance, _)| *distance <= (word.len() / 3).max(1)).map(|(_, name)| name)
 }
 
 /// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other
-/// `command`.
+/// `command`. A protocol in place of the host, or alone, means that protocol on loopback.
+#[inline(never)]
 pub(crate) fn url_for(word: &str) -> Option<String> {
     let (host, port) = word.rsplit_once(':').unwrap_or(("127.0.0.1", word));
+    if let Some(protocol) = ProtocolName::parse(port) {
+        let port = protocol.default_port();
+        return Some(format!("{protocol}://127.0.0.1:{port}"))
+            .filter(|_| word == protocol.as_str());
+    }
     let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 = port.parse().ok().filter(|_| is_port)?;
     let by_port = ProtocolName::ALL.iter().find(|protocol| protocol.default_port() == port);
-    let protocol = by_port.copied().unwrap_or(ProtocolName::Command);
-    let spec = ListenerSpec::parse_url(&format!("{protocol}://{host}:{port}")).ok()?;
-    Some(spec.to_string())
+    let (protocol, host) = match ProtocolName::parse(host) {
+        Some(protocol) => (protocol, "127.0.0.1"),
+        None => (by_port.copied().unwrap_or(ProtocolName::Command), host),
+    };
+    is_host(host).then(|| format!("{protocol}://{host}:{port}"))
+}
+
+/// Whether `host` can be one: what a URL makes of it is not this module's matter.
+fn is_host(host: &str) -> bool {
+    let inner = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let more: &[u8] = if inner.is_some() { b"-._:%" } else { b"-._" };
+    inner.unwrap_or(host).bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
 }
 
 #[cfg(test)]
@@ -83,6 +103,10 @@ mod tests {
             ("20432", Some("command://127.0.0.1:20432")),
             ("localhost:5000", Some("chat://localhost:5000")),
             ("[::1]:80", Some("command://[::1]:80")),
+            (":20432", Some("command://:20432")),
+            ("raw:80", Some("raw://127.0.0.1:80")),
+            ("chat", Some("chat://127.0.0.1:5000")),
+            ("h:chat", None),
             ("65536", None),
             ("+1", None),
             ("", None),

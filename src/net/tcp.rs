@@ -65,7 +65,7 @@ impl Transport for TcpTransport {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.0.peer_addr().map(unmapped)
     }
 }
 
@@ -81,6 +81,9 @@ pub(super) fn token(id: ConnId) -> Token {
 pub struct SocketOptions {
     /// Silence after which the kernel probes a peer; `None` for never.
     pub keepalive: Option<Duration>,
+    /// Whether a socket on `[::]` accepts IPv4 as well (ipv6(7): `IPV6_V6ONLY`). Without it, `[::]` and
+    /// `0.0.0.0` can be listened on side by side.
+    pub is_dual_stack: bool,
 }
 
 /// Most connection errors of accept(2) in a row. An error that stays, such as that of a security
@@ -105,28 +108,30 @@ pub struct TcpAcceptor {
 impl TcpAcceptor {
     /// Binds and listens on `addr`, with the longest backlog the system allows.
     ///
-    /// An IPv6 socket accepts IPv6 only, so that `[::]` and `0.0.0.0` can be listened on side by
-    /// side.
-    ///
     /// # Errors
     ///
     /// Those of socket(2), bind(2) and listen(2).
     pub fn bind(addr: SocketAddr, options: SocketOptions) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // A restart must not wait for connections of the last run to leave TIME_WAIT.
-        socket.set_reuse_address(true)?;
+        let socket = bound_socket(addr, options)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(idle) = options.keepalive {
             socket.set_tcp_keepalive(&keepalive(idle))?;
         }
         socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
         // The kernel lowers it to net.core.somaxconn (listen(2)).
         socket.listen(i32::MAX)?;
         Ok(TcpAcceptor { listener: TcpListener::from_std(socket.into()), retries: 0 })
+    }
+
+    /// Whether `addr` can be bound now. It is bound and released, without listening: no client can
+    /// connect, and on Linux no other program notices, because among sockets with SO_REUSEADDR only
+    /// one that listens takes an address from the others (socket(7)).
+    ///
+    /// # Errors
+    ///
+    /// Those of socket(2) and bind(2).
+    pub fn check(addr: SocketAddr, options: SocketOptions) -> io::Result<()> {
+        bound_socket(addr, options).map(drop)
     }
 
     /// The bound address, with the port that the system picked for port 0.
@@ -143,6 +148,26 @@ impl TcpAcceptor {
     }
 }
 
+fn bound_socket(addr: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!options.is_dual_stack)?;
+    }
+    // A restart must not wait for connections of the last run to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+/// The address as its owner writes it: IPv4 for a client that reached a dual-stack socket over IPv4.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    let ipv4 = match addr {
+        SocketAddr::V6(addr) => addr.ip().to_ipv4_mapped(),
+        SocketAddr::V4(_) => None,
+    };
+    ipv4.map_or(addr, |ip| (ip, addr.port()).into())
+}
+
 /// Probes after `idle`, then three times at a third of it: a dead peer is found after twice `idle`,
 /// as with Redis' `tcp-keepalive`.
 fn keepalive(idle: Duration) -> TcpKeepalive {
@@ -157,7 +182,7 @@ impl Acceptor for TcpAcceptor {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 self.retries = 0;
-                Ok((TcpTransport(stream), peer))
+                Ok((TcpTransport(stream), unmapped(peer)))
             }
             Err(error) => Err(classify(error, &mut self.retries)),
         }
@@ -213,6 +238,17 @@ mod tests {
 
     fn class(errno: i32) -> AcceptError {
         classify(io::Error::from_raw_os_error(errno), &mut 0)
+    }
+
+    #[test]
+    fn ipv4_client_of_a_dual_stack_socket_has_an_ipv4_address() {
+        for (addr, shown) in [
+            ("[::ffff:10.0.0.1]:7", "10.0.0.1:7"),
+            ("10.0.0.1:7", "10.0.0.1:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+        ] {
+            assert_eq!(unmapped(addr.parse().unwrap()).to_string(), shown);
+        }
     }
 
     #[test]

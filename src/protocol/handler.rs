@@ -13,6 +13,7 @@ use crate::clock::Millis;
 use crate::codec::Decoder;
 use crate::codec::command::HEADER_LEN;
 use crate::conn_id::ConnId;
+use crate::defaults;
 use crate::limits::Limits;
 use crate::setting::SettingError;
 
@@ -190,7 +191,7 @@ pub trait UrlProtocol: Handler + Sized {
 
     /// Seconds of silence after which a client is disconnected unless a setting says otherwise; 0
     /// for never.
-    const IDLE_SECS: u64 = 0;
+    const IDLE_SECS: u64 = defaults::IDLE_TIMEOUT_SECS;
 
     /// Whether a server without listeners of its own opens one.
     const IS_DEFAULT: bool = false;
@@ -218,7 +219,7 @@ pub struct ProtocolDefaults {
 
 impl Default for ProtocolDefaults {
     fn default() -> Self {
-        ProtocolDefaults { payload_len_max: 1 << 20 }
+        ProtocolDefaults { payload_len_max: defaults::MAX_FRAME_BYTES }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The `raw` protocol: input is sent back, behind a prefix. With an empty prefix this is the echo
 //! service of RFC 862.
 
-use log::debug;
 use percent_encoding::percent_decode_str;
 
 use super::{ClientState, Context, Flow, Handler, ProtocolDefaults, UrlProtocol};
@@ -32,7 +31,8 @@ impl Handler for RawProtocol {
     }
 
     fn on_message(&mut self, bytes: &[u8], _: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
-        debug!("{} message: {}", ctx.id, Excerpt(bytes));
+        // The line of the echo server that mynah succeeds.
+        ctx.shared.connection_log.received(ctx.shared.now, ctx.id, Excerpt(bytes));
         ctx.shared.out.extend_from_slice(&self.prefix);
         ctx.shared.out.extend_from_slice(bytes);
         Flow::Continue

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("limits", 0),
+    ("defaults", 0),
     ("clock", 0),
     ("conn_id", 0),
     ("address", 0),
@@ -33,7 +34,7 @@ const LAYERS: [(&str, u8); 22] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 16] = [
+const BESIDE: [(&str, &str); 18] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -45,6 +46,8 @@ const BESIDE: [(&str, &str); 16] = [
     ("connection_log", "line_limit"),
     ("connection_log", "strerror"),
     ("escape", "limits"),
+    ("escape", "os_text"),
+    ("limits", "defaults"),
     ("line_limit", "clock"),
     ("load", "cli"),
     ("session", "protocol"),
@@ -57,7 +60,7 @@ const CONFINED: [(&str, &str); 8] = [
     ("mio", "net"),
     ("signal_hook", "net"),
     ("socket2", "net"),
-    ("getopts", "app"),
+    ("getopts", "cli"),
     ("nix", "client"),
     ("rustyline", "client"),
     ("mlua", "protocol"),
@@ -67,7 +70,8 @@ const CONFINED: [(&str, &str); 8] = [
 /// Further modules that may name them: the programs beside the server, with their own command
 /// lines. The load tester's loop connects, asks and measures; `net/` is linked into every server,
 /// which does none of that.
-const CONFINED_ALSO: [(&str, &str); 7] = [
+const CONFINED_ALSO: [(&str, &str); 8] = [
+    ("getopts", "app"),
     ("nix", "load"),
     ("getopts", "client"),
     ("signal_hook", "client"),

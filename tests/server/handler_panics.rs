@@ -28,7 +28,7 @@ fn start(protocol: impl Into<Protocol> + Send + 'static) -> SocketAddr {
             let has_marker = record.args().to_string().contains("BOOM");
             assert!(record.level() != Level::Debug || !has_marker, "a message with the marker");
         });
-        let options = SocketOptions { keepalive: None };
+        let options = SocketOptions::default();
         let acceptor = TcpAcceptor::bind((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
         send.send(acceptor.local_addr().unwrap()).unwrap();
         let mut event_loop = EventLoop::new(Limits::default()).unwrap();

@@ -11,6 +11,7 @@
 
 mod backpressure;
 mod chat;
+mod check;
 mod command;
 #[cfg(feature = "service")]
 mod examples;
@@ -25,6 +26,7 @@ mod plugin;
 mod prefixed;
 mod raw;
 mod signals;
+mod start;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;

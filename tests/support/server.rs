@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -89,7 +89,7 @@ impl Server {
             .log()
             .iter()
             .filter_map(|line| line.split_once(" listening on "))
-            .map(|(_, url)| url.split_once("://").unwrap().1.parse().unwrap())
+            .map(|(_, url)| socket_addr(url))
             .collect();
         server
     }
@@ -284,6 +284,16 @@ impl Server {
     pub(crate) fn proc(&self, file: &str) -> PathBuf {
         Path::new("/proc").join(self.pid().to_string()).join(file)
     }
+}
+
+/// The address behind `PROTOCOL://HOST:PORT`: of a name the first, of all addresses 127.0.0.1.
+fn socket_addr(url: &str) -> SocketAddr {
+    let (_, authority) = url.split_once("://").unwrap();
+    let authority = match authority.strip_prefix(':') {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => authority.to_owned(),
+    };
+    authority.to_socket_addrs().unwrap().next().unwrap()
 }
 
 impl Drop for Server {

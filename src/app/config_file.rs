@@ -4,20 +4,40 @@ use std::path::Path;
 
 use super::settings::Settings;
 use crate::cli::ListenerSpec;
-use crate::cli::ini::{IniError, IniErrorKind, NO_SUCH_KEY, Section, for_each_section};
+use crate::cli::ini::{IniError, IniErrorKind, Section, for_each_section};
+use crate::cli::server_options::option_for_key;
 use crate::protocol::ProtocolName;
 use crate::setting::SettingError;
 
 /// Settings and listeners of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IniFile {
+pub struct ConfigFile {
     /// Its `[server]` section.
     pub settings: Settings,
     /// Its listeners, in order.
     pub listeners: Vec<ListenerSpec>,
+    /// Index of the listener that `host` and `port` in `[server]` open, if they open one.
+    pub server_chat: Option<usize>,
 }
 
-impl IniFile {
+/// Host and port of a section, as far as it has them.
+#[derive(Debug, Default)]
+struct SectionAddr {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+/// A file that is being read.
+#[derive(Debug, Default)]
+struct Reader {
+    file: ConfigFile,
+    /// Address in `[server]`, and the number of listeners before it.
+    server: Option<(SectionAddr, usize)>,
+    /// Address in `[chat]`, and the index of its listener.
+    chat: Option<(SectionAddr, usize)>,
+}
+
+impl ConfigFile {
     /// Reads `file`.
     ///
     /// # Errors
@@ -36,54 +56,105 @@ impl IniFile {
         Self::from_text(text).map_err(|kind| IniError::new(file, kind))
     }
 
-    fn from_text(text: &str) -> Result<Self, IniErrorKind> {
-        let mut file = IniFile::default();
-        for_each_section(text, |section| file.add_section(section))?;
-        Ok(file)
+    /// The listener that `host` and `port` in `[server]` open, if they open one.
+    #[must_use]
+    pub fn server_chat(&self) -> Option<&ListenerSpec> {
+        self.listeners.get(self.server_chat?)
     }
 
+    fn from_text(text: &str) -> Result<Self, IniErrorKind> {
+        let mut reader = Reader::default();
+        for_each_section(text, |section| reader.add_section(section))?;
+        Ok(reader.finish())
+    }
+}
+
+impl Reader {
     /// Adds `[server]` or a listener. A listener's section is called by its protocol, with a name
     /// of its own behind that where there are several.
     fn add_section(&mut self, section: &Section<'_>) -> Result<(), IniErrorKind> {
         if section.name == "server" {
             return self.add_server(section);
         }
-        let word = section.name.split_whitespace().next().unwrap_or_default();
-        let protocol = match ProtocolName::parse(word) {
+        let protocol = match ProtocolName::parse(section.kind()) {
             Some(protocol) => protocol,
-            None if word == "plugin" => {
+            None if section.kind() == "plugin" => {
                 return Err(section.invalid(SettingError::NoPlugins.to_string()));
             }
-            None => return Err(section.unknown()),
+            None => {
+                let protocols = ProtocolName::ALL.iter().map(|protocol| protocol.as_str());
+                return Err(section.unknown(protocols.chain(["server"])));
+            }
         };
         let mut spec = ListenerSpec::new(protocol);
-        section.for_each_key(|key, value| spec.set_in_file(key, value))?;
-        self.listeners.push(spec);
-        Ok(())
-    }
-
-    /// Adds `[server]`. `host` and `port` there ask for a chat: they are all that the configuration
-    /// file of the ancestor's chat has.
-    fn add_server(&mut self, section: &Section<'_>) -> Result<(), IniErrorKind> {
-        let mut chat = None;
-        section.for_each_key(|key, value| match key {
-            "host" | "port" => {
-                let chat = chat.get_or_insert_with(|| ListenerSpec::new(ProtocolName::Chat));
-                chat.set_in_file(key, value)
-            }
-            _ => self.set_server(key, value),
+        let mut addr = SectionAddr::default();
+        section.for_each_key(&mut |key, value| {
+            spec.set_in_file(key, value)?;
+            addr.take(key, &spec);
+            Ok(())
         })?;
-        self.listeners.extend(chat);
+        if section.name == "chat" {
+            self.chat = Some((addr, self.file.listeners.len()));
+        }
+        self.file.listeners.push(spec);
         Ok(())
     }
 
-    fn set_server(&mut self, key: &str, value: &str) -> Result<(), String> {
-        // A key is spelt as its option, with `_` for `-`; an option's own spelling is not a key.
-        let name = if key.contains('-') { String::new() } else { key.replace('_', "-") };
-        self.settings.set(&name, value).map_err(|error| match error {
-            SettingError::Unknown => NO_SUCH_KEY.to_owned(),
-            error => error.to_string(),
-        })
+    fn add_server(&mut self, section: &Section<'_>) -> Result<(), IniErrorKind> {
+        let mut spec = ListenerSpec::new(ProtocolName::Chat);
+        let mut addr = SectionAddr::default();
+        section.for_each_key(&mut |key, value| match key {
+            "host" | "port" => {
+                spec.set_in_file(key, value)?;
+                addr.take(key, &spec);
+                Ok(())
+            }
+            _ => {
+                let name = option_for_key(key)?.name;
+                self.file.settings.set(name, value).map_err(|error| error.to_string())
+            }
+        })?;
+        if addr.host.is_some() || addr.port.is_some() {
+            self.server = Some((addr, self.file.listeners.len()));
+        }
+        Ok(())
+    }
+
+    /// Gives `host` and `port` of `[server]` to a chat: they are all that the configuration file of
+    /// the ancestor's chat has. It is that of `[chat]`, whose own keys come first, or one more.
+    fn finish(self) -> ConfigFile {
+        let Reader { mut file, server, chat } = self;
+        let Some((server, place)) = server else { return file };
+        let (own, index) = chat.unwrap_or_else(|| {
+            file.listeners.insert(place, ListenerSpec::new(ProtocolName::Chat));
+            file.server_chat = Some(place);
+            (SectionAddr::default(), place)
+        });
+        if let Some(spec) = file.listeners.get_mut(index) {
+            SectionAddr { host: own.host.or(server.host), port: own.port.or(server.port) }
+                .put(spec);
+        }
+        file
+    }
+}
+
+impl SectionAddr {
+    /// Takes `host` or `port` from a listener that it has just been set in.
+    fn take(&mut self, key: &str, spec: &ListenerSpec) {
+        match key {
+            "host" => self.host = Some(spec.host.clone()),
+            "port" => self.port = Some(spec.port),
+            _ => {}
+        }
+    }
+
+    fn put(self, spec: &mut ListenerSpec) {
+        if let Some(host) = self.host {
+            spec.host = host;
+        }
+        if let Some(port) = self.port {
+            spec.port = port;
+        }
     }
 }
 
@@ -91,8 +162,8 @@ impl IniFile {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<IniFile, IniError> {
-        IniFile::parse(text, Path::new("mynah.ini"))
+    fn parse(text: &str) -> Result<ConfigFile, IniError> {
+        ConfigFile::parse(text, Path::new("mynah.ini"))
     }
 
     #[track_caller]
@@ -105,8 +176,35 @@ mod tests {
         let file = parse("[server]\nhost = 0.0.0.0 # IP\nport = 5000\n").unwrap();
         let chat = ListenerSpec { host: "0.0.0.0".into(), ..ListenerSpec::new(ProtocolName::Chat) };
         assert_eq!(file.listeners, [chat]);
-        assert_eq!(parse("[server]\nport=1\n[chat lobby]\nlang=ru\n").unwrap().listeners.len(), 2);
+        assert_eq!(file.server_chat(), file.listeners.first());
         assert!(parse("[server]\nmax_clients=1\n").unwrap().listeners.is_empty());
+    }
+
+    #[test]
+    fn server_address_is_that_of_the_chat_section() {
+        let urls = |text| {
+            let file = parse(text).unwrap();
+            let urls: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
+            (urls.join(" "), file.server_chat)
+        };
+        for (text, listeners, server_chat) in [
+            ("[server]\nhost=::1\nport=1\n[chat]\nlang=ru\n", "chat://[::1]:1", None),
+            ("[chat]\nlang=ru\n[server]\nport=1\n", "chat://127.0.0.1:1", None),
+            ("[server]\nhost=h\nport=1\n[chat]\nport=2\n", "chat://h:2", None),
+            ("[server]\nhost=\n[chat]\n", "chat://:5000", None),
+            (
+                "[raw]\n[server]\nport=1\n[command]\n",
+                "raw://127.0.0.1:9999 chat://127.0.0.1:1 command://127.0.0.1:65432",
+                Some(1),
+            ),
+            (
+                "[server]\nport=1\n[chat lobby]\n",
+                "chat://127.0.0.1:1 chat://127.0.0.1:5000",
+                Some(0),
+            ),
+        ] {
+            assert_eq!(urls(text), (listeners.to_owned(), server_chat), "{text}");
+        }
     }
 
     #[test]
@@ -132,7 +230,7 @@ mod tests {
     #[test]
     fn empty_file_sets_nothing() {
         for text in ["", "\n\n", "# only a comment\n", "\u{feff}[server]\n"] {
-            assert_eq!(parse(text), Ok(IniFile::default()), "{text:?}");
+            assert_eq!(parse(text), Ok(ConfigFile::default()), "{text:?}");
         }
     }
 
@@ -143,7 +241,13 @@ mod tests {
             "line 2: [server] max_clients: 'x' is not a number from 1 to 2147483648",
         );
         refused("[server]\ncolour=red\n", "line 2: [server] colour: no such key");
-        refused("[server]\nmax-clients=1\n", "line 2: [server] max-clients: no such key");
+        refused(
+            "[server]\nmax-clients=1\n",
+            "line 2: [server] max-clients: no such key, did you mean max_clients?",
+        );
+        refused("[servr]\n", "line 1: [servr]: no such section, did you mean [server]?");
+        refused("[chta lobby]\n", "line 1: [chta lobby]: no such section, did you mean [chat]?");
+        refused("[raw]\nprot=1\n", "line 2: [raw] prot: no such key, did you mean port?");
         refused(
             "[server]\ndrain_timeout=1\ndrain_timeout=2\n",
             "line 3: [server] drain_timeout: given twice",
@@ -200,7 +304,7 @@ mod tests {
 
     #[test]
     fn unreadable_file_is_named() {
-        let error = IniFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
+        let error = ConfigFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
     }
 }

@@ -12,12 +12,12 @@ const REST_FACTOR: u64 = 10;
 
 /// Requests for runs, and the earliest start of the next.
 #[derive(Debug, Default)]
-pub(super) struct Pacing {
+pub(super) struct SignalRateLimit {
     is_requested: bool,
     not_before: Millis,
 }
 
-impl Pacing {
+impl SignalRateLimit {
     /// Requests a run. Requests before it begins are the same run.
     pub(super) fn request(&mut self) {
         self.is_requested = true;
@@ -50,15 +50,15 @@ mod tests {
 
     /// Starts of runs of `took_ms` that are requested every `every_ms`, up to `ms`.
     fn runs(every_ms: u64, took_ms: u64, ms: u64) -> Vec<u64> {
-        let (mut pacing, mut begun, mut busy_until) = (Pacing::default(), Vec::new(), 0);
+        let (mut limit, mut begun, mut busy_until) = (SignalRateLimit::default(), Vec::new(), 0);
         for now in 0..ms {
             if now % every_ms == 0 {
-                pacing.request();
+                limit.request();
             }
-            if now >= busy_until && pacing.begin(Millis(now)) {
+            if now >= busy_until && limit.begin(Millis(now)) {
                 begun.push(now);
                 busy_until = now + took_ms;
-                pacing.end(Millis(now), Millis(busy_until));
+                limit.end(Millis(now), Millis(busy_until));
             }
         }
         begun
@@ -82,16 +82,16 @@ mod tests {
 
     #[test]
     fn request_during_a_run_is_one_more_run() {
-        let mut pacing = Pacing::default();
-        pacing.request();
-        assert_eq!(pacing.due_at(), Some(Millis(0)));
-        assert!(pacing.begin(Millis(7)));
-        assert_eq!(pacing.due_at(), None);
-        pacing.end(Millis(7), Millis(9));
-        (0..3).for_each(|_| pacing.request());
-        assert_eq!(pacing.due_at(), Some(Millis(1007)));
-        assert!(!pacing.begin(Millis(1006)));
-        assert!(pacing.begin(Millis(1007)));
-        assert!(!pacing.begin(Millis(9999)));
+        let mut limit = SignalRateLimit::default();
+        limit.request();
+        assert_eq!(limit.due_at(), Some(Millis(0)));
+        assert!(limit.begin(Millis(7)));
+        assert_eq!(limit.due_at(), None);
+        limit.end(Millis(7), Millis(9));
+        (0..3).for_each(|_| limit.request());
+        assert_eq!(limit.due_at(), Some(Millis(1007)));
+        assert!(!limit.begin(Millis(1006)));
+        assert!(limit.begin(Millis(1007)));
+        assert!(!limit.begin(Millis(9999)));
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::engine::Run;
 use super::options::{Invocation, Plan};
-use super::pacing::NS_PER_SEC;
+use super::rate::NS_PER_SEC;
 use super::run_result::RunResult;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Stats};

@@ -14,9 +14,10 @@ mod html_report;
 mod in_flight;
 mod options;
 mod outputs;
-mod pacing;
+
 mod preflight;
 mod progress;
+mod rate;
 mod remedies;
 mod report;
 mod run_result;

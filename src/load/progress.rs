@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::format::{bytes, count, short_duration};
 use super::options::{LoadModel, Mode};
-use super::pacing::NS_PER_SEC;
+use super::rate::NS_PER_SEC;
 use super::stats::{Phase, Stats};
 use crate::cli::print_error;
 

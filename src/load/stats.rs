@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::pacing::NS_PER_SEC;
+use super::rate::NS_PER_SEC;
 
 /// Longest latency recorded, an hour. A longer one counts as this.
 const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;

@@ -20,8 +20,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::connection::{Connection, State};
 use super::options::{Mode, Plan};
-use super::pacing::{NS_PER_SEC, Schedule, TokenBucket};
 use super::progress::Progress;
+use super::rate::{NS_PER_SEC, RequestSchedule, TokenBucket};
 use super::socket;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Row, Stats};
@@ -107,7 +107,7 @@ pub(super) struct Engine<'a> {
     /// Ports that were tried by number and found taken.
     ports_skipped: usize,
     /// Times at which requests are due; `None` unless the load is open-loop.
-    schedule: Option<Schedule>,
+    schedule: Option<RequestSchedule>,
     /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
@@ -258,7 +258,7 @@ impl<'a> Engine<'a> {
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.bucket.next_at());
         }
-        let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
+        let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
         match due_at.filter(|at| *at < until && !self.has_backlog()) {
             Some(due_at) if due_at <= now => until = now,
             Some(due_at) => until = until.min(self.due_timer.arm(due_at, now)?),
@@ -384,7 +384,7 @@ impl<'a> Engine<'a> {
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.secs().saturating_mul(NS_PER_SEC));
         if let Some(per_sec) = self.mode.requests_per_sec() {
-            self.schedule = Some(Schedule::new(now, self.phase_ends_at, per_sec));
+            self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {

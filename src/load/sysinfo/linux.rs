@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::super::pacing::NS_PER_SEC;
+use super::super::rate::NS_PER_SEC;
 use super::limits::{SystemLimits, Usage};
 
 /// Interval at which the server's memory is read: a file of /proc costs microseconds.

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::super::pacing::NS_PER_SEC;
+use super::super::rate::NS_PER_SEC;
 use super::limits::SystemLimits;
 
 /// Interval at which the server's memory is read: a process is started for it.

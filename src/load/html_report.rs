@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, rate};
-use super::options::{LoadModel, Mode};
+use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
 use super::stats::{Percentiles, Phase, Row};
 

@@ -52,6 +52,6 @@ fn terminal_gets_one_live_line() {
             .all(|part| text.contains(part))
     };
     assert!(live.iter().any(has_all), "{screen}");
-    assert!(screen.contains("\x1b[2K"), "the line is removed: {screen:?}");
+    assert!(screen.contains("\r\x1b[Jmynah-load "), "the line is removed: {screen:?}");
     assert!(screen.contains("verdict      met"), "{screen}");
 }

@@ -214,7 +214,7 @@ impl Drawing<'_> {
             @for (value, text) in self.fitting_ticks() {
                 @let x = self.at_x(*value);
                 line.grid x1=(x) x2=(x) y1=(TOP) y2=(bottom) {}
-                text.tick x=(x) y=(bottom + 18.0) text-anchor="middle" { (text) }
+                text.tick x=(x) y=(bottom + 20.0) text-anchor="middle" { (text) }
             }
             @for (value, text) in &self.chart.marks {
                 @let x = self.at_x(*value);

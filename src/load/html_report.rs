@@ -45,7 +45,7 @@ text.mark { fill: var(--soft); font-size: 11px; }
 .legend .a::before { background: var(--a); } .legend .b::before { background: var(--b); } .legend .bad::before { background: var(--bad); }
 .legend .c::before { background: var(--c); } .legend .d::before { background: var(--d); }
 .legend .lag::before { background: repeating-linear-gradient(90deg, var(--lag) 0 4px, transparent 4px 8px); }
-.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 14px; }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 13px; }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
 table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }

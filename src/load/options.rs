@@ -373,8 +373,14 @@ impl Reader<'_> {
             }
             return None;
         };
-        let target = Target::parse(url);
-        target.map_err(|source| self.add(UsageError::Target { url: url.clone(), source })).ok()
+        match Target::parse(url) {
+            Ok(target) => Some(target),
+            Err(_) if word.is_some() && self.has_doubtful_words => None,
+            Err(source) => {
+                self.add(UsageError::Target { url: url.clone(), source });
+                None
+            }
+        }
     }
 
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
@@ -676,7 +682,11 @@ mod tests {
                 "--json: needs a value",
             ],
         );
-        // The URL may be a value of the unknown option.
+        // Words may be values of the unknown option.
+        refused(
+            "echo --zzz 1 -c x",
+            &["unknown option '--zzz'", "--connections: 'x' is not a number from 1 to 100000000"],
+        );
         refused(
             "echo --zzz tcp://h:1 -c x",
             &[

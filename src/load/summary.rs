@@ -171,7 +171,7 @@ impl RunResult<'_> {
         let known = [of(slab, "slab"), of(buffers, "buffers")];
         let known: Vec<String> = known.into_iter().flatten().collect();
         let ends = if self.ends_here() == 2 { "both ends" } else { "this end" };
-        let text = format!("{} a connection, {ends}", known.join(" and "));
+        let text = format!("{} a connection, {ends}, other programs included", known.join(" and "));
         (!known.is_empty()).then(|| line("kernel", text))
     }
 
@@ -272,7 +272,7 @@ mod tests {
         );
         assert_eq!(
             lines[9],
-            "  kernel       8192 bytes of slab and 0 bytes of buffers a connection, both ends"
+            "  kernel       8192 bytes of slab and 0 bytes of buffers a connection, both ends, other programs included"
         );
         assert_eq!(lines[10], "  tester lag   p50 200.1 µs, p99 200.1 µs, max 200.1 µs");
         assert_eq!(lines[11], "  error        ECONNREFUSED once, at 0.00 s");

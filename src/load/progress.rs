@@ -70,20 +70,21 @@ impl Progress {
     /// Removes the live line.
     pub(super) fn clear(&self) {
         if let Progress::Live(_) = self {
-            draw(CLEAR);
+            draw(&live_line(" ", u16::MAX));
         }
     }
 }
 
-/// Erases from the beginning of the line to the end of the screen (ECMA-48: CR, ED).
-const CLEAR: &str = "\r\x1b[J";
-
-/// The live line in place of the last one. Leaves the cursor at its beginning: when a terminal becomes
-/// narrower it breaks the line in two and takes the cursor along, so that the next one erases both.
+/// Puts `text` in place of the last live line, and leaves the cursor at its beginning: when a terminal
+/// becomes narrower it breaks the line in two and takes the cursor along, so that the next text and
+/// what it erases behind itself (ECMA-48: ED) replace both.
+///
+/// The text comes before the erasure: tmux saves a screen that is erased from its very beginning in
+/// its history.
 fn live_line(text: &str, columns: u16) -> String {
     // In the last column, some terminals would go on to the next line.
     let visible: String = text.chars().take(usize::from(columns).saturating_sub(1)).collect();
-    format!("{CLEAR}{visible}\r")
+    format!("\r{visible}\x1b[J\r")
 }
 
 /// Writes to the terminal. One that has gone is no reason to end the run.
@@ -149,8 +150,8 @@ mod tests {
 
     #[test]
     fn live_line_fits_and_can_be_erased() {
-        assert_eq!(live_line("p50 41 µs", 80), "\r\x1b[Jp50 41 µs\r");
-        assert_eq!(live_line("p50 41 µs", 9), "\r\x1b[Jp50 41 µ\r");
+        assert_eq!(live_line("p50 41 µs", 80), "\rp50 41 µs\x1b[J\r");
+        assert_eq!(live_line("p50 41 µs", 9), "\rp50 41 µ\x1b[J\r");
         assert_eq!(live_line("x", 0), "\r\x1b[J\r");
     }
 

@@ -53,7 +53,7 @@ fn terminal_gets_one_live_line() {
             .all(|part| text.contains(part))
     };
     assert!(live.iter().any(has_all), "{screen}");
-    assert!(screen.contains("\r\x1b[Jmynah-load "), "the line is removed: {screen:?}");
+    assert!(screen.contains("\r \x1b[J\rmynah-load "), "the line is removed: {screen:?}");
     assert!(screen.contains("verdict      met"), "{screen}");
 }
 
@@ -75,9 +75,9 @@ fn live_line_leaves_no_copy_when_terminal_shrinks() {
         tmux.arg("-S").arg(&socket).args(args.split(' ')).env_remove("TMUX");
         String::from_utf8(tmux.output().unwrap().stdout).unwrap()
     };
-    // Lines that the terminal has broken are joined.
+    // Those that have left the screen too; lines that the terminal has broken are joined.
     let lines = || -> Vec<String> {
-        let screen = tmux("capture-pane -p -J");
+        let screen = tmux("capture-pane -p -J -S -");
         screen.lines().map(str::trim_end).filter(|l| !l.is_empty()).map(str::to_owned).collect()
     };
     let is_live = |line: Option<&String>, len: std::ops::Range<usize>| {

@@ -103,6 +103,7 @@ pub(crate) struct Parsed {
     /// All options that are wrong, in order.
     pub(crate) errors: Vec<OptionError>,
     /// A word may be the value of an unknown option.
+    #[cfg_attr(not(feature = "load"), allow(dead_code, reason = "the load tester alone asks"))]
     pub(crate) has_doubtful_words: bool,
 }
 

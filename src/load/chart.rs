@@ -183,6 +183,14 @@ impl Chart {
     }
 }
 
+/// A tick of the x axis and the place of its label.
+struct TickLabel<'a> {
+    x: f64,
+    /// Middle of the label.
+    middle: f64,
+    text: &'a str,
+}
+
 /// A chart in one size.
 struct Drawing<'a> {
     chart: &'a Chart,
@@ -211,10 +219,9 @@ impl Drawing<'_> {
                 line.grid x1=(left) x2=(right) y1=(y) y2=(y) {}
                 text.tick x=(left - 8.0) y=(y + 4.0) text-anchor="end" { (text) }
             }
-            @for (value, text) in self.fitting_ticks() {
-                @let x = self.at_x(*value);
+            @for TickLabel { x, middle, text } in self.fitting_ticks() {
                 line.grid x1=(x) x2=(x) y1=(TOP) y2=(bottom) {}
-                text.tick x=(x) y=(bottom + 20.0) text-anchor="middle" { (text) }
+                text.tick x=(middle) y=(bottom + 20.0) text-anchor="middle" { (text) }
             }
             @for (value, text) in &self.chart.marks {
                 @let x = self.at_x(*value);
@@ -232,18 +239,20 @@ impl Drawing<'_> {
     }
 
     /// The ticks of the x axis whose labels do not overlap one before them.
-    fn fitting_ticks(&self) -> Vec<&(f64, String)> {
+    fn fitting_ticks(&self) -> Vec<TickLabel<'_>> {
         let mut free_from = f64::NEG_INFINITY;
-        let fits = |(value, text): &&(f64, String)| {
+        let mut fitting = Vec::new();
+        for (value, text) in &self.chart.x.ticks {
             let half = text.chars().count() as f64 * CHAR_WIDTH / 2.0;
             let x = self.at_x(*value);
-            let fits = x - half >= free_from;
-            if fits {
-                free_from = x + half + LABEL_GAP;
+            // The last label may be longer than there is room beside its tick.
+            let middle = tenth(x.min(self.size.width - half));
+            if middle - half >= free_from {
+                free_from = middle + half + LABEL_GAP;
+                fitting.push(TickLabel { x, middle, text });
             }
-            fits
-        };
-        self.chart.x.ticks.iter().filter(fits).collect()
+        }
+        fitting
     }
 
     fn line(&self, line: &Line) -> Markup {
@@ -374,6 +383,13 @@ mod tests {
         };
         let count = |size| Drawing { chart: &chart, size }.fitting_ticks().len();
         assert_eq!(SIZES.map(count), [4, 2], "every other one on a phone");
+        let drawing = Drawing { chart: &chart, size: SIZES[0] };
+        let last = drawing.fitting_ticks().pop().unwrap();
+        assert_eq!(
+            (last.x, last.middle),
+            (608.0, 640.0 - 13.0 * CHAR_WIDTH / 2.0),
+            "within the drawing"
+        );
     }
 
     #[test]

@@ -147,6 +147,17 @@ impl fmt::Display for OptionError {
     }
 }
 
+/// A command line as far as it is right.
+pub(crate) struct Parsed {
+    /// The options and words without those of `errors`.
+    pub(crate) matches: Matches,
+    /// All options that are wrong, in order.
+    pub(crate) errors: Vec<OptionError>,
+    /// A word may be the value of an unknown option.
+    #[cfg_attr(not(feature = "load"), allow(dead_code, reason = "the load tester alone asks"))]
+    pub(crate) has_doubtful_words: bool,
+}
+
 /// Parses `args`, which need not be UTF-8: values and free words are [`os_text`].
 ///
 /// # Errors
@@ -157,48 +168,93 @@ pub(crate) fn parse<A: AsRef<OsStr>>(
     style: ParsingStyle,
     args: &[A],
 ) -> Result<Matches, Vec<OptionError>> {
+    let parsed = parse_leniently(specs, style, args)?;
+    if parsed.errors.is_empty() { Ok(parsed.matches) } else { Err(parsed.errors) }
+}
+
+/// As [`parse`], for programs that name the errors in values beside those in options.
+///
+/// # Errors
+///
+/// What getopts finds besides; nothing is known to make it.
+pub(crate) fn parse_leniently<A: AsRef<OsStr>>(
+    specs: &[OptionSpec],
+    style: ParsingStyle,
+    args: &[A],
+) -> Result<Parsed, Vec<OptionError>> {
     let encode = |arg: &A| os_text::encode(arg.as_ref().as_bytes());
     let args: Vec<String> = args.iter().map(encode).collect();
-    let errors = find_errors(specs, style, &args);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    let Checked { right, errors, has_doubtful_words } = check(specs, style, &args);
     let mut options = Options::new();
     options.parsing_style(style);
     for spec in specs {
         spec.add_to(&mut options);
     }
-    options.parse(&args).map_err(|fail| vec![OptionError::Other(fail.to_string())])
+    match options.parse(&right) {
+        Ok(matches) => Ok(Parsed { matches, errors, has_doubtful_words }),
+        Err(fail) => Err(vec![OptionError::Other(fail.to_string())]),
+    }
+}
+
+/// Arguments that have been checked.
+#[derive(Default)]
+struct Checked<'a> {
+    /// Those without an error.
+    right: Vec<&'a str>,
+    errors: Vec<OptionError>,
+    has_doubtful_words: bool,
 }
 
 /// Finds what getopts would refuse: it names the first only, and knows no other name for it.
-fn find_errors(specs: &[OptionSpec], style: ParsingStyle, args: &[String]) -> Vec<OptionError> {
-    let mut errors = Vec::new();
+fn check<'a>(specs: &[OptionSpec], style: ParsingStyle, args: &'a [String]) -> Checked<'a> {
+    let mut checked = Checked::default();
     let mut given: Vec<&str> = Vec::new();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
+    let mut rest = args;
+    while let Some((arg, behind)) = rest.split_first() {
         if arg == "--" {
             break;
         }
-        let (found, rest) = match arg.strip_prefix("--") {
-            Some(long) => find_long(specs, long, &mut errors),
+        let errors = &mut checked.errors;
+        let errors_before = errors.len();
+        let (found, value) = match arg.strip_prefix("--") {
+            Some(long) => find_long(specs, long, errors),
             None if arg.len() > 1 && arg.starts_with('-') => {
-                find_short(specs, &arg[1..], &mut given, &mut errors)
+                find_short(specs, &arg[1..], &mut given, errors)
             }
             None if style == ParsingStyle::StopAtFirstFree => break,
-            None => continue,
-        };
-        let Some(spec) = found else { continue };
-        match (spec.takes_value(), rest) {
-            (true, None) if args.next().is_none() => {
-                errors.push(OptionError::NoValue { name: spec.name, value: spec.value });
+            None => {
+                checked.right.push(arg);
+                rest = behind;
+                continue;
             }
-            (false, Some(_)) => errors.push(OptionError::UnexpectedValue(spec.name)),
-            _ => {}
+        };
+        let mut len = 1;
+        if let Some(spec) = found {
+            match (spec.takes_value(), value) {
+                (true, None) if behind.is_empty() => {
+                    errors.push(OptionError::NoValue { name: spec.name, value: spec.value });
+                }
+                (true, None) => len = 2,
+                (false, Some(_)) => errors.push(OptionError::UnexpectedValue(spec.name)),
+                _ => {}
+            }
+            add_given(spec, &mut given, errors);
+        } else if let Some(OptionError::Unknown { nearest, .. }) = errors.last() {
+            // The word behind a misspelt option is its value if the right one takes a value.
+            let meant = specs.iter().find(|spec| Some(spec.name) == *nearest);
+            let is_word = |word: &String| !word.starts_with('-');
+            let has_value = !arg.contains('=') && behind.first().is_some_and(is_word);
+            checked.has_doubtful_words |= has_value && meant.is_none();
+            len += usize::from(has_value && meant.is_some_and(OptionSpec::takes_value));
         }
-        add_given(spec, &mut given, &mut errors);
+        let (taken, behind) = rest.split_at(len);
+        if checked.errors.len() == errors_before {
+            checked.right.extend(taken.iter().map(String::as_str));
+        }
+        rest = behind;
     }
-    errors
+    checked.right.extend(rest.iter().map(String::as_str));
+    checked
 }
 
 fn add_given(spec: &OptionSpec, given: &mut Vec<&str>, errors: &mut Vec<OptionError>) {
@@ -338,6 +394,24 @@ mod tests {
             "--listen needs a value, URL",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_right_is_parsed_beside_errors() {
+        let parse = |args: &[&str]| {
+            let parsed = parse_leniently(&SPECS, ParsingStyle::FloatingFrees, args).unwrap();
+            (parsed.matches, parsed.errors.len(), parsed.has_doubtful_words)
+        };
+        let (matches, errors, is_doubtful) =
+            parse(&["a", "--confg", "x", "--chekc", "b", "--listen", "l", "--check=1", "c"]);
+        assert_eq!((errors, is_doubtful), (3, false));
+        assert_eq!(matches.free, ["a", "b", "c"], "x is the value of --config");
+        assert_eq!(matches.opt_str("listen").as_deref(), Some("l"));
+        let (matches, errors, is_doubtful) = parse(&["--zzz", "b", "-c", "1", "-c", "2"]);
+        assert_eq!((errors, is_doubtful), (2, true), "b may be a value of --zzz");
+        assert_eq!(matches.opt_str("config").as_deref(), Some("1"));
+        let (matches, ..) = parse(&["--zzz", "--", "--check"]);
+        assert_eq!(matches.free, ["--check"]);
     }
 
     #[test]

@@ -4,14 +4,31 @@ use maud::{Markup, html};
 
 use super::format::count;
 
-/// Size of the drawing in its own units; the page scales it.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
-/// Edges of the plot within the drawing. The labels are outside.
-const LEFT: f64 = 74.0;
-const RIGHT: f64 = WIDTH - 32.0;
+/// A size of the drawing, in units that are about pixels where it is shown.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    /// Class of the page's style, which shows one of the sizes.
+    class: &'static str,
+    width: f64,
+    height: f64,
+    /// Left and right edge of the plot within the drawing. The labels are outside.
+    left: f64,
+    right: f64,
+}
+
+/// Each chart is drawn for wide pages and for phones: scaled down, its text would not be legible.
+const SIZES: [Size; 2] = [
+    Size { class: "wide", width: 640.0, height: 300.0, left: 74.0, right: 608.0 },
+    Size { class: "narrow", width: 360.0, height: 260.0, left: 70.0, right: 336.0 },
+];
+
+/// Upper edge of the plot, and room below it.
 const TOP: f64 = 22.0;
-const BOTTOM: f64 = HEIGHT - 52.0;
+const BELOW: f64 = 52.0;
+
+/// Width of a character of a tick's label, and least gap between two labels.
+const CHAR_WIDTH: f64 = 7.0;
+const LABEL_GAP: f64 = 10.0;
 
 /// Most points of a line that have tooltips. With more, they lie too close to be pointed at.
 const NOTED_POINTS_MAX: usize = 400;
@@ -41,7 +58,8 @@ pub(super) struct Line {
     pub(super) name: &'static str,
     /// Class of the page's style.
     pub(super) class: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+    /// Points that are joined, and gaps between those that are not.
+    pub(super) segments: Vec<Vec<(f64, f64)>>,
     /// Whether the area below is tinted.
     pub(super) filled: bool,
 }
@@ -66,7 +84,9 @@ impl Axis {
 
     /// A linear axis of counts, without fractions.
     pub(super) fn counts(label: &str, max: f64) -> Self {
-        Axis::by(step(max).max(1.0), label, max, short_count)
+        let step = step(max).max(1.0);
+        let unit = count_unit((max / step).ceil() * step);
+        Axis::by(step, label, max, |value| short_count(value, unit))
     }
 
     fn by(step: f64, label: &str, max: f64, show: impl Fn(f64) -> String) -> Self {
@@ -116,14 +136,23 @@ impl Axis {
     }
 }
 
-/// Formats a count in at most six characters, so that it does not overlap the label of the axis:
-/// `15,000`, `500 k`, `2.5 M`.
-fn short_count(value: f64) -> String {
+/// The unit of all ticks of an axis of counts up to `max`, so that a label has at most six characters
+/// and does not overlap that of the axis.
+fn count_unit(max: f64) -> (f64, &'static str) {
+    match max {
+        max if max < 1e5 => (1.0, ""),
+        max if max < 1e6 => (1e3, " k"),
+        max if max < 1e9 => (1e6, " M"),
+        _ => (1e9, " G"),
+    }
+}
+
+/// Formats a count: `15,000`, `500 k`, `2.5 M`.
+fn short_count(value: f64, (unit, name): (f64, &str)) -> String {
     match value {
-        value if value < 1e5 => count(value.round() as u64),
-        value if value < 1e6 => format!("{} k", value / 1e3),
-        value if value < 1e9 => format!("{} M", (value / 1e4).round() / 1e2),
-        value => format!("{} G", (value / 1e7).round() / 1e2),
+        0.0 => "0".to_owned(),
+        value if unit == 1.0 => count(value.round() as u64),
+        value => format!("{}{name}", (value / unit * 1e2).round() / 1e2),
     }
 }
 
@@ -148,57 +177,103 @@ impl Chart {
                         }
                     }
                 }
-                svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label=(self.title) {
-                    (self.grid())
-                    @for line in &self.lines { (self.line(line)) }
-                    (self.noted_points())
-                }
+                @for size in SIZES { (Drawing { chart: self, size }.render()) }
+            }
+        }
+    }
+}
+
+/// A tick of the x axis and the place of its label.
+struct TickLabel<'a> {
+    x: f64,
+    /// Middle of the label.
+    middle: f64,
+    text: &'a str,
+}
+
+/// A chart in one size.
+struct Drawing<'a> {
+    chart: &'a Chart,
+    size: Size,
+}
+
+impl Drawing<'_> {
+    fn render(&self) -> Markup {
+        let Size { class, width, height, .. } = self.size;
+        html! {
+            svg class=(class) viewBox={ "0 0 " (width) " " (height) } role="img"
+                aria-label=(self.chart.title) {
+                (self.grid())
+                @for line in &self.chart.lines { (self.line(line)) }
+                (self.noted_points())
             }
         }
     }
 
     fn grid(&self) -> Markup {
+        let Size { left, right, height, .. } = self.size;
+        let bottom = self.bottom();
         html! {
-            @for (value, text) in &self.y.ticks {
+            @for (value, text) in &self.chart.y.ticks {
                 @let y = self.at_y(*value);
-                line.grid x1=(LEFT) x2=(RIGHT) y1=(y) y2=(y) {}
-                text.tick x=(LEFT - 8.0) y=(y + 4.0) text-anchor="end" { (text) }
+                line.grid x1=(left) x2=(right) y1=(y) y2=(y) {}
+                text.tick x=(left - 8.0) y=(y + 4.0) text-anchor="end" { (text) }
             }
-            @for (value, text) in &self.x.ticks {
-                @let x = self.at_x(*value);
-                line.grid x1=(x) x2=(x) y1=(TOP) y2=(BOTTOM) {}
-                text.tick x=(x) y=(BOTTOM + 18.0) text-anchor="middle" { (text) }
+            @for TickLabel { x, middle, text } in self.fitting_ticks() {
+                line.grid x1=(x) x2=(x) y1=(TOP) y2=(bottom) {}
+                text.tick x=(middle) y=(bottom + 20.0) text-anchor="middle" { (text) }
             }
-            @for (value, text) in &self.marks {
+            @for (value, text) in &self.chart.marks {
                 @let x = self.at_x(*value);
-                line.mark x1=(x) x2=(x) y1=(TOP) y2=(BOTTOM) {}
+                line.mark x1=(x) x2=(x) y1=(TOP) y2=(bottom) {}
                 text.mark x=(x + 4.0) y=(TOP - 7.0) { (text) }
             }
-            line.axis x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) {}
-            text.label x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 10.0) text-anchor="middle" {
-                (self.x.label)
+            line.axis x1=(left) x2=(right) y1=(bottom) y2=(bottom) {}
+            text.label x=((left + right) / 2.0) y=(height - 10.0) text-anchor="middle" {
+                (self.chart.x.label)
             }
-            @let middle = (TOP + BOTTOM) / 2.0;
+            @let middle = (TOP + bottom) / 2.0;
             text.label x="14" y=(middle) text-anchor="middle"
-                transform={ "rotate(-90 14 " (middle) ")" } { (self.y.label) }
+                transform={ "rotate(-90 14 " (middle) ")" } { (self.chart.y.label) }
         }
     }
 
+    /// The ticks of the x axis whose labels do not overlap one before them.
+    fn fitting_ticks(&self) -> Vec<TickLabel<'_>> {
+        let mut free_from = f64::NEG_INFINITY;
+        let mut fitting = Vec::new();
+        for (value, text) in &self.chart.x.ticks {
+            let half = text.chars().count() as f64 * CHAR_WIDTH / 2.0;
+            let x = self.at_x(*value);
+            // The last label may be longer than there is room beside its tick.
+            let middle = tenth(x.min(self.size.width - half));
+            if middle - half >= free_from {
+                free_from = middle + half + LABEL_GAP;
+                fitting.push(TickLabel { x, middle, text });
+            }
+        }
+        fitting
+    }
+
     fn line(&self, line: &Line) -> Markup {
+        html! { @for points in &line.segments { (self.segment(line, points)) } }
+    }
+
+    fn segment(&self, line: &Line, points: &[(f64, f64)]) -> Markup {
+        let bottom = self.bottom();
         let place = |(x, y): &(f64, f64)| format!("{},{}", self.at_x(*x), self.at_y(*y));
-        let points: Vec<String> = line.points.iter().map(place).collect();
-        let points = points.join(" ");
-        let ends = line.points.first().zip(line.points.last());
+        let places = points.iter().map(place).collect::<Vec<String>>().join(" ");
+        let ends = points.first().zip(points.last());
         html! {
             @if let (true, Some((first, last))) = (line.filled, ends) {
                 @let below = format!(
-                    "{},{BOTTOM} {points} {},{BOTTOM}", self.at_x(first.0), self.at_x(last.0)
+                    "{},{bottom} {places} {},{bottom}", self.at_x(first.0), self.at_x(last.0)
                 );
                 polygon.area .(line.class) points=(below) {}
             }
-            polyline.line .(line.class) points=(points) {}
+            polyline.line .(line.class) points=(places) {}
             // A polyline of one point is invisible.
-            @if let [only] = line.points.as_slice() {
+            @if let [only] = points {
                 circle.dot .(line.class) cx=(self.at_x(only.0)) cy=(self.at_y(only.1)) r="3" {}
             }
         }
@@ -207,23 +282,29 @@ impl Chart {
     /// Invisible points with tooltips.
     fn noted_points(&self) -> Markup {
         let show = |axis: &Axis, value: f64| format!("{} {}", trim(value), axis.label);
+        let points = |line: &Line| line.segments.iter().map(Vec::len).sum::<usize>();
         html! {
-            @for line in self.lines.iter().filter(|line| line.points.len() <= NOTED_POINTS_MAX) {
-                @for (x, y) in &line.points {
+            @for line in self.chart.lines.iter().filter(|line| points(line) <= NOTED_POINTS_MAX) {
+                @for (x, y) in line.segments.iter().flatten() {
                     circle.note cx=(self.at_x(*x)) cy=(self.at_y(*y)) r="7" {
-                        title { (line.name) ": " (show(&self.y, *y)) }
+                        title { (line.name) ": " (show(&self.chart.y, *y)) }
                     }
                 }
             }
         }
     }
 
+    fn bottom(&self) -> f64 {
+        self.size.height - BELOW
+    }
+
     fn at_x(&self, value: f64) -> f64 {
-        tenth(LEFT + self.x.place(value) * (RIGHT - LEFT))
+        let Size { left, right, .. } = self.size;
+        tenth(left + self.chart.x.place(value) * (right - left))
     }
 
     fn at_y(&self, value: f64) -> f64 {
-        tenth(BOTTOM - self.y.place(value) * (BOTTOM - TOP))
+        tenth(self.bottom() - self.chart.y.place(value) * (self.bottom() - TOP))
     }
 }
 
@@ -266,8 +347,9 @@ mod tests {
         assert_eq!(labels(0.0), ["0", "1"]);
         assert_eq!(labels(2.0), ["0", "1", "2"]);
         assert_eq!(labels(19_000.0), ["0", "5,000", "10,000", "15,000", "20,000"]);
-        assert_eq!(labels(1_200_000.0), ["0", "500 k", "1 M", "1.5 M"]);
-        assert_eq!(short_count(2.5e9), "2.5 G");
+        assert_eq!(labels(90_000.0), ["0", "20 k", "40 k", "60 k", "80 k", "100 k"]);
+        assert_eq!(labels(1_200_000.0), ["0", "0.5 M", "1 M", "1.5 M"]);
+        assert_eq!(short_count(2.5e9, count_unit(2.5e9)), "2.5 G");
     }
 
     #[test]
@@ -290,13 +372,55 @@ mod tests {
     }
 
     #[test]
+    fn labels_of_ticks_do_not_overlap() {
+        let chart = Chart {
+            title: "",
+            note: String::new(),
+            x: Axis::linear("", 60.0, |at| format!("{at} of sixty s")),
+            y: Axis::linear("", 1.0, show),
+            lines: Vec::new(),
+            marks: Vec::new(),
+        };
+        let count = |size| Drawing { chart: &chart, size }.fitting_ticks().len();
+        assert_eq!(SIZES.map(count), [4, 2], "every other one on a phone");
+        let drawing = Drawing { chart: &chart, size: SIZES[0] };
+        let last = drawing.fitting_ticks().pop().unwrap();
+        assert_eq!(
+            (last.x, last.middle),
+            (608.0, 640.0 - 13.0 * CHAR_WIDTH / 2.0),
+            "within the drawing"
+        );
+    }
+
+    #[test]
+    fn gaps_are_not_bridged() {
+        let segments = vec![vec![(0.0, 1.0), (1.0, 1.0)], vec![(4.0, 1.0)]];
+        let chart = Chart {
+            title: "",
+            note: String::new(),
+            x: Axis::linear("", 4.0, show),
+            y: Axis::linear("", 1.0, show),
+            lines: vec![Line { name: "l", class: "a", segments, filled: false }],
+            marks: Vec::new(),
+        };
+        let text = Drawing { chart: &chart, size: SIZES[0] }.render().into_string();
+        assert_eq!(text.matches("<polyline").count(), 2);
+        assert_eq!(text.matches("class=\"dot a\"").count(), 1, "one point is a dot");
+    }
+
+    #[test]
     fn names_and_labels_are_escaped() {
         let chart = Chart {
             title: "<t>",
             note: "<n>".to_owned(),
             x: Axis::linear("<x>", 1.0, |_| "<tick>".to_owned()),
             y: Axis::linear("<y>", 1.0, show),
-            lines: vec![Line { name: "<l>", class: "a", points: vec![(0.0, 1.0)], filled: true }],
+            lines: vec![Line {
+                name: "<l>",
+                class: "a",
+                segments: vec![vec![(0.0, 1.0)]],
+                filled: true,
+            }],
             marks: vec![(0.5, "<m>".to_owned())],
         };
         let text = chart.render().into_string();

@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 
 use super::engine::Run;
-use super::options::{Invocation, Plan};
-use super::pacing::NS_PER_SEC;
+use super::options::Invocation;
+use super::plan::Plan;
+use super::rate::NS_PER_SEC;
 use super::run_result::RunResult;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Stats};
-use super::sysinfo::Host;
+use super::sysinfo::{Host, KernelMemory};
 
 /// The plan of a command line.
 pub(super) fn plan(args: &str) -> Plan {
@@ -40,15 +41,19 @@ pub(super) fn run() -> Run {
         stats.record(ms * 1_000_000, 1);
     }
     stats.phase = Phase::Hold;
-    stats.record_memory(3_000);
+    stats.record_memory(1_080_000);
+    stats.record_timer_lag(200_000, NS_PER_SEC);
+    stats.record_open(NS_PER_SEC / 2);
     stats.end_row(NS_PER_SEC);
     Run {
         measured: stats.counts,
         stats,
         measured_ns: 2 * NS_PER_SEC,
         ramp_ns: NS_PER_SEC / 2,
-        rss_before: Some(1_000),
-        rss_held: Some(3_000),
+        rss_before: Some(1_000_000),
+        rss_held: Some(1_080_000),
+        kernel_before: KernelMemory { buffer_bytes: Some(8_192), slab_bytes: Some(100_000) },
+        kernel_held: KernelMemory { buffer_bytes: Some(4_096), slab_bytes: Some(165_536) },
         held: 8,
         unanswered: 1,
         unsent: 0,
@@ -63,5 +68,6 @@ pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut host = Host::read(1024);
     host.name = Some("<&\"'>".to_owned());
-    check(&RunResult { plan: &plan, address, sources: &sources, host, run });
+    let server_version = Some("9.8.7".to_owned());
+    check(&RunResult { plan: &plan, address, sources: &sources, host, server_version, run });
 }

@@ -1,5 +1,7 @@
 //! Numbers, sizes and times formatted for people.
 
+use std::time::Duration;
+
 use indicatif::{HumanBytes, HumanCount};
 
 /// Formats a count: `19,000`.
@@ -46,6 +48,14 @@ pub(super) fn short_duration(us: Option<f64>) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// Formats a time that was set: `10 s`, `1.5 s`, `250 ms`.
+pub(super) fn time(time: Duration) -> String {
+    if time.as_millis() < 1_000 && !time.is_zero() {
+        return format!("{} ms", time.as_secs_f64() * 1e3);
+    }
+    format!("{} s", time.as_secs_f64())
+}
+
 /// Formats nanoseconds as seconds: `1.92 s`.
 pub(super) fn seconds(ns: u64) -> String {
     format!("{:.2} s", ns as f64 / 1e9)
@@ -69,5 +79,7 @@ mod tests {
             [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_duration);
         assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
         assert_eq!(seconds(1_920_000_000), "1.92 s");
+        let set = [0, 250, 1_500, 10_000].map(|ms| time(Duration::from_millis(ms)));
+        assert_eq!(set, ["0 s", "250 ms", "1.5 s", "10 s"]);
     }
 }

@@ -5,16 +5,17 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, rate};
-use super::options::{LoadModel, Mode};
+use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
 use super::stats::{Percentiles, Phase, Row};
+use super::summary::EscapedText;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
-  --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --bad: #c4314b; --good: #1a7f37; }
+  --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --c: #8250df; --d: #b8336a; --lag: #8b949e; --bad: #c4314b; --good: #1a7f37; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #0f1318; --panel: #171c23; --ink: #e4e8ed; --soft: #9aa5b1; --grid: #2a313b;
-    --axis: #596573; --a: #58a6ff; --b: #f0883e; --bad: #ff7b86; --good: #4ac26b; } }
+    --axis: #596573; --a: #58a6ff; --b: #f0883e; --c: #bc8cff; --d: #ff80b5; --lag: #768390; --bad: #ff7b86; --good: #4ac26b; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 24px; max-width: 1240px; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
@@ -24,26 +25,36 @@ h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px
 .tiles div, figure, .facts, details { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; }
 .tiles div { padding: 10px 14px; } .tiles span { display: block; color: var(--soft); font-size: 13px; }
 .tiles b { font-size: 20px; font-weight: 600; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); gap: 16px; margin: 16px 0; }
-figure { margin: 0; padding: 16px; display: flex; flex-direction: column; justify-content: space-between; }
+.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; margin: 16px 0; }
+/* An odd number of charts leaves a cell for the facts; an even number a row. */
+.charts > .facts:nth-child(odd) { grid-column: 1 / -1; }
+figure { margin: 0; padding: 16px; }
 figcaption p { margin: 2px 0 8px; color: var(--soft); font-size: 13px; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; height: auto; } svg.narrow { display: none; }
 .grid { stroke: var(--grid); } .axis { stroke: var(--axis); }
 line.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
 text.mark { fill: var(--soft); font-size: 11px; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-.line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.bad, .dot.bad { stroke: var(--bad); }
+.line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.c, .dot.c { stroke: var(--c); } .line.d, .dot.d { stroke: var(--d); }
+.line.bad, .dot.bad { stroke: var(--bad); } .line.lag { stroke: var(--lag); stroke-dasharray: 4 4; } .dot.lag { stroke: var(--lag); }
 .dot.a, .area.a { fill: var(--a); } .dot.b, .area.b { fill: var(--b); } .dot.bad { fill: var(--bad); }
+.dot.c { fill: var(--c); } .dot.d { fill: var(--d); } .dot.lag { fill: var(--lag); }
 .area { opacity: .13; } .note { fill: transparent; } .note:hover { fill: var(--axis); fill-opacity: .5; }
-.legend { list-style: none; display: flex; gap: 18px; margin: 0 0 4px; padding: 0; font-size: 13px; color: var(--soft); }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 18px; margin: 0 0 4px; padding: 0; font-size: 13px; color: var(--soft); }
 .legend li::before { content: ''; display: inline-block; width: 16px; height: 3px; margin-right: 6px; vertical-align: 4px; }
 .legend .a::before { background: var(--a); } .legend .b::before { background: var(--b); } .legend .bad::before { background: var(--bad); }
-.facts { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: 16px 0; padding: 16px; }
+.legend .c::before { background: var(--c); } .legend .d::before { background: var(--d); }
+.legend .lag::before { background: repeating-linear-gradient(90deg, var(--lag) 0 4px, transparent 4px 8px); }
+.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 13px; }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
 details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
 table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
 th { color: var(--soft); font-weight: 500; }
+@media (max-width: 1100px) { .charts { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 600px) { body { padding: 12px; } figure, .facts { padding: 10px; }
+  svg.wide { display: none; } svg.narrow { display: block; } .tiles { grid-template-columns: 1fr 1fr; }
+  .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: 6px; } .facts dt:empty { display: none; } }
 footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
 ";
 
@@ -74,9 +85,9 @@ pub(super) fn render(result: &RunResult<'_>) -> String {
                 div.tiles {
                     @for (what, figure) in tiles(result) { div { span { (what) } b { (figure) } } }
                 }
-                div.charts { @for chart in charts(result, series) { (chart.render()) } }
-                dl.facts {
-                    @for fact in result.lines() { dt { (fact.label) } dd { (fact.text) } }
+                div.charts {
+                    @for chart in charts(result, series) { (chart.render()) }
+                    (facts(result))
                 }
                 (rows(series))
                 footer {
@@ -88,6 +99,19 @@ pub(super) fn render(result: &RunResult<'_>) -> String {
         }
     };
     page.into_string()
+}
+
+/// The lines of the summary, and what it leaves out.
+fn facts(result: &RunResult<'_>) -> Markup {
+    html! {
+        dl.facts {
+            dt { "command" } dd { code { (EscapedText(&result.plan.command).to_string()) } }
+            @if let Some(version) = &result.server_version {
+                dt { "target" } dd { "mynah " (EscapedText(version).to_string()) }
+            }
+            @for fact in result.lines() { dt { (fact.label) } dd { (fact.text) } }
+        }
+    }
 }
 
 /// Headline figures with their labels.
@@ -105,8 +129,13 @@ fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }
-    if let Some(each) = result.bytes_per_connection() {
-        tiles.push(("server memory a connection", format!("{each} B")));
+    if let (Some(p99), true) = (result.tester_lag().p99, p50.is_some()) {
+        tiles.push(("tester lag, p99", duration(Some(p99))));
+    }
+    if result.run.rss_held.is_some() {
+        let each = result.bytes_per_connection();
+        let each = each.map_or_else(|| "not measured".to_owned(), |each| format!("{each} B"));
+        tiles.push(("server memory a connection", each));
     }
     tiles
 }
@@ -133,7 +162,9 @@ fn thinned(series: &[Row]) -> Vec<Row> {
         counts: a.counts.plus(&b.counts),
         p50_us: worst(a.p50_us, b.p50_us),
         p99_us: worst(a.p99_us, b.p99_us),
+        p999_us: worst(a.p999_us, b.p999_us),
         max_us: worst(a.max_us, b.max_us),
+        tester_lag_us: worst(a.tester_lag_us, b.tester_lag_us),
         ..b.clone()
     };
     series
@@ -159,24 +190,35 @@ fn phases(result: &RunResult<'_>) -> Vec<(f64, String)> {
     phases.map(|(phase, at, _)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
 }
 
+/// A line that stays at each value until the next, and at the last until `end`.
+fn steps(points: impl IntoIterator<Item = (f64, f64)>, end: f64) -> Vec<(f64, f64)> {
+    let mut stairs: Vec<(f64, f64)> = Vec::new();
+    for (at, value) in points {
+        if let Some((_, last)) = stairs.last() {
+            stairs.push((at, *last));
+        }
+        stairs.push((at, value));
+    }
+    stairs.extend(stairs.last().copied().map(|(at, value)| (at.max(end), value)));
+    stairs
+}
+
 fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
-    let start = std::iter::once((0.0, 0.0));
-    let open = series.iter().map(|row| (row.t, row.connected as f64));
-    // A ramp may end long before the first row.
-    let turns = result.run.stats.phases.iter();
-    let turns = turns.map(|(_, at, open)| (*at as f64 / 1e9, *open as f64));
+    let end = series.last().map_or(1.0, |row| row.t);
+    let open =
+        result.run.stats.open_points.iter().map(|(at, open)| (*at as f64 / 1e9, *open as f64));
+    let open = steps(open, end);
     let mut lost = 0.0;
     let gone = series.iter().map(|row| {
         lost += (row.counts.failed + row.counts.dropped) as f64;
         (row.t, lost)
     });
-    let gone: Vec<(f64, f64)> = start.clone().chain(gone).collect();
-    let mut points: Vec<(f64, f64)> = start.chain(open).chain(turns).collect();
-    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let max = points.iter().map(|(_, y)| *y).fold(lost, f64::max);
-    let mut lines = vec![Line { name: "open", class: "a", points, filled: true }];
+    let gone: Vec<(f64, f64)> = std::iter::once((0.0, 0.0)).chain(gone).collect();
+    let max = open.iter().map(|(_, y)| *y).fold(lost, f64::max);
+    let mut lines = vec![Line { name: "open", class: "a", segments: vec![open], filled: true }];
     if lost > 0.0 {
-        lines.push(Line { name: "failed or dropped", class: "bad", points: gone, filled: false });
+        let segments = vec![steps(gone, end)];
+        lines.push(Line { name: "failed or dropped", class: "bad", segments, filled: false });
     }
     let counts = &result.run.stats.counts;
     Chart {
@@ -242,7 +284,7 @@ fn distribution(result: &RunResult<'_>) -> Option<Chart> {
         note: format!("{} measured, {how}.", count(histogram.len())),
         x: Axis::marked("percentile", 0.0, powers, ticks),
         y: Axis::log("latency", fastest, slowest, axis_time),
-        lines: vec![Line { name: "latency", class: "a", points, filled: false }],
+        lines: vec![Line { name: "latency", class: "a", segments: vec![points], filled: false }],
         marks: Vec::new(),
     })
 }
@@ -256,22 +298,53 @@ fn measured_noun(result: &RunResult<'_>) -> &'static str {
     if is_fanout(result) { "deliveries" } else { "answers" }
 }
 
+/// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
+/// short for a rate or a percentile.
+fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
+    let mut before = 0.0;
+    let started = series.iter().map(move |row| (std::mem::replace(&mut before, row.t), row));
+    started.filter(|(start, row)| row.t - start > 0.5)
+}
+
+/// The points of a figure, with a gap for rows that have none.
+fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+    let mut segments = vec![Vec::new()];
+    for (_, row) in whole_rows(series) {
+        match (figure(row), segments.last_mut()) {
+            (Some(us), Some(segment)) => segment.push((row.t, us)),
+            _ => segments.push(Vec::new()),
+        }
+    }
+    segments.retain(|segment| !segment.is_empty());
+    segments
+}
+
 fn latency_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
-    let points = |figure: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
-        series.iter().filter_map(|row| figure(row).map(|us| (row.t, us))).collect()
-    };
-    let (p50, p99) = (points(|row| row.p50_us), points(|row| row.p99_us));
-    let low = p50.iter().map(|(_, us)| *us).fold(f64::INFINITY, f64::min);
-    let high = p99.iter().map(|(_, us)| *us).fold(0.0, f64::max);
-    (!p50.is_empty()).then(|| Chart {
+    type Figure = fn(&Row) -> Option<f64>;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("max", "d", |row| row.max_us),
+        ("p99.9", "c", |row| row.p999_us),
+        ("p99", "b", |row| row.p99_us),
+        ("p50", "a", |row| row.p50_us),
+        // Without answers it is beside nothing.
+        ("tester lag, max", "lag", |row| row.p50_us.and(row.tester_lag_us)),
+    ];
+    let lines = figures.map(|(name, class, figure)| Line {
+        name,
+        class,
+        segments: segments(series, figure),
+        filled: false,
+    });
+    let lines: Vec<Line> = lines.into_iter().filter(|line| !line.segments.is_empty()).collect();
+    let values = || lines.iter().flat_map(|line| line.segments.iter().flatten()).map(|(_, us)| *us);
+    let low = values().fold(f64::INFINITY, f64::min).max(0.1);
+    let high = values().fold(low, f64::max);
+    (!lines.is_empty()).then(|| Chart {
         title: "Latency over time",
         note: format!("Of the {} that came in each second.", measured_noun(result)),
         x: time_axis(series),
-        y: Axis::log("latency", low.max(0.1), high.max(0.1), axis_time),
-        lines: vec![
-            Line { name: "p99", class: "b", points: p99, filled: false },
-            Line { name: "p50", class: "a", points: p50, filled: false },
-        ],
+        y: Axis::log("latency", low, high, axis_time),
+        lines,
         marks: phases(result),
     })
 }
@@ -283,17 +356,12 @@ fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
     } else {
         ("Answers over time", "answers a second")
     };
-    let mut before = 0.0;
-    let points: Vec<(f64, f64)> = series
-        .iter()
-        .map(|row| {
-            let lasted = row.t - std::mem::replace(&mut before, row.t);
+    let points: Vec<(f64, f64)> = whole_rows(series)
+        .flat_map(|(start, row)| {
             let done = if fanout { row.counts.deliveries } else { row.counts.answered };
-            (row.t, lasted, done as f64)
+            let per_sec = done as f64 / (row.t - start);
+            [(start, per_sec), (row.t, per_sec)]
         })
-        // A row much shorter than a second has no meaningful rate.
-        .filter(|(_, lasted, _)| *lasted > 0.5)
-        .map(|(t, lasted, done)| (t, done / lasted))
         .collect();
     let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
     (max > 0.0).then(|| Chart {
@@ -301,7 +369,7 @@ fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
         note: "The rate of each second.".to_owned(),
         x: time_axis(series),
         y: Axis::counts(name, max),
-        lines: vec![Line { name, class: "a", points, filled: true }],
+        lines: vec![Line { name, class: "a", segments: vec![points], filled: true }],
         marks: phases(result),
     })
 }
@@ -321,14 +389,14 @@ fn memory(result: &RunResult<'_>) -> Option<Chart> {
     Some(Chart {
         title: "Server memory per connection",
         note: format!(
-            "{each} bytes a connection: {} resident before, {} with {} open.",
+            "{each} bytes a connection: {} before, {} with {} open, without pages of files.",
             bytes(result.run.rss_before?),
             bytes(result.run.rss_held?),
             count(result.run.held)
         ),
         x: Axis::counts("connections", widest),
-        y: Axis::counts("growth of resident memory, KiB", highest),
-        lines: vec![Line { name: "growth", class: "a", points, filled: true }],
+        y: Axis::counts("growth of memory, KiB", highest),
+        lines: vec![Line { name: "growth", class: "a", segments: vec![points], filled: true }],
         marks: Vec::new(),
     })
 }
@@ -352,7 +420,8 @@ fn rows(series: &[Row]) -> Markup {
                 thead {
                     tr {
                         @for name in ["t, s", "phase", "open", "opened", "failed", "dropped", "sent",
-                            "answered", "deliveries", "p50, µs", "p99, µs", "max, µs", "server memory"] {
+                            "answered", "deliveries", "p50, µs", "p99, µs", "p99.9, µs", "max, µs", "tester lag, µs",
+                            "server memory"] {
                             th { (name) }
                         }
                     }
@@ -365,7 +434,8 @@ fn rows(series: &[Row]) -> Markup {
                             td { (count(row.counts.failed)) } td { (count(row.counts.dropped)) }
                             td { (count(row.counts.sent)) } td { (count(row.counts.answered)) }
                             td { (count(row.counts.deliveries)) } td { (figure(row.p50_us)) }
-                            td { (figure(row.p99_us)) } td { (figure(row.max_us)) }
+                            td { (figure(row.p99_us)) } td { (figure(row.p999_us)) }
+                            td { (figure(row.max_us)) } td { (figure(row.tester_lag_us)) }
                             td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
                         }
                     }
@@ -377,6 +447,7 @@ fn rows(series: &[Row]) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::engine::Run;
     use super::super::fixtures::{run, with_result};
     use super::*;
 
@@ -430,20 +501,51 @@ mod tests {
     }
 
     #[test]
-    fn chart_of_one_second_has_its_ramp() {
-        let mut text = String::new();
-        let mut run = run();
-        run.stats.start_phase(super::Phase::Hold, 50_000_000);
-        with_result(IDLE, run, |result| {
-            text = connections(result, &result.run.stats.series).render().into_string();
+    fn connections_stay_until_they_change() {
+        let points = [(0.0, 0.0), (0.5, 8.0), (0.7, 9.0)];
+        let stairs = [(0.0, 0.0), (0.5, 0.0), (0.5, 8.0), (0.7, 8.0), (0.7, 9.0), (1.0, 9.0)];
+        assert_eq!(steps(points, 1.0), stairs);
+        assert_eq!(steps([], 1.0), []);
+        with_result(IDLE, run(), |result| {
+            let chart = connections(result, &result.run.stats.series);
+            assert_eq!(
+                chart.lines[0].segments[0],
+                [(0.0, 0.0), (0.5, 0.0), (0.5, 8.0), (1.0, 8.0)]
+            );
+            assert_eq!(chart.lines[1].segments[0][..3], [(0.0, 0.0), (1.0, 0.0), (1.0, 2.0)]);
         });
-        assert!(text.contains(">0.6</text>"), "{text}");
-        assert!(
-            text.contains("class=\"line bad\" points=\"74,248 608,"),
-            "failed or dropped: {text}"
-        );
-        let place = |t: f64| 74.0 + t * (608.0 - 74.0);
-        assert!(text.contains(&format!("points=\"74,248 {},", place(0.05))), "{text}");
+    }
+
+    #[test]
+    fn short_drain_and_silent_seconds_have_no_latency() {
+        let mut stats = super::super::stats::Stats::new();
+        for (ms, has_answer) in
+            [(1_000, true), (2_000, true), (3_000, false), (4_000, true), (4_020, true)]
+        {
+            if has_answer {
+                stats.counts.answered += 1;
+                stats.record(ms * 1_000, 1);
+            }
+            stats.end_row(ms * 1_000_000);
+        }
+        let times: Vec<Vec<f64>> = segments(&stats.series, |row| row.p50_us)
+            .iter()
+            .map(|segment| segment.iter().map(|(t, _)| *t).collect())
+            .collect();
+        assert_eq!(times, [vec![1.0, 2.0], vec![4.0]]);
+        with_result("echo command://h:1", Run { stats, ..run() }, |result| {
+            let rates = rate_over_time(result, &result.run.stats.series).unwrap();
+            let last = rates.lines[0].segments[0].last();
+            assert_eq!(last, Some(&(4.0, 1.0)), "as long as the second lasted");
+        });
+    }
+
+    #[test]
+    fn page_names_command_versions_and_lag() {
+        let text = page(IDLE, "");
+        for fact in ["<code>mynah-load idle --target", "mynah 9.8.7", "tester lag, p99", "p99.9"] {
+            assert!(text.contains(fact), "{fact}");
+        }
     }
 
     #[test]
@@ -455,7 +557,7 @@ mod tests {
         with_result("idle --target tcp://h:1 --connections 10", run, |result| {
             text = render(result)
         });
-        assert_eq!(text.matches("<svg").count(), 1, "connections are always shown");
+        assert_eq!(text.matches("<figure").count(), 1, "connections are always shown");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }
 }

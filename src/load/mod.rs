@@ -14,12 +14,16 @@ mod html_report;
 mod in_flight;
 mod options;
 mod outputs;
-mod pacing;
+mod plan;
 mod preflight;
 mod progress;
+mod quantity;
+mod rate;
 mod remedies;
 mod report;
 mod run_result;
+mod same_file;
+mod server_version;
 mod socket;
 mod sources;
 mod stats;
@@ -29,22 +33,26 @@ mod target;
 mod workload;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::{print_error, print_usage_error};
+use crate::cli::{print, print_error, print_usage_errors};
 use crate::net::raise_file_limit;
 use crate::strerror::strerror;
 use engine::Engine;
-use options::{Invocation, Mode, Plan};
+use options::Invocation;
 use outputs::Outputs;
+use plan::{Mode, Plan};
 use preflight::{Preflight, Requirements};
 use progress::Progress;
 use run_result::RunResult;
 use sources::Sources;
 use sysinfo::{Host, SystemLimits};
+
+/// Name of the program in its messages.
+const PROGRAM: &str = "mynah-load";
 
 /// Longest connect to an address of a name that has several.
 const TRIAL_CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -57,29 +65,30 @@ const TRIAL_CONNECT_MAX: Duration = Duration::from_secs(5);
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     match Invocation::from_args(&args) {
-        Ok(Invocation::Help) => print(options::HELP.trim_end()),
-        Ok(Invocation::Version) => print(concat!("mynah-load ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Run(plan)) => return run_plan(&plan),
-        Err(error) => return print_usage_error("mynah-load", error),
+        Ok(Invocation::Help(text)) => print(PROGRAM, &text),
+        Ok(Invocation::Version) => {
+            print(PROGRAM, concat!("mynah-load ", env!("CARGO_PKG_VERSION")))
+        }
+        Ok(Invocation::Run(plan)) => run_plan(&plan),
+        Err(errors) => print_usage_errors(PROGRAM, &errors),
     }
-    ExitCode::SUCCESS
 }
 
 fn run_plan(plan: &Plan) -> ExitCode {
-    match try_run_plan(plan) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(reasons) => {
-            for reason in reasons {
-                print_error(format_args!("mynah-load: {reason}"));
-            }
-            ExitCode::FAILURE
-        }
+    try_run_plan(plan).unwrap_or_else(|reasons| {
+        print_errors(&reasons);
+        ExitCode::FAILURE
+    })
+}
+
+fn print_errors(reasons: &[String]) {
+    for reason in reasons {
+        print_error(format_args!("{PROGRAM}: {reason}"));
     }
 }
 
-/// Runs the plan. Returns whether it was met, or the reasons why it cannot be run.
-fn try_run_plan(plan: &Plan) -> Result<bool, Vec<String>> {
+/// Runs the plan. Returns the exit status, or the reasons why it cannot be run.
+fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     let explain = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
     let files = raise_file_limit().map_err(|e| explain("cannot read the file limit", &e))?;
     let mut progress = Progress::new(plan.quiet);
@@ -95,22 +104,46 @@ fn try_run_plan(plan: &Plan) -> Result<bool, Vec<String>> {
     if address != addresses[0] {
         sources = run_preflight(plan, address, files, &progress)?;
     }
-    let mut outputs = Outputs::create(plan).map_err(|error| vec![error])?;
+    let mut outputs = Outputs::create(plan)?;
     let host = Host::read(files);
     let engine =
         Engine::new(plan, address, &sources).map_err(|error| explain("cannot start", &error))?;
     let run = engine.run(&mut progress, |row| outputs.write_row(row));
     progress.clear();
     let run = run.map_err(|error| explain("the run broke off", &error))?;
-    let result = RunResult { plan, address, sources: &sources, host, run };
-    outputs.write_result(&result).map_err(|error| vec![error])?;
-    let misses = result.misses();
-    if !plan.quiet {
-        print(result.to_string().trim_end());
-    } else if !misses.is_empty() {
-        print_error(format_args!("mynah-load: {}", misses.join("; ")));
+    // The page alone has it: the connection would be one more in the server's counters.
+    let has_answered = plan.report.is_some() && run.stats.counts.opened > 0;
+    let server_version =
+        has_answered.then(|| server_version::ask(address, plan.target.protocol)).flatten();
+    let result = RunResult { plan, address, sources: &sources, host, server_version, run };
+    let write_errors = outputs.write_result(&result);
+    let printed = print_result(&result);
+    print_errors(&write_errors);
+    let is_met = result.misses().is_empty() && write_errors.is_empty();
+    Ok(if is_met { printed } else { ExitCode::FAILURE })
+}
+
+/// Prints the JSON, if standard output has it, and the summary. Returns the exit status of that.
+fn print_result(result: &RunResult<'_>) -> ExitCode {
+    let mut printed = ExitCode::SUCCESS;
+    let is_json = result.plan.has_json_on_stdout();
+    if is_json {
+        let json = serde_json::to_string_pretty(&result.report());
+        // Maps have text as keys, so there is no error.
+        printed = print(PROGRAM, &json.unwrap_or_default());
     }
-    Ok(misses.is_empty())
+    let misses = result.misses();
+    if !result.plan.quiet {
+        let summary = result.to_string();
+        if is_json {
+            print_error(summary.trim_end());
+        } else {
+            printed = print(PROGRAM, summary.trim_end());
+        }
+    } else if !misses.is_empty() {
+        print_errors(&[misses.join("; ")]);
+    }
+    printed
 }
 
 /// Checks the plan against this machine. Returns the local addresses of its connections, or all
@@ -175,11 +208,6 @@ fn source_ip_errors(plan: &Plan, address: SocketAddr) -> Vec<String> {
 /// The process of `--server-pid` that does not exist.
 fn server_pid_error(plan: &Plan) -> Option<String> {
     let pid = plan.mode.server_pid()?;
-    let is_missing = sysinfo::resident_bytes(pid).is_none();
+    let is_missing = sysinfo::anonymous_bytes(pid).is_none();
     is_missing.then(|| format!("--server-pid: there is no process {pid}"))
-}
-
-/// Prints on standard output. A closed pipe is not an error of the run.
-fn print(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,221 +1,160 @@
-//! The command line: the plan of a run, and the errors in it.
+//! The command line: tables of options, `--help`, the plan of a run, and the errors in it.
 
-use std::ffi::{OsStr, OsString};
+use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use getopts::{Matches, Options};
+use getopts::{Matches, ParsingStyle};
 
+use super::plan::{JsonOutput, Mode, Plan};
+use super::quantity::{self, QuantityError};
+use super::same_file::is_same_file;
 use super::target::{Protocol, Target, TargetError};
-use super::workload::{Pattern, Workload};
+use super::workload::Workload;
+use crate::cli::options::{self, OptionError, OptionSpec};
+use crate::cli::suggest::{DidYouMean, nearest, url_for};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+use crate::os_text;
 use crate::protocol::ProtocolName;
-use crate::setting::{SettingError, number};
-
-/// Default of `--hold`.
-const HOLD_SECS: u64 = 10;
 
 /// Default rate of connects: fast, but a backlog of 511, as Redis has it, does not overflow.
 const CONNECTS_PER_SEC: u64 = 10_000;
 
-/// Payload of a probe, in bytes.
-const PROBE_BYTES: u32 = 64;
+const IDLE_CONNECTIONS: u32 = 1_000;
+const ECHO_CONNECTIONS: u32 = 100;
+const SUBSCRIBERS: u32 = 100;
+const SIZE: u32 = 64;
+/// Default of `--hold` and `--duration`.
+const DURATION: Duration = Duration::from_secs(10);
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
 const RATE_LIMIT: u64 = 10_000_000;
 const DEPTH_LIMIT: u32 = 1 << 16;
+const DURATION_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECS_LIMIT);
+/// Shortest `--duration`. A hold may be none at all.
+const DURATION_MIN: Duration = Duration::from_millis(1);
 
-pub(super) const HELP: &str = "\
-Usage: mynah-load MODE --target URL OPTION…
+const MODES: [&str; 3] = ["idle", "echo", "fanout"];
 
-Modes:
-  idle     open connections and hold them
-      --connections N       how many
-      --rate PER_SEC        connects a second (default 10000)
-      --hold SECS           how long, once all are open (default 10)
-      --probe PER_SEC       echoes a second among the idle ones meanwhile
-      --server-pid PID      watch the memory of this process
-  echo     requests and their answers
-      --connections N       on how many connections
-      --depth D             most requests in flight on each
-      --size BYTES          of each request
-      --duration SECS       for how long
-      --rate PER_SEC        requests a second in all, sent when they are due and measured from
-                            then (open loop); without it, each waits for an answer (closed loop)
-  fanout   one publishes, all others receive (command and chat)
-      --subscribers N       how many others
-      --size BYTES          of each message
-      --batch B             messages published together
-      --duration SECS       for how long
+const IDLE: &[OptionSpec] = &[
+    OptionSpec::new("c", "connections", "N", "how many (default 1000)"),
+    OptionSpec::new("", "rate", "PER_SEC", "connects a second (default 10000)"),
+    OptionSpec::new("", "hold", "SECS", "how long, once all are open (default 10)"),
+    OptionSpec::new("", "probe", "PER_SEC", "echoes a second among the idle ones meanwhile"),
+    OptionSpec::new("", "server-pid", "PID", "watch the memory of this process"),
+];
 
-Common options:
-      --target URL          command://, prefixed://, raw:// or chat://HOST:PORT, as the server
-                            listens; tcp://HOST:PORT for any server, which is only connected to
-      --source-ip A,B,…     local addresses to connect from, in turn
-      --json FILE           write all figures
-      --csv FILE            write a row a second
-      --report FILE.html    write a page with charts
-      --max-errors N        most errors of a run that is met (default 0)
-      --max-p99-ms X        longest 99th percentile of a run that is met, in ms
-      --quiet               print failures only
-  -h, --help   -V, --version
+const ECHO: &[OptionSpec] = &[
+    OptionSpec::new("c", "connections", "N", "on how many connections (default 100)"),
+    OptionSpec::new("", "depth", "D", "most requests in flight on each (default 1)"),
+    OptionSpec::new("", "size", "BYTES", "of each request (default 64)"),
+    OptionSpec::new("d", "duration", "SECS", "for how long (default 10)"),
+    OptionSpec::new(
+        "",
+        "rate",
+        "PER_SEC",
+        "requests a second in all, sent when they are due and measured from then (open loop); \
+         without it, each waits for an answer (closed loop)",
+    ),
+];
 
-Exit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.
-";
+const FANOUT: &[OptionSpec] = &[
+    OptionSpec::new("", "subscribers", "N", "how many receive (default 100)"),
+    OptionSpec::new("", "size", "BYTES", "of each message (default 64)"),
+    OptionSpec::new("", "batch", "B", "messages published together (default 1)"),
+    OptionSpec::new("d", "duration", "SECS", "for how long (default 10)"),
+];
+
+const COMMON: &[OptionSpec] = &[
+    OptionSpec::new("", "target", "URL", "the URL, as an option"),
+    OptionSpec::new("", "source-ip", "A,B,…", "local addresses to connect from, in turn"),
+    OptionSpec::new("", "json", "FILE", "write all figures; - is standard output"),
+    OptionSpec::new("", "csv", "FILE", "write a row a second"),
+    OptionSpec::new("", "report", "FILE.html", "write a page with charts"),
+    OptionSpec::new("", "max-errors", "N", "most errors of a run that is met (default 0)"),
+    OptionSpec::new(
+        "",
+        "max-p99-ms",
+        "X",
+        "longest 99th percentile of a run that is met, in milliseconds",
+    ),
+    OptionSpec::new("", "quiet", "", "print failures only"),
+    OptionSpec::new("h", "help", "", "this; behind a mode, that mode alone"),
+    OptionSpec::new("V", "version", "", "print the version"),
+];
+
+const BRIEF: &str = "\
+Usage: mynah-load idle|echo|fanout URL [OPTION…]
+
+  idle    opens connections, holds them, and measures what they cost
+  echo    sends requests and measures their answers
+  fanout  publishes to many subscribers (command and chat)
+
+URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
+tcp://HOST:PORT is any server, which is only connected to.
+Numbers take k, M, Ki and Mi; times ms, s and m.
+
+Example: 10,000 idle connections, 50 of them asked something each second
+  mynah-load idle command://127.0.0.1:65432 -c 10k --probe 50";
+
+const EXIT_STATUS: &str =
+    "\n\nExit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.";
+
+const IDLE_BRIEF: &str = "\
+Usage: mynah-load idle URL [OPTION…]
+
+Opens connections, holds them, and measures what they cost the server and how
+fast it answers a few of them meanwhile.
+
+Example: 10,000 connections for 30 seconds, 50 of them asked each second
+  mynah-load idle command://127.0.0.1:65432 -c 10k --hold 30 --probe 50";
+
+const ECHO_BRIEF: &str = "\
+Usage: mynah-load echo URL [OPTION…]
+
+Sends requests and measures how long their answers take, and how many come.
+
+Example: 5,000 requests a second over 200 connections, a page with charts
+  mynah-load echo command://127.0.0.1:65432 -c 200 --rate 5k --report echo.html";
+
+const FANOUT_BRIEF: &str = "\
+Usage: mynah-load fanout URL [OPTION…]
+
+One connection publishes, all others receive. URL is command:// or chat://.
+
+Example: 1,000 subscribers, 32 messages at a time
+  mynah-load fanout command://127.0.0.1:65432 --subscribers 1k --batch 32";
 
 /// A command line that was understood.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Invocation {
-    Help,
+    /// `--help`, of one mode or of all.
+    Help(String),
     Version,
     Run(Box<Plan>),
-}
-
-/// The settings of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Plan {
-    pub(super) target: Target,
-    pub(super) mode: Mode,
-    /// Connects a second.
-    pub(super) connects_per_sec: u64,
-    pub(super) source_ips: Vec<IpAddr>,
-    pub(super) json: Option<PathBuf>,
-    pub(super) csv: Option<PathBuf>,
-    pub(super) report: Option<PathBuf>,
-    pub(super) errors_max: u64,
-    pub(super) p99_ms_max: Option<f64>,
-    pub(super) quiet: bool,
-}
-
-/// The mode, with its settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Idle {
-        connections: u32,
-        hold_secs: u64,
-        /// Echoes a second, spread over the idle connections.
-        probe_per_sec: Option<u64>,
-        server_pid: Option<u32>,
-    },
-    Echo {
-        connections: u32,
-        /// Most requests in flight on each connection.
-        depth: u32,
-        size: u32,
-        duration_secs: u64,
-        /// Requests a second over all connections; `None` is closed-loop.
-        rate_per_sec: Option<u64>,
-    },
-    Fanout {
-        subscribers: u32,
-        size: u32,
-        /// Messages published together.
-        batch: u32,
-        duration_secs: u64,
-    },
-}
-
-/// Condition under which a request leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoadModel {
-    /// The run has no requests.
-    None,
-    /// A request leaves when it is due, whether or not earlier ones are answered.
-    Open,
-    /// A request leaves when an earlier one is answered.
-    Closed,
-}
-
-impl Mode {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Mode::Idle { .. } => "idle",
-            Mode::Echo { .. } => "echo",
-            Mode::Fanout { .. } => "fanout",
-        }
-    }
-
-    /// Number of connections, a publisher included.
-    pub(super) fn connections(self) -> u32 {
-        match self {
-            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
-            Mode::Fanout { subscribers, .. } => subscribers + 1,
-        }
-    }
-
-    /// Payload of a request, in bytes.
-    pub(super) fn size(self) -> u32 {
-        match self {
-            Mode::Idle { .. } => PROBE_BYTES,
-            Mode::Echo { size, .. } | Mode::Fanout { size, .. } => size,
-        }
-    }
-
-    /// Most requests in flight on one connection.
-    pub(super) fn depth(self) -> u32 {
-        match self {
-            Mode::Idle { .. } => 1,
-            Mode::Echo { depth, .. } => depth,
-            Mode::Fanout { batch, .. } => batch,
-        }
-    }
-
-    pub(super) fn pattern(self) -> Pattern {
-        if matches!(self, Mode::Fanout { .. }) { Pattern::Fanout } else { Pattern::Echo }
-    }
-
-    /// Length of the hold or the traffic.
-    pub(super) fn secs(self) -> u64 {
-        match self {
-            Mode::Idle { hold_secs, .. } => hold_secs,
-            Mode::Echo { duration_secs, .. } | Mode::Fanout { duration_secs, .. } => duration_secs,
-        }
-    }
-
-    pub(super) fn load_model(self) -> LoadModel {
-        match self {
-            Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
-            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
-            Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
-        }
-    }
-
-    /// Requests a second in an open loop, else `None`.
-    pub(super) fn requests_per_sec(self) -> Option<u64> {
-        match self {
-            Mode::Idle { probe_per_sec, .. } => probe_per_sec,
-            Mode::Echo { rate_per_sec, .. } => rate_per_sec,
-            Mode::Fanout { .. } => None,
-        }
-    }
-
-    pub(super) fn server_pid(self) -> Option<u32> {
-        match self {
-            Mode::Idle { server_pid, .. } => server_pid,
-            _ => None,
-        }
-    }
 }
 
 /// An error in the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum UsageError {
-    /// An option is unknown, lacks its value, or is given twice; the text is that of getopts.
-    Options(String),
-    /// An argument follows the mode.
+    Option(OptionError),
+    /// An argument follows the URL.
     Argument(String),
     NoMode,
     UnknownMode(String),
-    /// An option belongs to another mode.
+    /// An option belongs to another mode; `instead` is the one that was probably meant.
     NotOfMode {
         option: &'static str,
         mode: &'static str,
+        instead: Option<&'static str>,
     },
-    Missing {
-        option: &'static str,
+    NoUrl {
         mode: &'static str,
     },
     Target {
@@ -224,7 +163,7 @@ pub(super) enum UsageError {
     },
     Value {
         option: &'static str,
-        source: SettingError,
+        source: QuantityError,
     },
     /// A value is out of place for a reason of its own.
     Invalid {
@@ -237,290 +176,425 @@ impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            UsageError::Options(reason) => f.write_str(reason),
+            UsageError::Option(source) => write!(f, "{source}"),
             UsageError::Argument(argument) => write!(f, "unexpected argument '{argument}'"),
             UsageError::NoMode => f.write_str("no mode, there are idle, echo and fanout"),
             UsageError::UnknownMode(mode) => {
-                write!(f, "unknown mode '{mode}', there are idle, echo and fanout")
+                let meant = DidYouMean(nearest(mode, MODES));
+                write!(f, "unknown mode '{mode}', there are idle, echo and fanout{meant}")
             }
-            UsageError::NotOfMode { option, mode } => write!(f, "{mode} has no option --{option}"),
-            UsageError::Missing { option, mode } => write!(f, "{mode} needs --{option}"),
-            UsageError::Target { url, source } => write!(f, "--target {url}: {source}"),
+            UsageError::NotOfMode { option, mode, instead } => {
+                let instead = instead.map(|name| format!("--{name}"));
+                let meant = DidYouMean(instead.as_deref());
+                write!(f, "{mode} has no option --{option}{meant}")
+            }
+            UsageError::NoUrl { mode } => {
+                write!(f, "{mode} needs a URL, such as command://127.0.0.1:65432")
+            }
+            UsageError::Target { url, source } => write!(f, "{url}: {source}"),
             UsageError::Value { option, source } => write!(f, "--{option}: {source}"),
             UsageError::Invalid { option, reason } => write!(f, "--{option}: {reason}"),
         }
     }
 }
 
-/// Options with a value: name, modes, name of the value.
-const VALUED: [(&str, &[&str], &str); 17] = [
-    ("target", ALL, "URL"),
-    ("connections", &["idle", "echo"], "N"),
-    ("subscribers", &["fanout"], "N"),
-    ("rate", &["idle", "echo"], "PER_SEC"),
-    ("hold", &["idle"], "SECS"),
-    ("probe", &["idle"], "PER_SEC"),
-    ("server-pid", &["idle"], "PID"),
-    ("depth", &["echo"], "D"),
-    ("size", &["echo", "fanout"], "BYTES"),
-    ("batch", &["fanout"], "B"),
-    ("duration", &["echo", "fanout"], "SECS"),
-    ("source-ip", ALL, "A,B,…"),
-    ("json", ALL, "FILE"),
-    ("csv", ALL, "FILE"),
-    ("report", ALL, "FILE.html"),
-    ("max-errors", ALL, "N"),
-    ("max-p99-ms", ALL, "X"),
-];
-const ALL: &[&str] = &["idle", "echo", "fanout"];
-
 impl Invocation {
     /// Reads the command line, without the program's name.
     ///
     /// # Errors
     ///
-    /// See [`UsageError`].
-    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, UsageError> {
-        let mut options = Options::new();
-        for (name, _, value) in VALUED {
-            options.optopt("", name, "", value);
-        }
-        options.optflag("", "quiet", "");
-        options.optflag("h", "help", "");
-        options.optflag("V", "version", "");
-        let matches =
-            options.parse(args).map_err(|error| UsageError::Options(error.to_string()))?;
+    /// All errors that are in it.
+    pub(super) fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, Vec<UsageError>> {
+        let wrap = |errors: Vec<OptionError>| errors.into_iter().map(UsageError::Option);
+        let parsed = options::parse_leniently(&all_options(), ParsingStyle::FloatingFrees, args)
+            .map_err(|errors| wrap(errors).collect::<Vec<_>>())?;
+        let matches = parsed.matches;
+        let mode = matches.free.first().and_then(|name| known_mode(name));
         if matches.opt_present("help") {
-            return Ok(Invocation::Help);
+            return Ok(Invocation::Help(help(mode)));
         }
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
         }
-        let plan = Args::new(&matches)?.plan()?;
-        Ok(Invocation::Run(Box::new(plan)))
+        let reader = Reader {
+            matches: &matches,
+            has_doubtful_words: parsed.has_doubtful_words,
+            errors: RefCell::new(wrap(parsed.errors).collect()),
+        };
+        let plan = reader.plan(command_line(args));
+        let errors = reader.errors.into_inner();
+        match plan {
+            Some(plan) if errors.is_empty() => Ok(Invocation::Run(Box::new(plan))),
+            _ => Err(errors),
+        }
     }
 }
 
-/// Arguments of a known mode.
-struct Args<'a> {
-    matches: &'a Matches,
-    mode: &'static str,
+fn known_mode(name: &str) -> Option<&'static str> {
+    MODES.into_iter().find(|known| *known == name)
 }
 
-impl<'a> Args<'a> {
-    fn new(matches: &'a Matches) -> Result<Self, UsageError> {
-        let mut free = matches.free.iter();
-        let name = free.next().ok_or(UsageError::NoMode)?;
-        let known = ALL.iter().find(|known| *known == name);
-        let mode = known.ok_or_else(|| UsageError::UnknownMode(name.clone()))?;
-        if let Some(argument) = free.next() {
-            return Err(UsageError::Argument(argument.clone()));
+fn options_of(mode: &str) -> &'static [OptionSpec] {
+    match mode {
+        "idle" => IDLE,
+        "echo" => ECHO,
+        _ => FANOUT,
+    }
+}
+
+/// The options of all modes, each name once.
+fn all_options() -> Vec<OptionSpec> {
+    let mut all: Vec<OptionSpec> = Vec::new();
+    for spec in [IDLE, ECHO, FANOUT, COMMON].into_iter().flatten() {
+        if all.iter().all(|known| known.name != spec.name) {
+            all.push(*spec);
         }
-        for (option, modes, _) in VALUED {
-            if matches.opt_present(option) && !modes.contains(mode) {
-                return Err(UsageError::NotOfMode { option, mode });
+    }
+    all
+}
+
+/// The text of `--help`, for one mode or for all.
+fn help(mode: Option<&str>) -> String {
+    let common = ("Common options", COMMON);
+    let text = match mode {
+        None => {
+            options::usage(BRIEF, &[("idle", IDLE), ("echo", ECHO), ("fanout", FANOUT), common])
+        }
+        Some("idle") => options::usage(IDLE_BRIEF, &[("Options", IDLE), common]),
+        Some("echo") => options::usage(ECHO_BRIEF, &[("Options", ECHO), common]),
+        Some(_) => options::usage(FANOUT_BRIEF, &[("Options", FANOUT), common]),
+    };
+    text + EXIT_STATUS
+}
+
+/// The command line, quoted where a shell needs it.
+fn command_line<A: AsRef<OsStr>>(args: &[A]) -> String {
+    let quote = |arg: &A| {
+        let text = os_text::encode(arg.as_ref().as_bytes());
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+        if !text.is_empty() && text.chars().all(is_plain) {
+            return text;
+        }
+        format!("'{}'", text.replace('\'', r"'\''"))
+    };
+    let words = std::iter::once("mynah-load".to_owned()).chain(args.iter().map(quote));
+    words.collect::<Vec<String>>().join(" ")
+}
+
+/// Reads the settings of a run, and collects the errors in them. A wrong value becomes its default,
+/// so that the others are read as well.
+struct Reader<'a> {
+    matches: &'a Matches,
+    has_doubtful_words: bool,
+    errors: RefCell<Vec<UsageError>>,
+}
+
+impl Reader<'_> {
+    /// The plan; `None` without a mode or a target.
+    fn plan(&self, command: String) -> Option<Plan> {
+        let mode = self.mode()?;
+        self.check_options(mode);
+        let target = self.target(mode);
+        let settings = self.settings(mode, target.as_ref());
+        let rate = self.number("rate", 1..=RATE_LIMIT, 0);
+        let is_connect_rate = mode == "idle" && rate > 0;
+        let plan = Plan {
+            connects_per_sec: if is_connect_rate { rate } else { CONNECTS_PER_SEC },
+            source_ips: self.source_ips(),
+            json: self.json(),
+            csv: self.path("csv"),
+            report: self.path("report"),
+            errors_max: self.number("max-errors", 0..=u64::MAX, 0),
+            p99_ms_max: self.milliseconds("max-p99-ms"),
+            quiet: self.matches.opt_present("quiet"),
+            mode: settings,
+            target: target?,
+            command,
+        };
+        self.check(&plan);
+        Some(plan)
+    }
+
+    fn add(&self, error: UsageError) {
+        // `--rate` is read twice.
+        let mut errors = self.errors.borrow_mut();
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+
+    fn add_invalid(&self, option: &'static str, reason: impl Into<String>) {
+        self.add(UsageError::Invalid { option, reason: reason.into() });
+    }
+
+    fn mode(&self) -> Option<&'static str> {
+        let name = self.matches.free.first();
+        let mode = name.and_then(|name| known_mode(name));
+        if mode.is_none() && !self.has_doubtful_words {
+            let is_url = |name: &&String| name.contains("://") || url_for(name).is_some();
+            self.add(match name.filter(|name| !is_url(name)) {
+                Some(name) => UsageError::UnknownMode(name.clone()),
+                None => UsageError::NoMode,
+            });
+        }
+        mode
+    }
+
+    /// Options of other modes are errors.
+    fn check_options(&self, mode: &'static str) {
+        let own = options_of(mode);
+        for OptionSpec { name: option, .. } in all_options() {
+            let is_known = own.iter().chain(COMMON).any(|spec| spec.name == option);
+            if self.matches.opt_present(option) && !is_known {
+                let instead = match (mode, option) {
+                    ("fanout", "connections") => Some("subscribers"),
+                    ("idle" | "echo", "subscribers") => Some("connections"),
+                    ("idle", "duration") => Some("hold"),
+                    (_, "hold") => Some("duration"),
+                    ("fanout", "depth") => Some("batch"),
+                    ("echo", "batch") => Some("depth"),
+                    _ => None,
+                };
+                self.add(UsageError::NotOfMode { option, mode, instead });
             }
         }
-        Ok(Args { matches, mode })
     }
 
-    fn plan(&self) -> Result<Plan, UsageError> {
-        let url = self.required("target")?;
-        let target = Target::parse(&url).map_err(|source| UsageError::Target { url, source })?;
-        let mode = match self.mode {
-            "idle" => self.idle()?,
-            "echo" => self.echo(&target)?,
-            _ => self.fanout(&target)?,
+    fn target(&self, mode: &'static str) -> Option<Target> {
+        let mut words = self.matches.free.iter().skip(1);
+        let option = self.matches.opt_str("target");
+        let word = if option.is_none() { words.next() } else { None };
+        if !self.has_doubtful_words {
+            words.for_each(|word| self.add(UsageError::Argument(word.clone())));
+        }
+        let Some(url) = option.as_ref().or(word) else {
+            if !self.has_doubtful_words {
+                self.add(UsageError::NoUrl { mode });
+            }
+            return None;
         };
-        let rate = self.optional("rate", 1..=RATE_LIMIT)?;
-        let connects_per_sec = rate.filter(|_| self.mode == "idle").unwrap_or(CONNECTS_PER_SEC);
-        let plan = Plan {
-            connects_per_sec,
-            source_ips: self.source_ips()?,
-            json: self.path("json")?,
-            csv: self.path("csv")?,
-            report: self.path("report")?,
-            errors_max: self.optional("max-errors", 0..=u64::MAX)?.unwrap_or(0),
-            p99_ms_max: self.milliseconds("max-p99-ms")?,
-            quiet: self.matches.opt_present("quiet"),
-            target,
-            mode,
-        };
-        plan.check()?;
-        Ok(plan)
+        match Target::parse(url) {
+            Ok(target) => Some(target),
+            Err(_) if word.is_some() && self.has_doubtful_words => None,
+            Err(source) => {
+                self.add(UsageError::Target { url: url.clone(), source });
+                None
+            }
+        }
     }
 
-    fn idle(&self) -> Result<Mode, UsageError> {
-        Ok(Mode::Idle {
-            connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
-            hold_secs: self.optional("hold", 0..=TIMEOUT_SECS_LIMIT)?.unwrap_or(HOLD_SECS),
-            probe_per_sec: self.optional("probe", 1..=RATE_LIMIT)?,
-            server_pid: self.optional("server-pid", 1..=u32::MAX)?,
-        })
+    fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
+        match mode {
+            "idle" => Mode::Idle {
+                connections: self.number("connections", 1..=CONNECTIONS_LIMIT, IDLE_CONNECTIONS),
+                hold: self.duration("hold", Duration::ZERO),
+                probe_per_sec: self.optional("probe", 1..=RATE_LIMIT),
+                server_pid: self.optional("server-pid", 1..=u32::MAX),
+            },
+            "echo" => Mode::Echo {
+                connections: self.number("connections", 1..=CONNECTIONS_LIMIT, ECHO_CONNECTIONS),
+                depth: self.number("depth", 1..=DEPTH_LIMIT, 1),
+                size: self.size(target),
+                duration: self.duration("duration", DURATION_MIN),
+                rate_per_sec: self.optional("rate", 1..=RATE_LIMIT),
+            },
+            _ => Mode::Fanout {
+                subscribers: self.number("subscribers", 1..=CONNECTIONS_LIMIT, SUBSCRIBERS),
+                size: self.size(target),
+                batch: self.number("batch", 1..=DEPTH_LIMIT, 1),
+                duration: self.duration("duration", DURATION_MIN),
+            },
+        }
     }
 
-    fn echo(&self, target: &Target) -> Result<Mode, UsageError> {
-        Ok(Mode::Echo {
-            connections: self.number("connections", 1..=CONNECTIONS_LIMIT)?,
-            depth: self.number("depth", 1..=DEPTH_LIMIT)?,
-            size: self.size(target)?,
-            duration_secs: self.number("duration", 1..=TIMEOUT_SECS_LIMIT)?,
-            rate_per_sec: self.optional("rate", 1..=RATE_LIMIT)?,
-        })
-    }
-
-    fn fanout(&self, target: &Target) -> Result<Mode, UsageError> {
-        Ok(Mode::Fanout {
-            subscribers: self.number("subscribers", 1..=CONNECTIONS_LIMIT)?,
-            size: self.size(target)?,
-            batch: self.number("batch", 1..=DEPTH_LIMIT)?,
-            duration_secs: self.number("duration", 1..=TIMEOUT_SECS_LIMIT)?,
-        })
-    }
-
-    fn required(&self, option: &'static str) -> Result<String, UsageError> {
-        let value = self.matches.opt_str(option);
-        value.ok_or(UsageError::Missing { option, mode: self.mode })
-    }
-
-    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Result<N, UsageError>
-    where
-        N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
-    {
-        let value = self.required(option)?;
-        number(&value, range).map_err(|source| UsageError::Value { option, source })
-    }
-
-    fn optional<N>(
+    /// A value as `read` understands it; `None` if it is not given, or wrong.
+    fn value<T>(
         &self,
         option: &'static str,
-        range: RangeInclusive<N>,
-    ) -> Result<Option<N>, UsageError>
+        read: impl FnOnce(&str) -> Result<T, QuantityError>,
+    ) -> Option<T> {
+        let value = self.matches.opt_str(option)?;
+        read(&value).map_err(|source| self.add(UsageError::Value { option, source })).ok()
+    }
+
+    fn optional<N>(&self, option: &'static str, range: RangeInclusive<N>) -> Option<N>
     where
-        N: std::str::FromStr + PartialOrd + Copy + TryInto<u64>,
+        N: Copy + PartialOrd + TryFrom<u64> + TryInto<u64> + std::str::FromStr,
     {
-        let given = self.matches.opt_present(option);
-        given.then(|| self.number(option, range)).transpose()
+        self.value(option, |value| quantity::count(value, range))
     }
 
-    /// A size that the target's protocol can carry. `tcp` has any size here: [`Plan::check`] refuses
-    /// the protocol, which is the better reason.
-    fn size(&self, target: &Target) -> Result<u32, UsageError> {
-        if target.protocol == Protocol::Tcp {
-            return self.number("size", 0..=u32::MAX);
+    fn number<N>(&self, option: &'static str, range: RangeInclusive<N>, default: N) -> N
+    where
+        N: Copy + PartialOrd + TryFrom<u64> + TryInto<u64> + std::str::FromStr,
+    {
+        self.optional(option, range).unwrap_or(default)
+    }
+
+    fn duration(&self, option: &'static str, min: Duration) -> Duration {
+        let read = |value: &str| quantity::duration(value, min..=DURATION_LIMIT);
+        self.value(option, read).unwrap_or(DURATION)
+    }
+
+    fn milliseconds(&self, option: &'static str) -> Option<f64> {
+        self.value(option, quantity::milliseconds)
+    }
+
+    /// A size that the target's protocol can carry. An unknown target, and `tcp`, have any size here:
+    /// there is a better reason for refusing them.
+    fn size(&self, target: Option<&Target>) -> u32 {
+        match target.map(|target| target.protocol) {
+            None | Some(Protocol::Tcp) => self.number("size", 0..=u32::MAX, SIZE),
+            Some(protocol) => self.number("size", Workload::sizes(protocol), SIZE),
         }
-        self.number("size", Workload::sizes(target.protocol))
     }
 
-    fn source_ips(&self) -> Result<Vec<IpAddr>, UsageError> {
+    fn source_ips(&self) -> Vec<IpAddr> {
         let option = "source-ip";
-        let Some(list) = self.matches.opt_str(option) else { return Ok(Vec::new()) };
-        let invalid = |text: &str| UsageError::Invalid {
-            option,
-            reason: format!("'{text}' is not an IP address"),
+        let Some(list) = self.matches.opt_str(option) else { return Vec::new() };
+        let parse = |text: &str| {
+            let invalid = |_| self.add_invalid(option, format!("'{text}' is not an IP address"));
+            text.parse().map_err(invalid).ok()
         };
-        list.split(',').map(|text| text.parse().map_err(|_| invalid(text))).collect()
+        list.split(',').filter_map(parse).collect()
     }
 
-    fn path(&self, option: &'static str) -> Result<Option<PathBuf>, UsageError> {
-        match self.matches.opt_str(option) {
-            Some(path) if path.is_empty() => {
-                Err(UsageError::Value { option, source: SettingError::Empty })
-            }
-            path => Ok(path.map(|path| PathBuf::from(OsString::from(path)))),
+    fn json(&self) -> Option<JsonOutput> {
+        if self.matches.opt_str("json").as_deref() == Some("-") {
+            return Some(JsonOutput::Stdout);
         }
+        self.path("json").map(JsonOutput::File)
     }
 
-    fn milliseconds(&self, option: &'static str) -> Result<Option<f64>, UsageError> {
-        let Some(value) = self.matches.opt_str(option) else { return Ok(None) };
-        let decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        match value.parse::<f64>() {
-            Ok(ms) if decimal && ms.is_finite() && ms > 0.0 => Ok(Some(ms)),
-            _ => {
-                let reason = format!("'{value}' is not a number of milliseconds above 0");
-                Err(UsageError::Invalid { option, reason })
-            }
-        }
+    fn path(&self, option: &'static str) -> Option<PathBuf> {
+        let path = self.matches.opt_str(option)?;
+        let reason = match path.as_str() {
+            "" => "needs a value",
+            "-" => "'-' is not a file, only --json can be on standard output",
+            path => return Some(os_text::decode(path).into()),
+        };
+        self.add_invalid(option, reason);
+        None
     }
-}
 
-impl Plan {
     /// Checks values that each option allows and that do not go together.
-    fn check(&self) -> Result<(), UsageError> {
-        let invalid =
-            |option, reason: &str| Err(UsageError::Invalid { option, reason: reason.to_owned() });
-        match (self.mode, self.target.protocol) {
+    fn check(&self, plan: &Plan) {
+        self.check_target(plan);
+        let json = match &plan.json {
+            Some(JsonOutput::File(path)) => Some(path.as_path()),
+            _ => None,
+        };
+        let files =
+            [("json", json), ("csv", plan.csv.as_deref()), ("report", plan.report.as_deref())];
+        self.check_files(&files);
+        let literal = plan.target.host.parse::<IpAddr>();
+        for (number, ip) in plan.source_ips.iter().enumerate() {
+            // An address given twice has its ports once.
+            if plan.source_ips[..number].contains(ip) {
+                self.add_invalid("source-ip", format!("{ip} is given twice"));
+            } else if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
+                let host = &plan.target.host;
+                let reason = format!("{ip} cannot reach {host}, of the other IP version");
+                self.add_invalid("source-ip", reason);
+            }
+        }
+    }
+
+    fn check_target(&self, plan: &Plan) {
+        let protocol = plan.target.protocol;
+        let refuse = |source| {
+            let url = plan.target.url.clone();
+            self.add(UsageError::Target { url, source });
+        };
+        match (plan.mode, protocol) {
             (Mode::Echo { .. } | Mode::Fanout { .. }, Protocol::Tcp) => {
-                return invalid("target", "tcp:// is only connected to and held: use idle");
+                refuse(TargetError::OnlyHeld);
             }
             (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
-                return invalid("target", "fanout needs command:// or chat://, which broadcast");
+                refuse(TargetError::NoBroadcasts);
             }
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
-                return invalid("probe", "tcp:// is only connected to and held, nothing answers");
+                let reason = "tcp:// is only connected to and held, nothing answers";
+                self.add_invalid("probe", reason);
             }
-            (Mode::Idle { probe_per_sec: None, .. }, _) if self.p99_ms_max.is_some() => {
-                return invalid("max-p99-ms", "idle has answers to judge only with --probe");
+            (Mode::Idle { probe_per_sec: None, .. }, _) if plan.p99_ms_max.is_some() => {
+                self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
         }
-        let files = [("json", &self.json), ("csv", &self.csv), ("report", &self.report)];
-        for (number, (option, file)) in files.into_iter().enumerate() {
-            let same = |other: &&(&str, &Option<PathBuf>)| file.is_some() && other.1 == file;
-            if let Some((other, _)) = files[..number].iter().find(same) {
-                return invalid(option, &format!("--{other} writes the same file"));
+    }
+
+    /// Two outputs in one file would overwrite each other.
+    fn check_files(&self, files: &[(&'static str, Option<&Path>)]) {
+        for (number, (option, file)) in files.iter().enumerate() {
+            let is_same = |(_, other): &&(&str, Option<&Path>)| {
+                file.zip(*other).is_some_and(|(file, other)| is_same_file(file, other))
+            };
+            if let Some((other, _)) = files[..number].iter().find(is_same) {
+                self.add_invalid(option, format!("--{other} writes the same file"));
             }
         }
-        let literal = self.target.host.parse::<IpAddr>();
-        for (number, ip) in self.source_ips.iter().enumerate() {
-            // An address given twice has its ports once.
-            if self.source_ips[..number].contains(ip) {
-                return invalid("source-ip", &format!("{ip} is given twice"));
-            }
-            if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
-                let reason =
-                    format!("{ip} cannot reach {}, of the other IP version", self.target.host);
-                return invalid("source-ip", &reason);
-            }
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::LoadModel;
     use super::*;
 
-    const TARGET: &str = "--target=command://127.0.0.1:1";
+    const URL: &str = "command://127.0.0.1:1";
+
+    fn parse(args: &str) -> Result<Invocation, Vec<UsageError>> {
+        let args: Vec<&str> = args.split(' ').filter(|arg| !arg.is_empty()).collect();
+        Invocation::from_args(&args)
+    }
 
     fn plan(args: &str) -> Plan {
-        let args: Vec<&str> = args.split(' ').chain([TARGET]).collect();
-        match Invocation::from_args(&args) {
+        match parse(args) {
             Ok(Invocation::Run(plan)) => *plan,
             other => panic!("{other:?}"),
         }
     }
 
     #[track_caller]
-    fn refused(args: &str, reason: &str) {
-        let args: Vec<&str> = args.split(' ').filter(|arg| !arg.is_empty()).collect();
-        assert_eq!(Invocation::from_args(&args).unwrap_err().to_string(), reason, "{args:?}");
+    fn refused(args: &str, reasons: &[&str]) {
+        let found = parse(args).unwrap_err();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, reasons, "{args:?}");
     }
 
     #[test]
-    fn idle_needs_connections_alone() {
-        let bare = plan("idle --connections 5");
+    fn url_alone_has_defaults() {
+        let idle = plan("idle command://127.0.0.1:1");
+        let mode = Mode::Idle {
+            connections: 1_000,
+            hold: Duration::from_secs(10),
+            probe_per_sec: None,
+            server_pid: None,
+        };
+        assert_eq!((idle.mode, idle.connects_per_sec), (mode, 10_000));
+        assert_eq!((idle.errors_max, idle.p99_ms_max, idle.quiet), (0, None, false));
+        let duration = Duration::from_secs(10);
         let mode =
-            Mode::Idle { connections: 5, hold_secs: 10, probe_per_sec: None, server_pid: None };
-        assert_eq!((bare.mode, bare.connects_per_sec), (mode, 10_000));
-        assert_eq!((bare.errors_max, bare.p99_ms_max, bare.quiet), (0, None, false));
+            Mode::Echo { connections: 100, depth: 1, size: 64, duration, rate_per_sec: None };
+        assert_eq!(plan("echo command://127.0.0.1:1").mode, mode);
+        let mode = Mode::Fanout { subscribers: 100, size: 64, batch: 1, duration };
+        assert_eq!(plan("fanout chat://127.0.0.1:1").mode, mode);
+    }
+
+    #[test]
+    fn options_stand_anywhere_short_or_long() {
+        let long = plan("echo --target=command://127.0.0.1:1 --connections 2000 --duration 2");
+        let short = plan("-c 2k echo -d 2s command://127.0.0.1:1");
+        assert_eq!((short.mode, &short.target), (long.mode, &long.target));
+        assert_eq!(short.mode.duration(), Duration::from_secs(2));
         let full = plan(
-            "idle --connections 5 --rate 7 --hold 0 --probe 2 --server-pid 9 --source-ip \
+            "idle command://127.0.0.1:1 -c 5 --rate 7 --hold 0 --probe 2 --server-pid 9 --source-ip \
              127.0.0.2,127.0.0.3 --json j --csv c --report r --max-errors 3 --max-p99-ms 1.5 --quiet",
         );
         let mode = Mode::Idle {
             connections: 5,
-            hold_secs: 0,
+            hold: Duration::ZERO,
             probe_per_sec: Some(2),
             server_pid: Some(9),
         };
@@ -528,98 +602,154 @@ mod tests {
         assert_eq!((full.errors_max, full.p99_ms_max, full.quiet), (3, Some(1.5), true));
         assert_eq!(full.source_ips.len(), 2);
         assert_eq!(full.mode.load_model(), LoadModel::Open);
+        assert_eq!(plan("idle tcp://h:1 --json -").json, Some(JsonOutput::Stdout));
     }
 
     #[test]
     fn rate_is_connects_in_idle_and_requests_in_echo() {
-        let echo = plan("echo --connections 2 --depth 3 --size 4 --duration 5 --rate 6");
+        let echo = plan(&format!("echo {URL} --rate 6k"));
         assert_eq!(echo.connects_per_sec, 10_000);
-        assert_eq!(
-            (echo.mode.requests_per_sec(), echo.mode.load_model()),
-            (Some(6), LoadModel::Open)
-        );
-        let closed = plan("echo --connections 2 --depth 3 --size 4 --duration 5");
-        assert_eq!(closed.mode.load_model(), LoadModel::Closed);
+        assert_eq!(echo.mode.requests_per_sec(), Some(6_000));
+        assert_eq!(echo.mode.load_model(), LoadModel::Open);
+        assert_eq!(plan(&format!("echo {URL}")).mode.load_model(), LoadModel::Closed);
     }
 
     #[test]
     fn publisher_is_one_connection_more() {
-        let mode = plan("fanout --subscribers 9 --size 1 --batch 2 --duration 3").mode;
-        assert_eq!((mode.connections(), mode.depth(), mode.secs()), (10, 2, 3));
+        let mode = plan(&format!("fanout {URL} --subscribers 9 --batch 2")).mode;
+        assert_eq!((mode.connections(), mode.depth()), (10, 2));
     }
 
     #[test]
-    fn help_names_every_option() {
-        assert_eq!(Invocation::from_args(&["-h"]), Ok(Invocation::Help));
-        assert_eq!(Invocation::from_args(&["idle", "--version"]), Ok(Invocation::Version));
-        for (option, _, value) in VALUED {
-            assert!(HELP.contains(&format!("--{option} {value}")), "--{option} {value}");
+    fn help_is_of_all_modes_or_of_one() {
+        let help = |args: &str| match parse(args) {
+            Ok(Invocation::Help(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        let all = help("-h");
+        for spec in all_options() {
+            assert!(all.contains(&format!("--{} {}", spec.name, spec.value)), "{}", spec.name);
         }
+        let echo = help("echo --help --no-such");
+        assert!(echo.starts_with("Usage: mynah-load echo URL") && !echo.contains("--probe"));
+        for text in [all, echo, help("idle -h"), help("fanout -h")] {
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            let example = text.lines().find(|line| line.starts_with("  mynah-load")).unwrap();
+            plan(example.trim().strip_prefix("mynah-load ").unwrap());
+        }
+        assert_eq!(parse("idle --version"), Ok(Invocation::Version));
     }
 
     #[test]
     fn errors_name_the_culprit() {
-        refused("", "no mode, there are idle, echo and fanout");
-        refused("idel", "unknown mode 'idel', there are idle, echo and fanout");
-        refused("idle echo", "unexpected argument 'echo'");
-        refused("idle --no-such", "Unrecognized option: 'no-such'");
-        refused("idle --hold", "Argument to option 'hold' missing");
-        refused("idle --hold 1 --hold 2", "Option 'hold' given more than once");
-        refused("idle --connections 5", "idle needs --target");
-        refused("idle --target=tcp://h:1", "idle needs --connections");
-        let echo = "echo --target=prefixed://h:1";
-        refused(echo, "echo needs --connections");
-        refused(&format!("{echo} --connections 1"), "echo needs --depth");
-        refused(&format!("{echo} --connections 1 --depth 1"), "echo needs --size");
-        let sized = format!("{echo} --connections 1 --depth 1 --size");
-        refused(&format!("{sized} 9"), "echo needs --duration");
-        refused(&format!("{sized} 256"), "--size: '256' is not a number from 0 to 255");
-        refused(&format!("{sized} 9 --hold 1"), "echo has no option --hold");
+        let modes = "there are idle, echo and fanout";
+        refused("", &[&format!("no mode, {modes}")]);
+        refused("command://h:1", &[&format!("no mode, {modes}")]);
+        refused("idel tcp://h:1", &[&format!("unknown mode 'idel', {modes}, did you mean idle?")]);
+        refused("idle tcp://h:1 echo", &["unexpected argument 'echo'"]);
+        refused("idle tcp://h:1 --target tcp://h:2", &["unexpected argument 'tcp://h:1'"]);
+        refused("idle", &["idle needs a URL, such as command://127.0.0.1:65432"]);
+        refused("echo prefixed://h:1 --size 256", &["--size: '256' is not a number from 0 to 255"]);
+        refused("idle tcp://h", &["tcp://h: bad port '', it is 0 to 65535"]);
+        let meant = "not of the form PROTOCOL://HOST:PORT, did you mean command://127.0.0.1:65432?";
+        refused("echo 127.0.0.1:65432", &[&format!("127.0.0.1:65432: {meant}")]);
         refused(
-            &format!("{echo} --connections 0"),
-            "--connections: '0' is not a number from 1 to 100000000",
+            "echo raw://h:1 -d 0",
+            &["--duration: '0' is not a time in s, ms or m from 1 ms to 31536000 s"],
         );
-        refused("fanout --target=command://h:1", "fanout needs --subscribers");
-        refused("idle --target=tcp://h", "--target tcp://h: bad port '', it is 0 to 65535");
+        for (args, meant) in [
+            ("fanout -c 5", "fanout has no option --connections, did you mean --subscribers?"),
+            ("idle -d 5", "idle has no option --duration, did you mean --hold?"),
+            ("echo --hold 5", "echo has no option --hold, did you mean --duration?"),
+            ("echo --probe 5", "echo has no option --probe"),
+        ] {
+            refused(&format!("{args} {URL}"), &[meant]);
+        }
+    }
+
+    #[test]
+    fn all_errors_are_named_at_once() {
+        refused(
+            "echo --conections 5 --depth many --size -1 --hold 3 --json= --source-ip x,::y",
+            &[
+                "unknown option '--conections', did you mean --connections?",
+                "echo has no option --hold, did you mean --duration?",
+                "echo needs a URL, such as command://127.0.0.1:65432",
+                "--depth: 'many' is not a number from 1 to 65536",
+                "--size: '-1' is not a number from 0 to 4294967295",
+                "--source-ip: 'x' is not an IP address",
+                "--source-ip: '::y' is not an IP address",
+                "--json: needs a value",
+            ],
+        );
+        // Words may be values of the unknown option.
+        refused(
+            "echo --zzz 1 -c x",
+            &["unknown option '--zzz'", "--connections: 'x' is not a number from 1 to 100000000"],
+        );
+        refused(
+            "echo --zzz tcp://h:1 -c x",
+            &[
+                "unknown option '--zzz'",
+                "--connections: 'x' is not a number from 1 to 100000000",
+                "tcp://h:1: tcp:// is only connected to and held: use idle",
+            ],
+        );
     }
 
     #[test]
     fn contradictions_are_refused() {
-        let traffic = "--size 1 --duration 1";
+        refused("echo tcp://h:1", &["tcp://h:1: tcp:// is only connected to and held: use idle"]);
         refused(
-            &format!("echo --target=tcp://h:1 --connections 1 --depth 1 {traffic}"),
-            "--target: tcp:// is only connected to and held: use idle",
+            "fanout raw://h:1",
+            &["raw://h:1: fanout needs command:// or chat://, which broadcast"],
         );
         refused(
-            &format!("fanout --target=raw://h:1 --subscribers 1 --batch 1 {traffic}"),
-            "--target: fanout needs command:// or chat://, which broadcast",
+            "idle tcp://h:1 --probe 1",
+            &["--probe: tcp:// is only connected to and held, nothing answers"],
         );
         refused(
-            "idle --target=tcp://h:1 --connections 1 --probe 1",
-            "--probe: tcp:// is only connected to and held, nothing answers",
+            "idle command://h:1 --max-p99-ms 1",
+            &["--max-p99-ms: idle has answers to judge only with --probe"],
         );
-        refused(
-            "idle --target=command://h:1 --connections 1 --max-p99-ms 1",
-            "--max-p99-ms: idle has answers to judge only with --probe",
-        );
-        let idle = "idle --target=command://10.0.0.1:1 --connections 1";
-        refused(&format!("{idle} --source-ip 1.2.3"), "--source-ip: '1.2.3' is not an IP address");
+        let idle = "idle command://10.0.0.1:1";
         refused(
             &format!("{idle} --source-ip 1.2.3.4,::1"),
-            "--source-ip: ::1 cannot reach 10.0.0.1, of the other IP version",
+            &["--source-ip: ::1 cannot reach 10.0.0.1, of the other IP version"],
         );
         refused(
             &format!("{idle} --source-ip 10.0.0.2,10.0.0.3,10.0.0.2"),
-            "--source-ip: 10.0.0.2 is given twice",
+            &["--source-ip: 10.0.0.2 is given twice"],
         );
         refused(
-            &format!("{idle} --json a --csv b --report a"),
-            "--report: --json writes the same file",
+            &format!("{idle} --json no-such.a --csv b --report ./no-such.a"),
+            &["--report: --json writes the same file"],
         );
-        for bad in ["0", "x", "-1", "inf", "1e3", "."] {
-            let reason = format!("--max-p99-ms: '{bad}' is not a number of milliseconds above 0");
-            refused(&format!("{idle} --probe 1 --max-p99-ms {bad}"), &reason);
-        }
-        refused(&format!("{idle} --json="), "--json: needs a value");
+        refused(
+            &format!("{idle} --csv -"),
+            &["--csv: '-' is not a file, only --json can be on standard output"],
+        );
+        refused(
+            &format!("{idle} --probe 1 --max-p99-ms 0"),
+            &["--max-p99-ms: '0' is not a number of milliseconds above 0"],
+        );
+    }
+
+    #[test]
+    fn command_line_can_be_pasted() {
+        let args = ["echo", URL, "--json", "it's here", "-c", "5"];
+        let Ok(Invocation::Run(plan)) = Invocation::from_args(&args) else { panic!() };
+        assert_eq!(
+            plan.command,
+            r"mynah-load echo command://127.0.0.1:1 --json 'it'\''s here' -c 5"
+        );
+    }
+
+    #[test]
+    fn file_name_need_not_be_utf_8() {
+        let name = os_text::decode(&os_text::encode(b"a\xff.csv"));
+        let args = [OsStr::new("idle"), OsStr::new(URL), OsStr::new("--csv"), &name];
+        let Ok(Invocation::Run(plan)) = Invocation::from_args(&args) else { panic!() };
+        assert_eq!(plan.csv, Some(PathBuf::from(name)));
     }
 }

@@ -1,13 +1,13 @@
 //! Progress of a run on standard error: one live line on a terminal, else a line every few seconds.
 //! Standard output has the summary alone.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
 
-use super::format::{bytes, count, short_duration};
-use super::options::{LoadModel, Mode};
-use super::pacing::NS_PER_SEC;
+use super::format::{bytes, count, short_duration, time};
+use super::plan::{LoadModel, Mode};
+use super::rate::NS_PER_SEC;
 use super::stats::{Phase, Stats};
 use crate::cli::print_error;
 
@@ -17,7 +17,7 @@ const PLAIN_INTERVAL_NS: u64 = 5 * NS_PER_SEC;
 /// The way progress is shown.
 pub(super) enum Progress {
     /// One line, updated in place.
-    Live(ProgressBar),
+    Live(Term),
     /// Lines; `next_at` is the time of the next since the start of the phase.
     Plain { next_at: u64 },
     /// Nothing is shown.
@@ -30,21 +30,16 @@ impl Progress {
         if quiet {
             Progress::Quiet
         } else if io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
-                bar.set_style(style);
-            }
-            Progress::Live(bar)
+            Progress::Live(Term::stderr())
         } else {
             Progress::Plain { next_at: 0 }
         }
     }
 
-    /// Prints a line that stays.
+    /// Prints a line that stays, before the first phase.
     pub(super) fn print_line(&self, text: &str) {
         match self {
-            Progress::Live(bar) => bar.println(text),
-            Progress::Plain { .. } => print_error(text),
+            Progress::Live(_) | Progress::Plain { .. } => print_error(text),
             Progress::Quiet => {}
         }
     }
@@ -60,7 +55,10 @@ impl Progress {
     /// Shows a phase that has lasted for `phase_ns`.
     pub(super) fn show_tick(&mut self, stats: &Stats, mode: Mode, phase_ns: u64) {
         match self {
-            Progress::Live(bar) => bar.set_message(status(stats, mode, phase_ns)),
+            Progress::Live(terminal) => {
+                let (_, columns) = terminal.size();
+                draw(&live_line(&status(stats, mode, phase_ns), columns));
+            }
             Progress::Plain { next_at } if phase_ns >= *next_at => {
                 *next_at = phase_ns - phase_ns % PLAIN_INTERVAL_NS + PLAIN_INTERVAL_NS;
                 print_error(status(stats, mode, phase_ns));
@@ -71,10 +69,28 @@ impl Progress {
 
     /// Removes the live line.
     pub(super) fn clear(&self) {
-        if let Progress::Live(bar) = self {
-            bar.finish_and_clear();
+        if let Progress::Live(_) = self {
+            draw(&live_line(" ", u16::MAX));
         }
     }
+}
+
+/// Puts `text` in place of the last live line, and leaves the cursor at its beginning: when a terminal
+/// becomes narrower it breaks the line in two and takes the cursor along, so that the next text and
+/// what it erases behind itself (ECMA-48: ED) replace both.
+///
+/// The text comes before the erasure: tmux saves a screen that is erased from its very beginning in
+/// its history.
+fn live_line(text: &str, columns: u16) -> String {
+    // In the last column, some terminals would go on to the next line.
+    let visible: String = text.chars().take(usize::from(columns).saturating_sub(1)).collect();
+    format!("\r{visible}\x1b[J\r")
+}
+
+/// Writes to the terminal. One that has gone is no reason to end the run.
+fn draw(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 /// The state of the run in one line, for a terminal of 80 columns.
@@ -83,7 +99,7 @@ fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
     let phase = stats.phase.name();
     let mut text = match stats.phase {
         Phase::Ramp | Phase::Drain => format!("{phase} {secs} s"),
-        Phase::Hold | Phase::Traffic => format!("{phase} {secs}/{} s", mode.secs()),
+        Phase::Hold | Phase::Traffic => format!("{phase} {secs}/{}", time(mode.duration())),
     };
     let mut add = |what: String| {
         text.push_str("  ");
@@ -127,9 +143,16 @@ mod tests {
         let line = status(&run().stats, plan.mode, 3 * NS_PER_SEC);
         let begin = "hold 3/10 s  8 open  1 failed  1 dropped  100/s  p50 50.";
         assert!(line.starts_with(begin), "{line}");
-        assert!(line.ends_with("ms  server 2.93 KiB"), "{line}");
+        assert!(line.ends_with("ms  server 1.03 MiB"), "{line}");
         let line = status(&Stats::new(), plan.mode, 0);
         assert_eq!(line, "ramp 0 s  0 open  0 failed");
+    }
+
+    #[test]
+    fn live_line_fits_and_can_be_erased() {
+        assert_eq!(live_line("p50 41 µs", 80), "\rp50 41 µs\x1b[J\r");
+        assert_eq!(live_line("p50 41 µs", 9), "\rp50 41 µ\x1b[J\r");
+        assert_eq!(live_line("x", 0), "\r\x1b[J\r");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Number;
 
-use super::options::{LoadModel, Mode};
+use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
 use super::stats::{Percentiles, Row};
 use super::sysinfo::Host;
@@ -19,6 +21,7 @@ pub(super) struct Report<'a> {
     schema: u32,
     mode: &'static str,
     target: &'a str,
+    command: &'a str,
     settings: Settings<'a>,
     host: &'a Host,
     connections: Connections,
@@ -29,7 +32,9 @@ pub(super) struct Report<'a> {
     latency_us: Percentiles,
     connect_us: Percentiles,
     errors: BTreeMap<&'a str, u64>,
+    tester_lag_us: Percentiles,
     server: Server,
+    kernel: Kernel,
     series: &'a [Row],
 }
 
@@ -47,8 +52,8 @@ struct Settings<'a> {
     load: &'static str,
     requests_per_sec: Option<u64>,
     connects_per_sec: u64,
-    hold_secs: Option<u64>,
-    duration_secs: Option<u64>,
+    hold_secs: Option<Number>,
+    duration_secs: Option<Number>,
     server_pid: Option<u32>,
     source_ips: &'a [IpAddr],
     max_errors: u64,
@@ -75,6 +80,21 @@ struct Bytes {
     received: u64,
 }
 
+/// Memory of sockets in the kernel, of all programs of the machine.
+#[derive(Serialize)]
+struct Kernel {
+    slab_bytes_before: Option<u64>,
+    slab_bytes_held: Option<u64>,
+    buffer_bytes_before: Option<u64>,
+    buffer_bytes_held: Option<u64>,
+    /// Growth of the slabs over the connections held.
+    slab_bytes_per_connection: Option<f64>,
+    buffer_bytes_per_connection: Option<f64>,
+    /// Ends of each connection on this machine.
+    ends: u32,
+}
+
+/// Memory of the server, without the pages of files.
 #[derive(Serialize)]
 struct Server {
     rss_bytes_before: Option<u64>,
@@ -91,6 +111,7 @@ impl RunResult<'_> {
             schema: SCHEMA,
             mode: plan.mode.name(),
             target: &plan.target.url,
+            command: &plan.command,
             settings: self.settings(),
             host: &self.host,
             connections: Connections {
@@ -111,12 +132,28 @@ impl RunResult<'_> {
                 .iter()
                 .map(|(name, error)| (name.as_str(), error.count))
                 .collect(),
+            tester_lag_us: self.tester_lag(),
             server: Server {
                 rss_bytes_before: run.rss_before,
                 rss_bytes_held: run.rss_held,
                 bytes_per_connection: self.bytes_per_connection(),
             },
+            kernel: self.kernel_report(),
             series: &run.stats.series,
+        }
+    }
+
+    fn kernel_report(&self) -> Kernel {
+        let (before, held) = (self.run.kernel_before, self.run.kernel_held);
+        let (slab, buffers) = self.kernel_bytes_per_connection();
+        Kernel {
+            slab_bytes_before: before.slab_bytes,
+            slab_bytes_held: held.slab_bytes,
+            buffer_bytes_before: before.buffer_bytes,
+            buffer_bytes_held: held.buffer_bytes,
+            slab_bytes_per_connection: slab,
+            buffer_bytes_per_connection: buffers,
+            ends: self.ends_here(),
         }
     }
 
@@ -126,10 +163,10 @@ impl RunResult<'_> {
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
         match mode {
-            Mode::Idle { hold_secs: secs, .. } => hold_secs = Some(secs),
-            Mode::Echo { duration_secs: secs, .. } => duration_secs = Some(secs),
-            Mode::Fanout { subscribers: n, batch: b, duration_secs: secs, .. } => {
-                (subscribers, batch, duration_secs) = (Some(n), Some(b), Some(secs));
+            Mode::Idle { hold, .. } => hold_secs = seconds(hold),
+            Mode::Echo { duration, .. } => duration_secs = seconds(duration),
+            Mode::Fanout { subscribers: n, batch: b, duration, .. } => {
+                (subscribers, batch, duration_secs) = (Some(n), Some(b), seconds(duration));
             }
         }
         Settings {
@@ -156,6 +193,14 @@ impl RunResult<'_> {
     }
 }
 
+/// Seconds, as an integer where they are whole.
+fn seconds(time: Duration) -> Option<Number> {
+    if time.subsec_nanos() == 0 {
+        return Some(time.as_secs().into());
+    }
+    Number::from_f64(time.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
@@ -175,6 +220,7 @@ mod tests {
                 "schema",
                 "mode",
                 "target",
+                "command",
                 "settings",
                 "host",
                 "connections",
@@ -185,7 +231,9 @@ mod tests {
                 "latency_us",
                 "connect_us",
                 "errors",
+                "tester_lag_us",
                 "server",
+                "kernel",
                 "series",
             ];
             expected.sort_unstable();
@@ -198,20 +246,37 @@ mod tests {
             assert_eq!(json["requests"], parse(r#"{"sent":101,"answered":100}"#));
             assert_eq!(json["bytes"], parse(r#"{"sent":1000,"received":2000}"#));
             assert_eq!(json["errors"], parse(r#"{"ECONNREFUSED":1,"EOF":1}"#));
-            let server =
-                r#"{"rss_bytes_before":1000,"rss_bytes_held":3000,"bytes_per_connection":250.0}"#;
+            let server = r#"{"rss_bytes_before":1000000,"rss_bytes_held":1080000,"bytes_per_connection":10000.0}"#;
             assert_eq!(json["server"], parse(server));
-            for latency in ["latency_us", "connect_us"] {
+            let kernel = r#"{"slab_bytes_before":100000,"slab_bytes_held":165536,"buffer_bytes_before":8192,
+                "buffer_bytes_held":4096,"slab_bytes_per_connection":8192.0,"buffer_bytes_per_connection":0.0,
+                "ends":2}"#;
+            assert_eq!(json["kernel"], parse(kernel));
+            for latency in ["latency_us", "connect_us", "tester_lag_us"] {
                 assert_eq!(keys(&json[latency]), ["max", "p50", "p90", "p99", "p999"]);
             }
             assert!(
                 json["connect_us"]["max"].as_f64().is_some_and(|us| (50.0..50.1).contains(&us))
             );
+            assert!(
+                json["command"].as_str().is_some_and(|text| text.starts_with("mynah-load idle "))
+            );
+            assert_eq!(json["settings"]["hold_secs"], 10);
             assert_eq!(json["settings"]["load"], "open");
             assert_eq!(json["settings"]["source_ips"][0], "127.0.0.2");
             assert_eq!(json["settings"]["depth"], serde_json::Value::Null);
             assert_eq!(json["series"][0]["connected"], 8);
             assert_eq!(json["series"][0]["phase"], "hold");
+        });
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_is_null() {
+        let run = Run { rss_held: Some(1_000_100), ..run() };
+        with_result(&format!("{IDLE} --server-pid 1 --hold 250ms"), run, |result| {
+            let json = serde_json::to_value(result.report()).unwrap();
+            assert!(json["server"]["bytes_per_connection"].is_null());
+            assert_eq!(json["settings"]["hold_secs"], 0.25);
         });
     }
 

@@ -4,11 +4,20 @@ use std::net::SocketAddr;
 
 use super::engine::Run;
 use super::format::plural;
-use super::options::{LoadModel, Mode, Plan};
+use super::plan::{LoadModel, Mode, Plan};
 use super::sources::Sources;
 use super::stats::Percentiles;
 use super::sysinfo::Host;
 use super::workload::Pattern;
+
+/// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
+const CONNECTION_BYTES_MIN: u64 = 16;
+
+/// Smallest growth that is one. A few pages come and go on their own.
+const GROWTH_BYTES_MIN: u64 = 32 * 1024;
+
+/// Text for a server whose memory did not grow.
+pub(super) const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
 
 /// Result of a run, with its settings.
 pub(super) struct RunResult<'a> {
@@ -16,6 +25,8 @@ pub(super) struct RunResult<'a> {
     pub(super) address: SocketAddr,
     pub(super) sources: &'a Sources,
     pub(super) host: Host,
+    /// Version of the server, as its STATUS says; `None` is unknown.
+    pub(super) server_version: Option<String>,
     pub(super) run: Run,
 }
 
@@ -79,10 +90,42 @@ impl RunResult<'_> {
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
     }
 
-    /// Growth of the server's memory over the connections held, in bytes.
+    /// Growth of the server's memory over the connections held, in bytes. `None` if it was not watched,
+    /// or did not grow with them: a server that had as many before takes them into memory it has.
     pub(super) fn bytes_per_connection(&self) -> Option<f64> {
-        let (before, held) = (self.run.rss_before?, self.run.rss_held?);
-        (self.run.held > 0).then(|| round((held as f64 - before as f64) / self.run.held as f64))
+        let growth = self.run.rss_held?.saturating_sub(self.run.rss_before?);
+        let least = self.run.held.saturating_mul(CONNECTION_BYTES_MIN).max(GROWTH_BYTES_MIN);
+        let has_grown = self.run.held > 0 && growth >= least;
+        has_grown.then(|| round(growth as f64 / self.run.held as f64))
+    }
+
+    /// Growth of the kernel's memory for sockets over the connections held, in bytes: that of slabs,
+    /// and of buffers.
+    pub(super) fn kernel_bytes_per_connection(&self) -> (Option<f64>, Option<f64>) {
+        let (before, held) = (self.run.kernel_before, self.run.kernel_held);
+        let growth = |before: Option<u64>, held: Option<u64>| {
+            let growth = held?.saturating_sub(before?);
+            (self.run.held > 0).then(|| round(growth as f64 / self.run.held as f64))
+        };
+        let slab = growth(before.slab_bytes, held.slab_bytes);
+        (slab, growth(before.buffer_bytes, held.buffer_bytes))
+    }
+
+    /// Number of ends of each connection on this machine.
+    pub(super) fn ends_here(&self) -> u32 {
+        let is_here = self.address.ip().is_loopback()
+            || self.sources.addresses().contains(&self.address.ip());
+        if is_here { 2 } else { 1 }
+    }
+
+    pub(super) fn tester_lag(&self) -> Percentiles {
+        Percentiles::of(&self.run.stats.lag)
+    }
+
+    /// Whether the tester ran so late that its lag is a good part of the latencies.
+    pub(super) fn is_tester_late(&self) -> bool {
+        let (lag, latency) = (self.tester_lag().p99, self.latency().p99);
+        lag.zip(latency).is_some_and(|(lag, latency)| lag > latency / 2.0)
     }
 }
 
@@ -148,6 +191,29 @@ mod tests {
         assert_eq!(found, ["no connection was opened", "nothing was answered"]);
         let cut = Run { interrupted: Some(Phase::Hold), ..run() };
         assert_eq!(misses(&format!("{IDLE} --max-errors 9"), cut), ["interrupted in the hold"]);
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_is_not_measured() {
+        for (held, before, after, each) in [
+            (10_000, 1_000_000, 1_570_000, Some(57.0)),
+            (10_000, 1_000_000, 1_014_000, None),
+            (10_000, 1_000_000, 1_000_000, None),
+            (10_000, 1_000_000, 900_000, None),
+            (10, 1_000_000, 1_004_096, None),
+            (0, 1_000_000, 2_000_000, None),
+        ] {
+            let run = Run { held, rss_before: Some(before), rss_held: Some(after), ..run() };
+            with_result(IDLE, run, |result| assert_eq!(result.bytes_per_connection(), each));
+        }
+    }
+
+    #[test]
+    fn late_tester_is_told_from_a_slow_target() {
+        with_result(IDLE, run(), |result| assert!(!result.is_tester_late()));
+        let mut late = run();
+        late.stats.record_timer_lag(90_000_000, 10_000_000);
+        with_result(IDLE, late, |result| assert!(result.is_tester_late()));
     }
 
     #[test]

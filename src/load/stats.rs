@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::pacing::NS_PER_SEC;
+use super::rate::NS_PER_SEC;
 
 /// Longest latency recorded, an hour. A longer one counts as this.
 const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
 
 /// Significant digits of a latency.
 const DIGITS: u8 = 3;
+
+/// Most samples of the number of open connections. When there are as many, every other one is dropped.
+const OPEN_POINTS_MAX: usize = 2_048;
 
 /// Most samples of server memory. When there are as many, every other one is dropped.
 const MEMORY_POINTS_MAX: usize = 4_096;
@@ -102,13 +105,16 @@ pub(super) struct Row {
     pub(super) p99_us: Option<f64>,
     pub(super) max_us: Option<f64>,
     pub(super) server_rss_bytes: Option<u64>,
+    pub(super) p999_us: Option<f64>,
+    /// Longest tester lag of the second.
+    pub(super) tester_lag_us: Option<f64>,
 }
 
 /// Serializes a flat row, as CSV demands. (The csv crate does not take serde's `flatten`.)
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row { t, phase, connected, counts, p50_us, p99_us, max_us, server_rss_bytes } = self;
-        let mut row = serializer.serialize_struct("Row", 15)?;
+        let Row { t, phase, connected, counts, p50_us, p99_us, max_us, .. } = self;
+        let mut row = serializer.serialize_struct("Row", 17)?;
         row.serialize_field("t", t)?;
         row.serialize_field("phase", phase)?;
         row.serialize_field("connected", connected)?;
@@ -123,7 +129,10 @@ impl Serialize for Row {
         row.serialize_field("p50_us", p50_us)?;
         row.serialize_field("p99_us", p99_us)?;
         row.serialize_field("max_us", max_us)?;
-        row.serialize_field("server_rss_bytes", server_rss_bytes)?;
+        row.serialize_field("server_rss_bytes", &self.server_rss_bytes)?;
+        // Later columns stand behind, for those who count them.
+        row.serialize_field("p999_us", &self.p999_us)?;
+        row.serialize_field("tester_lag_us", &self.tester_lag_us)?;
         row.end()
     }
 }
@@ -173,8 +182,12 @@ pub(super) struct Stats {
     /// Latencies since the last row.
     current_latency: Histogram<u64>,
     pub(super) connect: Histogram<u64>,
-    /// Open loop: time from due to sent of requests that did not wait for a place on their connection.
+    /// Tester lag: how late the tester's own loop ran, whatever the target did.
     pub(super) lag: Histogram<u64>,
+    /// Longest tester lag since the last row.
+    current_lag_ns: Option<u64>,
+    /// Time and number of open connections, where it has changed.
+    pub(super) open_points: Vec<(u64, u64)>,
     pub(super) series: Vec<Row>,
     counts_at_last_row: Counts,
     pub(super) memory: Vec<MemoryPoint>,
@@ -200,6 +213,8 @@ impl Stats {
             current_latency: histogram(),
             connect: histogram(),
             lag: histogram(),
+            current_lag_ns: None,
+            open_points: vec![(0, 0)],
             series: Vec::new(),
             counts_at_last_row: Counts::default(),
             memory: Vec::new(),
@@ -248,8 +263,30 @@ impl Stats {
         self.connect.saturating_record(ns.max(1));
     }
 
+    /// Records that the loop was late by `ns` for something that was due.
     pub(super) fn record_lag(&mut self, ns: u64) {
         self.lag.saturating_record(ns.max(1));
+        self.current_lag_ns = self.current_lag_ns.max(Some(ns));
+    }
+
+    /// Records that the loop was late by `ns` for a timer of `interval_ns`. The expirations that were
+    /// missed meanwhile would have been late as well, and count.
+    pub(super) fn record_timer_lag(&mut self, ns: u64, interval_ns: u64) {
+        // A clamped value is within the bounds of the histogram, so this cannot fail.
+        let _ = self.lag.record_correct(ns.clamp(1, LATENCY_NS_MAX), interval_ns);
+        self.current_lag_ns = self.current_lag_ns.max(Some(ns));
+    }
+
+    /// Records the number of open connections at `now`, if it has changed.
+    pub(super) fn record_open(&mut self, now: u64) {
+        let connected = self.connected();
+        if self.open_points.last().is_some_and(|(_, last)| *last == connected) {
+            return;
+        }
+        self.open_points.push((now, connected));
+        if self.open_points.len() >= OPEN_POINTS_MAX {
+            drop_every_other(&mut self.open_points);
+        }
     }
 
     /// p50 and p99 since the last row, or those of the last row.
@@ -276,6 +313,8 @@ impl Stats {
             p99_us: quantile_us(&self.current_latency, 0.99),
             max_us: quantile_us(&self.current_latency, 1.0),
             server_rss_bytes: self.rss_now,
+            p999_us: quantile_us(&self.current_latency, 0.999),
+            tester_lag_us: self.current_lag_ns.take().map(|ns| ns as f64 / 1e3),
         });
         self.counts_at_last_row = self.counts;
         self.latency += &self.current_latency;
@@ -299,14 +338,19 @@ impl Stats {
         self.memory_skipped = 0;
         self.memory.push(MemoryPoint { connected: self.connected(), rss_bytes });
         if self.memory.len() >= MEMORY_POINTS_MAX {
-            let mut number = 0;
-            self.memory.retain(|_| {
-                number += 1;
-                number % 2 == 1
-            });
+            drop_every_other(&mut self.memory);
             self.memory_every = self.memory_every.saturating_mul(2);
         }
     }
+}
+
+/// Drops the second, the fourth and so on.
+fn drop_every_other<T>(points: &mut Vec<T>) {
+    let mut number = 0;
+    points.retain(|_| {
+        number += 1;
+        number % 2 == 1
+    });
 }
 
 #[cfg(test)]
@@ -358,6 +402,33 @@ mod tests {
         assert_eq!(stats.latency().len(), 2);
         let max_us = Percentiles::of(stats.latency()).max.unwrap();
         assert!(max_us >= 3_600e6);
+    }
+
+    #[test]
+    fn timer_lag_counts_missed_expirations() {
+        let mut stats = Stats::new();
+        let ms = 1_000_000;
+        stats.record_timer_lag(1_500 * ms, 10 * ms);
+        assert_eq!(stats.lag.len(), 150, "as many would have been late");
+        stats.record_lag(2 * ms);
+        assert_eq!(stats.end_row(1).tester_lag_us, Some(1_500_000.0), "the longest of the second");
+        assert_eq!(stats.end_row(2).tester_lag_us, None);
+    }
+
+    #[test]
+    fn open_connections_are_sampled_where_they_change() {
+        let mut stats = Stats::new();
+        for (now, opened) in [(1, 0), (2, 5), (3, 5), (4, 6)] {
+            stats.counts.opened = opened;
+            stats.record_open(now);
+        }
+        assert_eq!(stats.open_points, [(0, 0), (2, 5), (4, 6)]);
+        for now in 5..50_000 {
+            stats.counts.opened = now;
+            stats.record_open(now);
+        }
+        assert!(stats.open_points.len() < OPEN_POINTS_MAX);
+        assert_eq!(stats.open_points[0], (0, 0));
     }
 
     #[test]

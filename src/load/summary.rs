@@ -1,10 +1,10 @@
-//! The summary: a run in a dozen lines, to be pasted into a ticket.
+//! The summary: a run in some dozen lines, to be pasted into a ticket.
 
 use std::fmt::{self, Write};
 
-use super::format::{bytes, count, duration, plural, rate, seconds};
-use super::options::{LoadModel, Mode};
-use super::run_result::RunResult;
+use super::format::{bytes, count, duration, plural, rate, seconds, time};
+use super::plan::{LoadModel, Mode};
+use super::run_result::{NOT_MEASURED, RunResult};
 use super::stats::Percentiles;
 use super::workload::Pattern;
 use crate::escape::EscapeControl;
@@ -52,6 +52,8 @@ impl RunResult<'_> {
         if let Some(pid) = self.plan.mode.server_pid() {
             lines.push(line("server", self.server(pid)));
         }
+        lines.extend(self.kernel());
+        lines.extend(self.tester());
         lines.extend(self.errors());
         lines.push(line("host", self.host()));
         let misses = self.misses();
@@ -66,31 +68,27 @@ impl RunResult<'_> {
 
     fn load_line(&self) -> String {
         match self.plan.mode {
-            Mode::Idle { connections, hold_secs, probe_per_sec, .. } => {
+            Mode::Idle { connections, hold, probe_per_sec, .. } => {
+                let hold = time(hold);
                 let probes = match probe_per_sec {
                     Some(rate) => format!("{} probes/s", count(rate)),
                     None => "no probes".to_owned(),
                 };
-                format!(
-                    "{} connections held for {hold_secs} s, {probes}",
-                    count(connections.into())
-                )
+                format!("{} connections held for {hold}, {probes}", count(connections.into()))
             }
-            Mode::Echo { connections, depth, size, duration_secs, rate_per_sec } => {
+            Mode::Echo { connections, depth, size, duration, rate_per_sec } => {
                 let rate = match rate_per_sec {
                     Some(rate) => format!("{} requests/s", count(rate)),
                     None => "as fast as answers come".to_owned(),
                 };
-                let connections = count(connections.into());
+                let (connections, duration) = (count(connections.into()), time(duration));
                 format!(
-                    "{connections} connections, depth {depth}, {size} bytes, {duration_secs} s, {rate}"
+                    "{connections} connections, depth {depth}, {size} bytes, {duration}, {rate}"
                 )
             }
-            Mode::Fanout { subscribers, size, batch, duration_secs } => {
-                let subscribers = count(subscribers.into());
-                format!(
-                    "{subscribers} subscribers, {size} bytes, {batch} a batch, {duration_secs} s"
-                )
+            Mode::Fanout { subscribers, size, batch, duration } => {
+                let (subscribers, duration) = (count(subscribers.into()), time(duration));
+                format!("{subscribers} subscribers, {size} bytes, {batch} a batch, {duration}")
             }
         }
     }
@@ -137,13 +135,7 @@ impl RunResult<'_> {
     /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
         match self.plan.mode.load_model() {
-            LoadModel::Open => {
-                let lag = Percentiles::of(&self.run.stats.lag);
-                format!(
-                    "open loop: from the time each was meant to leave (left late by p99 {})",
-                    duration(lag.p99)
-                )
-            }
+            LoadModel::Open => "open loop: from the time each was meant to leave".to_owned(),
             _ if self.plan.mode.pattern() == Pattern::Fanout => {
                 "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it"
@@ -160,13 +152,39 @@ impl RunResult<'_> {
             (Some(before), Some(held)) => {
                 let (was, is, number) = (bytes(before), bytes(held), count(self.run.held));
                 let each = match self.bytes_per_connection() {
-                    Some(each) => format!(", {each} bytes a connection"),
-                    None => String::new(),
+                    Some(each) => format!("{each} bytes a connection"),
+                    None => NOT_MEASURED.to_owned(),
                 };
-                format!("process {pid}: {was} before, {is} with {number} connections{each}")
+                format!("process {pid}: {was} before, {is} with {number} connections, {each}")
             }
             _ => format!("process {pid} could not be watched to the end"),
         }
+    }
+
+    /// The kernel's part, where connections are held and it is known.
+    fn kernel(&self) -> Option<SummaryLine> {
+        if !matches!(self.plan.mode, Mode::Idle { .. }) {
+            return None;
+        }
+        let (slab, buffers) = self.kernel_bytes_per_connection();
+        let of = |bytes: Option<f64>, what: &str| Some(format!("{} bytes of {what}", bytes?));
+        let known = [of(slab, "slab"), of(buffers, "buffers")];
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        let ends = if self.ends_here() == 2 { "both ends" } else { "this end" };
+        let text = format!("{} a connection, {ends}, other programs included", known.join(" and "));
+        (!known.is_empty()).then(|| line("kernel", text))
+    }
+
+    /// The tester's own lag: latencies include it.
+    fn tester(&self) -> Option<SummaryLine> {
+        let Percentiles { p50, p99, max, .. } = self.tester_lag();
+        let [p50, p99, max] = [p50?, p99?, max?].map(|us| duration(Some(us)));
+        let late = if self.is_tester_late() {
+            "; the latencies are the tester's as much as the target's"
+        } else {
+            ""
+        };
+        Some(line("tester lag", format!("p50 {p50}, p99 {p99}, max {max}{late}")))
     }
 
     fn errors(&self) -> Vec<SummaryLine> {
@@ -193,7 +211,8 @@ impl RunResult<'_> {
     fn host(&self) -> String {
         let kernel = self.host.kernel.as_deref().unwrap_or("unknown kernel");
         let processors = plural(self.host.processors as u64, "processor");
-        format!("{kernel}, {}, {processors}", self.host.arch)
+        let model = self.host.processor_model.as_deref().unwrap_or("unknown model");
+        format!("{kernel}, {}, {processors} ({})", self.host.arch, EscapedText(model))
     }
 }
 
@@ -208,7 +227,7 @@ fn percentiles(p: Percentiles) -> String {
 }
 
 /// Text of the target, escaped: it must not control the terminal.
-struct EscapedText<'a>(&'a str);
+pub(super) struct EscapedText<'a>(pub(super) &'a str);
 
 impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_summary_is_a_dozen_lines() {
+    fn idle_summary_has_all_its_lines() {
         let args = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
         let lines = summary(args, run());
         let version = env!("CARGO_PKG_VERSION");
@@ -248,14 +267,36 @@ mod tests {
         assert_eq!(lines[7], "  bytes        1000 B sent, 1.95 KiB received");
         assert_eq!(
             lines[8],
-            "  server       process 42: 1000 B before, 2.93 KiB with 8 connections, \
-             250 bytes a connection"
+            "  server       process 42: 976.56 KiB before, 1.03 MiB with 8 connections, \
+             10000 bytes a connection"
         );
-        assert_eq!(lines[9], "  error        ECONNREFUSED once, at 0.00 s");
-        assert_eq!(lines[10], "  error        EOF once, at 2.00 s");
-        assert!(lines[11].starts_with("  host         "), "{}", lines[11]);
-        assert_eq!(lines[12], "  verdict      MISSED: 2 errors, --max-errors allows 0");
-        assert_eq!(lines.len(), 13);
+        assert_eq!(
+            lines[9],
+            "  kernel       8192 bytes of slab and 0 bytes of buffers a connection, both ends, other programs included"
+        );
+        assert_eq!(lines[10], "  tester lag   p50 200.1 µs, p99 200.1 µs, max 200.1 µs");
+        assert_eq!(lines[11], "  error        ECONNREFUSED once, at 0.00 s");
+        assert_eq!(lines[12], "  error        EOF once, at 2.00 s");
+        assert!(lines[13].starts_with("  host         "), "{}", lines[13]);
+        assert_eq!(lines[14], "  verdict      MISSED: 2 errors, --max-errors allows 0");
+        assert_eq!(lines.len(), 15);
+    }
+
+    #[test]
+    fn warm_server_has_no_figure() {
+        let warm = Run { rss_held: Some(1_000_100), ..run() };
+        let args = "idle --target command://h:1 --connections 10 --server-pid 42";
+        let text = summary(args, warm).join("\n");
+        assert!(text.contains("8 connections, not measured: the server's memory did not grow\n"));
+    }
+
+    #[test]
+    fn late_tester_is_named() {
+        let mut late = run();
+        late.stats.record_timer_lag(1_500_000_000, 10_000_000);
+        let text = summary("idle command://h:1 --probe 5", late).join("\n");
+        let expected = "max 1.50 s; the latencies are the tester's as much as the target's\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -4,9 +4,13 @@ use std::fmt::{self, Write};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::cli::suggest::{DidYouMean, nearest};
 use crate::cli::{ListenerError, ListenerSpec};
 use crate::escape::EscapeControl;
 use crate::protocol::{self, ProtocolDefaults, ProtocolName};
+
+/// Names of the protocols of targets.
+const PROTOCOLS: [&str; 5] = ["command", "prefixed", "raw", "chat", "tcp"];
 
 /// Protocol of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub(super) struct Target {
     pub(super) protocol: Protocol,
     /// Prefix of the answers of `raw`, which come back once a read of the server.
     pub(super) raw_prefix: Vec<u8>,
-    /// An IPv4 address, an IPv6 address without brackets, or a name.
+    /// An IPv4 address, an IPv6 address without brackets, or a name. Never empty.
     pub(super) host: String,
     /// Never 0.
     pub(super) port: u16,
@@ -45,7 +49,14 @@ pub(super) struct Target {
 pub(super) enum TargetError {
     UnknownProtocol(String),
     NoPort,
-    UnknownKey { key: String, protocol: Protocol },
+    UnknownKey {
+        key: String,
+        protocol: Protocol,
+    },
+    /// The mode has requests, and only known protocols do.
+    OnlyHeld,
+    /// The mode broadcasts, and the protocol does not.
+    NoBroadcasts,
     Url(ListenerError),
 }
 
@@ -54,12 +65,20 @@ impl fmt::Display for TargetError {
         let mut f = EscapeControl(f);
         match self {
             TargetError::UnknownProtocol(name) => {
+                let meant = DidYouMean(nearest(name, PROTOCOLS));
                 let all = "command, prefixed, raw, chat and tcp";
-                write!(f, "unknown protocol '{name}', there are {all}")
+                write!(f, "unknown protocol '{name}', there are {all}{meant}")
+            }
+            TargetError::OnlyHeld => f.write_str("tcp:// is only connected to and held: use idle"),
+            TargetError::NoBroadcasts => {
+                f.write_str("fanout needs command:// or chat://, which broadcast")
             }
             TargetError::NoPort => f.write_str("nothing listens on port 0"),
             TargetError::UnknownKey { key, protocol } => {
-                write!(f, "a {protocol} target has no key '{key}'")
+                let key_of_raw =
+                    (*protocol == Protocol::Mynah(ProtocolName::Raw)).then_some("prefix");
+                let meant = DidYouMean(key_of_raw.and_then(|known| nearest(key, [known])));
+                write!(f, "a {protocol} target has no key '{key}'{meant}")
             }
             TargetError::Url(source) => write!(f, "{source}"),
         }
@@ -82,6 +101,11 @@ impl Target {
         };
         let spec = spec.map_err(|error| match error {
             ListenerError::UnknownProtocol(name) => TargetError::UnknownProtocol(name),
+            ListenerError::UnknownKey { key, protocol } => {
+                let protocol =
+                    if tcp.is_some() { Protocol::Tcp } else { Protocol::Mynah(protocol) };
+                TargetError::UnknownKey { key, protocol }
+            }
             source => TargetError::Url(source),
         })?;
         if spec.protocol.as_str() == "plugin" {
@@ -102,7 +126,9 @@ impl Target {
             protocol::Protocol::Raw(raw) => raw.prefix,
             _ => Vec::new(),
         };
-        Ok(Target { protocol, raw_prefix, host: spec.host, port: spec.port, url: url.to_owned() })
+        // A server without a host listens at all addresses, loopback among them.
+        let host = if spec.host.is_empty() { "127.0.0.1".to_owned() } else { spec.host };
+        Ok(Target { protocol, raw_prefix, host, port: spec.port, url: url.to_owned() })
     }
 
     /// The addresses of the host, at least one.
@@ -139,6 +165,12 @@ mod tests {
     }
 
     #[test]
+    fn empty_host_is_loopback() {
+        assert_eq!(Target::parse("command://:1").unwrap().host, "127.0.0.1");
+        assert_eq!(Target::parse("command://[fe80::1%lo]:1").unwrap().host, "fe80::1%lo");
+    }
+
+    #[test]
     fn raw_prefix_is_the_servers_unless_given() {
         let prefix = |url: &str| Target::parse(url).unwrap().raw_prefix;
         assert_eq!(prefix("raw://h:1"), b"Echo: ");
@@ -149,6 +181,11 @@ mod tests {
     fn errors_name_the_culprit() {
         let all = "command, prefixed, raw, chat and tcp";
         assert_refused("http://h:1", &format!("unknown protocol 'http', there are {all}"));
+        assert_refused(
+            "tpc://h:1",
+            &format!("unknown protocol 'tpc', there are {all}, did you mean tcp?"),
+        );
+        assert_refused("raw://h:1?prefx=", "a raw target has no key 'prefx', did you mean prefix?");
         assert_refused("h:1", "not of the form PROTOCOL://HOST:PORT, did you mean command://h:1?");
         assert_refused("tcp://h", "bad port '', it is 0 to 65535");
         assert_refused("tcp://h:0", "nothing listens on port 0");

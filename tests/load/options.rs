@@ -7,27 +7,33 @@ use super::tester::{
 use crate::support::Server;
 
 #[test]
-fn bad_usage_is_one_line_and_exits_2() {
-    for (args, why) in [
-        ("idel", "unknown mode 'idel', there are idle, echo and fanout"),
-        ("idle --connections 5", "idle needs --target"),
+fn bad_usage_is_a_line_an_error_and_exits_2() {
+    let modes = "there are idle, echo and fanout";
+    let meant = "not of the form PROTOCOL://HOST:PORT, did you mean command://127.0.0.1:65432?";
+    for (args, reasons) in [
+        ("idel", &[&*format!("unknown mode 'idel', {modes}, did you mean idle?")][..]),
+        ("echo 127.0.0.1:65432", &[&*format!("127.0.0.1:65432: {meant}")]),
         (
-            "idle --target tcp://h:1 --connections many",
-            "--connections: 'many' is not a number from 1 to 100000000",
+            "idle --connections many --dept 2 --size 1",
+            &[
+                "unknown option '--dept', did you mean --depth?",
+                "idle has no option --size",
+                "idle needs a URL, such as command://127.0.0.1:65432",
+                "--connections: 'many' is not a number from 1 to 100000000",
+            ],
         ),
-        ("idle --target tcp://h:1 --connections 5 --depth 2", "idle has no option --depth"),
-        (
-            "fanout --target raw://h:1 --subscribers 5 --size 1 --batch 1 --duration 1",
-            "--target: fanout needs command:// or chat://, which broadcast",
-        ),
+        ("fanout raw://h:1", &["raw://h:1: fanout needs command:// or chat://, which broadcast"]),
         (
             "idle --target smtp://h:1 --connections 5",
-            "--target smtp://h:1: unknown protocol 'smtp', there are command, prefixed, raw, chat and tcp",
+            &[
+                "smtp://h:1: unknown protocol 'smtp', there are command, prefixed, raw, chat and tcp",
+            ],
         ),
     ] {
         let ended = run_tester(args);
         assert_eq!(ended.code, Some(2), "{args}");
-        assert_eq!(ended.stderr, format!("mynah-load: {why}\nTry 'mynah-load --help'."));
+        let lines: Vec<String> = reasons.iter().map(|why| format!("mynah-load: {why}\n")).collect();
+        assert_eq!(ended.stderr, format!("{}Try 'mynah-load --help'.", lines.concat()));
         assert_eq!(ended.stdout, "");
     }
 }
@@ -36,10 +42,38 @@ fn bad_usage_is_one_line_and_exits_2() {
 fn help_and_version_are_printed() {
     let help = run_tester("--help");
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    assert!(help.stdout.starts_with("Usage: mynah-load MODE --target URL"), "{}", help.stdout);
+    assert!(help.stdout.starts_with("Usage: mynah-load idle|echo|fanout URL"), "{}", help.stdout);
+    let help = run_tester("echo --help");
+    assert!(help.stdout.starts_with("Usage: mynah-load echo URL"), "{}", help.stdout);
     let version = run_tester("-V");
     assert_eq!(version.stdout, concat!("mynah-load ", env!("CARGO_PKG_VERSION"), "\n"));
     assert_eq!(version.code, Some(0));
+}
+
+/// `/dev/full` takes nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn failed_stdout_exits_1_with_the_reason() {
+    let server = server("command");
+    let run = format!("idle {} -c 2 --hold 0", url("command", &server));
+    for args in ["--help", "--version", &run, &format!("{run} --json -")] {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "\"$0\" $1 >/dev/full", env!("CARGO_BIN_EXE_mynah-load"), args]);
+        let ended = LoadTester::spawn(&mut shell).end();
+        assert_eq!(ended.code, Some(1), "{args}: {ended:?}");
+        let why = "mynah-load: cannot write to standard output: no space left on device";
+        assert!(ended.stderr.lines().any(|line| line == why), "{args}: {ended:?}");
+    }
+}
+
+#[test]
+fn url_alone_runs_echo() {
+    let server = server("command");
+    let (ended, json) = run_with_report(&format!("echo {} -d 250ms", url("command", &server)));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let settings = &json["settings"];
+    assert_eq!((&settings["connections"], &settings["size"]), (&100.into(), &64.into()));
+    assert_eq!((&settings["depth"], &settings["duration_secs"]), (&1.into(), &0.25.into()));
 }
 
 #[test]

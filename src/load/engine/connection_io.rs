@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use mio::{Interest, Token};
 
 use super::super::connection::{ActiveState, Connection, State};
-use super::super::options::LoadModel;
+use super::super::plan::LoadModel;
 use super::super::socket;
 use super::super::stats::Phase;
 use super::super::workload::{Pattern, ReplyError};
@@ -68,11 +68,17 @@ impl Engine<'_> {
         let now = self.now();
         for _ in 0..DUE_PER_TURN {
             if self.has_backlog() {
+                self.was_backlogged = true;
                 break;
             }
             let Some(at) = self.schedule.as_mut().and_then(|schedule| schedule.take(now)) else {
+                self.was_backlogged = false;
                 break;
             };
+            // Not the time at which it leaves: a target that stalls makes it wait for a place.
+            if !self.was_backlogged {
+                self.run.stats.record_lag(now.saturating_sub(at));
+            }
             let Some(index) = self.next_open() else {
                 self.run.unanswered += 1;
                 break;
@@ -84,9 +90,7 @@ impl Engine<'_> {
             if active.unsent == 0 {
                 to_flush.push(index);
             }
-            if self.release_requests(index) > 0 {
-                self.run.stats.record_lag(now.saturating_sub(at));
-            }
+            self.release_requests(index);
         }
         for index in to_flush {
             self.flush(index);

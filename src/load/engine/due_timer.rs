@@ -3,7 +3,7 @@
 //! epoll_wait(2) counts in milliseconds, which is too coarse for more than a thousand requests a
 //! second: on Linux a timerfd wakes the poll. kevent(2) counts in nanoseconds: elsewhere the poll's
 //! own timeout is enough. (With poll(2), which counts in milliseconds too, requests leave up to one
-//! late; the summary's `left late by` says so.)
+//! late; the tester lag of the summary says so.)
 
 pub(super) use platform::DueTimer;
 

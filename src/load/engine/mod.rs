@@ -19,13 +19,13 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::connection::{Connection, State};
-use super::options::{Mode, Plan};
-use super::pacing::{NS_PER_SEC, Schedule, TokenBucket};
+use super::plan::{Mode, Plan};
 use super::progress::Progress;
+use super::rate::{NS_PER_SEC, RequestSchedule, TokenBucket};
 use super::socket;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Row, Stats};
-use super::sysinfo::{self, resident_bytes};
+use super::sysinfo::{self, KernelMemory};
 use super::target::Protocol;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
@@ -43,6 +43,9 @@ const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
 /// Longest time that the drain waits for replies.
 const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
+
+/// Interval at which the loop checks how late it runs.
+const LAG_INTERVAL_NS: u64 = NS_PER_SEC / 100;
 
 /// Interval at which progress is shown and timeouts are checked.
 const TICK_NS: u64 = NS_PER_SEC / 10;
@@ -71,9 +74,12 @@ pub(super) struct Run {
     pub(super) measured: Counts,
     pub(super) measured_ns: u64,
     pub(super) ramp_ns: u64,
-    /// Resident memory of the server before the first connect, and at the end of the hold.
+    /// Anonymous memory of the server before the first connect, and at the end of the hold.
     pub(super) rss_before: Option<u64>,
     pub(super) rss_held: Option<u64>,
+    /// The kernel's memory at the same times.
+    pub(super) kernel_before: KernelMemory,
+    pub(super) kernel_held: KernelMemory,
     /// Connections open at the end of the hold or the traffic.
     pub(super) held: u64,
     /// Requests that were due and never answered, `unsent` among them.
@@ -107,7 +113,7 @@ pub(super) struct Engine<'a> {
     /// Ports that were tried by number and found taken.
     ports_skipped: usize,
     /// Times at which requests are due; `None` unless the load is open-loop.
-    schedule: Option<Schedule>,
+    schedule: Option<RequestSchedule>,
     /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
@@ -120,6 +126,9 @@ pub(super) struct Engine<'a> {
     phase_ends_at: u64,
     counts_at_phase_start: Counts,
     next_tick_at: u64,
+    next_lag_check_at: u64,
+    /// The schedule waits for answers, so what is taken from it late is not the tester's fault.
+    was_backlogged: bool,
     next_row_at: u64,
     next_memory_at: u64,
     /// Prefix of the chat nicknames; the index follows.
@@ -179,6 +188,8 @@ impl<'a> Engine<'a> {
             phase_ends_at: u64::MAX,
             counts_at_phase_start: Counts::default(),
             next_tick_at: 0,
+            next_lag_check_at: u64::MAX,
+            was_backlogged: false,
             next_row_at: NS_PER_SEC,
             next_memory_at: 0,
             nickname,
@@ -190,6 +201,8 @@ impl<'a> Engine<'a> {
                 ramp_ns: 0,
                 rss_before: None,
                 rss_held: None,
+                kernel_before: KernelMemory::default(),
+                kernel_held: KernelMemory::default(),
                 held: 0,
                 unanswered: 0,
                 unsent: 0,
@@ -203,13 +216,14 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     ///
-    /// The poll fails, or `on_row` does.
+    /// The poll fails.
     pub(super) fn run(
         mut self,
         progress: &mut Progress,
-        mut on_row: impl FnMut(&Row) -> io::Result<()>,
+        mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
-        self.run.rss_before = self.server_memory();
+        self.run.rss_before = self.mode.server_pid().and_then(sysinfo::anonymous_bytes_exact);
+        self.run.kernel_before = sysinfo::kernel_memory();
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -230,15 +244,16 @@ impl<'a> Engine<'a> {
                 self.on_ready(index, may_read);
             }
             let now = self.now();
+            self.check_lag(now);
             if now >= self.next_tick_at {
-                self.tick(now, progress, &mut on_row)?;
+                self.tick(now, progress, &mut on_row);
             }
             // A phase may have nothing to wait for, and the next one neither.
             while self.advance(now) && !self.is_done {
                 progress.show_phase(&self.run.stats, self.mode);
             }
         }
-        self.finish(&mut on_row)?;
+        self.finish(&mut on_row);
         Ok(self.run)
     }
 
@@ -258,11 +273,13 @@ impl<'a> Engine<'a> {
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.bucket.next_at());
         }
-        let due_at = self.schedule.as_ref().and_then(Schedule::next_at);
-        match due_at.filter(|at| *at < until && !self.has_backlog()) {
-            Some(due_at) if due_at <= now => until = now,
-            Some(due_at) => until = until.min(self.due_timer.arm(due_at, now)?),
-            None => {}
+        let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
+        let due_at = due_at.filter(|_| !self.has_backlog()).unwrap_or(u64::MAX);
+        let due_at = due_at.min(self.next_lag_check_at);
+        if due_at <= now {
+            until = now;
+        } else if due_at <= until {
+            until = until.min(self.due_timer.arm(due_at, now)?);
         }
         Ok(Duration::from_nanos(until.saturating_sub(now)))
     }
@@ -271,8 +288,12 @@ impl<'a> Engine<'a> {
         self.mode.connections() as usize
     }
 
-    fn server_memory(&self) -> Option<u64> {
-        self.mode.server_pid().and_then(resident_bytes)
+    /// Measures how late the loop is at its timer, which is due whatever the target does.
+    fn check_lag(&mut self, now: u64) {
+        if let Some(ns) = now.checked_sub(self.next_lag_check_at) {
+            self.run.stats.record_timer_lag(ns, LAG_INTERVAL_NS);
+            self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
+        }
     }
 
     /// Starts what is due without an event: connects, scheduled requests, the next batch.
@@ -295,27 +316,22 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn tick(
-        &mut self,
-        now: u64,
-        progress: &mut Progress,
-        on_row: &mut impl FnMut(&Row) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn tick(&mut self, now: u64, progress: &mut Progress, on_row: &mut impl FnMut(&Row)) {
         self.next_tick_at = now - now % TICK_NS + TICK_NS;
         self.expire_connects(now);
+        self.run.stats.record_open(now);
         if now >= self.next_memory_at {
             self.next_memory_at = now - now % TICK_NS + sysinfo::MEMORY_INTERVAL_NS;
-            if let Some(rss_bytes) = self.server_memory() {
-                self.run.stats.record_memory(rss_bytes);
+            if let Some(bytes) = self.mode.server_pid().and_then(sysinfo::anonymous_bytes) {
+                self.run.stats.record_memory(bytes);
             }
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
-            on_row(self.run.stats.end_row(now))?;
+            on_row(self.run.stats.end_row(now));
         }
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
-        Ok(())
     }
 
     /// Fails connections that have been pending for too long.
@@ -373,6 +389,7 @@ impl<'a> Engine<'a> {
 
     fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
         self.run.stats.start_phase(phase, now);
+        self.run.stats.record_open(now);
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
@@ -382,9 +399,10 @@ impl<'a> Engine<'a> {
     fn start_main_phase(&mut self, now: u64) {
         let is_idle = matches!(self.mode, Mode::Idle { .. });
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
-        self.start_phase(phase, now, self.mode.secs().saturating_mul(NS_PER_SEC));
+        self.start_phase(phase, now, self.mode.ns());
+        self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
         if let Some(per_sec) = self.mode.requests_per_sec() {
-            self.schedule = Some(Schedule::new(now, self.phase_ends_at, per_sec));
+            self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {
@@ -403,7 +421,10 @@ impl<'a> Engine<'a> {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
-                self.run.rss_held = self.server_memory();
+                self.run.rss_held = self.mode.server_pid().and_then(sysinfo::anonymous_bytes_exact);
+                self.run.kernel_held = sysinfo::kernel_memory();
+                self.check_lag(now);
+                self.next_lag_check_at = u64::MAX;
             }
             Phase::Drain => {}
         }
@@ -411,7 +432,7 @@ impl<'a> Engine<'a> {
 
     /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
     /// writes the last row; closes all connections.
-    fn finish(&mut self, on_row: &mut impl FnMut(&Row) -> io::Result<()>) -> io::Result<()> {
+    fn finish(&mut self, on_row: &mut impl FnMut(&Row)) {
         let now = self.now();
         self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
         self.run.unanswered += self.unanswered + self.run.unsent;
@@ -428,14 +449,13 @@ impl<'a> Engine<'a> {
         }
         let last_row_at = self.run.stats.series.last().map_or(0.0, |row| row.t);
         if self.run.stats.has_changes() || now as f64 / 1e9 > last_row_at + 0.1 {
-            on_row(self.run.stats.end_row(now))?;
+            on_row(self.run.stats.end_row(now));
         }
         for stream in self.connections.iter().filter_map(|connection| connection.stream.as_ref()) {
             // An error changes nothing: the connection ends in either case.
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
-        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::super::pacing::NS_PER_SEC;
-use super::limits::{SystemLimits, Usage};
+use super::super::rate::NS_PER_SEC;
+use super::limits::{KernelMemory, SystemLimits, Usage};
 
 /// Interval at which the server's memory is read: a file of /proc costs microseconds.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC / 10;
@@ -43,9 +43,52 @@ pub(super) fn memory_bytes() -> Option<u64> {
     field_bytes(&read("/proc/meminfo")?, "MemTotal")
 }
 
-/// Resident memory of process `pid`, in bytes; `None` if there is no such process.
-pub(in super::super) fn resident_bytes(pid: u32) -> Option<u64> {
-    field_bytes(&read(&format!("/proc/{pid}/status"))?, "VmRSS")
+pub(super) fn processor_model() -> Option<String> {
+    let text = read("/proc/cpuinfo")?;
+    let is_model = |line: &&str| line.starts_with("model name") || line.starts_with("Model");
+    let model = text.lines().find(is_model)?.split_once(':')?.1.trim();
+    (!model.is_empty()).then(|| model.to_owned())
+}
+
+/// Anonymous memory of process `pid` (proc(5): `RssAnon`), in bytes; `None` if there is no such
+/// process. Pages of its program file, which VmRSS has too, come with the code that runs, not with
+/// connections.
+pub(in super::super) fn anonymous_bytes(pid: u32) -> Option<u64> {
+    field_bytes(&read(&format!("/proc/{pid}/status"))?, "RssAnon")
+}
+
+/// As [`anonymous_bytes`], counted page by page where that is allowed: Linux 6.2 to 6.15 sum up
+/// `RssAnon` from a counter a processor, and are off by up to 32 pages for each.
+pub(in super::super) fn anonymous_bytes_exact(pid: u32) -> Option<u64> {
+    let rollup = read(&format!("/proc/{pid}/smaps_rollup"));
+    rollup.and_then(|text| field_bytes(&text, "Anonymous")).or_else(|| anonymous_bytes(pid))
+}
+
+/// Memory that the kernel has in sockets now.
+pub(in super::super) fn kernel_memory() -> KernelMemory {
+    let buffers = read("/proc/net/sockstat").and_then(|text| tcp_pages(&text));
+    KernelMemory {
+        buffer_bytes: buffers.map(|pages| pages * super::page_bytes()),
+        // Readable by root alone.
+        slab_bytes: read("/proc/slabinfo").and_then(|text| socket_slab_bytes(&text)),
+    }
+}
+
+/// Bytes of the objects of sockets in slabinfo(5). Each socket has a file and a directory entry too;
+/// their caches are those of all files, so they are counted by the sockets' inodes.
+fn socket_slab_bytes(slabinfo: &str) -> Option<u64> {
+    let cache = |name: &str| -> Option<(u64, u64)> {
+        let line = slabinfo.lines().find(|line| line.split_whitespace().next() == Some(name))?;
+        let mut fields = line.split_whitespace().skip(1);
+        let objects = fields.next()?.parse().ok()?;
+        Some((objects, fields.nth(1)?.parse().ok()?))
+    };
+    let (sockets, inode_bytes) = cache("sock_inode_cache")?;
+    let bytes_of_each = |name| cache(name).map_or(0, |(_, bytes)| bytes);
+    let each = inode_bytes + bytes_of_each("filp") + bytes_of_each("dentry");
+    let others = ["TCP", "TCPv6", "eventpoll_epi", "eventpoll_pwq"];
+    let others = others.into_iter().filter_map(cache).map(|(objects, bytes)| objects * bytes);
+    Some(sockets * each + others.sum::<u64>())
 }
 
 /// Whether this process was started with SIGHUP ignored, as under nohup(1); `None` is unknown.
@@ -119,5 +162,24 @@ mod tests {
         assert_eq!(last_number("287901\t383870\t575802\n"), Some(575_802));
         assert_eq!(field_bytes("VmPeak:\t 9 kB\nVmRSS:\t 2748 kB\n", "VmRSS"), Some(2_813_952));
         assert_eq!(field_bytes("", "VmRSS"), None);
+    }
+
+    #[test]
+    fn slab_counts_what_a_socket_has() {
+        let slabinfo = "slabinfo - version: 2.1\n# name <active_objs> <num_objs> <objsize>\n\
+                        tw_sock_TCP 2400 2400 256\nTCP 2 130 2368\neventpoll_epi 3 4 128\n\
+                        sock_inode_cache 5 323 832\nfilp 729 819 192\ndentry 282397 347739 192\n";
+        let expected = 5 * (832 + 192 + 192) + 2 * 2368 + 3 * 128;
+        assert_eq!(socket_slab_bytes(slabinfo), Some(expected));
+        assert_eq!(socket_slab_bytes(""), None);
+    }
+
+    #[test]
+    fn anonymous_memory_leaves_the_program_file_out() {
+        let pid = std::process::id();
+        let resident = field_bytes(&read("/proc/self/status").unwrap(), "VmRSS").unwrap();
+        for bytes in [anonymous_bytes(pid), anonymous_bytes_exact(pid)] {
+            assert!(bytes.is_some_and(|bytes| bytes > 4096 && bytes < resident), "{bytes:?}");
+        }
     }
 }

@@ -13,8 +13,10 @@ use nix::unistd::{SysconfVar, sysconf};
 use portable as platform;
 use serde::Serialize;
 
-pub(super) use limits::{SystemLimits, Usage};
-pub(super) use platform::{MEMORY_INTERVAL_NS, is_hangup_ignored, resident_bytes};
+pub(super) use limits::{KernelMemory, SystemLimits, Usage};
+pub(super) use platform::{
+    MEMORY_INTERVAL_NS, anonymous_bytes, anonymous_bytes_exact, is_hangup_ignored, kernel_memory,
+};
 
 impl SystemLimits {
     /// Reads the limits; `files` is the file limit of this process.
@@ -31,6 +33,7 @@ pub(super) struct Host {
     pub(super) kernel: Option<String>,
     pub(super) arch: &'static str,
     pub(super) processors: usize,
+    pub(super) processor_model: Option<String>,
     pub(super) memory_bytes: Option<u64>,
     /// Files that the load tester may open.
     pub(super) file_limit: u64,
@@ -48,6 +51,7 @@ impl Host {
             kernel: platform::kernel(),
             arch: std::env::consts::ARCH,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            processor_model: platform::processor_model(),
             memory_bytes: platform::memory_bytes(),
             file_limit: files as u64,
             version: env!("CARGO_PKG_VERSION"),
@@ -70,7 +74,7 @@ mod tests {
         let limits = SystemLimits::read(1024);
         assert!(limits.ports.is_some_and(|ports| ports > 0) && limits.files_ceiling.is_some());
         assert!(limits.page_bytes.is_power_of_two());
-        assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
+        assert!(anonymous_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
         assert!(Host::read(1).kernel.is_some());
     }
 }

@@ -3,8 +3,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::super::pacing::NS_PER_SEC;
-use super::limits::SystemLimits;
+use super::super::rate::NS_PER_SEC;
+use super::limits::{KernelMemory, SystemLimits};
 
 /// Interval at which the server's memory is read: a process is started for it.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC;
@@ -32,10 +32,25 @@ pub(super) fn memory_bytes() -> Option<u64> {
     number("hw.memsize").or_else(|| number("hw.physmem"))
 }
 
-/// Resident memory of process `pid`, in bytes; `None` if there is no such process.
-pub(in super::super) fn resident_bytes(pid: u32) -> Option<u64> {
+pub(super) fn processor_model() -> Option<String> {
+    sysctl("machdep.cpu.brand_string").or_else(|| sysctl("hw.model"))
+}
+
+/// Resident memory of process `pid`, in bytes; `None` if there is no such process. ps(1) does not tell
+/// anonymous memory from pages of files.
+pub(in super::super) fn anonymous_bytes(pid: u32) -> Option<u64> {
     let kib = output("ps", &["-o", "rss=", "-p", &pid.to_string()])?;
     kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// As [`anonymous_bytes`].
+pub(in super::super) fn anonymous_bytes_exact(pid: u32) -> Option<u64> {
+    anonymous_bytes(pid)
+}
+
+/// Unknown.
+pub(in super::super) fn kernel_memory() -> KernelMemory {
+    KernelMemory::default()
 }
 
 /// Whether this process was started with SIGHUP ignored: unknown, because sigaction(2) asks for

@@ -1,4 +1,4 @@
-//! Pacing of connects, by a token bucket, and of requests, by a schedule. Knows no clock; times are
+//! Rates of connects, by a token bucket, and of requests, by a schedule. Knows no clock; times are
 //! nanoseconds since the run began.
 
 /// Nanoseconds in a second.
@@ -47,7 +47,7 @@ impl TokenBucket {
 /// open-loop: a stalled server cannot hide its stall by delaying the requests that would have seen it
 /// (Gil Tene, "How NOT to Measure Latency": coordinated omission).
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct RequestSchedule {
     start_at: u64,
     /// No request is due at this time or later.
     end_at: u64,
@@ -55,9 +55,9 @@ pub(super) struct Schedule {
     issued: u64,
 }
 
-impl Schedule {
+impl RequestSchedule {
     pub(super) fn new(start_at: u64, end_at: u64, per_sec: u64) -> Self {
-        Schedule { start_at, end_at, per_sec, issued: 0 }
+        RequestSchedule { start_at, end_at, per_sec, issued: 0 }
     }
 
     /// Time at which the next request is due; `None` after the last.
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn due_times_are_even_from_the_start() {
-        let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, 3);
+        let mut schedule = RequestSchedule::new(500, 500 + NS_PER_SEC, 3);
         assert_eq!(schedule.take(499), None);
         let all: Vec<u64> = std::iter::from_fn(|| schedule.take(u64::MAX)).collect();
         assert_eq!(all, [500, 500 + 333_333_333, 500 + 666_666_666]);
@@ -140,14 +140,14 @@ mod tests {
         for (rate, now) in
             [(1, 0), (3, 333_333_332), (3, 333_333_333), (7, 999), (1_000_000, 12_345)]
         {
-            let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, rate);
+            let mut schedule = RequestSchedule::new(500, 500 + NS_PER_SEC, rate);
             assert_eq!(schedule.overdue(499), 0);
             let now = 500 + now;
             let overdue = schedule.overdue(now);
             let taken = std::iter::from_fn(|| schedule.take(now)).count();
             assert_eq!((overdue, schedule.overdue(now)), (taken as u64, 0), "{rate} at {now}");
         }
-        let mut schedule = Schedule::new(500, 500 + NS_PER_SEC, 9);
+        let mut schedule = RequestSchedule::new(500, 500 + NS_PER_SEC, 9);
         assert_eq!(schedule.overdue(u64::MAX), 9);
         schedule.close(500 + NS_PER_SEC / 3);
         assert_eq!(schedule.overdue(u64::MAX), 3);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn late_requests_keep_their_due_times() {
-        let mut schedule = Schedule::new(0, 10 * NS_PER_SEC, 10);
+        let mut schedule = RequestSchedule::new(0, 10 * NS_PER_SEC, 10);
         let late = 350_000_000;
         let due: Vec<u64> = std::iter::from_fn(|| schedule.take(late)).collect();
         assert_eq!(due, [0, 100_000_000, 200_000_000, 300_000_000]);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn schedule_has_its_rate_each_second() {
         for rate in [1, 7, 1_000, 33_333, 1_000_000] {
-            let mut schedule = Schedule::new(0, NS_PER_SEC, rate);
+            let mut schedule = RequestSchedule::new(0, NS_PER_SEC, rate);
             let count = std::iter::from_fn(|| schedule.take(u64::MAX)).count();
             assert_eq!(count as u64, rate);
         }

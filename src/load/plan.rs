@@ -1,0 +1,159 @@
+//! The plan of a run: target, mode, outputs and thresholds. Knows no command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::target::Target;
+use super::workload::Pattern;
+
+/// Payload of a probe, in bytes.
+const PROBE_BYTES: u32 = 64;
+
+/// The settings of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Plan {
+    pub(super) target: Target,
+    pub(super) mode: Mode,
+    /// Connects a second.
+    pub(super) connects_per_sec: u64,
+    pub(super) source_ips: Vec<IpAddr>,
+    pub(super) json: Option<JsonOutput>,
+    pub(super) csv: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
+    pub(super) errors_max: u64,
+    pub(super) p99_ms_max: Option<f64>,
+    pub(super) quiet: bool,
+    /// The command line, to be pasted into a shell.
+    pub(super) command: String,
+}
+
+/// The place of the JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum JsonOutput {
+    /// Standard output. The summary is on standard error then.
+    Stdout,
+    File(PathBuf),
+}
+
+impl Plan {
+    /// Whether standard output has the JSON instead of the summary.
+    pub(super) fn has_json_on_stdout(&self) -> bool {
+        self.json == Some(JsonOutput::Stdout)
+    }
+}
+
+/// The mode, with its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Idle {
+        connections: u32,
+        hold: Duration,
+        /// Echoes a second, spread over the idle connections.
+        probe_per_sec: Option<u64>,
+        server_pid: Option<u32>,
+    },
+    Echo {
+        connections: u32,
+        /// Most requests in flight on each connection.
+        depth: u32,
+        size: u32,
+        duration: Duration,
+        /// Requests a second over all connections; `None` is closed-loop.
+        rate_per_sec: Option<u64>,
+    },
+    Fanout {
+        subscribers: u32,
+        size: u32,
+        /// Messages published together.
+        batch: u32,
+        duration: Duration,
+    },
+}
+
+/// Condition under which a request leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoadModel {
+    /// The run has no requests.
+    None,
+    /// A request leaves when it is due, whether or not earlier ones are answered.
+    Open,
+    /// A request leaves when an earlier one is answered.
+    Closed,
+}
+
+impl Mode {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mode::Idle { .. } => "idle",
+            Mode::Echo { .. } => "echo",
+            Mode::Fanout { .. } => "fanout",
+        }
+    }
+
+    /// Number of connections, a publisher included.
+    pub(super) fn connections(self) -> u32 {
+        match self {
+            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
+            Mode::Fanout { subscribers, .. } => subscribers + 1,
+        }
+    }
+
+    /// Payload of a request, in bytes.
+    pub(super) fn size(self) -> u32 {
+        match self {
+            Mode::Idle { .. } => PROBE_BYTES,
+            Mode::Echo { size, .. } | Mode::Fanout { size, .. } => size,
+        }
+    }
+
+    /// Most requests in flight on one connection.
+    pub(super) fn depth(self) -> u32 {
+        match self {
+            Mode::Idle { .. } => 1,
+            Mode::Echo { depth, .. } => depth,
+            Mode::Fanout { batch, .. } => batch,
+        }
+    }
+
+    pub(super) fn pattern(self) -> Pattern {
+        if matches!(self, Mode::Fanout { .. }) { Pattern::Fanout } else { Pattern::Echo }
+    }
+
+    /// Length of the hold or the traffic.
+    pub(super) fn duration(self) -> Duration {
+        match self {
+            Mode::Idle { hold, .. } => hold,
+            Mode::Echo { duration, .. } | Mode::Fanout { duration, .. } => duration,
+        }
+    }
+
+    /// [`duration`](Self::duration) in nanoseconds.
+    pub(super) fn ns(self) -> u64 {
+        u64::try_from(self.duration().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn load_model(self) -> LoadModel {
+        match self {
+            Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
+            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
+            Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
+        }
+    }
+
+    /// Requests a second in an open loop, else `None`.
+    pub(super) fn requests_per_sec(self) -> Option<u64> {
+        match self {
+            Mode::Idle { probe_per_sec, .. } => probe_per_sec,
+            Mode::Echo { rate_per_sec, .. } => rate_per_sec,
+            Mode::Fanout { .. } => None,
+        }
+    }
+
+    pub(super) fn server_pid(self) -> Option<u32> {
+        match self {
+            Mode::Idle { server_pid, .. } => server_pid,
+            _ => None,
+        }
+    }
+}

@@ -32,7 +32,7 @@ impl PrintGate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(test)]
+    /// True while a line is edited.
     pub(super) fn is_open(&self) -> bool {
         self.state().is_open
     }

@@ -14,7 +14,7 @@ use super::error::ClientError;
 use super::input_lines::InputLines;
 use super::output::{print_error, print_line, sanitize_line_bytes};
 use lazy_connection::LazyConnection;
-use line::{PromptLine, help};
+use line::{PromptLine, completions, help};
 
 const PROMPT: &str = "mynah> ";
 
@@ -70,7 +70,7 @@ fn run_terminal(endpoint: &Endpoint, history: Option<PathBuf>) -> Result<(), Cli
         let _ = print_line(&format!("[BROADCAST] {}", sanitize_line_bytes(broadcast)));
     });
     connection.connect()?;
-    let mut editor = Editor::new(history)?;
+    let mut editor = Editor::new(history, completions(endpoint.protocol))?;
     print_line(&format!("Connected to {endpoint}. Try help."))?;
     'prompt: loop {
         let lines = match editor.read(PROMPT)? {

@@ -351,10 +351,14 @@ impl Connection {
     }
 }
 
-/// True if a frame of `command` may follow a request of `asked`. Replies carry ECHO, or the request's
-/// own command where plugins answer.
+/// True if a frame of `command` may follow a request of `asked`. Replies carry ECHO; those of plugins
+/// the request's own command, which has no name.
 fn is_reply_to(asked: Command, command: Command) -> bool {
-    command == asked || matches!(command, Command::Echo | Command::Broadcast | Command::Error)
+    match command {
+        Command::Echo | Command::Broadcast | Command::Error => true,
+        Command::Unknown(_) => command == asked,
+        _ => false,
+    }
 }
 
 /// The error of an ERROR frame.

@@ -43,7 +43,7 @@ Without a command:
     a line is a message. When the server has closed the connection, the prompt
     asks before it connects again.
 
-A TEXT of - is standard input; after -- it may be anything.
+A TEXT of - is standard input. One that begins with a dash needs no --.
 
 Examples:
     mynah-cli echo 'Hello, World!'

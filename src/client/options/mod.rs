@@ -355,6 +355,14 @@ mod tests {
             &["status", "-p"],
             "status: unexpected argument '-p'; it takes --json and --watch, and other options go before the command",
         );
+        assert_error(
+            &["chat", "ann", "--timeout"],
+            "chat: unexpected argument '--timeout'; options go before the command",
+        );
+        assert_error(
+            &["echo", "x", "raw://h:1"],
+            "echo: unexpected argument 'raw://h:1'; the URL goes before the command",
+        );
         assert_error(&["listen", "x"], "listen: unexpected argument 'x'; it takes none");
         assert_error(&["chat", "ann\nhello"], "the nickname is not one line of UTF-8");
         assert_error(&["chat", "a", "b"], "chat: unexpected argument 'b'; a nickname is one word");

@@ -143,6 +143,13 @@ fn expect_no_more(
 }
 
 fn unexpected_argument(command: &str, argument: &str, hint: &'static str) -> UsageError {
+    let hint = match argument {
+        url if url.contains("://") => "the URL goes before the command",
+        option if option.starts_with("--") && command != "status" => {
+            "options go before the command"
+        }
+        _ => hint,
+    };
     UsageError::UnexpectedArgument {
         command: command.to_owned(),
         argument: argument.to_owned(),

@@ -300,6 +300,15 @@ fn dumb_terminal_still_chats() {
     ann.expect(&["[INFO] Welcome, ann!"]);
     bob.send(b"hi\n");
     ann.expect(&["[bob]: hi"]);
-    ann.enter_line("exit");
+    ann.enter_line("quit");
     assert_eq!(ann.wait(), "0");
+    bob.expect(b"[SERVER] ann joined\n[SERVER] ann left\n");
+
+    let Some(guest) = Terminal::client_with(Folder::new(), "dumb", server.addr(0), &["chat"])
+    else {
+        return;
+    };
+    guest.expect(&["Nickname:"]);
+    guest.press(&["C-d"]);
+    assert_eq!(guest.wait(), "0");
 }

@@ -27,3 +27,8 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
     }
     pipe::run(endpoint, nick)
 }
+
+/// The first line at a terminal. A chat server says nothing before it has a nickname.
+fn connected_line(endpoint: &Endpoint) -> String {
+    format!("Connected to {endpoint}. /help lists the commands, /quit leaves.")
+}

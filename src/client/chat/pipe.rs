@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::server_lines::{
     FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
 };
-use super::user_lines::{is_exit, send_line};
+use super::user_lines::{is_exit, send_line, typed_exit};
 use crate::client::connect::connect;
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
@@ -23,6 +23,10 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
     let mut reader =
         LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     let output = Output::stdout();
+    if io::stdin().is_terminal() {
+        // Not a reply, so not on standard output.
+        let _ = writeln!(io::stderr(), "{}", super::connected_line(endpoint));
+    }
     let mut input = InputLines::default();
     if !join(endpoint, &stream, &mut reader, &mut input, nick)? {
         return Ok(());
@@ -66,8 +70,10 @@ fn join(
         let nick = match given.take() {
             Some(nick) => nick,
             None if reads_nick => match read_nickname(input, question)? {
-                Some(nick) if is_exit(&nick) => return Ok(false),
+                Some(nick) if exit_of(&nick).is_some() => return Ok(false),
                 Some(nick) => nick,
+                // Ctrl-D leaves.
+                None if io::stdin().is_terminal() => return Ok(false),
                 None => return Err(ClientError::NoNickname),
             },
             None => return Err(ClientError::NoNickname),
@@ -120,13 +126,20 @@ fn copy_input(input: &mut InputLines, stream: &TcpStream, is_leaving: &AtomicBoo
             print_error(error);
             None
         });
-        let is_last = line.as_ref().is_none_or(|line| is_exit(line));
+        let exit = line.as_deref().and_then(exit_of);
+        let is_last = line.is_none() || exit.is_some();
         // Set before the line is sent, because the server closes when it has read it.
         is_leaving.fetch_or(is_last, Ordering::SeqCst);
-        let is_sent = line.is_some_and(|line| send_line(stream, &line).is_ok());
+        let line = exit.or(line.as_deref());
+        let is_sent = line.is_some_and(|line| send_line(stream, line).is_ok());
         if is_last || !is_sent {
             break;
         }
     }
     let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// The line to send for one of standard input that leaves the chat.
+fn exit_of(line: &[u8]) -> Option<&[u8]> {
+    if io::stdin().is_terminal() { typed_exit(line) } else { is_exit(line).then_some(line) }
 }

@@ -13,13 +13,16 @@ pub(super) fn is_exit(line: &[u8]) -> bool {
     matches!(line.trim_ascii(), b"exit" | b"/exit" | b"/quit")
 }
 
-/// True if a line typed in the window leaves the chat.
+/// The line to send for one that was typed at a terminal and leaves the chat.
 ///
 /// `quit` does, although it is a message to the server, as do all four in upper case: it leaves the
 /// prompt of the same program, and who types it wants to go and not to tell everyone. In a pipe it is
-/// a message, as with any other client.
-pub(super) fn is_exit_in_window(line: &str) -> bool {
-    ["exit", "quit", "/exit", "/quit"].iter().any(|exit| line.trim().eq_ignore_ascii_case(exit))
+/// a message, as with any other client. `exit` is what every chat server knows.
+pub(super) fn typed_exit(line: &[u8]) -> Option<&[u8]> {
+    let word = line.trim_ascii();
+    let exits = [&b"exit"[..], b"quit", b"/exit", b"/quit"];
+    let leaves = exits.iter().any(|exit| word.eq_ignore_ascii_case(exit));
+    leaves.then_some(if is_exit(line) { line } else { b"exit" })
 }
 
 #[cfg(test)]
@@ -28,18 +31,18 @@ mod tests {
 
     #[test]
     fn exit_may_have_blanks_around_it() {
-        for (line, leaves, leaves_window) in [
-            ("exit", true, true),
-            (" /exit ", true, true),
-            ("/quit", true, true),
-            ("quit", false, true),
-            ("/QUIT", false, true),
-            ("exits", false, false),
-            ("quit now", false, false),
-            ("", false, false),
+        for (line, leaves, typed) in [
+            ("exit", true, Some("exit")),
+            (" /exit ", true, Some(" /exit ")),
+            ("/quit", true, Some("/quit")),
+            ("quit", false, Some("exit")),
+            ("/QUIT ", false, Some("exit")),
+            ("exits", false, None),
+            ("quit now", false, None),
+            ("", false, None),
         ] {
             assert_eq!(is_exit(line.as_bytes()), leaves, "{line}");
-            assert_eq!(is_exit_in_window(line), leaves_window, "{line}");
+            assert_eq!(typed_exit(line.as_bytes()), typed.map(str::as_bytes), "{line}");
         }
     }
 }

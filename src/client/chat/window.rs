@@ -13,7 +13,7 @@ use super::ending::{EndReason, Ending};
 use super::server_lines::{
     FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
 };
-use super::user_lines::{is_exit_in_window, send_line};
+use super::user_lines::{send_line, typed_exit};
 use crate::client::connect::connect;
 use crate::client::editor::{Editor, EditorInput, LinePrinter};
 use crate::client::endpoint::Endpoint;
@@ -42,7 +42,7 @@ pub(super) fn run(
     let stream = connect(endpoint)?;
     // A server that reads nothing must not block the window for ever.
     set_write_timeout(&stream, endpoint.timeout);
-    print_line(&format!("Connected to {endpoint}. /help lists the commands, /quit leaves."))?;
+    print_line(&super::connected_line(endpoint))?;
     let lines = LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     editor.catch_interrupts()?;
     let ending = Arc::new(Ending::default());
@@ -90,8 +90,8 @@ impl Window<'_> {
             }
             // Pasted input may be several messages.
             for line in input.lines().filter(|line| !line.trim().is_empty()) {
-                if is_exit_in_window(line) {
-                    let _ = send_line(self.stream, b"/quit");
+                if let Some(exit) = typed_exit(line.as_bytes()) {
+                    let _ = send_line(self.stream, exit);
                     return Ok(());
                 }
                 let sent = send_line(self.stream, line.as_bytes());
@@ -113,7 +113,7 @@ impl Window<'_> {
                 Some(nick) => Some(nick),
                 None => self.read(editor, question)?,
             };
-            let Some(nick) = input.filter(|nick| !is_exit_in_window(nick)) else {
+            let Some(nick) = input.filter(|nick| typed_exit(nick.as_bytes()).is_none()) else {
                 return Ok(false);
             };
             let nick = nick.trim();

@@ -175,6 +175,8 @@ fn no_history_keeps_no_file() {
     prompt.press(&["Up"]);
     prompt.expect(&["mynah> echo secret"]);
     prompt.press(&["C-c"]);
+    // Between two lines Ctrl-D is the terminal's.
+    prompt.expect(&["mynah> echo secret", "mynah>"]);
     prompt.press(&["C-d"]);
     assert_eq!(prompt.wait(), "0");
     assert!(fs::metadata(prompt.folder.path(".mynah_history")).is_err());

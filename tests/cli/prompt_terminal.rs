@@ -159,7 +159,8 @@ fn tab_completes_commands() {
 
     let server = Server::start(&["-l", "raw://127.0.0.1:0"]);
     let prompt = terminal!(server.addr(0), &["--protocol", "raw"]);
-    prompt.expect(&["mynah>"]);
+    let connected = format!("Connected to raw://{}.", server.addr(0));
+    prompt.expect(&[&(connected + " A line is a message; help lists the rest."), "mynah>"]);
     prompt.press(&["s", "Tab", "x", "Enter"]);
     prompt.expect(&["mynah> send x", "Echo: x", "mynah>"]);
 }

@@ -106,7 +106,7 @@ impl LineScreen {
         if tcgetattr(io::stdin()).is_ok_and(|mode| mode == *raw_mode) {
             return true;
         }
-        if tcsetattr(io::stdin(), SetArg::TCSADRAIN, raw_mode).is_err() {
+        if tcsetattr(io::stdin(), SetArg::TCSANOW, raw_mode).is_err() {
             return false;
         }
         write_all(&format!("{BRACKETED_PASTE}{}", state.make_rows()));

@@ -176,10 +176,11 @@ impl LinePrinter {
         self.print_message(NO_MESSAGE.to_owned());
     }
 
-    /// Draws the line again if one is being typed.
+    /// Draws the line again if one is being typed. A message on its way does that as well.
     fn redraw(&mut self) {
-        if self.gate.is_open() {
-            self.print_message(NO_MESSAGE.to_owned());
+        if self.gate.try_begin_print() {
+            let _ = self.printer.print(NO_MESSAGE.to_owned());
+            self.gate.end_print();
         }
     }
 

@@ -13,6 +13,7 @@ use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::input_lines::InputLines;
 use super::output::{print_error, print_line, sanitize_line_bytes};
+use crate::protocol::ProtocolName;
 use lazy_connection::LazyConnection;
 use line::{PromptLine, completions, help};
 
@@ -71,7 +72,11 @@ fn run_terminal(endpoint: &Endpoint, history: Option<PathBuf>) -> Result<(), Cli
     });
     connection.connect()?;
     let mut editor = Editor::new(history, completions(endpoint.protocol))?;
-    print_line(&format!("Connected to {endpoint}. Try help."))?;
+    let lines = match endpoint.protocol {
+        ProtocolName::Command => "Try help.",
+        _ => "A line is a message; help lists the rest.",
+    };
+    print_line(&format!("Connected to {endpoint}. {lines}"))?;
     'prompt: loop {
         let lines = match editor.read(PROMPT)? {
             EditorInput::Line(lines) => lines,

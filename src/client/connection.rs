@@ -1,5 +1,5 @@
-//! A blocking connection that carries requests and replies over `command`, `prefixed` or `raw`. Knows
-//! neither where requests come from nor where replies are printed.
+//! A blocking connection that carries requests and replies over `command`, `prefixed`, `raw` or
+//! `plugin`. Knows neither where requests come from nor where replies are printed.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
-use super::request::Request;
+use super::request::{Request, Verb};
+use super::server_guess::{Excerpt, GUESS_LEN, ServerGuess};
 use super::sigint::spawn_helper;
 use super::timeout::{Deadline, is_timeout, set_read_timeout};
 use crate::codec::Decoder;
@@ -71,16 +72,19 @@ impl Connection {
             return Err(ClientError::TextTooLong { len_max: TEXT_LEN_MAX });
         }
         let deadline = Deadline::new(self.endpoint.timeout);
-        let write_result = self.start_write(self.encode(request))?;
+        let bytes = self.encode(request);
+        let sent = bytes[..bytes.len().min(GUESS_LEN)].to_vec();
+        let write_result = self.start_write(bytes)?;
         let reply = match self.endpoint.protocol {
-            ProtocolName::Command => self.read_reply(&deadline, on_partial),
-            ProtocolName::Prefixed => self.read_message(&deadline),
+            ProtocolName::Command => self.read_reply(request, &deadline, on_partial),
+            ProtocolName::Prefixed => self.read_message(sent.first().copied(), &deadline),
             _ => self.read_to_eof(&deadline, !request.text.is_empty(), on_partial),
         };
+        let reply = reply.map_err(|error| self.explain(error, &sent));
         // A write still unfinished after the reply is one that the server does not take.
         let is_written = matches!(write_result.recv_timeout(GRACE_PERIOD), Ok(Ok(())));
         self.is_finished |= match reply {
-            Ok(_) => !is_written || self.endpoint.protocol == ProtocolName::Raw,
+            Ok(_) => !is_written || self.endpoint.is_unframed(),
             // Some refusals are followed by the end of the connection.
             Err(ClientError::Refused(_)) => !is_written || self.closes_within(GRACE_PERIOD),
             Err(_) => true,
@@ -106,15 +110,14 @@ impl Connection {
     /// Writes `bytes` on a thread while the reply is read, and sends the result to the channel.
     ///
     /// A server may reply before it has taken everything: with an error, or over raw with what it
-    /// has received.
+    /// has received. The end of an unframed message is that of the data.
     fn start_write(&self, bytes: Vec<u8>) -> Result<Receiver<io::Result<()>>, ClientError> {
         let stream = self.stream.try_clone().map_err(|error| ClientError::socket(&error))?;
-        let is_raw = self.endpoint.protocol == ProtocolName::Raw;
+        let is_unframed = self.endpoint.is_unframed();
         let (sender, receiver) = mpsc::sync_channel(1);
         let write = move || {
             let mut result = (&stream).write_all(&bytes);
-            if is_raw && result.is_ok() {
-                // A raw message has no other end.
+            if is_unframed && result.is_ok() {
                 result = stream.shutdown(Shutdown::Write);
             }
             let _ = sender.send(result);
@@ -137,10 +140,10 @@ impl Connection {
 
     /// Waits for the next broadcast, without a timeout.
     pub(super) fn next_broadcast(&mut self) -> Result<Vec<u8>, ClientError> {
-        let frame = self.read_frame(&Deadline::new(None));
+        let frame = self.read_frame(Command::Echo, &Deadline::new(None));
         let (command, payload) = frame.map_err(|error| match error {
             ClientError::Closed { is_partial: false } => ClientError::Disconnected,
-            error => error,
+            error => self.explain(error, b""),
         })?;
         match command {
             Command::Broadcast => Ok(payload),
@@ -174,41 +177,102 @@ impl Connection {
         }
     }
 
-    /// Reads frames up to the reply of the last request.
+    /// Reads frames up to the reply of `request`.
     fn read_reply(
         &mut self,
+        request: &Request,
         deadline: &Deadline,
         on_partial: OnPartial<'_>,
     ) -> Result<Vec<u8>, ClientError> {
+        let asked = request.verb.command().unwrap_or(Command::Echo);
         loop {
-            let (command, payload) = self.read_frame(deadline)?;
+            let (command, payload) = match self.read_frame(asked, deadline) {
+                // The end of the connection is what QUIT asks for.
+                Err(ClientError::Closed { is_partial: false }) if asked == Command::Quit => {
+                    return Ok(Vec::new());
+                }
+                frame => frame?,
+            };
             match command {
                 Command::Broadcast => on_partial(Partial::Broadcast(&payload))?,
-                Command::Echo => return Ok(payload),
                 Command::Error => return Err(refusal(&payload)),
-                command => return Err(ClientError::UnexpectedReply(command.to_string())),
+                Command::Echo if request.verb == Verb::Echo && payload != request.text => {
+                    let reason = format!("{} is not what was sent", Excerpt(&payload));
+                    self.restore_frame(command, &payload);
+                    return Err(ClientError::UnexpectedReply(reason));
+                }
+                _ => return Ok(payload),
             }
         }
     }
 
-    /// Reads the next frame of the `command` protocol.
-    fn read_frame(&mut self, deadline: &Deadline) -> Result<(Command, Vec<u8>), ClientError> {
+    /// Puts the beginning of a frame back into the input, for [`explain`](Self::explain).
+    fn restore_frame(&mut self, command: Command, payload: &[u8]) {
+        let payload = &payload[..payload.len().min(GUESS_LEN)];
+        self.input.clear();
+        Frame { command, payload }.encode(&mut self.input);
+    }
+
+    /// Reads the next frame of the `command` protocol; `asked` is the command of the request.
+    fn read_frame(
+        &mut self,
+        asked: Command,
+        deadline: &Deadline,
+    ) -> Result<(Command, Vec<u8>), ClientError> {
         let mut decoder = CommandDecoder::new(FRAME_LEN_LIMIT);
         loop {
+            let first = self.input.first().map(|&code| Command::from(code));
+            if let Some(command) = first.filter(|&command| !is_reply_to(asked, command)) {
+                return Err(self.not_a_reply(command));
+            }
             match decoder.decode(&self.input) {
                 Ok(Some((Frame { command, payload }, len))) => {
                     let found = (command, payload.to_vec());
                     self.input.drain(..len);
                     return Ok(found);
                 }
-                Ok(None) => self.read_at_least(decoder.bytes_needed(&self.input), deadline)?,
+                Ok(None) => self.read_more(decoder.bytes_needed(&self.input), deadline)?,
                 Err(error) => return Err(ClientError::UnexpectedReply(error.to_string())),
             }
         }
     }
 
-    /// Reads the next message of the `prefixed` protocol.
-    fn read_message(&mut self, deadline: &Deadline) -> Result<Vec<u8>, ClientError> {
+    /// The error of a reply whose first byte is not the command of one. What follows within
+    /// [`GRACE_PERIOD`] is read too: it may tell what the server is.
+    fn not_a_reply(&mut self, command: Command) -> ClientError {
+        let deadline = Deadline::new(Some(GRACE_PERIOD));
+        while self.input.len() < GUESS_LEN && self.read_some(1, &deadline).is_ok_and(|n| n > 0) {}
+        ClientError::UnexpectedReply(match command {
+            Command::Unknown(code) if code.is_ascii_graphic() => Excerpt(&self.input).to_string(),
+            command => command.to_string(),
+        })
+    }
+
+    /// Adds to an error what the bytes in the input tell about the server; `sent` is the beginning of
+    /// the request.
+    fn explain(&self, error: ClientError, sent: &[u8]) -> ClientError {
+        let reason = match &error {
+            ClientError::UnexpectedReply(reason) => reason.clone(),
+            ClientError::PartialTimeout(_) | ClientError::Closed { is_partial: true } => {
+                error.to_string()
+            }
+            _ => return error,
+        };
+        match ServerGuess::from_exchange(&self.input, sent) {
+            Some(guess) if guess != ServerGuess::Mynah(self.endpoint.protocol) => {
+                let hint = guess.hint(&self.endpoint);
+                ClientError::UnexpectedReply(format!("{reason}; {hint}"))
+            }
+            _ => error,
+        }
+    }
+
+    /// Reads the next message of the `prefixed` protocol, the reply to one of `sent_len` bytes.
+    fn read_message(
+        &mut self,
+        sent_len: Option<u8>,
+        deadline: &Deadline,
+    ) -> Result<Vec<u8>, ClientError> {
         loop {
             let Ok(found) = PrefixedDecoder.decode(&self.input);
             if let Some((message, len)) = found {
@@ -216,7 +280,13 @@ impl Connection {
                 self.input.drain(..len);
                 return Ok(message);
             }
-            self.read_at_least(PrefixedDecoder.bytes_needed(&self.input), deadline)?;
+            // A text may declare more bytes than will ever come, so it is not waited for.
+            let first = self.input.first().copied();
+            if first.is_some() && first != sent_len && ServerGuess::from_text(&self.input).is_some()
+            {
+                return Err(ClientError::UnexpectedReply(Excerpt(&self.input).to_string()));
+            }
+            self.read_more(PrefixedDecoder.bytes_needed(&self.input), deadline)?;
         }
     }
 
@@ -246,16 +316,12 @@ impl Connection {
         }
     }
 
-    /// Reads until `input` has grown by `len` bytes or more.
-    fn read_at_least(&mut self, len: usize, deadline: &Deadline) -> Result<(), ClientError> {
-        let mut missing = len;
-        while missing > 0 {
-            match self.read_some(missing, deadline)? {
-                0 => return Err(ClientError::Closed { is_partial: !self.input.is_empty() }),
-                n => missing = missing.saturating_sub(n),
-            }
+    /// Reads once into `input`, with a buffer for the `needed` bytes; the end of file is an error.
+    fn read_more(&mut self, needed: usize, deadline: &Deadline) -> Result<(), ClientError> {
+        match self.read_some(needed, deadline)? {
+            0 => Err(ClientError::Closed { is_partial: !self.input.is_empty() }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Reads once into `input`, with a buffer of about `wanted` bytes; returns the number of bytes, 0
@@ -282,6 +348,16 @@ impl Connection {
                 Err(error) => return Err(ClientError::socket(&error)),
             }
         }
+    }
+}
+
+/// True if a frame of `command` may follow a request of `asked`. Replies carry ECHO; those of plugins
+/// the request's own command, which has no name.
+fn is_reply_to(asked: Command, command: Command) -> bool {
+    match command {
+        Command::Echo | Command::Broadcast | Command::Error => true,
+        Command::Unknown(_) => command == asked,
+        _ => false,
     }
 }
 

@@ -17,6 +17,14 @@ pub(super) struct Endpoint {
     pub(super) timeout: Option<Duration>,
 }
 
+impl Endpoint {
+    /// True if the end of the client's data ends a message, so that a connection carries one message
+    /// and its reply: there is no other end.
+    pub(super) fn is_unframed(&self) -> bool {
+        !matches!(self.protocol, ProtocolName::Command | ProtocolName::Prefixed)
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Endpoint { protocol, host, port, .. } = self;

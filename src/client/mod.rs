@@ -10,7 +10,10 @@
 //! | `request` | requests: words, protocols, texts |
 //! | `connect`, `timeout` | connecting; deadlines and socket timeouts |
 //! | `connection` | requests and replies over one connection |
-//! | `once` | one request, or `listen` |
+//! | `server_guess` | the protocol that a server seems to speak |
+//! | `once` | one request, `status --watch`, `listen` |
+//! | `status` | the counters as a table |
+//! | `input_lines` | lines of standard input |
 //! | `prompt` | one request a line, typed or from a pipe |
 //! | `chat` | the chat, in a window or in a pipe |
 //! | `editor` | the line being typed, and lines above it; the only one to name rustyline |
@@ -24,23 +27,26 @@ mod connection;
 mod editor;
 mod endpoint;
 mod error;
+mod input_lines;
 mod once;
 mod options;
 mod output;
 mod prompt;
 mod request;
+mod server_guess;
 mod sigint;
+mod status;
 mod terminal_mode;
 mod timeout;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cli::print_usage_error;
+use crate::cli::{print, print_usage_errors};
 use endpoint::Endpoint;
 use error::ClientError;
 use options::{Action, Invocation};
-use output::{print_error, print_line};
+use output::print_error;
 
 /// Runs `mynah-cli` with `args`, without the program's name.
 ///
@@ -49,11 +55,19 @@ use output::{print_error, print_line};
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let result = match Invocation::from_args(&args) {
-        Ok(Invocation::Help(text)) => print_line(text.trim_end()),
-        Ok(Invocation::Version) => print_line(concat!("mynah-cli ", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Run { endpoint, action }) => run_action(&endpoint, action),
-        Err(error) => return print_usage_error("mynah-cli", error),
+    let invocation = match Invocation::from_args(&args) {
+        Ok(invocation) => invocation,
+        Err(errors) => return print_usage_errors("mynah-cli", &errors),
+    };
+    let result = match invocation {
+        Invocation::Help(text) => return print("mynah-cli", text.trim_end()),
+        Invocation::Version => {
+            return print("mynah-cli", concat!("mynah-cli ", env!("CARGO_PKG_VERSION")));
+        }
+        Invocation::Run { endpoint, action, notes } => {
+            notes.iter().for_each(print_error);
+            run_action(&endpoint, action)
+        }
     };
     match result {
         Ok(()) | Err(ClientError::OutputClosed) => ExitCode::SUCCESS,
@@ -70,8 +84,9 @@ fn run_action(endpoint: &Endpoint, action: Action) -> Result<(), ClientError> {
     match action {
         Action::Request(request) => once::request(endpoint, request),
         Action::RequestFromStdin(verb) => once::request_from_stdin(endpoint, verb),
+        Action::Status { is_json, is_watch } => once::status(endpoint, is_json, is_watch),
         Action::Listen => once::listen(endpoint),
         Action::Chat(nick) => chat::run(endpoint, nick),
-        Action::Prompt => prompt::run(endpoint),
+        Action::Prompt { has_history } => prompt::run(endpoint, has_history),
     }
 }

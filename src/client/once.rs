@@ -1,12 +1,20 @@
-//! The commands of a script: one request and its reply, or broadcasts until the server closes.
+//! The commands of a script: one request and its reply, the status again and again, or broadcasts until
+//! the server closes.
 
 use std::io::{self, Read};
+use std::thread;
+use std::time::Duration;
 
 use super::connection::{Connection, Partial, TEXT_LEN_MAX};
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::output::{Output, print_error};
 use super::request::{Request, Verb};
+use super::server_guess::Excerpt;
+use super::status::table;
+
+/// The time between two requests of `status --watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sends one request over a connection of its own and prints the reply.
 pub(super) fn request(endpoint: &Endpoint, mut request: Request) -> Result<(), ClientError> {
@@ -43,12 +51,47 @@ pub(super) fn run_once(
         Partial::Chunk(chunk) => reply.write_chunk(chunk),
     });
     match result {
+        Ok(rest) if request.verb == Verb::Status && output.is_terminal() => {
+            output.print_reply(status_table(&rest)?.as_bytes())
+        }
         Ok(rest) => reply.finish(&rest),
         Err(error) => {
             reply.abort();
             Err(error)
         }
     }
+}
+
+/// Prints the status: a table on a terminal unless it `is_json`, JSON elsewhere. With `is_watch` again
+/// every second, on a terminal in place of the last one, until a request fails.
+pub(super) fn status(
+    endpoint: &Endpoint,
+    is_json: bool,
+    is_watch: bool,
+) -> Result<(), ClientError> {
+    let mut connection = Connection::open(endpoint)?;
+    let output = Output::stdout();
+    let mut shown_lines = 0;
+    loop {
+        let request = Request { verb: Verb::Status, text: Vec::new() };
+        let reply = connection.execute(&request, &mut |_broadcast| Ok(()))?;
+        if is_json || !output.is_terminal() {
+            output.print_reply(&reply)?;
+        } else {
+            let table = status_table(&reply)?;
+            output.reprint_lines(&table, shown_lines)?;
+            shown_lines = table.lines().count();
+        }
+        if !is_watch {
+            return Ok(());
+        }
+        thread::sleep(WATCH_INTERVAL);
+    }
+}
+
+fn status_table(reply: &[u8]) -> Result<String, ClientError> {
+    let reason = || format!("{} is not a JSON object", Excerpt(reply));
+    table(reply).ok_or_else(|| ClientError::UnexpectedReply(reason()))
 }
 
 /// Prints broadcasts until the server closes, which is an error: `listen` has no end of its own.

@@ -2,6 +2,7 @@
 //! the bytes of a server are sanitized, in a pipe they are passed on as they are.
 
 use std::borrow::Cow;
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -23,6 +24,13 @@ pub(super) fn print_error(message: impl fmt::Display) {
     cli::print_error(format_args!("mynah-cli: {message}"));
 }
 
+/// True if the terminal cannot move its cursor, judged by `TERM` as rustyline does.
+pub(super) fn is_dumb_terminal() -> bool {
+    env::var("TERM").is_ok_and(|term| {
+        ["dumb", "cons25", "emacs"].iter().any(|dumb| term.eq_ignore_ascii_case(dumb))
+    })
+}
+
 /// Prints replies on standard output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
@@ -42,6 +50,24 @@ pub(super) struct ReplyWriter {
 impl Output {
     pub(super) fn stdout() -> Self {
         Output { is_terminal: io::stdout().is_terminal() }
+    }
+
+    pub(super) fn is_terminal(self) -> bool {
+        self.is_terminal
+    }
+
+    /// Prints lines in place of the last `shown` ones; below them where the terminal cannot move its
+    /// cursor.
+    pub(super) fn reprint_lines(self, lines: &str, shown: usize) -> Result<(), ClientError> {
+        if shown == 0 || is_dumb_terminal() {
+            return print_line(lines);
+        }
+        // Cursor up, then each line and an erasure of what is left of the old one (ECMA-48: CUU, EL).
+        let lines: String = lines.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        let mut stdout = io::stdout().lock();
+        write!(stdout, "\x1b[{shown}A\r{lines}")
+            .and_then(|()| stdout.flush())
+            .map_err(|error| ClientError::output(&error))
     }
 
     /// Prints a whole reply and a newline.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::cli::suggest::nearest;
 use crate::codec::command::Command;
 use crate::codec::prefixed::PAYLOAD_LEN_MAX;
 use crate::protocol::ProtocolName;
@@ -16,6 +17,8 @@ pub(super) enum Verb {
     Status,
     /// A message over a protocol without commands.
     Send,
+    /// A command by its code.
+    Call(u8),
 }
 
 /// One request.
@@ -25,13 +28,45 @@ pub(super) struct Request {
     pub(super) text: Vec<u8>,
 }
 
+/// Words that other programs have for a command.
+const SYNONYMS: [(&str, &str); 12] = [
+    ("ping", "echo"),
+    ("say", "echo"),
+    ("tac", "rev"),
+    ("publish", "broadcast"),
+    ("wall", "broadcast"),
+    ("subscribe", "listen"),
+    ("monitor", "listen"),
+    ("info", "status"),
+    ("stat", "status"),
+    ("stats", "status"),
+    ("msg", "send"),
+    ("join", "chat"),
+];
+
+/// The one of `known` that `word` is most likely to stand for.
+pub(super) fn nearest_command(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let synonym = SYNONYMS.iter().find(|(synonym, _)| word.eq_ignore_ascii_case(synonym));
+    let synonym = synonym.map(|(_, command)| *command).filter(|command| known.contains(command));
+    synonym.or_else(|| nearest(word, known.iter().copied()))
+}
+
 impl Verb {
+    /// Those that a word alone names; [`Verb::Call`] needs its code.
     pub(super) const ALL: [Verb; 5] =
         [Verb::Echo, Verb::Reverse, Verb::Broadcast, Verb::Status, Verb::Send];
 
-    /// The verb that is called `word`.
-    pub(super) fn parse(word: &[u8]) -> Option<Verb> {
-        Verb::ALL.into_iter().find(|verb| verb.name().as_bytes() == word)
+    /// The verb that is called `word`, in upper or lower case.
+    pub(super) fn parse(word: &str) -> Option<Verb> {
+        if word.eq_ignore_ascii_case("reverse") {
+            return Some(Verb::Reverse);
+        }
+        Verb::ALL.into_iter().find(|verb| word.eq_ignore_ascii_case(verb.name()))
+    }
+
+    /// The verb of `call CODE`; `None` if that is not a number from 0 to 255.
+    pub(super) fn parse_call(code: &str) -> Option<Verb> {
+        code.bytes().all(|byte| byte.is_ascii_digit()).then(|| code.parse().ok())?.map(Verb::Call)
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -41,17 +76,19 @@ impl Verb {
             Verb::Broadcast => "broadcast",
             Verb::Status => "status",
             Verb::Send => "send",
+            Verb::Call(_) => "call",
         }
     }
 
     /// Its command in the `command` protocol; `None` for [`Verb::Send`].
-    pub(super) const fn command(self) -> Option<Command> {
+    pub(super) fn command(self) -> Option<Command> {
         match self {
             Verb::Echo => Some(Command::Echo),
             Verb::Reverse => Some(Command::Reverse),
             Verb::Broadcast => Some(Command::Broadcast),
             Verb::Status => Some(Command::Status),
             Verb::Send => None,
+            Verb::Call(code) => Some(Command::from(code)),
         }
     }
 
@@ -59,20 +96,29 @@ impl Verb {
         !matches!(self, Verb::Status)
     }
 
-    pub(super) const fn is_supported_by(self, protocol: ProtocolName) -> bool {
+    pub(super) fn is_supported_by(self, protocol: ProtocolName) -> bool {
         match protocol {
-            ProtocolName::Command => self.command().is_some(),
-            ProtocolName::Prefixed | ProtocolName::Raw => matches!(self, Verb::Send),
-            _ => false,
+            ProtocolName::Command => self != Verb::Send,
+            ProtocolName::Chat => false,
+            _ => self == Verb::Send,
         }
     }
 
     /// The names of the protocols that support it, as an error lists them.
     pub(super) const fn protocols(self) -> &'static str {
-        match self.command() {
-            Some(_) => "command",
-            None => "prefixed or raw",
+        match self {
+            Verb::Send => "prefixed, raw or plugin",
+            _ => "command",
         }
+    }
+}
+
+/// The command to use over `protocol`, as an error recommends it.
+pub(super) const fn command_over(protocol: ProtocolName) -> &'static str {
+    match protocol {
+        ProtocolName::Command => "echo",
+        ProtocolName::Chat => "chat",
+        _ => "send",
     }
 }
 
@@ -114,13 +160,42 @@ mod tests {
 
     #[test]
     fn verb_has_a_name_and_a_protocol() {
-        for verb in Verb::ALL {
-            assert_eq!(Verb::parse(verb.to_string().as_bytes()), Some(verb));
+        for verb in Verb::ALL.into_iter().chain([Verb::Call(128)]) {
             let protocols = ProtocolName::ALL.iter().copied().filter(|&p| verb.is_supported_by(p));
-            assert_eq!(protocols.count(), if verb == Verb::Send { 2 } else { 1 });
+            let others = ProtocolName::ALL.len() - 2;
+            assert_eq!(protocols.count(), if verb == Verb::Send { others } else { 1 });
         }
-        assert_eq!(Verb::parse(b"ECHO"), None);
-        assert_eq!(Verb::parse(b""), None);
+        for verb in Verb::ALL {
+            assert_eq!(Verb::parse(verb.name()), Some(verb));
+            assert_eq!(Verb::parse(&verb.name().to_uppercase()), Some(verb));
+        }
+        assert_eq!(Verb::parse("Reverse"), Some(Verb::Reverse));
+        assert_eq!(Verb::parse("call"), None);
+        assert_eq!(Verb::parse(""), None);
+    }
+
+    #[test]
+    fn call_takes_a_code() {
+        assert_eq!(Verb::parse_call("128"), Some(Verb::Call(128)));
+        assert_eq!(Verb::parse_call("0"), Some(Verb::Call(0)));
+        for code in ["", "256", "-1", "+1", "0x80", "x"] {
+            assert_eq!(Verb::parse_call(code), None, "{code}");
+        }
+    }
+
+    #[test]
+    fn synonym_or_misspelt_word_has_a_nearest_command() {
+        let known = ["echo", "rev", "status"];
+        for (word, command) in [
+            ("ping", Some("echo")),
+            ("INFO", Some("status")),
+            ("ecoh", Some("echo")),
+            ("satus", Some("status")),
+            ("publish", None),
+            ("zzzzzz", None),
+        ] {
+            assert_eq!(nearest_command(word, &known), command, "{word}");
+        }
     }
 
     #[test]

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::Write;
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::chat_server::{chat_server, join_chat};
 use super::mock_server::{MockServer, expect, read_to_eof};
-use super::program::{RunningClient, client_command, run, run_with_input};
-use super::support::Server;
+use super::program::{CLIENT, RunningClient, client_command, run, run_with_input};
+use super::support::{Folder, Server};
 
 #[test]
 fn lines_are_sent_and_printed() {
@@ -197,11 +198,61 @@ fn inherits_ignored_sigint() -> bool {
 }
 
 #[test]
+fn config_ini_of_the_folder_names_the_server() {
+    let server = chat_server("en");
+    let folder = Folder::new();
+    let port = server.addr(0).port();
+    folder.file("config.ini", &format!("[server]\nhost = 0.0.0.0 # IP\nport = {port}\n"));
+    let chat = |args: &[&str]| {
+        let mut command = Command::new(CLIENT);
+        command.args(args).current_dir(folder.path("")).env_remove("HOME");
+        let mut ann = RunningClient::spawn(&mut command);
+        ann.write_input(b"exit\n");
+        ann.wait()
+    };
+    let note = format!("mynah-cli: the server is that of config.ini: chat://0.0.0.0:{port}\n");
+    for args in [&["chat", "ann"][..], &["--protocol", "chat", "chat", "ann"]] {
+        let result = chat(args);
+        assert_eq!((result.code, &*result.stderr), (Some(0), &*note));
+        assert_eq!(result.stdout, b"[INFO] Welcome, ann!\n");
+    }
+    // Another address is not mixed with the file's.
+    let result = chat(&["-p", "1", "chat", "ann"]);
+    assert!(result.stderr.contains("connect to chat://127.0.0.1:1:"), "{result:?}");
+    folder.file("config.ini", "[server]\nprot = 1\n");
+    let result = chat(&["--timeout", "5", "chat", "ann"]);
+    let note = "mynah-cli: not used: config.ini: line 2: [server] prot: no such key\n";
+    assert!(result.stderr.starts_with(note), "{result:?}");
+}
+
+#[test]
+fn byte_order_mark_of_the_input_is_dropped() {
+    let server = chat_server("en");
+    let input = b"\xef\xbb\xbfann\nexit\n";
+    run_with_input(server.addr(0), &["chat"], input).assert_reply("[INFO] Welcome, ann!\n");
+    let mut bob = join_chat(&server, "bob");
+    run_with_input(server.addr(0), &["chat", "ann"], b"\xef\xbb\xbfhi\n");
+    bob.expect(b"[SERVER] ann joined\n[ann]: hi\n");
+}
+
+#[test]
+fn quit_is_a_message_in_a_pipe() {
+    let server = chat_server("en");
+    let mut bob = join_chat(&server, "bob");
+    run_with_input(server.addr(0), &["chat", "ann"], b"quit\n")
+        .assert_reply("[INFO] Welcome, ann!\n");
+    bob.expect(b"[SERVER] ann joined\n[ann]: quit\n[SERVER] ann left\n");
+}
+
+#[test]
 fn server_that_is_not_a_chat_is_an_error() {
     for (reply, reason) in [
         (
             &b"-ERR unknown command 'ann'\r\n"[..],
-            "'-ERR unknown command 'ann'' is not a chat welcome",
+            concat!(
+                "'-ERR unknown command 'ann'' is not a chat welcome; ",
+                "the server seems to be Redis"
+            ),
         ),
         (
             &[b'x'; 100][..],

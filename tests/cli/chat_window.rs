@@ -85,12 +85,29 @@ fn nickname_is_asked_for_until_one_is_accepted() {
 }
 
 #[test]
+fn question_is_russian_once_the_server_was() {
+    let server = chat_server("ru");
+    let ann = terminal!(server.addr(0), &["chat"]);
+    let connected = format!("Connected to chat://{}. ", server.addr(0));
+    let connected = connected + "/help lists the commands, /quit leaves.";
+    ann.expect(&[&connected, "Nickname:"]);
+    ann.enter_line("x");
+    ann.expect(&["[ERROR] в нике должно быть от 3 до 16 символов", "Ник:"]);
+    ann.enter_line("ann");
+    ann.expect(&["[INFO] Добро пожаловать, ann!", "[YOU]:"]);
+    ann.press(&["/", "w", "Tab", "Enter"]);
+    ann.expect(&["[YOU]: /who", "В сети: ann", "[YOU]:"]);
+}
+
+#[test]
 fn exit_ctrl_d_ctrl_c_and_sigint_leave() {
     let server = chat_server("en");
     let mut bob = join_chat(&server, "bob");
     type Leave = fn(&Terminal);
-    let ways: [(&str, Leave); 6] = [
+    let ways: [(&str, Leave); 8] = [
         ("exit", |ann| ann.enter_line("exit")),
+        ("quit", |ann| ann.enter_line("quit")),
+        ("EXIT", |ann| ann.enter_line("EXIT")),
         ("/exit", |ann| ann.enter_line(" /exit ")),
         ("Ctrl-D", |ann| ann.press(&["C-d"])),
         ("Ctrl-C", |ann| ann.press(&["C-c"])),
@@ -165,7 +182,10 @@ fn server_that_is_not_a_chat_is_an_error() {
     });
     let ann = terminal!(mock.addr, &["chat", "ann"]);
     assert_eq!(ann.wait(), "1");
-    let reason = "the server does not answer as it should: '-ERR' is not a chat welcome";
+    let reason = concat!(
+        "the server does not answer as it should: '-ERR' is not a chat welcome; ",
+        "the server seems to be Redis"
+    );
     ann.expect(&[&format!("mynah-cli: {reason}")]);
 }
 
@@ -196,7 +216,8 @@ fn nickname_reply_times_out_and_ctrl_c_leaves() {
     ann.expect(&["Nickname:"]);
     ann.enter_line("ann");
     // Until the cursor is on the next row, Ctrl-C is a key of the line being typed.
-    wait_until("the line ends", || ann.cursor_row() == 1);
+    // The first line takes two rows.
+    wait_until("the line ends", || ann.cursor_row() == 3);
     ann.press(&["C-c"]);
     assert_eq!(ann.wait(), "0");
     drop(release);
@@ -279,6 +300,15 @@ fn dumb_terminal_still_chats() {
     ann.expect(&["[INFO] Welcome, ann!"]);
     bob.send(b"hi\n");
     ann.expect(&["[bob]: hi"]);
-    ann.enter_line("exit");
+    ann.enter_line("quit");
     assert_eq!(ann.wait(), "0");
+    bob.expect(b"[SERVER] ann joined\n[SERVER] ann left\n");
+
+    let Some(guest) = Terminal::client_with(Folder::new(), "dumb", server.addr(0), &["chat"])
+    else {
+        return;
+    };
+    guest.expect(&["Nickname:"]);
+    guest.press(&["C-d"]);
+    assert_eq!(guest.wait(), "0");
 }

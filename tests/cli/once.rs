@@ -81,6 +81,104 @@ fn send_works_over_prefixed_and_raw() {
 }
 
 #[test]
+fn url_names_protocol_and_address() {
+    let server = server();
+    let url = |index: usize, protocol: &str| format!("{protocol}://{}", server.addr(index));
+    run_args(&[&url(COMMAND, "command"), "ECHO", "x"]).assert_reply("x\n");
+    run_args(&[&url(PREFIXED, "prefixed"), "send", "abc"]).assert_reply("cba\n");
+    run_args(&[&url(RAW, "raw"), "send", "abc"]).assert_reply("Echo: abc\n");
+    run_args(&[&server.addr(COMMAND).to_string(), "reverse", "abc"]).assert_reply("cba\n");
+    run_args(&[&server.addr(COMMAND).to_string(), "echo", "--", "-n"]).assert_reply("-n\n");
+}
+
+#[cfg(feature = "plugins")]
+#[test]
+fn send_and_call_reach_plugins() {
+    let folder = Folder::new();
+    let plugin = "return { process_client_pkg = function(data, client)
+        return tostring(client.command) .. ' ' .. data:upper() end }";
+    folder.file("shout.lua", plugin);
+    let dir = folder.path("");
+    let args = ["-l", "plugin://127.0.0.1:0", "-l", "command://127.0.0.1:0", "--plugin-dir", &dir];
+    let server = Server::start(&args);
+    run(server.addr(0), &["--protocol", "plugin", "send", "x"]).assert_reply("nil X\n");
+    run_with_input(server.addr(0), &["--protocol", "plugin"], b"one\ntwo\n")
+        .assert_reply("nil ONE\nnil TWO\n");
+    run(server.addr(1), &["call", "128", "x"]).assert_reply("128 X\n");
+    run_with_input(server.addr(1), &[], b"call 254 a b\n").assert_reply("254 A B\n");
+    let result = run(server.addr(1), &["call", "127", "x"]);
+    result.assert_error("unknown command 127");
+}
+
+#[test]
+fn call_sends_any_command() {
+    let server = server();
+    let addr = server.addr(COMMAND);
+    run(addr, &["call", "1", "x"]).assert_reply("x\n");
+    run(addr, &["call", "2", "abc"]).assert_reply("cba\n");
+    run(addr, &["call", "3"]).assert_reply("\n");
+    run(addr, &["call", "4", "x"]).assert_reply("0\n");
+    run(addr, &["call", "9", "x"]).assert_error("unknown command 9");
+}
+
+#[test]
+fn echo_of_another_protocol_names_it() {
+    let server = Server::start(&[
+        "-l",
+        "prefixed://127.0.0.1:0",
+        "-l",
+        "raw://127.0.0.1:0",
+        "-l",
+        "chat://127.0.0.1:0",
+    ]);
+    for (index, answer, protocol, command) in [
+        (0, "'olleh' is not what was sent", "prefixed", "send TEXT"),
+        (1, r"'Echo: \u{1}\u{0}\u{0}\u{0}\u{5}hello'", "raw", "send TEXT"),
+        (2, r"'[ERROR] a nickname has no blanks or control characters\n'", "chat", "chat"),
+    ] {
+        let addr = server.addr(index);
+        run(addr, &["echo", "hello"]).assert_error(&format!(
+            "the server does not answer as it should: {answer}; the server seems to speak \
+             {protocol}, try: mynah-cli {protocol}://{addr} {command}"
+        ));
+    }
+}
+
+#[test]
+fn foreign_reply_is_not_waited_for() {
+    // The replies never end, and there is no timeout.
+    for (args, request, reply, server) in [
+        (&["rev", "x"][..], frame(2, b"x"), &b"+PONG"[..], "Redis"),
+        (
+            &["--protocol", "prefixed", "send", "x"],
+            b"\x01x".to_vec(),
+            b"HTTP/1.1 400",
+            "an HTTP server",
+        ),
+        (&["chat", "ann"], b"ann\n".to_vec(), b"SSH-2.0-x", "an SSH server"),
+    ] {
+        let mock = MockServer::replying(&request, reply);
+        let result = run(mock.addr, &[&["--timeout", "0"], args].concat());
+        assert_eq!(result.code, Some(1), "{result:?}");
+        let hint = format!("; the server seems to be {server}\n");
+        assert!(result.stderr.ends_with(&hint), "{result:?}");
+        mock.join();
+    }
+}
+
+#[test]
+fn status_repeats_with_watch() {
+    let server = server();
+    let mut command = client_command(server.addr(COMMAND), &["status", "--watch"]);
+    let client = RunningClient::spawn(&mut command);
+    client.expect("\"frames_in_total\":1,");
+    client.expect("\"frames_in_total\":2,");
+    drop(client);
+    run(server.addr(COMMAND), &["status", "--json"]).code.unwrap();
+    assert_eq!(server.count_lines(" connected to "), 2);
+}
+
+#[test]
 fn raw_reply_is_read_while_the_message_is_written() {
     let server = Server::start(&["-l", "raw://127.0.0.1:0?prefix="]);
     let bytes = random_bytes(20 << 20);
@@ -162,7 +260,7 @@ fn broadcast_before_the_reply_is_not_the_reply() {
 #[test]
 fn reply_may_arrive_byte_by_byte() {
     let mock = MockServer::new(|mut stream| {
-        expect(&mut stream, &frame(1, b"x"));
+        expect(&mut stream, &frame(2, b"x"));
         stream.set_nodelay(true).unwrap();
         for byte in frame(1, b"abc") {
             stream.write_all(&[byte]).unwrap();
@@ -170,15 +268,15 @@ fn reply_may_arrive_byte_by_byte() {
         }
         read_to_eof(&mut stream);
     });
-    run(mock.addr, &["echo", "x"]).assert_reply("abc\n");
+    run(mock.addr, &["rev", "x"]).assert_reply("abc\n");
     mock.join();
 }
 
 #[test]
 fn reply_may_be_30_megabytes() {
     let bytes = random_bytes(30 << 20);
-    let mock = MockServer::replying(&frame(1, b"x"), &frame(1, &bytes));
-    run(mock.addr, &["echo", "x"]).assert_reply([&bytes[..], b"\n"].concat());
+    let mock = MockServer::replying(&frame(2, b"x"), &frame(1, &bytes));
+    run(mock.addr, &["rev", "x"]).assert_reply([&bytes[..], b"\n"].concat());
     mock.join();
 }
 
@@ -199,7 +297,10 @@ fn close_reset_and_garbage_are_errors() {
         (b"\x09\0\0\0\0", "the server does not answer as it should: command 9"),
         (
             b"HTTP/1.1 400 Bad Request\r\n",
-            "the server does not answer as it should: frame of 1414811695 bytes exceeds the limit of 1073741824",
+            concat!(
+                r"the server does not answer as it should: 'HTTP/1.1 400 Bad Request\r\n'; ",
+                "the server seems to be an HTTP server"
+            ),
         ),
     ] {
         let mock = MockServer::new(|mut stream| {
@@ -320,12 +421,12 @@ fn server_that_reads_nothing_times_out() {
 #[test]
 fn timeout_of_zero_is_no_limit() {
     let mock = MockServer::new(|mut stream| {
-        expect(&mut stream, &frame(1, b"x"));
+        expect(&mut stream, &frame(2, b"x"));
         assert!(is_waiting(&mut stream, Duration::from_millis(300)));
         stream.write_all(&frame(1, b"late")).unwrap();
         read_to_eof(&mut stream);
     });
-    run(mock.addr, &["--timeout", "0", "echo", "x"]).assert_reply("late\n");
+    run(mock.addr, &["--timeout", "0", "rev", "x"]).assert_reply("late\n");
     mock.join();
 }
 
@@ -407,12 +508,20 @@ fn config_file_gives_the_address_and_options_win() {
 #[test]
 fn usage_error_is_status_2_and_names_the_culprit() {
     for (args, reason) in [
-        (&["--no-such"][..], "Unrecognized option: 'no-such'"),
-        (&["ping"], "there is no command 'ping'"),
+        (&["--no-such"][..], "unknown option '--no-such'"),
+        (&["ping"], "there is no command 'ping', did you mean echo?"),
+        (
+            &["127.0.0.1"],
+            "there is no command '127.0.0.1', did you mean command://127.0.0.1:65432?",
+        ),
+        (&["-h", "10.0.0.1", "echo"], "-h is --help; the host is -H, as in -H 10.0.0.1"),
         (&["echo"], "echo needs a TEXT"),
-        (&["send", "x"], "send needs --protocol prefixed or raw"),
-        (&["--protocol", "chat", "send", "x"], "send needs --protocol prefixed or raw"),
-        (&["--protocol", "raw", "status"], "status needs --protocol command"),
+        (
+            &["-p", "8080", "echo", "x"],
+            "echo needs --protocol command; port 8080 means prefixed: use send there",
+        ),
+        (&["raw://127.0.0.1:9999", "status"], "status needs --protocol command; over raw use send"),
+        (&["command+tls://h:1", "status"], "command+tls://h:1: this build has no TLS"),
         (&["-p", "65536", "status"], "--port: bad port '65536', it is 0 to 65535"),
         (
             &["--timeout", "soon", "status"],
@@ -430,7 +539,7 @@ fn help_and_version_need_no_server() {
     let version = concat!("mynah-cli ", env!("CARGO_PKG_VERSION"), "\n");
     run_args(&["--version"]).assert_reply(version);
     let help = String::from_utf8(run_args(&["-h"]).stdout).unwrap();
-    assert!(help.starts_with("Usage: mynah-cli "), "{help}");
+    assert!(help.starts_with("mynah-cli, the client of mynah"), "{help}");
     assert!(help.ends_with("print the version\n"), "{help}");
 }
 
@@ -459,10 +568,12 @@ fn closed_output_ends_the_client_silently() {
 fn output_error_is_status_1() {
     let server = server();
     let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-    let mut command = client_command(server.addr(COMMAND), &["echo", "x"]);
-    RunningClient::spawn_with(&mut command, Stdio::null(), full)
-        .wait()
-        .assert_error("cannot write to standard output: no space left on device");
+    for args in [&["echo", "x"][..], &["status"], &["status", "--watch"], &["--help"], &["-V"]] {
+        let mut command = client_command(server.addr(COMMAND), args);
+        RunningClient::spawn_with(&mut command, Stdio::null(), full.try_clone().unwrap())
+            .wait()
+            .assert_error("cannot write to standard output: no space left on device");
+    }
 }
 
 #[test]

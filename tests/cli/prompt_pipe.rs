@@ -26,10 +26,10 @@ fn failed_line_is_reported_and_the_rest_is_run() {
     let result = run_with_input(server.addr(0), &[], lines);
     assert_eq!(String::from_utf8_lossy(&result.stdout), "one\ntwo\n");
     let reasons = [
-        "mynah-cli: line 2: there is no command 'ping', try help",
+        "mynah-cli: line 2: there is no command 'ping', did you mean echo?",
         "mynah-cli: line 3: REVERSE needs UTF-8: invalid byte at offset 0",
         "mynah-cli: line 4: echo needs a TEXT",
-        "mynah-cli: line 5: send needs --protocol prefixed or raw",
+        "mynah-cli: line 5: send needs --protocol prefixed, raw or plugin; over command use echo",
         "mynah-cli: line 6: frame of 12 bytes exceeds the limit of 10",
     ];
     assert_eq!(result.stderr.lines().collect::<Vec<_>>(), reasons);
@@ -66,6 +66,25 @@ fn lines_over_prefixed_and_raw_are_sent() {
     let result = run_with_input(server.addr(0), &prefixed, long.as_bytes());
     assert_eq!((result.code, result.stdout.len()), (Some(0), 256));
     assert!(result.stderr.contains("warning: the text has 256 bytes, only 255 are sent"));
+}
+
+#[test]
+fn line_over_prefixed_or_raw_is_a_message() {
+    let server = Server::start(&["-l", "prefixed://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
+    run_with_input(server.addr(0), &["--protocol", "prefixed"], b"abc\n\necho x\n")
+        .assert_reply("cba\nx ohce\n");
+    run_with_input(server.addr(1), &["--protocol", "raw"], b"abc\nsend quit\nquit\nlater\n")
+        .assert_reply("Echo: abc\nEcho: quit\n");
+}
+
+#[test]
+fn byte_order_mark_of_the_input_is_dropped() {
+    let server = Server::start(&["-l", "command://127.0.0.1:0", "-l", "raw://127.0.0.1:0"]);
+    run_with_input(server.addr(0), &[], b"\xef\xbb\xbfecho x\n").assert_reply("x\n");
+    run_with_input(server.addr(1), &["--protocol", "raw"], b"\xef\xbb\xbfx\n")
+        .assert_reply("Echo: x\n");
+    // A text is standard input to the byte.
+    run_with_input(server.addr(0), &["echo", "-"], b"\xef\xbb\xbfx").assert_reply("\u{feff}x\n");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The prompt at a terminal: keys go in, screens come out.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::process::Command;
 use std::sync::mpsc;
 
+use nix::sys::signal::{Signal, kill};
+
 use super::mock_server::{Handler, MockServer, expect};
-use super::program::closed_addr;
+use super::program::{CLIENT, closed_addr};
 use super::support::{Folder, PATIENCE, Server, frame};
 use super::terminal::{Terminal, terminal};
 
@@ -19,16 +22,17 @@ fn prompt_runs_commands_and_survives_errors() {
         ("echo Hello, World!", "Hello, World!"),
         ("rev custom protocols are fun", "nuf era slocotorp motsuc"),
         ("broadcast x", "0"),
-        ("ping", "mynah-cli: there is no command 'ping', try help"),
+        ("PING", "mynah-cli: there is no command 'PING', did you mean echo?"),
+        ("ECHO x", "x"),
+        ("exit now", "mynah-cli: exit takes no argument, so 'now' cannot follow it"),
         ("echo", "mynah-cli: echo needs a TEXT"),
-        ("send x", "mynah-cli: send needs --protocol prefixed or raw"),
         ("echo -", "-"),
     ] {
         prompt.enter_line(line);
         prompt.expect(&[&format!("mynah> {line}"), reply, "mynah>"]);
     }
     prompt.enter_line("help");
-    prompt.expect(&["  quit            leave", "  help            this list", "mynah>"]);
+    prompt.expect(&["  quit, exit      leave", "  help            this list", "mynah>"]);
     prompt.enter_line("");
     prompt.expect(&["mynah>", "mynah>"]);
     prompt.press(&["x", "C-c"]);
@@ -134,5 +138,141 @@ fn prompt_over_prefixed_or_raw_sends() {
         }
         prompt.press(&["C-d"]);
         assert_eq!(prompt.wait(), "0");
+    }
+}
+
+#[test]
+fn tab_completes_commands() {
+    let server = Server::command(&[]);
+    let prompt = terminal!(server.addr(0), &[]);
+    prompt.expect(&["mynah>"]);
+    prompt.press(&["b", "Tab", "x", "Enter"]);
+    prompt.expect(&["mynah> broadcast x", "0", "mynah>"]);
+    // Two begin with it: Tab lists them.
+    prompt.press(&["e", "Tab", "Tab"]);
+    prompt.wait_for_screen("the list", |screen| {
+        screen.iter().any(|line| line.split_whitespace().eq(["echo", "exit"]))
+    });
+    prompt.press(&["c", "Tab"]);
+    prompt.enter_line("y");
+    prompt.expect(&["mynah> echo y", "y", "mynah>"]);
+
+    let server = Server::start(&["-l", "raw://127.0.0.1:0"]);
+    let prompt = terminal!(server.addr(0), &["--protocol", "raw"]);
+    let connected = format!("Connected to raw://{}.", server.addr(0));
+    prompt.expect(&[&(connected + " A line is a message; help lists the rest."), "mynah>"]);
+    prompt.press(&["s", "Tab", "x", "Enter"]);
+    prompt.expect(&["mynah> send x", "Echo: x", "mynah>"]);
+}
+
+#[test]
+fn no_history_keeps_no_file() {
+    let server = Server::command(&[]);
+    let prompt = terminal!(server.addr(0), &["--no-history"]);
+    prompt.expect(&["mynah>"]);
+    prompt.enter_line("echo secret");
+    prompt.expect(&["mynah> echo secret", "secret", "mynah>"]);
+    // The lines of the session are there all the same.
+    prompt.press(&["Up"]);
+    prompt.expect(&["mynah> echo secret"]);
+    prompt.press(&["C-c"]);
+    // Between two lines Ctrl-D is the terminal's.
+    prompt.expect(&["mynah> echo secret", "mynah>"]);
+    prompt.press(&["C-d"]);
+    assert_eq!(prompt.wait(), "0");
+    assert!(fs::metadata(prompt.folder.path(".mynah_history")).is_err());
+}
+
+#[test]
+fn dumb_terminal_ends_its_line_at_ctrl_d() {
+    let server = Server::command(&[]);
+    let folder = Folder::new();
+    let Some(prompt) = Terminal::client_with(folder, "dumb", server.addr(0), &[]) else { return };
+    prompt.expect(&["mynah>"]);
+    let row = prompt.cursor_row();
+    prompt.press(&["C-d"]);
+    assert_eq!(prompt.wait(), "0");
+    assert_eq!(prompt.cursor_row(), row + 1);
+}
+
+#[test]
+fn resize_leaves_one_copy_of_the_line() {
+    let server = Server::command(&[]);
+    let prompt = terminal!(server.addr(0), &[]);
+    prompt.enter_line("echo before");
+    prompt.expect(&["before", "mynah>"]);
+    let line = format!("mynah> echo {}", "0123456789".repeat(10));
+    prompt.enter(line.strip_prefix("mynah> ").unwrap());
+    // The rows of the line are one or several lines to tmux.
+    let shows_line_once = |screen: &[String]| {
+        let before = screen.iter().position(|line| line == "before");
+        before.is_some_and(|before| screen[before + 1..].concat() == line)
+    };
+    prompt.wait_for_screen("the line", shows_line_once);
+    for columns in ["40", "25", "33", "80", "50"] {
+        prompt.tmux(&["resize-window", "-x", columns, "-y", "16"]);
+        prompt.wait_for_screen(columns, shows_line_once);
+        prompt.press(&["x"]);
+        prompt.wait_for_screen("x", |screen| screen.concat().ends_with("9x"));
+        prompt.press(&["BSpace"]);
+        prompt.wait_for_screen(columns, shows_line_once);
+    }
+    prompt.press(&["C-u"]);
+    prompt.enter_line("echo after");
+    prompt.expect(&["after", "mynah>"]);
+}
+
+#[test]
+fn stopped_prompt_continues_in_raw_mode() {
+    if !Command::new("bash").arg("-c").arg(":").status().is_ok_and(|status| status.success()) {
+        let _ = writeln!(io::stderr(), "skipped: job control needs bash");
+        return;
+    }
+    let server = Server::command(&[]);
+    let folder = Folder::new();
+    let home = folder.path("");
+    let bash = ["env", &format!("HOME={home}"), "TERM=xterm-256color", "PS1=$ ", "bash"];
+    let Some(shell) =
+        Terminal::run(folder, &[&bash[..], &["--norc", "--noprofile", "-i"]].concat())
+    else {
+        return;
+    };
+    shell.expect(&["$"]);
+    let port = server.addr(0).port();
+    let client =
+        shell.folder.file("client", &format!("echo $$ >{home}/pid; exec {CLIENT} -p {port}\n"));
+    shell.enter_line(&format!("sh {client}"));
+    shell.expect(&["mynah>"]);
+    shell.enter("echo half");
+    shell.expect(&["mynah> echo half"]);
+    for signal in [Signal::SIGSTOP, Signal::SIGTSTP] {
+        kill(shell.pid(), signal).unwrap();
+        shell.expect(&["$"]);
+        shell.enter_line("fg");
+        shell.expect(&["mynah> echo half"]);
+    }
+    // A key at a time: in raw mode, where Ctrl-A is a key too.
+    shell.press(&["!", "C-a", "C-e", "?", "Enter"]);
+    shell.expect(&["mynah> echo half!?", "half!?", "mynah>"]);
+}
+
+#[test]
+fn status_is_a_table_on_a_terminal() {
+    let server = Server::command(&[]);
+    let terminal = terminal!(server.addr(0), &["status"]);
+    assert_eq!(terminal.wait(), "0");
+    terminal.expect(&["broadcasts      0", "slow consumers  0"]);
+    let json = terminal!(server.addr(0), &["status", "--json"]);
+    json.wait_for_screen("JSON", |screen| screen.iter().any(|line| line.starts_with("{\"version")));
+
+    let prompt = terminal!(server.addr(0), &[]);
+    prompt.enter_line("status");
+    prompt.expect(&["slow consumers  0", "mynah>"]);
+
+    let watch = terminal!(server.addr(0), &["status", "--watch"]);
+    for frames in ["frames in       4", "frames in       5"] {
+        watch.wait_for_screen(frames, |screen| screen.iter().any(|line| line == frames));
+        let versions = watch.screen().iter().filter(|line| line.starts_with("version")).count();
+        assert_eq!(versions, 1);
     }
 }

@@ -73,10 +73,10 @@ fn control_characters_of_the_server_are_replaced() {
     ann.expect(&[&format!("[INFO] Welcome{sanitized}"), &format!("[bob]: {sanitized}"), "[YOU]:"]);
     drop(ann);
 
-    let mock = MockServer::replying(&frame(1, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
-    let echo = terminal!(mock.addr, &["echo", "x"]);
-    echo.expect(&[sanitized, "line"]);
-    assert_eq!(echo.wait(), "0");
+    let mock = MockServer::replying(&frame(2, b"x"), &frame(1, format!("{evil}\nline").as_bytes()));
+    let rev = terminal!(mock.addr, &["rev", "x"]);
+    rev.expect(&[sanitized, "line"]);
+    assert_eq!(rev.wait(), "0");
 
     let mock = MockServer::new(move |mut stream| {
         expect(&mut stream, b"x");

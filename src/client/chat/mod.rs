@@ -13,14 +13,22 @@ use super::editor::Editor;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 
+/// The commands of a chat server, for completion.
+const COMMANDS: [&str; 5] = ["/exit", "/help", "/msg ", "/quit", "/who"];
+
 /// Joins the chat and stays until the user or the server ends it.
 pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         // Messages are private: they are not kept in a history file.
-        let mut editor = Editor::new(None)?;
+        let mut editor = Editor::new(None, &COMMANDS)?;
         if let Some(printer) = editor.line_printer() {
             return window::run(endpoint, nick, editor, printer);
         }
     }
     pipe::run(endpoint, nick)
+}
+
+/// The first line at a terminal. A chat server says nothing before it has a nickname.
+fn connected_line(endpoint: &Endpoint) -> String {
+    format!("Connected to {endpoint}. /help lists the commands, /quit leaves.")
 }

@@ -1,17 +1,19 @@
 //! The chat without a terminal: lines of standard input are sent, lines of the server go to standard
 //! output.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use super::server_lines::{LineKind, LineReader, unexpected_greeting};
-use super::user_lines::{is_exit, send_line};
+use super::server_lines::{
+    FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
+};
+use super::user_lines::{is_exit, send_line, typed_exit};
 use crate::client::connect::connect;
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
+use crate::client::input_lines::InputLines;
 use crate::client::output::{Output, print_error};
 use crate::client::sigint::spawn_helper;
 
@@ -21,12 +23,17 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
     let mut reader =
         LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     let output = Output::stdout();
-    if !join(&stream, &mut reader, endpoint.timeout, nick, output)? {
+    if io::stdin().is_terminal() {
+        // Not a reply, so not on standard output.
+        let _ = writeln!(io::stderr(), "{}", super::connected_line(endpoint));
+    }
+    let mut input = InputLines::default();
+    if !join(endpoint, &stream, &mut reader, &mut input, nick)? {
         return Ok(());
     }
     let is_leaving = Arc::new(AtomicBool::new(false));
     let set_leaving = Arc::clone(&is_leaving);
-    spawn_helper("stdin", move || copy_input(&stream, &set_leaving))
+    spawn_helper("stdin", move || copy_input(&mut input, &stream, &set_leaving))
         .map_err(|error| ClientError::input(&error))?;
     loop {
         match reader.read_line() {
@@ -49,20 +56,24 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
 /// With a nickname on the command line and a pipe for input a refusal is an error: the lines of the
 /// pipe are messages, and none of them must become a nickname.
 fn join(
+    endpoint: &Endpoint,
     stream: &TcpStream,
     reader: &mut LineReader,
-    timeout: Option<Duration>,
+    input: &mut InputLines,
     nick: Option<String>,
-    output: Output,
 ) -> Result<bool, ClientError> {
+    let output = Output::stdout();
     let reads_nick = nick.is_none() || io::stdin().is_terminal();
     let mut given = nick.map(String::into_bytes);
+    let mut question = FIRST_QUESTION;
     loop {
         let nick = match given.take() {
             Some(nick) => nick,
-            None if reads_nick => match read_nickname()? {
-                Some(nick) if is_exit(&nick) => return Ok(false),
+            None if reads_nick => match read_nickname(input, question)? {
+                Some(nick) if exit_of(&nick).is_some() => return Ok(false),
                 Some(nick) => nick,
+                // Ctrl-D leaves.
+                None if io::stdin().is_terminal() => return Ok(false),
                 None => return Err(ClientError::NoNickname),
             },
             None => return Err(ClientError::NoNickname),
@@ -72,12 +83,16 @@ fn join(
         }
         // If the server has closed, its last line may say why, so it is read all the same.
         let _ = send_line(stream, &nick);
-        let reply = reader.read_line_within(timeout)?;
+        let reply = reader.read_line_within(endpoint.timeout)?;
         match LineKind::of(&reply) {
             LineKind::ShutDown => return output.print_reply(&reply).map(|()| false),
-            LineKind::Info => return output.print_reply(&reply).map(|()| true),
-            LineKind::Other => return Err(unexpected_greeting(&reply)),
+            LineKind::Info => {
+                reader.set_joined();
+                return output.print_reply(&reply).map(|()| true);
+            }
+            LineKind::Other => return Err(unexpected_greeting(&reply, endpoint)),
             LineKind::Refusal => {
+                question = next_question(&reply, &nick);
                 let refusal = ClientError::Refused(String::from_utf8_lossy(&reply).into_owned());
                 if !reads_nick {
                     return Err(refusal);
@@ -88,43 +103,43 @@ fn join(
     }
 }
 
-/// Reads a line of standard input as a nickname; `None` at the end of input. A terminal shows a
-/// prompt, on standard error because it is not a reply.
-fn read_nickname() -> Result<Option<Vec<u8>>, ClientError> {
-    if io::stdin().is_terminal() {
-        let _ = write!(io::stderr(), "Nickname: ");
+/// Reads a line of standard input as a nickname; `None` at the end of input. A terminal shows the
+/// question, on standard error because it is not a reply.
+fn read_nickname(input: &mut InputLines, question: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    let is_terminal = io::stdin().is_terminal();
+    if is_terminal {
+        let _ = write!(io::stderr(), "{question}");
     }
-    read_line(&mut io::stdin().lock()).map_err(|error| ClientError::input(&error))
-}
-
-/// Reads a line and returns it without its `\n`; `None` at the end of input.
-fn read_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    if input.read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
+    let line = input.next()?;
+    if is_terminal && line.is_none() {
+        // A terminal shows nothing for Ctrl-D.
+        let _ = writeln!(io::stderr());
     }
-    if line.ends_with(b"\n") {
-        line.pop();
-    }
-    Ok(Some(line))
+    Ok(line)
 }
 
 /// Sends lines of standard input up to its end or to an exit line, sets `is_leaving` and shuts the
 /// writing side; the server replies to what it has received and closes.
-fn copy_input(stream: &TcpStream, is_leaving: &AtomicBool) {
-    let mut input = io::stdin().lock();
+fn copy_input(input: &mut InputLines, stream: &TcpStream, is_leaving: &AtomicBool) {
     loop {
-        let line = read_line(&mut input).unwrap_or_else(|error| {
-            print_error(ClientError::input(&error));
+        let line = input.next().unwrap_or_else(|error| {
+            print_error(error);
             None
         });
-        let is_last = line.as_ref().is_none_or(|line| is_exit(line));
+        let exit = line.as_deref().and_then(exit_of);
+        let is_last = line.is_none() || exit.is_some();
         // Set before the line is sent, because the server closes when it has read it.
         is_leaving.fetch_or(is_last, Ordering::SeqCst);
-        let is_sent = line.is_some_and(|line| send_line(stream, &line).is_ok());
+        let line = exit.or(line.as_deref());
+        let is_sent = line.is_some_and(|line| send_line(stream, line).is_ok());
         if is_last || !is_sent {
             break;
         }
     }
     let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// The line to send for one of standard input that leaves the chat.
+fn exit_of(line: &[u8]) -> Option<&[u8]> {
+    if io::stdin().is_terminal() { typed_exit(line) } else { is_exit(line).then_some(line) }
 }

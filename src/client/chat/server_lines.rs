@@ -5,10 +5,13 @@ use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
+use crate::client::server_guess::{Excerpt, ServerGuess};
 use crate::client::timeout::{is_timeout, set_read_timeout};
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
+use crate::protocol::ProtocolName;
 use crate::protocol::chat::{Lang, Message};
 
 /// Longest line of a server, in bytes. The reply to `/who` is the longest, with every nickname on
@@ -17,8 +20,9 @@ const LINE_LEN_MAX: usize = 1 << 20;
 
 const READ_LEN: usize = 1 << 14;
 
-/// How many bytes of an unexpected line an error quotes.
-const EXCERPT_LEN: usize = 60;
+/// The question for a nickname. The server says nothing before it has one, so its language is not
+/// known yet.
+pub(super) const FIRST_QUESTION: &str = "Nickname: ";
 
 /// Reads a server's lines.
 #[derive(Debug)]
@@ -28,11 +32,19 @@ pub(super) struct LineReader {
     /// Bytes received and not yet returned.
     input: Vec<u8>,
     is_eof: bool,
+    /// No nickname is accepted yet, so the server may not be a chat.
+    is_joining: bool,
 }
 
 impl LineReader {
     pub(super) fn new(stream: TcpStream) -> Self {
-        LineReader { stream, decoder: LinesUpTo::default(), input: Vec::new(), is_eof: false }
+        let (decoder, input) = (LinesUpTo::default(), Vec::new());
+        LineReader { stream, decoder, input, is_eof: false, is_joining: true }
+    }
+
+    /// A nickname is accepted: the server is a chat.
+    pub(super) fn set_joined(&mut self) {
+        self.is_joining = false;
     }
 
     /// Reads the next line and returns it without its `\n` or `\r\n`; `None` at the end of file. A
@@ -57,6 +69,10 @@ impl LineReader {
                 return Ok(last);
             }
             self.fill_input()?;
+            if self.is_joining && is_foreign(&self.input) && !self.input.contains(&b'\n') {
+                // Its line may never end.
+                return Ok(Some(std::mem::take(&mut self.input)));
+            }
         }
     }
 
@@ -131,12 +147,33 @@ impl LineKind {
     }
 }
 
+/// True if `reply` is that of a server which is not a chat.
+fn is_foreign(reply: &[u8]) -> bool {
+    let chat = ServerGuess::Mynah(ProtocolName::Chat);
+    ServerGuess::from_text(reply).is_some_and(|guess| guess != chat)
+}
+
 /// The error of a reply to a nickname that is neither a welcome nor a refusal.
-pub(super) fn unexpected_greeting(line: &[u8]) -> ClientError {
-    let excerpt = &line[..line.len().min(EXCERPT_LEN)];
-    let ellipsis = if excerpt.len() < line.len() { "…" } else { "" };
-    let excerpt = String::from_utf8_lossy(excerpt);
-    ClientError::UnexpectedReply(format!("'{excerpt}{ellipsis}' is not a chat welcome"))
+pub(super) fn unexpected_greeting(line: &[u8], endpoint: &Endpoint) -> ClientError {
+    let reason = format!("{} is not a chat welcome", Excerpt(line));
+    let guess = ServerGuess::from_exchange(line, b"").filter(|_| is_foreign(line));
+    let hint = guess.map_or(String::new(), |guess| format!("; {}", guess.hint(endpoint)));
+    ClientError::UnexpectedReply(reason + &hint)
+}
+
+/// The question for another nickname after the refusal `reply` to `nick`, in the server's language.
+pub(super) fn next_question(reply: &[u8], nick: &[u8]) -> &'static str {
+    let nick = String::from_utf8_lossy(nick);
+    let refusals = [
+        Message::Taken(nick.trim()),
+        Message::NicknameLength,
+        Message::NicknameCharacters,
+        Message::NicknameFirst,
+        Message::NotUtf8,
+    ];
+    let is_russian =
+        |message: &Message<'_>| reply == message.in_lang(Lang::Ru).to_string().as_bytes();
+    if refusals.iter().any(is_russian) { "Ник: " } else { FIRST_QUESTION }
 }
 
 #[cfg(test)]
@@ -159,6 +196,18 @@ mod tests {
         }
         server.join().unwrap().unwrap();
         found
+    }
+
+    #[test]
+    fn question_is_in_the_language_of_the_refusal() {
+        for (refusal, question) in [
+            ("[ERROR] ник bob занят, выберите другой", "Ник: "),
+            ("[ERROR] в нике должно быть от 3 до 16 символов", "Ник: "),
+            ("[ERROR] bob is taken, choose another", FIRST_QUESTION),
+            ("[ERROR] ник is taken, choose another", FIRST_QUESTION),
+        ] {
+            assert_eq!(next_question(refusal.as_bytes(), b" bob "), question, "{refusal}");
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use super::ending::{EndReason, Ending};
-use super::server_lines::{LineKind, LineReader, unexpected_greeting};
-use super::user_lines::{is_exit, send_line};
+use super::server_lines::{
+    FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
+};
+use super::user_lines::{send_line, typed_exit};
 use crate::client::connect::connect;
 use crate::client::editor::{Editor, EditorInput, LinePrinter};
 use crate::client::endpoint::Endpoint;
@@ -40,6 +42,7 @@ pub(super) fn run(
     let stream = connect(endpoint)?;
     // A server that reads nothing must not block the window for ever.
     set_write_timeout(&stream, endpoint.timeout);
+    print_line(&super::connected_line(endpoint))?;
     let lines = LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     editor.catch_interrupts()?;
     let ending = Arc::new(Ending::default());
@@ -87,10 +90,11 @@ impl Window<'_> {
             }
             // Pasted input may be several messages.
             for line in input.lines().filter(|line| !line.trim().is_empty()) {
-                let sent = send_line(self.stream, line.as_bytes());
-                if is_exit(line.as_bytes()) {
+                if let Some(exit) = typed_exit(line.as_bytes()) {
+                    let _ = send_line(self.stream, exit);
                     return Ok(());
                 }
+                let sent = send_line(self.stream, line.as_bytes());
                 // Other errors mean that the server has closed. The reader finds that too, perhaps
                 // with the reason, and interrupts the next line.
                 if sent.is_err_and(|error| is_timeout(&error)) {
@@ -103,12 +107,13 @@ impl Window<'_> {
 
     /// Sends nicknames until one is accepted; false if the user leaves or the server stops.
     fn join(&self, editor: &mut Editor, mut nick: Option<String>) -> Result<bool, ClientError> {
+        let mut question = FIRST_QUESTION;
         loop {
             let input = match nick.take() {
                 Some(nick) => Some(nick),
-                None => self.read(editor, "Nickname: ")?,
+                None => self.read(editor, question)?,
             };
-            let Some(nick) = input.filter(|nick| !is_exit(nick.as_bytes())) else {
+            let Some(nick) = input.filter(|nick| typed_exit(nick.as_bytes()).is_none()) else {
                 return Ok(false);
             };
             let nick = nick.trim();
@@ -120,12 +125,13 @@ impl Window<'_> {
             let Some(reply) = self.wait_for_join_reply(editor)? else { return Ok(false) };
             let kind = LineKind::of(&reply);
             if kind == LineKind::Other {
-                return Err(unexpected_greeting(&reply));
+                return Err(unexpected_greeting(&reply, self.endpoint));
             }
             print_line(&sanitize_line_bytes(&reply))?;
             if kind == LineKind::Info {
                 return Ok(true);
             }
+            question = next_question(&reply, nick.as_bytes());
         }
     }
 
@@ -206,6 +212,7 @@ impl Reader {
         let is_refusal = LineKind::of(&line) == LineKind::Refusal;
         let _ = join_replies.send(line);
         if !is_refusal {
+            self.lines.set_joined();
             self.join_replies = None;
         }
     }

@@ -1,6 +1,8 @@
 //! The line being typed, and lines printed above it: the only module that names rustyline. Knows
 //! nothing of servers.
 
+mod completion;
+mod line_screen;
 mod print_gate;
 
 use std::cell::Cell;
@@ -11,20 +13,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Config, ExternalPrinter, Helper, Prompt};
+use rustyline::{CompletionType, Config, Context, ExternalPrinter, Helper, Prompt};
 use signal_hook::consts::SIGINT;
 
 use super::error::ClientError;
+use super::output::{is_dumb_terminal, print_line};
 use super::sigint::interrupt;
 use super::terminal_mode;
+use completion::complete_command;
+use line_screen::LineScreen;
 use print_gate::PrintGate;
 
 /// Lines of history kept.
 const HISTORY_LEN_MAX: usize = 1000;
+
+/// A message that moves the cursor up a row and down again, so it does not matter whether it is shown;
+/// rustyline draws the line anew after it.
+const NO_MESSAGE: &str = "\x1b[A\n";
 
 /// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +48,9 @@ pub(super) enum EditorInput {
 
 /// Reads lines from a terminal.
 pub(super) struct Editor {
-    inner: rustyline::Editor<PauseOnEnter, FileHistory>,
+    inner: rustyline::Editor<EditorHelper, FileHistory>,
     gate: Arc<PrintGate>,
+    screen: Arc<LineScreen>,
     history: Option<PathBuf>,
     /// A SIGINT arrived between two lines; set only after [`catch_interrupts`](Self::catch_interrupts).
     interrupted: Arc<AtomicBool>,
@@ -53,19 +63,39 @@ pub(super) struct LinePrinter {
 }
 
 impl Editor {
-    /// An editor with its history in the file `history`; with `None` the history is not saved.
-    pub(super) fn new(history: Option<PathBuf>) -> Result<Self, ClientError> {
-        terminal_mode::restore_when_killed().map_err(|error| ClientError::input(&error))?;
-        let config =
-            Config::builder().max_history_size(HISTORY_LEN_MAX).map_err(editor_error)?.build();
+    /// An editor with its history in the file `history`; with `None` the history is not saved. Tab
+    /// completes the first word to one of `commands`.
+    pub(super) fn new(
+        history: Option<PathBuf>,
+        commands: &'static [&'static str],
+    ) -> Result<Self, ClientError> {
+        let config = Config::builder()
+            .max_history_size(HISTORY_LEN_MAX)
+            .map_err(editor_error)?
+            // As in a shell: the common beginning, then the list.
+            .completion_type(CompletionType::List)
+            .build();
         let mut inner = rustyline::Editor::with_config(config).map_err(editor_error)?;
-        let gate = Arc::new(PrintGate::default());
-        inner.set_helper(Some(PauseOnEnter(Arc::clone(&gate))));
+        let (gate, screen) = (Arc::<PrintGate>::default(), Arc::<LineScreen>::default());
+        let helper =
+            EditorHelper { gate: Arc::clone(&gate), screen: Arc::clone(&screen), commands };
+        inner.set_helper(Some(helper));
         if let Some(file) = &history {
             // The first session has no file yet.
             let _ = inner.load_history(file);
         }
-        Ok(Editor { inner, gate, history, interrupted: Arc::default() })
+        let mut editor = Editor { inner, gate, screen, history, interrupted: Arc::default() };
+        let mut printer = editor.line_printer();
+        let screen = Arc::clone(&editor.screen);
+        terminal_mode::guard(move || {
+            if let Some(printer) = &mut printer
+                && screen.resume()
+            {
+                printer.redraw();
+            }
+        })
+        .map_err(|error| ClientError::input(&error))?;
+        Ok(editor)
     }
 
     /// Makes a SIGINT between two lines interrupt the next one; without this it ends the process.
@@ -91,17 +121,25 @@ impl Editor {
         let prompt = PromptState {
             text: prompt,
             gate: &self.gate,
+            screen: &self.screen,
             interrupted: &self.interrupted,
             is_measured: Cell::new(false),
         };
         let result = self.inner.readline(&prompt);
         self.gate.pause();
+        self.screen.end();
         match result {
             Ok(line) => Ok(EditorInput::Line(line)),
             Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => {
                 Ok(EditorInput::Interrupt)
             }
-            Err(ReadlineError::Eof) => Ok(EditorInput::Eof),
+            Err(ReadlineError::Eof) => {
+                // Such a terminal shows nothing for Ctrl-D, and rustyline leaves the cursor there.
+                if is_dumb_terminal() {
+                    print_line("")?;
+                }
+                Ok(EditorInput::Eof)
+            }
             Err(error) => Err(editor_error(error)),
         }
     }
@@ -134,9 +172,16 @@ impl LinePrinter {
 
     /// Waits until all printed lines are on the screen.
     pub(super) fn flush(&mut self) {
-        // rustyline queues one message, so once it takes this one it has shown those before it. This
-        // one moves the cursor up a row and down again, so it does not matter whether it is shown.
-        self.print_message("\x1b[A\n".to_owned());
+        // rustyline queues one message, so once it takes this one it has shown those before it.
+        self.print_message(NO_MESSAGE.to_owned());
+    }
+
+    /// Draws the line again if one is being typed. A message on its way does that as well.
+    fn redraw(&mut self) {
+        if self.gate.try_begin_print() {
+            let _ = self.printer.print(NO_MESSAGE.to_owned());
+            self.gate.end_print();
+        }
     }
 
     fn print_message(&mut self, message: String) -> bool {
@@ -163,6 +208,7 @@ fn editor_error(error: ReadlineError) -> ClientError {
 struct PromptState<'a> {
     text: &'a str,
     gate: &'a PrintGate,
+    screen: &'a LineScreen,
     interrupted: &'a AtomicBool,
     is_measured: Cell<bool>,
 }
@@ -171,8 +217,12 @@ impl Prompt for PromptState<'_> {
     fn raw(&self) -> &str {
         if !self.is_measured.replace(true) {
             // Only now: the last drawing is after Enter, and must not open the gate again.
+            self.screen.begin(self.text);
             self.gate.open();
-        } else if self.interrupted.load(Ordering::SeqCst) {
+            return self.text;
+        }
+        self.screen.adjust_to_resize();
+        if self.interrupted.load(Ordering::SeqCst) {
             // The SIGINT came before rustyline's handler was installed, which has happened by the
             // first drawing. Another one reaches it.
             interrupt();
@@ -181,20 +231,50 @@ impl Prompt for PromptState<'_> {
     }
 }
 
-/// Pauses the gate on Enter, by way of the validator that rustyline calls before the line ends.
-struct PauseOnEnter(Arc<PrintGate>);
+/// What rustyline asks while a line is edited: completions, and whether Enter ends the line, before
+/// which the gate is paused. It shows the line and its cursor on the way.
+struct EditorHelper {
+    gate: Arc<PrintGate>,
+    screen: Arc<LineScreen>,
+    commands: &'static [&'static str],
+}
 
-impl Helper for PauseOnEnter {}
-impl Completer for PauseOnEnter {
+impl Helper for EditorHelper {}
+
+impl Completer for EditorHelper {
     type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(complete_command(line, cursor, self.commands))
+    }
 }
-impl Highlighter for PauseOnEnter {}
-impl Hinter for PauseOnEnter {
+
+impl Highlighter for EditorHelper {
+    /// Is called when the cursor moves.
+    fn highlight_char(&self, line: &str, cursor: usize, _: CmdKind) -> bool {
+        self.screen.record(line, cursor);
+        false
+    }
+}
+
+impl Hinter for EditorHelper {
     type Hint = String;
+
+    /// Is called when the line changes.
+    fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<String> {
+        self.screen.record(line, cursor);
+        None
+    }
 }
-impl Validator for PauseOnEnter {
+
+impl Validator for EditorHelper {
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.0.pause();
+        self.gate.pause();
         Ok(ValidationResult::Valid(None))
     }
 }
@@ -205,10 +285,15 @@ mod tests {
 
     #[test]
     fn prompt_opens_the_gate_once() {
-        let gate = PrintGate::default();
+        let (gate, screen) = (PrintGate::default(), LineScreen::default());
         let (interrupted, is_measured) = (AtomicBool::new(false), Cell::new(false));
-        let prompt =
-            PromptState { text: "> ", gate: &gate, interrupted: &interrupted, is_measured };
+        let prompt = PromptState {
+            text: "> ",
+            gate: &gate,
+            screen: &screen,
+            interrupted: &interrupted,
+            is_measured,
+        };
         assert!(!gate.is_open());
         assert_eq!(prompt.raw(), "> ");
         assert!(gate.is_open());

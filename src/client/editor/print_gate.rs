@@ -71,6 +71,14 @@ impl PrintGate {
         state.is_printing
     }
 
+    /// Begins a message if the gate is open and no other is being passed on; does not wait.
+    pub(super) fn try_begin_print(&self) -> bool {
+        let mut state = self.state();
+        let begins = state.is_open && !state.is_closed && !state.is_printing;
+        state.is_printing |= begins;
+        begins
+    }
+
     /// Ends the message of [`begin_print`](Self::begin_print): rustyline has it.
     pub(super) fn end_print(&self) {
         self.state().is_printing = false;
@@ -100,6 +108,18 @@ mod tests {
         let second = begin_print(&gate);
         gate.close();
         assert!(!second.join().unwrap());
+    }
+
+    #[test]
+    fn try_begin_print_never_waits() {
+        let gate = PrintGate::default();
+        assert!(!gate.try_begin_print());
+        gate.open();
+        assert!(gate.try_begin_print());
+        assert!(!gate.try_begin_print());
+        gate.end_print();
+        gate.close();
+        assert!(!gate.try_begin_print());
     }
 
     #[test]

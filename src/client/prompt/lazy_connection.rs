@@ -6,7 +6,6 @@ use crate::client::error::ClientError;
 use crate::client::once::{run_once, truncate_text};
 use crate::client::output::Output;
 use crate::client::request::Request;
-use crate::protocol::ProtocolName;
 
 /// At most one open connection to `endpoint`.
 pub(super) struct LazyConnection<'a> {
@@ -41,8 +40,8 @@ impl<'a> LazyConnection<'a> {
         truncate_text(&mut request, self.endpoint);
         let (output, on_broadcast) = (self.output, self.on_broadcast);
         let result = run_once(self.connect()?, &request, output, on_broadcast);
-        if self.endpoint.protocol == ProtocolName::Raw {
-            // The end of a raw message is the end of its connection, so this one has not "ended".
+        if self.endpoint.is_unframed() {
+            // The end of the message is the end of its connection, so this one has not "ended".
             self.connection = None;
         }
         result

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use crate::client::request::{Request, Verb};
+use crate::cli::suggest::DidYouMean;
+use crate::client::request::{Request, Verb, command_over, nearest_command};
 use crate::escape::EscapeControl;
 use crate::protocol::ProtocolName;
 
@@ -23,29 +24,40 @@ pub(super) enum PromptLineError {
     /// The word is a command of the command line only: it takes the whole terminal or pipe.
     NotPromptCommand(&'static str),
     /// The command needs another `--protocol`.
-    WrongProtocol(Verb),
+    WrongProtocol { verb: Verb, protocol: ProtocolName },
     /// The command needs a text.
     MissingText(Verb),
+    /// `call` needs the code of a command.
+    InvalidCode(String),
     /// The command takes no argument.
-    UnexpectedArgument(&'static str),
+    UnexpectedArgument { command: String, argument: String },
 }
 
 impl fmt::Display for PromptLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            PromptLineError::UnknownCommand(word) => {
-                write!(f, "there is no command '{word}', try help")
-            }
+            PromptLineError::UnknownCommand(word) => match nearest_command(word, &COMMANDS) {
+                None => write!(f, "there is no command '{word}', try help"),
+                nearest => write!(f, "there is no command '{word}'{}", DidYouMean(nearest)),
+            },
             PromptLineError::NotPromptCommand(word) => {
                 write!(f, "'{word}' is not a prompt command; run `mynah-cli {word}`")
             }
-            PromptLineError::WrongProtocol(verb) => {
-                write!(f, "{verb} needs --protocol {}", verb.protocols())
+            PromptLineError::WrongProtocol { verb, protocol } => {
+                let protocols = verb.protocols();
+                write!(
+                    f,
+                    "{verb} needs --protocol {protocols}; over {protocol} use {}",
+                    command_over(*protocol)
+                )
             }
             PromptLineError::MissingText(verb) => write!(f, "{verb} needs a TEXT"),
-            PromptLineError::UnexpectedArgument(word) => {
-                write!(f, "{word} takes nothing behind it")
+            PromptLineError::InvalidCode(code) => {
+                write!(f, "call needs a command code from 0 to 255, not '{code}'")
+            }
+            PromptLineError::UnexpectedArgument { command, argument } => {
+                write!(f, "{command} takes no argument, so '{argument}' cannot follow it")
             }
         }
     }
@@ -53,44 +65,97 @@ impl fmt::Display for PromptLineError {
 
 impl std::error::Error for PromptLineError {}
 
+/// The commands of a prompt over `command`, for completion and for suggestions.
+const COMMANDS: [&str; 8] =
+    ["echo", "rev", "broadcast", "status", "call", "quit", "help", "listen"];
+
+/// The commands that Tab completes over `protocol`; one that takes a text ends with a blank.
+pub(super) const fn completions(protocol: ProtocolName) -> &'static [&'static str] {
+    match protocol {
+        ProtocolName::Command => {
+            &["broadcast ", "call ", "echo ", "exit", "help", "quit", "rev ", "status"]
+        }
+        _ => &["exit", "help", "quit", "send "],
+    }
+}
+
 impl PromptLine {
-    /// Parses a line without its `\n`: a word, one blank, and the rest as the text, byte for byte.
+    /// Parses a line without its `\n`.
+    ///
+    /// Over `command` it is a word, one blank, and the rest as the text, byte for byte. The other
+    /// protocols have one kind of request, so there a line is a message, as it is with netcat, unless
+    /// it is a command of the prompt itself or begins with `send`, after which it may be any text.
     pub(super) fn parse(line: &[u8], protocol: ProtocolName) -> Result<Self, PromptLineError> {
-        let line = line.trim_ascii_start();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let end = line.iter().position(u8::is_ascii_whitespace);
-        let (word, text) = match end {
-            Some(end) => (&line[..end], Some(&line[end + 1..])),
-            None => (line, None),
-        };
-        let without_text = |parsed, name| match text.is_none_or(|text| text.trim_ascii().is_empty())
-        {
-            true => Ok(parsed),
-            false => Err(PromptLineError::UnexpectedArgument(name)),
-        };
-        match word {
-            b"" => Ok(PromptLine::Empty),
-            b"help" | b"?" => without_text(PromptLine::Help, "help"),
-            b"quit" | b"exit" => without_text(PromptLine::Quit, "quit"),
-            b"chat" => Err(PromptLineError::NotPromptCommand("chat")),
-            b"listen" => Err(PromptLineError::NotPromptCommand("listen")),
+        let message = line.strip_suffix(b"\r").unwrap_or(line);
+        let (word, text) = split_word(message.trim_ascii_start());
+        let word = String::from_utf8_lossy(word);
+        if protocol != ProtocolName::Command && !is_own_command(&word, text) {
+            let text = message.to_vec();
+            return Ok(PromptLine::Request(Request { verb: Verb::Send, text }));
+        }
+        match &*word.to_ascii_lowercase() {
+            "" => Ok(PromptLine::Empty),
+            "help" | "?" => without_text(PromptLine::Help, &word, text),
+            "quit" | "exit" => without_text(PromptLine::Quit, &word, text),
+            "chat" => Err(PromptLineError::NotPromptCommand("chat")),
+            "listen" => Err(PromptLineError::NotPromptCommand("listen")),
+            "call" => parse_call(text),
             _ => {
-                let Some(verb) = Verb::parse(word) else {
-                    let word = String::from_utf8_lossy(word).into_owned();
-                    return Err(PromptLineError::UnknownCommand(word));
-                };
+                let verb = Verb::parse(&word);
+                let verb = verb.ok_or_else(|| PromptLineError::UnknownCommand(word.to_string()))?;
                 if !verb.is_supported_by(protocol) {
-                    return Err(PromptLineError::WrongProtocol(verb));
+                    return Err(PromptLineError::WrongProtocol { verb, protocol });
                 }
                 let request = |text| PromptLine::Request(Request { verb, text });
                 match (verb.takes_text(), text) {
                     (true, Some(text)) => Ok(request(text.to_vec())),
                     (true, None) => Err(PromptLineError::MissingText(verb)),
-                    (false, _) => without_text(request(Vec::new()), verb.name()),
+                    (false, _) => without_text(request(Vec::new()), &word, text),
                 }
             }
         }
     }
+}
+
+/// Splits a line at its first blank, which belongs to neither part.
+fn split_word(line: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match line.iter().position(u8::is_ascii_whitespace) {
+        Some(end) => (&line[..end], Some(&line[end + 1..])),
+        None => (line, None),
+    }
+}
+
+/// True if a line over a protocol without commands is not a message. In lower case alone, and `quit`,
+/// `exit` and `help` without a text: prose may begin with `Send` or `help`.
+fn is_own_command(word: &str, text: Option<&[u8]>) -> bool {
+    match word {
+        "send" => true,
+        "" | "quit" | "exit" | "help" | "?" => text.is_none_or(|text| text.trim_ascii().is_empty()),
+        _ => false,
+    }
+}
+
+fn without_text(
+    line: PromptLine,
+    word: &str,
+    text: Option<&[u8]>,
+) -> Result<PromptLine, PromptLineError> {
+    match text.map(<[u8]>::trim_ascii).filter(|text| !text.is_empty()) {
+        None => Ok(line),
+        Some(text) => Err(PromptLineError::UnexpectedArgument {
+            command: word.to_owned(),
+            argument: String::from_utf8_lossy(text).into_owned(),
+        }),
+    }
+}
+
+/// Parses what follows `call`: a code, one blank, the text, which may be missing.
+fn parse_call(arguments: Option<&[u8]>) -> Result<PromptLine, PromptLineError> {
+    let (code, text) = split_word(arguments.unwrap_or_default().trim_ascii_start());
+    let code = String::from_utf8_lossy(code);
+    let verb = Verb::parse_call(&code);
+    let verb = verb.ok_or_else(|| PromptLineError::InvalidCode(code.into_owned()))?;
+    Ok(PromptLine::Request(Request { verb, text: text.unwrap_or_default().to_vec() }))
 }
 
 /// The commands of a prompt over `protocol`, one a line.
@@ -101,10 +166,14 @@ pub(super) fn help(protocol: ProtocolName) -> String {
             ("rev TEXT", "TEXT reversed"),
             ("broadcast TEXT", "to everyone else; the answer is how many they are"),
             ("status", "the server's counters"),
+            ("call CODE TEXT", "any command by its code; 128 to 254 go to plugins"),
         ],
-        _ => &[("send TEXT", "one message and its answer")],
+        _ => &[
+            ("TEXT", "one message and its answer"),
+            ("send TEXT", "the same, for a TEXT that is one of these commands"),
+        ],
     };
-    let all = requests.iter().chain(&[("quit", "leave"), ("help", "this list")]);
+    let all = requests.iter().chain(&[("quit, exit", "leave"), ("help", "this list")]);
     let lines: Vec<String> = all.map(|(usage, help)| format!("  {usage:<15} {help}")).collect();
     lines.join("\n")
 }
@@ -145,28 +214,75 @@ mod tests {
         assert_eq!(command("help"), Ok(PromptLine::Help));
         assert_eq!(command("quit "), Ok(PromptLine::Quit));
         assert_eq!(command("exit"), Ok(PromptLine::Quit));
-        assert_eq!(command("quit now"), Err(PromptLineError::UnexpectedArgument("quit")));
-        assert_eq!(command("status x"), Err(PromptLineError::UnexpectedArgument("status")));
+        for (line, reason) in [
+            ("exit now", "exit takes no argument, so 'now' cannot follow it"),
+            ("quit  now ", "quit takes no argument, so 'now' cannot follow it"),
+            ("status x", "status takes no argument, so 'x' cannot follow it"),
+        ] {
+            assert_eq!(command(line).unwrap_err().to_string(), reason);
+        }
+    }
+
+    #[test]
+    fn commands_are_case_insensitive() {
+        assert_eq!(command("ECHO Hi"), ask(Verb::Echo, "Hi"));
+        assert_eq!(command("reverse ab"), ask(Verb::Reverse, "ab"));
+        assert_eq!(command("Status"), ask(Verb::Status, ""));
+        assert_eq!(command("QUIT"), Ok(PromptLine::Quit));
+        assert_eq!(command("Help"), Ok(PromptLine::Help));
+    }
+
+    #[test]
+    fn call_takes_a_code_and_a_text() {
+        assert_eq!(command("call 128 1 + 2"), ask(Verb::Call(128), "1 + 2"));
+        assert_eq!(command("CALL 7"), ask(Verb::Call(7), ""));
+        let reason = |line| command(line).unwrap_err().to_string();
+        assert_eq!(reason("call"), "call needs a command code from 0 to 255, not ''");
+        assert_eq!(reason("call 256 x"), "call needs a command code from 0 to 255, not '256'");
+    }
+
+    #[test]
+    fn line_without_commands_is_a_message() {
+        let raw = |line: &str| PromptLine::parse(line.as_bytes(), ProtocolName::Raw);
+        for text in ["hello", "echo x", "  two  blanks ", "Send it", "help me", "quit now", "QUIT"]
+        {
+            assert_eq!(raw(text), ask(Verb::Send, text));
+        }
+        assert_eq!(raw("hello\r"), ask(Verb::Send, "hello"));
+        assert_eq!(raw("send quit"), ask(Verb::Send, "quit"));
+        assert_eq!(raw("send "), ask(Verb::Send, ""));
+        assert_eq!(raw("quit"), Ok(PromptLine::Quit));
+        assert_eq!(raw("help "), Ok(PromptLine::Help));
+        assert_eq!(raw("  "), Ok(PromptLine::Empty));
+        assert_eq!(raw("send"), Err(PromptLineError::MissingText(Verb::Send)));
     }
 
     #[test]
     fn error_names_the_culprit() {
         let reason = |line| command(line).unwrap_err().to_string();
-        assert_eq!(reason("ping\u{1b}"), r"there is no command 'ping\u{1b}', try help");
+        assert_eq!(reason("zzzz\u{1b}"), r"there is no command 'zzzz\u{1b}', try help");
+        assert_eq!(reason("ping"), "there is no command 'ping', did you mean echo?");
+        assert_eq!(reason("satus"), "there is no command 'satus', did you mean status?");
         assert_eq!(reason("echo"), "echo needs a TEXT");
         assert_eq!(reason("chat bob"), "'chat' is not a prompt command; run `mynah-cli chat`");
         assert_eq!(reason("listen"), "'listen' is not a prompt command; run `mynah-cli listen`");
-        assert_eq!(reason("send x"), "send needs --protocol prefixed or raw");
-        let raw = PromptLine::parse(b"echo x", ProtocolName::Raw).unwrap_err();
-        assert_eq!(raw.to_string(), "echo needs --protocol command");
+        let send = "send needs --protocol prefixed, raw or plugin; over command use echo";
+        assert_eq!(reason("send x"), send);
     }
 
     #[test]
-    fn help_lists_the_commands_of_the_protocol() {
+    fn help_and_completions_are_those_of_the_protocol() {
         for verb in Verb::ALL {
             let word = format!("  {verb} ");
-            assert_eq!(help(ProtocolName::Command).contains(&word), verb != Verb::Send);
-            assert_eq!(help(ProtocolName::Raw).contains(&word), verb == Verb::Send);
+            let completion =
+                |protocol| completions(protocol).iter().any(|word| word.trim_end() == verb.name());
+            for (protocol, has_it) in [
+                (ProtocolName::Command, verb != Verb::Send),
+                (ProtocolName::Raw, verb == Verb::Send),
+            ] {
+                assert_eq!(help(protocol).contains(&word), has_it);
+                assert_eq!(completion(protocol), has_it);
+            }
         }
     }
 }

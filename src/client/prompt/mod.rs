@@ -4,23 +4,27 @@ mod lazy_connection;
 mod line;
 
 use std::env;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::editor::{Editor, EditorInput};
 use super::endpoint::Endpoint;
 use super::error::ClientError;
+use super::input_lines::InputLines;
 use super::output::{print_error, print_line, sanitize_line_bytes};
+use crate::protocol::ProtocolName;
 use lazy_connection::LazyConnection;
-use line::{PromptLine, help};
+use line::{PromptLine, completions, help};
 
 const PROMPT: &str = "mynah> ";
 
 /// Runs a prompt if input and output are a terminal, else one command a line of standard input.
-pub(super) fn run(endpoint: &Endpoint) -> Result<(), ClientError> {
+///
+/// The prompt keeps a history file if `has_history`.
+pub(super) fn run(endpoint: &Endpoint, has_history: bool) -> Result<(), ClientError> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        run_terminal(endpoint)
+        run_terminal(endpoint, history_file().filter(|_| has_history))
     } else {
         run_pipe(endpoint)
     }
@@ -31,14 +35,10 @@ pub(super) fn run(endpoint: &Endpoint) -> Result<(), ClientError> {
 fn run_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
     let mut connection = LazyConnection::new(endpoint, |_broadcast| {});
     let mut has_failed = false;
-    let mut input = io::stdin().lock();
+    let mut input = InputLines::default();
     for number in 1_u64.. {
-        let mut line = Vec::new();
-        if input.read_until(b'\n', &mut line).map_err(|error| ClientError::input(&error))? == 0 {
-            break;
-        }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        let result = match PromptLine::parse(line, endpoint.protocol) {
+        let Some(line) = input.next()? else { break };
+        let result = match PromptLine::parse(&line, endpoint.protocol) {
             Ok(PromptLine::Empty) => continue,
             Ok(PromptLine::Help) => print_line(&help(endpoint.protocol)),
             Ok(PromptLine::Quit) => break,
@@ -66,13 +66,17 @@ fn run_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
 }
 
 /// Runs a prompt. Errors are reported and do not end it.
-fn run_terminal(endpoint: &Endpoint) -> Result<(), ClientError> {
+fn run_terminal(endpoint: &Endpoint, history: Option<PathBuf>) -> Result<(), ClientError> {
     let mut connection = LazyConnection::new(endpoint, |broadcast| {
         let _ = print_line(&format!("[BROADCAST] {}", sanitize_line_bytes(broadcast)));
     });
     connection.connect()?;
-    let mut editor = Editor::new(history_file())?;
-    print_line(&format!("Connected to {endpoint}. Try help."))?;
+    let mut editor = Editor::new(history, completions(endpoint.protocol))?;
+    let lines = match endpoint.protocol {
+        ProtocolName::Command => "Try help.",
+        _ => "A line is a message; help lists the rest.",
+    };
+    print_line(&format!("Connected to {endpoint}. {lines}"))?;
     'prompt: loop {
         let lines = match editor.read(PROMPT)? {
             EditorInput::Line(lines) => lines,

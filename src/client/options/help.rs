@@ -1,0 +1,61 @@
+//! The options of `mynah-cli`, and the text of `--help`.
+
+use crate::cli::options::{OptionSpec, usage};
+
+/// The options, which go before the command: a TEXT may begin with a dash.
+pub(super) const OPTIONS: [OptionSpec; 10] = [
+    OptionSpec::new("H", "host", "HOST", "the server's address or name (default 127.0.0.1)"),
+    OptionSpec::new("p", "port", "PORT", "its port (default 65432, 5000 for chat)"),
+    OptionSpec::new("", "protocol", "NAME", "command, prefixed, raw, chat or plugin"),
+    OptionSpec::new("", "config", "FILE", "take host and port from [server] in an INI file"),
+    OptionSpec::new("", "timeout", "SECS", TIMEOUT),
+    OptionSpec::new("", "json", "", "status: JSON on a terminal as well"),
+    OptionSpec::new("", "watch", "", "status: again every second"),
+    OptionSpec::new("", "no-history", "", "keep no ~/.mynah_history of the prompt"),
+    OptionSpec::new("h", "help", "", "print this"),
+    OptionSpec::new("V", "version", "", "print the version"),
+];
+
+const TIMEOUT: &str =
+    "longest to wait for a connection, and for an answer (default 30, 0 = for ever)";
+
+const BRIEF: &str = "\
+mynah-cli, the client of mynah: one request, a prompt, or a chat.
+
+Usage: mynah-cli [OPTION…] [URL] [COMMAND [ARG…]]
+
+A URL is PROTOCOL://HOST:PORT, or HOST:PORT. Without a protocol the ports 8080,
+9999, 5000 and 6070 mean prefixed, raw, chat and plugin, any other command.
+
+Commands over command:
+    echo TEXT           print TEXT as the server sends it back
+    rev TEXT            print TEXT reversed
+    broadcast TEXT      send TEXT to everyone else, print how many they are
+    status              print the server's counters; --json, --watch
+    call CODE [TEXT]    any command by its code; 128 to 254 go to plugins
+    listen              print broadcasts as they come
+Over prefixed, raw and plugin:
+    send TEXT           one message
+Over chat:
+    chat [NICK]         the chat window; without an address it reads config.ini
+Without a command:
+    a prompt, or one command a line from a pipe. Where send is the only command
+    a line is a message. When the server has closed the connection, the prompt
+    asks before it connects again.
+
+A TEXT of - is standard input. One that begins with a dash needs no --.
+
+Examples:
+    mynah-cli echo 'Hello, World!'
+    mynah-cli raw://192.0.2.7:9999 send hello
+    mynah-cli -p 8080 send hello
+    mynah-cli status --watch
+    mynah-cli -H chat.example chat ann
+    printf 'echo one\\nrev two\\n' | mynah-cli
+
+Status: 0 answered, 1 refused or failed, 2 bad usage.";
+
+/// The text of `--help`.
+pub(super) fn help() -> String {
+    usage(BRIEF, &[("Options, before the command", &OPTIONS)])
+}

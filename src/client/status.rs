@@ -1,0 +1,112 @@
+//! The counters of STATUS as a table for a terminal. Knows no sockets.
+
+use serde_json::{Map, Value};
+
+use super::output::sanitize_line;
+
+/// The fields in the order of the table; others follow in the order of their names.
+const ORDER: [&str; 10] = [
+    "version",
+    "uptime_secs",
+    "connections",
+    "accepted_total",
+    "refused_total",
+    "frames_in_total",
+    "bytes_in_total",
+    "bytes_out_total",
+    "broadcasts_total",
+    "slow_consumers_total",
+];
+
+/// Makes a table of the JSON object in `reply`, a line a field; `None` if it is not one.
+pub(super) fn table(reply: &[u8]) -> Option<String> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(reply).ok()?;
+    let known: Vec<(String, Value)> =
+        ORDER.iter().filter_map(|name| fields.remove_entry(*name)).collect();
+    let rows: Vec<(String, String)> = known
+        .into_iter()
+        .chain(fields)
+        .map(|(name, value)| (label(&name), sanitize_line(&text(&name, &value))))
+        .collect();
+    let width = rows.iter().map(|(label, _)| label.chars().count()).max()?;
+    let lines: Vec<String> =
+        rows.iter().map(|(label, value)| format!("{label:<width$}  {value}")).collect();
+    Some(lines.join("\n"))
+}
+
+fn label(name: &str) -> String {
+    let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_secs")).unwrap_or(name);
+    sanitize_line(&name.replace('_', " "))
+}
+
+fn text(name: &str, value: &Value) -> String {
+    match (value, value.as_u64()) {
+        (_, Some(secs)) if name.ends_with("_secs") => duration(secs),
+        (_, Some(number)) => grouped(number),
+        (Value::String(text), _) => text.clone(),
+        (value, _) => value.to_string(),
+    }
+}
+
+/// `2 d 3 h 4 min 5 s`, without the units above the first that is not 0.
+fn duration(secs: u64) -> String {
+    let units = [(secs / 86400, "d"), (secs / 3600 % 24, "h"), (secs / 60 % 60, "min")];
+    let mut text = String::new();
+    for (count, unit) in units {
+        if count > 0 || !text.is_empty() {
+            text += &format!("{count} {unit} ");
+        }
+    }
+    text + &format!("{} s", secs % 60)
+}
+
+/// With a comma between groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_has_a_line_a_field() {
+        let reply =
+            br#"{"extra_total":7,"connections":1234567,"uptime_secs":93784,"version":"0.1.0"}"#;
+        let expected = concat!(
+            "version      0.1.0\n",
+            "uptime       1 d 2 h 3 min 4 s\n",
+            "connections  1,234,567\n",
+            "extra        7"
+        );
+        assert_eq!(table(reply).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn table_needs_a_json_object() {
+        for reply in [&b""[..], b"[1]", b"{}", b"OK", b"\xff"] {
+            assert_eq!(table(reply), None);
+        }
+    }
+
+    #[test]
+    fn table_has_no_control_characters() {
+        let shown = table(br#"{"version":"\u001b[2J","a\nb":1}"#);
+        assert_eq!(shown.as_deref(), Some("version  \u{fffd}[2J\na\u{fffd}b      1"));
+    }
+
+    #[test]
+    fn durations_and_numbers_are_grouped() {
+        let texts = [0, 59, 60, 3600, 86_400].map(duration);
+        assert_eq!(texts, ["0 s", "59 s", "1 min 0 s", "1 h 0 min 0 s", "1 d 0 h 0 min 0 s"]);
+        assert_eq!([0, 999, 1000, 1_000_000].map(grouped), ["0", "999", "1,000", "1,000,000"]);
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
+use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
 use super::log_queue::{Line, Queue, Sink, WRITER_THREAD};
@@ -107,24 +109,34 @@ impl Log for LogDispatcher {
 
 /// Standard error.
 struct Console {
-    level: LevelFilter,
-    buffer: Vec<u8>,
+    logger: SimpleLogger,
+    time: Vec<u8>,
 }
 
 impl Console {
     fn new(level: LevelFilter) -> Self {
-        Console { level, buffer: Vec::new() }
+        Console { logger: SimpleLogger::new().with_level(level), time: Vec::new() }
     }
 }
 
 impl Sink for Console {
-    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`, RFC 3339 in UTC, in one write. A
-    /// closed standard error is ignored.
+    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`. The time is that of the event, in
+    /// front of what simple_logger writes, which has only that of writing.
     fn line(&mut self, line: &Line) {
-        if line.level <= self.level {
-            self.buffer.clear();
-            format_line(&mut self.buffer, line.at, line.level, &line.text);
-            let _ = io::stderr().write_all(&self.buffer);
+        let metadata = Metadata::builder().level(line.level).target(TARGET).build();
+        if !self.logger.enabled(&metadata) {
+            return;
+        }
+        self.time.clear();
+        push_time(&mut self.time, line.at);
+        let mut stderr = io::stderr().lock();
+        if stderr.write_all(&self.time).is_ok() {
+            // `eprintln!` panics when standard error is closed; the server goes on without it.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let mut record = Record::builder();
+                record.metadata(metadata.clone());
+                self.logger.log(&record.args(format_args!("{}", line.text)).build());
+            }));
         }
     }
 
@@ -143,11 +155,12 @@ impl Sink for Console {
     fn finish(&mut self) {}
 }
 
-fn format_line(buffer: &mut Vec<u8>, at: SystemTime, level: Level, text: &str) {
+/// Appends the time as RFC 3339 has it, in UTC, and a blank.
+fn push_time(buffer: &mut Vec<u8>, at: SystemTime) {
     let at = DateTime::<Utc>::from(at);
     push_date_time(buffer, at.naive_utc(), 'T');
     // Writing into a vector cannot fail.
-    let _ = writeln!(buffer, ".{:03}Z {level:<5} [{TARGET}] {text}", at.timestamp_subsec_millis());
+    let _ = write!(buffer, ".{:03}Z ", at.timestamp_subsec_millis());
 }
 
 /// Logs panics of all threads but the log's own. Clients may cause them, so lines are limited per
@@ -187,11 +200,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn console_line_has_the_time_in_utc() {
-        let mut line = Vec::new();
-        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(951_786_061_007);
-        format_line(&mut line, at, Level::Info, "ready");
-        assert_eq!(line, b"2000-02-29T01:01:01.007Z INFO  [mynah] ready\n");
+    fn console_time_is_rfc_3339_in_utc() {
+        let mut time = Vec::new();
+        push_time(&mut time, SystemTime::UNIX_EPOCH + Duration::from_millis(951_786_061_007));
+        assert_eq!(time, b"2000-02-29T01:01:01.007Z ");
     }
 
     #[test]

@@ -138,6 +138,42 @@ fn new_plugins_are_notified_of_all_clients() {
     assert_eq!(turn(&mut scheduler, &[id(2)]), [id(2)]);
 }
 
+#[test]
+fn reload_keeps_connects_apart_from_later_ones() {
+    let folder = Folder::new(&[("slow.lua", SLOW)]);
+    let mut scheduler = scheduler(&folder);
+    connect(&mut scheduler, id(1));
+    while scheduler.has_work() {
+        turn(&mut scheduler, &[]);
+    }
+    plugin_log();
+    scheduler.replace_host(host(&folder));
+    connect(&mut scheduler, id(2));
+    while scheduler.has_work() {
+        turn(&mut scheduler, &[]);
+    }
+    assert_eq!(plugin_log(), ["connected 1", "connected 2"]);
+}
+
+#[test]
+fn turn_gives_1024_notices_and_credits_them() {
+    const CLIENTS: u32 = 1_500;
+    let hook = "return { client_connected = function() end }";
+    let folder = Folder::new(&[("quick.lua", hook)]);
+    // Time stands still, so that only the count ends the turn.
+    let clock = Time::stepping(Duration::ZERO).clock();
+    let mut scheduler = scheduler_of(folder.host_on(clock, |_| {}));
+    for generation in 0..CLIENTS {
+        connect(&mut scheduler, id(generation));
+    }
+    let before = scheduler.cost();
+    turn(&mut scheduler, &[]);
+    assert_eq!(before - scheduler.cost(), 1_024 * 64);
+    turn(&mut scheduler, &[]);
+    assert_eq!(before - scheduler.cost(), CLIENTS as usize * 64);
+    assert!(!scheduler.has_work());
+}
+
 /// A scheduler of plugins, and their time.
 fn timed_scheduler(folder: &Folder) -> (PluginScheduler, Time) {
     let time = new_time();

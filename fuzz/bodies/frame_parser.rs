@@ -16,8 +16,8 @@ use super::listener::Listener;
 use super::reference::{self, Answer, Start};
 
 /// Takes fuzzer input apart and checks it: a byte whose highest bit says `prefixed`, else
-/// `command`, and whose others give the number of cuts; two for the longest payload, two for the
-/// distance to each next cut, and the stream.
+/// `command`, and whose lowest five give the number of cuts; two for the longest payload, two for
+/// the distance to each next cut, and the stream.
 ///
 /// # Panics
 ///
@@ -26,7 +26,7 @@ pub fn run(data: &[u8]) {
     let [choice, max_high, max_low, rest @ ..] = data else {
         return;
     };
-    let (is_prefixed, cuts) = (choice >> 7 == 1, usize::from(choice & 127));
+    let (is_prefixed, cuts) = (choice >> 7 == 1, usize::from(choice & 31));
     let max = u32::from(u16::from_be_bytes([*max_high, *max_low]));
     let (distances, stream) = rest.split_at(rest.len().min(2 * cuts));
     let distances = distances.as_chunks::<2>().0.iter();

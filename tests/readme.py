@@ -25,6 +25,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 60
+# States of /proc/net/tcp.
+TCP_ESTABLISHED, TCP_LISTEN = "01", "0A"
 # Builds take as long as they take.
 BUILD_PATIENCE = 900
 # Not pasted, with the reason.
@@ -35,7 +37,7 @@ SKIPPED = {
     "cargo bench --bench compare": "takes 20 minutes and other servers",
 }
 # Commands whose figures are measured: only their words are compared.
-MEASURED = re.compile(r"mynah-load|\\007|status")
+MEASURED = re.compile(r"mynah-load|\\007|mynah-cli status")
 FIGURE = re.compile(r"\d[\d,.]*( ?(?:ns|µs|ms|s|m|KiB|MiB|GiB|B)\b)?")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
@@ -53,20 +55,29 @@ def main():
                 print(f"    not pasted: it {SKIPPED[command]}")
                 continue
             try:
-                if re.match(r"(cargo run --release|mynah)( --? .*| -.*)?$", command):
-                    server.start(command)
-                elif len(commands) == 1 and re.match(r"nc 127\S+ \d+$|mynah-cli( chat)?$", command):
-                    Conversation(command, server).hold(expected)
-                else:
-                    compare(command, expected, terminal.run(command))
+                paste(command, expected, terminal, server, is_alone=len(commands) == 1)
             except Failure as failure:
                 failures += 1
                 print(f"    FAILED: {failure}", flush=True)
+        terminal.end_jobs()
     terminal.close()
     server.stop()
     if failures:
         sys.exit(f"{failures} of the README's examples do not do what it says")
     print("the README does what it says")
+
+
+def paste(command, expected, terminal, server, is_alone):
+    if command.startswith("cargo run --release"):
+        server.start(command)
+    elif is_alone and re.match(r"nc 127\S+ \d+$|mynah-cli( chat)?$", command):
+        Conversation(command, server).hold(expected)
+    elif command.endswith("&"):
+        if "mynah -q" in command:
+            server.stop()
+        terminal.start_job(command)
+    else:
+        compare(command, expected, terminal.run(command, len(expected)))
 
 
 def blocks(text):
@@ -100,18 +111,14 @@ def split_commands(block):
 
 def compare(command, expected, got):
     is_measured = MEASURED.search(command) is not None
-    # Several programs at once print in any order.
-    order = sorted if terminal_has_jobs(command) else list
+    # A program and a job in the background print in any order.
+    order = sorted if "broadcast" in command or "\\004" in command else list
     want, have = order(expected), order(got)
     for at in range(max(len(want), len(have))):
         a = want[at] if at < len(want) else None
         b = have[at] if at < len(have) else None
         if a is None or b is None or not is_same(a, b, is_measured):
             raise Failure(f"line {at + 1}\n      README: {a!r}\n      now:    {b!r}")
-
-
-def terminal_has_jobs(command):
-    return command.endswith("&") or "broadcast" in command or "\\004" in command
 
 
 def is_same(expected, got, is_measured):
@@ -127,8 +134,7 @@ class Failure(Exception):
 
 
 class Terminal:
-    """A shell that is fed commands. What jobs in the background print belongs to the command after
-    which it comes."""
+    """A shell that is fed commands."""
 
     def __init__(self):
         self.shell = subprocess.Popen(
@@ -140,38 +146,55 @@ class Terminal:
             start_new_session=True,
         )
         self.pending = b""
+        self.has_jobs = False
 
-    def run(self, command):
-        """The lines that `command` prints. One in the background has until the next to print."""
-        mark = f"end-of-{time.monotonic_ns()}"
-        if command.endswith("&"):
-            self.shell.stdin.write(f"{command}\n".encode())
-            self.shell.stdin.flush()
-            # It is up when it has connected or printed; there is nothing to wait for that is its own.
-            wait_until_connected(command)
-            return []
-        # Jobs that end by themselves belong to the example.
-        wait = "wait $(jobs -p -r %timeout 2>/dev/null) 2>/dev/null; " if "\\004" in command else ""
-        self.shell.stdin.write(f"{command}\n{wait}echo; echo {mark}\n".encode())
+    def type(self, text):
+        self.shell.stdin.write(text.encode() + b"\n")
         self.shell.stdin.flush()
+
+    def run(self, command, lines_wanted=0):
+        """The lines that `command` prints, and what jobs in the background print meanwhile."""
+        mark = f"end-of-{time.monotonic_ns()}"
+        self.type(f"{command}\necho; echo {mark}")
         patience = BUILD_PATIENCE if "cargo " in command else PATIENCE
         text = self.read_until(f"\n{mark}\n".encode(), patience)
+        deadline = time.monotonic() + PATIENCE
+        while self.has_jobs and (text + self.pending).count(b"\n") < lines_wanted:
+            self.read_more(deadline)
+        text, self.pending = text + b"\n" + self.pending, b""
         lines = text.decode(errors="replace").splitlines()
-        while lines and not lines[-1]:
-            lines.pop()
-        return [line for line in lines if not is_of_cargo(line)]
+        return [line for line in lines if line and not is_of_cargo(line)]
+
+    def start_job(self, command):
+        """Starts `command` in the background and waits until it listens or is connected."""
+        self.type(command)
+        self.has_jobs = True
+        state = TCP_LISTEN if "mynah -q" in command else TCP_ESTABLISHED
+        deadline = time.monotonic() + PATIENCE
+        while not has_socket(65432, state):
+            if time.monotonic() > deadline:
+                raise Failure("it neither listens nor connects")
+            time.sleep(0.05)
+
+    def end_jobs(self):
+        if self.has_jobs:
+            self.run("kill $(jobs -p) 2>/dev/null; wait 2>/dev/null")
+            self.has_jobs = False
 
     def read_until(self, mark, patience):
         deadline = time.monotonic() + patience
         while mark not in self.pending:
-            if not select.select([self.shell.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise Failure(f"nothing more after {self.pending[-500:]!r}")
-            chunk = os.read(self.shell.stdout.fileno(), 65536)
-            if not chunk:
-                raise Failure("the shell ended")
-            self.pending += chunk
+            self.read_more(deadline)
         text, self.pending = self.pending.split(mark, 1)
         return text
+
+    def read_more(self, deadline):
+        if not select.select([self.shell.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+            raise Failure(f"nothing more after {self.pending[-500:]!r}")
+        chunk = os.read(self.shell.stdout.fileno(), 65536)
+        if not chunk:
+            raise Failure("the shell ended")
+        self.pending += chunk
 
     def close(self):
         os.killpg(self.shell.pid, signal.SIGTERM)
@@ -179,7 +202,7 @@ class Terminal:
 
 
 def is_of_cargo(line):
-    return re.match(r" +(Compiling|Finished|Running|Installing|Replac|Downloa|Lock|Updat|Fresh|warning)", line)
+    return re.match(r" *(Compiling|Finished|Running|Install|Replac|Downloa|Lock|Updat|Adding|warning: be sure)", line)
 
 
 class Server:
@@ -293,20 +316,10 @@ class Conversation:
                     pass
 
 
-def wait_until_connected(command):
-    """Waits until a job in the background has its connection, or its listener."""
-    port = 65432
-    deadline = time.monotonic() + PATIENCE
-    listens = "mynah -q" in command or command.startswith("mynah ")
-    while time.monotonic() < deadline:
-        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            local, state = fields[1], fields[3]
-            wanted = "0A" if listens else "01"
-            if int(local.split(":")[1], 16) == port and state == wanted:
-                return
-        time.sleep(0.05)
-    raise Failure("the job does not connect")
+def has_socket(port, state):
+    rows = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    sockets = [row.split() for row in rows]
+    return any(int(row[1].split(":")[1], 16) == port and row[3] == state for row in sockets)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ use crate::stats::Stats;
 
 use connection::Flags;
 use listener::Listener;
-use schedule::Schedule;
+use schedule::{Schedule, free_if_empty};
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -336,6 +336,7 @@ impl<T: Transport> Server<T> {
             }
         }
         self.set_visit_bytes(VISIT_BYTES_MAX);
+        free_if_empty(&mut self.schedule.arrivals);
     }
 
     fn set_visit_bytes(&mut self, bytes: usize) {
@@ -357,6 +358,7 @@ impl<T: Transport> Server<T> {
                 break;
             }
         }
+        free_if_empty(&mut self.schedule.resume);
     }
 
     /// Serves a connection that was taken from a list.
@@ -397,6 +399,7 @@ impl<T: Transport> Server<T> {
             }
         }
         self.schedule.closed_before = self.schedule.closed.len();
+        free_if_empty(&mut self.schedule.closed);
         self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
     }
 }

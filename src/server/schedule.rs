@@ -66,3 +66,11 @@ impl Schedule {
         }
     }
 }
+
+/// Frees the memory of a list that a crowd made long, once it is empty.
+pub(super) fn free_if_empty(list: &mut VecDeque<ConnId>) {
+    const KEPT_MAX: usize = 1024;
+    if list.is_empty() && list.capacity() > KEPT_MAX {
+        *list = VecDeque::new();
+    }
+}

@@ -221,7 +221,8 @@ fn config_ini_of_the_folder_names_the_server() {
     assert!(result.stderr.contains("connect to chat://127.0.0.1:1:"), "{result:?}");
     folder.file("config.ini", "[server]\nprot = 1\n");
     let result = chat(&["--timeout", "5", "chat", "ann"]);
-    let note = "mynah-cli: not used: config.ini: line 2: [server] prot: no such key, did you mean port?\n";
+    let note =
+        "mynah-cli: not used: config.ini: line 2: [server] prot: no such key, did you mean port?\n";
     assert!(result.stderr.starts_with(note), "{result:?}");
 }
 

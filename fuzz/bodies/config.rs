@@ -7,6 +7,7 @@ use std::path::Path;
 
 use mynah::internal::app::{Config, ConfigFile, Invocation, Settings};
 use mynah::internal::cli::ListenerSpec;
+use mynah::internal::escape::is_unprintable;
 use mynah::internal::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
@@ -180,9 +181,13 @@ fn value(text: &str) -> Option<String> {
     Some(words.take_while(|word| !word.starts_with(['#', ';'])).collect::<String>().trim().into())
 }
 
-/// Escapes control characters as errors do.
+/// Escapes as errors do: what does not print, and the characters that stand for bytes.
 fn shown(text: &str) -> String {
-    let show = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    let show = |c: char| match u32::from(c) {
+        c @ 0x10_ff00.. => format!("\\x{:02x}", c & 0xff),
+        _ if is_unprintable(c) => c.escape_default().collect(),
+        _ => c.to_string(),
+    };
     text.chars().map(show).collect()
 }
 

@@ -99,6 +99,8 @@ mod session;
 mod setting;
 mod stats;
 mod strerror;
+#[cfg(any(feature = "client", feature = "plugins"))]
+mod thousands;
 
 pub use clock::Millis;
 pub use conn_id::ConnId;

@@ -31,12 +31,7 @@ TCP_ESTABLISHED, TCP_LISTEN = "01", "0A"
 # Builds take as long as they take.
 BUILD_PATIENCE = 900
 # Not pasted, with the reason.
-SKIPPED = {
-    "cargo test": "is a step of its own",
-    "cargo fuzz run frame_parser": "is a step of its own",
-    "cargo +nightly fuzz run frame_parser": "is a step of its own",
-    "cargo bench --bench compare": "takes 20 minutes and other servers",
-}
+SKIPPED = {"cargo test": "is a step of its own"}
 # Commands that print something else into a pipe.
 ON_A_TERMINAL = ["mynah-cli status"]
 # Commands whose figures are measured: only their words are compared.
@@ -49,6 +44,7 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 def main():
     readme = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "README.md"
+    # What pasting before has left, ignored by git.
     shutil.rmtree(ROOT / "docs/plugins/file_transfer", ignore_errors=True)
     terminal, server, failures = Terminal(), Server(), 0
     for number, block in blocks(readme.read_text(encoding="utf-8")):

@@ -82,12 +82,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            ConfigError::Options(errors) => {
-                errors.iter().try_for_each(|error| write!(f, "{error}"))
-            }
-            ConfigError::Arguments(errors) => {
-                errors.iter().try_for_each(|error| write!(f, "{error}"))
-            }
+            ConfigError::Options(errors) => write_all(&mut f, errors),
+            ConfigError::Arguments(errors) => write_all(&mut f, errors),
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
@@ -97,6 +93,14 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Writes errors one behind the other.
+fn write_all(f: &mut impl Write, errors: &[impl fmt::Display]) -> fmt::Result {
+    errors.iter().enumerate().try_for_each(|(at, error)| {
+        let separator = if at > 0 { "; " } else { "" };
+        write!(f, "{separator}{error}")
+    })
+}
 
 impl Invocation {
     /// Reads the command line, without the program's name, and the configuration file it names.

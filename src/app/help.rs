@@ -16,22 +16,10 @@ pub(super) fn text() -> String {
     let mut brief = INTRODUCTION.to_owned();
     for protocol in ProtocolName::ALL.iter().filter(|protocol| protocol.is_default()) {
         let url = ListenerSpec::new(*protocol).to_string();
-        let _ = write!(brief, "\n    {url:27} {}", summary(*protocol));
+        let _ = write!(brief, "\n    {url:27} {}", protocol.summary());
     }
     brief.push_str("\n\nUsage: mynah [OPTION…]");
     options::usage(&brief, &server_options::GROUPS).trim_end().to_owned()
-}
-
-/// What a listener of `protocol` does, in a few words; nothing for one that has none here.
-fn summary(protocol: ProtocolName) -> &'static str {
-    match protocol.as_str() {
-        "command" => "frames: echo, reverse, broadcast, status",
-        "prefixed" => "a length byte and text, which is reversed",
-        "raw" => "'Echo: ' and what was received",
-        "chat" => "lines: nicknames, one room",
-        "plugin" => "answers of plugins, where there are any",
-        _ => "",
-    }
 }
 
 #[cfg(test)]
@@ -61,7 +49,7 @@ mod tests {
     #[test]
     fn every_default_protocol_has_a_summary() {
         let mut defaults = ProtocolName::ALL.iter().filter(|protocol| protocol.is_default());
-        assert!(defaults.all(|protocol| !summary(*protocol).is_empty()));
+        assert!(defaults.all(|protocol| !protocol.summary().is_empty()));
     }
 
     #[test]

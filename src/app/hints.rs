@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use crate::cli::options::OptionError;
-use crate::cli::suggest::{DidYouMean, nearest, url_for};
-use crate::cli::{ListenerSpec, server_options};
+use crate::cli::suggest::{DidYouMean, nearest};
+use crate::cli::{ListenerSpec, server_options, url_for};
 use crate::escape::EscapeControl;
 use crate::os_text;
 use crate::protocol::ProtocolName;

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 
 use super::ini::no_such_key;
-use super::suggest::{DidYouMean, nearest, url_for};
+use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
@@ -106,8 +106,7 @@ impl ListenerSpec {
     ///
     /// See [`ListenerError`].
     pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
-        let nearest = || url_for(url).filter(|url| ListenerSpec::parse_url(url).is_ok());
-        let no_protocol = || ListenerError::NoProtocol { nearest: nearest() };
+        let no_protocol = || ListenerError::NoProtocol { nearest: url_for(url) };
         let (protocol, rest) = url.split_once("://").ok_or_else(no_protocol)?;
         let protocol = match ProtocolName::parse(protocol) {
             Some(protocol) => protocol,
@@ -249,12 +248,25 @@ fn host(value: &str) -> Result<String, ListenerError> {
 
 /// The keys of a listener besides host and port.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
-    const KEYS: [&str; 5] = ["idle", "max_frame", "prefix", "lang", "gather"];
-    let has_key = move |key: &&str| {
-        let set = protocol.build(&ProtocolDefaults::default()).set(key, "");
-        *key == "idle" || set != Err(SettingError::Unknown)
+    ["idle"].into_iter().chain(protocol.keys().iter().copied())
+}
+
+/// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other
+/// `command`. A protocol in place of the host, or alone, means that protocol on loopback.
+#[inline(never)]
+pub(crate) fn url_for(word: &str) -> Option<String> {
+    if let Some(protocol) = ProtocolName::parse(word) {
+        return Some(ListenerSpec::new(protocol).to_string());
+    }
+    let (host, port) = word.rsplit_once(':').unwrap_or(("127.0.0.1", word));
+    let port: u16 = number(port, 0..=u16::MAX).ok()?;
+    let by_port = ProtocolName::ALL.iter().find(|protocol| protocol.default_port() == port);
+    let (protocol, host) = match ProtocolName::parse(host) {
+        Some(protocol) => (protocol, "127.0.0.1"),
+        None => (by_port.copied().unwrap_or(ProtocolName::Command), host),
     };
-    KEYS.into_iter().filter(has_key)
+    let url = format!("{protocol}://{host}:{port}");
+    ListenerSpec::parse_url(&url).is_ok().then_some(url)
 }
 
 #[cfg(test)]
@@ -346,5 +358,28 @@ mod tests {
         let long = format!("raw://h:1?prefix={}", "x".repeat(1025));
         assert!(parse(&long).is_err());
         assert!(parse(&long[..long.len() - 1]).is_ok());
+    }
+
+    #[test]
+    fn address_in_another_form_has_a_url() {
+        for (word, url) in [
+            ("9999", Some("raw://127.0.0.1:9999")),
+            ("20432", Some("command://127.0.0.1:20432")),
+            ("localhost:5000", Some("chat://localhost:5000")),
+            ("[::1]:80", Some("command://[::1]:80")),
+            (":20432", Some("command://:20432")),
+            ("raw:80", Some("raw://127.0.0.1:80")),
+            ("chat", Some("chat://127.0.0.1:5000")),
+            ("h:chat", None),
+            ("65536", None),
+            ("+1", None),
+            ("", None),
+            ("host", None),
+            ("host:", None),
+            ("a b:80", None),
+            ("[zz]:80", None),
+        ] {
+            assert_eq!(url_for(word).as_deref(), url, "{word}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! | `options` | tables of options, their parser, `--help` |
 //! | `server_options` | the server's options |
 //! | `listener_url` | a listener, written as a URL or as keys of a file |
-//! | `suggest` | the nearest known word, the URL that was meant |
+//! | `suggest` | the nearest known word |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
 //! | `print` | standard output and standard error, exit statuses |
@@ -24,6 +24,7 @@ pub(crate) mod server_options;
 pub(crate) mod suggest;
 
 pub use ini::IniError;
+pub(crate) use listener_url::url_for;
 pub use listener_url::{ListenerError, ListenerSpec};
 #[cfg(feature = "client")]
 pub use server_address::ServerAddress;

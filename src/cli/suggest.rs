@@ -1,9 +1,6 @@
-//! Suggestions for words that are not known: the nearest known one, and the URL for an address in
-//! another form.
+//! Suggestions for words that are not known: the nearest known one.
 
 use std::fmt;
-
-use crate::protocol::ProtocolName;
 
 /// Displays `, did you mean X?`, or nothing.
 pub(crate) struct DidYouMean<'a>(pub(crate) Option<&'a str>);
@@ -44,33 +41,6 @@ fn nearest_of<'a>(word: &str, known: &mut dyn Iterator<Item = &'a str>) -> Optio
     nearest.filter(|(distance, _)| *distance <= (word.len() / 3).max(1)).map(|(_, name)| name)
 }
 
-/// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other
-/// `command`. A protocol in place of the host, or alone, means that protocol on loopback.
-#[inline(never)]
-pub(crate) fn url_for(word: &str) -> Option<String> {
-    let (host, port) = word.rsplit_once(':').unwrap_or(("127.0.0.1", word));
-    if let Some(protocol) = ProtocolName::parse(port) {
-        let port = protocol.default_port();
-        return Some(format!("{protocol}://127.0.0.1:{port}"))
-            .filter(|_| word == protocol.as_str());
-    }
-    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port: u16 = port.parse().ok().filter(|_| is_port)?;
-    let by_port = ProtocolName::ALL.iter().find(|protocol| protocol.default_port() == port);
-    let (protocol, host) = match ProtocolName::parse(host) {
-        Some(protocol) => (protocol, "127.0.0.1"),
-        None => (by_port.copied().unwrap_or(ProtocolName::Command), host),
-    };
-    is_host(host).then(|| format!("{protocol}://{host}:{port}"))
-}
-
-/// Whether `host` can be one: what a URL makes of it is not this module's matter.
-fn is_host(host: &str) -> bool {
-    let inner = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-    let more: &[u8] = if inner.is_some() { b"-._:%" } else { b"-._" };
-    inner.unwrap_or(host).bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,27 +64,5 @@ mod tests {
             assert_eq!(nearest(word, known), name, "{word}");
         }
         assert_eq!(nearest(&"x".repeat(1 << 20), known), None);
-    }
-
-    #[test]
-    fn address_in_another_form_has_a_url() {
-        for (word, url) in [
-            ("9999", Some("raw://127.0.0.1:9999")),
-            ("20432", Some("command://127.0.0.1:20432")),
-            ("localhost:5000", Some("chat://localhost:5000")),
-            ("[::1]:80", Some("command://[::1]:80")),
-            (":20432", Some("command://:20432")),
-            ("raw:80", Some("raw://127.0.0.1:80")),
-            ("chat", Some("chat://127.0.0.1:5000")),
-            ("h:chat", None),
-            ("65536", None),
-            ("+1", None),
-            ("", None),
-            ("host", None),
-            ("host:", None),
-            ("a b:80", None),
-        ] {
-            assert_eq!(url_for(word).as_deref(), url, "{word}");
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::thousands::grouped;
+
 use super::output::sanitize_line;
 
 /// The fields in the order of the table; others follow in the order of their names.
@@ -60,19 +62,6 @@ fn duration(secs: u64) -> String {
     text + &format!("{} s", secs % 60)
 }
 
-/// With a comma between groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,9 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_numbers_are_grouped() {
+    fn duration_names_its_units() {
         let texts = [0, 59, 60, 3600, 86_400].map(duration);
         assert_eq!(texts, ["0 s", "59 s", "1 min 0 s", "1 h 0 min 0 s", "1 d 0 h 0 min 0 s"]);
-        assert_eq!([0, 999, 1000, 1_000_000].map(grouped), ["0", "999", "1,000", "1,000,000"]);
     }
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::target::Protocol;
+use crate::codec::command::{Command, Frame, HEADER_LEN, Header};
 use crate::protocol::ProtocolName;
 
 /// Longest time for the connect, and for each read.
@@ -12,9 +13,6 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest answer that is read. STATUS is a few hundred bytes.
 const ANSWER_LEN_MAX: u32 = 64 * 1024;
-
-const STATUS: u8 = 7;
-const OK: u8 = 1;
 
 /// The version of the server at `address`; `None` if its protocol has no STATUS, or no answer comes.
 /// The server counts one more connection.
@@ -28,15 +26,15 @@ pub(super) fn ask(address: SocketAddr, protocol: Protocol) -> Option<String> {
 fn request(address: SocketAddr) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.write_all(&[STATUS, 0, 0, 0, 0])?;
-    let mut header = [0; 5];
+    let mut request = Vec::new();
+    Frame { command: Command::Status, payload: &[] }.encode(&mut request);
+    stream.write_all(&request)?;
+    let mut header = [0; HEADER_LEN];
     stream.read_exact(&mut header)?;
-    let [code, len @ ..] = header;
-    let len = u32::from_be_bytes(len);
-    if code != OK || len > ANSWER_LEN_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut answer = vec![0; len as usize];
+    let is_answer =
+        |header: &Header| header.command == Command::Echo && header.len <= ANSWER_LEN_MAX;
+    let header = Header::parse(&header).filter(is_answer).ok_or(io::ErrorKind::InvalidData)?;
+    let mut answer = vec![0; header.len as usize];
     stream.read_exact(&mut answer)?;
     Ok(answer)
 }

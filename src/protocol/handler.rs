@@ -196,6 +196,12 @@ pub trait UrlProtocol: Handler + Sized {
     /// Whether a server without listeners of its own opens one.
     const IS_DEFAULT: bool = false;
 
+    /// What a listener does, in a few words for `--help`.
+    const SUMMARY: &'static str = "";
+
+    /// The keys that [`set`](Self::set) knows.
+    const KEYS: &'static [&'static str] = &[];
+
     /// The protocol with no key set.
     fn with_defaults(defaults: &ProtocolDefaults) -> Self;
 

@@ -73,6 +73,22 @@ macro_rules! protocols {
                 }
             }
 
+            /// What a listener does, in a few words.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::SUMMARY,)*
+                }
+            }
+
+            /// The keys of a listener that are its protocol's own.
+            #[must_use]
+            pub const fn keys(self) -> &'static [&'static str] {
+                match self {
+                    $($(#[cfg($cfg)])? ProtocolName::$variant => <$handler>::KEYS,)*
+                }
+            }
+
             /// The protocol with no key set.
             #[must_use]
             pub fn build(self, defaults: &ProtocolDefaults) -> Protocol {

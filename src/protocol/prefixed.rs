@@ -41,6 +41,7 @@ impl UrlProtocol for PrefixedProtocol {
     const DEFAULT_PORT: u16 = 8080;
     const IDLE_SECS: u64 = 60;
     const IS_DEFAULT: bool = true;
+    const SUMMARY: &'static str = "a length byte and text, which is reversed";
 
     fn with_defaults(_: &ProtocolDefaults) -> Self {
         PrefixedProtocol

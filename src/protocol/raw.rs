@@ -47,6 +47,8 @@ impl UrlProtocol for RawProtocol {
     const NAME: &'static str = "raw";
     const DEFAULT_PORT: u16 = 9999;
     const IS_DEFAULT: bool = true;
+    const SUMMARY: &'static str = "'Echo: ' and what was received";
+    const KEYS: &'static [&'static str] = &["prefix"];
 
     fn with_defaults(_: &ProtocolDefaults) -> Self {
         RawProtocol { prefix: PREFIX.to_vec() }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("strerror", 0),
     ("escape", 0),
     ("os_text", 0),
+    ("thousands", 0),
     ("connection_log", 0),
     ("line_limit", 0),
     ("codec", 0),

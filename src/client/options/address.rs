@@ -5,8 +5,7 @@ use std::path::Path;
 use getopts::Matches;
 
 use super::error::{NamedBy, UsageError};
-use crate::cli::suggest::url_for;
-use crate::cli::{ListenerSpec, ServerAddress};
+use crate::cli::{ListenerSpec, ServerAddress, url_for};
 use crate::os_text;
 use crate::protocol::ProtocolName;
 

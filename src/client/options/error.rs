@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use crate::cli::options::OptionError;
-use crate::cli::suggest::{DidYouMean, nearest, url_for};
-use crate::cli::{IniError, ListenerError};
+use crate::cli::suggest::{DidYouMean, nearest};
+use crate::cli::{IniError, ListenerError, url_for};
 use crate::client::request::{Verb, command_over, nearest_command};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;

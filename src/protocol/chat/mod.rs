@@ -162,6 +162,8 @@ impl UrlProtocol for ChatProtocol {
     const NAME: &'static str = "chat";
     const DEFAULT_PORT: u16 = 5000;
     const IS_DEFAULT: bool = true;
+    const SUMMARY: &'static str = "lines: nicknames, one room";
+    const KEYS: &'static [&'static str] = &["lang"];
 
     fn with_defaults(_: &ProtocolDefaults) -> Self {
         ChatProtocol::default()

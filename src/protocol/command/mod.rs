@@ -109,6 +109,8 @@ impl UrlProtocol for CommandProtocol {
     const NAME: &'static str = "command";
     const DEFAULT_PORT: u16 = 65432;
     const IS_DEFAULT: bool = true;
+    const SUMMARY: &'static str = "frames: echo, reverse, broadcast, status";
+    const KEYS: &'static [&'static str] = &["max_frame"];
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
         CommandProtocol { payload_len_max: defaults.payload_len_max }

@@ -99,6 +99,8 @@ impl UrlProtocol for PluginProtocol {
     const NAME: &'static str = "plugin";
     const DEFAULT_PORT: u16 = 6070;
     const IS_DEFAULT: bool = true;
+    const SUMMARY: &'static str = "answers of plugins, where there are any";
+    const KEYS: &'static [&'static str] = &["gather"];
 
     fn with_defaults(defaults: &ProtocolDefaults) -> Self {
         PluginProtocol { gather_ms: 0, package_len_max: defaults.payload_len_max }

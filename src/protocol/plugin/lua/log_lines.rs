@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::limits::LOG_LINES_PER_SEC;
 use crate::clock::Millis;
 use crate::line_limit::LineLimit;
+use crate::thousands::grouped;
 
 /// A kind of log line. Each kind has a limit of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,28 +129,4 @@ impl Lines {
 
 fn millis(time: Duration) -> Millis {
     Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// A number with its thousands separated: `2,133`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::grouped;
-
-    #[test]
-    fn thousands_are_grouped() {
-        let shown = [0, 999, 1_000, 12_345, 1_234_567].map(grouped);
-        assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,234,567"]);
-    }
 }

@@ -66,6 +66,7 @@
 //! ```text
 //! L4  app · client · load        the three programs; cli: what their command lines share
 //! L3  net                        mio, sockets, signals, the loop's clock
+//!     tls                        the layer under a session, and the clients' side of it
 //! L2  server                     all connections, over any Transport; no mio
 //! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
@@ -101,6 +102,8 @@ mod stats;
 mod strerror;
 #[cfg(any(feature = "client", feature = "plugins"))]
 mod thousands;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use clock::Millis;
 pub use conn_id::ConnId;
@@ -156,5 +159,7 @@ pub mod internal {
         client,
         #[cfg(feature = "load")]
         load,
+        #[cfg(feature = "tls")]
+        tls,
     }
 }

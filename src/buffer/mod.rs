@@ -7,8 +7,10 @@ mod broadcast_log;
 mod recv;
 mod retired;
 mod send;
+mod wire;
 
 pub use broadcast_log::{BroadcastLog, LogFullError};
 pub use recv::{FrameClock, RecvBuffer};
 pub use retired::{free_retired, has_retired, retired_bytes};
 pub use send::{LagError, Pieces, SendQueue};
+pub use wire::WireBuffer;

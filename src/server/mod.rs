@@ -17,6 +17,7 @@ mod deadlines;
 mod direct_messages;
 mod fanout;
 mod invariants;
+mod layer;
 mod listener;
 mod memory_pressure;
 mod plugins;
@@ -28,6 +29,7 @@ mod transport;
 mod visit;
 
 pub use budget::Clock;
+pub use layer::{Layer, NoLayer, Received};
 pub use listener::ListenerConfig;
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 

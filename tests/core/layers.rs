@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
@@ -27,6 +27,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("protocol", 1),
     ("session", 1),
     ("server", 2),
+    ("tls", 3),
     ("net", 3),
     ("cli", 4),
     ("app", 4),
@@ -35,7 +36,7 @@ const LAYERS: [(&str, u8); 24] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 18] = [
+const BESIDE: [(&str, &str); 19] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -51,13 +52,16 @@ const BESIDE: [(&str, &str); 18] = [
     ("limits", "defaults"),
     ("line_limit", "clock"),
     ("load", "cli"),
+    ("net", "tls"),
     ("session", "protocol"),
     ("setting", "escape"),
     ("stats", "clock"),
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 8] = [
+const CONFINED: [(&str, &str); 10] = [
+    ("rustls", "tls"),
+    ("x509_cert", "tls"),
     ("mio", "net"),
     ("signal_hook", "net"),
     ("socket2", "net"),

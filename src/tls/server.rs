@@ -1,0 +1,199 @@
+//! The server's side: what listeners accept, and the layer under a session.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, ServerConfig};
+
+use super::files::{FileError, Problem, expires_at, read_chain, read_key, read_roots};
+use super::provider::provider;
+use super::records::{Records, record_len};
+use crate::buffer::WireBuffer;
+use crate::server::{Layer, Received};
+
+/// How long before a certificate expires the log begins to warn of it.
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Tickets sent after a full handshake. A client that reconnects uses one, and is given the next
+/// with the new connection.
+const TICKETS: usize = 1;
+
+/// The files of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerFiles {
+    /// Its certificate, and those that lead to its root.
+    pub cert: PathBuf,
+    /// The key of its certificate.
+    pub key: PathBuf,
+    /// Roots of client certificates, which are then mandatory.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Something about the files that an operator should know.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The certificate in this file has expired, so long ago.
+    Expired(PathBuf, Duration),
+    /// The certificate in this file will expire in so long.
+    Expires(PathBuf, Duration),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Expired(path, ago) => {
+                write!(f, "the certificate in {} expired {} ago", path.display(), Rough(*ago))
+            }
+            Warning::Expires(path, left) => {
+                write!(f, "the certificate in {} expires in {}", path.display(), Rough(*left))
+            }
+        }
+    }
+}
+
+/// A duration in its largest unit, rounded down.
+struct Rough(Duration);
+
+impl fmt::Display for Rough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs();
+        let (count, unit) = match secs {
+            86_400.. => (secs / 86_400, "day"),
+            3_600.. => (secs / 3_600, "hour"),
+            _ => (secs / 60, "minute"),
+        };
+        write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
+    }
+}
+
+/// What the connections of a listener have in common: certificate, key, ticket keys.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    certificate: Arc<Certificate>,
+}
+
+impl ServerTls {
+    /// Reads the files. `now` is the time since the Unix epoch, to warn of certificates that
+    /// expire.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used.
+    pub fn load(files: &ServerFiles, now: Duration) -> Result<(Self, Vec<Warning>), FileError> {
+        let provider = provider();
+        let chain = read_chain(&files.cert)?;
+        let warnings = expiry_warning(&files.cert, expires_at(&chain[0]), now);
+        let key = read_key(&files.key)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
+            let (path, problem) = match error {
+                Error::InconsistentKeys(_) => {
+                    (&files.key, Problem::KeyMismatch(files.cert.clone()))
+                }
+                Error::InvalidCertificate(_) => (&files.cert, Problem::Certificate(error)),
+                error => (&files.key, Problem::Key(error)),
+            };
+            FileError { path: path.clone(), problem }
+        })?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites of both versions");
+        let builder = match &files.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(read_roots(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .expect("a file of roots holds one at least");
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let certificate =
+            Arc::new(Certificate { certified: Arc::new(certified), asked: None.into() });
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificate) as _);
+        config.ignore_client_order = true;
+        config.send_tls13_tickets = TICKETS;
+        // Tickets are kept by clients; a cache in the server would be memory for nothing.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if let Ok(ticketer) = Ticketer::new() {
+            config.ticketer = ticketer;
+        }
+        Ok((ServerTls { config: Arc::new(config), certificate }, warnings.into_iter().collect()))
+    }
+}
+
+fn expiry_warning(path: &Path, expires_at: Option<Duration>, now: Duration) -> Option<Warning> {
+    let expires_at = expires_at?;
+    match expires_at.checked_sub(now) {
+        None => Some(Warning::Expired(path.to_owned(), now - expires_at)),
+        Some(left) if left < EXPIRY_WARNING => Some(Warning::Expires(path.to_owned(), left)),
+        Some(_) => None,
+    }
+}
+
+/// The one certificate of a listener, whatever name is asked for. Remembers that name, for the log.
+#[derive(Debug)]
+struct Certificate {
+    certified: Arc<CertifiedKey>,
+    asked: Mutex<Option<String>>,
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if log::log_enabled!(log::Level::Debug) {
+            let name = hello.server_name().map(str::to_owned);
+            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = name;
+        }
+        Some(Arc::clone(&self.certified))
+    }
+}
+
+/// TLS under the sessions of a server.
+pub type ServerRecords = Records<UnbufferedServerConnection>;
+
+impl Layer for ServerRecords {
+    const NAME: &'static str = "TLS";
+    type Config = ServerTls;
+    type Error = Error;
+
+    fn begin(config: &ServerTls) -> Result<Self, Error> {
+        UnbufferedServerConnection::new(Arc::clone(&config.config)).map(Records::new)
+    }
+
+    fn receive(
+        &mut self,
+        wire: &mut [u8],
+        plain: &mut Vec<u8>,
+        answer: &mut WireBuffer,
+    ) -> Result<Received, Error> {
+        Records::receive(self, wire, plain, answer)
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut WireBuffer) -> Result<(), Error> {
+        Records::seal(self, plain, wire)
+    }
+
+    fn seal_end(&mut self, wire: &mut WireBuffer) {
+        Records::seal_end(self, wire);
+    }
+
+    fn record_len(wire: &[u8]) -> Option<usize> {
+        record_len(wire)
+    }
+
+    fn is_resumed(&self) -> bool {
+        Records::is_resumed(self) == Some(true)
+    }
+
+    fn take_asked_name(config: &ServerTls) -> Option<String> {
+        config.certificate.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -21,6 +21,9 @@ pub(crate) const SEND_QUEUE_BYTES: usize = 8 << 20;
 /// `--broadcast-log`.
 pub(crate) const BROADCAST_LOG_BYTES: usize = 16 << 20;
 
+/// `--handshake-timeout`, in seconds.
+pub(crate) const HANDSHAKE_TIMEOUT_SECS: u64 = 10;
+
 /// `--drain-timeout`.
 pub(crate) const DRAIN_TIMEOUT_SECS: u64 = 5;
 

@@ -44,7 +44,7 @@ pub const REVERSE_SLICE_BYTES: usize = 1024 * 1024;
 /// Segments of a send queue at which its client is no longer read from.
 pub const SEND_SEGMENTS_MAX: usize = 4096;
 
-/// Microseconds each part of a turn may take; ten milliseconds together. A part that has more to do
+/// Microseconds each part of a turn may take; twelve milliseconds together. A part that has more to do
 /// goes on next turn.
 pub mod turn_micros {
     /// Events of a batch.
@@ -53,6 +53,8 @@ pub mod turn_micros {
     pub const ARRIVALS: u64 = 3_500;
     /// Accepting.
     pub const ACCEPT: u64 = 1_000;
+    /// Handshakes of connections that are not open yet.
+    pub const HANDSHAKES: u64 = 2_000;
     /// Senders that wait for space in a log; each listener admits one at least.
     pub const ADMIT: u64 = 500;
     /// Connections that were left with something to do.
@@ -64,6 +66,25 @@ pub mod turn_micros {
     /// Closing descriptors.
     pub const REAP: u64 = 500;
 }
+
+/// Most unfinished handshakes. Those that have begun have a few kilobytes of state.
+pub const HANDSHAKES_MAX: usize = 16_384;
+
+/// Steps of handshakes in one turn.
+pub const HANDSHAKES_TURN_MAX: usize = 64;
+
+/// Longest messages of a handshake that are kept until they are whole, in bytes: a chain of
+/// certificates is a few thousand.
+pub const HANDSHAKE_BYTES_MAX: usize = 48 * 1024;
+
+/// Cost of opening one record of a layer besides its bytes, in bytes.
+pub const RECORD_COST_BYTES: usize = 512;
+
+/// Bytes that are sealed before they are written. What the socket does not take of them is kept.
+pub const LAYER_WRITE_BYTES_MAX: usize = READ_BUFFER_BYTES;
+
+/// The same where the socket was full a moment ago: one record.
+pub const LAYER_WRITE_BYTES_BLOCKED: usize = 16 * 1024;
 
 /// Connections accepted from one listener in one turn.
 pub const ACCEPT_TURN_MAX: usize = 256;
@@ -174,6 +195,10 @@ pub struct Limits {
     pub broadcast_log_bytes_max: usize,
     /// Longest stall of an incomplete frame, in milliseconds.
     pub frame_timeout_ms: u64,
+    /// Longest time from accept to the end of a handshake, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// Most unfinished handshakes; the oldest of the address that has most makes way.
+    pub handshakes_max: usize,
     /// Longest time a stop waits for unsent replies, in milliseconds.
     pub drain_timeout_ms: u64,
 }
@@ -201,6 +226,8 @@ impl Default for Limits {
             memory_bytes_max: 1 << 30,
             broadcast_log_bytes_max: defaults::BROADCAST_LOG_BYTES,
             frame_timeout_ms: defaults::FRAME_TIMEOUT_SECS * 1000,
+            handshake_timeout_ms: defaults::HANDSHAKE_TIMEOUT_SECS * 1000,
+            handshakes_max: HANDSHAKES_MAX,
             drain_timeout_ms: defaults::DRAIN_TIMEOUT_SECS * 1000,
         }
     }

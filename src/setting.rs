@@ -9,6 +9,9 @@ use crate::escape::EscapeControl;
 /// True if this build can load plugins.
 pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 
+/// True if this build can speak TLS.
+pub(crate) const HAS_TLS: bool = cfg!(feature = "tls");
+
 /// A setting that is unknown or has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingError {
@@ -16,6 +19,8 @@ pub enum SettingError {
     Unknown,
     /// The setting needs plugins, which this build does not have.
     NoPlugins,
+    /// The setting needs TLS, which this build does not have.
+    NoTls,
     /// The value is not a number of the range.
     NotInRange {
         /// The value given.
@@ -51,6 +56,7 @@ impl fmt::Display for SettingError {
             SettingError::NoPlugins => {
                 write!(f, "this build has no plugins (cargo feature `plugins`)")
             }
+            SettingError::NoTls => write!(f, "this build has no TLS (cargo feature `tls`)"),
             SettingError::NotInRange { value, min, max } => {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }

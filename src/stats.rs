@@ -23,6 +23,13 @@ pub struct Stats {
     pub broadcasts_total: u64,
     /// Subscribers cut because they fell behind the end of the broadcast log.
     pub slow_consumers_total: u64,
-    /// Connections cut because the server had to free memory. Not part of STATUS.
+    /// Handshakes of layers (TLS) that ended well, the resumptions among them. Not part of STATUS,
+    /// as those that follow.
+    pub handshakes_total: u64,
+    /// Those that went on with what an earlier connection had agreed on.
+    pub resumptions_total: u64,
+    /// Handshakes that failed.
+    pub handshake_failures_total: u64,
+    /// Connections cut because the server had to free memory.
     pub memory_cuts_total: u64,
 }

@@ -21,7 +21,7 @@ use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE
 use crate::os_text;
 use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
-use crate::setting::{HAS_PLUGINS, SettingError};
+use crate::setting::{HAS_PLUGINS, HAS_TLS, SettingError};
 
 /// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub enum ConfigError {
         /// The reason.
         source: ListenerError,
     },
+    /// A `+tls` listener has no certificate.
+    NoCertificate(String),
     /// The configuration file cannot be read or is invalid.
     File(IniError),
 }
@@ -87,6 +89,9 @@ impl fmt::Display for ConfigError {
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
+            ConfigError::NoCertificate(url) => {
+                write!(f, "{url} needs a certificate and its key: --tls-cert FILE --tls-key FILE")
+            }
             ConfigError::File(source) => write!(f, "{source}"),
         }
     }
@@ -161,7 +166,41 @@ impl Config {
         if listeners_are_defaults {
             listeners = default_listeners(plugin_dir.is_some());
         }
-        Ok(Config { settings, listeners, listeners_are_defaults, plugin_dir, notices })
+        let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
+        config.with_tls_checked()
+    }
+
+    /// Refuses TLS without a certificate, and notes a certificate without TLS.
+    fn with_tls_checked(mut self) -> Result<Self, ConfigError> {
+        if !HAS_TLS {
+            return Ok(self);
+        }
+        let has_cert = self.settings.tls_cert.is_some();
+        let lacks_cert = |spec: &&ListenerSpec| spec.is_tls && spec.cert.is_none() && !has_cert;
+        if let Some(spec) = self.listeners.iter().find(lacks_cert) {
+            return Err(ConfigError::NoCertificate(spec.to_string()));
+        }
+        if has_cert && !self.listeners.iter().any(|spec| spec.is_tls && spec.cert.is_none()) {
+            self.notices.push("--tls-cert is not used: no listener has +tls".to_owned());
+        }
+        Ok(self)
+    }
+
+    /// The files of a listener that has TLS. Its own keys beat the options. A certificate without a
+    /// key has it in the same file.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_files(&self, spec: &ListenerSpec) -> Option<crate::tls::ServerFiles> {
+        let Settings { tls_cert, tls_key, tls_client_ca, .. } = &self.settings;
+        let (cert, key) = match &spec.cert {
+            Some(cert) => (cert, spec.key.as_ref().unwrap_or(cert)),
+            None => {
+                let cert = tls_cert.as_ref()?;
+                (cert, spec.key.as_ref().or(tls_key.as_ref()).unwrap_or(cert))
+            }
+        };
+        let (cert, key, client_ca) = (cert.clone(), key.clone(), tls_client_ca.clone());
+        spec.is_tls.then_some(crate::tls::ServerFiles { cert, key, client_ca })
     }
 
     /// The server's limits in a process that may open `files` files and use `memory` bytes, and
@@ -179,7 +218,8 @@ impl Config {
         let wanted = self.settings.max_clients.unwrap_or(fitting);
         let defaults = Limits::default();
         let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
-        let Settings { send_queue, frame_timeout, drain_timeout, .. } = self.settings;
+        let Settings { send_queue, frame_timeout, drain_timeout, handshake_timeout, .. } =
+            self.settings;
         let memory_bytes_max = self.settings.memory_limit.unwrap_or(memory / 4);
         let memory_bytes_max = memory_bytes_max.max(MEMORY_BYTES_FLOOR);
         let log_bytes_max =
@@ -192,6 +232,8 @@ impl Config {
             broadcast_log_bytes_max: self.broadcast_log().min(log_bytes_max),
             frame_timeout_ms: ms(frame_timeout, defaults.frame_timeout_ms),
             drain_timeout_ms: ms(drain_timeout, defaults.drain_timeout_ms),
+            handshake_timeout_ms: ms(handshake_timeout, defaults.handshake_timeout_ms),
+            handshakes_max: defaults.handshakes_max,
         };
         (limits, (wanted > fitting).then_some(wanted))
     }

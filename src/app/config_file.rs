@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use super::settings::Settings;
-use crate::cli::ListenerSpec;
+use crate::cli::{ListenerError, ListenerSpec};
 use crate::cli::ini::{IniError, IniErrorKind, Section, for_each_section};
 use crate::cli::server_options::option_for_key;
 use crate::protocol::ProtocolName;
-use crate::setting::SettingError;
 
 /// Settings and listeners of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,17 +75,16 @@ impl Reader {
         if section.name == "server" {
             return self.add_server(section);
         }
-        let protocol = match ProtocolName::parse(section.kind()) {
-            Some(protocol) => protocol,
-            None if section.kind() == "plugin" => {
-                return Err(section.invalid(SettingError::NoPlugins.to_string()));
+        let mut spec = match ListenerSpec::parse_protocol(section.kind()) {
+            Ok(spec) => spec,
+            Err(error @ (ListenerError::NoPlugins | ListenerError::NoTls)) => {
+                return Err(section.invalid(error.to_string()));
             }
-            None => {
+            Err(_) => {
                 let protocols = ProtocolName::ALL.iter().map(|protocol| protocol.as_str());
                 return Err(section.unknown(protocols.chain(["server"])));
             }
         };
-        let mut spec = ListenerSpec::new(protocol);
         let mut addr = SectionAddr::default();
         section.for_each_key(&mut |key, value| {
             spec.set_in_file(key, value)?;

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::signal_rate_limit::SignalRateLimit;
+use super::tls::Certificates;
 use crate::clock::Millis;
 use crate::net::{Handle, Program, Signals, TcpTransport};
 use crate::server::Server;
@@ -15,13 +16,19 @@ pub(super) struct Control<F> {
     handle: Handle,
     reloads: SignalRateLimit,
     status_lines: SignalRateLimit,
+    certificates: Certificates,
     reload: F,
 }
 
 impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
-    pub(super) fn new(signals: Signals, handle: Handle, reload: F) -> Self {
+    pub(super) fn new(
+        signals: Signals,
+        handle: Handle,
+        certificates: Certificates,
+        reload: F,
+    ) -> Self {
         let (reloads, status_lines) = (SignalRateLimit::default(), SignalRateLimit::default());
-        Control { signals, handle, reloads, status_lines, reload }
+        Control { signals, handle, reloads, status_lines, certificates, reload }
     }
 }
 
@@ -34,6 +41,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         if requests.status {
             self.status_lines.request();
         }
+        self.certificates.on_wake();
     }
 
     fn on_stop(&mut self) {
@@ -46,7 +54,8 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
     }
 
     fn due_at(&self) -> Option<Millis> {
-        [self.reloads.due_at(), self.status_lines.due_at()].into_iter().flatten().min()
+        let own = [self.reloads.due_at(), self.status_lines.due_at(), self.certificates.due_at()];
+        own.into_iter().flatten().min()
     }
 
     fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
@@ -57,8 +66,10 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         if self.reloads.begin(now) {
             let began_at = Instant::now();
             (self.reload)(server);
+            self.certificates.reload();
             let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.reloads.end(now, now.after(took_ms));
         }
+        self.certificates.on_due(server, now);
     }
 }

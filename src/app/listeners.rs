@@ -7,19 +7,25 @@ use log::{info, warn};
 
 use super::config::Config;
 use super::listen_error::ListenError;
+use super::tls::Certificates;
 use crate::cli::ListenerSpec;
 use crate::net::{EventLoop, SocketOptions, TcpAcceptor};
 
 /// Opens every listener in the order given, and logs it. A default listener whose port is taken is
 /// skipped as long as another opens; one that was asked for is an error.
-pub(super) fn open(config: &Config, event_loop: &mut EventLoop) -> Result<(), String> {
+pub(super) fn open(
+    config: &Config,
+    certificates: &mut Certificates,
+    event_loop: &mut EventLoop,
+) -> Result<(), String> {
     let mut opened = 0;
     let mut first_error = None;
-    for spec in &config.listeners {
+    for (place, spec) in config.listeners.iter().enumerate() {
         match bind_first(spec, config, TcpAcceptor::bind) {
             Ok((acceptor, _)) => {
                 add(spec, acceptor, config, event_loop)
                     .map_err(|source| ListenError { spec, source }.to_string())?;
+                certificates.attach(place, event_loop);
                 opened += 1;
             }
             Err(error) => {

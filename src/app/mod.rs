@@ -13,6 +13,7 @@
 //! | `check` | `--check` |
 //! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
 //! | `plugins` | loading and reloading plugins |
+//! | `tls` | certificates: reading and reloading them, warning before they expire |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
@@ -34,6 +35,8 @@ mod run;
 mod settings;
 mod signal_rate_limit;
 mod timestamp;
+#[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
+mod tls;
 
 pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;

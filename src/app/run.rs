@@ -12,6 +12,7 @@ use super::fit_limits::fit_limits;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
+use super::tls::Certificates;
 use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
 use crate::net::{EventLoop, Exit, Signals};
 use crate::strerror::strerror;
@@ -39,6 +40,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
+    let certificates = match Certificates::load(config) {
+        Ok(certificates) => certificates,
+        Err(reasons) => {
+            reasons.iter().for_each(|reason| print_error(format_args!("mynah: {reason}")));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let logging = match Logging::start(config.log_level(), config.log_file()) {
         Ok(logging) => logging,
         Err(error) => {
@@ -51,7 +59,7 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match serve_until_stopped(config, &logging) {
+    let code = match serve_until_stopped(config, certificates, &logging) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
         Ok(Exit::NoListeners) => {
@@ -71,7 +79,11 @@ fn serve(config: &Config) -> ExitCode {
     code
 }
 
-fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, String> {
+fn serve_until_stopped(
+    config: &Config,
+    mut certificates: Certificates,
+    logging: &Logging,
+) -> Result<Exit, String> {
     let (limits, warnings) = fit_limits(config)?;
     warnings.iter().for_each(|warning| warn!("{warning}"));
     let cannot_start = |error| format!("cannot start: {}", strerror(&error));
@@ -83,10 +95,12 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
         event_loop.server_mut().set_plugins(host);
     }
     config.notices.iter().for_each(|notice| info!("{notice}"));
-    listeners::open(config, &mut event_loop)?;
+    certificates.start(event_loop.handle());
+    listeners::open(config, &mut certificates, &mut event_loop)?;
+    let has_tls = certificates.is_any();
     let reloader = plugins::Reloader::new(config, event_loop.handle());
-    let mut control = Control::new(signals, event_loop.handle(), |server| {
-        info!("SIGHUP: {}", reload_steps(config));
+    let mut control = Control::new(signals, event_loop.handle(), certificates, |server| {
+        info!("SIGHUP: {}", reload_steps(config, has_tls));
         logging.reopen();
         reloader.reload(server);
     });
@@ -96,11 +110,19 @@ fn serve_until_stopped(config: &Config, logging: &Logging) -> Result<Exit, Strin
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.
-fn reload_steps(config: &Config) -> &'static str {
-    match (config.log_file().is_some(), config.plugin_dir.is_some()) {
-        (true, true) => "reopening the log file, reloading the plugins",
-        (true, false) => "reopening the log file",
-        (false, true) => "reloading the plugins",
-        (false, false) => "nothing to reload: there is neither a log file nor a plugin folder",
+fn reload_steps(config: &Config, has_tls: bool) -> String {
+    let mut steps = Vec::new();
+    if config.log_file().is_some() {
+        steps.push("reopening the log file");
     }
+    if config.plugin_dir.is_some() {
+        steps.push("reloading the plugins");
+    }
+    if has_tls {
+        steps.push("reloading the certificates");
+    }
+    if steps.is_empty() {
+        return "nothing to reload: there is neither a log file nor a plugin folder".to_owned();
+    }
+    steps.join(", ")
 }

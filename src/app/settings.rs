@@ -11,7 +11,7 @@ use crate::limits::{
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 use crate::os_text;
-use crate::setting::{HAS_PLUGINS, SettingError, number};
+use crate::setting::{HAS_PLUGINS, HAS_TLS, SettingError, number};
 
 /// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,14 @@ pub struct Settings {
     pub memory_limit: Option<usize>,
     /// Seconds that a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
+    /// File of the certificate of `+tls` listeners, with those that lead to its root.
+    pub tls_cert: Option<PathBuf>,
+    /// File of its key.
+    pub tls_key: Option<PathBuf>,
+    /// File of the roots of client certificates, which are then mandatory.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Seconds from accept to the end of a handshake.
+    pub handshake_timeout: Option<u64>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Longest run of a plugin call, in milliseconds.
@@ -74,6 +82,18 @@ impl Settings {
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
             "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
                 return Err(SettingError::NoPlugins);
+            }
+            "tls-cert" | "tls-key" | "tls-client-ca" | "handshake-timeout" if !HAS_TLS => {
+                return Err(SettingError::NoTls);
+            }
+            "tls-cert" | "tls-key" | "tls-client-ca" if value.is_empty() => {
+                return Err(SettingError::Empty);
+            }
+            "tls-cert" => self.tls_cert = Some(PathBuf::from(os_text::decode(value))),
+            "tls-key" => self.tls_key = Some(PathBuf::from(os_text::decode(value))),
+            "tls-client-ca" => self.tls_client_ca = Some(PathBuf::from(os_text::decode(value))),
+            "handshake-timeout" => {
+                self.handshake_timeout = Some(number(value, 1..=TIMEOUT_SECS_LIMIT)?);
             }
             "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(os_text::decode(value))),

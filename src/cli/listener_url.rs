@@ -2,13 +2,15 @@
 
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 
 use super::ini::no_such_key;
 use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
-use crate::setting::{SettingError, number};
+use crate::os_text;
+use crate::setting::{HAS_TLS, SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,12 @@ pub struct ListenerSpec {
     pub host: String,
     /// The port; 0 lets the system pick one.
     pub port: u16,
+    /// Whether its connections begin with a TLS handshake: `+tls`.
+    pub is_tls: bool,
+    /// `cert=`: file of its certificate.
+    pub cert: Option<PathBuf>,
+    /// `key=`: file of its key.
+    pub key: Option<PathBuf>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
     /// The keys of its protocol, as given; each is valid.
@@ -37,6 +45,8 @@ pub enum ListenerError {
     UnknownProtocol(String),
     /// The protocol needs plugins, which this build does not have.
     NoPlugins,
+    /// `+tls` in a build that has no TLS.
+    NoTls,
     /// The host has characters that hosts do not have.
     InvalidHost(String),
     /// The port is missing or not a number from 0 to 65535.
@@ -73,9 +83,13 @@ impl fmt::Display for ListenerError {
                 write!(f, "{}", DidYouMean(nearest(name, known)))
             }
             ListenerError::NoPlugins => write!(f, "{}", SettingError::NoPlugins),
+            ListenerError::NoTls => write!(f, "{}", SettingError::NoTls),
             ListenerError::InvalidHost(host) => write!(f, "bad host '{host}'"),
             ListenerError::InvalidPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
             ListenerError::UnknownKey { key, protocol } => {
+                if HAS_TLS && matches!(&**key, "cert" | "key") {
+                    return write!(f, "'{key}' is for {protocol}+tls");
+                }
                 let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
                 write!(f, "a {protocol} listener has no key '{key}'{nearest}")
             }
@@ -95,6 +109,9 @@ impl ListenerSpec {
             protocol,
             host: "127.0.0.1".to_owned(),
             port: protocol.default_port(),
+            is_tls: false,
+            cert: None,
+            key: None,
             idle_secs: None,
             keys: Vec::new(),
         }
@@ -108,17 +125,13 @@ impl ListenerSpec {
     pub fn parse_url(url: &str) -> Result<Self, ListenerError> {
         let no_protocol = || ListenerError::NoProtocol { nearest: url_for(url) };
         let (protocol, rest) = url.split_once("://").ok_or_else(no_protocol)?;
-        let protocol = match ProtocolName::parse(protocol) {
-            Some(protocol) => protocol,
-            None if protocol == "plugin" => return Err(ListenerError::NoPlugins),
-            None => return Err(ListenerError::UnknownProtocol(protocol.to_owned())),
-        };
+        let mut spec = ListenerSpec::parse_protocol(protocol)?;
+        let protocol = spec.protocol;
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
             None => (rest, None),
         };
         let (host, port) = split_authority(authority)?;
-        let mut spec = ListenerSpec::new(protocol);
         spec.set("host", host)?;
         spec.set("port", port)?;
         let mut seen = Vec::new();
@@ -136,6 +149,26 @@ impl ListenerSpec {
         Ok(spec)
     }
 
+    /// A listener of a protocol as it is written in a URL or as the kind of a section:
+    /// `PROTOCOL[+tls]`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such protocol, or not in this build.
+    pub fn parse_protocol(name: &str) -> Result<Self, ListenerError> {
+        let (name, is_tls) = match name.strip_suffix("+tls") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let protocol = match ProtocolName::parse(name) {
+            Some(_) if is_tls && !HAS_TLS => return Err(ListenerError::NoTls),
+            Some(protocol) => protocol,
+            None if name == "plugin" => return Err(ListenerError::NoPlugins),
+            None => return Err(ListenerError::UnknownProtocol(name.to_owned())),
+        };
+        Ok(ListenerSpec { is_tls, ..ListenerSpec::new(protocol) })
+    }
+
     /// Sets one key, as in a URL's query or a file's section.
     ///
     /// # Errors
@@ -151,6 +184,13 @@ impl ListenerSpec {
             }
             "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
+            }
+            "cert" | "key" if HAS_TLS && self.is_tls => {
+                if value.is_empty() {
+                    return Err(invalid(SettingError::Empty));
+                }
+                let path = Some(PathBuf::from(os_text::decode(value)));
+                if key == "cert" { self.cert = path } else { self.key = path }
             }
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
                 Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
@@ -193,6 +233,7 @@ impl ListenerSpec {
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerSpec { protocol, host, port, .. } = self;
+        let protocol = format_args!("{protocol}{}", if self.is_tls { "+tls" } else { "" });
         if host.contains(':') {
             write!(f, "{protocol}://[{host}]:{port}")
         } else {
@@ -246,7 +287,7 @@ fn host(value: &str) -> Result<String, ListenerError> {
     Ok(value.to_owned())
 }
 
-/// The keys of a listener besides host and port.
+/// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     ["idle"].into_iter().chain(protocol.keys().iter().copied())
 }

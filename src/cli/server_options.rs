@@ -9,9 +9,11 @@ use crate::protocol::{PrefixedProtocol, UrlProtocol};
 use crate::setting::HAS_PLUGINS;
 
 /// The options under the titles they have in `--help`.
-pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6] = [
+pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + TLS_GROUPS] = [
     ("Listeners and configuration", &LISTENERS),
     ("Connections", &CONNECTIONS),
+    #[cfg(feature = "tls")]
+    ("TLS", &TLS),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -101,6 +103,33 @@ const MEMORY: [OptionSpec; 3] = [
         "BYTES",
         "most bytes that may wait, of all connections (default a quarter of the memory)",
     ),
+];
+
+/// A build without TLS has no options for it.
+const TLS_GROUPS: usize = cfg!(feature = "tls") as usize;
+
+#[cfg(feature = "tls")]
+const TLS: [OptionSpec; 4] = [
+    OptionSpec::new(
+        "",
+        "tls-cert",
+        "FILE",
+        "certificate of +tls listeners, in PEM, with those that lead to its root",
+    ),
+    OptionSpec::new("", "tls-key", "FILE", "its key, in PEM (default: in the same file)"),
+    OptionSpec::new(
+        "",
+        "tls-client-ca",
+        "FILE",
+        "demand certificates of clients, signed by one in FILE",
+    ),
+    OptionSpec::new(
+        "",
+        "handshake-timeout",
+        "SECS",
+        "longest time from connect to the end of the handshake (default {})",
+    )
+    .showing(&[OptionValue::Number(defaults::HANDSHAKE_TIMEOUT_SECS)]),
 ];
 
 const PLUGINS: [OptionSpec; 4] = [

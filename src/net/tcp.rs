@@ -34,6 +34,10 @@ const _: () = assert!(size_of::<TcpTransport>() == 4);
 impl Transport for TcpTransport {
     type Registry = Registry;
     type Acceptor = TcpAcceptor;
+    #[cfg(feature = "tls")]
+    type Layer = crate::tls::ServerRecords;
+    #[cfg(not(feature = "tls"))]
+    type Layer = crate::server::NoLayer;
 
     fn register(&mut self, registry: &Registry, id: ConnId) -> io::Result<()> {
         registry.register(&mut self.0, token(id), Interest::READABLE)

@@ -15,6 +15,12 @@ pub enum CloseReason {
     Io,
     /// The client fell off the broadcast log, or private messages filled its send queue.
     SlowConsumer,
+    /// The handshake of the connection's layer (TLS) failed, or was not finished in time.
+    Handshake,
+    /// The connection's layer (TLS) failed.
+    Layer,
+    /// The stream ended without the layer's end: what came may not be all that was sent.
+    Truncated,
     /// The client sent nothing for the idle timeout.
     IdleTimeout,
     /// A frame was begun and not finished in time.
@@ -40,6 +46,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Protocol => "protocol error",
             CloseReason::Io => "connection failed",
             CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::Handshake => "handshake failed",
+            CloseReason::Layer => "TLS failed",
+            CloseReason::Truncated => "truncated: closed without close_notify",
             CloseReason::IdleTimeout => "idle timeout",
             CloseReason::FrameTimeout => "frame timeout",
             CloseReason::DrainTimeout => "took none of its last replies",

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use log::error;
 
 use super::connection::{Connection, Flags, State};
+use super::layer::Layer;
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
@@ -105,9 +106,9 @@ impl<T: Transport> Server<T> {
         let Listener { protocol, room, .. } = &self.listeners[number];
         let id = self.table.insert(listener, |id| {
             let session = Session::new(id.generation, protocol, now, &room.log);
-            Connection::new(stream, listener, session)
+            Connection::new(stream, session)
         });
-        self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
+        self.update_table_charge();
         let Some(mut visit) = self.visit(id) else { return };
         if let Err(error) = visit.conn.stream.register(registry, id) {
             let name = &visit.listener.name;
@@ -115,20 +116,48 @@ impl<T: Transport> Server<T> {
             self.table.remove(id);
             return;
         }
-        if visit.shared.stats.connections >= visit.shared.limits.clients_max as u64 {
+        let is_full = visit.shared.stats.connections >= visit.shared.limits.clients_max as u64;
+        let is_layered = T::Layer::EXISTS && visit.listener.layer.is_some();
+        if is_full && is_layered {
+            // Without a handshake there is no way to say why, and it is not worth one.
+            visit.log_refusal(peer);
+            self.table.remove(id);
+            return;
+        } else if is_full {
             visit.refuse(peer);
+        } else if is_layered {
+            visit.accept_unopened(peer);
         } else {
             visit.accept_client(peer);
         }
         let timer_at = visit.flush_and_reschedule(registry);
         self.end_visit(registry, id, timer_at);
+        if is_layered {
+            self.bound_handshakes();
+            self.update_table_charge();
+        }
     }
 }
 
 impl<T: Transport> Visit<'_, T> {
     fn accept_client(&mut self, peer: SocketAddr) {
+        self.listener.room.members += 1;
+        self.count_client(peer);
+        self.answer(|visit| visit.greet(peer));
+    }
+
+    /// A client that has a handshake before it: the protocol does not know it yet.
+    fn accept_unopened(&mut self, peer: SocketAddr) {
+        let Visit { id, conn, listener, io, .. } = self;
+        let _ = conn.session.unsubscribe(&listener.room.log);
+        conn.state = State::Opening;
+        conn.flags.set(Flags::LAYERED, true);
+        io.layers.insert(id.index, peer.into());
+        self.count_client(peer);
+    }
+
+    fn count_client(&mut self, peer: SocketAddr) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
-        listener.room.members += 1;
         shared.stats.connections += 1;
         shared.stats.accepted_total += 1;
         let name = &listener.name;
@@ -136,7 +165,6 @@ impl<T: Transport> Visit<'_, T> {
         // Bytes that came with the connection are announced by an edge of their own, but for a
         // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
-        self.answer(|visit| visit.greet(peer));
     }
 
     /// Has the protocol greet the client.
@@ -146,17 +174,23 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     fn refuse(&mut self, peer: SocketAddr) {
-        let Visit { id, conn, listener, shared, .. } = self;
+        let Visit { conn, listener, shared, .. } = self;
         conn.state = State::Draining(CloseReason::Full);
         // It has seen nothing of the log, and will not.
         let _ = conn.session.unsubscribe(&listener.room.log);
+        let max = shared.limits.clients_max;
+        dispatch!(&listener.protocol, handler => handler.write_refusal(max, &mut shared.out));
+        self.track_lingering();
+        self.log_refusal(peer);
+    }
+
+    fn log_refusal(&mut self, peer: SocketAddr) {
+        let Visit { id, listener, shared, .. } = self;
         let (max, name) = (shared.limits.clients_max, &listener.name);
         shared.stats.refused_total += 1;
         shared.connection_log.line(shared.now, || {
             format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });
         shared.connection_log.refused(shared.now, max);
-        dispatch!(&listener.protocol, handler => handler.write_refusal(max, &mut shared.out));
-        self.track_lingering();
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::Server;
 use super::connection::{Flags, State};
+use super::layer::Layer;
 use super::table::Table;
 use super::transport::Transport;
 use super::visit::{Visit, read};
@@ -102,7 +103,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn discard_input(&mut self) {
         let mut left = READ_TURN_BYTES_MAX;
         while self.conn.may_read() && left > 0 {
-            match read(self.conn, self.read_buffer) {
+            match read(self.conn, &mut self.io.read_buffer) {
                 Ok(Some(n)) => {
                     left = left.saturating_sub(n);
                     self.shared.stats.bytes_in_total += n as u64;
@@ -125,10 +126,14 @@ impl<T: Transport> Visit<'_, T> {
             State::Lingering | State::Draining(CloseReason::Full) => {
                 self.schedule.lingering_count -= 1;
             }
-            State::Draining(_) => {}
+            State::Opening | State::Draining(_) => {}
             State::Open => self.leave_room(reason),
         }
         self.release_memory();
+        if T::Layer::EXISTS && self.conn.flags.has(Flags::LAYERED) {
+            self.io.layers.remove(self.id.index, &mut self.shared.memory);
+            self.conn.flags.set(Flags::LAYER_HOLDS, false);
+        }
         self.record_disconnect(reason, error.as_ref());
         let shared = &mut *self.shared;
         match reason {
@@ -148,7 +153,7 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// Frees buffers and removes the connection from the laggard count.
-    fn release_memory(&mut self) {
+    pub(super) fn release_memory(&mut self) {
         self.conn.session.release_memory(&mut self.shared.memory);
         if self.conn.flags.has(Flags::LAGGING) {
             self.conn.flags.set(Flags::LAGGING, false);
@@ -161,9 +166,13 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { id, conn, shared, .. } = self;
         match conn.state {
             State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
-            State::Draining(_) | State::Open => {}
+            State::Opening | State::Draining(_) | State::Open => {}
         }
         shared.stats.connections -= 1;
+        if reason == CloseReason::Handshake {
+            // It has its line.
+            return;
+        }
         shared.connection_log.line(shared.now, || {
             // A reset socket has no peer address.
             let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));

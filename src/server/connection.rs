@@ -9,12 +9,14 @@ use crate::session::Session;
 /// Lifecycle state of a connection.
 ///
 /// ```text
-/// Open --> Draining --> Lingering --> Closed
-///   |          |                        ^
-///   +----------+------------------------+
+/// Opening --> Open --> Draining --> Lingering --> Closed
+///    |         |          |                        ^
+///    +---------+----------+------------------------+
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
+    /// The handshake of its layer is not over: nothing has reached the session.
+    Opening,
     /// Messages are read and answered.
     Open,
     /// No more is interpreted; the last replies are on their way out.
@@ -30,7 +32,7 @@ pub(super) enum State {
 
 /// Readiness and queue membership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flags(u8);
+pub(super) struct Flags(u16);
 
 impl Flags {
     /// A readable edge was seen and the stream has not been drained since.
@@ -49,6 +51,11 @@ impl Flags {
     pub(super) const QUEUED: Flags = Flags(1 << 6);
     /// Counted among its room's laggards.
     pub(super) const LAGGING: Flags = Flags(1 << 7);
+    /// Its bytes go through a layer.
+    pub(super) const LAYERED: Flags = Flags(1 << 8);
+    /// Bytes wait with its layer: the beginning of a record, or sealed ones the stream has not
+    /// taken.
+    pub(super) const LAYER_HOLDS: Flags = Flags(1 << 9);
 
     pub(super) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -56,6 +63,11 @@ impl Flags {
 
     pub(super) fn has_any(self, flags: Flags) -> bool {
         self.0 & flags.0 != 0
+    }
+
+    /// These and those: [`BitOr`] for constants.
+    pub(super) const fn and(self, flags: Flags) -> Flags {
+        Flags(self.0 | flags.0)
     }
 
     pub(super) fn set(&mut self, flag: Flags, on: bool) {
@@ -76,13 +88,12 @@ impl BitOr for Flags {
 }
 
 /// One slot of the table. 56 bytes: with the table's own overhead an idle connection costs less
-/// than a cache line.
+/// than a cache line. Its listener is known by its page.
 #[derive(Debug)]
 pub(super) struct Connection<T> {
     pub(super) session: Session,
     pub(super) timer: TimerLinks,
     pub(super) stream: T,
-    pub(super) listener: u16,
     pub(super) state: State,
     pub(super) flags: Flags,
 }
@@ -91,12 +102,11 @@ pub(super) struct Connection<T> {
 const _: () = assert!(size_of::<Connection<u32>>() == 56);
 
 impl<T> Connection<T> {
-    pub(super) fn new(stream: T, listener: u16, session: Session) -> Self {
+    pub(super) fn new(stream: T, session: Session) -> Self {
         Connection {
             session,
             timer: TimerLinks::UNARMED,
             stream,
-            listener,
             state: State::Open,
             flags: Flags(0),
         }
@@ -116,7 +126,8 @@ impl<T> Connection<T> {
                 | Flags::EOF.0
                 | Flags::INPUT_STOPPED.0
                 | Flags::WRITE_BLOCKED.0
-                | Flags::LAGGING.0,
+                | Flags::LAGGING.0
+                | Flags::LAYER_HOLDS.0,
         );
         self.state == State::Open && !self.flags.has_any(BUSY) && !self.session.owns_memory()
     }

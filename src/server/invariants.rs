@@ -26,12 +26,21 @@ impl<T: Transport> Server<T> {
     pub fn assert_invariants(&self) {
         assert!(self.shared.out.is_empty(), "replies were left behind");
         self.assert_counts();
+        self.assert_layers();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
-        let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume);
-        let queued: HashSet<ConnId> = lists.copied().collect();
-        let entries = self.schedule.arrivals.len() + self.schedule.resume.len();
+        let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume).copied();
+        let handshakes = &self.schedule.handshakes;
+        // Those of connections that have gone are passed over when their turn comes.
+        let live: HashSet<ConnId> = match handshakes.is_empty() {
+            true => HashSet::new(),
+            false => self.table.iter().map(|(id, _)| id).collect(),
+        };
+        let handshakes = handshakes.iter().filter(|id| live.contains(id));
+        let lists: Vec<ConnId> = lists.chain(handshakes).collect();
+        let queued: HashSet<ConnId> = lists.iter().copied().collect();
+        let entries = lists.len();
         assert_eq!(queued.len(), entries, "a connection is queued twice");
         for (id, conn) in self.table.iter() {
             let is_queued = queued.contains(&id);
@@ -45,8 +54,10 @@ impl<T: Transport> Server<T> {
     fn assert_memory(&self) {
         let mut sum = self.table_charged + self.plugins_charged;
         for (id, conn) in self.table.iter() {
-            let held = conn.session.allocated();
-            assert_eq!(conn.session.charged(), held, "{id} holds what it is not charged with");
+            let layers = &self.io.layers;
+            let held = conn.session.allocated() + layers.held_of(conn, id);
+            let charged = conn.session.charged() + layers.charged_of(conn, id);
+            assert_eq!(charged, held, "{id} holds what it is not charged with");
             assert!(conn.state != State::Closed || held == 0, "{id} has gone and holds {held}");
             sum += held;
         }
@@ -72,12 +83,12 @@ impl<T: Transport> Server<T> {
         let mut holders: HashMap<Option<AddressKey>, (usize, usize)> = HashMap::new();
         let mut found = None;
         for (other, conn) in self.table.iter() {
-            if conn.state == State::Closed || conn.session.charged() == 0 {
+            let charged = conn.session.charged() + self.io.layers.charged_of(conn, other);
+            if conn.state == State::Closed || charged == 0 {
                 continue;
             }
             let ask = || conn.stream.peer_addr().ok().map(AddressKey::from);
             let address = conn.session.address().or_else(ask);
-            let charged = conn.session.charged();
             let (total, largest) = holders.entry(address).or_default();
             *total += charged;
             *largest = charged.max(*largest);
@@ -106,9 +117,13 @@ impl<T: Transport> Server<T> {
         let count = |counts: &dyn Fn(&Connection<T>) -> bool| {
             self.table.iter().filter(|(_, conn)| counts(conn)).count()
         };
+        let of_listener = |number: usize, counts: &dyn Fn(&Connection<T>) -> bool| {
+            let of = |id: ConnId| self.table.listener_of(id.index) == number;
+            self.table.iter().filter(|(id, conn)| of(*id) && counts(conn)).count()
+        };
         let refused = State::Draining(CloseReason::Full);
         let clients = count(&|conn| match conn.state {
-            State::Open | State::Draining(_) => conn.state != refused,
+            State::Opening | State::Open | State::Draining(_) => conn.state != refused,
             State::Lingering | State::Closed => false,
         });
         assert_eq!(self.shared.stats.connections, clients as u64, "connections");
@@ -125,10 +140,9 @@ impl<T: Transport> Server<T> {
             assert!(self.table.len() <= most, "{} descriptors", self.table.len());
         }
         for (number, listener) in self.listeners.iter().enumerate() {
-            let of = |conn: &Connection<T>| usize::from(conn.listener) == number;
-            let members = count(&|conn| of(conn) && conn.state == State::Open);
+            let members = of_listener(number, &|conn| conn.state == State::Open);
             assert_eq!(listener.room.members, members, "members of listener {number}");
-            let laggards = count(&|conn| of(conn) && conn.flags.has(Flags::LAGGING));
+            let laggards = of_listener(number, &|conn| conn.flags.has(Flags::LAGGING));
             assert_eq!(listener.fanout.laggards, laggards, "laggards of listener {number}");
             let log = &listener.room.log;
             let kept = log.head() - log.start();
@@ -145,10 +159,40 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Every connection with a layer has its place there, and no other has; those that are not open
+    /// are counted.
+    fn assert_layers(&self) {
+        let layers = &self.io.layers;
+        let (mut places, mut unopened) = (0, 0);
+        for (id, conn) in self.table.iter() {
+            let is_layered = conn.flags.has(Flags::LAYERED);
+            let listener = &self.listeners[self.table.listener_of(id.index)];
+            assert_eq!(is_layered, listener.layer.is_some(), "{id} and the layer of its listener");
+            if !is_layered || conn.state == State::Closed {
+                continue;
+            }
+            places += 1;
+            unopened += usize::from(conn.state == State::Opening);
+            let is_unopened = layers.is_unopened(id.index);
+            assert_eq!(is_unopened, conn.state == State::Opening, "{id} among the unopened");
+            let holds = conn.flags.has(Flags::LAYER_HOLDS);
+            assert_eq!(holds, layers.held_of(conn, id) > 0, "{id} holds bytes");
+            let may_write = !conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED);
+            assert!(!may_write || !layers.has_unsent(id.index), "{id} could be written to");
+        }
+        assert_eq!(layers.len(), places, "places of layers");
+        assert_eq!(layers.unopened.len(), unopened, "unfinished handshakes");
+        assert!(unopened <= self.shared.limits.handshakes_max, "{unopened} unfinished handshakes");
+        assert!(layers.wire.is_empty(), "sealed bytes were left behind");
+    }
+
     /// The state of the listener's protocol agrees with its connections.
     fn assert_protocol(&self, number: usize, listener: &Listener<T>) {
         let mut clients = Vec::new();
-        for (id, conn) in self.table.iter().filter(|(_, c)| usize::from(c.listener) == number) {
+        for (id, conn) in self.table.iter() {
+            if self.table.listener_of(id.index) != number {
+                continue;
+            }
             let client = conn.session.client();
             let has_left = conn.state != State::Open;
             assert!(!has_left || client.member().is_none(), "{id} has left and is still a member");
@@ -162,7 +206,7 @@ impl<T: Transport> Server<T> {
 
     /// No connection holds more than it may.
     fn assert_bounds(&self, id: ConnId, conn: &Connection<T>) {
-        let listener = &self.listeners[usize::from(conn.listener)];
+        let listener = &self.listeners[self.table.listener_of(id.index)];
         let members = self.table.len();
         let frame_len_max =
             dispatch!(&listener.protocol, handler => handler.frame_len_max(members));
@@ -179,7 +223,7 @@ impl<T: Transport> Server<T> {
 
     /// A connection that can go on stands in the resume list; one that cannot will be woken.
     fn assert_remembered(&self, id: ConnId, conn: &Connection<T>) {
-        let listener = &self.listeners[usize::from(conn.listener)];
+        let listener = &self.listeners[self.table.listener_of(id.index)];
         let blocked = conn.flags.has(Flags::WRITE_BLOCKED);
         assert!(!blocked || conn.flags.has(Flags::WRITE_ARMED), "{id} is blocked and not armed");
         let queued = conn.flags.has(Flags::QUEUED);

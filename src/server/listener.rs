@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::fanout::Fanout;
+use super::layer::Layer;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
@@ -19,13 +20,14 @@ pub struct ListenerConfig {
     pub idle_ms: u64,
 }
 
-#[derive(Debug)]
 pub(super) struct Listener<T: Transport> {
     /// `None` once it accepts no more.
     pub(super) acceptor: Option<T::Acceptor>,
     /// Its name in the log.
     pub(super) name: String,
     pub(super) protocol: Protocol,
+    /// What its connections' layers have in common, where they have any.
+    pub(super) layer: Option<<T::Layer as Layer>::Config>,
     /// After how many milliseconds without input a connection is closed; 0 for never.
     pub(super) idle_ms: u64,
     /// An edge was seen and the backlog has not been emptied since.
@@ -46,6 +48,7 @@ impl<T: Transport> Listener<T> {
             acceptor: Some(acceptor),
             name,
             protocol,
+            layer: None,
             idle_ms,
             // Connections that came between bind and registration are found without an edge.
             accept_ready: true,

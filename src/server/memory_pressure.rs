@@ -46,7 +46,7 @@ impl<T: Transport> Server<T> {
     fn relieve_memory(&mut self) {
         let mut holders: HashMap<Option<AddressKey>, Holder> = HashMap::new();
         for (id, conn) in self.table.iter_mut() {
-            let charged = conn.session.charged();
+            let charged = conn.session.charged() + self.io.layers.charged_of(conn, id);
             if charged > 0 && conn.state != State::Closed {
                 let address = address_of(conn);
                 let holder = holders.entry(address).or_default();

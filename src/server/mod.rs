@@ -18,8 +18,11 @@ mod direct_messages;
 mod fanout;
 mod invariants;
 mod layer;
+mod layered;
+mod layers;
 mod listener;
 mod memory_pressure;
+mod opening;
 mod plugins;
 mod schedule;
 mod stop;
@@ -49,6 +52,7 @@ use crate::stats::Stats;
 use connection::Flags;
 use listener::Listener;
 use schedule::{Schedule, free_if_empty};
+use layers::Layers;
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -81,8 +85,15 @@ pub struct Server<T: Transport> {
     table_charged: usize,
     /// The same for the plugins' notices and clients.
     plugins_charged: usize,
+    io: Io<T::Layer>,
+}
+
+/// What a visit reads and writes with.
+#[derive(Debug)]
+struct Io<L> {
     /// The one read buffer.
     read_buffer: Box<[u8]>,
+    layers: Layers<L>,
 }
 
 impl<T: Transport> Server<T> {
@@ -98,7 +109,10 @@ impl<T: Transport> Server<T> {
             relief_failed_at: None,
             table_charged: 0,
             plugins_charged: 0,
-            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            io: Io {
+                read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+                layers: Layers::new(),
+            },
         }
     }
 
@@ -209,11 +223,10 @@ impl<T: Transport> Server<T> {
     /// A connection with everything its visit may touch, unless it has gone.
     #[inline]
     fn visit(&mut self, id: ConnId) -> Option<Visit<'_, T>> {
-        let conn = self.table.get_mut(id)?;
-        let listener = &mut self.listeners[usize::from(conn.listener)];
+        let (conn, listener) = self.table.find(id)?;
+        let listener = &mut self.listeners[listener];
         let (shared, schedule) = (&mut self.shared, &mut self.schedule);
-        let read_buffer = &mut self.read_buffer;
-        Some(Visit { id, conn, listener, shared, schedule, read_buffer })
+        Some(Visit { id, conn, listener, shared, schedule, io: &mut self.io })
     }
 
     /// Visits a connection: reads what may be read, answers it, and writes the answers.
@@ -248,8 +261,8 @@ impl<T: Transport> Server<T> {
         self.check_memory();
     }
 
-    /// Runs one turn: deferred events, accept, plugins, admission, resume, fan-out, timers, stop,
-    /// reap.
+    /// Runs one turn: deferred events, accept, plugins, admission, resume, handshakes, fan-out,
+    /// timers, stop, reap.
     ///
     /// Each part but plugins and stop has its own time budget, so that none starves another;
     /// plugins are limited by their scheduler. [`poll_timeout`](Self::poll_timeout) is zero while
@@ -262,6 +275,7 @@ impl<T: Transport> Server<T> {
         self.run_plugins();
         self.admit_senders(registry);
         self.resume_some(registry);
+        self.advance_handshakes(registry);
         self.fan_out(registry);
         self.expire(registry);
         self.advance_stop();
@@ -296,12 +310,13 @@ impl<T: Transport> Server<T> {
     pub fn next_turn(&self) -> NextTurn {
         let Schedule { arrivals, resume, closed, accept_paused_until, .. } = &self.schedule;
         let has_queued = !resume.is_empty() || !arrivals.is_empty() || !closed.is_empty();
+        let has_handshakes = T::Layer::EXISTS && !self.schedule.handshakes.is_empty();
         let has_plugin_work = self.shared.plugins.as_ref().is_some_and(|p| p.has_work());
         let is_listener_busy = |listener: &Listener<T>| {
             let may_accept = listener.accept_ready && accept_paused_until.is_none();
             may_accept || listener.fanout.active || listener.fanout.is_admitting
         };
-        if has_queued || has_plugin_work || buffer::has_retired() {
+        if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
         if self.listeners.iter().any(is_listener_busy) {
@@ -321,6 +336,10 @@ impl<T: Transport> Server<T> {
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.
     pub fn on_idle(&mut self) {
         self.shared.out.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+        if T::Layer::EXISTS {
+            self.io.layers.wire.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+            self.io.layers.plain.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+        }
     }
 
     /// Serves connections whose events there was no time for.
@@ -391,7 +410,7 @@ impl<T: Transport> Server<T> {
                 self.schedule.closed_before = before;
                 // What came while it waited shall not turn the close into a reset.
                 conn.flags.set(Flags::READ_READY, true);
-                let _ = visit::read(conn, &mut self.read_buffer);
+                let _ = visit::read(conn, &mut self.io.read_buffer);
             }
             self.wheel.disarm(&mut self.table, id.index);
             self.table.remove(id);
@@ -402,6 +421,12 @@ impl<T: Transport> Server<T> {
         }
         self.schedule.closed_before = self.schedule.closed.len();
         free_if_empty(&mut self.schedule.closed);
-        self.shared.memory.recharge(&mut self.table_charged, self.table.allocated());
+        self.update_table_charge();
+    }
+
+    /// Charges the account with the table, and with the places of layers.
+    fn update_table_charge(&mut self) {
+        let layers = if T::Layer::EXISTS { self.io.layers.allocated() } else { 0 };
+        self.shared.memory.recharge(&mut self.table_charged, self.table.allocated() + layers);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::budget::Budget;
+use super::opening::HandshakeQueue;
 use super::stop::Phase;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -12,7 +13,7 @@ use crate::limits::VISIT_BYTES_MAX;
 /// The order of visits.
 ///
 /// With edge-triggered events nothing else remembers a connection that was left with something to
-/// do. Each stands in `arrivals` or in `resume`, once, and has
+/// do. Each stands in `arrivals`, in `resume` or in `handshakes`, once, and has
 /// [`Flags::QUEUED`](super::connection::Flags::QUEUED).
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -21,6 +22,8 @@ pub(super) struct Schedule {
     /// Connections that were left with something to do. Behind `arrivals`, so one that asks for
     /// little does not wait for all that ask for much.
     pub(super) resume: VecDeque<ConnId>,
+    /// Connections whose handshake can go on.
+    pub(super) handshakes: HandshakeQueue,
     /// Closed connections, to be dropped at the end of the turn, the first first.
     pub(super) closed: VecDeque<ConnId>,
     /// How many of them, the first, have waited since an earlier turn.
@@ -51,6 +54,7 @@ impl Schedule {
         Schedule {
             arrivals: VecDeque::new(),
             resume: VecDeque::new(),
+            handshakes: HandshakeQueue::default(),
             closed: VecDeque::new(),
             closed_before: 0,
             lingering: VecDeque::new(),

@@ -4,6 +4,7 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
+use super::layer::Layer;
 use super::transport::Transport;
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
@@ -116,6 +117,7 @@ impl<T: Transport> Server<T> {
         if let Phase::Answering { first_round, until, deadline } = self.schedule.phase {
             let answering = !self.schedule.resume.is_empty()
                 || !self.schedule.arrivals.is_empty()
+                || (T::Layer::EXISTS && !self.schedule.handshakes.is_empty())
                 || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
             if answering && (first_round > 0 || self.shared.now < until) {
                 return;
@@ -142,6 +144,10 @@ impl<T: Transport> Server<T> {
     fn begin_closing(&mut self) {
         for id in self.table.ids() {
             let Some(mut visit) = self.visit(id) else { continue };
+            if T::Layer::EXISTS && visit.conn.state == State::Opening {
+                visit.close(CloseReason::Shutdown, None);
+                continue;
+            }
             if !visit.conn.flags.has(Flags::WRITE_BLOCKED) {
                 visit.conn.flags.set(Flags::INPUT_STOPPED, true);
             }

@@ -103,6 +103,20 @@ impl<T> Table<T> {
         (conn.session.generation() == id.generation).then_some(conn)
     }
 
+    /// The connection `id` names, and the number of its listener.
+    #[inline]
+    pub(super) fn find(&mut self, id: ConnId) -> Option<(&mut Connection<T>, usize)> {
+        let page = self.pages.get_mut((id.index >> PAGE_BITS) as usize)?;
+        let conn = page.slots.get_mut(id.index as usize % PAGE_LEN)?;
+        let is_same = conn.session.generation() == id.generation;
+        is_same.then_some((conn, usize::from(page.listener)))
+    }
+
+    /// The number of the listener of the connection at `index`.
+    pub(super) fn listener_of(&self, index: u32) -> usize {
+        usize::from(self.pages[(index >> PAGE_BITS) as usize].listener)
+    }
+
     /// The id of whatever connection is at `index`.
     ///
     /// # Panics
@@ -215,14 +229,14 @@ mod tests {
     use crate::protocol::PrefixedProtocol;
     use crate::session::Session;
 
-    fn conn(id: ConnId, listener: u16) -> Connection<u32> {
+    fn conn(id: ConnId) -> Connection<u32> {
         let log = BroadcastLog::new(0);
         let session = Session::new(id.generation, &PrefixedProtocol.into(), Millis(0), &log);
-        Connection::new(0, listener, session)
+        Connection::new(0, session)
     }
 
     fn fill(table: &mut Table<u32>, listener: u16, n: usize) -> Vec<ConnId> {
-        (0..n).map(|_| table.insert(listener, |id| conn(id, listener))).collect()
+        (0..n).map(|_| table.insert(listener, conn)).collect()
     }
 
     fn table(listeners: usize) -> Table<u32> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::layer::Layer;
 use crate::conn_id::ConnId;
 
 /// One non-blocking stream of bytes in each direction, with edge-triggered readiness.
@@ -20,6 +21,8 @@ pub trait Transport: Sized {
     type Registry;
     /// Where such streams come from.
     type Acceptor: Acceptor<Stream = Self>;
+    /// What may lie between such a stream and a session: [`NoLayer`](super::NoLayer), or TLS.
+    type Layer: Layer;
 
     /// Asks for readable events with token `id`.
     ///

@@ -8,7 +8,10 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::connection::{Connection, Flags, State};
+use super::Io;
 use super::fanout::Fanout;
+use super::layer::Layer;
+use super::layered::receive;
 use super::listener::Listener;
 use super::schedule::Schedule;
 use super::stop::Phase;
@@ -17,8 +20,8 @@ use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
-    VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, RECORD_COST_BYTES,
+    VISIT_BYTES_MAX, VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::AllocError;
 use crate::protocol::{CloseReason, Context, Flow, Handler, PeerAddr, Protocol, Shared, dispatch};
@@ -30,7 +33,7 @@ pub(super) struct Visit<'a, T: Transport> {
     pub(super) listener: &'a mut Listener<T>,
     pub(super) shared: &'a mut Shared,
     pub(super) schedule: &'a mut Schedule,
-    pub(super) read_buffer: &'a mut [u8],
+    pub(super) io: &'a mut Io<T::Layer>,
 }
 
 /// Next action on the input.
@@ -42,6 +45,8 @@ enum InputStep {
     Resume,
     /// Read from the stream.
     Read,
+    /// Read from the stream, through the layer.
+    ReadLayered,
     /// End an unterminated message.
     EndMessage,
 }
@@ -55,6 +60,9 @@ impl<T: Transport> Visit<'_, T> {
         if self.conn.state == State::Open {
             self.answer(Self::process_input);
         } else if self.conn.state == State::Closed {
+            return Millis::NEVER;
+        } else if T::Layer::EXISTS && self.conn.state == State::Opening {
+            self.queue_handshake();
             return Millis::NEVER;
         } else {
             self.discard_input();
@@ -102,6 +110,10 @@ impl<T: Transport> Visit<'_, T> {
                 let error = self.schedule.io_error.take();
                 self.close(reason, error);
             }
+            Flow::Close(CloseReason::Layer) if T::Layer::EXISTS => {
+                let error = self.schedule.io_error.take();
+                self.fail_layer(&error.map_or(String::new(), |error| error.to_string()));
+            }
             Flow::Close(reason) => self.start_drain(reason),
         }
     }
@@ -116,20 +128,22 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Processes deferred input, then reads, until the socket is drained, the budget spent, or the
     /// client must read.
-    fn process_input(&mut self) -> Flow {
+    pub(super) fn process_input(&mut self) -> Flow {
         const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
         let mut read_left = self.schedule.visit_bytes_max;
-        let read_max = read_left.min(self.read_buffer.len());
-        let buffer = &mut self.read_buffer[..read_max];
-        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        let Visit { id, conn, listener, shared, schedule, io } = self;
+        let Io { read_buffer, layers } = &mut **io;
+        let read_max = read_left.min(read_buffer.len());
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         loop {
             let flow = match next_input_step(conn, protocol, &ctx, schedule.phase) {
                 InputStep::Stop => return Flow::Continue,
-                InputStep::Read if read_left == 0 => return Flow::Continue,
-                InputStep::Read => match read_inline(conn, buffer) {
+                InputStep::Read | InputStep::ReadLayered if read_left == 0 => {
+                    return Flow::Continue;
+                }
+                InputStep::Read => match read_inline(conn, &mut read_buffer[..read_max]) {
                     Err(error) => {
                         schedule.io_error = Some(error);
                         return Flow::Close(CloseReason::Io);
@@ -138,7 +152,7 @@ impl<T: Transport> Visit<'_, T> {
                         read_left = read_left.saturating_sub(n);
                         ctx.shared.stats.bytes_in_total += n as u64;
                         let is_drained = !conn.may_read();
-                        let bytes = &buffer[..n];
+                        let bytes = &read_buffer[..n];
                         let flow = conn.session.on_bytes(protocol, bytes, is_drained, &mut ctx);
                         // Most are done now; the loop would find that out again.
                         if flow == Flow::Continue && conn.is_quiescent() {
@@ -148,6 +162,23 @@ impl<T: Transport> Visit<'_, T> {
                     }
                     Ok(None) => Flow::Continue,
                 },
+                InputStep::ReadLayered => {
+                    match receive(conn, *id, read_buffer, layers, read_left, ctx.shared.now, None) {
+                        Ok(read) => {
+                            read_left = read_left.saturating_sub(read.bytes);
+                            ctx.shared.stats.bytes_in_total += read.bytes as u64;
+                            ctx.shared.charge(read.records * RECORD_COST_BYTES);
+                            match &layers.plain[..] {
+                                [] => Flow::Continue,
+                                plain => {
+                                    let is_drained = !conn.may_read();
+                                    conn.session.on_bytes(protocol, plain, is_drained, &mut ctx)
+                                }
+                            }
+                        }
+                        Err(error) => return schedule.note(error),
+                    }
+                }
                 InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
                 InputStep::EndMessage => conn.session.end_message(protocol, &mut ctx),
             };
@@ -162,6 +193,10 @@ impl<T: Transport> Visit<'_, T> {
     /// Acts on a deadline that has passed.
     pub(super) fn process_deadline(&mut self, registry: &T::Registry) -> Millis {
         match self.conn.state {
+            State::Opening => self.end_late_handshake(),
+            State::Open if self.is_record_late() => {
+                self.answer(|_| Flow::Close(CloseReason::FrameTimeout));
+            }
             State::Open => self.answer(Self::process_timeout),
             State::Draining(_) => self.close(CloseReason::DrainTimeout, None),
             State::Lingering | State::Closed => self.close(CloseReason::PeerClosed, None),
@@ -199,12 +234,16 @@ impl<T: Transport> Visit<'_, T> {
             Ok(Flushed::All) => {}
             Ok(Flushed::Part) => self.requeue(),
             Err(FlushError::Io(error)) => self.close(CloseReason::Io, Some(error)),
+            Err(FlushError::Layer(error)) => {
+                self.close(CloseReason::Layer, Some(io::Error::other(error)));
+            }
             Err(FlushError::Lag(LagError)) => self.close(CloseReason::SlowConsumer, None),
             Err(FlushError::Memory(AllocError)) => self.close(CloseReason::MemoryLimit, None),
         }
         self.shared.out.clear();
         if let State::Draining(reason) = self.conn.state
             && !self.conn.session.has_unsent()
+            && !(self.is_layered() && self.io.layers.has_unsent(self.id.index))
         {
             self.finish_drain(reason);
         }
@@ -219,7 +258,8 @@ impl<T: Transport> Visit<'_, T> {
             return Ok(Flushed::All);
         }
         // Most have nothing waiting but the replies at hand, and sockets that take them.
-        let is_free = !self.conn.flags.has_any(Flags::LAGGING | Flags::WRITE_BLOCKED);
+        const BUSY: Flags = Flags::LAGGING.and(Flags::WRITE_BLOCKED).and(Flags::LAYERED);
+        let is_free = !self.conn.flags.has_any(BUSY);
         let log = &self.listener.room.log;
         let unsent = self.conn.session.unsent_broadcasts(log).filter(|_| is_free);
         let Some([front, back]) = unsent else { return self.flush_queue(registry) };
@@ -263,7 +303,7 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// Has writable events announced, once for the life of the connection.
-    fn arm_writable(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+    pub(super) fn arm_writable(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         if !self.conn.flags.has(Flags::WRITE_ARMED) {
             self.conn.stream.arm_writable(registry, self.id)?;
             self.conn.flags.set(Flags::WRITE_ARMED, true);
@@ -274,6 +314,9 @@ impl<T: Transport> Visit<'_, T> {
     /// Writes where more than the replies at hand may wait.
     #[inline(never)]
     fn flush_queue(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+        if self.is_layered() {
+            return self.flush_layered(registry);
+        }
         let Visit { conn, listener, shared, schedule, .. } = self;
         let log = &listener.room.log;
         let was_waiting = conn.session.has_unsent() || conn.flags.has(Flags::LAGGING);
@@ -337,7 +380,10 @@ impl<T: Transport> Visit<'_, T> {
 
     #[inline(never)]
     fn reschedule_busy(&mut self) -> Millis {
-        let Visit { id, conn, listener, shared, schedule, .. } = self;
+        if self.is_layered() {
+            self.update_layer_charge();
+        }
+        let Visit { conn, listener, shared, schedule, .. } = self;
         conn.session.update_charge(&mut shared.memory);
         let mut is_stalled = false;
         let is_runnable = match conn.state {
@@ -347,10 +393,12 @@ impl<T: Transport> Visit<'_, T> {
                 let may_read = conn.may_read() && !conn.input_has_ended();
                 !is_stalled && (may_read || conn.session.has_deferred_input())
             }
-            State::Draining(_) | State::Lingering => conn.may_read(),
+            State::Opening | State::Draining(_) | State::Lingering => conn.may_read(),
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
+        let deadline = self.record_due_at(is_stalled).map_or(deadline, |at| at.min(deadline));
+        let Visit { id, conn, listener, .. } = self;
         debug_assert!(
             !is_stalled
                 || conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED)
@@ -371,10 +419,29 @@ impl<T: Transport> Visit<'_, T> {
         let is_stalled = conn.state == State::Open && is_stalled(conn, listener, self.shared);
         let phase = self.schedule.phase;
         deadline(conn, listener, &self.shared.limits, phase, is_stalled) <= self.shared.now
+            || self.is_record_late()
+    }
+
+    /// Whether the connection's bytes go through a layer.
+    #[inline]
+    fn is_layered(&self) -> bool {
+        T::Layer::EXISTS && self.conn.flags.has(Flags::LAYERED)
+    }
+
+    /// Whether a record has begun and has not been finished in time.
+    fn is_record_late(&self) -> bool {
+        T::Layer::EXISTS
+            && self.conn.state == State::Open
+            && self.conn.flags.has(Flags::LAYER_HOLDS)
+            && self
+                .io
+                .layers
+                .record_due_at(self.id.index, self.shared.limits.frame_timeout_ms)
+                .is_some_and(|at| at <= self.shared.now)
     }
 
     /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.
-    fn track_lag(&mut self) {
+    pub(super) fn track_lag(&mut self) {
         let lags = self.conn.session.lag(&self.listener.room.log) > 0;
         if lags == self.conn.flags.has(Flags::LAGGING) {
             return;
@@ -389,7 +456,7 @@ impl<T: Transport> Visit<'_, T> {
 }
 
 /// The share of a flush that was written.
-enum Flushed {
+pub(super) enum Flushed {
     /// All that can be written at this moment.
     All,
     /// As much as one write takes; there is more, and the stream has space.
@@ -397,8 +464,10 @@ enum Flushed {
 }
 
 /// The reason a flush could not go on.
-enum FlushError {
+pub(super) enum FlushError {
     Io(io::Error),
+    /// The layer can seal no more, for this reason.
+    Layer(String),
     Lag(LagError),
     Memory(AllocError),
 }
@@ -423,7 +492,7 @@ impl From<io::Error> for FlushError {
 
 /// Bytes a visit may add to the log: a sender that comes while others wait for it goes behind them.
 #[inline(always)]
-fn log_share(schedule: &Schedule, fanout: &Fanout) -> usize {
+pub(super) fn log_share(schedule: &Schedule, fanout: &Fanout) -> usize {
     match schedule.admitted_share {
         Some(share) => share,
         None if fanout.waiting.is_empty() => usize::MAX,
@@ -440,7 +509,8 @@ fn next_input_step<T: Transport>(
     phase: Phase,
 ) -> InputStep {
     let may_read = conn.may_read() && !conn.input_has_ended();
-    if conn.session.owns_memory() || conn.flags.has(Flags::LAGGING) {
+    const BUFFERED: Flags = Flags::LAGGING.and(Flags::LAYERED);
+    if conn.session.owns_memory() || conn.flags.has_any(BUFFERED) {
         return next_buffered_step(conn, protocol, ctx, phase, may_read);
     }
     // Nothing waits: neither input nor, but for those at hand, replies.
@@ -473,7 +543,8 @@ fn next_buffered_step<T: Transport>(
         let waits = conn.session.waits_for_fanout();
         if waits { InputStep::Stop } else { InputStep::Resume }
     } else if may_read {
-        InputStep::Read
+        let is_layered = T::Layer::EXISTS && conn.flags.has(Flags::LAYERED);
+        if is_layered { InputStep::ReadLayered } else { InputStep::Read }
     } else {
         InputStep::EndMessage
     }
@@ -524,13 +595,13 @@ fn read_inline<T: Transport>(
 
 /// Bytes of one write in a visit that may make so many bytes of replies.
 #[inline]
-const fn write_bytes_max(visit_bytes_max: usize) -> usize {
+pub(super) const fn write_bytes_max(visit_bytes_max: usize) -> usize {
     if visit_bytes_max < VISIT_BYTES_MAX { WRITE_BYTES_CROWDED } else { WRITE_BYTES_MAX }
 }
 
 /// Writes once. A full stream takes 0 bytes.
 #[inline]
-fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+pub(super) fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     loop {
         match stream.write(pieces) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
@@ -562,6 +633,7 @@ pub(super) fn deadline<T: Transport>(
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
+        State::Opening => since.after(limits.handshake_timeout_ms),
         State::Open => {
             let Listener { protocol, idle_ms, .. } = listener;
             let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);

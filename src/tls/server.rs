@@ -1,7 +1,7 @@
 //! The server's side: what listeners accept, and the layer under a session.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,20 +78,22 @@ impl fmt::Display for Rough {
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    path: PathBuf,
+    /// When the certificate expires, since the Unix epoch.
+    expires_at: Option<Duration>,
     certificate: Arc<Certificate>,
 }
 
 impl ServerTls {
-    /// Reads the files. `now` is the time since the Unix epoch, to warn of certificates that
-    /// expire.
+    /// Reads the files.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used.
-    pub fn load(files: &ServerFiles, now: Duration) -> Result<(Self, Vec<Warning>), FileError> {
+    pub fn load(files: &ServerFiles) -> Result<Self, FileError> {
         let provider = provider();
         let chain = read_chain(&files.cert)?;
-        let warnings = expiry_warning(&files.cert, expires_at(&chain[0]), now);
+        let expires_at = expires_at(&chain[0]);
         let key = read_key(&files.key)?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
             let (path, problem) = match error {
@@ -126,16 +128,18 @@ impl ServerTls {
         if let Ok(ticketer) = Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Ok((ServerTls { config: Arc::new(config), certificate }, warnings.into_iter().collect()))
+        let path = files.cert.clone();
+        Ok(ServerTls { config: Arc::new(config), path, expires_at, certificate })
     }
-}
 
-fn expiry_warning(path: &Path, expires_at: Option<Duration>, now: Duration) -> Option<Warning> {
-    let expires_at = expires_at?;
-    match expires_at.checked_sub(now) {
-        None => Some(Warning::Expired(path.to_owned(), now - expires_at)),
-        Some(left) if left < EXPIRY_WARNING => Some(Warning::Expires(path.to_owned(), left)),
-        Some(_) => None,
+    /// What is to be said of the certificate at `now`, the time since the Unix epoch.
+    pub fn warning(&self, now: Duration) -> Option<Warning> {
+        let (path, expires_at) = (|| self.path.clone(), self.expires_at?);
+        match expires_at.checked_sub(now) {
+            None => Some(Warning::Expired(path(), now - expires_at)),
+            Some(left) if left < EXPIRY_WARNING => Some(Warning::Expires(path(), left)),
+            Some(_) => None,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mynah::internal::conn_id::ConnId;
-use mynah::internal::server::{AcceptError, Acceptor, Transport};
+use mynah::internal::server::{AcceptError, Acceptor, NoLayer, Transport};
 
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
@@ -26,6 +26,7 @@ pub(crate) struct Stub(#[allow(dead_code, reason = "stands for a descriptor")] u
 impl Transport for Stub {
     type Registry = ();
     type Acceptor = Backlog;
+    type Layer = NoLayer;
 
     fn register(&mut self, (): &(), _: ConnId) -> io::Result<()> {
         Ok(())

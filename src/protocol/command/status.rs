@@ -33,6 +33,9 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Resu
         broadcasts_total,
         slow_consumers_total,
         started_at,
+        handshakes_total: _,
+        resumptions_total: _,
+        handshake_failures_total: _,
         memory_cuts_total: _,
     } = stats;
     let uptime_secs = now.since(*started_at) / 1000;

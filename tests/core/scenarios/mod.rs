@@ -32,6 +32,8 @@ const LIMITS: Limits = Limits {
     memory_bytes_max: 1 << 30,
     broadcast_log_bytes_max: 4_096,
     frame_timeout_ms: 3_000,
+    handshake_timeout_ms: 10_000,
+    handshakes_max: 16,
     drain_timeout_ms: 5_000,
 };
 

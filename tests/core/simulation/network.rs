@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mynah::internal::conn_id::ConnId;
-use mynah::internal::server::{AcceptError, Acceptor, Readiness, Transport};
+use mynah::internal::server::{AcceptError, Acceptor, NoLayer, Readiness, Transport};
 
 use crate::support::rng::Rng;
 
@@ -295,6 +295,7 @@ pub struct FakeStream {
 impl Transport for FakeStream {
     type Registry = ();
     type Acceptor = FakeAcceptor;
+    type Layer = NoLayer;
 
     fn register(&mut self, (): &(), id: ConnId) -> io::Result<()> {
         let mut network = self.network.borrow_mut();

@@ -178,6 +178,8 @@ impl World {
             },
             broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
             frame_timeout_ms: FRAME_TIMEOUT_MS,
+            handshake_timeout_ms: 10_000,
+            handshakes_max: 16,
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
         let pause_ms_max = if rng.one_in(4) { 10 * PAUSE_MS } else { PAUSE_MS };

@@ -1,0 +1,304 @@
+//! The bytes of a connection that has a layer: records in, data to its session, replies out in
+//! records. What a turn answers is sealed into one buffer and written at once.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+
+use super::Io;
+use super::connection::{Connection, Flags, State};
+use super::layer::{Layer, Received};
+use super::layers::Layers;
+use super::schedule::Schedule;
+use super::transport::Transport;
+use super::listener::Listener;
+use super::visit::{Flushed, FlushError, Visit, log_share, read, write, write_bytes_max};
+use crate::buffer::Pieces;
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::limits::{HANDSHAKE_BYTES_MAX, LAYER_WRITE_BYTES_BLOCKED, LAYER_WRITE_BYTES_MAX};
+use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
+
+/// What one read brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ReadOutcome {
+    /// Bytes read from the socket.
+    pub(super) bytes: usize,
+    /// Records with data among them.
+    pub(super) records: usize,
+    /// The session may speak.
+    pub(super) is_open: bool,
+    /// The peer will send no more.
+    pub(super) has_ended: bool,
+}
+
+/// The reason a read ends the connection.
+pub(super) enum ReadError<E> {
+    Io(io::Error),
+    /// The stream ended without the layer's end: what came may not be all.
+    Truncated,
+    /// There is no memory for the beginning of a record.
+    Memory,
+    /// A handshake message is longer than any.
+    TooLong,
+    Layer(E),
+}
+
+/// Reads once, and has the layer take the records that are whole; their data is then in
+/// `layers.plain`. The layer of a connection begins, by `config`, with its first bytes.
+pub(super) fn receive<T: Transport>(
+    conn: &mut Connection<T>,
+    id: ConnId,
+    read_buffer: &mut [u8],
+    layers: &mut Layers<T::Layer>,
+    read_max: usize,
+    now: Millis,
+    config: Option<&<T::Layer as Layer>::Config>,
+) -> Result<ReadOutcome, ReadError<<T::Layer as Layer>::Error>> {
+    layers.plain.clear();
+    let kept = layers.state_mut(id.index).map_or(0, |state| state.received().len());
+    let buffer = &mut read_buffer[kept..];
+    let read_max = read_max.min(buffer.len());
+    let Some(bytes) = read(conn, &mut buffer[..read_max]).map_err(ReadError::Io)? else {
+        let has_ended = conn.flags.has(Flags::EOF);
+        return if has_ended { Err(ReadError::Truncated) } else { Ok(ReadOutcome::default()) };
+    };
+    if let Some(config) = config
+        && !layers.has_begun(id.index)
+    {
+        let layer = <T::Layer as Layer>::begin(config).map_err(ReadError::Layer)?;
+        layers.begin(id.index, layer);
+    }
+    let is_opening = conn.state == State::Opening;
+    let Some((state, plain, wire)) = layers.parts(id.index) else {
+        return Ok(ReadOutcome { bytes, ..ReadOutcome::default() });
+    };
+    let received = state.received();
+    let record_len = T::Layer::record_len(received);
+    if record_len.is_some_and(|len| kept + bytes < len) {
+        // Long records may come in many pieces; none is looked at twice.
+        let wanted = record_len.unwrap_or(0) - kept - bytes;
+        let new = &read_buffer[kept..kept + bytes];
+        state.extend_received(new, wanted, now).map_err(|_| ReadError::Memory)?;
+        conn.flags.set(Flags::LAYER_HOLDS, true);
+        return Ok(ReadOutcome { bytes, ..ReadOutcome::default() });
+    }
+    read_buffer[..kept].copy_from_slice(received);
+    let all = &mut read_buffer[..kept + bytes];
+    let Some(layer) = &mut state.layer else { return Ok(ReadOutcome::default()) };
+    let received = layer.receive(all, plain, wire).map_err(ReadError::Layer)?;
+    let Received { taken, records, is_open, has_ended } = received;
+    let rest = if has_ended { &[] } else { &all[taken..] };
+    if kept > 0 {
+        state.clear_received();
+    }
+    if !rest.is_empty() {
+        if is_opening && rest.len() > HANDSHAKE_BYTES_MAX {
+            return Err(ReadError::TooLong);
+        }
+        let wanted = T::Layer::record_len(rest).unwrap_or(0).saturating_sub(rest.len());
+        state.extend_received(rest, wanted, now).map_err(|_| ReadError::Memory)?;
+        conn.flags.set(Flags::LAYER_HOLDS, true);
+    }
+    if has_ended {
+        conn.flags.set(Flags::EOF, true);
+    }
+    Ok(ReadOutcome { bytes, records, is_open, has_ended })
+}
+
+impl Schedule {
+    /// Keeps the error of a read through a layer for the log, and says how the connection ends.
+    pub(super) fn note<E: fmt::Display>(&mut self, error: ReadError<E>) -> Flow {
+        let (reason, error) = match error {
+            ReadError::Io(error) => (CloseReason::Io, Some(error)),
+            ReadError::Truncated => (CloseReason::Truncated, None),
+            ReadError::Memory => (CloseReason::MemoryLimit, None),
+            ReadError::TooLong => (CloseReason::Layer, None),
+            ReadError::Layer(error) => {
+                (CloseReason::Layer, Some(io::Error::other(error.to_string())))
+            }
+        };
+        self.io_error = error;
+        Flow::Close(reason)
+    }
+}
+
+impl<T: Transport> Visit<'_, T> {
+    /// A layer that was open has failed: what it answered is sent, then the connection closes. What
+    /// is unsent is lost, because it can no longer be sealed.
+    pub(super) fn fail_layer(&mut self, error: &dyn fmt::Display) {
+        let Visit { id, conn, shared, .. } = self;
+        shared.connection_log.line(shared.now, || {
+            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
+            format!("{id}{peer} {} failed: {error}", T::Layer::NAME)
+        });
+        self.start_drain(CloseReason::Layer);
+        self.release_memory();
+        self.shared.out.clear();
+        if let Some(state) = self.io.layers.state_mut(self.id.index) {
+            state.layer = None;
+            state.clear_received();
+        }
+    }
+
+    /// [`flush`](Visit::flush) of a connection with a layer.
+    pub(super) fn flush_layered(
+        &mut self,
+        registry: &T::Registry,
+    ) -> Result<Flushed, FlushError> {
+        let was_waiting = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
+        let (mut left, mut out_at, mut has_moved) =
+            (write_bytes_max(self.schedule.visit_bytes_max), 0, false);
+        while !self.conn.flags.has(Flags::WRITE_BLOCKED) {
+            let at_once = if was_waiting { LAYER_WRITE_BYTES_BLOCKED } else { LAYER_WRITE_BYTES_MAX };
+            let sealed = match self.is_sealed_sent() {
+                true => self.seal(left.min(at_once), &mut out_at)?,
+                false => 0,
+            };
+            left -= sealed;
+            if !self.write_sealed()? {
+                break;
+            }
+            has_moved = true;
+            if left == 0 {
+                break;
+            }
+        }
+        if has_moved && was_waiting {
+            self.conn.session.mark_active(self.shared.now);
+        }
+        // What the layer answered, where the socket takes nothing.
+        let Visit { id, conn, shared, io, .. } = self;
+        if let Some((state, _, wire)) = io.layers.parts(id.index)
+            && !wire.is_empty()
+        {
+            state.keep_unsent(wire)?;
+            conn.flags.set(Flags::LAYER_HOLDS, true);
+        }
+        io.layers.wire.clear();
+        conn.session.queue(&shared.out[out_at..])?;
+        self.track_lag();
+        if self.conn.flags.has(Flags::WRITE_BLOCKED) {
+            return self.arm_writable(registry);
+        }
+        let is_part = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
+        Ok(if is_part { Flushed::Part } else { Flushed::All })
+    }
+
+    /// Whether the socket has taken all that was sealed in earlier visits.
+    fn is_sealed_sent(&self) -> bool {
+        !self.io.layers.has_unsent(self.id.index)
+    }
+
+    /// Seals what is to be written next, at most `bytes_max` of it, and behind the last of it the
+    /// end. `out_at` is how much of the replies at hand has been sealed. Returns how many bytes
+    /// were.
+    fn seal(&mut self, bytes_max: usize, out_at: &mut usize) -> Result<usize, FlushError> {
+        let Visit { id, conn, listener, shared, io, .. } = self;
+        let log = &listener.room.log;
+        let out = &shared.out[*out_at..];
+        let mut pieces = Pieces::new(bytes_max);
+        if conn.state != State::Opening {
+            conn.session.gather(out, log, &mut pieces)?;
+        }
+        let bytes = pieces.bytes();
+        let Io { read_buffer, layers } = &mut **io;
+        let Some((state, _, wire)) = layers.parts(id.index) else { return Ok(0) };
+        let Some(layer) = &mut state.layer else { return Ok(0) };
+        let sealed = match pieces.as_slices() {
+            [] => Ok(()),
+            [piece] => layer.seal(piece, wire),
+            pieces => {
+                // As few records as can be.
+                let mut at = 0;
+                for piece in pieces {
+                    read_buffer[at..at + piece.len()].copy_from_slice(piece);
+                    at += piece.len();
+                }
+                layer.seal(&read_buffer[..at], wire)
+            }
+        };
+        if let Err(error) = sealed {
+            return Err(FlushError::Layer(error.to_string()));
+        }
+        let from_out = conn.session.advance(bytes, out.len());
+        *out_at += from_out;
+        let is_last = *out_at == shared.out.len() && !conn.session.has_unsent();
+        if matches!(conn.state, State::Draining(_)) && is_last {
+            layer.seal_end(wire);
+            state.layer = None;
+        }
+        Ok(bytes)
+    }
+
+    /// Writes what has been sealed, as one write. Returns whether anything was written.
+    fn write_sealed(&mut self) -> Result<bool, FlushError> {
+        let Visit { id, conn, shared, io, .. } = self;
+        let Some((state, _, wire)) = io.layers.parts(id.index) else { return Ok(false) };
+        let unsent = state.unsent();
+        let (unsent_len, wanted) = (unsent.len(), unsent.len() + wire.len());
+        let slices = [IoSlice::new(unsent), IoSlice::new(wire)];
+        let slices = match (unsent.is_empty(), wire.is_empty()) {
+            (true, true) => return Ok(false),
+            (true, false) => &slices[1..],
+            (false, true) => &slices[..1],
+            (false, false) => &slices[..],
+        };
+        let written = write(&mut conn.stream, slices)?;
+        shared.stats.bytes_out_total += written as u64;
+        let from_unsent = written.min(unsent_len);
+        state.advance(from_unsent);
+        if written < wanted {
+            conn.flags.set(Flags::WRITE_BLOCKED, true);
+            conn.flags.set(Flags::LAYER_HOLDS, true);
+            state.keep_unsent(&wire[written - from_unsent..])?;
+        }
+        wire.clear();
+        Ok(written > 0)
+    }
+
+    /// Charges the account with what waits with the layer.
+    pub(super) fn update_layer_charge(&mut self) {
+        let Visit { id, conn, shared, io, .. } = self;
+        if let Some(state) = io.layers.state_mut(id.index) {
+            let holds = state.update_charge(&mut shared.memory);
+            conn.flags.set(Flags::LAYER_HOLDS, holds);
+        }
+    }
+
+    /// When a record that has begun is late, if nothing more of it comes. A client that is not read
+    /// from is not late.
+    pub(super) fn record_due_at(&mut self, is_stalled: bool) -> Option<Millis> {
+        if !T::Layer::EXISTS || !self.conn.flags.has(Flags::LAYER_HOLDS) {
+            return None;
+        }
+        let Visit { id, conn, shared, io, .. } = self;
+        if conn.state != State::Open {
+            return None;
+        }
+        io.layers.state_mut(id.index)?.set_paused(is_stalled, shared.now);
+        io.layers.record_due_at(id.index, shared.limits.frame_timeout_ms)
+    }
+
+    /// Has the session process the data that came with the end of the handshake.
+    fn process_plain(&mut self) -> Flow {
+        let Visit { id, conn, listener, shared, schedule, io } = self;
+        if io.layers.plain.is_empty() {
+            return Flow::Continue;
+        }
+        let Listener { protocol, room, fanout, .. } = &mut **listener;
+        shared.log_share = log_share(schedule, fanout);
+        let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
+        let is_drained = !conn.may_read();
+        let flow = conn.session.on_bytes(protocol, &io.layers.plain, is_drained, &mut ctx);
+        // What needs the address is deferred, and taken up with what else there is.
+        if flow == Flow::NeedPeerAddr { Flow::Continue } else { flow }
+    }
+
+    /// Has the session process the data behind the handshake, then what else can be read.
+    pub(super) fn process_opened(&mut self) -> Flow {
+        match self.process_plain() {
+            Flow::Continue => self.process_input(),
+            flow => flow,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Where the layers of connections are kept, by slot, and the bytes that wait with them. Plain
+//! connections have no place here: only pages of listeners with a layer do.
+
+use super::connection::{Connection, Flags};
+use super::opening::Unopened;
+use super::table::PAGE_LEN;
+use crate::address::AddressKey;
+use crate::buffer::{FrameClock, RecvBuffer, WireBuffer};
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::memory::{AllocError, MemoryAccount};
+
+/// The layers of all connections that have one, and the buffers that a visit works in.
+#[derive(Debug)]
+pub(super) struct Layers<L> {
+    /// By the number of the table's page.
+    pages: Vec<Option<Page<L>>>,
+    /// Connections whose handshake is not over.
+    pub(super) unopened: Unopened,
+    /// Data of the visit at hand, as its layer gave it.
+    pub(super) plain: Vec<u8>,
+    /// Sealed bytes of the visit at hand.
+    pub(super) wire: WireBuffer,
+}
+
+#[derive(Debug)]
+struct Page<L> {
+    slots: Box<[Slot<L>]>,
+    used: usize,
+}
+
+#[derive(Debug)]
+enum Slot<L> {
+    Vacant,
+    /// Nothing has come yet: a client that says nothing costs no state.
+    Silent(AddressKey),
+    Begun(Box<LayerState<L>>),
+}
+
+/// The layer of a connection that has sent something.
+#[derive(Debug)]
+pub(super) struct LayerState<L> {
+    /// `None` once nothing more is to be sealed: it has failed, or the end has been sealed.
+    pub(super) layer: Option<L>,
+    /// Where the connection comes from, until it is open.
+    unopened_from: Option<AddressKey>,
+    held: Option<Box<Held>>,
+}
+
+/// Bytes that wait for more, or for the socket.
+#[derive(Debug, Default)]
+struct Held {
+    /// The beginning of a record.
+    received: RecvBuffer,
+    /// Runs while a record has begun.
+    clock: Option<FrameClock>,
+    /// Sealed bytes the socket has not taken.
+    unsent: RecvBuffer,
+    /// Bytes the memory account has been charged with for this.
+    charged: usize,
+}
+
+impl Held {
+    fn is_idle(&self) -> bool {
+        self.received.is_empty() && self.unsent.is_empty()
+    }
+
+    fn allocated(&self) -> usize {
+        size_of::<Self>() + self.received.allocated() + self.unsent.allocated()
+    }
+}
+
+impl<L> Layers<L> {
+    pub(super) fn new() -> Self {
+        Layers {
+            pages: Vec::new(),
+            unopened: Unopened::default(),
+            plain: Vec::new(),
+            wire: WireBuffer::default(),
+        }
+    }
+
+    /// Bytes allocated for slots.
+    pub(super) fn allocated(&self) -> usize {
+        let pages = self.pages.iter().flatten().count();
+        pages * PAGE_LEN * size_of::<Slot<L>>() + self.pages.capacity() * size_of::<Option<Page<L>>>()
+    }
+
+    /// A connection that has a layer has come, from `address`.
+    pub(super) fn insert(&mut self, index: u32, address: AddressKey) {
+        let (number, slot) = place(index);
+        if self.pages.len() <= number {
+            self.pages.resize_with(number + 1, || None);
+        }
+        let page = self.pages[number].get_or_insert_with(|| Page {
+            slots: (0..PAGE_LEN).map(|_| Slot::Vacant).collect(),
+            used: 0,
+        });
+        debug_assert!(matches!(page.slots[slot], Slot::Vacant));
+        page.slots[slot] = Slot::Silent(address);
+        page.used += 1;
+        self.unopened.insert(address, index);
+    }
+
+    /// The connection has gone, and with it what waited. Does nothing where that is known.
+    pub(super) fn remove(&mut self, index: u32, memory: &mut MemoryAccount) {
+        let (number, slot) = place(index);
+        let Some(Some(page)) = self.pages.get_mut(number) else { return };
+        match std::mem::replace(&mut page.slots[slot], Slot::Vacant) {
+            Slot::Vacant => return,
+            Slot::Silent(address) => self.unopened.remove(address, index),
+            Slot::Begun(mut state) => {
+                if let Some(address) = state.unopened_from {
+                    self.unopened.remove(address, index);
+                }
+                if let Some(held) = &mut state.held {
+                    memory.recharge(&mut held.charged, 0);
+                }
+            }
+        }
+        page.used -= 1;
+        if page.used == 0 {
+            self.pages[number] = None;
+        }
+    }
+
+    /// Whether a connection has sent anything.
+    pub(super) fn has_begun(&self, index: u32) -> bool {
+        self.state(index).is_some()
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<L>> {
+        let (number, slot) = place(index);
+        Some(&mut self.pages.get_mut(number)?.as_mut()?.slots[slot])
+    }
+
+    fn state(&self, index: u32) -> Option<&LayerState<L>> {
+        let (number, slot) = place(index);
+        match &self.pages.get(number)?.as_ref()?.slots[slot] {
+            Slot::Begun(state) => Some(state),
+            Slot::Vacant | Slot::Silent(_) => None,
+        }
+    }
+
+    /// The state of a connection that has sent something.
+    pub(super) fn state_mut(&mut self, index: u32) -> Option<&mut LayerState<L>> {
+        match self.slot_mut(index)? {
+            Slot::Begun(state) => Some(state),
+            Slot::Vacant | Slot::Silent(_) => None,
+        }
+    }
+
+    /// The state of a connection with the buffers of the visit at hand.
+    pub(super) fn parts(
+        &mut self,
+        index: u32,
+    ) -> Option<(&mut LayerState<L>, &mut Vec<u8>, &mut WireBuffer)> {
+        let (number, slot) = place(index);
+        match &mut self.pages.get_mut(number)?.as_mut()?.slots[slot] {
+            Slot::Begun(state) => Some((state, &mut self.plain, &mut self.wire)),
+            Slot::Vacant | Slot::Silent(_) => None,
+        }
+    }
+
+    /// The first bytes of a connection have come.
+    pub(super) fn begin(&mut self, index: u32, layer: L) {
+        if let Some(slot) = self.slot_mut(index)
+            && let Slot::Silent(address) = *slot
+        {
+            let unopened_from = Some(address);
+            let state = LayerState { layer: Some(layer), unopened_from, held: None };
+            *slot = Slot::Begun(Box::new(state));
+        }
+    }
+
+    /// The handshake of a connection is over, well or not.
+    pub(super) fn end_handshake(&mut self, index: u32) {
+        if let Some(state) = self.state_mut(index)
+            && let Some(address) = state.unopened_from.take()
+        {
+            self.unopened.remove(address, index);
+        }
+    }
+
+    /// Whether sealed bytes of a connection have not been sent.
+    pub(super) fn has_unsent(&self, index: u32) -> bool {
+        self.state(index).is_some_and(|state| !state.unsent().is_empty())
+    }
+
+    /// What waits of a connection, as the account was charged with it, in bytes.
+    pub(super) fn charged_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
+        let held = self.held(id.index).filter(|_| conn.flags.has(Flags::LAYERED));
+        held.map_or(0, |held| held.charged)
+    }
+
+    /// Bytes allocated for what waits of a connection.
+    pub(super) fn held_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
+        self.held(id.index).filter(|_| conn.flags.has(Flags::LAYERED)).map_or(0, Held::allocated)
+    }
+
+    fn held(&self, index: u32) -> Option<&Held> {
+        self.state(index)?.held.as_deref()
+    }
+
+    /// When a record that has begun is late; `None` where none has, or the server is not reading.
+    pub(super) fn record_due_at(&self, index: u32, frame_timeout_ms: u64) -> Option<Millis> {
+        self.held(index)?.clock?.late_at(frame_timeout_ms)
+    }
+
+    /// Whether a connection that is to be open is counted among those that are not, or the other
+    /// way round: for invariants.
+    pub(super) fn is_unopened(&self, index: u32) -> bool {
+        let (number, slot) = place(index);
+        match self.pages.get(number).and_then(Option::as_ref).map(|page| &page.slots[slot]) {
+            Some(Slot::Silent(_)) => true,
+            Some(Slot::Begun(state)) => state.unopened_from.is_some(),
+            Some(Slot::Vacant) | None => false,
+        }
+    }
+
+    /// Connections that have a place here: for invariants.
+    pub(super) fn len(&self) -> usize {
+        self.pages.iter().flatten().map(|page| page.used).sum()
+    }
+}
+
+impl<L> LayerState<L> {
+    /// The beginning of a record that has been received.
+    pub(super) fn received(&self) -> &[u8] {
+        self.held.as_ref().map_or(&[], |held| &held.received)
+    }
+
+    /// More of a record that is not whole yet.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; the connection can only be closed.
+    pub(super) fn extend_received(
+        &mut self,
+        bytes: &[u8],
+        wanted: usize,
+        now: Millis,
+    ) -> Result<(), AllocError> {
+        let held = self.held.get_or_insert_default();
+        held.received.extend(bytes, wanted)?;
+        let len = held.received.len();
+        match &mut held.clock {
+            Some(clock) => clock.progress(now, len),
+            None => held.clock = Some(FrameClock::start(now, len)),
+        }
+        Ok(())
+    }
+
+    /// What had been received of a record has been taken.
+    pub(super) fn clear_received(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.received = RecvBuffer::default();
+            held.clock = None;
+        }
+    }
+
+    /// Stops the clock of a record while the server is not reading.
+    pub(super) fn set_paused(&mut self, paused: bool, now: Millis) {
+        if let Some(clock) = self.held.as_mut().and_then(|held| held.clock.as_mut()) {
+            clock.set_paused(paused, now);
+        }
+    }
+
+    /// Sealed bytes the socket has not taken.
+    pub(super) fn unsent(&self) -> &[u8] {
+        self.held.as_ref().map_or(&[], |held| &held.unsent)
+    }
+
+    /// The socket took the first `n` of them.
+    pub(super) fn advance(&mut self, n: usize) {
+        if let Some(held) = &mut self.held {
+            held.unsent.consume(n);
+        }
+    }
+
+    /// Keeps sealed bytes until the socket takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; the connection can only be closed.
+    pub(super) fn keep_unsent(&mut self, bytes: &[u8]) -> Result<(), AllocError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.held.get_or_insert_default().unsent.extend(bytes, 0)
+    }
+
+    /// Charges the account with what waits now, or frees it where nothing does. Returns whether
+    /// anything does.
+    pub(super) fn update_charge(&mut self, memory: &mut MemoryAccount) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        let is_idle = held.is_idle();
+        let bytes = if is_idle { 0 } else { held.allocated() };
+        memory.recharge(&mut held.charged, bytes);
+        if is_idle {
+            self.held = None;
+        }
+        !is_idle
+    }
+}
+
+fn place(index: u32) -> (usize, usize) {
+    (index as usize / PAGE_LEN, index as usize % PAGE_LEN)
+}

@@ -1,0 +1,293 @@
+//! The time between accept and the first message of connections with a layer: their handshakes, at
+//! most so much of a turn, those that came first first; and their number, bounded.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
+
+use log::debug;
+
+use super::Server;
+use super::connection::{Flags, State};
+use super::layer::Layer;
+use super::layered::{ReadError, receive};
+use super::transport::Transport;
+use super::visit::Visit;
+use crate::address::AddressKey;
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::limits::{CLOCK_CHECK_BYTES, HANDSHAKES_TURN_MAX, turn_micros};
+use crate::protocol::{CloseReason, Flow, Handler, dispatch};
+use crate::session::Session;
+
+/// Connections whose handshake is not over, by address.
+#[derive(Debug, Default)]
+pub(super) struct Unopened {
+    /// Their slots, the oldest first.
+    by_address: HashMap<AddressKey, VecDeque<u32>>,
+    count: usize,
+}
+
+impl Unopened {
+    pub(super) fn insert(&mut self, address: AddressKey, index: u32) {
+        self.by_address.entry(address).or_default().push_back(index);
+        self.count += 1;
+    }
+
+    pub(super) fn remove(&mut self, address: AddressKey, index: u32) {
+        let Some(slots) = self.by_address.get_mut(&address) else { return };
+        let Some(at) = slots.iter().position(|&slot| slot == index) else { return };
+        slots.remove(at);
+        self.count -= 1;
+        if slots.is_empty() {
+            self.by_address.remove(&address);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The oldest of the address that has most.
+    fn first_to_go(&self) -> Option<u32> {
+        self.by_address.values().max_by_key(|slots| slots.len())?.front().copied()
+    }
+}
+
+/// Connections whose handshake can go on; those that were accepted first are first.
+#[derive(Debug, Default)]
+pub(super) struct HandshakeQueue(BinaryHeap<Reverse<(u32, u32)>>);
+
+impl HandshakeQueue {
+    pub(super) fn push(&mut self, id: ConnId) {
+        self.0.push(Reverse((id.generation, id.index)));
+    }
+
+    fn pop(&mut self) -> Option<ConnId> {
+        self.0.pop().map(|Reverse((generation, index))| ConnId { index, generation })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = ConnId> {
+        self.0.iter().map(|&Reverse((generation, index))| ConnId { index, generation })
+    }
+
+    /// Gives the memory of a crowd back once it has gone.
+    fn free_if_empty(&mut self) {
+        const KEPT_MAX: usize = 1024;
+        if self.0.is_empty() && self.0.capacity() > KEPT_MAX {
+            self.0 = BinaryHeap::new();
+        }
+    }
+}
+
+impl<T: Transport> Server<T> {
+    /// Puts a layer under the connections that `listener` accepts from now on, or another one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such listener.
+    pub fn set_layer(&mut self, listener: usize, config: <T::Layer as Layer>::Config) {
+        self.listeners[listener].layer = Some(config);
+    }
+
+    /// Goes on with handshakes until the budget is spent: each step may be a signature.
+    pub(super) fn advance_handshakes(&mut self, registry: &T::Registry) {
+        if !T::Layer::EXISTS || self.schedule.handshakes.is_empty() {
+            return;
+        }
+        self.schedule.budget.begin(turn_micros::HANDSHAKES);
+        for _ in 0..HANDSHAKES_TURN_MAX {
+            let Some(id) = self.schedule.handshakes.pop() else { break };
+            let Some(mut visit) = self.visit(id) else { continue };
+            visit.conn.flags.set(Flags::QUEUED, false);
+            let timer_at = visit.run_handshake(registry);
+            self.end_visit(registry, id, timer_at);
+            self.schedule.budget.charge(CLOCK_CHECK_BYTES);
+            if self.schedule.budget.is_spent() {
+                break;
+            }
+        }
+        self.schedule.handshakes.free_if_empty();
+    }
+
+    /// Makes place among the unfinished handshakes, where there are as many as there may be.
+    pub(super) fn bound_handshakes(&mut self) {
+        while self.io.layers.unopened.len() > self.shared.limits.handshakes_max
+            && let Some(index) = self.io.layers.unopened.first_to_go()
+        {
+            let id = self.table.id_at(index);
+            let Some(mut visit) = self.visit(id) else { return };
+            visit.log_handshake_failure(&"too many unfinished handshakes");
+            visit.close(CloseReason::Handshake, None);
+        }
+    }
+}
+
+impl<T: Transport> Visit<'_, T> {
+    /// Lets the handshake of a connection go on when its turn comes.
+    pub(super) fn queue_handshake(&mut self) {
+        if !self.conn.flags.has(Flags::QUEUED) {
+            self.conn.flags.set(Flags::QUEUED, true);
+            self.schedule.handshakes.push(self.id);
+        }
+    }
+
+    /// One step of a handshake. Returns as [`run`](Visit::run).
+    fn run_handshake(&mut self, registry: &T::Registry) -> Millis {
+        if self.conn.state != State::Opening {
+            return self.run(registry);
+        }
+        if self.conn.may_read() {
+            self.read_handshake();
+        }
+        self.flush_and_reschedule(registry)
+    }
+
+    fn read_handshake(&mut self) {
+        let Visit { id, conn, listener, shared, io, .. } = self;
+        match receive(
+            conn,
+            *id,
+            &mut io.read_buffer,
+            &mut io.layers,
+            usize::MAX,
+            shared.now,
+            listener.layer.as_ref(),
+        ) {
+            Ok(received) => {
+                shared.stats.bytes_in_total += received.bytes as u64;
+                if received.is_open {
+                    self.open();
+                } else if received.has_ended {
+                    self.fail_handshake(&"the client closed it");
+                }
+            }
+            Err(ReadError::Truncated) if !self.io.layers.has_begun(self.id.index) => {
+                self.close(CloseReason::PeerClosed, None);
+            }
+            Err(ReadError::Truncated) => {
+                self.log_handshake_failure(&"the client closed the connection");
+                self.close(CloseReason::Handshake, None);
+            }
+            Err(ReadError::Io(error)) => self.close(CloseReason::Io, Some(error)),
+            Err(ReadError::Memory) => self.close(CloseReason::MemoryLimit, None),
+            Err(ReadError::TooLong) => self.fail_handshake(&"its messages are too long"),
+            Err(ReadError::Layer(error)) => self.fail_handshake(&error),
+        }
+        self.log_asked_name();
+    }
+
+    /// The handshake is over: the session begins, with what came behind it.
+    fn open(&mut self) {
+        let Visit { id, conn, listener, shared, io, .. } = self;
+        io.layers.end_handshake(id.index);
+        conn.state = State::Open;
+        conn.session =
+            Session::new(id.generation, &listener.protocol, shared.now, &listener.room.log);
+        listener.room.members += 1;
+        shared.stats.handshakes_total += 1;
+        let layer = io.layers.state_mut(id.index).and_then(|state| state.layer.as_ref());
+        if layer.is_some_and(Layer::is_resumed) {
+            shared.stats.resumptions_total += 1;
+        }
+        self.answer(|visit| match visit.greet_opened() {
+            Flow::Continue => visit.process_opened(),
+            flow => flow,
+        });
+    }
+
+    fn greet_opened(&mut self) -> Flow {
+        let Visit { id, conn, listener, shared, .. } = self;
+        match conn.stream.peer_addr() {
+            Ok(peer) => {
+                dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
+            }
+            Err(error) => {
+                self.schedule.io_error = Some(error);
+                Flow::Close(CloseReason::Io)
+            }
+        }
+    }
+
+    /// The handshake has failed: what the layer answered is sent, then the connection closes.
+    fn fail_handshake(&mut self, reason: &dyn fmt::Display) {
+        self.log_handshake_failure(reason);
+        let Visit { id, conn, shared, io, .. } = self;
+        io.layers.end_handshake(id.index);
+        if let Some(state) = io.layers.state_mut(id.index) {
+            state.layer = None;
+            state.clear_received();
+        }
+        conn.session.mark_active(shared.now);
+        conn.state = State::Draining(CloseReason::Handshake);
+    }
+
+    pub(super) fn log_handshake_failure(&mut self, reason: &dyn fmt::Display) {
+        let Visit { id, conn, shared, .. } = self;
+        shared.stats.handshake_failures_total += 1;
+        shared.connection_log.line(shared.now, || {
+            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
+            format!("{id}{peer} {} handshake failed: {reason}", T::Layer::NAME)
+        });
+    }
+
+    /// The time for the handshake is over.
+    pub(super) fn end_late_handshake(&mut self) {
+        if self.io.layers.has_begun(self.id.index) {
+            let secs = self.shared.limits.handshake_timeout_ms / 1000;
+            self.log_handshake_failure(&format_args!("not finished within {secs} s"));
+        } else {
+            self.log_handshake_failure(&"nothing came");
+        }
+        self.close(CloseReason::Handshake, None);
+    }
+
+    /// Logs which server the client asked for.
+    fn log_asked_name(&mut self) {
+        if let Some(config) = &self.listener.layer
+            && let Some(name) = <T::Layer as Layer>::take_asked_name(config)
+        {
+            debug!("{} asks for server {:?}", self.id, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> AddressKey {
+        AddressKey::V4(n)
+    }
+
+    #[test]
+    fn oldest_of_the_address_that_has_most_goes_first() {
+        let mut unopened = Unopened::default();
+        for (from, index) in [(1, 10), (2, 20), (2, 21), (1, 11), (2, 22)] {
+            unopened.insert(address(from), index);
+        }
+        assert_eq!((unopened.first_to_go(), unopened.len()), (Some(20), 5));
+        unopened.remove(address(2), 20);
+        unopened.remove(address(2), 22);
+        assert_eq!(unopened.first_to_go(), Some(10));
+        for (from, index) in [(1, 10), (1, 11), (2, 21), (2, 21)] {
+            unopened.remove(address(from), index);
+        }
+        assert_eq!((unopened.first_to_go(), unopened.len()), (None, 0));
+        assert!(unopened.by_address.is_empty());
+    }
+
+    #[test]
+    fn handshakes_go_on_in_the_order_of_accepts() {
+        let mut queue = HandshakeQueue::default();
+        for (index, generation) in [(5, 30), (9, 10), (1, 20)] {
+            queue.push(ConnId { index, generation });
+        }
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|id| id.index).collect();
+        assert_eq!(order, [9, 1, 5]);
+    }
+}

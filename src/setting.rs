@@ -12,15 +12,28 @@ pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 /// True if this build can speak TLS.
 pub(crate) const HAS_TLS: bool = cfg!(feature = "tls");
 
+/// A part of mynah that a build may be without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    what: &'static str,
+    feature: &'static str,
+}
+
+impl SettingError {
+    /// The setting needs plugins.
+    pub(crate) const NO_PLUGINS: Self =
+        SettingError::NotBuilt(Missing { what: "plugins", feature: "plugins" });
+    /// The setting needs TLS.
+    pub(crate) const NO_TLS: Self = SettingError::NotBuilt(Missing { what: "TLS", feature: "tls" });
+}
+
 /// A setting that is unknown or has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingError {
     /// No setting has that name.
     Unknown,
-    /// The setting needs plugins, which this build does not have.
-    NoPlugins,
-    /// The setting needs TLS, which this build does not have.
-    NoTls,
+    /// The setting needs what this build does not have: [`Missing`].
+    NotBuilt(Missing),
     /// The value is not a number of the range.
     NotInRange {
         /// The value given.
@@ -53,10 +66,9 @@ impl fmt::Display for SettingError {
         let mut f = EscapeControl(f);
         match self {
             SettingError::Unknown => write!(f, "no such setting"),
-            SettingError::NoPlugins => {
-                write!(f, "this build has no plugins (cargo feature `plugins`)")
+            SettingError::NotBuilt(Missing { what, feature }) => {
+                write!(f, "this build has no {what} (cargo feature `{feature}`)")
             }
-            SettingError::NoTls => write!(f, "this build has no TLS (cargo feature `tls`)"),
             SettingError::NotInRange { value, min, max } => {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }

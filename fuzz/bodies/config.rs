@@ -206,8 +206,9 @@ fn check_url(url: &str) {
 /// Checks that an accepted listener is in range, and that it displays as a URL of the same listener
 /// without its keys.
 fn check_listener(spec: &ListenerSpec) {
-    let ListenerSpec { protocol, ref host, port, idle_secs, ref keys, is_tls, .. } = *spec;
-    assert!(is_tls || (spec.cert.is_none() && spec.key.is_none()));
+    let ListenerSpec { protocol, ref host, port, idle_secs, ref keys, .. } = *spec;
+    #[cfg(feature = "tls")]
+    assert!(spec.is_tls || (spec.cert.is_none() && spec.key.is_none()));
     assert!(idle_secs.is_none_or(|secs| secs <= TIMEOUT_SECS_LIMIT));
     let has_key = |name| keys.iter().any(|(key, _)| key == name);
     match spec.protocol(&ProtocolDefaults::default()) {
@@ -223,7 +224,13 @@ fn check_listener(spec: &ListenerSpec) {
         _ => {}
     }
     let new = ListenerSpec::new(protocol);
-    let without_keys = ListenerSpec { host: host.clone(), port, is_tls, ..new };
+    let without_keys = ListenerSpec {
+        host: host.clone(),
+        port,
+        #[cfg(feature = "tls")]
+        is_tls: spec.is_tls,
+        ..new
+    };
     assert_eq!(ListenerSpec::parse_url(&spec.to_string()), Ok(without_keys));
 }
 
@@ -238,6 +245,7 @@ fn check_ranges(settings: &Settings) {
     in_range(settings.max_frame.map(u64::from), 0, u64::from(FRAME_LEN_LIMIT));
     in_range(settings.idle_timeout, 0, TIMEOUT_SECS_LIMIT);
     in_range(settings.tcp_keepalive, 0, KEEPALIVE_SECS_LIMIT);
+    #[cfg(feature = "tls")]
     in_range(settings.handshake_timeout, 1, TIMEOUT_SECS_LIMIT);
     in_range(settings.frame_timeout, 1, TIMEOUT_SECS_LIMIT);
     in_range(bytes(settings.send_queue), queue_min, queue_max);

@@ -23,7 +23,7 @@ struct Errors {
 
 /// Prints the report, and returns the exit status: 0 a start would succeed, 1 the machine is in its
 /// way, 2 options, configuration or plugins are.
-#[inline(never)]
+#[cold]
 pub(super) fn check(config: &Config) -> ExitCode {
     let mut errors = Errors::default();
     match fit_limits(config) {

@@ -21,7 +21,7 @@ use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE
 use crate::os_text;
 use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
-use crate::setting::{HAS_PLUGINS, HAS_TLS, SettingError};
+use crate::setting::{HAS_PLUGINS, SettingError};
 
 /// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub enum ConfigError {
         source: ListenerError,
     },
     /// A `+tls` listener has no certificate.
+    #[cfg(feature = "tls")]
     NoCertificate(String),
     /// The configuration file cannot be read or is invalid.
     File(IniError),
@@ -89,6 +90,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
+            #[cfg(feature = "tls")]
             ConfigError::NoCertificate(url) => {
                 write!(f, "{url} needs a certificate and its key: --tls-cert FILE --tls-key FILE")
             }
@@ -167,14 +169,23 @@ impl Config {
             listeners = default_listeners(plugin_dir.is_some());
         }
         let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
-        config.with_tls_checked()
+        #[cfg(feature = "tls")]
+        let config = config.with_tls_checked()?;
+        Ok(config)
+    }
+
+    /// Whether any listener has TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.listeners.iter().any(|spec| spec.is_tls);
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// Refuses TLS without a certificate, and notes a certificate without TLS.
+    #[cfg(feature = "tls")]
     fn with_tls_checked(mut self) -> Result<Self, ConfigError> {
-        if !HAS_TLS {
-            return Ok(self);
-        }
         let has_cert = self.settings.tls_cert.is_some();
         let lacks_cert = |spec: &&ListenerSpec| spec.is_tls && spec.cert.is_none() && !has_cert;
         if let Some(spec) = self.listeners.iter().find(lacks_cert) {
@@ -218,8 +229,11 @@ impl Config {
         let wanted = self.settings.max_clients.unwrap_or(fitting);
         let defaults = Limits::default();
         let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
-        let Settings { send_queue, frame_timeout, drain_timeout, handshake_timeout, .. } =
-            self.settings;
+        let Settings { send_queue, frame_timeout, drain_timeout, .. } = self.settings;
+        #[cfg(feature = "tls")]
+        let handshake_timeout = self.settings.handshake_timeout;
+        #[cfg(not(feature = "tls"))]
+        let handshake_timeout = None;
         let memory_bytes_max = self.settings.memory_limit.unwrap_or(memory / 4);
         let memory_bytes_max = memory_bytes_max.max(MEMORY_BYTES_FLOOR);
         let log_bytes_max =

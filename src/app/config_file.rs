@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::settings::Settings;
-use crate::cli::{ListenerError, ListenerSpec};
 use crate::cli::ini::{IniError, IniErrorKind, Section, for_each_section};
 use crate::cli::server_options::option_for_key;
+use crate::cli::{ListenerError, ListenerSpec};
 use crate::protocol::ProtocolName;
 
 /// Settings and listeners of a configuration file.
@@ -77,7 +77,7 @@ impl Reader {
         }
         let mut spec = match ListenerSpec::parse_protocol(section.kind()) {
             Ok(spec) => spec,
-            Err(error @ (ListenerError::NoPlugins | ListenerError::NoTls)) => {
+            Err(error @ ListenerError::NotBuilt(_)) => {
                 return Err(section.invalid(error.to_string()));
             }
             Err(_) => {

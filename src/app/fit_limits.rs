@@ -7,6 +7,7 @@ use crate::strerror::strerror;
 
 /// The limits of a server, and a warning for each that had to be lowered. Raises the process's soft
 /// file limit to the hard one.
+#[cold]
 pub(super) fn fit_limits(config: &Config) -> Result<(Limits, Vec<String>), String> {
     let files =
         raise_file_limit().map_err(|e| format!("cannot read the file limit: {}", strerror(&e)))?;

@@ -97,10 +97,9 @@ fn serve_until_stopped(
     config.notices.iter().for_each(|notice| info!("{notice}"));
     certificates.start(event_loop.handle());
     listeners::open(config, &mut certificates, &mut event_loop)?;
-    let has_tls = certificates.is_any();
     let reloader = plugins::Reloader::new(config, event_loop.handle());
     let mut control = Control::new(signals, event_loop.handle(), certificates, |server| {
-        info!("SIGHUP: {}", reload_steps(config, has_tls));
+        info!("SIGHUP: {}", reload_steps(config));
         logging.reopen();
         reloader.reload(server);
     });
@@ -110,19 +109,17 @@ fn serve_until_stopped(
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.
-fn reload_steps(config: &Config, has_tls: bool) -> String {
-    let mut steps = Vec::new();
-    if config.log_file().is_some() {
-        steps.push("reopening the log file");
+fn reload_steps(config: &Config) -> &'static str {
+    match (config.log_file().is_some(), config.plugin_dir.is_some(), config.has_tls()) {
+        (true, true, true) => "reopening the log file, reloading the plugins and certificates",
+        (true, true, false) => "reopening the log file, reloading the plugins",
+        (true, false, true) => "reopening the log file, reloading the certificates",
+        (true, false, false) => "reopening the log file",
+        (false, true, true) => "reloading the plugins and certificates",
+        (false, true, false) => "reloading the plugins",
+        (false, false, true) => "reloading the certificates",
+        (false, false, false) => {
+            "nothing to reload: there is neither a log file nor a plugin folder"
+        }
     }
-    if config.plugin_dir.is_some() {
-        steps.push("reloading the plugins");
-    }
-    if has_tls {
-        steps.push("reloading the certificates");
-    }
-    if steps.is_empty() {
-        return "nothing to reload: there is neither a log file nor a plugin folder".to_owned();
-    }
-    steps.join(", ")
 }

@@ -11,7 +11,7 @@ use crate::limits::{
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 use crate::os_text;
-use crate::setting::{HAS_PLUGINS, HAS_TLS, SettingError, number};
+use crate::setting::{HAS_PLUGINS, SettingError, number};
 
 /// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,12 +35,16 @@ pub struct Settings {
     /// Seconds that a stop waits for unsent replies.
     pub drain_timeout: Option<u64>,
     /// File of the certificate of `+tls` listeners, with those that lead to its root.
+    #[cfg(feature = "tls")]
     pub tls_cert: Option<PathBuf>,
     /// File of its key.
+    #[cfg(feature = "tls")]
     pub tls_key: Option<PathBuf>,
     /// File of the roots of client certificates, which are then mandatory.
+    #[cfg(feature = "tls")]
     pub tls_client_ca: Option<PathBuf>,
     /// Seconds from accept to the end of a handshake.
+    #[cfg(feature = "tls")]
     pub handshake_timeout: Option<u64>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
@@ -81,17 +85,19 @@ impl Settings {
             }
             "drain-timeout" => self.drain_timeout = Some(number(value, secs)?),
             "plugin-dir" | "plugin-budget" | "plugin-memory" if !HAS_PLUGINS => {
-                return Err(SettingError::NoPlugins);
+                return Err(SettingError::NO_PLUGINS);
             }
-            "tls-cert" | "tls-key" | "tls-client-ca" | "handshake-timeout" if !HAS_TLS => {
-                return Err(SettingError::NoTls);
-            }
+            #[cfg(feature = "tls")]
             "tls-cert" | "tls-key" | "tls-client-ca" if value.is_empty() => {
                 return Err(SettingError::Empty);
             }
+            #[cfg(feature = "tls")]
             "tls-cert" => self.tls_cert = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "tls")]
             "tls-key" => self.tls_key = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "tls")]
             "tls-client-ca" => self.tls_client_ca = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "tls")]
             "handshake-timeout" => {
                 self.handshake_timeout = Some(number(value, 1..=TIMEOUT_SECS_LIMIT)?);
             }

@@ -88,7 +88,7 @@ impl Certificates {
     }
 
     /// Whether any listener has TLS.
-    pub(super) fn is_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         self.files.iter().any(Option::is_some)
     }
 

@@ -20,10 +20,6 @@ impl Certificates {
 
     pub(super) fn attach(&mut self, _: usize, _: &mut EventLoop) {}
 
-    pub(super) fn is_any(&self) -> bool {
-        false
-    }
-
     pub(super) fn reload(&mut self) {}
 
     pub(super) fn on_wake(&mut self) {}

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
 
 use super::ini::no_such_key;
@@ -9,7 +10,6 @@ use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
-use crate::os_text;
 use crate::setting::{HAS_TLS, SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
@@ -22,10 +22,13 @@ pub struct ListenerSpec {
     /// The port; 0 lets the system pick one.
     pub port: u16,
     /// Whether its connections begin with a TLS handshake: `+tls`.
+    #[cfg(feature = "tls")]
     pub is_tls: bool,
     /// `cert=`: file of its certificate.
+    #[cfg(feature = "tls")]
     pub cert: Option<PathBuf>,
     /// `key=`: file of its key.
+    #[cfg(feature = "tls")]
     pub key: Option<PathBuf>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
@@ -43,10 +46,8 @@ pub enum ListenerError {
     },
     /// No protocol has that name.
     UnknownProtocol(String),
-    /// The protocol needs plugins, which this build does not have.
-    NoPlugins,
-    /// `+tls` in a build that has no TLS.
-    NoTls,
+    /// The protocol needs plugins, or TLS, which this build does not have.
+    NotBuilt(SettingError),
     /// The host has characters that hosts do not have.
     InvalidHost(String),
     /// The port is missing or not a number from 0 to 65535.
@@ -82,8 +83,7 @@ impl fmt::Display for ListenerError {
                 let known = ProtocolName::ALL.iter().map(|protocol| protocol.as_str());
                 write!(f, "{}", DidYouMean(nearest(name, known)))
             }
-            ListenerError::NoPlugins => write!(f, "{}", SettingError::NoPlugins),
-            ListenerError::NoTls => write!(f, "{}", SettingError::NoTls),
+            ListenerError::NotBuilt(why) => write!(f, "{why}"),
             ListenerError::InvalidHost(host) => write!(f, "bad host '{host}'"),
             ListenerError::InvalidPort(port) => write!(f, "bad port '{port}', it is 0 to 65535"),
             ListenerError::UnknownKey { key, protocol } => {
@@ -109,8 +109,11 @@ impl ListenerSpec {
             protocol,
             host: "127.0.0.1".to_owned(),
             port: protocol.default_port(),
+            #[cfg(feature = "tls")]
             is_tls: false,
+            #[cfg(feature = "tls")]
             cert: None,
+            #[cfg(feature = "tls")]
             key: None,
             idle_secs: None,
             keys: Vec::new(),
@@ -161,12 +164,20 @@ impl ListenerSpec {
             None => (name, false),
         };
         let protocol = match ProtocolName::parse(name) {
-            Some(_) if is_tls && !HAS_TLS => return Err(ListenerError::NoTls),
+            Some(_) if is_tls && !HAS_TLS => {
+                return Err(ListenerError::NotBuilt(SettingError::NO_TLS));
+            }
             Some(protocol) => protocol,
-            None if name == "plugin" => return Err(ListenerError::NoPlugins),
+            None if name == "plugin" => {
+                return Err(ListenerError::NotBuilt(SettingError::NO_PLUGINS));
+            }
             None => return Err(ListenerError::UnknownProtocol(name.to_owned())),
         };
-        Ok(ListenerSpec { is_tls, ..ListenerSpec::new(protocol) })
+        Ok(ListenerSpec {
+            #[cfg(feature = "tls")]
+            is_tls,
+            ..ListenerSpec::new(protocol)
+        })
     }
 
     /// Sets one key, as in a URL's query or a file's section.
@@ -185,11 +196,12 @@ impl ListenerSpec {
             "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
-            "cert" | "key" if HAS_TLS && self.is_tls => {
+            #[cfg(feature = "tls")]
+            "cert" | "key" if self.is_tls => {
                 if value.is_empty() {
                     return Err(invalid(SettingError::Empty));
                 }
-                let path = Some(PathBuf::from(os_text::decode(value)));
+                let path = Some(PathBuf::from(crate::os_text::decode(value)));
                 if key == "cert" { self.cert = path } else { self.key = path }
             }
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
@@ -233,6 +245,7 @@ impl ListenerSpec {
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerSpec { protocol, host, port, .. } = self;
+        #[cfg(feature = "tls")]
         let protocol = format_args!("{protocol}{}", if self.is_tls { "+tls" } else { "" });
         if host.contains(':') {
             write!(f, "{protocol}://[{host}]:{port}")

@@ -166,6 +166,7 @@ pub(crate) use dispatch;
 impl ProtocolName {
     /// The protocol of that name.
     #[must_use]
+    #[inline(never)]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|protocol| protocol.as_str() == name)
     }

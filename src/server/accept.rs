@@ -152,7 +152,9 @@ impl<T: Transport> Visit<'_, T> {
         let _ = conn.session.unsubscribe(&listener.room.log);
         conn.state = State::Opening;
         conn.flags.set(Flags::LAYERED, true);
-        io.layers.insert(id.index, peer.into());
+        if let Some(store) = io.layers.get_mut() {
+            store.insert(id.index, peer.into());
+        }
         self.count_client(peer);
     }
 

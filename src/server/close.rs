@@ -130,8 +130,10 @@ impl<T: Transport> Visit<'_, T> {
             State::Open => self.leave_room(reason),
         }
         self.release_memory();
-        if T::Layer::EXISTS && self.conn.flags.has(Flags::LAYERED) {
-            self.io.layers.remove(self.id.index, &mut self.shared.memory);
+        if self.conn.flags.has(Flags::LAYERED)
+            && let Some(store) = self.io.layers.get_mut()
+        {
+            store.remove(self.id.index, &mut self.shared.memory);
             self.conn.flags.set(Flags::LAYER_HOLDS, false);
         }
         self.record_disconnect(reason, error.as_ref());
@@ -169,7 +171,7 @@ impl<T: Transport> Visit<'_, T> {
             State::Opening | State::Draining(_) | State::Open => {}
         }
         shared.stats.connections -= 1;
-        if reason == CloseReason::Handshake {
+        if T::Layer::EXISTS && reason == CloseReason::Handshake {
             // It has its line.
             return;
         }

@@ -13,6 +13,8 @@ use crate::buffer::WireBuffer;
 pub trait Layer: Sized {
     /// Whether there are any. Without, the server has no code for them.
     const EXISTS: bool = true;
+    /// Where the server keeps what it has of layers: in an `Option`, or nowhere.
+    type Place<S>: Place<S>;
     /// Its name in the log.
     const NAME: &'static str;
     /// What the connections of one listener have in common.
@@ -75,12 +77,55 @@ pub struct Received {
     pub has_ended: bool,
 }
 
+/// A place for one value that may be there.
+pub trait Place<S>: Default {
+    /// The value, where it is there.
+    fn get(&self) -> Option<&S>;
+
+    /// The value, where it is there.
+    fn get_mut(&mut self) -> Option<&mut S>;
+
+    /// Makes the value, unless it is there.
+    fn fill(&mut self, make: impl FnOnce() -> S);
+}
+
+impl<S> Place<S> for Option<S> {
+    fn get(&self) -> Option<&S> {
+        self.as_ref()
+    }
+
+    fn get_mut(&mut self) -> Option<&mut S> {
+        self.as_mut()
+    }
+
+    fn fill(&mut self, make: impl FnOnce() -> S) {
+        self.get_or_insert_with(make);
+    }
+}
+
+/// A place where nothing ever is.
+#[derive(Debug, Default)]
+pub struct Nowhere;
+
+impl<S> Place<S> for Nowhere {
+    fn get(&self) -> Option<&S> {
+        None
+    }
+
+    fn get_mut(&mut self) -> Option<&mut S> {
+        None
+    }
+
+    fn fill(&mut self, _: impl FnOnce() -> S) {}
+}
+
 /// No layer: what streams have where there is none.
 #[derive(Debug)]
 pub enum NoLayer {}
 
 impl Layer for NoLayer {
     const EXISTS: bool = false;
+    type Place<S> = Nowhere;
     const NAME: &'static str = "";
     type Config = Infallible;
     type Error = Infallible;

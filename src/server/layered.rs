@@ -7,15 +7,20 @@ use std::io::{self, IoSlice};
 use super::Io;
 use super::connection::{Connection, Flags, State};
 use super::layer::{Layer, Received};
-use super::layers::Layers;
+use super::layers::Store;
+use super::listener::Listener;
 use super::schedule::Schedule;
 use super::transport::Transport;
-use super::listener::Listener;
-use super::visit::{Flushed, FlushError, Visit, log_share, read, write, write_bytes_max};
+use super::visit::{
+    FlushError, Flushed, InputStep, Visit, log_share, next_buffered_step, read, write,
+    write_bytes_max,
+};
 use crate::buffer::Pieces;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
-use crate::limits::{HANDSHAKE_BYTES_MAX, LAYER_WRITE_BYTES_BLOCKED, LAYER_WRITE_BYTES_MAX};
+use crate::limits::{
+    HANDSHAKE_BYTES_MAX, LAYER_WRITE_BYTES_BLOCKED, LAYER_WRITE_BYTES_MAX, RECORD_COST_BYTES,
+};
 use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 
 /// What one read brought.
@@ -44,18 +49,18 @@ pub(super) enum ReadError<E> {
 }
 
 /// Reads once, and has the layer take the records that are whole; their data is then in
-/// `layers.plain`. The layer of a connection begins, by `config`, with its first bytes.
+/// `store.plain`. The layer of a connection begins, by `config`, with its first bytes.
 pub(super) fn receive<T: Transport>(
     conn: &mut Connection<T>,
     id: ConnId,
     read_buffer: &mut [u8],
-    layers: &mut Layers<T::Layer>,
+    store: &mut Store<T::Layer>,
     read_max: usize,
     now: Millis,
     config: Option<&<T::Layer as Layer>::Config>,
 ) -> Result<ReadOutcome, ReadError<<T::Layer as Layer>::Error>> {
-    layers.plain.clear();
-    let kept = layers.state_mut(id.index).map_or(0, |state| state.received().len());
+    store.plain.clear();
+    let kept = store.state_mut(id.index).map_or(0, |state| state.received().len());
     let buffer = &mut read_buffer[kept..];
     let read_max = read_max.min(buffer.len());
     let Some(bytes) = read(conn, &mut buffer[..read_max]).map_err(ReadError::Io)? else {
@@ -63,13 +68,13 @@ pub(super) fn receive<T: Transport>(
         return if has_ended { Err(ReadError::Truncated) } else { Ok(ReadOutcome::default()) };
     };
     if let Some(config) = config
-        && !layers.has_begun(id.index)
+        && store.state(id.index).is_none()
     {
         let layer = <T::Layer as Layer>::begin(config).map_err(ReadError::Layer)?;
-        layers.begin(id.index, layer);
+        store.begin(id.index, layer);
     }
     let is_opening = conn.state == State::Opening;
-    let Some((state, plain, wire)) = layers.parts(id.index) else {
+    let Some((state, plain, wire)) = store.parts(id.index) else {
         return Ok(ReadOutcome { bytes, ..ReadOutcome::default() });
     };
     let received = state.received();
@@ -123,6 +128,46 @@ impl Schedule {
 }
 
 impl<T: Transport> Visit<'_, T> {
+    /// [`process_input`](Visit::process_input) of a connection with a layer.
+    #[inline(never)]
+    pub(super) fn process_layered_input(&mut self) -> Flow {
+        let mut read_left = self.schedule.visit_bytes_max;
+        let Visit { id, conn, listener, shared, schedule, io } = self;
+        let Io { read_buffer, layers } = &mut **io;
+        let Some(store) = layers.get_mut() else { return Flow::Continue };
+        let Listener { protocol, room, fanout, .. } = &mut **listener;
+        shared.log_share = log_share(schedule, fanout);
+        let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
+        loop {
+            let may_read = conn.may_read() && !conn.input_has_ended();
+            let flow = match next_buffered_step(conn, protocol, &ctx, schedule.phase, may_read) {
+                InputStep::Read if read_left > 0 => {
+                    match receive(conn, *id, read_buffer, store, read_left, ctx.shared.now, None) {
+                        Ok(read) => {
+                            read_left = read_left.saturating_sub(read.bytes);
+                            ctx.shared.stats.bytes_in_total += read.bytes as u64;
+                            ctx.shared.charge(read.records * RECORD_COST_BYTES);
+                        }
+                        Err(error) => return schedule.note(error),
+                    }
+                    if store.plain.is_empty() {
+                        continue;
+                    }
+                    let is_drained = !conn.may_read();
+                    conn.session.on_bytes(protocol, &store.plain, is_drained, &mut ctx)
+                }
+                InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
+                InputStep::EndMessage => conn.session.end_message(protocol, &mut ctx),
+                _ => return Flow::Continue,
+            };
+            match flow {
+                Flow::Continue => {}
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer_addr().ok()),
+                flow => return flow,
+            }
+        }
+    }
+
     /// A layer that was open has failed: what it answered is sent, then the connection closes. What
     /// is unsent is lost, because it can no longer be sealed.
     pub(super) fn fail_layer(&mut self, error: &dyn fmt::Display) {
@@ -141,15 +186,13 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// [`flush`](Visit::flush) of a connection with a layer.
-    pub(super) fn flush_layered(
-        &mut self,
-        registry: &T::Registry,
-    ) -> Result<Flushed, FlushError> {
+    pub(super) fn flush_layered(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         let was_waiting = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
         let (mut left, mut out_at, mut has_moved) =
             (write_bytes_max(self.schedule.visit_bytes_max), 0, false);
         while !self.conn.flags.has(Flags::WRITE_BLOCKED) {
-            let at_once = if was_waiting { LAYER_WRITE_BYTES_BLOCKED } else { LAYER_WRITE_BYTES_MAX };
+            let at_once =
+                if was_waiting { LAYER_WRITE_BYTES_BLOCKED } else { LAYER_WRITE_BYTES_MAX };
             let sealed = match self.is_sealed_sent() {
                 true => self.seal(left.min(at_once), &mut out_at)?,
                 false => 0,
@@ -168,13 +211,15 @@ impl<T: Transport> Visit<'_, T> {
         }
         // What the layer answered, where the socket takes nothing.
         let Visit { id, conn, shared, io, .. } = self;
-        if let Some((state, _, wire)) = io.layers.parts(id.index)
-            && !wire.is_empty()
-        {
-            state.keep_unsent(wire)?;
-            conn.flags.set(Flags::LAYER_HOLDS, true);
+        if let Some(store) = io.layers.get_mut() {
+            if let Some((state, _, wire)) = store.parts(id.index)
+                && !wire.is_empty()
+            {
+                state.keep_unsent(wire)?;
+                conn.flags.set(Flags::LAYER_HOLDS, true);
+            }
+            store.wire.clear();
         }
-        io.layers.wire.clear();
         conn.session.queue(&shared.out[out_at..])?;
         self.track_lag();
         if self.conn.flags.has(Flags::WRITE_BLOCKED) {
@@ -202,7 +247,8 @@ impl<T: Transport> Visit<'_, T> {
         }
         let bytes = pieces.bytes();
         let Io { read_buffer, layers } = &mut **io;
-        let Some((state, _, wire)) = layers.parts(id.index) else { return Ok(0) };
+        let Some(store) = layers.get_mut() else { return Ok(0) };
+        let Some((state, _, wire)) = store.parts(id.index) else { return Ok(0) };
         let Some(layer) = &mut state.layer else { return Ok(0) };
         let sealed = match pieces.as_slices() {
             [] => Ok(()),
@@ -218,7 +264,7 @@ impl<T: Transport> Visit<'_, T> {
             }
         };
         if let Err(error) = sealed {
-            return Err(FlushError::Layer(error.to_string()));
+            return Err(FlushError::Io(io::Error::other(error.to_string())));
         }
         let from_out = conn.session.advance(bytes, out.len());
         *out_at += from_out;
@@ -233,7 +279,8 @@ impl<T: Transport> Visit<'_, T> {
     /// Writes what has been sealed, as one write. Returns whether anything was written.
     fn write_sealed(&mut self) -> Result<bool, FlushError> {
         let Visit { id, conn, shared, io, .. } = self;
-        let Some((state, _, wire)) = io.layers.parts(id.index) else { return Ok(false) };
+        let Some(store) = io.layers.get_mut() else { return Ok(false) };
+        let Some((state, _, wire)) = store.parts(id.index) else { return Ok(false) };
         let unsent = state.unsent();
         let (unsent_len, wanted) = (unsent.len(), unsent.len() + wire.len());
         let slices = [IoSlice::new(unsent), IoSlice::new(wire)];
@@ -275,21 +322,22 @@ impl<T: Transport> Visit<'_, T> {
         if conn.state != State::Open {
             return None;
         }
-        io.layers.state_mut(id.index)?.set_paused(is_stalled, shared.now);
-        io.layers.record_due_at(id.index, shared.limits.frame_timeout_ms)
+        let store = io.layers.get_mut()?;
+        store.state_mut(id.index)?.set_paused(is_stalled, shared.now);
+        store.record_due_at(id.index, shared.limits.frame_timeout_ms)
     }
 
     /// Has the session process the data that came with the end of the handshake.
     fn process_plain(&mut self) -> Flow {
         let Visit { id, conn, listener, shared, schedule, io } = self;
-        if io.layers.plain.is_empty() {
+        let Some(store) = io.layers.get().filter(|store| !store.plain.is_empty()) else {
             return Flow::Continue;
-        }
+        };
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         let is_drained = !conn.may_read();
-        let flow = conn.session.on_bytes(protocol, &io.layers.plain, is_drained, &mut ctx);
+        let flow = conn.session.on_bytes(protocol, &store.plain, is_drained, &mut ctx);
         // What needs the address is deferred, and taken up with what else there is.
         if flow == Flow::NeedPeerAddr { Flow::Continue } else { flow }
     }

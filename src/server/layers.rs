@@ -2,6 +2,7 @@
 //! connections have no place here: only pages of listeners with a layer do.
 
 use super::connection::{Connection, Flags};
+use super::layer::{Layer, Place};
 use super::opening::Unopened;
 use super::table::PAGE_LEN;
 use crate::address::AddressKey;
@@ -10,9 +11,11 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::memory::{AllocError, MemoryAccount};
 
-/// The layers of all connections that have one, and the buffers that a visit works in.
-#[derive(Debug)]
-pub(super) struct Layers<L> {
+/// The layers of all connections that have one, and the buffers that a visit works in. Nothing
+/// before the first listener with a layer is there, and no code where there can be none.
+pub(super) struct Layers<L: Layer>(L::Place<Store<L>>);
+
+pub(super) struct Store<L> {
     /// By the number of the table's page.
     pages: Vec<Option<Page<L>>>,
     /// Connections whose handshake is not over.
@@ -23,13 +26,11 @@ pub(super) struct Layers<L> {
     pub(super) wire: WireBuffer,
 }
 
-#[derive(Debug)]
 struct Page<L> {
     slots: Box<[Slot<L>]>,
     used: usize,
 }
 
-#[derive(Debug)]
 enum Slot<L> {
     Vacant,
     /// Nothing has come yet: a client that says nothing costs no state.
@@ -38,7 +39,6 @@ enum Slot<L> {
 }
 
 /// The layer of a connection that has sent something.
-#[derive(Debug)]
 pub(super) struct LayerState<L> {
     /// `None` once nothing more is to be sealed: it has failed, or the end has been sealed.
     pub(super) layer: Option<L>,
@@ -70,20 +70,70 @@ impl Held {
     }
 }
 
-impl<L> Layers<L> {
+impl<L: Layer> Layers<L> {
     pub(super) fn new() -> Self {
-        Layers {
+        Layers(L::Place::default())
+    }
+
+    /// There is a listener with a layer.
+    pub(super) fn enable(&mut self) {
+        self.0.fill(|| Store {
             pages: Vec::new(),
             unopened: Unopened::default(),
             plain: Vec::new(),
             wire: WireBuffer::default(),
-        }
+        });
     }
 
-    /// Bytes allocated for slots.
+    pub(super) fn get(&self) -> Option<&Store<L>> {
+        self.0.get()
+    }
+
+    pub(super) fn get_mut(&mut self) -> Option<&mut Store<L>> {
+        self.0.get_mut()
+    }
+
+    /// Bytes allocated for places.
     pub(super) fn allocated(&self) -> usize {
+        self.get().map_or(0, Store::allocated)
+    }
+
+    /// Whether sealed bytes of a connection have not been sent.
+    pub(super) fn has_unsent(&self, index: u32) -> bool {
+        self.get().and_then(|store| store.state(index)).is_some_and(|s| !s.unsent().is_empty())
+    }
+
+    /// Whether a connection has sent anything.
+    pub(super) fn has_begun(&self, index: u32) -> bool {
+        self.get().is_some_and(|store| store.state(index).is_some())
+    }
+
+    /// The state of a connection that has sent something.
+    pub(super) fn state_mut(&mut self, index: u32) -> Option<&mut LayerState<L>> {
+        self.get_mut()?.state_mut(index)
+    }
+
+    /// What waits of a connection, as the account was charged with it, in bytes.
+    pub(super) fn charged_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
+        self.held_of(conn, id).map_or(0, |held| held.charged)
+    }
+
+    /// Bytes allocated for what waits of a connection.
+    pub(super) fn held_bytes_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
+        self.held_of(conn, id).map_or(0, Held::allocated)
+    }
+
+    fn held_of<T>(&self, conn: &Connection<T>, id: ConnId) -> Option<&Held> {
+        let store = self.get().filter(|_| conn.flags.has(Flags::LAYERED))?;
+        store.state(id.index)?.held.as_deref()
+    }
+}
+
+impl<L> Store<L> {
+    fn allocated(&self) -> usize {
         let pages = self.pages.iter().flatten().count();
-        pages * PAGE_LEN * size_of::<Slot<L>>() + self.pages.capacity() * size_of::<Option<Page<L>>>()
+        pages * PAGE_LEN * size_of::<Slot<L>>()
+            + self.pages.capacity() * size_of::<Option<Page<L>>>()
     }
 
     /// A connection that has a layer has come, from `address`.
@@ -124,17 +174,12 @@ impl<L> Layers<L> {
         }
     }
 
-    /// Whether a connection has sent anything.
-    pub(super) fn has_begun(&self, index: u32) -> bool {
-        self.state(index).is_some()
-    }
-
     fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<L>> {
         let (number, slot) = place(index);
         Some(&mut self.pages.get_mut(number)?.as_mut()?.slots[slot])
     }
 
-    fn state(&self, index: u32) -> Option<&LayerState<L>> {
+    pub(super) fn state(&self, index: u32) -> Option<&LayerState<L>> {
         let (number, slot) = place(index);
         match &self.pages.get(number)?.as_ref()?.slots[slot] {
             Slot::Begun(state) => Some(state),
@@ -182,29 +227,9 @@ impl<L> Layers<L> {
         }
     }
 
-    /// Whether sealed bytes of a connection have not been sent.
-    pub(super) fn has_unsent(&self, index: u32) -> bool {
-        self.state(index).is_some_and(|state| !state.unsent().is_empty())
-    }
-
-    /// What waits of a connection, as the account was charged with it, in bytes.
-    pub(super) fn charged_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
-        let held = self.held(id.index).filter(|_| conn.flags.has(Flags::LAYERED));
-        held.map_or(0, |held| held.charged)
-    }
-
-    /// Bytes allocated for what waits of a connection.
-    pub(super) fn held_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
-        self.held(id.index).filter(|_| conn.flags.has(Flags::LAYERED)).map_or(0, Held::allocated)
-    }
-
-    fn held(&self, index: u32) -> Option<&Held> {
-        self.state(index)?.held.as_deref()
-    }
-
     /// When a record that has begun is late; `None` where none has, or the server is not reading.
     pub(super) fn record_due_at(&self, index: u32, frame_timeout_ms: u64) -> Option<Millis> {
-        self.held(index)?.clock?.late_at(frame_timeout_ms)
+        self.state(index)?.held.as_ref()?.clock?.late_at(frame_timeout_ms)
     }
 
     /// Whether a connection that is to be open is counted among those that are not, or the other

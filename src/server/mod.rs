@@ -32,7 +32,7 @@ mod transport;
 mod visit;
 
 pub use budget::Clock;
-pub use layer::{Layer, NoLayer, Received};
+pub use layer::{Layer, NoLayer, Nowhere, Place, Received};
 pub use listener::ListenerConfig;
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
@@ -50,9 +50,9 @@ use crate::protocol::{self, Shared};
 use crate::stats::Stats;
 
 use connection::Flags;
+use layers::Layers;
 use listener::Listener;
 use schedule::{Schedule, free_if_empty};
-use layers::Layers;
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -89,8 +89,7 @@ pub struct Server<T: Transport> {
 }
 
 /// What a visit reads and writes with.
-#[derive(Debug)]
-struct Io<L> {
+struct Io<L: Layer> {
     /// The one read buffer.
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
@@ -336,9 +335,9 @@ impl<T: Transport> Server<T> {
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.
     pub fn on_idle(&mut self) {
         self.shared.out.shrink_to(SCRATCH_KEPT_BYTES_MAX);
-        if T::Layer::EXISTS {
-            self.io.layers.wire.shrink_to(SCRATCH_KEPT_BYTES_MAX);
-            self.io.layers.plain.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+        if let Some(store) = self.io.layers.get_mut() {
+            store.wire.shrink_to(SCRATCH_KEPT_BYTES_MAX);
+            store.plain.shrink_to(SCRATCH_KEPT_BYTES_MAX);
         }
     }
 
@@ -426,7 +425,7 @@ impl<T: Transport> Server<T> {
 
     /// Charges the account with the table, and with the places of layers.
     fn update_table_charge(&mut self) {
-        let layers = if T::Layer::EXISTS { self.io.layers.allocated() } else { 0 };
-        self.shared.memory.recharge(&mut self.table_charged, self.table.allocated() + layers);
+        let held = self.table.allocated() + self.io.layers.allocated();
+        self.shared.memory.recharge(&mut self.table_charged, held);
     }
 }

@@ -7,12 +7,12 @@ use std::fmt;
 
 use log::debug;
 
-use super::Server;
 use super::connection::{Flags, State};
 use super::layer::Layer;
 use super::layered::{ReadError, receive};
 use super::transport::Transport;
 use super::visit::Visit;
+use super::{Io, Server};
 use crate::address::AddressKey;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -91,6 +91,7 @@ impl<T: Transport> Server<T> {
     ///
     /// If there is no such listener.
     pub fn set_layer(&mut self, listener: usize, config: <T::Layer as Layer>::Config) {
+        self.io.layers.enable();
         self.listeners[listener].layer = Some(config);
     }
 
@@ -116,8 +117,9 @@ impl<T: Transport> Server<T> {
 
     /// Makes place among the unfinished handshakes, where there are as many as there may be.
     pub(super) fn bound_handshakes(&mut self) {
-        while self.io.layers.unopened.len() > self.shared.limits.handshakes_max
-            && let Some(index) = self.io.layers.unopened.first_to_go()
+        while let Some(store) = self.io.layers.get()
+            && store.unopened.len() > self.shared.limits.handshakes_max
+            && let Some(index) = store.unopened.first_to_go()
         {
             let id = self.table.id_at(index);
             let Some(mut visit) = self.visit(id) else { return };
@@ -149,11 +151,13 @@ impl<T: Transport> Visit<'_, T> {
 
     fn read_handshake(&mut self) {
         let Visit { id, conn, listener, shared, io, .. } = self;
+        let Io { read_buffer, layers } = &mut **io;
+        let Some(store) = layers.get_mut() else { return };
         match receive(
             conn,
             *id,
-            &mut io.read_buffer,
-            &mut io.layers,
+            read_buffer,
+            store,
             usize::MAX,
             shared.now,
             listener.layer.as_ref(),
@@ -184,13 +188,14 @@ impl<T: Transport> Visit<'_, T> {
     /// The handshake is over: the session begins, with what came behind it.
     fn open(&mut self) {
         let Visit { id, conn, listener, shared, io, .. } = self;
-        io.layers.end_handshake(id.index);
+        let Some(store) = io.layers.get_mut() else { return };
+        store.end_handshake(id.index);
         conn.state = State::Open;
         conn.session =
             Session::new(id.generation, &listener.protocol, shared.now, &listener.room.log);
         listener.room.members += 1;
         shared.stats.handshakes_total += 1;
-        let layer = io.layers.state_mut(id.index).and_then(|state| state.layer.as_ref());
+        let layer = store.state(id.index).and_then(|state| state.layer.as_ref());
         if layer.is_some_and(Layer::is_resumed) {
             shared.stats.resumptions_total += 1;
         }
@@ -217,10 +222,12 @@ impl<T: Transport> Visit<'_, T> {
     fn fail_handshake(&mut self, reason: &dyn fmt::Display) {
         self.log_handshake_failure(reason);
         let Visit { id, conn, shared, io, .. } = self;
-        io.layers.end_handshake(id.index);
-        if let Some(state) = io.layers.state_mut(id.index) {
-            state.layer = None;
-            state.clear_received();
+        if let Some(store) = io.layers.get_mut() {
+            store.end_handshake(id.index);
+            if let Some(state) = store.state_mut(id.index) {
+                state.layer = None;
+                state.clear_received();
+            }
         }
         conn.session.mark_active(shared.now);
         conn.state = State::Draining(CloseReason::Handshake);

@@ -7,11 +7,10 @@
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::connection::{Connection, Flags, State};
 use super::Io;
+use super::connection::{Connection, Flags, State};
 use super::fanout::Fanout;
 use super::layer::Layer;
-use super::layered::receive;
 use super::listener::Listener;
 use super::schedule::Schedule;
 use super::stop::Phase;
@@ -20,8 +19,8 @@ use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{
-    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, RECORD_COST_BYTES,
-    VISIT_BYTES_MAX, VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
+    DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
+    VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
 };
 use crate::memory::AllocError;
 use crate::protocol::{CloseReason, Context, Flow, Handler, PeerAddr, Protocol, Shared, dispatch};
@@ -38,15 +37,15 @@ pub(super) struct Visit<'a, T: Transport> {
 
 /// Next action on the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InputStep {
+pub(super) enum InputStep {
     /// Nothing, for now.
     Stop,
     /// Take up deferred frames.
     Resume,
     /// Read from the stream.
     Read,
-    /// Read from the stream, through the layer.
-    ReadLayered,
+    /// Read through the layer.
+    Layered,
     /// End an unterminated message.
     EndMessage,
 }
@@ -132,18 +131,16 @@ impl<T: Transport> Visit<'_, T> {
         const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
         let mut read_left = self.schedule.visit_bytes_max;
         let Visit { id, conn, listener, shared, schedule, io } = self;
-        let Io { read_buffer, layers } = &mut **io;
-        let read_max = read_left.min(read_buffer.len());
+        let read_max = read_left.min(io.read_buffer.len());
+        let buffer = &mut io.read_buffer[..read_max];
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
         loop {
             let flow = match next_input_step(conn, protocol, &ctx, schedule.phase) {
                 InputStep::Stop => return Flow::Continue,
-                InputStep::Read | InputStep::ReadLayered if read_left == 0 => {
-                    return Flow::Continue;
-                }
-                InputStep::Read => match read_inline(conn, &mut read_buffer[..read_max]) {
+                InputStep::Read if read_left == 0 => return Flow::Continue,
+                InputStep::Read => match read_inline(conn, buffer) {
                     Err(error) => {
                         schedule.io_error = Some(error);
                         return Flow::Close(CloseReason::Io);
@@ -152,7 +149,7 @@ impl<T: Transport> Visit<'_, T> {
                         read_left = read_left.saturating_sub(n);
                         ctx.shared.stats.bytes_in_total += n as u64;
                         let is_drained = !conn.may_read();
-                        let bytes = &read_buffer[..n];
+                        let bytes = &buffer[..n];
                         let flow = conn.session.on_bytes(protocol, bytes, is_drained, &mut ctx);
                         // Most are done now; the loop would find that out again.
                         if flow == Flow::Continue && conn.is_quiescent() {
@@ -162,23 +159,7 @@ impl<T: Transport> Visit<'_, T> {
                     }
                     Ok(None) => Flow::Continue,
                 },
-                InputStep::ReadLayered => {
-                    match receive(conn, *id, read_buffer, layers, read_left, ctx.shared.now, None) {
-                        Ok(read) => {
-                            read_left = read_left.saturating_sub(read.bytes);
-                            ctx.shared.stats.bytes_in_total += read.bytes as u64;
-                            ctx.shared.charge(read.records * RECORD_COST_BYTES);
-                            match &layers.plain[..] {
-                                [] => Flow::Continue,
-                                plain => {
-                                    let is_drained = !conn.may_read();
-                                    conn.session.on_bytes(protocol, plain, is_drained, &mut ctx)
-                                }
-                            }
-                        }
-                        Err(error) => return schedule.note(error),
-                    }
-                }
+                InputStep::Layered => return self.process_layered_input(),
                 InputStep::Resume => conn.session.on_resume(protocol, &mut ctx),
                 InputStep::EndMessage => conn.session.end_message(protocol, &mut ctx),
             };
@@ -193,7 +174,11 @@ impl<T: Transport> Visit<'_, T> {
     /// Acts on a deadline that has passed.
     pub(super) fn process_deadline(&mut self, registry: &T::Registry) -> Millis {
         match self.conn.state {
-            State::Opening => self.end_late_handshake(),
+            State::Opening => {
+                if T::Layer::EXISTS {
+                    self.end_late_handshake();
+                }
+            }
             State::Open if self.is_record_late() => {
                 self.answer(|_| Flow::Close(CloseReason::FrameTimeout));
             }
@@ -234,9 +219,6 @@ impl<T: Transport> Visit<'_, T> {
             Ok(Flushed::All) => {}
             Ok(Flushed::Part) => self.requeue(),
             Err(FlushError::Io(error)) => self.close(CloseReason::Io, Some(error)),
-            Err(FlushError::Layer(error)) => {
-                self.close(CloseReason::Layer, Some(io::Error::other(error)));
-            }
             Err(FlushError::Lag(LagError)) => self.close(CloseReason::SlowConsumer, None),
             Err(FlushError::Memory(AllocError)) => self.close(CloseReason::MemoryLimit, None),
         }
@@ -393,7 +375,8 @@ impl<T: Transport> Visit<'_, T> {
                 let may_read = conn.may_read() && !conn.input_has_ended();
                 !is_stalled && (may_read || conn.session.has_deferred_input())
             }
-            State::Opening | State::Draining(_) | State::Lingering => conn.may_read(),
+            State::Draining(_) | State::Lingering => conn.may_read(),
+            State::Opening => T::Layer::EXISTS && conn.may_read(),
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
@@ -436,7 +419,10 @@ impl<T: Transport> Visit<'_, T> {
             && self
                 .io
                 .layers
-                .record_due_at(self.id.index, self.shared.limits.frame_timeout_ms)
+                .get()
+                .and_then(|store| {
+                    store.record_due_at(self.id.index, self.shared.limits.frame_timeout_ms)
+                })
                 .is_some_and(|at| at <= self.shared.now)
     }
 
@@ -466,8 +452,6 @@ pub(super) enum Flushed {
 /// The reason a flush could not go on.
 pub(super) enum FlushError {
     Io(io::Error),
-    /// The layer can seal no more, for this reason.
-    Layer(String),
     Lag(LagError),
     Memory(AllocError),
 }
@@ -511,6 +495,9 @@ fn next_input_step<T: Transport>(
     let may_read = conn.may_read() && !conn.input_has_ended();
     const BUFFERED: Flags = Flags::LAGGING.and(Flags::LAYERED);
     if conn.session.owns_memory() || conn.flags.has_any(BUFFERED) {
+        if T::Layer::EXISTS && conn.flags.has(Flags::LAYERED) {
+            return InputStep::Layered;
+        }
         return next_buffered_step(conn, protocol, ctx, phase, may_read);
     }
     // Nothing waits: neither input nor, but for those at hand, replies.
@@ -518,7 +505,8 @@ fn next_input_step<T: Transport>(
     if may_read && ctx.shared.out.len() < reply_max { InputStep::Read } else { InputStep::Stop }
 }
 
-fn next_buffered_step<T: Transport>(
+/// The same where something waits.
+pub(super) fn next_buffered_step<T: Transport>(
     conn: &Connection<T>,
     protocol: &Protocol,
     ctx: &Context<'_>,
@@ -543,8 +531,7 @@ fn next_buffered_step<T: Transport>(
         let waits = conn.session.waits_for_fanout();
         if waits { InputStep::Stop } else { InputStep::Resume }
     } else if may_read {
-        let is_layered = T::Layer::EXISTS && conn.flags.has(Flags::LAYERED);
-        if is_layered { InputStep::ReadLayered } else { InputStep::Read }
+        InputStep::Read
     } else {
         InputStep::EndMessage
     }
@@ -633,7 +620,7 @@ pub(super) fn deadline<T: Transport>(
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
-        State::Opening => since.after(limits.handshake_timeout_ms),
+        State::Opening if T::Layer::EXISTS => since.after(limits.handshake_timeout_ms),
         State::Open => {
             let Listener { protocol, idle_ms, .. } = listener;
             let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);
@@ -645,6 +632,6 @@ pub(super) fn deadline<T: Transport>(
         State::Draining(_) => since.after(DRAIN_STALL_MS),
         State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),
         State::Lingering => since.after(LINGER_MS),
-        State::Closed => Millis::NEVER,
+        State::Opening | State::Closed => Millis::NEVER,
     }
 }

@@ -61,7 +61,6 @@ impl Role for UnbufferedClientConnection {
 }
 
 /// One TLS connection: rustls' state and nothing else. While it is idle it owns no buffers.
-#[derive(Debug)]
 pub struct Records<C>(C);
 
 impl<C: Role> Records<C> {

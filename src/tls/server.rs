@@ -11,7 +11,7 @@ use rustls::server::{
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{Error, ServerConfig};
+use rustls::{Error, InvalidMessage, ServerConfig};
 
 use super::files::{FileError, Problem, expires_at, read_chain, read_key, read_roots};
 use super::provider::provider;
@@ -160,16 +160,33 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
+/// rustls' reason for a failure, in words; those of a peer that speaks no TLS in plainer ones.
+#[derive(Debug)]
+pub struct Reason(Error);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            error @ Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                write!(f, "the client speaks no TLS: {error}")
+            }
+            error => write!(f, "{error}"),
+        }
+    }
+}
+
 /// TLS under the sessions of a server.
 pub type ServerRecords = Records<UnbufferedServerConnection>;
 
 impl Layer for ServerRecords {
     const NAME: &'static str = "TLS";
+    type Place<S> = Option<S>;
     type Config = ServerTls;
-    type Error = Error;
+    type Error = Reason;
 
-    fn begin(config: &ServerTls) -> Result<Self, Error> {
-        UnbufferedServerConnection::new(Arc::clone(&config.config)).map(Records::new)
+    fn begin(config: &ServerTls) -> Result<Self, Reason> {
+        let connection = UnbufferedServerConnection::new(Arc::clone(&config.config));
+        connection.map(Records::new).map_err(Reason)
     }
 
     fn receive(
@@ -177,12 +194,12 @@ impl Layer for ServerRecords {
         wire: &mut [u8],
         plain: &mut Vec<u8>,
         answer: &mut WireBuffer,
-    ) -> Result<Received, Error> {
-        Records::receive(self, wire, plain, answer)
+    ) -> Result<Received, Reason> {
+        Records::receive(self, wire, plain, answer).map_err(Reason)
     }
 
-    fn seal(&mut self, plain: &[u8], wire: &mut WireBuffer) -> Result<(), Error> {
-        Records::seal(self, plain, wire)
+    fn seal(&mut self, plain: &[u8], wire: &mut WireBuffer) -> Result<(), Reason> {
+        Records::seal(self, plain, wire).map_err(Reason)
     }
 
     fn seal_end(&mut self, wire: &mut WireBuffer) {

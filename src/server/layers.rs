@@ -2,8 +2,8 @@
 //! connections have no place here: only pages of listeners with a layer do.
 
 use super::connection::{Connection, Flags};
+use super::handshakes::Unopened;
 use super::layer::{Layer, Place};
-use super::opening::Unopened;
 use super::table::PAGE_LEN;
 use crate::address::AddressKey;
 use crate::buffer::{FrameClock, RecvBuffer, WireBuffer};

@@ -16,6 +16,7 @@ mod connection;
 mod deadlines;
 mod direct_messages;
 mod fanout;
+mod handshakes;
 mod invariants;
 mod layer;
 mod layered;

@@ -1,8 +1,6 @@
 //! The time between accept and the first message of connections with a layer: their handshakes, at
 //! most so much of a turn, those that came first first; and their number, bounded.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 
 use log::debug;
@@ -13,76 +11,10 @@ use super::layered::{ReadError, receive};
 use super::transport::Transport;
 use super::visit::Visit;
 use super::{Io, Server};
-use crate::address::AddressKey;
 use crate::clock::Millis;
-use crate::conn_id::ConnId;
 use crate::limits::{CLOCK_CHECK_BYTES, HANDSHAKES_TURN_MAX, turn_micros};
 use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
-
-/// Connections whose handshake is not over, by address.
-#[derive(Debug, Default)]
-pub(super) struct Unopened {
-    /// Their slots, the oldest first.
-    by_address: HashMap<AddressKey, VecDeque<u32>>,
-    count: usize,
-}
-
-impl Unopened {
-    pub(super) fn insert(&mut self, address: AddressKey, index: u32) {
-        self.by_address.entry(address).or_default().push_back(index);
-        self.count += 1;
-    }
-
-    pub(super) fn remove(&mut self, address: AddressKey, index: u32) {
-        let Some(slots) = self.by_address.get_mut(&address) else { return };
-        let Some(at) = slots.iter().position(|&slot| slot == index) else { return };
-        slots.remove(at);
-        self.count -= 1;
-        if slots.is_empty() {
-            self.by_address.remove(&address);
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.count
-    }
-
-    /// The oldest of the address that has most.
-    fn first_to_go(&self) -> Option<u32> {
-        self.by_address.values().max_by_key(|slots| slots.len())?.front().copied()
-    }
-}
-
-/// Connections whose handshake can go on; those that were accepted first are first.
-#[derive(Debug, Default)]
-pub(super) struct HandshakeQueue(BinaryHeap<Reverse<(u32, u32)>>);
-
-impl HandshakeQueue {
-    pub(super) fn push(&mut self, id: ConnId) {
-        self.0.push(Reverse((id.generation, id.index)));
-    }
-
-    fn pop(&mut self) -> Option<ConnId> {
-        self.0.pop().map(|Reverse((generation, index))| ConnId { index, generation })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = ConnId> {
-        self.0.iter().map(|&Reverse((generation, index))| ConnId { index, generation })
-    }
-
-    /// Gives the memory of a crowd back once it has gone.
-    fn free_if_empty(&mut self) {
-        const KEPT_MAX: usize = 1024;
-        if self.0.is_empty() && self.0.capacity() > KEPT_MAX {
-            self.0 = BinaryHeap::new();
-        }
-    }
-}
 
 impl<T: Transport> Server<T> {
     /// Puts a layer under the connections that `listener` accepts from now on, or another one.
@@ -260,41 +192,5 @@ impl<T: Transport> Visit<'_, T> {
         {
             debug!("{} asks for server {:?}", self.id, name);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(n: u32) -> AddressKey {
-        AddressKey::V4(n)
-    }
-
-    #[test]
-    fn oldest_of_the_address_that_has_most_goes_first() {
-        let mut unopened = Unopened::default();
-        for (from, index) in [(1, 10), (2, 20), (2, 21), (1, 11), (2, 22)] {
-            unopened.insert(address(from), index);
-        }
-        assert_eq!((unopened.first_to_go(), unopened.len()), (Some(20), 5));
-        unopened.remove(address(2), 20);
-        unopened.remove(address(2), 22);
-        assert_eq!(unopened.first_to_go(), Some(10));
-        for (from, index) in [(1, 10), (1, 11), (2, 21), (2, 21)] {
-            unopened.remove(address(from), index);
-        }
-        assert_eq!((unopened.first_to_go(), unopened.len()), (None, 0));
-        assert!(unopened.by_address.is_empty());
-    }
-
-    #[test]
-    fn handshakes_go_on_in_the_order_of_accepts() {
-        let mut queue = HandshakeQueue::default();
-        for (index, generation) in [(5, 30), (9, 10), (1, 20)] {
-            queue.push(ConnId { index, generation });
-        }
-        let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|id| id.index).collect();
-        assert_eq!(order, [9, 1, 5]);
     }
 }

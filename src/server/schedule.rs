@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::budget::Budget;
-use super::opening::HandshakeQueue;
+use super::handshakes::HandshakeQueue;
 use super::stop::Phase;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;

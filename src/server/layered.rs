@@ -43,7 +43,7 @@ pub(super) enum ReadError<E> {
     Truncated,
     /// There is no memory for the beginning of a record.
     Memory,
-    /// A handshake message is longer than any.
+    /// A handshake message, which is not taken in parts, is longer than any.
     TooLong,
     Layer(E),
 }
@@ -73,7 +73,6 @@ pub(super) fn receive<T: Transport>(
         let layer = <T::Layer as Layer>::begin(config).map_err(ReadError::Layer)?;
         store.begin(id.index, layer);
     }
-    let is_opening = conn.state == State::Opening;
     let Some((state, plain, wire)) = store.parts(id.index) else {
         return Ok(ReadOutcome { bytes, ..ReadOutcome::default() });
     };
@@ -97,7 +96,7 @@ pub(super) fn receive<T: Transport>(
         state.clear_received();
     }
     if !rest.is_empty() {
-        if is_opening && rest.len() > HANDSHAKE_BYTES_MAX {
+        if rest.len() > HANDSHAKE_BYTES_MAX {
             return Err(ReadError::TooLong);
         }
         let wanted = T::Layer::record_len(rest).unwrap_or(0).saturating_sub(rest.len());

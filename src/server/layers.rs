@@ -42,14 +42,14 @@ enum Slot<L> {
 pub(super) struct LayerState<L> {
     /// `None` once nothing more is to be sealed: it has failed, or the end has been sealed.
     pub(super) layer: Option<L>,
-    /// Where the connection comes from, until it is open.
-    unopened_from: Option<AddressKey>,
     held: Option<Box<Held>>,
 }
 
-/// Bytes that wait for more, or for the socket.
+/// Bytes that wait for more, or for the socket, and what is known of a connection until it is open.
 #[derive(Debug, Default)]
 struct Held {
+    /// Where the connection comes from, until its handshake is over.
+    unopened_from: Option<AddressKey>,
     /// The beginning of a record.
     received: RecvBuffer,
     /// Runs while a record has begun.
@@ -62,7 +62,7 @@ struct Held {
 
 impl Held {
     fn is_idle(&self) -> bool {
-        self.received.is_empty() && self.unsent.is_empty()
+        self.received.is_empty() && self.unsent.is_empty() && self.unopened_from.is_none()
     }
 
     fn allocated(&self) -> usize {
@@ -160,10 +160,10 @@ impl<L> Store<L> {
             Slot::Vacant => return,
             Slot::Silent(address) => self.unopened.remove(address, index),
             Slot::Begun(mut state) => {
-                if let Some(address) = state.unopened_from {
-                    self.unopened.remove(address, index);
-                }
                 if let Some(held) = &mut state.held {
+                    if let Some(address) = held.unopened_from {
+                        self.unopened.remove(address, index);
+                    }
                     memory.recharge(&mut held.charged, 0);
                 }
             }
@@ -212,8 +212,8 @@ impl<L> Store<L> {
         if let Some(slot) = self.slot_mut(index)
             && let Slot::Silent(address) = *slot
         {
-            let unopened_from = Some(address);
-            let state = LayerState { layer: Some(layer), unopened_from, held: None };
+            let held = Box::new(Held { unopened_from: Some(address), ..Held::default() });
+            let state = LayerState { layer: Some(layer), held: Some(held) };
             *slot = Slot::Begun(Box::new(state));
         }
     }
@@ -221,7 +221,8 @@ impl<L> Store<L> {
     /// The handshake of a connection is over, well or not.
     pub(super) fn end_handshake(&mut self, index: u32) {
         if let Some(state) = self.state_mut(index)
-            && let Some(address) = state.unopened_from.take()
+            && let Some(held) = &mut state.held
+            && let Some(address) = held.unopened_from.take()
         {
             self.unopened.remove(address, index);
         }
@@ -238,7 +239,9 @@ impl<L> Store<L> {
         let (number, slot) = place(index);
         match self.pages.get(number).and_then(Option::as_ref).map(|page| &page.slots[slot]) {
             Some(Slot::Silent(_)) => true,
-            Some(Slot::Begun(state)) => state.unopened_from.is_some(),
+            Some(Slot::Begun(state)) => {
+                state.held.as_ref().is_some_and(|held| held.unopened_from.is_some())
+            }
             Some(Slot::Vacant) | None => false,
         }
     }

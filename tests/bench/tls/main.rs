@@ -118,16 +118,18 @@ fn silent(mut command: Command) {
 
 fn handshakes(name: &str, mut command: Command, resume: bool) {
     const N: usize = 6_000;
+    // As many tickets a client keeps.
+    const AT_ONCE: usize = 8;
     let server = Process::start(&mut command);
     let mut crowd = Crowd::new(server.addr, ECHO);
     if !resume {
         crowd.forget_tickets();
     }
-    crowd.open(50, 50);
+    crowd.open(AT_ONCE, AT_ONCE);
     crowd.close();
     let before = server.times();
-    for _ in 0..N / 50 {
-        crowd.open(50, 50);
+    for _ in 0..N / AT_ONCE {
+        crowd.open(AT_ONCE, AT_ONCE);
         crowd.close();
     }
     server.settle();

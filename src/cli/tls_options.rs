@@ -82,9 +82,7 @@ pub(crate) fn without_tls(url: &str) -> Option<String> {
 /// Checks that none of the options is given for a URL without `+tls`; `instead` is that URL with it.
 pub(crate) fn refuse(matches: &Matches, instead: &str) -> Result<(), TlsOptionError> {
     match OPTIONS.iter().find(|spec| matches.opt_present(spec.name)) {
-        Some(spec) => {
-            Err(TlsOptionError::NoTls { option: spec.name, instead: instead.to_owned() })
-        }
+        Some(spec) => Err(TlsOptionError::NoTls { option: spec.name, instead: instead.to_owned() }),
         None => Ok(()),
     }
 }

@@ -130,7 +130,8 @@ impl Connection {
     pub(super) fn quit(mut self) {
         let mut bytes = Vec::new();
         Frame { command: Command::Quit, payload: b"" }.encode(&mut bytes);
-        if self.endpoint.protocol == ProtocolName::Command && (&self.stream).write_all(&bytes).is_ok()
+        if self.endpoint.protocol == ProtocolName::Command
+            && (&self.stream).write_all(&bytes).is_ok()
         {
             let deadline = Deadline::new(Some(CLOSE_TIMEOUT));
             while self.read_some(1, &deadline).is_ok_and(|n| n > 0) {

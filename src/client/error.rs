@@ -149,9 +149,9 @@ impl fmt::Display for ClientError {
             }
             ClientError::Disconnected => f.write_str("the server closed the connection"),
             ClientError::Socket(reason) => write!(f, "the connection broke: {reason}"),
-            ClientError::Refused(reason)
-            | ClientError::Cut(reason)
-            | ClientError::Tls(reason) => f.write_str(reason),
+            ClientError::Refused(reason) | ClientError::Cut(reason) | ClientError::Tls(reason) => {
+                f.write_str(reason)
+            }
             ClientError::UnexpectedReply(reason) => {
                 write!(f, "the server does not answer as it should: {reason}")
             }

@@ -110,8 +110,8 @@ impl ClientTls {
     pub fn load(files: ClientFiles, name: Option<&str>, host: &str) -> Result<Self, LoadError> {
         // The zone of an address is this machine's business.
         let name = name.unwrap_or_else(|| host.split('%').next().unwrap_or_default());
-        let server_name = ServerName::try_from(name.to_owned())
-            .map_err(|_| LoadError::Name(name.to_owned()))?;
+        let server_name =
+            ServerName::try_from(name.to_owned()).map_err(|_| LoadError::Name(name.to_owned()))?;
         let provider = provider();
         let trust = trust(&files)?;
         let verifier = Verifier { trust, provider: Arc::clone(&provider) };
@@ -181,8 +181,7 @@ impl ClientTls {
         match error {
             // What was sent came back.
             Error::InappropriateHandshakeMessage {
-                got_type: HandshakeType::ClientHello,
-                ..
+                got_type: HandshakeType::ClientHello, ..
             } => Failure::NotTls(excerpt(wire)),
             error => Failure::new(error, self.was_asked(), self.files.identity.is_some()),
         }

@@ -16,6 +16,8 @@ pub enum Failure {
     NotTls(Vec<u8>),
     /// The server ended the connection in the handshake.
     EndedInHandshake,
+    /// The handshake was not over in time.
+    TimedOut,
     /// The server ended the connection without saying so: what came before may be a part.
     Cut,
     /// The server's handshake messages are too long, or begun and not ended.
@@ -66,6 +68,9 @@ impl Failure {
             Failure::CertificateRefused(alert) | Failure::Tls(Error::AlertReceived(alert)) => {
                 format!("alert:{alert:?}")
             }
+            Failure::Tls(Error::InvalidCertificate(CertificateError::Other(error))) => {
+                error.to_string()
+            }
             Failure::Tls(Error::InvalidCertificate(error)) => variant(error),
             Failure::Tls(error @ Error::PeerMisbehaved(_)) => format!("{error:?}"),
             Failure::Tls(error @ Error::PeerIncompatible(_)) => format!("{error:?}"),
@@ -87,6 +92,10 @@ impl Failure {
             Failure::EndedInHandshake => format!(
                 "the server ended the connection in the TLS handshake; if it does not speak TLS: \
                  use {plain_url}, without +tls"
+            ),
+            Failure::TimedOut => format!(
+                "no TLS handshake in time; if the server does not speak TLS: use {plain_url}, \
+                 without +tls"
             ),
             Failure::Cut => {
                 "the connection was cut: it ended without the close_notify of TLS".to_owned()
@@ -130,7 +139,11 @@ fn explain(error: &Error) -> String {
 fn explain_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => untrusted(""),
-        CertificateError::Other(error) => untrusted(&format!(" ({error})")),
+        CertificateError::Other(error) => match error.to_string().as_str() {
+            // webpki's name of it; it checks this before it looks for the issuer.
+            "CaUsedAsEndEntity" => untrusted(" (it is a CA's own)"),
+            error => untrusted(&format!(" ({error})")),
+        },
         CertificateError::NotValidForNameContext { expected, presented } => {
             explain_name(expected, presented)
         }

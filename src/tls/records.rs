@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn alert_follows_a_broken_handshake_message() {
         // Behind half a handshake message: an alert of the peer's, and bytes that are no record.
-        for (behind, alert) in [(&[21, 3, 3, 0, 2, 1, 0][..], &[][..]), (b"GET / HTTP/1.1", &[2, 50])]
+        for (behind, alert) in
+            [(&[21, 3, 3, 0, 2, 1, 0][..], &[][..]), (b"GET / HTTP/1.1", &[2, 50])]
         {
             let (mut plain, mut answer) = (Vec::new(), WireBuffer::default());
             let mut server = server();

@@ -132,13 +132,15 @@ fn explain(error: &Error) -> String {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server sent bytes that are not TLS".to_owned()
         }
-        error => format!("TLS failed: {error}"),
+        error => format!("the connection failed in TLS: {error}"),
     }
 }
 
 fn explain_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => untrusted(""),
+        // A CA that was made anew, under its old name.
+        CertificateError::BadSignature => untrusted(" (a CA of that name is, with another key)"),
         CertificateError::Other(error) => match error.to_string().as_str() {
             // webpki's name of it; it checks this before it looks for the issuer.
             "CaUsedAsEndEntity" => untrusted(" (it is a CA's own)"),

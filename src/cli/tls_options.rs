@@ -11,7 +11,7 @@ use crate::os_text;
 use crate::tls::client::{ClientFiles, ClientTls};
 
 /// The title of their group in `--help`.
-pub(crate) const TITLE: &str = "TLS, of a +tls URL";
+pub(crate) const TITLE: &str = "TLS, of a URL such as command+tls://HOST:PORT";
 
 /// The options.
 pub(crate) const OPTIONS: &[OptionSpec] = &[

@@ -264,9 +264,8 @@ impl Shared {
     fn write_answers(&self) {
         let Ok(_writer) = self.writer.try_lock() else { return };
         let mut state = lock(&self.state);
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         while !state.sealed.is_empty() {
-            match rustix::net::send(&self.socket, &state.sealed, flags) {
+            match rustix::net::send(&self.socket, &state.sealed, SendFlags::DONTWAIT) {
                 Ok(sent) => drop(state.sealed.drain(..sent)),
                 Err(rustix::io::Errno::INTR) => {}
                 // The rest waits, and an error comes back at the next read or write.
@@ -279,8 +278,7 @@ impl Shared {
     fn write_end(&self) {
         if let Ok(_writer) = self.writer.try_lock() {
             let sealed = lock(&self.state).take_end();
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            let _ = rustix::net::send(&self.socket, &sealed, flags);
+            let _ = rustix::net::send(&self.socket, &sealed, SendFlags::DONTWAIT);
         }
     }
 }

@@ -3,13 +3,16 @@
 use std::io::{Read, Write};
 use std::process::Command;
 
+use rustls::ContentType;
 use rustls::HandshakeKind::{Full, Resumed};
 use rustls::version::{TLS12, TLS13};
 
 use super::mock_server::MockServer;
 use super::program::{CLIENT, ExitResult, RunningClient};
 use super::support::{PATIENCE, Server, error, frame, random_bytes};
-use super::tls_server::{Authority, TlsPeer, TlsServer, config, linger, listen};
+use super::tls_server::{
+    Authority, Forger, TlsPeer, TlsServer, config, forger_config, linger, listen,
+};
 
 /// The client, on a system that trusts nobody.
 fn command(args: &[&str]) -> Command {
@@ -469,4 +472,59 @@ fn refusal_arrives_over_tls() {
     });
     let args = ["--cacert", &authority.ca(), &server.url("command"), "echo", "x"];
     run(&args).assert_error("server is full: 1 clients");
+}
+
+#[test]
+fn record_that_no_server_sends_ends_the_connection() {
+    const DATA: ContentType = ContentType::ApplicationData;
+    const HANDSHAKE: ContentType = ContentType::Handshake;
+    let authority = Authority::new();
+    let ticket = [&[4, 0, 0, 20, 0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0, 6][..], b"ticket\0\0"].concat();
+    assert_eq!(ticket.len(), 24);
+    for (typ, payload, times, reason) in [
+        (DATA, Vec::new(), 1000, "TooManyEmptyFragments"),
+        (HANDSHAKE, Vec::new(), 1000, "TooManyEmptyFragments"),
+        // A message that is begun and goes on in records of a byte.
+        (HANDSHAKE, vec![4], 100_000, "HandshakePayloadTooLarge"),
+        (HANDSHAKE, vec![1, 0, 0, 0], 1, "the connection failed in TLS: "),
+        (HANDSHAKE, vec![24, 0, 0, 1, 9], 1, "InvalidKeyUpdate"),
+        // A key update with something behind it.
+        (HANDSHAKE, vec![24, 0, 0, 1, 1, 24, 0, 0, 1, 1], 1, "KeyEpochWithPendingFragment"),
+        (ContentType::ChangeCipherSpec, vec![1], 1, "ChangeCipherSpec"),
+        (ContentType::Alert, vec![1, 0, 1, 0], 1, "Alert"),
+        // What is begun and cut off by data.
+        (HANDSHAKE, vec![4, 0, 0, 9], 2, "the connection was cut"),
+        // Tickets without end are read, and the last ones kept.
+        (HANDSHAKE, ticket, 20_000, "the connection was cut"),
+    ] {
+        let name = format!("{typ:?} {payload:?}");
+        let server = TlsServer::new(forger_config(&authority), move |peer| {
+            let mut forger = Forger::new(peer);
+            if (0..times).all(|_| forger.send(&[(typ, &payload)])) {
+                forger.linger();
+            }
+        });
+        let result = run(&["--cacert", &authority.ca(), &server.url("command"), "echo", "x"]);
+        assert_eq!((result.code, result.stdout.len()), (Some(1), 0), "{name}: {result:?}");
+        assert!(result.stderr.contains(reason), "{name}: {}", result.stderr);
+    }
+}
+
+#[test]
+fn half_a_handshake_message_does_not_stop_a_request() {
+    let authority = Authority::new();
+    let server = TlsServer::new(forger_config(&authority), |peer| {
+        let mut forger = Forger::new(peer);
+        let ticket =
+            [&[4, 0, 0, 20, 0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 0, 6][..], b"ticket\0\0"].concat();
+        let (data, handshake) = (ContentType::ApplicationData, ContentType::Handshake);
+        forger.wait();
+        // The client has the fragment when it seals its next request.
+        forger.send(&[(data, &frame(1, b"x")), (handshake, &ticket[..7])]);
+        forger.wait();
+        forger.send(&[(handshake, &ticket[7..]), (data, &frame(1, b"y"))]);
+        forger.linger();
+    });
+    let args = ["--cacert", &authority.ca(), &server.url("command")];
+    run_with_input(&args, b"echo x\necho y\n").assert_reply("x\ny\n");
 }

@@ -11,12 +11,14 @@ use std::thread;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
+use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS13;
 use rustls::{
-    HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    SupportedProtocolVersion,
+    ConnectionTrafficSecrets, ContentType, HandshakeKind, ProtocolVersion, RootCertStore,
+    ServerConfig, ServerConnection, StreamOwned, SupportedCipherSuite, SupportedProtocolVersion,
 };
 
 use super::support::{Folder, PATIENCE};
@@ -187,6 +189,61 @@ impl TlsServer {
     pub(crate) fn url(&self, protocol: &str) -> String {
         format!("{protocol}+tls://{}", self.addr)
     }
+}
+
+/// Sends records that no server of TLS does. The handshake of its connection is over.
+pub(crate) struct Forger {
+    socket: TcpStream,
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+    has_read: bool,
+}
+
+impl Forger {
+    /// Takes over a connection of TLS 1.3, whose configuration lets its keys be taken.
+    pub(crate) fn new(peer: TlsPeer) -> Forger {
+        let (mut connection, socket) = peer.into_parts();
+        let has_read = connection.reader().read(&mut [0; 1 << 14]).is_ok();
+        let suite = connection.negotiated_cipher_suite().unwrap();
+        let SupportedCipherSuite::Tls13(suite) = suite else { panic!("{suite:?}") };
+        let (sequence, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else { panic!() };
+        let encrypter = suite.aead_alg.encrypter(key, iv);
+        Forger { socket, encrypter, sequence, has_read }
+    }
+
+    /// Sends records, all at once; false if the client has closed.
+    pub(crate) fn send(&mut self, records: &[(ContentType, &[u8])]) -> bool {
+        let version = ProtocolVersion::TLSv1_2;
+        let mut wire = Vec::new();
+        for &(typ, payload) in records {
+            let message = OutboundPlainMessage { typ, version, payload: payload.into() };
+            wire.extend(self.encrypter.encrypt(message, self.sequence).unwrap().encode());
+            self.sequence += 1;
+        }
+        self.socket.write_all(&wire).is_ok()
+    }
+
+    /// Waits for a record of the client, if none came with the handshake.
+    pub(crate) fn wait(&mut self) {
+        if !std::mem::take(&mut self.has_read) {
+            let _ = self.socket.read(&mut [0; 1 << 14]);
+        }
+    }
+
+    /// Reads until the client closes.
+    pub(crate) fn linger(&self) {
+        linger(&self.socket);
+    }
+}
+
+/// The configuration of a server for a [`Forger`].
+pub(crate) fn forger_config(authority: &Authority) -> Arc<ServerConfig> {
+    let issued = authority.issue(&["127.0.0.1"]);
+    let mut config = Arc::unwrap_or_clone(config(&issued, None, &[&TLS13]));
+    config.enable_secret_extraction = true;
+    config.ignore_client_order = false;
+    Arc::new(config)
 }
 
 /// An address at which `serve` gets each connection in a thread of its own.

@@ -149,6 +149,7 @@ fn print_result(result: &RunResult<'_>) -> ExitCode {
         }
     } else if !misses.is_empty() {
         print_errors(&[misses.join("; ")]);
+        print_errors(result.run.stats.reason.as_slice());
     }
     printed
 }

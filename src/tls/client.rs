@@ -85,7 +85,10 @@ impl From<FileError> for LoadError {
 /// TLS to one server: what all connections of a program have in common, the sessions that can be
 /// resumed among it.
 #[derive(Debug, Clone)]
-pub struct ClientTls {
+pub struct ClientTls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
     files: ClientFiles,
@@ -95,7 +98,8 @@ pub struct ClientTls {
 /// Those of the same options are equal.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
-        (&self.files, &self.server_name) == (&other.files, &other.server_name)
+        let key = |tls: &ClientTls| (tls.0.files.clone(), tls.0.server_name.clone());
+        key(self) == key(other)
     }
 }
 
@@ -132,13 +136,14 @@ impl ClientTls {
             .with_client_cert_resolver(Arc::new(identity));
         let sessions = ClientSessionMemoryCache::new(SERVERS_KEPT);
         config.resumption = Resumption::store(Arc::new(sessions));
-        Ok(ClientTls { config: Arc::new(config), server_name, files, was_asked })
+        let config = Arc::new(config);
+        Ok(ClientTls(Arc::new(Shared { config, server_name, files, was_asked })))
     }
 
     /// Whether any certificate is accepted.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
-        self.files.is_insecure
+        self.0.files.is_insecure
     }
 
     /// A connection that begins its handshake: the first [`receive`](ClientSession::receive), of
@@ -148,8 +153,8 @@ impl ClientTls {
     ///
     /// rustls cannot make one.
     pub fn begin(&self) -> Result<ClientSession, Failure> {
-        let config = Arc::clone(&self.config);
-        let connection = UnbufferedClientConnection::new(config, self.server_name.clone());
+        let config = Arc::clone(&self.0.config);
+        let connection = UnbufferedClientConnection::new(config, self.0.server_name.clone());
         let records = connection.map(Records::new).map_err(Failure::Tls)?;
         Ok(ClientSession { records, has_begun: false, is_open: false })
     }
@@ -160,8 +165,8 @@ impl ClientTls {
     ///
     /// rustls cannot make one.
     pub fn stream<S: Read + Write>(&self, socket: S) -> Result<impl Read + Write, Failure> {
-        let config = Arc::clone(&self.config);
-        let connection = ClientConnection::new(config, self.server_name.clone());
+        let config = Arc::clone(&self.0.config);
+        let connection = ClientConnection::new(config, self.0.server_name.clone());
         connection.map(|connection| StreamOwned::new(connection, socket)).map_err(Failure::Tls)
     }
 
@@ -169,12 +174,12 @@ impl ClientTls {
     /// has answered anything: the alert that says why it wants a certificate may be lost in a reset.
     #[must_use]
     pub fn reset_failure(&self) -> Option<Failure> {
-        let is_demand = self.was_asked() && self.files.identity.is_none();
+        let is_demand = self.was_asked() && self.0.files.identity.is_none();
         is_demand.then_some(Failure::CertificateDemanded)
     }
 
     fn was_asked(&self) -> bool {
-        self.was_asked.load(Ordering::Relaxed)
+        self.0.was_asked.load(Ordering::Relaxed)
     }
 
     fn failure(&self, error: Error, wire: &[u8]) -> Failure {
@@ -183,7 +188,7 @@ impl ClientTls {
             Error::InappropriateHandshakeMessage {
                 got_type: HandshakeType::ClientHello, ..
             } => Failure::NotTls(excerpt(wire)),
-            error => Failure::new(error, self.was_asked(), self.files.identity.is_some()),
+            error => Failure::new(error, self.was_asked(), self.0.files.identity.is_some()),
         }
     }
 }

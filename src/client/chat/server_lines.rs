@@ -179,7 +179,7 @@ pub(super) fn next_question(reply: &[u8], nick: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
@@ -189,7 +189,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
-        let mut reader = LineReader::new(stream);
+        let mut reader = LineReader::new(Stream::Plain(stream));
         let mut found = Vec::new();
         while let Some(line) = reader.read_line().unwrap() {
             found.push(String::from_utf8(line).unwrap());

@@ -57,24 +57,27 @@ impl Stream {
 
     /// True if the stream ends within `time` and no byte arrives before its end.
     pub(super) fn ends_within(&self, time: Duration) -> bool {
-        let socket = match self {
-            Stream::Plain(socket) => socket,
+        match self {
+            Stream::Plain(socket) => ends_within(socket, time),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => return stream.ends_within(time),
-        };
-        let peeked = if time.is_zero() {
-            socket.set_nonblocking(true).and_then(|()| {
-                let peeked = socket.peek(&mut [0]);
-                socket.set_nonblocking(false).and(peeked)
-            })
-        } else {
-            set_read_timeout(socket, Some(time));
-            socket.peek(&mut [0])
-        };
-        match peeked {
-            Ok(n) => n == 0,
-            Err(error) => !is_timeout(&error),
+            Stream::Tls(stream) => stream.ends_within(time),
         }
+    }
+}
+
+fn ends_within(socket: &TcpStream, time: Duration) -> bool {
+    let peeked = if time.is_zero() {
+        socket.set_nonblocking(true).and_then(|()| {
+            let peeked = socket.peek(&mut [0]);
+            socket.set_nonblocking(false).and(peeked)
+        })
+    } else {
+        set_read_timeout(socket, Some(time));
+        socket.peek(&mut [0])
+    };
+    match peeked {
+        Ok(n) => n == 0,
+        Err(error) => !is_timeout(&error),
     }
 }
 

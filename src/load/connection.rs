@@ -29,7 +29,7 @@ pub(super) enum State {
     /// connect(2) has been called.
     Connecting,
     /// It is connected, and the TLS handshake is not over.
-    #[cfg(feature = "tls")]
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no other handshake"))]
     Handshaking,
     /// Its hello is sent and not yet answered.
     Joining,

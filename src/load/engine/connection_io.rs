@@ -178,12 +178,8 @@ impl Engine<'_> {
             self.read(index, readiness.read_closed);
         }
         let has_unsent = |active: &ActiveState| active.unsent > 0;
-        let mut may_flush = self.connections[index].active.as_deref().is_some_and(has_unsent);
-        #[cfg(feature = "tls")]
-        {
-            may_flush |= self.has_unsent_wire(index);
-        }
-        if may_flush {
+        let has_unsent = self.connections[index].active.as_deref().is_some_and(has_unsent);
+        if has_unsent || self.has_unsent_wire(index) {
             self.flush(index);
         }
     }
@@ -201,7 +197,6 @@ impl Engine<'_> {
         if let Err(error) = result {
             return self.fail(index, &socket::errno_name(&error));
         }
-        #[cfg(feature = "tls")]
         if self.tls.is_some() {
             return self.begin_handshake(index);
         }
@@ -225,7 +220,6 @@ impl Engine<'_> {
         connection.active_state().in_flight.push(now, 1);
         connection.active_state().in_flight.release(1);
         self.unanswered += 1;
-        #[cfg(feature = "tls")]
         if self.tls.is_some() {
             return self.send_tls(index, &hello);
         }
@@ -241,20 +235,15 @@ impl Engine<'_> {
     fn read(&mut self, index: usize, read_closed: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(stream) = &mut self.connections[index].stream else { return };
-            #[cfg(feature = "tls")]
             let kept = self.tls.as_ref().map(|tls| tls.load_partial(index, &mut self.buffer));
-            #[cfg(not(feature = "tls"))]
-            let kept: Option<usize> = None;
             let space = &mut self.buffer[kept.unwrap_or(0)..];
             match retry_interrupted(|| stream.read(space)) {
-                #[cfg(feature = "tls")]
                 Ok(0) if kept.is_some() => return self.on_wire_end(index, None),
                 Ok(0) => return self.fail(index, CLOSED_BY_PEER),
                 Ok(len) => {
                     let is_short = len < space.len();
                     self.run.stats.counts.bytes_received += len as u64;
                     match kept {
-                        #[cfg(feature = "tls")]
                         Some(kept) => self.on_wire(index, kept + len),
                         _ if self.ignores_input => {}
                         _ => self.on_read(index, len),
@@ -265,7 +254,6 @@ impl Engine<'_> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                #[cfg(feature = "tls")]
                 Err(error) if kept.is_some() => return self.on_wire_end(index, Some(&error)),
                 Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
@@ -378,7 +366,6 @@ impl Engine<'_> {
     /// Sends the unsent bytes of connection `index`, as far as its socket takes them.
     #[inline]
     pub(super) fn flush(&mut self, index: usize) {
-        #[cfg(feature = "tls")]
         if self.tls.is_some() {
             return self.flush_tls(index);
         }
@@ -418,7 +405,6 @@ impl Engine<'_> {
         let was_open = connection.state == State::Open;
         connection.state = State::Closed;
         connection.stream = None;
-        #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
             tls.close(index);
         }

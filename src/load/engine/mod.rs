@@ -7,7 +7,7 @@
 
 mod connection_io;
 mod due_timer;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls_io;
 
 use std::collections::VecDeque;
@@ -33,7 +33,6 @@ use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;
-#[cfg(feature = "tls")]
 use tls_io::TlsLayer;
 
 /// Events taken from the kernel at a time.
@@ -109,7 +108,6 @@ pub(super) struct Engine<'a> {
     started_at: Instant,
     connections: Vec<Connection>,
     /// TLS, where the target speaks it.
-    #[cfg(feature = "tls")]
     tls: Option<TlsLayer>,
     /// Connections that are connecting or joining: the ramp waits for them.
     pending: usize,
@@ -181,7 +179,6 @@ impl<'a> Engine<'a> {
             due_timer,
             started_at: Instant::now(),
             connections: Vec::with_capacity(wanted),
-            #[cfg(feature = "tls")]
             tls: TlsLayer::new(plan),
             pending: 0,
             connecting: VecDeque::new(),
@@ -358,7 +355,6 @@ impl<'a> Engine<'a> {
     }
 
     fn expire_connect(&mut self, index: usize) {
-        #[cfg(feature = "tls")]
         if self.connections[index].state == State::Handshaking {
             return self.expire_handshake(index);
         }

@@ -21,14 +21,10 @@ use rustls::{
 pub use super::failure::Failure;
 use super::files::{FileError, certified_key, read_chain, read_roots};
 use super::provider::provider;
-use super::records::Records;
+use super::records::{HELD_BYTES_MAX, Records};
 use super::verifier::{Trust, Verifier};
 use crate::buffer::WireBuffer;
 use crate::server::Received;
-
-/// Most bytes of a connection that wait to become a record, or a whole handshake message. rustls
-/// takes handshake messages of 64 KiB; in fragments of a byte each they may be larger on the wire.
-pub const HELD_BYTES_MAX: usize = 128 << 10;
 
 /// Servers whose sessions are kept to be resumed. A program connects to one.
 const SERVERS_KEPT: usize = 1;

@@ -7,7 +7,7 @@ use chrono::DateTime;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
-use super::client::HELD_BYTES_MAX;
+use super::records::HELD_BYTES_MAX;
 
 /// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq)]

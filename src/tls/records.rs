@@ -24,6 +24,10 @@ const SEAL_BYTES_MAX: usize = HEADER_BYTES + 1 + 8 + 16;
 /// What TLS itself may want to say in front of a record: a key update.
 const KEY_UPDATE_BYTES_MAX: usize = 64;
 
+/// Most bytes of a connection that wait to become a record, or a whole handshake message. rustls
+/// takes handshake messages of 64 KiB; in fragments of a byte each they may be larger on the wire.
+pub(super) const HELD_BYTES_MAX: usize = 128 << 10;
+
 /// rustls' connection in one of the two roles: the states are the same, the types are not.
 pub trait Role {
     /// rustls' data of the role.

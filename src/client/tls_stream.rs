@@ -230,10 +230,11 @@ impl Shared {
         };
         let mut state = lock(&self.state);
         if read == 0 {
-            let failure = match state.session.is_open() {
-                true => Failure::Cut,
-                false => self.tls.reset_failure().unwrap_or(Failure::EndedInHandshake),
-            };
+            // A server that wants a certificate may close without an alert.
+            let demand = self.tls.reset_failure().filter(|_| !state.has_answered);
+            let is_open = state.session.is_open();
+            let end = if is_open { Failure::Cut } else { Failure::EndedInHandshake };
+            let failure = demand.unwrap_or(end);
             state.failure.get_or_insert(failure);
             return Ok(());
         }

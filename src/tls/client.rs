@@ -29,9 +29,6 @@ use crate::server::Received;
 /// Servers whose sessions are kept to be resumed. A program connects to one.
 const SERVERS_KEPT: usize = 1;
 
-/// Bytes that a failure keeps of what is not TLS.
-const EXCERPT_BYTES_MAX: usize = 1024;
-
 /// What the options of TLS say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientFiles {
@@ -178,12 +175,12 @@ impl ClientTls {
         self.0.was_asked.load(Ordering::Relaxed)
     }
 
-    fn failure(&self, error: Error, wire: &[u8]) -> Failure {
+    fn failure(&self, error: Error) -> Failure {
         match error {
             // What was sent came back.
             Error::InappropriateHandshakeMessage {
                 got_type: HandshakeType::ClientHello, ..
-            } => Failure::NotTls(excerpt(wire)),
+            } => Failure::NotTls,
             error => Failure::new(error, self.was_asked(), self.0.files.identity.is_some()),
         }
     }
@@ -274,12 +271,11 @@ impl ClientSession {
         answer: &mut WireBuffer,
     ) -> Result<Received, Failure> {
         if !self.has_begun && !is_record(wire) {
-            return Err(Failure::NotTls(excerpt(wire)));
+            return Err(Failure::NotTls);
         }
         let received = match self.records.receive(wire, plain, answer) {
             Ok(received) => received,
-            Err(error) if self.is_open => return Err(tls.failure(error, &[])),
-            Err(error) => return Err(tls.failure(error, wire)),
+            Err(error) => return Err(tls.failure(error)),
         };
         self.has_begun |= received.taken > 0;
         self.is_open |= received.is_open;
@@ -328,8 +324,4 @@ impl ClientSession {
 /// Whether bytes may be the beginning of TLS: a handshake message, or an alert, of any version 3.
 fn is_record(wire: &[u8]) -> bool {
     matches!(wire, [] | [21 | 22] | [21 | 22, 3, ..])
-}
-
-fn excerpt(wire: &[u8]) -> Vec<u8> {
-    wire[..wire.len().min(EXCERPT_BYTES_MAX)].to_vec()
 }

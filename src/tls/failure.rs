@@ -12,8 +12,8 @@ use super::records::HELD_BYTES_MAX;
 /// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
-    /// The server's first bytes, these, are not TLS.
-    NotTls(Vec<u8>),
+    /// The server's first bytes are not TLS.
+    NotTls,
     /// The server ended the connection in the handshake.
     EndedInHandshake,
     /// The handshake was not over in time.
@@ -64,7 +64,6 @@ impl Failure {
     #[must_use]
     pub fn name(&self) -> String {
         let debug = match self {
-            Failure::NotTls(_) => "NotTls".to_owned(),
             Failure::CertificateRefused(alert) | Failure::Tls(Error::AlertReceived(alert)) => {
                 format!("alert:{alert:?}")
             }
@@ -86,7 +85,7 @@ impl Failure {
     #[must_use]
     pub fn explain(&self, plain_url: &str) -> String {
         match self {
-            Failure::NotTls(_) => {
+            Failure::NotTls => {
                 format!("the server does not speak TLS: use {plain_url}, without +tls")
             }
             Failure::EndedInHandshake => format!(
@@ -231,7 +230,7 @@ mod tests {
             not_after: UnixTime::since_unix_epoch(std::time::Duration::from_secs(1)),
         };
         for (failure, name) in [
-            (Failure::NotTls(b"HTTP".to_vec()), "TLS:NotTls"),
+            (Failure::NotTls, "TLS:NotTls"),
             (Failure::Cut, "TLS:Cut"),
             (Failure::Tls(UnknownIssuer.into()), "TLS:UnknownIssuer"),
             (Failure::Tls(Expired.into()), "TLS:Expired"),

@@ -9,6 +9,7 @@
 //! | `suggest` | the nearest known word |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
+//! | `tls_options` | the options of TLS of the client and the load tester |
 //! | `print` | standard output and standard error, exit statuses |
 //!
 //! What runs once, and long, is `inline(never)` here and in `app`: inlined and unrolled around their
@@ -22,6 +23,8 @@ mod print;
 mod server_address;
 pub(crate) mod server_options;
 pub(crate) mod suggest;
+#[cfg(all(feature = "tls", any(feature = "client", feature = "load")))]
+pub(crate) mod tls_options;
 
 pub use ini::IniError;
 pub(crate) use listener_url::url_for;

@@ -8,13 +8,20 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::sigint::spawn_helper;
+use super::stream::Stream;
 use super::timeout::Deadline;
+#[cfg(feature = "tls")]
+use super::timeout::is_timeout;
+#[cfg(feature = "tls")]
+use super::tls_stream::TlsStream;
 use crate::strerror::strerror;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 
 /// Connects to the first address of `endpoint` that accepts.
 ///
-/// The timeout covers name resolution and all addresses together.
-pub(super) fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
+/// The timeout covers name resolution, all addresses and the handshake together.
+pub(super) fn connect(endpoint: &Endpoint) -> Result<Stream, ClientError> {
     let deadline = Deadline::new(endpoint.timeout);
     let addrs = resolve(endpoint, &deadline)?;
     let stream = connect_first(&addrs, &deadline).map_err(|error| match deadline.timeout {
@@ -27,7 +34,33 @@ pub(super) fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
     // A request is one write and its reply is waited for: Nagle's algorithm would only delay the last
     // segment.
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &endpoint.tls {
+        return shake_hands(stream, tls, endpoint, &deadline);
+    }
+    Ok(Stream::Plain(stream))
+}
+
+#[cfg(feature = "tls")]
+fn shake_hands(
+    socket: TcpStream,
+    tls: &ClientTls,
+    endpoint: &Endpoint,
+    deadline: &Deadline,
+) -> Result<Stream, ClientError> {
+    let plain_url = endpoint.url("");
+    let stream = TlsStream::connect(socket, tls, plain_url.clone(), deadline);
+    stream.map(Stream::Tls).map_err(|error| match deadline.timeout {
+        Some(timeout) if is_timeout(&error) => ClientError::Connect {
+            endpoint: endpoint.to_string(),
+            reason: format!(
+                "no TLS handshake within {} s; if the server does not speak TLS: use {plain_url}, \
+                 without +tls",
+                timeout.as_secs_f64()
+            ),
+        },
+        _ => ClientError::connect(endpoint, &error),
+    })
 }
 
 /// Returns the addresses of the endpoint's name.

@@ -2,7 +2,7 @@
 //! `plugin`. Knows neither where requests come from nor where replies are printed.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::request::{Request, Verb};
-use super::server_guess::{Excerpt, GUESS_LEN, ServerGuess};
+use super::server_guess::{Excerpt, GUESS_LEN, ServerGuess, is_alert};
 use super::sigint::spawn_helper;
-use super::timeout::{Deadline, is_timeout, set_read_timeout};
+use super::stream::Stream;
+use super::timeout::{Deadline, is_timeout};
 use crate::codec::Decoder;
 use crate::codec::command::{Command, CommandDecoder, Frame};
 use crate::codec::prefixed::{self, PrefixedDecoder};
@@ -48,7 +49,7 @@ pub(super) type OnPartial<'a> = &'a mut dyn FnMut(Partial<'_>) -> Result<(), Cli
 #[derive(Debug)]
 pub(super) struct Connection {
     endpoint: Endpoint,
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes received after the last complete frame.
     input: Vec<u8>,
     /// No further request can be sent.
@@ -78,7 +79,7 @@ impl Connection {
         let reply = match self.endpoint.protocol {
             ProtocolName::Command => self.read_reply(request, &deadline, on_partial),
             ProtocolName::Prefixed => self.read_message(sent.first().copied(), &deadline),
-            _ => self.read_to_eof(&deadline, !request.text.is_empty(), on_partial),
+            _ => self.read_to_eof(&deadline, &sent, on_partial),
         };
         let reply = reply.map_err(|error| self.explain(error, &sent));
         // A write still unfinished after the reply is one that the server does not take.
@@ -129,7 +130,8 @@ impl Connection {
     pub(super) fn quit(mut self) {
         let mut bytes = Vec::new();
         Frame { command: Command::Quit, payload: b"" }.encode(&mut bytes);
-        if self.endpoint.protocol == ProtocolName::Command && self.stream.write_all(&bytes).is_ok()
+        if self.endpoint.protocol == ProtocolName::Command
+            && (&self.stream).write_all(&bytes).is_ok()
         {
             let deadline = Deadline::new(Some(CLOSE_TIMEOUT));
             while self.read_some(1, &deadline).is_ok_and(|n| n > 0) {
@@ -162,19 +164,7 @@ impl Connection {
 
     /// True if the connection ends within `time` and no byte arrives before its end.
     fn closes_within(&mut self, time: Duration) -> bool {
-        let peeked = if time.is_zero() {
-            self.stream.set_nonblocking(true).and_then(|()| {
-                let peeked = self.stream.peek(&mut [0]);
-                self.stream.set_nonblocking(false).and(peeked)
-            })
-        } else {
-            set_read_timeout(&self.stream, Some(time));
-            self.stream.peek(&mut [0])
-        };
-        match peeked {
-            Ok(n) => n == 0,
-            Err(error) => !is_timeout(&error),
-        }
+        self.stream.ends_within(time)
     }
 
     /// Reads frames up to the reply of `request`.
@@ -188,7 +178,9 @@ impl Connection {
         loop {
             let (command, payload) = match self.read_frame(asked, deadline) {
                 // The end of the connection is what QUIT asks for.
-                Err(ClientError::Closed { is_partial: false }) if asked == Command::Quit => {
+                Err(ClientError::Closed { is_partial: false } | ClientError::Cut(_))
+                    if asked == Command::Quit && self.input.is_empty() =>
+                {
                     return Ok(Vec::new());
                 }
                 frame => frame?,
@@ -291,20 +283,23 @@ impl Connection {
     }
 
     /// Reads a raw reply up to the end of file and hands out each chunk. An empty reply is an error
-    /// if `expects_bytes`.
+    /// `sent` has bytes. A TLS alert is an error unless `sent` begins with one.
     fn read_to_eof(
         &mut self,
         deadline: &Deadline,
-        expects_bytes: bool,
+        sent: &[u8],
         on_partial: OnPartial<'_>,
     ) -> Result<Vec<u8>, ClientError> {
         let mut has_begun = false;
         loop {
             match self.read_some(READ_LEN, deadline) {
-                Ok(0) if expects_bytes && !has_begun => {
+                Ok(0) if !sent.is_empty() && !has_begun => {
                     return Err(ClientError::Closed { is_partial: false });
                 }
                 Ok(0) => return Ok(Vec::new()),
+                Ok(_) if !has_begun && is_alert(&self.input) && !is_alert(sent) => {
+                    return Err(ClientError::UnexpectedReply("a TLS alert".to_owned()));
+                }
                 Ok(_) => on_partial(Partial::Chunk(&self.input))?,
                 Err(ClientError::Timeout(timeout)) if has_begun => {
                     return Err(ClientError::PartialTimeout(timeout));
@@ -338,9 +333,9 @@ impl Connection {
                     ClientError::PartialTimeout(timeout)
                 });
             }
-            set_read_timeout(&self.stream, remaining);
+            self.stream.set_read_timeout(remaining);
             self.input.resize(old_len + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);
-            let read = self.stream.read(&mut self.input[old_len..]);
+            let read = (&self.stream).read(&mut self.input[old_len..]);
             self.input.truncate(old_len + read.as_ref().copied().unwrap_or(0));
             match read {
                 Ok(n) => return Ok(n),

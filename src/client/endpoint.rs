@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::protocol::ProtocolName;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 
 /// A server's address and the time it has to answer. Displayed as a URL:
 /// `command://127.0.0.1:65432`.
@@ -15,6 +17,9 @@ pub(super) struct Endpoint {
     pub(super) port: u16,
     /// Longest time for connecting, and then for each reply; `None` for no limit.
     pub(super) timeout: Option<Duration>,
+    /// TLS, where the URL asks for it.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientTls>,
 }
 
 impl Endpoint {
@@ -23,15 +28,30 @@ impl Endpoint {
     pub(super) fn is_unframed(&self) -> bool {
         !matches!(self.protocol, ProtocolName::Command | ProtocolName::Prefixed)
     }
+
+    /// The URL, with `transport` behind the protocol.
+    pub(super) fn url(&self, transport: &str) -> String {
+        let Endpoint { protocol, host, port, .. } = self;
+        if host.contains(':') {
+            format!("{protocol}{transport}://[{host}]:{port}")
+        } else {
+            format!("{protocol}{transport}://{host}:{port}")
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn transport(&self) -> &'static str {
+        if self.tls.is_some() { "+tls" } else { "" }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(&self) -> &'static str {
+        ""
+    }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Endpoint { protocol, host, port, .. } = self;
-        if host.contains(':') {
-            write!(f, "{protocol}://[{host}]:{port}")
-        } else {
-            write!(f, "{protocol}://{host}:{port}")
-        }
+        f.write_str(&self.url(self.transport()))
     }
 }

@@ -54,6 +54,10 @@ pub(super) enum ClientError {
     Disconnected,
     /// A system error on the connection.
     Socket(String),
+    /// The end of a TLS connection that its server has not told: what has come may be a part.
+    Cut(String),
+    /// A TLS connection failed, for this reason.
+    Tls(String),
     /// An ERROR frame, or a chat line that begins with `[ERROR]`.
     Refused(String),
     /// The server sent bytes that are not a reply of the protocol.
@@ -85,7 +89,12 @@ impl ClientError {
 
     /// An error of an established connection.
     pub(super) fn socket(error: &io::Error) -> Self {
-        ClientError::Socket(strerror(error).to_string())
+        match error.kind() {
+            // What the stream says of TLS; sockets have neither.
+            io::ErrorKind::UnexpectedEof => ClientError::Cut(error.to_string()),
+            io::ErrorKind::InvalidData => ClientError::Tls(error.to_string()),
+            _ => ClientError::Socket(strerror(error).to_string()),
+        }
     }
 
     /// An error of connecting to `endpoint`.
@@ -140,7 +149,9 @@ impl fmt::Display for ClientError {
             }
             ClientError::Disconnected => f.write_str("the server closed the connection"),
             ClientError::Socket(reason) => write!(f, "the connection broke: {reason}"),
-            ClientError::Refused(reason) => f.write_str(reason),
+            ClientError::Refused(reason) | ClientError::Cut(reason) | ClientError::Tls(reason) => {
+                f.write_str(reason)
+            }
             ClientError::UnexpectedReply(reason) => {
                 write!(f, "the server does not answer as it should: {reason}")
             }

@@ -9,6 +9,7 @@
 //! | `endpoint` | the server's address and timeout |
 //! | `request` | requests: words, protocols, texts |
 //! | `connect`, `timeout` | connecting; deadlines and socket timeouts |
+//! | `stream`, `tls_stream` | a socket, or TLS over one |
 //! | `connection` | requests and replies over one connection |
 //! | `server_guess` | the protocol that a server seems to speak |
 //! | `once` | one request, `status --watch`, `listen` |
@@ -36,8 +37,11 @@ mod request;
 mod server_guess;
 mod sigint;
 mod status;
+mod stream;
 mod terminal_mode;
 mod timeout;
+#[cfg(feature = "tls")]
+mod tls_stream;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ pub(super) const GUESS_LEN: usize = 1024;
 const EXCERPT_LEN: usize = 60;
 
 /// Beginnings of replies that tell a server that is not mynah.
-const FOREIGN: [(&[u8], &str); 11] = [
+const FOREIGN: [(&[u8], &str); 10] = [
     (b"HTTP/", "an HTTP server"),
     (b"+PONG", "Redis"),
     (b"+OK", "Redis, or a POP3 server"),
@@ -27,7 +27,6 @@ const FOREIGN: [(&[u8], &str); 11] = [
     (b"SSH-", "an SSH server"),
     (b"220 ", "a mail or FTP server"),
     (b"ERROR\r\n", "memcached"),
-    (b"\x15\x03", "a TLS server"),
     (b"INFO {", "NATS"),
 ];
 
@@ -35,6 +34,8 @@ const FOREIGN: [(&[u8], &str); 11] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerGuess {
     Mynah(ProtocolName),
+    /// A server that speaks TLS first.
+    Tls,
     /// A server of another kind, with its article.
     Foreign(&'static str),
 }
@@ -52,6 +53,9 @@ impl ServerGuess {
         let is_plugin = [&b"None"[..], b"Error occurred while processing data"].contains(&reply);
         if let Some(plugin) = ProtocolName::parse("plugin").filter(|_| is_plugin) {
             return Some(ServerGuess::Mynah(plugin));
+        }
+        if reply.starts_with(b"\x15\x03") {
+            return Some(ServerGuess::Tls);
         }
         let foreign = FOREIGN.iter().find(|(start, _)| reply.starts_with(start));
         foreign.map(|(_, name)| ServerGuess::Foreign(name))
@@ -83,6 +87,11 @@ impl ServerGuess {
     pub(super) fn hint(self, endpoint: &Endpoint) -> String {
         match self {
             ServerGuess::Foreign(name) => format!("the server seems to be {name}"),
+            ServerGuess::Tls if cfg!(feature = "tls") => {
+                let url = endpoint.url("+tls");
+                format!("the server seems to speak TLS: try {url}")
+            }
+            ServerGuess::Tls => "the server seems to speak TLS".to_owned(),
             ServerGuess::Mynah(protocol) => {
                 let endpoint = Endpoint { protocol, ..endpoint.clone() };
                 let command = match protocol {
@@ -94,6 +103,12 @@ impl ServerGuess {
             }
         }
     }
+}
+
+/// True if `reply` begins with a TLS alert: what a server of TLS says to a client that does not speak
+/// it.
+pub(super) fn is_alert(reply: &[u8]) -> bool {
+    matches!(reply, [21, 3, 0..=4, 0, 2, 1 | 2, ..])
 }
 
 /// The replies of a `prefixed` server to bytes that were meant for another one.
@@ -134,6 +149,7 @@ mod tests {
         ServerGuess::from_exchange(reply, request).map(|guess| match guess {
             ServerGuess::Mynah(protocol) => protocol.to_string(),
             ServerGuess::Foreign(name) => name.to_owned(),
+            ServerGuess::Tls => "TLS".to_owned(),
         })
     }
 
@@ -150,6 +166,7 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\n", &echo, "an HTTP server"),
             (b"-ERR unknown command\r\n", &echo, "Redis"),
             (b"+PONG\r\n", &echo, "Redis"),
+            (b"\x15\x03\x03\0\x02\x02\x16", &echo, "TLS"),
             (b"\xff\0\0\0\x09too long!", &b"\x05hello".to_vec(), "command"),
         ] {
             assert_eq!(name(reply, request).as_deref(), Some(expected), "{reply:?}");

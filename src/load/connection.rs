@@ -28,6 +28,9 @@ const _: () = assert!(size_of::<Connection>() == 24);
 pub(super) enum State {
     /// connect(2) has been called.
     Connecting,
+    /// It is connected, and the TLS handshake is not over.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no other handshake"))]
+    Handshaking,
     /// Its hello is sent and not yet answered.
     Joining,
     /// Ready for requests.
@@ -39,7 +42,12 @@ pub(super) enum State {
 impl State {
     /// Whether the ramp waits for it.
     pub(super) fn is_pending(self) -> bool {
-        matches!(self, State::Connecting | State::Joining)
+        !matches!(self, State::Open | State::Closed)
+    }
+
+    /// Whether it has been opened, and counts as a connection of the run.
+    pub(super) fn is_opened(self) -> bool {
+        matches!(self, State::Joining | State::Open)
     }
 }
 

@@ -38,9 +38,13 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::cli::tls_options;
 use crate::cli::{print, print_error, print_usage_errors};
 use crate::net::raise_file_limit;
 use crate::strerror::strerror;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 use engine::Engine;
 use options::Invocation;
 use outputs::Outputs;
@@ -89,6 +93,10 @@ fn print_errors(reasons: &[String]) {
 
 /// Runs the plan. Returns the exit status, or the reasons why it cannot be run.
 fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
+    #[cfg(feature = "tls")]
+    if plan.tls.as_ref().is_some_and(ClientTls::is_insecure) {
+        print_errors(&[tls_options::INSECURE.to_owned()]);
+    }
     let explain = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
     let files = raise_file_limit().map_err(|e| explain("cannot read the file limit", &e))?;
     let mut progress = Progress::new(plan.quiet);
@@ -113,8 +121,7 @@ fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     let run = run.map_err(|error| explain("the run broke off", &error))?;
     // The page alone has it: the connection would be one more in the server's counters.
     let has_answered = plan.report.is_some() && run.stats.counts.opened > 0;
-    let server_version =
-        has_answered.then(|| server_version::ask(address, plan.target.protocol)).flatten();
+    let server_version = has_answered.then(|| server_version::ask(address, plan)).flatten();
     let result = RunResult { plan, address, sources: &sources, host, server_version, run };
     let write_errors = outputs.write_result(&result);
     let printed = print_result(&result);
@@ -142,6 +149,7 @@ fn print_result(result: &RunResult<'_>) -> ExitCode {
         }
     } else if !misses.is_empty() {
         print_errors(&[misses.join("; ")]);
+        print_errors(result.run.stats.reason.as_slice());
     }
     printed
 }

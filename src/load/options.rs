@@ -18,11 +18,15 @@ use super::target::{Protocol, Target, TargetError};
 use super::workload::Workload;
 use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::suggest::{DidYouMean, nearest};
+#[cfg(feature = "tls")]
+use crate::cli::tls_options::{self, TlsOptionError};
 use crate::cli::url_for;
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::os_text;
 use crate::protocol::ProtocolName;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 
 /// Default rate of connects: fast, but a backlog of 511, as Redis has it, does not overflow.
 const CONNECTS_PER_SEC: u64 = 10_000;
@@ -89,6 +93,18 @@ const COMMON: &[OptionSpec] = &[
     OptionSpec::new("h", "help", "", "this; behind a mode, that mode alone"),
     OptionSpec::new("V", "version", "", "print the version"),
 ];
+
+/// Those of TLS, where the build has it.
+const TLS: &[OptionSpec] = {
+    #[cfg(feature = "tls")]
+    {
+        tls_options::OPTIONS
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        &[]
+    }
+};
 
 const BRIEF: &str = "\
 Usage: mynah-load idle|echo|fanout URL [OPTION…]
@@ -166,6 +182,8 @@ pub(super) enum UsageError {
         option: &'static str,
         source: QuantityError,
     },
+    #[cfg(feature = "tls")]
+    Tls(TlsOptionError),
     /// A value is out of place for a reason of its own.
     Invalid {
         option: &'static str,
@@ -193,6 +211,8 @@ impl fmt::Display for UsageError {
                 write!(f, "{mode} needs a URL, such as command://127.0.0.1:65432")
             }
             UsageError::Target { url, source } => write!(f, "{url}: {source}"),
+            #[cfg(feature = "tls")]
+            UsageError::Tls(source) => write!(f, "{source}"),
             UsageError::Value { option, source } => write!(f, "--{option}: {source}"),
             UsageError::Invalid { option, reason } => write!(f, "--{option}: {reason}"),
         }
@@ -246,7 +266,7 @@ fn options_of(mode: &str) -> &'static [OptionSpec] {
 /// The options of all modes, each name once.
 fn all_options() -> Vec<OptionSpec> {
     let mut all: Vec<OptionSpec> = Vec::new();
-    for spec in [IDLE, ECHO, FANOUT, COMMON].into_iter().flatten() {
+    for spec in [IDLE, ECHO, FANOUT, COMMON, TLS].into_iter().flatten() {
         if all.iter().all(|known| known.name != spec.name) {
             all.push(*spec);
         }
@@ -256,15 +276,17 @@ fn all_options() -> Vec<OptionSpec> {
 
 /// The text of `--help`, for one mode or for all.
 fn help(mode: Option<&str>) -> String {
-    let common = ("Common options", COMMON);
-    let text = match mode {
-        None => {
-            options::usage(BRIEF, &[("idle", IDLE), ("echo", ECHO), ("fanout", FANOUT), common])
-        }
-        Some("idle") => options::usage(IDLE_BRIEF, &[("Options", IDLE), common]),
-        Some("echo") => options::usage(ECHO_BRIEF, &[("Options", ECHO), common]),
-        Some(_) => options::usage(FANOUT_BRIEF, &[("Options", FANOUT), common]),
+    let (brief, own): (_, &[_]) = match mode {
+        None => (BRIEF, &[("idle", IDLE), ("echo", ECHO), ("fanout", FANOUT)]),
+        Some("idle") => (IDLE_BRIEF, &[("Options", IDLE)]),
+        Some("echo") => (ECHO_BRIEF, &[("Options", ECHO)]),
+        Some(_) => (FANOUT_BRIEF, &[("Options", FANOUT)]),
     };
+    let mut groups = own.to_vec();
+    groups.push(("Common options", COMMON));
+    #[cfg(feature = "tls")]
+    groups.push((tls_options::TITLE, TLS));
+    let text = options::usage(brief, &groups);
     text + EXIT_STATUS
 }
 
@@ -309,6 +331,8 @@ impl Reader<'_> {
             p99_ms_max: self.milliseconds("max-p99-ms"),
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
+            #[cfg(feature = "tls")]
+            tls: self.tls(target.as_ref()),
             target: target?,
             command,
         };
@@ -345,7 +369,7 @@ impl Reader<'_> {
     fn check_options(&self, mode: &'static str) {
         let own = options_of(mode);
         for OptionSpec { name: option, .. } in all_options() {
-            let is_known = own.iter().chain(COMMON).any(|spec| spec.name == option);
+            let is_known = own.iter().chain(COMMON).chain(TLS).any(|spec| spec.name == option);
             if self.matches.opt_present(option) && !is_known {
                 let instead = match (mode, option) {
                     ("fanout", "connections") => Some("subscribers"),
@@ -382,6 +406,18 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// TLS of the target, if its URL asks for it. Options without that are errors.
+    #[cfg(feature = "tls")]
+    fn tls(&self, target: Option<&Target>) -> Option<ClientTls> {
+        let target = target?;
+        let read = if target.is_tls {
+            tls_options::read(self.matches, &target.host).map(Some)
+        } else {
+            tls_options::refuse(self.matches, &target.tls_url()).map(|()| None)
+        };
+        read.map_err(|source| self.add(UsageError::Tls(source))).ok().flatten()
     }
 
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::target::Target;
 use super::workload::Pattern;
+#[cfg(feature = "tls")]
+use crate::tls::client::ClientTls;
 
 /// Payload of a probe, in bytes.
 const PROBE_BYTES: u32 = 64;
@@ -14,6 +16,9 @@ const PROBE_BYTES: u32 = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
     pub(super) target: Target,
+    /// TLS, where the target's URL asks for it.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientTls>,
     pub(super) mode: Mode,
     /// Connects a second.
     pub(super) connects_per_sec: u64,

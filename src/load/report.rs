@@ -9,7 +9,7 @@ use serde_json::Number;
 
 use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
-use super::stats::{Percentiles, Row};
+use super::stats::{Percentiles, Row, TlsStats};
 use super::sysinfo::Host;
 
 /// Version of the layout. A change that breaks readers raises it.
@@ -31,6 +31,8 @@ pub(super) struct Report<'a> {
     rate_per_sec: f64,
     latency_us: Percentiles,
     connect_us: Percentiles,
+    /// `null` for a target without TLS.
+    tls: Option<TlsStats>,
     errors: BTreeMap<&'a str, u64>,
     tester_lag_us: Percentiles,
     server: Server,
@@ -126,6 +128,7 @@ impl RunResult<'_> {
             rate_per_sec: self.rate_per_sec(),
             latency_us: self.latency(),
             connect_us: Percentiles::of(&run.stats.connect),
+            tls: self.tls(),
             errors: run
                 .stats
                 .errors
@@ -230,6 +233,7 @@ mod tests {
                 "rate_per_sec",
                 "latency_us",
                 "connect_us",
+                "tls",
                 "errors",
                 "tester_lag_us",
                 "server",
@@ -265,6 +269,7 @@ mod tests {
             assert_eq!(json["settings"]["load"], "open");
             assert_eq!(json["settings"]["source_ips"][0], "127.0.0.2");
             assert_eq!(json["settings"]["depth"], serde_json::Value::Null);
+            assert_eq!(json["tls"], serde_json::Value::Null);
             assert_eq!(json["series"][0]["connected"], 8);
             assert_eq!(json["series"][0]["phase"], "hold");
         });

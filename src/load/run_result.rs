@@ -6,7 +6,7 @@ use super::engine::Run;
 use super::format::plural;
 use super::plan::{LoadModel, Mode, Plan};
 use super::sources::Sources;
-use super::stats::Percentiles;
+use super::stats::{Percentiles, TlsStats};
 use super::sysinfo::Host;
 use super::workload::Pattern;
 
@@ -88,6 +88,15 @@ impl RunResult<'_> {
             Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
         };
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
+    }
+
+    /// Figures of TLS, where the target speaks it.
+    pub(super) fn tls(&self) -> Option<TlsStats> {
+        #[cfg(feature = "tls")]
+        let is_tls = self.plan.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_tls = false;
+        is_tls.then(|| self.run.stats.tls.unwrap_or_default())
     }
 
     /// Growth of the server's memory over the connections held, in bytes. `None` if it was not watched,

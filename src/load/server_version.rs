@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::plan::Plan;
 use super::target::Protocol;
 use crate::codec::command::{Command, Frame, HEADER_LEN, Header};
 use crate::protocol::ProtocolName;
@@ -16,16 +17,30 @@ const ANSWER_LEN_MAX: u32 = 64 * 1024;
 
 /// The version of the server at `address`; `None` if its protocol has no STATUS, or no answer comes.
 /// The server counts one more connection.
-pub(super) fn ask(address: SocketAddr, protocol: Protocol) -> Option<String> {
-    let has_status = protocol == Protocol::Mynah(ProtocolName::Command);
-    let answer = if has_status { request(address).ok()? } else { return None };
+pub(super) fn ask(address: SocketAddr, plan: &Plan) -> Option<String> {
+    if plan.target.protocol != Protocol::Mynah(ProtocolName::Command) {
+        return None;
+    }
+    let socket = connect(address).ok()?;
+    #[cfg(feature = "tls")]
+    let answer = match &plan.tls {
+        Some(tls) => request(tls.stream(socket).ok()?).ok()?,
+        None => request(socket).ok()?,
+    };
+    #[cfg(not(feature = "tls"))]
+    let answer = request(socket).ok()?;
     let answer: serde_json::Value = serde_json::from_slice(&answer).ok()?;
     answer.get("version")?.as_str().map(str::to_owned)
 }
 
-fn request(address: SocketAddr) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    Ok(socket)
+}
+
+fn request(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
     Frame { command: Command::Status, payload: &[] }.encode(&mut request);
     stream.write_all(&request)?;

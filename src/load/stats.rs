@@ -167,6 +167,18 @@ fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
     (!histogram.is_empty()).then_some(ns as f64 / 1000.0)
 }
 
+/// TLS handshakes that ended well, and what the first agreed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub(super) struct TlsStats {
+    pub(super) handshakes: u64,
+    /// Those that went on with what an earlier one had agreed on.
+    pub(super) resumed: u64,
+    /// `TLS 1.3`.
+    pub(super) version: Option<&'static str>,
+    /// The name that IANA has for it.
+    pub(super) cipher_suite: Option<&'static str>,
+}
+
 /// Statistics of a run.
 #[derive(Debug)]
 pub(super) struct Stats {
@@ -177,6 +189,10 @@ pub(super) struct Stats {
     pub(super) errors: BTreeMap<String, ErrorStats>,
     /// Text of the target's first refusal.
     pub(super) refusal: Option<String>,
+    /// Why the first TLS connection failed, or what the target seems to speak, and what would help.
+    pub(super) reason: Option<String>,
+    /// `None` unless a TLS handshake has ended well.
+    pub(super) tls: Option<TlsStats>,
     /// Latencies of the seconds that have a row.
     latency: Histogram<u64>,
     /// Latencies since the last row.
@@ -209,6 +225,8 @@ impl Stats {
             counts: Counts::default(),
             errors: BTreeMap::new(),
             refusal: None,
+            reason: None,
+            tls: None,
             latency: histogram(),
             current_latency: histogram(),
             connect: histogram(),

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
 use super::plan::{LoadModel, Mode};
 use super::run_result::{NOT_MEASURED, RunResult};
-use super::stats::Percentiles;
+use super::stats::{Percentiles, TlsStats};
 use super::workload::Pattern;
 use crate::escape::EscapeControl;
 
@@ -41,6 +41,7 @@ impl RunResult<'_> {
             line("connections", self.connections()),
             line("connect", percentiles(Percentiles::of(&self.run.stats.connect))),
         ];
+        lines.extend(self.tls().map(|tls| line("TLS", tls_line(tls))));
         if self.plan.mode.load_model() != LoadModel::None {
             lines.push(line("requests", self.requests()));
             lines.push(line("latency", percentiles(self.latency())));
@@ -202,6 +203,9 @@ impl RunResult<'_> {
         if lines.is_empty() {
             lines.push(line("errors", "none".to_owned()));
         }
+        if let Some(reason) = &self.run.stats.reason {
+            lines.push(line("", EscapedText(reason).to_string()));
+        }
         if let Some(refusal) = &self.run.stats.refusal {
             lines.push(line("", format!("the target said: {}", EscapedText(refusal))));
         }
@@ -218,6 +222,16 @@ impl RunResult<'_> {
 
 fn line(label: &'static str, text: String) -> SummaryLine {
     SummaryLine { label, text }
+}
+
+fn tls_line(tls: TlsStats) -> String {
+    let (handshakes, resumed) = (count(tls.handshakes), count(tls.resumed));
+    let mut text = format!("{handshakes} handshakes, {resumed} of them resumed");
+    for agreed in [tls.version, tls.cipher_suite].into_iter().flatten() {
+        text.push_str(", ");
+        text.push_str(agreed);
+    }
+    text
 }
 
 fn percentiles(p: Percentiles) -> String {

@@ -5,6 +5,8 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::cli::suggest::{DidYouMean, nearest};
+#[cfg(feature = "tls")]
+use crate::cli::tls_options::without_tls;
 use crate::cli::{ListenerError, ListenerSpec};
 use crate::escape::EscapeControl;
 use crate::protocol::{self, ProtocolDefaults, ProtocolName};
@@ -42,6 +44,9 @@ pub(super) struct Target {
     pub(super) port: u16,
     /// As it was given.
     pub(super) url: String,
+    /// The URL asks for TLS.
+    #[cfg(feature = "tls")]
+    pub(super) is_tls: bool,
 }
 
 /// An error in a target's URL.
@@ -93,6 +98,18 @@ impl Target {
     ///
     /// See [`TargetError`].
     pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
+        #[cfg(feature = "tls")]
+        if let Some(plain) = without_tls(url) {
+            return Ok(Target {
+                is_tls: true,
+                url: url.to_owned(),
+                ..Target::parse_plain(&plain)?
+            });
+        }
+        Target::parse_plain(url)
+    }
+
+    fn parse_plain(url: &str) -> Result<Self, TargetError> {
         // The parser of listener URLs reads `tcp` as `raw`.
         let tcp = url.strip_prefix("tcp://");
         let spec = match tcp {
@@ -128,7 +145,27 @@ impl Target {
         };
         // A server without a host listens at all addresses, loopback among them.
         let host = if spec.host.is_empty() { "127.0.0.1".to_owned() } else { spec.host };
-        Ok(Target { protocol, raw_prefix, host, port: spec.port, url: url.to_owned() })
+        Ok(Target {
+            protocol,
+            raw_prefix,
+            host,
+            port: spec.port,
+            url: url.to_owned(),
+            #[cfg(feature = "tls")]
+            is_tls: false,
+        })
+    }
+
+    /// The URL without `+tls`.
+    #[cfg(feature = "tls")]
+    pub(super) fn plain_url(&self) -> String {
+        without_tls(&self.url).unwrap_or_else(|| self.url.clone())
+    }
+
+    /// The URL with `+tls`.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls_url(&self) -> String {
+        self.plain_url().replacen("://", "+tls://", 1)
     }
 
     /// The addresses of the host, at least one.
@@ -162,6 +199,26 @@ mod tests {
         assert_eq!(protocol("prefixed://h:1"), Protocol::Mynah(ProtocolName::Prefixed));
         assert_eq!(protocol("chat://[::1]:1"), Protocol::Mynah(ProtocolName::Chat));
         assert_eq!(protocol("tcp://h:1"), Protocol::Tcp);
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn url_of_any_protocol_may_ask_for_tls() {
+        for (url, plain) in [
+            ("command+tls://h:1", "command://h:1"),
+            ("raw+tls://[::1]:1?prefix=", "raw://[::1]:1?prefix="),
+            ("tcp+tls://h:1", "tcp://h:1"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert!(target.is_tls && !Target::parse(plain).unwrap().is_tls);
+            assert_eq!((&*target.url, target.plain_url().as_str()), (url, plain));
+            assert_eq!(Target::parse(plain).unwrap().tls_url(), url);
+        }
+        assert_eq!(Target::parse("tcp+tls://h:1").unwrap().protocol, Protocol::Tcp);
+        assert_refused(
+            "comand+tls://h:1",
+            "unknown protocol 'comand', there are command, prefixed, raw, chat and tcp, did you mean command?",
+        );
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -128,8 +130,36 @@ pub(super) fn read_roots(path: &Path) -> Result<RootCertStore, FileError> {
     in_file(path, roots)
 }
 
+/// The certificate of one file with its chain, and its key of another.
+///
+/// # Errors
+///
+/// See [`Problem`].
+pub(super) fn certified_key(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, FileError> {
+    let chain = read_chain(cert)?;
+    CertifiedKey::from_der(chain, read_key(key)?, provider).map_err(|error| {
+        let (path, problem) = match error {
+            Error::InconsistentKeys(_) => (key, Problem::KeyMismatch(cert.to_owned())),
+            Error::InvalidCertificate(_) => (cert, Problem::Certificate(error)),
+            error => (key, Problem::Key(error)),
+        };
+        FileError { path: path.to_owned(), problem }
+    })
+}
+
 /// When a certificate expires, since the Unix epoch; `None` where it cannot be told.
 pub(super) fn expires_at(certificate: &CertificateDer<'_>) -> Option<Duration> {
+    validity(certificate).map(|(_, until)| until)
+}
+
+/// The first and the last moment at which a certificate is in force, since the Unix epoch; `None`
+/// where they cannot be told.
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(Duration, Duration)> {
     let certificate = Certificate::from_der(certificate).ok()?;
-    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration())
+    let validity = certificate.tbs_certificate().validity();
+    Some((validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration()))
 }

@@ -3,13 +3,16 @@
 //! those it makes go.
 //!
 //! `records` is one connection; `server` and `client` say what each role accepts; `files` reads
-//! certificates and keys.
+//! certificates and keys; `verifier` and `failure` are the clients' too: which certificates they
+//! accept, and why a connection failed.
 
 pub mod client;
+mod failure;
 mod files;
 mod provider;
 mod records;
 mod server;
+mod verifier;
 
 pub use files::{FileError, Problem};
 pub use records::{PLAINTEXT_BYTES_MAX, Records, Role, record_len};

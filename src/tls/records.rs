@@ -24,6 +24,10 @@ const SEAL_BYTES_MAX: usize = HEADER_BYTES + 1 + 8 + 16;
 /// What TLS itself may want to say in front of a record: a key update.
 const KEY_UPDATE_BYTES_MAX: usize = 64;
 
+/// Most bytes of a connection that wait to become a record, or a whole handshake message. rustls
+/// takes handshake messages of 64 KiB; in fragments of a byte each they may be larger on the wire.
+pub(super) const HELD_BYTES_MAX: usize = 128 << 10;
+
 /// rustls' connection in one of the two roles: the states are the same, the types are not.
 pub trait Role {
     /// rustls' data of the role.
@@ -61,17 +65,25 @@ impl Role for UnbufferedClientConnection {
 }
 
 /// One TLS connection: rustls' state and nothing else. While it is idle it owns no buffers.
-pub struct Records<C>(C);
+pub struct Records<C> {
+    connection: C,
+    /// Bytes of the whole records at the start of what the last [`receive`](Self::receive) did not
+    /// take: fragments of a handshake message whose end has not come. rustls counts from behind
+    /// them, in any buffer that it is given.
+    fragment_bytes: u32,
+    has_failed: bool,
+}
 
 impl<C: Role> Records<C> {
     /// Takes over a connection of rustls.
     pub fn new(connection: C) -> Self {
-        Records(connection)
+        Records { connection, fragment_bytes: 0, has_failed: false }
     }
 
     /// Takes the whole records at the start of `wire`: data goes to `plain`, what TLS answers (of a
-    /// handshake, or an alert) to `answer`. After an error, `answer` holds the alert, and the
-    /// connection can only be closed.
+    /// handshake, or an alert) to `answer`. What is not taken may have been decrypted where it lies:
+    /// it is to be given again as it is now, with what follows it. After an error, `answer` holds
+    /// the alert, and the connection can only be closed.
     ///
     /// # Errors
     ///
@@ -85,7 +97,7 @@ impl<C: Role> Records<C> {
         let mut received = Received::default();
         loop {
             let UnbufferedStatus { mut discard, state } =
-                self.0.process(&mut wire[received.taken..]);
+                self.connection.process(&mut wire[received.taken..]);
             let mut is_over = false;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -99,19 +111,20 @@ impl<C: Role> Records<C> {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, answer),
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => received.has_ended = true,
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    received.is_open = true;
-                    is_over = true;
-                }
                 // Early data is never asked for.
                 Ok(_) => is_over = true,
                 Err(error) => {
+                    self.has_failed = true;
                     self.take_messages(answer);
                     return Err(error);
                 }
             }
             received.taken += discard;
             if is_over {
+                // A server may speak before the client has finished; it waits for who that is.
+                received.is_open = !self.connection.common().is_handshaking();
+                let fragments = whole_records(&wire[received.taken..]);
+                self.fragment_bytes = u32::try_from(fragments).unwrap_or(u32::MAX);
                 return Ok(received);
             }
         }
@@ -158,17 +171,17 @@ impl<C: Role> Records<C> {
 
     /// Whether the handshake was a resumption; `None` while it is not over.
     pub fn is_resumed(&self) -> Option<bool> {
-        self.0.common().handshake_kind().map(|kind| kind == HandshakeKind::Resumed)
+        self.connection.common().handshake_kind().map(|kind| kind == HandshakeKind::Resumed)
     }
 
     /// The connection of rustls.
     pub fn connection(&self) -> &C {
-        &self.0
+        &self.connection
     }
 
     /// The connection of rustls.
     pub fn connection_mut(&mut self) -> &mut C {
-        &mut self.0
+        &mut self.connection
     }
 
     /// Calls `write` once data may be sealed, after what TLS itself has to say.
@@ -177,8 +190,13 @@ impl<C: Role> Records<C> {
         wire: &mut WireBuffer,
         write: impl FnOnce(WriteTraffic<'_, C::Data>, &mut WireBuffer) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if self.has_failed {
+            return Err(Error::HandshakeNotComplete);
+        }
+        // rustls looks for records behind the fragments. There are none: only their length counts.
+        let mut fragments = vec![0; self.fragment_bytes as usize];
         loop {
-            match self.0.process(&mut []).state? {
+            match self.connection.process(&mut fragments).state? {
                 ConnectionState::EncodeTlsData(mut data) => encode(&mut data, wire),
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => {}
@@ -188,12 +206,12 @@ impl<C: Role> Records<C> {
         }
     }
 
-    /// Appends what TLS still has to say after an error: its alert.
+    /// Appends what TLS still has to say after an error: its alert. rustls hands that out before it
+    /// looks for records, and must not look again.
     fn take_messages(&mut self, answer: &mut WireBuffer) {
-        loop {
-            match self.0.process(&mut []).state {
+        while self.connection.common().wants_write() {
+            match self.connection.process(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, answer),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
         }
@@ -220,4 +238,81 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, wire: &mut WireBuffer) {
 pub fn record_len(wire: &[u8]) -> Option<usize> {
     let header = wire.get(..HEADER_BYTES)?;
     Some(HEADER_BYTES + usize::from(u16::from_be_bytes([header[3], header[4]])))
+}
+
+/// Bytes of the whole records that `wire` begins with.
+fn whole_records(wire: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(record) = record_len(&wire[len..]).filter(|record| *record <= wire.len() - len) {
+        len += record;
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::ServerConfig;
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+
+    use super::*;
+    use crate::tls::provider::provider;
+
+    #[derive(Debug)]
+    struct NoCertificate;
+
+    impl ResolvesServerCert for NoCertificate {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+    }
+
+    fn server() -> Records<UnbufferedServerConnection> {
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(NoCertificate));
+        Records::new(UnbufferedServerConnection::new(Arc::new(config)).unwrap())
+    }
+
+    /// The first bytes of a ClientHello, in a record of their own.
+    const FRAGMENT: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 90];
+
+    #[test]
+    fn alert_follows_a_broken_handshake_message() {
+        // Behind half a handshake message: an alert of the peer's, and bytes that are no record.
+        for (behind, alert) in
+            [(&[21, 3, 3, 0, 2, 1, 0][..], &[][..]), (b"GET / HTTP/1.1", &[2, 50])]
+        {
+            let (mut plain, mut answer) = (Vec::new(), WireBuffer::default());
+            let mut server = server();
+            let received = server.receive(&mut FRAGMENT.clone(), &mut plain, &mut answer).unwrap();
+            assert_eq!((received.taken, answer.len()), (0, 0));
+            let mut wire = [&FRAGMENT[..], behind].concat();
+            server.receive(&mut wire, &mut plain, &mut answer).unwrap_err();
+            server.seal_end(&mut answer);
+            assert_eq!(answer.get(HEADER_BYTES..).unwrap_or_default(), alert);
+        }
+    }
+
+    #[test]
+    fn connection_with_half_a_handshake_message_is_sealed() {
+        let (mut plain, mut answer) = (Vec::new(), WireBuffer::default());
+        let mut server = server();
+        server.receive(&mut FRAGMENT.clone(), &mut plain, &mut answer).unwrap();
+        assert_eq!(server.seal(b"x", &mut answer), Err(Error::HandshakeNotComplete));
+        server.seal_end(&mut answer);
+    }
+
+    #[test]
+    fn whole_records_end_before_the_first_cut_one() {
+        assert_eq!(whole_records(&[]), 0);
+        assert_eq!(whole_records(&FRAGMENT[..8]), 0);
+        assert_eq!(whole_records(&FRAGMENT), 9);
+        assert_eq!(whole_records(&[&FRAGMENT[..], &FRAGMENT[..4]].concat()), 9);
+        assert_eq!(whole_records(&[FRAGMENT, FRAGMENT].concat()), 18);
+    }
 }

@@ -13,7 +13,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InvalidMessage, ServerConfig};
 
-use super::files::{FileError, Problem, expires_at, read_chain, read_key, read_roots};
+use super::files::{FileError, certified_key, expires_at, read_roots};
 use super::provider::provider;
 use super::records::{Records, record_len};
 use crate::buffer::WireBuffer;
@@ -92,19 +92,8 @@ impl ServerTls {
     /// The first file that cannot be used.
     pub fn load(files: &ServerFiles) -> Result<Self, FileError> {
         let provider = provider();
-        let chain = read_chain(&files.cert)?;
-        let expires_at = expires_at(&chain[0]);
-        let key = read_key(&files.key)?;
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
-            let (path, problem) = match error {
-                Error::InconsistentKeys(_) => {
-                    (&files.key, Problem::KeyMismatch(files.cert.clone()))
-                }
-                Error::InvalidCertificate(_) => (&files.cert, Problem::Certificate(error)),
-                error => (&files.key, Problem::Key(error)),
-            };
-            FileError { path: path.clone(), problem }
-        })?;
+        let certified = certified_key(&files.cert, &files.key, &provider)?;
+        let expires_at = certified.cert.first().and_then(expires_at);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("ring has suites of both versions");

@@ -22,3 +22,9 @@ mod prompt_terminal;
 mod support;
 mod terminal;
 mod terminal_safety;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+#[path = "../support/tls_server.rs"]
+mod tls_server;

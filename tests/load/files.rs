@@ -30,6 +30,7 @@ fn json_has_the_documented_fields() {
         "settings",
         "target",
         "tester_lag_us",
+        "tls",
     ];
     assert_eq!(fields, expected);
     assert_eq!((&json["mode"], &json["schema"]), (&"echo".into(), &1.into()));

@@ -20,3 +20,9 @@ mod progress;
 mod support;
 mod targets;
 mod tester;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+#[path = "../support/tls_server.rs"]
+mod tls_server;

@@ -1,8 +1,8 @@
 //! The chat without a terminal: lines of standard input are sent, lines of the server go to standard
 //! output.
 
-use std::io::{self, IsTerminal, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,7 @@ use crate::client::error::ClientError;
 use crate::client::input_lines::InputLines;
 use crate::client::output::{Output, print_error};
 use crate::client::sigint::spawn_helper;
+use crate::client::stream::Stream;
 
 /// Joins, and copies lines both ways until either side ends.
 pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
@@ -43,7 +44,11 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
                     return Ok(());
                 }
             }
-            // All input is sent, so any end of the connection is in order.
+            // Lines may be missing.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(ClientError::socket(&error));
+            }
+            // All input is sent, so any other end of the connection is in order.
             _ if is_leaving.load(Ordering::SeqCst) => return Ok(()),
             Ok(None) => return Err(ClientError::Disconnected),
             Err(error) => return Err(ClientError::socket(&error)),
@@ -57,7 +62,7 @@ pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), Clien
 /// pipe are messages, and none of them must become a nickname.
 fn join(
     endpoint: &Endpoint,
-    stream: &TcpStream,
+    stream: &Stream,
     reader: &mut LineReader,
     input: &mut InputLines,
     nick: Option<String>,
@@ -120,7 +125,7 @@ fn read_nickname(input: &mut InputLines, question: &str) -> Result<Option<Vec<u8
 
 /// Sends lines of standard input up to its end or to an exit line, sets `is_leaving` and shuts the
 /// writing side; the server replies to what it has received and closes.
-fn copy_input(input: &mut InputLines, stream: &TcpStream, is_leaving: &AtomicBool) {
+fn copy_input(input: &mut InputLines, stream: &Stream, is_leaving: &AtomicBool) {
     loop {
         let line = input.next().unwrap_or_else(|error| {
             print_error(error);

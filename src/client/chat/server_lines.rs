@@ -2,13 +2,13 @@
 //! them.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
 use crate::client::server_guess::{Excerpt, ServerGuess};
-use crate::client::timeout::{is_timeout, set_read_timeout};
+use crate::client::stream::Stream;
+use crate::client::timeout::is_timeout;
 use crate::codec::Decoder;
 use crate::codec::line::{Line, LinesUpTo};
 use crate::protocol::ProtocolName;
@@ -27,7 +27,7 @@ pub(super) const FIRST_QUESTION: &str = "Nickname: ";
 /// Reads a server's lines.
 #[derive(Debug)]
 pub(super) struct LineReader {
-    stream: TcpStream,
+    stream: Stream,
     decoder: LinesUpTo<LINE_LEN_MAX>,
     /// Bytes received and not yet returned.
     input: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         let (decoder, input) = (LinesUpTo::default(), Vec::new());
         LineReader { stream, decoder, input, is_eof: false, is_joining: true }
     }
@@ -81,9 +81,9 @@ impl LineReader {
         &mut self,
         timeout: Option<Duration>,
     ) -> Result<Vec<u8>, ClientError> {
-        set_read_timeout(&self.stream, timeout);
+        self.stream.set_read_timeout(timeout);
         let line = self.read_line();
-        set_read_timeout(&self.stream, None);
+        self.stream.set_read_timeout(None);
         match line {
             Ok(Some(line)) => Ok(line),
             Ok(None) => Err(ClientError::Disconnected),
@@ -97,7 +97,7 @@ impl LineReader {
     fn fill_input(&mut self) -> io::Result<()> {
         let old_len = self.input.len();
         self.input.resize(old_len + READ_LEN, 0);
-        let read = self.stream.read(&mut self.input[old_len..]);
+        let read = (&self.stream).read(&mut self.input[old_len..]);
         self.input.truncate(old_len + read.as_ref().copied().unwrap_or(0));
         match read {
             Ok(0) => self.is_eof = true,
@@ -179,7 +179,7 @@ pub(super) fn next_question(reply: &[u8], nick: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
@@ -189,7 +189,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let server = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
-        let mut reader = LineReader::new(stream);
+        let mut reader = LineReader::new(Stream::Plain(stream));
         let mut found = Vec::new();
         while let Some(line) = reader.read_line().unwrap() {
             found.push(String::from_utf8(line).unwrap());

@@ -1,10 +1,11 @@
 //! Lines of the user in a chat: sending them, and telling whether one leaves.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
+
+use crate::client::stream::Stream;
 
 /// Sends a line and its `\n`.
-pub(super) fn send_line(mut stream: &TcpStream, line: &[u8]) -> io::Result<()> {
+pub(super) fn send_line(mut stream: &Stream, line: &[u8]) -> io::Result<()> {
     stream.write_all(&[line, b"\n"].concat())
 }
 

@@ -4,7 +4,7 @@
 //! The main thread owns the line being typed. The reader thread reads the server and prints above
 //! it; when the server ends the chat, it sets the [`Ending`] and interrupts the line.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
 use crate::client::output::{print_line, sanitize_line_bytes};
 use crate::client::sigint::spawn_helper;
-use crate::client::timeout::{Deadline, is_timeout, set_write_timeout};
+use crate::client::stream::Stream;
+use crate::client::timeout::{Deadline, is_timeout};
 
 /// The prompt of a message, which is how the user's own messages look on the screen.
 const PROMPT: &str = "[YOU]: ";
@@ -41,7 +42,7 @@ pub(super) fn run(
 ) -> Result<(), ClientError> {
     let stream = connect(endpoint)?;
     // A server that reads nothing must not block the window for ever.
-    set_write_timeout(&stream, endpoint.timeout);
+    stream.set_write_timeout(endpoint.timeout);
     print_line(&super::connected_line(endpoint))?;
     let lines = LineReader::new(stream.try_clone().map_err(|error| ClientError::socket(&error))?);
     editor.catch_interrupts()?;
@@ -73,7 +74,7 @@ pub(super) fn run(
 /// The main thread's part: reads lines of the user and sends them.
 struct Window<'a> {
     endpoint: &'a Endpoint,
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     /// The server's lines up to and including the welcome.
     join_replies: Receiver<Vec<u8>>,
     ending: &'a Ending,

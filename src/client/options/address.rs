@@ -5,6 +5,8 @@ use std::path::Path;
 use getopts::Matches;
 
 use super::error::{NamedBy, UsageError};
+#[cfg(feature = "tls")]
+use crate::cli::tls_options::without_tls;
 use crate::cli::{ListenerSpec, ServerAddress, url_for};
 use crate::os_text;
 use crate::protocol::ProtocolName;
@@ -19,6 +21,9 @@ pub(super) struct Address {
     port: Option<u16>,
     /// From `--protocol` or the URL.
     protocol: Option<ProtocolName>,
+    /// The URL asks for TLS.
+    #[cfg(feature = "tls")]
+    pub(super) is_tls: bool,
     /// The port is that of a file, which names the server of a chat.
     is_port_of_file: bool,
 }
@@ -72,11 +77,17 @@ impl Address {
         };
         for transport in scheme.split('+').skip(1) {
             let transport = match transport {
+                "tls" if cfg!(feature = "tls") => continue,
                 "tls" => "TLS",
                 "unix" => "Unix sockets",
                 _ => continue,
             };
             return Err(UsageError::NoTransport { url: word.to_owned(), transport });
+        }
+        #[cfg(feature = "tls")]
+        if let Some(url) = without_tls(word) {
+            let spec = ListenerSpec::parse_url(&url).map_err(invalid)?;
+            return Ok(Some(Address { is_tls: true, ..Address::from_spec(spec) }));
         }
         ListenerSpec::parse_url(word).map(|spec| Some(Address::from_spec(spec))).map_err(invalid)
     }
@@ -87,7 +98,7 @@ impl Address {
         let host = Some(spec.host).filter(|host| !host.is_empty());
         let host = host.or_else(|| Some(ListenerSpec::new(spec.protocol).host));
         let (port, protocol) = (Some(spec.port), Some(spec.protocol));
-        Address { host, port, protocol, is_port_of_file: false }
+        Address { host, port, protocol, ..Address::default() }
     }
 
     /// The protocol and what chose it. A file may give a chat any port: `is_chat` says that the command

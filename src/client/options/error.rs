@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use crate::cli::options::OptionError;
 use crate::cli::suggest::{DidYouMean, nearest};
+#[cfg(feature = "tls")]
+use crate::cli::tls_options::TlsOptionError;
 use crate::cli::{IniError, ListenerError, url_for};
 use crate::client::request::{Verb, command_over, nearest_command};
 use crate::escape::EscapeControl;
@@ -39,6 +41,9 @@ pub(in crate::client) enum UsageError {
     Url { url: String, source: ListenerError },
     /// The URL asks for a transport that this build does not have.
     NoTransport { url: String, transport: &'static str },
+    /// An option of TLS is wrong.
+    #[cfg(feature = "tls")]
+    Tls(TlsOptionError),
     /// An option says what the URL says.
     UrlAndOption(&'static str),
     /// The port is 0, which only a listener may have.
@@ -94,6 +99,8 @@ impl fmt::Display for UsageError {
             UsageError::NoTransport { url, transport } => {
                 write!(f, "{url}: this build has no {transport}")
             }
+            #[cfg(feature = "tls")]
+            UsageError::Tls(error) => write!(f, "{error}"),
             UsageError::UrlAndOption(option) => {
                 write!(f, "--{option} says what the URL says, give one of them")
             }

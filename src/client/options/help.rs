@@ -1,9 +1,11 @@
 //! The options of `mynah-cli`, and the text of `--help`.
 
 use crate::cli::options::{OptionSpec, usage};
+#[cfg(feature = "tls")]
+use crate::cli::tls_options;
 
 /// The options, which go before the command: a TEXT may begin with a dash.
-pub(super) const OPTIONS: [OptionSpec; 10] = [
+const OPTIONS: [OptionSpec; 10] = [
     OptionSpec::new("H", "host", "HOST", "the server's address or name (default 127.0.0.1)"),
     OptionSpec::new("p", "port", "PORT", "its port (default 65432, 5000 for chat)"),
     OptionSpec::new("", "protocol", "NAME", "command, prefixed, raw, chat or plugin"),
@@ -55,7 +57,19 @@ Examples:
 
 Status: 0 answered, 1 refused or failed, 2 bad usage.";
 
+/// The options in their groups.
+pub(super) const GROUPS: &[(&str, &[OptionSpec])] = &[
+    ("Options, before the command", &OPTIONS),
+    #[cfg(feature = "tls")]
+    (tls_options::TITLE, tls_options::OPTIONS),
+];
+
+/// The options of all groups.
+pub(super) fn options() -> Vec<OptionSpec> {
+    GROUPS.iter().flat_map(|(_, options)| *options).copied().collect()
+}
+
 /// The text of `--help`.
 pub(super) fn help() -> String {
-    usage(BRIEF, &[("Options, before the command", &OPTIONS)])
+    usage(BRIEF, GROUPS)
 }

@@ -13,11 +13,13 @@ use getopts::{Matches, ParsingStyle};
 
 use super::endpoint::Endpoint;
 use super::request::{Request, Verb};
-use crate::cli::options;
+use crate::cli::options as cli_options;
+#[cfg(feature = "tls")]
+use crate::cli::tls_options;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use address::Address;
 use error::COMMANDS;
-use help::{OPTIONS, help};
+use help::{help, options};
 use words::Flags;
 
 pub(super) use error::UsageError;
@@ -75,7 +77,7 @@ impl Invocation {
     /// All options that are wrong, or the first of all other errors.
     pub(super) fn from_args(args: &[OsString]) -> Result<Self, Vec<UsageError>> {
         // A TEXT may begin with a dash.
-        let matches = options::parse(&OPTIONS, ParsingStyle::StopAtFirstFree, args)
+        let matches = cli_options::parse(&options(), ParsingStyle::StopAtFirstFree, args)
             .map_err(|errors| errors.into_iter().map(UsageError::Option).collect::<Vec<_>>())?;
         let mut words = &matches.free[..];
         if matches.opt_present("help") {
@@ -107,8 +109,26 @@ impl Invocation {
         let is_chat = matches!(action, Action::Chat(_));
         let note = if is_chat { address.read_default_file() } else { None };
         let (host, port) = address.host_and_port(protocol);
-        let endpoint = Endpoint { protocol, host, port, timeout: timeout(&matches)? };
-        Ok(Invocation::Run { endpoint, action, notes: note.into_iter().collect() })
+        #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS is set behind it"))]
+        let mut endpoint = Endpoint {
+            protocol,
+            host,
+            port,
+            timeout: timeout(&matches)?,
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS adds one"))]
+        let mut notes: Vec<String> = note.into_iter().collect();
+        #[cfg(feature = "tls")]
+        if address.is_tls {
+            let tls = tls_options::read(&matches, &endpoint.host).map_err(UsageError::Tls)?;
+            notes.extend(tls.is_insecure().then(|| tls_options::INSECURE.to_owned()));
+            endpoint.tls = Some(tls);
+        } else {
+            tls_options::refuse(&matches, &endpoint.url("+tls")).map_err(UsageError::Tls)?;
+        }
+        Ok(Invocation::Run { endpoint, action, notes })
     }
 }
 
@@ -282,6 +302,7 @@ mod tests {
         );
         assert_error(&["raw://h:0"], "nothing listens on port 0");
         assert_error(&["raw://h"], "raw://h: bad port '', it is 0 to 65535");
+        #[cfg(not(feature = "tls"))]
         assert_error(&["command+tls://h:1"], "command+tls://h:1: this build has no TLS");
         let unix = "command+unix:///run/x";
         assert_error(&[unix], &format!("{unix}: this build has no Unix sockets"));
@@ -290,6 +311,48 @@ mod tests {
             &["--protocol", "chat", "raw://h:1"],
             "--protocol says what the URL says, give one of them",
         );
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_option_needs_a_tls_url() {
+        for option in [&["--insecure"][..], &["--cacert", "f"], &["--server-name", "h"]] {
+            let reason = format!("{} needs a +tls URL, such as command+tls://h:1", option[0]);
+            assert_error(&[option, &["h:1", "status"]].concat(), &reason);
+        }
+        let url = "raw+tls://h:1?prefix=";
+        assert_error(&["--cert", "f", url], "--cert needs --key");
+        assert_error(&["--key", "f", url], "--key needs --cert");
+        assert_error(
+            &["--insecure", "--cacert", "f", url],
+            "--insecure checks nothing, and --cacert says what to check: give one",
+        );
+        assert_error(
+            &["--cacert", "/no/such", url],
+            "cannot read /no/such: no such file or directory",
+        );
+        assert_error(
+            &["--insecure", "--server-name", "a b", url],
+            "'a b' is not the name of a server",
+        );
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_url_names_the_server_and_its_transport() {
+        for (url, shown) in [
+            ("raw+tls://h:1?prefix=", "raw+tls://h:1"),
+            ("chat+tls://[::1]:7", "chat+tls://[::1]:7"),
+            ("prefixed+tls://[fe80::1%lo]:7", "prefixed+tls://[fe80::1%lo]:7"),
+            ("command+tls://:7", "command+tls://127.0.0.1:7"),
+        ] {
+            let Ok(Invocation::Run { endpoint, notes, .. }) = invocation(&["--insecure", url])
+            else {
+                panic!("{url}");
+            };
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(notes, [tls_options::INSECURE]);
+        }
     }
 
     #[test]
@@ -410,7 +473,7 @@ mod tests {
         let Ok(Invocation::Help(text)) = invocation(&["-h"]) else { panic!() };
         assert!(text.starts_with("mynah-cli, the client of mynah"), "{text}");
         assert!(text.contains("\nExamples:\n"), "{text}");
-        for option in OPTIONS {
+        for option in options() {
             assert!(text.contains(&format!("--{}", option.name)), "{text}");
         }
         for word in COMMANDS.iter().filter(|word| **word != "help") {

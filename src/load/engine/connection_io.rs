@@ -26,7 +26,7 @@ const DUE_PER_TURN: usize = 1024;
 const WAITING_MAX: u64 = 1 << 20;
 
 /// Name of the error of a connection that the peer closed in order.
-const CLOSED_BY_PEER: &str = "EOF";
+pub(super) const CLOSED_BY_PEER: &str = "EOF";
 
 impl Engine<'_> {
     /// Ramp: starts as many connects as the token bucket allows.
@@ -178,16 +178,17 @@ impl Engine<'_> {
             self.read(index, readiness.read_closed);
         }
         let has_unsent = |active: &ActiveState| active.unsent > 0;
-        if self.connections[index].active.as_deref().is_some_and(has_unsent) {
+        let has_unsent = self.connections[index].active.as_deref().is_some_and(has_unsent);
+        if has_unsent || self.has_unsent_wire(index) {
             self.flush(index);
         }
     }
 
-    fn is_connected(&self, index: usize) -> bool {
-        matches!(self.connections[index].state, State::Open | State::Joining)
+    pub(super) fn is_connected(&self, index: usize) -> bool {
+        !matches!(self.connections[index].state, State::Connecting | State::Closed)
     }
 
-    /// Fetches the result of a connect and, in a fan-out, sends the hello.
+    /// Fetches the result of a connect.
     fn finish_connect(&mut self, index: usize) {
         let connection = &mut self.connections[index];
         let Some(result) = connection.stream.as_ref().and_then(socket::connect_result) else {
@@ -196,7 +197,15 @@ impl Engine<'_> {
         if let Err(error) = result {
             return self.fail(index, &socket::errno_name(&error));
         }
-        let started_at = connection.connect_started_at;
+        if self.tls.is_some() {
+            return self.begin_handshake(index);
+        }
+        self.open(index);
+    }
+
+    /// Opens connection `index`, which can carry data now: in a fan-out, sends the hello.
+    pub(super) fn open(&mut self, index: usize) {
+        let started_at = self.connections[index].connect_started_at;
         let now = self.now();
         self.run.stats.counts.opened += 1;
         self.run.stats.record_connect(now.saturating_sub(started_at));
@@ -211,6 +220,9 @@ impl Engine<'_> {
         connection.active_state().in_flight.push(now, 1);
         connection.active_state().in_flight.release(1);
         self.unanswered += 1;
+        if self.tls.is_some() {
+            return self.send_tls(index, &hello);
+        }
         let sent = connection.stream.as_mut().map_or(Ok(0), |stream| stream.write(&hello));
         match sent {
             Ok(sent) => self.run.stats.counts.bytes_sent += sent as u64,
@@ -223,19 +235,26 @@ impl Engine<'_> {
     fn read(&mut self, index: usize, read_closed: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(stream) = &mut self.connections[index].stream else { return };
-            match retry_interrupted(|| stream.read(&mut self.buffer)) {
+            let kept = self.tls.as_ref().map(|tls| tls.load_partial(index, &mut self.buffer));
+            let space = &mut self.buffer[kept.unwrap_or(0)..];
+            match retry_interrupted(|| stream.read(space)) {
+                Ok(0) if kept.is_some() => return self.on_wire_end(index, None),
                 Ok(0) => return self.fail(index, CLOSED_BY_PEER),
                 Ok(len) => {
+                    let is_short = len < space.len();
                     self.run.stats.counts.bytes_received += len as u64;
-                    if !self.ignores_input {
-                        self.on_read(index, len);
+                    match kept {
+                        Some(kept) => self.on_wire(index, kept + len),
+                        _ if self.ignores_input => {}
+                        _ => self.on_read(index, len),
                     }
                     // A short read has emptied the socket, unless the end of file is still to be read.
-                    if len < self.buffer.len() && !read_closed {
+                    if is_short && !read_closed {
                         return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if kept.is_some() => return self.on_wire_end(index, Some(&error)),
                 Err(error) => return self.fail(index, &socket::errno_name(&error)),
             }
         }
@@ -244,8 +263,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Parses `len` bytes that were read from connection `index` and acts on the replies in them.
-    fn on_read(&mut self, index: usize, len: usize) {
+    /// Parses `len` bytes of data of connection `index`, at the front of the buffer, and acts on the
+    /// replies in them.
+    pub(super) fn on_read(&mut self, index: usize, len: usize) {
         let now = self.now();
         let connection = &mut self.connections[index];
         let is_joining = connection.state == State::Joining;
@@ -332,13 +352,23 @@ impl Engine<'_> {
                 self.run.stats.refusal.get_or_insert(text);
                 self.fail(index, "EPROTO");
             }
-            ReplyError::Unexpected => self.fail(index, "EBADMSG"),
+            ReplyError::Unexpected => {
+                // A TLS alert, with which a target answers what is not TLS.
+                if matches!(*self.buffer, [21, 3, 0..=4, 0, 2, 1 | 2, ..]) {
+                    let reason = "the target seems to speak TLS: add +tls to the URL's protocol";
+                    self.run.stats.reason.get_or_insert_with(|| reason.to_owned());
+                }
+                self.fail(index, "EBADMSG");
+            }
         }
     }
 
     /// Sends the unsent bytes of connection `index`, as far as its socket takes them.
     #[inline]
     pub(super) fn flush(&mut self, index: usize) {
+        if self.tls.is_some() {
+            return self.flush_tls(index);
+        }
         let Connection { stream: Some(stream), active: Some(active), .. } =
             &mut self.connections[index]
         else {
@@ -366,15 +396,18 @@ impl Engine<'_> {
     pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
         let connection = &mut self.connections[index];
-        if connection.state == State::Connecting {
-            self.run.stats.counts.failed += 1;
-        } else {
+        if connection.state.is_opened() {
             self.run.stats.counts.dropped += 1;
+        } else {
+            self.run.stats.counts.failed += 1;
         }
         self.pending -= usize::from(connection.state.is_pending());
         let was_open = connection.state == State::Open;
         connection.state = State::Closed;
         connection.stream = None;
+        if let Some(tls) = &mut self.tls {
+            tls.close(index);
+        }
         let active = connection.active.take().unwrap_or_default();
         self.unanswered -= active.in_flight.unanswered();
         self.run.unanswered += active.in_flight.unanswered();

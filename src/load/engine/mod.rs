@@ -7,6 +7,8 @@
 
 mod connection_io;
 mod due_timer;
+#[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
+mod tls_io;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,6 +33,7 @@ use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;
+use tls_io::TlsLayer;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -104,6 +107,8 @@ pub(super) struct Engine<'a> {
     due_timer: DueTimer,
     started_at: Instant,
     connections: Vec<Connection>,
+    /// TLS, where the target speaks it.
+    tls: Option<TlsLayer>,
     /// Connections that are connecting or joining: the ramp waits for them.
     pending: usize,
     /// Indices in the order of their connects. The front is the first to time out; connections that
@@ -174,6 +179,7 @@ impl<'a> Engine<'a> {
             due_timer,
             started_at: Instant::now(),
             connections: Vec::with_capacity(wanted),
+            tls: TlsLayer::new(plan),
             pending: 0,
             connecting: VecDeque::new(),
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
@@ -342,10 +348,17 @@ impl<'a> Engine<'a> {
                 if connection.connect_started_at.saturating_add(CONNECT_NS_MAX) > now {
                     return;
                 }
-                self.fail(index, "ETIMEDOUT");
+                self.expire_connect(index);
             }
             self.connecting.pop_front();
         }
+    }
+
+    fn expire_connect(&mut self, index: usize) {
+        if self.connections[index].state == State::Handshaking {
+            return self.expire_handshake(index);
+        }
+        self.fail(index, "ETIMEDOUT");
     }
 
     /// Ends the phase if it is over, and starts the next. Returns whether it was over.

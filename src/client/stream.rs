@@ -1,0 +1,106 @@
+//! The stream under a connection: a socket, or TLS over one. Both directions may be used at once, by
+//! two threads.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use super::timeout::{is_timeout, set_read_timeout, set_write_timeout};
+#[cfg(feature = "tls")]
+use super::tls_stream::TlsStream;
+
+/// A stream to a server.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(TlsStream),
+}
+
+impl Stream {
+    /// Another handle on the same stream.
+    pub(super) fn try_clone(&self) -> io::Result<Stream> {
+        match self {
+            Stream::Plain(socket) => socket.try_clone().map(Stream::Plain),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Ok(Stream::Tls(stream.clone())),
+        }
+    }
+
+    /// Ends one direction, or both. The server is told that no more will come; with [`Shutdown::Both`]
+    /// only if that does not block.
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.shutdown(how),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.shutdown(how),
+        }
+    }
+
+    /// Limits the time of each read, as [`set_read_timeout`] does.
+    pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) {
+        match self {
+            Stream::Plain(socket) => set_read_timeout(socket, timeout),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+
+    /// Limits the time of each write, as [`set_write_timeout`] does.
+    pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) {
+        match self {
+            Stream::Plain(socket) => set_write_timeout(socket, timeout),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => set_write_timeout(stream.socket(), timeout),
+        }
+    }
+
+    /// True if the stream ends within `time` and no byte arrives before its end.
+    pub(super) fn ends_within(&self, time: Duration) -> bool {
+        match self {
+            Stream::Plain(socket) => ends_within(socket, time),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.ends_within(time),
+        }
+    }
+}
+
+fn ends_within(socket: &TcpStream, time: Duration) -> bool {
+    let peeked = if time.is_zero() {
+        socket.set_nonblocking(true).and_then(|()| {
+            let peeked = socket.peek(&mut [0]);
+            socket.set_nonblocking(false).and(peeked)
+        })
+    } else {
+        set_read_timeout(socket, Some(time));
+        socket.peek(&mut [0])
+    };
+    match peeked {
+        Ok(n) => n == 0,
+        Err(error) => !is_timeout(&error),
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => (&*socket).read(bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => (&*socket).write(bytes),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

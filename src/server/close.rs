@@ -134,6 +134,8 @@ impl<T: Transport> Visit<'_, T> {
             && let Some(store) = self.io.layers.get_mut()
         {
             store.remove(self.id.index, &mut self.shared.memory);
+            // What the layer had to say goes with the connection, not to the next one.
+            store.wire.clear();
             self.conn.flags.set(Flags::LAYER_HOLDS, false);
         }
         self.record_disconnect(reason, error.as_ref());

@@ -24,6 +24,9 @@ const SEAL_BYTES_MAX: usize = HEADER_BYTES + 1 + 8 + 16;
 /// What TLS itself may want to say in front of a record: a key update.
 const KEY_UPDATE_BYTES_MAX: usize = 64;
 
+/// The reason for which a handshake message in pieces ends an open connection.
+const FRAGMENT: &str = "a handshake message in pieces after the handshake";
+
 /// rustls' connection in one of the two roles: the states are the same, the types are not.
 pub trait Role {
     /// rustls' data of the role.
@@ -112,8 +115,22 @@ impl<C: Role> Records<C> {
             }
             received.taken += discard;
             if is_over {
-                return Ok(received);
+                break;
             }
+        }
+        if received.is_open && !received.has_ended {
+            Self::check_no_fragment(&wire[received.taken..])?;
+        }
+        Ok(received)
+    }
+
+    /// Whether `rest`, which is left of an open connection's bytes, has a whole record: the
+    /// beginning of a handshake message. rustls would want to see it again with each call, also
+    /// when it is to seal; the messages that may come are a few bytes long, and nobody cuts them.
+    fn check_no_fragment(rest: &[u8]) -> Result<(), Error> {
+        match record_len(rest) {
+            Some(len) if len <= rest.len() => Err(Error::General(FRAGMENT.to_owned())),
+            _ => Ok(()),
         }
     }
 
@@ -188,14 +205,14 @@ impl<C: Role> Records<C> {
         }
     }
 
-    /// Appends what TLS still has to say after an error: its alert.
+    /// Appends what TLS still has to say after an error: its alert. Asks for no more than that:
+    /// rustls may believe that messages wait in the bytes, which are gone.
     fn take_messages(&mut self, answer: &mut WireBuffer) {
-        loop {
-            match self.0.process(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, answer),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
-            }
+        while self.0.common().wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.0.process(&mut []).state else {
+                return;
+            };
+            encode(&mut data, answer);
         }
     }
 }

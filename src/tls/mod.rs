@@ -10,6 +10,7 @@ mod files;
 mod provider;
 mod records;
 mod server;
+mod short_chains;
 
 pub use files::{FileError, Problem};
 pub use records::{PLAINTEXT_BYTES_MAX, Records, Role, record_len};

@@ -16,6 +16,7 @@ use rustls::{Error, InvalidMessage, ServerConfig};
 use super::files::{FileError, Problem, expires_at, read_chain, read_key, read_roots};
 use super::provider::provider;
 use super::records::{Records, record_len};
+use super::short_chains::ShortChains;
 use crate::buffer::WireBuffer;
 use crate::server::{Layer, Received};
 
@@ -115,7 +116,7 @@ impl ServerTls {
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .build()
                     .expect("a file of roots holds one at least");
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(ShortChains(verifier)))
             }
         };
         let certificate =
@@ -170,6 +171,7 @@ impl fmt::Display for Reason {
             error @ Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 write!(f, "the client speaks no TLS: {error}")
             }
+            Error::General(reason) => f.write_str(reason),
             error => write!(f, "{error}"),
         }
     }

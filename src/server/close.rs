@@ -139,6 +139,8 @@ impl<T: Transport> Visit<'_, T> {
             && let Some(store) = self.io.layers.get_mut()
         {
             store.remove(self.id.index, &mut self.shared.memory);
+            // What its layer had to say is for nobody else.
+            store.wire.clear();
             self.conn.flags.set(Flags::LAYER_HOLDS, false);
         }
         self.record_disconnect(reason, error.as_ref());

@@ -24,6 +24,9 @@ const SEAL_BYTES_MAX: usize = HEADER_BYTES + 1 + 8 + 16;
 /// What TLS itself may want to say in front of a record: a key update.
 const KEY_UPDATE_BYTES_MAX: usize = 64;
 
+/// How many records with data one without counts as: a key update is four derivations of keys.
+const CONTROL_RECORD_COST: usize = 4;
+
 /// The reason for which a handshake message in pieces ends an open connection.
 const FRAGMENT: &str = "a handshake message in pieces after the handshake";
 
@@ -118,6 +121,8 @@ impl<C: Role> Records<C> {
                 break;
             }
         }
+        let others = count_records(&wire[..received.taken]).saturating_sub(received.records);
+        received.records += others * CONTROL_RECORD_COST;
         if received.is_open && !received.has_ended {
             Self::check_no_fragment(&wire[received.taken..])?;
         }
@@ -230,6 +235,15 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, wire: &mut WireBuffer) {
             Err(error) => unreachable!("a message has its size and is encoded once: {error}"),
         }
     }
+}
+
+/// How many records `wire` holds; about that, where handshake messages came in pieces.
+fn count_records(wire: &[u8]) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while let Some(len) = wire.get(at..).and_then(record_len) {
+        (count, at) = (count + 1, at + len);
+    }
+    count
 }
 
 /// Bytes of the record that `wire` begins with, header included, as far as it can be told; `None`

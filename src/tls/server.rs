@@ -95,7 +95,10 @@ impl ServerTls {
         let provider = provider();
         let chain = read_chain(&files.cert)?;
         let expires_at = expires_at(&chain[0]);
-        let key = read_key(&files.key)?;
+        let key = read_key(&files.key).map_err(|error| match error.problem {
+            Problem::NoKey if files.key == files.cert => error.with(Problem::NoKeyBeside),
+            _ => error,
+        })?;
         let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
             let (path, problem) = match error {
                 Error::InconsistentKeys(_) => {
@@ -171,6 +174,8 @@ impl fmt::Display for Reason {
             error @ Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 write!(f, "the client speaks no TLS: {error}")
             }
+            Error::AlertReceived(alert) => write!(f, "the client sent the alert {alert:?}"),
+            Error::NoCertificatesPresented => f.write_str("the client sent no certificate"),
             Error::General(reason) => f.write_str(reason),
             error => write!(f, "{error}"),
         }

@@ -227,9 +227,9 @@ class Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        last = "plugin://" if "plugin-dir" in command else "chat://"
+        last = "+tls://" if "+tls" in command else "plugin://" if "plugin-dir" in command else "chat://"
         for line in self.process.stdout:
-            if b"listening on " + last.encode() in line:
+            if b"listening on " in line and last.encode() in line:
                 return
         raise Failure("the server did not start")
 

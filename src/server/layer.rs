@@ -69,7 +69,7 @@ pub struct Received {
     /// How many of them were taken; the rest is the beginning of a record, and is to be given
     /// again, with what follows it.
     pub taken: usize,
-    /// Records with data among them.
+    /// Records among them: those with data, and what the work for the others compares to.
     pub records: usize,
     /// The session may speak.
     pub is_open: bool,

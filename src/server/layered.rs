@@ -29,7 +29,7 @@ use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 pub(super) struct ReadOutcome {
     /// Bytes read from the socket.
     pub(super) bytes: usize,
-    /// Records with data among them.
+    /// Records among them, as [`Received::records`] counts.
     pub(super) records: usize,
     /// The session may speak.
     pub(super) is_open: bool,
@@ -191,6 +191,15 @@ impl<T: Transport> Visit<'_, T> {
 
     /// [`flush`](Visit::flush) of a connection with a layer.
     pub(super) fn flush_layered(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
+        let flushed = self.seal_and_write(registry);
+        // Whatever went wrong: the buffer is the next connection's.
+        if let Some(store) = self.io.layers.get_mut() {
+            store.wire.clear();
+        }
+        flushed
+    }
+
+    fn seal_and_write(&mut self, registry: &T::Registry) -> Result<Flushed, FlushError> {
         let was_waiting = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
         let (mut left, mut out_at, mut has_moved) =
             (write_bytes_max(self.schedule.visit_bytes_max), 0, false);
@@ -215,14 +224,11 @@ impl<T: Transport> Visit<'_, T> {
         }
         // What the layer answered, where the socket takes nothing.
         let Visit { id, conn, shared, io, .. } = self;
-        if let Some(store) = io.layers.get_mut() {
-            if let Some((state, _, wire)) = store.parts(id.index)
-                && !wire.is_empty()
-            {
-                state.keep_unsent(wire)?;
-                conn.flags.set(Flags::LAYER_HOLDS, true);
-            }
-            store.wire.clear();
+        if let Some((state, _, wire)) = io.layers.get_mut().and_then(|s| s.parts(id.index))
+            && !wire.is_empty()
+        {
+            state.keep_unsent(wire)?;
+            conn.flags.set(Flags::LAYER_HOLDS, true);
         }
         conn.session.queue(&shared.out[out_at..])?;
         self.track_lag();

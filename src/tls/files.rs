@@ -41,6 +41,8 @@ pub enum Problem {
     NoCertificate,
     /// It holds no private key.
     NoKey,
+    /// It holds no private key beside its certificate, and no other file was named.
+    NoKeyBeside,
     /// Its private key is encrypted.
     EncryptedKey,
     /// A certificate in it is none, or of a kind that cannot be used.
@@ -60,6 +62,9 @@ impl fmt::Display for FileError {
             Problem::Pem(error) => write!(f, "{path} is not valid PEM: {}", PemReason(error)),
             Problem::NoCertificate => write!(f, "{path} holds no certificate"),
             Problem::NoKey => write!(f, "{path} holds no private key"),
+            Problem::NoKeyBeside => {
+                write!(f, "{path} holds no private key; where it is in another file, name that too")
+            }
             Problem::EncryptedKey => write!(
                 f,
                 "{path} holds an encrypted private key; decrypt it with \
@@ -83,6 +88,13 @@ impl fmt::Display for FileError {
 }
 
 impl std::error::Error for FileError {}
+
+impl FileError {
+    /// The same file with another problem.
+    pub(super) fn with(self, problem: Problem) -> Self {
+        FileError { problem, ..self }
+    }
+}
 
 /// A PEM error in words.
 struct PemReason<'a>(&'a pem::Error);
@@ -191,7 +203,11 @@ pub(super) fn certified_key(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, FileError> {
     let chain = read_chain(cert)?;
-    CertifiedKey::from_der(chain, read_key(key)?, provider).map_err(|error| {
+    let secret = read_key(key).map_err(|error| match error.problem {
+        Problem::NoKey if key == cert => error.with(Problem::NoKeyBeside),
+        _ => error,
+    })?;
+    CertifiedKey::from_der(chain, secret, provider).map_err(|error| {
         let (path, problem) = match error {
             Error::InconsistentKeys(_) => (key, Problem::KeyMismatch(cert.to_owned())),
             Error::InvalidCertificate(_) => (cert, Problem::Certificate(error)),

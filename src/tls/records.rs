@@ -28,6 +28,9 @@ const KEY_UPDATE_BYTES_MAX: usize = 64;
 /// takes handshake messages of 64 KiB; in fragments of a byte each they may be larger on the wire.
 pub(super) const HELD_BYTES_MAX: usize = 128 << 10;
 
+/// How many records with data one without counts as: a key update is four derivations of keys.
+const CONTROL_RECORD_COST: usize = 4;
+
 /// rustls' connection in one of the two roles: the states are the same, the types are not.
 pub trait Role {
     /// rustls' data of the role.
@@ -125,6 +128,8 @@ impl<C: Role> Records<C> {
                 received.is_open = !self.connection.common().is_handshaking();
                 let fragments = whole_records(&wire[received.taken..]);
                 self.fragment_bytes = u32::try_from(fragments).unwrap_or(u32::MAX);
+                let taken = count_records(&wire[..received.taken]);
+                received.records += taken.saturating_sub(received.records) * CONTROL_RECORD_COST;
                 return Ok(received);
             }
         }
@@ -236,6 +241,15 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, wire: &mut WireBuffer) {
             Err(error) => unreachable!("a message has its size and is encoded once: {error}"),
         }
     }
+}
+
+/// How many records `wire` holds; about that, where handshake messages came in pieces.
+fn count_records(wire: &[u8]) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while let Some(len) = wire.get(at..).and_then(record_len) {
+        (count, at) = (count + 1, at + len);
+    }
+    count
 }
 
 /// Bytes of the record that `wire` begins with, header included, as far as it can be told; `None`

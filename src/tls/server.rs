@@ -164,6 +164,8 @@ impl fmt::Display for Reason {
             error @ Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 write!(f, "the client speaks no TLS: {error}")
             }
+            Error::AlertReceived(alert) => write!(f, "the client sent the alert {alert:?}"),
+            Error::NoCertificatesPresented => f.write_str("the client sent no certificate"),
             Error::General(reason) => f.write_str(reason),
             error => write!(f, "{error}"),
         }

@@ -48,7 +48,7 @@ fn client_without_a_certificate_is_refused() {
     let server = start(&Authority::new("clients"));
     for version in [&TLS12, &TLS13] {
         let config = server.identity().client_of(version);
-        expect_refused(&server, config, "received fatal alert", "peer sent no certificates");
+        expect_refused(&server, config, "received fatal alert", "the client sent no certificate");
     }
 }
 

@@ -100,7 +100,7 @@ fn alert_of_the_client_is_the_reason_in_the_log() {
     let error = client.try_tls(stranger.client()).unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate"), "{error}");
     let line = server.wait_for_line(&format!("127.0.0.1:{port} TLS handshake failed: "));
-    assert!(line.contains("received fatal alert: "), "{line}");
+    assert!(line.contains("the client sent the alert "), "{line}");
 }
 
 #[test]
@@ -299,6 +299,50 @@ fn handshake_storm_does_not_stop_an_echo() {
     });
     println!("worst echo beside {STORM} handshakes: {worst:?}");
     assert!(worst < Duration::from_millis(500), "{worst:?}");
+}
+
+/// Every way a handshake goes wrong, over and over.
+#[test]
+fn descriptors_leak_on_no_failed_handshake() {
+    let server = Server::tls("command", &["--handshake-timeout", "1", "--frame-timeout", "1"]);
+    let mut observer = server.connect();
+    observer.expect_alive();
+    let files = server.open_files();
+    let hello = written(&mut new_connection(server.identity().client()));
+    let mut silent = Vec::new();
+    for number in 0..1_200 {
+        let source = [127, 0, 0, 1 + (number % 16) as u8];
+        let mut client = Client::connect_from(source, server.addr(0));
+        match number % 8 {
+            0 => client.abort(),
+            1 => client.try_send(&hello[..hello.len() / 2]),
+            2 => {
+                client.try_send(&hello);
+                client.abort();
+            }
+            3 => client.try_send(b"GET / HTTP/1.1\r\n\r\n"),
+            4 => {
+                client.try_send(&[&hello[..], b"junk"].concat());
+                client.read_until_cut();
+            }
+            5 => {
+                client.try_send(&hello);
+                client.try_send(&alert(UNEXPECTED_MESSAGE));
+                client.read_until_cut();
+            }
+            6 => {
+                client.try_send(&hello);
+                client.shut_tcp();
+                client.read_until_cut();
+            }
+            _ => silent.push(client),
+        }
+    }
+    for mut client in silent {
+        client.read_until_cut();
+    }
+    wait_until("all descriptors are back", || server.open_files() == files);
+    assert_eq!(observer.status().get("connections"), 1);
 }
 
 /// A server on a thread that ends with the process, with room for `max` unfinished handshakes: more

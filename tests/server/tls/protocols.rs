@@ -246,3 +246,21 @@ fn client_that_never_reads_is_not_read_from() {
     other.expect_alive();
     assert!(other.is_quiet_for(Duration::from_millis(10)));
 }
+
+/// Its replies are sealed and cannot be written: they are not the next client's.
+#[test]
+fn failed_write_leaves_nothing_for_the_next_client() {
+    let server = Server::tls("command", &[]);
+    let mut other = server.connect();
+    for _ in 0..30 {
+        let mut gone = server.connect();
+        server.freeze();
+        // More than one write, with the reset between the first and the second.
+        gone.send(&frame(1, &random_bytes(30_000)).repeat(8));
+        drop(gone);
+        other.send(b"\x01\0\0\0\x04mine");
+        server.thaw();
+        other.expect(b"\x01\0\0\0\x04mine");
+        other.expect_alive();
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod clients;
+pub mod layers;
 pub mod network;
 pub mod panics;
 pub mod plugin_clients;

@@ -188,7 +188,7 @@ impl World {
         let network = Network::new(listeners.len(), faults, Rng::new(seed ^ 0x5eed));
         let mut server = Server::new(limits, Millis(0));
         for (listener, kind) in listeners.iter().enumerate() {
-            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let acceptor = FakeAcceptor::new(&network, listener);
             server.add_listener(acceptor, listener_config(*kind, idles, gather_ms));
         }
         // With the longest step each part of a turn has time for one thing. A crowd would take too

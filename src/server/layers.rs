@@ -152,8 +152,10 @@ impl<L> Store<L> {
         self.unopened.insert(address, index);
     }
 
-    /// The connection has gone, and with it what waited. Does nothing where that is known.
+    /// The connection has gone, and with it what waited, also what its visit had sealed. Does
+    /// nothing where that is known.
     pub(super) fn remove(&mut self, index: u32, memory: &mut MemoryAccount) {
+        self.wire.clear();
         let (number, slot) = place(index);
         let Some(Some(page)) = self.pages.get_mut(number) else { return };
         match std::mem::replace(&mut page.slots[slot], Slot::Vacant) {

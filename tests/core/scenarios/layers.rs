@@ -9,6 +9,7 @@ use super::{AMPLE, LIMITS, Scenario};
 use crate::simulation::layers::stub::{Client, Config, Stub};
 use crate::simulation::layers::{End, Stage};
 use crate::simulation::network::Socket;
+use crate::simulation::panics;
 use crate::support::{frame, logger};
 
 /// Bytes of the server's flight.
@@ -370,6 +371,24 @@ fn wrong_tag_is_answered_with_an_alert_and_nothing_else() {
     scenario.hear(&mut client);
     assert_eq!(client.end.stage(), Stage::Failed);
     assert!(!client.plain.ends_with(b"flipped"));
+}
+
+/// Found by the simulation, seed 806: the ticket of a connection whose handler had panicked went to
+/// the next client.
+#[test]
+fn closed_connection_leaves_nothing_to_the_next() {
+    panics::install();
+    let mut scenario = Scenario::layered(LIMITS, 0);
+    let mut victim = scenario.connect_layered(AMPLE);
+    let mut wire = scenario.exchange(&mut victim);
+    wire.extend(sealed(&mut victim, &frame(1, b"panic")));
+    scenario.send(victim.socket, &wire);
+    panics::arm(Some(0));
+    scenario.run_until_idle();
+    assert!(panics::take_victim().is_some() && scenario.is_closed(victim.socket));
+    panics::arm(None);
+    let mut client = scenario.open(AMPLE);
+    assert_eq!(scenario.ask(&mut client, &frame(1, b"hi")), frame(1, b"hi"));
 }
 
 #[test]

@@ -391,6 +391,40 @@ fn closed_connection_leaves_nothing_to_the_next() {
     assert_eq!(scenario.ask(&mut client, &frame(1, b"hi")), frame(1, b"hi"));
 }
 
+/// Found by the simulation: bytes of a record that came by themselves did not count, so that a
+/// client was closed as idle while it sent.
+#[test]
+fn client_that_sends_a_long_record_is_not_idle() {
+    let mut scenario = Scenario::layered(LIMITS, 1_000);
+    let mut client = scenario.open(AMPLE);
+    let wire = sealed(&mut client, &frame(1, &[7; 3_000]));
+    for (at, part) in wire.chunks(wire.len() / 4).enumerate() {
+        scenario.now = Millis(600 * at as u64);
+        scenario.send(client.socket, part);
+        scenario.run_until_idle();
+        assert!(!scenario.is_closed(client.socket), "after {at} parts");
+    }
+    scenario.hear(&mut client);
+    assert_eq!(client.plain, frame(1, &[7; 3_000]));
+}
+
+#[test]
+fn frame_is_not_late_while_its_record_comes() {
+    let mut scenario = Scenario::layered(LIMITS, 0);
+    let mut client = scenario.open(AMPLE);
+    let echo = frame(1, &[7; 6_000]);
+    scenario.say(&mut client, &echo[..5]);
+    let wire = sealed(&mut client, &echo[5..]);
+    // Faster than the slowest that is waited for, and for longer than the timeout.
+    for (at, part) in wire.chunks(wire.len() / 5).enumerate() {
+        scenario.now = Millis(900 * at as u64);
+        scenario.send(client.socket, part);
+        scenario.run_until_idle();
+    }
+    scenario.hear(&mut client);
+    assert_eq!(client.plain, echo);
+}
+
 #[test]
 fn record_that_is_never_whole_is_late() {
     let mut scenario = Scenario::layered(LIMITS, 0);

@@ -6,7 +6,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{CommonState, Error, HandshakeKind};
+use rustls::{CommonState, Error, HandshakeKind, PeerMisbehaved};
 
 use crate::buffer::WireBuffer;
 use crate::server::Received;
@@ -112,7 +112,11 @@ impl<C: Role> Records<C> {
             }
             received.taken += discard;
             if is_over {
-                return Ok(received);
+                let rest = &wire[received.taken..];
+                return match received.is_open && has_whole_record(rest) {
+                    true => Err(PeerMisbehaved::KeyEpochWithPendingFragment.into()),
+                    false => Ok(received),
+                };
             }
         }
     }
@@ -166,6 +170,11 @@ impl<C: Role> Records<C> {
         &self.0
     }
 
+    /// Gives the connection of rustls back.
+    pub fn into_connection(self) -> C {
+        self.0
+    }
+
     /// The connection of rustls.
     pub fn connection_mut(&mut self) -> &mut C {
         &mut self.0
@@ -188,12 +197,12 @@ impl<C: Role> Records<C> {
         }
     }
 
-    /// Appends what TLS still has to say after an error: its alert.
+    /// Appends what TLS still has to say after an error: its alert. Asks for nothing else: rustls
+    /// would go on with the handshake message it has a part of, which is not in what it is given.
     fn take_messages(&mut self, answer: &mut WireBuffer) {
-        loop {
+        while self.0.common().wants_write() {
             match self.0.process(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, answer),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
         }
@@ -213,6 +222,14 @@ fn encode<D>(data: &mut EncodeTlsData<'_, D>, wire: &mut WireBuffer) {
             Err(error) => unreachable!("a message has its size and is encoded once: {error}"),
         }
     }
+}
+
+/// Whether `wire` begins with a whole record. Where that is left over, rustls has found a part of a
+/// handshake message in it, and has to be given it again with the rest. Nobody sends such messages
+/// in pieces behind the handshake, and while one is left over nothing can be sealed, because
+/// [`Records::write`] gives rustls nothing.
+fn has_whole_record(wire: &[u8]) -> bool {
+    record_len(wire).is_some_and(|len| len <= wire.len())
 }
 
 /// Bytes of the record that `wire` begins with, header included, as far as it can be told; `None`

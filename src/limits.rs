@@ -77,6 +77,9 @@ pub const HANDSHAKES_TURN_MAX: usize = 64;
 /// certificates is a few thousand.
 pub const HANDSHAKE_BYTES_MAX: usize = 48 * 1024;
 
+/// Longest record of a layer, in bytes: what a TLS 1.2 one may take (RFC 5246, 6.2.3).
+pub const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
+
 /// Cost of opening one record of a layer besides its bytes, in bytes.
 pub const RECORD_COST_BYTES: usize = 512;
 

@@ -15,3 +15,5 @@ pub mod reference;
 #[cfg(feature = "service")]
 pub mod service;
 pub mod session;
+#[cfg(feature = "tls")]
+pub mod tls_stream;

@@ -50,7 +50,15 @@ impl HandshakeQueue {
     }
 
     pub(super) fn pop(&mut self) -> Option<ConnId> {
-        self.0.pop().map(|Reverse((generation, index))| ConnId { index, generation })
+        const LOOKED_AT_MAX: usize = 64;
+        let id = self.0.pop().map(|Reverse((generation, index))| ConnId { index, generation });
+        // Nobody goes on while one that came earlier waits, and so nobody twice.
+        debug_assert!(
+            self.iter().take(LOOKED_AT_MAX).all(|other| id
+                .is_some_and(|id| { (id.generation, id.index) < (other.generation, other.index) })),
+            "{id:?} is not the first of those who wait"
+        );
+        id
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -10,7 +10,9 @@ use super::transport::Transport;
 use super::visit::{deadline, is_stalled};
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{
+    HANDSHAKE_BYTES_MAX, LAYER_WRITE_BYTES_MAX, READ_BUFFER_BYTES, RECORD_BYTES_MAX,
+};
 use crate::protocol::{CloseReason, Handler, dispatch};
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
@@ -179,6 +181,15 @@ impl<T: Transport> Server<T> {
             assert_eq!(holds, layers.held_bytes_of(conn, id) > 0, "{id} holds bytes");
             let may_write = !conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED);
             assert!(!may_write || !layers.has_unsent(id.index), "{id} could be written to");
+            let (received, unsent) = layers.held_lens(id.index);
+            let received_max = if is_unopened { HANDSHAKE_BYTES_MAX } else { RECORD_BYTES_MAX };
+            assert!(received <= received_max, "{id} has {received} bytes of a record");
+            // One write, and what the layer answered.
+            let unsent_max = LAYER_WRITE_BYTES_MAX + HANDSHAKE_BYTES_MAX;
+            assert!(unsent <= unsent_max, "{id} has {unsent} bytes sealed and unsent");
+            if conn.state == State::Lingering {
+                assert!(!layers.may_seal(id.index) && unsent == 0, "{id} was not sent the end");
+            }
         }
         let Some(store) = layers.get() else { return assert_eq!(places, 0) };
         assert_eq!(store.len(), places, "places of layers");
@@ -250,6 +261,10 @@ impl<T: Transport> Server<T> {
         let is_stalled = conn.state == State::Open && is_stalled(conn, listener, &self.shared);
         let deadline =
             deadline(conn, listener, &self.shared.limits, self.schedule.phase, is_stalled);
+        let record_due_at = (conn.state == State::Open).then(|| {
+            self.io.layers.get()?.record_due_at(id.index, self.shared.limits.frame_timeout_ms)
+        });
+        let deadline = record_due_at.flatten().map_or(deadline, |at| at.min(deadline));
         // Whoever stands in the resume list will be looked at anyway. A deadline that has passed is
         // armed for where the wheel stands, which may be behind.
         let timed =

@@ -155,6 +155,10 @@ impl<T: Transport> Visit<'_, T> {
                         Err(error) => return schedule.note(error),
                     }
                     if store.plain.is_empty() {
+                        let begun = store.state(id.index).map_or(0, |state| state.received().len());
+                        if conn.flags.has(Flags::LAYER_HOLDS) && begun > 0 {
+                            conn.session.on_partial_record(begun, ctx.shared.now);
+                        }
                         continue;
                     }
                     let is_drained = !conn.may_read();

@@ -108,6 +108,18 @@ impl<L: Layer> Layers<L> {
         self.get().is_some_and(|store| store.state(index).is_some())
     }
 
+    /// Bytes of a record that have been received, and sealed ones that have not been sent: for
+    /// invariants.
+    pub(super) fn held_lens(&self, index: u32) -> (usize, usize) {
+        let state = self.get().and_then(|store| store.state(index));
+        state.map_or((0, 0), |state| (state.received().len(), state.unsent().len()))
+    }
+
+    /// Whether something may still be sealed for a connection: for invariants.
+    pub(super) fn may_seal(&self, index: u32) -> bool {
+        self.get().and_then(|store| store.state(index)).is_some_and(|state| state.layer.is_some())
+    }
+
     /// The state of a connection that has sent something.
     pub(super) fn state_mut(&mut self, index: u32) -> Option<&mut LayerState<L>> {
         self.get_mut()?.state_mut(index)
@@ -152,8 +164,10 @@ impl<L> Store<L> {
         self.unopened.insert(address, index);
     }
 
-    /// The connection has gone, and with it what waited. Does nothing where that is known.
+    /// The connection has gone, and with it what waited, also what its visit had sealed. Does
+    /// nothing where that is known.
     pub(super) fn remove(&mut self, index: u32, memory: &mut MemoryAccount) {
+        self.wire.clear();
         let (number, slot) = place(index);
         let Some(Some(page)) = self.pages.get_mut(number) else { return };
         match std::mem::replace(&mut page.slots[slot], Slot::Vacant) {

@@ -293,6 +293,17 @@ impl Session {
         self.last_active_at = now;
     }
 
+    /// More of a record has come, whose data cannot be told yet: `bytes` of it so far. They count
+    /// as what they hold would without a layer.
+    pub fn on_partial_record(&mut self, bytes: usize, now: Millis) {
+        self.mark_active(now);
+        if let Some(buffers) = &mut self.buffers
+            && let Some(clock) = &mut buffers.input.clock
+        {
+            clock.progress(now, buffers.input.recv.len() + bytes);
+        }
+    }
+
     /// Start of the current idle period.
     #[must_use]
     pub fn last_active_at(&self) -> Millis {

@@ -189,6 +189,11 @@ impl<C: Role> Records<C> {
         &self.connection
     }
 
+    /// Gives the connection of rustls back.
+    pub fn into_connection(self) -> C {
+        self.connection
+    }
+
     /// The connection of rustls.
     pub fn connection_mut(&mut self) -> &mut C {
         &mut self.connection

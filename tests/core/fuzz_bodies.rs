@@ -60,6 +60,12 @@ fn session() {
     check("session", bodies::session::run);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn tls_stream() {
+    check("tls_stream", bodies::tls_stream::run);
+}
+
 /// Runs a body over every seed of its corpus, then over mutations, the same ones each time.
 fn check(target: &str, run: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);

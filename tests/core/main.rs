@@ -23,3 +23,5 @@ mod simulation;
 #[allow(dead_code, reason = "the tests of the programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "tls")]
+mod tls_records;

@@ -6,6 +6,7 @@ mod backpressure;
 mod broadcasts;
 mod chat;
 mod closing;
+mod layers;
 mod long_frames;
 mod memory_limit;
 mod reporting;
@@ -20,7 +21,7 @@ use mynah::internal::clock::Millis;
 use mynah::internal::limits::Limits;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{ChatProtocol, CommandProtocol, Protocol};
-use mynah::internal::server::{ListenerConfig, Server};
+use mynah::internal::server::{Layer, ListenerConfig, NoLayer, Server};
 
 use crate::simulation::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use crate::support::rng::Rng;
@@ -41,9 +42,9 @@ const LIMITS: Limits = Limits {
 const AMPLE: usize = 1 << 20;
 
 /// A server with one kind of listener, a network without faults, and a clock that the test moves.
-struct Scenario {
+struct Scenario<L: Layer = NoLayer> {
     network: Shared,
-    server: Server<FakeStream>,
+    server: Server<FakeStream<L>>,
     now: Millis,
 }
 
@@ -71,10 +72,17 @@ impl Scenario {
         limits: Limits,
         idle_ms: u64,
     ) -> Self {
+        Scenario::with_layer(protocol, n, limits, idle_ms)
+    }
+}
+
+impl<L: Layer> Scenario<L> {
+    /// Without layers, as yet, on any of its listeners.
+    fn with_layer(protocol: impl Fn() -> Protocol, n: usize, limits: Limits, idle_ms: u64) -> Self {
         let network = Network::new(n, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
         for listener in 0..n {
-            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let acceptor = FakeAcceptor::new(&network, listener);
             let (name, protocol) = ("command".to_owned(), protocol());
             server.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms });
         }

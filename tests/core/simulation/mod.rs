@@ -5,6 +5,8 @@
 
 pub mod chat;
 pub mod clients;
+pub mod layered;
+pub mod layers;
 pub mod network;
 pub mod panics;
 pub mod plugin_clients;
@@ -94,6 +96,8 @@ fn seed_gives_the_same_world_each_time() {
     for seed in 0..40 {
         assert_eq!(world::run(seed), world::run(seed), "{}", replay(seed));
     }
+    // One with rustls, where there is any.
+    assert_eq!(world::run(59), world::run(59), "{}", replay(59));
     let hashes: std::collections::BTreeSet<u64> = (0..40).map(world::run).collect();
     assert_eq!(hashes.len(), 40, "different seeds give different worlds");
 }

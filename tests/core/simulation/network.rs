@@ -10,11 +10,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, IoSlice};
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mynah::internal::conn_id::ConnId;
-use mynah::internal::server::{AcceptError, Acceptor, NoLayer, Readiness, Transport};
+use mynah::internal::server::{AcceptError, Acceptor, Layer, NoLayer, Readiness, Transport};
 
 use crate::support::rng::Rng;
 
@@ -49,6 +50,8 @@ pub struct Socket {
     /// How often the server asked for bytes, and how many it got where there were some.
     pub read_calls: usize,
     pub reads: Vec<usize>,
+    /// How often it sent some.
+    pub writes: usize,
     /// How often it asked who is there.
     pub peer_addr_calls: usize,
     id: Option<ConnId>,
@@ -108,6 +111,8 @@ pub struct Network {
     /// Descriptors the server has, and the most it had at once.
     pub open: usize,
     pub open_max: usize,
+    /// The same bytes come of the same seed, so that they are remembered and not only counted.
+    pub is_replayable: bool,
     trace: DefaultHasher,
 }
 
@@ -136,6 +141,7 @@ impl Network {
             accepts: 0,
             open: 0,
             open_max: 0,
+            is_replayable: true,
             trace: DefaultHasher::new(),
         }))
     }
@@ -287,15 +293,16 @@ impl Network {
 }
 
 /// The server's end of a connection.
-pub struct FakeStream {
+pub struct FakeStream<L = NoLayer> {
     network: Shared,
     number: usize,
+    layer: PhantomData<L>,
 }
 
-impl Transport for FakeStream {
+impl<L: Layer> Transport for FakeStream<L> {
     type Registry = ();
-    type Acceptor = FakeAcceptor;
-    type Layer = NoLayer;
+    type Acceptor = FakeAcceptor<L>;
+    type Layer = L;
 
     fn register(&mut self, (): &(), id: ConnId) -> io::Result<()> {
         let mut network = self.network.borrow_mut();
@@ -378,6 +385,7 @@ impl Transport for FakeStream {
             room
         };
         socket.to_client.extend(&bytes[..n]);
+        socket.writes += 1;
         if n < bytes.len() {
             socket.wants_room = true;
             socket.was_full = true;
@@ -387,7 +395,8 @@ impl Transport for FakeStream {
                 network.wake(self.number);
             }
         }
-        network.note((self.number, "write", &bytes[..n]));
+        let seen = if network.is_replayable { &bytes[..n] } else { &[] };
+        network.note((self.number, "write", n, seen));
         if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
     }
 
@@ -408,7 +417,7 @@ impl Transport for FakeStream {
     }
 }
 
-impl Drop for FakeStream {
+impl<L> Drop for FakeStream<L> {
     fn drop(&mut self) {
         let mut network = self.network.borrow_mut();
         assert!(!network.in_batch || std::thread::panicking(), "a descriptor closed in a batch");
@@ -428,15 +437,22 @@ impl Drop for FakeStream {
 }
 
 /// A listening socket.
-pub struct FakeAcceptor {
-    pub network: Shared,
-    pub listener: usize,
+pub struct FakeAcceptor<L = NoLayer> {
+    network: Shared,
+    listener: usize,
+    layer: PhantomData<L>,
 }
 
-impl Acceptor for FakeAcceptor {
-    type Stream = FakeStream;
+impl<L> FakeAcceptor<L> {
+    pub fn new(network: &Shared, listener: usize) -> Self {
+        FakeAcceptor { network: Rc::clone(network), listener, layer: PhantomData }
+    }
+}
 
-    fn accept(&mut self) -> Result<(FakeStream, SocketAddr), AcceptError> {
+impl<L> Acceptor for FakeAcceptor<L> {
+    type Stream = FakeStream<L>;
+
+    fn accept(&mut self) -> Result<(FakeStream<L>, SocketAddr), AcceptError> {
         let mut network = self.network.borrow_mut();
         network.accepts += 1;
         let Network { rng, faults, backlogs, listeners_fail, .. } = &mut *network;
@@ -454,7 +470,7 @@ impl Acceptor for FakeAcceptor {
         network.open += 1;
         network.open_max = network.open_max.max(network.open);
         drop(network);
-        let stream = FakeStream { network: Rc::clone(&self.network), number };
+        let stream = FakeStream { network: Rc::clone(&self.network), number, layer: PhantomData };
         Ok((stream, address(number)))
     }
 }

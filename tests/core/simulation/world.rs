@@ -16,9 +16,12 @@ use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{
     ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, RawProtocol,
 };
-use mynah::internal::server::{ListenerConfig, Server};
+use mynah::internal::server::{ListenerConfig, NoLayer, Server};
 
 use super::clients::{Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
+use super::layered::Wire;
+use super::layers::SimulatedLayer;
+use super::layers::stub::Stub;
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
 use super::panics;
 use crate::support::rng::Rng;
@@ -38,14 +41,33 @@ const IDLE_ROUNDS_MAX: usize = 200_000;
 /// Rounds without anything happening after which the server counts as spinning.
 const SPIN_ROUNDS_MAX: usize = 5_000;
 
+/// One world in so many has listeners with a layer.
+const LAYERED_EVERY: u64 = 3;
+/// One world in so many has rustls for it, where there is rustls. A handshake of both sides takes a
+/// millisecond in a test build, the stub's a hundredth of that.
+const REAL_EVERY: u64 = 60;
+const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+
 /// Runs the world of `seed` and returns the hash of all that happened.
 ///
 /// # Panics
 ///
 /// When the server breaks a rule.
 pub fn run(seed: u64) -> u64 {
+    #[cfg(feature = "tls")]
+    if seed % REAL_EVERY == REAL_EVERY - 1 {
+        return run_with::<mynah::internal::tls::ServerRecords>(seed);
+    }
+    match seed % LAYERED_EVERY == LAYERED_EVERY - 1 {
+        true => run_with::<Stub>(seed),
+        false => run_with::<NoLayer>(seed),
+    }
+}
+
+fn run_with<L: SimulatedLayer>(seed: u64) -> u64 {
+    const { assert!(REAL_EVERY.is_multiple_of(LAYERED_EVERY), "those with rustls are among them") };
     panics::install();
-    let mut world = World::new(seed);
+    let mut world = World::<L>::new(seed);
     world.run_with_faults();
     world.run_until_idle();
     if !world.stopped {
@@ -58,14 +80,18 @@ pub fn run(seed: u64) -> u64 {
     world.network.borrow().trace_hash()
 }
 
-struct World {
+struct World<L: SimulatedLayer> {
     rng: Rng,
+    /// Chance of the layers: worlds without any are what they were before there were some.
+    layer_rng: Rng,
     now: Millis,
     /// When the server last had a turn.
     served_at: Millis,
     network: Shared,
-    server: Server<FakeStream>,
+    server: Server<FakeStream<L>>,
     listeners: Vec<Kind>,
+    /// Which of them have a layer.
+    layered: Vec<bool>,
     limits: Limits,
     /// Whether prefixed listeners have an idle limit.
     idles: bool,
@@ -101,6 +127,10 @@ struct Clock {
 struct Peer {
     listener: usize,
     client: Box<dyn Client>,
+    /// Its layer, where its listener has one.
+    wire: Option<Wire>,
+    /// Since when it has been connected.
+    connected_at: Millis,
     socket: Option<usize>,
     pace: Pace,
     ending: Ending,
@@ -110,6 +140,8 @@ struct Peer {
     outgoing: Vec<u8>,
     ended: bool,
     shut: bool,
+    /// It did so because the server had.
+    follows: bool,
     /// Bytes the network has taken.
     handed: usize,
     /// Since when a message has been on its way to the network.
@@ -146,7 +178,7 @@ enum Pace {
     Stalled,
 }
 
-impl World {
+impl<L: SimulatedLayer> World<L> {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let crowded = rng.one_in(250);
@@ -164,6 +196,12 @@ impl World {
                 }
             })
             .collect();
+        let mut layer_rng = Rng::new(seed ^ 0x1a7e);
+        let has_layers = L::EXISTS && !crowded;
+        let sure = layer_rng.below(listeners.len());
+        let layered: Vec<bool> = (0..listeners.len())
+            .map(|number| has_layers && (number == sure || layer_rng.one_in(2)))
+            .collect();
         // So little memory beside the table that some have to be cut. A crowd's table alone takes
         // more.
         let is_tight = !crowded && rng.one_in(5);
@@ -178,8 +216,8 @@ impl World {
             },
             broadcast_log_bytes_max: [4_096, 12_288][rng.below(2)],
             frame_timeout_ms: FRAME_TIMEOUT_MS,
-            handshake_timeout_ms: 10_000,
-            handshakes_max: 16,
+            handshake_timeout_ms: HANDSHAKE_TIMEOUT_MS,
+            handshakes_max: [2, 8, 16][layer_rng.below(3)],
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
         let pause_ms_max = if rng.one_in(4) { 10 * PAUSE_MS } else { PAUSE_MS };
@@ -188,9 +226,13 @@ impl World {
         let network = Network::new(listeners.len(), faults, Rng::new(seed ^ 0x5eed));
         let mut server = Server::new(limits, Millis(0));
         for (listener, kind) in listeners.iter().enumerate() {
-            let acceptor = FakeAcceptor { network: Shared::clone(&network), listener };
+            let acceptor = FakeAcceptor::new(&network, listener);
             server.add_listener(acceptor, listener_config(*kind, idles, gather_ms));
+            if layered[listener] {
+                server.set_layer(listener, L::config(&mut layer_rng));
+            }
         }
+        network.borrow_mut().is_replayable = L::IS_REPLAYABLE;
         // With the longest step each part of a turn has time for one thing. A crowd would take too
         // long with it.
         let steps = if crowded { &[0, 100, 100][..] } else { &[0, 100, 4_000] };
@@ -215,10 +257,13 @@ impl World {
         let steps = rng.between(100, 1_500);
         let stop_at = rng.one_in(3).then(|| rng.below(steps));
         let has_witness = listeners[0].has_broadcasts() && !rng.one_in(4);
-        let panics = rng.one_in(5);
+        // A name that is asked for is logged like a message.
+        let panics = rng.one_in(5) && L::IS_REPLAYABLE;
         let count = rng.between(2, 30) + if crowded { BYSTANDERS } else { 0 };
         let mut world = World {
             rng,
+            layer_rng,
+            layered,
             now: Millis(0),
             served_at: Millis(0),
             network,
@@ -266,6 +311,8 @@ impl World {
             self.peers.push(Peer {
                 listener,
                 client: self.listeners[listener].client(number, broadcast_len_max, has_plugins),
+                wire: None,
+                connected_at: Millis(0),
                 socket: None,
                 pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
                 ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },
@@ -279,6 +326,7 @@ impl World {
                 outgoing: Vec::new(),
                 ended: false,
                 shut: false,
+                follows: false,
                 handed: 0,
                 open_since: None,
                 longest_open_ms: 0,
@@ -303,7 +351,8 @@ impl World {
                 self.visit(0, true);
                 self.round();
             }
-            self.has_witness = self.peers[0].client.is_member();
+            let is_open = self.peers[0].wire.as_ref().is_none_or(Wire::is_confirmed);
+            self.has_witness = self.peers[0].client.is_member() && is_open;
             self.peers[0].messages_left = 0;
         }
         self.round();
@@ -380,10 +429,14 @@ impl World {
         for peer in &mut self.peers {
             peer.messages_left = 0;
             // Whoever has sent half a message does not say that it is one by shutting its side.
-            if !peer.outgoing.is_empty() {
+            let on_its_way = peer.wire.as_ref().is_some_and(|wire| !wire.out().is_empty());
+            if !peer.outgoing.is_empty() || on_its_way {
                 peer.ending = Ending::Stay;
             }
             peer.outgoing.clear();
+            if let Some(wire) = &mut peer.wire {
+                wire.forget_out();
+            }
             peer.ended = true;
         }
         self.server.stop(&(), self.now);
@@ -410,6 +463,14 @@ impl World {
         let socket = network.connect(peer.listener, to_server_max, to_client_max);
         network.sockets[socket].undivided = undivided;
         peer.socket = Some(socket);
+        peer.connected_at = self.now;
+        if self.layered[peer.listener] {
+            let wire = Wire::new::<L>(self.has_witness && number == 0, &mut self.layer_rng);
+            if wire.breaks() {
+                peer.ending = Ending::Shut;
+            }
+            peer.wire = Some(wire);
+        }
         peer.last_heard_at = self.now;
         peer.last_sent_at = self.now;
     }
@@ -457,16 +518,30 @@ impl World {
         if !bytes.is_empty() && peer.closed_at.is_none() {
             peer.last_heard_at = self.now;
         }
-        if let Err(why) = peer.client.hear(&bytes) {
+        let plain = match &mut peer.wire {
+            Some(wire) => wire.receive(&bytes, &mut self.layer_rng),
+            None => Ok(bytes.clone()),
+        };
+        if let Err(why) = plain.and_then(|plain| peer.client.hear(&plain)) {
             panic!("client {number}: {why}");
         }
         let state = &network.sockets[socket];
         let over = state.server_shut && state.to_client.is_empty();
+        if over && state.lingered && !state.reset_by_server && !state.client_reset {
+            let has_last_word =
+                peer.wire.as_ref().is_none_or(|wire| !wire.is_confirmed() || wire.has_last_word());
+            assert!(has_last_word, "client {number} was not told that no more would come");
+        }
         // Most clients hang up when the server has.
-        if over && !peer.shut && !peer.reset && (fault_free || !self.rng.one_in(8)) {
+        let is_shut = state.client_shut;
+        if over && !is_shut && !peer.reset && (fault_free || !self.rng.one_in(8)) {
+            peer.follows = !peer.shut;
             peer.shut = true;
             peer.ended = true;
             peer.outgoing.clear();
+            if let Some(wire) = &mut peer.wire {
+                wire.forget_out();
+            }
             network.shut(socket);
             return true;
         }
@@ -475,6 +550,9 @@ impl World {
 
     fn speak(&mut self, number: usize, fault_free: bool) -> bool {
         let Some(socket) = self.peers[number].socket else { return false };
+        if self.peers[number].wire.is_some() {
+            return self.speak_sealed(number, socket, fault_free);
+        }
         if self.peers[number].outgoing.is_empty() {
             return self.think(number);
         }
@@ -499,6 +577,69 @@ impl World {
             if peer.outgoing.is_empty() && !peer.leaves_it_open() {
                 peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
                 peer.open_since = None;
+            }
+        }
+        taken > 0
+    }
+
+    /// The same through a layer.
+    fn speak_sealed(&mut self, number: usize, socket: usize, fault_free: bool) -> bool {
+        let peer = &mut self.peers[number];
+        let Some(wire) = &mut peer.wire else { return false };
+        if !wire.has_begun() {
+            wire.begin(&mut self.layer_rng);
+            return true;
+        }
+        let trickles = peer.ended && peer.ending == Ending::Trickle;
+        let is_early = trickles && self.now.since(peer.last_sent_at) < TRICKLE_MS;
+        let is_undivided = peer.client.is_undivided();
+        if wire.out().is_empty() {
+            let is_shut = self.network.borrow().sockets[socket].client_shut;
+            if wire.shuts() && !is_shut {
+                peer.shut |= wire.has_said_goodbye();
+                self.network.borrow_mut().shut(socket);
+                return true;
+            }
+            if !wire.may_speak() || peer.shut {
+                return false;
+            }
+            if peer.outgoing.is_empty() {
+                return self.think(number);
+            }
+            let all = peer.outgoing.len();
+            let most = match fault_free {
+                _ if trickles && !wire.trickles_records && is_early => return false,
+                _ if trickles && !wire.trickles_records => 1,
+                true => all,
+                false if is_undivided => all,
+                false => self.layer_rng.skewed(all),
+            };
+            wire.seal(&mut peer.outgoing, most, is_undivided, &mut self.layer_rng);
+        }
+        let all = wire.out().len();
+        let most = match fault_free {
+            _ if trickles && wire.trickles_records && is_early => return false,
+            _ if trickles && wire.trickles_records => 1,
+            true => all,
+            false if is_undivided => all,
+            false => self.layer_rng.skewed(all),
+        };
+        let mut network = self.network.borrow_mut();
+        network.sockets[socket].undivided = is_undivided;
+        let taken = network.send(socket, &wire.out()[..most]);
+        if taken > 0 {
+            let is_handshake = !wire.may_speak() && !wire.has_said_goodbye();
+            peer.handed += wire.hand(taken);
+            peer.shut |= wire.has_ended();
+            peer.last_sent_at = self.now;
+            peer.taken_at = None;
+            if !is_handshake {
+                let since = *peer.open_since.get_or_insert(self.now);
+                let is_all = peer.outgoing.is_empty() && wire.out().is_empty();
+                if is_all && !peer.leaves_it_open() {
+                    peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
+                    peer.open_since = None;
+                }
             }
         }
         taken > 0
@@ -536,6 +677,10 @@ impl World {
                 peer.reset = true;
                 self.network.borrow_mut().reset(socket);
             }
+            return true;
+        }
+        if let (Ending::Shut, Some(wire)) = (peer.ending, &mut peer.wire) {
+            wire.say_goodbye(&mut self.layer_rng);
             return true;
         }
         if peer.ending == Ending::Shut && !peer.shut {
@@ -582,6 +727,9 @@ impl World {
         assert!(took <= most || self.server.is_stopped(), "a turn took {took} µs of {most}");
         self.served_at = self.now;
         self.note_panic();
+        if let Some(what) = L::take_violation() {
+            panic!("{what}");
+        }
         if !self.crowded || self.rng.one_in(20) {
             self.server.assert_invariants();
         }
@@ -591,7 +739,9 @@ impl World {
     /// How long a turn may take: each part stops at the look that finds its time over, and all but
     /// the batch of events begin with a look of their own.
     fn turn_micros_max(&self) -> u64 {
-        use turn_micros::{ACCEPT, ADMIT, ARRIVALS, DISPATCH, FANOUT, REAP, RESUME, TIMERS};
+        use turn_micros::{
+            ACCEPT, ADMIT, ARRIVALS, DISPATCH, FANOUT, HANDSHAKES, REAP, RESUME, TIMERS,
+        };
 
         let step = self.clock.step;
         if step == 0 {
@@ -603,7 +753,9 @@ impl World {
         let admitting = listeners * (1 + ADMIT.div_ceil(step));
         // Every listener lets one in.
         let accepting = listeners - 1;
-        (DISPATCH.div_ceil(step) + looks + admitting + accepting) * step
+        // A step of a handshake looks once, one that is over at once may look twice.
+        let opening = if L::EXISTS { 2 + HANDSHAKES.div_ceil(step) } else { 0 };
+        (DISPATCH.div_ceil(step) + looks + admitting + accepting + opening) * step
     }
 
     fn note_panic(&mut self) {
@@ -637,12 +789,12 @@ fn faults(rng: &mut Rng, jumps: bool) -> Faults {
 }
 
 #[cfg(not(feature = "plugins"))]
-fn set_plugins(_: &mut Server<FakeStream>, _: u64) {}
+fn set_plugins<L: SimulatedLayer>(_: &mut Server<FakeStream<L>>, _: u64) {}
 
 /// Plugins in whose eyes `step_ms` pass with every look at the clock, so that the server has to
 /// share its turns among them and everybody else.
 #[cfg(feature = "plugins")]
-fn set_plugins(server: &mut Server<FakeStream>, step_ms: u64) {
+fn set_plugins<L: SimulatedLayer>(server: &mut Server<FakeStream<L>>, step_ms: u64) {
     use std::time::Duration;
 
     use mynah::internal::protocol::plugin::{PluginHost, PluginOptions};

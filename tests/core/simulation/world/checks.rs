@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use mynah::internal::limits::DRAIN_STALL_MS;
 
-use super::{FRAME_TIMEOUT_MS, IDLE_MS, PAUSE_MS, Peer, World};
+use super::{FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, IDLE_MS, PAUSE_MS, Peer, World};
 use crate::simulation::chat::{JOINED, LEFT};
 use crate::simulation::clients::{Broadcast, Kind};
+use crate::simulation::layered::Wire;
+use crate::simulation::layers::SimulatedLayer;
 use crate::simulation::network::Socket;
 
-impl World {
+impl<L: SimulatedLayer> World<L> {
     /// No more connections linger than may, but for closed ones there was no time to reap.
     fn check_lingering(&self) {
         if self.stopped || self.server.poll_timeout(self.now) == Some(0) {
@@ -65,10 +67,15 @@ impl World {
             let Some(socket) = peer.socket else { continue };
             let network = self.network.borrow();
             let socket = &network.sockets[socket];
+            if let Some(wire) = &peer.wire
+                && self.check_layer(number, peer, wire, socket)
+            {
+                continue;
+            }
             if let Some(allowed) = self.allowed_close(peer) {
                 cut_for_memory += usize::from(allowed == AllowedClose::Memory);
                 if allowed == AllowedClose::Slow {
-                    let lacks = peer.client.check_answered(peer.handed, &socket.reads);
+                    let lacks = check_answered(peer, socket);
                     slow.push(format!(
                         "{number}: {:?}, {:?}, closed {:?}, handed {}, {socket:?}: {lacks:?}",
                         peer.ending, peer.pace, peer.closed_at, peer.handed
@@ -76,7 +83,7 @@ impl World {
                 }
                 continue;
             }
-            if let Err(why) = peer.client.check_answered(peer.handed, &socket.reads) {
+            if let Err(why) = check_answered(peer, socket) {
                 panic!(
                     "client {number}, {:?}, {:?}, handed {} (last at {:?}), closed {:?} (stop {:?}), \
                      {socket:?}: {why}",
@@ -88,7 +95,7 @@ impl World {
                     self.stopped_at
                 );
             }
-            let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
+            let due = self.is_close_due(peer);
             assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
             if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
                 let told = peer.client.was_told_of_stop();
@@ -110,12 +117,59 @@ impl World {
         }
     }
 
+    /// Checks a client with a layer; true if nothing else is to be checked of it.
+    fn check_layer(&self, number: usize, peer: &Peer, wire: &Wire, socket: &Socket) -> bool {
+        let manner = wire.manner();
+        if wire.is_bad() {
+            assert!(
+                socket.server_shut,
+                "client {number}, {manner:?}, is still there: {socket:?} {wire:?}"
+            );
+            return true;
+        }
+        let is_gone = peer.reset || peer.panicked || socket.register_failed;
+        if socket.server_shut || is_gone {
+            if wire.is_broken() && socket.lingered && wire.is_confirmed() {
+                assert!(wire.has_last_word(), "client {number} was not told what was wrong");
+            }
+            // Whoever ends in good order is told so even where the server need not wait for it.
+            let is_cut = peer.closed_at.zip(self.stopped_at).is_some_and(|(at, stop)| {
+                self.stopped && at.since(stop) >= self.limits.drain_timeout_ms
+            });
+            let is_orderly = !is_cut
+                && self.server.stats().memory_cuts_total == 0
+                && self.server.stats().slow_consumers_total == 0
+                && !is_gone
+                && peer.shut
+                && wire.is_confirmed()
+                && !socket.reset_by_server
+                && self.allowed_close(peer).is_none();
+            assert!(
+                !is_orderly || wire.has_last_word(),
+                "client {number}, {:?}, heard no end: {socket:?}, {:?}, {wire:?}",
+                peer.ending,
+                self.stopped_at
+            );
+            return false;
+        }
+        assert!(wire.is_confirmed(), "the handshake of client {number} is forgotten: {socket:?}");
+        false
+    }
+
+    /// Whether a client may have been closed before its handshake was over.
+    fn may_lack_handshake(&self, peer: &Peer, wire: &Wire) -> bool {
+        let opening_ms = peer.closed_at.map_or(0, |at| at.since(peer.connected_at));
+        let is_evicted = self.server.stats().handshake_failures_total > 0;
+        !wire.is_confirmed() && (self.stopped || opening_ms >= HANDSHAKE_TIMEOUT_MS || is_evicted)
+    }
+
     /// Why a client may have been closed before all was answered.
     fn allowed_close(&self, peer: &Peer) -> Option<AllowedClose> {
         let network = self.network.borrow();
         let socket = &network.sockets[peer.socket?];
         let kind = self.listeners[peer.listener];
-        let open_ms = peer.open_since.map_or(0, |since| self.now.since(since));
+        let until = peer.closed_at.unwrap_or(self.now);
+        let open_ms = peer.open_since.map_or(0, |since| until.since(since));
         let late = peer.longest_open_ms.max(open_ms) >= FRAME_TIMEOUT_MS;
         if peer.client.was_late() {
             assert!(late, "a frame was called late that was not");
@@ -129,7 +183,10 @@ impl World {
         let refused = peer.client.was_refused()
             || (peer.may_have_been_refused
                 && peer.heard_len == 0
-                && (!kind.says_full() || socket.was_full || socket.reset_by_server));
+                && (peer.wire.is_some()
+                    || !kind.says_full()
+                    || socket.was_full
+                    || socket.reset_by_server));
         if peer.reset || peer.panicked || socket.register_failed || refused {
             return Some(AllowedClose::Gone);
         }
@@ -140,7 +197,18 @@ impl World {
         if socket.reset_by_server && socket.lingered && socket.has_late_bytes {
             return Some(AllowedClose::Gone);
         }
-        if idle || peer.client.was_late() || (kind == Kind::Prefixed && late) {
+        // A late record has no answer, whatever the protocol.
+        let has_no_answer = kind == Kind::Prefixed || peer.wire.is_some();
+        if idle || peer.client.was_late() || (has_no_answer && late) {
+            return Some(AllowedClose::Gone);
+        }
+        if let Some(wire) = &peer.wire
+            && (wire.is_broken() || self.may_lack_handshake(peer, wire))
+        {
+            return Some(AllowedClose::Gone);
+        }
+        // What came behind its end is not read.
+        if socket.reset_by_server && peer.wire.as_ref().is_some_and(Wire::sends_more) {
             return Some(AllowedClose::Gone);
         }
         // Cut because it took none of its last replies for a minute.
@@ -174,11 +242,17 @@ impl World {
         }
     }
 
+    /// Whether the server is to close a client once all is answered.
+    fn is_close_due(&self, peer: &Peer) -> bool {
+        let has_shut = peer.shut && !peer.follows;
+        peer.client.expects_close(peer.handed) || has_shut || self.stopped
+    }
+
     fn is_served(&self, peer: &Peer) -> bool {
         let network = self.network.borrow();
-        let reads = peer.socket.map_or(&[][..], |socket| &network.sockets[socket].reads);
-        let due = peer.client.expects_close(peer.handed) || peer.shut || self.stopped;
-        due && peer.client.check_answered(peer.handed, reads).is_ok()
+        let Some(socket) = peer.socket else { return false };
+        let due = self.is_close_due(peer);
+        due && check_answered(peer, &network.sockets[socket]).is_ok()
     }
 
     /// Broadcasts come whole (each client saw to that), once, in one order, to all who were there.
@@ -299,6 +373,14 @@ impl World {
         if peer.closed_at.is_none() && !peer.reset {
             assert_eq!(start + known, others.len(), "client {number} missed the last ones");
         }
+    }
+}
+
+/// Checks that a client was answered what the server read.
+fn check_answered(peer: &Peer, socket: &Socket) -> Result<(), String> {
+    match &peer.wire {
+        Some(wire) => peer.client.check_answered(peer.handed, &wire.plain_reads(&socket.reads)),
+        None => peer.client.check_answered(peer.handed, &socket.reads),
     }
 }
 

@@ -36,7 +36,10 @@ impl Unopened {
 
     /// The oldest of the address that has most.
     pub(super) fn first_to_go(&self) -> Option<u32> {
-        self.by_address.values().max_by_key(|slots| slots.len())?.front().copied()
+        // Of several with as many, always the same one, whatever the order of the map.
+        let (_, slots) =
+            self.by_address.iter().max_by_key(|(from, slots)| (slots.len(), **from))?;
+        slots.front().copied()
     }
 }
 

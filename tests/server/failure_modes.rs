@@ -387,7 +387,7 @@ fn broadcast_to_slow_readers(transport: Transport) {
         grown = server.memory("VmHWM") - before;
         assert!(grown < 2 * LOG + sealed, "{grown} bytes after {sent} broadcasts");
     }
-    println!("{sent} broadcasts of 100 kB to {SUBSCRIBERS}: {grown} bytes more");
+    eprintln!("{sent} broadcasts of 100 kB to {SUBSCRIBERS}: {grown} bytes more");
     drop(non_readers);
 }
 
@@ -469,7 +469,7 @@ fn stop_with_idle_connections(transport: Transport) {
     let began_at = Instant::now();
     assert_eq!(server.stop(), Some(0));
     let took = began_at.elapsed();
-    println!("{size} idle connections: stopped in {took:?}");
+    eprintln!("{size} idle connections: stopped in {took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     for client in &mut herd {
         client.expect_eof();
@@ -683,7 +683,7 @@ fn release_a_burst(transport: Transport) {
         after <= before + before / 10 + buffers
     });
     assert!(over_at.elapsed() < Duration::from_secs(10));
-    println!("anonymous memory: {before} before, {held} in the burst, {after} after");
+    eprintln!("anonymous memory: {before} before, {held} in the burst, {after} after");
 }
 
 /// Each piece is read before the next is sent, so the character is in two or more reads.

@@ -164,8 +164,9 @@ impl Server {
         self.over_transport(index, Client::connect(self.addr(index)))
     }
 
-    /// A new client after its handshake, where there is one.
+    /// A new client of listener `index` after its handshake, where there is one.
     #[track_caller]
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "all are plain"))]
     fn over_transport(&self, index: usize, client: Client) -> Client {
         #[cfg(feature = "tls")]
         if let Some(identity) = &self.tls

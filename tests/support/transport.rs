@@ -21,7 +21,7 @@ impl Transport {
     /// A server with one `command` listener over this and the options `args`.
     #[track_caller]
     pub(crate) fn command(self, args: &[&str]) -> Server {
-        println!("over {self:?}");
+        eprintln!("over {self:?}");
         match self {
             Transport::Plain => Server::command(args),
             #[cfg(feature = "tls")]

@@ -13,8 +13,7 @@ fn start(clients: &Authority) -> Server {
     let ca = identity.folder.file("clients.pem", &clients.pem);
     let url = "command+tls://127.0.0.1:0";
     let args = [&["-l", url], &identity.options()[..], &["--tls-client-ca", &ca]].concat();
-    let server = Server::start(&args).with_identity(identity);
-    server
+    Server::start(&args).with_identity(identity)
 }
 
 /// In TLS 1.3 the client is done before the server has judged its certificate: it hears of it with

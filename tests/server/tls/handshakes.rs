@@ -264,7 +264,7 @@ fn unfinished_handshake_is_no_member() {
     waiting.expect_alive();
 }
 
-/// 300 handshakes arrive at once. Their time is not that of the established.
+/// 300 handshakes arrive at once. Between two turns of them there is one for the established.
 #[test]
 fn handshake_storm_does_not_stop_an_echo() {
     const STORM: usize = 300;
@@ -281,24 +281,23 @@ fn handshake_storm_does_not_stop_an_echo() {
         client.send(&written(tls));
     }
     server.thaw();
-    let mut worst = Duration::ZERO;
-    thread::scope(|scope| {
-        let rest = scope.spawn(|| {
-            for (mut client, mut tls) in storm.drain(..) {
-                tls.complete_io(client.stream()).unwrap();
-                client.tls = Some(Box::new(tls));
-                client.expect_alive();
-            }
-        });
-        while !rest.is_finished() {
-            let began_at = Instant::now();
-            echo.expect_alive();
-            worst = worst.max(began_at.elapsed());
-        }
-        rest.join().unwrap();
-    });
-    println!("worst echo beside {STORM} handshakes: {worst:?}");
-    assert!(worst < Duration::from_millis(500), "{worst:?}");
+    // Those that connected first are first, so the last one's answer is the last.
+    let (mut echoes, mut worst) = (0, Duration::ZERO);
+    let (last, _) = &mut storm[STORM - 1];
+    while last.is_quiet_for(Duration::from_micros(1)) {
+        let began_at = Instant::now();
+        echo.expect_alive();
+        echoes += 1;
+        worst = worst.max(began_at.elapsed());
+    }
+    println!("{echoes} echoes beside {STORM} handshakes, worst {worst:?}");
+    assert!(echoes >= 6, "{echoes}");
+    for (client, mut tls) in storm {
+        let mut client = client;
+        tls.complete_io(client.stream()).unwrap();
+        client.tls = Some(Box::new(tls));
+        client.expect_alive();
+    }
 }
 
 /// Every way a handshake goes wrong, over and over.

@@ -145,12 +145,12 @@ fn half_closed_client_gets_every_reply_and_an_end() {
 fn replies_survive_what_comes_behind_a_close_notify() {
     let server = Server::tls("command", &[]);
     for _ in 0..5 {
-        let mut client = server.connect();
+        let mut client = server.connect_with_small_buffer();
         let request = frame(1, &random_bytes(15_000));
         let mut wire = client.seal(&request.repeat(4));
         client.tls_mut().send_close_notify();
         wire.extend(crate::support::tls::written(client.tls_mut()));
-        wire.extend(random_bytes(3_000_000));
+        wire.extend(random_bytes(1_000_000));
         std::io::Write::write_all(client.stream(), &wire).unwrap();
         client.expect(&request.repeat(4));
         client.expect_eof();

@@ -27,8 +27,8 @@ pub(crate) fn run(files: &Files, program: &str) {
     for _ in 0..5 {
         let mut plain = Command::new(program);
         plain.args(["-l", "command://127.0.0.1:0"]);
-        measure("plain", &mut plain, |addr| connect(addr));
-        measure("TLS", &mut files.mynah(program), |addr| connect_tls(addr));
+        measure("plain", &mut plain, connect);
+        measure("TLS", &mut files.mynah(program), connect_tls);
     }
 }
 

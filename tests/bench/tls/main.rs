@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
+#![allow(clippy::print_stderr, reason = "a server of its own says where it listens, as mynah does")]
 
 mod bulk;
 mod certificate;

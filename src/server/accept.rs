@@ -153,7 +153,7 @@ impl<T: Transport> Visit<'_, T> {
         conn.state = State::Opening;
         conn.flags.set(Flags::LAYERED, true);
         if let Some(store) = io.layers.get_mut() {
-            store.insert(id.index, peer.into());
+            store.insert(*id, peer.into());
         }
         self.count_client(peer);
     }

@@ -9,20 +9,20 @@ use crate::conn_id::ConnId;
 /// Connections whose handshake is not over, by address.
 #[derive(Debug, Default)]
 pub(super) struct Unopened {
-    /// Their slots, the oldest first.
-    by_address: HashMap<AddressKey, VecDeque<u32>>,
+    /// Their generations and slots, the oldest first.
+    by_address: HashMap<AddressKey, VecDeque<(u32, u32)>>,
     count: usize,
 }
 
 impl Unopened {
-    pub(super) fn insert(&mut self, address: AddressKey, index: u32) {
-        self.by_address.entry(address).or_default().push_back(index);
+    pub(super) fn insert(&mut self, address: AddressKey, id: ConnId) {
+        self.by_address.entry(address).or_default().push_back((id.generation, id.index));
         self.count += 1;
     }
 
     pub(super) fn remove(&mut self, address: AddressKey, index: u32) {
         let Some(slots) = self.by_address.get_mut(&address) else { return };
-        let Some(at) = slots.iter().position(|&slot| slot == index) else { return };
+        let Some(at) = slots.iter().position(|&(_, slot)| slot == index) else { return };
         slots.remove(at);
         self.count -= 1;
         if slots.is_empty() {
@@ -34,9 +34,10 @@ impl Unopened {
         self.count
     }
 
-    /// The oldest of the address that has most.
+    /// The oldest of the address that has most; of several that have, the oldest of all.
     pub(super) fn first_to_go(&self) -> Option<u32> {
-        self.by_address.values().max_by_key(|slots| slots.len())?.front().copied()
+        let oldest = self.by_address.values().map(|slots| (slots.len(), Reverse(slots[0])));
+        oldest.max().map(|(_, Reverse((_, index)))| index)
     }
 }
 
@@ -89,13 +90,16 @@ mod tests {
     #[test]
     fn oldest_of_the_address_that_has_most_goes_first() {
         let mut unopened = Unopened::default();
-        for (from, index) in [(1, 10), (2, 20), (2, 21), (1, 11), (2, 22)] {
-            unopened.insert(address(from), index);
+        let all = [(1, 10), (2, 20), (2, 21), (1, 11), (2, 22)];
+        for (generation, (from, index)) in (0..).zip(all) {
+            unopened.insert(address(from), ConnId { index, generation });
         }
         assert_eq!((unopened.first_to_go(), unopened.len()), (Some(20), 5));
         unopened.remove(address(2), 20);
         unopened.remove(address(2), 22);
         assert_eq!(unopened.first_to_go(), Some(10));
+        unopened.remove(address(1), 10);
+        assert_eq!(unopened.first_to_go(), Some(21), "the older of two with one each");
         for (from, index) in [(1, 10), (1, 11), (2, 21), (2, 21)] {
             unopened.remove(address(from), index);
         }

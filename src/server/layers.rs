@@ -149,8 +149,8 @@ impl<L> Store<L> {
     }
 
     /// A connection that has a layer has come, from `address`.
-    pub(super) fn insert(&mut self, index: u32, address: AddressKey) {
-        let (number, slot) = place(index);
+    pub(super) fn insert(&mut self, id: ConnId, address: AddressKey) {
+        let (number, slot) = place(id.index);
         if self.pages.len() <= number {
             self.pages.resize_with(number + 1, || None);
         }
@@ -161,7 +161,7 @@ impl<L> Store<L> {
         debug_assert!(matches!(page.slots[slot], Slot::Vacant));
         page.slots[slot] = Slot::Silent(address);
         page.used += 1;
-        self.unopened.insert(address, index);
+        self.unopened.insert(address, id);
     }
 
     /// The connection has gone, and with it what waited, also what its visit had sealed. Does

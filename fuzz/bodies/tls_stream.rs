@@ -98,6 +98,8 @@ fn client(is_tls12: bool) -> Client {
 thread_local! {
     /// A session with TLS 1.3 that nothing has gone wrong with yet: a handshake is dear.
     static INTACT: RefCell<Option<(Client, Direct)>> = const { RefCell::new(None) };
+    /// The same with a whole server.
+    static INTACT_PIPED: RefCell<Option<(Client, Piped)>> = const { RefCell::new(None) };
 }
 
 /// Where a client's bytes go.
@@ -222,10 +224,17 @@ pub fn run(data: &[u8]) {
             }
         }
         _ => {
-            let (client, piped) = handshake(Piped::new(&SERVER), is_tls12);
+            let kept = INTACT_PIPED.take().filter(|_| !is_tls12);
+            let (client, piped) = kept.unwrap_or_else(|| handshake(Piped::new(&SERVER), is_tls12));
             let mut session = Session::new(client, piped);
             session.run(rest);
-            session.target.finish();
+            let is_intact = session.is_intact();
+            let Session { client, mut target, .. } = session;
+            if is_intact && !is_tls12 && kind & 8 == 0 {
+                INTACT_PIPED.set(Some((client, target)));
+            } else {
+                target.finish();
+            }
         }
     }
 }

@@ -105,6 +105,7 @@ mod thousands;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use buffer::WireBuffer;
 pub use clock::Millis;
 pub use conn_id::ConnId;
 pub use limits::Limits;
@@ -119,9 +120,12 @@ pub use protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol, Protocol, Ra
 #[cfg(feature = "service")]
 pub use protocol::{CustomProtocol, Framing, Next, Replies, Service};
 pub use server::{
-    AcceptError, Acceptor, Clock, ListenerConfig, NextTurn, Readiness, Server, Transport,
+    AcceptError, Acceptor, Clock, Layer, ListenerConfig, NextTurn, NoLayer, Nowhere, Place,
+    Readiness, Received, Server, Transport,
 };
 pub use stats::Stats;
+#[cfg(feature = "tls")]
+pub use tls::{FileError, Problem, ServerFiles, ServerTls};
 
 /// The modules, for the crate's own programs, tests, benchmarks and fuzz targets. They may change
 /// with any version.

@@ -18,7 +18,21 @@ use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
 
 impl<T: Transport> Server<T> {
-    /// Puts a layer under the connections that `listener` accepts from now on, or another one.
+    /// Puts a layer under the connections that `listener` accepts from now on, or another one: TLS,
+    /// with a certificate and its key. To be called before the listener's first connection.
+    ///
+    #[cfg_attr(feature = "tls", doc = "```no_run")]
+    #[cfg_attr(not(feature = "tls"), doc = "```ignore")]
+    /// use mynah::{EventLoop, Limits, PrefixedProtocol, ServerFiles, ServerTls};
+    ///
+    /// let mut event_loop = EventLoop::new(Limits::default())?;
+    /// event_loop.bind("[::1]:8443".parse()?, PrefixedProtocol)?;
+    /// let (cert, key) = ("cert.pem".into(), "key.pem".into());
+    /// let files = ServerFiles { cert, key, client_ca: None };
+    /// event_loop.server_mut().set_layer(0, ServerTls::load(&files)?);
+    /// event_loop.run()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
 //! Unfinished handshakes: how many there are of whom, and whose turn is next.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
@@ -11,13 +11,18 @@ use crate::conn_id::ConnId;
 pub(super) struct Unopened {
     /// Their slots, the oldest first.
     by_address: HashMap<AddressKey, VecDeque<u32>>,
+    /// The addresses by how many they have: at the bound, each accept asks for the last of them.
+    by_count: BTreeSet<(usize, AddressKey)>,
     count: usize,
 }
 
 impl Unopened {
     pub(super) fn insert(&mut self, address: AddressKey, index: u32) {
-        self.by_address.entry(address).or_default().push_back(index);
+        let slots = self.by_address.entry(address).or_default();
+        slots.push_back(index);
         self.count += 1;
+        self.by_count.remove(&(slots.len() - 1, address));
+        self.by_count.insert((slots.len(), address));
     }
 
     pub(super) fn remove(&mut self, address: AddressKey, index: u32) {
@@ -25,8 +30,11 @@ impl Unopened {
         let Some(at) = slots.iter().position(|&slot| slot == index) else { return };
         slots.remove(at);
         self.count -= 1;
+        self.by_count.remove(&(slots.len() + 1, address));
         if slots.is_empty() {
             self.by_address.remove(&address);
+        } else {
+            self.by_count.insert((slots.len(), address));
         }
     }
 
@@ -36,10 +44,8 @@ impl Unopened {
 
     /// The oldest of the address that has most.
     pub(super) fn first_to_go(&self) -> Option<u32> {
-        // Of several with as many, always the same one, whatever the order of the map.
-        let (_, slots) =
-            self.by_address.iter().max_by_key(|(from, slots)| (slots.len(), **from))?;
-        slots.front().copied()
+        let (_, address) = self.by_count.last()?;
+        self.by_address.get(address)?.front().copied()
     }
 }
 
@@ -103,7 +109,7 @@ mod tests {
             unopened.remove(address(from), index);
         }
         assert_eq!((unopened.first_to_go(), unopened.len()), (None, 0));
-        assert!(unopened.by_address.is_empty());
+        assert!(unopened.by_address.is_empty() && unopened.by_count.is_empty());
     }
 
     #[test]

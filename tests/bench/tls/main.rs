@@ -95,11 +95,11 @@ fn memory(mut command: Command) {
     println!("| {CALM}, calm | {:.0} |", each(&server, CALM));
     crowd.close();
     for round in 1..=3 {
-        crowd.open(STORM, STORM);
+        crowd.open(CALM, CALM);
         server.settle();
         println!(
-            "| {STORM}, reconnected at once for the {round}. time | {:.0} |",
-            each(&server, STORM)
+            "| {CALM}, reconnected at once for the {round}. time | {:.0} |",
+            each(&server, CALM)
         );
         crowd.close();
     }

@@ -183,8 +183,7 @@ impl<T: Transport> Visit<'_, T> {
             return;
         }
         shared.connection_log.line(shared.now, || {
-            // A reset socket has no peer address.
-            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
+            let peer = shown_peer(&conn.stream);
             match error {
                 Some(error) => {
                     format!("{id}{peer} disconnected: {reason}: {}", strerror(error))
@@ -235,6 +234,12 @@ impl<T: Transport> Server<T> {
         }
         false
     }
+}
+
+/// The peer's address behind a blank, for the log; nothing where the socket was reset, which has
+/// none.
+pub(super) fn shown_peer<T: Transport>(stream: &T) -> String {
+    stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"))
 }
 
 fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {

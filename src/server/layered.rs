@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Io;
+use super::close::shown_peer;
 use super::connection::{Connection, Flags, State};
 use super::layer::{Layer, Received};
 use super::layers::Store;
@@ -181,8 +182,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn fail_layer(&mut self, error: &dyn fmt::Display) {
         let Visit { id, conn, shared, .. } = self;
         shared.connection_log.line(shared.now, || {
-            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
-            format!("{id}{peer} {} failed: {error}", T::Layer::NAME)
+            format!("{id}{} {} failed: {error}", shown_peer(&conn.stream), T::Layer::NAME)
         });
         self.start_drain(CloseReason::Layer);
         self.release_memory();
@@ -340,19 +340,20 @@ impl<T: Transport> Visit<'_, T> {
         }
     }
 
-    /// When a record that has begun is late, if nothing more of it comes. A client that is not read
-    /// from is not late.
-    pub(super) fn record_due_at(&mut self, is_stalled: bool) -> Option<Millis> {
-        if !T::Layer::EXISTS || !self.conn.flags.has(Flags::LAYER_HOLDS) {
-            return None;
+    /// When a record that has begun is late, if nothing more of it comes.
+    pub(super) fn record_due_at(&self) -> Option<Millis> {
+        let may_be_late = self.conn.state == State::Open && self.conn.flags.has(Flags::LAYER_HOLDS);
+        let store = self.io.layers.get().filter(|_| may_be_late)?;
+        store.record_due_at(self.id.index, self.shared.limits.frame_timeout_ms)
+    }
+
+    /// Stops the clock of a record that has begun while the client is not read from.
+    pub(super) fn pause_record(&mut self, is_stalled: bool) {
+        if self.conn.flags.has(Flags::LAYER_HOLDS)
+            && let Some(state) = self.io.layers.state_mut(self.id.index)
+        {
+            state.set_paused(is_stalled, self.shared.now);
         }
-        let Visit { id, conn, shared, io, .. } = self;
-        if conn.state != State::Open {
-            return None;
-        }
-        let store = io.layers.get_mut()?;
-        store.state_mut(id.index)?.set_paused(is_stalled, shared.now);
-        store.record_due_at(id.index, shared.limits.frame_timeout_ms)
     }
 
     /// Has the session process the data that came with the end of the handshake.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::debug;
 
+use super::close::shown_peer;
 use super::connection::{Flags, State};
 use super::layer::Layer;
 use super::layered::{ReadError, TOO_LONG, receive};
@@ -188,8 +189,8 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { id, conn, shared, .. } = self;
         shared.stats.handshake_failures_total += 1;
         shared.connection_log.line(shared.now, || {
-            let peer = conn.stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"));
-            format!("{id}{peer} {} handshake failed: {reason}", T::Layer::NAME)
+            let (peer, layer) = (shown_peer(&conn.stream), T::Layer::NAME);
+            format!("{id}{peer} {layer} handshake failed: {reason}")
         });
     }
 

@@ -386,7 +386,8 @@ impl<T: Transport> Visit<'_, T> {
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
-        let deadline = self.record_due_at(is_stalled).map_or(deadline, |at| at.min(deadline));
+        self.pause_record(is_stalled);
+        let deadline = self.record_due_at().map_or(deadline, |at| at.min(deadline));
         let Visit { id, conn, listener, .. } = self;
         debug_assert!(
             !is_stalled
@@ -419,17 +420,7 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Whether a record has begun and has not been finished in time.
     fn is_record_late(&self) -> bool {
-        T::Layer::EXISTS
-            && self.conn.state == State::Open
-            && self.conn.flags.has(Flags::LAYER_HOLDS)
-            && self
-                .io
-                .layers
-                .get()
-                .and_then(|store| {
-                    store.record_due_at(self.id.index, self.shared.limits.frame_timeout_ms)
-                })
-                .is_some_and(|at| at <= self.shared.now)
+        self.record_due_at().is_some_and(|at| at <= self.shared.now)
     }
 
     /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.

@@ -219,8 +219,8 @@ fn insecure_warns_and_checks_nothing() {
 fn client_certificate_is_shown_where_it_is_demanded() {
     let authority = Authority::new();
     let (ca, client) = (authority.ca(), authority.issue(&["a client"]));
-    let stranger = Authority::new();
-    let other = stranger.issue(&["another client"]);
+    let untrusted = Authority::new();
+    let other = untrusted.issue(&["another client"]);
     for version in [&TLS13, &TLS12] {
         let config = config(&authority.issue(&["127.0.0.1"]), Some(&ca), &[version]);
         let server = TlsServer::new(config, serve_echo);

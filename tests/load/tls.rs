@@ -85,7 +85,7 @@ fn plain_target_has_no_tls_in_its_report() {
 #[test]
 fn handshake_failures_are_counted_by_name() {
     let authority = Authority::new();
-    let (trust, stranger) = (authority.ca(), Authority::new());
+    let (trust, untrusted) = (authority.ca(), Authority::new());
     let tls = TlsServer::new(authority.config(), |peer| linger(&peer.sock));
     let plain = TcpTarget::serve(|mut stream| {
         let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
@@ -95,7 +95,7 @@ fn handshake_failures_are_counted_by_name() {
     for (url, options, name, reason) in [
         (
             tls.url("tcp"),
-            format!("--cacert {}", stranger.ca()),
+            format!("--cacert {}", untrusted.ca()),
             "TLS:UnknownIssuer",
             "with --cacert FILE",
         ),

@@ -54,8 +54,8 @@ fn client_without_a_certificate_is_refused() {
 #[test]
 fn client_of_another_authority_is_refused() {
     let server = start(&Authority::new("clients"));
-    let stranger = Authority::new("clients").issue("client");
-    let config = server.identity().client_with(&stranger);
+    let untrusted = Authority::new("clients").issue("client");
+    let config = server.identity().client_with(&untrusted);
     expect_refused(&server, config, "received fatal alert", "invalid peer certificate");
 }
 

@@ -94,10 +94,10 @@ fn messages_behind_a_bad_one_are_dropped() {
 #[test]
 fn alert_of_the_client_is_the_reason_in_the_log() {
     let server = Server::tls("command", &[]);
-    let stranger = Identity::new();
+    let untrusted = Identity::new();
     let client = server.connect_tcp();
     let port = client.local_port();
-    let error = client.try_tls(stranger.client()).unwrap_err();
+    let error = client.try_tls(untrusted.client()).unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate"), "{error}");
     let line = server.wait_for_line(&format!("127.0.0.1:{port} TLS handshake failed: "));
     assert!(line.contains("the client sent the alert "), "{line}");
@@ -321,7 +321,7 @@ fn descriptors_leak_on_no_failed_handshake() {
             }
             3 => client.try_send(b"GET / HTTP/1.1\r\n\r\n"),
             4 => {
-                client.try_send(&[&hello[..], b"junk"].concat());
+                client.try_send(&[&hello[..], b"other bytes"].concat());
                 client.read_until_cut();
             }
             5 => {

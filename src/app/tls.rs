@@ -41,11 +41,11 @@ pub(super) struct Certificates {
     numbers: Vec<Option<usize>>,
     /// Wakes the loop when a reload is done.
     handle: Option<Handle>,
-    /// What is to be said of them at the start.
+    /// Warnings to be logged at the start.
     warnings: Vec<String>,
     /// A reload that has begun.
     reloading: Option<Receiver<Result<Loaded, Vec<String>>>>,
-    /// What a reload has brought.
+    /// Result of a reload, to be taken up.
     reloaded: Option<Result<Loaded, Vec<String>>>,
     check_at: Millis,
 }

@@ -196,7 +196,7 @@ pub trait UrlProtocol: Handler + Sized {
     /// Whether a server without listeners of its own opens one.
     const IS_DEFAULT: bool = false;
 
-    /// What a listener does, in a few words for `--help`.
+    /// Job of a listener, in a few words for `--help`.
     const SUMMARY: &'static str = "";
 
     /// The keys that [`set`](Self::set) knows.

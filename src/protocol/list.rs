@@ -73,7 +73,7 @@ macro_rules! protocols {
                 }
             }
 
-            /// What a listener does, in a few words.
+            /// Job of a listener, in a few words.
             #[must_use]
             pub const fn summary(self) -> &'static str {
                 match self {

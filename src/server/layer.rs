@@ -17,7 +17,7 @@ pub trait Layer: Sized {
     type Place<S>: Place<S>;
     /// Its name in the log.
     const NAME: &'static str;
-    /// What the connections of one listener have in common.
+    /// Configuration shared by the connections of one listener.
     type Config;
     /// The reason for which it cannot go on.
     type Error: fmt::Display;
@@ -63,7 +63,7 @@ pub trait Layer: Sized {
     fn take_asked_name(config: &Self::Config) -> Option<String>;
 }
 
-/// What [`Layer::receive`] did with the bytes it was given.
+/// Outcome of [`Layer::receive`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Received {
     /// How many of them were taken; the rest is the beginning of a record, and is to be given

@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 
-/// What one read brought.
+/// Outcome of one read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadOutcome {
     /// Bytes read from the socket.

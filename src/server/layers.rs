@@ -125,7 +125,7 @@ impl<L: Layer> Layers<L> {
         self.get_mut()?.state_mut(index)
     }
 
-    /// What waits of a connection, as the account was charged with it, in bytes.
+    /// Bytes the account was charged with for what waits of a connection.
     pub(super) fn charged_of<T>(&self, conn: &Connection<T>, id: ConnId) -> usize {
         self.held_of(conn, id).map_or(0, |held| held.charged)
     }
@@ -293,7 +293,7 @@ impl<L> LayerState<L> {
         Ok(())
     }
 
-    /// What had been received of a record has been taken.
+    /// The beginning of a record that was received has been taken.
     pub(super) fn clear_received(&mut self) {
         if let Some(held) = &mut self.held {
             held.received = RecvBuffer::default();

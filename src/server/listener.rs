@@ -26,7 +26,7 @@ pub(super) struct Listener<T: Transport> {
     /// Its name in the log.
     pub(super) name: String,
     pub(super) protocol: Protocol,
-    /// What its connections' layers have in common, where they have any.
+    /// Configuration of its connections' layers, where they have any.
     pub(super) layer: Option<<T::Layer as Layer>::Config>,
     /// After how many milliseconds without input a connection is closed; 0 for never.
     pub(super) idle_ms: u64,

@@ -89,7 +89,7 @@ pub struct Server<T: Transport> {
     io: Io<T::Layer>,
 }
 
-/// What a visit reads and writes with.
+/// Buffers of a visit, and the layers.
 struct Io<L: Layer> {
     /// The one read buffer.
     read_buffer: Box<[u8]>,

@@ -21,7 +21,7 @@ pub trait Transport: Sized {
     type Registry;
     /// Where such streams come from.
     type Acceptor: Acceptor<Stream = Self>;
-    /// What may lie between such a stream and a session: [`NoLayer`](super::NoLayer), or TLS.
+    /// The layer between such a stream and a session: [`NoLayer`](super::NoLayer), or TLS.
     type Layer: Layer;
 
     /// Asks for readable events with token `id`.

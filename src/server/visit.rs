@@ -386,8 +386,13 @@ impl<T: Transport> Visit<'_, T> {
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
-        self.pause_record(is_stalled);
-        let deadline = self.record_due_at().map_or(deadline, |at| at.min(deadline));
+        let deadline = match self.is_layered() {
+            true => {
+                self.pause_record(is_stalled);
+                self.record_due_at().map_or(deadline, |at| at.min(deadline))
+            }
+            false => deadline,
+        };
         let Visit { id, conn, listener, .. } = self;
         debug_assert!(
             !is_stalled
@@ -420,7 +425,7 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Whether a record has begun and has not been finished in time.
     fn is_record_late(&self) -> bool {
-        self.record_due_at().is_some_and(|at| at <= self.shared.now)
+        T::Layer::EXISTS && self.record_due_at().is_some_and(|at| at <= self.shared.now)
     }
 
     /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.

@@ -24,11 +24,11 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Its fault.
     pub problem: Problem,
 }
 
-/// What is wrong with a file.
+/// Fault of a file.
 #[derive(Debug)]
 pub enum Problem {
     /// It cannot be read.

@@ -21,7 +21,7 @@ pub const PLAINTEXT_BYTES_MAX: usize = 1 << 14;
 /// TLS 1.2 suite.
 const SEAL_BYTES_MAX: usize = HEADER_BYTES + 1 + 8 + 16;
 
-/// What TLS itself may want to say in front of a record: a key update.
+/// Most bytes of a key update, which may precede a record.
 const KEY_UPDATE_BYTES_MAX: usize = 64;
 
 /// Most bytes of a connection that wait to become a record, or a whole handshake message. rustls
@@ -39,7 +39,7 @@ pub trait Role {
     /// `process_tls_records` of rustls.
     fn process<'c, 'w>(&'c mut self, wire: &'w mut [u8]) -> UnbufferedStatus<'c, 'w, Self::Data>;
 
-    /// What both roles have in common.
+    /// The state that both roles have.
     fn common(&self) -> &CommonState;
 }
 

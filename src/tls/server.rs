@@ -75,7 +75,7 @@ impl fmt::Display for Rough {
     }
 }
 
-/// What the connections of a listener have in common: certificate, key, ticket keys.
+/// Configuration shared by the connections of a listener: certificate, key, ticket keys.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
@@ -122,7 +122,7 @@ impl ServerTls {
         Ok(ServerTls { config: Arc::new(config), path, expires_at, certificate })
     }
 
-    /// What is to be said of the certificate at `now`, the time since the Unix epoch.
+    /// The warning about the certificate at `now`, the time since the Unix epoch.
     pub fn warning(&self, now: Duration) -> Option<Warning> {
         let (path, expires_at) = (|| self.path.clone(), self.expires_at?);
         match expires_at.checked_sub(now) {

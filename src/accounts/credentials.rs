@@ -1,18 +1,10 @@
 //! Name and password as a client sends them: `NAME` NUL `PASSWORD`, or the words of a chat line.
 
+use super::attempt::Attempt;
 use super::messages::Refusal;
 use super::name::{NameError, parse_name};
 use super::password::{Password, PasswordError};
 use crate::protocol::chat::nickname::Nickname;
-
-/// What a client does with a name and a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// Log in to an account.
-    Login,
-    /// Add an account.
-    Register,
-}
 
 /// Parses the payload of LOGIN or REGISTER.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::credentials::Attempt;
+use super::attempt::Attempt;
 use super::password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
 use crate::protocol::chat::Lang;
 use crate::protocol::chat::nickname::{CHARS_MAX, CHARS_MIN};

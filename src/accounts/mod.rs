@@ -7,7 +7,7 @@
 //! | module | job |
 //! |---|---|
 //! | `name`, `password` | what either may be |
-//! | `credentials` | name and password in a request |
+//! | `attempt`, `credentials` | logging in or registering; name and password in a request |
 //! | `hash` | argon2id: hashing, checking, PHC strings |
 //! | `store` | the accounts in memory, found by name |
 //! | `file` | the text of the file: reading, changing |
@@ -17,6 +17,7 @@
 //! | `throttle` | failed attempts by address |
 //! | `messages` | refusals and notices, as the protocols word them |
 
+mod attempt;
 mod credentials;
 mod disk;
 mod file;
@@ -31,7 +32,8 @@ mod throttle;
 mod worker;
 mod write;
 
-pub use credentials::{Attempt, parse_credentials, parse_name_and_password};
+pub use attempt::Attempt;
+pub use credentials::{parse_credentials, parse_name_and_password};
 pub use disk::{Disk, Meta, SystemDisk};
 pub use file::{FILE_LEN_MAX, FileError, FileProblem, LINE_LEN_MAX, Parsed, parse};
 pub use hash::{Cost, HashError, Hasher, PasswordHash, RandomError};

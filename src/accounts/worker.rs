@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::credentials::Attempt;
+use super::attempt::Attempt;
 use super::disk::Disk;
 use super::hash::Hasher;
 use super::name::parse_name;

@@ -733,7 +733,7 @@ mod tests {
         fs::write(folder.file(), "bob\n").unwrap();
         assert_eq!(read_error(&folder.file()), "FILE: line 1: is not of the form name:$argon2id$…");
         // Root may read anything.
-        fs::set_permissions(folder.file(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(folder.file(), fs::Permissions::from_mode(0o000)).unwrap();
         if fs::File::open(folder.file()).is_err() {
             assert_eq!(read_error(&folder.file()), "FILE: permission denied");
         }
@@ -833,9 +833,9 @@ mod tests {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
             let wanted = confirmed.len() + 1 + round * 7 % 11;
-            while let Some(line) = lines.next() {
+            for line in lines {
                 confirmed.extend(line.unwrap().strip_prefix('=').map(str::to_owned));
                 if confirmed.len() == wanted {
                     child.kill().unwrap();

@@ -451,4 +451,20 @@ mod tests {
         assert_eq!(outcomes[1].outcome, Outcome::LoginFailed);
         held.go_on.send(()).unwrap();
     }
+
+    /// The time is that of the hash; measuring it would depend on the machine.
+    #[test]
+    fn unknown_name_costs_a_hash() {
+        let disk = MemoryDisk::with_file("/accounts", "");
+        let file = AccountsFile::on(disk, "/accounts".into());
+        let hasher = Hasher::new(Cost::TINY);
+        let mut executor = Executor { hasher, accounts: SharedAccounts::default(), file };
+        let password = Password::new(b"password".to_vec()).unwrap();
+        let attempt = Attempt::Login;
+        let job = Job { id: 1, address: 1, attempt, name: "bob".into(), password };
+        let used = allocation_counter::measure(|| {
+            assert_eq!(executor.run(&job), Outcome::LoginFailed);
+        });
+        assert!(used.bytes_max >= 19 << 20, "as a new hash: {} bytes", used.bytes_max);
+    }
 }

@@ -67,6 +67,7 @@
 //! L4  app · client · load        the three programs; cli: what their command lines share
 //! L3  net                        mio, sockets, signals, the loop's clock
 //!     tls                        the layer under a session, and the clients' side of it
+//!     accounts                   names and passwords: a file, and a thread that hashes
 //! L2  server                     all connections, over any Transport; no mio
 //! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
@@ -75,6 +76,8 @@
 //!     escape · os_text · setting · strerror
 //! ```
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod address;
 mod app;
 mod buffer;
@@ -159,6 +162,8 @@ pub mod internal {
         setting,
         stats,
         strerror,
+        #[cfg(feature = "accounts")]
+        accounts,
         #[cfg(feature = "client")]
         client,
         #[cfg(feature = "load")]

@@ -1,6 +1,8 @@
 //! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
 //! runs the same code (`tests/core/differential.rs`, `tests/core/fuzz_bodies.rs`).
 
+#[cfg(feature = "accounts")]
+pub mod accounts_file;
 pub mod chat_room;
 pub mod command;
 pub mod config;

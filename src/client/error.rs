@@ -69,6 +69,9 @@ pub(super) enum ClientError {
     },
     /// Standard input ended before a nickname was accepted.
     NoNickname,
+    /// An accounts file was not changed, for this reason.
+    #[cfg(feature = "accounts")]
+    Passwd(String),
     /// Some lines failed; each was reported where it failed.
     LinesFailed,
 }
@@ -157,6 +160,8 @@ impl fmt::Display for ClientError {
             }
             ClientError::TextTooLong { len_max } => write!(f, "the text is over {len_max} bytes"),
             ClientError::NoNickname => f.write_str("no nickname was accepted"),
+            #[cfg(feature = "accounts")]
+            ClientError::Passwd(reason) => f.write_str(reason),
             ClientError::LinesFailed => f.write_str("some lines failed"),
         }
     }

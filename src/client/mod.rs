@@ -20,6 +20,7 @@
 //! | `editor` | the line being typed, and lines above it; the only one to name rustyline |
 //! | `terminal_mode` | the terminal's mode, restored when a signal ends the process |
 //! | `sigint` | SIGINT, received by the main thread |
+//! | `passwd` | a change of an accounts file, and passwords typed without echo |
 //! | `output`, `error` | replies, error messages |
 
 mod chat;
@@ -32,6 +33,8 @@ mod input_lines;
 mod once;
 mod options;
 mod output;
+#[cfg(feature = "accounts")]
+mod passwd;
 mod prompt;
 mod request;
 mod server_guess;
@@ -68,6 +71,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Invocation::Version => {
             return print("mynah-cli", concat!("mynah-cli ", env!("CARGO_PKG_VERSION")));
         }
+        #[cfg(feature = "accounts")]
+        Invocation::Passwd(passwd) => passwd::run(&passwd),
         Invocation::Run { endpoint, action, notes } => {
             notes.iter().for_each(print_error);
             run_action(&endpoint, action)

@@ -14,6 +14,8 @@ mod chat_server;
 mod chat_window;
 mod mock_server;
 mod once;
+#[cfg(feature = "accounts")]
+mod passwd;
 mod program;
 mod prompt_pipe;
 mod prompt_terminal;

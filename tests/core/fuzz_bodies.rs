@@ -13,6 +13,12 @@ const MUTATIONS: usize = 4_000;
 /// What slow machines are spared.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
+#[cfg(feature = "accounts")]
+#[test]
+fn accounts_file() {
+    check("accounts_file", bodies::accounts_file::run);
+}
+
 #[test]
 fn chat_room() {
     check("chat_room", bodies::chat_room::run);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 25] = [
+const LAYERS: [(&str, u8); 26] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, u8); 25] = [
     ("session", 1),
     ("server", 2),
     ("tls", 3),
+    ("accounts", 3),
     ("net", 3),
     ("cli", 4),
     ("app", 4),
@@ -59,7 +60,10 @@ const BESIDE: [(&str, &str); 19] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 10] = [
+const CONFINED: [(&str, &str); 13] = [
+    ("argon2", "accounts"),
+    ("phc", "accounts"),
+    ("zeroize", "accounts"),
     ("rustls", "tls"),
     ("x509_cert", "tls"),
     ("mio", "net"),

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
+#[cfg(feature = "accounts")]
+use crate::accounts::NameError;
 use crate::cli::options::OptionError;
 use crate::cli::suggest::{DidYouMean, nearest};
 #[cfg(feature = "tls")]
@@ -14,8 +16,19 @@ use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::ProtocolName;
 
 /// The commands, in the order of `--help`.
-pub(super) const COMMANDS: [&str; 9] =
-    ["echo", "rev", "broadcast", "status", "send", "call", "listen", "chat", "help"];
+pub(super) const COMMANDS: &[&str] = &[
+    "echo",
+    "rev",
+    "broadcast",
+    "status",
+    "send",
+    "call",
+    "listen",
+    "chat",
+    #[cfg(feature = "accounts")]
+    "passwd",
+    "help",
+];
 
 /// What chose the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +86,15 @@ pub(in crate::client) enum UsageError {
     StatusOption(&'static str),
     /// The nickname is not one line of UTF-8.
     Nickname,
+    /// `passwd` without FILE or NAME.
+    #[cfg(feature = "accounts")]
+    PasswdArguments,
+    /// `passwd` with the address of a server.
+    #[cfg(feature = "accounts")]
+    PasswdAddress,
+    /// The name of an account is invalid.
+    #[cfg(feature = "accounts")]
+    AccountName(NameError),
 }
 
 impl From<UsageError> for Vec<UsageError> {
@@ -134,6 +156,14 @@ impl fmt::Display for UsageError {
             }
             UsageError::StatusOption(option) => write!(f, "--{option} belongs to status"),
             UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
+            #[cfg(feature = "accounts")]
+            UsageError::PasswdArguments => f.write_str("passwd needs FILE and NAME"),
+            #[cfg(feature = "accounts")]
+            UsageError::PasswdAddress => {
+                f.write_str("passwd changes a file and takes no server's address")
+            }
+            #[cfg(feature = "accounts")]
+            UsageError::AccountName(error) => write!(f, "{error}"),
         }
     }
 }
@@ -166,7 +196,7 @@ fn fmt_unknown_command(f: &mut impl Write, name: &str) -> fmt::Result {
     let is_host = name == "localhost" || name.parse::<IpAddr>().is_ok();
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let url = url_for(name).or_else(|| is_host.then(|| format!("command://{host}:65432")));
-    match url.as_deref().or_else(|| nearest_command(name, &COMMANDS)) {
+    match url.as_deref().or_else(|| nearest_command(name, COMMANDS)) {
         None => write!(f, "; there are {}", COMMANDS.join(", ")),
         nearest => write!(f, "{}", DidYouMean(nearest)),
     }

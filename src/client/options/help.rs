@@ -57,6 +57,14 @@ Examples:
 
 Status: 0 answered, 1 refused or failed, 2 bad usage.";
 
+/// Stands before [`WITHOUT_COMMAND`] where there are accounts.
+const PASSWD: &str = "\
+On a file of accounts, without a server:
+    passwd FILE NAME    add an account or change its password; NAME - reads it
+                        from standard input, --delete FILE NAME deletes it
+";
+const WITHOUT_COMMAND: &str = "Without a command:\n";
+
 /// The options in their groups.
 pub(super) const GROUPS: &[(&str, &[OptionSpec])] = &[
     ("Options, before the command", &OPTIONS),
@@ -71,5 +79,9 @@ pub(super) fn options() -> Vec<OptionSpec> {
 
 /// The text of `--help`.
 pub(super) fn help() -> String {
+    if cfg!(feature = "accounts") {
+        let brief = BRIEF.replace(WITHOUT_COMMAND, &format!("{PASSWD}{WITHOUT_COMMAND}"));
+        return usage(&brief, GROUPS);
+    }
     usage(BRIEF, GROUPS)
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use getopts::{Matches, ParsingStyle};
 
 use super::endpoint::Endpoint;
+#[cfg(feature = "accounts")]
+use super::passwd::Passwd;
 use super::request::{Request, Verb};
 use crate::cli::options as cli_options;
 #[cfg(feature = "tls")]
@@ -36,6 +38,9 @@ pub(super) enum Invocation {
     /// `--help`, with the text to print.
     Help(String),
     Version,
+    /// A change of an accounts file, without a server.
+    #[cfg(feature = "accounts")]
+    Passwd(Passwd),
     Run {
         endpoint: Endpoint,
         action: Action,
@@ -97,6 +102,15 @@ impl Invocation {
             && word.eq_ignore_ascii_case("help")
         {
             return Ok(Invocation::Help(help()));
+        }
+        #[cfg(feature = "accounts")]
+        if let Some(passwd) = words::parse_passwd(words)? {
+            let has_address = ["host", "port", "protocol", "config"];
+            let has_address = has_address.iter().any(|option| matches.opt_present(option));
+            return match url.is_some() || has_address {
+                true => Err(UsageError::PasswdAddress.into()),
+                false => Ok(Invocation::Passwd(passwd)),
+            };
         }
         let mut address = Address::new(&matches, url)?;
         let (protocol, named_by) = address.protocol(words::is_chat(words));
@@ -404,7 +418,7 @@ mod tests {
         assert_error(&["boradcast"], "there is no command 'boradcast', did you mean broadcast?");
         assert_error(
             &["zzzz\n"],
-            r"there is no command 'zzzz\n'; there are echo, rev, broadcast, status, send, call, listen, chat, help",
+            &format!(r"there is no command 'zzzz\n'; there are {}", COMMANDS.join(", ")),
         );
         assert_error(&["call", "x"], "call needs a command code from 0 to 255, not 'x'");
         assert_error(&["call"], "call needs a command code from 0 to 255, not ''");
@@ -466,6 +480,37 @@ mod tests {
         ] {
             assert_error(args, reason);
         }
+    }
+
+    #[cfg(feature = "accounts")]
+    #[test]
+    fn passwd_changes_a_file_without_a_server() {
+        use crate::client::passwd::PasswdChange::{Delete, FromStdin, FromTerminal};
+        let passwd = |args: &[&str]| match invocation(args) {
+            Ok(Invocation::Passwd(passwd)) => passwd,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        for (args, change) in [
+            (&["passwd", "f", "bob"][..], FromTerminal),
+            (&["PASSWD", "f", "bob", "-"], FromStdin),
+            (&["passwd", "--delete", "f", "bob"], Delete),
+            (&["passwd", "f", "bob", "--delete"], Delete),
+        ] {
+            let expected = Passwd { file: "f".into(), name: "bob".into(), change };
+            assert_eq!(passwd(args), expected, "{args:?}");
+        }
+        assert_eq!(passwd(&["passwd", "--", "--delete", "bob"]).change, FromTerminal);
+        for args in [&["passwd"][..], &["passwd", "f"], &["passwd", "--delete", "f"]] {
+            assert_error(args, "passwd needs FILE and NAME");
+        }
+        assert_error(&["passwd", "f", "bo"], "a name has 3 to 16 characters");
+        assert_error(&["passwd", "f", "#bob"], "a name has no blanks or control characters");
+        let more = "passwd: unexpected argument 'x'; it takes FILE and NAME";
+        assert_error(&["passwd", "f", "bob", "x"], more);
+        assert_error(&["passwd", "--delete", "f", "bob", "x"], more);
+        let address = "passwd changes a file and takes no server's address";
+        assert_error(&["-p", "1", "passwd", "f", "bob"], address);
+        assert_error(&["h:1", "passwd", "f", "bob"], address);
     }
 
     #[test]

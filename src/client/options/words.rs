@@ -4,6 +4,10 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::Action;
 use super::error::{NamedBy, UsageError};
+#[cfg(feature = "accounts")]
+use crate::accounts::parse_name;
+#[cfg(feature = "accounts")]
+use crate::client::passwd::{Passwd, PasswdChange};
 use crate::client::request::{Request, Verb};
 use crate::os_text;
 use crate::protocol::ProtocolName;
@@ -19,6 +23,38 @@ pub(super) struct Flags {
 /// True if `word` is the command `chat`.
 pub(super) fn is_chat(words: &[String]) -> bool {
     words.first().is_some_and(|word| word.eq_ignore_ascii_case("chat"))
+}
+
+/// Parses `passwd [--delete] FILE NAME [-]`; `None` is another command.
+#[cfg(feature = "accounts")]
+pub(super) fn parse_passwd(words: &[String]) -> Result<Option<Passwd>, UsageError> {
+    let Some((command, mut arguments)) = words.split_first() else { return Ok(None) };
+    if !command.eq_ignore_ascii_case("passwd") {
+        return Ok(None);
+    }
+    let mut change = PasswdChange::FromTerminal;
+    match arguments {
+        [delete, rest @ ..] if delete == "--delete" => {
+            (change, arguments) = (PasswdChange::Delete, rest);
+        }
+        [rest @ .., delete] if rest.len() == 2 && delete == "--delete" => {
+            (change, arguments) = (PasswdChange::Delete, rest);
+        }
+        _ => {}
+    }
+    let [file, name, rest @ ..] = without_dashes(arguments) else {
+        return Err(UsageError::PasswdArguments);
+    };
+    let rest = match (change, rest) {
+        (PasswdChange::FromTerminal, [dash, rest @ ..]) if dash == "-" => {
+            change = PasswdChange::FromStdin;
+            rest
+        }
+        _ => rest,
+    };
+    expect_no_more("passwd", rest, "it takes FILE and NAME")?;
+    parse_name(name).map_err(UsageError::AccountName)?;
+    Ok(Some(Passwd { file: os_text::decode(file).into(), name: name.clone(), change }))
 }
 
 /// Parses the command over `protocol`, which was chosen by `named_by`.

@@ -3,15 +3,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use hashbrown::HashTable;
+
 use crate::address::AddressKey;
 use crate::clock::Millis;
-
-/// Share of the places that may be taken, in percent. Beyond, the table grows by half: at least 56 %
-/// are taken then, so an entry of 16 bytes costs 28 at most.
-const LOAD_MAX_PERCENT: usize = 84;
-
-/// Fewest places.
-const PLACES_MIN: usize = 64;
 
 /// Places looked at for entries that are over, with each new connection: a table is gone through
 /// before it can fill.
@@ -38,26 +33,34 @@ pub struct AddressLimits {
     pub rate_max: u32,
 }
 
+/// Where an address is counted, as long as a connection of it is open. Four bytes a connection are
+/// enough to release it by, where asking the system for its address again may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressHandle(u32);
+
+#[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// The packed address; in a free place, the next free one.
     key: u64,
+    /// Open connections; [`FREE`] marks a free place.
     open: u32,
     /// When the address's bucket is empty again, in microseconds that wrap (GCRA's theoretical
     /// arrival time; ATM Forum, Traffic Management 4.0, C.2.1).
     due_at: u32,
 }
 
-/// No address: 255.255.255.255 sends nothing.
-const VACANT: u64 = u64::MAX;
-const VACANT_ENTRY: Entry = Entry { key: VACANT, open: 0, due_at: 0 };
+const FREE: u32 = u32::MAX;
+const NO_PLACE: u64 = u64::MAX;
 
-/// An open-addressed table with linear probing. Its hash is keyed, so nobody can choose addresses
-/// that collide.
-#[derive(Debug, Default)]
+/// Entries in places that do not move, and a hash index of them. The hash is keyed, so nobody can
+/// choose addresses that collide.
+#[derive(Debug)]
 pub struct AddressTable {
     limits: AddressLimits,
     entries: Vec<Entry>,
-    len: usize,
+    /// The first free place.
+    free: u64,
+    index: HashTable<u32>,
     swept_to: usize,
     hasher: RandomState,
 }
@@ -66,7 +69,14 @@ impl AddressTable {
     /// An empty table, which owns no memory.
     #[must_use]
     pub fn new(limits: AddressLimits) -> Self {
-        AddressTable { limits, ..AddressTable::default() }
+        AddressTable {
+            limits,
+            entries: Vec::new(),
+            free: NO_PLACE,
+            index: HashTable::new(),
+            swept_to: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Whether there is any limit. Without one nothing needs to be counted.
@@ -78,26 +88,25 @@ impl AddressTable {
     /// Addresses in the table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.index.len()
     }
 
     /// Whether no address is in the table.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.index.is_empty()
     }
 
     /// Bytes allocated.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
+        self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
     }
 
     /// Open connections of `address` that are counted.
     #[must_use]
     pub fn open_of(&self, address: AddressKey) -> u32 {
-        let key = pack(address);
-        self.find(key).map_or(0, |at| self.entries[at].open)
+        self.find(pack(address)).map_or(0, |at| self.entries[at as usize].open)
     }
 
     /// A connection of `address` has come. It is counted as open if it is let in, and must then be
@@ -106,136 +115,102 @@ impl AddressTable {
     /// # Errors
     ///
     /// The limit that it is refused by; it is not counted as open.
-    pub fn admit(&mut self, address: AddressKey, now: Millis) -> Result<(), AddressLimit> {
+    pub fn admit(
+        &mut self,
+        address: AddressKey,
+        now: Millis,
+    ) -> Result<AddressHandle, AddressLimit> {
         let now = micros(now);
         self.sweep(now);
-        let at = self.find_or_insert(pack(address), now);
+        let key = pack(address);
+        let at = self.find(key);
+        let wait = at.map_or(0, |at| self.entries[at as usize].wait(now));
         let AddressLimits { open_max, rate_max } = self.limits;
-        let entry = &mut self.entries[at];
-        if open_max > 0 && entry.open >= open_max {
+        if open_max > 0 && at.is_some_and(|at| self.entries[at as usize].open >= open_max) {
             return Err(AddressLimit::Open);
         }
+        let mut due_at = now;
         if rate_max > 0 {
-            let wait = entry.wait(now);
             let cost = (WINDOW_MICROS / rate_max).max(1);
             if wait + cost > WINDOW_MICROS {
                 return Err(AddressLimit::Rate);
             }
-            entry.due_at = now.wrapping_add(wait + cost);
+            due_at = now.wrapping_add(wait + cost);
         }
+        let at = at.unwrap_or_else(|| self.insert(key));
+        let entry = &mut self.entries[at as usize];
         entry.open += 1;
-        Ok(())
+        entry.due_at = due_at;
+        Ok(AddressHandle(at))
     }
 
     /// A connection that was let in has gone.
-    ///
-    /// # Panics
-    ///
-    /// In a debug build, if none of the address is open.
-    pub fn release(&mut self, address: AddressKey, now: Millis) {
-        let Some(at) = self.find(pack(address)) else {
-            debug_assert!(false, "{address:?} is not counted");
-            return;
-        };
-        let entry = &mut self.entries[at];
-        debug_assert!(entry.open > 0, "{address:?} has none open");
+    pub fn release(&mut self, handle: AddressHandle, now: Millis) {
+        let AddressHandle(at) = handle;
+        let entry = &mut self.entries[at as usize];
+        debug_assert!(entry.open != FREE && entry.open > 0, "{handle:?} has none open");
         entry.open = entry.open.saturating_sub(1);
         if entry.is_over(micros(now)) {
             self.remove(at);
         }
     }
 
-    fn find(&self, key: u64) -> Option<usize> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let mut at = self.ideal(key);
-        loop {
-            match self.entries[at].key {
-                found if found == key => return Some(at),
-                VACANT => return None,
-                _ => at = self.next(at),
-            }
-        }
+    fn find(&self, key: u64) -> Option<u32> {
+        let is_it = |at: &u32| self.entries[*at as usize].key == key;
+        self.index.find(self.hasher.hash_one(key), is_it).copied()
     }
 
-    fn find_or_insert(&mut self, key: u64, now: u32) -> usize {
-        if (self.len + 1) * 100 > self.entries.len() * LOAD_MAX_PERCENT {
-            self.grow();
-        }
-        let mut at = self.ideal(key);
-        while self.entries[at].key != VACANT {
-            if self.entries[at].key == key {
-                return at;
+    fn insert(&mut self, key: u64) -> u32 {
+        let entry = Entry { key, open: 0, due_at: 0 };
+        let at = match usize::try_from(self.free).ok().and_then(|at| self.entries.get_mut(at)) {
+            Some(place) => {
+                let at = self.free as u32;
+                self.free = place.key;
+                *place = entry;
+                at
             }
-            at = self.next(at);
-        }
-        self.entries[at] = Entry { key, open: 0, due_at: now };
-        self.len += 1;
+            None => {
+                if self.entries.len() == self.entries.capacity() {
+                    // By a quarter and not to the double: an address shall cost little.
+                    self.entries.reserve_exact((self.entries.len() / 4).max(64));
+                }
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
+        };
+        let AddressTable { entries, index, hasher, .. } = self;
+        let hash_of = |at: &u32| hasher.hash_one(entries[*at as usize].key);
+        index.insert_unique(hasher.hash_one(key), at, hash_of);
         at
     }
 
-    fn grow(&mut self) {
-        let places = (self.entries.len() + self.entries.len() / 2).max(PLACES_MIN);
-        let mut entries = Vec::with_capacity(places);
-        entries.resize(places, VACANT_ENTRY);
-        let old = std::mem::replace(&mut self.entries, entries);
-        self.swept_to = 0;
-        for entry in old.into_iter().filter(|entry| entry.key != VACANT) {
-            let mut at = self.ideal(entry.key);
-            while self.entries[at].key != VACANT {
-                at = self.next(at);
-            }
-            self.entries[at] = entry;
+    fn remove(&mut self, at: u32) {
+        let AddressTable { entries, index, hasher, .. } = self;
+        let key = entries[at as usize].key;
+        if let Ok(entry) = index.find_entry(hasher.hash_one(key), |other| *other == at) {
+            entry.remove();
         }
-    }
-
-    /// Removes an entry, and moves those back that stand behind it only because it was in their way.
-    fn remove(&mut self, mut hole: usize) {
-        let places = self.entries.len();
-        let mut at = hole;
-        loop {
-            at = self.next(at);
-            let entry = self.entries[at];
-            if entry.key == VACANT {
-                break;
-            }
-            // How far the entry stands from where it would be best, and from the hole.
-            let distance = |from: usize| (at + places - from) % places;
-            if distance(self.ideal(entry.key)) >= distance(hole) {
-                self.entries[hole] = entry;
-                hole = at;
-            }
-        }
-        self.entries[hole] = VACANT_ENTRY;
-        self.len -= 1;
-        if self.len == 0 {
+        if index.is_empty() {
             // A crowd has gone.
-            *self = AddressTable { limits: self.limits, ..AddressTable::default() };
+            *self = AddressTable::new(self.limits);
+            return;
         }
+        entries[at as usize] = Entry { key: self.free, open: FREE, due_at: 0 };
+        self.free = u64::from(at);
     }
 
     /// Removes entries that are over, at the next few places.
     fn sweep(&mut self, now: u32) {
         for _ in 0..SWEEP_PLACES {
-            if self.entries.is_empty() {
-                return;
+            self.swept_to += 1;
+            if self.swept_to >= self.entries.len() {
+                self.swept_to = 0;
             }
-            self.swept_to = self.next(self.swept_to);
-            let entry = self.entries[self.swept_to];
-            if entry.key != VACANT && entry.is_over(now) {
-                self.remove(self.swept_to);
+            let Some(entry) = self.entries.get(self.swept_to) else { return };
+            if entry.is_over(now) {
+                self.remove(self.swept_to as u32);
             }
         }
-    }
-
-    fn ideal(&self, key: u64) -> usize {
-        // The high half of a product spreads a hash over any number of places (Lemire, 2018).
-        ((u128::from(self.hasher.hash_one(key)) * self.entries.len() as u128) >> 64) as usize
-    }
-
-    fn next(&self, at: usize) -> usize {
-        if at + 1 == self.entries.len() { 0 } else { at + 1 }
     }
 }
 
@@ -246,7 +221,7 @@ impl Entry {
         if wait > WINDOW_MICROS { 0 } else { wait }
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether there is nothing to remember. A free place has been forgotten already.
     fn is_over(&self, now: u32) -> bool {
         self.open == 0 && self.wait(now) == 0
     }
@@ -281,14 +256,14 @@ mod tests {
 
     #[test]
     fn address_has_as_many_open_as_it_may() {
-        let mut table = table(2, 0);
+        let (mut table, mut handles) = (table(2, 0), Vec::new());
         for address in [A, B] {
-            assert_eq!(table.admit(address, Millis(0)), Ok(()));
-            assert_eq!(table.admit(address, Millis(0)), Ok(()));
+            handles.push(table.admit(address, Millis(0)).unwrap());
+            assert!(table.admit(address, Millis(0)).is_ok());
             assert_eq!(table.admit(address, Millis(0)), Err(AddressLimit::Open));
         }
-        table.release(A, Millis(1));
-        assert_eq!(table.admit(A, Millis(1)), Ok(()));
+        table.release(handles[0], Millis(1));
+        assert!(table.admit(A, Millis(1)).is_ok());
         assert_eq!((table.open_of(A), table.open_of(B)), (2, 2));
     }
 
@@ -301,7 +276,7 @@ mod tests {
             };
             assert_eq!(let_in(&mut table, 5), rate, "a burst of {rate}");
             assert_eq!(table.admit(A, Millis(5)), Err(AddressLimit::Rate));
-            assert_eq!(table.admit(B, Millis(5)), Ok(()), "another address");
+            assert!(table.admit(B, Millis(5)).is_ok(), "another address");
             let half_a_second = let_in(&mut table, 505);
             assert!(half_a_second.abs_diff(rate / 2) <= 1, "{half_a_second} of {rate}");
             assert_eq!(let_in(&mut table, 5_000), rate, "a full bucket again");
@@ -311,11 +286,11 @@ mod tests {
     #[test]
     fn bucket_is_empty_after_its_clock_has_wrapped() {
         let mut table = table(0, 1);
-        assert_eq!(table.admit(A, Millis(0)), Ok(()));
+        assert!(table.admit(A, Millis(0)).is_ok());
         assert_eq!(table.admit(A, Millis(1)), Err(AddressLimit::Rate));
         // Four wraps of 32 bits of microseconds, and every place between.
         for minute in 1..=300 {
-            assert_eq!(table.admit(A, Millis(minute * 60_000)), Ok(()), "minute {minute}");
+            assert!(table.admit(A, Millis(minute * 60_000)).is_ok(), "minute {minute}");
         }
     }
 
@@ -323,8 +298,8 @@ mod tests {
     fn address_that_is_over_takes_no_place() {
         let mut table = table(5, 0);
         for n in 0..10_000 {
-            table.admit(AddressKey::V4(n), Millis(0)).unwrap();
-            table.release(AddressKey::V4(n), Millis(0));
+            let handle = table.admit(AddressKey::V4(n), Millis(0)).unwrap();
+            table.release(handle, Millis(0));
         }
         assert_eq!((table.len(), table.allocated()), (0, 0));
     }
@@ -334,16 +309,16 @@ mod tests {
         let mut table = table(0, 1);
         for n in 0..100_000u32 {
             let now = Millis(u64::from(n) / 100);
-            let _ = table.admit(AddressKey::V4(n), now);
-            table.release(AddressKey::V4(n), now);
+            let handle = table.admit(AddressKey::V4(n), now).unwrap();
+            table.release(handle, now);
         }
         // A hundred a millisecond are remembered for a second: all of them; and a second later none.
         let full = table.len();
         assert!(full >= 100_000 / 2, "{full}");
         for n in 0..100_000u32 {
             let now = Millis(3_000 + u64::from(n) / 10);
-            table.admit(AddressKey::V6(u64::from(n)), now).unwrap();
-            table.release(AddressKey::V6(u64::from(n)), now);
+            let handle = table.admit(AddressKey::V6(u64::from(n)), now).unwrap();
+            table.release(handle, now);
         }
         assert!(table.len() < full / 2, "{} are left", table.len());
     }
@@ -369,7 +344,7 @@ mod tests {
             (state >> 33) % below
         };
         let mut table = table(3, 0);
-        let mut open: HashMap<AddressKey, u32> = HashMap::new();
+        let mut open: HashMap<AddressKey, Vec<AddressHandle>> = HashMap::new();
         for step in 0..200_000 {
             // The number of addresses goes up and down.
             let addresses = 1 + (step / 10_000) % 7 * 300;
@@ -377,21 +352,20 @@ mod tests {
                 0 => AddressKey::V4(random(addresses) as u32),
                 _ => AddressKey::V6(random(addresses) << 32),
             };
-            let count = open.entry(address).or_default();
+            let handles = open.entry(address).or_default();
             if random(2) == 0 {
-                let expected = if *count < 3 { Ok(()) } else { Err(AddressLimit::Open) };
-                assert_eq!(table.admit(address, Millis(step)), expected);
-                *count += u32::from(expected.is_ok());
-            } else if *count > 0 {
-                table.release(address, Millis(step));
-                *count -= 1;
+                let admitted = table.admit(address, Millis(step));
+                assert_eq!(admitted.is_ok(), handles.len() < 3);
+                handles.extend(admitted);
+            } else if let Some(handle) = handles.pop() {
+                table.release(handle, Millis(step));
             }
-            assert_eq!(table.open_of(address), *count, "step {step}");
+            assert_eq!(table.open_of(address), handles.len() as u32, "step {step}");
             if step % 1_000 == 0 {
-                let tracked = open.values().filter(|count| **count > 0).count();
-                assert!(table.len() >= tracked && table.len() <= tracked + 1, "step {step}");
-                for (address, count) in &open {
-                    assert_eq!(table.open_of(*address), *count, "step {step}");
+                let tracked = open.values().filter(|handles| !handles.is_empty()).count();
+                assert_eq!(table.len(), tracked, "step {step}");
+                for (address, handles) in &open {
+                    assert_eq!(table.open_of(*address), handles.len() as u32, "step {step}");
                 }
             }
         }

@@ -78,6 +78,11 @@ impl<T: Transport> Visit<'_, T> {
         // Nothing is in flight to a client that has been silent since long before the stop.
         let is_silent = shared.now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
         let skip_linger = reason == CloseReason::Shutdown && is_silent;
+        if T::Layer::EXISTS && conn.flags.has(Flags::LAYERED) {
+            // It has said that it will send no more, and may still do so: unread, that would reset it.
+            conn.flags.set(Flags::EOF, false);
+            conn.flags.set(Flags::READ_READY, true);
+        }
         let is_over = conn.flags.has(Flags::EOF) || skip_linger;
         // Where shutting fails the peer is gone already; that does not change why we close.
         if is_over || conn.stream.shutdown_write().is_err() {
@@ -134,6 +139,8 @@ impl<T: Transport> Visit<'_, T> {
             && let Some(store) = self.io.layers.get_mut()
         {
             store.remove(self.id.index, &mut self.shared.memory);
+            // What the layer had to say goes with the connection, not to the next one.
+            store.wire.clear();
             self.conn.flags.set(Flags::LAYER_HOLDS, false);
         }
         self.record_disconnect(reason, error.as_ref());

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Io;
 use super::connection::{Connection, Flags, State};
@@ -15,7 +16,7 @@ use super::visit::{
     FlushError, Flushed, InputStep, Visit, log_share, next_buffered_step, read, write,
     write_bytes_max,
 };
-use crate::buffer::Pieces;
+use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{
@@ -35,6 +36,9 @@ pub(super) struct ReadOutcome {
     /// The peer will send no more.
     pub(super) has_ended: bool,
 }
+
+/// The log's words for [`ReadError::TooLong`].
+pub(super) const TOO_LONG: &str = "its handshake messages are too long";
 
 /// The reason a read ends the connection.
 pub(super) enum ReadError<E> {
@@ -96,6 +100,7 @@ pub(super) fn receive<T: Transport>(
         state.clear_received();
     }
     if !rest.is_empty() {
+        // After the handshake too there are messages of one, and they too may come in pieces.
         if rest.len() > HANDSHAKE_BYTES_MAX {
             return Err(ReadError::TooLong);
         }
@@ -116,7 +121,7 @@ impl Schedule {
             ReadError::Io(error) => (CloseReason::Io, Some(error)),
             ReadError::Truncated => (CloseReason::Truncated, None),
             ReadError::Memory => (CloseReason::MemoryLimit, None),
-            ReadError::TooLong => (CloseReason::Layer, None),
+            ReadError::TooLong => (CloseReason::Layer, Some(io::Error::other(TOO_LONG))),
             ReadError::Layer(error) => {
                 (CloseReason::Layer, Some(io::Error::other(error.to_string())))
             }
@@ -222,10 +227,21 @@ impl<T: Transport> Visit<'_, T> {
         conn.session.queue(&shared.out[out_at..])?;
         self.track_lag();
         if self.conn.flags.has(Flags::WRITE_BLOCKED) {
+            self.check_lag()?;
             return self.arm_writable(registry);
         }
         let is_part = self.conn.session.has_unsent() || self.conn.flags.has(Flags::LAGGING);
         Ok(if is_part { Flushed::Part } else { Flushed::All })
+    }
+
+    /// Whether the log still has what the client is to be sent: nothing is sealed for a socket that
+    /// is full, so nobody else would notice.
+    fn check_lag(&self) -> Result<(), LagError> {
+        let mut pieces = Pieces::new(LAYER_WRITE_BYTES_BLOCKED);
+        match self.conn.state {
+            State::Opening => Ok(()),
+            _ => self.conn.session.gather(&[], &self.listener.room.log, &mut pieces),
+        }
     }
 
     /// Whether the socket has taken all that was sealed in earlier visits.
@@ -249,9 +265,9 @@ impl<T: Transport> Visit<'_, T> {
         let Some(store) = layers.get_mut() else { return Ok(0) };
         let Some((state, _, wire)) = store.parts(id.index) else { return Ok(0) };
         let Some(layer) = &mut state.layer else { return Ok(0) };
-        let sealed = match pieces.as_slices() {
-            [] => Ok(()),
-            [piece] => layer.seal(piece, wire),
+        let plain = match pieces.as_slices() {
+            [] => &[][..],
+            [piece] => piece,
             pieces => {
                 // As few records as can be.
                 let mut at = 0;
@@ -259,18 +275,21 @@ impl<T: Transport> Visit<'_, T> {
                     read_buffer[at..at + piece.len()].copy_from_slice(piece);
                     at += piece.len();
                 }
-                layer.seal(&read_buffer[..at], wire)
+                &read_buffer[..at]
             }
         };
-        if let Err(error) = sealed {
-            return Err(FlushError::Io(io::Error::other(error.to_string())));
+        if !plain.is_empty() {
+            let sealed = catch_unwind(AssertUnwindSafe(|| layer.seal(plain, wire)));
+            let Ok(sealed) = sealed else { return Err(FlushError::Panic) };
+            sealed.map_err(|error| FlushError::Io(io::Error::other(error.to_string())))?;
         }
         let from_out = conn.session.advance(bytes, out.len());
         *out_at += from_out;
         let is_last = *out_at == shared.out.len() && !conn.session.has_unsent();
         if matches!(conn.state, State::Draining(_)) && is_last {
-            layer.seal_end(wire);
+            let sealed = catch_unwind(AssertUnwindSafe(|| layer.seal_end(wire)));
             state.layer = None;
+            sealed.map_err(|_| FlushError::Panic)?;
         }
         Ok(bytes)
     }

@@ -2,12 +2,13 @@
 //! most so much of a turn, those that came first first; and their number, bounded.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::debug;
 
 use super::connection::{Flags, State};
 use super::layer::Layer;
-use super::layered::{ReadError, receive};
+use super::layered::{ReadError, TOO_LONG, receive};
 use super::transport::Transport;
 use super::visit::Visit;
 use super::{Io, Server};
@@ -76,7 +77,11 @@ impl<T: Transport> Visit<'_, T> {
             return self.run(registry);
         }
         if self.conn.may_read() {
-            self.read_handshake();
+            // A layer is a parser of what anybody sends: its panics are no more than a handler's.
+            let read = catch_unwind(AssertUnwindSafe(|| self.read_handshake()));
+            if read.is_err() {
+                self.close_after_panic();
+            }
         }
         self.flush_and_reschedule(registry)
     }
@@ -111,7 +116,7 @@ impl<T: Transport> Visit<'_, T> {
             }
             Err(ReadError::Io(error)) => self.close(CloseReason::Io, Some(error)),
             Err(ReadError::Memory) => self.close(CloseReason::MemoryLimit, None),
-            Err(ReadError::TooLong) => self.fail_handshake(&"its messages are too long"),
+            Err(ReadError::TooLong) => self.fail_handshake(&TOO_LONG),
             Err(ReadError::Layer(error)) => self.fail_handshake(&error),
         }
         self.log_asked_name();
@@ -176,12 +181,10 @@ impl<T: Transport> Visit<'_, T> {
 
     /// The time for the handshake is over.
     pub(super) fn end_late_handshake(&mut self) {
-        if self.io.layers.has_begun(self.id.index) {
-            let secs = self.shared.limits.handshake_timeout_ms / 1000;
-            self.log_handshake_failure(&format_args!("not finished within {secs} s"));
-        } else {
-            self.log_handshake_failure(&"nothing came");
-        }
+        let has_begun = self.io.layers.has_begun(self.id.index);
+        let what = if has_begun { "not finished" } else { "nothing came" };
+        let secs = self.shared.limits.handshake_timeout_ms / 1000;
+        self.log_handshake_failure(&format_args!("{what} within {secs} s"));
         self.close(CloseReason::Handshake, None);
     }
 

@@ -92,10 +92,7 @@ impl<T: Transport> Visit<'_, T> {
         self.listener.start_pass_if_needed(&mut self.shared.memory);
         let flow = match result {
             Ok(flow) => flow,
-            Err(_) => {
-                self.shared.connection_log.handler_panicked(self.shared.now, self.id);
-                return self.close(CloseReason::Internal, None);
-            }
+            Err(_) => return self.close_after_panic(),
         };
         match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
@@ -115,6 +112,14 @@ impl<T: Transport> Visit<'_, T> {
             }
             Flow::Close(reason) => self.start_drain(reason),
         }
+    }
+
+    /// A handler, or the connection's layer, has panicked: that costs this connection.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn close_after_panic(&mut self) {
+        self.shared.connection_log.handler_panicked(self.shared.now, self.id);
+        self.close(CloseReason::Internal, None);
     }
 
     /// The head of the listener's log, where senders wait for it and this one has not been
@@ -221,6 +226,7 @@ impl<T: Transport> Visit<'_, T> {
             Err(FlushError::Io(error)) => self.close(CloseReason::Io, Some(error)),
             Err(FlushError::Lag(LagError)) => self.close(CloseReason::SlowConsumer, None),
             Err(FlushError::Memory(AllocError)) => self.close(CloseReason::MemoryLimit, None),
+            Err(FlushError::Panic) => self.close_after_panic(),
         }
         self.shared.out.clear();
         if let State::Draining(reason) = self.conn.state
@@ -454,6 +460,8 @@ pub(super) enum FlushError {
     Io(io::Error),
     Lag(LagError),
     Memory(AllocError),
+    /// The connection's layer panicked.
+    Panic,
 }
 
 impl From<LagError> for FlushError {

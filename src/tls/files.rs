@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, RootCertStore};
+use rustls::{CertificateError, Error, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
@@ -41,6 +41,8 @@ pub enum Problem {
     NoCertificate,
     /// It holds no private key.
     NoKey,
+    /// Its private key is encrypted.
+    EncryptedKey,
     /// A certificate in it is none, or of a kind that cannot be used.
     Certificate(Error),
     /// The key is none, or of a kind that cannot be used.
@@ -55,11 +57,23 @@ impl fmt::Display for FileError {
         match &self.problem {
             Problem::Read(error) => write!(f, "cannot read {path}: {}", strerror(error)),
             Problem::TooLarge => write!(f, "{path} is too large for a PEM file"),
-            Problem::Pem(error) => write!(f, "{path} is not valid PEM: {error}"),
+            Problem::Pem(error) => write!(f, "{path} is not valid PEM: {}", PemReason(error)),
             Problem::NoCertificate => write!(f, "{path} holds no certificate"),
             Problem::NoKey => write!(f, "{path} holds no private key"),
-            Problem::Certificate(error) => write!(f, "{path}: bad certificate: {error}"),
-            Problem::Key(error) => write!(f, "{path}: bad private key: {error}"),
+            Problem::EncryptedKey => write!(
+                f,
+                "{path} holds an encrypted private key; decrypt it with \
+                 `openssl pkey -in {path} -out NEW.pem`"
+            ),
+            Problem::Certificate(error) => {
+                write!(f, "{path}: bad certificate: {}", CertificateReason(error))
+            }
+            // rustls says of each that it cannot be parsed.
+            Problem::Key(_) => write!(
+                f,
+                "{path}: unsupported private key: RSA (2048 to 4096 bits), ECDSA (P-256, P-384) \
+                 and Ed25519 are supported"
+            ),
             Problem::KeyMismatch(certificate) => {
                 let certificate = certificate.display();
                 write!(f, "{path} is not the key of the certificate in {certificate}")
@@ -69,6 +83,35 @@ impl fmt::Display for FileError {
 }
 
 impl std::error::Error for FileError {}
+
+/// A PEM error in words.
+struct PemReason<'a>(&'a pem::Error);
+
+impl fmt::Display for PemReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            pem::Error::MissingSectionEnd { .. } => f.write_str("a BEGIN line has no END line"),
+            pem::Error::IllegalSectionStart { .. } => f.write_str("a BEGIN line is broken"),
+            pem::Error::Base64Decode(_) => f.write_str("a line is not base64"),
+            error => write!(f, "{error}"),
+        }
+    }
+}
+
+/// rustls' reason for refusing a certificate, without its "invalid peer certificate": it is ours.
+struct CertificateReason<'a>(&'a Error);
+
+impl fmt::Display for CertificateReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Error::InvalidCertificate(CertificateError::BadEncoding) => {
+                f.write_str("it cannot be parsed")
+            }
+            Error::InvalidCertificate(error) => write!(f, "{error}"),
+            error => write!(f, "{error}"),
+        }
+    }
+}
 
 fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     let size = fs::metadata(path).map_err(Problem::Read)?.len();
@@ -105,13 +148,20 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fi
 ///
 /// See [`Problem`].
 pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let key = read(path).and_then(|text| {
-        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-            pem::Error::NoItemsFound => Problem::NoKey,
-            error => Problem::Pem(error),
-        })
+    let key = read(path).and_then(|text| match PrivateKeyDer::from_pem_slice(&text) {
+        Err(_) if is_encrypted(&text) => Err(Problem::EncryptedKey),
+        Err(pem::Error::NoItemsFound) => Err(Problem::NoKey),
+        result => result.map_err(Problem::Pem),
     });
     in_file(path, key)
+}
+
+/// Whether a PEM file has an encrypted private key: PKCS #8, or the older form of RFC 1421.
+fn is_encrypted(text: &[u8]) -> bool {
+    let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| {
+        line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----" || line == b"Proc-Type: 4,ENCRYPTED"
+    })
 }
 
 /// The certificates of a file as roots of trust.

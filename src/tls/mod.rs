@@ -12,6 +12,7 @@ mod files;
 mod provider;
 mod records;
 mod server;
+mod short_chains;
 mod verifier;
 
 pub use files::{FileError, Problem};

@@ -174,6 +174,11 @@ impl<C: Role> Records<C> {
         self.connection.common().handshake_kind().map(|kind| kind == HandshakeKind::Resumed)
     }
 
+    /// Whether the end of a handshake message, the beginning of which has come, is still to come.
+    pub fn awaits_fragments(&self) -> bool {
+        self.fragment_bytes > 0
+    }
+
     /// The connection of rustls.
     pub fn connection(&self) -> &C {
         &self.connection

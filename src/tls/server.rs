@@ -16,6 +16,7 @@ use rustls::{Error, InvalidMessage, ServerConfig};
 use super::files::{FileError, certified_key, expires_at, read_roots};
 use super::provider::provider;
 use super::records::{Records, record_len};
+use super::short_chains::ShortChains;
 use crate::buffer::WireBuffer;
 use crate::server::{Layer, Received};
 
@@ -104,7 +105,7 @@ impl ServerTls {
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .build()
                     .expect("a file of roots holds one at least");
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(ShortChains(verifier)))
             }
         };
         let certificate =
@@ -149,6 +150,10 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
+/// The reason for which a handshake message in pieces ends an open connection. Those that a client
+/// may send then are a few bytes long, and nobody cuts them; kept, they would cost every reply.
+const FRAGMENT: &str = "a handshake message in pieces after the handshake";
+
 /// rustls' reason for a failure, in words; those of a peer that speaks no TLS in plainer ones.
 #[derive(Debug)]
 pub struct Reason(Error);
@@ -159,6 +164,7 @@ impl fmt::Display for Reason {
             error @ Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
                 write!(f, "the client speaks no TLS: {error}")
             }
+            Error::General(reason) => f.write_str(reason),
             error => write!(f, "{error}"),
         }
     }
@@ -184,7 +190,11 @@ impl Layer for ServerRecords {
         plain: &mut Vec<u8>,
         answer: &mut WireBuffer,
     ) -> Result<Received, Reason> {
-        Records::receive(self, wire, plain, answer).map_err(Reason)
+        let received = Records::receive(self, wire, plain, answer).map_err(Reason)?;
+        if received.is_open && self.awaits_fragments() {
+            return Err(Reason(Error::General(FRAGMENT.to_owned())));
+        }
+        Ok(received)
     }
 
     fn seal(&mut self, plain: &[u8], wire: &mut WireBuffer) -> Result<(), Reason> {

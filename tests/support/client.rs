@@ -1,4 +1,4 @@
-//! A client whose every wait has a deadline, and frames of the `command` protocol.
+//! A client whose every wait has a deadline, plain or over TLS, and frames of the `command` protocol.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,6 +13,36 @@ const BLOCKED: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: TcpStream,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Box<rustls::ClientConnection>>,
+}
+
+impl Read for Client {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut self.stream).read(buf);
+        }
+        self.stream.read(buf)
+    }
+}
+
+impl Write for Client {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut self.stream).write(buf);
+        }
+        self.stream.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut self.stream).flush();
+        }
+        self.stream.flush()
+    }
 }
 
 impl Client {
@@ -21,11 +51,29 @@ impl Client {
         Client::new(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
     }
 
+    /// A client that comes from `source`, an address of this machine.
+    #[track_caller]
+    pub(crate) fn connect_from(source: [u8; 4], addr: SocketAddr) -> Client {
+        let socket = new_socket();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&addr.into(), PATIENCE).unwrap();
+        Client::new(socket.into())
+    }
+
     pub(super) fn new(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream }
+        Client {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// The socket below.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     pub(crate) fn local_port(&self) -> u16 {
@@ -36,19 +84,22 @@ impl Client {
         self.stream.peer_addr().unwrap()
     }
 
-    /// A second handle of the same connection, to write while the first reads.
+    /// A second handle of the same plain connection, to write while the first reads.
     pub(crate) fn twin(&self) -> Client {
-        Client { stream: self.stream.try_clone().unwrap() }
+        #[cfg(feature = "tls")]
+        assert!(self.tls.is_none(), "a TLS connection is one state");
+        Client::new(self.stream.try_clone().unwrap())
     }
 
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.write_all(bytes).unwrap();
+        self.flush().unwrap();
     }
 
     /// Sends what the peer may be past taking.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.write_all(bytes).and_then(|()| self.flush());
     }
 
     /// Sends until the peer has taken nothing for a while; how many bytes it took.
@@ -57,7 +108,7 @@ impl Client {
         self.stream.set_write_timeout(Some(BLOCKED)).unwrap();
         let mut sent = 0;
         while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
+            match self.write(&bytes[sent..]) {
                 Ok(n) => sent += n,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("after {sent} bytes: {error}"),
@@ -82,16 +133,27 @@ impl Client {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Shuts the writing side.
+    /// Shuts the writing side; over TLS, says so with a close_notify and leaves TCP open.
     #[track_caller]
     pub(crate) fn half_close(&mut self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            return self.flush().unwrap();
+        }
+        self.shut_tcp();
+    }
+
+    /// Shuts the writing side of the socket, whatever lies over it.
+    #[track_caller]
+    pub(crate) fn shut_tcp(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     #[track_caller]
     pub(crate) fn read_exactly(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        if let Err(error) = self.stream.read_exact(&mut bytes) {
+        if let Err(error) = self.read_exact(&mut bytes) {
             panic!("while reading {len} bytes: {error}");
         }
         bytes
@@ -118,7 +180,7 @@ impl Client {
         let mut line = Vec::new();
         loop {
             let mut byte = [0];
-            match self.stream.read(&mut byte) {
+            match self.read(&mut byte) {
                 Ok(1) if byte != *b"\n" => line.push(byte[0]),
                 Ok(1) => return String::from_utf8(line).unwrap(),
                 Ok(_) => panic!("the end came after {}", excerpt(&line)),
@@ -168,7 +230,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        if let Err(error) = self.stream.read_to_end(&mut bytes) {
+        if let Err(error) = Read::read_to_end(self, &mut bytes) {
             panic!("instead of the end, after {} bytes: {error}", bytes.len());
         }
         bytes
@@ -185,7 +247,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn read_until_cut(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        match self.stream.read_to_end(&mut bytes) {
+        match Read::read_to_end(self, &mut bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it goes on"),
             _ => bytes,
         }
@@ -193,7 +255,7 @@ impl Client {
 
     /// Reads to the end and keeps nothing.
     pub(crate) fn discard_to_end(&mut self) {
-        let _ = io::copy(&mut self.stream, &mut io::sink());
+        let _ = io::copy(self, &mut io::sink());
     }
 
     /// The server has nothing to say for so long, and does not close.
@@ -202,12 +264,21 @@ impl Client {
         assert!(self.is_quiet_for(time), "the server has something to say");
     }
 
-    /// Whether nothing is to be read for so long, the end of file included. Reads nothing.
+    /// Whether nothing is to be read for so long, the end of file included. Reads nothing but what
+    /// TLS says for itself.
     pub(crate) fn is_quiet_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
-        let peeked = self.stream.peek(&mut [0]);
+        let peeked = self.peek();
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    fn peek(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return super::tls::peek(tls, &mut self.stream);
+        }
+        self.stream.peek(&mut [0]).map(|_| ())
     }
 }
 

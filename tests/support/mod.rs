@@ -11,12 +11,16 @@ mod observer;
 pub(crate) mod rng;
 mod server;
 pub(crate) mod stub;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+mod transport;
 
 pub(crate) use client::{Client, Status, error, frame};
 pub(crate) use folder::Folder;
 pub(crate) use kernel_socket::KernelSocket;
 pub(crate) use observer::Observer;
 pub(crate) use server::{Ended, Server, mynah, mynah_under, run};
+pub(crate) use transport::Transport;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;

@@ -52,6 +52,12 @@ pub(crate) struct Server {
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     addrs: Vec<SocketAddr>,
+    /// Numbers of the listeners with TLS.
+    #[cfg(feature = "tls")]
+    tls_listeners: Vec<usize>,
+    /// What its clients need to know of its certificate; without, they are plain.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<super::tls::Identity>,
 }
 
 /// What the server has written to its standard error so far.
@@ -85,12 +91,14 @@ impl Server {
             seen += usize::from(line.contains(" listening on "));
             seen == listeners
         });
-        server.addrs = server
-            .log()
-            .iter()
-            .filter_map(|line| line.split_once(" listening on "))
-            .map(|(_, url)| socket_addr(url))
-            .collect();
+        for line in server.log() {
+            let Some((_, url)) = line.split_once(" listening on ") else { continue };
+            #[cfg(feature = "tls")]
+            if url.contains("+tls://") {
+                server.tls_listeners.push(server.addrs.len());
+            }
+            server.addrs.push(socket_addr(url));
+        }
         server
     }
 
@@ -100,7 +108,7 @@ impl Server {
         let mut command = mynah();
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        let mut server = Server { child, log: Arc::default(), reader: None, addrs: Vec::new() };
+        let mut server = Server::of(child);
         wait_until("it listens", || {
             server.addrs.extend(KernelSocket::listening(&server));
             !server.addrs.is_empty()
@@ -121,7 +129,22 @@ impl Server {
                 writer.grown.notify_all();
             }
         });
-        Server { child, log, reader: Some(reader), addrs: Vec::new() }
+        let mut server = Server::of(child);
+        (server.log, server.reader) = (log, Some(reader));
+        server
+    }
+
+    fn of(child: Child) -> Server {
+        Server {
+            child,
+            log: Arc::default(),
+            reader: None,
+            addrs: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls_listeners: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// The address of the listener announced as number `index`.
@@ -138,7 +161,19 @@ impl Server {
     /// A client of the listener announced as number `index`.
     #[track_caller]
     pub(crate) fn connect_to(&self, index: usize) -> Client {
-        Client::connect(self.addr(index))
+        self.over_transport(index, Client::connect(self.addr(index)))
+    }
+
+    /// A new client after its handshake, where there is one.
+    #[track_caller]
+    fn over_transport(&self, index: usize, client: Client) -> Client {
+        #[cfg(feature = "tls")]
+        if let Some(identity) = &self.tls
+            && self.tls_listeners.contains(&index)
+        {
+            return client.with_tls(identity.client());
+        }
+        client
     }
 
     /// A client whose kernel takes little that it does not read.
@@ -147,7 +182,7 @@ impl Server {
         let socket = new_socket();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect_timeout(&self.addr(0).into(), PATIENCE).unwrap();
-        Client::new(socket.into())
+        self.over_transport(0, Client::new(socket.into()))
     }
 
     /// A client that comes from a loopback address of its own choice, so that tens of thousands
@@ -157,7 +192,7 @@ impl Server {
         let socket = new_socket();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
         socket.connect_timeout(&self.addr(0).into(), PATIENCE).unwrap();
-        Client::new(socket.into())
+        self.over_transport(0, Client::new(socket.into()))
     }
 
     /// What an ended server left on its standard output, where that was piped.

@@ -19,6 +19,8 @@ pub mod command;
 pub mod line;
 pub mod package;
 pub mod prefixed;
+#[cfg(feature = "admission")]
+pub mod proxy_header;
 pub mod raw;
 
 use core::convert::Infallible;

@@ -8,6 +8,8 @@
 //! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server.
 
 mod accept;
+#[cfg(feature = "admission")]
+pub mod address_table;
 mod admission;
 mod admission_check;
 mod budget;

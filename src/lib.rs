@@ -108,6 +108,7 @@ mod thousands;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use address::Peer;
 pub use buffer::WireBuffer;
 pub use clock::Millis;
 pub use conn_id::ConnId;

@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::address::Peer;
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
 
@@ -68,8 +69,8 @@ impl Transport for TcpTransport {
         self.0.shutdown(Shutdown::Write)
     }
 
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr().map(unmapped)
+    fn peer(&self) -> io::Result<Peer> {
+        self.0.peer_addr().map(|addr| unmapped(addr).into())
     }
 }
 
@@ -182,11 +183,11 @@ fn keepalive(idle: Duration) -> TcpKeepalive {
 impl Acceptor for TcpAcceptor {
     type Stream = TcpTransport;
 
-    fn accept(&mut self) -> Result<(TcpTransport, SocketAddr), AcceptError> {
+    fn accept(&mut self) -> Result<(TcpTransport, Peer), AcceptError> {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 self.retries = 0;
-                Ok((TcpTransport(stream), unmapped(peer)))
+                Ok((TcpTransport(stream), unmapped(peer).into()))
             }
             Err(error) => Err(classify(error, &mut self.retries)),
         }

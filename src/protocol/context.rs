@@ -1,10 +1,9 @@
 //! Context of a message, and the [`Flow`] it returns.
 
-use std::net::SocketAddr;
-
 use super::CloseReason;
 use super::direct_messages::DirectMessages;
 use super::plugin::PluginScheduler;
+use crate::address::Peer;
 use crate::buffer::{BroadcastLog, LogFullError};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -108,7 +107,7 @@ pub enum PeerAddr {
     /// Not asked for yet: see [`Flow::NeedPeerAddr`].
     Unknown,
     /// The system's answer; `None` where the connection has failed.
-    Known(Option<SocketAddr>),
+    Known(Option<Peer>),
 }
 
 impl Context<'_> {

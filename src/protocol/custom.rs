@@ -2,12 +2,12 @@
 //! speak such a protocol pay for it.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::{debug, error};
 
 use super::{ClientState, CloseReason, Context, Departure, Flow, Handler, Room, Shared};
+use crate::address::Peer;
 use crate::codec::Decoder;
 use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
@@ -66,7 +66,7 @@ pub trait Service {
     fn on_frame(&mut self, client: ConnId, frame: &[u8], replies: &mut Replies<'_>) -> Next;
 
     /// A client has connected; `replies` may greet it.
-    fn on_connect(&mut self, client: ConnId, addr: SocketAddr, replies: &mut Replies<'_>) -> Next {
+    fn on_connect(&mut self, client: ConnId, addr: Peer, replies: &mut Replies<'_>) -> Next {
         let _ = (client, addr, replies);
         Next::Continue
     }
@@ -220,7 +220,7 @@ impl Handler for CustomProtocol {
         next.into()
     }
 
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
+    fn on_connect(&mut self, id: ConnId, peer: Peer, shared: &mut Shared) -> Flow {
         self.0.on_connect(id, peer, &mut Replies(&mut shared.out)).into()
     }
 

@@ -3,11 +3,10 @@
 //! Each method is called with what it may touch as arguments. A protocol keeps the state of its
 //! listener in `self`; the state of a client is four bytes, [`ClientState`].
 
-use std::net::SocketAddr;
-
 use super::chat::MemberKey;
 use super::command::Reversal;
 use super::{ClientState, CloseReason, Context, Flow, Room, Shared};
+use crate::address::Peer;
 use crate::buffer::FrameClock;
 use crate::clock::Millis;
 use crate::codec::Decoder;
@@ -127,7 +126,7 @@ pub trait Handler {
     }
 
     /// A client was accepted. A greeting goes to `shared.out`.
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
+    fn on_connect(&mut self, id: ConnId, peer: Peer, shared: &mut Shared) -> Flow {
         let _ = (id, peer, shared);
         Flow::Continue
     }

@@ -1,7 +1,5 @@
 //! Accepting connections, or refusing them with the reason.
 
-use std::net::SocketAddr;
-
 use log::error;
 
 use super::connection::{Connection, Flags, State};
@@ -9,6 +7,7 @@ use super::layer::Layer;
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
+use crate::address::Peer;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
@@ -101,7 +100,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Takes a connection in as a client, or refuses it if there are as many as there may be.
-    fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: SocketAddr) {
+    fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: Peer) {
         let (now, listener) = (self.shared.now, number as u16);
         let Listener { protocol, room, .. } = &self.listeners[number];
         let id = self.table.insert(listener, |id| {
@@ -140,14 +139,14 @@ impl<T: Transport> Server<T> {
 }
 
 impl<T: Transport> Visit<'_, T> {
-    fn accept_client(&mut self, peer: SocketAddr) {
+    fn accept_client(&mut self, peer: Peer) {
         self.listener.room.members += 1;
         self.count_client(peer);
         self.answer(|visit| visit.greet(peer));
     }
 
     /// A client that has a handshake before it: the protocol does not know it yet.
-    fn accept_unopened(&mut self, peer: SocketAddr) {
+    fn accept_unopened(&mut self, peer: Peer) {
         let Visit { id, conn, listener, io, .. } = self;
         let _ = conn.session.unsubscribe(&listener.room.log);
         conn.state = State::Opening;
@@ -158,7 +157,7 @@ impl<T: Transport> Visit<'_, T> {
         self.count_client(peer);
     }
 
-    fn count_client(&mut self, peer: SocketAddr) {
+    fn count_client(&mut self, peer: Peer) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
         shared.stats.connections += 1;
         shared.stats.accepted_total += 1;
@@ -170,12 +169,12 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// Has the protocol greet the client.
-    fn greet(&mut self, peer: SocketAddr) -> Flow {
+    fn greet(&mut self, peer: Peer) -> Flow {
         let Visit { id, listener, shared, .. } = self;
         dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
     }
 
-    fn refuse(&mut self, peer: SocketAddr) {
+    fn refuse(&mut self, peer: Peer) {
         let Visit { conn, listener, shared, .. } = self;
         conn.state = State::Draining(CloseReason::Full);
         // It has seen nothing of the log, and will not.
@@ -186,7 +185,7 @@ impl<T: Transport> Visit<'_, T> {
         self.log_refusal(peer);
     }
 
-    fn log_refusal(&mut self, peer: SocketAddr) {
+    fn log_refusal(&mut self, peer: Peer) {
         let Visit { id, listener, shared, .. } = self;
         let (max, name) = (shared.limits.clients_max, &listener.name);
         shared.stats.refused_total += 1;

@@ -232,12 +232,14 @@ fn micros(now: Millis) -> u32 {
     now.0.wrapping_mul(1000) as u32
 }
 
-/// One number for each address. The upper half of all ones is that of no IPv6 address that sends:
-/// it would be a multicast one (RFC 4291, 2.7).
+/// One number for each address. No IPv6 address that sends begins with 31 ones: it would be a
+/// multicast one (RFC 4291, 2.7).
 fn pack(address: AddressKey) -> u64 {
     match address {
         AddressKey::V4(bits) => (0xffff_ffff << 32) | u64::from(bits),
         AddressKey::V6(prefix) => prefix,
+        #[cfg(feature = "unix")]
+        AddressKey::Unix(uid) => (0xffff_fffe << 32) | u64::from(uid),
     }
 }
 

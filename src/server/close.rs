@@ -239,7 +239,7 @@ impl<T: Transport> Server<T> {
 /// The peer's address behind a blank, for the log; nothing where the socket was reset, which has
 /// none.
 pub(super) fn shown_peer<T: Transport>(stream: &T) -> String {
-    stream.peer_addr().map_or(String::new(), |peer| format!(" {peer}"))
+    stream.peer().map_or(String::new(), |peer| format!(" {peer}"))
 }
 
 fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {

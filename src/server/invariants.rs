@@ -89,7 +89,7 @@ impl<T: Transport> Server<T> {
             if conn.state == State::Closed || charged == 0 {
                 continue;
             }
-            let ask = || conn.stream.peer_addr().ok().map(AddressKey::from);
+            let ask = || conn.stream.peer().ok().map(AddressKey::from);
             let address = conn.session.address().or_else(ask);
             let (total, largest) = holders.entry(address).or_default();
             *total += charged;

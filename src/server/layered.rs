@@ -171,7 +171,7 @@ impl<T: Transport> Visit<'_, T> {
             };
             match flow {
                 Flow::Continue => {}
-                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer_addr().ok()),
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer().ok()),
                 flow => return flow,
             }
         }

@@ -125,7 +125,7 @@ impl<T: Transport> Server<T> {
 fn address_of<T: Transport>(conn: &mut Connection<T>) -> Option<AddressKey> {
     let known = conn.session.address();
     // One that has failed no longer knows its peer.
-    let address = known.or_else(|| conn.stream.peer_addr().ok().map(AddressKey::from));
+    let address = known.or_else(|| conn.stream.peer().ok().map(AddressKey::from));
     if let (None, Some(address)) = (known, address) {
         conn.session.set_address(address);
     }

@@ -159,7 +159,7 @@ impl<T: Transport> Visit<'_, T> {
 
     fn greet_opened(&mut self) -> Flow {
         let Visit { id, conn, listener, shared, .. } = self;
-        match conn.stream.peer_addr() {
+        match conn.stream.peer() {
             Ok(peer) => {
                 dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
             }

@@ -1,9 +1,9 @@
 //! Network abstraction of the core, implemented by `net/` and the simulator.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::layer::Layer;
+use crate::address::Peer;
 use crate::conn_id::ConnId;
 
 /// One non-blocking stream of bytes in each direction, with edge-triggered readiness.
@@ -60,12 +60,12 @@ pub trait Transport: Sized {
     /// The stream has failed already.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
-    /// The address of the other end.
+    /// Where the connection comes from.
     ///
     /// # Errors
     ///
     /// The stream has failed already.
-    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    fn peer(&self) -> io::Result<Peer>;
 }
 
 /// A source of new connections, edge-triggered like a [`Transport`].
@@ -78,7 +78,7 @@ pub trait Acceptor {
     /// # Errors
     ///
     /// See [`AcceptError`].
-    fn accept(&mut self) -> Result<(Self::Stream, SocketAddr), AcceptError>;
+    fn accept(&mut self) -> Result<(Self::Stream, Peer), AcceptError>;
 }
 
 /// Failure of accept(2), by remedy (accept(2), "Errors").

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use mynah::internal::address::Peer;
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::server::{AcceptError, Acceptor, NoLayer, Transport};
 
@@ -55,8 +56,8 @@ impl Transport for Stub {
         Ok(())
     }
 
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(PEER)
+    fn peer(&self) -> io::Result<Peer> {
+        Ok(PEER.into())
     }
 }
 
@@ -66,12 +67,12 @@ pub(crate) struct Backlog;
 impl Acceptor for Backlog {
     type Stream = Stub;
 
-    fn accept(&mut self) -> Result<(Stub, SocketAddr), AcceptError> {
+    fn accept(&mut self) -> Result<(Stub, Peer), AcceptError> {
         match BACKLOG.get().checked_sub(1) {
             None => Err(AcceptError::WouldBlock),
             Some(left) => {
                 BACKLOG.set(left);
-                Ok((Stub(7), PEER))
+                Ok((Stub(7), PEER.into()))
             }
         }
     }

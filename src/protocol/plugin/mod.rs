@@ -13,14 +13,13 @@ pub use lua::{
 pub use scheduler::{AskResult, PluginScheduler};
 pub use types::{Client, HookResult, Notice};
 
-use std::net::SocketAddr;
-
 use log::debug;
 
 use super::{
     ClientState, Context, Departure, Flow, Handler, PeerAddr, ProtocolDefaults, Room, Shared,
     UrlProtocol,
 };
+use crate::address::Peer;
 use crate::buffer::FrameClock;
 use crate::clock::Millis;
 use crate::codec::package::{Package, PackageDecoder};
@@ -73,7 +72,7 @@ impl Handler for PluginProtocol {
         clock.quiet_at(self.gather_ms)
     }
 
-    fn on_connect(&mut self, id: ConnId, peer: SocketAddr, shared: &mut Shared) -> Flow {
+    fn on_connect(&mut self, id: ConnId, peer: Peer, shared: &mut Shared) -> Flow {
         if let Some(scheduler) = &mut shared.plugins {
             scheduler.on_connected(id, peer);
         }

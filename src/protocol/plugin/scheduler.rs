@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::mem;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::{error, info};
 
 use super::lua::{PluginHost, Reload, ReloadStep};
 use super::types::{Client, HookResult, Notice};
+use crate::address::Peer;
 use crate::conn_id::ConnId;
 use crate::protocol::CloseReason;
 
@@ -71,7 +71,7 @@ pub struct PluginScheduler {
 
 /// A client of a plugin listener.
 struct ClientEntry {
-    addr: SocketAddr,
+    addr: Peer,
     /// The key of its connect notice, until every plugin has been given it.
     pending_notice: Option<u64>,
 }
@@ -81,7 +81,7 @@ enum QueuedNotice {
     Connected(ConnId),
     Disconnected {
         id: ConnId,
-        addr: SocketAddr,
+        addr: Peer,
         reason: CloseReason,
         /// Plugins below this index have been notified that it connected.
         until: usize,
@@ -162,7 +162,7 @@ impl PluginScheduler {
     }
 
     /// A client of a plugin listener connected.
-    pub fn on_connected(&mut self, id: ConnId, addr: SocketAddr) {
+    pub fn on_connected(&mut self, id: ConnId, addr: Peer) {
         let pending_notice =
             self.host.wants_clients().then(|| self.push_notice(QueuedNotice::Connected(id)));
         self.clients.insert(id, ClientEntry { addr, pending_notice });
@@ -189,7 +189,7 @@ impl PluginScheduler {
 
     /// The address of a client of a plugin listener.
     #[must_use]
-    pub fn addr_of(&self, id: ConnId) -> Option<SocketAddr> {
+    pub fn addr_of(&self, id: ConnId) -> Option<Peer> {
         self.clients.get(&id).map(|entry| entry.addr)
     }
 

@@ -1,8 +1,7 @@
 //! Packages' clients, notices and results: the types that the scheduler and the host have in
 //! common.
 
-use std::net::SocketAddr;
-
+use crate::address::Peer;
 use crate::conn_id::ConnId;
 
 /// The client a package or notice is about.
@@ -11,7 +10,7 @@ pub struct Client {
     /// The connection. Plugins see its generation, the number that the log shows.
     pub id: ConnId,
     /// The address, if known.
-    pub addr: Option<SocketAddr>,
+    pub addr: Option<Peer>,
     /// The code of the frame that the package came in; `None` on a plugin listener.
     pub command: Option<u8>,
 }
@@ -25,7 +24,7 @@ impl Client {
 
     /// The client with this address.
     #[must_use]
-    pub fn at(self, addr: Option<SocketAddr>) -> Self {
+    pub fn at(self, addr: Option<Peer>) -> Self {
         Client { addr, ..self }
     }
 

@@ -119,7 +119,7 @@ fn client_is_a_table_that_cannot_be_changed() {
     let folder = Folder::new(&[("who.lua", source)]);
     let mut host = folder.host();
     let addr: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    let client = Client::new(id(17)).at(Some(addr)).framed(128);
+    let client = Client::new(id(17)).at(Some(addr.into())).framed(128);
     let all = answer("addr=127.0.0.1:40000 command=128 id=17 true integer");
     assert_eq!(ask_as(&mut host, "x", &client), all);
     assert_eq!(ask_as(&mut host, "x", &client), all);
@@ -129,7 +129,7 @@ fn client_is_a_table_that_cannot_be_changed() {
     );
     assert_eq!(ask_as(&mut host, "x", &Client::new(id(17))), answer("id=17 true integer"));
     let v6: SocketAddr = "[::1]:1".parse().unwrap();
-    let other = Client::new(id(u32::MAX)).at(Some(v6));
+    let other = Client::new(id(u32::MAX)).at(Some(v6.into()));
     assert_eq!(ask_as(&mut host, "x", &other), answer("addr=[::1]:1 id=4294967295 true integer"));
 }
 

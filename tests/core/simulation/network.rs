@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use mynah::internal::address::Peer;
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::server::{AcceptError, Acceptor, Layer, NoLayer, Readiness, Transport};
 
@@ -411,7 +412,7 @@ impl<L: Layer> Transport for FakeStream<L> {
         Ok(())
     }
 
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
+    fn peer(&self) -> io::Result<Peer> {
         self.network.borrow_mut().sockets[self.number].peer_addr_calls += 1;
         Ok(address(self.number))
     }
@@ -452,7 +453,7 @@ impl<L> FakeAcceptor<L> {
 impl<L> Acceptor for FakeAcceptor<L> {
     type Stream = FakeStream<L>;
 
-    fn accept(&mut self) -> Result<(FakeStream<L>, SocketAddr), AcceptError> {
+    fn accept(&mut self) -> Result<(FakeStream<L>, Peer), AcceptError> {
         let mut network = self.network.borrow_mut();
         network.accepts += 1;
         let Network { rng, faults, backlogs, listeners_fail, .. } = &mut *network;
@@ -475,7 +476,8 @@ impl<L> Acceptor for FakeAcceptor<L> {
     }
 }
 
-fn address(number: usize) -> SocketAddr {
+fn address(number: usize) -> Peer {
     // Four hosts, of which the first has most of the clients.
-    ([127, 0, 0, 1 + (number % 7 / 4 * (number % 4)) as u8], number as u16).into()
+    let host = [127, 0, 0, 1 + (number % 7 / 4 * (number % 4)) as u8];
+    SocketAddr::from((host, number as u16)).into()
 }

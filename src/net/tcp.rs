@@ -56,6 +56,11 @@ impl Transport for TcpTransport {
         Ok(read)
     }
 
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let (read, _) = rustix::net::recv(&self.0, buf, RecvFlags::PEEK)?;
+        Ok(read)
+    }
+
     #[inline]
     fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(match bufs {

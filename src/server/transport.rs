@@ -46,6 +46,14 @@ pub trait Transport: Sized {
     /// [`io::ErrorKind::WouldBlock`] when there is nothing yet; any other is final.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Copies what [`read`](Self::read) would return and leaves it there. Where the stream has not
+    /// been drained, more that comes is announced by an edge of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
     /// Writes a beginning of `bufs`, one after the other.
     ///
     /// # Errors

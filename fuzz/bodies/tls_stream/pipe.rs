@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use mynah::internal::address::Peer;
 use mynah::internal::clock::Millis;
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::Limits;
@@ -28,6 +29,8 @@ struct Queues {
     is_accepted: bool,
     id: Option<ConnId>,
 }
+
+const PEER: Peer = Peer::Inet(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
 
 struct PipeStream(Rc<RefCell<Queues>>);
 
@@ -57,6 +60,16 @@ impl Transport for PipeStream {
         Ok(len)
     }
 
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let queues = self.0.borrow();
+        let len = queues.to_server.len().min(buf.len());
+        if len == 0 && !queues.is_shut {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        buf[..len].copy_from_slice(&queues.to_server[..len]);
+        Ok(len)
+    }
+
     fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let to_client = &mut self.0.borrow_mut().to_client;
         let before = to_client.len();
@@ -68,8 +81,8 @@ impl Transport for PipeStream {
         Ok(())
     }
 
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(([127, 0, 0, 1], 1).into())
+    fn peer(&self) -> io::Result<Peer> {
+        Ok(PEER)
     }
 }
 
@@ -84,11 +97,11 @@ struct PipeAcceptor(Rc<RefCell<Queues>>);
 impl Acceptor for PipeAcceptor {
     type Stream = PipeStream;
 
-    fn accept(&mut self) -> Result<(PipeStream, SocketAddr), AcceptError> {
+    fn accept(&mut self) -> Result<(PipeStream, Peer), AcceptError> {
         if std::mem::replace(&mut self.0.borrow_mut().is_accepted, true) {
             return Err(AcceptError::WouldBlock);
         }
-        Ok((PipeStream(Rc::clone(&self.0)), ([127, 0, 0, 1], 1).into()))
+        Ok((PipeStream(Rc::clone(&self.0)), PEER))
     }
 }
 

@@ -187,7 +187,7 @@ fn every_hook_is_called() {
       }";
     let folder = Folder::new(&[("all.lua", source), ("none.lua", "return {}")]);
     let mut host = folder.host();
-    let client = Client::new(id(3)).at("127.0.0.1:9".parse().ok());
+    let client = Client::new(id(3)).at(Some(SocketAddr::from(([127, 0, 0, 1], 9)).into()));
     host.notify_all(&Notice::Started);
     assert!(host.wants_clients());
     host.notify_all(&Notice::Connected(&client));

@@ -2,6 +2,7 @@
 //! that advances by 1 ms with each check of the clock.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ fn scheduler_of(host: PluginHost) -> PluginScheduler {
 }
 
 fn connect(scheduler: &mut PluginScheduler, client: ConnId) {
-    scheduler.on_connected(client, "127.0.0.1:9".parse().unwrap());
+    scheduler.on_connected(client, SocketAddr::from(([127, 0, 0, 1], 9)).into());
 }
 
 /// A turn in which each of these clients has a package. Returns the clients that were answered.

@@ -366,6 +366,32 @@ impl<L: Layer> Transport for FakeStream<L> {
         if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
     }
 
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let network = &mut *self.network.borrow_mut();
+        let Network { sockets, rng, faults, .. } = network;
+        let socket = &mut sockets[self.number];
+        if rng.one_in(faults.interrupted) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if socket.client_reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let there = socket.to_server.len().min(buf.len());
+        if there == 0 {
+            return if socket.client_shut { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        // As a read that finds less than there is.
+        let is_late = rng.one_in(faults.short_read) && !socket.undivided;
+        let n = if is_late { rng.skewed(there) } else { there };
+        for (to, from) in buf.iter_mut().zip(socket.to_server.iter().take(n)) {
+            *to = *from;
+        }
+        if n < there {
+            network.wake(self.number);
+        }
+        if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
+    }
+
     fn write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let network = &mut *self.network.borrow_mut();
         let Network { sockets, rng, faults, .. } = network;

@@ -4,7 +4,7 @@
 use super::connection::{Connection, Flags};
 use super::handshakes::Unopened;
 use super::layer::{Layer, Place};
-use super::table::PAGE_LEN;
+use super::side_table::SideTable;
 use crate::address::AddressKey;
 use crate::buffer::{FrameClock, RecvBuffer, WireBuffer};
 use crate::clock::Millis;
@@ -16,8 +16,7 @@ use crate::memory::{AllocError, MemoryAccount};
 pub(super) struct Layers<L: Layer>(L::Place<Store<L>>);
 
 pub(super) struct Store<L> {
-    /// By the number of the table's page.
-    pages: Vec<Option<Page<L>>>,
+    slots: SideTable<Slot<L>>,
     /// Connections whose handshake is not over.
     pub(super) unopened: Unopened,
     /// Data of the visit at hand, as its layer gave it.
@@ -26,13 +25,7 @@ pub(super) struct Store<L> {
     pub(super) wire: WireBuffer,
 }
 
-struct Page<L> {
-    slots: Box<[Slot<L>]>,
-    used: usize,
-}
-
 enum Slot<L> {
-    Vacant,
     /// Nothing has come yet: a client that says nothing costs no state.
     Silent(AddressKey),
     Begun(Box<LayerState<L>>),
@@ -78,7 +71,7 @@ impl<L: Layer> Layers<L> {
     /// There is a listener with a layer.
     pub(super) fn enable(&mut self) {
         self.0.fill(|| Store {
-            pages: Vec::new(),
+            slots: SideTable::new(),
             unopened: Unopened::default(),
             plain: Vec::new(),
             wire: WireBuffer::default(),
@@ -143,24 +136,12 @@ impl<L: Layer> Layers<L> {
 
 impl<L> Store<L> {
     fn allocated(&self) -> usize {
-        let pages = self.pages.iter().flatten().count();
-        pages * PAGE_LEN * size_of::<Slot<L>>()
-            + self.pages.capacity() * size_of::<Option<Page<L>>>()
+        self.slots.allocated()
     }
 
     /// A connection that has a layer has come, from `address`.
     pub(super) fn insert(&mut self, index: u32, address: AddressKey) {
-        let (number, slot) = place(index);
-        if self.pages.len() <= number {
-            self.pages.resize_with(number + 1, || None);
-        }
-        let page = self.pages[number].get_or_insert_with(|| Page {
-            slots: (0..PAGE_LEN).map(|_| Slot::Vacant).collect(),
-            used: 0,
-        });
-        debug_assert!(matches!(page.slots[slot], Slot::Vacant));
-        page.slots[slot] = Slot::Silent(address);
-        page.used += 1;
+        self.slots.insert(index, Slot::Silent(address));
         self.unopened.insert(address, index);
     }
 
@@ -168,12 +149,10 @@ impl<L> Store<L> {
     /// nothing where that is known.
     pub(super) fn remove(&mut self, index: u32, memory: &mut MemoryAccount) {
         self.wire.clear();
-        let (number, slot) = place(index);
-        let Some(Some(page)) = self.pages.get_mut(number) else { return };
-        match std::mem::replace(&mut page.slots[slot], Slot::Vacant) {
-            Slot::Vacant => return,
-            Slot::Silent(address) => self.unopened.remove(address, index),
-            Slot::Begun(mut state) => {
+        match self.slots.take(index) {
+            None => {}
+            Some(Slot::Silent(address)) => self.unopened.remove(address, index),
+            Some(Slot::Begun(mut state)) => {
                 if let Some(held) = &mut state.held {
                     if let Some(address) = held.unopened_from {
                         self.unopened.remove(address, index);
@@ -182,30 +161,20 @@ impl<L> Store<L> {
                 }
             }
         }
-        page.used -= 1;
-        if page.used == 0 {
-            self.pages[number] = None;
-        }
-    }
-
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<L>> {
-        let (number, slot) = place(index);
-        Some(&mut self.pages.get_mut(number)?.as_mut()?.slots[slot])
     }
 
     pub(super) fn state(&self, index: u32) -> Option<&LayerState<L>> {
-        let (number, slot) = place(index);
-        match &self.pages.get(number)?.as_ref()?.slots[slot] {
+        match self.slots.get(index)? {
             Slot::Begun(state) => Some(state),
-            Slot::Vacant | Slot::Silent(_) => None,
+            Slot::Silent(_) => None,
         }
     }
 
     /// The state of a connection that has sent something.
     pub(super) fn state_mut(&mut self, index: u32) -> Option<&mut LayerState<L>> {
-        match self.slot_mut(index)? {
+        match self.slots.get_mut(index)? {
             Slot::Begun(state) => Some(state),
-            Slot::Vacant | Slot::Silent(_) => None,
+            Slot::Silent(_) => None,
         }
     }
 
@@ -214,16 +183,15 @@ impl<L> Store<L> {
         &mut self,
         index: u32,
     ) -> Option<(&mut LayerState<L>, &mut Vec<u8>, &mut WireBuffer)> {
-        let (number, slot) = place(index);
-        match &mut self.pages.get_mut(number)?.as_mut()?.slots[slot] {
+        match self.slots.get_mut(index)? {
             Slot::Begun(state) => Some((state, &mut self.plain, &mut self.wire)),
-            Slot::Vacant | Slot::Silent(_) => None,
+            Slot::Silent(_) => None,
         }
     }
 
     /// The first bytes of a connection have come.
     pub(super) fn begin(&mut self, index: u32, layer: L) {
-        if let Some(slot) = self.slot_mut(index)
+        if let Some(slot) = self.slots.get_mut(index)
             && let Slot::Silent(address) = *slot
         {
             let held = Box::new(Held { unopened_from: Some(address), ..Held::default() });
@@ -250,19 +218,18 @@ impl<L> Store<L> {
     /// Whether a connection that is to be open is counted among those that are not, or the other
     /// way round: for invariants.
     pub(super) fn is_unopened(&self, index: u32) -> bool {
-        let (number, slot) = place(index);
-        match self.pages.get(number).and_then(Option::as_ref).map(|page| &page.slots[slot]) {
+        match self.slots.get(index) {
             Some(Slot::Silent(_)) => true,
             Some(Slot::Begun(state)) => {
                 state.held.as_ref().is_some_and(|held| held.unopened_from.is_some())
             }
-            Some(Slot::Vacant) | None => false,
+            None => false,
         }
     }
 
     /// Connections that have a place here: for invariants.
     pub(super) fn len(&self) -> usize {
-        self.pages.iter().flatten().map(|page| page.used).sum()
+        self.slots.len()
     }
 }
 
@@ -344,8 +311,4 @@ impl<L> LayerState<L> {
         }
         !is_idle
     }
-}
-
-fn place(index: u32) -> (usize, usize) {
-    (index as usize / PAGE_LEN, index as usize % PAGE_LEN)
 }

@@ -28,6 +28,7 @@ mod memory_pressure;
 mod opening;
 mod plugins;
 mod schedule;
+mod side_table;
 mod stop;
 mod table;
 mod timer_wheel;

@@ -1,7 +1,9 @@
 //! Log lines that clients cause, limited and summed up: whatever clients do, the log grows by a few
 //! hundred lines a second at most.
 
-use std::{fmt, io};
+#[cfg(feature = "admission")]
+use std::net::IpAddr;
+use std::{array, fmt, io};
 
 use log::{Level, debug, error, info, log, log_enabled, warn};
 
@@ -27,10 +29,14 @@ enum Kind {
     SlowConsumer,
     MemoryLimit,
     LostBroadcast,
+    #[cfg(feature = "admission")]
+    AddressLimit,
+    #[cfg(feature = "admission")]
+    ProxyHeader,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: &'static [Kind] = &[
         Kind::Connection,
         Kind::Message,
         Kind::HandlerPanic,
@@ -41,6 +47,10 @@ impl Kind {
         Kind::SlowConsumer,
         Kind::MemoryLimit,
         Kind::LostBroadcast,
+        #[cfg(feature = "admission")]
+        Kind::AddressLimit,
+        #[cfg(feature = "admission")]
+        Kind::ProxyHeader,
     ];
 
     const fn level(self) -> Level {
@@ -80,15 +90,20 @@ pub struct ConnectionLog {
     /// The bounds the last refusal and the last cut hit.
     clients_max: usize,
     memory_bytes_max: u64,
+    /// The address that was refused last for having too many connections.
+    #[cfg(feature = "admission")]
+    refused_from: Option<IpAddr>,
 }
 
 impl Default for ConnectionLog {
     fn default() -> Self {
         ConnectionLog {
-            limits: Kind::ALL.map(|kind| LineLimit::new(kind.lines_per_sec())),
+            limits: array::from_fn(|at| LineLimit::new(Kind::ALL[at].lines_per_sec())),
             due_at: None,
             clients_max: 0,
             memory_bytes_max: 0,
+            #[cfg(feature = "admission")]
+            refused_from: None,
         }
     }
 }
@@ -175,6 +190,21 @@ impl ConnectionLog {
         self.count(Kind::LostBroadcast, now);
     }
 
+    /// A client was refused: there are too many from its address.
+    #[cfg(feature = "admission")]
+    pub fn over_address_limit(&mut self, now: Millis, address: IpAddr) {
+        self.refused_from = Some(address);
+        self.count(Kind::AddressLimit, now);
+    }
+
+    /// A connection of a proxy was closed: it began with no valid header. `line` says which.
+    #[cfg(feature = "admission")]
+    pub fn bad_proxy_header(&mut self, now: Millis, line: fmt::Arguments<'_>) {
+        if self.admit(Kind::ProxyHeader, now) {
+            warn!("{line}");
+        }
+    }
+
     /// Time at which a summary is due, if one is.
     #[must_use]
     pub fn due_at(&self) -> Option<Millis> {
@@ -186,7 +216,7 @@ impl ConnectionLog {
         if self.due_at.is_none_or(|due_at| now < due_at) {
             return;
         }
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             if let Some(count) = self.limits[kind as usize].take_due(now) {
                 self.summarize(kind, count);
             }
@@ -196,7 +226,7 @@ impl ConnectionLog {
 
     /// Writes all summaries, due or not.
     pub fn flush(&mut self) {
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             if let Some(count) = self.limits[kind as usize].take() {
                 self.summarize(kind, count);
             }
@@ -256,6 +286,18 @@ impl ConnectionLog {
             Kind::MemoryLimit => line(format_args!(
                 "memory limit: {bytes} bytes; {n} connection{s} cut in the last second"
             )),
+            #[cfg(feature = "admission")]
+            Kind::AddressLimit => {
+                let last = self.refused_from.map_or(String::new(), |last| last.to_string());
+                line(format_args!(
+                    "too many connections from one address: {n} refused in the last second, the \
+                     last from {last}"
+                ));
+            }
+            #[cfg(feature = "admission")]
+            Kind::ProxyHeader => {
+                line(format_args!("{n} more connection{s} without a valid PROXY header"));
+            }
             Kind::LostBroadcast => line(format_args!(
                 "{n} broadcast{s} of plugins dropped in the last second: the broadcast log is full"
             )),

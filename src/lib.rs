@@ -96,6 +96,8 @@ mod line_limit;
 mod load;
 mod memory;
 mod net;
+#[cfg(feature = "admission")]
+mod networks;
 mod os_text;
 mod protocol;
 mod server;
@@ -117,6 +119,8 @@ pub use net::{
     EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketOptions,
     TcpAcceptor, TcpTransport, available_memory, raise_file_limit,
 };
+#[cfg(feature = "admission")]
+pub use networks::Networks;
 #[cfg(feature = "plugins")]
 pub use protocol::PluginProtocol;
 pub use protocol::chat::Lang;
@@ -127,6 +131,8 @@ pub use server::{
     AcceptError, Acceptor, Clock, Layer, ListenerConfig, NextTurn, NoLayer, Nowhere, Place,
     Readiness, Received, Server, Transport,
 };
+#[cfg(feature = "admission")]
+pub use server::{AddressLimits, TrustedProxies};
 pub use stats::Stats;
 #[cfg(feature = "tls")]
 pub use tls::{FileError, Problem, ServerFiles, ServerTls};

@@ -89,6 +89,14 @@ pub const LAYER_WRITE_BYTES_MAX: usize = READ_BUFFER_BYTES;
 /// The same where the socket was full a moment ago: one record.
 pub const LAYER_WRITE_BYTES_BLOCKED: usize = 16 * 1024;
 
+/// Longest time from accept to the end of a PROXY header, in milliseconds.
+#[cfg(feature = "admission")]
+pub const PROXY_HEADER_MS: u64 = 3_000;
+
+/// Most connections whose PROXY header has not come.
+#[cfg(feature = "admission")]
+pub const HEADERLESS_MAX: usize = 1024;
+
 /// Connections accepted from one listener in one turn.
 pub const ACCEPT_TURN_MAX: usize = 256;
 
@@ -179,6 +187,10 @@ pub const PLUGIN_MEMORY_BYTES_FLOOR: usize = 1 << 20;
 /// Largest `--plugin-memory`, in bytes.
 pub const PLUGIN_MEMORY_BYTES_LIMIT: usize = 1 << 32;
 
+/// Largest `--connect-rate` and `--message-rate`: one a microsecond.
+#[cfg(feature = "admission")]
+pub const CONNECT_RATE_LIMIT: u32 = 1_000_000;
+
 /// Longest `gather=`, in milliseconds.
 pub const GATHER_MS_LIMIT: u64 = 60_000;
 
@@ -202,6 +214,9 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// Most unfinished handshakes; the oldest of the address that has most makes way.
     pub handshakes_max: usize,
+    /// Most connections whose PROXY header has not come; the oldest makes way.
+    #[cfg(feature = "admission")]
+    pub headerless_max: usize,
     /// Longest time a stop waits for unsent replies, in milliseconds.
     pub drain_timeout_ms: u64,
 }
@@ -231,6 +246,8 @@ impl Default for Limits {
             frame_timeout_ms: defaults::FRAME_TIMEOUT_SECS * 1000,
             handshake_timeout_ms: defaults::HANDSHAKE_TIMEOUT_SECS * 1000,
             handshakes_max: HANDSHAKES_MAX,
+            #[cfg(feature = "admission")]
+            headerless_max: HEADERLESS_MAX,
             drain_timeout_ms: defaults::DRAIN_TIMEOUT_SECS * 1000,
         }
     }

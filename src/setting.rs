@@ -52,6 +52,9 @@ pub enum SettingError {
     },
     /// The value is empty.
     Empty,
+    /// A member of the list is no network.
+    #[cfg(feature = "admission")]
+    NotANetwork(String),
     /// The value is not percent-encoded, or too long.
     NotPercentEncoded {
         /// The value given.
@@ -74,6 +77,10 @@ impl fmt::Display for SettingError {
             }
             SettingError::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
             SettingError::Empty => write!(f, "needs a value"),
+            #[cfg(feature = "admission")]
+            SettingError::NotANetwork(value) => {
+                write!(f, "'{value}' is not an address or a network such as 10.0.0.0/8")
+            }
             SettingError::NotPercentEncoded { value, len_max } => {
                 write!(f, "'{value}' is not percent-encoded text of at most {len_max} bytes")
             }

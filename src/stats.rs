@@ -11,7 +11,7 @@ pub struct Stats {
     pub connections: u64,
     /// Connections accepted as clients.
     pub accepted_total: u64,
-    /// Connections refused because the server was full.
+    /// Connections refused, for whatever reason.
     pub refused_total: u64,
     /// Whole frames received, bad ones included. `raw` has no frames.
     pub frames_in_total: u64,
@@ -30,6 +30,13 @@ pub struct Stats {
     pub resumptions_total: u64,
     /// Handshakes that failed.
     pub handshake_failures_total: u64,
+    /// Connections refused because their address has too many, or they come too fast; part of
+    /// `refused_total`, as those without a valid PROXY header are.
+    #[cfg(feature = "admission")]
+    pub refused_by_address_total: u64,
+    /// Connections refused because they had no valid PROXY header.
+    #[cfg(feature = "admission")]
+    pub proxy_header_failures_total: u64,
     /// Connections cut because the server had to free memory.
     pub memory_cuts_total: u64,
 }

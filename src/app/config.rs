@@ -247,7 +247,7 @@ impl Config {
             frame_timeout_ms: ms(frame_timeout, defaults.frame_timeout_ms),
             drain_timeout_ms: ms(drain_timeout, defaults.drain_timeout_ms),
             handshake_timeout_ms: ms(handshake_timeout, defaults.handshake_timeout_ms),
-            handshakes_max: defaults.handshakes_max,
+            ..defaults
         };
         (limits, (wanted > fitting).then_some(wanted))
     }

@@ -54,6 +54,11 @@ fn add(
     let port = acceptor.local_addr()?.port();
     let name = ListenerSpec { port, ..spec.clone() }.to_string();
     event_loop.add_listener(acceptor, config.listener(spec, name.clone()))?;
+    #[cfg(feature = "admission")]
+    if let Some(proxies) = &spec.proxies {
+        let server = event_loop.server_mut();
+        server.trust_proxies(server.listener_count() - 1, proxies.clone());
+    }
     info!("listening on {name}");
     Ok(())
 }

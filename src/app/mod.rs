@@ -17,6 +17,8 @@
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
+#[cfg(feature = "admission")]
+mod admission;
 mod check;
 mod config;
 mod config_file;

@@ -95,6 +95,8 @@ fn serve_until_stopped(
         event_loop.server_mut().set_plugins(host);
     }
     config.notices.iter().for_each(|notice| info!("{notice}"));
+    #[cfg(feature = "admission")]
+    config.settings.admission.apply(event_loop.server_mut());
     certificates.start(event_loop.handle());
     listeners::open(config, &mut certificates, &mut event_loop)?;
     let reloader = plugins::Reloader::new(config, event_loop.handle());

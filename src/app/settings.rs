@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
+#[cfg(feature = "admission")]
+use super::admission::AdmissionSettings;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
@@ -46,6 +48,9 @@ pub struct Settings {
     /// Seconds from accept to the end of a handshake.
     #[cfg(feature = "tls")]
     pub handshake_timeout: Option<u64>,
+    /// Limits by address, and the pace of one connection.
+    #[cfg(feature = "admission")]
+    pub admission: AdmissionSettings,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Longest run of a plugin call, in milliseconds.
@@ -113,6 +118,9 @@ impl Settings {
             "no-plugins" => self.no_plugins = Some(yes_or_no(value)?),
             "log-level" => self.log_level = Some(level(value)?),
             "log-file" => self.log_file = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "admission")]
+            name => return self.admission.set(name, value),
+            #[cfg(not(feature = "admission"))]
             _ => return Err(SettingError::Unknown),
         }
         Ok(())

@@ -10,6 +10,8 @@ use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
+#[cfg(feature = "admission")]
+use crate::server::TrustedProxies;
 use crate::setting::{HAS_TLS, SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
@@ -30,6 +32,9 @@ pub struct ListenerSpec {
     /// `key=`: file of its key.
     #[cfg(feature = "tls")]
     pub key: Option<PathBuf>,
+    /// `proxy=`: peers that begin with a PROXY header.
+    #[cfg(feature = "admission")]
+    pub proxies: Option<TrustedProxies>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
     /// The keys of its protocol, as given; each is valid.
@@ -115,6 +120,8 @@ impl ListenerSpec {
             cert: None,
             #[cfg(feature = "tls")]
             key: None,
+            #[cfg(feature = "admission")]
+            proxies: None,
             idle_secs: None,
             keys: Vec::new(),
         }
@@ -196,6 +203,8 @@ impl ListenerSpec {
             "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
+            #[cfg(feature = "admission")]
+            "proxy" => self.proxies = Some(TrustedProxies::parse(value).map_err(invalid)?),
             #[cfg(feature = "tls")]
             "cert" | "key" if self.is_tls => {
                 if value.is_empty() {
@@ -302,7 +311,12 @@ fn host(value: &str) -> Result<String, ListenerError> {
 
 /// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
-    ["idle"].into_iter().chain(protocol.keys().iter().copied())
+    const FOR_ALL: &[&str] = &[
+        "idle",
+        #[cfg(feature = "admission")]
+        "proxy",
+    ];
+    FOR_ALL.iter().copied().chain(protocol.keys().iter().copied())
 }
 
 /// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other

@@ -9,11 +9,13 @@ use crate::protocol::{PrefixedProtocol, UrlProtocol};
 use crate::setting::HAS_PLUGINS;
 
 /// The options under the titles they have in `--help`.
-pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + TLS_GROUPS] = [
+pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
     ("Listeners and configuration", &LISTENERS),
     ("Connections", &CONNECTIONS),
     #[cfg(feature = "tls")]
     ("TLS", &TLS),
+    #[cfg(feature = "admission")]
+    ("Admission", &ADMISSION),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -105,8 +107,43 @@ const MEMORY: [OptionSpec; 3] = [
     ),
 ];
 
-/// A build without TLS has no options for it.
-const TLS_GROUPS: usize = cfg!(feature = "tls") as usize;
+/// A build without a feature has no options for it.
+const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize + cfg!(feature = "admission") as usize;
+
+#[cfg(feature = "admission")]
+const ADMISSION: [OptionSpec; 5] = [
+    OptionSpec::new(
+        "",
+        "max-per-ip",
+        "N",
+        "most open connections of one address, or one IPv6 /64 (default 0 = no limit)",
+    ),
+    OptionSpec::new(
+        "",
+        "connect-rate",
+        "N",
+        "most new connections a second of one address, and in a burst (default 0 = no limit)",
+    ),
+    OptionSpec::new(
+        "",
+        "limit-exempt",
+        "CIDR,…",
+        "addresses these two do not count, such as 10.0.0.0/8,::1",
+    ),
+    OptionSpec::new(
+        "",
+        "message-rate",
+        "N",
+        "messages a second of one connection, bursts of 2N; beyond, it is not read from until its \
+         turn comes (default 0 = no limit)",
+    ),
+    OptionSpec::new(
+        "",
+        "broadcast-rate",
+        "BYTES",
+        "the same for broadcast and chat bytes of one sender (default 0 = no limit)",
+    ),
+];
 
 #[cfg(feature = "tls")]
 const TLS: [OptionSpec; 4] = [

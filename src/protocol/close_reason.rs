@@ -21,6 +21,12 @@ pub enum CloseReason {
     Layer,
     /// The stream ended without the layer's end: what came may not be all that was sent.
     Truncated,
+    /// The connection did not begin with a valid PROXY header.
+    #[cfg(feature = "admission")]
+    ProxyHeader,
+    /// The client's address, which a PROXY header gave, has as many connections as it may.
+    #[cfg(feature = "admission")]
+    AddressLimit,
     /// The client sent nothing for the idle timeout.
     IdleTimeout,
     /// A frame was begun and not finished in time.
@@ -49,6 +55,10 @@ impl fmt::Display for CloseReason {
             CloseReason::Handshake => "handshake failed",
             CloseReason::Layer => "TLS failed",
             CloseReason::Truncated => "truncated: closed without close_notify",
+            #[cfg(feature = "admission")]
+            CloseReason::ProxyHeader => "no valid PROXY header",
+            #[cfg(feature = "admission")]
+            CloseReason::AddressLimit => "too many connections from its address",
             CloseReason::IdleTimeout => "idle timeout",
             CloseReason::FrameTimeout => "frame timeout",
             CloseReason::DrainTimeout => "took none of its last replies",

@@ -80,6 +80,12 @@ impl Shared {
         }
     }
 
+    /// Whether there are as many clients as there may be.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.stats.connections >= self.limits.clients_max as u64
+    }
+
     /// Counts work that costs more than the replies it makes, as if so many bytes had been replied:
     /// it brings the end of the visit closer.
     pub(crate) fn charge(&mut self, bytes: usize) {

@@ -141,6 +141,12 @@ pub trait Handler {
         let _ = (clients_max, out);
     }
 
+    /// Writes the refusal of a client whose address has too many connections. Default: nothing.
+    #[cfg(feature = "admission")]
+    fn write_over_limit(&self, address: std::net::IpAddr, out: &mut Vec<u8>) {
+        let _ = (address, out);
+    }
+
     /// Writes the notice of a stop. Default: nothing.
     fn write_farewell(&self, out: &mut Vec<u8>) {
         let _ = out;

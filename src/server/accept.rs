@@ -4,10 +4,14 @@ use log::error;
 
 use super::connection::{Connection, Flags, State};
 use super::layer::Layer;
+use super::origins::Admitted;
+#[cfg(feature = "admission")]
+use super::origins::Origins;
 use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::address::Peer;
+use crate::conn_id::ConnId;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
@@ -99,82 +103,132 @@ impl<T: Transport> Server<T> {
         false
     }
 
-    /// Takes a connection in as a client, or refuses it if there are as many as there may be.
+    /// Takes a connection in as a client, or refuses it if there are as many as there may be. One
+    /// whose address has too many costs nothing but its refusal.
     fn admit(&mut self, registry: &T::Registry, number: usize, stream: T, peer: Peer) {
-        let (now, listener) = (self.shared.now, number as u16);
+        let now = self.shared.now;
+        #[cfg(feature = "admission")]
+        if Origins::expects_header(&self.listeners[number].proxies, peer) {
+            return self.admit_headerless(registry, number, stream, peer);
+        }
+        match self.io.origins.admit(peer, now) {
+            Ok(admitted) => self.take_in(registry, number, stream, peer, admitted),
+            #[cfg(feature = "admission")]
+            Err(_) => self.refuse_over_limit(number, stream, peer),
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        registry: &T::Registry,
+        number: usize,
+        stream: T,
+        peer: Peer,
+        admitted: Admitted,
+    ) {
+        let Some(id) = self.insert(registry, number, stream, peer) else {
+            return self.io.origins.give_up(admitted, self.shared.now);
+        };
+        let Some(mut visit) = self.visit(id) else { return };
+        let is_layered = T::Layer::EXISTS && visit.listener.layer.is_some();
+        if visit.shared.is_full() {
+            visit.io.origins.give_up(admitted, visit.shared.now);
+            if is_layered {
+                // Without a handshake there is no way to say why, and it is not worth one.
+                visit.log_refusal(peer);
+                self.table.remove(id);
+                return;
+            }
+            visit.refuse(peer);
+        } else {
+            visit.io.origins.hold(id.index, admitted);
+            visit.count_client();
+            visit.log_client(peer);
+            if is_layered {
+                visit.accept_unopened(peer);
+            } else {
+                visit.accept_client(peer);
+            }
+        }
+        let timer_at = visit.flush_and_reschedule(registry);
+        self.end_visit(registry, id, timer_at);
+        // Beside its slot it may have got more.
+        if T::Layer::EXISTS || cfg!(feature = "admission") {
+            self.update_table_charge();
+        }
+    }
+
+    /// Gives a connection its slot, and has its events announced. `None` where the system is out of
+    /// watches.
+    pub(super) fn insert(
+        &mut self,
+        registry: &T::Registry,
+        number: usize,
+        stream: T,
+        peer: Peer,
+    ) -> Option<ConnId> {
+        let now = self.shared.now;
         let Listener { protocol, room, .. } = &self.listeners[number];
-        let id = self.table.insert(listener, |id| {
+        let id = self.table.insert(number as u16, |id| {
             let session = Session::new(id.generation, protocol, now, &room.log);
             Connection::new(stream, session)
         });
         self.update_table_charge();
-        let Some(mut visit) = self.visit(id) else { return };
+        let visit = self.visit(id)?;
         if let Err(error) = visit.conn.stream.register(registry, id) {
             let name = &visit.listener.name;
             visit.shared.connection_log.unwatched(now, name, peer, &error);
             self.table.remove(id);
-            return;
+            return None;
         }
-        let is_full = visit.shared.stats.connections >= visit.shared.limits.clients_max as u64;
-        let is_layered = T::Layer::EXISTS && visit.listener.layer.is_some();
-        if is_full && is_layered {
-            // Without a handshake there is no way to say why, and it is not worth one.
-            visit.log_refusal(peer);
-            self.table.remove(id);
-            return;
-        } else if is_full {
-            visit.refuse(peer);
-        } else if is_layered {
-            visit.accept_unopened(peer);
-        } else {
-            visit.accept_client(peer);
-        }
-        let timer_at = visit.flush_and_reschedule(registry);
-        self.end_visit(registry, id, timer_at);
-        if is_layered {
-            self.bound_handshakes();
-            self.update_table_charge();
-        }
+        Some(id)
     }
 }
 
 impl<T: Transport> Visit<'_, T> {
     fn accept_client(&mut self, peer: Peer) {
         self.listener.room.members += 1;
-        self.count_client(peer);
         self.answer(|visit| visit.greet(peer));
     }
 
     /// A client that has a handshake before it: the protocol does not know it yet.
-    fn accept_unopened(&mut self, peer: Peer) {
-        let Visit { id, conn, listener, io, .. } = self;
-        let _ = conn.session.unsubscribe(&listener.room.log);
-        conn.state = State::Opening;
+    pub(super) fn accept_unopened(&mut self, peer: Peer) {
+        self.begin_opening();
+        let Visit { id, conn, io, .. } = self;
         conn.flags.set(Flags::LAYERED, true);
         if let Some(store) = io.layers.get_mut() {
             store.insert(id.index, peer.into());
         }
-        self.count_client(peer);
     }
 
-    fn count_client(&mut self, peer: Peer) {
-        let Visit { id, conn, listener, shared, schedule, .. } = self;
-        shared.stats.connections += 1;
-        shared.stats.accepted_total += 1;
+    /// The session does not speak yet, and is not sent broadcasts.
+    pub(super) fn begin_opening(&mut self) {
+        let _ = self.conn.session.unsubscribe(&self.listener.room.log);
+        self.conn.state = State::Opening;
+    }
+
+    pub(super) fn log_client(&mut self, peer: Peer) {
+        let Visit { id, listener, shared, .. } = self;
         let name = &listener.name;
         shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
+    }
+
+    pub(super) fn count_client(&mut self) {
+        let Visit { conn, shared, schedule, .. } = self;
+        shared.stats.connections += 1;
+        shared.stats.accepted_total += 1;
         // Bytes that came with the connection are announced by an edge of their own, but for a
         // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
     }
 
     /// Has the protocol greet the client.
-    fn greet(&mut self, peer: Peer) -> Flow {
+    pub(super) fn greet(&mut self, peer: Peer) -> Flow {
         let Visit { id, listener, shared, .. } = self;
         dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
     }
 
-    fn refuse(&mut self, peer: Peer) {
+    pub(super) fn refuse(&mut self, peer: Peer) {
         let Visit { conn, listener, shared, .. } = self;
         conn.state = State::Draining(CloseReason::Full);
         // It has seen nothing of the log, and will not.

@@ -2,6 +2,7 @@
 //! with neither an open connection nor one in the last second is not in it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
 
 use hashbrown::HashTable;
 
@@ -36,7 +37,17 @@ pub struct AddressLimits {
 /// Where an address is counted, as long as a connection of it is open. Four bytes a connection are
 /// enough to release it by, where asking the system for its address again may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AddressHandle(u32);
+pub struct AddressHandle(NonZeroU32);
+
+impl AddressHandle {
+    fn of(place: u32) -> Self {
+        AddressHandle(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    fn place(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -77,6 +88,18 @@ impl AddressTable {
             swept_to: 0,
             hasher: RandomState::new(),
         }
+    }
+
+    /// Changes the limits of connections that come from now on.
+    pub fn set_limits(&mut self, limits: AddressLimits) {
+        self.limits = limits;
+    }
+
+    /// Open connections that are counted, of all addresses: for invariants.
+    #[must_use]
+    pub fn open_total(&self) -> u64 {
+        let open = self.entries.iter().map(|entry| entry.open).filter(|open| *open != FREE);
+        open.map(u64::from).sum()
     }
 
     /// Whether there is any limit. Without one nothing needs to be counted.
@@ -141,12 +164,12 @@ impl AddressTable {
         let entry = &mut self.entries[at as usize];
         entry.open += 1;
         entry.due_at = due_at;
-        Ok(AddressHandle(at))
+        Ok(AddressHandle::of(at))
     }
 
     /// A connection that was let in has gone.
     pub fn release(&mut self, handle: AddressHandle, now: Millis) {
-        let AddressHandle(at) = handle;
+        let at = handle.place();
         let entry = &mut self.entries[at as usize];
         debug_assert!(entry.open != FREE && entry.open > 0, "{handle:?} has none open");
         entry.open = entry.open.saturating_sub(1);

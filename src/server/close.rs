@@ -3,8 +3,9 @@
 use std::io;
 
 use super::Server;
-use super::connection::{Flags, State};
+use super::connection::{Connection, Flags, State};
 use super::layer::Layer;
+use super::origins::Origins;
 use super::table::Table;
 use super::transport::Transport;
 use super::visit::{Visit, read};
@@ -144,6 +145,8 @@ impl<T: Transport> Visit<'_, T> {
             self.conn.flags.set(Flags::LAYER_HOLDS, false);
         }
         self.record_disconnect(reason, error.as_ref());
+        #[cfg(feature = "admission")]
+        self.io.origins.forget(self.id, self.conn.flags.has(Flags::PROXIED));
         let shared = &mut *self.shared;
         match reason {
             CloseReason::SlowConsumer => {
@@ -172,18 +175,19 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Decrements the client count and logs the reason.
     fn record_disconnect(&mut self, reason: CloseReason, error: Option<&io::Error>) {
-        let Visit { id, conn, shared, .. } = self;
+        let Visit { id, conn, shared, io, .. } = self;
         match conn.state {
             State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
             State::Opening | State::Draining(_) | State::Open => {}
         }
         shared.stats.connections -= 1;
+        io.origins.release(id.index, shared.now);
         if T::Layer::EXISTS && reason == CloseReason::Handshake {
             // It has its line.
             return;
         }
         shared.connection_log.line(shared.now, || {
-            let peer = shown_peer(&conn.stream);
+            let peer = io.origins.shown_peer(*id, conn);
             match error {
                 Some(error) => {
                     format!("{id}{peer} disconnected: {reason}: {}", strerror(error))
@@ -236,10 +240,12 @@ impl<T: Transport> Server<T> {
     }
 }
 
-/// The peer's address behind a blank, for the log; nothing where the socket was reset, which has
-/// none.
-pub(super) fn shown_peer<T: Transport>(stream: &T) -> String {
-    stream.peer().map_or(String::new(), |peer| format!(" {peer}"))
+impl Origins {
+    /// Where a connection comes from, behind a blank, for the log; nothing where the socket was
+    /// reset, which does not know.
+    pub(super) fn shown_peer<T: Transport>(&self, id: ConnId, conn: &Connection<T>) -> String {
+        self.peer_of(id, conn).map_or(String::new(), |peer| format!(" {peer}"))
+    }
 }
 
 fn is_lingering<T>(table: &mut Table<T>, id: ConnId) -> bool {

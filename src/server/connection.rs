@@ -15,7 +15,8 @@ use crate::session::Session;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// The handshake of its layer is not over: nothing has reached the session.
+    /// Its PROXY header has not come, or the handshake of its layer is not over: nothing has
+    /// reached the session.
     Opening,
     /// Messages are read and answered.
     Open,
@@ -56,6 +57,12 @@ impl Flags {
     /// Bytes wait with its layer: the beginning of a record, or sealed ones the stream has not
     /// taken.
     pub(super) const LAYER_HOLDS: Flags = Flags(1 << 9);
+    /// Begins with a PROXY header, which has not come.
+    #[cfg(feature = "admission")]
+    pub(super) const AWAITS_HEADER: Flags = Flags(1 << 10);
+    /// A PROXY header gave the address of its client.
+    #[cfg(feature = "admission")]
+    pub(super) const PROXIED: Flags = Flags(1 << 11);
 
     pub(super) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -130,6 +137,15 @@ impl<T> Connection<T> {
                 | Flags::LAYER_HOLDS.0,
         );
         self.state == State::Open && !self.flags.has_any(BUSY) && !self.session.owns_memory()
+    }
+
+    /// Whether its PROXY header has not come.
+    #[inline]
+    pub(super) fn awaits_header(&self) -> bool {
+        #[cfg(feature = "admission")]
+        return self.state == State::Opening && self.flags.has(Flags::AWAITS_HEADER);
+        #[cfg(not(feature = "admission"))]
+        false
     }
 
     /// Whether no further input will be interpreted, beyond what the session holds.

@@ -29,6 +29,8 @@ impl<T: Transport> Server<T> {
         assert!(self.shared.out.is_empty(), "replies were left behind");
         self.assert_counts();
         self.assert_layers();
+        #[cfg(feature = "admission")]
+        self.assert_origins();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
@@ -89,7 +91,7 @@ impl<T: Transport> Server<T> {
             if conn.state == State::Closed || charged == 0 {
                 continue;
             }
-            let ask = || conn.stream.peer().ok().map(AddressKey::from);
+            let ask = || self.io.origins.peer_of(other, conn).ok().map(AddressKey::from);
             let address = conn.session.address().or_else(ask);
             let (total, largest) = holders.entry(address).or_default();
             *total += charged;
@@ -161,6 +163,28 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Every client is counted for its address, and nobody else is.
+    #[cfg(feature = "admission")]
+    fn assert_origins(&self) {
+        let (mut clients, mut headerless) = (Vec::new(), 0);
+        for (id, conn) in self.table.iter() {
+            let is_client = match conn.state {
+                State::Opening if conn.awaits_header() => {
+                    headerless += 1;
+                    false
+                }
+                State::Draining(CloseReason::Full | CloseReason::AddressLimit) => false,
+                State::Opening | State::Open | State::Draining(_) => true,
+                State::Lingering | State::Closed => false,
+            };
+            if is_client {
+                clients.push((id, self.io.origins.peer_of(id, conn).ok()));
+            }
+        }
+        assert!(headerless <= self.shared.limits.headerless_max, "{headerless} without header");
+        self.io.origins.assert_counts(&clients, headerless);
+    }
+
     /// Every connection with a layer has its place there, and no other has; those that are not open
     /// are counted.
     fn assert_layers(&self) {
@@ -169,7 +193,10 @@ impl<T: Transport> Server<T> {
         for (id, conn) in self.table.iter() {
             let is_layered = conn.flags.has(Flags::LAYERED);
             let listener = &self.listeners[self.table.listener_of(id.index)];
-            assert_eq!(is_layered, listener.layer.is_some(), "{id} and the layer of its listener");
+            if !conn.awaits_header() {
+                let has_layer = listener.layer.is_some();
+                assert_eq!(is_layered, has_layer, "{id} and the layer of its listener");
+            }
             if !is_layered || conn.state == State::Closed {
                 continue;
             }

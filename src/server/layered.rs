@@ -6,7 +6,6 @@ use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Io;
-use super::close::shown_peer;
 use super::connection::{Connection, Flags, State};
 use super::layer::{Layer, Received};
 use super::layers::Store;
@@ -138,7 +137,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn process_layered_input(&mut self) -> Flow {
         let mut read_left = self.schedule.visit_bytes_max;
         let Visit { id, conn, listener, shared, schedule, io } = self;
-        let Io { read_buffer, layers } = &mut **io;
+        let Io { read_buffer, layers, origins } = &mut **io;
         let Some(store) = layers.get_mut() else { return Flow::Continue };
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);
@@ -171,7 +170,7 @@ impl<T: Transport> Visit<'_, T> {
             };
             match flow {
                 Flow::Continue => {}
-                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer().ok()),
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(origins.peer_of(*id, conn).ok()),
                 flow => return flow,
             }
         }
@@ -180,9 +179,9 @@ impl<T: Transport> Visit<'_, T> {
     /// A layer that was open has failed: what it answered is sent, then the connection closes. What
     /// is unsent is lost, because it can no longer be sealed.
     pub(super) fn fail_layer(&mut self, error: &dyn fmt::Display) {
-        let Visit { id, conn, shared, .. } = self;
+        let Visit { id, conn, shared, io, .. } = self;
         shared.connection_log.line(shared.now, || {
-            format!("{id}{} {} failed: {error}", shown_peer(&conn.stream), T::Layer::NAME)
+            format!("{id}{} {} failed: {error}", io.origins.shown_peer(*id, conn), T::Layer::NAME)
         });
         self.start_drain(CloseReason::Layer);
         self.release_memory();
@@ -271,7 +270,7 @@ impl<T: Transport> Visit<'_, T> {
             conn.session.gather(out, log, &mut pieces)?;
         }
         let bytes = pieces.bytes();
-        let Io { read_buffer, layers } = &mut **io;
+        let Io { read_buffer, layers, .. } = &mut **io;
         let Some(store) = layers.get_mut() else { return Ok(0) };
         let Some((state, _, wire)) = store.parts(id.index) else { return Ok(0) };
         let Some(layer) = &mut state.layer else { return Ok(0) };

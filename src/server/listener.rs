@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use super::fanout::Fanout;
 use super::layer::Layer;
+#[cfg(feature = "admission")]
+use super::origins::Proxies;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
@@ -28,6 +30,9 @@ pub(super) struct Listener<T: Transport> {
     pub(super) protocol: Protocol,
     /// Configuration of its connections' layers, where they have any.
     pub(super) layer: Option<<T::Layer as Layer>::Config>,
+    /// Peers that begin with a PROXY header.
+    #[cfg(feature = "admission")]
+    pub(super) proxies: Proxies,
     /// After how many milliseconds without input a connection is closed; 0 for never.
     pub(super) idle_ms: u64,
     /// An edge was seen and the backlog has not been emptied since.
@@ -49,6 +54,8 @@ impl<T: Transport> Listener<T> {
             name,
             protocol,
             layer: None,
+            #[cfg(feature = "admission")]
+            proxies: None,
             idle_ms,
             // Connections that came between bind and registration are found without an edge.
             accept_ready: true,

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::Server;
 use super::connection::{Connection, State};
+use super::origins::Origins;
 use super::transport::Transport;
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
@@ -48,7 +49,7 @@ impl<T: Transport> Server<T> {
         for (id, conn) in self.table.iter_mut() {
             let charged = conn.session.charged() + self.io.layers.charged_of(conn, id);
             if charged > 0 && conn.state != State::Closed {
-                let address = address_of(conn);
+                let address = address_of(id, conn, &self.io.origins);
                 let holder = holders.entry(address).or_default();
                 holder.total += charged;
                 holder.connections.push((charged, id));
@@ -122,10 +123,14 @@ impl<T: Transport> Server<T> {
 
 /// Where a connection that holds something comes from. The system is asked once as long as it does:
 /// where thousands hold a little, asking for all of them each time would be most of the work.
-fn address_of<T: Transport>(conn: &mut Connection<T>) -> Option<AddressKey> {
+fn address_of<T: Transport>(
+    id: ConnId,
+    conn: &mut Connection<T>,
+    origins: &Origins,
+) -> Option<AddressKey> {
     let known = conn.session.address();
     // One that has failed no longer knows its peer.
-    let address = known.or_else(|| conn.stream.peer().ok().map(AddressKey::from));
+    let address = known.or_else(|| origins.peer_of(id, conn).ok().map(AddressKey::from));
     if let (None, Some(address)) = (known, address) {
         conn.session.set_address(address);
     }

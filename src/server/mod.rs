@@ -26,7 +26,11 @@ mod layers;
 mod listener;
 mod memory_pressure;
 mod opening;
+#[cfg_attr(not(feature = "admission"), path = "origins_disabled.rs")]
+mod origins;
 mod plugins;
+#[cfg(feature = "admission")]
+mod proxy_header;
 mod schedule;
 mod side_table;
 mod stop;
@@ -38,6 +42,8 @@ mod visit;
 pub use budget::Clock;
 pub use layer::{Layer, NoLayer, Nowhere, Place, Received};
 pub use listener::ListenerConfig;
+#[cfg(feature = "admission")]
+pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
 use log::info;
@@ -56,6 +62,7 @@ use crate::stats::Stats;
 use connection::Flags;
 use layers::Layers;
 use listener::Listener;
+use origins::Origins;
 use schedule::{Schedule, free_if_empty};
 use table::Table;
 use timer_wheel::TimerWheel;
@@ -92,11 +99,12 @@ pub struct Server<T: Transport> {
     io: Io<T::Layer>,
 }
 
-/// Buffers of a visit, and the layers.
+/// Buffers of a visit, and what some connections have beside their slots.
 struct Io<L: Layer> {
     /// The one read buffer.
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
+    origins: Origins,
 }
 
 impl<T: Transport> Server<T> {
@@ -115,6 +123,7 @@ impl<T: Transport> Server<T> {
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
+                origins: Origins::new(),
             },
         }
     }
@@ -278,6 +287,7 @@ impl<T: Transport> Server<T> {
         self.run_plugins();
         self.admit_senders(registry);
         self.resume_some(registry);
+        self.bound_openings();
         self.advance_handshakes(registry);
         self.fan_out(registry);
         self.expire(registry);
@@ -427,9 +437,10 @@ impl<T: Transport> Server<T> {
         self.update_table_charge();
     }
 
-    /// Charges the account with the table, and with the places of layers.
+    /// Charges the account with the table, and with what some connections have beside it.
     fn update_table_charge(&mut self) {
-        let held = self.table.allocated() + self.io.layers.allocated();
+        let Io { layers, origins, .. } = &self.io;
+        let held = self.table.allocated() + layers.allocated() + origins.allocated();
         self.shared.memory.recharge(&mut self.table_charged, held);
     }
 }

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::debug;
 
-use super::close::shown_peer;
 use super::connection::{Flags, State};
 use super::layer::Layer;
 use super::layered::{ReadError, TOO_LONG, receive};
+use super::listener::Listener;
 use super::transport::Transport;
 use super::visit::Visit;
 use super::{Io, Server};
@@ -63,8 +63,11 @@ impl<T: Transport> Server<T> {
         self.schedule.handshakes.free_if_empty();
     }
 
-    /// Makes place among the unfinished handshakes, where there are as many as there may be.
-    pub(super) fn bound_handshakes(&mut self) {
+    /// Makes place among the connections that are not open yet, where there are as many as there
+    /// may be.
+    pub(super) fn bound_openings(&mut self) {
+        #[cfg(feature = "admission")]
+        self.bound_headerless();
         while let Some(store) = self.io.layers.get()
             && store.unopened.len() > self.shared.limits.handshakes_max
             && let Some(index) = store.unopened.first_to_go()
@@ -103,7 +106,7 @@ impl<T: Transport> Visit<'_, T> {
 
     fn read_handshake(&mut self) {
         let Visit { id, conn, listener, shared, io, .. } = self;
-        let Io { read_buffer, layers } = &mut **io;
+        let Io { read_buffer, layers, .. } = &mut **io;
         let Some(store) = layers.get_mut() else { return };
         match receive(
             conn,
@@ -139,13 +142,10 @@ impl<T: Transport> Visit<'_, T> {
 
     /// The handshake is over: the session begins, with what came behind it.
     fn open(&mut self) {
-        let Visit { id, conn, listener, shared, io, .. } = self;
+        self.begin_session();
+        let Visit { id, shared, io, .. } = self;
         let Some(store) = io.layers.get_mut() else { return };
         store.end_handshake(id.index);
-        conn.state = State::Open;
-        conn.session =
-            Session::new(id.generation, &listener.protocol, shared.now, &listener.room.log);
-        listener.room.members += 1;
         shared.stats.handshakes_total += 1;
         let layer = store.state(id.index).and_then(|state| state.layer.as_ref());
         if layer.is_some_and(Layer::is_resumed) {
@@ -157,9 +157,18 @@ impl<T: Transport> Visit<'_, T> {
         });
     }
 
-    fn greet_opened(&mut self) -> Flow {
+    /// What stood before the session is over.
+    pub(super) fn begin_session(&mut self) {
         let Visit { id, conn, listener, shared, .. } = self;
-        match conn.stream.peer() {
+        let Listener { protocol, room, .. } = &mut **listener;
+        conn.state = State::Open;
+        conn.session = Session::new(id.generation, protocol, shared.now, &room.log);
+        room.members += 1;
+    }
+
+    fn greet_opened(&mut self) -> Flow {
+        let Visit { id, conn, listener, shared, io, .. } = self;
+        match io.origins.peer_of(*id, conn) {
             Ok(peer) => {
                 dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
             }
@@ -186,10 +195,10 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     pub(super) fn log_handshake_failure(&mut self, reason: &dyn fmt::Display) {
-        let Visit { id, conn, shared, .. } = self;
+        let Visit { id, conn, shared, io, .. } = self;
         shared.stats.handshake_failures_total += 1;
         shared.connection_log.line(shared.now, || {
-            let (peer, layer) = (shown_peer(&conn.stream), T::Layer::NAME);
+            let (peer, layer) = (io.origins.shown_peer(*id, conn), T::Layer::NAME);
             format!("{id}{peer} {layer} handshake failed: {reason}")
         });
     }

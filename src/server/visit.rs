@@ -18,6 +18,8 @@ use super::transport::Transport;
 use crate::buffer::{LagError, Pieces};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
+#[cfg(feature = "admission")]
+use crate::limits::PROXY_HEADER_MS;
 use crate::limits::{
     DRAIN_STALL_MS, LINGER_MS, LINGER_STOPPING_MS, Limits, READ_TURN_BYTES_MAX, VISIT_BYTES_MAX,
     VISIT_COST_BYTES, WRITE_BYTES_CROWDED, WRITE_BYTES_MAX,
@@ -56,15 +58,16 @@ impl<T: Transport> Visit<'_, T> {
     #[inline]
     pub(super) fn run(&mut self, registry: &T::Registry) -> Millis {
         let moved_before = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
-        if self.conn.state == State::Open {
-            self.answer(Self::process_input);
-        } else if self.conn.state == State::Closed {
-            return Millis::NEVER;
-        } else if T::Layer::EXISTS && self.conn.state == State::Opening {
-            self.queue_handshake();
-            return Millis::NEVER;
-        } else {
-            self.discard_input();
+        match self.conn.state {
+            State::Open => self.answer(Self::process_input),
+            State::Closed => return Millis::NEVER,
+            #[cfg(feature = "admission")]
+            State::Opening if self.conn.flags.has(Flags::AWAITS_HEADER) => self.read_proxy_header(),
+            State::Opening if T::Layer::EXISTS => {
+                self.queue_handshake();
+                return Millis::NEVER;
+            }
+            State::Opening | State::Draining(_) | State::Lingering => self.discard_input(),
         }
         let charged =
             self.schedule.visit_bytes_max - self.shared.visit_bytes + self.shared.out.len();
@@ -136,8 +139,9 @@ impl<T: Transport> Visit<'_, T> {
         const { assert!(VISIT_BYTES_MAX <= READ_TURN_BYTES_MAX, "a visit reads no more") };
         let mut read_left = self.schedule.visit_bytes_max;
         let Visit { id, conn, listener, shared, schedule, io } = self;
-        let read_max = read_left.min(io.read_buffer.len());
-        let buffer = &mut io.read_buffer[..read_max];
+        let Io { read_buffer, origins, .. } = &mut **io;
+        let read_max = read_left.min(read_buffer.len());
+        let buffer = &mut read_buffer[..read_max];
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);
         let mut ctx = Context { id: *id, peer: PeerAddr::Unknown, room, shared };
@@ -170,7 +174,7 @@ impl<T: Transport> Visit<'_, T> {
             };
             match flow {
                 Flow::Continue => {}
-                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(conn.stream.peer().ok()),
+                Flow::NeedPeerAddr => ctx.peer = PeerAddr::Known(origins.peer_of(*id, conn).ok()),
                 flow => return flow,
             }
         }
@@ -179,6 +183,8 @@ impl<T: Transport> Visit<'_, T> {
     /// Acts on a deadline that has passed.
     pub(super) fn process_deadline(&mut self, registry: &T::Registry) -> Millis {
         match self.conn.state {
+            #[cfg(feature = "admission")]
+            State::Opening if self.conn.flags.has(Flags::AWAITS_HEADER) => self.end_late_header(),
             State::Opening => {
                 if T::Layer::EXISTS {
                     self.end_late_handshake();
@@ -382,7 +388,7 @@ impl<T: Transport> Visit<'_, T> {
                 !is_stalled && (may_read || conn.session.has_deferred_input())
             }
             State::Draining(_) | State::Lingering => conn.may_read(),
-            State::Opening => T::Layer::EXISTS && conn.may_read(),
+            State::Opening => conn.may_read(),
             State::Closed => false,
         };
         let deadline = deadline(conn, listener, &shared.limits, schedule.phase, is_stalled);
@@ -624,6 +630,8 @@ pub(super) fn deadline<T: Transport>(
 ) -> Millis {
     let since = conn.session.last_active_at();
     match conn.state {
+        #[cfg(feature = "admission")]
+        State::Opening if conn.flags.has(Flags::AWAITS_HEADER) => since.after(PROXY_HEADER_MS),
         State::Opening if T::Layer::EXISTS => since.after(limits.handshake_timeout_ms),
         State::Open => {
             let Listener { protocol, idle_ms, .. } = listener;

@@ -78,6 +78,9 @@ pub enum Message<'a> {
     NotUtf8,
     /// The server is at its connection limit, given here.
     Full(usize),
+    /// The client's address, given here, has as many connections as it may.
+    #[cfg(feature = "admission")]
+    TooManyConnections(std::net::IpAddr),
     /// The server stops.
     ShutDown,
 }
@@ -123,6 +126,10 @@ impl<'a> Message<'a> {
             Message::TooLong => write!(f, "[ERROR] message over {LINE_LEN_MAX} bytes"),
             Message::NotUtf8 => f.write_str("[ERROR] message is not UTF-8"),
             Message::Full(max) => write!(f, "[ERROR] server is full: {max} clients"),
+            #[cfg(feature = "admission")]
+            Message::TooManyConnections(address) => {
+                write!(f, "[ERROR] too many connections from {address}")
+            }
             Message::ShutDown => f.write_str("[INFO] The server has shut down"),
         }
     }
@@ -163,6 +170,10 @@ impl<'a> Message<'a> {
             Message::TooLong => write!(f, "[ERROR] сообщение длиннее {LINE_LEN_MAX} байт"),
             Message::NotUtf8 => f.write_str("[ERROR] сообщение не в UTF-8"),
             Message::Full(max) => write!(f, "[ERROR] сервер полон: {max} клиентов"),
+            #[cfg(feature = "admission")]
+            Message::TooManyConnections(address) => {
+                write!(f, "[ERROR] слишком много подключений с адреса {address}")
+            }
             Message::ShutDown => f.write_str("[INFO] Сервер отключился"),
         }
     }

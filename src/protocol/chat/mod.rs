@@ -119,6 +119,11 @@ impl Handler for ChatProtocol {
         write_line(Message::Full(clients_max), self.lang, out);
     }
 
+    #[cfg(feature = "admission")]
+    fn write_over_limit(&self, address: std::net::IpAddr, out: &mut Vec<u8>) {
+        write_line(Message::TooManyConnections(address), self.lang, out);
+    }
+
     fn write_farewell(&self, out: &mut Vec<u8>) {
         write_line(Message::ShutDown, self.lang, out);
     }

@@ -100,6 +100,11 @@ impl Handler for CommandProtocol {
         write_error(format_args!("server is full: {clients_max} clients"), out);
     }
 
+    #[cfg(feature = "admission")]
+    fn write_over_limit(&self, address: std::net::IpAddr, out: &mut Vec<u8>) {
+        write_error(format_args!("too many connections from {address}"), out);
+    }
+
     fn frame_len_max(&self, _: usize) -> usize {
         HEADER_LEN + self.payload_len_max as usize
     }

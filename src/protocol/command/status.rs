@@ -37,6 +37,10 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Resu
         resumptions_total: _,
         handshake_failures_total: _,
         memory_cuts_total: _,
+        #[cfg(feature = "admission")]
+            refused_by_address_total: _,
+        #[cfg(feature = "admission")]
+            proxy_header_failures_total: _,
     } = stats;
     let uptime_secs = now.since(*started_at) / 1000;
     write!(

@@ -100,6 +100,8 @@ mod net;
 mod networks;
 mod os_text;
 mod protocol;
+#[cfg(feature = "admission")]
+mod rates;
 mod server;
 mod session;
 mod setting;

@@ -3,6 +3,7 @@
 use crate::limits::{CONNECT_RATE_LIMIT, QUEUE_BYTES_LIMIT};
 use crate::net::TcpTransport;
 use crate::networks::Networks;
+use crate::rates::Rates;
 use crate::server::{AddressLimits, Server};
 use crate::setting::{SettingError, number};
 
@@ -44,8 +45,15 @@ impl AdmissionSettings {
 
     /// Has a server that starts keep to them.
     pub(super) fn apply(&self, server: &mut Server<TcpTransport>) {
-        let AdmissionSettings { max_per_ip, connect_rate, limit_exempt, .. } = self;
+        let AdmissionSettings {
+            max_per_ip,
+            connect_rate,
+            limit_exempt,
+            message_rate,
+            broadcast_rate,
+        } = self;
         let limits = AddressLimits { open_max: *max_per_ip, rate_max: *connect_rate };
         server.set_address_limits(limits, limit_exempt.clone());
+        server.set_rates(Rates { messages: *message_rate, broadcast_bytes: *broadcast_rate });
     }
 }

@@ -10,6 +10,8 @@ use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
 use crate::limits::{Limits, VISIT_BYTES_MAX};
 use crate::memory::MemoryAccount;
+#[cfg(feature = "admission")]
+use crate::rates::{RateState, Rates};
 use crate::stats::Stats;
 
 /// The group that one listener's broadcasts reach.
@@ -45,6 +47,12 @@ pub struct Shared {
     pub is_tight: bool,
     /// Log lines about single connections.
     pub connection_log: ConnectionLog,
+    /// What one connection may send a second.
+    #[cfg(feature = "admission")]
+    pub rates: Rates,
+    /// How far the client of the visit at hand is ahead of them.
+    #[cfg(feature = "admission")]
+    pub rate_state: RateState,
     /// The plugins, where there are any.
     pub plugins: Option<Box<PluginScheduler>>,
     /// Replies of the visit at hand, in order; empty between visits.
@@ -71,6 +79,10 @@ impl Shared {
             memory: MemoryAccount::new(limits.memory_bytes_max),
             is_tight: false,
             connection_log: ConnectionLog::default(),
+            #[cfg(feature = "admission")]
+            rates: Rates::default(),
+            #[cfg(feature = "admission")]
+            rate_state: RateState::default(),
             plugins: None,
             out: Vec::new(),
             direct: DirectMessages::default(),
@@ -151,6 +163,9 @@ pub enum Flow {
     Continue,
     /// The log is full: retry the message once the fan-out has made space.
     WaitForFanout,
+    /// The client is over its rates: retry the message when its turn comes.
+    #[cfg(feature = "admission")]
+    WaitForRate,
     /// Time is up: retry the message next turn, after others.
     Yield,
     /// The address of the client is needed: retry the message with it.
@@ -163,6 +178,6 @@ impl Flow {
     /// Whether the message was not taken and will be retried.
     #[must_use]
     pub fn is_deferred(self) -> bool {
-        matches!(self, Flow::WaitForFanout | Flow::Yield | Flow::NeedPeerAddr)
+        !matches!(self, Flow::Continue | Flow::Close(_))
     }
 }

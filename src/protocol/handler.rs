@@ -74,6 +74,13 @@ pub trait Handler {
         ctx: &mut Context<'_>,
     ) -> Flow;
 
+    /// Bytes that count against a client's rate of broadcasts, if the message is answered.
+    #[cfg(feature = "admission")]
+    fn broadcast_len(&self, message: &FrameOf<'_, Self>) -> usize {
+        let _ = message;
+        0
+    }
+
     /// Answers a stream that can no longer be cut into frames.
     fn on_decode_error(&mut self, error: ErrorOf<Self>, ctx: &mut Context<'_>) -> Flow {
         let _ = (error, ctx);

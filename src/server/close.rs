@@ -146,6 +146,8 @@ impl<T: Transport> Visit<'_, T> {
         }
         self.record_disconnect(reason, error.as_ref());
         #[cfg(feature = "admission")]
+        self.io.rate_states.take(self.id.index);
+        #[cfg(feature = "admission")]
         self.io.origins.forget(self.id, self.conn.flags.has(Flags::PROXIED));
         let shared = &mut *self.shared;
         match reason {

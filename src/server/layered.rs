@@ -137,7 +137,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn process_layered_input(&mut self) -> Flow {
         let mut read_left = self.schedule.visit_bytes_max;
         let Visit { id, conn, listener, shared, schedule, io } = self;
-        let Io { read_buffer, layers, origins } = &mut **io;
+        let Io { read_buffer, layers, origins, .. } = &mut **io;
         let Some(store) = layers.get_mut() else { return Flow::Continue };
         let Listener { protocol, room, fanout, .. } = &mut **listener;
         shared.log_share = log_share(schedule, fanout);

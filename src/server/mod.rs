@@ -31,6 +31,8 @@ mod origins;
 mod plugins;
 #[cfg(feature = "admission")]
 mod proxy_header;
+#[cfg(feature = "admission")]
+mod rates;
 mod schedule;
 mod side_table;
 mod stop;
@@ -57,6 +59,8 @@ use crate::limits::{
 };
 use crate::memory::MemoryAccount;
 use crate::protocol::{self, Shared};
+#[cfg(feature = "admission")]
+use crate::rates::RateState;
 use crate::stats::Stats;
 
 use connection::Flags;
@@ -64,6 +68,8 @@ use layers::Layers;
 use listener::Listener;
 use origins::Origins;
 use schedule::{Schedule, free_if_empty};
+#[cfg(feature = "admission")]
+use side_table::SideTable;
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -105,6 +111,9 @@ struct Io<L: Layer> {
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
     origins: Origins,
+    /// How far connections are ahead of their rates.
+    #[cfg(feature = "admission")]
+    rate_states: SideTable<RateState>,
 }
 
 impl<T: Transport> Server<T> {
@@ -124,6 +133,8 @@ impl<T: Transport> Server<T> {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
                 origins: Origins::new(),
+                #[cfg(feature = "admission")]
+                rate_states: SideTable::new(),
             },
         }
     }
@@ -441,6 +452,8 @@ impl<T: Transport> Server<T> {
     fn update_table_charge(&mut self) {
         let Io { layers, origins, .. } = &self.io;
         let held = self.table.allocated() + layers.allocated() + origins.allocated();
+        #[cfg(feature = "admission")]
+        let held = held + self.io.rate_states.allocated();
         self.shared.memory.recharge(&mut self.table_charged, held);
     }
 }

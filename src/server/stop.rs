@@ -67,6 +67,8 @@ impl<T: Transport> Server<T> {
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;
+        #[cfg(feature = "admission")]
+        self.end_rates();
         let schedule = &mut self.schedule;
         schedule.resume.append(&mut schedule.arrivals);
         for id in self.table.ids() {

@@ -84,6 +84,8 @@ impl<T: Transport> Visit<'_, T> {
     /// asks for: a protocol that panics costs its own connection and nothing else.
     #[inline]
     pub(super) fn answer(&mut self, process: impl FnOnce(&mut Self) -> Flow) {
+        #[cfg(feature = "admission")]
+        self.begin_rates();
         let head = if cfg!(debug_assertions) { self.log_head_if_others_wait() } else { None };
         let result = catch_unwind(AssertUnwindSafe(|| process(self)));
         debug_assert!(
@@ -93,6 +95,8 @@ impl<T: Transport> Visit<'_, T> {
         );
         // What was appended to the log must be known to be unsent before anyone's cursor moves.
         self.listener.start_pass_if_needed(&mut self.shared.memory);
+        #[cfg(feature = "admission")]
+        self.end_rates();
         let flow = match result {
             Ok(flow) => flow,
             Err(_) => return self.close_after_panic(),
@@ -100,6 +104,9 @@ impl<T: Transport> Visit<'_, T> {
         match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
+            // Its timer has it tried again.
+            #[cfg(feature = "admission")]
+            Flow::WaitForRate => {}
             Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
                 self.listener.fanout.admission_check.on_wait(self.id);
@@ -399,12 +406,15 @@ impl<T: Transport> Visit<'_, T> {
             }
             false => deadline,
         };
+        #[cfg(feature = "admission")]
+        let deadline = self.rate_turn_at().map_or(deadline, |at| at.min(deadline));
         let Visit { id, conn, listener, .. } = self;
         debug_assert!(
             !is_stalled
                 || conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED)
                 || listener.fanout.active
-                || listener.fanout.is_admitting,
+                || listener.fanout.is_admitting
+                || conn.session.waits_for_rate(),
             "{id} is stalled and nothing will wake it"
         );
         let timer_at = if deadline < conn.timer.at() { deadline } else { Millis::NEVER };
@@ -421,6 +431,7 @@ impl<T: Transport> Visit<'_, T> {
         let phase = self.schedule.phase;
         deadline(conn, listener, &self.shared.limits, phase, is_stalled) <= self.shared.now
             || self.is_record_late()
+            || self.has_rate_turn()
     }
 
     /// Whether the connection's bytes go through a layer.
@@ -432,6 +443,14 @@ impl<T: Transport> Visit<'_, T> {
     /// Whether a record has begun and has not been finished in time.
     fn is_record_late(&self) -> bool {
         T::Layer::EXISTS && self.record_due_at().is_some_and(|at| at <= self.shared.now)
+    }
+
+    /// Whether a message that had to wait for its client's rates may be tried again.
+    fn has_rate_turn(&self) -> bool {
+        #[cfg(feature = "admission")]
+        return self.rate_turn_at().is_some_and(|at| at <= self.shared.now);
+        #[cfg(not(feature = "admission"))]
+        false
     }
 
     /// Updates the [`LAGGING`](Flags::LAGGING) flag and the laggard count.
@@ -538,7 +557,7 @@ pub(super) fn next_buffered_step<T: Transport>(
     if is_over_high_water || out_len >= *visit_bytes {
         InputStep::Stop
     } else if is_deferred {
-        let waits = conn.session.waits_for_fanout();
+        let waits = conn.session.waits_for_fanout() || conn.session.waits_for_rate();
         if waits { InputStep::Stop } else { InputStep::Resume }
     } else if may_read {
         InputStep::Read
@@ -616,6 +635,7 @@ pub(super) fn is_stalled<T: Transport>(
 ) -> bool {
     let log = &listener.room.log;
     conn.session.waits_for_fanout()
+        || conn.session.waits_for_rate()
         || conn.session.is_over_high_water(log, 0, &shared.limits, shared.is_tight)
 }
 

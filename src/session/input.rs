@@ -3,6 +3,8 @@
 use std::mem;
 
 use super::Session;
+#[cfg(feature = "admission")]
+use super::rate_limited::RateLimited;
 use crate::buffer::{FrameClock, RecvBuffer};
 use crate::clock::Millis;
 use crate::codec::Decoder;
@@ -40,6 +42,9 @@ pub(super) struct PendingInput {
     pub(super) is_last: bool,
     /// The first deferred frame is a broadcast the log has no space for yet.
     pub(super) waits_for_fanout: bool,
+    /// The first deferred frame waits until its client's rates allow it.
+    #[cfg(feature = "admission")]
+    pub(super) waits_for_rate: bool,
     /// `recv` begins with one long REVERSE that is worked on, a slice a visit.
     pub(super) reversal: Option<Box<Reversal>>,
 }
@@ -100,13 +105,13 @@ impl Session {
         debug_assert!(!self.has_deferred_input(), "deferred frames come first");
         self.last_active_at = ctx.shared.now;
         let behind = if is_drained { Behind::WouldBlock } else { Behind::More };
-        dispatch!(protocol, handler => self.receive(handler, bytes, behind, ctx))
+        self.dispatch(protocol, bytes, behind, ctx)
     }
 
     /// Ends an unterminated message: EOF, would-block, or a quiet timeout. For a session that
     /// [`has_unterminated`](Self::has_unterminated).
     pub fn end_message(&mut self, protocol: &mut Protocol, ctx: &mut Context<'_>) -> Flow {
-        dispatch!(protocol, handler => self.receive(handler, &[], Behind::Nothing, ctx))
+        self.dispatch(protocol, &[], Behind::Nothing, ctx)
     }
 
     /// Takes up frames that were deferred.
@@ -118,7 +123,25 @@ impl Session {
         }
         input.waits_for_fanout = false;
         let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
-        dispatch!(protocol, handler => self.receive(handler, &[], behind, ctx))
+        self.dispatch(protocol, &[], behind, ctx)
+    }
+
+    /// Has `protocol` process input, where there are rates within them.
+    #[inline(always)]
+    fn dispatch(
+        &mut self,
+        protocol: &mut Protocol,
+        bytes: &[u8],
+        behind: Behind,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
+        #[cfg(feature = "admission")]
+        if ctx.shared.rates.is_limiting() {
+            return dispatch!(protocol, handler => {
+                self.receive(&mut RateLimited(handler), bytes, behind, ctx)
+            });
+        }
+        dispatch!(protocol, handler => self.receive(handler, bytes, behind, ctx))
     }
 
     /// Processes input and records where its replies stand in the log: after everything before
@@ -292,6 +315,10 @@ impl Session {
         input.is_deferred = true;
         input.is_last = is_last;
         input.waits_for_fanout = flow == Flow::WaitForFanout;
+        #[cfg(feature = "admission")]
+        {
+            input.waits_for_rate = flow == Flow::WaitForRate;
+        }
         input.clock = None;
         if !rest.is_empty() && input.recv.extend(rest, 0).is_err() {
             return self.close_without_memory();

@@ -5,6 +5,8 @@
 
 mod input;
 mod output;
+#[cfg(feature = "admission")]
+mod rate_limited;
 
 use crate::address::AddressKey;
 use crate::buffer::{BroadcastLog, SendQueue};
@@ -144,6 +146,25 @@ impl Session {
     #[must_use]
     pub fn waits_for_fanout(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_fanout)
+    }
+
+    /// Whether the first deferred frame waits for its client's turn.
+    #[must_use]
+    pub fn waits_for_rate(&self) -> bool {
+        #[cfg(feature = "admission")]
+        return self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_rate);
+        #[cfg(not(feature = "admission"))]
+        false
+    }
+
+    /// The client's turn has come.
+    #[cfg(feature = "admission")]
+    pub fn on_rate_turn(&mut self, now: Millis) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.input.waits_for_rate = false;
+        }
+        // Waiting does not count as idle.
+        self.mark_active(now);
     }
 
     /// The log has space again: a deferred broadcast may be retried.

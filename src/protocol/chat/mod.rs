@@ -89,6 +89,17 @@ impl Handler for ChatProtocol {
         flow
     }
 
+    /// What others read counts: not the commands, but private messages.
+    #[cfg(feature = "admission")]
+    fn broadcast_len(&self, line: &Line<'_>) -> usize {
+        match line {
+            Line::Text(bytes) if !bytes.starts_with(b"/") || bytes.starts_with(b"/msg") => {
+                bytes.len()
+            }
+            _ => 0,
+        }
+    }
+
     /// A client that has sent a line end is waited for: its next line may arrive split.
     fn unfinished_due_at(
         &self,

@@ -59,6 +59,11 @@ impl Handler for CommandProtocol {
         on_other_command(command, payload, ctx)
     }
 
+    #[cfg(feature = "admission")]
+    fn broadcast_len(&self, frame: &Frame<'_>) -> usize {
+        if frame.command == Command::Broadcast { frame.payload.len() } else { 0 }
+    }
+
     fn on_decode_error(&mut self, error: DecodeError, ctx: &mut Context<'_>) -> Flow {
         reply_error(error, ctx);
         Flow::Close(CloseReason::Protocol)

@@ -105,6 +105,13 @@ pub trait Handler {
         InPlace::Refused
     }
 
+    /// Whether the client is over its rates, so that no message is taken.
+    #[cfg(feature = "admission")]
+    fn is_over_rate(&self, shared: &Shared) -> bool {
+        let _ = shared;
+        false
+    }
+
     /// Whether a message ends where nothing more can be read without waiting.
     fn ends_on_would_block(&self) -> bool {
         false

@@ -348,6 +348,11 @@ impl Session {
         if !is_whole || ctx.shared.out.len() >= ctx.shared.reply_limit {
             return Ok(LargeStep::NotTaken);
         }
+        #[cfg(feature = "admission")]
+        if input.reversal.is_none() && handler.is_over_rate(ctx.shared) {
+            // Looked at as a message, it is made to wait.
+            return Ok(LargeStep::NotTaken);
+        }
         let frame = &mut input.recv[..frame_len];
         match handler.reply_in_place(frame, &mut input.reversal, ctx) {
             InPlace::Unfinished => {

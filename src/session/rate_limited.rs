@@ -3,7 +3,7 @@
 
 use crate::codec::Decoder;
 use crate::protocol::command::Reversal;
-use crate::protocol::{ClientState, Context, ErrorOf, Flow, FrameOf, Handler, InPlace};
+use crate::protocol::{ClientState, Context, ErrorOf, Flow, FrameOf, Handler, InPlace, Shared};
 
 /// A protocol behind the rates in `Context::shared`.
 pub(super) struct RateLimited<'a, H>(pub(super) &'a mut H);
@@ -70,6 +70,11 @@ impl<H: Handler> Handler for RateLimited<'_, H> {
             ctx.shared.rates.charge(&mut ctx.shared.rate_state, ctx.shared.now);
         }
         outcome
+    }
+
+    fn is_over_rate(&self, shared: &Shared) -> bool {
+        let mut state = shared.rate_state;
+        !shared.rates.take(&mut state, 0, shared.now)
     }
 
     fn ends_on_would_block(&self) -> bool {

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+#[cfg(feature = "admission")]
+mod admission;
 mod backpressure;
 mod chat;
 mod check;

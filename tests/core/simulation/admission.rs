@@ -455,7 +455,9 @@ fn accepted(arrivals: &[(u64, Arrival)]) -> impl Iterator<Item = usize> {
 fn is_full(socket: &Socket, is_headerless: bool) -> bool {
     let is_answered = is_headerless && socket.header_at.is_none() && socket.writes > 0;
     let is_waited_for = is_headerless && socket.header_at.is_none() && socket.lingered;
-    is_answered || is_waited_for || begins_with(socket, b"server is full: ")
+    // Dropped at once: nobody makes way who has just come.
+    let is_dropped = is_headerless && socket.shut_at == socket.accepted_at.map(|at| at + 1);
+    is_answered || is_waited_for || is_dropped || begins_with(socket, b"server is full: ")
 }
 
 /// Whether what a client is about to hear first begins with a text, behind its frame or prefix.

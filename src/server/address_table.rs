@@ -157,8 +157,8 @@ impl AddressTable {
             return Err(AddressLimit::Open);
         }
         let mut due_at = now;
-        if rate_max > 0 {
-            let cost = (WINDOW_MICROS / rate_max).max(1);
+        if let Some(cost) = WINDOW_MICROS.checked_div(rate_max) {
+            let cost = cost.max(1);
             if wait + cost > WINDOW_MICROS {
                 return Err(AddressLimit::Rate);
             }

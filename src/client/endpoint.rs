@@ -1,8 +1,10 @@
-//! The server that a command talks to: protocol, host, port and timeout. Opens nothing.
+//! The server that a command talks to: protocol, host, port, timeout, account. Opens nothing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use crate::protocol::ProtocolName;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
@@ -17,6 +19,8 @@ pub(super) struct Endpoint {
     pub(super) port: u16,
     /// Longest time for connecting, and then for each reply; `None` for no limit.
     pub(super) timeout: Option<Duration>,
+    /// The account that each connection logs in to first.
+    pub(super) account: Option<Arc<Account>>,
     /// TLS, where the URL asks for it.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,

@@ -2,7 +2,7 @@
 //! two threads.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::time::Duration;
 
 use super::timeout::{is_timeout, set_read_timeout, set_write_timeout};
@@ -24,6 +24,18 @@ impl Stream {
             Stream::Plain(socket) => socket.try_clone().map(Stream::Plain),
             #[cfg(feature = "tls")]
             Stream::Tls(stream) => Ok(Stream::Tls(stream.clone())),
+        }
+    }
+
+    /// The address to which bytes go unencrypted over a network; `None` if they do not.
+    pub(super) fn exposed_to(&self) -> Option<IpAddr> {
+        match self {
+            Stream::Plain(socket) => {
+                let ip = socket.peer_addr().ok()?.ip().to_canonical();
+                (!ip.is_loopback()).then_some(ip)
+            }
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => None,
         }
     }
 

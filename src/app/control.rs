@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::signal_rate_limit::SignalRateLimit;
 use super::tls::Certificates;
 use crate::clock::Millis;
-use crate::net::{Handle, Program, Signals, TcpTransport};
+use crate::net::{Handle, Program, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
@@ -20,7 +20,7 @@ pub(super) struct Control<F> {
     reload: F,
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
     pub(super) fn new(
         signals: Signals,
         handle: Handle,
@@ -32,7 +32,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
     }
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -49,7 +49,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         self.reloads = SignalRateLimit::default();
     }
 
-    fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+    fn on_reload(&mut self, _: &mut Server<SocketTransport>) {
         self.reloads.request();
     }
 
@@ -58,7 +58,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         own.into_iter().flatten().min()
     }
 
-    fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
+    fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         if self.status_lines.begin(now) {
             server.log_status(now);
             self.status_lines.end(now, now);

@@ -59,9 +59,10 @@ impl ListenError<'_> {
 /// The folder that is missing, or that the server has no right to.
 #[cfg(feature = "unix")]
 fn unix_hint(path: &Path, kind: ErrorKind) -> Option<String> {
+    let is_missing = !path.parent()?.exists();
     let folder = path.parent()?.display();
     match kind {
-        ErrorKind::NotFound => Some(format!("the folder {folder} does not exist")),
+        ErrorKind::NotFound if is_missing => Some(format!("the folder {folder} does not exist")),
         ErrorKind::PermissionDenied => {
             Some(format!("the server's user needs the right to write in {folder}"))
         }

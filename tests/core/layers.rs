@@ -79,7 +79,7 @@ const CONFINED: [(&str, &str); 13] = [
 /// Further modules that may name them: the programs beside the server, with their own command
 /// lines. The load tester's loop connects, asks and measures; `net/` is linked into every server,
 /// which does none of that.
-const CONFINED_ALSO: [(&str, &str); 9] = [
+const CONFINED_ALSO: [(&str, &str); 10] = [
     ("getopts", "app"),
     ("nix", "load"),
     ("nix", "net"),
@@ -87,6 +87,7 @@ const CONFINED_ALSO: [(&str, &str); 9] = [
     ("signal_hook", "client"),
     ("mio", "load"),
     ("signal_hook", "load"),
+    ("socket2", "client"),
     ("socket2", "load"),
     ("getopts", "load"),
 ];

@@ -524,6 +524,9 @@ impl Reader<'_> {
         let files =
             [("json", json), ("csv", plan.csv.as_deref()), ("report", plan.report.as_deref())];
         self.check_files(&files);
+        if plan.target.path.is_some() && !plan.source_ips.is_empty() {
+            self.add_invalid("source-ip", "a Unix socket has no addresses to connect from");
+        }
         let literal = plan.target.host.parse::<IpAddr>();
         for (number, ip) in plan.source_ips.iter().enumerate() {
             // An address given twice has its ports once.

@@ -116,7 +116,9 @@ impl RunResult<'_> {
             (self.run.held > 0).then(|| round(growth as f64 / self.run.held as f64))
         };
         let slab = growth(before.slab_bytes, held.slab_bytes);
-        (slab, growth(before.buffer_bytes, held.buffer_bytes))
+        // Those of TCP: the kernel does not tell what Unix sockets have.
+        let is_tcp = self.address.ip().is_some();
+        (slab, growth(before.buffer_bytes, held.buffer_bytes).filter(|_| is_tcp))
     }
 
     /// Number of ends of each connection on this machine.

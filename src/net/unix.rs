@@ -326,7 +326,9 @@ mod tests {
         /// A socket file that nobody listens on.
         fn stale(&self, name: &str) -> PathBuf {
             let path = self.path(name);
-            drop(std_unix::UnixListener::bind(&path).unwrap());
+            let mode = rustix::fs::Mode::from_raw_mode(0o700);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Socket, mode, 0)
+                .unwrap();
             path
         }
     }

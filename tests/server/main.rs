@@ -32,3 +32,5 @@ mod start;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "unix")]
+mod unix;

@@ -114,7 +114,8 @@ Usage: mynah-load idle|echo|fanout URL [OPTION…]
   fanout  publishes to many subscribers (command and chat)
 
 URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
-tcp://HOST:PORT is any server, which is only connected to.
+tcp://HOST:PORT is any server, which is only connected to. Each may be on a Unix
+socket instead: command+unix:///PATH.
 Numbers take k, M, Ki and Mi; times ms, s and m.
 
 Example: 10,000 idle connections, 50 of them asked something each second

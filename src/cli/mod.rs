@@ -7,6 +7,7 @@
 //! | `server_options` | the server's options |
 //! | `listener_url` | a listener, written as a URL or as keys of a file |
 //! | `unix_url` | paths and modes of Unix sockets |
+//! | `unix_client_url` | a client's URL of a Unix socket |
 //! | `suggest` | the nearest known word |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
@@ -26,6 +27,8 @@ pub(crate) mod server_options;
 pub(crate) mod suggest;
 #[cfg(all(feature = "tls", any(feature = "client", feature = "load")))]
 pub(crate) mod tls_options;
+#[cfg(any(feature = "client", feature = "load"))]
+pub(crate) mod unix_client_url;
 #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
 pub(crate) mod unix_url;
 

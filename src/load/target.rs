@@ -10,7 +10,8 @@ use serde::{Serialize, Serializer};
 use crate::cli::suggest::{DidYouMean, nearest};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
-use crate::cli::unix_url::{UnixUrl, UrlPath};
+use crate::cli::unix_client_url::UnixUrl;
+use crate::cli::unix_url::UrlPath;
 use crate::cli::{ListenerError, ListenerSpec};
 use crate::escape::EscapeControl;
 use crate::protocol::{self, ProtocolDefaults, ProtocolName};

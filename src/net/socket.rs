@@ -1,7 +1,6 @@
 //! Sockets as the server core's [`Transport`] and [`Acceptor`], whatever their family.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
@@ -9,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use socket2::SockRef;
 
-use super::tcp::TcpAcceptor;
+use super::tcp::{TcpAcceptor, unmapped};
 #[cfg(feature = "unix")]
 use super::unix::{self, UnixAcceptor};
 use crate::address::Peer;
@@ -32,13 +31,6 @@ pub struct SocketTransport(OwnedFd);
 
 /// Asserts the size: a table entry with overhead must stay within 64 bytes.
 const _: () = assert!(size_of::<SocketTransport>() == 4);
-
-impl SocketTransport {
-    /// The connection on `socket`, which is connected and does not block.
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        SocketTransport(socket)
-    }
-}
 
 impl Transport for SocketTransport {
     type Registry = Registry;
@@ -137,35 +129,11 @@ impl Acceptor for SocketAcceptor {
     type Stream = SocketTransport;
 
     fn accept(&mut self) -> Result<(SocketTransport, Peer), AcceptError> {
-        match self {
-            SocketAcceptor::Tcp(acceptor) => acceptor.accept(),
+        let (socket, peer) = match self {
+            SocketAcceptor::Tcp(acceptor) => acceptor.accept()?,
             #[cfg(feature = "unix")]
-            SocketAcceptor::Unix(acceptor) => acceptor.accept(),
-        }
-    }
-}
-
-/// The address as its owner writes it: IPv4 for a client that reached a dual-stack socket over IPv4.
-pub(super) fn unmapped(addr: SocketAddr) -> SocketAddr {
-    let ipv4 = match addr {
-        SocketAddr::V6(addr) => addr.ip().to_ipv4_mapped(),
-        SocketAddr::V4(_) => None,
-    };
-    ipv4.map_or(addr, |ip| (ip, addr.port()).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ipv4_client_of_a_dual_stack_socket_has_an_ipv4_address() {
-        for (addr, shown) in [
-            ("[::ffff:10.0.0.1]:7", "10.0.0.1:7"),
-            ("10.0.0.1:7", "10.0.0.1:7"),
-            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
-        ] {
-            assert_eq!(unmapped(addr.parse().unwrap()).to_string(), shown);
-        }
+            SocketAcceptor::Unix(acceptor) => acceptor.accept()?,
+        };
+        Ok((SocketTransport(socket), peer))
     }
 }

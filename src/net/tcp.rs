@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::net::TcpListener;
@@ -9,7 +10,6 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::accept_error::classify;
-use super::socket::{SocketTransport, unmapped};
 use crate::address::Peer;
 use crate::server::AcceptError;
 
@@ -74,11 +74,11 @@ impl TcpAcceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    pub(super) fn accept(&mut self) -> Result<(SocketTransport, Peer), AcceptError> {
+    pub(super) fn accept(&mut self) -> Result<(OwnedFd, Peer), AcceptError> {
         match self.listener.accept() {
             Ok((stream, peer)) => {
                 self.retries = 0;
-                Ok((SocketTransport::new(stream.into()), unmapped(peer).into()))
+                Ok((stream.into(), unmapped(peer).into()))
             }
             Err(error) => Err(classify(error, &mut self.retries)),
         }
@@ -101,4 +101,29 @@ fn bound_socket(addr: SocketAddr, options: SocketOptions) -> io::Result<Socket> 
 fn keepalive(idle: Duration) -> TcpKeepalive {
     let interval = (idle / 3).max(Duration::from_secs(1));
     TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3)
+}
+
+/// The address as its owner writes it: IPv4 for a client that reached a dual-stack socket over IPv4.
+pub(super) fn unmapped(addr: SocketAddr) -> SocketAddr {
+    let ipv4 = match addr {
+        SocketAddr::V6(addr) => addr.ip().to_ipv4_mapped(),
+        SocketAddr::V4(_) => None,
+    };
+    ipv4.map_or(addr, |ip| (ip, addr.port()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_client_of_a_dual_stack_socket_has_an_ipv4_address() {
+        for (addr, shown) in [
+            ("[::ffff:10.0.0.1]:7", "10.0.0.1:7"),
+            ("10.0.0.1:7", "10.0.0.1:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+        ] {
+            assert_eq!(unmapped(addr.parse().unwrap()).to_string(), shown);
+        }
+    }
 }

@@ -28,7 +28,6 @@ use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::accept_error::classify;
-use super::socket::SocketTransport;
 use crate::address::Peer;
 use crate::limits::UNIX_PATH_LEN_MAX;
 use crate::server::AcceptError;
@@ -126,10 +125,10 @@ impl UnixAcceptor {
         registry.register(&mut self.listener, token, Interest::READABLE)
     }
 
-    pub(super) fn accept(&mut self) -> Result<(SocketTransport, Peer), AcceptError> {
+    pub(super) fn accept(&mut self) -> Result<(OwnedFd, Peer), AcceptError> {
         let accepted = self.listener.accept().and_then(|(stream, _)| {
             let peer = peer(&stream)?;
-            Ok((SocketTransport::new(stream.into()), peer))
+            Ok((stream.into(), peer))
         });
         match accepted {
             Ok(accepted) => {

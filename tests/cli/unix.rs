@@ -1,15 +1,20 @@
 //! Servers on Unix sockets, and paths where there is none.
 
-use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
+#[cfg(feature = "unix")]
 use std::process::Command;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::program::{CLIENT, ExitResult, RunningClient, run_args};
-use super::support::{Folder, Server};
+use super::program::run_args;
+#[cfg(feature = "unix")]
+use super::program::{CLIENT, ExitResult, RunningClient};
+use super::support::Folder;
+#[cfg(feature = "unix")]
+use super::support::Server;
 
+#[cfg(feature = "unix")]
 fn run_with_input(args: &[&str], stdin: &[u8]) -> ExitResult {
     let mut running = RunningClient::spawn(Command::new(CLIENT).args(args).env_remove("HOME"));
     running.write_input(stdin);
@@ -22,7 +27,7 @@ fn run_with_input(args: &[&str], stdin: &[u8]) -> ExitResult {
 fn commands_work_over_unix() {
     let folder = Folder::new();
     let path = folder.path("a b?");
-    fs::create_dir(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
     let url = format!("command+unix://{}/s", path.replace(' ', "%20").replace('?', "%3F"));
     let _server = Server::start(&["-l", &format!("{url}?mode=0600")]);
     run_args(&[&url, "echo", "hello"]).assert_reply("hello\n");

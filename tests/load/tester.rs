@@ -38,6 +38,7 @@ impl LoadTester {
     }
 
     /// How many descriptors it has open.
+    #[cfg(feature = "unix")]
     pub(crate) fn open_files(&self) -> usize {
         self.process.open_files()
     }

@@ -7,7 +7,7 @@ use getopts::Matches;
 use super::error::{NamedBy, UsageError};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
-use crate::cli::unix_url::UnixUrl;
+use crate::cli::unix_client_url::UnixUrl;
 use crate::cli::{ListenerSpec, ServerAddress, url_for};
 use crate::os_text;
 use crate::protocol::ProtocolName;

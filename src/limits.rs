@@ -2,6 +2,11 @@
 
 use crate::defaults;
 
+/// Longest path of a Unix socket, in bytes: `sun_path` less the NUL at its end (unix(7)).
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+pub(crate) const UNIX_PATH_LEN_MAX: usize =
+    size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
+
 /// Bytes one `read` may return; the size of the loop's one read buffer.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 

@@ -9,7 +9,7 @@ use log::{error, info, warn};
 
 use super::config::Config;
 use crate::accounts::{AccountsBackend, AccountsFile, FileError, Parsed, SharedAccounts, Worker};
-use crate::net::{EventLoop, Handle, TcpTransport};
+use crate::net::{EventLoop, Handle, SocketTransport};
 use crate::protocol::login::{Auth, Authenticator};
 use crate::server::Server;
 use crate::strerror::strerror;
@@ -133,7 +133,7 @@ impl AccountsReloader {
         self.file.as_ref().is_some_and(|file| file.reloaded.is_some())
     }
 
-    pub(super) fn on_due(&mut self, server: &mut Server<TcpTransport>) {
+    pub(super) fn on_due(&mut self, server: &mut Server<SocketTransport>) {
         let Some(file) = &mut self.file else { return };
         match file.reloaded.take() {
             Some(Ok((count, unfinished_line))) => {

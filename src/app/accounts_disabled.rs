@@ -1,7 +1,7 @@
 //! Stand-in for `accounts` in a build without accounts.
 
 use super::config::Config;
-use crate::net::{EventLoop, TcpTransport};
+use crate::net::{EventLoop, SocketTransport};
 use crate::server::Server;
 
 pub(super) fn check(_: &Config) -> Result<(), String> {
@@ -29,5 +29,5 @@ impl AccountsReloader {
         false
     }
 
-    pub(super) fn on_due(&mut self, _: &mut Server<TcpTransport>) {}
+    pub(super) fn on_due(&mut self, _: &mut Server<SocketTransport>) {}
 }

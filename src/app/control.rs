@@ -7,7 +7,7 @@ use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
 use super::tls::Certificates;
 use crate::clock::Millis;
-use crate::net::{Handle, Program, Signals, TcpTransport};
+use crate::net::{Handle, Program, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
@@ -22,7 +22,7 @@ pub(super) struct Control<F> {
     reload: F,
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
     pub(super) fn new(
         signals: Signals,
         handle: Handle,
@@ -35,7 +35,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
     }
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -53,7 +53,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         self.reloads = SignalRateLimit::default();
     }
 
-    fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+    fn on_reload(&mut self, _: &mut Server<SocketTransport>) {
         self.reloads.request();
     }
 
@@ -65,7 +65,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         own.into_iter().flatten().min()
     }
 
-    fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
+    fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         if self.status_lines.begin(now) {
             server.log_status(now);
             self.status_lines.end(now, now);

@@ -27,15 +27,15 @@ pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
 /// Options that are not settings, and so not keys of `[server]`.
 const NO_SETTINGS: [&str; 7] = ["listen", "config", "verbose", "quiet", "check", "help", "version"];
 
+#[cfg(not(feature = "unix"))]
+const LISTEN: &str = "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…]; repeatable; no HOST is all \
+                      addresses, port 0 is a free one";
+#[cfg(feature = "unix")]
+const LISTEN: &str = "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…] or PROTOCOL+unix:///PATH; \
+                      repeatable; no HOST is all addresses, port 0 is a free one";
+
 const LISTENERS: [OptionSpec; 3] = [
-    OptionSpec::new(
-        "l",
-        "listen",
-        "URL",
-        "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…]; repeatable; no HOST is all addresses, \
-         port 0 is a free one",
-    )
-    .repeated(),
+    OptionSpec::new("l", "listen", "URL", LISTEN).repeated(),
     OptionSpec::new("c", "config", "FILE", "read an INI file; options on the command line win"),
     OptionSpec::new("", "check", "", "check options and config, print what would open, then exit"),
 ];

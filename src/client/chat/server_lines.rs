@@ -194,7 +194,7 @@ mod tests {
     /// Reads the lines of a server that sends `bytes` and closes.
     fn lines(bytes: Vec<u8>) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap().into();
         let server = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
         let mut reader = LineReader::new(Stream::Plain(stream));
         let mut found = Vec::new();

@@ -29,8 +29,9 @@ mynah-cli, the client of mynah: one request, a prompt, or a chat.
 
 Usage: mynah-cli [OPTION…] [URL] [COMMAND [ARG…]]
 
-A URL is PROTOCOL://HOST:PORT, or HOST:PORT. Without a protocol the ports 8080,
-9999, 5000 and 6070 mean prefixed, raw, chat and plugin, any other command.
+A URL is PROTOCOL://HOST:PORT, PROTOCOL+unix:///PATH, or HOST:PORT. Without a
+protocol the ports 8080, 9999, 5000 and 6070 mean prefixed, raw, chat and
+plugin, any other command.
 
 Commands over command:
     echo TEXT           print TEXT as the server sends it back

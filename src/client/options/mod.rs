@@ -139,6 +139,7 @@ impl Invocation {
             protocol,
             host,
             port,
+            path: address.path,
             timeout: timeout(&matches)?,
             account: None,
             #[cfg(feature = "tls")]
@@ -296,6 +297,8 @@ mod tests {
         for (args, server) in [
             (&["raw://h:1", "send", "x"][..], "raw://h:1"),
             (&["raw://h:1"], "raw://h:1"),
+            (&["raw+unix:///run/a%20b?prefix=&mode=0660"], "raw+unix:///run/a%20b"),
+            (&["chat+unix:///run/x", "chat", "ann"], "chat+unix:///run/x"),
             (&["raw://h:1?prefix=&idle=3"], "raw://h:1"),
             (&["chat://[::1]:7", "chat", "ann"], "chat://[::1]:7"),
             (&["prefixed://:7"], "prefixed://127.0.0.1:7"),
@@ -349,8 +352,14 @@ mod tests {
         assert_error(&["raw://h"], "raw://h: bad port '', it is 0 to 65535");
         #[cfg(not(feature = "tls"))]
         assert_error(&["command+tls://h:1"], "command+tls://h:1: this build has no TLS");
-        let unix = "command+unix:///run/x";
-        assert_error(&[unix], &format!("{unix}: this build has no Unix sockets"));
+        let unix = "command+unix://run/x";
+        let example = "as in chat+unix:///run/chat.sock";
+        let reason = format!("{unix}: the path 'run/x' does not begin with /, {example}");
+        assert_error(&[unix], &reason);
+        assert_error(
+            &["-p", "1", "raw+unix:///x"],
+            "--port says what the URL says, give one of them",
+        );
         assert_error(&["-p", "1", "raw://h:1"], "--port says what the URL says, give one of them");
         assert_error(
             &["--protocol", "chat", "raw://h:1"],

@@ -123,12 +123,12 @@ impl World {
         self.deliver(&direct);
         match flow {
             Flow::Continue => self.resume(who),
-            Flow::Yield | Flow::NeedPeerAddr => unreachable!("nobody asks plugins"),
             Flow::WaitForFanout => assert!(
                 self.listener.room.log.head() > self.listener.room.log.offered(),
                 "waits in vain"
             ),
             Flow::Close(_) => self.leave(who, false),
+            flow => unreachable!("nobody asks plugins, there are no rates: {flow:?}"),
         }
     }
 

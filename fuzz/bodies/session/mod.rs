@@ -226,7 +226,7 @@ impl World {
                     self.start_drain(who);
                 }
                 Flow::Continue => {}
-                Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
+                flow => unreachable!("there are neither plugins nor rates: {flow:?}"),
             }
         }
         self.flush(who, &out);
@@ -277,7 +277,7 @@ impl World {
         match flow {
             Flow::Close(_) => self.check_unsent(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
-            Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
+            flow => unreachable!("there are neither plugins nor rates: {flow:?}"),
         }
         flow
     }

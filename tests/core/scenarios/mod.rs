@@ -35,6 +35,8 @@ const LIMITS: Limits = Limits {
     frame_timeout_ms: 3_000,
     handshake_timeout_ms: 10_000,
     handshakes_max: 16,
+    #[cfg(feature = "admission")]
+    headerless_max: 4,
     drain_timeout_ms: 5_000,
 };
 

@@ -218,6 +218,8 @@ impl<L: SimulatedLayer> World<L> {
             frame_timeout_ms: FRAME_TIMEOUT_MS,
             handshake_timeout_ms: HANDSHAKE_TIMEOUT_MS,
             handshakes_max: [2, 8, 16][layer_rng.below(3)],
+            #[cfg(feature = "admission")]
+            headerless_max: 16,
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
         let pause_ms_max = if rng.one_in(4) { 10 * PAUSE_MS } else { PAUSE_MS };

@@ -18,6 +18,18 @@ pub enum Peer {
     },
 }
 
+impl Peer {
+    /// Its address, where it has one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Inet(addr) => Some(addr.ip()),
+            #[cfg(feature = "unix")]
+            Peer::Unix { .. } => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Peer {
     fn from(addr: SocketAddr) -> Self {
         Peer::Inet(addr)

@@ -33,6 +33,8 @@ enum Kind {
     AddressLimit,
     #[cfg(feature = "admission")]
     ProxyHeader,
+    #[cfg(feature = "accounts")]
+    Registration,
 }
 
 impl Kind {
@@ -51,12 +53,16 @@ impl Kind {
         Kind::AddressLimit,
         #[cfg(feature = "admission")]
         Kind::ProxyHeader,
+        #[cfg(feature = "accounts")]
+        Kind::Registration,
     ];
 
     const fn level(self) -> Level {
         match self {
             Kind::Connection | Kind::Message => Level::Info,
             Kind::HandlerPanic => Level::Error,
+            #[cfg(feature = "accounts")]
+            Kind::Registration => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -70,6 +76,8 @@ impl Kind {
             | Kind::HandlerPanic
             | Kind::UnwatchedSocket
             | Kind::OversizedPackage => CONNECTION_LOG_LINES_PER_SEC,
+            #[cfg(feature = "accounts")]
+            Kind::Registration => CONNECTION_LOG_LINES_PER_SEC,
             _ => 1,
         }
     }
@@ -205,6 +213,14 @@ impl ConnectionLog {
         }
     }
 
+    /// An account could not be written.
+    #[cfg(feature = "accounts")]
+    pub fn registration_failed(&mut self, now: Millis, id: ConnId, reason: &str) {
+        if self.admit(Kind::Registration, now) {
+            error!("{id} registration failed: {reason}");
+        }
+    }
+
     /// Time at which a summary is due, if one is.
     #[must_use]
     pub fn due_at(&self) -> Option<Millis> {
@@ -301,6 +317,8 @@ impl ConnectionLog {
             Kind::LostBroadcast => line(format_args!(
                 "{n} broadcast{s} of plugins dropped in the last second: the broadcast log is full"
             )),
+            #[cfg(feature = "accounts")]
+            Kind::Registration => line(format_args!("{n} more registration{s} failed")),
         }
     }
 }

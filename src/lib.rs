@@ -52,7 +52,7 @@
 //! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
 //! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
 //! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`], [`Lang`] |
-//! | listeners with options | [`TcpAcceptor`], [`SocketOptions`], [`ListenerConfig`] |
+//! | listeners with options | [`TcpAcceptor`], `UnixAcceptor`, [`SocketOptions`], [`ListenerConfig`] |
 //! | a loop or a network of your own (simulators) | [`Server`], [`Transport`], [`Acceptor`], [`Clock`] |
 //!
 //! `docs/examples/` has an echo server and a key-value server, `docs/extending.md` how mynah itself
@@ -117,9 +117,11 @@ pub use buffer::WireBuffer;
 pub use clock::Millis;
 pub use conn_id::ConnId;
 pub use limits::Limits;
+#[cfg(feature = "unix")]
+pub use net::UnixAcceptor;
 pub use net::{
-    EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketOptions,
-    TcpAcceptor, TcpTransport, available_memory, raise_file_limit,
+    EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketAcceptor,
+    SocketOptions, SocketTransport, TcpAcceptor, available_memory, raise_file_limit,
 };
 #[cfg(feature = "admission")]
 pub use networks::Networks;

@@ -2,6 +2,11 @@
 
 use crate::defaults;
 
+/// Longest path of a Unix socket, in bytes: `sun_path` less the NUL at its end (unix(7)).
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+pub(crate) const UNIX_PATH_LEN_MAX: usize =
+    size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
+
 /// Bytes one `read` may return; the size of the loop's one read buffer.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -66,6 +71,10 @@ pub mod turn_micros {
     /// Closing descriptors.
     pub const REAP: u64 = 500;
 }
+
+/// Cost of a name for its client's visit, in bytes of replies: it is looked at character by
+/// character.
+pub const NAME_COST_BYTES: usize = 2048;
 
 /// Most unfinished handshakes. Those that have begun have a few kilobytes of state.
 pub const HANDSHAKES_MAX: usize = 16_384;

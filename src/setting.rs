@@ -12,6 +12,9 @@ pub(crate) const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 /// True if this build can speak TLS.
 pub(crate) const HAS_TLS: bool = cfg!(feature = "tls");
 
+/// True if this build can listen on Unix sockets.
+pub(crate) const HAS_UNIX: bool = cfg!(feature = "unix");
+
 /// A part of mynah that a build may be without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
@@ -25,6 +28,13 @@ impl SettingError {
         SettingError::NotBuilt(Missing { what: "plugins", feature: "plugins" });
     /// The setting needs TLS.
     pub(crate) const NO_TLS: Self = SettingError::NotBuilt(Missing { what: "TLS", feature: "tls" });
+    /// The setting needs accounts.
+    #[cfg(not(feature = "accounts"))]
+    pub(crate) const NO_ACCOUNTS: Self =
+        SettingError::NotBuilt(Missing { what: "accounts", feature: "accounts" });
+    /// The setting needs Unix sockets.
+    pub(crate) const NO_UNIX: Self =
+        SettingError::NotBuilt(Missing { what: "Unix sockets", feature: "unix" });
 }
 
 /// A setting that is unknown or has an invalid value.

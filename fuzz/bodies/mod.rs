@@ -13,6 +13,8 @@ pub mod nicknames;
 #[cfg(feature = "plugins")]
 pub mod plugin_host;
 pub mod prefixed;
+#[cfg(feature = "admission")]
+pub mod proxy_header;
 pub mod reference;
 #[cfg(feature = "service")]
 pub mod service;

@@ -1,7 +1,7 @@
 //! The settings of admission: limits by address, and the pace of one connection.
 
 use crate::limits::{CONNECT_RATE_LIMIT, QUEUE_BYTES_LIMIT};
-use crate::net::TcpTransport;
+use crate::net::SocketTransport;
 use crate::networks::Networks;
 use crate::rates::Rates;
 use crate::server::{AddressLimits, Server};
@@ -44,7 +44,7 @@ impl AdmissionSettings {
     }
 
     /// Has a server that starts keep to them.
-    pub(super) fn apply(&self, server: &mut Server<TcpTransport>) {
+    pub(super) fn apply(&self, server: &mut Server<SocketTransport>) {
         let AdmissionSettings {
             max_per_ip,
             connect_rate,

@@ -2,14 +2,18 @@
 //! and no file, and writes nothing but its report.
 
 use std::net::SocketAddr;
+#[cfg(feature = "unix")]
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
-use super::{listeners, log_file, plugins, tls};
+use super::{accounts, listeners, log_file, plugins, tls};
 use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error};
 use crate::net::TcpAcceptor;
+#[cfg(feature = "unix")]
+use crate::net::UnixAcceptor;
 use crate::strerror::strerror;
 
 /// Errors of two kinds, by whose exit status they are.
@@ -32,6 +36,9 @@ pub(super) fn check(config: &Config) -> ExitCode {
     }
     if let Err(reasons) = plugins::check(config) {
         errors.config.extend(reasons);
+    }
+    if let Err(reason) = accounts::check(config) {
+        errors.config.push(reason);
     }
     match tls::check(config) {
         Ok(warnings) => warnings.iter().for_each(|warning| print_warning(warning)),
@@ -71,15 +78,15 @@ fn print_warning(warning: &str) {
 
 /// Returns a line for each listener that would open.
 fn check_listeners(config: &Config, errors: &mut Errors) -> Vec<String> {
-    let mut bound: Vec<(&ListenerSpec, SocketAddr)> = Vec::new();
+    let mut bound: Vec<(&ListenerSpec, Place)> = Vec::new();
     let mut skipped = Vec::new();
     for spec in &config.listeners {
-        match listeners::bind_first(spec, config, TcpAcceptor::check) {
-            Ok(((), addr)) => match bound.iter().find(|other| overlaps((spec, addr), **other)) {
+        match check_listener(spec, config) {
+            Ok(place) => match bound.iter().find(|(s, p)| overlaps((spec, &place), (s, p))) {
                 Some((other, _)) => {
                     errors.config.push(format!("{other} and {spec} are at one address"));
                 }
-                None => bound.push((spec, addr)),
+                None => bound.push((spec, place)),
             },
             Err(error) if listeners::is_skipped(&error, config) => skipped.push(error),
             Err(error) => errors.machine.push(error.to_string()),
@@ -87,6 +94,32 @@ fn check_listeners(config: &Config, errors: &mut Errors) -> Vec<String> {
     }
     report_skipped(&skipped, bound.is_empty(), errors);
     bound.iter().map(|(spec, _)| format!("would listen on {spec}")).collect()
+}
+
+/// Where a listener would open.
+#[derive(PartialEq)]
+enum Place {
+    Inet(SocketAddr),
+    /// A file, in its folder's real place. bind(2) follows no link at the path itself.
+    #[cfg(feature = "unix")]
+    Unix(PathBuf),
+}
+
+fn check_listener<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<Place, ListenError<'a>> {
+    #[cfg(feature = "unix")]
+    if let Some(path) = &spec.path {
+        let checked = UnixAcceptor::check(path).map(|()| Place::Unix(without_links(path)));
+        return checked.map_err(|source| ListenError { spec, source });
+    }
+    listeners::bind_first(spec, config, TcpAcceptor::check).map(|((), addr)| Place::Inet(addr))
+}
+
+#[cfg(feature = "unix")]
+fn without_links(path: &Path) -> PathBuf {
+    match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// Default listeners whose port is taken are warnings, unless none is left.
@@ -101,8 +134,16 @@ fn report_skipped(skipped: &[ListenError<'_>], none_opens: bool, errors: &mut Er
 }
 
 /// Whether the second to listen would find its address in use by the first: the ports are the same,
-/// and so are the addresses, or one stands for all of the other's family.
-fn overlaps(one: (&ListenerSpec, SocketAddr), other: (&ListenerSpec, SocketAddr)) -> bool {
+/// and so are the addresses, or one stands for all of the other's family. Unix sockets have one path.
+fn overlaps(one: (&ListenerSpec, &Place), other: (&ListenerSpec, &Place)) -> bool {
+    #[cfg(feature = "unix")]
+    let (Place::Inet(a), Place::Inet(b)) = (one.1, other.1) else { return one.1 == other.1 };
+    #[cfg(not(feature = "unix"))]
+    let (Place::Inet(a), Place::Inet(b)) = (one.1, other.1);
+    overlaps_inet((one.0, *a), (other.0, *b))
+}
+
+fn overlaps_inet(one: (&ListenerSpec, SocketAddr), other: (&ListenerSpec, SocketAddr)) -> bool {
     let covers = |(spec, all): (&ListenerSpec, SocketAddr),
                   (_, addr): (&ListenerSpec, SocketAddr)| {
         let is_of_its_family = spec.host.is_empty() || all.is_ipv4() == addr.is_ipv4();
@@ -140,8 +181,8 @@ mod tests {
                 (spec, addr.parse().unwrap())
             };
             let ((one_spec, a), (other_spec, b)) = (spec(one), spec(other));
-            assert_eq!(overlaps((&one_spec, a), (&other_spec, b)), overlap, "{one} {other}");
-            assert_eq!(overlaps((&other_spec, b), (&one_spec, a)), overlap, "{other} {one}");
+            assert_eq!(overlaps_inet((&one_spec, a), (&other_spec, b)), overlap, "{one} {other}");
+            assert_eq!(overlaps_inet((&other_spec, b), (&one_spec, a)), overlap, "{other} {one}");
         }
     }
 }

@@ -91,6 +91,8 @@ impl Reader {
             addr.take(key, &spec);
             Ok(())
         })?;
+        #[cfg(feature = "unix")]
+        spec.check_complete().map_err(|error| section.invalid(error.to_string()))?;
         if section.name == "chat" {
             self.chat = Some((addr, self.file.listeners.len()));
         }
@@ -304,5 +306,44 @@ mod tests {
     fn unreadable_file_is_named() {
         let error = ConfigFile::read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert_eq!(error, "/no/such/file: cannot be read: no such file or directory");
+    }
+
+    #[cfg(feature = "unix")]
+    #[test]
+    fn unix_section_has_path_and_mode() {
+        let file = parse(concat!(
+            "[server]\nhost=::1\nport=7\n",
+            "[chat+unix]\npath = /run/a b.sock # c\nmode=0660\nlang=ru\n",
+            "[chat+unix lobby]\npath=/run/100%.sock\n",
+        ))
+        .unwrap();
+        let urls: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
+        let unix = ["chat+unix:///run/a%20b.sock", "chat+unix:///run/100%25.sock"];
+        assert_eq!(urls, ["chat://[::1]:7", unix[0], unix[1]]);
+        assert_eq!((file.listeners[1].mode, file.listeners[2].mode), (Some(0o660), None));
+        let example = "as in chat+unix:///run/chat.sock";
+        refused(
+            "[chat+unix]\nmode=0600\n",
+            &format!("line 1: [chat+unix]: the path of the socket is missing, {example}"),
+        );
+        refused(
+            "[chat+unix]\npath=x.sock\n",
+            &format!(
+                "line 2: [chat+unix] path: the path 'x.sock' does not begin with /, {example}"
+            ),
+        );
+        refused(
+            "[chat+unix]\nport=5000\n",
+            "line 2: [chat+unix] port: 'port' is for TCP, a Unix socket has a path",
+        );
+        refused("[chat]\nmode=0600\n", "line 2: [chat] mode: 'mode' is for chat+unix");
+        refused(
+            "[chat+unix]\npth=/x\n",
+            "line 2: [chat+unix] pth: no such key, did you mean path?",
+        );
+        refused(
+            "[chat+unix]\npath=/x\nmode=rw\n",
+            "line 3: [chat+unix] mode: 'rw' is not an octal mode from 0 to 0777, such as 0660",
+        );
     }
 }

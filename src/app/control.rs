@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
+use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
 use super::tls::Certificates;
 use crate::clock::Millis;
-use crate::net::{Handle, Program, Signals, TcpTransport};
+use crate::net::{Handle, Program, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
@@ -17,22 +18,24 @@ pub(super) struct Control<F> {
     reloads: SignalRateLimit,
     status_lines: SignalRateLimit,
     certificates: Certificates,
+    accounts: AccountsReloader,
     reload: F,
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
     pub(super) fn new(
         signals: Signals,
         handle: Handle,
         certificates: Certificates,
+        accounts: AccountsReloader,
         reload: F,
     ) -> Self {
         let (reloads, status_lines) = (SignalRateLimit::default(), SignalRateLimit::default());
-        Control { signals, handle, reloads, status_lines, certificates, reload }
+        Control { signals, handle, reloads, status_lines, certificates, accounts, reload }
     }
 }
 
-impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
+impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -42,6 +45,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
             self.status_lines.request();
         }
         self.certificates.on_wake();
+        self.accounts.on_wake();
     }
 
     fn on_stop(&mut self) {
@@ -49,16 +53,19 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
         self.reloads = SignalRateLimit::default();
     }
 
-    fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+    fn on_reload(&mut self, _: &mut Server<SocketTransport>) {
         self.reloads.request();
     }
 
     fn due_at(&self) -> Option<Millis> {
+        if self.accounts.is_due() {
+            return Some(Millis(0));
+        }
         let own = [self.reloads.due_at(), self.status_lines.due_at(), self.certificates.due_at()];
         own.into_iter().flatten().min()
     }
 
-    fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
+    fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         if self.status_lines.begin(now) {
             server.log_status(now);
             self.status_lines.end(now, now);
@@ -67,9 +74,11 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
             let began_at = Instant::now();
             (self.reload)(server);
             self.certificates.reload();
+            self.accounts.reload();
             let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.reloads.end(now, now.after(took_ms));
         }
         self.certificates.on_due(server, now);
+        self.accounts.on_due(server);
     }
 }

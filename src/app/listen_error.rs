@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::Ipv6Addr;
+#[cfg(feature = "unix")]
+use std::path::Path;
 
 use crate::cli::ListenerSpec;
 use crate::strerror::strerror;
@@ -26,6 +28,10 @@ impl fmt::Display for ListenError<'_> {
 
 impl ListenError<'_> {
     fn hint(&self) -> Option<String> {
+        #[cfg(feature = "unix")]
+        if let Some(path) = &self.spec.path {
+            return unix_hint(path, self.source.kind());
+        }
         let ListenerSpec { host, port, .. } = self.spec;
         let address = host.parse::<Ipv6Addr>().ok();
         match self.source.kind() {
@@ -47,6 +53,21 @@ impl ListenError<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// The folder that is missing, or that the server has no right to.
+#[cfg(feature = "unix")]
+fn unix_hint(path: &Path, kind: ErrorKind) -> Option<String> {
+    let is_missing = !path.parent()?.exists();
+    let folder = path.parent()?.display();
+    match kind {
+        ErrorKind::NotFound if is_missing => Some(format!("the folder {folder} does not exist")),
+        ErrorKind::PermissionDenied => {
+            Some(format!("the server's user needs the right to write in {folder}"))
+        }
+        ErrorKind::ReadOnlyFilesystem => Some(format!("{folder} is mounted read-only")),
+        _ => None,
     }
 }
 
@@ -86,6 +107,22 @@ mod tests {
                 "invalid argument (write it as 127.0.0.1)",
             ),
             ("raw://[2001:db8::1]:80", libc::EADDRNOTAVAIL, "cannot assign requested address"),
+        ] {
+            assert_eq!(shown(url, errno), format!("cannot listen on {url}: {hint}"));
+        }
+    }
+
+    #[cfg(feature = "unix")]
+    #[test]
+    fn unix_error_names_the_folder() {
+        let url = "chat+unix:///run/no/x.sock";
+        for (errno, hint) in [
+            (libc::ENOENT, "no such file or directory (the folder /run/no does not exist)"),
+            (
+                libc::EACCES,
+                "permission denied (the server's user needs the right to write in /run/no)",
+            ),
+            (libc::EADDRINUSE, "address already in use"),
         ] {
             assert_eq!(shown(url, errno), format!("cannot listen on {url}: {hint}"));
         }

@@ -5,27 +5,32 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use log::{info, warn};
 
+use super::accounts::AccountsReloader;
 use super::config::Config;
 use super::listen_error::ListenError;
 use super::tls::Certificates;
 use crate::cli::ListenerSpec;
-use crate::net::{EventLoop, SocketOptions, TcpAcceptor};
+#[cfg(feature = "unix")]
+use crate::net::UnixAcceptor;
+use crate::net::{EventLoop, SocketAcceptor, SocketOptions, TcpAcceptor};
 
 /// Opens every listener in the order given, and logs it. A default listener whose port is taken is
 /// skipped as long as another opens; one that was asked for is an error.
 pub(super) fn open(
     config: &Config,
     certificates: &mut Certificates,
+    accounts: &AccountsReloader,
     event_loop: &mut EventLoop,
 ) -> Result<(), String> {
     let mut opened = 0;
     let mut first_error = None;
     for (place, spec) in config.listeners.iter().enumerate() {
-        match bind_first(spec, config, TcpAcceptor::bind) {
-            Ok((acceptor, _)) => {
+        match bind(spec, config) {
+            Ok(acceptor) => {
                 add(spec, acceptor, config, event_loop)
                     .map_err(|source| ListenError { spec, source }.to_string())?;
                 certificates.attach(place, event_loop);
+                accounts.attach(place, event_loop);
                 opened += 1;
             }
             Err(error) => {
@@ -44,14 +49,27 @@ pub(super) fn open(
     }
 }
 
+fn bind<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<SocketAcceptor, ListenError<'a>> {
+    #[cfg(feature = "unix")]
+    if let Some(path) = &spec.path {
+        let bound = UnixAcceptor::bind(path, spec.mode);
+        return bound.map(Into::into).map_err(|source| ListenError { spec, source });
+    }
+    bind_first(spec, config, TcpAcceptor::bind).map(|(acceptor, _)| acceptor.into())
+}
+
 /// Adds a bound listener to the loop. It is called by its URL as it was given, with the real port.
 fn add(
     spec: &ListenerSpec,
-    acceptor: TcpAcceptor,
+    acceptor: SocketAcceptor,
     config: &Config,
     event_loop: &mut EventLoop,
 ) -> io::Result<()> {
-    let port = acceptor.local_addr()?.port();
+    let port = match &acceptor {
+        SocketAcceptor::Tcp(acceptor) => acceptor.local_addr()?.port(),
+        #[cfg(feature = "unix")]
+        SocketAcceptor::Unix(_) => 0,
+    };
     let name = ListenerSpec { port, ..spec.clone() }.to_string();
     event_loop.add_listener(acceptor, config.listener(spec, name.clone()))?;
     #[cfg(feature = "admission")]

@@ -10,7 +10,7 @@ use log::{error, info, warn};
 
 use super::config::Config;
 use crate::clock::Millis;
-use crate::net::{EventLoop, Handle, TcpTransport};
+use crate::net::{EventLoop, Handle, SocketTransport};
 use crate::server::Server;
 use crate::strerror::strerror;
 use crate::tls::{ServerFiles, ServerTls};
@@ -125,7 +125,7 @@ impl Certificates {
         }
     }
 
-    pub(super) fn on_due(&mut self, server: &mut Server<TcpTransport>, now: Millis) {
+    pub(super) fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         match self.reloaded.take() {
             Some(Ok(loaded)) => self.replace(loaded, server),
             Some(Err(reasons)) => {
@@ -142,7 +142,7 @@ impl Certificates {
         }
     }
 
-    fn replace(&mut self, loaded: Loaded, server: &mut Server<TcpTransport>) {
+    fn replace(&mut self, loaded: Loaded, server: &mut Server<SocketTransport>) {
         loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
         self.layers = loaded.layers;
         for (number, layer) in self.numbers.iter().zip(&self.layers) {

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use crate::clock::Millis;
-use crate::net::{EventLoop, Handle, TcpTransport};
+use crate::net::{EventLoop, Handle, SocketTransport};
 use crate::server::Server;
 
 pub(super) fn check(_: &Config) -> Result<Vec<String>, Vec<String>> {
@@ -28,5 +28,5 @@ impl Certificates {
         None
     }
 
-    pub(super) fn on_due(&mut self, _: &mut Server<TcpTransport>, _: Millis) {}
+    pub(super) fn on_due(&mut self, _: &mut Server<SocketTransport>, _: Millis) {}
 }

@@ -1,18 +1,25 @@
-//! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]`, or as keys of a file's section.
+//! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]` or `PROTOCOL+unix:///PATH[?…]`, or as
+//! keys of a file's section.
 
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "unix"))]
 use std::path::PathBuf;
 
 use super::ini::no_such_key;
 use super::suggest::{DidYouMean, nearest};
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+use super::unix_url::UnixPathError;
+#[cfg(feature = "unix")]
+use super::unix_url::{UrlPath, check_path, parse_mode, parse_path};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+#[cfg(feature = "accounts")]
+use crate::protocol::login::Auth;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
 #[cfg(feature = "admission")]
 use crate::server::TrustedProxies;
-use crate::setting::{HAS_TLS, SettingError, number};
+use crate::setting::{HAS_TLS, HAS_UNIX, SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +30,12 @@ pub struct ListenerSpec {
     pub host: String,
     /// The port; 0 lets the system pick one.
     pub port: u16,
+    /// The socket's file, for `+unix`: host and port mean nothing then. Empty until it is set.
+    #[cfg(feature = "unix")]
+    pub path: Option<PathBuf>,
+    /// `mode=`: permissions of the socket's file.
+    #[cfg(feature = "unix")]
+    pub mode: Option<u32>,
     /// Whether its connections begin with a TLS handshake: `+tls`.
     #[cfg(feature = "tls")]
     pub is_tls: bool,
@@ -35,6 +48,9 @@ pub struct ListenerSpec {
     /// `proxy=`: peers that begin with a PROXY header.
     #[cfg(feature = "admission")]
     pub proxies: Option<TrustedProxies>,
+    /// `auth=`: whether its clients log in.
+    #[cfg(feature = "accounts")]
+    pub auth: Option<Auth>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
     /// The keys of its protocol, as given; each is valid.
@@ -51,7 +67,7 @@ pub enum ListenerError {
     },
     /// No protocol has that name.
     UnknownProtocol(String),
-    /// The protocol needs plugins, or TLS, which this build does not have.
+    /// The protocol needs plugins, TLS or Unix sockets, which this build does not have.
     NotBuilt(SettingError),
     /// The host has characters that hosts do not have.
     InvalidHost(String),
@@ -64,6 +80,15 @@ pub enum ListenerError {
         /// The protocol.
         protocol: ProtocolName,
     },
+    /// The path of a Unix socket is missing or wrong.
+    #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+    UnixPath(UnixPathError),
+    /// A key of Unix sockets, for a TCP listener of this protocol.
+    #[cfg(feature = "unix")]
+    OnlyUnix(String, ProtocolName),
+    /// `host` or `port`, for a Unix socket.
+    #[cfg(feature = "unix")]
+    OnlyTcp(String),
     /// A key is given twice.
     Repeated(String),
     /// A key's value is invalid.
@@ -98,6 +123,14 @@ impl fmt::Display for ListenerError {
                 let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
                 write!(f, "a {protocol} listener has no key '{key}'{nearest}")
             }
+            #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+            ListenerError::UnixPath(source) => write!(f, "{source}"),
+            #[cfg(feature = "unix")]
+            ListenerError::OnlyUnix(key, protocol) => write!(f, "'{key}' is for {protocol}+unix"),
+            #[cfg(feature = "unix")]
+            ListenerError::OnlyTcp(key) => {
+                write!(f, "'{key}' is for TCP, a Unix socket has a path")
+            }
             ListenerError::Repeated(key) => write!(f, "'{key}' is given twice"),
             ListenerError::InvalidValue { key, source } => write!(f, "{key}: {source}"),
         }
@@ -114,6 +147,10 @@ impl ListenerSpec {
             protocol,
             host: "127.0.0.1".to_owned(),
             port: protocol.default_port(),
+            #[cfg(feature = "unix")]
+            path: None,
+            #[cfg(feature = "unix")]
+            mode: None,
             #[cfg(feature = "tls")]
             is_tls: false,
             #[cfg(feature = "tls")]
@@ -122,6 +159,8 @@ impl ListenerSpec {
             key: None,
             #[cfg(feature = "admission")]
             proxies: None,
+            #[cfg(feature = "accounts")]
+            auth: None,
             idle_secs: None,
             keys: Vec::new(),
         }
@@ -141,9 +180,7 @@ impl ListenerSpec {
             Some((authority, query)) => (authority, Some(query)),
             None => (rest, None),
         };
-        let (host, port) = split_authority(authority)?;
-        spec.set("host", host)?;
-        spec.set("port", port)?;
+        spec.set_address(authority)?;
         let mut seen = Vec::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -151,7 +188,7 @@ impl ListenerSpec {
                 return Err(ListenerError::Repeated(key.to_owned()));
             }
             seen.push(key);
-            if matches!(key, "host" | "port") {
+            if matches!(key, "host" | "port" | "path") {
                 return Err(ListenerError::UnknownKey { key: key.to_owned(), protocol });
             }
             spec.set(key, value)?;
@@ -159,13 +196,29 @@ impl ListenerSpec {
         Ok(spec)
     }
 
+    /// Sets what stands behind `://`: host and port, or a path.
+    fn set_address(&mut self, authority: &str) -> Result<(), ListenerError> {
+        #[cfg(feature = "unix")]
+        if let Some(path) = &mut self.path {
+            *path = parse_path(authority).map_err(ListenerError::UnixPath)?;
+            return Ok(());
+        }
+        let (host, port) = split_authority(authority)?;
+        self.set("host", host)?;
+        self.set("port", port)
+    }
+
     /// A listener of a protocol as it is written in a URL or as the kind of a section:
-    /// `PROTOCOL[+tls]`.
+    /// `PROTOCOL[+tls][+unix]`.
     ///
     /// # Errors
     ///
     /// There is no such protocol, or not in this build.
     pub fn parse_protocol(name: &str) -> Result<Self, ListenerError> {
+        let (name, is_unix) = match name.strip_suffix("+unix") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
         let (name, is_tls) = match name.strip_suffix("+tls") {
             Some(name) => (name, true),
             None => (name, false),
@@ -173,6 +226,9 @@ impl ListenerSpec {
         let protocol = match ProtocolName::parse(name) {
             Some(_) if is_tls && !HAS_TLS => {
                 return Err(ListenerError::NotBuilt(SettingError::NO_TLS));
+            }
+            Some(_) if is_unix && !HAS_UNIX => {
+                return Err(ListenerError::NotBuilt(SettingError::NO_UNIX));
             }
             Some(protocol) => protocol,
             None if name == "plugin" => {
@@ -183,6 +239,8 @@ impl ListenerSpec {
         Ok(ListenerSpec {
             #[cfg(feature = "tls")]
             is_tls,
+            #[cfg(feature = "unix")]
+            path: is_unix.then(PathBuf::new),
             ..ListenerSpec::new(protocol)
         })
     }
@@ -195,6 +253,21 @@ impl ListenerSpec {
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ListenerError> {
         let invalid = |source| ListenerError::InvalidValue { key: key.to_owned(), source };
         match key {
+            #[cfg(feature = "unix")]
+            "host" | "port" if self.path.is_some() => {
+                return Err(ListenerError::OnlyTcp(key.to_owned()));
+            }
+            #[cfg(feature = "unix")]
+            "path" | "mode" if self.path.is_none() => {
+                return Err(ListenerError::OnlyUnix(key.to_owned(), self.protocol));
+            }
+            #[cfg(feature = "unix")]
+            "path" => {
+                let path = crate::os_text::decode(value).into();
+                self.path = Some(check_path(path).map_err(ListenerError::UnixPath)?);
+            }
+            #[cfg(feature = "unix")]
+            "mode" => self.mode = Some(parse_mode(value).map_err(invalid)?),
             "host" => self.host = host(value)?,
             "port" => {
                 self.port = number(value, 0..=u16::MAX)
@@ -213,6 +286,10 @@ impl ListenerSpec {
                 let path = Some(PathBuf::from(crate::os_text::decode(value)));
                 if key == "cert" { self.cert = path } else { self.key = path }
             }
+            #[cfg(feature = "accounts")]
+            "auth" if self.has_auth() => self.auth = Some(Auth::parse(value).map_err(invalid)?),
+            #[cfg(not(feature = "accounts"))]
+            "auth" => return Err(invalid(SettingError::NO_ACCOUNTS)),
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
                 Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
                 Err(SettingError::Unknown) => {
@@ -223,6 +300,13 @@ impl ListenerSpec {
             },
         }
         Ok(())
+    }
+
+    /// Whether its protocol has accounts.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn has_auth(&self) -> bool {
+        has_auth(self.protocol)
     }
 
     /// The protocol with its keys set; those that are not given have `defaults`.
@@ -236,11 +320,33 @@ impl ListenerSpec {
         protocol
     }
 
+    /// Checks that a section has all it needs.
+    ///
+    /// # Errors
+    ///
+    /// A Unix socket has no path.
+    #[cfg(feature = "unix")]
+    pub(crate) fn check_complete(&self) -> Result<(), ListenerError> {
+        match &self.path {
+            Some(path) if path.as_os_str().is_empty() => {
+                Err(ListenerError::UnixPath(UnixPathError::Missing))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets one key of a file's section. The reason of an error leaves the key out: an
     /// [`IniError`](super::IniError) names it.
     pub(crate) fn set_in_file(&mut self, key: &str, value: &str) -> Result<(), String> {
         self.set(key, value).map_err(|error| match error {
             ListenerError::UnknownKey { key, protocol } => {
+                #[cfg(feature = "unix")]
+                if self.path.is_some() {
+                    return no_such_key(
+                        &key,
+                        ["path", "mode"].into_iter().chain(known_keys(protocol)),
+                    );
+                }
                 let keys = ["host", "port"].into_iter().chain(known_keys(protocol));
                 no_such_key(&key, keys)
             }
@@ -250,12 +356,16 @@ impl ListenerSpec {
     }
 }
 
-/// Shows `command://127.0.0.1:65432`, without the keys.
+/// Shows `command://127.0.0.1:65432` or `chat+unix:///run/chat.sock`, without the keys.
 impl fmt::Display for ListenerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerSpec { protocol, host, port, .. } = self;
         #[cfg(feature = "tls")]
         let protocol = format_args!("{protocol}{}", if self.is_tls { "+tls" } else { "" });
+        #[cfg(feature = "unix")]
+        if let Some(path) = &self.path {
+            return write!(f, "{protocol}+unix://{}", UrlPath(path));
+        }
         if host.contains(':') {
             write!(f, "{protocol}://[{host}]:{port}")
         } else {
@@ -309,6 +419,12 @@ fn host(value: &str) -> Result<String, ListenerError> {
     Ok(value.to_owned())
 }
 
+/// Whether clients of a protocol can log in.
+#[cfg(feature = "accounts")]
+fn has_auth(protocol: ProtocolName) -> bool {
+    matches!(protocol, ProtocolName::Command | ProtocolName::Chat)
+}
+
 /// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     const FOR_ALL: &[&str] = &[
@@ -316,7 +432,10 @@ fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
         #[cfg(feature = "admission")]
         "proxy",
     ];
-    FOR_ALL.iter().copied().chain(protocol.keys().iter().copied())
+    let keys = FOR_ALL.iter().copied();
+    #[cfg(feature = "accounts")]
+    let keys = keys.chain(Some("auth").filter(|_| has_auth(protocol)));
+    keys.chain(protocol.keys().iter().copied())
 }
 
 /// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other
@@ -449,5 +568,38 @@ mod tests {
         ] {
             assert_eq!(url_for(word).as_deref(), url, "{word}");
         }
+    }
+
+    #[cfg(feature = "unix")]
+    #[test]
+    fn unix_socket_has_a_path_and_a_mode() {
+        let spec = parse("command+unix:///run/a%20b.sock?mode=0660&idle=5&max_frame=10").unwrap();
+        assert_eq!(spec.path.as_deref(), Some(std::path::Path::new("/run/a b.sock")));
+        assert_eq!((spec.mode, spec.idle_secs), (Some(0o660), Some(5)));
+        assert_eq!(spec.to_string(), "command+unix:///run/a%20b.sock");
+        #[cfg(feature = "tls")]
+        assert_eq!(parse("raw+tls+unix:///x").unwrap().to_string(), "raw+tls+unix:///x");
+        let example = "as in chat+unix:///run/chat.sock";
+        refused("chat+unix://", &format!("the path of the socket is missing, {example}"));
+        refused(
+            "chat+unix://h:5000",
+            &format!("'h:5000' is a host and port, a Unix socket has a path, {example}"),
+        );
+        refused("chat://h:1?mode=0600", "'mode' is for chat+unix");
+        refused("chat+unix:///x?port=1", "a chat listener has no key 'port'");
+        refused("chat+unix:///x?path=/y", "a chat listener has no key 'path'");
+        refused(
+            "chat+unix:///x?mode=0888",
+            "mode: '0888' is not an octal mode from 0 to 0777, such as 0660",
+        );
+        refused("chat+unix:///x?mode=1&mode=1", "'mode' is given twice");
+        let all = ProtocolName::list();
+        refused("ftp+unix:///x", &format!("unknown protocol 'ftp', there are {all}"));
+    }
+
+    #[cfg(not(feature = "unix"))]
+    #[test]
+    fn unix_socket_needs_its_feature() {
+        refused("chat+unix:///x", "this build has no Unix sockets (cargo feature `unix`)");
     }
 }

@@ -6,6 +6,8 @@
 //! | `options` | tables of options, their parser, `--help` |
 //! | `server_options` | the server's options |
 //! | `listener_url` | a listener, written as a URL or as keys of a file |
+//! | `unix_url` | paths and modes of Unix sockets |
+//! | `unix_client_url` | a client's URL of a Unix socket |
 //! | `suggest` | the nearest known word |
 //! | `ini` | INI files and their errors |
 //! | `server_address` | host and port in a file |
@@ -25,11 +27,17 @@ pub(crate) mod server_options;
 pub(crate) mod suggest;
 #[cfg(all(feature = "tls", any(feature = "client", feature = "load")))]
 pub(crate) mod tls_options;
+#[cfg(any(feature = "client", feature = "load"))]
+pub(crate) mod unix_client_url;
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+pub(crate) mod unix_url;
 
 pub use ini::IniError;
 pub(crate) use listener_url::url_for;
 pub use listener_url::{ListenerError, ListenerSpec};
 #[cfg(feature = "client")]
 pub use server_address::ServerAddress;
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+pub use unix_url::UnixPathError;
 
 pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};

@@ -16,6 +16,8 @@ pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
     ("TLS", &TLS),
     #[cfg(feature = "admission")]
     ("Admission", &ADMISSION),
+    #[cfg(feature = "accounts")]
+    ("Accounts", &ACCOUNTS),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -25,15 +27,15 @@ pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
 /// Options that are not settings, and so not keys of `[server]`.
 const NO_SETTINGS: [&str; 7] = ["listen", "config", "verbose", "quiet", "check", "help", "version"];
 
+#[cfg(not(feature = "unix"))]
+const LISTEN: &str = "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…]; repeatable; no HOST is all \
+                      addresses, port 0 is a free one";
+#[cfg(feature = "unix")]
+const LISTEN: &str = "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…] or PROTOCOL+unix:///PATH; \
+                      repeatable; no HOST is all addresses, port 0 is a free one";
+
 const LISTENERS: [OptionSpec; 3] = [
-    OptionSpec::new(
-        "l",
-        "listen",
-        "URL",
-        "add a listener, PROTOCOL://[HOST]:PORT[?key=value&…]; repeatable; no HOST is all addresses, \
-         port 0 is a free one",
-    )
-    .repeated(),
+    OptionSpec::new("l", "listen", "URL", LISTEN).repeated(),
     OptionSpec::new("c", "config", "FILE", "read an INI file; options on the command line win"),
     OptionSpec::new("", "check", "", "check options and config, print what would open, then exit"),
 ];
@@ -108,7 +110,9 @@ const MEMORY: [OptionSpec; 3] = [
 ];
 
 /// A build without a feature has no options for it.
-const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize + cfg!(feature = "admission") as usize;
+const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize
+    + cfg!(feature = "accounts") as usize
+    + cfg!(feature = "admission") as usize;
 
 #[cfg(feature = "admission")]
 const ADMISSION: [OptionSpec; 5] = [
@@ -160,13 +164,36 @@ const TLS: [OptionSpec; 4] = [
         "FILE",
         "demand certificates of clients, signed by one in FILE",
     ),
+    HANDSHAKE_TIMEOUT,
+];
+
+#[cfg(any(feature = "tls", feature = "accounts"))]
+const HANDSHAKE_TIMEOUT: OptionSpec = OptionSpec::new(
+    "",
+    "handshake-timeout",
+    "SECS",
+    if cfg!(not(feature = "accounts")) {
+        "longest time from connect to the end of the handshake (default {})"
+    } else if cfg!(not(feature = "tls")) {
+        "longest time from connect to the login with auth=required (default {})"
+    } else {
+        "longest time from connect to the end of the handshake, and of the login with \
+         auth=required (default {})"
+    },
+)
+.showing(&[OptionValue::Number(defaults::HANDSHAKE_TIMEOUT_SECS)]);
+
+#[cfg(feature = "accounts")]
+const ACCOUNTS: [OptionSpec; 2 + cfg!(not(feature = "tls")) as usize] = [
     OptionSpec::new(
         "",
-        "handshake-timeout",
-        "SECS",
-        "longest time from connect to the end of the handshake (default {})",
-    )
-    .showing(&[OptionValue::Number(defaults::HANDSHAKE_TIMEOUT_SECS)]),
+        "accounts",
+        "FILE",
+        "names and password hashes of those who may log in; 'mynah-cli passwd FILE NAME' adds one",
+    ),
+    OptionSpec::new("", "allow-register", "", "let clients add accounts to FILE"),
+    #[cfg(not(feature = "tls"))]
+    HANDSHAKE_TIMEOUT,
 ];
 
 const PLUGINS: [OptionSpec; 4] = [

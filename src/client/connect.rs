@@ -2,8 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::endpoint::Endpoint;
 use super::error::ClientError;
@@ -23,17 +27,22 @@ use crate::tls::client::ClientTls;
 /// The timeout covers name resolution, all addresses and the handshake together.
 pub(super) fn connect(endpoint: &Endpoint) -> Result<Stream, ClientError> {
     let deadline = Deadline::new(endpoint.timeout);
-    let addrs = resolve(endpoint, &deadline)?;
-    let stream = connect_first(&addrs, &deadline).map_err(|error| match deadline.timeout {
+    let connected = match &endpoint.path {
+        Some(path) => connect_unix(path, &deadline),
+        None => connect_first(&resolve(endpoint, &deadline)?, &deadline).map(|stream| {
+            // A request is one write and its reply is waited for: Nagle's algorithm would only delay
+            // the last segment.
+            let _ = stream.set_nodelay(true);
+            stream.into()
+        }),
+    };
+    let stream: Socket = connected.map_err(|error| match deadline.timeout {
         // The system may give up earlier than the deadline, with the same kind of error.
         Some(timeout) if error.kind() == io::ErrorKind::TimedOut && deadline.is_expired() => {
             ClientError::ConnectTimeout { endpoint: endpoint.to_string(), timeout }
         }
         _ => ClientError::connect(endpoint, &error),
     })?;
-    // A request is one write and its reply is waited for: Nagle's algorithm would only delay the last
-    // segment.
-    let _ = stream.set_nodelay(true);
     #[cfg(feature = "tls")]
     if let Some(tls) = &endpoint.tls {
         return shake_hands(stream, tls, endpoint, &deadline);
@@ -43,7 +52,7 @@ pub(super) fn connect(endpoint: &Endpoint) -> Result<Stream, ClientError> {
 
 #[cfg(feature = "tls")]
 fn shake_hands(
-    socket: TcpStream,
+    socket: Socket,
     tls: &ClientTls,
     endpoint: &Endpoint,
     deadline: &Deadline,
@@ -61,6 +70,45 @@ fn shake_hands(
         },
         _ => ClientError::connect(endpoint, &error),
     })
+}
+
+/// Connects to the Unix socket at `path`.
+fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A full backlog is waited for as long as a write may take (socket(7): `SO_SNDTIMEO`).
+    let remaining = deadline.remaining().map(|time| time.max(Duration::from_millis(1)));
+    socket.set_write_timeout(remaining)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => socket.set_write_timeout(None).map(|()| socket),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        Err(error) => Err(explain_unix(path, error)),
+    }
+}
+
+/// Says what is wrong at `path`, and what to do about it.
+fn explain_unix(path: &Path, error: io::Error) -> io::Error {
+    let file_type = || path.metadata().map(|found| found.file_type());
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; is the server running, and does it listen at this path?".to_owned()
+        }
+        io::ErrorKind::ConnectionRefused if file_type().is_ok_and(|found| !found.is_socket()) => {
+            return io::Error::other("there is a file that is not a socket");
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "; the server that made this socket is gone, start it again".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; the socket's mode= and its folder decide who may connect".to_owned()
+        }
+        _ if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+            return io::Error::other("the socket there is not a stream socket");
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{}{advice}", strerror(&error)))
 }
 
 /// Returns the addresses of the endpoint's name.

@@ -62,6 +62,35 @@ impl Connection {
         Ok(Connection { endpoint: endpoint.clone(), stream, input: Vec::new(), is_finished: false })
     }
 
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// As [`execute`](Self::execute), for a request with a password: no error quotes the reply, which
+    /// may be the request.
+    pub(super) fn execute_secret(
+        &mut self,
+        request: &Request,
+        on_partial: OnPartial<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
+        self.execute(request, on_partial).map_err(|error| match error {
+            ClientError::UnexpectedReply(_) => {
+                let sent = self.encode(request);
+                let guess = ServerGuess::from_exchange(&self.input, &sent);
+                let other = guess.filter(|g| *g != ServerGuess::Mynah(self.endpoint.protocol));
+                ClientError::UnexpectedReply(other.map_or_else(
+                    || "not a reply to a password".to_owned(),
+                    |guess| guess.hint(&self.endpoint),
+                ))
+            }
+            error => error,
+        })
+    }
+
     /// Sends `request` and waits for the end of its reply; returns what `on_partial` has not been
     /// called with.
     pub(super) fn execute(

@@ -1,22 +1,30 @@
-//! The server that a command talks to: protocol, host, port and timeout. Opens nothing.
+//! The server that a command talks to: protocol, address, timeout, account. Opens nothing.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
+use crate::cli::unix_url::UrlPath;
 use crate::protocol::ProtocolName;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
 
 /// A server's address and the time it has to answer. Displayed as a URL:
-/// `command://127.0.0.1:65432`.
+/// `command://127.0.0.1:65432`, `command+unix:///run/mynah.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) protocol: ProtocolName,
     /// An IP address or a name; an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
+    /// A Unix socket, instead of host and port.
+    pub(super) path: Option<PathBuf>,
     /// Longest time for connecting, and then for each reply; `None` for no limit.
     pub(super) timeout: Option<Duration>,
+    /// The account that each connection logs in to first.
+    pub(super) account: Option<Arc<Account>>,
     /// TLS, where the URL asks for it.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
@@ -32,7 +40,9 @@ impl Endpoint {
     /// The URL, with `transport` behind the protocol.
     pub(super) fn url(&self, transport: &str) -> String {
         let Endpoint { protocol, host, port, .. } = self;
-        if host.contains(':') {
+        if let Some(path) = &self.path {
+            format!("{protocol}{transport}+unix://{}", UrlPath(path))
+        } else if host.contains(':') {
             format!("{protocol}{transport}://[{host}]:{port}")
         } else {
             format!("{protocol}{transport}://{host}:{port}")

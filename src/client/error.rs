@@ -69,6 +69,12 @@ pub(super) enum ClientError {
     },
     /// Standard input ended before a nickname was accepted.
     NoNickname,
+    /// There is no password, or no valid one, for this reason.
+    Password(String),
+    /// The user has interrupted the typing of a password.
+    PasswordInterrupted,
+    /// The account of `--user` was refused, for this reason.
+    LoginRefused(String),
     /// An accounts file was not changed, for this reason.
     #[cfg(feature = "accounts")]
     Passwd(String),
@@ -106,10 +112,11 @@ impl ClientError {
         ClientError::Connect { endpoint, reason }
     }
 
-    /// True if no connection was established, so that the next attempt would fail as well.
+    /// True if no connection was established, or none that is logged in, so that the next attempt
+    /// would fail as well.
     pub(super) fn is_connect_error(&self) -> bool {
-        use ClientError::{Connect, ConnectTimeout, Resolve};
-        matches!(self, Resolve { .. } | Connect { .. } | ConnectTimeout { .. })
+        use ClientError::{Connect, ConnectTimeout, LoginRefused, Resolve};
+        matches!(self, Resolve { .. } | Connect { .. } | ConnectTimeout { .. } | LoginRefused(_))
     }
 
     /// True if standard output can no longer be written, so that going on is pointless.
@@ -117,9 +124,11 @@ impl ClientError {
         matches!(self, ClientError::OutputClosed | ClientError::Output(_))
     }
 
-    /// True if no message is due: the output is closed, or each line has reported its own error.
+    /// True if no message is due: the output is closed, each line has reported its own error, or the
+    /// user knows.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self, ClientError::OutputClosed | ClientError::LinesFailed)
+        use ClientError::{LinesFailed, OutputClosed, PasswordInterrupted};
+        matches!(self, OutputClosed | LinesFailed | PasswordInterrupted)
     }
 }
 
@@ -152,9 +161,12 @@ impl fmt::Display for ClientError {
             }
             ClientError::Disconnected => f.write_str("the server closed the connection"),
             ClientError::Socket(reason) => write!(f, "the connection broke: {reason}"),
-            ClientError::Refused(reason) | ClientError::Cut(reason) | ClientError::Tls(reason) => {
-                f.write_str(reason)
-            }
+            ClientError::Refused(reason)
+            | ClientError::LoginRefused(reason)
+            | ClientError::Password(reason)
+            | ClientError::Cut(reason)
+            | ClientError::Tls(reason) => f.write_str(reason),
+            ClientError::PasswordInterrupted => f.write_str("interrupted"),
             ClientError::UnexpectedReply(reason) => {
                 write!(f, "the server does not answer as it should: {reason}")
             }

@@ -6,11 +6,13 @@
 //! | module | job |
 //! |---|---|
 //! | `options` | the command line |
-//! | `endpoint` | the server's address and timeout |
+//! | `endpoint` | the server's address, timeout and account |
+//! | `account`, `password` | a name and a password; asking for one without echo |
 //! | `request` | requests: words, protocols, texts |
 //! | `connect`, `timeout` | connecting; deadlines and socket timeouts |
 //! | `stream`, `tls_stream` | a socket, or TLS over one |
 //! | `connection` | requests and replies over one connection |
+//! | `login` | logging in |
 //! | `server_guess` | the protocol that a server seems to speak |
 //! | `once` | one request, `status --watch`, `listen` |
 //! | `status` | the counters as a table |
@@ -20,9 +22,11 @@
 //! | `editor` | the line being typed, and lines above it; the only one to name rustyline |
 //! | `terminal_mode` | the terminal's mode, restored when a signal ends the process |
 //! | `sigint` | SIGINT, received by the main thread |
-//! | `passwd` | a change of an accounts file, and passwords typed without echo |
+//! | `passwd` | a change of an accounts file |
 //! | `output`, `error` | replies, error messages |
 
+#[cfg_attr(not(feature = "accounts"), path = "account_disabled.rs")]
+mod account;
 mod chat;
 mod connect;
 mod connection;
@@ -30,11 +34,14 @@ mod editor;
 mod endpoint;
 mod error;
 mod input_lines;
+mod login;
 mod once;
 mod options;
 mod output;
 #[cfg(feature = "accounts")]
 mod passwd;
+#[cfg_attr(not(feature = "accounts"), path = "password_disabled.rs")]
+mod password;
 mod prompt;
 mod request;
 mod server_guess;
@@ -48,6 +55,10 @@ mod tls_stream;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use signal_hook::consts::SIGINT;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::{print, print_usage_errors};
 use endpoint::Endpoint;
@@ -73,20 +84,30 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         #[cfg(feature = "accounts")]
         Invocation::Passwd(passwd) => passwd::run(&passwd),
-        Invocation::Run { endpoint, action, notes } => {
+        Invocation::Run { endpoint, user, action, notes } => {
             notes.iter().for_each(print_error);
-            run_action(&endpoint, action)
+            run_as(user.as_deref(), endpoint, action)
         }
     };
     match result {
         Ok(()) | Err(ClientError::OutputClosed) => ExitCode::SUCCESS,
         Err(error) => {
+            if error == ClientError::PasswordInterrupted {
+                // As if the terminal had sent it: a shell's loop ends as well.
+                let _ = emulate_default_handler(SIGINT);
+            }
             if !error.is_silent() {
                 print_error(&error);
             }
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_as(user: Option<&str>, mut endpoint: Endpoint, action: Action) -> Result<(), ClientError> {
+    // Before the server is asked: it would wait for the password, and not for long.
+    endpoint.account = user.map(password::account_of_user).transpose()?.map(Arc::new);
+    run_action(&endpoint, action)
 }
 
 fn run_action(endpoint: &Endpoint, action: Action) -> Result<(), ClientError> {

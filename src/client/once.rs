@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::connection::{Connection, Partial, TEXT_LEN_MAX};
 use super::endpoint::Endpoint;
 use super::error::ClientError;
+use super::login::open;
 use super::output::{Output, print_error};
 use super::request::{Request, Verb};
 use super::server_guess::Excerpt;
@@ -19,7 +20,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Sends one request over a connection of its own and prints the reply.
 pub(super) fn request(endpoint: &Endpoint, mut request: Request) -> Result<(), ClientError> {
     truncate_text(&mut request, endpoint);
-    run_once(&mut Connection::open(endpoint)?, &request, Output::stdout(), |_broadcast| {})
+    let mut connection = open(endpoint, &mut |_broadcast| Ok(()))?;
+    run_once(&mut connection, &request, Output::stdout(), |_broadcast| {})
 }
 
 /// As [`request`], with the whole of standard input as the text.
@@ -69,7 +71,7 @@ pub(super) fn status(
     is_json: bool,
     is_watch: bool,
 ) -> Result<(), ClientError> {
-    let mut connection = Connection::open(endpoint)?;
+    let mut connection = open(endpoint, &mut |_broadcast| Ok(()))?;
     let output = Output::stdout();
     let mut shown_lines = 0;
     loop {
@@ -96,8 +98,11 @@ fn status_table(reply: &[u8]) -> Result<String, ClientError> {
 
 /// Prints broadcasts until the server closes, which is an error: `listen` has no end of its own.
 pub(super) fn listen(endpoint: &Endpoint) -> Result<(), ClientError> {
-    let mut connection = Connection::open(endpoint)?;
     let output = Output::stdout();
+    let mut connection = open(endpoint, &mut |partial| match partial {
+        Partial::Broadcast(broadcast) => output.print_reply(broadcast),
+        Partial::Chunk(_) => Ok(()),
+    })?;
     loop {
         output.print_reply(&connection.next_broadcast()?)?;
     }

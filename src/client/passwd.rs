@@ -1,20 +1,18 @@
-//! `passwd`: a change of an accounts file, and the password it takes: typed twice without echo, or a
-//! line of standard input.
+//! `passwd`: a change of an accounts file, and the password it takes: typed, or a line of standard
+//! input.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
-
+use super::account::Attempt;
 use super::error::ClientError;
 use super::output::print_line;
+use super::password::ask;
 use crate::accounts::{AccountsFile, Change, Hasher, Password, parse_name};
-use crate::strerror::strerror;
+
+const NO_TERMINAL: &str = "no terminal to ask for a password; - in its place reads standard input";
 
 /// A change of an accounts file.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +48,7 @@ pub(super) fn run(passwd: &Passwd) -> Result<(), ClientError> {
     }
     let password = match passwd.change {
         PasswdChange::FromStdin => read_stdin()?,
-        _ => ask_twice(name.text())?,
+        _ => ask(Attempt::Register, Some(name.text()), NO_TERMINAL)?,
     };
     let hash = Hasher::default().hash(&password).map_err(|error| failed(&error))?;
     match file.set(&name, &hash).map_err(|error| failed(&error))? {
@@ -69,82 +67,4 @@ fn read_stdin() -> Result<Password, ClientError> {
     let mut input = File::from(input.map_err(|error| ClientError::input(&error))?);
     let password = Password::read_line(&mut input).map_err(|error| ClientError::input(&error))?;
     password.map_err(|error| failed(&error))
-}
-
-/// Asks for a new password at the terminal, until both are typed or one is not valid.
-fn ask_twice(name: &str) -> Result<Password, ClientError> {
-    let mut terminal = SilentTerminal::open()?;
-    let password = terminal.ask(&format!("New password for {name}: "))?;
-    let password = password.map_err(|error| failed(&error))?;
-    match terminal.ask("Once more: ")? {
-        Ok(again) if again == password => Ok(password),
-        _ => Err(ClientError::Passwd("the passwords differ, nothing is changed".to_owned())),
-    }
-}
-
-/// The terminal of the process with its echo off. The mode is restored when it is dropped, and when
-/// a signal ends or stops the process.
-struct SilentTerminal {
-    terminal: File,
-    initial: Termios,
-}
-
-impl SilentTerminal {
-    fn open() -> Result<Self, ClientError> {
-        let opened = OpenOptions::new().read(true).write(true).open("/dev/tty");
-        let terminal = opened.map_err(|_| {
-            let hint = "no terminal to ask for a password; - in its place reads standard input";
-            ClientError::Passwd(hint.to_owned())
-        })?;
-        Self::silence(terminal).map_err(|error| {
-            ClientError::Passwd(format!("cannot turn the echo off: {}", strerror(&error)))
-        })
-    }
-
-    fn silence(terminal: File) -> io::Result<Self> {
-        let initial = tcgetattr(&terminal)?;
-        let mut silent = initial.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
-        restore_on_signals(terminal.try_clone()?, initial.clone(), silent.clone())?;
-        // What was typed ahead was shown, so it is dropped.
-        tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
-        Ok(SilentTerminal { terminal, initial })
-    }
-
-    fn ask(
-        &mut self,
-        prompt: &str,
-    ) -> Result<Result<Password, crate::accounts::PasswordError>, ClientError> {
-        let asked = self.terminal.write_all(prompt.as_bytes());
-        let read = asked.and_then(|()| Password::read_line(&mut self.terminal));
-        // The one that was typed is not shown either.
-        let _ = self.terminal.write_all(b"\n");
-        read.map_err(|error| {
-            ClientError::Passwd(format!("cannot read the terminal: {}", strerror(&error)))
-        })
-    }
-}
-
-impl Drop for SilentTerminal {
-    fn drop(&mut self) {
-        let _ = tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.initial);
-    }
-}
-
-/// Starts a thread that restores the mode before a signal ends or stops the process, and turns the
-/// echo off again when it continues.
-fn restore_on_signals(terminal: File, initial: Termios, silent: Termios) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if signal == SIGCONT {
-                let _ = tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent);
-                continue;
-            }
-            let _ = tcsetattr(&terminal, SetArg::TCSANOW, &initial);
-            let _ = (&terminal).write_all(b"\n");
-            let _ = emulate_default_handler(signal);
-        }
-    })?;
-    Ok(())
 }

@@ -2,8 +2,11 @@
 //! two threads.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown};
 use std::time::Duration;
+
+use rustix::net::{RecvFlags, recv};
+use socket2::Socket;
 
 use super::timeout::{is_timeout, set_read_timeout, set_write_timeout};
 #[cfg(feature = "tls")]
@@ -12,7 +15,7 @@ use super::tls_stream::TlsStream;
 /// A stream to a server.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
+    Plain(Socket),
     #[cfg(feature = "tls")]
     Tls(TlsStream),
 }
@@ -24,6 +27,18 @@ impl Stream {
             Stream::Plain(socket) => socket.try_clone().map(Stream::Plain),
             #[cfg(feature = "tls")]
             Stream::Tls(stream) => Ok(Stream::Tls(stream.clone())),
+        }
+    }
+
+    /// The address to which bytes go unencrypted over a network; `None` if they do not.
+    pub(super) fn exposed_to(&self) -> Option<IpAddr> {
+        match self {
+            Stream::Plain(socket) => {
+                let ip = socket.peer_addr().ok()?.as_socket()?.ip().to_canonical();
+                (!ip.is_loopback()).then_some(ip)
+            }
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => None,
         }
     }
 
@@ -65,19 +80,16 @@ impl Stream {
     }
 }
 
-fn ends_within(socket: &TcpStream, time: Duration) -> bool {
-    let peeked = if time.is_zero() {
-        socket.set_nonblocking(true).and_then(|()| {
-            let peeked = socket.peek(&mut [0]);
-            socket.set_nonblocking(false).and(peeked)
-        })
+fn ends_within(socket: &Socket, time: Duration) -> bool {
+    let flags = if time.is_zero() {
+        RecvFlags::PEEK | RecvFlags::DONTWAIT
     } else {
         set_read_timeout(socket, Some(time));
-        socket.peek(&mut [0])
+        RecvFlags::PEEK
     };
-    match peeked {
-        Ok(n) => n == 0,
-        Err(error) => !is_timeout(&error),
+    match recv(socket, &mut [0], flags) {
+        Ok((read, _)) => read == 0,
+        Err(error) => !is_timeout(&error.into()),
     }
 }
 

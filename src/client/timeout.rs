@@ -1,8 +1,9 @@
 //! Deadlines, and the timeouts of blocking sockets.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 /// The end of a time span that begins at [`Deadline::new`], or no limit.
 #[derive(Debug, Clone, Copy)]
@@ -28,20 +29,20 @@ impl Deadline {
     }
 }
 
-/// Limits the time of each read of `stream`; `None` for no limit.
+/// Limits the time of each read of `socket`; `None` for no limit.
 ///
 /// An error is ignored, because none makes a read block for longer than it should: macOS refuses
 /// every option of a socket whose two sides are shut (EINVAL, `sosetoptlock` in xnu), and a read of
 /// such a socket returns at once. `timeout` must not be zero.
-pub(super) fn set_read_timeout(stream: &TcpStream, timeout: Option<Duration>) {
+pub(super) fn set_read_timeout(socket: &Socket, timeout: Option<Duration>) {
     debug_assert_ne!(timeout, Some(Duration::ZERO), "std refuses a timeout of zero");
-    let _ = stream.set_read_timeout(timeout);
+    let _ = socket.set_read_timeout(timeout);
 }
 
-/// Limits the time of each write to `stream`, as [`set_read_timeout`] does for reads.
-pub(super) fn set_write_timeout(stream: &TcpStream, timeout: Option<Duration>) {
+/// Limits the time of each write to `socket`, as [`set_read_timeout`] does for reads.
+pub(super) fn set_write_timeout(socket: &Socket, timeout: Option<Duration>) {
     debug_assert_ne!(timeout, Some(Duration::ZERO), "std refuses a timeout of zero");
-    let _ = stream.set_write_timeout(timeout);
+    let _ = socket.set_write_timeout(timeout);
 }
 
 /// True if a read or write failed because its timeout passed: EAGAIN (SO_RCVTIMEO in socket(7)).
@@ -53,14 +54,15 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     #[test]
     fn read_timeout_is_told_from_a_lost_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut stream = Socket::from(stream);
         set_read_timeout(&stream, Some(Duration::from_millis(1)));
         assert!(is_timeout(&stream.read(&mut [0]).unwrap_err()));
         assert!(!is_timeout(&io::Error::from_raw_os_error(libc::ETIMEDOUT)));

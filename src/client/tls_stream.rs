@@ -3,11 +3,12 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
+use socket2::Socket;
 
 use super::timeout::{Deadline, is_timeout, set_read_timeout, set_write_timeout};
 use crate::buffer::WireBuffer;
@@ -30,7 +31,7 @@ pub(super) struct TlsStream(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    socket: TcpStream,
+    socket: Socket,
     tls: ClientTls,
     /// The server's URL without `+tls`, for errors.
     plain_url: String,
@@ -67,7 +68,7 @@ impl TlsStream {
     ///
     /// That of a timeout is told by [`is_timeout`]; any other says what happened.
     pub(super) fn connect(
-        socket: TcpStream,
+        socket: Socket,
         tls: &ClientTls,
         plain_url: String,
         deadline: &Deadline,
@@ -123,7 +124,7 @@ impl TlsStream {
     }
 
     /// The socket under the stream.
-    pub(super) fn socket(&self) -> &TcpStream {
+    pub(super) fn socket(&self) -> &Socket {
         &self.0.socket
     }
 

@@ -65,9 +65,9 @@ impl fmt::Display for ProxyError {
 impl core::error::Error for ProxyError {}
 
 /// Looks for a header at the start of `input`. Returns what it says and how many bytes it takes up,
-/// or `None` when `input` is only a beginning. Whatever the cut, the answer to the whole is the same,
-/// and an error is found with the first byte that makes one certain, at [`V2_LEN_MAX`] bytes at the
-/// latest.
+/// or `None` when `input` is only a beginning. Whatever the cut, the answer to the whole is the same.
+/// An error is found with the first byte that makes one certain; but a line of version 1 is judged
+/// once it has ended.
 ///
 /// ```
 /// use mynah::internal::codec::proxy_header::{ProxySource, decode};
@@ -98,19 +98,19 @@ fn decode_v1(input: &[u8]) -> Result<Option<(ProxySource, usize)>, ProxyError> {
     let Some(line_len) = seen.windows(2).position(|end| end == b"\r\n") else {
         return if seen.len() < V1_LEN_MAX { Ok(None) } else { Err(ProxyError::TooLong) };
     };
-    let line = seen.get(..line_len).and_then(|line| str::from_utf8(line).ok());
-    let source = line.and_then(parse_line).ok_or(ProxyError::Line)?;
+    let source = seen.get(..line_len).and_then(parse_line).ok_or(ProxyError::Line)?;
     Ok(Some((source, line_len.saturating_add(2))))
 }
 
 /// Reads a line of version 1, without its end. One blank separates its words.
-fn parse_line(line: &str) -> Option<ProxySource> {
-    let mut words = line.strip_prefix("PROXY ")?.split(' ');
-    let family = words.next()?;
-    if family == "UNKNOWN" {
-        // "The receiver must ignore anything presented before the CRLF."
+fn parse_line(line: &[u8]) -> Option<ProxySource> {
+    let line = line.strip_prefix(b"PROXY ")?;
+    if line.split(|byte| *byte == b' ').next() == Some(b"UNKNOWN") {
+        // "The receiver must ignore anything presented before the CRLF", bytes of any kind.
         return Some(ProxySource::Peer);
     }
+    let mut words = str::from_utf8(line).ok()?.split(' ');
+    let family = words.next()?;
     let parse_address = |word: &str| match family {
         "TCP4" => word.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
         "TCP6" => word.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
@@ -237,6 +237,7 @@ mod tests {
     fn v1_unknown_ignores_the_rest_of_its_line() {
         found(b"PROXY UNKNOWN\r\n", ProxySource::Peer);
         found(b"PROXY UNKNOWN what ever 1\r\n", ProxySource::Peer);
+        found(b"PROXY UNKNOWN \xff\r\0\r\n", ProxySource::Peer);
         let longest = [&b"PROXY UNKNOWN "[..], &[b'x'; 91], b"\r\n"].concat();
         assert_eq!(longest.len(), V1_LEN_MAX);
         found(&longest, ProxySource::Peer);

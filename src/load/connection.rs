@@ -1,15 +1,14 @@
 //! State of one connection. A million may be idle, so the state of those with traffic stands behind
 //! a pointer.
 
-use mio::net::TcpStream;
-
 use super::in_flight::InFlight;
+use super::socket::Stream;
 use crate::buffer::RecvBuffer;
 
 /// One connection of the run.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: Option<TcpStream>,
+    pub(super) stream: Option<Stream>,
     pub(super) state: State,
     /// The resume list has it.
     pub(super) is_resuming: bool,
@@ -19,8 +18,6 @@ pub(super) struct Connection {
     pub(super) active: Option<Box<ActiveState>>,
 }
 
-// In a debug build mio remembers for each stream where it was registered.
-#[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Connection>() == 24);
 
 /// Stage of a connection.
@@ -69,7 +66,7 @@ pub(super) struct ActiveState {
 
 impl Connection {
     /// A connection whose connect was started at `now`, or failed at once (`None`).
-    pub(super) fn new(stream: Option<TcpStream>, now: u64) -> Self {
+    pub(super) fn new(stream: Option<Stream>, now: u64) -> Self {
         let state = if stream.is_some() { State::Connecting } else { State::Closed };
         Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
     }

@@ -1,7 +1,7 @@
 //! A plan and a finished run, for the unit tests.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::engine::Run;
 use super::options::Invocation;
@@ -11,6 +11,7 @@ use super::run_result::RunResult;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Stats};
 use super::sysinfo::{Host, KernelMemory};
+use super::target::Address;
 
 /// The plan of a command line.
 pub(super) fn plan(args: &str) -> Plan {
@@ -64,10 +65,18 @@ pub(super) fn run() -> Run {
 /// Calls `check` with the result of `run` under the plan of `args`, on a host with an odd name.
 pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_>)) {
     let plan = plan(args);
-    let sources = Sources::plan(&plan.source_ips, IpAddr::from([127, 0, 0, 1]), 1, 28_000, None);
-    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let target = Some(IpAddr::from([127, 0, 0, 1]));
+    let sources = Sources::plan(&plan.source_ips, target, 1, 28_000, None);
+    let address = Address::Inet(([127, 0, 0, 1], 1).into());
     let mut host = Host::read(1024);
     host.name = Some("<&\"'>".to_owned());
     let server_version = Some("9.8.7".to_owned());
-    check(&RunResult { plan: &plan, address, sources: &sources, host, server_version, run });
+    check(&RunResult {
+        plan: &plan,
+        address: &address,
+        sources: &sources,
+        host,
+        server_version,
+        run,
+    });
 }

@@ -34,7 +34,7 @@ mod workload;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ use progress::Progress;
 use run_result::RunResult;
 use sources::Sources;
 use sysinfo::{Host, SystemLimits};
+use target::Address;
 
 /// Name of the program in its messages.
 const PROGRAM: &str = "mynah-load";
@@ -102,20 +103,20 @@ fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     let mut progress = Progress::new(plan.quiet);
     let mut addresses = plan.target.resolve().map_err(|error| explain(&plan.target.url, &error))?;
     if let Some(ip) = plan.source_ips.first()
-        && addresses.iter().any(|address| address.is_ipv4() == ip.is_ipv4())
+        && addresses.iter().any(|address| is_like(address, *ip))
     {
-        addresses.retain(|address| address.is_ipv4() == ip.is_ipv4());
+        addresses.retain(|address| is_like(address, *ip));
     }
     // The preflight comes first, because a trial connect is a connect.
-    let mut sources = run_preflight(plan, addresses[0], files, &progress)?;
+    let mut sources = run_preflight(plan, &addresses[0], files, &progress)?;
     let address = first_reachable(&addresses);
-    if address != addresses[0] {
+    if *address != addresses[0] {
         sources = run_preflight(plan, address, files, &progress)?;
     }
     let mut outputs = Outputs::create(plan)?;
     let host = Host::read(files);
-    let engine =
-        Engine::new(plan, address, &sources).map_err(|error| explain("cannot start", &error))?;
+    let engine = Engine::new(plan, address.clone(), &sources)
+        .map_err(|error| explain("cannot start", &error))?;
     let run = engine.run(&mut progress, |row| outputs.write_row(row));
     progress.clear();
     let run = run.map_err(|error| explain("the run broke off", &error))?;
@@ -158,7 +159,7 @@ fn print_result(result: &RunResult<'_>) -> ExitCode {
 /// reasons why it cannot be run.
 fn run_preflight(
     plan: &Plan,
-    address: SocketAddr,
+    address: &Address,
     files: usize,
     progress: &Progress,
 ) -> Result<Sources, Vec<String>> {
@@ -178,7 +179,7 @@ fn run_preflight(
     if reasons.is_empty() { Ok(sources) } else { Err(reasons) }
 }
 
-fn requirements(plan: &Plan, address: SocketAddr, sources: &Sources) -> Requirements {
+fn requirements(plan: &Plan, address: &Address, sources: &Sources) -> Requirements {
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
     let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
     Requirements {
@@ -192,19 +193,26 @@ fn requirements(plan: &Plan, address: SocketAddr, sources: &Sources) -> Requirem
 
 /// The first of several addresses that takes a connection: a server may listen on `localhost` over
 /// one version of IP only. The first of all if none does.
-fn first_reachable(addresses: &[SocketAddr]) -> SocketAddr {
-    let is_reachable =
-        |address: &&SocketAddr| TcpStream::connect_timeout(address, TRIAL_CONNECT_MAX).is_ok();
+fn first_reachable(addresses: &[Address]) -> &Address {
+    let is_reachable = |address: &&Address| match address {
+        Address::Inet(address) => TcpStream::connect_timeout(address, TRIAL_CONNECT_MAX).is_ok(),
+        Address::Unix(_) => true,
+    };
     let is_choice = addresses.len() > 1;
     let found = is_choice.then(|| addresses.iter().find(is_reachable)).flatten();
-    *found.unwrap_or(&addresses[0])
+    found.unwrap_or(&addresses[0])
+}
+
+/// Whether an address is of the IP version of `ip`.
+fn is_like(address: &Address, ip: IpAddr) -> bool {
+    address.ip().is_some_and(|address| address.is_ipv4() == ip.is_ipv4())
 }
 
 /// Addresses of `--source-ip` that cannot be used, with the reasons.
-fn source_ip_errors(plan: &Plan, address: SocketAddr) -> Vec<String> {
+fn source_ip_errors(plan: &Plan, address: &Address) -> Vec<String> {
     let check = |ip: &IpAddr| {
-        if ip.is_ipv4() != address.is_ipv4() {
-            return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()));
+        if !is_like(address, *ip) {
+            return Some(format!("--source-ip: {ip} cannot reach {}", address.ip()?));
         }
         let error = socket::check_source(*ip).err()?;
         let add = remedies::add_address(&ip.to_string(), *ip);

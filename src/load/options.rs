@@ -114,7 +114,8 @@ Usage: mynah-load idle|echo|fanout URL [OPTION…]
   fanout  publishes to many subscribers (command and chat)
 
 URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
-tcp://HOST:PORT is any server, which is only connected to.
+tcp://HOST:PORT is any server, which is only connected to. Each may be on a Unix
+socket instead: command+unix:///PATH.
 Numbers take k, M, Ki and Mi; times ms, s and m.
 
 Example: 10,000 idle connections, 50 of them asked something each second
@@ -524,6 +525,9 @@ impl Reader<'_> {
         let files =
             [("json", json), ("csv", plan.csv.as_deref()), ("report", plan.report.as_deref())];
         self.check_files(&files);
+        if plan.target.path.is_some() && !plan.source_ips.is_empty() {
+            self.add_invalid("source-ip", "a Unix socket has no addresses to connect from");
+        }
         let literal = plan.target.host.parse::<IpAddr>();
         for (number, ip) in plan.source_ips.iter().enumerate() {
             // An address given twice has its ports once.

@@ -22,8 +22,9 @@ pub(super) struct Requirements {
     pub(super) sources: u64,
     /// Number of target addresses.
     pub(super) targets: u64,
-    /// A target address; loopback and IPv6 have requirements of their own.
-    pub(super) address: IpAddr,
+    /// A target address; loopback and IPv6 have requirements of their own. `None` for a Unix socket,
+    /// which needs descriptors alone.
+    pub(super) address: Option<IpAddr>,
     /// Most bytes of requests or deliveries in flight on one connection.
     pub(super) bytes_each: u64,
 }
@@ -59,14 +60,15 @@ impl Preflight {
     pub(super) fn new(required: &Requirements, limits: &SystemLimits) -> Self {
         let mut preflight = Preflight { checks: Vec::new(), shortages: Vec::new() };
         preflight.files(required, limits);
+        let Some(address) = required.address else { return preflight };
         if let Some(ports) = limits.ports {
-            preflight.ports(required, ports);
+            preflight.ports(required, address, ports);
         }
         if let Some(usage) = limits.conntrack {
             preflight.conntrack(required, usage);
         }
         if let Some(usage) = limits.tcp_pages {
-            preflight.tcp_memory(required, usage, limits.page_bytes);
+            preflight.tcp_memory(required, address, usage, limits.page_bytes);
         }
         preflight
     }
@@ -93,7 +95,7 @@ impl Preflight {
 
     /// Checks ports. Each pair of source and target address has all of them, because both ends
     /// identify a connection.
-    fn ports(&mut self, required: &Requirements, ports: u64) {
+    fn ports(&mut self, required: &Requirements, address: IpAddr, ports: u64) {
         const PORTS_MAX: u64 = 65_535 - 1_024 + 1;
         let pairs = required.sources.saturating_mul(required.targets).max(1);
         let available = ports.saturating_mul(pairs);
@@ -103,7 +105,7 @@ impl Preflight {
             }
             let each = ports.saturating_mul(required.targets.max(1)).max(1);
             let more = required.connections.div_ceil(each) - required.sources;
-            let add = remedies::add_address("ADDRESS", required.address);
+            let add = remedies::add_address("ADDRESS", address);
             format!("{add}, for {more} addresses more, and name all of them in --source-ip")
         });
     }
@@ -120,10 +122,16 @@ impl Preflight {
     }
 
     /// Checks the memory of TCP buffers. Only data takes it, idle sockets do not.
-    fn tcp_memory(&mut self, required: &Requirements, usage: Usage, page_bytes: u64) {
+    fn tcp_memory(
+        &mut self,
+        required: &Requirements,
+        address: IpAddr,
+        usage: Usage,
+        page_bytes: u64,
+    ) {
         let pages = required.bytes_each.min(SOCKET_BYTES_MAX).div_ceil(page_bytes.max(1));
         // On loopback both ends are on this machine.
-        let ends = if required.address.is_loopback() { 2 } else { 1 };
+        let ends = if address.is_loopback() { 2 } else { 1 };
         let wanted = required.connections.saturating_mul(pages).saturating_mul(ends);
         let available = usage.max.saturating_sub(usage.used);
         self.check("pages of TCP memory", wanted, available, || {
@@ -148,7 +156,7 @@ mod tests {
     };
 
     fn requirements(connections: u64) -> Requirements {
-        let address = IpAddr::from([127, 0, 0, 1]);
+        let address = Some(IpAddr::from([127, 0, 0, 1]));
         let sources = connections.div_ceil(28_000);
         Requirements { connections, sources, targets: 1, address, bytes_each: 0 }
     }
@@ -193,7 +201,7 @@ mod tests {
     fn ports_count_for_each_pair_of_addresses() {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
-            let address = IpAddr::from([10, 0, 0, 1]);
+            let address = Some(IpAddr::from([10, 0, 0, 1]));
             let required = Requirements { connections, sources, targets, address, bytes_each: 0 };
             shortages(&required, &limits)
         };
@@ -229,12 +237,22 @@ mod tests {
         let text = "pages of TCP memory: 768000 wanted, 575000 available, 193000 short; \
                     try: sudo sysctl -w net.ipv4.tcp_mem='384401 576600 768802'";
         assert_eq!(shortages(&required, &LIMITS), [text]);
-        let elsewhere = Requirements { address: IpAddr::from([10, 0, 0, 1]), ..required };
+        let elsewhere = Requirements { address: Some(IpAddr::from([10, 0, 0, 1])), ..required };
         assert_eq!(shortages(&elsewhere, &LIMITS), [""; 0]);
         let wide = SystemLimits { page_bytes: 65_536, ..LIMITS };
         assert_eq!(shortages(&required, &wide), [""; 0], "of wider pages fewer do");
         let huge = Requirements { bytes_each: u64::MAX, connections: 280, ..required };
         assert_eq!(shortages(&huge, &LIMITS), [""; 0], "a window bounds the bytes in flight");
+    }
+
+    #[test]
+    fn unix_socket_needs_files_alone() {
+        let required = Requirements { address: None, bytes_each: 1 << 20, ..requirements(19_000) };
+        let preflight = Preflight::new(&required, &SystemLimits { ports: Some(1), ..LIMITS });
+        assert_eq!(
+            (preflight.checks, preflight.shortages),
+            (vec!["files 19020 of 20000".into()], vec![])
+        );
     }
 
     #[test]

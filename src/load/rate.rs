@@ -35,6 +35,11 @@ impl TokenBucket {
         taken
     }
 
+    /// Puts back tokens that were taken and not used.
+    pub(super) fn put_back(&mut self, count: u64) {
+        self.credit += u128::from(count) * u128::from(NS_PER_SEC);
+    }
+
     /// Time at which there is a token.
     pub(super) fn next_at(&self) -> u64 {
         let missing = u128::from(NS_PER_SEC).saturating_sub(self.credit);

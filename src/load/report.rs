@@ -1,7 +1,7 @@
 //! The report: the layout of `--json`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
 use super::stats::{Percentiles, Row, TlsStats};
 use super::sysinfo::Host;
+use super::target::Address;
 
 /// Version of the layout. A change that breaks readers raises it.
 const SCHEMA: u32 = 1;
@@ -44,7 +45,7 @@ pub(super) struct Report<'a> {
 #[derive(Serialize)]
 struct Settings<'a> {
     /// Address of the target.
-    address: SocketAddr,
+    address: &'a Address,
     connections: u32,
     subscribers: Option<u32>,
     depth: Option<u32>,

@@ -1,13 +1,12 @@
 //! Result of a run: rates, and the thresholds that were missed.
 
-use std::net::SocketAddr;
-
 use super::engine::Run;
 use super::format::plural;
 use super::plan::{LoadModel, Mode, Plan};
 use super::sources::Sources;
 use super::stats::{Percentiles, TlsStats};
 use super::sysinfo::Host;
+use super::target::Address;
 use super::workload::Pattern;
 
 /// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
@@ -22,7 +21,7 @@ pub(super) const NOT_MEASURED: &str = "not measured: the server's memory did not
 /// Result of a run, with its settings.
 pub(super) struct RunResult<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) address: SocketAddr,
+    pub(super) address: &'a Address,
     pub(super) sources: &'a Sources,
     pub(super) host: Host,
     /// Version of the server, as its STATUS says; `None` is unknown.
@@ -117,13 +116,17 @@ impl RunResult<'_> {
             (self.run.held > 0).then(|| round(growth as f64 / self.run.held as f64))
         };
         let slab = growth(before.slab_bytes, held.slab_bytes);
-        (slab, growth(before.buffer_bytes, held.buffer_bytes))
+        // Those of TCP: the kernel does not tell what Unix sockets have.
+        let is_tcp = self.address.ip().is_some();
+        (slab, growth(before.buffer_bytes, held.buffer_bytes).filter(|_| is_tcp))
     }
 
     /// Number of ends of each connection on this machine.
     pub(super) fn ends_here(&self) -> u32 {
-        let is_here = self.address.ip().is_loopback()
-            || self.sources.addresses().contains(&self.address.ip());
+        let is_here = self
+            .address
+            .ip()
+            .is_none_or(|ip| ip.is_loopback() || self.sources.addresses().contains(&ip));
         if is_here { 2 } else { 1 }
     }
 

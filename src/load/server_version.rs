@@ -1,11 +1,12 @@
 //! The version of a server that speaks `command`, by its STATUS.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use super::plan::Plan;
-use super::target::Protocol;
+use super::target::{Address, Protocol};
 use crate::codec::command::{Command, Frame, HEADER_LEN, Header};
 use crate::protocol::ProtocolName;
 
@@ -17,7 +18,7 @@ const ANSWER_LEN_MAX: u32 = 64 * 1024;
 
 /// The version of the server at `address`; `None` if its protocol has no STATUS, or no answer comes.
 /// The server counts one more connection.
-pub(super) fn ask(address: SocketAddr, plan: &Plan) -> Option<String> {
+pub(super) fn ask(address: &Address, plan: &Plan) -> Option<String> {
     if plan.target.protocol != Protocol::Mynah(ProtocolName::Command) {
         return None;
     }
@@ -33,8 +34,13 @@ pub(super) fn ask(address: SocketAddr, plan: &Plan) -> Option<String> {
     answer.get("version")?.as_str().map(str::to_owned)
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+fn connect(address: &Address) -> io::Result<Socket> {
+    let (domain, address) = match address {
+        Address::Inet(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
+        Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.connect_timeout(&address, TIMEOUT)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     Ok(socket)

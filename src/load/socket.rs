@@ -1,12 +1,91 @@
 //! Sockets of the load tester: connect, the result of a connect, close; names of errors.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::target::Address;
+
+/// A send on a reset connection fails with EPIPE; Rust's runtime ignores SIGPIPE besides.
+const SEND_FLAGS: SendFlags = {
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::empty();
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::NOSIGNAL;
+    flags
+};
+
+/// A stream that does not block, over TCP or a Unix socket: a descriptor and nothing else.
+#[derive(Debug)]
+pub(super) struct Stream(OwnedFd);
+
+impl Stream {
+    /// Asks for its events, with `token`.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2).
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, both)
+    }
+}
+
+impl Read for Stream {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let (read, _) = rustix::net::recv(&self.0, buf, RecvFlags::empty())?;
+        Ok(read)
+    }
+}
+
+impl Write for Stream {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(&self.0, bytes, SEND_FLAGS)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Starts a connect to `target`, over TCP from `source` and `ports` as [`connect_inet`] does.
+///
+/// # Errors
+///
+/// Those of socket(2), bind(2) and connect(2). For one of [`is_backlog_full`] the connect is to be
+/// tried again: a Unix socket has no connects that are under way.
+pub(super) fn connect(
+    target: &Address,
+    source: Option<IpAddr>,
+    ports: impl Iterator<Item = u16>,
+) -> io::Result<Stream> {
+    match target {
+        Address::Inet(target) => connect_inet(*target, source, ports),
+        Address::Unix(path) => connect_unix(path),
+    }
+}
+
+fn connect_unix(path: &Path) -> io::Result<Stream> {
+    let socket = new_socket(Domain::UNIX, None)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(Stream(socket.into()))
+}
+
+/// Whether a connect failed because the server has as many connections to accept as it lets wait
+/// (connect(2): EAGAIN). TCP has no such error.
+pub(super) fn is_backlog_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
 
 /// Starts a connect to `target`, from the address `source` if there is one, and from the first of
 /// `ports` that is free. If none is, the kernel picks a port.
@@ -15,11 +94,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 ///
 /// Those of socket(2), bind(2) and connect(2). [`connect_result`] has the error of the connect
 /// itself, once the stream is writable.
-pub(super) fn connect(
+fn connect_inet(
     target: SocketAddr,
     source: Option<IpAddr>,
     ports: impl Iterator<Item = u16>,
-) -> io::Result<TcpStream> {
+) -> io::Result<Stream> {
     for port in ports {
         match connect_from(target, source, Some(port)) {
             Err(error) if is_port_taken(&error) => {}
@@ -39,8 +118,8 @@ fn connect_from(
     target: SocketAddr,
     source: Option<IpAddr>,
     port: Option<u16>,
-) -> io::Result<TcpStream> {
-    let socket = new_socket(Domain::for_address(target))?;
+) -> io::Result<Stream> {
+    let socket = new_socket(Domain::for_address(target), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     let any = || {
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
@@ -59,22 +138,22 @@ fn connect_from(
     }
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(TcpStream::from_std(socket.into())),
+        _ => Ok(Stream(socket.into())),
     }
 }
 
-/// A TCP socket that does not block.
+/// A stream socket that does not block.
 #[cfg(target_os = "linux")]
-fn new_socket(domain: Domain) -> io::Result<Socket> {
+fn new_socket(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
     // As flags of socket(2), without further calls.
     let kind = Type::STREAM.nonblocking().cloexec();
-    Socket::new(domain, kind, Some(Protocol::TCP))
+    Socket::new(domain, kind, protocol)
 }
 
-/// A TCP socket that does not block.
+/// A stream socket that does not block.
 #[cfg(not(target_os = "linux"))]
-fn new_socket(domain: Domain) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+fn new_socket(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, protocol)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -100,11 +179,12 @@ pub(super) fn check_source(source: IpAddr) -> io::Result<()> {
 }
 
 /// The result of a connect; `None` if there is none yet.
-pub(super) fn connect_result(stream: &TcpStream) -> Option<io::Result<()>> {
-    if let Some(error) = stream.take_error().transpose() {
+pub(super) fn connect_result(stream: &Stream) -> Option<io::Result<()>> {
+    let socket = SockRef::from(&stream.0);
+    if let Some(error) = socket.take_error().transpose() {
         return Some(Err(error.unwrap_or_else(|error| error)));
     }
-    match stream.peer_addr() {
+    match socket.peer_addr() {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
         result => Some(result.map(drop)),
     }
@@ -117,8 +197,8 @@ pub(super) fn connect_result(stream: &TcpStream) -> Option<io::Result<()>> {
 /// # Errors
 ///
 /// Those of setsockopt(2).
-pub(super) fn close_by_reset(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+pub(super) fn close_by_reset(stream: &Stream) -> io::Result<()> {
+    SockRef::from(&stream.0).set_linger(Some(Duration::ZERO))
 }
 
 /// The name that errno(3) has for an error.
@@ -157,8 +237,9 @@ mod tests {
         let taken = taken_listener.local_addr().unwrap().port();
         let free = listen().local_addr().unwrap().port();
         let from = |ports: &[u16]| {
-            let stream = connect(target, Some(target.ip()), ports.iter().copied()).unwrap();
-            stream.local_addr().unwrap().port()
+            let stream = connect_inet(target, Some(target.ip()), ports.iter().copied()).unwrap();
+            let local = SockRef::from(&stream.0).local_addr().unwrap();
+            local.as_socket().unwrap().port()
         };
         assert_eq!(from(&[taken, free]), free);
         assert_ne!(from(&[taken]), taken, "the kernel picks another");

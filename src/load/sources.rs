@@ -22,20 +22,21 @@ pub(super) struct Sources {
 impl Sources {
     /// The addresses for `connections` connections to `target`: those `given`; else, to IPv4 loopback
     /// on Linux, as many of 127.0.0.0/8 as are needed with `port_count` ports each; else the system
-    /// picks one.
+    /// picks one. Connections to a Unix socket (`None`) have neither addresses nor ports.
     pub(super) fn plan(
         given: &[IpAddr],
-        target: IpAddr,
+        target: Option<IpAddr>,
         connections: usize,
         port_count: usize,
         ports: Option<RangeInclusive<u16>>,
     ) -> Self {
         let addresses = if given.is_empty() {
-            loopback_addresses(target, connections, port_count)
+            let loopback = |target| loopback_addresses(target, connections, port_count);
+            target.map(loopback).unwrap_or_default()
         } else {
             given.to_vec()
         };
-        Sources { addresses, ports }
+        Sources { addresses, ports: ports.filter(|_| target.is_some()) }
     }
 
     /// The local address of connection `index`; `None` leaves it to the system.
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     fn plan(target: &str, connections: usize, ports: usize) -> Sources {
-        Sources::plan(&[], ip(target), connections, ports, Some(32_768..=60_999))
+        Sources::plan(&[], Some(ip(target)), connections, ports, Some(32_768..=60_999))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(plan("10.0.0.1", 1_000_000, 28_232).address(7), None);
         assert_eq!(plan("::1", 1_000_000, 28_232).count(), 1);
         let given = [ip("10.0.0.2"), ip("10.0.0.3")];
-        let sources = Sources::plan(&given, ip("10.0.0.1"), 5, 28_232, None);
+        let sources = Sources::plan(&given, Some(ip("10.0.0.1")), 5, 28_232, None);
         assert_eq!(sources.address(3), Some(ip("10.0.0.3")));
         assert_eq!(sources.addresses(), given);
         assert_eq!(sources.ports(20_000, 0).count(), 0);
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn ports_stay_within_the_smallest_ranges() {
         for ports in [1..=1, 1..=2, 1..=3, 65_534..=65_535, 1_024..=65_535] {
-            let sources = Sources::plan(&[], ip("10.0.0.1"), 9, 9, Some(ports.clone()));
+            let sources = Sources::plan(&[], Some(ip("10.0.0.1")), 9, 9, Some(ports.clone()));
             for index in 0..70_000 {
                 assert!(sources.ports(index, 0).all(|port| ports.contains(&port)), "{ports:?}");
             }

@@ -1,12 +1,17 @@
-//! The target of a run: a listener's URL, or `tcp://HOST:PORT` for any server.
+//! The target of a run: a listener's URL, or `tcp://HOST:PORT` (`tcp+unix:///PATH`) for any server.
 
 use std::fmt::{self, Write};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
 
 use crate::cli::suggest::{DidYouMean, nearest};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
+use crate::cli::unix_client_url::UnixUrl;
+use crate::cli::unix_url::UrlPath;
 use crate::cli::{ListenerError, ListenerSpec};
 use crate::escape::EscapeControl;
 use crate::protocol::{self, ProtocolDefaults, ProtocolName};
@@ -32,6 +37,38 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Where connections go. Displayed as `127.0.0.1:65432` or `unix:/run/mynah.sock`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The IP address; a Unix socket has none.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Address::Inet(addr) => Some(addr.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Inet(addr) => addr.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", UrlPath(path)),
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The target of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
@@ -42,6 +79,8 @@ pub(super) struct Target {
     pub(super) host: String,
     /// Never 0.
     pub(super) port: u16,
+    /// A Unix socket, instead of host and port.
+    pub(super) path: Option<PathBuf>,
     /// As it was given.
     pub(super) url: String,
     /// The URL asks for TLS.
@@ -98,6 +137,18 @@ impl Target {
     ///
     /// See [`TargetError`].
     pub(super) fn parse(url: &str) -> Result<Self, TargetError> {
+        if let Some(UnixUrl { path, over_tcp, has_mode }) =
+            UnixUrl::parse(url).map_err(TargetError::Url)?
+        {
+            let target = Target::parse(&over_tcp)?;
+            if has_mode {
+                let (key, protocol) = ("mode".to_owned(), target.protocol);
+                return Err(TargetError::UnknownKey { key, protocol });
+            }
+            // What a certificate is for, unless `--server-name` says otherwise.
+            let host = "localhost".to_owned();
+            return Ok(Target { path: Some(path), host, url: url.to_owned(), ..target });
+        }
         #[cfg(feature = "tls")]
         if let Some(plain) = without_tls(url) {
             return Ok(Target {
@@ -150,6 +201,7 @@ impl Target {
             raw_prefix,
             host,
             port: spec.port,
+            path: None,
             url: url.to_owned(),
             #[cfg(feature = "tls")]
             is_tls: false,
@@ -165,17 +217,22 @@ impl Target {
     /// The URL with `+tls`.
     #[cfg(feature = "tls")]
     pub(super) fn tls_url(&self) -> String {
-        self.plain_url().replacen("://", "+tls://", 1)
+        let plain_url = self.plain_url();
+        let end = if self.path.is_some() { "+unix://" } else { "://" };
+        plain_url.replacen(end, &format!("+tls{end}"), 1)
     }
 
-    /// The addresses of the host, at least one.
+    /// The addresses of the host, or the socket: at least one.
     ///
     /// # Errors
     ///
     /// The name cannot be resolved, or has no address.
-    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let addresses: Vec<SocketAddr> =
-            (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+    pub(super) fn resolve(&self) -> io::Result<Vec<Address>> {
+        if let Some(path) = &self.path {
+            return Ok(vec![Address::Unix(path.clone())]);
+        }
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
+        let addresses: Vec<Address> = addresses.map(Address::Inet).collect();
         if addresses.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
@@ -219,6 +276,29 @@ mod tests {
             "comand+tls://h:1",
             "unknown protocol 'comand', there are command, prefixed, raw, chat and tcp, did you mean command?",
         );
+    }
+
+    #[test]
+    fn unix_url_has_a_path() {
+        let target = Target::parse("raw+unix:///run/a%20b?prefix=").unwrap();
+        let address = Address::Unix("/run/a b".into());
+        assert_eq!(target.resolve().unwrap(), std::slice::from_ref(&address));
+        assert_eq!(
+            (&*target.raw_prefix, &*target.url),
+            (&b""[..], "raw+unix:///run/a%20b?prefix=")
+        );
+        assert_eq!(address.to_string(), "unix:/run/a%20b");
+        assert_eq!(Target::parse("tcp+unix:///x").unwrap().protocol, Protocol::Tcp);
+        #[cfg(feature = "tls")]
+        {
+            let target = Target::parse("command+tls+unix:///x").unwrap();
+            assert!(target.is_tls && target.plain_url() == "command+unix:///x");
+            let plain = Target::parse("command+unix:///x").unwrap();
+            assert_eq!(plain.tls_url(), "command+tls+unix:///x");
+        }
+        assert_refused("raw+unix:///x?mode=0600", "a raw target has no key 'mode'");
+        let why = "the path 'x' does not begin with /, as in chat+unix:///run/chat.sock";
+        assert_refused("raw+unix://x", why);
     }
 
     #[test]

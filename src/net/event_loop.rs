@@ -12,7 +12,8 @@ use super::heap::{self, HeapTrimmer};
 use super::program::Program;
 use super::readiness::readiness;
 use super::retry;
-use super::tcp::{SocketOptions, TcpAcceptor, TcpTransport, token};
+use super::socket::{SocketAcceptor, SocketTransport, token};
+use super::tcp::{SocketOptions, TcpAcceptor};
 use crate::buffer;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
@@ -67,7 +68,7 @@ pub enum Exit {
 pub struct EventLoop {
     poll: Poll,
     requests: RequestReceiver,
-    server: Server<TcpTransport>,
+    server: Server<SocketTransport>,
     trimmer: HeapTrimmer,
     started_at: Instant,
     is_stopping: bool,
@@ -115,7 +116,7 @@ impl EventLoop {
         Ok(addr)
     }
 
-    /// Adds a listener that is bound already.
+    /// Adds a listener that is bound already: a [`TcpAcceptor`], or a `UnixAcceptor`.
     ///
     /// ```
     /// use mynah::{EventLoop, Limits, ListenerConfig, PrefixedProtocol, SocketOptions, TcpAcceptor};
@@ -137,9 +138,10 @@ impl EventLoop {
     /// As [`Server::add_listener`].
     pub fn add_listener(
         &mut self,
-        mut acceptor: TcpAcceptor,
+        acceptor: impl Into<SocketAcceptor>,
         config: ListenerConfig,
     ) -> io::Result<()> {
+        let mut acceptor = acceptor.into();
         let id = ConnId { index: self.server.listener_count() as u32, generation: 0 };
         acceptor.register(self.poll.registry(), token(id))?;
         self.server.add_listener(acceptor, config);
@@ -153,7 +155,7 @@ impl EventLoop {
     }
 
     /// The server, before it runs.
-    pub fn server_mut(&mut self) -> &mut Server<TcpTransport> {
+    pub fn server_mut(&mut self) -> &mut Server<SocketTransport> {
         &mut self.server
     }
 
@@ -311,7 +313,7 @@ mod tests {
             self.calls.push("stop");
         }
 
-        fn on_reload(&mut self, _: &mut Server<TcpTransport>) {
+        fn on_reload(&mut self, _: &mut Server<SocketTransport>) {
             self.calls.push("reload");
             self.handle.stop();
         }
@@ -320,7 +322,7 @@ mod tests {
             self.due_at
         }
 
-        fn on_due(&mut self, _: &mut Server<TcpTransport>, now: Millis) {
+        fn on_due(&mut self, _: &mut Server<SocketTransport>, now: Millis) {
             assert!(self.due_at.take().is_some_and(|at| at <= now));
             self.calls.push("due");
             self.handle.stop();

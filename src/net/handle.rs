@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::{Registry, Waker};
 
-use super::tcp::token;
+use super::socket::token;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::protocol;

@@ -1,4 +1,4 @@
-//! The system: the loop over mio, TCP sockets, the loop's clock, signals, and the limits of process
+//! The system: the loop over mio, sockets, the loop's clock, signals, and the limits of process
 //! and machine.
 //!
 //! Only this module of the server uses mio, socket2 and signal-hook. The layers below read no
@@ -13,10 +13,13 @@
 //! | `program` | calls to the program around the loop |
 //! | `signals` | the process's signals, for programs that want them |
 //! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
-//! | `tcp` | listeners and connections |
+//! | `socket` | connections, and listeners of any family |
+//! | `tcp`, `unix` | listeners of TCP and of Unix sockets |
+//! | `accept_error` | errors of accept(2), by remedy |
 //! | `heap` | freed pages back to the system |
 //! | `fd_limit`, `available_memory` | open files and bytes that the process may have |
 
+mod accept_error;
 mod available_memory;
 mod event_loop;
 mod fd_limit;
@@ -27,7 +30,10 @@ mod readiness;
 mod retry;
 mod signal_pipe;
 mod signals;
+mod socket;
 mod tcp;
+#[cfg(feature = "unix")]
+mod unix;
 
 pub use available_memory::available_memory;
 pub use event_loop::{EventLoop, Exit};
@@ -35,7 +41,10 @@ pub use fd_limit::raise_file_limit;
 pub use handle::{Handle, Snapshot};
 pub use program::Program;
 pub use signals::{SignalRequests, Signals};
-pub use tcp::{SocketOptions, TcpAcceptor, TcpTransport};
+pub use socket::{SocketAcceptor, SocketTransport};
+pub use tcp::{SocketOptions, TcpAcceptor};
+#[cfg(feature = "unix")]
+pub use unix::UnixAcceptor;
 
 #[cfg(feature = "load")]
 pub(crate) use {

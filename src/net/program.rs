@@ -1,6 +1,6 @@
 //! Callbacks from the loop to its program. Knows nothing of sockets.
 
-use super::tcp::TcpTransport;
+use super::socket::SocketTransport;
 use crate::clock::Millis;
 use crate::server::Server;
 
@@ -18,7 +18,7 @@ pub trait Program {
 
     /// [`Handle::reload`](super::Handle::reload) was called, once or more often, since the last
     /// turn.
-    fn on_reload(&mut self, _server: &mut Server<TcpTransport>) {}
+    fn on_reload(&mut self, _server: &mut Server<SocketTransport>) {}
 
     /// The time of the next call to [`on_due`](Self::on_due), which ends the loop's wait. Asked
     /// twice a turn.
@@ -27,7 +27,7 @@ pub trait Program {
     }
 
     /// The time of [`due_at`](Self::due_at) has come.
-    fn on_due(&mut self, _server: &mut Server<TcpTransport>, _now: Millis) {}
+    fn on_due(&mut self, _server: &mut Server<SocketTransport>, _now: Millis) {}
 }
 
 impl Program for () {}

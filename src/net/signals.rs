@@ -13,7 +13,7 @@ use super::event_loop::EventLoop;
 use super::handle::{Handle, WAKE};
 use super::program::Program;
 use super::signal_pipe::SignalPipe;
-use super::tcp::token;
+use super::socket::token;
 
 /// Signals whose default action ends the process; ignored here. SIGXFSZ is a log file at the limit
 /// of `ulimit -f`: the write fails with EFBIG, which is reported as any other. (SIGPIPE is ignored

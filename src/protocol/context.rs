@@ -2,6 +2,8 @@
 
 use super::CloseReason;
 use super::direct_messages::DirectMessages;
+#[cfg(feature = "accounts")]
+use super::login::{Access, Authenticator};
 use super::plugin::PluginScheduler;
 use crate::address::Peer;
 use crate::buffer::{BroadcastLog, LogFullError};
@@ -21,13 +23,31 @@ pub struct Room {
     pub log: BroadcastLog,
     /// Open connections, the sender of a broadcast included.
     pub members: usize,
+    /// Who may come in.
+    #[cfg(feature = "accounts")]
+    pub access: Access,
 }
 
 impl Room {
     /// An empty room whose log holds at most `log_bytes_max`.
     #[must_use]
     pub fn new(log_bytes_max: usize) -> Self {
-        Room { log: BroadcastLog::new(log_bytes_max), members: 0 }
+        Room {
+            log: BroadcastLog::new(log_bytes_max),
+            members: 0,
+            #[cfg(feature = "accounts")]
+            access: Access::default(),
+        }
+    }
+
+    /// How many members a broadcast of one of them reaches, where all hear broadcasts that may.
+    #[inline]
+    pub(crate) fn receivers(&self) -> usize {
+        #[cfg(feature = "accounts")]
+        if self.access.is_required() {
+            return self.access.logged_in.saturating_sub(1);
+        }
+        self.members.saturating_sub(1)
     }
 }
 
@@ -55,6 +75,9 @@ pub struct Shared {
     pub rate_state: RateState,
     /// The plugins, where there are any.
     pub plugins: Option<Box<PluginScheduler>>,
+    /// The accounts, where there are any.
+    #[cfg(feature = "accounts")]
+    pub accounts: Option<Box<Authenticator>>,
     /// Replies of the visit at hand, in order; empty between visits.
     pub out: Vec<u8>,
     /// Messages of the visit at hand to single other clients; empty between visits.
@@ -84,6 +107,8 @@ impl Shared {
             #[cfg(feature = "admission")]
             rate_state: RateState::default(),
             plugins: None,
+            #[cfg(feature = "accounts")]
+            accounts: None,
             out: Vec::new(),
             direct: DirectMessages::default(),
             visit_bytes: VISIT_BYTES_MAX,
@@ -166,6 +191,9 @@ pub enum Flow {
     /// The client is over its rates: retry the message when its turn comes.
     #[cfg(feature = "admission")]
     WaitForRate,
+    /// A password is being hashed: retry the message with the outcome.
+    #[cfg(feature = "accounts")]
+    WaitForLogin,
     /// Time is up: retry the message next turn, after others.
     Yield,
     /// The address of the client is needed: retry the message with it.

@@ -162,8 +162,12 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { id, conn, listener, shared, .. } = self;
         let Listener { protocol, room, .. } = &mut **listener;
         conn.state = State::Open;
+        #[cfg(feature = "accounts")]
+        let accepted_at = conn.session.last_active_at();
         conn.session = Session::new(id.generation, protocol, shared.now, &room.log);
         room.members += 1;
+        #[cfg(feature = "accounts")]
+        self.require_login(accepted_at);
     }
 
     fn greet_opened(&mut self) -> Flow {

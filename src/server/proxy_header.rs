@@ -80,10 +80,9 @@ impl<T: Transport> Server<T> {
 
     /// Refuses a connection whose address has too many, before anything is allocated for it.
     pub(super) fn refuse_over_limit(&mut self, number: usize, mut stream: T, peer: Peer) {
-        let Peer::Inet(addr) = peer else { return };
+        let Some(ip) = peer.ip() else { return };
         let (listener, shared) = (&self.listeners[number], &mut self.shared);
         if listener.layer.is_none() {
-            let ip = addr.ip();
             dispatch!(&listener.protocol, handler => handler.write_over_limit(ip, &mut shared.out));
         }
         if !shared.out.is_empty() {
@@ -95,7 +94,7 @@ impl<T: Transport> Server<T> {
         }
         shared.stats.refused_total += 1;
         shared.stats.refused_by_address_total += 1;
-        shared.connection_log.over_address_limit(shared.now, addr.ip());
+        shared.connection_log.over_address_limit(shared.now, ip);
     }
 }
 
@@ -174,8 +173,7 @@ impl<T: Transport> Visit<'_, T> {
     /// The client that a header named has too many connections.
     fn refuse_client(&mut self, peer: Peer) {
         let Visit { conn, listener, shared, .. } = self;
-        if let Peer::Inet(addr) = peer {
-            let ip = addr.ip();
+        if let Some(ip) = peer.ip() {
             if listener.layer.is_none() {
                 dispatch!(&listener.protocol, handler => {
                     handler.write_over_limit(ip, &mut shared.out);

@@ -12,8 +12,8 @@ use crate::conn_id::ConnId;
 /// or writable, and once only. Whoever stops short of [`io::ErrorKind::WouldBlock`] has to come
 /// back unasked. A read or write that moves fewer bytes than it could is as good as `WouldBlock`
 /// (epoll(7), questions and answers, 9), except that a peer's end of stream may stand behind a
-/// short read, and that TCP ends a read at urgent data: what follows an urgent byte is found with
-/// the next edge (which only its sender can bring about).
+/// short read, and that TCP ends a read at urgent data, a Unix socket behind descriptors that were
+/// sent along: what follows is found with the next edge (which only its sender can bring about).
 ///
 /// Dropping a transport closes it.
 pub trait Transport: Sized {

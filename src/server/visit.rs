@@ -107,6 +107,9 @@ impl<T: Transport> Visit<'_, T> {
             // Its timer has it tried again.
             #[cfg(feature = "admission")]
             Flow::WaitForRate => {}
+            // The input is deferred; `logins` puts the connection on the resume list.
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => {}
             Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
                 self.listener.fanout.admission_check.on_wait(self.id);
@@ -358,7 +361,7 @@ impl<T: Transport> Visit<'_, T> {
     /// Queues the connection if runnable. Returns when to arm the timer, or [`Millis::NEVER`].
     #[inline]
     pub(super) fn reschedule(&mut self) -> Millis {
-        if self.conn.is_quiescent() {
+        if self.conn.is_quiescent() && !self.conn.session.must_log_in() {
             return self.idle_timer_at();
         }
         self.reschedule_busy()
@@ -414,7 +417,7 @@ impl<T: Transport> Visit<'_, T> {
                 || conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED)
                 || listener.fanout.active
                 || listener.fanout.is_admitting
-                || conn.session.waits_for_rate(),
+                || (conn.session.is_waiting() && !conn.session.waits_for_fanout()),
             "{id} is stalled and nothing will wake it"
         );
         let timer_at = if deadline < conn.timer.at() { deadline } else { Millis::NEVER };
@@ -557,8 +560,7 @@ pub(super) fn next_buffered_step<T: Transport>(
     if is_over_high_water || out_len >= *visit_bytes {
         InputStep::Stop
     } else if is_deferred {
-        let waits = conn.session.waits_for_fanout() || conn.session.waits_for_rate();
-        if waits { InputStep::Stop } else { InputStep::Resume }
+        if conn.session.is_waiting() { InputStep::Stop } else { InputStep::Resume }
     } else if may_read {
         InputStep::Read
     } else {
@@ -627,15 +629,14 @@ pub(super) fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io:
     }
 }
 
-/// Whether the connection waits for its client to read or for the fan-out.
+/// Whether the connection waits for its client to read, for the fan-out, or for a hash.
 pub(super) fn is_stalled<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
     shared: &Shared,
 ) -> bool {
     let log = &listener.room.log;
-    conn.session.waits_for_fanout()
-        || conn.session.waits_for_rate()
+    conn.session.is_waiting()
         || conn.session.is_over_high_water(log, 0, &shared.limits, shared.is_tight)
 }
 

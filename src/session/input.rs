@@ -26,6 +26,21 @@ enum Behind {
     Nothing,
 }
 
+/// What the first deferred frame waits for, besides its turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    #[default]
+    Nothing,
+    /// Space in the log, for a broadcast.
+    Fanout,
+    /// The hash of a password.
+    #[cfg(feature = "accounts")]
+    Login,
+    /// The client's rates.
+    #[cfg(feature = "admission")]
+    Rate,
+}
+
 /// Buffered input and why it is pending.
 #[derive(Debug, Default)]
 pub(super) struct PendingInput {
@@ -40,11 +55,8 @@ pub(super) struct PendingInput {
     /// Nothing follows the deferred input: an unterminated message at its end is complete, and
     /// keeps its turn.
     pub(super) is_last: bool,
-    /// The first deferred frame is a broadcast the log has no space for yet.
-    pub(super) waits_for_fanout: bool,
-    /// The first deferred frame waits until its client's rates allow it.
-    #[cfg(feature = "admission")]
-    pub(super) waits_for_rate: bool,
+    /// What the first deferred frame waits for.
+    pub(super) waits_for: WaitsFor,
     /// `recv` begins with one long REVERSE that is worked on, a slice a visit.
     pub(super) reversal: Option<Box<Reversal>>,
 }
@@ -121,7 +133,7 @@ impl Session {
         if !mem::take(&mut input.is_deferred) {
             return Flow::Continue;
         }
-        input.waits_for_fanout = false;
+        input.waits_for = WaitsFor::Nothing;
         let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
         self.dispatch(protocol, &[], behind, ctx)
     }
@@ -265,7 +277,10 @@ impl Session {
             let (top_up, later) = rest.split_at(needed.min(rest.len()));
             input.recv.extend(top_up, needed - top_up.len())?;
             *rest = later;
-            if input.recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(&input.recv).is_some() {
+            if input.recv.len() >= LARGE_FRAME_BYTES
+                && H::in_place_len(&input.recv).is_some()
+                && !self.must_log_in()
+            {
                 match self.answer_large(handler, log_head, ctx)? {
                     LargeStep::NotTaken => {}
                     LargeStep::Taken => continue,
@@ -275,10 +290,17 @@ impl Session {
                 }
             }
             let input = &mut self.buffers.get_or_insert_default().input;
+            #[cfg(feature = "accounts")]
+            let had_to_log_in = self.client.must_log_in();
             match step(handler, decoder, &input.recv, is_last, &mut self.client, ctx) {
                 FrameStep::Taken(len) => {
                     input.clock = None;
                     input.recv.consume(len);
+                    #[cfg(feature = "accounts")]
+                    if had_to_log_in && !self.client.must_log_in() {
+                        // What follows has another limit, and its replies a place in the log.
+                        return Ok(Some(FrameStep::Deferred(Flow::Continue)));
+                    }
                 }
                 FrameStep::Unfinished if !rest.is_empty() => {}
                 stopped => return Ok(Some(stopped)),
@@ -314,11 +336,14 @@ impl Session {
         let input = &mut self.buffers.get_or_insert_default().input;
         input.is_deferred = true;
         input.is_last = is_last;
-        input.waits_for_fanout = flow == Flow::WaitForFanout;
-        #[cfg(feature = "admission")]
-        {
-            input.waits_for_rate = flow == Flow::WaitForRate;
-        }
+        input.waits_for = match flow {
+            Flow::WaitForFanout => WaitsFor::Fanout,
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => WaitsFor::Login,
+            #[cfg(feature = "admission")]
+            Flow::WaitForRate => WaitsFor::Rate,
+            _ => WaitsFor::Nothing,
+        };
         input.clock = None;
         if !rest.is_empty() && input.recv.extend(rest, 0).is_err() {
             return self.close_without_memory();

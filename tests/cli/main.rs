@@ -30,3 +30,4 @@ mod tls;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../support/tls_server.rs"]
 mod tls_server;
+mod unix;

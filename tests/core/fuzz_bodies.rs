@@ -55,6 +55,12 @@ fn prefixed() {
     check("prefixed", bodies::prefixed::run);
 }
 
+#[cfg(feature = "admission")]
+#[test]
+fn proxy_header() {
+    check("proxy_header", bodies::proxy_header::run);
+}
+
 #[cfg(feature = "service")]
 #[test]
 fn service() {

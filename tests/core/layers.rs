@@ -63,7 +63,7 @@ const BESIDE: [(&str, &str); 19] = [
 const CONFINED: [(&str, &str); 13] = [
     ("argon2", "accounts"),
     ("phc", "accounts"),
-    ("zeroize", "accounts"),
+    ("zeroize", "protocol"),
     ("rustls", "tls"),
     ("x509_cert", "tls"),
     ("mio", "net"),
@@ -79,13 +79,15 @@ const CONFINED: [(&str, &str); 13] = [
 /// Further modules that may name them: the programs beside the server, with their own command
 /// lines. The load tester's loop connects, asks and measures; `net/` is linked into every server,
 /// which does none of that.
-const CONFINED_ALSO: [(&str, &str); 8] = [
+const CONFINED_ALSO: [(&str, &str); 10] = [
     ("getopts", "app"),
     ("nix", "load"),
+    ("nix", "net"),
     ("getopts", "client"),
     ("signal_hook", "client"),
     ("mio", "load"),
     ("signal_hook", "load"),
+    ("socket2", "client"),
     ("socket2", "load"),
     ("getopts", "load"),
 ];

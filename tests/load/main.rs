@@ -26,3 +26,5 @@ mod tls;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 #[path = "../support/tls_server.rs"]
 mod tls_server;
+#[cfg(feature = "unix")]
+mod unix;

@@ -37,6 +37,12 @@ impl LoadTester {
         self.process.signal(signal);
     }
 
+    /// How many descriptors it has open.
+    #[cfg(feature = "unix")]
+    pub(crate) fn open_files(&self) -> usize {
+        self.process.open_files()
+    }
+
     /// Waits until the run ends.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {

@@ -34,3 +34,5 @@ mod start;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "unix")]
+mod unix;

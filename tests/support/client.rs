@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::PATIENCE;
@@ -60,10 +62,20 @@ impl Client {
         Client::new(socket.into())
     }
 
+    /// A client of the Unix socket at `path`. std's stream is a descriptor, whatever its family.
+    #[track_caller]
+    pub(crate) fn unix(path: &str) -> Client {
+        Client::over(OwnedFd::from(UnixStream::connect(path).unwrap()).into())
+    }
+
     pub(super) fn new(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).unwrap();
+        Client::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
         Client {
             stream,
             #[cfg(feature = "tls")]
@@ -88,7 +100,7 @@ impl Client {
     pub(crate) fn twin(&self) -> Client {
         #[cfg(feature = "tls")]
         assert!(self.tls.is_none(), "a TLS connection is one state");
-        Client::new(self.stream.try_clone().unwrap())
+        Client::over(self.stream.try_clone().unwrap())
     }
 
     #[track_caller]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
+use nix::sys::stat::{Mode, SFlag, mknod};
+
 /// A folder of a test's own, removed with all in it.
 pub(crate) struct Folder(PathBuf);
 
@@ -25,6 +27,15 @@ impl Folder {
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Makes a socket file without a socket, and returns its path. (A listener that is dropped may
+    /// live on for a moment, in a child that another test has just forked.)
+    pub(crate) fn stale_socket(&self, name: &str) -> String {
+        let path = self.path(name);
+        let (kind, mode) = (SFlag::S_IFSOCK, Mode::S_IRWXU);
+        mknod(path.as_str(), kind, mode, 0).unwrap();
         path
     }
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use super::client::new_socket;
-use super::{Client, KernelSocket, PATIENCE, wait_until};
+use super::{Client, Folder, KernelSocket, PATIENCE, wait_until};
 
 /// The binary, without arguments.
 pub(crate) fn mynah() -> Command {
@@ -93,6 +93,10 @@ impl Server {
         });
         for line in server.log() {
             let Some((_, url)) = line.split_once(" listening on ") else { continue };
+            // Who asked for a Unix socket knows its path.
+            if url.contains("+unix://") {
+                continue;
+            }
             #[cfg(feature = "tls")]
             if url.contains("+tls://") {
                 server.tls_listeners.push(server.addrs.len());
@@ -100,6 +104,14 @@ impl Server {
             server.addrs.push(socket_addr(url));
         }
         server
+    }
+
+    /// A server with one listener of `protocol` on the Unix socket `s` in `folder`, and the options
+    /// `args`.
+    #[track_caller]
+    pub(crate) fn unix(protocol: &str, folder: &Folder, args: &[&str]) -> Server {
+        let url = format!("{protocol}+unix://{}", folder.path("s"));
+        Server::start(&[&["-l", &url], args].concat())
     }
 
     /// A running server whose standard error is a pipe that nobody reads.

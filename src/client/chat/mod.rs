@@ -2,6 +2,7 @@
 //! `server_lines`.
 
 mod ending;
+mod login;
 mod pipe;
 mod server_lines;
 mod user_lines;
@@ -12,15 +13,16 @@ use std::io::{self, IsTerminal};
 use super::editor::Editor;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
+use user_lines::password_at;
 
 /// The commands of a chat server, for completion.
-const COMMANDS: [&str; 5] = ["/exit", "/help", "/msg ", "/quit", "/who"];
+const COMMANDS: [&str; 7] = ["/exit", "/help", "/login ", "/msg ", "/quit", "/register ", "/who"];
 
 /// Joins the chat and stays until the user or the server ends it.
 pub(super) fn run(endpoint: &Endpoint, nick: Option<String>) -> Result<(), ClientError> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         // Messages are private: they are not kept in a history file.
-        let mut editor = Editor::new(None, &COMMANDS)?;
+        let mut editor = Editor::new(None, &COMMANDS, password_at)?;
         if let Some(printer) = editor.line_printer() {
             return window::run(endpoint, nick, editor, printer);
         }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::login::log_in;
 use super::server_lines::{
     FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
 };
@@ -14,6 +15,7 @@ use crate::client::connect::connect;
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
 use crate::client::input_lines::InputLines;
+use crate::client::login::warn_if_exposed;
 use crate::client::output::{Output, print_error};
 use crate::client::sigint::spawn_helper;
 use crate::client::stream::Stream;
@@ -68,6 +70,17 @@ fn join(
     nick: Option<String>,
 ) -> Result<bool, ClientError> {
     let output = Output::stdout();
+    if let Some(account) = &endpoint.account {
+        warn_if_exposed(stream, endpoint);
+        let welcome = log_in(endpoint, account, |line| {
+            let _ = send_line(stream, line);
+            reader.read_line_within(endpoint.timeout).map(Some)
+        })?;
+        let Some(welcome) = welcome else { return Ok(false) };
+        reader.set_joined();
+        output.print_reply(&welcome)?;
+        return Ok(LineKind::of(&welcome) == LineKind::Info);
+    }
     let reads_nick = nick.is_none() || io::stdin().is_terminal();
     let mut given = nick.map(String::into_bytes);
     let mut question = FIRST_QUESTION;

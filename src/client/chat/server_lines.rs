@@ -161,6 +161,13 @@ pub(super) fn unexpected_greeting(line: &[u8], endpoint: &Endpoint) -> ClientErr
     ClientError::UnexpectedReply(reason + &hint)
 }
 
+/// True if `reply` is that of a chat which does not know `/login`.
+pub(super) fn is_unknown_login(reply: &[u8]) -> bool {
+    let unknown = [Message::NicknameFirst, Message::UnknownCommand("/login")];
+    let is_it = |lang, message: &Message<'_>| reply == message.in_lang(lang).to_string().as_bytes();
+    unknown.iter().any(|message| is_it(Lang::En, message) || is_it(Lang::Ru, message))
+}
+
 /// The question for another nickname after the refusal `reply` to `nick`, in the server's language.
 pub(super) fn next_question(reply: &[u8], nick: &[u8]) -> &'static str {
     let nick = String::from_utf8_lossy(nick);
@@ -187,7 +194,7 @@ mod tests {
     /// Reads the lines of a server that sends `bytes` and closes.
     fn lines(bytes: Vec<u8>) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap().into();
         let server = thread::spawn(move || listener.accept().unwrap().0.write_all(&bytes));
         let mut reader = LineReader::new(Stream::Plain(stream));
         let mut found = Vec::new();

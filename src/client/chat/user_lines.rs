@@ -26,9 +26,45 @@ pub(super) fn typed_exit(line: &[u8]) -> Option<&[u8]> {
     leaves.then_some(if is_exit(line) { line } else { b"exit" })
 }
 
+/// Where the password begins in a line that logs in or registers.
+pub(super) fn password_at(line: &str) -> Option<usize> {
+    let start = line.trim_start();
+    let rest = start.strip_prefix("/register").or_else(|| {
+        let words = start.strip_prefix("/login")?;
+        let name = words.strip_prefix(char::is_whitespace)?.trim_start();
+        name.find(char::is_whitespace).map(|end| &name[end..])
+    })?;
+    let password = rest.strip_prefix(char::is_whitespace)?.trim_start();
+    (!password.is_empty()).then(|| line.len() - password.len())
+}
+
+/// True if a line is one of `/login` or `/register`, which the history does not keep.
+pub(super) fn is_private(line: &str) -> bool {
+    matches!(line.split_whitespace().next(), Some("/login" | "/register"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn password_in_a_line_is_found() {
+        for (line, at) in [
+            ("/login bob secret", Some(11)),
+            (" /login  bob  secret words", Some(14)),
+            ("/register secret", Some(10)),
+            ("/register ", None),
+            ("/registers secret", None),
+            ("/login bob ", None),
+            ("/login bob", None),
+            ("/logins bob secret", None),
+            ("say /login bob secret", None),
+        ] {
+            assert_eq!(password_at(line), at, "{line}");
+        }
+        assert!(is_private("/login bob") && is_private(" /register x"));
+        assert!(!is_private("/who") && !is_private("login bob x"));
+    }
 
     #[test]
     fn exit_may_have_blanks_around_it() {

@@ -10,15 +10,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use super::ending::{EndReason, Ending};
+use super::login::log_in;
 use super::server_lines::{
     FIRST_QUESTION, LineKind, LineReader, next_question, unexpected_greeting,
 };
-use super::user_lines::{send_line, typed_exit};
+use super::user_lines::{is_private, send_line, typed_exit};
+use crate::client::account::Unfinished;
 use crate::client::connect::connect;
 use crate::client::editor::{Editor, EditorInput, LinePrinter};
 use crate::client::endpoint::Endpoint;
 use crate::client::error::ClientError;
-use crate::client::output::{print_line, sanitize_line_bytes};
+use crate::client::login::warn_if_exposed;
+use crate::client::output::{print_error, print_line, sanitize_line_bytes};
+use crate::client::password::ask;
 use crate::client::sigint::spawn_helper;
 use crate::client::stream::Stream;
 use crate::client::timeout::{Deadline, is_timeout};
@@ -86,7 +90,7 @@ impl Window<'_> {
             return Ok(());
         }
         while let Some(input) = self.read(editor, PROMPT)? {
-            if !input.trim().is_empty() {
+            if !input.trim().is_empty() && !input.lines().any(is_private) {
                 editor.add_history(&input);
             }
             // Pasted input may be several messages.
@@ -95,7 +99,8 @@ impl Window<'_> {
                     let _ = send_line(self.stream, exit);
                     return Ok(());
                 }
-                let sent = send_line(self.stream, line.as_bytes());
+                let Some(line) = self.with_password(line)? else { continue };
+                let sent = send_line(self.stream, &line);
                 // Other errors mean that the server has closed. The reader finds that too, perhaps
                 // with the reason, and interrupts the next line.
                 if sent.is_err_and(|error| is_timeout(&error)) {
@@ -108,6 +113,16 @@ impl Window<'_> {
 
     /// Sends nicknames until one is accepted; false if the user leaves or the server stops.
     fn join(&self, editor: &mut Editor, mut nick: Option<String>) -> Result<bool, ClientError> {
+        if let Some(account) = &self.endpoint.account {
+            warn_if_exposed(self.stream, self.endpoint);
+            let welcome = log_in(self.endpoint, account, |line| {
+                let _ = send_line(self.stream, line);
+                self.wait_for_join_reply(editor)
+            })?;
+            let Some(welcome) = welcome else { return Ok(false) };
+            print_line(&sanitize_line_bytes(&welcome))?;
+            return Ok(true);
+        }
         let mut question = FIRST_QUESTION;
         loop {
             let input = match nick.take() {
@@ -121,8 +136,9 @@ impl Window<'_> {
             if nick.is_empty() {
                 continue;
             }
+            let Some(line) = self.with_password(nick)? else { continue };
             // If the server has closed, its last line may say why, so it is waited for all the same.
-            let _ = send_line(self.stream, nick.as_bytes());
+            let _ = send_line(self.stream, &line);
             let Some(reply) = self.wait_for_join_reply(editor)? else { return Ok(false) };
             let kind = LineKind::of(&reply);
             if kind == LineKind::Other {
@@ -133,6 +149,28 @@ impl Window<'_> {
                 return Ok(true);
             }
             question = next_question(&reply, nick.as_bytes());
+        }
+    }
+
+    /// The line to send for one that was typed: where it lacks a password, with one that is asked for.
+    /// `None` if there is none.
+    fn with_password(&self, line: &str) -> Result<Option<Vec<u8>>, ClientError> {
+        if !is_private(line) {
+            return Ok(Some(line.as_bytes().to_vec()));
+        }
+        warn_if_exposed(self.stream, self.endpoint);
+        let Some(unfinished) = Unfinished::parse(line) else {
+            return Ok(Some(line.as_bytes().to_vec()));
+        };
+        let asked = ask(unfinished.attempt, unfinished.name(), "no terminal to ask for a password");
+        let finish = |password| unfinished.finish(&password).map_err(ClientError::Password);
+        match asked.and_then(finish) {
+            Ok(line) => Ok(Some(line)),
+            Err(ClientError::PasswordInterrupted) => Ok(None),
+            Err(error) => {
+                print_error(error);
+                Ok(None)
+            }
         }
     }
 

@@ -3,8 +3,10 @@
 
 mod completion;
 mod line_screen;
+mod mask;
 mod print_gate;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{CompletionType, Config, Context, ExternalPrinter, Helper, Prompt};
+use rustyline::{ColorMode, CompletionType, Config, Context, ExternalPrinter, Helper, Prompt};
 use signal_hook::consts::SIGINT;
 
 use super::error::ClientError;
@@ -26,6 +28,7 @@ use super::sigint::interrupt;
 use super::terminal_mode;
 use completion::complete_command;
 use line_screen::LineScreen;
+use mask::masked;
 use print_gate::PrintGate;
 
 /// Lines of history kept.
@@ -46,6 +49,9 @@ pub(super) enum EditorInput {
     Eof,
 }
 
+/// Returns where a password begins in a line, in bytes; `None` if there is none.
+pub(super) type PasswordAt = fn(&str) -> Option<usize>;
+
 /// Reads lines from a terminal.
 pub(super) struct Editor {
     inner: rustyline::Editor<EditorHelper, FileHistory>,
@@ -64,21 +70,25 @@ pub(super) struct LinePrinter {
 
 impl Editor {
     /// An editor with its history in the file `history`; with `None` the history is not saved. Tab
-    /// completes the first word to one of `commands`.
+    /// completes the first word to one of `commands`. From where `password_at` finds a password in it,
+    /// a line is shown as asterisks; a terminal that cannot move its cursor shows it as it is.
     pub(super) fn new(
         history: Option<PathBuf>,
         commands: &'static [&'static str],
+        password_at: PasswordAt,
     ) -> Result<Self, ClientError> {
         let config = Config::builder()
             .max_history_size(HISTORY_LEN_MAX)
             .map_err(editor_error)?
             // As in a shell: the common beginning, then the list.
             .completion_type(CompletionType::List)
+            // `NO_COLOR` turns off all of the highlighter, which shows no colors but hides passwords.
+            .color_mode(ColorMode::Forced)
             .build();
         let mut inner = rustyline::Editor::with_config(config).map_err(editor_error)?;
         let (gate, screen) = (Arc::<PrintGate>::default(), Arc::<LineScreen>::default());
-        let helper =
-            EditorHelper { gate: Arc::clone(&gate), screen: Arc::clone(&screen), commands };
+        let (of_gate, of_screen) = (Arc::clone(&gate), Arc::clone(&screen));
+        let helper = EditorHelper { gate: of_gate, screen: of_screen, commands, password_at };
         inner.set_helper(Some(helper));
         if let Some(file) = &history {
             // The first session has no file yet.
@@ -237,6 +247,7 @@ struct EditorHelper {
     gate: Arc<PrintGate>,
     screen: Arc<LineScreen>,
     commands: &'static [&'static str],
+    password_at: PasswordAt,
 }
 
 impl Helper for EditorHelper {}
@@ -255,10 +266,15 @@ impl Completer for EditorHelper {
 }
 
 impl Highlighter for EditorHelper {
-    /// Is called when the cursor moves.
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        (self.password_at)(line).map_or(Cow::Borrowed(line), |at| masked(line, at).into())
+    }
+
+    /// Is called when the cursor moves. True if the line must be drawn by
+    /// [`highlight`](Self::highlight), and not by the character that was typed.
     fn highlight_char(&self, line: &str, cursor: usize, _: CmdKind) -> bool {
         self.screen.record(line, cursor);
-        false
+        (self.password_at)(line).is_some()
     }
 }
 

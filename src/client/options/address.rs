@@ -1,12 +1,13 @@
 //! The server's address on the command line: a URL, options, or a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use getopts::Matches;
 
 use super::error::{NamedBy, UsageError};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
+use crate::cli::unix_client_url::UnixUrl;
 use crate::cli::{ListenerSpec, ServerAddress, url_for};
 use crate::os_text;
 use crate::protocol::ProtocolName;
@@ -19,6 +20,8 @@ const CONFIG_FILE: &str = "config.ini";
 pub(super) struct Address {
     host: Option<String>,
     port: Option<u16>,
+    /// A Unix socket, instead of host and port.
+    pub(super) path: Option<PathBuf>,
     /// From `--protocol` or the URL.
     protocol: Option<ProtocolName>,
     /// The URL asks for TLS.
@@ -79,17 +82,29 @@ impl Address {
             let transport = match transport {
                 "tls" if cfg!(feature = "tls") => continue,
                 "tls" => "TLS",
-                "unix" => "Unix sockets",
                 _ => continue,
             };
             return Err(UsageError::NoTransport { url: word.to_owned(), transport });
         }
+        let unix = UnixUrl::parse(word).map_err(invalid)?;
+        let url = unix.as_ref().map_or(word, |unix| &unix.over_tcp);
         #[cfg(feature = "tls")]
-        if let Some(url) = without_tls(word) {
-            let spec = ListenerSpec::parse_url(&url).map_err(invalid)?;
-            return Ok(Some(Address { is_tls: true, ..Address::from_spec(spec) }));
+        let plain = without_tls(url);
+        #[cfg(feature = "tls")]
+        let (is_tls, url) = (plain.is_some(), plain.as_deref().unwrap_or(url));
+        let spec = ListenerSpec::parse_url(url).map_err(invalid)?;
+        let mut address = Address::from_spec(spec);
+        #[cfg(feature = "tls")]
+        {
+            address.is_tls = is_tls;
         }
-        ListenerSpec::parse_url(word).map(|spec| Some(Address::from_spec(spec))).map_err(invalid)
+        if let Some(unix) = unix {
+            address.path = Some(unix.path);
+            // What a certificate is for, unless `--server-name` says otherwise.
+            address.host = Some("localhost".to_owned());
+            address.port = None;
+        }
+        Ok(Some(address))
     }
 
     /// The address of a URL. A listener of all addresses is reached on loopback; its keys are the

@@ -86,6 +86,15 @@ pub(in crate::client) enum UsageError {
     StatusOption(&'static str),
     /// The nickname is not one line of UTF-8.
     Nickname,
+    /// The name of `--user` is one that no server accepts, for this reason.
+    User(String),
+    /// `--user` over a protocol without accounts.
+    UserProtocol { protocol: ProtocolName, named_by: NamedBy },
+    /// `chat NICK` with `--user` of another name.
+    UserAndNickname { user: String, nick: String },
+    /// `passwd` with `--user`.
+    #[cfg(feature = "accounts")]
+    PasswdUser,
     /// `passwd` without FILE or NAME.
     #[cfg(feature = "accounts")]
     PasswdArguments,
@@ -156,6 +165,23 @@ impl fmt::Display for UsageError {
             }
             UsageError::StatusOption(option) => write!(f, "--{option} belongs to status"),
             UsageError::Nickname => f.write_str("the nickname is not one line of UTF-8"),
+            UsageError::User(reason) => write!(f, "--user: {reason}"),
+            UsageError::UserProtocol { protocol, named_by } => {
+                f.write_str("--user needs --protocol command or chat; ")?;
+                match named_by {
+                    NamedBy::Port(port) => {
+                        write!(f, "port {port} means {protocol}, which has no accounts")
+                    }
+                    _ => write!(f, "{protocol} has no accounts"),
+                }
+            }
+            UsageError::UserAndNickname { user, nick } => {
+                write!(f, "--user {user} chats under that name, not as {nick}")
+            }
+            #[cfg(feature = "accounts")]
+            UsageError::PasswdUser => {
+                f.write_str("passwd takes the NAME behind its FILE, not --user")
+            }
             #[cfg(feature = "accounts")]
             UsageError::PasswdArguments => f.write_str("passwd needs FILE and NAME"),
             #[cfg(feature = "accounts")]
@@ -191,8 +217,20 @@ fn fmt_address(
     }
 }
 
+/// The rest of an error for a command of the prompt that needs none of its own here.
+fn account_command(name: &str) -> Option<&'static str> {
+    match &*name.to_ascii_lowercase() {
+        "login" => Some("; --user NAME logs in first"),
+        "register" => Some("; it is one of the prompt: run mynah-cli without a command"),
+        _ => None,
+    }
+}
+
 fn fmt_unknown_command(f: &mut impl Write, name: &str) -> fmt::Result {
     write!(f, "there is no command '{name}'")?;
+    if let Some(instead) = account_command(name) {
+        return f.write_str(instead);
+    }
     let is_host = name == "localhost" || name.parse::<IpAddr>().is_ok();
     let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let url = url_for(name).or_else(|| is_host.then(|| format!("command://{host}:65432")));

@@ -5,12 +5,13 @@ use crate::cli::options::{OptionSpec, usage};
 use crate::cli::tls_options;
 
 /// The options, which go before the command: a TEXT may begin with a dash.
-const OPTIONS: [OptionSpec; 10] = [
+const OPTIONS: [OptionSpec; 11] = [
     OptionSpec::new("H", "host", "HOST", "the server's address or name (default 127.0.0.1)"),
     OptionSpec::new("p", "port", "PORT", "its port (default 65432, 5000 for chat)"),
     OptionSpec::new("", "protocol", "NAME", "command, prefixed, raw, chat or plugin"),
     OptionSpec::new("", "config", "FILE", "take host and port from [server] in an INI file"),
     OptionSpec::new("", "timeout", "SECS", TIMEOUT),
+    OptionSpec::new("", "user", "NAME", USER),
     OptionSpec::new("", "json", "", "status: JSON on a terminal as well"),
     OptionSpec::new("", "watch", "", "status: again every second"),
     OptionSpec::new("", "no-history", "", "keep no ~/.mynah_history of the prompt"),
@@ -21,13 +22,16 @@ const OPTIONS: [OptionSpec; 10] = [
 const TIMEOUT: &str =
     "longest to wait for a connection, and for an answer (default 30, 0 = for ever)";
 
+const USER: &str = "log in first, with the password of MYNAH_PASSWORD, or one that is asked for";
+
 const BRIEF: &str = "\
 mynah-cli, the client of mynah: one request, a prompt, or a chat.
 
 Usage: mynah-cli [OPTION…] [URL] [COMMAND [ARG…]]
 
-A URL is PROTOCOL://HOST:PORT, or HOST:PORT. Without a protocol the ports 8080,
-9999, 5000 and 6070 mean prefixed, raw, chat and plugin, any other command.
+A URL is PROTOCOL://HOST:PORT, PROTOCOL+unix:///PATH, or HOST:PORT. Without a
+protocol the ports 8080, 9999, 5000 and 6070 mean prefixed, raw, chat and
+plugin, any other command.
 
 Commands over command:
     echo TEXT           print TEXT as the server sends it back
@@ -53,6 +57,7 @@ Examples:
     mynah-cli -p 8080 send hello
     mynah-cli status --watch
     mynah-cli -H chat.example chat ann
+    mynah-cli --user ann command+tls://mynah.example:65432 listen
     printf 'echo one\\nrev two\\n' | mynah-cli
 
 Status: 0 answered, 1 refused or failed, 2 bad usage.";

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use getopts::{Matches, ParsingStyle};
 
+use super::account::check_name;
 use super::endpoint::Endpoint;
 #[cfg(feature = "accounts")]
 use super::passwd::Passwd;
@@ -19,8 +20,9 @@ use crate::cli::options as cli_options;
 #[cfg(feature = "tls")]
 use crate::cli::tls_options;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+use crate::protocol::ProtocolName;
 use address::Address;
-use error::COMMANDS;
+use error::{COMMANDS, NamedBy};
 use help::{help, options};
 use words::Flags;
 
@@ -43,6 +45,8 @@ pub(super) enum Invocation {
     Passwd(Passwd),
     Run {
         endpoint: Endpoint,
+        /// The name of `--user`, whose password is not known yet.
+        user: Option<String>,
         action: Action,
         /// Lines for standard error before it runs.
         notes: Vec<String>,
@@ -105,6 +109,9 @@ impl Invocation {
         }
         #[cfg(feature = "accounts")]
         if let Some(passwd) = words::parse_passwd(words)? {
+            if matches.opt_present("user") {
+                return Err(UsageError::PasswdUser.into());
+            }
             let has_address = ["host", "port", "protocol", "config"];
             let has_address = has_address.iter().any(|option| matches.opt_present(option));
             return match url.is_some() || has_address {
@@ -120,6 +127,10 @@ impl Invocation {
             has_history: !matches.opt_present("no-history"),
         };
         let action = words::parse(words, protocol, named_by, flags)?;
+        let user = matches.opt_str("user");
+        if let Some(user) = &user {
+            check_user(user, &action, protocol, named_by)?;
+        }
         let is_chat = matches!(action, Action::Chat(_));
         let note = if is_chat { address.read_default_file() } else { None };
         let (host, port) = address.host_and_port(protocol);
@@ -128,7 +139,9 @@ impl Invocation {
             protocol,
             host,
             port,
+            path: address.path,
             timeout: timeout(&matches)?,
+            account: None,
             #[cfg(feature = "tls")]
             tls: None,
         };
@@ -142,7 +155,26 @@ impl Invocation {
         } else {
             tls_options::refuse(&matches, &endpoint.url("+tls")).map_err(UsageError::Tls)?;
         }
-        Ok(Invocation::Run { endpoint, action, notes })
+        Ok(Invocation::Run { endpoint, user, action, notes })
+    }
+}
+
+/// Checks the name of `--user`, and that there is an account to log in to.
+fn check_user(
+    user: &str,
+    action: &Action,
+    protocol: ProtocolName,
+    named_by: NamedBy,
+) -> Result<(), UsageError> {
+    if !matches!(protocol, ProtocolName::Command | ProtocolName::Chat) {
+        return Err(UsageError::UserProtocol { protocol, named_by });
+    }
+    check_name(user).map_err(UsageError::User)?;
+    match action {
+        Action::Chat(Some(nick)) if nick != user => {
+            Err(UsageError::UserAndNickname { user: user.to_owned(), nick: nick.clone() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -265,6 +297,8 @@ mod tests {
         for (args, server) in [
             (&["raw://h:1", "send", "x"][..], "raw://h:1"),
             (&["raw://h:1"], "raw://h:1"),
+            (&["raw+unix:///run/a%20b?prefix=&mode=0660"], "raw+unix:///run/a%20b"),
+            (&["chat+unix:///run/x", "chat", "ann"], "chat+unix:///run/x"),
             (&["raw://h:1?prefix=&idle=3"], "raw://h:1"),
             (&["chat://[::1]:7", "chat", "ann"], "chat://[::1]:7"),
             (&["prefixed://:7"], "prefixed://127.0.0.1:7"),
@@ -318,8 +352,14 @@ mod tests {
         assert_error(&["raw://h"], "raw://h: bad port '', it is 0 to 65535");
         #[cfg(not(feature = "tls"))]
         assert_error(&["command+tls://h:1"], "command+tls://h:1: this build has no TLS");
-        let unix = "command+unix:///run/x";
-        assert_error(&[unix], &format!("{unix}: this build has no Unix sockets"));
+        let unix = "command+unix://run/x";
+        let example = "as in chat+unix:///run/chat.sock";
+        let reason = format!("{unix}: the path 'run/x' does not begin with /, {example}");
+        assert_error(&[unix], &reason);
+        assert_error(
+            &["-p", "1", "raw+unix:///x"],
+            "--port says what the URL says, give one of them",
+        );
         assert_error(&["-p", "1", "raw://h:1"], "--port says what the URL says, give one of them");
         assert_error(
             &["--protocol", "chat", "raw://h:1"],
@@ -480,6 +520,48 @@ mod tests {
         ] {
             assert_error(args, reason);
         }
+    }
+
+    #[cfg(feature = "accounts")]
+    #[test]
+    fn user_has_an_account_over_command_and_chat() {
+        let user = |args: &[&str]| match invocation(&[&["--user", "ann"], args].concat()) {
+            Ok(Invocation::Run { user, action, .. }) => (user.unwrap(), action),
+            other => panic!("{args:?}: {other:?}"),
+        };
+        assert_eq!(user(&["echo", "x"]).0, "ann");
+        assert_eq!(user(&["chat", "ann"]).1, Action::Chat(Some("ann".into())));
+        assert_eq!(user(&["chat://h:1"]).1, Action::Chat(None));
+        for (args, reason) in [
+            (&["--user", "an", "echo", "x"][..], "--user: a name has 3 to 16 characters"),
+            (&["--user", "#ann", "chat"], "--user: a name has no blanks or control characters"),
+            (&["--user", "ann", "chat", "Ann"], "--user ann chats under that name, not as Ann"),
+            (
+                &["--user", "ann", "raw://h:1"],
+                "--user needs --protocol command or chat; raw has no accounts",
+            ),
+            (
+                &["--user", "ann", "-p", "8080", "send", "x"],
+                "--user needs --protocol command or chat; port 8080 means prefixed, which has no \
+                 accounts",
+            ),
+            (
+                &["--user", "ann", "passwd", "f", "ann"],
+                "passwd takes the NAME behind its FILE, not --user",
+            ),
+            (&["--usr", "ann", "chat"], "unknown option '--usr', did you mean --user?"),
+            (&["--user"], "--user needs a value, NAME"),
+            (&["login", "ann"], "there is no command 'login'; --user NAME logs in first"),
+        ] {
+            assert_error(args, reason);
+        }
+    }
+
+    #[cfg(not(feature = "accounts"))]
+    #[test]
+    fn user_needs_a_build_with_accounts() {
+        let reason = "--user: this build has no accounts (cargo feature `accounts`)";
+        assert_error(&["--user", "ann", "echo", "x"], reason);
     }
 
     #[cfg(feature = "accounts")]

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use crate::cli::suggest::DidYouMean;
+use crate::client::account::Attempt;
 use crate::client::request::{Request, Verb, command_over, nearest_command};
 use crate::escape::EscapeControl;
 use crate::protocol::ProtocolName;
@@ -12,6 +13,12 @@ use crate::protocol::ProtocolName;
 pub(super) enum PromptLine {
     Empty,
     Request(Request),
+    /// `login` or `register`; without a password it is asked for.
+    Account {
+        attempt: Attempt,
+        name: String,
+        password: Option<Vec<u8>>,
+    },
     Help,
     Quit,
 }
@@ -25,6 +32,8 @@ pub(super) enum PromptLineError {
     NotPromptCommand(&'static str),
     /// The command needs another `--protocol`.
     WrongProtocol { verb: Verb, protocol: ProtocolName },
+    /// The command needs the name of an account.
+    MissingName(String),
     /// The command needs a text.
     MissingText(Verb),
     /// `call` needs the code of a command.
@@ -37,7 +46,7 @@ impl fmt::Display for PromptLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
-            PromptLineError::UnknownCommand(word) => match nearest_command(word, &COMMANDS) {
+            PromptLineError::UnknownCommand(word) => match nearest_command(word, COMMANDS) {
                 None => write!(f, "there is no command '{word}', try help"),
                 nearest => write!(f, "there is no command '{word}'{}", DidYouMean(nearest)),
             },
@@ -52,6 +61,7 @@ impl fmt::Display for PromptLineError {
                     command_over(*protocol)
                 )
             }
+            PromptLineError::MissingName(command) => write!(f, "{command} needs a NAME"),
             PromptLineError::MissingText(verb) => write!(f, "{verb} needs a TEXT"),
             PromptLineError::InvalidCode(code) => {
                 write!(f, "call needs a command code from 0 to 255, not '{code}'")
@@ -65,16 +75,41 @@ impl fmt::Display for PromptLineError {
 
 impl std::error::Error for PromptLineError {}
 
+const HAS_ACCOUNTS: bool = cfg!(feature = "accounts");
+
 /// The commands of a prompt over `command`, for completion and for suggestions.
-const COMMANDS: [&str; 8] =
-    ["echo", "rev", "broadcast", "status", "call", "quit", "help", "listen"];
+const COMMANDS: &[&str] = &[
+    "echo",
+    "rev",
+    "broadcast",
+    "status",
+    "call",
+    #[cfg(feature = "accounts")]
+    "login",
+    #[cfg(feature = "accounts")]
+    "register",
+    "quit",
+    "help",
+    "listen",
+];
 
 /// The commands that Tab completes over `protocol`; one that takes a text ends with a blank.
 pub(super) const fn completions(protocol: ProtocolName) -> &'static [&'static str] {
     match protocol {
-        ProtocolName::Command => {
-            &["broadcast ", "call ", "echo ", "exit", "help", "quit", "rev ", "status"]
-        }
+        ProtocolName::Command => &[
+            "broadcast ",
+            "call ",
+            "echo ",
+            "exit",
+            "help",
+            #[cfg(feature = "accounts")]
+            "login ",
+            "quit",
+            #[cfg(feature = "accounts")]
+            "register ",
+            "rev ",
+            "status",
+        ],
         _ => &["exit", "help", "quit", "send "],
     }
 }
@@ -100,6 +135,8 @@ impl PromptLine {
             "chat" => Err(PromptLineError::NotPromptCommand("chat")),
             "listen" => Err(PromptLineError::NotPromptCommand("listen")),
             "call" => parse_call(text),
+            "login" if HAS_ACCOUNTS => parse_account(Attempt::Login, &word, text),
+            "register" if HAS_ACCOUNTS => parse_account(Attempt::Register, &word, text),
             _ => {
                 let verb = Verb::parse(&word);
                 let verb = verb.ok_or_else(|| PromptLineError::UnknownCommand(word.to_string()))?;
@@ -115,6 +152,30 @@ impl PromptLine {
             }
         }
     }
+}
+
+/// Where the password begins in a line that logs in or registers: behind the name. A misspelt
+/// command counts as well.
+pub(super) fn password_at(line: &str) -> Option<usize> {
+    let start = line.len() - line.trim_start().len();
+    let (word, arguments) = split_word(line[start..].as_bytes());
+    let word = str::from_utf8(word).ok()?;
+    let is_account =
+        |word: &str| ["login", "register"].iter().any(|command| word.eq_ignore_ascii_case(command));
+    let is_other = Verb::parse(word).is_some() || word.eq_ignore_ascii_case("call");
+    if is_other || !is_account(word) && !nearest_command(word, COMMANDS).is_some_and(is_account) {
+        return None;
+    }
+    let arguments = arguments?.trim_ascii_start();
+    let (_, password) = split_word(arguments);
+    password.map(|password| line.len() - password.len())
+}
+
+/// True if a line is one of `login` or `register`, which the history does not keep.
+pub(super) fn is_private(line: &str) -> bool {
+    let word = line.trim_start().split(char::is_whitespace).next().unwrap_or_default();
+    ["login", "register"].iter().any(|command| word.eq_ignore_ascii_case(command))
+        || password_at(line).is_some()
 }
 
 /// Splits a line at its first blank, which belongs to neither part.
@@ -158,6 +219,22 @@ fn parse_call(arguments: Option<&[u8]>) -> Result<PromptLine, PromptLineError> {
     Ok(PromptLine::Request(Request { verb, text: text.unwrap_or_default().to_vec() }))
 }
 
+/// Parses what follows `login` or `register`: a name, and behind one blank the password, byte for
+/// byte.
+fn parse_account(
+    attempt: Attempt,
+    command: &str,
+    arguments: Option<&[u8]>,
+) -> Result<PromptLine, PromptLineError> {
+    let (name, password) = split_word(arguments.unwrap_or_default().trim_ascii_start());
+    if name.is_empty() {
+        return Err(PromptLineError::MissingName(command.to_owned()));
+    }
+    let name = String::from_utf8_lossy(name).into_owned();
+    let password = password.filter(|password| !password.is_empty()).map(<[u8]>::to_vec);
+    Ok(PromptLine::Account { attempt, name, password })
+}
+
 /// The commands of a prompt over `protocol`, one a line.
 pub(super) fn help(protocol: ProtocolName) -> String {
     let requests: &[(&str, &str)] = match protocol {
@@ -167,6 +244,10 @@ pub(super) fn help(protocol: ProtocolName) -> String {
             ("broadcast TEXT", "to everyone else; the answer is how many they are"),
             ("status", "the server's counters"),
             ("call CODE TEXT", "any command by its code; 128 to 254 go to plugins"),
+            #[cfg(feature = "accounts")]
+            ("login NAME", "log in; the password is asked for"),
+            #[cfg(feature = "accounts")]
+            ("register NAME", "add an account and log in"),
         ],
         _ => &[
             ("TEXT", "one message and its answer"),
@@ -239,6 +320,41 @@ mod tests {
         let reason = |line| command(line).unwrap_err().to_string();
         assert_eq!(reason("call"), "call needs a command code from 0 to 255, not ''");
         assert_eq!(reason("call 256 x"), "call needs a command code from 0 to 255, not '256'");
+    }
+
+    #[cfg(feature = "accounts")]
+    #[test]
+    fn login_takes_a_name_and_perhaps_a_password() {
+        let account = |attempt, name: &str, password: Option<&str>| {
+            let password = password.map(|password| password.as_bytes().to_vec());
+            Ok(PromptLine::Account { attempt, name: name.to_owned(), password })
+        };
+        assert_eq!(command("login bob"), account(Attempt::Login, "bob", None));
+        assert_eq!(command("login bob "), account(Attempt::Login, "bob", None));
+        assert_eq!(command("LOGIN bob a b "), account(Attempt::Login, "bob", Some("a b ")));
+        assert_eq!(command("register  bob x"), account(Attempt::Register, "bob", Some("x")));
+        assert_eq!(command("login").unwrap_err().to_string(), "login needs a NAME");
+        let raw = PromptLine::parse(b"login bob", ProtocolName::Raw);
+        assert_eq!(raw, ask(Verb::Send, "login bob"));
+    }
+
+    #[cfg(feature = "accounts")]
+    #[test]
+    fn password_in_a_line_is_found() {
+        for (line, at) in [
+            ("login bob secret", Some(10)),
+            ("  Register\tbob secret words", Some(15)),
+            ("logn bob secret", Some(9)),
+            ("login bob", None),
+            ("login ", None),
+            ("echo login bob secret", None),
+            ("rev a b", None),
+            ("", None),
+        ] {
+            assert_eq!(password_at(line), at, "{line}");
+        }
+        assert!(is_private("login bob") && is_private(" logn bob secret"));
+        assert!(!is_private("echo login bob secret") && !is_private("log"));
     }
 
     #[test]

@@ -8,14 +8,16 @@ use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use super::account::{Account, AsUser, Attempt};
 use super::editor::{Editor, EditorInput};
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::input_lines::InputLines;
 use super::output::{print_error, print_line, sanitize_line_bytes};
+use super::password::{account_of_user, ask_account};
 use crate::protocol::ProtocolName;
 use lazy_connection::LazyConnection;
-use line::{PromptLine, completions, help};
+use line::{PromptLine, completions, help, is_private, password_at};
 
 const PROMPT: &str = "mynah> ";
 
@@ -43,6 +45,10 @@ fn run_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
             Ok(PromptLine::Help) => print_line(&help(endpoint.protocol)),
             Ok(PromptLine::Quit) => break,
             Ok(PromptLine::Request(request)) => connection.execute(request),
+            Ok(PromptLine::Account { attempt, name, password }) => {
+                account(attempt, &name, password.as_deref(), account_of_input)
+                    .and_then(|account| connection.log_in(attempt, account))
+            }
             Err(error) => {
                 print_error(format_args!("line {number}: {error}"));
                 has_failed = true;
@@ -52,6 +58,7 @@ fn run_pipe(endpoint: &Endpoint) -> Result<(), ClientError> {
         match result {
             Ok(()) => {}
             Err(error) if error.is_output_error() => return Err(error),
+            Err(error @ ClientError::PasswordInterrupted) => return Err(error),
             Err(error) => {
                 print_error(format_args!("line {number}: {error}"));
                 has_failed = true;
@@ -71,19 +78,25 @@ fn run_terminal(endpoint: &Endpoint, history: Option<PathBuf>) -> Result<(), Cli
         let _ = print_line(&format!("[BROADCAST] {}", sanitize_line_bytes(broadcast)));
     });
     connection.connect()?;
-    let mut editor = Editor::new(history, completions(endpoint.protocol))?;
+    let password_at = match endpoint.protocol {
+        ProtocolName::Command => password_at,
+        _ => |_: &str| None,
+    };
+    let mut editor = Editor::new(history, completions(endpoint.protocol), password_at)?;
     let lines = match endpoint.protocol {
         ProtocolName::Command => "Try help.",
         _ => "A line is a message; help lists the rest.",
     };
-    print_line(&format!("Connected to {endpoint}. {lines}"))?;
+    print_line(&format!("{} {lines}", connected(endpoint)))?;
     'prompt: loop {
         let lines = match editor.read(PROMPT)? {
             EditorInput::Line(lines) => lines,
             EditorInput::Interrupt => continue,
             EditorInput::Eof => break,
         };
-        if !lines.trim().is_empty() {
+        let is_private =
+            endpoint.protocol == ProtocolName::Command && lines.lines().any(is_private);
+        if !lines.trim().is_empty() && !is_private {
             editor.add_history(&lines);
         }
         // Pasted input may be several lines.
@@ -100,7 +113,7 @@ fn run_terminal(endpoint: &Endpoint, history: Option<PathBuf>) -> Result<(), Cli
 /// Runs one line of the prompt and reports its error; breaks at `quit`.
 fn run_terminal_line(
     line: &str,
-    connection: &mut LazyConnection<'_>,
+    connection: &mut LazyConnection,
     editor: &mut Editor,
 ) -> Result<ControlFlow<()>, ClientError> {
     let protocol = connection.endpoint.protocol;
@@ -109,11 +122,17 @@ fn run_terminal_line(
         Ok(PromptLine::Help) => print_line(&help(protocol)),
         Ok(PromptLine::Quit) => return Ok(ControlFlow::Break(())),
         Ok(PromptLine::Request(request)) => {
-            if connection.has_ended() {
-                print_error("the server has closed the connection");
-                reconnect(connection, editor)?;
-            }
+            reconnect_if_ended(connection, editor)?;
             connection.execute(request)
+        }
+        Ok(PromptLine::Account { attempt, name, password }) => {
+            match account(attempt, &name, password.as_deref(), ask_account) {
+                Ok(account) => {
+                    reconnect_if_ended(connection, editor)?;
+                    connection.log_in(attempt, account)
+                }
+                Err(error) => Err(error),
+            }
         }
         Err(error) => {
             print_error(error);
@@ -123,6 +142,7 @@ fn run_terminal_line(
     match result {
         Ok(()) => {}
         Err(error) if error.is_output_error() => return Err(error),
+        Err(ClientError::PasswordInterrupted) => {}
         Err(error) => {
             print_error(&error);
             // A request that was under way when the connection ended is not repeated: the server may
@@ -135,17 +155,52 @@ fn run_terminal_line(
     Ok(ControlFlow::Continue(()))
 }
 
+/// The account of `login` or `register`; `ask` asks for a password that is missing.
+fn account(
+    attempt: Attempt,
+    name: &str,
+    password: Option<&[u8]>,
+    ask: fn(Attempt, &str) -> Result<Account, ClientError>,
+) -> Result<Account, ClientError> {
+    match password {
+        Some(password) => Account::new(attempt, name, password).map_err(ClientError::Password),
+        None => ask(attempt, name),
+    }
+}
+
+/// As for `--user`: nobody may be there to ask.
+fn account_of_input(attempt: Attempt, name: &str) -> Result<Account, ClientError> {
+    match attempt {
+        Attempt::Login => account_of_user(name),
+        Attempt::Register => ask_account(attempt, name),
+    }
+}
+
+fn connected(endpoint: &Endpoint) -> String {
+    format!("Connected to {endpoint}{}.", AsUser(endpoint.account.as_deref()))
+}
+
+fn reconnect_if_ended(
+    connection: &mut LazyConnection,
+    editor: &mut Editor,
+) -> Result<(), ClientError> {
+    if connection.has_ended() {
+        print_error("the server has closed the connection");
+        reconnect(connection, editor)?;
+    }
+    Ok(())
+}
+
 /// Offers to connect again until that succeeds; an error if the user declines.
-fn reconnect(connection: &mut LazyConnection<'_>, editor: &mut Editor) -> Result<(), ClientError> {
-    let endpoint = connection.endpoint;
+fn reconnect(connection: &mut LazyConnection, editor: &mut Editor) -> Result<(), ClientError> {
     loop {
-        match editor.read(&format!("Reconnect to {endpoint}? [Y/n] "))? {
+        match editor.read(&format!("Reconnect to {}? [Y/n] ", connection.endpoint))? {
             EditorInput::Line(reply) if matches!(reply.trim(), "" | "y" | "Y" | "yes") => {}
             // The reason is on the screen.
             _ => return Err(ClientError::LinesFailed),
         }
         match connection.connect() {
-            Ok(_) => return print_line(&format!("Connected to {endpoint}.")),
+            Ok(_) => return print_line(&connected(&connection.endpoint)),
             Err(error) => print_error(&error),
         }
     }

@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
 use super::super::plan::LoadModel;
 use super::super::socket;
 use super::super::stats::Phase;
 use super::super::workload::{Pattern, ReplyError};
-use super::{Engine, PUBLISHER};
+use super::{CONNECT_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;
 
@@ -18,6 +18,9 @@ const READS_PER_TURN: u32 = 8;
 
 /// Most connects a turn, so that finished ones are measured in time.
 const CONNECTS_PER_TURN: u64 = 64;
+
+/// Time between two tries to connect to a server whose backlog is full.
+const BACKLOG_RETRY_NS: u64 = 1_000_000;
 
 /// Most requests taken from the schedule a turn.
 const DUE_PER_TURN: usize = 1024;
@@ -32,34 +35,48 @@ impl Engine<'_> {
     /// Ramp: starts as many connects as the token bucket allows.
     pub(super) fn start_connects(&mut self) {
         let missing = (self.wanted() - self.connections.len()) as u64;
-        if missing == 0 {
+        if missing == 0 || self.now() < self.connect_retry_at {
             return;
         }
-        for _ in 0..self.bucket.take(self.now(), missing.min(CONNECTS_PER_TURN)) {
+        let count = self.bucket.take(self.now(), missing.min(CONNECTS_PER_TURN));
+        for done in 0..count {
             let index = self.connections.len();
             let now = self.now();
             let mut tried = 0;
             let ports = self.sources.ports(index, self.ports_skipped).inspect(|_| tried += 1);
             let source = self.sources.address(index);
-            let result = socket::connect(self.target, source, ports).and_then(|mut stream| {
-                let both = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().register(&mut stream, Token(index), both)?;
+            let result = socket::connect(&self.target, source, ports).and_then(|stream| {
+                stream.register(self.poll.registry(), Token(index))?;
                 Ok(stream)
             });
             self.ports_skipped += usize::saturating_sub(tried, 1);
             match result {
                 Ok(stream) => {
-                    self.connections.push(Connection::new(Some(stream), now));
+                    let started_at = self.backlog_full_since.take().unwrap_or(now);
+                    self.connections.push(Connection::new(Some(stream), started_at));
                     self.connecting.push_back(index);
                     self.pending += 1;
                 }
-                Err(error) => {
-                    self.connections.push(Connection::new(None, now));
-                    self.run.stats.counts.failed += 1;
-                    self.run.stats.record_error(&socket::errno_name(&error), now);
+                Err(error) if socket::is_backlog_full(&error) => {
+                    // The wait is part of the connect, whose time it counts to.
+                    let since = *self.backlog_full_since.get_or_insert(now);
+                    if now < since.saturating_add(CONNECT_NS_MAX) {
+                        self.bucket.put_back(count - done);
+                        self.connect_retry_at = now.saturating_add(BACKLOG_RETRY_NS);
+                        return;
+                    }
+                    self.fail_connect("ETIMEDOUT", now);
                 }
+                Err(error) => self.fail_connect(&socket::errno_name(&error), now),
             }
         }
+    }
+
+    /// Counts a connect that failed at once.
+    fn fail_connect(&mut self, name: &str, now: u64) {
+        self.connections.push(Connection::new(None, now));
+        self.run.stats.counts.failed += 1;
+        self.run.stats.record_error(name, now);
     }
 
     /// Open loop: sends the requests that are due, those of one connection in one write.

@@ -12,7 +12,6 @@ mod tls_io;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +27,7 @@ use super::socket;
 use super::sources::Sources;
 use super::stats::{Counts, Phase, Row, Stats};
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
+use super::target::{Address, Protocol};
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
@@ -96,7 +95,7 @@ pub(super) struct Run {
 /// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
-    target: SocketAddr,
+    target: Address,
     sources: &'a Sources,
     workload: Workload,
     /// Input is counted and discarded: the target's protocol is unknown.
@@ -115,6 +114,9 @@ pub(super) struct Engine<'a> {
     /// are no longer pending are skipped.
     connecting: VecDeque<usize>,
     bucket: TokenBucket,
+    /// Time since which a Unix socket's backlog has been full, and that of the next try.
+    backlog_full_since: Option<u64>,
+    connect_retry_at: u64,
     /// Ports that were tried by number and found taken.
     ports_skipped: usize,
     /// Times at which requests are due; `None` unless the load is open-loop.
@@ -149,7 +151,7 @@ impl<'a> Engine<'a> {
     /// # Errors
     ///
     /// The system has no descriptor left for the poll, the timer or the signal pipe.
-    pub(super) fn new(plan: &Plan, target: SocketAddr, sources: &'a Sources) -> io::Result<Self> {
+    pub(super) fn new(plan: &Plan, target: Address, sources: &'a Sources) -> io::Result<Self> {
         let poll = Poll::new()?;
         let is_signalled = Arc::default();
         let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
@@ -183,6 +185,8 @@ impl<'a> Engine<'a> {
             pending: 0,
             connecting: VecDeque::new(),
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
+            backlog_full_since: None,
+            connect_retry_at: 0,
             ports_skipped: 0,
             schedule: None,
             cursor: 0,
@@ -277,7 +281,7 @@ impl<'a> Engine<'a> {
         }
         let mut until = self.next_tick_at.min(self.phase_ends_at);
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
-            until = until.min(self.bucket.next_at());
+            until = until.min(self.bucket.next_at().max(self.connect_retry_at));
         }
         let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
         let due_at = due_at.filter(|_| !self.has_backlog()).unwrap_or(u64::MAX);

@@ -86,7 +86,7 @@ fn socket_slab_bytes(slabinfo: &str) -> Option<u64> {
     let (sockets, inode_bytes) = cache("sock_inode_cache")?;
     let bytes_of_each = |name| cache(name).map_or(0, |(_, bytes)| bytes);
     let each = inode_bytes + bytes_of_each("filp") + bytes_of_each("dentry");
-    let others = ["TCP", "TCPv6", "eventpoll_epi", "eventpoll_pwq"];
+    let others = ["TCP", "TCPv6", "UNIX", "UNIX-STREAM", "eventpoll_epi", "eventpoll_pwq"];
     let others = others.into_iter().filter_map(cache).map(|(objects, bytes)| objects * bytes);
     Some(sockets * each + others.sum::<u64>())
 }

@@ -367,6 +367,8 @@ impl Admission {
             let waits_ms = now.since(self.places[at].accepted_at);
             let is_late = is_done && waits_ms >= HEADER_MS;
             assert!(!is_late, "client {at} has had {waits_ms} ms for its header");
+            let has_ended = is_done && network.is_quiet() && network.sockets[at].client_shut;
+            assert!(!has_ended, "client {at} has shut its side, and its header is waited for");
         }
         for at in 0..self.places.len() {
             let (place, socket) = (&self.places[at], &network.sockets[at]);

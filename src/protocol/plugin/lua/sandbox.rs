@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::limits::instructions_per_check;
 use super::shared::Shared;
 use super::{api, strings};
+use crate::address::Peer;
 use crate::protocol::plugin::types::Client;
 
 /// The Lua chunk that runs in every state before the plugin does.
@@ -101,7 +102,7 @@ impl Sandbox {
 
     /// Creates the table of a client.
     pub(super) fn client(&self, client: &Client) -> Result<Table, CallError> {
-        let addr = client.addr.map(|addr| addr.to_string());
+        let addr = client.addr.map(shown_addr);
         self.client
             .call((client.id.generation, addr, client.command))
             .map_err(|error| self.failure(&error))
@@ -153,4 +154,13 @@ fn set_count_hook(lua: &Lua, shared: &Rc<Shared>, instructions: u32) -> mlua::Re
         }
         if in_time { Ok(VmState::Continue) } else { Err(out_of_time()) }
     })
+}
+
+/// The address as plugins see it: `192.0.2.7:51234`, or `unix`.
+fn shown_addr(peer: Peer) -> String {
+    match peer {
+        Peer::Inet(addr) => addr.to_string(),
+        #[cfg(feature = "unix")]
+        Peer::Unix { .. } => "unix".to_owned(),
+    }
 }

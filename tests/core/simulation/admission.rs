@@ -319,7 +319,7 @@ impl Admission {
         let micros = now.0 * 1_000;
         let bucket = self.buckets.entry(key).or_insert(Bucket { due_at: 0, unknown_until: 0 });
         let wait = bucket.due_at.saturating_sub(micros);
-        let cost = if self.rate_max > 0 { (BUCKET_MICROS / self.rate_max).max(1) } else { 0 };
+        let cost = BUCKET_MICROS.checked_div(self.rate_max).unwrap_or(0);
         let is_unknown = bucket.unknown_until > micros;
         let is_fast = wait + cost > BUCKET_MICROS;
         if standing == Standing::MaybeOverLimit {

@@ -9,16 +9,18 @@ use crate::support::rng::Rng;
 /// The networks that listeners trust, where they trust any.
 pub const PROXIES: &str = "10.9.0.0/24,fd09::/64";
 
-/// A network of innocent clients, of the hostile ones, and of the proxies themselves, each with
-/// whether an address is in it.
-pub const EXEMPT: [(&str, fn(IpAddr) -> bool); 3] = [
-    ("198.51.100.0/24,2001:db8::/32", |ip| !is_hostile(ip) && !is_proxy(ip)),
+/// Networks that may be exempt, as a setting lists them, and whether an address is in one.
+type Exempt = (&'static str, fn(IpAddr) -> bool);
+
+/// The innocent clients, the hostile ones, and the proxies themselves.
+pub const EXEMPT: [Exempt; 3] = [
+    ("198.51.100.0/24,2001:db8::/32", |ip| ip != HOSTILE && !is_proxy(ip)),
     ("192.0.2.64/26", |ip| ip == HOSTILE),
     ("10.9.0.0/24, fd09::/64", is_proxy),
 ];
 
 const HOSTILE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
-/// A subscriber who has a /64, and uses it.
+/// A subscriber who has a /64, and uses it; in the network of the innocent ones.
 const HOSTILE_SUBNET: u64 = 0x2001_0db8_0bad_0001;
 
 /// Where a client comes from, and how its connection begins.
@@ -166,11 +168,6 @@ fn is_proxy(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => ip.octets()[0] == 10,
         IpAddr::V6(ip) => ip.segments()[0] == 0xfd09,
     }
-}
-
-fn is_hostile(ip: IpAddr) -> bool {
-    // The hostile subnet is one of the innocents' network.
-    ip == HOSTILE
 }
 
 /// A header of either version that names `client`: an IPv4 one as an IPv6 one at times.

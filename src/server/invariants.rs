@@ -213,10 +213,8 @@ impl<T: Transport> Server<T> {
             let listener = &self.listeners[self.table.listener_of(id.index)];
             // Whoever was refused for its address, or has gone, may never have got as far.
             let may_lack_layer = conn.awaits_header()
-                || matches!(
-                    conn.state,
-                    State::Draining(CloseReason::AddressLimit) | State::Lingering | State::Closed
-                );
+                || conn.is_over_address_limit()
+                || matches!(conn.state, State::Lingering | State::Closed);
             if is_layered || !may_lack_layer {
                 let has_layer = listener.layer.is_some();
                 assert_eq!(is_layered, has_layer, "{id} and the layer of its listener");

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "admission")]
 use std::net::IpAddr;
-use std::{array, fmt, io};
+use std::{fmt, io};
 
 use log::{Level, debug, error, info, log, log_enabled, warn};
 
@@ -38,7 +38,8 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: &'static [Kind] = &[
+    const ALL: [Kind;
+        10 + 2 * cfg!(feature = "admission") as usize + cfg!(feature = "accounts") as usize] = [
         Kind::Connection,
         Kind::Message,
         Kind::HandlerPanic,
@@ -106,7 +107,7 @@ pub struct ConnectionLog {
 impl Default for ConnectionLog {
     fn default() -> Self {
         ConnectionLog {
-            limits: array::from_fn(|at| LineLimit::new(Kind::ALL[at].lines_per_sec())),
+            limits: Kind::ALL.map(|kind| LineLimit::new(kind.lines_per_sec())),
             due_at: None,
             clients_max: 0,
             memory_bytes_max: 0,
@@ -232,7 +233,7 @@ impl ConnectionLog {
         if self.due_at.is_none_or(|due_at| now < due_at) {
             return;
         }
-        for &kind in Kind::ALL {
+        for kind in Kind::ALL {
             if let Some(count) = self.limits[kind as usize].take_due(now) {
                 self.summarize(kind, count);
             }
@@ -242,7 +243,7 @@ impl ConnectionLog {
 
     /// Writes all summaries, due or not.
     pub fn flush(&mut self) {
-        for &kind in Kind::ALL {
+        for kind in Kind::ALL {
             if let Some(count) = self.limits[kind as usize].take() {
                 self.summarize(kind, count);
             }

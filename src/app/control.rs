@@ -36,6 +36,7 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
 }
 
 impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
+    #[inline(never)]
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -65,6 +66,7 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         own.into_iter().flatten().min()
     }
 
+    #[inline(never)]
     fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         if self.status_lines.begin(now) {
             server.log_status(now);

@@ -122,29 +122,21 @@ fn serve_until_stopped(
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.
+#[cold]
+#[inline(never)]
 fn reload_steps(config: &Config) -> String {
-    let mut reloaded = Vec::new();
-    if config.plugin_dir.is_some() {
-        reloaded.push("plugins");
+    let all = [
+        (config.log_file().is_some(), "reopening the log file"),
+        (config.plugin_dir.is_some(), "reloading the plugins"),
+        #[cfg(feature = "tls")]
+        (config.has_tls(), "reloading the certificates"),
+        #[cfg(feature = "accounts")]
+        (config.settings.accounts.is_some(), "reloading the accounts"),
+    ];
+    let steps: Vec<&str> =
+        all.iter().filter(|(is_due, _)| *is_due).map(|(_, step)| *step).collect();
+    if steps.is_empty() {
+        return "nothing to reload: there is neither a log file nor a plugin folder".to_owned();
     }
-    if config.has_tls() {
-        reloaded.push("certificates");
-    }
-    #[cfg(feature = "accounts")]
-    if config.settings.accounts.is_some() {
-        reloaded.push("accounts");
-    }
-    let reloading = match &*reloaded {
-        [] => None,
-        [one] => Some(format!("reloading the {one}")),
-        [first @ .., last] => Some(format!("reloading the {} and {last}", first.join(", "))),
-    };
-    match (config.log_file().is_some(), reloading) {
-        (true, Some(reloading)) => format!("reopening the log file, {reloading}"),
-        (true, None) => "reopening the log file".to_owned(),
-        (false, Some(reloading)) => reloading,
-        (false, None) => {
-            "nothing to reload: there is neither a log file nor a plugin folder".to_owned()
-        }
-    }
+    steps.join(", ")
 }

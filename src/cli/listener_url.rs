@@ -427,12 +427,9 @@ fn has_auth(protocol: ProtocolName) -> bool {
 
 /// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
-    const FOR_ALL: &[&str] = &[
-        "idle",
-        #[cfg(feature = "admission")]
-        "proxy",
-    ];
-    let keys = FOR_ALL.iter().copied();
+    let keys = ["idle"].into_iter();
+    #[cfg(feature = "admission")]
+    let keys = keys.chain(["proxy"]);
     #[cfg(feature = "accounts")]
     let keys = keys.chain(Some("auth").filter(|_| has_auth(protocol)));
     keys.chain(protocol.keys().iter().copied())

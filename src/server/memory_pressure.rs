@@ -18,8 +18,8 @@ const RELIEF_PAUSE_MS: u64 = 10;
 #[derive(Debug, Default)]
 struct Holder {
     total: usize,
-    /// Each with what it holds; sorted, the largest last.
-    connections: Vec<(usize, ConnId)>,
+    /// Each with what it holds.
+    connections: BinaryHeap<(usize, ConnId)>,
 }
 
 impl<T: Transport> Server<T> {
@@ -56,8 +56,7 @@ impl<T: Transport> Server<T> {
             }
         }
         let mut by_total: BinaryHeap<(usize, Option<AddressKey>)> = BinaryHeap::new();
-        for (address, holder) in &mut holders {
-            holder.connections.sort_unstable();
+        for (address, holder) in &holders {
             by_total.push((holder.total, *address));
         }
         while !self.shared.memory.is_relieved()

@@ -120,6 +120,7 @@ fn serve_until_stopped(
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.
+#[cfg(any(feature = "plugins", feature = "tls", feature = "accounts"))]
 fn reload_steps(config: &Config) -> String {
     let mut reloaded = Vec::new();
     if config.plugin_dir.is_some() {
@@ -144,5 +145,14 @@ fn reload_steps(config: &Config) -> String {
         (false, None) => {
             "nothing to reload: there is neither a log file nor a plugin folder".to_owned()
         }
+    }
+}
+
+/// The same where there is nothing else to reload.
+#[cfg(not(any(feature = "plugins", feature = "tls", feature = "accounts")))]
+fn reload_steps(config: &Config) -> &'static str {
+    match config.log_file().is_some() {
+        true => "reopening the log file",
+        false => "nothing to reload: there is neither a log file nor a plugin folder",
     }
 }

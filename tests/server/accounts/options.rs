@@ -38,7 +38,7 @@ fn file_that_cannot_be_used_ends_the_start() {
     refused(&["--accounts", &folder.path("")], "is a folder");
     refused(&["--accounts", &folder.path("none")], "no such file or directory");
     let path = folder.file("unreadable", "");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_err() {
         refused(&["--accounts", &path], "permission denied");
     }

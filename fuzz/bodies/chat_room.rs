@@ -124,6 +124,8 @@ impl World {
         match flow {
             Flow::Continue => self.resume(who),
             Flow::Yield | Flow::NeedPeerAddr => unreachable!("nobody asks plugins"),
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => unreachable!("there are no accounts"),
             Flow::WaitForFanout => assert!(
                 self.listener.room.log.head() > self.listener.room.log.offered(),
                 "waits in vain"

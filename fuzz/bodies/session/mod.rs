@@ -227,6 +227,8 @@ impl World {
                 }
                 Flow::Continue => {}
                 Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
+                #[cfg(feature = "accounts")]
+                Flow::WaitForLogin => unreachable!("there are no accounts"),
             }
         }
         self.flush(who, &out);
@@ -278,6 +280,8 @@ impl World {
             Flow::Close(_) => self.check_unsent(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),
             Flow::Yield | Flow::NeedPeerAddr => unreachable!("there are no plugins"),
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => unreachable!("there are no accounts"),
         }
         flow
     }

@@ -27,10 +27,12 @@ enum Kind {
     SlowConsumer,
     MemoryLimit,
     LostBroadcast,
+    #[cfg(feature = "accounts")]
+    Registration,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 10 + cfg!(feature = "accounts") as usize] = [
         Kind::Connection,
         Kind::Message,
         Kind::HandlerPanic,
@@ -41,12 +43,16 @@ impl Kind {
         Kind::SlowConsumer,
         Kind::MemoryLimit,
         Kind::LostBroadcast,
+        #[cfg(feature = "accounts")]
+        Kind::Registration,
     ];
 
     const fn level(self) -> Level {
         match self {
             Kind::Connection | Kind::Message => Level::Info,
             Kind::HandlerPanic => Level::Error,
+            #[cfg(feature = "accounts")]
+            Kind::Registration => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -60,6 +66,8 @@ impl Kind {
             | Kind::HandlerPanic
             | Kind::UnwatchedSocket
             | Kind::OversizedPackage => CONNECTION_LOG_LINES_PER_SEC,
+            #[cfg(feature = "accounts")]
+            Kind::Registration => CONNECTION_LOG_LINES_PER_SEC,
             _ => 1,
         }
     }
@@ -175,6 +183,14 @@ impl ConnectionLog {
         self.count(Kind::LostBroadcast, now);
     }
 
+    /// An account could not be written.
+    #[cfg(feature = "accounts")]
+    pub fn registration_failed(&mut self, now: Millis, id: ConnId, reason: &str) {
+        if self.admit(Kind::Registration, now) {
+            error!("{id} registration failed: {reason}");
+        }
+    }
+
     /// Time at which a summary is due, if one is.
     #[must_use]
     pub fn due_at(&self) -> Option<Millis> {
@@ -259,6 +275,8 @@ impl ConnectionLog {
             Kind::LostBroadcast => line(format_args!(
                 "{n} broadcast{s} of plugins dropped in the last second: the broadcast log is full"
             )),
+            #[cfg(feature = "accounts")]
+            Kind::Registration => line(format_args!("{n} more registration{s} failed")),
         }
     }
 }

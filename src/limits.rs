@@ -67,6 +67,10 @@ pub mod turn_micros {
     pub const REAP: u64 = 500;
 }
 
+/// Cost of a name for its client's visit, in bytes of replies: it is looked at character by
+/// character.
+pub const NAME_COST_BYTES: usize = 2048;
+
 /// Most unfinished handshakes. Those that have begun have a few kilobytes of state.
 pub const HANDSHAKES_MAX: usize = 16_384;
 

@@ -25,6 +25,10 @@ impl SettingError {
         SettingError::NotBuilt(Missing { what: "plugins", feature: "plugins" });
     /// The setting needs TLS.
     pub(crate) const NO_TLS: Self = SettingError::NotBuilt(Missing { what: "TLS", feature: "tls" });
+    /// The setting needs accounts.
+    #[cfg(not(feature = "accounts"))]
+    pub(crate) const NO_ACCOUNTS: Self =
+        SettingError::NotBuilt(Missing { what: "accounts", feature: "accounts" });
 }
 
 /// A setting that is unknown or has an invalid value.

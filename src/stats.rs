@@ -32,4 +32,13 @@ pub struct Stats {
     pub handshake_failures_total: u64,
     /// Connections cut because the server had to free memory.
     pub memory_cuts_total: u64,
+    /// Attempts to log in or to register that were accepted.
+    #[cfg(feature = "accounts")]
+    pub logins_total: u64,
+    /// Attempts with an unknown name or a wrong password.
+    #[cfg(feature = "accounts")]
+    pub login_failures_total: u64,
+    /// Attempts that were refused for another reason.
+    #[cfg(feature = "accounts")]
+    pub logins_refused_total: u64,
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use phc::{Output, Salt};
 
-use super::password::Password;
 use crate::escape::EscapeControl;
+use crate::protocol::login::Password;
 
 /// The name of the one kind of hash.
 const KIND: &str = "argon2id";

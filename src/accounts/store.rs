@@ -230,12 +230,15 @@ impl SharedAccounts {
         let mut current = self.write();
         let added = token.len.min(current.len());
         for account in current.slots.drain(added..) {
-            let Ok(name) = super::name::parse_name(&account.name) else { continue };
+            let Ok(name) = crate::protocol::login::parse_name(&account.name) else { continue };
             if accounts.insert(&name, account.hash).is_some() {
                 accounts.version = None;
             }
         }
-        *current = accounts;
+        let old = std::mem::replace(&mut *current, accounts);
+        // Freeing a hundred thousand takes longer than the loop may wait for the lock.
+        drop(current);
+        drop(old);
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Accounts> {
@@ -247,8 +250,8 @@ impl SharedAccounts {
 pub(super) mod tests {
     use super::*;
     use crate::accounts::hash::Hasher;
-    use crate::accounts::name::parse_name;
-    use crate::accounts::password::Password;
+    use crate::protocol::login::Password;
+    use crate::protocol::login::parse_name;
 
     pub(in crate::accounts) fn tiny_hash(password: &str) -> PasswordHash {
         let password = Password::new(password.into()).unwrap();

@@ -8,66 +8,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::attempt::Attempt;
 use super::disk::Disk;
 use super::hash::Hasher;
-use super::name::parse_name;
-use super::password::Password;
 use super::store::SharedAccounts;
 use super::write::{AccountsFile, WriteError};
+use crate::protocol::login::{Attempt, Busy, Job, JobResult, Outcome, parse_name};
 
 /// Most jobs that wait, besides the one in work.
 pub const QUEUE_LEN_MAX: usize = 64;
 /// The hasher's memory is given back when there was no job for so long.
 const MEMORY_KEPT: Duration = Duration::from_secs(10);
-
-/// An attempt to log in or to register.
-#[derive(Debug)]
-pub struct Job<A> {
-    /// The owner's token, which comes back with the result.
-    pub id: u64,
-    /// The address it is counted for.
-    pub address: A,
-    /// What is attempted.
-    pub attempt: Attempt,
-    /// A name that [`parse_name`] accepts.
-    pub name: Box<str>,
-    /// The password.
-    pub password: Password,
-}
-
-/// The end of a job.
-#[derive(Debug, PartialEq, Eq)]
-pub struct JobResult<A> {
-    /// The job's token.
-    pub id: u64,
-    /// Its address, to which a failure is charged.
-    pub address: A,
-    /// What has come of it.
-    pub outcome: Outcome,
-}
-
-/// What has come of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The password is right. The name as it was registered. The account may have been deleted by a
-    /// reload since: who takes the result looks whether it is still there.
-    LoggedIn(Arc<str>),
-    /// There is no such account, or its password is another. Counts as a failed attempt.
-    LoginFailed,
-    /// The account is on disk.
-    Registered(Arc<str>),
-    /// The account was not added: the name is taken.
-    Taken,
-    /// The account was not added: there are as many as there may be.
-    Full,
-    /// The account was not added for this reason, which is for the log.
-    RegistrationFailed(String),
-}
-
-/// The queue is full, or the address has a job in it: the answer is `busy, try again`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Busy;
 
 /// A thread with a queue. Dropping it stops it, too.
 #[derive(Debug)]
@@ -317,6 +267,7 @@ mod tests {
     use crate::accounts::hash::Cost;
     use crate::accounts::memory_disk::MemoryDisk;
     use crate::accounts::store::tests::tiny_hash;
+    use crate::protocol::login::Password;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -467,7 +467,7 @@ mod tests {
 
     use super::*;
     use crate::accounts::memory_disk::{Fault, MemoryDisk, Survives};
-    use crate::accounts::name::parse_name;
+    use crate::protocol::login::parse_name;
 
     const FILE: &str = "/accounts";
     const PARAMETERS: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$";

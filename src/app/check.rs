@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
-use super::{listeners, log_file, plugins, tls};
+use super::{accounts, listeners, log_file, plugins, tls};
 use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error};
 use crate::net::TcpAcceptor;
 use crate::strerror::strerror;
@@ -32,6 +32,9 @@ pub(super) fn check(config: &Config) -> ExitCode {
     }
     if let Err(reasons) = plugins::check(config) {
         errors.config.extend(reasons);
+    }
+    if let Err(reason) = accounts::check(config) {
+        errors.config.push(reason);
     }
     match tls::check(config) {
         Ok(warnings) => warnings.iter().for_each(|warning| print_warning(warning)),

@@ -19,6 +19,8 @@ use crate::defaults;
 use crate::escape::EscapeControl;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::os_text;
+#[cfg(feature = "accounts")]
+use crate::protocol::login::Auth;
 use crate::protocol::{ProtocolDefaults, ProtocolName};
 use crate::server::ListenerConfig;
 use crate::setting::{HAS_PLUGINS, SettingError};
@@ -77,6 +79,12 @@ pub enum ConfigError {
     /// A `+tls` listener has no certificate.
     #[cfg(feature = "tls")]
     NoCertificate(String),
+    /// A listener has `auth=required`, and there is no file of accounts.
+    #[cfg(feature = "accounts")]
+    NoAccounts(String),
+    /// Clients may register, and there is no file of accounts.
+    #[cfg(feature = "accounts")]
+    RegisterWithoutAccounts,
     /// The configuration file cannot be read or is invalid.
     File(IniError),
 }
@@ -93,6 +101,14 @@ impl fmt::Display for ConfigError {
             #[cfg(feature = "tls")]
             ConfigError::NoCertificate(url) => {
                 write!(f, "{url} needs a certificate and its key: --tls-cert FILE --tls-key FILE")
+            }
+            #[cfg(feature = "accounts")]
+            ConfigError::NoAccounts(url) => {
+                write!(f, "{url} with auth=required needs accounts: --accounts FILE")
+            }
+            #[cfg(feature = "accounts")]
+            ConfigError::RegisterWithoutAccounts => {
+                f.write_str("--allow-register needs --accounts FILE")
             }
             ConfigError::File(source) => write!(f, "{source}"),
         }
@@ -171,6 +187,8 @@ impl Config {
         let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
         #[cfg(feature = "tls")]
         let config = config.with_tls_checked()?;
+        #[cfg(feature = "accounts")]
+        let config = config.with_accounts_checked()?;
         Ok(config)
     }
 
@@ -195,6 +213,34 @@ impl Config {
             self.notices.push("--tls-cert is not used: no listener has +tls".to_owned());
         }
         Ok(self)
+    }
+
+    /// Refuses a login that nobody could pass, and notes accounts that nobody can log in to.
+    #[cfg(feature = "accounts")]
+    fn with_accounts_checked(mut self) -> Result<Self, ConfigError> {
+        if self.settings.accounts.is_none() {
+            let is_required = |spec: &&ListenerSpec| spec.auth == Some(Auth::Required);
+            if let Some(spec) = self.listeners.iter().find(is_required) {
+                return Err(ConfigError::NoAccounts(spec.to_string()));
+            }
+            if self.settings.allow_register == Some(true) {
+                return Err(ConfigError::RegisterWithoutAccounts);
+            }
+        } else if self.listeners.iter().all(|spec| self.auth(spec) == Auth::Off) {
+            let notice = "--accounts is not used: no listener has accounts";
+            self.notices.push(notice.to_owned());
+        }
+        Ok(self)
+    }
+
+    /// Whether the clients of a listener log in.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn auth(&self, spec: &ListenerSpec) -> Auth {
+        match self.settings.accounts {
+            Some(_) if spec.has_auth() => spec.auth.unwrap_or(Auth::Optional),
+            _ => Auth::Off,
+        }
     }
 
     /// The files of a listener that has TLS. Its own keys beat the options. A certificate without a
@@ -230,9 +276,9 @@ impl Config {
         let defaults = Limits::default();
         let ms = |secs: Option<u64>, default: u64| secs.map_or(default, |secs| secs * 1000);
         let Settings { send_queue, frame_timeout, drain_timeout, .. } = self.settings;
-        #[cfg(feature = "tls")]
+        #[cfg(any(feature = "tls", feature = "accounts"))]
         let handshake_timeout = self.settings.handshake_timeout;
-        #[cfg(not(feature = "tls"))]
+        #[cfg(not(any(feature = "tls", feature = "accounts")))]
         let handshake_timeout = None;
         let memory_bytes_max = self.settings.memory_limit.unwrap_or(memory / 4);
         let memory_bytes_max = memory_bytes_max.max(MEMORY_BYTES_FLOOR);
@@ -302,6 +348,13 @@ fn set_options(settings: &mut Settings, matches: &Matches) -> Result<(), ConfigE
         return Err(ConfigError::OnlyOneOf("--plugin-dir and --no-plugins"));
     }
     for OptionSpec { name, .. } in server_options::settings() {
+        #[cfg(feature = "accounts")]
+        if *name == "allow-register" {
+            if matches.opt_present(name) {
+                settings.allow_register = Some(true);
+            }
+            continue;
+        }
         if let Some(value) = matches.opt_str(name) {
             settings.set(name, &value).map_err(|source| ConfigError::Option { name, source })?;
         }

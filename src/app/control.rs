@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
 use super::tls::Certificates;
 use crate::clock::Millis;
@@ -17,6 +18,7 @@ pub(super) struct Control<F> {
     reloads: SignalRateLimit,
     status_lines: SignalRateLimit,
     certificates: Certificates,
+    accounts: AccountsReloader,
     reload: F,
 }
 
@@ -25,10 +27,11 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Control<F> {
         signals: Signals,
         handle: Handle,
         certificates: Certificates,
+        accounts: AccountsReloader,
         reload: F,
     ) -> Self {
         let (reloads, status_lines) = (SignalRateLimit::default(), SignalRateLimit::default());
-        Control { signals, handle, reloads, status_lines, certificates, reload }
+        Control { signals, handle, reloads, status_lines, certificates, accounts, reload }
     }
 }
 
@@ -42,6 +45,7 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
             self.status_lines.request();
         }
         self.certificates.on_wake();
+        self.accounts.on_wake();
     }
 
     fn on_stop(&mut self) {
@@ -54,6 +58,9 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
     }
 
     fn due_at(&self) -> Option<Millis> {
+        if self.accounts.is_due() {
+            return Some(Millis(0));
+        }
         let own = [self.reloads.due_at(), self.status_lines.due_at(), self.certificates.due_at()];
         own.into_iter().flatten().min()
     }
@@ -67,9 +74,11 @@ impl<F: FnMut(&mut Server<TcpTransport>)> Program for Control<F> {
             let began_at = Instant::now();
             (self.reload)(server);
             self.certificates.reload();
+            self.accounts.reload();
             let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.reloads.end(now, now.after(took_ms));
         }
         self.certificates.on_due(server, now);
+        self.accounts.on_due(server);
     }
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use log::{info, warn};
 
+use super::accounts::AccountsReloader;
 use super::config::Config;
 use super::listen_error::ListenError;
 use super::tls::Certificates;
@@ -16,6 +17,7 @@ use crate::net::{EventLoop, SocketOptions, TcpAcceptor};
 pub(super) fn open(
     config: &Config,
     certificates: &mut Certificates,
+    accounts: &AccountsReloader,
     event_loop: &mut EventLoop,
 ) -> Result<(), String> {
     let mut opened = 0;
@@ -26,6 +28,7 @@ pub(super) fn open(
                 add(spec, acceptor, config, event_loop)
                     .map_err(|source| ListenError { spec, source }.to_string())?;
                 certificates.attach(place, event_loop);
+                accounts.attach(place, event_loop);
                 opened += 1;
             }
             Err(error) => {

@@ -12,11 +12,14 @@
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
 //! | `check` | `--check` |
 //! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
+//! | `accounts` | reading and reloading accounts, and the thread that hashes |
 //! | `plugins` | loading and reloading plugins |
 //! | `tls` | certificates: reading and reloading them, warning before they expire |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
+#[cfg_attr(not(feature = "accounts"), path = "accounts_disabled.rs")]
+mod accounts;
 mod check;
 mod config;
 mod config_file;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use log::{Level, error, info, log_enabled, warn};
 
+use super::accounts::AccountsReloader;
 use super::check::check;
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
@@ -47,6 +48,13 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    let accounts = match AccountsReloader::load(config) {
+        Ok(accounts) => accounts,
+        Err(reason) => {
+            print_error(format_args!("mynah: {reason}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let logging = match Logging::start(config.log_level(), config.log_file()) {
         Ok(logging) => logging,
         Err(error) => {
@@ -59,7 +67,7 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match serve_until_stopped(config, certificates, &logging) {
+    let code = match serve_until_stopped(config, certificates, accounts, &logging) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
         Ok(Exit::NoListeners) => {
@@ -82,6 +90,7 @@ fn serve(config: &Config) -> ExitCode {
 fn serve_until_stopped(
     config: &Config,
     mut certificates: Certificates,
+    mut accounts: AccountsReloader,
     logging: &Logging,
 ) -> Result<Exit, String> {
     let (limits, warnings) = fit_limits(config)?;
@@ -96,9 +105,11 @@ fn serve_until_stopped(
     }
     config.notices.iter().for_each(|notice| info!("{notice}"));
     certificates.start(event_loop.handle());
-    listeners::open(config, &mut certificates, &mut event_loop)?;
+    accounts.start(config, &mut event_loop)?;
+    listeners::open(config, &mut certificates, &accounts, &mut event_loop)?;
     let reloader = plugins::Reloader::new(config, event_loop.handle());
-    let mut control = Control::new(signals, event_loop.handle(), certificates, |server| {
+    let handle = event_loop.handle();
+    let mut control = Control::new(signals, handle, certificates, accounts, |server| {
         info!("SIGHUP: {}", reload_steps(config));
         logging.reopen();
         reloader.reload(server);
@@ -109,17 +120,29 @@ fn serve_until_stopped(
 }
 
 /// Log text of a SIGHUP. The steps log their results themselves.
-fn reload_steps(config: &Config) -> &'static str {
-    match (config.log_file().is_some(), config.plugin_dir.is_some(), config.has_tls()) {
-        (true, true, true) => "reopening the log file, reloading the plugins and certificates",
-        (true, true, false) => "reopening the log file, reloading the plugins",
-        (true, false, true) => "reopening the log file, reloading the certificates",
-        (true, false, false) => "reopening the log file",
-        (false, true, true) => "reloading the plugins and certificates",
-        (false, true, false) => "reloading the plugins",
-        (false, false, true) => "reloading the certificates",
-        (false, false, false) => {
-            "nothing to reload: there is neither a log file nor a plugin folder"
+fn reload_steps(config: &Config) -> String {
+    let mut reloaded = Vec::new();
+    if config.plugin_dir.is_some() {
+        reloaded.push("plugins");
+    }
+    if config.has_tls() {
+        reloaded.push("certificates");
+    }
+    #[cfg(feature = "accounts")]
+    if config.settings.accounts.is_some() {
+        reloaded.push("accounts");
+    }
+    let reloading = match &*reloaded {
+        [] => None,
+        [one] => Some(format!("reloading the {one}")),
+        [first @ .., last] => Some(format!("reloading the {} and {last}", first.join(", "))),
+    };
+    match (config.log_file().is_some(), reloading) {
+        (true, Some(reloading)) => format!("reopening the log file, {reloading}"),
+        (true, None) => "reopening the log file".to_owned(),
+        (false, Some(reloading)) => reloading,
+        (false, None) => {
+            "nothing to reload: there is neither a log file nor a plugin folder".to_owned()
         }
     }
 }

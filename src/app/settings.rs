@@ -43,9 +43,15 @@ pub struct Settings {
     /// File of the roots of client certificates, which are then mandatory.
     #[cfg(feature = "tls")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Seconds from accept to the end of a handshake.
-    #[cfg(feature = "tls")]
+    /// Seconds from accept to the end of a handshake, and of a login where there must be one.
+    #[cfg(any(feature = "tls", feature = "accounts"))]
     pub handshake_timeout: Option<u64>,
+    /// The file of accounts.
+    #[cfg(feature = "accounts")]
+    pub accounts: Option<PathBuf>,
+    /// Whether clients may add accounts.
+    #[cfg(feature = "accounts")]
+    pub allow_register: Option<bool>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Longest run of a plugin call, in milliseconds.
@@ -97,10 +103,16 @@ impl Settings {
             "tls-key" => self.tls_key = Some(PathBuf::from(os_text::decode(value))),
             #[cfg(feature = "tls")]
             "tls-client-ca" => self.tls_client_ca = Some(PathBuf::from(os_text::decode(value))),
-            #[cfg(feature = "tls")]
+            #[cfg(any(feature = "tls", feature = "accounts"))]
             "handshake-timeout" => {
                 self.handshake_timeout = Some(number(value, 1..=TIMEOUT_SECS_LIMIT)?);
             }
+            #[cfg(feature = "accounts")]
+            "accounts" if value.is_empty() => return Err(SettingError::Empty),
+            #[cfg(feature = "accounts")]
+            "accounts" => self.accounts = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "accounts")]
+            "allow-register" => self.allow_register = Some(yes_or_no(value)?),
             "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(os_text::decode(value))),
             "plugin-budget" => {

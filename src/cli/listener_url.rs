@@ -9,6 +9,8 @@ use super::ini::no_such_key;
 use super::suggest::{DidYouMean, nearest};
 use crate::escape::EscapeControl;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+#[cfg(feature = "accounts")]
+use crate::protocol::login::Auth;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
 use crate::setting::{HAS_TLS, SettingError, number};
 
@@ -30,6 +32,9 @@ pub struct ListenerSpec {
     /// `key=`: file of its key.
     #[cfg(feature = "tls")]
     pub key: Option<PathBuf>,
+    /// `auth=`: whether its clients log in.
+    #[cfg(feature = "accounts")]
+    pub auth: Option<Auth>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
     /// The keys of its protocol, as given; each is valid.
@@ -115,6 +120,8 @@ impl ListenerSpec {
             cert: None,
             #[cfg(feature = "tls")]
             key: None,
+            #[cfg(feature = "accounts")]
+            auth: None,
             idle_secs: None,
             keys: Vec::new(),
         }
@@ -204,6 +211,10 @@ impl ListenerSpec {
                 let path = Some(PathBuf::from(crate::os_text::decode(value)));
                 if key == "cert" { self.cert = path } else { self.key = path }
             }
+            #[cfg(feature = "accounts")]
+            "auth" if self.has_auth() => self.auth = Some(Auth::parse(value).map_err(invalid)?),
+            #[cfg(not(feature = "accounts"))]
+            "auth" => return Err(invalid(SettingError::NO_ACCOUNTS)),
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
                 Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
                 Err(SettingError::Unknown) => {
@@ -214,6 +225,13 @@ impl ListenerSpec {
             },
         }
         Ok(())
+    }
+
+    /// Whether its protocol has accounts.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn has_auth(&self) -> bool {
+        has_auth(self.protocol)
     }
 
     /// The protocol with its keys set; those that are not given have `defaults`.
@@ -300,9 +318,18 @@ fn host(value: &str) -> Result<String, ListenerError> {
     Ok(value.to_owned())
 }
 
+/// Whether clients of a protocol can log in.
+#[cfg(feature = "accounts")]
+fn has_auth(protocol: ProtocolName) -> bool {
+    matches!(protocol, ProtocolName::Command | ProtocolName::Chat)
+}
+
 /// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
-    ["idle"].into_iter().chain(protocol.keys().iter().copied())
+    let keys = ["idle"].into_iter();
+    #[cfg(feature = "accounts")]
+    let keys = keys.chain(Some("auth").filter(|_| has_auth(protocol)));
+    keys.chain(protocol.keys().iter().copied())
 }
 
 /// The URL for a plain port, `HOST:PORT`, or `:PORT`: a default port means its protocol, every other

@@ -9,11 +9,13 @@ use crate::protocol::{PrefixedProtocol, UrlProtocol};
 use crate::setting::HAS_PLUGINS;
 
 /// The options under the titles they have in `--help`.
-pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + TLS_GROUPS] = [
+pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
     ("Listeners and configuration", &LISTENERS),
     ("Connections", &CONNECTIONS),
     #[cfg(feature = "tls")]
     ("TLS", &TLS),
+    #[cfg(feature = "accounts")]
+    ("Accounts", &ACCOUNTS),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -105,8 +107,8 @@ const MEMORY: [OptionSpec; 3] = [
     ),
 ];
 
-/// A build without TLS has no options for it.
-const TLS_GROUPS: usize = cfg!(feature = "tls") as usize;
+/// A build without TLS or accounts has no options for them.
+const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize + cfg!(feature = "accounts") as usize;
 
 #[cfg(feature = "tls")]
 const TLS: [OptionSpec; 4] = [
@@ -123,13 +125,36 @@ const TLS: [OptionSpec; 4] = [
         "FILE",
         "demand certificates of clients, signed by one in FILE",
     ),
+    HANDSHAKE_TIMEOUT,
+];
+
+#[cfg(any(feature = "tls", feature = "accounts"))]
+const HANDSHAKE_TIMEOUT: OptionSpec = OptionSpec::new(
+    "",
+    "handshake-timeout",
+    "SECS",
+    if cfg!(not(feature = "accounts")) {
+        "longest time from connect to the end of the handshake (default {})"
+    } else if cfg!(not(feature = "tls")) {
+        "longest time from connect to the login with auth=required (default {})"
+    } else {
+        "longest time from connect to the end of the handshake, and of the login with \
+         auth=required (default {})"
+    },
+)
+.showing(&[OptionValue::Number(defaults::HANDSHAKE_TIMEOUT_SECS)]);
+
+#[cfg(feature = "accounts")]
+const ACCOUNTS: [OptionSpec; 2 + cfg!(not(feature = "tls")) as usize] = [
     OptionSpec::new(
         "",
-        "handshake-timeout",
-        "SECS",
-        "longest time from connect to the end of the handshake (default {})",
-    )
-    .showing(&[OptionValue::Number(defaults::HANDSHAKE_TIMEOUT_SECS)]),
+        "accounts",
+        "FILE",
+        "names and password hashes of those who may log in; 'mynah-cli passwd FILE NAME' adds one",
+    ),
+    OptionSpec::new("", "allow-register", "", "let clients add accounts to FILE"),
+    #[cfg(not(feature = "tls"))]
+    HANDSHAKE_TIMEOUT,
 ];
 
 const PLUGINS: [OptionSpec; 4] = [

@@ -18,11 +18,12 @@ pub const HEADER_LEN: usize = 5;
 
 /// Makes [`Command`] of the list of codes: a line here is a command that can be told from others.
 macro_rules! commands {
-    ($($(#[$doc:meta])* $command:ident = $code:literal $name:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])?
+       $command:ident = $code:literal $name:literal,)*) => {
         /// The command of a frame: a request or the kind of a reply.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Command {
-            $($(#[$doc])* $command,)*
+            $($(#[doc = $doc])* $(#[cfg($cfg)])? $command,)*
             /// Any other code. The codec parses it, the protocol decides.
             Unknown(u8),
         }
@@ -32,14 +33,14 @@ macro_rules! commands {
             #[must_use]
             pub const fn code(self) -> u8 {
                 match self {
-                    $(Command::$command => $code,)*
+                    $($(#[cfg($cfg)])? Command::$command => $code,)*
                     Command::Unknown(code) => code,
                 }
             }
 
             const fn from_code(code: u8) -> Self {
                 match code {
-                    $($code => Command::$command,)*
+                    $($(#[cfg($cfg)])? $code => Command::$command,)*
                     code => Command::Unknown(code),
                 }
             }
@@ -48,7 +49,7 @@ macro_rules! commands {
         impl fmt::Display for Command {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    $(Command::$command => f.write_str($name),)*
+                    $($(#[cfg($cfg)])? Command::$command => f.write_str($name),)*
                     Command::Unknown(code) => write!(f, "command {code}"),
                 }
             }
@@ -65,6 +66,12 @@ commands! {
     Quit = 3 "QUIT",
     /// Hands the payload to every other connection of the listener.
     Broadcast = 4 "BROADCAST",
+    /// Logs in to an account, with `NAME` NUL `PASSWORD`.
+    #[cfg(feature = "accounts")]
+    Login = 5 "LOGIN",
+    /// Adds an account, with `NAME` NUL `PASSWORD`, and logs in to it.
+    #[cfg(feature = "accounts")]
+    Register = 6 "REGISTER",
     /// Reports the server's counters.
     Status = 7 "STATUS",
     /// The reason why the last request failed; only ever sent by the server.

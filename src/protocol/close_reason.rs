@@ -35,6 +35,15 @@ pub enum CloseReason {
     Internal,
     /// The server had to free memory, and the connection held much of it.
     MemoryLimit,
+    /// The client did not log in in time where it must.
+    #[cfg(feature = "accounts")]
+    LoginTimeout,
+    /// The member's account was logged in to by another connection.
+    #[cfg(feature = "accounts")]
+    LoggedInElsewhere,
+    /// The client's account was deleted.
+    #[cfg(feature = "accounts")]
+    AccountDeleted,
 }
 
 /// The texts of the log.
@@ -56,6 +65,12 @@ impl fmt::Display for CloseReason {
             CloseReason::Shutdown => "server stopping",
             CloseReason::Internal => "internal error",
             CloseReason::MemoryLimit => "memory limit",
+            #[cfg(feature = "accounts")]
+            CloseReason::LoginTimeout => "login timeout",
+            #[cfg(feature = "accounts")]
+            CloseReason::LoggedInElsewhere => "logged in elsewhere",
+            #[cfg(feature = "accounts")]
+            CloseReason::AccountDeleted => "account deleted",
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use super::CloseReason;
 use super::direct_messages::DirectMessages;
+#[cfg(feature = "accounts")]
+use super::login::{Access, Authenticator};
 use super::plugin::PluginScheduler;
 use crate::address::Peer;
 use crate::buffer::{BroadcastLog, LogFullError};
@@ -19,13 +21,31 @@ pub struct Room {
     pub log: BroadcastLog,
     /// Open connections, the sender of a broadcast included.
     pub members: usize,
+    /// Who may come in.
+    #[cfg(feature = "accounts")]
+    pub access: Access,
 }
 
 impl Room {
     /// An empty room whose log holds at most `log_bytes_max`.
     #[must_use]
     pub fn new(log_bytes_max: usize) -> Self {
-        Room { log: BroadcastLog::new(log_bytes_max), members: 0 }
+        Room {
+            log: BroadcastLog::new(log_bytes_max),
+            members: 0,
+            #[cfg(feature = "accounts")]
+            access: Access::default(),
+        }
+    }
+
+    /// How many members a broadcast of one of them reaches, where all hear broadcasts that may.
+    #[inline]
+    pub(crate) fn receivers(&self) -> usize {
+        #[cfg(feature = "accounts")]
+        if self.access.is_required() {
+            return self.access.logged_in.saturating_sub(1);
+        }
+        self.members.saturating_sub(1)
     }
 }
 
@@ -47,6 +67,9 @@ pub struct Shared {
     pub connection_log: ConnectionLog,
     /// The plugins, where there are any.
     pub plugins: Option<Box<PluginScheduler>>,
+    /// The accounts, where there are any.
+    #[cfg(feature = "accounts")]
+    pub accounts: Option<Box<Authenticator>>,
     /// Replies of the visit at hand, in order; empty between visits.
     pub out: Vec<u8>,
     /// Messages of the visit at hand to single other clients; empty between visits.
@@ -72,6 +95,8 @@ impl Shared {
             is_tight: false,
             connection_log: ConnectionLog::default(),
             plugins: None,
+            #[cfg(feature = "accounts")]
+            accounts: None,
             out: Vec::new(),
             direct: DirectMessages::default(),
             visit_bytes: VISIT_BYTES_MAX,
@@ -145,6 +170,9 @@ pub enum Flow {
     Continue,
     /// The log is full: retry the message once the fan-out has made space.
     WaitForFanout,
+    /// A password is being hashed: retry the message with the outcome.
+    #[cfg(feature = "accounts")]
+    WaitForLogin,
     /// Time is up: retry the message next turn, after others.
     Yield,
     /// The address of the client is needed: retry the message with it.
@@ -157,6 +185,10 @@ impl Flow {
     /// Whether the message was not taken and will be retried.
     #[must_use]
     pub fn is_deferred(self) -> bool {
+        #[cfg(feature = "accounts")]
+        if self == Flow::WaitForLogin {
+            return true;
+        }
         matches!(self, Flow::WaitForFanout | Flow::Yield | Flow::NeedPeerAddr)
     }
 }

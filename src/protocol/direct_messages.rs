@@ -19,6 +19,9 @@ pub struct DirectMessages {
     bytes: Vec<u8>,
     /// Recipient, head of the log, and where in `bytes` the message ends.
     messages: Vec<(ConnId, u64, usize)>,
+    /// Recipients whose last message is the last they get, and then close.
+    #[cfg(feature = "accounts")]
+    closing: Vec<ConnId>,
 }
 
 impl DirectMessages {
@@ -32,6 +35,21 @@ impl DirectMessages {
     pub fn push(&mut self, to: ConnId, log_head: u64, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
         self.messages.push((to, log_head, self.bytes.len()));
+    }
+
+    /// Appends a message to a connection that closes behind it, because another has logged in to
+    /// its account. Of the log, it is sent what lies below `log_head`.
+    #[cfg(feature = "accounts")]
+    pub fn push_last(&mut self, to: ConnId, log_head: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push(to, log_head, write);
+        self.closing.push(to);
+    }
+
+    /// Whether a connection closes behind its messages.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn is_closing(&self, to: ConnId) -> bool {
+        self.closing.contains(&to)
     }
 
     /// All messages, oldest first.
@@ -49,6 +67,8 @@ impl DirectMessages {
         const KEPT_BYTES_MAX: usize = 64 * 1024;
         self.bytes.clear();
         self.messages.clear();
+        #[cfg(feature = "accounts")]
+        self.closing.clear();
         if self.bytes.capacity() > KEPT_BYTES_MAX {
             *self = DirectMessages::default();
         }

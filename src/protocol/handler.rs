@@ -141,6 +141,19 @@ pub trait Handler {
         let _ = (clients_max, out);
     }
 
+    /// Writes the error for a client that has not logged in in time. Default: nothing.
+    #[cfg(feature = "accounts")]
+    fn write_login_required(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// The account that a client [is logged in to](ClientState::is_logged_in).
+    #[cfg(feature = "accounts")]
+    fn account<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
+        let _ = (client, shared);
+        None
+    }
+
     /// Writes the notice of a stop. Default: nothing.
     fn write_farewell(&self, out: &mut Vec<u8>) {
         let _ = out;

@@ -14,6 +14,8 @@ mod custom;
 mod direct_messages;
 mod handler;
 mod list;
+#[cfg(feature = "accounts")]
+pub mod login;
 #[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
 pub mod plugin;
 mod prefixed;

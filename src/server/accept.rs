@@ -141,6 +141,8 @@ impl<T: Transport> Server<T> {
 impl<T: Transport> Visit<'_, T> {
     fn accept_client(&mut self, peer: Peer) {
         self.listener.room.members += 1;
+        #[cfg(feature = "accounts")]
+        self.require_login(self.shared.now);
         self.count_client(peer);
         self.answer(|visit| visit.greet(peer));
     }

@@ -62,6 +62,10 @@ impl<T: Transport> Visit<'_, T> {
     /// The log keeps what it lags behind as long as for any other laggard.
     fn leave_room(&mut self, reason: CloseReason) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
+        #[cfg(feature = "accounts")]
+        if let Some(accounts) = &mut shared.accounts {
+            accounts.disconnect(*id);
+        }
         let room = &mut listener.room;
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.

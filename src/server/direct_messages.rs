@@ -22,6 +22,9 @@ impl<T: Transport> Server<T> {
         let mut direct = std::mem::take(&mut self.shared.direct);
         for message in direct.iter() {
             let Some(mut visit) = self.open_visit(message.to) else { continue };
+            #[cfg(feature = "accounts")]
+            let pushed = visit.push_direct(message, direct.is_closing(message.to));
+            #[cfg(not(feature = "accounts"))]
             let pushed = visit.conn.session.push_message(message.log_head, message.bytes);
             visit.conn.session.update_charge(&mut visit.shared.memory);
             if pushed.is_err() {
@@ -31,6 +34,13 @@ impl<T: Transport> Server<T> {
         // Only when all have their places: a write takes what of the log comes behind them as well.
         for message in direct.iter() {
             let Some(mut visit) = self.open_visit(message.to) else { continue };
+            #[cfg(feature = "accounts")]
+            if direct.is_closing(message.to) {
+                visit.start_drain(CloseReason::LoggedInElsewhere);
+                let timer_at = visit.flush_and_reschedule(registry);
+                self.arm_timer(message.to, timer_at);
+                continue;
+            }
             let is_blocked = visit.conn.flags.has(Flags::WRITE_BLOCKED);
             let queue_max = visit.shared.limits.send_queue_bytes_max;
             let is_full = visit.conn.session.unsent_cost() > queue_max;

@@ -24,6 +24,8 @@ mod layer;
 mod layered;
 mod layers;
 mod listener;
+#[cfg(feature = "accounts")]
+mod logins;
 mod memory_pressure;
 mod opening;
 mod plugins;
@@ -88,6 +90,9 @@ pub struct Server<T: Transport> {
     table_charged: usize,
     /// The same for the plugins' notices and clients.
     plugins_charged: usize,
+    /// A search for connections of deleted accounts, as far as it has come.
+    #[cfg(feature = "accounts")]
+    account_sweep: Option<logins::Sweep>,
     io: Io<T::Layer>,
 }
 
@@ -111,6 +116,8 @@ impl<T: Transport> Server<T> {
             relief_failed_at: None,
             table_charged: 0,
             plugins_charged: 0,
+            #[cfg(feature = "accounts")]
+            account_sweep: None,
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
@@ -276,6 +283,8 @@ impl<T: Transport> Server<T> {
         self.accept_all(registry);
         self.run_plugins();
         self.admit_senders(registry);
+        #[cfg(feature = "accounts")]
+        self.run_logins(registry);
         self.resume_some(registry);
         self.advance_handshakes(registry);
         self.fan_out(registry);
@@ -318,6 +327,8 @@ impl<T: Transport> Server<T> {
             let may_accept = listener.accept_ready && accept_paused_until.is_none();
             may_accept || listener.fanout.active || listener.fanout.is_admitting
         };
+        #[cfg(feature = "accounts")]
+        let has_queued = has_queued || self.has_login_work();
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }

@@ -143,6 +143,8 @@ impl<T: Transport> Visit<'_, T> {
         let Some(store) = io.layers.get_mut() else { return };
         store.end_handshake(id.index);
         conn.state = State::Open;
+        #[cfg(feature = "accounts")]
+        let accepted_at = conn.session.last_active_at();
         conn.session =
             Session::new(id.generation, &listener.protocol, shared.now, &listener.room.log);
         listener.room.members += 1;
@@ -151,6 +153,8 @@ impl<T: Transport> Visit<'_, T> {
         if layer.is_some_and(Layer::is_resumed) {
             shared.stats.resumptions_total += 1;
         }
+        #[cfg(feature = "accounts")]
+        self.require_login(accepted_at);
         self.answer(|visit| match visit.greet_opened() {
             Flow::Continue => visit.process_opened(),
             flow => flow,

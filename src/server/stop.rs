@@ -119,6 +119,8 @@ impl<T: Transport> Server<T> {
                 || !self.schedule.arrivals.is_empty()
                 || (T::Layer::EXISTS && !self.schedule.handshakes.is_empty())
                 || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
+            #[cfg(feature = "accounts")]
+            let answering = answering || self.has_pending_logins();
             if answering && (first_round > 0 || self.shared.now < until) {
                 return;
             }

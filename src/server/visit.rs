@@ -97,6 +97,9 @@ impl<T: Transport> Visit<'_, T> {
         match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
+            // The input is deferred; `logins` puts the connection on the resume list.
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => {}
             Flow::WaitForFanout => {
                 self.listener.fanout.waiting.push_back(self.id);
                 self.listener.fanout.admission_check.on_wait(self.id);
@@ -345,7 +348,7 @@ impl<T: Transport> Visit<'_, T> {
     /// Queues the connection if runnable. Returns when to arm the timer, or [`Millis::NEVER`].
     #[inline]
     pub(super) fn reschedule(&mut self) -> Millis {
-        if self.conn.is_quiescent() {
+        if self.conn.is_quiescent() && !self.conn.session.must_log_in() {
             return self.idle_timer_at();
         }
         self.reschedule_busy()
@@ -398,7 +401,8 @@ impl<T: Transport> Visit<'_, T> {
             !is_stalled
                 || conn.flags.has_any(Flags::WRITE_BLOCKED | Flags::QUEUED)
                 || listener.fanout.active
-                || listener.fanout.is_admitting,
+                || listener.fanout.is_admitting
+                || waits_for_login(conn),
             "{id} is stalled and nothing will wake it"
         );
         let timer_at = if deadline < conn.timer.at() { deadline } else { Millis::NEVER };
@@ -532,7 +536,7 @@ pub(super) fn next_buffered_step<T: Transport>(
     if is_over_high_water || out_len >= *visit_bytes {
         InputStep::Stop
     } else if is_deferred {
-        let waits = conn.session.waits_for_fanout();
+        let waits = conn.session.waits_for_fanout() || waits_for_login(conn);
         if waits { InputStep::Stop } else { InputStep::Resume }
     } else if may_read {
         InputStep::Read
@@ -602,7 +606,7 @@ pub(super) fn write<T: Transport>(stream: &mut T, pieces: &[IoSlice<'_>]) -> io:
     }
 }
 
-/// Whether the connection waits for its client to read or for the fan-out.
+/// Whether the connection waits for its client to read, for the fan-out, or for a hash.
 pub(super) fn is_stalled<T: Transport>(
     conn: &Connection<T>,
     listener: &Listener<T>,
@@ -610,7 +614,20 @@ pub(super) fn is_stalled<T: Transport>(
 ) -> bool {
     let log = &listener.room.log;
     conn.session.waits_for_fanout()
+        || waits_for_login(conn)
         || conn.session.is_over_high_water(log, 0, &shared.limits, shared.is_tight)
+}
+
+/// Whether the password of the first deferred message is being hashed.
+#[inline]
+pub(super) fn waits_for_login<T>(conn: &Connection<T>) -> bool {
+    #[cfg(feature = "accounts")]
+    return conn.session.waits_for_login();
+    #[cfg(not(feature = "accounts"))]
+    {
+        let _ = conn;
+        false
+    }
 }
 
 /// Current deadline, or [`Millis::NEVER`].

@@ -24,6 +24,18 @@ enum Behind {
     Nothing,
 }
 
+/// What the first deferred frame waits for, besides its turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    #[default]
+    Nothing,
+    /// Space in the log, for a broadcast.
+    Fanout,
+    /// The hash of a password.
+    #[cfg(feature = "accounts")]
+    Login,
+}
+
 /// Buffered input and why it is pending.
 #[derive(Debug, Default)]
 pub(super) struct PendingInput {
@@ -38,8 +50,8 @@ pub(super) struct PendingInput {
     /// Nothing follows the deferred input: an unterminated message at its end is complete, and
     /// keeps its turn.
     pub(super) is_last: bool,
-    /// The first deferred frame is a broadcast the log has no space for yet.
-    pub(super) waits_for_fanout: bool,
+    /// What the first deferred frame waits for.
+    pub(super) waits_for: WaitsFor,
     /// `recv` begins with one long REVERSE that is worked on, a slice a visit.
     pub(super) reversal: Option<Box<Reversal>>,
 }
@@ -116,7 +128,7 @@ impl Session {
         if !mem::take(&mut input.is_deferred) {
             return Flow::Continue;
         }
-        input.waits_for_fanout = false;
+        input.waits_for = WaitsFor::Nothing;
         let behind = if mem::take(&mut input.is_last) { Behind::Nothing } else { Behind::More };
         dispatch!(protocol, handler => self.receive(handler, &[], behind, ctx))
     }
@@ -242,7 +254,10 @@ impl Session {
             let (top_up, later) = rest.split_at(needed.min(rest.len()));
             input.recv.extend(top_up, needed - top_up.len())?;
             *rest = later;
-            if input.recv.len() >= LARGE_FRAME_BYTES && H::in_place_len(&input.recv).is_some() {
+            if input.recv.len() >= LARGE_FRAME_BYTES
+                && H::in_place_len(&input.recv).is_some()
+                && !self.must_log_in()
+            {
                 match self.answer_large(handler, log_head, ctx)? {
                     LargeStep::NotTaken => {}
                     LargeStep::Taken => continue,
@@ -252,10 +267,17 @@ impl Session {
                 }
             }
             let input = &mut self.buffers.get_or_insert_default().input;
+            #[cfg(feature = "accounts")]
+            let had_to_log_in = self.client.must_log_in();
             match step(handler, decoder, &input.recv, is_last, &mut self.client, ctx) {
                 FrameStep::Taken(len) => {
                     input.clock = None;
                     input.recv.consume(len);
+                    #[cfg(feature = "accounts")]
+                    if had_to_log_in && !self.client.must_log_in() {
+                        // What follows has another limit, and its replies a place in the log.
+                        return Ok(Some(FrameStep::Deferred(Flow::Continue)));
+                    }
                 }
                 FrameStep::Unfinished if !rest.is_empty() => {}
                 stopped => return Ok(Some(stopped)),
@@ -291,7 +313,12 @@ impl Session {
         let input = &mut self.buffers.get_or_insert_default().input;
         input.is_deferred = true;
         input.is_last = is_last;
-        input.waits_for_fanout = flow == Flow::WaitForFanout;
+        input.waits_for = match flow {
+            Flow::WaitForFanout => WaitsFor::Fanout,
+            #[cfg(feature = "accounts")]
+            Flow::WaitForLogin => WaitsFor::Login,
+            _ => WaitsFor::Nothing,
+        };
         input.clock = None;
         if !rest.is_empty() && input.recv.extend(rest, 0).is_err() {
             return self.close_without_memory();

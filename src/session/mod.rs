@@ -13,7 +13,7 @@ use crate::limits::{Limits, SEND_SEGMENTS_MAX};
 use crate::memory::MemoryAccount;
 use crate::protocol::{ClientState, CloseReason, Context, Flow, Handler, Protocol, dispatch};
 
-use input::PendingInput;
+use input::{PendingInput, WaitsFor};
 
 /// The state of one session: 32 bytes while it is idle.
 ///
@@ -143,13 +143,53 @@ impl Session {
     /// Whether the first deferred frame is a broadcast for which the log has no space.
     #[must_use]
     pub fn waits_for_fanout(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for_fanout)
+        self.waits_for(WaitsFor::Fanout)
+    }
+
+    fn waits_for(&self, what: WaitsFor) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.input.waits_for == what)
+    }
+
+    /// Whether the first deferred frame is an attempt to log in whose password is being hashed.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn waits_for_login(&self) -> bool {
+        self.waits_for(WaitsFor::Login)
+    }
+
+    /// The attempt has an outcome after so many milliseconds, in which the session's clocks stood
+    /// still.
+    #[cfg(feature = "accounts")]
+    pub fn on_login_outcome(&mut self, waited_ms: u64) {
+        if let Some(buffers) = &mut self.buffers
+            && buffers.input.waits_for == WaitsFor::Login
+        {
+            buffers.input.waits_for = WaitsFor::Nothing;
+            self.last_active_at = self.last_active_at.after(waited_ms);
+            self.client.extend_login(waited_ms);
+        }
+    }
+
+    /// The client was accepted at `accepted_at`, and has to log in before all else.
+    #[cfg(feature = "accounts")]
+    pub fn require_login(&mut self, accepted_at: Millis) {
+        self.client.require_login(accepted_at);
+    }
+
+    /// Whether the client has to log in before all else.
+    #[inline]
+    #[must_use]
+    pub fn must_log_in(&self) -> bool {
+        #[cfg(feature = "accounts")]
+        return self.client.must_log_in();
+        #[cfg(not(feature = "accounts"))]
+        false
     }
 
     /// The log has space again: a deferred broadcast may be retried.
     pub fn on_log_vacancy(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.input.waits_for_fanout = false;
+            buffers.input.waits_for = WaitsFor::Nothing;
         }
     }
 
@@ -219,10 +259,23 @@ impl Session {
     ) -> Option<Millis> {
         let unfinished = self.unfinished_due_at(protocol, limits);
         let idle = self.idle_at(idle_ms).filter(|_| !is_stalled);
+        #[cfg(feature = "accounts")]
+        let idle = match self.login_due_at(limits) {
+            Some(due_at) => Some(idle.map_or(due_at, |idle| idle.min(due_at))),
+            None => idle,
+        };
         match (unfinished, idle) {
             (Some(unfinished), Some(idle)) => Some(unfinished.min(idle)),
             (unfinished, idle) => unfinished.or(idle),
         }
+    }
+
+    /// When the time to log in is over. It stands still while a password is hashed.
+    #[cfg(feature = "accounts")]
+    fn login_due_at(&self, limits: &Limits) -> Option<Millis> {
+        // The last activity is not far from now, which is all that ticks need to be told apart.
+        let due_at = self.client.login_due_at(self.last_active_at, limits.handshake_timeout_ms)?;
+        (!self.waits_for_login()).then_some(due_at)
     }
 
     /// Acts on a deadline that has passed: an unfinished message is late or complete, or the client
@@ -242,6 +295,11 @@ impl Session {
             } else {
                 self.on_late_frame(protocol, ctx)
             };
+        }
+        #[cfg(feature = "accounts")]
+        if self.login_due_at(&ctx.shared.limits).is_some_and(|at| at <= now) {
+            dispatch!(protocol, handler => handler.write_login_required(&mut ctx.shared.out));
+            return Flow::Close(CloseReason::LoginTimeout);
         }
         if self.idle_at(idle_ms).is_some_and(|at| at <= now) {
             return Flow::Close(CloseReason::IdleTimeout);

@@ -45,6 +45,23 @@ impl Session {
         self.queue(message)
     }
 
+    /// Queues the last message of a client that closes behind it, after the log bytes below
+    /// `log_head`; those above it are not sent.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`]; the connection can only be closed.
+    #[cfg(feature = "accounts")]
+    pub fn push_last_message(
+        &mut self,
+        log_head: u64,
+        message: &[u8],
+        room: &Room,
+    ) -> Result<(), AllocError> {
+        self.place_replies(log_head, room)?;
+        self.queue(message)
+    }
+
     /// Ends the subscription: the client is sent what the log holds at this moment, and nothing
     /// that comes behind it. Returns its number among the members of a chat.
     ///

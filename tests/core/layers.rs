@@ -63,7 +63,7 @@ const BESIDE: [(&str, &str); 19] = [
 const CONFINED: [(&str, &str); 13] = [
     ("argon2", "accounts"),
     ("phc", "accounts"),
-    ("zeroize", "accounts"),
+    ("zeroize", "protocol"),
     ("rustls", "tls"),
     ("x509_cert", "tls"),
     ("mio", "net"),

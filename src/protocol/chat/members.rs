@@ -112,6 +112,48 @@ impl Members {
         })
     }
 
+    /// The members whose nicknames are the same as this one: one that is equal, or look-alikes,
+    /// which may be several of one script. `None` where there are too many to look through.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn same_as(&self, nickname: &Nickname<'_>) -> Option<Vec<MemberKey>> {
+        /// A nickname takes a microsecond or two.
+        const LOOKED_AT_MAX: usize = 2_000;
+        if !self.is_taken(nickname) {
+            return Some(Vec::new());
+        }
+        // Of ASCII's letters there is one script, so no two of ASCII are look-alikes.
+        let is_ascii = nickname.text().is_ascii();
+        let may_be_alike = |member: &Member| !is_ascii || !member.nick.is_ascii();
+        let equal = self.find_folded(nickname.folded()).map(|member| member.id);
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        for (key, member) in &self.slots {
+            let is_same = if Some(member.id) == equal {
+                true
+            } else if may_be_alike(member) {
+                looked_at += 1;
+                let other = Nickname::parse(&member.nick);
+                other.is_ok_and(|other| nickname.is_same(&other))
+            } else {
+                false
+            };
+            if is_same {
+                found.push(key as MemberKey);
+            }
+            if looked_at == LOOKED_AT_MAX {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
+    /// Whether the member with this key is there and belongs to a connection.
+    #[cfg(feature = "accounts")]
+    #[must_use]
+    pub fn is_of(&self, key: MemberKey, id: ConnId) -> bool {
+        self.slots.get(key as usize).is_some_and(|member| member.id == id)
+    }
+
     /// Adds a member under a nickname that is not taken, and returns its key.
     pub fn insert(&mut self, nickname: &Nickname<'_>, id: ConnId) -> MemberKey {
         debug_assert!(!self.is_taken(nickname), "a nickname is taken once");

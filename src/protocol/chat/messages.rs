@@ -70,6 +70,12 @@ pub enum Message<'a> {
     MsgUsage,
     /// The commands, one a line.
     Help,
+    /// The commands about accounts, one a line.
+    #[cfg(feature = "accounts")]
+    LoginHelp,
+    /// A member has a nickname already, so it is too late to log in.
+    #[cfg(feature = "accounts")]
+    LoginTooLate,
     /// An unknown command, as the client typed it, with its slash.
     UnknownCommand(&'a str),
     /// A message was longer than [`LINE_LEN_MAX`].
@@ -117,6 +123,15 @@ impl<'a> Message<'a> {
                  /help - this list\n\
                  /exit, /quit - leave",
             ),
+            #[cfg(feature = "accounts")]
+            Message::LoginHelp => f.write_str(
+                "/login NICK PASSWORD - come in under a registered nickname\n\
+                 /register PASSWORD - register the nickname you have",
+            ),
+            #[cfg(feature = "accounts")]
+            Message::LoginTooLate => {
+                f.write_str("[ERROR] you have a nickname already, /login comes before it")
+            }
             Message::UnknownCommand(command) => {
                 write!(f, "[ERROR] unknown command {}, try /help", SingleLine(command))
             }
@@ -157,6 +172,15 @@ impl<'a> Message<'a> {
                  /help - этот список\n\
                  /exit, /quit - выйти",
             ),
+            #[cfg(feature = "accounts")]
+            Message::LoginHelp => f.write_str(
+                "/login НИК ПАРОЛЬ - войти под зарегистрированным ником\n\
+                 /register ПАРОЛЬ - зарегистрировать свой ник",
+            ),
+            #[cfg(feature = "accounts")]
+            Message::LoginTooLate => {
+                f.write_str("[ERROR] ник уже выбран, /login бывает только до этого")
+            }
             Message::UnknownCommand(command) => {
                 write!(f, "[ERROR] нет команды {}, есть /help", SingleLine(command))
             }

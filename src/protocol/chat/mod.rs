@@ -4,6 +4,8 @@
 //! broadcast log, through which its messages go to everyone else. `messages` has all texts,
 //! `nickname` the rules, `unicode` the data they need, `members` the indexes.
 
+#[cfg(feature = "accounts")]
+mod login;
 mod members;
 mod messages;
 pub mod nickname;
@@ -19,6 +21,8 @@ use std::io::Write as _;
 
 use log::debug;
 
+#[cfg(feature = "accounts")]
+use super::login::{Notice, Refusal};
 use super::{
     ClientState, CloseReason, Context, Departure, Flow, Handler, ProtocolDefaults, Room, Shared,
     UrlProtocol,
@@ -28,14 +32,12 @@ use crate::clock::Millis;
 use crate::codec::line::{Line, LineDecoder};
 use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
-use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, UNTERMINATED_QUIET_MS};
+use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, NAME_COST_BYTES, UNTERMINATED_QUIET_MS};
 use crate::setting::SettingError;
 use nickname::{Nickname, NicknameError};
 
 /// Cost of a line for its sender's visit besides the bytes of its answer.
 const LINE_COST_BYTES: usize = 64;
-/// Cost of a nickname: it is looked at character by character.
-const NICKNAME_COST_BYTES: usize = 2048;
 /// Cost of a private message for its sender's visit besides its bytes: a recipient looked up, a
 /// place in its send queue, and a write of its own.
 const PRIVATE_MESSAGE_COST_BYTES: usize = 512;
@@ -78,12 +80,20 @@ impl Handler for ChatProtocol {
         let flow = match (text, client.member()) {
             ("", _) => return Flow::Continue,
             ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
+            #[cfg(feature = "accounts")]
+            (text, _) if login::is_command(text, ctx) => self.run_login_command(text, client, ctx),
+            #[cfg(feature = "accounts")]
+            (text, None) if login::is_refused(text, *client) => {
+                self.refuse(Refusal::LoginRequired, ctx)
+            }
             (text, None) if text.starts_with('/') => self.run_command_unregistered(text, ctx),
             (nick, None) => self.register(nick, client, ctx),
             (text, Some(key)) if text.starts_with('/') => self.run_command(text, key, ctx),
             (text, Some(key)) => self.post(text, key, ctx),
         };
         if !flow.is_deferred() {
+            #[cfg(feature = "accounts")]
+            let text = login::without_password(text);
             debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
         }
         flow
@@ -105,6 +115,11 @@ impl Handler for ChatProtocol {
 
     fn on_leave(&mut self, departure: Departure, room: &mut Room, shared: &mut Shared) {
         let Some(key) = departure.member else { return };
+        #[cfg(feature = "accounts")]
+        if !self.members.is_of(key, departure.id) {
+            // Another connection has logged in to its account, and the room knows.
+            return;
+        }
         let nick = self.members.remove(key).nick;
         let id = departure.id;
         shared.connection_log.line(shared.now, || format!("{id} {nick} left"));
@@ -117,6 +132,17 @@ impl Handler for ChatProtocol {
 
     fn write_refusal(&self, clients_max: usize, out: &mut Vec<u8>) {
         write_line(Message::Full(clients_max), self.lang, out);
+    }
+
+    #[cfg(feature = "accounts")]
+    fn write_login_required(&self, out: &mut Vec<u8>) {
+        login::write_refusal(Refusal::LoginRequired, self.lang, out);
+    }
+
+    #[cfg(feature = "accounts")]
+    fn account<'a>(&'a self, client: ClientState, _: &'a Shared) -> Option<&'a str> {
+        let key = client.member().filter(|_| client.is_logged_in())?;
+        Some(&self.members.get(key).nick)
     }
 
     fn write_farewell(&self, out: &mut Vec<u8>) {
@@ -203,13 +229,17 @@ impl ChatProtocol {
     }
 
     fn register(&mut self, nick: &str, client: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
-        ctx.shared.charge(NICKNAME_COST_BYTES);
+        ctx.shared.charge(NAME_COST_BYTES);
         let nickname = match Nickname::parse(nick) {
             Err(NicknameError::Length) => return self.reply(Message::NicknameLength, ctx),
             Err(NicknameError::Characters) => return self.reply(Message::NicknameCharacters, ctx),
             Err(NicknameError::Reserved) => return self.reply(Message::Taken(nick), ctx),
             Ok(nickname) => nickname,
         };
+        #[cfg(feature = "accounts")]
+        if login::is_on(ctx) && login::is_account(&nickname, ctx) {
+            return self.notify(Notice::IsRegistered(nick), ctx);
+        }
         if self.members.is_taken(&nickname) {
             return self.reply(Message::Taken(nick), ctx);
         }
@@ -240,7 +270,7 @@ impl ChatProtocol {
     /// Runs a command of a client without a nickname.
     fn run_command_unregistered(&self, text: &str, ctx: &mut Context<'_>) -> Flow {
         match split_word(text).0 {
-            "/help" => self.reply(Message::Help, ctx),
+            "/help" => self.help(ctx),
             "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
             _ => self.reply(Message::NicknameFirst, ctx),
         }
@@ -259,10 +289,19 @@ impl ChatProtocol {
                 ("", _) | (_, "") => self.reply(Message::MsgUsage, ctx),
                 (to, text) => self.send_private(to, text, key, ctx),
             },
-            "/help" => self.reply(Message::Help, ctx),
+            "/help" => self.help(ctx),
             "/exit" | "/quit" => Flow::Close(CloseReason::Quit),
             _ => self.reply(Message::UnknownCommand(command), ctx),
         }
+    }
+
+    #[inline]
+    fn help(&self, ctx: &mut Context<'_>) -> Flow {
+        #[cfg(feature = "accounts")]
+        if login::is_on(ctx) {
+            self.reply(Message::LoginHelp, ctx);
+        }
+        self.reply(Message::Help, ctx)
     }
 
     /// Sends a message to one member alone.

@@ -20,7 +20,7 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
         let reason = format_args!("broadcast of {len} bytes exceeds the limit of {max}");
         return reply_error(reason, ctx);
     }
-    let receivers = ctx.room.members.saturating_sub(1);
+    let receivers = ctx.room.receivers();
     if receivers > 0 {
         let header = Header::for_payload(Command::Broadcast, payload).encode();
         if ctx.append(&[&header, payload]).is_err() {

@@ -4,6 +4,8 @@
 //! `on_other_command`, with its own file if longer.
 
 mod broadcast;
+#[cfg(feature = "accounts")]
+mod login;
 #[cfg(feature = "plugins")]
 mod plugin_codes;
 mod reverse;
@@ -16,9 +18,13 @@ use std::fmt;
 
 use log::{Level, debug, log_enabled};
 
+#[cfg(feature = "accounts")]
+use super::login::{Attempt, Refusal};
 use super::{
     ClientState, CloseReason, Context, Flow, Handler, InPlace, ProtocolDefaults, UrlProtocol,
 };
+#[cfg(feature = "accounts")]
+use super::{Departure, Room, Shared};
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 use crate::escape::Excerpt;
 use crate::limits::FRAME_LEN_LIMIT;
@@ -40,23 +46,41 @@ impl Handler for CommandProtocol {
     type Decoder = CommandDecoder;
 
     #[inline]
-    fn decoder(&self, _: ClientState) -> CommandDecoder {
+    fn decoder(&self, client: ClientState) -> CommandDecoder {
+        #[cfg(feature = "accounts")]
+        if client.must_log_in() {
+            return CommandDecoder::new(self.payload_len_max.min(login::PAYLOAD_LEN_MAX));
+        }
+        let _ = client;
         CommandDecoder::new(self.payload_len_max)
     }
 
     // Inlined into the loop that finds frames: a call would cost a fifth of an echo.
     #[inline(always)]
-    fn on_message(&mut self, frame: Frame<'_>, _: &mut ClientState, ctx: &mut Context<'_>) -> Flow {
+    fn on_message(
+        &mut self,
+        frame: Frame<'_>,
+        client: &mut ClientState,
+        ctx: &mut Context<'_>,
+    ) -> Flow {
         let Frame { command, payload } = frame;
         // The commonest by far, and so little work that a call would cost as much again.
-        if command == Command::Echo {
+        if command == Command::Echo && may_ask(*client) {
             reply(payload, ctx);
             if log_enabled!(Level::Debug) {
                 log_frame(command, payload, ctx);
             }
             return Flow::Continue;
         }
-        on_other_command(command, payload, ctx)
+        #[cfg(not(feature = "accounts"))]
+        let _ = client;
+        on_other_command(
+            command,
+            payload,
+            #[cfg(feature = "accounts")]
+            client,
+            ctx,
+        )
     }
 
     fn on_decode_error(&mut self, error: DecodeError, ctx: &mut Context<'_>) -> Flow {
@@ -100,6 +124,21 @@ impl Handler for CommandProtocol {
         write_error(format_args!("server is full: {clients_max} clients"), out);
     }
 
+    #[cfg(feature = "accounts")]
+    fn on_leave(&mut self, departure: Departure, room: &mut Room, shared: &mut Shared) {
+        login::on_leave(departure, room, shared);
+    }
+
+    #[cfg(feature = "accounts")]
+    fn write_login_required(&self, out: &mut Vec<u8>) {
+        write_error(Refusal::LoginRequired, out);
+    }
+
+    #[cfg(feature = "accounts")]
+    fn account<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
+        login::account(client, shared)
+    }
+
     fn frame_len_max(&self, _: usize) -> usize {
         HEADER_LEN + self.payload_len_max as usize
     }
@@ -125,10 +164,34 @@ impl UrlProtocol for CommandProtocol {
     }
 }
 
+/// Whether a client may ask for anything: it need not log in first.
+#[inline(always)]
+fn may_ask(client: ClientState) -> bool {
+    !cfg!(feature = "accounts") || client.is_subscribed()
+}
+
 // Inlined, it would take the registers an echo works in.
 #[inline(never)]
-fn on_other_command(command: Command, payload: &[u8], ctx: &mut Context<'_>) -> Flow {
+fn on_other_command(
+    command: Command,
+    payload: &[u8],
+    #[cfg(feature = "accounts")] client: &mut ClientState,
+    ctx: &mut Context<'_>,
+) -> Flow {
     let flow = match command {
+        #[cfg(feature = "accounts")]
+        Command::Login if login::is_known(ctx) => {
+            login::answer(Attempt::Login, payload, client, ctx)
+        }
+        #[cfg(feature = "accounts")]
+        Command::Register if login::is_known(ctx) => {
+            login::answer(Attempt::Register, payload, client, ctx)
+        }
+        #[cfg(feature = "accounts")]
+        command if command != Command::Quit && !may_ask(*client) => {
+            ctx.shared.charge(ERROR_COST_BYTES);
+            reply_error(Refusal::LoginRequired, ctx)
+        }
         Command::Echo => reply(payload, ctx),
         Command::Reverse => reverse::text(payload, ctx),
         Command::Quit => Flow::Close(CloseReason::Quit),
@@ -140,6 +203,11 @@ fn on_other_command(command: Command, payload: &[u8], ctx: &mut Context<'_>) -> 
         #[cfg(feature = "plugins")]
         Command::Unknown(128..=254) if ctx.shared.plugins.is_some() => {
             plugin_codes::answer(Frame { command, payload }, ctx)
+        }
+        #[cfg(feature = "accounts")]
+        Command::Login | Command::Register => {
+            ctx.shared.charge(ERROR_COST_BYTES);
+            reply_error(format_args!("unknown command {}", command.code()), ctx)
         }
         Command::Error | Command::Unknown(_) => {
             ctx.shared.charge(ERROR_COST_BYTES);
@@ -155,6 +223,12 @@ fn on_other_command(command: Command, payload: &[u8], ctx: &mut Context<'_>) -> 
 /// Logs a frame that has been acted on.
 #[cold]
 fn log_frame(command: Command, payload: &[u8], ctx: &Context<'_>) {
+    #[cfg(feature = "accounts")]
+    if matches!(command, Command::Login | Command::Register) {
+        // Passwords are in no log.
+        debug!("{} {command}", ctx.id);
+        return;
+    }
     debug!("{} {command}: {}", ctx.id, Excerpt(payload));
 }
 

@@ -37,6 +37,12 @@ pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Resu
         resumptions_total: _,
         handshake_failures_total: _,
         memory_cuts_total: _,
+        #[cfg(feature = "accounts")]
+            logins_total: _,
+        #[cfg(feature = "accounts")]
+            login_failures_total: _,
+        #[cfg(feature = "accounts")]
+            logins_refused_total: _,
     } = stats;
     let uptime_secs = now.since(*started_at) / 1000;
     write!(

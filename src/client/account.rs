@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-pub(super) use crate::accounts::Attempt;
-use crate::accounts::{Password, Refusal, parse_name, parse_name_and_password};
 use crate::protocol::chat::Lang;
+pub(super) use crate::protocol::login::Attempt;
+use crate::protocol::login::{Password, Refusal, parse_name, parse_name_and_password};
 
 /// A name and its password.
 #[derive(Debug, PartialEq)]

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::mock_server::{Handler, MockServer, expect, read_to_eof};
-use super::program::{CLIENT, ExitResult, RunningClient, client_command, run_args};
-use super::support::{error, frame};
+use super::program::{CLIENT, ExitResult, RunningClient, client_command, run, run_args};
+use super::support::{Folder, Server, error, frame};
 use super::terminal::{Terminal, terminal};
 
 const LOGIN: &[u8] = b"ann\0ann's secret";
@@ -126,13 +126,13 @@ fn error_does_not_show_the_password() {
 #[test]
 fn password_is_checked_before_anything_is_sent() {
     let addr = super::program::closed_addr();
-    let run = |password: &str, args: &[&str]| {
+    let run_with = |password: &str, args: &[&str]| {
         RunningClient::spawn(ann(addr, args).env("MYNAH_PASSWORD", password)).wait()
     };
-    run("1234567", &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
+    run_with("1234567", &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
     let long = "x".repeat(129);
-    run(&long, &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
-    run("", &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
+    run_with(&long, &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
+    run_with("", &["status"]).assert_error("MYNAH_PASSWORD: a password has 8 to 128 bytes");
     let mock = MockServer::new(|mut stream| {
         let mut sent = Vec::new();
         stream.read_to_end(&mut sent).unwrap();
@@ -331,4 +331,55 @@ fn user_of_a_terminal_is_asked_first() {
     prompt.expect(&["Password for ann:"]);
     prompt.press(&["C-c"]);
     assert_eq!(prompt.wait(), "130");
+}
+
+/// A server with ann's account: `command`, the same for those logged in only, and a chat.
+fn server_with_ann() -> (Server, Folder) {
+    let folder = Folder::new();
+    let file = folder.path("accounts");
+    let mut passwd = RunningClient::spawn(Command::new(CLIENT).args(["passwd", &file, "ann", "-"]));
+    passwd.write_input(b"ann's secret\n");
+    passwd.close_input();
+    passwd.wait().assert_reply("ann added\n");
+    let required = "command://127.0.0.1:0?auth=required";
+    let listeners = ["-l", "command://127.0.0.1:0", "-l", required, "-l", "chat://127.0.0.1:0"];
+    let options = ["--accounts", &file, "--allow-register"];
+    (Server::start(&[&options[..], &listeners].concat()), folder)
+}
+
+#[test]
+fn server_lets_a_user_in() {
+    let (server, _folder) = server_with_ann();
+    run(server.addr(1), &["echo", "x"]).assert_error("login required");
+    run_as_ann(server.addr(1), &["echo", "x"], b"").assert_reply("x\n");
+    let again = run_as_ann(server.addr(1), &[], b"echo x\nlogin ann ann's secret\n");
+    assert_eq!(again.stderr, "mynah-cli: line 2: already logged in as ann\n");
+    let chat = run_as_ann(server.addr(2), &["chat", "ann"], b"/who\n");
+    chat.assert_reply("[INFO] Welcome, ann!\nOnline: ann\n");
+    run(server.addr(2), &["chat", "ann"])
+        .assert_error("[ERROR] ann is registered: /login ann PASSWORD");
+    let refused = |addr, action| {
+        RunningClient::spawn(ann(addr, &[action]).env("MYNAH_PASSWORD", "another one")).wait()
+    };
+    refused(server.addr(0), "status").assert_error("login failed");
+    refused(server.addr(2), "chat").assert_error("[ERROR] login failed");
+}
+
+#[test]
+fn register_at_the_prompt_adds_an_account() {
+    let (server, folder) = server_with_ann();
+    let prompt = terminal!(server.addr(1), &[]);
+    prompt.expect(&["mynah>"]);
+    prompt.enter_line("register bob");
+    prompt.expect(&["New password for bob:"]);
+    prompt.enter_line("bob's secret");
+    prompt.expect(&["Once more:"]);
+    prompt.enter_line("bob's secret");
+    prompt.expect(&["New password for bob:", "Once more:", "welcome bob", "mynah>"]);
+    prompt.enter_line("echo x");
+    prompt.expect(&["x", "mynah>"]);
+    prompt.enter_line("login ann ann's secret");
+    prompt.expect(&["mynah-cli: already logged in as bob", "mynah>"]);
+    let accounts = fs::read_to_string(folder.path("accounts")).unwrap();
+    assert!(accounts.contains("\nbob:$argon2id$"), "{accounts}");
 }

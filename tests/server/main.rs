@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod backpressure;
 mod chat;
 mod check;

@@ -7,7 +7,7 @@ use super::Server;
 use super::connection::{Connection, Flags, State};
 use super::listener::Listener;
 use super::transport::Transport;
-use super::visit::{deadline, is_stalled, waits_for_login};
+use super::visit::{deadline, is_stalled};
 use crate::address::AddressKey;
 use crate::conn_id::ConnId;
 use crate::limits::{
@@ -310,8 +310,7 @@ impl<T: Transport> Server<T> {
             assert!(!runnable || queued, "{id} is forgotten");
             let waits = conn.session.waits_for_fanout();
             assert!(!waits || listener.fanout.waiting.contains(&id), "{id} will have no turn");
-            let hashing = waits_for_login(conn);
-            let woken = blocked || queued || waits || hashing || passing;
+            let woken = blocked || queued || conn.session.is_waiting() || passing;
             assert!(!stalled || woken, "{id} will never be woken");
         }
         if conn.state != State::Closed {

@@ -241,7 +241,7 @@ impl<T: Transport> Visit<'_, T> {
         self.log_refusal(peer);
     }
 
-    fn log_refusal(&mut self, peer: Peer) {
+    pub(super) fn log_refusal(&mut self, peer: Peer) {
         let Visit { id, listener, shared, .. } = self;
         let (max, name) = (shared.limits.clients_max, &listener.name);
         shared.stats.refused_total += 1;

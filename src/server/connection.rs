@@ -148,6 +148,14 @@ impl<T> Connection<T> {
         false
     }
 
+    /// Whether it is told that its address has too many, for invariants.
+    pub(super) fn is_over_address_limit(&self) -> bool {
+        #[cfg(feature = "admission")]
+        return self.state == State::Draining(CloseReason::AddressLimit);
+        #[cfg(not(feature = "admission"))]
+        false
+    }
+
     /// Whether no further input will be interpreted, beyond what the session holds.
     pub(super) fn input_has_ended(&self) -> bool {
         self.flags.has(Flags::EOF) || self.flags.has(Flags::INPUT_STOPPED)

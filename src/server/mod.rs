@@ -311,6 +311,9 @@ impl<T: Transport> Server<T> {
         self.advance_handshakes(registry);
         self.fan_out(registry);
         self.expire(registry);
+        // A header that was found at its last moment has begun a handshake.
+        #[cfg(feature = "admission")]
+        self.bound_openings();
         self.advance_stop();
         if !self.schedule.closed.is_empty() {
             self.reap();

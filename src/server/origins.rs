@@ -1,9 +1,9 @@
 //! Where connections come from: what a PROXY header says of a client, and how many of one address
 //! there may be. In a build without the feature `admission`, `origins_disabled` stands in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::address_table::{AddressHandle, AddressTable};
 use super::connection::{Connection, Flags};
@@ -92,6 +92,11 @@ impl Origins {
         self.exempt = exempt;
     }
 
+    /// Whether connections are counted at all.
+    pub(super) fn is_limiting(&self) -> bool {
+        self.table.is_limiting()
+    }
+
     /// Bytes allocated.
     pub(super) fn allocated(&self) -> usize {
         self.table.allocated() + self.counted.allocated() + self.proxied.allocated()
@@ -152,11 +157,12 @@ impl Origins {
         }
     }
 
-    /// The PROXY header of a connection has named its client.
+    /// The PROXY header of a connection has named its client. A dual-stack proxy says an IPv4
+    /// address as an IPv4-mapped one.
     pub(super) fn set_client(&mut self, index: u32, client: SocketAddr) {
-        let address = match client {
-            SocketAddr::V4(addr) => Proxied::V4(addr.ip().octets(), addr.port()),
-            SocketAddr::V6(_) => Proxied::V6(Box::new(client)),
+        let address = match client.ip().to_canonical() {
+            IpAddr::V4(ip) => Proxied::V4(ip.octets(), client.port()),
+            IpAddr::V6(_) => Proxied::V6(Box::new(client)),
         };
         self.proxied.insert(index, address);
     }
@@ -197,13 +203,19 @@ impl Origins {
         if !self.table.is_limiting() {
             return;
         }
-        let mut counted = 0;
+        let (mut counted, mut open) = (0, HashMap::new());
         for (id, peer) in clients {
             let Some(Peer::Inet(addr)) = peer else { continue };
             let is_exempt = self.exempt.contains(addr.ip());
             let is_counted = self.counted.get(id.index).is_some();
             assert_eq!(is_counted, !is_exempt, "{id} is counted");
             counted += usize::from(is_counted);
+            if is_counted {
+                *open.entry(AddressKey::from(addr.ip())).or_insert(0) += 1;
+            }
+        }
+        for (address, open) in open {
+            assert_eq!(self.table.open_of(address), open, "connections of {address:?}");
         }
         assert_eq!(self.counted.len(), counted, "connections that are counted");
         assert_eq!(self.table.open_total(), counted as u64, "the sum over all addresses");

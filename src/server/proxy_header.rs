@@ -53,6 +53,12 @@ impl<T: Transport> Server<T> {
         let Some(id) = self.insert(registry, number, stream, peer) else { return };
         let Some(mut visit) = self.visit(id) else { return };
         if visit.shared.is_full() {
+            if visit.listener.layer.is_some() {
+                // As any other: what is said before a handshake is no part of it.
+                visit.log_refusal(peer);
+                self.table.remove(id);
+                return;
+            }
             visit.refuse(peer);
         } else {
             visit.count_client();

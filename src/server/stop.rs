@@ -148,7 +148,8 @@ impl<T: Transport> Server<T> {
     fn begin_closing(&mut self) {
         for id in self.table.ids() {
             let Some(mut visit) = self.visit(id) else { continue };
-            if T::Layer::EXISTS && visit.conn.state == State::Opening {
+            let may_be_opening = T::Layer::EXISTS || cfg!(feature = "admission");
+            if may_be_opening && visit.conn.state == State::Opening {
                 visit.close(CloseReason::Shutdown, None);
                 continue;
             }

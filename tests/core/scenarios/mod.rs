@@ -2,6 +2,8 @@
 //! chance seldom puts to the test.
 
 mod accepting;
+#[cfg(feature = "admission")]
+mod admission;
 mod backpressure;
 mod broadcasts;
 mod chat;
@@ -132,7 +134,7 @@ impl<L: Layer> Scenario<L> {
         self.server.turn(&(), self.now);
         // The check visits every connection, which takes long where there are thousands.
         if self.server.sockets() < 100 {
-            self.server.assert_invariants();
+            self.server.assert_turn_invariants();
         }
     }
 

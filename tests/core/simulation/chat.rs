@@ -11,6 +11,9 @@ const LINE_LEN_MAX: usize = 4096;
 /// How the last word to a client begins for whom there is no room.
 const FULL: &str = "[ERROR] server is full: ";
 
+/// How it begins to one whose address has too many connections.
+const OVER_LIMIT: &str = "[ERROR] too many connections from ";
+
 /// What a room says of a member is heard like something the member said first, or last.
 pub const JOINED: u32 = 0;
 pub const LEFT: u32 = u32::MAX;
@@ -37,6 +40,7 @@ pub struct ChatClient {
     last_of: BTreeMap<usize, u32>,
     lines: usize,
     refused: bool,
+    over_limit: Option<String>,
     told_of_stop: bool,
     closes_at: Option<usize>,
 }
@@ -74,6 +78,7 @@ impl ChatClient {
             last_of: BTreeMap::new(),
             lines: 0,
             refused: false,
+            over_limit: None,
             told_of_stop: false,
             closes_at: None,
         }
@@ -149,12 +154,16 @@ impl ChatClient {
     }
 
     fn hear_line(&mut self, line: &str) -> Result<(), String> {
-        if self.refused || self.told_of_stop {
+        if self.refused || self.told_of_stop || self.over_limit.is_some() {
             return Err(format!("something after the last word: {line:?}"));
         }
         self.lines += 1;
         if line.starts_with(FULL) {
             self.refused = true;
+            return Ok(());
+        }
+        if let Some(address) = line.strip_prefix(OVER_LIMIT) {
+            self.over_limit = Some(address.to_owned());
             return Ok(());
         }
         if line == "[INFO] The server has shut down" {
@@ -339,6 +348,10 @@ impl Client for ChatClient {
         let is_cut =
             FULL.as_bytes().starts_with(beginning) || beginning.starts_with(FULL.as_bytes());
         self.refused || (self.lines == 0 && !beginning.is_empty() && is_cut)
+    }
+
+    fn over_limit(&self) -> Option<&str> {
+        self.over_limit.as_deref()
     }
 
     fn expects_close(&self, handed: usize) -> bool {

@@ -2,6 +2,7 @@
 //! here, and to [`Kind`].
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use super::chat::ChatClient;
 use super::plugin_clients::PluginClient;
@@ -60,6 +61,9 @@ pub const HAS_PLUGINS: bool = cfg!(feature = "plugins");
 /// How the last word to a client begins for whom there is no room.
 const FULL: &[u8] = b"server is full: ";
 
+/// How it begins to one whose address has too many connections.
+const OVER_LIMIT: &[u8] = b"too many connections from ";
+
 /// What a raw listener of the simulation puts before each answer.
 pub const RAW_PREFIX: &[u8] = b"> ";
 
@@ -115,6 +119,22 @@ pub trait Client {
 
     /// Whether the server said that it was full.
     fn was_refused(&self) -> bool {
+        false
+    }
+
+    /// The address of which the server said that it had too many connections.
+    fn over_limit(&self) -> Option<&str> {
+        None
+    }
+
+    /// Tells it its address, for which it may ask.
+    fn set_address(&mut self, address: SocketAddr) {
+        let _ = address;
+    }
+
+    /// Has it say any bytes, where its protocol takes any: false where it does not.
+    fn say_first(&mut self, bytes: &[u8]) -> bool {
+        let _ = bytes;
         false
     }
 
@@ -183,6 +203,8 @@ struct CommandClient {
     heard: Vec<Broadcast>,
     receipts: Vec<(u32, usize)>,
     refused: bool,
+    over_limit: Option<String>,
+    address: Option<SocketAddr>,
     late: bool,
     answered: bool,
     /// Bytes spoken up to and with what makes the server close.
@@ -215,6 +237,8 @@ impl CommandClient {
             heard: Vec::new(),
             receipts: Vec::new(),
             refused: false,
+            over_limit: None,
+            address: None,
             late: false,
             answered: false,
             closes_at: None,
@@ -270,6 +294,11 @@ impl CommandClient {
                 self.refused = true;
                 return Ok(());
             }
+            255 if payload.starts_with(OVER_LIMIT) => {
+                let address = String::from_utf8_lossy(&payload[OVER_LIMIT.len()..]);
+                self.over_limit = Some(address.into_owned());
+                return Ok(());
+            }
             255 if payload.starts_with(b"frame incomplete after ") => {
                 self.late = true;
                 return Ok(());
@@ -321,6 +350,10 @@ impl Client for CommandClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
         if let Some(attack) = self.attack(rng) {
             return attack;
+        }
+        if let Some(address) = self.address.filter(|_| self.has_plugins && rng.one_in(8)) {
+            let reply = frame(200, format!("= {address}\n").as_bytes());
+            return self.ask(frame(200, b"whence me"), Reply::Exactly(reply));
         }
         let long = rng.one_in(10);
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
@@ -410,7 +443,7 @@ impl Client for CommandClient {
             let Some(payload) = rest.get(..len) else { break };
             let (command, payload) = (header[0], payload.to_vec());
             self.input.drain(..5 + len);
-            if self.refused || self.late {
+            if self.refused || self.late || self.over_limit.is_some() {
                 return Err("something after the last word".to_owned());
             }
             self.hear_frame(command, &payload)?;
@@ -438,6 +471,14 @@ impl Client for CommandClient {
         let beginning = FULL.starts_with(beginning) || beginning.starts_with(FULL);
         self.refused
             || (self.expected_nothing_yet() && self.input.first() == Some(&255) && beginning)
+    }
+
+    fn over_limit(&self) -> Option<&str> {
+        self.over_limit.as_deref()
+    }
+
+    fn set_address(&mut self, address: SocketAddr) {
+        self.address = Some(address);
     }
 
     fn was_late(&self) -> bool {
@@ -521,6 +562,11 @@ impl Client for RawClient {
 
     fn end(&mut self, _: Ending, _: &mut Rng) -> Vec<u8> {
         Vec::new()
+    }
+
+    fn say_first(&mut self, bytes: &[u8]) -> bool {
+        self.spoken.extend(bytes);
+        true
     }
 
     fn hear(&mut self, bytes: &[u8]) -> Result<(), String> {

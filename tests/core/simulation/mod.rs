@@ -3,11 +3,13 @@
 //! `cargo test --test core simulation` runs a few thousand worlds; `MYNAH_SEEDS=1000000` as many as
 //! asked, from `MYNAH_FIRST_SEED` on. A failure prints the command that replays it.
 
+pub mod admission;
 pub mod chat;
 pub mod clients;
 pub mod layered;
 pub mod layers;
 pub mod network;
+pub mod origins;
 pub mod panics;
 pub mod plugin_clients;
 pub mod world;

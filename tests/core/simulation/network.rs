@@ -18,6 +18,7 @@ use mynah::internal::address::Peer;
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::server::{AcceptError, Acceptor, Layer, NoLayer, Readiness, Transport};
 
+use super::origins::Origin;
 use crate::support::rng::Rng;
 
 /// One TCP connection, seen from outside.
@@ -55,6 +56,20 @@ pub struct Socket {
     pub writes: usize,
     /// How often it asked who is there.
     pub peer_addr_calls: usize,
+    /// Where it comes from, where the network does not say by its number.
+    pub from: Option<SocketAddr>,
+    /// Bytes of the PROXY header that it begins with, and bytes the server has read in all.
+    pub header_len: usize,
+    pub read_len: usize,
+    /// The server had its events announced.
+    pub was_registered: bool,
+    /// In the network's moments: when it was accepted, when its header had been taken, and when
+    /// the server shut its side, or closed.
+    pub accepted_at: Option<u64>,
+    pub header_at: Option<u64>,
+    pub shut_at: Option<u64>,
+    /// Bytes a peek has shown: a read finds them.
+    peeked: usize,
     id: Option<ConnId>,
     writable_armed: bool,
     /// A write found no room, and nobody has been told of any since.
@@ -63,6 +78,24 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// It comes from there.
+    pub fn begin(&mut self, origin: &Origin) {
+        self.from = Some(origin.from);
+        if origin.manner.expects_header() {
+            self.header_len =
+                if origin.manner.is_good() { origin.header.len() } else { usize::MAX };
+            // A header has to fit.
+            self.to_server_max = self.to_server_max.max(1_024);
+        }
+    }
+
+    /// The server has shut its side.
+    fn note_shut(&mut self, moments: &mut u64) {
+        *moments += 1;
+        self.shut_at.get_or_insert(*moments);
+        self.server_shut = true;
+    }
+
     fn room(&self) -> usize {
         self.to_client_max - self.to_client.len().min(self.to_client_max)
     }
@@ -114,7 +147,21 @@ pub struct Network {
     pub open_max: usize,
     /// The same bytes come of the same seed, so that they are remembered and not only counted.
     pub is_replayable: bool,
+    /// Accepts and headers that the server has taken, in order, with their moments; for whoever
+    /// looks at them.
+    pub arrivals: Vec<(u64, Arrival)>,
+    /// What has happened that is put in order.
+    moments: u64,
     trace: DefaultHasher,
+}
+
+/// A step of a connection on its way into the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The server has accepted this socket.
+    Accepted(usize),
+    /// It has read the last byte of its PROXY header, and none behind.
+    HeaderTaken(usize),
 }
 
 /// The network, as its sockets see it.
@@ -143,6 +190,8 @@ impl Network {
             open: 0,
             open_max: 0,
             is_replayable: true,
+            arrivals: Vec::new(),
+            moments: 0,
             trace: DefaultHasher::new(),
         }))
     }
@@ -152,6 +201,7 @@ impl Network {
         assert!(self.sockets.iter().all(|socket| socket.server_closed));
         self.sockets = Vec::new();
         self.past_ids = Vec::new();
+        self.arrivals = Vec::new();
     }
 
     /// Adds to what is remembered of the run.
@@ -256,8 +306,13 @@ impl Network {
             }
         }
         if !self.past_ids.is_empty() && self.rng.one_in(self.faults.stale_event) {
-            let (id, _) = self.past_ids[self.rng.below(self.past_ids.len())];
-            let ready = Readiness { readable: true, writable: true, read_closed: true };
+            let (id, number) = self.past_ids[self.rng.below(self.past_ids.len())];
+            let socket = &self.sockets[number];
+            // That a header has been cut short can only be told by this (epoll(7): `EPOLLRDHUP` is
+            // set only where it is so).
+            let is_hint = socket.header_len <= socket.read_len;
+            let read_closed = is_hint || socket.client_shut || socket.client_reset;
+            let ready = Readiness { readable: true, writable: true, read_closed };
             events.push(Event::Ready(id, ready));
         }
         for event in &events {
@@ -313,6 +368,7 @@ impl<L: Layer> Transport for FakeStream<L> {
             return Err(ErrorKind::OutOfMemory.into());
         }
         network.past_ids.push((id, self.number));
+        network.sockets[self.number].was_registered = true;
         network.note((self.number, id));
         network.sockets[self.number].id = Some(id);
         network.wake_if_ready(self.number);
@@ -329,7 +385,7 @@ impl<L: Layer> Transport for FakeStream<L> {
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let network = &mut *self.network.borrow_mut();
-        let Network { sockets, rng, faults, .. } = network;
+        let Network { sockets, rng, faults, arrivals, moments, .. } = network;
         let socket = &mut sockets[self.number];
         socket.read_calls += 1;
         if rng.one_in(faults.interrupted) {
@@ -352,11 +408,21 @@ impl<L: Layer> Transport for FakeStream<L> {
         } else {
             there
         };
+        // What has been looked at is there.
+        let n = n.max(socket.peeked.min(there));
+        socket.peeked -= n.min(socket.peeked);
         for (to, from) in buf.iter_mut().zip(socket.to_server.drain(..n)) {
             *to = from;
         }
         if n > 0 {
             socket.reads.push(n);
+            socket.read_len += n;
+            // Whoever asks for no more knows where it ends; a close discards all there is.
+            if socket.read_len == socket.header_len && n == buf.len() {
+                *moments += 1;
+                socket.header_at = Some(*moments);
+                arrivals.push((*moments, Arrival::HeaderTaken(self.number)));
+            }
         }
         socket.has_late_bytes = n < there;
         if n < there {
@@ -380,15 +446,17 @@ impl<L: Layer> Transport for FakeStream<L> {
         if there == 0 {
             return if socket.client_shut { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        // As a read that finds less than there is.
-        let is_late = rng.one_in(faults.short_read) && !socket.undivided;
+        // As a read that finds less than there is; but before its end all is there.
+        let is_late = rng.one_in(faults.short_read) && !socket.undivided && !socket.client_shut;
         let n = if is_late { rng.skewed(there) } else { there };
         for (to, from) in buf.iter_mut().zip(socket.to_server.iter().take(n)) {
             *to = *from;
         }
+        socket.peeked = socket.peeked.max(n);
         if n < there {
             network.wake(self.number);
         }
+        network.note((self.number, "peek", n));
         if n == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(n) }
     }
 
@@ -428,31 +496,32 @@ impl<L: Layer> Transport for FakeStream<L> {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        let mut network = self.network.borrow_mut();
+        let network = &mut *self.network.borrow_mut();
         let socket = &mut network.sockets[self.number];
         if socket.client_reset {
             return Err(ErrorKind::NotConnected.into());
         }
-        socket.server_shut = true;
+        socket.note_shut(&mut network.moments);
         socket.lingered = true;
         Ok(())
     }
 
     fn peer(&self) -> io::Result<Peer> {
-        self.network.borrow_mut().sockets[self.number].peer_addr_calls += 1;
-        Ok(address(self.number))
+        let socket = &mut self.network.borrow_mut().sockets[self.number];
+        socket.peer_addr_calls += 1;
+        Ok(socket.from.map_or_else(|| address(self.number), Peer::from))
     }
 }
 
 impl<L> Drop for FakeStream<L> {
     fn drop(&mut self) {
-        let mut network = self.network.borrow_mut();
+        let network = &mut *self.network.borrow_mut();
         assert!(!network.in_batch || std::thread::panicking(), "a descriptor closed in a batch");
         network.note((self.number, "closed"));
         network.open -= 1;
         let socket = &mut network.sockets[self.number];
         socket.id = None;
-        socket.server_shut = true;
+        socket.note_shut(&mut network.moments);
         socket.server_closed = true;
         // Closing with unread input resets the connection, and a reset overtakes what is on its way
         // to the client (RFC 2525, 2.17).
@@ -496,9 +565,15 @@ impl<L> Acceptor for FakeAcceptor<L> {
         let number = backlog.pop_front().ok_or(AcceptError::WouldBlock)?;
         network.open += 1;
         network.open_max = network.open_max.max(network.open);
+        network.moments += 1;
+        let moment = network.moments;
+        network.arrivals.push((moment, Arrival::Accepted(number)));
+        let socket = &mut network.sockets[number];
+        socket.accepted_at = Some(moment);
+        let peer = socket.from.map_or_else(|| address(number), Peer::from);
         drop(network);
         let stream = FakeStream { network: Rc::clone(&self.network), number, layer: PhantomData };
-        Ok((stream, address(number)))
+        Ok((stream, peer))
     }
 }
 

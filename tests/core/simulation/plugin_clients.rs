@@ -1,6 +1,7 @@
 //! The clients of a plugin listener, whose plugin is `plugins/parrot.lua`.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use super::clients::{Broadcast, Client, Ending};
 use crate::support::rng::Rng;
@@ -15,6 +16,7 @@ const NOBODY: &[u8] = b"None";
 #[derive(Default)]
 pub struct PluginClient {
     number: usize,
+    address: Option<SocketAddr>,
     spoken: usize,
     sequence: u32,
     /// Bytes spoken up to and with each package that has no answer yet, and the answer.
@@ -56,7 +58,9 @@ impl PluginClient {
 
 impl Client for PluginClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
-        let (package, answer) = match rng.below(10) {
+        let asked = self.address.filter(|_| rng.one_in(6));
+        let whence = asked.map(|addr| (b"whence me".to_vec(), format!("= {addr}\n").into_bytes()));
+        let (package, answer) = whence.unwrap_or_else(|| match rng.below(10) {
             0 => (b"fail now".to_vec(), FAILED.to_vec()),
             1 => (b"what?".to_vec(), NOBODY.to_vec()),
             2..5 => {
@@ -68,7 +72,7 @@ impl Client for PluginClient {
                 let text: String = (0..rng.skewed(3_000)).map(|at| ['p', 'é'][at % 2]).collect();
                 (format!("echo {text}").into_bytes(), format!("= {text}\n").into_bytes())
             }
-        };
+        });
         self.spoken += package.len();
         self.expected.push_back((self.spoken, answer));
         package
@@ -76,6 +80,10 @@ impl Client for PluginClient {
 
     fn end(&mut self, _: Ending, _: &mut Rng) -> Vec<u8> {
         Vec::new()
+    }
+
+    fn set_address(&mut self, address: SocketAddr) {
+        self.address = Some(address);
     }
 
     fn is_ready(&self, _: bool) -> bool {

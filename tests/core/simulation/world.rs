@@ -18,11 +18,13 @@ use mynah::internal::protocol::{
 };
 use mynah::internal::server::{ListenerConfig, NoLayer, Server};
 
+use super::admission::Admission;
 use super::clients::{Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
 use super::layered::Wire;
 use super::layers::SimulatedLayer;
 use super::layers::stub::Stub;
 use super::network::{Event, FakeAcceptor, FakeStream, Faults, Network, Shared};
+use super::origins::{Manner, Origin};
 use super::panics;
 use crate::support::rng::Rng;
 
@@ -111,8 +113,10 @@ struct World<L: SimulatedLayer> {
     is_tight: bool,
     clock: Clock,
     crowded: bool,
-    /// How many the server has refused.
+    /// How many the server has refused because it was full.
     refused: u64,
+    /// Who may come in, where that is limited.
+    admission: Option<Admission>,
 }
 
 /// The clock the server looks at within a turn. It stands still but for its looks, so what it shows
@@ -132,6 +136,10 @@ struct Peer {
     /// Since when it has been connected.
     connected_at: Millis,
     socket: Option<usize>,
+    /// The rest of its PROXY header.
+    header: Vec<u8>,
+    /// It says nothing, because nobody could hear it.
+    is_mute: bool,
     pace: Pace,
     ending: Ending,
     messages_left: usize,
@@ -164,6 +172,16 @@ struct Peer {
 }
 
 impl Peer {
+    /// It begins as one does who comes from there.
+    fn begin(&mut self, origin: &Origin) {
+        self.header = origin.header.clone();
+        self.is_mute = !origin.manner.speaks();
+        self.client.set_address(origin.client);
+        if !origin.data.is_empty() && self.client.say_first(&origin.data) {
+            self.outgoing = origin.data.clone();
+        }
+    }
+
     /// Whether what it is sending is the message it never finishes.
     fn leaves_it_open(&self) -> bool {
         self.ended && matches!(self.ending, Ending::Unfinished | Ending::Trickle)
@@ -196,6 +214,7 @@ impl<L: SimulatedLayer> World<L> {
                 }
             })
             .collect();
+        let admission = Admission::new(seed, listeners.len()).filter(|_| !crowded);
         let mut layer_rng = Rng::new(seed ^ 0x1a7e);
         let has_layers = L::EXISTS && !crowded;
         let sure = layer_rng.below(listeners.len());
@@ -219,7 +238,7 @@ impl<L: SimulatedLayer> World<L> {
             handshake_timeout_ms: HANDSHAKE_TIMEOUT_MS,
             handshakes_max: [2, 8, 16][layer_rng.below(3)],
             #[cfg(feature = "admission")]
-            headerless_max: 16,
+            headerless_max: admission.as_ref().map_or(1_024, |admission| admission.headerless_max),
             drain_timeout_ms: [0, 500, 5_000][rng.below(3)],
         };
         let pause_ms_max = if rng.one_in(4) { 10 * PAUSE_MS } else { PAUSE_MS };
@@ -233,6 +252,9 @@ impl<L: SimulatedLayer> World<L> {
             if layered[listener] {
                 server.set_layer(listener, L::config(&mut layer_rng));
             }
+        }
+        if let Some(admission) = &admission {
+            admission.install(&mut server);
         }
         network.borrow_mut().is_replayable = L::IS_REPLAYABLE;
         // With the longest step each part of a turn has time for one thing. A crowd would take too
@@ -286,6 +308,7 @@ impl<L: SimulatedLayer> World<L> {
             clock,
             crowded,
             refused: 0,
+            admission,
         };
         world.populate(count, has_plugins);
         world
@@ -316,6 +339,8 @@ impl<L: SimulatedLayer> World<L> {
                 wire: None,
                 connected_at: Millis(0),
                 socket: None,
+                header: Vec::new(),
+                is_mute: false,
                 pace: if quiet { Pace::Prompt } else { paces[rng.below(4)] },
                 ending: if quiet { Ending::Stay } else { endings[rng.below(endings.len())] },
                 messages_left: match self.listeners[listener] {
@@ -436,12 +461,15 @@ impl<L: SimulatedLayer> World<L> {
                 peer.ending = Ending::Stay;
             }
             peer.outgoing.clear();
+            peer.is_mute |= !peer.header.is_empty();
+            peer.header.clear();
             if let Some(wire) = &mut peer.wire {
                 wire.forget_out();
             }
             peer.ended = true;
         }
         self.server.stop(&(), self.now);
+        self.observe();
         self.server.assert_invariants();
         self.round();
     }
@@ -472,6 +500,16 @@ impl<L: SimulatedLayer> World<L> {
                 peer.ending = Ending::Shut;
             }
             peer.wire = Some(wire);
+        }
+        if let Some(admission) = &mut self.admission {
+            let is_trusting = admission.trusting[peer.listener];
+            let is_first = self.has_witness && number == 0;
+            let choose = if is_first { Origin::innocent } else { Origin::any };
+            let origin = choose(number, is_trusting, &mut admission.rng);
+            network.sockets[socket].begin(&origin);
+            peer.begin(&origin);
+            let kind = self.listeners[peer.listener];
+            admission.connect(origin, kind.says_full() && peer.wire.is_none());
         }
         peer.last_heard_at = self.now;
         peer.last_sent_at = self.now;
@@ -541,6 +579,7 @@ impl<L: SimulatedLayer> World<L> {
             peer.shut = true;
             peer.ended = true;
             peer.outgoing.clear();
+            peer.header.clear();
             if let Some(wire) = &mut peer.wire {
                 wire.forget_out();
             }
@@ -552,6 +591,9 @@ impl<L: SimulatedLayer> World<L> {
 
     fn speak(&mut self, number: usize, fault_free: bool) -> bool {
         let Some(socket) = self.peers[number].socket else { return false };
+        if !self.peers[number].header.is_empty() || self.peers[number].is_mute {
+            return self.send_header(number, socket, fault_free);
+        }
         if self.peers[number].wire.is_some() {
             return self.speak_sealed(number, socket, fault_free);
         }
@@ -581,6 +623,35 @@ impl<L: SimulatedLayer> World<L> {
                 peer.open_since = None;
             }
         }
+        taken > 0
+    }
+
+    /// What goes before anything that a client says.
+    fn send_header(&mut self, number: usize, socket: usize, fault_free: bool) -> bool {
+        let (peer, Some(admission)) = (&mut self.peers[number], &mut self.admission) else {
+            return false;
+        };
+        let manner = admission.origin(socket).manner;
+        let mut network = self.network.borrow_mut();
+        if peer.header.is_empty() {
+            let hangs_up = manner == Manner::HangsUp && !network.sockets[socket].client_shut;
+            if hangs_up {
+                network.shut(socket);
+            }
+            return hangs_up;
+        }
+        let most = match manner {
+            Manner::Dribbles if self.now.since(peer.last_sent_at) < TRICKLE_MS / 10 => {
+                return false;
+            }
+            Manner::Dribbles => 1,
+            _ if fault_free => peer.header.len(),
+            _ => admission.rng.skewed(peer.header.len()),
+        };
+        network.sockets[socket].undivided = false;
+        let taken = network.send(socket, &peer.header[..most]);
+        peer.header.drain(..taken);
+        peer.last_sent_at = self.now;
         taken > 0
     }
 
@@ -710,6 +781,7 @@ impl<L: SimulatedLayer> World<L> {
                 Event::Acceptable(listener) => self.server.on_acceptable(listener),
                 Event::Ready(id, ready) => {
                     self.server.on_ready(&(), id, ready, self.now);
+                    self.observe();
                     self.note_panic();
                     // Memory is bounded at each event: a batch may have a thousand.
                     if self.is_tight {
@@ -728,12 +800,13 @@ impl<L: SimulatedLayer> World<L> {
         // The last turn of a stop closes all that is left.
         assert!(took <= most || self.server.is_stopped(), "a turn took {took} µs of {most}");
         self.served_at = self.now;
+        self.observe();
         self.note_panic();
         if let Some(what) = L::take_violation() {
             panic!("{what}");
         }
         if !self.crowded || self.rng.one_in(20) {
-            self.server.assert_invariants();
+            self.server.assert_turn_invariants();
         }
         self.check_turn();
     }
@@ -758,6 +831,13 @@ impl<L: SimulatedLayer> World<L> {
         // A step of a handshake looks once, one that is over at once may look twice.
         let opening = if L::EXISTS { 2 + HANDSHAKES.div_ceil(step) } else { 0 };
         (DISPATCH.div_ceil(step) + looks + admitting + accepting + opening) * step
+    }
+
+    /// Looks at whom the server has let in.
+    fn observe(&mut self) {
+        if let Some(admission) = &mut self.admission {
+            admission.observe(&mut self.network.borrow_mut(), self.server.stats(), self.now);
+        }
     }
 
     fn note_panic(&mut self) {

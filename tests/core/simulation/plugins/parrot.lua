@@ -21,6 +21,7 @@ function P.process_client_pkg(data, client)
     server.broadcast("! " .. rest .. "\n")
     return "= \n"
   end
+  if word == "whence" then return "= " .. tostring(client.addr) .. "\n" end
   if word == "fail" then error({ "no text" }) end
 end
 

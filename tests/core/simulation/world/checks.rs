@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use mynah::internal::limits::DRAIN_STALL_MS;
 
 use super::{FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, IDLE_MS, PAUSE_MS, Peer, World};
+use crate::simulation::admission::{reads_behind, refused_as_full};
 use crate::simulation::chat::{JOINED, LEFT};
 use crate::simulation::clients::{Broadcast, Kind};
 use crate::simulation::layered::Wire;
@@ -26,9 +27,13 @@ impl<L: SimulatedLayer> World<L> {
     /// Notes what changed for each client in a turn, and checks that no frame is trickled for ever.
     pub(super) fn check_turn(&mut self) {
         self.check_lingering();
-        let refused = self.server.stats().refused_total;
+        let refused = refused_as_full(self.server.stats());
         let full = refused > std::mem::replace(&mut self.refused, refused);
         let network = self.network.borrow();
+        if let Some(admission) = &mut self.admission {
+            let is_done = self.server.poll_timeout(self.now) != Some(0);
+            admission.check_turn(&network, self.now, is_done, self.stopped);
+        }
         for (number, peer) in self.peers.iter_mut().enumerate() {
             let Some(socket) = peer.socket.map(|socket| &network.sockets[socket]) else { continue };
             if peer.taken_at.is_none() && socket.to_server.is_empty() {
@@ -66,6 +71,9 @@ impl<L: SimulatedLayer> World<L> {
         for (number, peer) in self.peers.iter().enumerate() {
             let Some(socket) = peer.socket else { continue };
             let network = self.network.borrow();
+            if self.check_admission(peer, socket, &network.sockets[socket]) {
+                continue;
+            }
             let socket = &network.sockets[socket];
             if let Some(wire) = &peer.wire
                 && self.check_layer(number, peer, wire, socket)
@@ -117,6 +125,14 @@ impl<L: SimulatedLayer> World<L> {
         }
     }
 
+    /// Checks what became of a client before anything reached its protocol; true if nothing ever
+    /// did.
+    fn check_admission(&self, peer: &Peer, number: usize, socket: &Socket) -> bool {
+        let Some(admission) = &self.admission else { return false };
+        admission.check_outcome(number, socket, peer.client.over_limit(), peer.heard_len);
+        admission.is_refused(number, socket, peer.heard_len > 0)
+    }
+
     /// Checks a client with a layer; true if nothing else is to be checked of it.
     fn check_layer(&self, number: usize, peer: &Peer, wire: &Wire, socket: &Socket) -> bool {
         let manner = wire.manner();
@@ -166,7 +182,13 @@ impl<L: SimulatedLayer> World<L> {
     /// Why a client may have been closed before all was answered.
     fn allowed_close(&self, peer: &Peer) -> Option<AllowedClose> {
         let network = self.network.borrow();
-        let socket = &network.sockets[peer.socket?];
+        let number = peer.socket?;
+        let socket = &network.sockets[number];
+        if let Some(admission) = &self.admission
+            && admission.is_refused(number, socket, peer.heard_len > 0)
+        {
+            return Some(AllowedClose::Gone);
+        }
         let kind = self.listeners[peer.listener];
         let until = peer.closed_at.unwrap_or(self.now);
         let open_ms = peer.open_since.map_or(0, |since| until.since(since));
@@ -378,9 +400,10 @@ impl<L: SimulatedLayer> World<L> {
 
 /// Checks that a client was answered what the server read.
 fn check_answered(peer: &Peer, socket: &Socket) -> Result<(), String> {
+    let reads = reads_behind(&socket.reads, socket.header_len);
     match &peer.wire {
-        Some(wire) => peer.client.check_answered(peer.handed, &wire.plain_reads(&socket.reads)),
-        None => peer.client.check_answered(peer.handed, &socket.reads),
+        Some(wire) => peer.client.check_answered(peer.handed, &wire.plain_reads(reads)),
+        None => peer.client.check_answered(peer.handed, reads),
     }
 }
 

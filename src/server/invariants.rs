@@ -348,6 +348,11 @@ impl<T: Transport> Server<T> {
             self.io.layers.get()?.record_due_at(id.index, self.shared.limits.frame_timeout_ms)
         });
         let deadline = record_due_at.flatten().map_or(deadline, |at| at.min(deadline));
+        #[cfg(feature = "admission")]
+        let deadline = match self.io.rate_states.get(id.index) {
+            Some(state) if conn.session.waits_for_rate() => state.resume_at.min(deadline),
+            _ => deadline,
+        };
         // Whoever stands in the resume list will be looked at anyway. A deadline that has passed is
         // armed for where the wheel stands, which may be behind.
         let timed =

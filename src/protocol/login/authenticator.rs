@@ -18,7 +18,7 @@ use crate::address::{AddressKey, Peer};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
-use crate::protocol::chat::nickname::Nickname;
+use crate::protocol::nickname::Nickname;
 use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 use crate::stats::Stats;
 

@@ -1,7 +1,8 @@
 //! What is confirmed is on disk.
 
-use std::fs;
+#[cfg(feature = "client")]
 use std::io::Write as _;
+#[cfg(feature = "client")]
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -87,7 +88,7 @@ fn passwd_and_register_take_turns() {
         expect_welcome(&mut client, &format!("net{n}"));
     }
     passwd.join().unwrap();
-    let text = fs::read_to_string(&accounts.path).unwrap();
+    let text = accounts.text();
     let names = (0..4).map(|n| format!("cli{n}")).chain((0..8).map(|n| format!("net{n}")));
     for name in names {
         assert_eq!(text.matches(&format!("{name}:$argon2id$")).count(), 1, "{name}: {text}");

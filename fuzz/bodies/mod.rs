@@ -9,6 +9,8 @@ pub mod config;
 pub mod frame_parser;
 pub mod line_decoder;
 pub mod listener;
+#[cfg(feature = "accounts")]
+pub mod login;
 pub mod nicknames;
 #[cfg(feature = "plugins")]
 pub mod plugin_host;

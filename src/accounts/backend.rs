@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::store::SharedAccounts;
 use super::worker::Worker;
 use crate::address::AddressKey;
-use crate::protocol::chat::nickname::Nickname;
 use crate::protocol::login::{Backend, Busy, Job, JobResult};
+use crate::protocol::nickname::Nickname;
 
 /// Accounts of a file, and the thread that works on attempts.
 #[derive(Debug)]

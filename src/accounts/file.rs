@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use super::hash::{HashError, PasswordHash, new_prefix};
 use super::store::{ACCOUNTS_MAX, Accounts};
 use crate::escape::EscapeControl;
-use crate::protocol::chat::nickname::Nickname;
 use crate::protocol::login::{NameError, parse_name};
+use crate::protocol::nickname::Nickname;
 
 /// Most bytes of a file: as many accounts as there may be, and as much again for comments.
 pub const FILE_LEN_MAX: usize = 64 << 20;

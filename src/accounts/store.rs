@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use hashbrown::HashTable;
 
 use super::hash::{Cost, PasswordHash};
-use crate::protocol::chat::nickname::{Folded, Nickname, Scripts};
+use crate::protocol::nickname::{Folded, Nickname, Scripts};
 
 /// Most accounts of one file.
 pub const ACCOUNTS_MAX: usize = 100_000;

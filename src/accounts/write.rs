@@ -19,7 +19,7 @@ use super::hash::PasswordHash;
 use super::store::{ACCOUNTS_MAX, Accounts, FileVersion, SharedAccounts};
 use crate::escape::EscapeControl;
 use crate::os_text;
-use crate::protocol::chat::nickname::Nickname;
+use crate::protocol::nickname::Nickname;
 use crate::strerror::strerror;
 
 /// How often a lock is tried: for 5 s.

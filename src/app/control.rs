@@ -59,11 +59,9 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
     }
 
     fn due_at(&self) -> Option<Millis> {
-        if self.accounts.is_due() {
-            return Some(Millis(0));
-        }
         let own = [self.reloads.due_at(), self.status_lines.due_at(), self.certificates.due_at()];
-        own.into_iter().flatten().min()
+        let due_at = own.into_iter().flatten().min();
+        if self.accounts.is_due() { Some(Millis(0)) } else { due_at }
     }
 
     #[inline(never)]

@@ -124,6 +124,7 @@ fn serve_until_stopped(
 /// Log text of a SIGHUP. The steps log their results themselves.
 #[cold]
 #[inline(never)]
+#[cfg(any(feature = "plugins", feature = "tls", feature = "accounts"))]
 fn reload_steps(config: &Config) -> String {
     let all = [
         (config.log_file().is_some(), "reopening the log file"),
@@ -139,4 +140,13 @@ fn reload_steps(config: &Config) -> String {
         return "nothing to reload: there is neither a log file nor a plugin folder".to_owned();
     }
     steps.join(", ")
+}
+
+/// The same where there is nothing else to reload.
+#[cfg(not(any(feature = "plugins", feature = "tls", feature = "accounts")))]
+fn reload_steps(config: &Config) -> &'static str {
+    match config.log_file().is_some() {
+        true => "reopening the log file",
+        false => "nothing to reload: there is neither a log file nor a plugin folder",
+    }
 }

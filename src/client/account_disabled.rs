@@ -37,10 +37,6 @@ impl Account {
     pub(super) fn chat_login(&self) -> Result<Vec<u8>, String> {
         match *self {}
     }
-
-    pub(super) fn name(&self) -> &str {
-        match *self {}
-    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

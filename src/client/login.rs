@@ -1,5 +1,6 @@
 //! Connections that are logged in before anything else is sent, and attempts to log in over `command`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::request::{Request, Verb};
 use super::stream::Stream;
 use super::timeout::Deadline;
 
-/// Pauses before an attempt that the server was too busy for is repeated.
+/// Pauses before an attempt that the server was too busy for is repeated: each up to half as long
+/// again, or half as short, so that clients which were refused together do not come back together.
 const PAUSES_MS: [u64; 5] = [100, 200, 400, 800, 1600];
 
 /// Connects, and logs in where the endpoint has an account; `on_partial` is called with each
@@ -77,7 +79,8 @@ impl Retries {
 
     /// Waits for the next attempt; false if there is none, or no time for it.
     pub(super) fn pause(&mut self) -> bool {
-        let pause = self.pauses.next().map(|&ms| Duration::from_millis(ms));
+        let jitter = |ms: u64| ms / 2 + RandomState::new().hash_one(ms) % ms;
+        let pause = self.pauses.next().map(|&ms| Duration::from_millis(jitter(ms)));
         let fits = |pause: &Duration| self.deadline.remaining().is_none_or(|left| *pause < left);
         let Some(pause) = pause.filter(fits) else { return false };
         thread::sleep(pause);

@@ -13,9 +13,11 @@ mod context;
 mod custom;
 mod direct_messages;
 mod handler;
+mod lang;
 mod list;
 #[cfg(feature = "accounts")]
 pub mod login;
+pub mod nickname;
 #[cfg_attr(not(feature = "plugins"), path = "plugin_disabled.rs")]
 pub mod plugin;
 mod prefixed;

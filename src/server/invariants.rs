@@ -13,6 +13,8 @@ use crate::conn_id::ConnId;
 use crate::limits::{
     HANDSHAKE_BYTES_MAX, LAYER_WRITE_BYTES_MAX, READ_BUFFER_BYTES, RECORD_BYTES_MAX,
 };
+#[cfg(feature = "accounts")]
+use crate::protocol::Protocol;
 use crate::protocol::{CloseReason, Handler, dispatch};
 
 /// The longest reply that is no payload of a client's: STATUS, with every counter at its longest.
@@ -31,6 +33,8 @@ impl<T: Transport> Server<T> {
         self.assert_layers();
         #[cfg(feature = "admission")]
         self.assert_origins();
+        #[cfg(feature = "accounts")]
+        self.assert_logins();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
@@ -246,6 +250,37 @@ impl<T: Transport> Server<T> {
         assert!(store.wire.is_empty(), "sealed bytes were left behind");
     }
 
+    /// Each login is counted with its connections, and attempts under way are those of connections
+    /// that wait for them.
+    #[cfg(feature = "accounts")]
+    fn assert_logins(&self) {
+        let Some(accounts) = &self.shared.accounts else { return };
+        let mut logins: HashMap<u32, u32> = HashMap::new();
+        for (id, conn) in self.table.iter() {
+            let listener = &self.listeners[self.table.listener_of(id.index)];
+            let client = conn.session.client();
+            if client.is_logged_in() && matches!(listener.protocol, Protocol::Command(_)) {
+                *logins.entry(client.member().unwrap_or(0)).or_default() += 1;
+            }
+            let waits = conn.session.waits_for_login();
+            assert!(!waits || conn.state == State::Open, "{id} has left and waits for a login");
+            assert_eq!(waits, accounts.is_awaited(id), "{id} waits, and its attempt is under way");
+        }
+        assert_eq!(accounts.login_counts().collect::<HashMap<_, _>>(), logins, "logins");
+        let open: HashSet<ConnId> = self.table.iter().map(|(id, _)| id).collect();
+        for id in accounts.connections() {
+            assert!(open.contains(&id), "an outcome waits for {id}, which has gone");
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            let counted = self.table.iter().filter(|(id, conn)| {
+                let is_command = matches!(listener.protocol, Protocol::Command(_));
+                let is_own = self.table.listener_of(id.index) == number;
+                is_command && is_own && conn.session.client().is_logged_in()
+            });
+            assert_eq!(listener.room.access.logged_in, counted.count(), "logins of {number}");
+        }
+    }
+
     /// The state of the listener's protocol agrees with its connections.
     fn assert_protocol(&self, number: usize, listener: &Listener<T>) {
         let mut clients = Vec::new();
@@ -296,7 +331,7 @@ impl<T: Transport> Server<T> {
             assert!(!runnable || queued, "{id} is forgotten");
             let waits = conn.session.waits_for_fanout();
             assert!(!waits || listener.fanout.waiting.contains(&id), "{id} will have no turn");
-            let woken = blocked || queued || waits || passing;
+            let woken = blocked || queued || conn.session.is_waiting() || passing;
             assert!(!stalled || woken, "{id} will never be woken");
         }
         if conn.state != State::Closed {
@@ -313,6 +348,11 @@ impl<T: Transport> Server<T> {
             self.io.layers.get()?.record_due_at(id.index, self.shared.limits.frame_timeout_ms)
         });
         let deadline = record_due_at.flatten().map_or(deadline, |at| at.min(deadline));
+        #[cfg(feature = "admission")]
+        let deadline = match self.io.rate_states.get(id.index) {
+            Some(state) if conn.session.waits_for_rate() => state.resume_at.min(deadline),
+            _ => deadline,
+        };
         // Whoever stands in the resume list will be looked at anyway. A deadline that has passed is
         // armed for where the wheel stands, which may be behind.
         let timed =

@@ -291,7 +291,7 @@ impl<T: Transport> Server<T> {
         self.check_memory();
     }
 
-    /// Runs one turn: deferred events, accept, plugins, admission, resume, handshakes, fan-out,
+    /// Runs one turn: deferred events, accept, plugins, admission, logins, resume, handshakes, fan-out,
     /// timers, stop, reap.
     ///
     /// Each part but plugins and stop has its own time budget, so that none starves another;

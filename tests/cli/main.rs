@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod chat_pipe;
 mod chat_server;
 mod chat_window;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+
 use super::program::{CLIENT, ExitResult, RunningClient, run_args};
 use super::support::Folder;
 use super::terminal::Terminal;
@@ -100,6 +102,23 @@ fn passwords_that_differ_change_nothing() {
             && screen.ends_with("status 1echo")
     });
     assert!(!fs::exists(&file).unwrap());
+}
+
+#[test]
+fn sigterm_turns_the_echo_on_again() {
+    let folder = Folder::new();
+    let (file, pid) = (folder.path("accounts"), folder.path("pid"));
+    let script = "sh -c 'echo $$ >\"$2\"; exec \"$0\" passwd \"$1\" bob' \"$0\" \"$1\" \"$2\"; \
+                  echo status $?; stty -a | grep -ow -e '-*echo'; read _";
+    let Some(terminal) = Terminal::run(folder, &["sh", "-c", script, CLIENT, &file, &pid]) else {
+        return;
+    };
+    terminal.expect(&["New password for bob:"]);
+    kill(terminal.pid(), Signal::SIGTERM).unwrap();
+    terminal.wait_for_screen("the echo", |screen| {
+        let screen = screen.concat();
+        screen.contains("status 143") && screen.ends_with("143echo")
+    });
 }
 
 #[test]

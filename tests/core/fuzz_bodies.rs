@@ -44,6 +44,12 @@ fn line_decoder() {
     check("line_decoder", bodies::line_decoder::run);
 }
 
+#[cfg(feature = "accounts")]
+#[test]
+fn login() {
+    check("login", bodies::login::run);
+}
+
 #[cfg(feature = "plugins")]
 #[test]
 fn plugin_host() {

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 28] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
     ("conn_id", 0),
     ("address", 0),
+    ("networks", 0),
+    ("rates", 0),
     ("memory", 0),
     ("setting", 0),
     ("stats", 0),
@@ -37,7 +39,7 @@ const LAYERS: [(&str, u8); 26] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 19] = [
+const BESIDE: [(&str, &str); 21] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -54,6 +56,8 @@ const BESIDE: [(&str, &str); 19] = [
     ("line_limit", "clock"),
     ("load", "cli"),
     ("net", "tls"),
+    ("networks", "setting"),
+    ("rates", "clock"),
     ("session", "protocol"),
     ("setting", "escape"),
     ("stats", "clock"),

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+#[cfg(feature = "accounts")]
+mod accounts;
 #[cfg(feature = "admission")]
 mod admission;
 mod backpressure;

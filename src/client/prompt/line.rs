@@ -158,7 +158,7 @@ impl PromptLine {
 /// command counts as well.
 pub(super) fn password_at(line: &str) -> Option<usize> {
     let start = line.len() - line.trim_start().len();
-    let (word, arguments) = split_word(line[start..].as_bytes());
+    let (word, arguments) = split_word(&line.as_bytes()[start..]);
     let word = str::from_utf8(word).ok()?;
     let is_account =
         |word: &str| ["login", "register"].iter().any(|command| word.eq_ignore_ascii_case(command));

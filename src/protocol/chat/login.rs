@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use super::nickname::Nickname;
 use super::{ChatProtocol, Lang, MemberKey, Message, split_word};
 use crate::limits::NAME_COST_BYTES;
 use crate::protocol::login::{
     Attempt, Auth, Notice, Refusal, Rejected, attempt, parse_name_and_password,
 };
+use crate::protocol::nickname::Nickname;
 use crate::protocol::{ClientState, Context, Flow};
 
 const LOGIN: &str = "/login";

@@ -7,10 +7,11 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::messages::{Lang, Message};
-use super::nickname::{Folded, Nickname, Scripts};
+use super::messages::Message;
 use super::sorted_keys::SortedKeys;
 use crate::conn_id::ConnId;
+use crate::protocol::lang::Lang;
+use crate::protocol::nickname::{Folded, Nickname, Scripts};
 
 /// The key of a member, which its connection keeps.
 pub type MemberKey = u32;

@@ -2,24 +2,15 @@
 
 use std::fmt;
 
-use super::nickname::{CHARS_MAX, CHARS_MIN};
 use crate::codec::line::LINE_LEN_MAX;
 use crate::escape::SingleLine;
-
-/// The language of a listener, `lang=` in its URL.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Lang {
-    /// English.
-    #[default]
-    En,
-    /// Russian: two of the lines are those the ancestor's clients look for.
-    Ru,
-}
+use crate::protocol::lang::Lang;
+use crate::protocol::nickname::{CHARS_MAX, CHARS_MIN};
 
 /// A message of the server. Displayed with [`in_lang`](Message::in_lang), without the line's end.
 ///
 /// Text of clients is displayed as a [`SingleLine`], so that it cannot forge another message;
-/// nicknames are [`Nickname`](super::nickname::Nickname)s, which have no such characters.
+/// nicknames are [`Nickname`](crate::protocol::nickname::Nickname)s, which have no such characters.
 #[derive(Debug, Clone, Copy)]
 pub enum Message<'a> {
     /// The nickname is accepted.

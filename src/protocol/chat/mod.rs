@@ -2,18 +2,18 @@
 //!
 //! The first message of a client is its nickname; from then on it is a member and subscribed to the
 //! broadcast log, through which its messages go to everyone else. `messages` has all texts,
-//! `nickname` the rules, `unicode` the data they need, `members` the indexes.
+//! `members` the indexes; what a nickname may be is said in `protocol/nickname/`.
 
 #[cfg(feature = "accounts")]
 mod login;
 mod members;
 mod messages;
-pub mod nickname;
 mod sorted_keys;
-mod unicode;
 
+pub use super::lang::Lang;
+pub use super::nickname;
 pub use members::{Member, MemberKey, Members};
-pub use messages::{Lang, Localized, Message};
+pub use messages::{Localized, Message};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -23,6 +23,7 @@ use log::debug;
 
 #[cfg(feature = "accounts")]
 use super::login::{Notice, Refusal};
+use super::nickname::{Nickname, NicknameError};
 use super::{
     ClientState, CloseReason, Context, Departure, Flow, Handler, ProtocolDefaults, Room, Shared,
     UrlProtocol,
@@ -34,7 +35,6 @@ use crate::conn_id::ConnId;
 use crate::escape::Excerpt;
 use crate::limits::{CHAT_LOG_BYTES_MIN, Limits, NAME_COST_BYTES, UNTERMINATED_QUIET_MS};
 use crate::setting::SettingError;
-use nickname::{Nickname, NicknameError};
 
 /// Cost of a line for its sender's visit besides the bytes of its answer.
 const LINE_COST_BYTES: usize = 64;

@@ -18,7 +18,7 @@ use crate::address::{AddressKey, Peer};
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::connection_log::ConnectionLog;
-use crate::protocol::chat::nickname::Nickname;
+use crate::protocol::nickname::Nickname;
 use crate::protocol::{CloseReason, Context, Flow, PeerAddr};
 use crate::stats::Stats;
 
@@ -90,10 +90,11 @@ impl Authenticator {
         self.pending > 0
     }
 
-    /// Whether a connection waits for its outcome.
+    /// Whether a connection waits for its outcome, or has not been told that it has come.
     #[must_use]
-    pub fn is_pending(&self, id: ConnId) -> bool {
+    pub fn is_awaited(&self, id: ConnId) -> bool {
         matches!(self.attempts.get(&id.to_bits()), Some(State::Pending { .. }))
+            || self.finished.iter().any(|finished| finished.id == id)
     }
 
     /// Whether connections can go on: see [`next_finished`](Self::next_finished).

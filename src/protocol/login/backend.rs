@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::job::{Busy, Job, JobResult};
 use crate::address::AddressKey;
-use crate::protocol::chat::nickname::Nickname;
+use crate::protocol::nickname::Nickname;
 
 /// The accounts, and a queue of attempts that are worked on elsewhere. No call waits for a hash or a
 /// disk.

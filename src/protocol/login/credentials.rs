@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::messages::Refusal;
 use super::name::{NameError, parse_name};
 use super::password::{Password, PasswordError};
-use crate::protocol::chat::nickname::Nickname;
+use crate::protocol::nickname::Nickname;
 
 /// Parses the payload of LOGIN or REGISTER.
 ///

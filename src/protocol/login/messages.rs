@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::attempt::Attempt;
 use super::password::{PASSWORD_LEN_MAX, PASSWORD_LEN_MIN};
-use crate::protocol::chat::Lang;
-use crate::protocol::chat::nickname::{CHARS_MAX, CHARS_MIN};
+use crate::protocol::lang::Lang;
+use crate::protocol::nickname::{CHARS_MAX, CHARS_MIN};
 
 /// Why an attempt is refused. `Display` is the payload of an ERROR frame; [`chat`](Refusal::chat)
 /// a chat line.

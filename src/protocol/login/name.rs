@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::chat::nickname::{CHARS_MAX, CHARS_MIN, Nickname, NicknameError};
+use crate::protocol::nickname::{CHARS_MAX, CHARS_MIN, Nickname, NicknameError};
 
 /// The rule that a name breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

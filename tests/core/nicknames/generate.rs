@@ -1,4 +1,4 @@
-//! Generates `src/protocol/chat/unicode/tables.rs` from the crates that carry Unicode's data.
+//! Generates `src/protocol/nickname/unicode/tables.rs` from the crates that carry Unicode's data.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{Display, Write as _};

@@ -16,7 +16,8 @@ use unicode_security::mixed_script::AugmentedScriptSet;
 use crate::bodies::nicknames as reference;
 use crate::support::rng::Rng;
 
-const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/chat/unicode/tables.rs");
+const TABLES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/nickname/unicode/tables.rs");
 
 /// The characters nicknames may have, sorted.
 static ALLOWED: LazyLock<Vec<char>> =

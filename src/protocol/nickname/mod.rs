@@ -20,7 +20,9 @@
 //! Look-alikes within one script are different: `barn` and `bam`, `bob1` and `bobl`. So are letters
 //! with marks and without: `Server\u{301}` is not `SERVER`, nor is `SE\u{332}RVER`.
 
-use super::unicode::{self, ANY_SCRIPT, FOLD_LEN_MAX, LATIN, NO_SCRIPT};
+mod unicode;
+
+use self::unicode::{ANY_SCRIPT, FOLD_LEN_MAX, LATIN, NO_SCRIPT};
 
 /// Fewest characters (Unicode scalar values) of a nickname.
 pub const CHARS_MIN: usize = 3;

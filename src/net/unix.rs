@@ -77,7 +77,7 @@ impl UnixAcceptor {
     /// let mut event_loop = EventLoop::new(Limits::default())?;
     /// let acceptor = UnixAcceptor::bind(&path, Some(0o660))?;
     /// let name = format!("raw+unix://{}", path.display());
-    /// let protocol = RawProtocol::default().into();
+    /// let protocol = RawProtocol { prefix: Vec::new() }.into();
     /// event_loop.add_listener(acceptor, ListenerConfig { name, protocol, idle_ms: 0 })?;
     /// drop(event_loop);
     /// assert!(!path.exists());

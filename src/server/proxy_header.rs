@@ -153,7 +153,8 @@ impl<T: Transport> Visit<'_, T> {
         }
         let peer = match self.io.origins.peer_of(self.id, self.conn) {
             Ok(peer) => peer,
-            Err(error) => return self.close(CloseReason::Io, Some(error)),
+            // A health check that has left with a reset: its socket no longer knows.
+            Err(_) => return self.close(CloseReason::PeerClosed, None),
         };
         match self.io.origins.admit(peer, self.shared.now) {
             Ok(admitted) => self.io.origins.hold(self.id.index, admitted),

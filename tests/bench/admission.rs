@@ -29,6 +29,7 @@ const RUN: Duration = Duration::from_secs(10);
 /// Time between two probes.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 const ECHO: &[u8] = b"\x01\0\0\0\x05alive";
+const PER_ADDRESS_MAX: usize = 50;
 const NAME: &str = "owner";
 const PASSWORD: &str = "correct horse";
 
@@ -62,7 +63,7 @@ fn flood(server: &str) {
     println!(
         "| connect and echo from other addresses | p50 ms | p99 ms | max ms |\n|---|---|---|---|"
     );
-    let server = start(server, &["--max-per-ip", "50"]);
+    let server = start(server, &["--max-per-ip", &PER_ADDRESS_MAX.to_string()]);
     let probe = |number: usize| {
         let source = [127, 0, 2, (number % 200) as u8 + 1];
         let mut stream = connect(source, server.addr).unwrap();
@@ -175,13 +176,21 @@ impl Drop for Attacker {
 
 fn attack(job: &str, addr: SocketAddr) {
     match job {
-        "--as-flood" => loop {
-            // With what the server has sent unread, this is a reset: no port is kept.
-            drop(connect([127, 0, 1, 1], addr));
-        },
+        "--as-flood" => flood_with_connects(addr),
         "--as-logins" => offer_logins(addr),
         "--as-guesses" => offer_guesses(addr),
         _ => panic!("{job}"),
+    }
+}
+
+/// As many connections as the address may have, and then more as fast as they come.
+fn flood_with_connects(addr: SocketAddr) {
+    let source = [127, 0, 1, 1];
+    let _held: Vec<TcpStream> =
+        (0..PER_ADDRESS_MAX).map(|_| connect(source, addr).unwrap()).collect();
+    loop {
+        // Closed by a reset, so that no port is kept.
+        drop(connect(source, addr));
     }
 }
 

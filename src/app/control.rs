@@ -36,7 +36,6 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
 }
 
 impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
-    #[inline(never)]
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -64,7 +63,6 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         if self.accounts.is_due() { Some(Millis(0)) } else { due_at }
     }
 
-    #[inline(never)]
     fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
         if self.status_lines.begin(now) {
             server.log_status(now);

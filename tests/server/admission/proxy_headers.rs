@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "unix")]
+use crate::support::Folder;
 use crate::support::{Client, Server, error, frame};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n";
@@ -214,4 +216,26 @@ fn stop_does_not_wait_for_headers() {
     assert_eq!(server.stop(), Some(0));
     client.expect_eof();
     assert_eq!(headerless.read_until_cut(), b"");
+}
+
+#[cfg(feature = "unix")]
+#[test]
+fn unix_sockets_peers_may_be_proxies() {
+    let folder = Folder::new();
+    let server = Server::unix("command", &folder, &["--max-per-ip", "1"]);
+    let mut liar = Client::unix(&folder.path("s"));
+    liar.send(V1);
+    liar.expect(&error("frame of 1380931673 bytes exceeds the limit of 1048576"));
+    drop(server);
+    let url = format!("command+unix://{}?proxy=unix", folder.path("s"));
+    let server = Server::start(&["-l", &url, "--max-per-ip", "1"]);
+    let connect = || {
+        let mut client = Client::unix(&folder.path("s"));
+        client.send(V1);
+        client
+    };
+    let mut first = connect();
+    first.expect_alive();
+    connect().expect(&error("too many connections from 192.0.2.7"));
+    server.wait_for_line("192.0.2.7:51234 connected to command+unix:");
 }

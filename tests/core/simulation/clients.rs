@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::accounts::{Request, Script};
 use super::chat::ChatClient;
 use super::plugin_clients::PluginClient;
 use crate::support::rng::Rng;
@@ -44,9 +45,13 @@ impl Kind {
         number: usize,
         broadcast_len_max: usize,
         has_plugins: bool,
+        script: Option<Script>,
     ) -> Box<dyn Client> {
         match self {
-            Kind::Command => Box::new(CommandClient::new(number, broadcast_len_max, has_plugins)),
+            Kind::Command => {
+                let client = CommandClient::new(number, broadcast_len_max, has_plugins);
+                Box::new(CommandClient { script, ..client })
+            }
             Kind::Prefixed => Box::new(PrefixedClient::default()),
             Kind::Raw => Box::new(RawClient::default()),
             Kind::Chat => Box::new(ChatClient::new(number)),
@@ -138,6 +143,11 @@ pub trait Client {
         false
     }
 
+    /// Whether it has asked to log in and has no answer.
+    fn waits_for_login(&self) -> bool {
+        false
+    }
+
     /// Whether the server said that a frame was late.
     fn was_late(&self) -> bool {
         false
@@ -194,6 +204,8 @@ struct CommandClient {
     broadcast_len_max: usize,
     /// Whether plugins answer their codes.
     has_plugins: bool,
+    /// What it says to log in, where there are accounts.
+    script: Option<Script>,
     /// Bytes spoken.
     spoken: usize,
     broadcasts: u32,
@@ -222,6 +234,7 @@ enum Reply {
     Exactly(Vec<u8>),
     Receivers(u32),
     Status,
+    Login(Request),
 }
 
 impl CommandClient {
@@ -230,6 +243,7 @@ impl CommandClient {
             number,
             broadcast_len_max,
             has_plugins,
+            script: None,
             spoken: 0,
             broadcasts: 0,
             expected: VecDeque::new(),
@@ -249,6 +263,18 @@ impl CommandClient {
         self.spoken += request.len();
         self.expected.push_back(Expected { asked_at: self.spoken, reply });
         request
+    }
+
+    /// Asks to log in, often with something behind that is not to be answered before.
+    fn log_in(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
+        let script = self.script.as_ref().filter(|_| rng.one_in(2))?;
+        let (code, payload, request) = script.speak(self.number, rng);
+        let mut wire = self.ask(frame(code, &payload), Reply::Login(request));
+        for _ in 0..rng.below(3) {
+            let echo = frame(1, &rng.bytes(9));
+            wire.extend(self.ask(echo.clone(), Reply::Exactly(echo)));
+        }
+        Some(wire)
     }
 
     fn broadcast(&mut self, rng: &mut Rng) -> Vec<u8> {
@@ -325,6 +351,11 @@ impl CommandClient {
             },
             Reply::Status if command == 1 && is_status(&text) => Ok(()),
             Reply::Status => Err(format!("no status: {command} {text:?}")),
+            Reply::Login(request) => {
+                let from = self.address.map(|address| address.ip());
+                let script = self.script.as_mut().ok_or("there are no accounts")?;
+                script.hear(&request, from, command, &text)
+            }
         }
     }
 
@@ -350,6 +381,9 @@ impl Client for CommandClient {
     fn speak(&mut self, rng: &mut Rng) -> Vec<u8> {
         if let Some(attack) = self.attack(rng) {
             return attack;
+        }
+        if let Some(login) = self.log_in(rng) {
+            return login;
         }
         if let Some(address) = self.address.filter(|_| self.has_plugins && rng.one_in(8)) {
             let reply = frame(200, format!("= {address}\n").as_bytes());
@@ -401,6 +435,10 @@ impl Client for CommandClient {
             _ => {
                 // Nobody answers the plugins' codes either where none has an answer to `?`.
                 let code = [0, 5, 6, 8, 127, 128, 254, 255][rng.below(8)];
+                if let (5 | 6, Some(script)) = (code, &self.script) {
+                    let request = script.nonsense(code);
+                    return self.ask(frame(code, b"?"), Reply::Login(request));
+                }
                 let why = format!("unknown command {code}");
                 self.ask(frame(code, b"?"), Reply::Exactly(frame(255, why.as_bytes())))
             }
@@ -479,6 +517,11 @@ impl Client for CommandClient {
 
     fn set_address(&mut self, address: SocketAddr) {
         self.address = Some(address);
+    }
+
+    fn waits_for_login(&self) -> bool {
+        let first = self.expected.front();
+        matches!(first, Some(Expected { reply: Reply::Login(_), .. }))
     }
 
     fn was_late(&self) -> bool {

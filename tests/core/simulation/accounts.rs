@@ -36,6 +36,8 @@ const STEP_MS: u64 = 64;
 pub struct Accounts {
     hall: Rc<RefCell<Hall>>,
     allows_registration: bool,
+    /// Whether the clients of listener 0 must log in before all else.
+    is_required: bool,
 }
 
 impl Accounts {
@@ -48,6 +50,7 @@ impl Accounts {
         let queue_len_max = [1, 3, 64][rng.below(3)];
         let turns_max = [1, 20, 200][rng.below(3)];
         let allows_registration = rng.one_in(2);
+        let is_required = rng.one_in(3);
         let hall = Hall {
             rng,
             now: Millis(0),
@@ -60,14 +63,15 @@ impl Accounts {
             failures: HashMap::new(),
             busy: 0,
         };
-        Some(Accounts { hall: Rc::new(RefCell::new(hall)), allows_registration })
+        let hall = Rc::new(RefCell::new(hall));
+        Some(Accounts { hall, allows_registration, is_required })
     }
 
-    /// Gives the server the accounts; the clients of listener 0 may log in.
+    /// Gives the server the accounts; the clients of listener 0 may or must log in.
     pub fn install<T: Transport>(&self, server: &mut Server<T>) {
         let backend = FakeBackend(Rc::clone(&self.hall));
         server.set_accounts(Authenticator::new(Box::new(backend), self.allows_registration));
-        server.set_auth(0, Auth::Optional);
+        server.set_auth(0, if self.is_required { Auth::Required } else { Auth::Optional });
     }
 
     /// What a client of listener 0 says to log in.
@@ -75,7 +79,8 @@ impl Accounts {
         Script {
             hall: Rc::clone(&self.hall),
             allows_registration: self.allows_registration,
-            is_honest: !number.is_multiple_of(3),
+            is_required: self.is_required,
+            is_honest: number % 3 != 2,
             name: None,
         }
     }
@@ -243,6 +248,7 @@ impl Backend for FakeBackend {
 pub struct Script {
     hall: Rc<RefCell<Hall>>,
     allows_registration: bool,
+    is_required: bool,
     /// It knows passwords. Others never log in, unless they register.
     is_honest: bool,
     /// What it is logged in as.
@@ -306,6 +312,11 @@ impl Script {
         ][rng.below(7)];
         let kind = Kind::Malformed(why);
         (5, payload.to_vec(), Request { attempt: Attempt::Login, kind })
+    }
+
+    /// Whether it must log in before all else, and does not know that it is.
+    pub fn is_outside(&self) -> bool {
+        self.is_required && self.name.is_none()
     }
 
     /// A payload that no LOGIN or REGISTER has.

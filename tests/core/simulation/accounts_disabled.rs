@@ -45,6 +45,10 @@ impl Script {
         match *self {}
     }
 
+    pub fn is_outside(&self) -> bool {
+        match *self {}
+    }
+
     pub fn nonsense(&self, _: u8) -> Request {
         match *self {}
     }

@@ -345,9 +345,11 @@ impl<L: SimulatedLayer> World<L> {
             let accounts = self.accounts.as_ref().filter(|_| listener == 0);
             let script = accounts.map(|accounts| accounts.script(number));
             let kind = self.listeners[listener];
+            let client = kind.client(number, broadcast_len_max, has_plugins, script);
+            let is_outside = client.is_outside();
             self.peers.push(Peer {
                 listener,
-                client: kind.client(number, broadcast_len_max, has_plugins, script),
+                client,
                 wire: None,
                 connected_at: Millis(0),
                 socket: None,
@@ -358,6 +360,8 @@ impl<L: SimulatedLayer> World<L> {
                 messages_left: match self.listeners[listener] {
                     // Until it has a nickname.
                     Kind::Chat if quiet => 20,
+                    // Until it is logged in, where it must be.
+                    Kind::Command if quiet && is_outside => 20,
                     _ if quiet => 0,
                     _ => rng.skewed(60),
                 },

@@ -110,7 +110,8 @@ impl<L: SimulatedLayer> World<L> {
                     self.stopped_at
                 );
             }
-            let due = self.is_close_due(peer);
+            // Whoever does not log in has its time, and no more.
+            let due = self.is_close_due(peer) || peer.client.is_outside();
             assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
             if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
                 let told = peer.client.was_told_of_stop();
@@ -221,6 +222,16 @@ impl<L: SimulatedLayer> World<L> {
         }
         if !socket.server_shut {
             return None;
+        }
+        let connected_ms = until.since(peer.connected_at);
+        if peer.client.was_slow_to_log_in() {
+            assert!(
+                connected_ms >= HANDSHAKE_TIMEOUT_MS,
+                "{connected_ms} ms were the time to log in"
+            );
+        }
+        if peer.client.is_outside() && connected_ms >= HANDSHAKE_TIMEOUT_MS {
+            return Some(AllowedClose::Gone);
         }
         // It lingered, and had to make way at the moment when more came from it.
         if socket.reset_by_server && socket.lingered && socket.has_late_bytes {

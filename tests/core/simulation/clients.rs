@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::accounts::{Request, Script};
 use super::chat::ChatClient;
 use super::plugin_clients::PluginClient;
 use crate::support::rng::Rng;
@@ -44,9 +45,13 @@ impl Kind {
         number: usize,
         broadcast_len_max: usize,
         has_plugins: bool,
+        script: Option<Script>,
     ) -> Box<dyn Client> {
         match self {
-            Kind::Command => Box::new(CommandClient::new(number, broadcast_len_max, has_plugins)),
+            Kind::Command => {
+                let client = CommandClient::new(number, broadcast_len_max, has_plugins);
+                Box::new(CommandClient { script, ..client })
+            }
             Kind::Prefixed => Box::new(PrefixedClient::default()),
             Kind::Raw => Box::new(RawClient::default()),
             Kind::Chat => Box::new(ChatClient::new(number)),
@@ -63,6 +68,12 @@ const FULL: &[u8] = b"server is full: ";
 
 /// How it begins to one whose address has too many connections.
 const OVER_LIMIT: &[u8] = b"too many connections from ";
+
+/// What is told whoever must log in first, and whose time for that is over.
+const LOGIN_REQUIRED: &[u8] = b"login required";
+
+/// Longest payload of a client that must log in first.
+const OUTSIDE_LEN_MAX: usize = 512;
 
 /// What a raw listener of the simulation puts before each answer.
 pub const RAW_PREFIX: &[u8] = b"> ";
@@ -138,6 +149,21 @@ pub trait Client {
         false
     }
 
+    /// Whether it must log in before all else, and does not know that it is.
+    fn is_outside(&self) -> bool {
+        false
+    }
+
+    /// Whether the server said that it had had time enough to log in.
+    fn was_slow_to_log_in(&self) -> bool {
+        false
+    }
+
+    /// Whether it has asked to log in and has no answer.
+    fn waits_for_login(&self) -> bool {
+        false
+    }
+
     /// Whether the server said that a frame was late.
     fn was_late(&self) -> bool {
         false
@@ -194,6 +220,8 @@ struct CommandClient {
     broadcast_len_max: usize,
     /// Whether plugins answer their codes.
     has_plugins: bool,
+    /// What it says to log in, where there are accounts.
+    script: Option<Script>,
     /// Bytes spoken.
     spoken: usize,
     broadcasts: u32,
@@ -206,6 +234,7 @@ struct CommandClient {
     over_limit: Option<String>,
     address: Option<SocketAddr>,
     late: bool,
+    slow_to_log_in: bool,
     answered: bool,
     /// Bytes spoken up to and with what makes the server close.
     closes_at: Option<usize>,
@@ -222,6 +251,8 @@ enum Reply {
     Exactly(Vec<u8>),
     Receivers(u32),
     Status,
+    Login(Request),
+    TooLong(u32),
 }
 
 impl CommandClient {
@@ -230,6 +261,7 @@ impl CommandClient {
             number,
             broadcast_len_max,
             has_plugins,
+            script: None,
             spoken: 0,
             broadcasts: 0,
             expected: VecDeque::new(),
@@ -240,6 +272,7 @@ impl CommandClient {
             over_limit: None,
             address: None,
             late: false,
+            slow_to_log_in: false,
             answered: false,
             closes_at: None,
         }
@@ -251,10 +284,23 @@ impl CommandClient {
         request
     }
 
+    /// Asks to log in, often with something behind that is not to be answered before.
+    fn log_in(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
+        let script = self.script.as_ref().filter(|_| rng.one_in(2))?;
+        let (code, payload, request) = script.speak(self.number, rng);
+        let mut wire = self.ask(frame(code, &payload), Reply::Login(request));
+        for _ in 0..rng.below(3) {
+            let echo = frame(1, &rng.bytes(9));
+            wire.extend(self.ask(echo.clone(), Reply::Exactly(echo)));
+        }
+        Some(wire)
+    }
+
     fn broadcast(&mut self, rng: &mut Rng) -> Vec<u8> {
         self.broadcasts += 1;
         let mut payload = format!("{}:{}:", self.number, self.broadcasts).into_bytes();
-        let most = (self.broadcast_len_max - payload.len()).min(FRAME_LEN_MAX - payload.len());
+        let len_max = self.broadcast_len_max.min(FRAME_LEN_MAX);
+        let most = if self.is_outside() { 100 } else { len_max - payload.len() };
         let filler = filler(self.broadcasts);
         payload.extend(std::iter::repeat_n(filler, rng.skewed(most)));
         let sequence = self.broadcasts;
@@ -305,12 +351,27 @@ impl CommandClient {
             }
             _ => {}
         }
+        let is_required = command == 255 && payload == LOGIN_REQUIRED && self.is_outside();
+        if is_required && (self.expected.is_empty() || self.waits_for_login()) {
+            self.slow_to_log_in = true;
+            return Ok(());
+        }
         let Some(expected) = self.expected.pop_front() else {
             return Err(format!("a reply to nothing: {command} {payload:?}"));
         };
         self.answered = true;
         let text = String::from_utf8_lossy(payload);
         match expected.reply {
+            Reply::TooLong(len) => {
+                let most = if self.is_outside() { OUTSIDE_LEN_MAX } else { FRAME_LEN_MAX };
+                let why = format!("frame of {len} bytes exceeds the limit of {most}");
+                if (command, &*text) == (255, &*why) { Ok(()) } else { Err(format!("{text:?}")) }
+            }
+            Reply::Exactly(_) | Reply::Receivers(_) | Reply::Status if self.is_outside() => {
+                let (code, len) = (command, payload.len());
+                let why = || format!("{code} with {len} bytes came before a login");
+                is_required.then_some(()).ok_or_else(why)
+            }
             Reply::Exactly(reply) if reply == frame(command, payload) => Ok(()),
             Reply::Exactly(reply) => Err(format!(
                 "expected {:?}, got {command} {text:?}",
@@ -325,10 +386,18 @@ impl CommandClient {
             },
             Reply::Status if command == 1 && is_status(&text) => Ok(()),
             Reply::Status => Err(format!("no status: {command} {text:?}")),
+            Reply::Login(request) => {
+                let from = self.address.map(|address| address.ip());
+                let script = self.script.as_mut().ok_or("there are no accounts")?;
+                script.hear(&request, from, command, &text)
+            }
         }
     }
 
     fn hear_broadcast(&mut self, payload: &[u8]) -> Result<(), String> {
+        if self.is_outside() {
+            return Err("a broadcast came before a login".to_owned());
+        }
         let torn = || format!("a torn broadcast: {:?}", String::from_utf8_lossy(payload));
         let mut parts = payload.splitn(3, |&byte| byte == b':');
         let mut number = || {
@@ -351,11 +420,15 @@ impl Client for CommandClient {
         if let Some(attack) = self.attack(rng) {
             return attack;
         }
+        if let Some(login) = self.log_in(rng) {
+            return login;
+        }
         if let Some(address) = self.address.filter(|_| self.has_plugins && rng.one_in(8)) {
             let reply = frame(200, format!("= {address}\n").as_bytes());
             return self.ask(frame(200, b"whence me"), Reply::Exactly(reply));
         }
-        let long = rng.one_in(10);
+        let is_outside = self.is_outside();
+        let long = rng.one_in(10) && !is_outside;
         let len = rng.skewed(if long { FRAME_LEN_MAX } else { 100 });
         match rng.below(if self.has_plugins { 26 } else { 24 }) {
             // Ten failures in a row would switch the plugin off.
@@ -388,7 +461,7 @@ impl Client for CommandClient {
                 self.ask(frame(2, b"ab\xff"), Reply::Exactly(frame(255, why)))
             }
             14..20 => self.broadcast(rng),
-            20 => {
+            20 if !is_outside => {
                 let payload = vec![b'x'; self.broadcast_len_max + 1];
                 let why = format!(
                     "broadcast of {} bytes exceeds the limit of {}",
@@ -397,10 +470,14 @@ impl Client for CommandClient {
                 );
                 self.ask(frame(4, &payload), Reply::Exactly(frame(255, why.as_bytes())))
             }
-            21 | 22 => self.ask(frame(7, b"ignored"), Reply::Status),
+            20..=22 => self.ask(frame(7, b"ignored"), Reply::Status),
             _ => {
                 // Nobody answers the plugins' codes either where none has an answer to `?`.
                 let code = [0, 5, 6, 8, 127, 128, 254, 255][rng.below(8)];
+                if let (5 | 6, Some(script)) = (code, &self.script) {
+                    let request = script.nonsense(code);
+                    return self.ask(frame(code, b"?"), Reply::Login(request));
+                }
                 let why = format!("unknown command {code}");
                 self.ask(frame(code, b"?"), Reply::Exactly(frame(255, why.as_bytes())))
             }
@@ -420,8 +497,7 @@ impl Client for CommandClient {
             Ending::Offence => {
                 let len = FRAME_LEN_MAX as u32 + 1;
                 let header = [&[1][..], &len.to_be_bytes()].concat();
-                let why = format!("frame of {len} bytes exceeds the limit of {FRAME_LEN_MAX}");
-                let bad = self.ask(header, Reply::Exactly(frame(255, why.as_bytes())));
+                let bad = self.ask(header, Reply::TooLong(len));
                 self.closes_at = Some(self.spoken);
                 if rng.one_in(2) { [bad, rng.bytes(3000)].concat() } else { bad }
             }
@@ -429,6 +505,7 @@ impl Client for CommandClient {
                 let cut = rng.between(1, after.len() - 1);
                 after[..cut].to_vec()
             }
+            Ending::Trickle if self.is_outside() => frame(1, &[b't'; OUTSIDE_LEN_MAX]),
             Ending::Trickle => frame(1, &vec![b't'; FRAME_LEN_MAX]),
         }
     }
@@ -443,7 +520,7 @@ impl Client for CommandClient {
             let Some(payload) = rest.get(..len) else { break };
             let (command, payload) = (header[0], payload.to_vec());
             self.input.drain(..5 + len);
-            if self.refused || self.late || self.over_limit.is_some() {
+            if self.refused || self.late || self.slow_to_log_in || self.over_limit.is_some() {
                 return Err("something after the last word".to_owned());
             }
             self.hear_frame(command, &payload)?;
@@ -479,6 +556,23 @@ impl Client for CommandClient {
 
     fn set_address(&mut self, address: SocketAddr) {
         self.address = Some(address);
+    }
+
+    fn is_member(&self) -> bool {
+        !self.is_outside()
+    }
+
+    fn is_outside(&self) -> bool {
+        self.script.as_ref().is_some_and(Script::is_outside)
+    }
+
+    fn was_slow_to_log_in(&self) -> bool {
+        self.slow_to_log_in
+    }
+
+    fn waits_for_login(&self) -> bool {
+        let first = self.expected.front();
+        matches!(first, Some(Expected { reply: Reply::Login(_), .. }))
     }
 
     fn was_late(&self) -> bool {

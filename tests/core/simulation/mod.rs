@@ -3,6 +3,8 @@
 //! `cargo test --test core simulation` runs a few thousand worlds; `MYNAH_SEEDS=1000000` as many as
 //! asked, from `MYNAH_FIRST_SEED` on. A failure prints the command that replays it.
 
+#[cfg_attr(not(feature = "accounts"), path = "accounts_disabled.rs")]
+pub mod accounts;
 pub mod admission;
 pub mod chat;
 pub mod clients;

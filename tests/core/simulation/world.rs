@@ -18,6 +18,7 @@ use mynah::internal::protocol::{
 };
 use mynah::internal::server::{ListenerConfig, NoLayer, Server};
 
+use super::accounts::Accounts;
 use super::admission::Admission;
 use super::clients::{Client, Ending, FRAME_LEN_MAX, HAS_PLUGINS, Kind, RAW_PREFIX};
 use super::layered::Wire;
@@ -117,6 +118,8 @@ struct World<L: SimulatedLayer> {
     refused: u64,
     /// Who may come in, where that is limited.
     admission: Option<Admission>,
+    /// Accounts that the clients of listener 0 may log in to.
+    accounts: Option<Accounts>,
 }
 
 /// The clock the server looks at within a turn. It stands still but for its looks, so what it shows
@@ -215,6 +218,8 @@ impl<L: SimulatedLayer> World<L> {
             })
             .collect();
         let admission = Admission::new(seed, listeners.len()).filter(|_| !crowded);
+        let may_log_in = listeners[0] == Kind::Command && !crowded;
+        let accounts = Accounts::new(seed).filter(|_| may_log_in);
         let mut layer_rng = Rng::new(seed ^ 0x1a7e);
         let has_layers = L::EXISTS && !crowded;
         let sure = layer_rng.below(listeners.len());
@@ -255,6 +260,9 @@ impl<L: SimulatedLayer> World<L> {
         }
         if let Some(admission) = &admission {
             admission.install(&mut server);
+        }
+        if let Some(accounts) = &accounts {
+            accounts.install(&mut server);
         }
         network.borrow_mut().is_replayable = L::IS_REPLAYABLE;
         // With the longest step each part of a turn has time for one thing. A crowd would take too
@@ -309,6 +317,7 @@ impl<L: SimulatedLayer> World<L> {
             crowded,
             refused: 0,
             admission,
+            accounts,
         };
         world.populate(count, has_plugins);
         world
@@ -333,9 +342,14 @@ impl<L: SimulatedLayer> World<L> {
                 Ending::Trickle,
             ];
             let paces = [Pace::Prompt, Pace::Prompt, Pace::Slow, Pace::Stalled];
+            let accounts = self.accounts.as_ref().filter(|_| listener == 0);
+            let script = accounts.map(|accounts| accounts.script(number));
+            let kind = self.listeners[listener];
+            let client = kind.client(number, broadcast_len_max, has_plugins, script);
+            let is_outside = client.is_outside();
             self.peers.push(Peer {
                 listener,
-                client: self.listeners[listener].client(number, broadcast_len_max, has_plugins),
+                client,
                 wire: None,
                 connected_at: Millis(0),
                 socket: None,
@@ -346,6 +360,8 @@ impl<L: SimulatedLayer> World<L> {
                 messages_left: match self.listeners[listener] {
                     // Until it has a nickname.
                     Kind::Chat if quiet => 20,
+                    // Until it is logged in, where it must be.
+                    Kind::Command if quiet && is_outside => 20,
                     _ if quiet => 0,
                     _ => rng.skewed(60),
                 },
@@ -418,7 +434,8 @@ impl<L: SimulatedLayer> World<L> {
             }
             self.round();
             let network = self.network.borrow();
-            if progress || !network.is_quiet() || network.trace_hash() != before {
+            let is_hashing = self.accounts.as_ref().is_some_and(Accounts::is_busy);
+            if progress || !network.is_quiet() || network.trace_hash() != before || is_hashing {
                 continue;
             }
             drop(network);
@@ -771,7 +788,9 @@ impl<L: SimulatedLayer> World<L> {
         }
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
-        let is_due = !events.is_empty() || self.server.poll_timeout(self.now) == Some(0);
+        let is_woken = self.accounts.as_ref().is_some_and(|accounts| accounts.work(self.now));
+        let is_due =
+            !events.is_empty() || is_woken || self.server.poll_timeout(self.now) == Some(0);
         self.clock.micros.set(self.clock.micros.get().max(self.now.0 * 1_000));
         let began_at = self.clock.micros.get();
         self.server.begin_batch(self.now);

@@ -34,6 +34,9 @@ impl<L: SimulatedLayer> World<L> {
             let is_done = self.server.poll_timeout(self.now) != Some(0);
             admission.check_turn(&network, self.now, is_done, self.stopped);
         }
+        if let Some(accounts) = &self.accounts {
+            accounts.check_turn(&network);
+        }
         for (number, peer) in self.peers.iter_mut().enumerate() {
             let Some(socket) = peer.socket.map(|socket| &network.sockets[socket]) else { continue };
             if peer.taken_at.is_none() && socket.to_server.is_empty() {
@@ -51,6 +54,10 @@ impl<L: SimulatedLayer> World<L> {
             let is_frame = self.listeners[peer.listener] != Kind::Chat;
             let open = is_frame && peer.leaves_it_open() && peer.open_since.is_some();
             let trickling = open && !socket.was_full;
+            if peer.client.waits_for_login() {
+                // It is not read from meanwhile, and no clock runs.
+                peer.trickles_since = None;
+            }
             if trickling && socket.reads.len() > peer.reads_before_trickle {
                 let since = *peer.trickles_since.get_or_insert(self.now);
                 let ms = self.now.since(since);
@@ -103,7 +110,8 @@ impl<L: SimulatedLayer> World<L> {
                     self.stopped_at
                 );
             }
-            let due = self.is_close_due(peer);
+            // Whoever does not log in has its time, and no more.
+            let due = self.is_close_due(peer) || peer.client.is_outside();
             assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
             if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
                 let told = peer.client.was_told_of_stop();
@@ -215,6 +223,16 @@ impl<L: SimulatedLayer> World<L> {
         if !socket.server_shut {
             return None;
         }
+        let connected_ms = until.since(peer.connected_at);
+        if peer.client.was_slow_to_log_in() {
+            assert!(
+                connected_ms >= HANDSHAKE_TIMEOUT_MS,
+                "{connected_ms} ms were the time to log in"
+            );
+        }
+        if peer.client.is_outside() && connected_ms >= HANDSHAKE_TIMEOUT_MS {
+            return Some(AllowedClose::Gone);
+        }
         // It lingered, and had to make way at the moment when more came from it.
         if socket.reset_by_server && socket.lingered && socket.has_late_bytes {
             return Some(AllowedClose::Gone);
@@ -251,6 +269,11 @@ impl<L: SimulatedLayer> World<L> {
             || self.pause_ms_max > PAUSE_MS;
         let is_over = self.stopped && stopped_for_ms >= self.limits.drain_timeout_ms;
         if is_over && (socket.was_full || is_hurried) {
+            return Some(AllowedClose::Gone);
+        }
+        // An answer that is being hashed is waited for as long as any.
+        let may_wait_ms = self.limits.drain_timeout_ms / 2;
+        if self.stopped && peer.client.waits_for_login() && stopped_for_ms >= may_wait_ms {
             return Some(AllowedClose::Gone);
         }
         if self.is_served(peer) {

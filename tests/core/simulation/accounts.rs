@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Accounts {
             return None;
         }
         let queue_len_max = [1, 3, 64][rng.below(3)];
-        let turns_max = [1, 20, 200][rng.below(3)];
+        let turns_max = [1, 20, 200, 2_000][rng.below(4)];
         let allows_registration = rng.one_in(2);
         let is_required = rng.one_in(3);
         let hall = Hall {
@@ -94,6 +94,20 @@ impl Accounts {
             hall.work();
         }
         !hall.results.is_empty()
+    }
+
+    /// From here on no attempt takes long.
+    pub fn hurry(&self) {
+        let hall = &mut *self.hall.borrow_mut();
+        hall.turns_max = hall.turns_max.min(20);
+        if let Some((_, left)) = &mut hall.in_work {
+            *left = (*left).min(20);
+        }
+    }
+
+    /// Where a client comes from, where nothing else is said: two have one address.
+    pub fn address(number: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 1, (number / 2) as u8], 1_000 + number as u16))
     }
 
     /// Whether there is work to be done, or results are to be taken.

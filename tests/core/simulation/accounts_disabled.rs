@@ -1,6 +1,6 @@
 //! Stand-in for `accounts` in a build without accounts: there are none in any world.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mynah::internal::clock::Millis;
 use mynah::internal::server::{Server, Transport};
@@ -27,6 +27,12 @@ impl Accounts {
 
     pub fn work(&self, _: Millis) -> bool {
         false
+    }
+
+    pub fn hurry(&self) {}
+
+    pub fn address(number: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 1, 1], number as u16))
     }
 
     pub fn is_busy(&self) -> bool {

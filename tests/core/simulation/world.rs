@@ -421,6 +421,9 @@ impl<L: SimulatedLayer> World<L> {
     /// Without faults, lets every client do what is left to do, until nothing is.
     fn run_until_idle(&mut self) {
         self.network.borrow_mut().faults = Faults::default();
+        if let Some(accounts) = &self.accounts {
+            accounts.hurry();
+        }
         let until = self.now.after(IDLE_WAIT_MS);
         let mut rounds = 0;
         let mut idle_rounds = 0;
@@ -527,6 +530,10 @@ impl<L: SimulatedLayer> World<L> {
             peer.begin(&origin);
             let kind = self.listeners[peer.listener];
             admission.connect(origin, kind.says_full() && peer.wire.is_none());
+        } else if self.accounts.is_some() {
+            let address = Accounts::address(number);
+            network.sockets[socket].from = Some(address);
+            peer.client.set_address(address);
         }
         peer.last_heard_at = self.now;
         peer.last_sent_at = self.now;

@@ -227,7 +227,8 @@ class Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        last = "+tls://" if "+tls" in command else "plugin://" if "plugin-dir" in command else "chat://"
+        signs = {"+tls": "+tls://", "+unix": "+unix://", "plugin-dir": "plugin://"}
+        last = next((last for sign, last in signs.items() if sign in command), "chat://")
         for line in self.process.stdout:
             if b"listening on " in line and last.encode() in line:
                 return

@@ -260,7 +260,7 @@ impl Entry {
 /// A hash of numbers whose key is drawn at random, so that nobody can choose addresses that collide:
 /// any two do for one key in 2^64 (multiply-shift; Dietzfelbinger, "Universal hashing and k-wise
 /// independent random variables via integer arithmetic without primes", 1996). A tenth of SipHash,
-/// which would be a fifth of an accept.
+/// which would be a sixth of an accept.
 #[derive(Debug, Clone, Copy)]
 struct KeyHash {
     factor: u128,

@@ -34,7 +34,7 @@ const STEP_MS: u64 = 64;
 
 /// The accounts of a world.
 pub struct Accounts {
-    hall: Rc<RefCell<Hall>>,
+    directory: Rc<RefCell<Directory>>,
     allows_registration: bool,
     /// Whether the clients of listener 0 must log in before all else.
     is_required: bool,
@@ -51,7 +51,7 @@ impl Accounts {
         let turns_max = [1, 20, 200, 2_000][rng.below(4)];
         let allows_registration = rng.one_in(2);
         let is_required = rng.one_in(3);
-        let hall = Hall {
+        let directory = Directory {
             rng,
             now: Millis(0),
             accounts: NAMES.iter().map(|name| (*name).into()).collect(),
@@ -63,13 +63,13 @@ impl Accounts {
             failures: HashMap::new(),
             busy: 0,
         };
-        let hall = Rc::new(RefCell::new(hall));
-        Some(Accounts { hall, allows_registration, is_required })
+        let directory = Rc::new(RefCell::new(directory));
+        Some(Accounts { directory, allows_registration, is_required })
     }
 
     /// Gives the server the accounts; the clients of listener 0 may or must log in.
     pub fn install<T: Transport>(&self, server: &mut Server<T>) {
-        let backend = FakeBackend(Rc::clone(&self.hall));
+        let backend = FakeBackend(Rc::clone(&self.directory));
         server.set_accounts(Authenticator::new(Box::new(backend), self.allows_registration));
         server.set_auth(0, if self.is_required { Auth::Required } else { Auth::Optional });
     }
@@ -77,7 +77,7 @@ impl Accounts {
     /// What a client of listener 0 says to log in.
     pub fn script(&self, number: usize) -> Script {
         Script {
-            hall: Rc::clone(&self.hall),
+            directory: Rc::clone(&self.directory),
             allows_registration: self.allows_registration,
             is_required: self.is_required,
             is_honest: number % 3 != 2,
@@ -87,20 +87,20 @@ impl Accounts {
 
     /// Goes on with the work; true if the loop is woken, because results wait to be taken.
     pub fn work(&self, now: Millis) -> bool {
-        let mut hall = self.hall.borrow_mut();
-        hall.now = now;
+        let mut directory = self.directory.borrow_mut();
+        directory.now = now;
         // Much may be done within one turn of the server's.
-        for _ in 0..hall.rng.between(1, 3) {
-            hall.work();
+        for _ in 0..directory.rng.between(1, 3) {
+            directory.work();
         }
-        !hall.results.is_empty()
+        !directory.results.is_empty()
     }
 
     /// From here on no attempt takes long.
     pub fn hurry(&self) {
-        let hall = &mut *self.hall.borrow_mut();
-        hall.turns_max = hall.turns_max.min(20);
-        if let Some((_, left)) = &mut hall.in_work {
+        let directory = &mut *self.directory.borrow_mut();
+        directory.turns_max = directory.turns_max.min(20);
+        if let Some((_, left)) = &mut directory.in_work {
             *left = (*left).min(20);
         }
     }
@@ -112,16 +112,16 @@ impl Accounts {
 
     /// Whether there is work to be done, or results are to be taken.
     pub fn is_busy(&self) -> bool {
-        let hall = self.hall.borrow();
-        hall.in_work.is_some() || !hall.queue.is_empty() || !hall.results.is_empty()
+        let directory = self.directory.borrow();
+        directory.in_work.is_some() || !directory.queue.is_empty() || !directory.results.is_empty()
     }
 
     /// After a turn no result is left, and nobody waits in the queue who has gone: an attempt that
     /// has not begun would keep others of its address from theirs.
     pub fn check_turn(&self, network: &Network) {
-        let hall = self.hall.borrow();
-        assert!(hall.results.is_empty(), "nobody takes {:?}", hall.results);
-        for job in &hall.queue {
+        let directory = self.directory.borrow();
+        assert!(directory.results.is_empty(), "nobody takes {:?}", directory.results);
+        for job in &directory.queue {
             let socket = network.socket_of(ConnId::from_bits(job.id).generation);
             let socket = &network.sockets[socket.expect("whoever attempts has a socket")];
             assert!(!socket.server_shut, "an attempt of {:?} outlives its connection", job.address);
@@ -131,7 +131,7 @@ impl Accounts {
 
 /// The accounts, the attempts that wait, the one in work, and the results that have come.
 #[derive(Debug)]
-struct Hall {
+struct Directory {
     rng: Rng,
     now: Millis,
     accounts: Vec<Arc<str>>,
@@ -148,7 +148,7 @@ struct Hall {
     busy: usize,
 }
 
-impl Hall {
+impl Directory {
     fn find(&self, name: &str) -> Option<Arc<str>> {
         let wanted = Nickname::parse(name).ok()?;
         let is_same = |other: &&Arc<str>| {
@@ -213,7 +213,7 @@ fn password_of(name: &str) -> String {
 }
 
 #[derive(Debug)]
-struct FakeBackend(Rc<RefCell<Hall>>);
+struct FakeBackend(Rc<RefCell<Directory>>);
 
 impl Backend for FakeBackend {
     fn find(&self, name: &str) -> Option<Arc<str>> {
@@ -225,20 +225,24 @@ impl Backend for FakeBackend {
     }
 
     fn submit(&mut self, job: Job<AddressKey>) -> Result<(), Busy> {
-        let hall = &mut *self.0.borrow_mut();
+        let directory = &mut *self.0.borrow_mut();
         let address = job.address;
         assert!(
-            hall.now >= hall.due_at(address),
+            directory.now >= directory.due_at(address),
             "{address:?} attempts too soon, unlike it was told"
         );
-        assert!(hall.results.is_empty(), "an attempt before its address is charged for another");
-        let waits = hall.queue.iter().any(|other| other.address == address);
-        let is_in_work = hall.in_work.as_ref().is_some_and(|(other, _)| other.address == address);
-        if waits || is_in_work || hall.queue.len() >= hall.queue_len_max {
-            hall.busy += 1;
+        assert!(
+            directory.results.is_empty(),
+            "an attempt before its address is charged for another"
+        );
+        let waits = directory.queue.iter().any(|other| other.address == address);
+        let is_in_work =
+            directory.in_work.as_ref().is_some_and(|(other, _)| other.address == address);
+        if waits || is_in_work || directory.queue.len() >= directory.queue_len_max {
+            directory.busy += 1;
             return Err(Busy);
         }
-        hall.queue.push_back(job);
+        directory.queue.push_back(job);
         Ok(())
     }
 
@@ -249,10 +253,10 @@ impl Backend for FakeBackend {
     }
 
     fn take_results(&mut self) -> Vec<JobResult<AddressKey>> {
-        let hall = &mut *self.0.borrow_mut();
-        let results = std::mem::take(&mut hall.results);
+        let directory = &mut *self.0.borrow_mut();
+        let results = std::mem::take(&mut directory.results);
         for result in results.iter().filter(|result| result.outcome == Outcome::LoginFailed) {
-            hall.charge(result.address);
+            directory.charge(result.address);
         }
         results
     }
@@ -260,7 +264,7 @@ impl Backend for FakeBackend {
 
 /// What a client does to log in, and what it has been told.
 pub struct Script {
-    hall: Rc<RefCell<Hall>>,
+    directory: Rc<RefCell<Directory>>,
     allows_registration: bool,
     is_required: bool,
     /// It knows passwords. Others never log in, unless they register.
@@ -309,7 +313,7 @@ impl Script {
         let name = any[rng.below(any.len())].to_owned();
         let password = if is_right { password_of(&name) } else { "no password".to_owned() };
         let payload = credentials(&name, &password);
-        let has_account = self.hall.borrow().find(&name).is_some();
+        let has_account = self.directory.borrow().find(&name).is_some();
         let kind = Kind::Login { name, is_right, has_account };
         (5, payload, Request { attempt: Attempt::Login, kind })
     }
@@ -364,10 +368,10 @@ impl Script {
         let is_good = match &request.kind {
             Kind::Malformed(_) => false,
             Kind::Login { name, is_right, .. } => {
-                *is_right && self.hall.borrow().find(name).as_deref() == Some(welcome)
+                *is_right && self.directory.borrow().find(name).as_deref() == Some(welcome)
             }
             Kind::Register(name) => {
-                let has_account = self.hall.borrow().find(name).is_some();
+                let has_account = self.directory.borrow().find(name).is_some();
                 self.allows_registration && name == welcome && has_account
             }
         };
@@ -385,13 +389,14 @@ impl Script {
         if let Kind::Malformed(why) = request.kind {
             return text == why;
         }
-        let hall = &mut *self.hall.borrow_mut();
+        let directory = &mut *self.directory.borrow_mut();
         if text == "busy, try again" {
-            return hall.busy.checked_sub(1).map(|busy| hall.busy = busy).is_some();
+            return directory.busy.checked_sub(1).map(|busy| directory.busy = busy).is_some();
         }
         if let Some(secs) = text.strip_prefix("too many attempts, try again in ") {
             let secs = secs.strip_suffix(" s").and_then(|secs| secs.parse().ok());
-            let failures = |from: IpAddr| hall.failures.get(&from.into()).map_or(0, |(n, _)| *n);
+            let failures =
+                |from: IpAddr| directory.failures.get(&from.into()).map_or(0, |(n, _)| *n);
             let is_due = from.is_none_or(|from| failures(from) > FREE_FAILURES);
             return is_due && secs.is_some_and(|secs| (1..=60).contains(&secs));
         }
@@ -402,7 +407,7 @@ impl Script {
             }
             Kind::Register(name) if name.starts_with('z') => text == "registration failed",
             Kind::Register(name) => {
-                let is_taken = Nickname::parse(name).is_ok_and(|name| hall.is_taken(&name));
+                let is_taken = Nickname::parse(name).is_ok_and(|name| directory.is_taken(&name));
                 is_taken && text.strip_suffix(" is taken") == Some(name)
             }
         }

@@ -212,8 +212,8 @@ fn passwords_are_in_no_log() {
     client.ask(REGISTER, &credentials("mallory", secret));
     client.ask(LOGIN, format!("bob\0{secret}\0").as_bytes());
     let off = accounts.serve("?auth=off", &["--log-level", "trace"]);
-    let mut stranger = off.connect();
-    stranger.ask(LOGIN, &credentials("bob", secret));
+    let mut other = off.connect();
+    other.ask(LOGIN, &credentials("bob", secret));
     let mut chat = off.connect_to(1);
     say(&mut chat, &format!("/login bob {secret}"));
     let mut client = server.connect_to(1);

@@ -1,0 +1,746 @@
+#!/usr/bin/env python3
+"""Drives the status page in headless Chromium: figures, filter, kick, token, both colour schemes, a phone.
+
+    tests/admin_page.py [--screenshots DIR] [--soak MINUTES] [-k NAME] [URL [TOKEN]]
+
+Without URL it starts servers of its own, $MYNAH or target/release/mynah; with one it does what a running
+server allows, which must listen for `command` and `chat` as well. Screenshots go to a temporary folder, or
+to DIR. Needs Linux, and Chromium or Chrome ($CHROMIUM, or of a usual name); says `skipped: …` where there is none.
+"""
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import functools
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PATIENCE = 20
+PAGE_MAX = 30 * 1024
+TOKEN = "correct horse battery staple"
+WIDE, PHONE, NARROW = (1280, 900), (400, 800), (320, 640)
+SCHEMES = ("light", "dark")
+# Names as a chat takes them: at most 16 characters, no blanks, no brackets, no colon.
+MARKUP = ["<b>bold</b>", "<img/src=x>", "&lt;i&gt;", "<svg/onload=a()>"]
+# May a page that has polled for so long hold more than before.
+HEAP_SLACK = 128 * 1024
+
+
+class Chromium:
+    """A headless browser, asked by the DevTools protocol over a pipe, which needs no WebSocket."""
+
+    def __init__(self, program):
+        self.profile = tempfile.mkdtemp(prefix="mynah-chromium-")
+        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = os.pipe()
+        # Out of the way of 3 and 4, where Chromium wants its ends.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (theirs_in, theirs_out)]
+
+        def place_pipes():
+            os.dup2(high[0], 3)
+            os.dup2(high[1], 4)
+
+        flags = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--disable-extensions",
+                 "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+                 "--force-color-profile=srgb", f"--user-data-dir={self.profile}"]
+        if os.geteuid() == 0:
+            flags.append("--no-sandbox")
+        self.process = subprocess.Popen([program, *flags, "about:blank"], preexec_fn=place_pipes, pass_fds=(3, 4),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for fd in (theirs_in, theirs_out, *high):
+            os.close(fd)
+        self.input, self.output = ours_in, ours_out
+        self.buffer, self.last_id, self.answers, self.tabs = b"", 0, {}, {}
+
+    def call(self, method, session=None, **params):
+        self.last_id += 1
+        message = {"id": self.last_id, "method": method, "params": params}
+        if session:
+            message["sessionId"] = session
+        os.write(self.output, json.dumps(message).encode() + b"\0")
+        expected, deadline = self.last_id, time.monotonic() + PATIENCE * 6
+        while expected not in self.answers:
+            self.read(deadline, method)
+        answer = self.answers.pop(expected)
+        if "error" in answer:
+            raise AssertionError(f"{method}: {answer['error']['message']}")
+        return answer["result"]
+
+    def read(self, deadline, what):
+        """Takes in what the browser has to say, at least one piece of it."""
+        if not select.select([self.input], [], [], max(0, deadline - time.monotonic()))[0]:
+            raise AssertionError(f"Chromium does not answer: {what}")
+        piece = os.read(self.input, 1 << 20)
+        if not piece:
+            raise AssertionError(f"Chromium has ended with {self.process.wait()}: {what}")
+        *messages, self.buffer = (self.buffer + piece).split(b"\0")
+        for message in map(json.loads, messages):
+            if "id" in message:
+                self.answers[message["id"]] = message
+            elif message.get("sessionId") in self.tabs:
+                self.tabs[message["sessionId"]].note(message["method"], message["params"])
+
+    def close(self):
+        with contextlib.suppress(AssertionError, OSError):
+            self.call("Browser.close")
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.profile, ignore_errors=True)
+
+
+class Tab:
+    """A page in a browser context of its own, so without what others have stored."""
+
+    def __init__(self, browser, size=WIDE, scheme="light"):
+        self.browser, self.errors, self.requests, self.dialogs = browser, [], [], []
+        self.context = browser.call("Target.createBrowserContext")["browserContextId"]
+        target = browser.call("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
+        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        browser.tabs[self.session] = self
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.look(size, scheme)
+
+    def call(self, method, **params):
+        return self.browser.call(method, self.session, **params)
+
+    def note(self, method, params):
+        if method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description", details["text"]))
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            self.errors.append(str(params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+            self.errors.append(f"{params['entry']['source']}: {params['entry']['text']}")
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Page.javascriptDialogOpening":
+            self.dialogs.append(params["message"])
+
+    def look(self, size, scheme):
+        width, height = size
+        is_phone = width < 700
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if is_phone else 1, mobile=is_phone)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=is_phone)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def open(self, url):
+        self.call("Page.navigate", url=url)
+        self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
+
+    def run(self, expression):
+        """The value of an expression in the page."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in result:
+            raise AssertionError(f"{expression}: {result['exceptionDetails']['exception'].get('description')}")
+        return result["result"].get("value")
+
+    def wait(self, condition):
+        """Until an expression holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.holds(condition):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"waited in vain: {condition}\n{self.text()}")
+            time.sleep(0.03)
+
+    def holds(self, condition):
+        # A page that is about to be replaced has no answer.
+        try:
+            return self.run(f"Boolean({condition})")
+        except AssertionError:
+            return False
+
+    def text(self, selector="body"):
+        return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
+
+    def click(self, selector):
+        """As a mouse does, so that what covers the target gets the click."""
+        at = self.run(f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});
+            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()""")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)
+
+    def leave(self):
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+
+    def fill(self, selector, text):
+        self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.focus(); e.select?.() }})()")
+        if text:
+            self.call("Input.insertText", text=text)
+        else:
+            self.key("Delete", 46)
+
+    def key(self, name, code):
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+        if name == "Enter":
+            self.call("Input.dispatchKeyEvent", type="char", text="\r", key=name)
+
+    def screenshot(self, path):
+        height = self.run("document.documentElement.scrollHeight")
+        width = self.run("innerWidth")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def close(self):
+        self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
+        del self.browser.tabs[self.session]
+
+
+class Server:
+    """A server of the test's own, or one that runs already."""
+
+    def __init__(self, token=TOKEN, ports=None):
+        self.token, self.folder = token, tempfile.TemporaryDirectory(prefix="mynah-page-")
+        arguments = [f"--listen={name}://127.0.0.1:{(ports or {}).get(name, 0)}" for name in ("admin", "command", "chat")]
+        if token:
+            file = pathlib.Path(self.folder.name) / "token"
+            file.touch(0o600)
+            file.write_text(token + "\n", encoding="utf-8")
+            arguments.append(f"--admin-token={file}")
+        self.process = subprocess.Popen([PROGRAM, *arguments], cwd=self.folder.name, stderr=subprocess.PIPE)
+        self.ports, log = {}, b""
+        while len(self.ports) < 3:
+            line = self.process.stderr.readline()
+            log += line
+            if not line:
+                raise AssertionError(f"{PROGRAM} does not start: {log.decode()}")
+            if found := re.search(rb"listening on (\w+)://127\.0\.0\.1:(\d+)", line):
+                self.ports[found[1].decode()] = int(found[2])
+        self.url = f"http://127.0.0.1:{self.ports['admin']}/"
+        # Its pipe must not fill up.
+        self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
+
+    def client(self, protocol):
+        return socket.create_connection(("127.0.0.1", self.ports[protocol]), PATIENCE)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        self.log.wait(PATIENCE)
+        self.process.stderr.close()
+        self.folder.cleanup()
+
+
+class RunningServer:
+    """The server that the command line names."""
+
+    def __init__(self, url, token):
+        self.url, self.token = url.rstrip("/") + "/", token
+        self.listeners = {}
+        for listener in fetch(self.url + "status", token=token)["listeners"]:
+            self.listeners.setdefault(listener["protocol"], urllib.parse.urlsplit(listener["url"]))
+
+    def client(self, protocol):
+        address = self.listeners[protocol]
+        return socket.create_connection((address.hostname, address.port), PATIENCE)
+
+    def stop(self):
+        pass
+
+
+def fetch(url, method="GET", token=None):
+    """The JSON at a URL."""
+    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        return json.load(response)
+
+
+def chat(server, name):
+    """A client that has the nickname."""
+    client = server.client("chat")
+    client.sendall(name.encode() + b"\n")
+    welcome = client.recv(4096)
+    assert b"Welcome" in welcome, f"{name}: {welcome}"
+    return client
+
+
+def echo(client, payload):
+    client.sendall(b"\x01" + len(payload).to_bytes(4, "big") + payload)
+    reply = b""
+    while len(reply) < 5 + len(payload):
+        piece = client.recv(1 << 16)
+        assert piece, "the connection has ended"
+        reply += piece
+
+
+def has_ended(client):
+    """The server has closed the connection."""
+    with contextlib.suppress(ConnectionResetError):
+        while client.recv(4096):
+            pass
+    return True
+
+
+class PageTest(unittest.TestCase):
+    """A tab of its own for each test, in which nothing may go wrong and which may ask nobody else."""
+
+    # Of the log, what the test brings about itself.
+    expected_errors = r"^$"
+
+    def setUp(self):
+        self.servers = []
+
+    def start(self, size=WIDE, scheme="light", with_token=True, **options):
+        """A server, and a tab that shows its figures."""
+        server = RunningServer(ARGUMENTS.url, ARGUMENTS.token) if ARGUMENTS.url else Server(**options)
+        self.addCleanup(server.stop)
+        tab = Tab(BROWSER, size, scheme)
+        self.addCleanup(self.check, tab, server)
+        if server.token and with_token:
+            tab.call("Page.addScriptToEvaluateOnNewDocument",
+                     source=f"try {{ sessionStorage.setItem('mynah-admin-token', {json.dumps(server.token)}) }} catch {{}}")
+        tab.open(server.url)
+        if with_token or not server.token:
+            tab.wait("document.getElementById('state').textContent == 'Live'")
+            tab.wait("document.getElementById('as-of').textContent.startsWith('at ')")
+        return server, tab
+
+    def check(self, tab, server):
+        tab.run("0")
+        errors = [error for error in tab.errors if not re.search(self.expected_errors, error)]
+        self.assertEqual(errors, [], "errors in the console")
+        self.assertEqual(tab.dialogs, [], "dialogs of scripts")
+        foreign = [url for url in tab.requests if not url.startswith(server.url) and url != "about:blank"]
+        self.assertEqual(foreign, [], "requests to others")
+        tab.close()
+
+    def rows(self, tab, body="rows"):
+        return tab.run(f"Array.from(document.getElementById('{body}').rows, row => Array.from(row.cells, cell => cell.textContent))")
+
+
+def own_server_only(test):
+    @functools.wraps(test)
+    def run(self):
+        if ARGUMENTS.url:
+            self.skipTest("needs a server of its own")
+        test(self)
+
+    return run
+
+
+class Document(PageTest):
+    @own_server_only
+    def test_document_is_small_and_allowed_by_hash(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            body, headers = response.read(), response.headers
+        self.assertLessEqual(len(body if headers.get("Content-Encoding") == "gzip" else gzip.compress(body, 9)), PAGE_MAX)
+        text = (gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body).decode()
+        self.assertTrue(headers["Content-Type"].startswith("text/html"))
+        policy = {name: values for name, *values in (part.split() for part in headers["Content-Security-Policy"].split(";") if part.strip())}
+        for tag in ("script", "style"):
+            found = re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", text, re.DOTALL)
+            self.assertEqual(len(found), 1, f"one <{tag}>")
+            digest = base64.b64encode(hashlib.sha256(found[0].encode()).digest()).decode()
+            self.assertEqual(policy.pop(f"{tag}-src"), [f"'sha256-{digest}'"])
+        self.assertEqual(policy.pop("connect-src"), ["'self'"])
+        self.assertEqual(set(policy), {"default-src", "base-uri", "form-action", "frame-ancestors"})
+        self.assertTrue(all(values == ["'none'"] for values in policy.values()), policy)
+        self.assertNotRegex(text, r"https?://(?!www\.w3\.org/2000/svg')", "a foreign address")
+        self.assertNotRegex(text, r"\s(?:on\w+|style)=|innerHTML|insertAdjacentHTML|document\.write|eval\(")
+
+    def test_page_without_javascript_says_so(self):
+        server = RunningServer(ARGUMENTS.url, ARGUMENTS.token) if ARGUMENTS.url else Server()
+        self.addCleanup(server.stop)
+        tab = Tab(BROWSER)
+        self.addCleanup(self.check, tab, server)
+        tab.call("Emulation.setScriptExecutionDisabled", value=True)
+        tab.call("Page.navigate", url=server.url)
+        document = tab.call("DOM.getDocument")["root"]["nodeId"]
+        deadline = time.monotonic() + PATIENCE
+        while "needs JavaScript" not in tab.call("DOM.getOuterHTML", nodeId=document)["outerHTML"]:
+            self.assertLess(time.monotonic(), deadline)
+            document = tab.call("DOM.getDocument")["root"]["nodeId"]
+        tab.screenshot(SCREENSHOTS / "noscript.png")
+
+
+class Looks(PageTest):
+    def test_page_fits_every_width_in_both_schemes(self):
+        server, tab = self.start()
+        clients = [chat(server, name) for name in MARKUP + ["alice", "bob"]] + [server.client("command") for _ in range(3)]
+        for client in clients:
+            self.addCleanup(client.close)
+        echo(clients[-1], b"x" * 4096)
+        tab.wait("document.getElementById('rows').rows.length >= 9")
+        for scheme in SCHEMES:
+            for size in (WIDE, PHONE, NARROW):
+                tab.look(size, scheme)
+                with self.subTest(scheme=scheme, width=size[0]):
+                    tab.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+                    tab.screenshot(SCREENSHOTS / f"{size[0]}-{scheme}.png")
+                    self.assertLessEqual(tab.run("document.documentElement.scrollWidth"), size[0], "scrolls sideways")
+                    self.assertEqual(tab.run(FAINT_TEXT), [], "text of too little contrast")
+
+    def test_controls_have_names_for_screen_readers(self):
+        server, tab = self.start()
+        self.addCleanup(chat(server, "alice").close)
+        tab.wait("document.querySelector('#rows button')")
+        nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
+        roles = ("button", "textbox", "combobox", "img", "table", "link", "dialog", "region")
+        nameless = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles and not node.get("name", {}).get("value")]
+        self.assertEqual(nameless, [])
+        names = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "button"]
+        self.assertTrue(any(re.fullmatch(r"Kick #\d+ \u2068alice\u2069", name) for name in names), names)
+        tab.look(PHONE, "light")
+        rows = [node for node in tab.call("Accessibility.getFullAXTree")["nodes"] if node.get("role", {}).get("value") == "row"]
+        self.assertTrue(rows, "rows stay rows where they are laid out as lines")
+
+
+# Texts whose contrast to what is behind them is under WCAG's 4.5 to 1.
+FAINT_TEXT = """(() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = rgb => { const [r, g, b] = rgb.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b };
+  const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length == 3 || c[3] == 1) return c.slice(0, 3) } return [255, 255, 255] };
+  const faint = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; node = walk.nextNode();) {
+    const e = node.parentElement;
+    if (!node.data.trim() || !e.checkVisibility() || e.closest('button:disabled, script, style')) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color).slice(0, 3)), light(behind(e))].sort((a, b) => b - a);
+    if ((a + .05) / (b + .05) < 4.5) faint.push(node.data.trim() + ' ' + ((a + .05) / (b + .05)).toFixed(2));
+  }
+  return faint;
+})()"""
+
+
+class Figures(PageTest):
+    def test_figures_change_after_traffic(self):
+        server, tab = self.start()
+        before = tab.run("last.status.frames_in_total")
+        open_before = tab.run("last.status.connections")
+        clients = [server.client("command") for _ in range(5)]
+        for client in clients:
+            self.addCleanup(client.close)
+        peak = "Math.max(...rings.{0}.filter(v => v >= 0))"
+        for client in clients:
+            for _ in range(20):
+                echo(client, b"x" * 1000)
+        tab.wait(f"last.status.frames_in_total >= {before + 100}")
+        tab.wait(f"document.querySelector('#cards b').textContent == String(last.status.connections) && last.status.connections >= {open_before + 5}")
+        tab.wait(f"{peak.format('messages')} > 0 && {peak.format('received')} > 0 && {peak.format('sent')} > 0")
+        tab.wait("document.querySelectorAll('#cards .line').length == 5 && [...document.querySelectorAll('#cards .line')].every(l => l.getAttribute('d').includes('L'))")
+        self.assertRegex(tab.text("#listeners"), r"command\s")
+        self.assertIn("up ", tab.text("#about"))
+
+    def test_figures_have_units(self):
+        _, tab = self.start()
+        for call, text in [
+            ("bytes(0)", "0 B"), ("bytes(1023)", "1023 B"), ("bytes(1024)", "1.00 KiB"), ("bytes(1048575)", "1.00 MiB"), ("bytes(123456789)", "118 MiB"),
+            ("bytes(10230)", "9.99 KiB"), ("bytes(NaN)", "–"), ("count(1234567)", "1,234,567"), ("rate(0)", "0/s"), ("rate(0.25)", "0.3/s"), ("rate(1234)", "1,234/s"),
+            ("duration(0)", "0 s"), ("duration(59)", "59 s"), ("duration(3600)", "1 h"), ("duration(90061)", "1 d 1 h"), ("duration(86460)", "1 d"),
+            ("readSecs('90')", 90), ("readSecs('5 min')", 300), ("readSecs('x')", None), ("readBytes('64 KiB')", 65536), ("readBytes('1.5m')", 1572864),
+            ("readBytes('-1')", None), ("readBytes('')", ""), ("roundCount(11)", 20), ("roundBytes(600)", 1024), ("roundBytes(70000)", 102400),
+        ]:
+            with self.subTest(call):
+                value = tab.run(call)
+                self.assertEqual(value.replace("\u00a0", " ") if isinstance(value, str) else value, text)
+
+    @own_server_only
+    def test_figures_come_back_with_the_server(self):
+        self.expected_errors = r"^network: Failed to load resource"
+        server, tab = self.start()
+        ports = server.ports
+        server.stop()
+        tab.wait("document.getElementById('state').textContent == 'No figures' && !document.getElementById('away').hidden")
+        self.assertIn("next try in", tab.text("#away"))
+        tab.screenshot(SCREENSHOTS / "away.png")
+        tab.wait("failures >= 2")
+        again = Server(ports=ports)
+        self.addCleanup(again.stop)
+        tab.click("#retry")
+        tab.wait("document.getElementById('state').textContent == 'Live' && document.getElementById('away').hidden")
+        self.assertTrue(tab.run("rings.connections.some((value, at) => Number.isNaN(value) && times[at] > 0)"), "a gap in the chart")
+        self.assertFalse(tab.run("rings.messages.some(value => value < 0)"), "a rate across a restart")
+
+    def test_pause_stops_the_requests(self):
+        _, tab = self.start()
+        tab.click("#pause")
+        tab.wait("document.getElementById('state').textContent == 'Paused' && !isPolling")
+        count = len(tab.requests)
+        # Nothing to wait for: longer than a poll takes to be due.
+        tab.run("new Promise(done => setTimeout(done, 1500))")
+        self.assertEqual(len(tab.requests), count)
+        tab.click("#pause")
+        tab.wait("document.getElementById('state').textContent == 'Live'")
+
+    def test_page_does_not_grow(self):
+        """Hours of polling with a clock that this test turns; the requests are real."""
+        server, tab = self.start()
+        for name in MARKUP:
+            self.addCleanup(chat(server, name).close)
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=FAKE_TIMERS)
+        tab.call("Page.reload")
+        tab.wait("window.advance && typeof last != 'undefined' && last != null")
+        # Until the rings are full.
+        tab.run("advance(330)")
+        before = self.memory(tab)
+        tab.run(f"advance({60 * ARGUMENTS.soak})")
+        after = self.memory(tab)
+        print(f"\n    {ARGUMENTS.soak} minutes of polling: heap {before[0]} -> {after[0]} B, nodes {before[1]} -> {after[1]}, listeners {before[2]} -> {after[2]}")
+        self.assertEqual(tab.text("#state"), "Live")
+        self.assertLessEqual(after[0], before[0] + HEAP_SLACK)
+        self.assertLessEqual(after[1], before[1] + 10)
+        self.assertLessEqual(after[2], before[2])
+
+    def memory(self, tab):
+        for _ in range(3):
+            tab.call("HeapProfiler.collectGarbage")
+        counters = tab.call("Memory.getDOMCounters")
+        return tab.call("Runtime.getHeapUsage")["usedSize"], counters["nodes"], counters["jsEventListeners"]
+
+
+# Timers and clocks that stand still but for advance(secs), which waits for each second's requests.
+FAKE_TIMERS = """(() => {
+  const real = { set: setTimeout.bind(window), fetch: fetch.bind(window) };
+  let now = 1e12, last = 0, pending = 0;
+  const due = new Map();
+  window.setTimeout = (run, wait = 0) => { due.set(++last, { run, at: now + wait }); return last };
+  window.setInterval = (run, wait) => { due.set(++last, { run, at: now + wait, every: wait }); return last };
+  window.clearTimeout = window.clearInterval = id => { due.delete(id) };
+  Date.now = () => now;
+  performance.now = () => now - 1e12;
+  window.fetch = (...asked) => { pending++; return real.fetch(...asked).finally(() => { pending-- }) };
+  const rest = async () => { do await new Promise(done => real.set(done, 1)); while (pending); await new Promise(done => real.set(done, 1)) };
+  window.advance = async secs => {
+    for (let second = 0; second < secs; second++) {
+      now += 1000;
+      for (const [id, timer] of [...due]) if (timer.at <= now) {
+        if (timer.every) timer.at += timer.every; else due.delete(id);
+        timer.run();
+      }
+      await rest();
+    }
+  };
+  real.set(async () => { await rest(); await advance(2) }, 50);
+})()"""
+
+
+class Connections(PageTest):
+    def test_filter_shows_what_matches(self):
+        server, tab = self.start()
+        for name in ("alice", "bob", "carol"):
+            self.addCleanup(chat(server, name).close)
+        self.addCleanup(server.client("command").close)
+        tab.fill("#filter [name=name]", "bob")
+        tab.wait("document.getElementById('rows').rows.length == 1 && document.getElementById('rows').rows[0].cells[1].textContent == 'bob'")
+        self.assertIn("1 match", tab.text("#range"))
+        tab.click("#clear")
+        tab.wait("document.getElementById('rows').rows.length >= 4")
+        chat_name = next(listener["name"] for listener in fetch(server.url + "status", token=server.token)["listeners"] if listener["protocol"] == "chat")
+        tab.run(f"(() => {{ const s = document.querySelector('#filter [name=listener]'); s.value = {json.dumps(chat_name)}; s.dispatchEvent(new Event('input', {{bubbles: true}})) }})()")
+        tab.wait(f"document.getElementById('rows').rows.length == 3 && [...document.getElementById('rows').rows].every(row => row.cells[3].textContent == {json.dumps(chat_name)})")
+        tab.fill("#filter [name=min_queue]", "1 GiB")
+        tab.wait("document.getElementById('rows').textContent == 'No connection matches.'")
+        tab.fill("#filter [name=min_queue]", "many")
+        tab.wait("document.querySelector('#filter [name=min_queue]').getAttribute('aria-invalid') == 'true'")
+        self.assertTrue(tab.run("document.getElementById('kick-all').disabled"))
+
+    def test_order_is_shown_and_sent(self):
+        server, tab = self.start()
+        self.addCleanup(chat(server, "alice").close)
+        tab.click("[data-sort=idle]")
+        tab.wait("document.getElementById('by-idle').getAttribute('aria-sort') == 'descending'")
+        self.assertTrue(any("sort=idle" in url for url in tab.requests))
+        self.assertTrue(tab.run("document.getElementById('pager').hidden"))
+
+    def test_pages_follow_the_cursor(self):
+        server, tab = self.start()
+        size = tab.run("LIMIT")
+        for _ in range(5 * size // 2):
+            self.addCleanup(server.client("command").close)
+        tab.wait(f"!document.getElementById('next').disabled && total >= {5 * size // 2}")
+        self.assertEqual(len(self.rows(tab)), size)
+        first = self.rows(tab)[0][0]
+        tab.click("#next")
+        tab.wait(f"document.getElementById('range').textContent.startsWith('{size + 1}–')")
+        self.assertNotEqual(self.rows(tab)[0][0], first)
+        tab.click("#next")
+        tab.wait(f"document.getElementById('range').textContent.startsWith('{2 * size + 1}–') && document.getElementById('next').disabled")
+        tab.click("#previous")
+        tab.wait(f"document.getElementById('range').textContent.startsWith('{size + 1}–')")
+        tab.click("#first")
+        tab.wait(f"document.getElementById('rows').rows[0].cells[0].textContent == '{first}'")
+
+    def test_kick_removes_a_connection(self):
+        server, tab = self.start()
+        alice, bob = chat(server, "alice"), chat(server, "bob")
+        self.addCleanup(bob.close)
+        tab.fill("#filter [name=name]", "alice")
+        tab.wait("document.querySelectorAll('#rows button').length == 1 && document.getElementById('range').textContent == '1 match'")
+        tab.click("#rows button")
+        tab.wait("document.getElementById('confirm').open")
+        self.assertIn("alice", tab.text("#confirm-text"))
+        tab.screenshot(SCREENSHOTS / "kick.png")
+        # Asked first, and not by accident: Escape and Enter on the first button change nothing.
+        tab.key("Enter", 13)
+        tab.wait("!document.getElementById('confirm').open")
+        self.assertEqual(len(self.rows(tab)), 1)
+        tab.click("#rows button")
+        tab.wait("document.getElementById('confirm').open")
+        tab.click("#sure")
+        tab.wait("document.getElementById('notice').textContent.includes('kicked')")
+        tab.wait("document.getElementById('rows').textContent == 'No connection matches.'")
+        self.assertTrue(has_ended(alice))
+        tab.click("#clear")
+        tab.wait("document.getElementById('rows').textContent.includes('bob')")
+
+    def test_kick_by_filter_removes_all_that_match(self):
+        server, tab = self.start()
+        clients = [chat(server, f"guest{n}") for n in range(3)]
+        bystander = server.client("command")
+        self.addCleanup(bystander.close)
+        tab.wait("document.getElementById('kick-all').disabled")
+        tab.wait("[...document.querySelector('#filter [name=listener]').options].some(option => option.value == 'chat')")
+        tab.run("(() => { const s = document.querySelector('#filter [name=listener]'); s.value = 'chat'; s.dispatchEvent(new Event('input', {bubbles: true})) })()")
+        tab.wait("document.getElementById('range').textContent == '3 match' && !document.getElementById('kick-all').disabled")
+        tab.click("#kick-all")
+        tab.wait("document.getElementById('confirm').open")
+        self.assertIn("listener chat", tab.text("#confirm-text"))
+        tab.screenshot(SCREENSHOTS / "kick-all.png")
+        tab.click("#sure")
+        tab.wait("document.getElementById('notice').textContent == '3 connections kicked.'")
+        self.assertTrue(all(has_ended(client) for client in clients))
+        echo(bystander, b"still here")
+
+    def test_names_are_text(self):
+        server, tab = self.start()
+        for name in MARKUP:
+            self.addCleanup(chat(server, name).close)
+        tab.wait(f"document.getElementById('rows').rows.length >= {len(MARKUP)}")
+        shown = [row[1] for row in self.rows(tab)]
+        for name in MARKUP:
+            self.assertIn(name, shown)
+        self.assertEqual(tab.run("document.querySelectorAll('#rows td *:not(button)').length"), 0)
+        tab.run("kickOne({ id: 1, name: '<img src=x onerror=alert(1)>', address: '<b>', listener: '<i>' })")
+        tab.wait("document.getElementById('confirm').open")
+        self.assertIn("<img src=x onerror=alert(1)>", tab.text("#confirm-text"))
+        self.assertEqual(tab.run("document.querySelectorAll('#confirm-text *:not(bdi)').length"), 0)
+
+
+class Access(PageTest):
+    expected_errors = r"^network: Failed to load resource: the server responded with a status of 40[13]"
+
+    @own_server_only
+    def test_token_is_asked_for_checked_and_kept(self):
+        server, tab = self.start(with_token=False)
+        tab.wait("document.getElementById('ask').open")
+        tab.screenshot(SCREENSHOTS / "token.png")
+        tab.fill("#token", "wrong")
+        tab.click("#use")
+        tab.wait("document.querySelector('#ask .error').textContent.startsWith('Wrong token')")
+        tab.screenshot(SCREENSHOTS / "token-wrong.png")
+        self.assertTrue(tab.run("document.getElementById('ask').open"))
+        tab.fill("#token", server.token)
+        tab.key("Enter", 13)
+        tab.wait("document.getElementById('state').textContent == 'Live' && !document.getElementById('ask').open")
+        self.assertEqual(tab.run("sessionStorage.getItem('mynah-admin-token')"), server.token)
+        self.assertEqual(tab.run("document.getElementById('token').value"), "")
+        tab.call("Page.reload")
+        tab.wait("document.getElementById('state').textContent == 'Live'")
+        tab.click("#forget")
+        tab.wait("!document.getElementById('away').hidden && document.getElementById('forget').hidden")
+        self.assertIsNone(tab.run("sessionStorage.getItem('mynah-admin-token')"))
+        tab.screenshot(SCREENSHOTS / "forgotten.png")
+
+    @own_server_only
+    def test_token_dialogue_can_be_left_and_reopened(self):
+        server, tab = self.start(with_token=False)
+        tab.wait("document.getElementById('ask').open")
+        tab.click("#ask .cancel")
+        tab.wait("document.getElementById('state').textContent == 'Token needed' && !document.getElementById('away').hidden")
+        count = len(tab.requests)
+        tab.run("new Promise(done => setTimeout(done, 1500))")
+        self.assertEqual(len(tab.requests), count, "asks in vain")
+        tab.click("#retry")
+        tab.wait("document.getElementById('ask').open")
+        tab.fill("#token", server.token)
+        tab.click("#use")
+        tab.wait("document.getElementById('state').textContent == 'Live'")
+
+    @own_server_only
+    def test_token_of_any_characters_is_sent(self):
+        _, tab = self.start(with_token=False, token="пароль ü ~")
+        tab.wait("document.getElementById('ask').open")
+        tab.fill("#token", "пароль ü ~")
+        tab.click("#use")
+        tab.wait("document.getElementById('state').textContent == 'Live'")
+
+    @own_server_only
+    def test_what_is_forbidden_says_why(self):
+        server, tab = self.start(token=None)
+        alice = chat(server, "alice")
+        self.addCleanup(alice.close)
+        tab.wait("document.querySelector('#rows button')")
+        tab.click("#rows button")
+        tab.wait("document.getElementById('confirm').open")
+        tab.click("#sure")
+        tab.wait("document.querySelector('#confirm .error').textContent.startsWith('The server forbids it: ')")
+        tab.screenshot(SCREENSHOTS / "forbidden.png")
+        tab.click("#confirm .cancel")
+        tab.wait("!document.getElementById('confirm').open")
+        alice.sendall(b"/who\n")
+        if not os.environ.get("MYNAH", "").endswith("mock"):
+            self.assertIn(b"alice", alice.recv(4096))
+
+    @own_server_only
+    def test_drain_and_undrain(self):
+        server, tab = self.start()
+        alice = chat(server, "alice")
+        self.addCleanup(alice.close)
+        tab.click("#drain")
+        tab.wait("document.getElementById('confirm').open")
+        tab.click("#sure")
+        tab.wait("document.getElementById('state').textContent == 'Draining' && !document.getElementById('draining').hidden")
+        self.assertTrue(fetch(server.url + "status", token=server.token)["draining"])
+        tab.screenshot(SCREENSHOTS / "draining.png")
+        tab.click("#undrain")
+        tab.wait("document.getElementById('state').textContent == 'Live' && document.getElementById('draining').hidden")
+        self.addCleanup(chat(server, "bob").close)
+
+
+def chromium():
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"]
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Drives the status page in headless Chromium.")
+    parser.add_argument("url", nargs="?", help="the admin listener of a running server: http://127.0.0.1:6580/")
+    parser.add_argument("token", nargs="?", help="its token")
+    parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--soak", type=int, default=10, metavar="MINUTES", help="simulated minutes of polling (default 10)")
+    ARGUMENTS, rest = parser.parse_known_args()
+    PROGRAM = os.environ.get("MYNAH", ROOT / "target/release/mynah")
+    if not (found := chromium()):
+        print("skipped: the status page in a browser, which needs Chromium")
+        sys.exit(0)
+    SCREENSHOTS = ARGUMENTS.screenshots or pathlib.Path(tempfile.mkdtemp(prefix="mynah-page-screenshots-"))
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    BROWSER = Chromium(found)
+    try:
+        result = unittest.main(argv=[sys.argv[0], *rest], exit=False, verbosity=2).result
+    finally:
+        BROWSER.close()
+    print(f"screenshots: {SCREENSHOTS}")
+    sys.exit(not result.wasSuccessful())

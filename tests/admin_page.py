@@ -367,13 +367,10 @@ class Document(PageTest):
         tab = Tab(BROWSER)
         self.addCleanup(self.check, tab, server)
         tab.call("Emulation.setScriptExecutionDisabled", value=True)
-        tab.call("Page.navigate", url=server.url)
-        document = tab.call("DOM.getDocument")["root"]["nodeId"]
-        deadline = time.monotonic() + PATIENCE
-        while "needs JavaScript" not in tab.call("DOM.getOuterHTML", nodeId=document)["outerHTML"]:
-            self.assertLess(time.monotonic(), deadline)
-            document = tab.call("DOM.getDocument")["root"]["nodeId"]
+        tab.open(server.url)
         tab.screenshot(SCREENSHOTS / "noscript.png")
+        self.assertIn("needs JavaScript", tab.text())
+        self.assertNotIn("Buffered memory", tab.text())
 
 
 class Looks(PageTest):
@@ -450,7 +447,7 @@ class Figures(PageTest):
             ("bytes(10230)", "9.99 KiB"), ("bytes(NaN)", "–"), ("count(1234567)", "1,234,567"), ("rate(0)", "0/s"), ("rate(0.25)", "0.3/s"), ("rate(1234)", "1,234/s"),
             ("duration(0)", "0 s"), ("duration(59)", "59 s"), ("duration(3600)", "1 h"), ("duration(90061)", "1 d 1 h"), ("duration(86460)", "1 d"),
             ("readSecs('90')", 90), ("readSecs('5 min')", 300), ("readSecs('x')", None), ("readBytes('64 KiB')", 65536), ("readBytes('1.5m')", 1572864),
-            ("readBytes('-1')", None), ("readBytes('')", ""), ("roundCount(11)", 20), ("roundBytes(600)", 1024), ("roundBytes(70000)", 102400),
+            ("readBytes('-1')", None), ("readBytes('')", ""), ("roundCount(11)", 20), ("roundCount(9.1)", 10), ("roundBytes(600)", 768), ("roundBytes(70000)", 98304), ("roundBytes(1000000)", 1048576),
         ]:
             with self.subTest(call):
                 value = tab.run(call)
@@ -472,6 +469,34 @@ class Figures(PageTest):
         tab.wait("document.getElementById('state').textContent == 'Live' && document.getElementById('away').hidden")
         self.assertTrue(tab.run("rings.connections.some((value, at) => Number.isNaN(value) && times[at] > 0)"), "a gap in the chart")
         self.assertFalse(tab.run("rings.messages.some(value => value < 0)"), "a rate across a restart")
+
+    def test_page_is_loaded_anew_for_another_version(self):
+        _, tab = self.start()
+        tab.run("(() => { window.isOld = true; version = '0.0.0' })()")
+        tab.wait("!window.isOld && document.getElementById('state').textContent == 'Live'")
+        tab.run("(() => { window.isOld = true; version = '0.0.0' })()")
+        tab.wait("version != '0.0.0'")
+        self.assertTrue(tab.run("window.isOld"), "not twice in ten minutes")
+
+    def test_answers_of_others_are_no_figures(self):
+        _, tab = self.start()
+        version = tab.run("version")
+        tab.run("window.realFetch = fetch")
+        sparse = json.dumps({"version": version, "listeners": [{}], "connections": "many", "cluster": {}})
+        for body, is_status in (("null", False), ("[]", False), ("{", False), ("<html>", False), ("7", False), ('{"version":1}', False), (sparse, True)):
+            with self.subTest(body):
+                tab.run(f"window.fetch = async () => new Response({json.dumps(body)})")
+                tab.wait(f"document.getElementById('state').textContent == '{'Live' if is_status else 'No figures'}' || poll() && 0")
+                tab.run("refresh()")
+                self.assertNotRegex(tab.text("#cards") + tab.text("#listeners") + tab.text("#cluster"), "NaN|undefined|null")
+        tab.run("window.fetch = window.realFetch")
+        tab.wait("document.getElementById('cards').textContent.includes('accepted') && last.status.memory_limit_bytes > 0")
+
+    def test_server_may_ask_for_patience(self):
+        _, tab = self.start()
+        tab.run("(() => { window.fetch = async () => new Response('busy', { status: 503, headers: { 'Retry-After': '60' } }) })()")
+        tab.wait("document.getElementById('why').textContent.includes('The server answered 503: busy')")
+        self.assertGreater(tab.run("nextTry - performance.now()"), 50_000)
 
     def test_pause_stops_the_requests(self):
         _, tab = self.start()
@@ -544,7 +569,7 @@ class Connections(PageTest):
         self.addCleanup(server.client("command").close)
         tab.fill("#filter [name=name]", "bob")
         tab.wait("document.getElementById('rows').rows.length == 1 && document.getElementById('rows').rows[0].cells[1].textContent == 'bob'")
-        self.assertIn("1 match", tab.text("#range"))
+        self.assertIn("1 matching", tab.text("#range"))
         tab.click("#clear")
         tab.wait("document.getElementById('rows').rows.length >= 4")
         chat_name = next(listener["name"] for listener in fetch(server.url + "status", token=server.token)["listeners"] if listener["protocol"] == "chat")
@@ -585,9 +610,10 @@ class Connections(PageTest):
     def test_kick_removes_a_connection(self):
         server, tab = self.start()
         alice, bob = chat(server, "alice"), chat(server, "bob")
+        self.addCleanup(alice.close)
         self.addCleanup(bob.close)
         tab.fill("#filter [name=name]", "alice")
-        tab.wait("document.querySelectorAll('#rows button').length == 1 && document.getElementById('range').textContent == '1 match'")
+        tab.wait("document.querySelectorAll('#rows button').length == 1 && document.getElementById('range').textContent == '1 matching'")
         tab.click("#rows button")
         tab.wait("document.getElementById('confirm').open")
         self.assertIn("alice", tab.text("#confirm-text"))
@@ -609,11 +635,12 @@ class Connections(PageTest):
         server, tab = self.start()
         clients = [chat(server, f"guest{n}") for n in range(3)]
         bystander = server.client("command")
-        self.addCleanup(bystander.close)
+        for client in (*clients, bystander):
+            self.addCleanup(client.close)
         tab.wait("document.getElementById('kick-all').disabled")
         tab.wait("[...document.querySelector('#filter [name=listener]').options].some(option => option.value == 'chat')")
         tab.run("(() => { const s = document.querySelector('#filter [name=listener]'); s.value = 'chat'; s.dispatchEvent(new Event('input', {bubbles: true})) })()")
-        tab.wait("document.getElementById('range').textContent == '3 match' && !document.getElementById('kick-all').disabled")
+        tab.wait("document.getElementById('range').textContent == '3 matching' && !document.getElementById('kick-all').disabled")
         tab.click("#kick-all")
         tab.wait("document.getElementById('confirm').open")
         self.assertIn("listener chat", tab.text("#confirm-text"))
@@ -636,6 +663,18 @@ class Connections(PageTest):
         tab.wait("document.getElementById('confirm').open")
         self.assertIn("<img src=x onerror=alert(1)>", tab.text("#confirm-text"))
         self.assertEqual(tab.run("document.querySelectorAll('#confirm-text *:not(bdi)').length"), 0)
+
+
+    def test_ban_is_offered_for_an_address(self):
+        server, tab = self.start()
+        self.addCleanup(server.client("command").close)
+        tab.run("(() => { const real = call; call = async (method, path) => method == 'DELETE' ? (window.sent = [method, path], { kicked: 1 }) : real(method, path) })()")
+        tab.run("(() => { $('filter').elements.ip.value = '127.0.0.1'; kickAll() })()")
+        self.assertFalse(tab.run("$('ban').hidden"))
+        tab.run("$('ban').querySelector('select').value = '600'")
+        tab.click("#sure")
+        tab.wait("window.sent && !$('confirm').open")
+        self.assertEqual(tab.run("window.sent"), ["DELETE", "connections?ip=127.0.0.1&ban=600"])
 
 
 class Access(PageTest):
@@ -728,9 +767,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Drives the status page in headless Chromium.")
     parser.add_argument("url", nargs="?", help="the admin listener of a running server: http://127.0.0.1:6580/")
     parser.add_argument("token", nargs="?", help="its token")
+    parser.add_argument("-k", action="append", default=[], metavar="NAME", help="only tests with NAME in theirs")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--soak", type=int, default=10, metavar="MINUTES", help="simulated minutes of polling (default 10)")
-    ARGUMENTS, rest = parser.parse_known_args()
+    ARGUMENTS = parser.parse_args()
     PROGRAM = os.environ.get("MYNAH", ROOT / "target/release/mynah")
     if not (found := chromium()):
         print("skipped: the status page in a browser, which needs Chromium")
@@ -739,7 +779,7 @@ if __name__ == "__main__":
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     BROWSER = Chromium(found)
     try:
-        result = unittest.main(argv=[sys.argv[0], *rest], exit=False, verbosity=2).result
+        result = unittest.main(argv=[sys.argv[0], *(f"-k{name}" for name in ARGUMENTS.k)], exit=False, verbosity=2).result
     finally:
         BROWSER.close()
     print(f"screenshots: {SCREENSHOTS}")

@@ -478,6 +478,16 @@ class Figures(PageTest):
         self.assertTrue(tab.run("rings.connections.some((value, at) => Number.isNaN(value) && times[at] > 0)"), "a gap in the chart")
         self.assertFalse(tab.run("rings.messages.some(value => value < 0)"), "a rate across a restart")
 
+    def test_rates_end_at_a_restart_and_a_sleep(self):
+        """A restart that refused nobody, and a machine that slept: neither has a rate."""
+        _, tab = self.start()
+        for change in ("last.status.uptime_secs = 1e9", "last.wall -= 1e6"):
+            with self.subTest(change):
+                tab.wait("latest(rings.messages) >= 0")
+                tab.run(f"(() => {{ {change}; window.before = head }})()")
+                tab.wait("head != window.before")
+                self.assertTrue(tab.run("Number.isNaN(rings.messages[window.before]) && rings.connections[window.before] >= 0"))
+
     def test_page_is_loaded_anew_for_another_version(self):
         _, tab = self.start()
         tab.run("(() => { window.isOld = true; version = '0.0.0' })()")

@@ -11,7 +11,6 @@ to DIR. Needs Linux, and Chromium or Chrome ($CHROMIUM, or of a usual name); say
 import argparse
 import base64
 import contextlib
-import fcntl
 import functools
 import gzip
 import hashlib
@@ -19,19 +18,18 @@ import json
 import os
 import pathlib
 import re
-import select
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 import urllib.parse
 import urllib.request
 
+import chromium
+from chromium import PATIENCE, Tab
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PATIENCE = 20
 PAGE_MAX = 30 * 1024
 TOKEN = "correct-horse-battery-staple"
 WIDE, PHONE, NARROW = (1280, 900), (400, 800), (320, 640)
@@ -42,180 +40,14 @@ MARKUP = ["<b>bold</b>", "<img/src=x>", "&lt;i&gt;", "<svg/onload=a()>"]
 HEAP_SLACK = 64 * 1024
 
 
-class Chromium:
-    """A headless browser, asked by the DevTools protocol over a pipe, which needs no WebSocket."""
-
-    def __init__(self, program):
-        self.profile = tempfile.mkdtemp(prefix="mynah-chromium-")
-        ours_in, theirs_out = os.pipe()
-        theirs_in, ours_out = os.pipe()
-        # Out of the way of 3 and 4, where Chromium wants its ends.
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (theirs_in, theirs_out)]
-
-        def place_pipes():
-            os.dup2(high[0], 3)
-            os.dup2(high[1], 4)
-
-        flags = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--disable-extensions",
-                 "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
-                 "--force-color-profile=srgb", f"--user-data-dir={self.profile}"]
-        if os.geteuid() == 0:
-            flags.append("--no-sandbox")
-        self.process = subprocess.Popen([program, *flags, "about:blank"], preexec_fn=place_pipes, pass_fds=(3, 4),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for fd in (theirs_in, theirs_out, *high):
-            os.close(fd)
-        self.input, self.output = ours_in, ours_out
-        self.buffer, self.last_id, self.answers, self.tabs = b"", 0, {}, {}
-
-    def call(self, method, session=None, **params):
-        self.last_id += 1
-        message = {"id": self.last_id, "method": method, "params": params}
-        if session:
-            message["sessionId"] = session
-        os.write(self.output, json.dumps(message).encode() + b"\0")
-        expected, deadline = self.last_id, time.monotonic() + PATIENCE * 6
-        while expected not in self.answers:
-            self.read(deadline, method)
-        answer = self.answers.pop(expected)
-        if "error" in answer:
-            raise AssertionError(f"{method}: {answer['error']['message']}")
-        return answer["result"]
-
-    def read(self, deadline, what):
-        """Takes in what the browser has to say, at least one piece of it."""
-        if not select.select([self.input], [], [], max(0, deadline - time.monotonic()))[0]:
-            raise AssertionError(f"Chromium does not answer: {what}")
-        piece = os.read(self.input, 1 << 20)
-        if not piece:
-            raise AssertionError(f"Chromium has ended with {self.process.wait()}: {what}")
-        *messages, self.buffer = (self.buffer + piece).split(b"\0")
-        for message in map(json.loads, messages):
-            if "id" in message:
-                self.answers[message["id"]] = message
-            elif message.get("sessionId") in self.tabs:
-                self.tabs[message["sessionId"]].note(message["method"], message["params"])
-
-    def close(self):
-        with contextlib.suppress(AssertionError, OSError):
-            self.call("Browser.close")
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        shutil.rmtree(self.profile, ignore_errors=True)
-
-
-class Tab:
-    """A page in a browser context of its own, so without what others have stored."""
-
-    def __init__(self, browser, size=WIDE, scheme="light"):
-        self.browser, self.errors, self.requests, self.dialogs = browser, [], [], []
-        self.context = browser.call("Target.createBrowserContext")["browserContextId"]
-        target = browser.call("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
-        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        browser.tabs[self.session] = self
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-        self.look(size, scheme)
-
-    def call(self, method, **params):
-        return self.browser.call(method, self.session, **params)
-
-    def note(self, method, params):
-        if method == "Runtime.exceptionThrown":
-            details = params["exceptionDetails"]
-            self.errors.append(details.get("exception", {}).get("description", details["text"]))
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
-            self.errors.append(str(params["args"]))
-        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
-            self.errors.append(f"{params['entry']['source']}: {params['entry']['text']}")
-        elif method == "Network.requestWillBeSent" and not params["request"]["url"].startswith("data:"):
-            self.requests.append(params["request"]["url"])
-        elif method == "Page.javascriptDialogOpening":
-            self.dialogs.append(params["message"])
-
-    def look(self, size, scheme):
-        width, height = size
-        is_phone = width < 700
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if is_phone else 1, mobile=is_phone)
-        self.call("Emulation.setTouchEmulationEnabled", enabled=is_phone)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-    def open(self, url):
-        self.call("Page.navigate", url=url)
-        self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
-
-    def run(self, expression):
-        """The value of an expression in the page."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in result:
-            raise AssertionError(f"{expression}: {result['exceptionDetails']['exception'].get('description')}")
-        return result["result"].get("value")
-
-    def wait(self, condition):
-        """Until an expression holds."""
-        deadline = time.monotonic() + PATIENCE
-        while not self.holds(condition):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain: {condition}\n{self.text()}")
-            time.sleep(0.03)
-
-    def holds(self, condition):
-        # A page that is about to be replaced has no answer.
-        try:
-            return self.run(f"Boolean({condition})")
-        except AssertionError:
-            return False
-
-    def text(self, selector="body"):
-        return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
-
-    def click(self, selector):
-        """As a mouse does, so that what covers the target gets the click."""
-        at = self.run(f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});
-            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()""")
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)
-
-    def leave(self):
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
-
-    def fill(self, selector, text):
-        self.run(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.focus(); e.select?.() }})()")
-        if text:
-            self.call("Input.insertText", text=text)
-        else:
-            self.key("Delete", 46)
-
-    def choose(self, selector, value):
-        self.run(f"""(() => {{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};
-            e.dispatchEvent(new Event('input', {{ bubbles: true }})) }})()""")
-
-    def key(self, name, code):
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
-        if name == "Enter":
-            self.call("Input.dispatchKeyEvent", type="char", text="\r", key=name)
-
-    def screenshot(self, path):
-        height = self.run("document.documentElement.scrollHeight")
-        width = self.run("innerWidth")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
-    def close(self):
-        self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
-        del self.browser.tabs[self.session]
-
-
 class Server:
     """A server of the test's own, or one that runs already."""
 
     def __init__(self, token=TOKEN, ports=None):
         self.token, self.folder = token, tempfile.TemporaryDirectory(prefix="mynah-page-")
-        arguments = [f"--listen={name}://127.0.0.1:{(ports or {}).get(name, 0)}" for name in ("admin", "command", "chat")]
+        arguments = [
+            f"--listen={name}://127.0.0.1:{(ports or {}).get(name, 0)}" for name in ("admin", "command", "chat")
+        ]
         if token:
             file = pathlib.Path(self.folder.name) / "token"
             file.touch(0o600)
@@ -264,7 +96,9 @@ class RunningServer:
 
 def fetch(url, method="GET", token=None):
     """The JSON at a URL."""
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(
+        url, method=method, headers={"Authorization": f"Bearer {token}"} if token else {}
+    )
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         return json.load(response)
 
@@ -311,12 +145,14 @@ class PageTest(unittest.TestCase):
         tab = Tab(BROWSER, size, scheme)
         self.addCleanup(self.check, tab, server)
         if server.token and with_token:
-            tab.call("Page.addScriptToEvaluateOnNewDocument",
-                     source=f"try {{ sessionStorage.setItem('mynah-admin-token', {json.dumps(server.token)}) }} catch {{}}")
+            tab.call(
+                "Page.addScriptToEvaluateOnNewDocument",
+                source=f"try {{ sessionStorage.setItem('mynah-admin-token', {json.dumps(server.token)}) }} catch {{}}",
+            )
         tab.open(server.url)
         if with_token or not server.token:
-            tab.wait("document.getElementById('state').textContent == 'Live'")
-            tab.wait("document.getElementById('as-of').textContent.startsWith('at ')")
+            tab.wait("$('state').textContent == 'Live'")
+            tab.wait("$('as-of').textContent.startsWith('at ')")
         return server, tab
 
     def check(self, tab, server):
@@ -333,7 +169,7 @@ class PageTest(unittest.TestCase):
             self.skipTest("needs the token")
 
     def rows(self, tab):
-        return tab.run("Array.from(document.getElementById('rows').rows, row => Array.from(row.cells, cell => cell.textContent))")
+        return tab.run("Array.from($('rows').rows, row => Array.from(row.cells, cell => cell.textContent))")
 
 
 def own_server_only(test):
@@ -354,10 +190,17 @@ class Document(PageTest):
         request = urllib.request.Request(server.url, headers={"Accept-Encoding": "gzip"})
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             body, headers = response.read(), response.headers
-        self.assertLessEqual(len(body if headers.get("Content-Encoding") == "gzip" else gzip.compress(body, 9)), PAGE_MAX)
+        self.assertLessEqual(
+            len(body if headers.get("Content-Encoding") == "gzip" else gzip.compress(body, 9)), PAGE_MAX
+        )
         text = (gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body).decode()
         self.assertTrue(headers["Content-Type"].startswith("text/html"))
-        policy = {name: values for name, *values in (part.split() for part in headers["Content-Security-Policy"].split(";") if part.strip())}
+        policy = {
+            name: values
+            for name, *values in (
+                part.split() for part in headers["Content-Security-Policy"].split(";") if part.strip()
+            )
+        }
         for tag in ("script", "style"):
             found = re.findall(rf"<{tag}\b[^>]*>(.*?)</{tag}>", text, re.DOTALL)
             self.assertEqual(len(found), 1, f"one <{tag}>")
@@ -374,7 +217,7 @@ class Document(PageTest):
     def test_page_without_javascript_says_so(self):
         server = RunningServer(ARGUMENTS.url, ARGUMENTS.token) if ARGUMENTS.url else Server()
         self.addCleanup(server.stop)
-        tab = Tab(BROWSER)
+        tab = Tab(BROWSER, WIDE, "light")
         self.addCleanup(self.check, tab, server)
         tab.call("Emulation.setScriptExecutionDisabled", value=True)
         tab.open(server.url)
@@ -386,11 +229,14 @@ class Document(PageTest):
 class Looks(PageTest):
     def test_page_fits_every_width_in_both_schemes(self):
         server, tab = self.start()
-        clients = [chat(server, name) for name in MARKUP + ["alice", "bob"]] + [server.client("command") for _ in range(3)]
+        clients = [chat(server, name) for name in MARKUP + ["alice", "bob"]] + [
+            server.client("command") for _ in range(3)
+        ]
         for client in clients:
             self.addCleanup(client.close)
         echo(clients[-1], b"x" * 4096)
-        tab.wait("document.getElementById('rows').rows.length >= 9")
+        tab.run("void refresh()")
+        tab.wait("$('rows').rows.length >= 9")
         for scheme in SCHEMES:
             for size in (WIDE, PHONE, NARROW):
                 tab.look(size, scheme)
@@ -403,23 +249,39 @@ class Looks(PageTest):
     def test_controls_have_names_for_screen_readers(self):
         server, tab = self.start()
         self.addCleanup(chat(server, "alice").close)
+        tab.run("void refresh()")
         tab.wait("document.querySelector('#rows button')")
         nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
         roles = ("button", "textbox", "combobox", "img", "table", "link", "dialog", "region")
-        nameless = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles and not node.get("name", {}).get("value")]
+        nameless = [
+            node
+            for node in nodes
+            if not node["ignored"] and node["role"]["value"] in roles and not node.get("name", {}).get("value")
+        ]
         self.assertEqual(nameless, [])
         names = [node["name"]["value"] for node in nodes if node.get("role", {}).get("value") == "button"]
         self.assertTrue(any(re.fullmatch(r"Kick #\d+ \u2068alice\u2069", name) for name in names), names)
         tab.look(PHONE, "light")
-        rows = [node for node in tab.call("Accessibility.getFullAXTree")["nodes"] if node.get("role", {}).get("value") == "row"]
+        rows = [
+            node
+            for node in tab.call("Accessibility.getFullAXTree")["nodes"]
+            if node.get("role", {}).get("value") == "row"
+        ]
         self.assertTrue(rows, "rows stay rows where they are laid out as lines")
 
 
 # Texts whose contrast to what is behind them is under WCAG's 4.5 to 1.
 FAINT_TEXT = """(() => {
   const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = rgb => { const [r, g, b] = rgb.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b };
-  const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length == 3 || c[3] == 1) return c.slice(0, 3) } return [255, 255, 255] };
+  const linear = v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * linear(r) + .7152 * linear(g) + .0722 * linear(b);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length == 3 || c[3] == 1) return c.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
   const faint = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; node = walk.nextNode();) {
     const e = node.parentElement;
@@ -444,22 +306,57 @@ class Figures(PageTest):
             for _ in range(20):
                 echo(client, b"x" * 1000)
         tab.wait(f"last.status.frames_in_total >= {before + 100}")
-        tab.wait(f"document.querySelector('#cards b').textContent == String(last.status.connections) && last.status.connections >= {open_before + 5}")
+        tab.wait(
+            f"last.status.connections >= {open_before + 5}"
+            " && document.querySelector('#cards b').textContent == count(last.status.connections)"
+        )
         tab.wait(f"{peak.format('messages')} > 0 && {peak.format('received')} > 0 && {peak.format('sent')} > 0")
-        tab.wait("document.querySelectorAll('#cards .line').length == 5 && [...document.querySelectorAll('#cards .line')].every(l => l.getAttribute('d').includes('L'))")
+        tab.wait(
+            "document.querySelectorAll('#cards .line').length == 5"
+            " && [...document.querySelectorAll('#cards .line')].every(line => line.getAttribute('d').includes('L'))"
+        )
         self.assertRegex(tab.text("#listeners"), r"command\s")
         self.assertIn("up ", tab.text("#about"))
 
     def test_figures_have_units(self):
         _, tab = self.start()
         for call, text in [
-            ("bytes(0)", "0 B"), ("bytes(1023)", "1023 B"), ("bytes(1024)", "1.00 KiB"), ("bytes(1048575)", "1.00 MiB"), ("bytes(123456789)", "118 MiB"),
-            ("bytes(10230)", "9.99 KiB"), ("bytes(NaN)", "–"), ("count(1234567)", "1,234,567"), ("rate(0)", "0/s"), ("rate(0.25)", "0.3/s"), ("rate(1234)", "1,234/s"),
-            ("duration(0)", "0 s"), ("duration(59)", "59 s"), ("duration(3600)", "1 h"), ("duration(90061)", "1 d 1 h"), ("duration(86460)", "1 d"),
-            ("readSecs('90')", 90), ("readSecs('5 min')", 300), ("readSecs('x')", None), ("readBytes('64 KiB')", 65536), ("readBytes('1.5m')", 1572864),
-            ("readAddress('10.0.0.1')", "10.0.0.1"), ("readAddress('10.0.0.1:5123')", "10.0.0.1"), ("readAddress('[2001:db8::1]:80')", "2001:db8::1"),
-            ("readAddress('::1')", "::1"), ("readAddress('10.0.0.256')", None), ("readAddress('10.0.0')", None), ("readAddress('::g')", None), ("readAddress('')", ""),
-            ("readBytes('-1')", None), ("readBytes('')", ""), ("roundCount(11)", 20), ("roundCount(9.1)", 10), ("roundBytes(600)", 768), ("roundBytes(70000)", 98304), ("roundBytes(1000000)", 1048576),
+            ("bytes(0)", "0 B"),
+            ("bytes(1023)", "1023 B"),
+            ("bytes(1024)", "1.00 KiB"),
+            ("bytes(1048575)", "1.00 MiB"),
+            ("bytes(123456789)", "118 MiB"),
+            ("bytes(10230)", "9.99 KiB"),
+            ("bytes(NaN)", "–"),
+            ("count(1234567)", "1,234,567"),
+            ("rate(0)", "0/s"),
+            ("rate(0.25)", "0.3/s"),
+            ("rate(1234)", "1,234/s"),
+            ("duration(0)", "0 s"),
+            ("duration(59)", "59 s"),
+            ("duration(3600)", "1 h"),
+            ("duration(90061)", "1 d 1 h"),
+            ("duration(86460)", "1 d"),
+            ("readSecs('90')", 90),
+            ("readSecs('5 min')", 300),
+            ("readSecs('x')", None),
+            ("readBytes('64 KiB')", 65536),
+            ("readBytes('1.5m')", 1572864),
+            ("readAddress('10.0.0.1')", "10.0.0.1"),
+            ("readAddress('10.0.0.1:5123')", "10.0.0.1"),
+            ("readAddress('[2001:db8::1]:80')", "2001:db8::1"),
+            ("readAddress('::1')", "::1"),
+            ("readAddress('10.0.0.256')", None),
+            ("readAddress('10.0.0')", None),
+            ("readAddress('::g')", None),
+            ("readAddress('')", ""),
+            ("readBytes('-1')", None),
+            ("readBytes('')", ""),
+            ("roundCount(11)", 20),
+            ("roundCount(9.1)", 10),
+            ("roundBytes(600)", 768),
+            ("roundBytes(70000)", 98304),
+            ("roundBytes(1000000)", 1048576),
         ]:
             with self.subTest(call):
                 value = tab.run(call)
@@ -471,15 +368,18 @@ class Figures(PageTest):
         server, tab = self.start()
         ports = server.ports
         server.stop()
-        tab.wait("document.getElementById('state').textContent == 'No figures' && !document.getElementById('away').hidden")
+        tab.wait("$('state').textContent == 'No figures' && !$('away').hidden")
         self.assertIn("next try in", tab.text("#away"))
         tab.screenshot(SCREENSHOTS / "away.png")
         tab.wait("failures >= 2")
         again = Server(ports=ports)
         self.addCleanup(again.stop)
         tab.click("#retry")
-        tab.wait("document.getElementById('state').textContent == 'Live' && document.getElementById('away').hidden")
-        self.assertTrue(tab.run("rings.connections.some((value, at) => Number.isNaN(value) && times[at] > 0)"), "a gap in the chart")
+        tab.wait("$('state').textContent == 'Live' && $('away').hidden")
+        self.assertTrue(
+            tab.run("rings.connections.some((value, at) => Number.isNaN(value) && times[at] > 0)"),
+            "a gap in the chart",
+        )
         self.assertFalse(tab.run("rings.messages.some(value => value < 0)"), "a rate across a restart")
 
     def test_rates_end_at_a_restart_and_a_sleep(self):
@@ -490,12 +390,14 @@ class Figures(PageTest):
                 tab.wait("latest(rings.messages) >= 0")
                 tab.run(f"(() => {{ {change}; window.before = head }})()")
                 tab.wait("head != window.before")
-                self.assertTrue(tab.run("Number.isNaN(rings.messages[window.before]) && rings.connections[window.before] >= 0"))
+                self.assertTrue(
+                    tab.run("Number.isNaN(rings.messages[window.before]) && rings.connections[window.before] >= 0")
+                )
 
     def test_page_is_loaded_anew_for_another_version(self):
         _, tab = self.start()
         tab.run("(() => { window.isOld = true; version = '0.0.0' })()")
-        tab.wait("!window.isOld && document.getElementById('state').textContent == 'Live'")
+        tab.wait("!window.isOld && $('state').textContent == 'Live'")
         tab.run("(() => { window.isOld = true; version = '0.0.0' })()")
         tab.wait("version != '0.0.0'")
         self.assertTrue(tab.run("window.isOld"), "not twice in ten minutes")
@@ -505,31 +407,43 @@ class Figures(PageTest):
         version = tab.run("version")
         tab.run("window.realFetch = fetch")
         sparse = json.dumps({"version": version, "listeners": [{}], "connections": "many", "cluster": {}})
-        for body, is_status in (("null", False), ("[]", False), ("{", False), ("<html>", False), ("7", False), ('{"version":1}', False), (sparse, True)):
+        for body, is_status in (
+            ("null", False),
+            ("[]", False),
+            ("{", False),
+            ("<html>", False),
+            ("7", False),
+            ('{"version":1}', False),
+            (sparse, True),
+        ):
             with self.subTest(body):
                 tab.run(f"window.fetch = async () => new Response({json.dumps(body)})")
-                tab.wait(f"document.getElementById('state').textContent == '{'Live' if is_status else 'No figures'}' || poll() && 0")
+                tab.wait(f"$('state').textContent == '{'Live' if is_status else 'No figures'}' || poll() && 0")
                 tab.run("refresh()")
-                self.assertNotRegex(tab.text("#cards") + tab.text("#listeners") + tab.text("#cluster"), "NaN|undefined|null")
+                self.assertNotRegex(
+                    tab.text("#cards") + tab.text("#listeners") + tab.text("#cluster"), "NaN|undefined|null"
+                )
         tab.run("window.fetch = window.realFetch")
-        tab.wait("document.getElementById('cards').textContent.includes('accepted') && last.status.memory_limit_bytes > 0")
+        tab.wait("$('cards').textContent.includes('accepted') && last.status.memory_limit_bytes > 0")
 
     def test_server_may_ask_for_patience(self):
         _, tab = self.start()
-        tab.run("(() => { window.fetch = async () => new Response('busy', { status: 503, headers: { 'Retry-After': '60' } }) })()")
-        tab.wait("document.getElementById('why').textContent.includes('The server answered 503: busy')")
+        tab.run(
+            "window.fetch = async () => new Response('busy', { status: 503, headers: { 'Retry-After': '60' } }), 0"
+        )
+        tab.wait("$('why').textContent.includes('The server answered 503: busy')")
         self.assertGreater(tab.run("nextTry - performance.now()"), 50_000)
 
     def test_pause_stops_the_requests(self):
         _, tab = self.start()
         tab.click("#pause")
-        tab.wait("document.getElementById('state').textContent == 'Paused' && !isPolling")
+        tab.wait("$('state').textContent == 'Paused' && !isPolling")
         count = len(tab.requests)
         # Nothing to wait for: longer than a poll takes to be due.
         tab.run("new Promise(done => setTimeout(done, 1500))")
         self.assertEqual(len(tab.requests), count)
         tab.click("#pause")
-        tab.wait("document.getElementById('state').textContent == 'Live'")
+        tab.wait("$('state').textContent == 'Live'")
 
     def test_page_does_not_grow(self):
         """Hours of polling with a clock that this test turns; the requests are real."""
@@ -542,9 +456,13 @@ class Figures(PageTest):
         # Until the rings are full.
         tab.run("advance(330)")
         before = self.memory(tab)
-        tab.run(f"advance({60 * ARGUMENTS.soak})")
+        for _ in range(ARGUMENTS.soak):
+            tab.run("advance(60)")
         after = self.memory(tab)
-        print(f"\n    {ARGUMENTS.soak} minutes of polling: heap {before[0]} -> {after[0]} B, nodes {before[1]} -> {after[1]}, listeners {before[2]} -> {after[2]}")
+        print(
+            f"\n    {ARGUMENTS.soak} minutes of polling: heap {before[0]} -> {after[0]} B,"
+            f" nodes {before[1]} -> {after[1]}, listeners {before[2]} -> {after[2]}"
+        )
         self.assertEqual(tab.text("#state"), "Live")
         self.assertLessEqual(after[0], before[0] + HEAP_SLACK)
         self.assertLessEqual(after[1], before[1] + 10)
@@ -568,7 +486,8 @@ FAKE_TIMERS = """(() => {
   Date.now = () => now;
   performance.now = () => now - 1e12;
   window.fetch = (...asked) => { pending++; return real.fetch(...asked).finally(() => { pending-- }) };
-  const rest = async () => { do await new Promise(done => real.set(done, 1)); while (pending); await new Promise(done => real.set(done, 1)) };
+  const pause = () => new Promise(done => real.set(done, 1));
+  const rest = async () => { do await pause(); while (pending); await pause() };
   window.advance = async secs => {
     for (let second = 0; second < secs; second++) {
       now += 1000;
@@ -591,48 +510,52 @@ class Connections(PageTest):
             self.addCleanup(chat(server, name).close)
         self.addCleanup(server.client("command").close)
         tab.fill("#filter [name=name]", "bob")
-        tab.wait("document.getElementById('rows').rows.length == 1 && document.getElementById('rows').rows[0].cells[1].textContent == 'bob'")
+        tab.wait("$('rows').rows.length == 1 && $('rows').rows[0].cells[1].textContent == 'bob'")
         self.assertIn("1 matching", tab.text("#range"))
         tab.click("#clear")
-        tab.wait("document.getElementById('rows').rows.length >= 4")
+        tab.wait("$('rows').rows.length >= 4")
         tab.choose("#filter [name=listener]", "chat")
-        tab.wait("document.getElementById('rows').rows.length == 3 && [...document.getElementById('rows').rows].every(row => row.cells[3].textContent == 'chat')")
+        tab.wait("$('rows').rows.length == 3 && [...$('rows').rows].every(row => row.cells[3].textContent == 'chat')")
         tab.fill("#filter [name=min_queue]", "1 GiB")
-        tab.wait("document.getElementById('rows').textContent == 'No connection matches.'")
+        tab.wait("$('rows').textContent == 'No connection matches.'")
         tab.fill("#filter [name=min_queue]", "")
         tab.fill("#filter [name=ip]", "127.0.0.1")
-        tab.wait("document.getElementById('rows').rows.length == 3")
+        tab.wait("$('rows').rows.length == 3")
         count = len(tab.requests)
         tab.fill("#filter [name=ip]", "127.0")
         tab.wait("document.querySelector('#filter [name=ip]').getAttribute('aria-invalid') == 'true'")
-        self.assertFalse(any("connections?" in url and "127.0&" in url for url in tab.requests[count:]), "asks for an invalid address")
-        self.assertTrue(tab.run("document.getElementById('kick-all').disabled"))
+        self.assertFalse(
+            any("connections?" in url and "127.0&" in url for url in tab.requests[count:]),
+            "asks for an invalid address",
+        )
+        self.assertTrue(tab.run("$('kick-all').disabled"))
 
     def test_order_is_shown_and_sent(self):
         server, tab = self.start()
         self.addCleanup(chat(server, "alice").close)
         tab.click("[data-sort=idle]")
-        tab.wait("document.getElementById('by-idle').getAttribute('aria-sort') == 'descending'")
+        tab.wait("$('by-idle').getAttribute('aria-sort') == 'descending'")
         self.assertTrue(any("sort=idle" in url for url in tab.requests))
-        self.assertTrue(tab.run("document.getElementById('pager').hidden"))
+        self.assertTrue(tab.run("$('pager').hidden"))
 
     def test_pages_follow_the_cursor(self):
         server, tab = self.start()
         size = tab.run("LIMIT")
         for _ in range(5 * size // 2):
             self.addCleanup(server.client("command").close)
-        tab.wait(f"!document.getElementById('next').disabled && total >= {5 * size // 2}")
+        tab.run("void refresh()")
+        tab.wait(f"!$('next').disabled && total >= {5 * size // 2}")
         self.assertEqual(len(self.rows(tab)), size)
         first = self.rows(tab)[0][0]
         tab.click("#next")
-        tab.wait(f"document.getElementById('range').textContent.startsWith('{size + 1}–')")
+        tab.wait(f"$('range').textContent.startsWith('{size + 1}–')")
         self.assertNotEqual(self.rows(tab)[0][0], first)
         tab.click("#next")
-        tab.wait(f"document.getElementById('range').textContent.startsWith('{2 * size + 1}–') && document.getElementById('next').disabled")
+        tab.wait(f"$('range').textContent.startsWith('{2 * size + 1}–') && $('next').disabled")
         tab.click("#previous")
-        tab.wait(f"document.getElementById('range').textContent.startsWith('{size + 1}–')")
+        tab.wait(f"$('range').textContent.startsWith('{size + 1}–')")
         tab.click("#first")
-        tab.wait(f"document.getElementById('rows').rows[0].cells[0].textContent == '{first}'")
+        tab.wait(f"$('rows').rows[0].cells[0].textContent == '{first}'")
 
     def test_kick_removes_a_connection(self):
         server, tab = self.start()
@@ -641,23 +564,23 @@ class Connections(PageTest):
         self.addCleanup(alice.close)
         self.addCleanup(bob.close)
         tab.fill("#filter [name=name]", "alice")
-        tab.wait("document.querySelectorAll('#rows button').length == 1 && document.getElementById('range').textContent == '1 matching'")
+        tab.wait("document.querySelectorAll('#rows button').length == 1 && $('range').textContent == '1 matching'")
         tab.click("#rows button")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         self.assertIn("alice", tab.text("#confirm-text"))
         tab.screenshot(SCREENSHOTS / "kick.png")
         # Asked first, and not by accident: Escape and Enter on the first button change nothing.
         tab.key("Enter", 13)
-        tab.wait("!document.getElementById('confirm').open")
+        tab.wait("!$('confirm').open")
         self.assertEqual(len(self.rows(tab)), 1)
         tab.click("#rows button")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         tab.click("#sure")
-        tab.wait("document.getElementById('notice').textContent.includes('kicked')")
-        tab.wait("document.getElementById('rows').textContent == 'No connection matches.'")
+        tab.wait("$('notice').textContent.includes('kicked')")
+        tab.wait("$('rows').textContent == 'No connection matches.'")
         self.assertTrue(has_ended(alice))
         tab.click("#clear")
-        tab.wait("document.getElementById('rows').textContent.includes('bob')")
+        tab.wait("$('rows').textContent.includes('bob')")
 
     def test_kick_takes_only_keys(self):
         server, tab = self.start()
@@ -665,22 +588,24 @@ class Connections(PageTest):
         alice = chat(server, "alice")
         self.addCleanup(alice.close)
         tab.fill("#filter [name=name]", "alice")
-        tab.wait("document.getElementById('range').textContent == '1 matching'")
+        tab.wait("$('range').textContent == '1 matching'")
         for _ in range(12):
             if tab.run("document.activeElement.closest('#rows') != null"):
                 break
             tab.key("Tab", 9)
-        self.assertEqual(tab.run("getComputedStyle(document.activeElement).outlineStyle"), "solid", "the focus can be seen")
+        self.assertEqual(
+            tab.run("getComputedStyle(document.activeElement).outlineStyle"), "solid", "the focus can be seen"
+        )
         tab.key("Enter", 13)
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         tab.key("Escape", 27)
-        tab.wait("!document.getElementById('confirm').open && document.activeElement.closest('#rows') != null")
+        tab.wait("!$('confirm').open && document.activeElement.closest('#rows') != null")
         tab.key("Enter", 13)
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         tab.key("Tab", 9)
         self.assertEqual(tab.run("document.activeElement.id"), "sure")
         tab.key("Enter", 13)
-        tab.wait("document.getElementById('rows').textContent == 'No connection matches.'")
+        tab.wait("$('rows').textContent == 'No connection matches.'")
         self.assertEqual(tab.run("document.activeElement.id"), "connections", "the focus is not lost with the row")
         self.assertTrue(has_ended(alice))
 
@@ -691,16 +616,18 @@ class Connections(PageTest):
         bystander = server.client("command")
         for client in (*clients, bystander):
             self.addCleanup(client.close)
-        tab.wait("document.getElementById('kick-all').disabled")
-        tab.wait("[...document.querySelector('#filter [name=listener]').options].some(option => option.value == 'chat')")
+        tab.wait("$('kick-all').disabled")
+        tab.wait(
+            "[...document.querySelector('#filter [name=listener]').options].some(option => option.value == 'chat')"
+        )
         tab.choose("#filter [name=listener]", "chat")
-        tab.wait("document.getElementById('range').textContent == '3 matching' && !document.getElementById('kick-all').disabled")
+        tab.wait("$('range').textContent == '3 matching' && !$('kick-all').disabled")
         tab.click("#kick-all")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         self.assertIn("listener chat", tab.text("#confirm-text"))
         tab.screenshot(SCREENSHOTS / "kick-all.png")
         tab.click("#sure")
-        tab.wait("document.getElementById('notice').textContent == '3 connections kicked.'")
+        tab.wait("$('notice').textContent == '3 connections kicked.'")
         self.assertTrue(all(has_ended(client) for client in clients))
         echo(bystander, b"still here")
 
@@ -708,21 +635,25 @@ class Connections(PageTest):
         server, tab = self.start()
         for name in MARKUP:
             self.addCleanup(chat(server, name).close)
-        tab.wait(f"document.getElementById('rows').rows.length >= {len(MARKUP)}")
+        tab.run("void refresh()")
+        tab.wait(f"$('rows').rows.length >= {len(MARKUP)}")
         shown = [row[1] for row in self.rows(tab)]
         for name in MARKUP:
             self.assertIn(name, shown)
         self.assertEqual(tab.run("document.querySelectorAll('#rows td *:not(button)').length"), 0)
         tab.run("kickOne({ id: 1, name: '<img src=x onerror=alert(1)>', address: '<b>', listener: '<i>' })")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         self.assertIn("<img src=x onerror=alert(1)>", tab.text("#confirm-text"))
         self.assertEqual(tab.run("document.querySelectorAll('#confirm-text *:not(bdi)').length"), 0)
-
 
     def test_ban_is_offered_for_an_address(self):
         server, tab = self.start()
         self.addCleanup(server.client("command").close)
-        tab.run("(() => { const real = call; call = async (method, path) => method == 'DELETE' ? (window.sent = [method, path], { kicked: 1 }) : real(method, path) })()")
+        tab.run("""(() => { const real = call; call = async (method, path) => {
+                if (method != 'DELETE') return real(method, path);
+                window.sent = [method, path];
+                return { kicked: 1 };
+            } })()""")
         tab.run("(() => { $('filter').elements.ip.value = '127.0.0.1'; kickAll() })()")
         self.assertFalse(tab.run("$('ban').hidden"))
         tab.run("$('ban').querySelector('select').value = '600'")
@@ -737,44 +668,44 @@ class Access(PageTest):
     @own_server_only
     def test_token_is_asked_for_checked_and_kept(self):
         server, tab = self.start(with_token=False)
-        tab.wait("document.getElementById('ask').open")
+        tab.wait("$('ask').open")
         tab.screenshot(SCREENSHOTS / "token.png")
         tab.fill("#token", "wrong")
         tab.click("#use")
         tab.wait("document.querySelector('#ask .error').textContent.startsWith('Wrong token')")
         tab.screenshot(SCREENSHOTS / "token-wrong.png")
-        self.assertTrue(tab.run("document.getElementById('ask').open"))
+        self.assertTrue(tab.run("$('ask').open"))
         tab.fill("#token", server.token)
         tab.key("Enter", 13)
-        tab.wait("document.getElementById('state').textContent == 'Live' && !document.getElementById('ask').open")
+        tab.wait("$('state').textContent == 'Live' && !$('ask').open")
         self.assertEqual(tab.run("sessionStorage.getItem('mynah-admin-token')"), server.token)
-        self.assertEqual(tab.run("document.getElementById('token').value"), "")
+        self.assertEqual(tab.run("$('token').value"), "")
         tab.call("Page.reload")
-        tab.wait("document.getElementById('state').textContent == 'Live'")
+        tab.wait("$('state').textContent == 'Live'")
         tab.click("#forget")
-        tab.wait("!document.getElementById('away').hidden && document.getElementById('forget').hidden")
+        tab.wait("!$('away').hidden && $('forget').hidden")
         self.assertIsNone(tab.run("sessionStorage.getItem('mynah-admin-token')"))
         tab.screenshot(SCREENSHOTS / "forgotten.png")
 
     @own_server_only
     def test_token_dialogue_can_be_left_and_reopened(self):
         server, tab = self.start(with_token=False)
-        tab.wait("document.getElementById('ask').open")
+        tab.wait("$('ask').open")
         tab.click("#ask .cancel")
-        tab.wait("document.getElementById('state').textContent == 'Token needed' && !document.getElementById('away').hidden")
+        tab.wait("$('state').textContent == 'Token needed' && !$('away').hidden")
         count = len(tab.requests)
         tab.run("new Promise(done => setTimeout(done, 1500))")
         self.assertEqual(len(tab.requests), count, "asks in vain")
         tab.click("#retry")
-        tab.wait("document.getElementById('ask').open")
+        tab.wait("$('ask').open")
         tab.fill("#token", server.token)
         tab.click("#use")
-        tab.wait("document.getElementById('state').textContent == 'Live'")
+        tab.wait("$('state').textContent == 'Live'")
 
     @own_server_only
     def test_what_cannot_be_a_token_is_not_sent(self):
         _, tab = self.start(with_token=False)
-        tab.wait("document.getElementById('ask').open && !isPolling || asking")
+        tab.wait("$('ask').open && !isPolling || asking")
         count = len(tab.requests)
         for text in ("two words", "пароль"):
             tab.fill("#token", text)
@@ -787,14 +718,15 @@ class Access(PageTest):
         server, tab = self.start(token=None)
         alice = chat(server, "alice")
         self.addCleanup(alice.close)
+        tab.run("void refresh()")
         tab.wait("document.querySelector('#rows button')")
         tab.click("#rows button")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         tab.click("#sure")
         tab.wait("document.querySelector('#confirm .error').textContent.startsWith('The server forbids it: ')")
         tab.screenshot(SCREENSHOTS / "forbidden.png")
         tab.click("#confirm .cancel")
-        tab.wait("!document.getElementById('confirm').open")
+        tab.wait("!$('confirm').open")
         listeners = fetch(server.url + "status")["listeners"]
         self.assertEqual([listener["connections"] for listener in listeners if listener["name"] == "chat"], [1])
 
@@ -804,19 +736,14 @@ class Access(PageTest):
         alice = chat(server, "alice")
         self.addCleanup(alice.close)
         tab.click("#drain")
-        tab.wait("document.getElementById('confirm').open")
+        tab.wait("$('confirm').open")
         tab.click("#sure")
-        tab.wait("document.getElementById('state').textContent == 'Draining' && !document.getElementById('draining').hidden")
+        tab.wait("$('state').textContent == 'Draining' && !$('draining').hidden")
         self.assertTrue(fetch(server.url + "status", token=server.token)["draining"])
         tab.screenshot(SCREENSHOTS / "draining.png")
         tab.click("#undrain")
-        tab.wait("document.getElementById('state').textContent == 'Live' && document.getElementById('draining').hidden")
+        tab.wait("$('state').textContent == 'Live' && $('draining').hidden")
         self.addCleanup(chat(server, "bob").close)
-
-
-def chromium():
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"]
-    return next((found for found in map(shutil.which, names) if found), None)
 
 
 if __name__ == "__main__":
@@ -825,19 +752,23 @@ if __name__ == "__main__":
     parser.add_argument("token", nargs="?", help="its token")
     parser.add_argument("-k", action="append", default=[], metavar="NAME", help="only tests with NAME in theirs")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIR")
-    parser.add_argument("--soak", type=int, default=10, metavar="MINUTES", help="simulated minutes of polling (default 10)")
+    parser.add_argument(
+        "--soak", type=int, default=10, metavar="MINUTES", help="simulated minutes of polling (default 10)"
+    )
     ARGUMENTS = parser.parse_args()
     PROGRAM = pathlib.Path(os.environ.get("MYNAH", ROOT / "target/release/mynah")).absolute()
-    if not (found := chromium()):
+    if not (found := chromium.find()):
         print("skipped: the status page in a browser, which needs Chromium")
         sys.exit(0)
     if not ARGUMENTS.url and not PROGRAM.exists():
         sys.exit(f"{PROGRAM}: not there; cargo build --release")
     SCREENSHOTS = ARGUMENTS.screenshots or pathlib.Path(tempfile.mkdtemp(prefix="mynah-page-screenshots-"))
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    BROWSER = Chromium(found)
+    BROWSER = chromium.Chromium(found)
     try:
-        result = unittest.main(argv=[sys.argv[0], *(f"-k{name}" for name in ARGUMENTS.k)], exit=False, verbosity=2).result
+        result = unittest.main(
+            argv=[sys.argv[0], *(f"-k{name}" for name in ARGUMENTS.k)], exit=False, verbosity=2
+        ).result
     finally:
         BROWSER.close()
     print(f"screenshots: {SCREENSHOTS}")

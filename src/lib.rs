@@ -85,6 +85,7 @@ mod cli;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
+mod close_reason;
 mod codec;
 mod conn_id;
 mod connection_log;

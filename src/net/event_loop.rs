@@ -267,7 +267,7 @@ impl EventLoop {
             program.on_reload(&mut self.server);
         }
         if requested.has_stats() {
-            self.requests.publish(Snapshot { stats: *self.server.stats(), now });
+            self.requests.publish(Snapshot { stats: self.server.stats(), now });
         }
         false
     }

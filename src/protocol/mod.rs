@@ -6,7 +6,6 @@
 
 pub mod chat;
 mod client_state;
-mod close_reason;
 pub mod command;
 mod context;
 #[cfg(feature = "service")]
@@ -23,9 +22,9 @@ pub mod plugin;
 mod prefixed;
 mod raw;
 
+pub use crate::close_reason::CloseReason;
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
-pub use close_reason::CloseReason;
 pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]

@@ -11,6 +11,7 @@ use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::address::Peer;
+use crate::close_reason::Refusal;
 use crate::conn_id::ConnId;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::{CloseReason, Flow, Handler, dispatch};
@@ -114,7 +115,7 @@ impl<T: Transport> Server<T> {
         match self.io.origins.admit(peer, now) {
             Ok(admitted) => self.take_in(registry, number, stream, peer, admitted),
             #[cfg(feature = "admission")]
-            Err(_) => self.refuse_over_limit(number, stream, peer),
+            Err(limit) => self.refuse_over_limit(number, stream, peer, limit),
         }
     }
 
@@ -216,9 +217,10 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     pub(super) fn count_client(&mut self) {
-        let Visit { conn, shared, schedule, .. } = self;
-        shared.stats.connections += 1;
-        shared.stats.accepted_total += 1;
+        let Visit { conn, listener, shared, schedule, .. } = self;
+        shared.stats.server.connections += 1;
+        listener.room.stats.connections.add(1);
+        listener.room.stats.accepted.add(1);
         // Bytes that came with the connection are announced by an edge of their own, but for a
         // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
@@ -244,7 +246,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn log_refusal(&mut self, peer: Peer) {
         let Visit { id, listener, shared, .. } = self;
         let (max, name) = (shared.limits.clients_max, &listener.name);
-        shared.stats.refused_total += 1;
+        listener.room.stats.count_refused(Refusal::Full);
         shared.connection_log.line(shared.now, || {
             format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use crate::address::AddressKey;
 use crate::clock::Millis;
+use crate::close_reason::Refusal;
 
 /// Places looked at for entries that are over, with each new connection: a table is gone through
 /// before it can fill.
@@ -26,6 +27,15 @@ pub enum AddressLimit {
     Open,
     /// Its connections come too fast.
     Rate,
+}
+
+impl From<AddressLimit> for Refusal {
+    fn from(limit: AddressLimit) -> Self {
+        match limit {
+            AddressLimit::Open => Refusal::AddressConnections,
+            AddressLimit::Rate => Refusal::ConnectRate,
+        }
+    }
 }
 
 /// What an address may have; 0 is no limit.

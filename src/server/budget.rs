@@ -69,6 +69,12 @@ impl Budget {
         }
     }
 
+    /// So much work has been done, and more will be [charged](Self::charge) soon.
+    #[inline]
+    pub(super) fn note(&mut self, bytes: usize) {
+        self.work += bytes;
+    }
+
     #[cold]
     #[inline(never)]
     fn check_clock(&mut self) {

@@ -116,7 +116,8 @@ impl<T: Transport> Visit<'_, T> {
             match read(self.conn, &mut self.io.read_buffer) {
                 Ok(Some(n)) => {
                     left = left.saturating_sub(n);
-                    self.shared.stats.bytes_in_total += n as u64;
+                    self.listener.room.stats.bytes_in.add(n as u64);
+                    self.schedule.budget.note(n);
                 }
                 Ok(None) => break,
                 Err(error) => return self.close(CloseReason::Io, Some(error)),
@@ -156,11 +157,11 @@ impl<T: Transport> Visit<'_, T> {
         let shared = &mut *self.shared;
         match reason {
             CloseReason::SlowConsumer => {
-                shared.stats.slow_consumers_total += 1;
+                self.listener.room.stats.slow_consumers.add(1);
                 shared.connection_log.slow_consumer(shared.now);
             }
             CloseReason::MemoryLimit => {
-                shared.stats.memory_cuts_total += 1;
+                shared.stats.server.memory_cuts_total += 1;
                 shared.connection_log.memory_limit(shared.now, shared.memory.limit() as u64);
             }
             _ => {}
@@ -181,12 +182,14 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Decrements the client count and logs the reason.
     fn record_disconnect(&mut self, reason: CloseReason, error: Option<&io::Error>) {
-        let Visit { id, conn, shared, io, .. } = self;
+        let Visit { id, conn, listener, shared, io, .. } = self;
         match conn.state {
             State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
             State::Opening | State::Draining(_) | State::Open => {}
         }
-        shared.stats.connections -= 1;
+        shared.stats.server.connections -= 1;
+        listener.room.stats.connections.take_back(1);
+        listener.room.stats.count_closed(reason);
         io.origins.release(id.index, shared.now);
         if T::Layer::EXISTS && reason == CloseReason::Handshake {
             // It has its line.

@@ -152,7 +152,7 @@ impl<T: Transport> Server<T> {
             State::Opening | State::Open | State::Draining(_) => conn.state != refused,
             State::Lingering | State::Closed => false,
         });
-        assert_eq!(self.shared.stats.connections, clients as u64, "connections");
+        assert_eq!(self.shared.stats.server.connections, clients as u64, "connections");
         assert!(clients <= self.shared.limits.clients_max, "{clients} clients");
         let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
         assert_eq!(self.schedule.lingering_count, lingering, "lingering connections");

@@ -61,7 +61,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn run_logins(&mut self, registry: &T::Registry) {
         let shared = &mut self.shared;
         let Some(accounts) = &mut shared.accounts else { return };
-        accounts.take_results(shared.now, &mut shared.stats, &mut shared.connection_log);
+        accounts.take_results(shared.now, &mut shared.stats.server, &mut shared.connection_log);
         while let Some(finished) = self.next_finished_login() {
             let Finished { id, waited_ms } = finished;
             if let Some(mut visit) = self.visit(id) {

@@ -50,6 +50,8 @@ pub use listener::ListenerConfig;
 pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
+use std::rc::Rc;
+
 use log::info;
 
 use crate::buffer;
@@ -154,7 +156,9 @@ impl<T: Transport> Server<T> {
     /// On the 65,537th listener.
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
         assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
-        self.listeners.push(Listener::new(acceptor, config, &self.shared.limits));
+        let listener = Listener::new(acceptor, config, &self.shared.limits);
+        self.shared.stats.listeners.push(Rc::clone(&listener.room.stats));
+        self.listeners.push(listener);
         self.table.add_listener();
     }
 
@@ -181,8 +185,8 @@ impl<T: Transport> Server<T> {
 
     /// The counters.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
-        &self.shared.stats
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.totals()
     }
 
     /// Connections that own a socket, in whatever state.
@@ -200,7 +204,7 @@ impl<T: Transport> Server<T> {
     /// Logs the counters, as STATUS reports them.
     pub fn log_status(&self, now: Millis) {
         let mut json = String::new();
-        if protocol::write_status(&mut json, &self.shared.stats, now).is_ok() {
+        if protocol::write_status(&mut json, &self.shared.stats.totals(), now).is_ok() {
             info!("status {json}");
         }
     }

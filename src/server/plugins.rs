@@ -75,7 +75,8 @@ impl<T: Transport> Server<T> {
                 }
             }
         }
-        self.shared.stats.broadcasts_total += broadcasts.len() as u64;
+        // They are no listener's own.
+        self.shared.stats.server.broadcasts_total += broadcasts.len() as u64;
     }
 
     /// If the log is full, queues the broadcast; if the queue is full, drops it and warns: a plugin

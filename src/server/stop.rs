@@ -57,7 +57,7 @@ impl<T: Transport> Server<T> {
             return;
         }
         self.shared.now = now;
-        info!("stopping, connections open: {}", self.shared.stats.connections);
+        info!("stopping, connections open: {}", self.shared.stats.server.connections);
         let drain_ms = self.shared.limits.drain_timeout_ms;
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
         self.schedule.phase = Phase::Answering { first_round: 0, until, deadline };

@@ -388,14 +388,14 @@ impl Session {
                 input.recv.consume(frame_len);
                 input.reversal = None;
                 input.clock = None;
-                ctx.shared.stats.frames_in_total += 1;
+                ctx.room.frames_in += 1;
                 return Ok(LargeStep::Taken);
             }
             InPlace::Done => {}
         }
         input.reversal = None;
         input.clock = None;
-        ctx.shared.stats.frames_in_total += 1;
+        ctx.room.frames_in += 1;
         let behind = input.recv.split_off(frame_len)?;
         let frame = mem::replace(&mut input.recv, behind);
         self.place_replies(log_head, ctx.room)?;
@@ -430,13 +430,13 @@ fn step<H: Handler>(
         Err(error) => return FrameStep::Failed(error),
     };
     let Some((frame, len)) = found else { return FrameStep::Unfinished };
-    ctx.shared.stats.frames_in_total += u64::from(H::COUNTS_FRAMES);
+    ctx.room.frames_in += u64::from(H::COUNTS_FRAMES);
     match handler.on_message(frame, client, ctx) {
         Flow::Continue => FrameStep::Taken(len),
         close @ Flow::Close(_) => FrameStep::Closing(close),
         deferred => {
             // The frame will come again, and be counted then.
-            ctx.shared.stats.frames_in_total -= u64::from(H::COUNTS_FRAMES);
+            ctx.room.frames_in -= u64::from(H::COUNTS_FRAMES);
             FrameStep::Deferred(deferred)
         }
     }

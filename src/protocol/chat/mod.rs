@@ -279,7 +279,7 @@ impl ChatProtocol {
                 return Flow::WaitForFanout;
             }
         }
-        ctx.shared.stats.broadcasts_total += 1;
+        ctx.room.stats.broadcasts.add(1);
         Flow::Continue
     }
 

@@ -1,4 +1,4 @@
-//! The reasons for which connections end.
+//! The reasons for which connections end, or are refused.
 
 use std::fmt;
 
@@ -52,6 +52,38 @@ pub enum CloseReason {
     AccountDeleted,
 }
 
+impl CloseReason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [CloseReason;
+        15 + 2 * cfg!(feature = "admission") as usize + 3 * cfg!(feature = "accounts") as usize] = [
+        CloseReason::PeerClosed,
+        CloseReason::Quit,
+        CloseReason::Protocol,
+        CloseReason::Io,
+        CloseReason::SlowConsumer,
+        CloseReason::Handshake,
+        CloseReason::Layer,
+        CloseReason::Truncated,
+        #[cfg(feature = "admission")]
+        CloseReason::ProxyHeader,
+        #[cfg(feature = "admission")]
+        CloseReason::AddressLimit,
+        CloseReason::IdleTimeout,
+        CloseReason::FrameTimeout,
+        CloseReason::DrainTimeout,
+        CloseReason::Full,
+        CloseReason::Shutdown,
+        CloseReason::Internal,
+        CloseReason::MemoryLimit,
+        #[cfg(feature = "accounts")]
+        CloseReason::LoginTimeout,
+        #[cfg(feature = "accounts")]
+        CloseReason::LoggedInElsewhere,
+        #[cfg(feature = "accounts")]
+        CloseReason::AccountDeleted,
+    ];
+}
+
 /// The texts of the log.
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,4 +115,33 @@ impl fmt::Display for CloseReason {
             CloseReason::AccountDeleted => "account deleted",
         })
     }
+}
+
+/// The reason a connection was refused: it has not become a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The server was at its connection limit.
+    Full,
+    /// Its address has as many connections as it may.
+    #[cfg(feature = "admission")]
+    AddressConnections,
+    /// Its address makes connections faster than it may.
+    #[cfg(feature = "admission")]
+    ConnectRate,
+    /// It did not begin with a valid PROXY header.
+    #[cfg(feature = "admission")]
+    ProxyHeader,
+}
+
+impl Refusal {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Refusal; 1 + 3 * cfg!(feature = "admission") as usize] = [
+        Refusal::Full,
+        #[cfg(feature = "admission")]
+        Refusal::AddressConnections,
+        #[cfg(feature = "admission")]
+        Refusal::ConnectRate,
+        #[cfg(feature = "admission")]
+        Refusal::ProxyHeader,
+    ];
 }

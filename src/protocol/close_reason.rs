@@ -37,6 +37,8 @@ pub enum CloseReason {
     Full,
     /// The server stopped.
     Shutdown,
+    /// The listener it came through was removed.
+    ListenerRemoved,
     /// A handler panicked.
     Internal,
     /// The server had to free memory, and the connection held much of it.
@@ -50,6 +52,15 @@ pub enum CloseReason {
     /// The client's account was deleted.
     #[cfg(feature = "accounts")]
     AccountDeleted,
+}
+
+impl CloseReason {
+    /// Whether the server closes all connections of a listener, in order: a drain with a deadline of
+    /// its own.
+    #[must_use]
+    pub const fn is_orderly(self) -> bool {
+        matches!(self, CloseReason::Shutdown | CloseReason::ListenerRemoved)
+    }
 }
 
 /// The texts of the log.
@@ -73,6 +84,7 @@ impl fmt::Display for CloseReason {
             CloseReason::DrainTimeout => "took none of its last replies",
             CloseReason::Full => "server full",
             CloseReason::Shutdown => "server stopping",
+            CloseReason::ListenerRemoved => "listener removed",
             CloseReason::Internal => "internal error",
             CloseReason::MemoryLimit => "memory limit",
             #[cfg(feature = "accounts")]

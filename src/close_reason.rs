@@ -37,6 +37,8 @@ pub enum CloseReason {
     Full,
     /// The server stopped.
     Shutdown,
+    /// The listener it came through was removed.
+    ListenerRemoved,
     /// A handler panicked.
     Internal,
     /// The server had to free memory, and the connection held much of it.
@@ -55,7 +57,7 @@ pub enum CloseReason {
 impl CloseReason {
     /// All reasons, in the order of their numbers.
     pub const ALL: [CloseReason;
-        15 + 2 * cfg!(feature = "admission") as usize + 3 * cfg!(feature = "accounts") as usize] = [
+        16 + 2 * cfg!(feature = "admission") as usize + 3 * cfg!(feature = "accounts") as usize] = [
         CloseReason::PeerClosed,
         CloseReason::Quit,
         CloseReason::Protocol,
@@ -73,6 +75,7 @@ impl CloseReason {
         CloseReason::DrainTimeout,
         CloseReason::Full,
         CloseReason::Shutdown,
+        CloseReason::ListenerRemoved,
         CloseReason::Internal,
         CloseReason::MemoryLimit,
         #[cfg(feature = "accounts")]
@@ -82,6 +85,13 @@ impl CloseReason {
         #[cfg(feature = "accounts")]
         CloseReason::AccountDeleted,
     ];
+
+    /// Whether the server closes all connections of a listener, in order: a drain with a deadline of
+    /// its own.
+    #[must_use]
+    pub const fn is_orderly(self) -> bool {
+        matches!(self, CloseReason::Shutdown | CloseReason::ListenerRemoved)
+    }
 }
 
 /// The texts of the log.
@@ -105,6 +115,7 @@ impl fmt::Display for CloseReason {
             CloseReason::DrainTimeout => "took none of its last replies",
             CloseReason::Full => "server full",
             CloseReason::Shutdown => "server stopping",
+            CloseReason::ListenerRemoved => "listener removed",
             CloseReason::Internal => "internal error",
             CloseReason::MemoryLimit => "memory limit",
             #[cfg(feature = "accounts")]

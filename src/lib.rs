@@ -49,7 +49,7 @@
 //! |---|---|
 //! | running a loop | [`EventLoop`], [`Limits`], [`Exit`] |
 //! | steering it from other threads | [`Handle`], [`Snapshot`], [`Stats`] |
-//! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
+//! | signals, reloads, timers of the program around it | [`Signals`], [`Program`], [`Running`] |
 //! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
 //! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`], [`Lang`] |
 //! | listeners with options | [`TcpAcceptor`], `UnixAcceptor`, [`SocketOptions`], [`ListenerConfig`] |
@@ -121,7 +121,7 @@ pub use limits::Limits;
 #[cfg(feature = "unix")]
 pub use net::UnixAcceptor;
 pub use net::{
-    EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketAcceptor,
+    EventLoop, Exit, Handle, Program, Running, SignalRequests, Signals, Snapshot, SocketAcceptor,
     SocketOptions, SocketTransport, TcpAcceptor, available_memory, raise_file_limit,
 };
 #[cfg(feature = "admission")]
@@ -176,6 +176,8 @@ pub mod internal {
         strerror,
         #[cfg(feature = "accounts")]
         accounts,
+        #[cfg(feature = "admission")]
+        rates,
         #[cfg(feature = "client")]
         client,
         #[cfg(feature = "load")]

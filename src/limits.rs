@@ -125,6 +125,12 @@ pub const FANOUT_SLICE_MEMBERS: usize = 1024;
 /// Pause of accepting when the process is out of files or memory, unless a close ends it.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// Longest time a listener that is removed goes on accepting who is in its backlog.
+pub const BACKLOG_MS_MAX: u64 = 100;
+
+/// Shortest time in which the connections of a listener that is removed are drained.
+pub const DRAIN_MS_MIN: u64 = 200;
+
 /// Time for which a connection that the server closed first is kept to discard what its peer still
 /// sends (nginx: `lingering_timeout 5s`). Closing with unread input would reset it, and a reset
 /// destroys replies on their way.

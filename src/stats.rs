@@ -155,7 +155,7 @@ pub struct Counters {
     /// Counts that belong to no listener, and those of listeners that are gone.
     pub server: Stats,
     /// Counters of the listeners, by number.
-    pub listeners: Vec<Rc<ListenerStats>>,
+    listeners: Vec<Rc<ListenerStats>>,
 }
 
 impl Counters {
@@ -163,6 +163,30 @@ impl Counters {
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Counters { server: Stats { started_at: now, ..Stats::default() }, listeners: Vec::new() }
+    }
+
+    /// A listener has the number `number`, the one behind the last or that of one that is gone.
+    ///
+    /// # Panics
+    ///
+    /// If a number has been left out.
+    pub fn set_listener(&mut self, number: usize, stats: Rc<ListenerStats>) {
+        match self.listeners.get_mut(number) {
+            Some(place) => *place = stats,
+            None => {
+                assert_eq!(number, self.listeners.len(), "numbers follow one another");
+                self.listeners.push(stats);
+            }
+        }
+    }
+
+    /// A listener is gone: what it has counted stays in the totals.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such listener.
+    pub fn retire_listener(&mut self, number: usize) {
+        std::mem::take(&mut self.listeners[number]).add_to(&mut self.server);
     }
 
     /// The counts over all listeners.
@@ -183,7 +207,7 @@ mod tests {
         let mut stats = Counters::new(Millis(7));
         stats.server.frames_in_total = 1;
         for frames in [5, 7] {
-            stats.listeners.push(Rc::default());
+            stats.set_listener(stats.listeners.len(), Rc::default());
             stats.listeners[0].frames_in.add(frames);
         }
         let listener = &stats.listeners[1];
@@ -193,5 +217,8 @@ mod tests {
         let totals = stats.totals();
         assert_eq!((totals.started_at, totals.frames_in_total), (Millis(7), 13));
         assert_eq!(totals.refused_total, Refusal::ALL.len() as u64 + 1);
+        stats.retire_listener(1);
+        assert_eq!(stats.totals(), totals);
+        assert_eq!(stats.listeners[1].refused(Refusal::Full), 0);
     }
 }

@@ -26,7 +26,7 @@ impl Listener {
     /// A listener without sessions, whose log holds `log_bytes_max`.
     pub fn new(protocol: Protocol, limits: Limits, log_bytes_max: usize) -> Self {
         let (mut shared, room) = (Shared::new(limits, Millis(0)), Room::new(log_bytes_max));
-        shared.stats.listeners.push(Rc::clone(&room.stats));
+        shared.stats.set_listener(0, Rc::clone(&room.stats));
         Listener { protocol, room, shared }
     }
 

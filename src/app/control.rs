@@ -7,7 +7,7 @@ use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
 use super::tls::Certificates;
 use crate::clock::Millis;
-use crate::net::{Handle, Program, Signals, SocketTransport};
+use crate::net::{Handle, Program, Running, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
@@ -63,7 +63,8 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         if self.accounts.is_due() { Some(Millis(0)) } else { due_at }
     }
 
-    fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
+    fn on_due(&mut self, running: &mut Running<'_>, now: Millis) {
+        let server = &mut *running.server;
         if self.status_lines.begin(now) {
             server.log_status(now);
             self.status_lines.end(now, now);

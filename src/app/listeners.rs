@@ -75,7 +75,7 @@ fn add(
     #[cfg(feature = "admission")]
     if let Some(proxies) = &spec.proxies {
         let server = event_loop.server_mut();
-        server.trust_proxies(server.listener_count() - 1, proxies.clone());
+        server.trust_proxies(server.listener_count() - 1, Some(proxies.clone()));
     }
     info!("listening on {name}");
     Ok(())

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `event_loop` | readiness, turns, and requests |
 //! | `handle` | requests from other threads |
-//! | `program` | calls to the program around the loop |
+//! | `program`, `running` | calls to the program around the loop, and what it may do then |
 //! | `signals` | the process's signals, for programs that want them |
 //! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
 //! | `socket` | connections, and listeners of any family |
@@ -28,6 +28,7 @@ mod heap;
 mod program;
 mod readiness;
 mod retry;
+mod running;
 mod signal_pipe;
 mod signals;
 mod socket;
@@ -40,6 +41,7 @@ pub use event_loop::{EventLoop, Exit};
 pub use fd_limit::raise_file_limit;
 pub use handle::{Handle, Snapshot};
 pub use program::Program;
+pub use running::Running;
 pub use signals::{SignalRequests, Signals};
 pub use socket::{SocketAcceptor, SocketTransport};
 pub use tcp::{SocketOptions, TcpAcceptor};

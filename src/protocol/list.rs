@@ -160,6 +160,18 @@ impl<S: Service + 'static> From<S> for Protocol {
     }
 }
 
+impl Protocol {
+    /// Takes on the settings of `other`, which is of the same kind. What it knows of its clients
+    /// stays.
+    pub(crate) fn set_from(&mut self, other: Protocol) {
+        match (self, other) {
+            (Protocol::Chat(chat), Protocol::Chat(other)) => chat.lang = other.lang,
+            // The others know nothing of their clients.
+            (protocol, other) => *protocol = other,
+        }
+    }
+}
+
 #[allow(clippy::single_component_path_imports, reason = "it gives the macro a path")]
 pub(crate) use dispatch;
 

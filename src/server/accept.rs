@@ -95,7 +95,7 @@ impl<T: Transport> Server<T> {
     /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
     /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
     fn free_descriptor(&mut self) -> bool {
-        if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
+        if self.table.len() < self.clients_bound + self.shared.limits.lingering_max {
             return true;
         }
         if self.schedule.closed.is_empty() && !self.evict_oldest_lingering() {

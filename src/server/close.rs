@@ -6,6 +6,7 @@ use super::Server;
 use super::connection::{Connection, Flags, State};
 use super::layer::Layer;
 use super::origins::Origins;
+use super::stop::Phase;
 use super::table::Table;
 use super::transport::Transport;
 use super::visit::{Visit, read};
@@ -18,7 +19,8 @@ impl<T: Transport> Visit<'_, T> {
     /// Begins to close an open connection whose input has ended and been answered.
     #[inline]
     pub(super) fn drain_if_input_ended(&mut self) {
-        let may_have_ended = self.conn.flags.has_any(Flags::EOF | Flags::INPUT_STOPPED);
+        const ENDED: Flags = Flags::EOF.and(Flags::INPUT_STOPPED).and(Flags::LEAVING);
+        let may_have_ended = self.conn.flags.has_any(ENDED);
         if may_have_ended || self.schedule.phase.is_stopping() {
             self.drain_ended_input();
         }
@@ -26,11 +28,12 @@ impl<T: Transport> Visit<'_, T> {
 
     #[inline(never)]
     fn drain_ended_input(&mut self) {
-        let Visit { conn, schedule, .. } = self;
+        let Visit { conn, listener, schedule, .. } = self;
         if conn.state != State::Open {
             return;
         }
-        if schedule.phase.is_stopping() && !conn.may_read() {
+        let is_leaving = schedule.phase.is_stopping() || conn.flags.has(Flags::LEAVING);
+        if is_leaving && !conn.may_read() {
             conn.flags.set(Flags::INPUT_STOPPED, true);
         }
         if conn.session.has_deferred_input() {
@@ -38,8 +41,12 @@ impl<T: Transport> Visit<'_, T> {
         }
         if conn.flags.has(Flags::EOF) {
             self.start_drain(CloseReason::PeerClosed);
-        } else if schedule.phase.is_closing() && conn.flags.has(Flags::INPUT_STOPPED) {
-            self.start_drain(CloseReason::Shutdown);
+        } else if conn.flags.has(Flags::INPUT_STOPPED) {
+            if schedule.phase.is_closing() {
+                self.start_drain(CloseReason::Shutdown);
+            } else if listener.state.is_closing() {
+                self.start_drain(CloseReason::ListenerRemoved);
+            }
         }
     }
 
@@ -49,7 +56,7 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { conn, listener, shared, .. } = self;
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
-        if reason == CloseReason::Shutdown {
+        if reason.is_orderly() {
             dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
@@ -59,7 +66,8 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// An open connection leaves its room: no broadcast that is yet to come reaches it. The other
-    /// members hear of it where the protocol says so, unless all leave because the server stops.
+    /// members hear of it where the protocol says so, unless all leave because the server stops or
+    /// their listener is removed.
     /// The log keeps what it lags behind as long as for any other laggard.
     fn leave_room(&mut self, reason: CloseReason) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
@@ -71,7 +79,7 @@ impl<T: Transport> Visit<'_, T> {
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();
-        let is_quiet = schedule.phase.is_closing();
+        let is_quiet = schedule.phase.is_closing() || listener.state.is_closing();
         let departure = Departure { id: *id, member, reason, is_quiet };
         dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
         listener.start_pass_if_needed(&mut shared.memory);
@@ -82,7 +90,7 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { conn, shared, .. } = self;
         // Nothing is in flight to a client that has been silent since long before the stop.
         let is_silent = shared.now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
-        let skip_linger = reason == CloseReason::Shutdown && is_silent;
+        let skip_linger = reason.is_orderly() && is_silent;
         if T::Layer::EXISTS && conn.flags.has(Flags::LAYERED) {
             // It has said that it will send no more, and may still do so: unread, that would reset it.
             conn.flags.set(Flags::EOF, false);
@@ -216,11 +224,12 @@ impl<T: Transport> Server<T> {
     }
 
     /// Bounds the connections that linger, and the list of them. Their number is not enforced
-    /// during a stop.
+    /// while a stop or the removal of a listener makes many of them; there are never more than there
+    /// may be descriptors.
     #[inline]
     pub(super) fn bound_lingering(&mut self) {
         let max = self.shared.limits.lingering_max;
-        if self.schedule.lingering_count > max && !self.schedule.phase.is_stopping() {
+        if self.schedule.lingering_count > max && self.schedule.phase == Phase::Running {
             self.evict_oldest_lingering();
         }
         // Closed connections stay in the list until it is twice as long as the live ones.

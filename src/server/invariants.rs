@@ -153,7 +153,7 @@ impl<T: Transport> Server<T> {
             State::Lingering | State::Closed => false,
         });
         assert_eq!(self.shared.stats.server.connections, clients as u64, "connections");
-        assert!(clients <= self.shared.limits.clients_max, "{clients} clients");
+        assert!(clients <= self.clients_bound, "{clients} clients");
         let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
         assert_eq!(self.schedule.lingering_count, lingering, "lingering connections");
         assert_eq!(
@@ -162,7 +162,7 @@ impl<T: Transport> Server<T> {
             "closed"
         );
         if !self.schedule.phase.is_stopping() {
-            let most = self.shared.limits.clients_max + self.shared.limits.lingering_max;
+            let most = self.clients_bound + self.shared.limits.lingering_max;
             assert!(self.table.len() <= most, "{} descriptors", self.table.len());
         }
         for (number, listener) in self.listeners.iter().enumerate() {

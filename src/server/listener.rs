@@ -6,6 +6,7 @@ use super::fanout::Fanout;
 use super::layer::Layer;
 #[cfg(feature = "admission")]
 use super::origins::Proxies;
+use super::removal::ListenerState;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
@@ -23,6 +24,7 @@ pub struct ListenerConfig {
 }
 
 pub(super) struct Listener<T: Transport> {
+    pub(super) state: ListenerState,
     /// `None` once it accepts no more.
     pub(super) acceptor: Option<T::Acceptor>,
     /// Its name in the log.
@@ -46,11 +48,16 @@ pub(super) struct Listener<T: Transport> {
 }
 
 impl<T: Transport> Listener<T> {
-    pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
+    pub(super) fn new(
+        acceptor: Option<T::Acceptor>,
+        config: ListenerConfig,
+        limits: &Limits,
+    ) -> Self {
         let ListenerConfig { name, protocol, idle_ms } = config;
         let log_bytes_max = dispatch!(&protocol, handler => handler.log_bytes_max(limits));
         Listener {
-            acceptor: Some(acceptor),
+            state: ListenerState::InService,
+            acceptor,
             name,
             protocol,
             layer: None,
@@ -128,6 +135,12 @@ impl PendingBroadcasts {
         self.bytes = bytes;
         self.broadcasts.push_back(broadcast.to_owned());
         true
+    }
+
+    /// Drops those that are longer than `len_max`.
+    pub(super) fn drop_longer_than(&mut self, len_max: usize) {
+        self.broadcasts.retain(|broadcast| broadcast.len() <= len_max);
+        self.bytes = self.broadcasts.iter().map(|b| b.len() + Self::OVERHEAD_BYTES).sum();
     }
 
     pub(super) fn first(&self) -> Option<&[u8]> {

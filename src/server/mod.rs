@@ -5,7 +5,8 @@
 //! `timer_wheel` and `deadlines`, and `budget` for the time of a turn), and [`Shared`] is what all
 //! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
 //! and end connections, `fanout` carries broadcasts, `admission` lets senders add to them,
-//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server.
+//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server,
+//! `removal` a listener, and `sweep` looks through all connections.
 
 mod accept;
 #[cfg(feature = "admission")]
@@ -35,9 +36,11 @@ mod plugins;
 mod proxy_header;
 #[cfg(feature = "admission")]
 mod rates;
+mod removal;
 mod schedule;
 mod side_table;
 mod stop;
+mod sweep;
 mod table;
 mod timer_wheel;
 mod transport;
@@ -49,8 +52,6 @@ pub use listener::ListenerConfig;
 #[cfg(feature = "admission")]
 pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
-
-use std::rc::Rc;
 
 use log::info;
 
@@ -71,9 +72,11 @@ use connection::Flags;
 use layers::Layers;
 use listener::Listener;
 use origins::Origins;
+use removal::ListenerState;
 use schedule::{Schedule, free_if_empty};
 #[cfg(feature = "admission")]
 use side_table::SideTable;
+use sweep::Sweep;
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -102,13 +105,17 @@ pub struct Server<T: Transport> {
     schedule: Schedule,
     /// When relief last closed every candidate and the account stayed above 90 % of the limit.
     relief_failed_at: Option<Millis>,
+    /// Most clients there may be: those that were there when the limit was lowered stay.
+    clients_bound: usize,
     /// Bytes the account has been charged with for the table.
     table_charged: usize,
     /// The same for the plugins' notices and clients.
     plugins_charged: usize,
     /// A search for connections of deleted accounts, as far as it has come.
     #[cfg(feature = "accounts")]
-    account_sweep: Option<logins::Sweep>,
+    account_sweep: Option<Sweep>,
+    /// Deadlines that are being armed anew.
+    deadline_sweep: Option<Sweep>,
     io: Io<T::Layer>,
 }
 
@@ -134,10 +141,12 @@ impl<T: Transport> Server<T> {
             wheel: TimerWheel::new(now),
             schedule: Schedule::new(),
             relief_failed_at: None,
+            clients_bound: limits.clients_max,
             table_charged: 0,
             plugins_charged: 0,
             #[cfg(feature = "accounts")]
             account_sweep: None,
+            deadline_sweep: None,
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
@@ -148,24 +157,10 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is
-    /// how many there were before.
-    ///
-    /// # Panics
-    ///
-    /// On the 65,537th listener.
-    pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
-        assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
-        let listener = Listener::new(acceptor, config, &self.shared.limits);
-        self.shared.stats.listeners.push(Rc::clone(&listener.room.stats));
-        self.listeners.push(listener);
-        self.table.add_listener();
-    }
-
-    /// Listeners added so far.
+    /// Listeners added so far, less those whose numbers can be given to others.
     #[must_use]
     pub fn listener_count(&self) -> usize {
-        self.listeners.len()
+        self.listeners.iter().filter(|listener| listener.state != ListenerState::Vacant).count()
     }
 
     /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds

@@ -20,7 +20,8 @@ use crate::session::Session;
 
 impl<T: Transport> Server<T> {
     /// Puts a layer under the connections that `listener` accepts from now on, or another one: TLS,
-    /// with a certificate and its key. To be called before the listener's first connection.
+    /// with a certificate and its key. The listener's first layer is to be set before its first
+    /// connection.
     ///
     #[cfg_attr(feature = "tls", doc = "```no_run")]
     #[cfg_attr(not(feature = "tls"), doc = "```ignore")]

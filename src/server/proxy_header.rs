@@ -40,8 +40,8 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
-    pub fn trust_proxies(&mut self, listener: usize, proxies: TrustedProxies) {
-        self.listeners[listener].proxies = Some(Box::new(proxies));
+    pub fn trust_proxies(&mut self, listener: usize, proxies: Option<TrustedProxies>) {
+        self.listeners[listener].proxies = proxies.map(Box::new);
     }
 
     /// Takes in a connection of a proxy. Its client is not known, so no address is counted for it.

@@ -16,6 +16,12 @@ const BACKLOG_MAX: usize = 65_536;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
+    /// Running, and connections are looked through a few pages a turn: those of removed listeners
+    /// are drained, or deadlines are armed anew.
+    Changing {
+        /// When there is more to be done.
+        due_at: Millis,
+    },
     /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
     /// a broadcast.
     Answering {
@@ -34,7 +40,7 @@ pub(super) enum Phase {
 
 impl Phase {
     pub(super) fn is_stopping(self) -> bool {
-        self != Phase::Running
+        !matches!(self, Phase::Running | Phase::Changing { .. })
     }
 
     /// One connection was taken from the front of the resume list.
@@ -109,6 +115,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn stop_due_at(&self) -> Option<Millis> {
         match self.schedule.phase {
             Phase::Running | Phase::Stopped => None,
+            Phase::Changing { due_at } => Some(due_at).filter(|at| *at != Millis::NEVER),
             Phase::Answering { until, .. } => Some(until),
             Phase::Closing { deadline } => Some(deadline),
         }
@@ -116,6 +123,9 @@ impl<T: Transport> Server<T> {
 
     /// Takes a stop as far as it can go this turn.
     pub(super) fn advance_stop(&mut self) {
+        if let Phase::Changing { .. } = self.schedule.phase {
+            self.advance_change();
+        }
         if let Phase::Answering { first_round, until, deadline } = self.schedule.phase {
             let answering = !self.schedule.resume.is_empty()
                 || !self.schedule.arrivals.is_empty()

@@ -101,6 +101,12 @@ impl<T: Transport> Visit<'_, T> {
         match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
+            // What has come before its listener was removed is answered without delay.
+            #[cfg(feature = "admission")]
+            Flow::WaitForRate if self.conn.flags.has(Flags::LEAVING) => {
+                self.conn.session.on_rate_turn(self.shared.now);
+                self.requeue();
+            }
             // Its timer has it tried again.
             #[cfg(feature = "admission")]
             Flow::WaitForRate => {}
@@ -549,7 +555,8 @@ pub(super) fn next_buffered_step<T: Transport>(
     let is_deferred = conn.session.has_deferred_input();
     if !is_deferred && !may_read {
         let is_eof = conn.flags.has(Flags::EOF);
-        let is_over = is_eof || phase.is_stopping() || ends_on_would_block(protocol);
+        let is_leaving = phase.is_stopping() || conn.flags.has(Flags::LEAVING);
+        let is_over = is_eof || is_leaving || ends_on_would_block(protocol);
         if !is_over || !conn.session.has_unterminated(protocol, is_eof) {
             return InputStep::Stop;
         }
@@ -660,8 +667,8 @@ pub(super) fn deadline<T: Transport>(
             let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);
             at.unwrap_or(Millis::NEVER)
         }
-        // The stop has a deadline of its own.
-        State::Draining(CloseReason::Shutdown) => Millis::NEVER,
+        // The stop, or the removal of the listener, has a deadline of its own.
+        State::Draining(reason) if reason.is_orderly() => Millis::NEVER,
         State::Draining(CloseReason::Full) => since.after(LINGER_MS),
         State::Draining(_) => since.after(DRAIN_STALL_MS),
         State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),

@@ -215,6 +215,15 @@ impl Session {
         self.mark_active(now);
     }
 
+    /// Whether a message waits for the hash of a password.
+    #[must_use]
+    pub fn waits_for_outcome(&self) -> bool {
+        #[cfg(feature = "accounts")]
+        return self.waits_for_login();
+        #[cfg(not(feature = "accounts"))]
+        false
+    }
+
     /// The log has space again: a deferred broadcast may be retried.
     pub fn on_log_vacancy(&mut self) {
         if let Some(buffers) = &mut self.buffers {

@@ -26,6 +26,14 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Whether plugins are being loaded to replace those in service.
+    #[doc(hidden)]
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_reloading_plugins(&self) -> bool {
+        self.shared.plugins.as_ref().is_some_and(|scheduler| scheduler.is_reloading())
+    }
+
     /// Tells the plugins, in the next turns, that all listeners are open.
     #[doc(hidden)]
     pub fn start_plugins(&mut self) {

@@ -5,7 +5,7 @@ use log::{info, warn};
 use super::Server;
 use super::connection::{Flags, State};
 use super::layer::Layer;
-use super::transport::Transport;
+use super::transport::{Acceptor, Transport};
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
 
@@ -62,8 +62,12 @@ impl<T: Transport> Server<T> {
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
         self.schedule.phase = Phase::Answering { first_round: 0, until, deadline };
         for listener in 0..self.listeners.len() {
-            self.empty_backlog(registry, listener);
-            self.listeners[listener].acceptor = None;
+            if !self.listeners[listener].acceptor.as_ref().is_some_and(Acceptor::is_shared) {
+                self.empty_backlog(registry, listener);
+            }
+            if let Some(acceptor) = self.listeners[listener].acceptor.take() {
+                T::close_acceptor(registry, acceptor);
+            }
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;

@@ -2,6 +2,10 @@
 
 use crate::defaults;
 
+/// Longest name of a listener, in bytes: `name=`.
+#[cfg(any(feature = "admin", feature = "systemd"))]
+pub(crate) const LISTENER_NAME_LEN_MAX: usize = 64;
+
 /// Longest path of a Unix socket, in bytes: `sun_path` less the NUL at its end (unix(7)).
 #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
 pub(crate) const UNIX_PATH_LEN_MAX: usize =

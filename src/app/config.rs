@@ -13,6 +13,8 @@ use super::config_file::ConfigFile;
 use super::help;
 use super::hints::{self, ArgumentError};
 use super::settings::Settings;
+#[cfg(any(feature = "admin", feature = "systemd"))]
+use crate::cli::name_listeners;
 use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::{IniError, ListenerError, ListenerSpec, server_options};
 use crate::defaults;
@@ -76,6 +78,9 @@ pub enum ConfigError {
         /// The reason.
         source: ListenerError,
     },
+    /// Two listeners have one name.
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    RepeatedName(String),
     /// A `+tls` listener has no certificate.
     #[cfg(feature = "tls")]
     NoCertificate(String),
@@ -98,6 +103,10 @@ impl fmt::Display for ConfigError {
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
+            #[cfg(any(feature = "admin", feature = "systemd"))]
+            ConfigError::RepeatedName(name) => {
+                write!(f, "two listeners have the name '{name}'")
+            }
             #[cfg(feature = "tls")]
             ConfigError::NoCertificate(url) => {
                 write!(f, "{url} needs a certificate and its key: --tls-cert FILE --tls-key FILE")
@@ -184,6 +193,8 @@ impl Config {
         if listeners_are_defaults {
             listeners = default_listeners(plugin_dir.is_some());
         }
+        #[cfg(any(feature = "admin", feature = "systemd"))]
+        name_listeners(&mut listeners).map_err(ConfigError::RepeatedName)?;
         let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
         #[cfg(feature = "tls")]
         let config = config.with_tls_checked()?;

@@ -15,6 +15,7 @@
 //! | `accounts` | reading and reloading accounts, and the thread that hashes |
 //! | `plugins` | loading and reloading plugins |
 //! | `tls` | certificates: reading and reloading them, warning before they expire |
+//! | `systemd` | what the service manager passes, is told, and reads |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
@@ -39,6 +40,8 @@ mod plugins;
 mod run;
 mod settings;
 mod signal_rate_limit;
+#[cfg_attr(not(feature = "systemd"), path = "systemd_disabled.rs")]
+mod systemd;
 mod timestamp;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls;
@@ -47,3 +50,5 @@ pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;
 pub use run::run;
 pub use settings::Settings;
+#[cfg(feature = "systemd")]
+pub use systemd::LogFormat;

@@ -206,11 +206,19 @@ const PLUGINS: [OptionSpec; 4] = [
     OptionSpec::new("", "no-plugins", "", "load no plugins"),
 ];
 
-const LOGGING: [OptionSpec; 4] = [
+const LOGGING: [OptionSpec; 4 + cfg!(feature = "systemd") as usize] = [
     OptionSpec::new("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default {})")
         .showing(&[OptionValue::Level(defaults::LOG_LEVEL)]),
     OptionSpec::new("v", "verbose", "", "the same as --log-level debug").repeated(),
     OptionSpec::new("q", "quiet", "", "the same as --log-level warn").repeated(),
+    #[cfg(feature = "systemd")]
+    OptionSpec::new(
+        "",
+        "log-format",
+        "FORMAT",
+        "full, or plain for the journal: no time, and the level as <N> (default: plain where standard \
+         error is the journal)",
+    ),
     OptionSpec::new("", "log-file", "FILE", "also log to FILE, created with its folders"),
 ];
 

@@ -314,6 +314,13 @@ impl PluginScheduler {
         }
     }
 
+    /// Whether a reload is in progress.
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_reloading(&self) -> bool {
+        self.reload.is_some()
+    }
+
     fn begin_reload(&mut self, mut reload: Box<Reload>) {
         match reload.begin() {
             Ok(()) => self.reload = Some(reload),

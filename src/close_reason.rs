@@ -43,6 +43,9 @@ pub enum CloseReason {
     Internal,
     /// The server had to free memory, and the connection held much of it.
     MemoryLimit,
+    /// An operator has closed it.
+    #[cfg(feature = "admin")]
+    Kicked,
     /// The client did not log in in time where it must.
     #[cfg(feature = "accounts")]
     LoginTimeout,
@@ -57,7 +60,9 @@ pub enum CloseReason {
 impl CloseReason {
     /// All reasons, in the order of their numbers.
     pub const ALL: [CloseReason;
-        16 + 2 * cfg!(feature = "admission") as usize + 3 * cfg!(feature = "accounts") as usize] = [
+        16 + cfg!(feature = "admin") as usize
+            + 2 * cfg!(feature = "admission") as usize
+            + 3 * cfg!(feature = "accounts") as usize] = [
         CloseReason::PeerClosed,
         CloseReason::Quit,
         CloseReason::Protocol,
@@ -78,6 +83,8 @@ impl CloseReason {
         CloseReason::ListenerRemoved,
         CloseReason::Internal,
         CloseReason::MemoryLimit,
+        #[cfg(feature = "admin")]
+        CloseReason::Kicked,
         #[cfg(feature = "accounts")]
         CloseReason::LoginTimeout,
         #[cfg(feature = "accounts")]
@@ -85,6 +92,41 @@ impl CloseReason {
         #[cfg(feature = "accounts")]
         CloseReason::AccountDeleted,
     ];
+
+    /// The value of a metric's label.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer_closed",
+            CloseReason::Quit => "quit",
+            CloseReason::Protocol => "protocol",
+            CloseReason::Io => "io",
+            CloseReason::SlowConsumer => "slow_consumer",
+            CloseReason::Handshake => "handshake",
+            CloseReason::Layer => "layer",
+            CloseReason::Truncated => "truncated",
+            #[cfg(feature = "admission")]
+            CloseReason::ProxyHeader => "proxy_header",
+            #[cfg(feature = "admission")]
+            CloseReason::AddressLimit => "address_limit",
+            CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::FrameTimeout => "frame_timeout",
+            CloseReason::DrainTimeout => "drain_timeout",
+            CloseReason::Full => "full",
+            CloseReason::Shutdown => "shutdown",
+            CloseReason::ListenerRemoved => "listener_removed",
+            CloseReason::Internal => "internal",
+            CloseReason::MemoryLimit => "memory_limit",
+            CloseReason::Kicked => "kicked",
+            #[cfg(feature = "accounts")]
+            CloseReason::LoginTimeout => "login_timeout",
+            #[cfg(feature = "accounts")]
+            CloseReason::LoggedInElsewhere => "logged_in_elsewhere",
+            #[cfg(feature = "accounts")]
+            CloseReason::AccountDeleted => "account_deleted",
+        }
+    }
 
     /// Whether the server closes all connections of a listener, in order: a drain with a deadline of
     /// its own.
@@ -118,6 +160,8 @@ impl fmt::Display for CloseReason {
             CloseReason::ListenerRemoved => "listener removed",
             CloseReason::Internal => "internal error",
             CloseReason::MemoryLimit => "memory limit",
+            #[cfg(feature = "admin")]
+            CloseReason::Kicked => "kicked",
             #[cfg(feature = "accounts")]
             CloseReason::LoginTimeout => "login timeout",
             #[cfg(feature = "accounts")]
@@ -142,11 +186,16 @@ pub enum Refusal {
     /// It did not begin with a valid PROXY header.
     #[cfg(feature = "admission")]
     ProxyHeader,
+    /// An operator has its address refused.
+    #[cfg(all(feature = "admin", feature = "admission"))]
+    Banned,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Refusal; 1 + 3 * cfg!(feature = "admission") as usize] = [
+    pub const ALL: [Refusal;
+        1 + 3 * cfg!(feature = "admission") as usize
+            + cfg!(all(feature = "admin", feature = "admission")) as usize] = [
         Refusal::Full,
         #[cfg(feature = "admission")]
         Refusal::AddressConnections,
@@ -154,5 +203,24 @@ impl Refusal {
         Refusal::ConnectRate,
         #[cfg(feature = "admission")]
         Refusal::ProxyHeader,
+        #[cfg(all(feature = "admin", feature = "admission"))]
+        Refusal::Banned,
     ];
+
+    /// The value of a metric's label.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Refusal::Full => "full",
+            #[cfg(feature = "admission")]
+            Refusal::AddressConnections => "address_connections",
+            #[cfg(feature = "admission")]
+            Refusal::ConnectRate => "connect_rate",
+            #[cfg(feature = "admission")]
+            Refusal::ProxyHeader => "proxy_header",
+            #[cfg(feature = "admission")]
+            Refusal::Banned => "banned",
+        }
+    }
 }

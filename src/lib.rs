@@ -118,6 +118,8 @@ pub use buffer::WireBuffer;
 pub use clock::Millis;
 pub use conn_id::ConnId;
 pub use limits::Limits;
+#[cfg(feature = "systemd")]
+pub use net::PassedSocketError;
 #[cfg(feature = "unix")]
 pub use net::UnixAcceptor;
 pub use net::{

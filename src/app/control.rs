@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
+#[cfg(feature = "systemd")]
+use super::systemd::Reloads;
 use super::tls::Certificates;
 use crate::clock::Millis;
 use crate::net::{Handle, Program, Running, Signals, SocketTransport};
@@ -79,5 +81,15 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         }
         self.certificates.on_due(server, now);
         self.accounts.on_due(server);
+    }
+}
+
+#[cfg(feature = "systemd")]
+impl<F: FnMut(&mut Server<SocketTransport>)> Reloads for Control<F> {
+    fn is_reloading(&self, server: &Server<SocketTransport>) -> bool {
+        self.reloads.due_at().is_some()
+            || self.certificates.is_reloading()
+            || self.accounts.is_reloading()
+            || server.is_reloading_plugins()
     }
 }

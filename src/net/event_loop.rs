@@ -196,9 +196,15 @@ impl EventLoop {
                 return Ok(Exit::Aborted);
             }
             if program.due_at().is_some_and(|at| at <= now) {
+                #[cfg(feature = "admin")]
+                self.server.begin_program();
                 program.on_due(&mut Running::new(&mut self.server, self.poll.registry()), now);
             }
             self.server.turn(self.poll.registry(), now);
+            #[cfg(feature = "admin")]
+            if self.server.take_reload_request() {
+                program.on_reload(&mut self.server);
+            }
             // Retired buffers are not freed yet.
             let (memory, retired) = (self.server.memory(), buffer::retired_bytes());
             let freed_total = memory.freed_total().saturating_sub(retired as u64);

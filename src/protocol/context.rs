@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+#[cfg(feature = "admin")]
+use super::Admin;
 use super::CloseReason;
 use super::direct_messages::DirectMessages;
 #[cfg(feature = "accounts")]
@@ -90,6 +92,9 @@ pub struct Shared {
     pub rate_state: RateState,
     /// The plugins, where there are any.
     pub plugins: Option<Box<PluginScheduler>>,
+    /// Tasks of admin clients, where there is an admin listener.
+    #[cfg(feature = "admin")]
+    pub admin: Option<Box<Admin>>,
     /// The accounts, where there are any.
     #[cfg(feature = "accounts")]
     pub accounts: Option<Box<Authenticator>>,
@@ -122,6 +127,8 @@ impl Shared {
             #[cfg(feature = "admission")]
             rate_state: RateState::default(),
             plugins: None,
+            #[cfg(feature = "admin")]
+            admin: None,
             #[cfg(feature = "accounts")]
             accounts: None,
             out: Vec::new(),
@@ -206,6 +213,9 @@ pub enum Flow {
     /// The client is over its rates: retry the message when its turn comes.
     #[cfg(feature = "admission")]
     WaitForRate,
+    /// The server has to do something first: retry the message with the answer.
+    #[cfg(feature = "admin")]
+    WaitForAdmin,
     /// A password is being hashed: retry the message with the outcome.
     #[cfg(feature = "accounts")]
     WaitForLogin,

@@ -4,6 +4,8 @@
 //! A protocol implements [`Handler`] and [`UrlProtocol`] and has a line in `list.rs`;
 //! `docs/extending.md` adds one.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod chat;
 mod client_state;
 pub mod command;
@@ -23,6 +25,8 @@ mod prefixed;
 mod raw;
 
 pub use crate::close_reason::CloseReason;
+#[cfg(feature = "admin")]
+pub use admin::{Admin, AdminProtocol};
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
 pub use command::{CommandProtocol, write_status};

@@ -27,6 +27,20 @@ pub enum AddressLimit {
     Open,
     /// Its connections come too fast.
     Rate,
+    /// An operator has it refused.
+    #[cfg(feature = "admin")]
+    Banned,
+}
+
+impl AddressLimit {
+    /// Whether the client is told of it, and the log: who is refused by an operator is not.
+    pub(super) fn is_told(self) -> bool {
+        match self {
+            AddressLimit::Open | AddressLimit::Rate => true,
+            #[cfg(feature = "admin")]
+            AddressLimit::Banned => false,
+        }
+    }
 }
 
 impl From<AddressLimit> for Refusal {
@@ -34,6 +48,8 @@ impl From<AddressLimit> for Refusal {
         match limit {
             AddressLimit::Open => Refusal::AddressConnections,
             AddressLimit::Rate => Refusal::ConnectRate,
+            #[cfg(feature = "admin")]
+            AddressLimit::Banned => Refusal::Banned,
         }
     }
 }

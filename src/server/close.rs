@@ -2,7 +2,12 @@
 
 use std::io;
 
+#[cfg(feature = "admin")]
+use log::{Level, debug, log_enabled};
+
 use super::Server;
+#[cfg(feature = "admin")]
+use super::accept::is_admin;
 use super::connection::{Connection, Flags, State};
 use super::layer::Layer;
 use super::origins::Origins;
@@ -71,6 +76,10 @@ impl<T: Transport> Visit<'_, T> {
     /// The log keeps what it lags behind as long as for any other laggard.
     fn leave_room(&mut self, reason: CloseReason) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
+        #[cfg(feature = "admin")]
+        if let Some(admin) = &mut shared.admin {
+            admin.disconnect(*id);
+        }
         #[cfg(feature = "accounts")]
         if let Some(accounts) = &mut shared.accounts {
             accounts.disconnect(*id);
@@ -203,7 +212,7 @@ impl<T: Transport> Visit<'_, T> {
             // It has its line.
             return;
         }
-        shared.connection_log.line(shared.now, || {
+        let line = || {
             let peer = io.origins.shown_peer(*id, conn);
             match error {
                 Some(error) => {
@@ -211,7 +220,15 @@ impl<T: Transport> Visit<'_, T> {
                 }
                 None => format!("{id}{peer} disconnected: {reason}"),
             }
-        });
+        };
+        #[cfg(feature = "admin")]
+        if is_admin(listener) {
+            if log_enabled!(Level::Debug) {
+                debug!("{}", line());
+            }
+            return;
+        }
+        shared.connection_log.line(shared.now, line);
     }
 }
 

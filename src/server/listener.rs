@@ -23,12 +23,25 @@ pub struct ListenerConfig {
     pub idle_ms: u64,
 }
 
+/// What operators know a listener by.
+#[cfg(feature = "admin")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name in metrics and filters, which no other has: `command`.
+    pub name: String,
+    /// Its URL: `command://127.0.0.1:65432`.
+    pub url: String,
+}
+
 pub(super) struct Listener<T: Transport> {
     pub(super) state: ListenerState,
     /// `None` once it accepts no more.
     pub(super) acceptor: Option<T::Acceptor>,
     /// Its name in the log.
     pub(super) name: String,
+    /// Its name in metrics and filters, and its URL.
+    #[cfg(feature = "admin")]
+    pub(super) identity: Identity,
     pub(super) protocol: Protocol,
     /// Configuration of its connections' layers, where they have any.
     pub(super) layer: Option<<T::Layer as Layer>::Config>,
@@ -58,6 +71,8 @@ impl<T: Transport> Listener<T> {
         Listener {
             state: ListenerState::InService,
             acceptor,
+            #[cfg(feature = "admin")]
+            identity: Identity { name: name.clone(), url: name.clone() },
             name,
             protocol,
             layer: None,
@@ -71,6 +86,18 @@ impl<T: Transport> Listener<T> {
             pending: PendingBroadcasts::default(),
             charged: 0,
         }
+    }
+
+    /// Whether it has not been removed.
+    #[cfg(feature = "admin")]
+    pub(super) fn is_in_service(&self) -> bool {
+        self.state == ListenerState::InService
+    }
+
+    /// Whether it should accept, and its socket has failed.
+    #[cfg(feature = "admin")]
+    pub(super) fn has_failed(&self) -> bool {
+        self.is_in_service() && self.acceptor.is_none()
     }
 
     /// Charges the account with what the log, and what waits for it, hold now.

@@ -72,7 +72,7 @@ impl<T: Transport> Server<T> {
 
     /// Looks through some pages; `None` when all have been.
     fn sweep_some(&mut self, registry: &T::Registry, mut sweep: Sweep) -> Option<Sweep> {
-        self.schedule.budget.begin(turn_micros::ACCEPT);
+        self.schedule.budget.begin(turn_micros::ACCOUNTS);
         for _ in 0..SWEEP_PAGES_MAX {
             let (listener, page) = sweep.next_page(&self.table)?;
             for id in self.deleted_logins(listener, page) {

@@ -11,8 +11,12 @@
 mod accept;
 #[cfg(feature = "admission")]
 pub mod address_table;
+#[cfg(feature = "admin")]
+mod admin;
 mod admission;
 mod admission_check;
+#[cfg(all(feature = "admin", feature = "admission"))]
+mod bans;
 mod budget;
 mod close;
 mod connection;
@@ -44,16 +48,24 @@ mod sweep;
 mod table;
 mod timer_wheel;
 mod transport;
+#[cfg(feature = "admin")]
+mod turn_times;
 mod visit;
 
+#[cfg(feature = "admin")]
+pub use admin::{Process, ProcessSample};
 pub use budget::Clock;
 pub use layer::{Layer, NoLayer, Nowhere, Place, Received};
+#[cfg(feature = "admin")]
+pub use listener::Identity;
 pub use listener::ListenerConfig;
 #[cfg(feature = "admission")]
 pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
 use log::info;
+#[cfg(feature = "admin")]
+use log::warn;
 
 use crate::buffer;
 use crate::clock::Millis;
@@ -74,7 +86,7 @@ use listener::Listener;
 use origins::Origins;
 use removal::ListenerState;
 use schedule::{Schedule, free_if_empty};
-#[cfg(feature = "admission")]
+#[cfg(any(feature = "admin", feature = "admission"))]
 use side_table::SideTable;
 use sweep::Sweep;
 use table::Table;
@@ -116,6 +128,9 @@ pub struct Server<T: Transport> {
     account_sweep: Option<Sweep>,
     /// Deadlines that are being armed anew.
     deadline_sweep: Option<Sweep>,
+    /// Tasks of admin clients.
+    #[cfg(feature = "admin")]
+    admin: admin::AdminWork,
     io: Io<T::Layer>,
 }
 
@@ -125,6 +140,9 @@ struct Io<L: Layer> {
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
     origins: Origins,
+    /// When connections were accepted, in seconds, where there is an admin listener.
+    #[cfg(feature = "admin")]
+    accepted_at: SideTable<u32>,
     /// How far connections are ahead of their rates.
     #[cfg(feature = "admission")]
     rate_states: SideTable<RateState>,
@@ -147,10 +165,14 @@ impl<T: Transport> Server<T> {
             #[cfg(feature = "accounts")]
             account_sweep: None,
             deadline_sweep: None,
+            #[cfg(feature = "admin")]
+            admin: admin::AdminWork::default(),
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
                 origins: Origins::new(),
+                #[cfg(feature = "admin")]
+                accepted_at: SideTable::new(),
                 #[cfg(feature = "admission")]
                 rate_states: SideTable::new(),
             },
@@ -216,7 +238,15 @@ impl<T: Transport> Server<T> {
     /// A batch of events begins.
     pub fn begin_batch(&mut self, now: Millis) {
         self.shared.now = now;
-        self.schedule.budget.begin_at(now.0.saturating_mul(1_000), turn_micros::DISPATCH);
+        self.schedule.budget.begin_at(now.0.saturating_mul(1_000), turn_micros::DISPATCH.micros);
+        #[cfg(feature = "admin")]
+        self.schedule.budget.begin_turn();
+    }
+
+    /// The program around the loop has something to do before the turn: what takes long is its doing.
+    #[cfg(feature = "admin")]
+    pub fn begin_program(&mut self) {
+        self.schedule.budget.mark(turn_micros::PROGRAM);
     }
 
     /// A connection may read or write. Events for connections that have gone are ignored. Where the
@@ -305,6 +335,8 @@ impl<T: Transport> Server<T> {
         self.admit_senders(registry);
         #[cfg(feature = "accounts")]
         self.run_logins(registry);
+        #[cfg(feature = "admin")]
+        self.run_admin(registry);
         self.resume_some(registry);
         self.bound_openings();
         self.advance_handshakes(registry);
@@ -326,6 +358,10 @@ impl<T: Transport> Server<T> {
         self.end_tight_memory();
         self.schedule.budget.end();
         self.shared.connection_log.write_due(now);
+        #[cfg(feature = "admin")]
+        if let Some(slow) = self.schedule.budget.end_turn() {
+            warn!("{slow}");
+        }
     }
 
     /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as
@@ -348,11 +384,14 @@ impl<T: Transport> Server<T> {
         let has_handshakes = T::Layer::EXISTS && !self.schedule.handshakes.is_empty();
         let has_plugin_work = self.shared.plugins.as_ref().is_some_and(|p| p.has_work());
         let is_listener_busy = |listener: &Listener<T>| {
-            let may_accept = listener.accept_ready && accept_paused_until.is_none();
+            let may_accept =
+                listener.accept_ready && accept_paused_until.is_none() && self.may_accept(listener);
             may_accept || listener.fanout.active || listener.fanout.is_admitting
         };
         #[cfg(feature = "accounts")]
         let has_queued = has_queued || self.has_login_work();
+        #[cfg(feature = "admin")]
+        let has_queued = has_queued || self.has_admin_work();
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
@@ -450,6 +489,8 @@ impl<T: Transport> Server<T> {
                 let _ = visit::read(conn, &mut self.io.read_buffer);
             }
             self.wheel.disarm(&mut self.table, id.index);
+            #[cfg(feature = "admin")]
+            self.io.accepted_at.take(id.index);
             self.table.remove(id);
             self.schedule.budget.charge(VISIT_COST_BYTES);
             if self.schedule.budget.is_spent() {
@@ -467,6 +508,8 @@ impl<T: Transport> Server<T> {
         let held = self.table.allocated() + layers.allocated() + origins.allocated();
         #[cfg(feature = "admission")]
         let held = held + self.io.rate_states.allocated();
+        #[cfg(feature = "admin")]
+        let held = held + self.io.accepted_at.allocated();
         self.shared.memory.recharge(&mut self.table_charged, held);
     }
 }

@@ -54,11 +54,11 @@ impl<T: Transport> Server<T> {
     ) {
         let Some(id) = self.insert(registry, number, stream, peer) else { return };
         let Some(mut visit) = self.visit(id) else { return };
-        if visit.shared.is_full() {
+        if visit.is_full() {
             if visit.listener.layer.is_some() {
                 // As any other: what is said before a handshake is no part of it.
                 visit.log_refusal(peer);
-                self.table.remove(id);
+                self.remove_at_once(id);
                 return;
             }
             visit.refuse(peer);
@@ -90,7 +90,7 @@ impl<T: Transport> Server<T> {
     ) {
         let Some(ip) = peer.ip() else { return };
         let (listener, shared) = (&self.listeners[number], &mut self.shared);
-        if listener.layer.is_none() {
+        if listener.layer.is_none() && limit.is_told() {
             dispatch!(&listener.protocol, handler => handler.write_over_limit(ip, &mut shared.out));
         }
         if !shared.out.is_empty() {
@@ -101,7 +101,9 @@ impl<T: Transport> Server<T> {
             shared.out.clear();
         }
         listener.room.stats.count_refused(limit.into());
-        shared.connection_log.over_address_limit(shared.now, ip);
+        if limit.is_told() {
+            shared.connection_log.over_address_limit(shared.now, ip);
+        }
     }
 }
 
@@ -182,12 +184,14 @@ impl<T: Transport> Visit<'_, T> {
     fn refuse_client(&mut self, peer: Peer, limit: AddressLimit) {
         let Visit { conn, listener, shared, .. } = self;
         if let Some(ip) = peer.ip() {
-            if listener.layer.is_none() {
+            if listener.layer.is_none() && limit.is_told() {
                 dispatch!(&listener.protocol, handler => {
                     handler.write_over_limit(ip, &mut shared.out);
                 });
             }
-            shared.connection_log.over_address_limit(shared.now, ip);
+            if limit.is_told() {
+                shared.connection_log.over_address_limit(shared.now, ip);
+            }
         }
         listener.room.stats.count_refused(limit.into());
         conn.session.mark_active(shared.now);

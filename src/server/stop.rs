@@ -5,9 +5,11 @@ use log::{info, warn};
 use super::Server;
 use super::connection::{Flags, State};
 use super::layer::Layer;
-use super::transport::Transport;
+use super::transport::{Acceptor, Transport};
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
+#[cfg(feature = "admin")]
+use crate::protocol::admin::ReloadOutcome;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
@@ -68,11 +70,17 @@ impl<T: Transport> Server<T> {
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
         self.schedule.phase = Phase::Answering { first_round: 0, until, deadline };
         for listener in 0..self.listeners.len() {
-            self.empty_backlog(registry, listener);
-            self.listeners[listener].acceptor = None;
+            if !self.listeners[listener].acceptor.as_ref().is_some_and(Acceptor::is_shared) {
+                self.empty_backlog(registry, listener);
+            }
+            if let Some(acceptor) = self.listeners[listener].acceptor.take() {
+                T::close_acceptor(registry, acceptor);
+            }
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;
+        #[cfg(feature = "admin")]
+        self.finish_reload(&ReloadOutcome::Failed(vec!["the server is stopping".to_owned()]));
         #[cfg(feature = "admission")]
         self.end_rates();
         let schedule = &mut self.schedule;
@@ -133,6 +141,8 @@ impl<T: Transport> Server<T> {
                 || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
             #[cfg(feature = "accounts")]
             let answering = answering || self.has_pending_logins();
+            #[cfg(feature = "admin")]
+            let answering = answering || self.has_pending_tasks();
             if answering && (first_round > 0 || self.shared.now < until) {
                 return;
             }

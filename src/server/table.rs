@@ -184,6 +184,28 @@ impl<T> Table<T> {
         Some(conn)
     }
 
+    /// Pages, those that are free included.
+    #[cfg(feature = "admin")]
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The listener of a page; `None` for one that is empty.
+    #[cfg(feature = "admin")]
+    pub(super) fn page_listener(&self, number: usize) -> Option<usize> {
+        let page = &self.pages[number];
+        (!page.slots.is_empty()).then_some(usize::from(page.listener))
+    }
+
+    /// The connections of a page, with their ids, by ascending index.
+    #[cfg(feature = "admin")]
+    pub(super) fn page(&self, number: usize) -> impl Iterator<Item = (ConnId, &Connection<T>)> {
+        self.pages[number].slots.iter().map(move |(slot, conn)| {
+            let index = ((number as u32) << PAGE_BITS) | slot as u32;
+            (ConnId { index, generation: conn.session.generation() }, conn)
+        })
+    }
+
     /// How many pages `listener` has.
     pub(super) fn page_count(&self, listener: usize) -> usize {
         self.listeners[listener].pages.len()

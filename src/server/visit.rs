@@ -110,6 +110,9 @@ impl<T: Transport> Visit<'_, T> {
             // Its timer has it tried again.
             #[cfg(feature = "admission")]
             Flow::WaitForRate => {}
+            // The input is deferred; `admin` puts the connection on the resume list.
+            #[cfg(feature = "admin")]
+            Flow::WaitForAdmin => {}
             // The input is deferred; `logins` puts the connection on the resume list.
             #[cfg(feature = "accounts")]
             Flow::WaitForLogin => {}

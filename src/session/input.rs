@@ -36,6 +36,9 @@ pub(super) enum WaitsFor {
     /// The hash of a password.
     #[cfg(feature = "accounts")]
     Login,
+    /// The answer of the server to an admin client.
+    #[cfg(feature = "admin")]
+    Admin,
     /// The client's rates.
     #[cfg(feature = "admission")]
     Rate,
@@ -340,6 +343,8 @@ impl Session {
             Flow::WaitForFanout => WaitsFor::Fanout,
             #[cfg(feature = "accounts")]
             Flow::WaitForLogin => WaitsFor::Login,
+            #[cfg(feature = "admin")]
+            Flow::WaitForAdmin => WaitsFor::Admin,
             #[cfg(feature = "admission")]
             Flow::WaitForRate => WaitsFor::Rate,
             _ => WaitsFor::Nothing,

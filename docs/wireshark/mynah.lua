@@ -17,7 +17,7 @@ local PAYLOAD_LEN_LIMIT, PAYLOAD_LEN_DEFAULT, PLUGIN_REPLY_LEN = 1073741824, 104
 -- A payload longer than this is shown as bytes alone.
 local TEXT_LEN_MAX = 65536
 -- Frames that the Info column names one by one, and characters of a payload that it quotes.
-local FRAMES_NAMED, CHARACTERS_QUOTED = 8, 32
+local FRAMES_NAMED, CHARACTERS_QUOTED = 8, 60
 local ECHO, REVERSE, QUIT, BROADCAST, LOGIN, REGISTER, STATUS, ERROR = 1, 2, 3, 4, 5, 6, 7, 255
 local PLUGIN_FIRST, PLUGIN_LAST = 128, 254
 
@@ -144,7 +144,7 @@ end
 
 -- Whether a payload is shown as text.
 local function is_text(bytes)
-    return #bytes > 0 and #bytes <= TEXT_LEN_MAX and not bytes:find("[%z\1-\8\11\12\14-\31\127]")
+    return #bytes > 0 and #bytes <= TEXT_LEN_MAX and not bytes:find("[\0-\8\11\12\14-\31\127]")
         and not invalid_utf8_at(bytes)
 end
 
@@ -287,10 +287,11 @@ local HTTP_BEGINNINGS = {
     "PRI * HTTP/2", "HTTP/1.",
 }
 
--- The dissector for a stream that begins with these bytes, if they are not mynah's. A TLS record
--- with a hello, read as a frame, would be far too long (command), or a message that no one types.
-local function foreign_dissector(bytes)
-    if bytes:find("^\22\3[%z\1-\4]..[\1\2]") then return "tls" end
+-- The dissector for a stream that begins with these bytes, if they are not mynah's. Any TLS record,
+-- read as a command frame, declares 48 MiB or more; for prefixed only a hello is told from a message.
+local function foreign_dissector(proto, bytes)
+    local tls_record = proto == command and "^[\20-\23]\3[\0-\4]" or "^\22\3[\0-\4]..[\1\2]"
+    if bytes:find(tls_record) then return "tls" end
     for _, beginning in ipairs(HTTP_BEGINNINGS) do
         if bytes:sub(1, #beginning) == beginning then return "http" end
     end
@@ -302,7 +303,7 @@ local function dissect_foreign(proto, stream, tvb, pinfo, tree)
     -- What TLS has decrypted comes back here.
     if pinfo.private["mynah.decrypted"] == "yes" then return nil end
     if stream.foreign == nil then
-        stream.foreign = foreign_dissector(tvb:raw(0, math.min(tvb:len(), 16))) or false
+        stream.foreign = foreign_dissector(proto, tvb:raw(0, math.min(tvb:len(), 16))) or false
     end
     if not stream.foreign then return nil end
     pinfo.private["mynah.decrypted"] = "yes"
@@ -397,7 +398,7 @@ end
 
 -- The payload of a LOGIN or REGISTER: NAME NUL PASSWORD.
 local function add_credentials(tree, range, bytes)
-    local nul_at = bytes:find("%z")
+    local nul_at = bytes:find("\0", 1, true)
     if not nul_at then
         tree:add_proto_expert_info(cx.no_password, "Without NUL and password: login fails")
         return
@@ -417,7 +418,7 @@ end
 local function add_request_payload(code, tree, range, bytes)
     if code == LOGIN or code == REGISTER then
         add_credentials(tree, range, bytes)
-        return ' "' .. (bytes:match("^[^%z]*") or "") .. '"'
+        return ' "' .. (bytes:match("^[^\0]*") or "") .. '"'
     end
     tree:add(cf.payload, range)
     if is_text(bytes) then tree:add_packet_field(cf.text, range, ENC_UTF_8) end
@@ -607,6 +608,11 @@ end
 
 ---------------------------------------------------------------------------------------------------
 -- Registration. `init` runs for each capture, once the preferences are read.
+
+for _, proto in ipairs({ command, prefixed }) do
+    DissectorTable.get("tcp.port"):add_for_decode_as(proto)
+    DissectorTable.get("tls.port"):add_for_decode_as(proto)
+end
 
 command.prefs_changed = update_command_ports
 prefixed.prefs_changed = update_prefixed_ports

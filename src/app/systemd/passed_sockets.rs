@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::{env, process};
 
 use log::info;
@@ -28,12 +30,14 @@ enum PassedSocketsError {
     NotANumber { variable: &'static str, value: String },
     /// There are more sockets than listeners.
     TooMany { passed: u64, listeners: usize },
-    /// The descriptors are not open, or their names are fewer or more.
-    Environment(std::io::Error),
-    /// Sockets have no names.
+    /// So many descriptors were promised, and cannot be had.
+    Missing { passed: u64, source: io::Error },
+    /// There are names for more or fewer sockets.
+    NameCount { passed: u64, names: usize },
+    /// A socket has no name.
     Unnamed,
-    /// No listener has that name.
-    UnknownName { name: String, nearest: Option<String> },
+    /// No listener has that name; they have these.
+    UnknownName { name: String, known: Vec<String> },
     /// Two sockets have that name.
     Repeated(String),
     /// The descriptor is not a listening socket.
@@ -45,24 +49,25 @@ impl fmt::Display for PassedSocketsError {
         let mut f = EscapeControl(f);
         match self {
             PassedSocketsError::NotANumber { variable, value } => {
-                write!(f, "bad socket activation: {variable}='{value}' is not a number")
+                write!(f, "{variable}='{value}' is not a number")
             }
             PassedSocketsError::TooMany { passed, listeners } => {
-                write!(f, "LISTEN_FDS={passed} sockets were passed for {listeners} listeners")
+                write!(f, "too many sockets were passed: {passed}, for listeners: {listeners}")
             }
-            PassedSocketsError::Environment(error) => {
-                write!(f, "bad socket activation: {}", strerror(error))
+            PassedSocketsError::Missing { passed, source } => {
+                write!(f, "LISTEN_FDS={passed} sockets were not passed: {}", strerror(source))
+            }
+            PassedSocketsError::NameCount { passed, names } => {
+                write!(f, "LISTEN_FDNAMES has {names} names for LISTEN_FDS={passed} sockets")
             }
             PassedSocketsError::Unnamed => f.write_str(
                 "a socket was passed without a name: FileDescriptorName= in its unit names the \
                  listener that it is for",
             ),
-            PassedSocketsError::UnknownName { name, nearest } => {
-                let nearest = DidYouMean(nearest.as_deref());
-                write!(
-                    f,
-                    "a socket was passed for '{name}', and no listener has that name{nearest}"
-                )
+            PassedSocketsError::UnknownName { name, known } => {
+                write!(f, "a socket was passed for '{name}', there are {}", known.join(", "))?;
+                let nearest = nearest(name, known.iter().map(String::as_str));
+                write!(f, "{}", DidYouMean(nearest))
             }
             PassedSocketsError::Repeated(name) => write!(f, "two sockets were passed for '{name}'"),
             PassedSocketsError::Unusable { name, source } => {
@@ -114,14 +119,18 @@ fn take_from_environment(
     if usize::try_from(count).map_or(true, |count| count > listeners.len()) {
         return Err(PassedSocketsError::TooMany { passed: count, listeners: listeners.len() });
     }
-    if count > 0 && env::var_os("LISTEN_FDNAMES").is_none() {
-        return Err(PassedSocketsError::Unnamed);
+    if count == 0 {
+        return Ok(passed);
     }
-    // sd-notify finds descriptors that are not open, and names that are too few or too many; they are
-    // not looked at by sd-listen-fds, which owns them.
-    let _ = sd_notify::listen_fds_with_names().map_err(PassedSocketsError::Environment)?;
-    let sockets = sd_listen_fds::get()
-        .map_err(|_| PassedSocketsError::Environment(std::io::ErrorKind::InvalidInput.into()))?;
+    let names = env::var_os("LISTEN_FDNAMES").ok_or(PassedSocketsError::Unnamed)?;
+    let names = names.as_bytes().split(|byte| *byte == b':').count();
+    if u64::try_from(names) != Ok(count) {
+        return Err(PassedSocketsError::NameCount { passed: count, names });
+    }
+    let missing = |source| PassedSocketsError::Missing { passed: count, source };
+    // sd-listen-fds owns descriptors without a look at them; sd-notify finds those that are not open.
+    let _ = sd_notify::listen_fds().map_err(missing)?;
+    let sockets = sd_listen_fds::get().map_err(|_| missing(io::ErrorKind::InvalidInput.into()))?;
     for (name, socket) in sockets {
         let name = name.filter(|name| !name.is_empty()).ok_or(PassedSocketsError::Unnamed)?;
         let place = place_of(&name, listeners)?;
@@ -141,8 +150,8 @@ fn place_of(name: &str, listeners: &[ListenerSpec]) -> Result<usize, PassedSocke
     let is_named = |spec: &ListenerSpec| spec.name.as_deref() == Some(name);
     listeners.iter().position(is_named).ok_or_else(|| {
         let known = listeners.iter().filter_map(|spec| spec.name.as_deref());
-        let nearest = nearest(name, known).map(str::to_owned);
-        PassedSocketsError::UnknownName { name: name.to_owned(), nearest }
+        let known = known.map(str::to_owned).collect();
+        PassedSocketsError::UnknownName { name: name.to_owned(), known }
     })
 }
 
@@ -155,7 +164,7 @@ fn number(
     match value.to_str().map(str::parse) {
         Some(Ok(number)) => Ok(Some(number)),
         _ => {
-            let value = os_text::encode(std::os::unix::ffi::OsStrExt::as_bytes(&*value));
+            let value = os_text::encode(value.as_bytes());
             Err(PassedSocketsError::NotANumber { variable, value })
         }
     }

@@ -150,6 +150,7 @@ fn restarts_under_load_refuse_and_lose_nothing() {
         ];
         manager.start(&args, sockets)
     };
+    let request = frame(1, &[7; 1 << 18]).repeat(3);
     let ends = AtomicBool::new(false);
     let served = AtomicUsize::new(0);
     let mut acted = HashSet::new();
@@ -176,12 +177,12 @@ fn restarts_under_load_refuse_and_lose_nothing() {
                     messages >= 100
                 }
             });
-            // What has arrived is answered. It has when a send to a Unix socket returns.
+            // What has arrived is answered, also what its client is slow to take. It has when a send
+            // to a Unix socket returns.
             let mut last = Client::unix(&path);
-            last.expect_alive();
-            last.send(&frame(1, b"last").repeat(3));
+            last.send(&request);
             server.signal(Signal::SIGTERM);
-            last.expect(&frame(1, b"last").repeat(3));
+            last.expect(&request);
             last.expect_eof();
             drop(last);
             assert_eq!(server.wait_exit().code(), Some(0));

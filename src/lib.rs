@@ -49,7 +49,7 @@
 //! |---|---|
 //! | running a loop | [`EventLoop`], [`Limits`], [`Exit`] |
 //! | steering it from other threads | [`Handle`], [`Snapshot`], [`Stats`] |
-//! | signals, reloads, timers of the program around it | [`Signals`], [`Program`] |
+//! | signals, reloads, timers of the program around it | [`Signals`], [`Program`], [`Running`] |
 //! | a protocol of your own | [`Service`], [`Framing`], [`Replies`], [`Next`] |
 //! | mynah's protocols | [`Protocol`], [`CommandProtocol`], [`PrefixedProtocol`], [`RawProtocol`], [`ChatProtocol`], [`Lang`] |
 //! | listeners with options | [`TcpAcceptor`], `UnixAcceptor`, [`SocketOptions`], [`ListenerConfig`] |
@@ -85,6 +85,7 @@ mod cli;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
+mod close_reason;
 mod codec;
 mod conn_id;
 mod connection_log;
@@ -117,10 +118,12 @@ pub use buffer::WireBuffer;
 pub use clock::Millis;
 pub use conn_id::ConnId;
 pub use limits::Limits;
+#[cfg(feature = "systemd")]
+pub use net::PassedSocketError;
 #[cfg(feature = "unix")]
 pub use net::UnixAcceptor;
 pub use net::{
-    EventLoop, Exit, Handle, Program, SignalRequests, Signals, Snapshot, SocketAcceptor,
+    EventLoop, Exit, Handle, Program, Running, SignalRequests, Signals, Snapshot, SocketAcceptor,
     SocketOptions, SocketTransport, TcpAcceptor, available_memory, raise_file_limit,
 };
 #[cfg(feature = "admission")]
@@ -175,6 +178,8 @@ pub mod internal {
         strerror,
         #[cfg(feature = "accounts")]
         accounts,
+        #[cfg(feature = "admission")]
+        rates,
         #[cfg(feature = "client")]
         client,
         #[cfg(feature = "load")]

@@ -2,6 +2,10 @@
 
 use crate::defaults;
 
+/// Longest name of a listener, in bytes: `name=`.
+#[cfg(any(feature = "admin", feature = "systemd"))]
+pub(crate) const LISTENER_NAME_LEN_MAX: usize = 64;
+
 /// Longest path of a Unix socket, in bytes: `sun_path` less the NUL at its end (unix(7)).
 #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
 pub(crate) const UNIX_PATH_LEN_MAX: usize =
@@ -49,27 +53,63 @@ pub const REVERSE_SLICE_BYTES: usize = 1024 * 1024;
 /// Segments of a send queue at which its client is no longer read from.
 pub const SEND_SEGMENTS_MAX: usize = 4096;
 
-/// Microseconds each part of a turn may take; twelve milliseconds together. A part that has more to do
-/// goes on next turn.
+/// Parts of a turn, and how long each may take; twelve and a half milliseconds together. A part that
+/// has more to do goes on next turn.
 pub mod turn_micros {
+    /// One part of a turn.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Part {
+        /// Its place among the [names](Part::NAMES).
+        pub number: usize,
+        /// Microseconds it may take.
+        pub micros: u64,
+    }
+
+    impl Part {
+        /// What the parts are called where one took too long.
+        pub const NAMES: [&'static str; 13] = [
+            "events",
+            "program",
+            "arrivals",
+            "accept",
+            "plugins",
+            "broadcasts that wait",
+            "accounts",
+            "resume",
+            "handshakes",
+            "fan-out",
+            "timers",
+            "admin",
+            "closing",
+        ];
+    }
+
     /// Events of a batch.
-    pub const DISPATCH: u64 = 1_500;
+    pub const DISPATCH: Part = Part { number: 0, micros: 1_500 };
+    /// The program around the loop: a reload, for one. It has no bound.
+    pub const PROGRAM: Part = Part { number: 1, micros: 0 };
     /// Events that the batches before had no time for.
-    pub const ARRIVALS: u64 = 3_500;
+    pub const ARRIVALS: Part = Part { number: 2, micros: 3_500 };
     /// Accepting.
-    pub const ACCEPT: u64 = 1_000;
-    /// Handshakes of connections that are not open yet.
-    pub const HANDSHAKES: u64 = 2_000;
+    pub const ACCEPT: Part = Part { number: 3, micros: 1_000 };
+    /// Calls of plugins, each with a budget of its own.
+    pub const PLUGINS: Part = Part { number: 4, micros: 0 };
     /// Senders that wait for space in a log; each listener admits one at least.
-    pub const ADMIT: u64 = 500;
+    pub const ADMIT: Part = Part { number: 5, micros: 500 };
+    /// Connections whose account may have gone.
+    pub const ACCOUNTS: Part = Part { number: 6, micros: 1_000 };
     /// Connections that were left with something to do.
-    pub const RESUME: u64 = 1_500;
+    pub const RESUME: Part = Part { number: 7, micros: 1_500 };
+    /// Handshakes of connections that are not open yet.
+    pub const HANDSHAKES: Part = Part { number: 8, micros: 2_000 };
     /// Broadcasts on their way to the members of all listeners.
-    pub const FANOUT: u64 = 1_000;
+    pub const FANOUT: Part = Part { number: 9, micros: 1_000 };
     /// Deadlines.
-    pub const TIMERS: u64 = 500;
+    pub const TIMERS: Part = Part { number: 10, micros: 500 };
+    /// Lists, kicks and metrics for admin clients.
+    pub const ADMIN: Part = Part { number: 11, micros: 500 };
     /// Closing descriptors.
-    pub const REAP: u64 = 500;
+    pub const REAP: Part = Part { number: 12, micros: 500 };
 }
 
 /// Cost of a name for its client's visit, in bytes of replies: it is looked at character by
@@ -106,6 +146,10 @@ pub const PROXY_HEADER_MS: u64 = 3_000;
 #[cfg(feature = "admission")]
 pub const HEADERLESS_MAX: usize = 1024;
 
+/// Places kept for admin clients when the server is full.
+#[cfg(feature = "admin")]
+pub const ADMIN_PLACES: usize = 8;
+
 /// Connections accepted from one listener in one turn.
 pub const ACCEPT_TURN_MAX: usize = 256;
 
@@ -124,6 +168,12 @@ pub const FANOUT_SLICE_MEMBERS: usize = 1024;
 
 /// Pause of accepting when the process is out of files or memory, unless a close ends it.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Longest time a listener that is removed goes on accepting who is in its backlog.
+pub const BACKLOG_MS_MAX: u64 = 100;
+
+/// Shortest time in which the connections of a listener that is removed are drained.
+pub const DRAIN_MS_MIN: u64 = 200;
 
 /// Time for which a connection that the server closed first is kept to discard what its peer still
 /// sends (nginx: `lingering_timeout 5s`). Closing with unread input would reset it, and a reset

@@ -24,6 +24,15 @@ impl MemoryAccount {
         MemoryAccount { used: 0, limit, tight_from: limit - limit / 4, freed_total: 0 }
     }
 
+    /// Changes the limit.
+    pub fn set_limit(&mut self, limit: usize) {
+        *self = MemoryAccount {
+            used: self.used,
+            freed_total: self.freed_total,
+            ..MemoryAccount::new(limit)
+        };
+    }
+
     /// An owner that was `charged` with so many bytes now holds `held`.
     #[inline]
     pub fn recharge(&mut self, charged: &mut usize, held: usize) {

@@ -2,6 +2,7 @@
 //! context of a call.
 
 use std::mem;
+use std::rc::Rc;
 
 use mynah::internal::buffer::BroadcastLog;
 use mynah::internal::clock::Millis;
@@ -9,6 +10,7 @@ use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::Limits;
 use mynah::internal::protocol::{Context, PeerAddr, Protocol, Room, Shared};
 use mynah::internal::session::Session;
+use mynah::internal::stats::Stats;
 
 /// What the sessions of one listener share.
 pub struct Listener {
@@ -23,8 +25,15 @@ pub struct Listener {
 impl Listener {
     /// A listener without sessions, whose log holds `log_bytes_max`.
     pub fn new(protocol: Protocol, limits: Limits, log_bytes_max: usize) -> Self {
-        let shared = Shared::new(limits, Millis(0));
-        Listener { protocol, room: Room::new(log_bytes_max), shared }
+        let (mut shared, room) = (Shared::new(limits, Millis(0)), Room::new(log_bytes_max));
+        shared.stats.set_listener(0, Rc::clone(&room.stats));
+        Listener { protocol, room, shared }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.room.note_frames();
+        self.shared.stats.totals()
     }
 
     /// The session of a new client.

@@ -286,7 +286,7 @@ impl Run {
     fn take_outcomes(&mut self) {
         let shared = &mut self.listener.shared;
         let accounts = shared.accounts.as_mut().unwrap();
-        accounts.take_results(self.now, &mut shared.stats, &mut shared.connection_log);
+        accounts.take_results(self.now, &mut shared.stats.server, &mut shared.connection_log);
         while let Some(finished) = self.listener.shared.accounts.as_mut().unwrap().next_finished() {
             let who = finished.id.index as usize;
             assert_eq!(self.id(who), finished.id, "an outcome for a client that has gone");

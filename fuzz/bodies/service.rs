@@ -58,12 +58,12 @@ fn answers(chunks: &[&[u8]]) -> (Vec<u8>, u64) {
             let flow = listener.call(id, &mut out, VISIT_BYTES_MAX, Millis(0), visit);
             replies.append(&mut out);
             if flow != Flow::Continue {
-                return (replies, listener.shared.stats.frames_in_total);
+                return (replies, listener.stats().frames_in_total);
             }
         }
         assert!(session.buffered_input().len() < FRAME_LEN_MAX);
     }
-    (replies, listener.shared.stats.frames_in_total)
+    (replies, listener.stats().frames_in_total)
 }
 
 /// Frames that are whole, by a loop of their own.

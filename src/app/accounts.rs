@@ -117,6 +117,12 @@ impl AccountsReloader {
         }
     }
 
+    /// Whether a reload has begun and is not over.
+    #[cfg(feature = "systemd")]
+    pub(super) fn is_reloading(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.reloading.is_some()) || self.is_due()
+    }
+
     /// The loop was woken: a reload may be done.
     pub(super) fn on_wake(&mut self) {
         let Some(file) = &mut self.file else { return };

@@ -23,6 +23,11 @@ impl AccountsReloader {
 
     pub(super) fn reload(&mut self) {}
 
+    #[cfg(feature = "systemd")]
+    pub(super) fn is_reloading(&self) -> bool {
+        false
+    }
+
     pub(super) fn on_wake(&mut self) {}
 
     pub(super) fn is_due(&self) -> bool {

@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+#[cfg(feature = "admin")]
+use super::admin;
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
+use super::systemd::PassedSockets;
 use super::{accounts, listeners, log_file, plugins, tls};
 use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error};
 use crate::net::TcpAcceptor;
@@ -30,6 +33,8 @@ struct Errors {
 #[cold]
 pub(super) fn check(config: &Config) -> ExitCode {
     let mut errors = Errors::default();
+    // Before anything is opened.
+    let passed = PassedSockets::receive(&config.listeners, listeners::options(config));
     match fit_limits(config) {
         Ok((_, warnings)) => warnings.iter().for_each(|warning| print_warning(warning)),
         Err(reason) => errors.machine.push(reason),
@@ -40,11 +45,21 @@ pub(super) fn check(config: &Config) -> ExitCode {
     if let Err(reason) = accounts::check(config) {
         errors.config.push(reason);
     }
+    #[cfg(feature = "admin")]
+    if let Err(reason) = admin::load(config) {
+        errors.config.push(reason);
+    }
     match tls::check(config) {
         Ok(warnings) => warnings.iter().for_each(|warning| print_warning(warning)),
         Err(reasons) => errors.config.extend(reasons),
     }
-    let mut lines = check_listeners(config, &mut errors);
+    let mut lines = match passed {
+        Ok(passed) => check_listeners(config, passed, &mut errors),
+        Err(reason) => {
+            errors.machine.push(reason);
+            Vec::new()
+        }
+    };
     if let Some(file) = config.log_file() {
         match log_file::check(&file) {
             Ok(()) => lines.push(format!("would log to {}", file.display())),
@@ -77,23 +92,33 @@ fn print_warning(warning: &str) {
 }
 
 /// Returns a line for each listener that would open.
-fn check_listeners(config: &Config, errors: &mut Errors) -> Vec<String> {
+fn check_listeners(config: &Config, mut passed: PassedSockets, errors: &mut Errors) -> Vec<String> {
     let mut bound: Vec<(&ListenerSpec, Place)> = Vec::new();
-    let mut skipped = Vec::new();
-    for spec in &config.listeners {
+    let (mut lines, mut skipped) = (Vec::new(), Vec::new());
+    for (place, spec) in config.listeners.iter().enumerate() {
+        if let Some(acceptor) = passed.take(place) {
+            match listeners::url_of(spec, &acceptor) {
+                Ok(url) => lines.push(format!("would listen on {url}, a passed socket")),
+                Err(source) => errors.machine.push(ListenError { spec, source }.to_string()),
+            }
+            continue;
+        }
         match check_listener(spec, config) {
             Ok(place) => match bound.iter().find(|(s, p)| overlaps((spec, &place), (s, p))) {
                 Some((other, _)) => {
                     errors.config.push(format!("{other} and {spec} are at one address"));
                 }
-                None => bound.push((spec, place)),
+                None => {
+                    lines.push(format!("would listen on {spec}"));
+                    bound.push((spec, place));
+                }
             },
             Err(error) if listeners::is_skipped(&error, config) => skipped.push(error),
             Err(error) => errors.machine.push(error.to_string()),
         }
     }
-    report_skipped(&skipped, bound.is_empty(), errors);
-    bound.iter().map(|(spec, _)| format!("would listen on {spec}")).collect()
+    report_skipped(&skipped, lines.is_empty(), errors);
+    lines
 }
 
 /// Where a listener would open.

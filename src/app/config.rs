@@ -13,10 +13,14 @@ use super::config_file::ConfigFile;
 use super::help;
 use super::hints::{self, ArgumentError};
 use super::settings::Settings;
+#[cfg(any(feature = "admin", feature = "systemd"))]
+use crate::cli::name_listeners;
 use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::{IniError, ListenerError, ListenerSpec, server_options};
 use crate::defaults;
 use crate::escape::EscapeControl;
+#[cfg(feature = "admin")]
+use crate::limits::ADMIN_PLACES;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::os_text;
 #[cfg(feature = "accounts")]
@@ -76,6 +80,9 @@ pub enum ConfigError {
         /// The reason.
         source: ListenerError,
     },
+    /// Two listeners have one name.
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    RepeatedName(String),
     /// A `+tls` listener has no certificate.
     #[cfg(feature = "tls")]
     NoCertificate(String),
@@ -85,6 +92,9 @@ pub enum ConfigError {
     /// Clients may register, and there is no file of accounts.
     #[cfg(feature = "accounts")]
     RegisterWithoutAccounts,
+    /// An admin listener is open to other machines, and there is no token.
+    #[cfg(feature = "admin")]
+    NoAdminToken(String),
     /// The configuration file cannot be read or is invalid.
     File(IniError),
 }
@@ -98,6 +108,10 @@ impl fmt::Display for ConfigError {
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
+            #[cfg(any(feature = "admin", feature = "systemd"))]
+            ConfigError::RepeatedName(name) => {
+                write!(f, "two listeners have the name '{name}'")
+            }
             #[cfg(feature = "tls")]
             ConfigError::NoCertificate(url) => {
                 write!(f, "{url} needs a certificate and its key: --tls-cert FILE --tls-key FILE")
@@ -109,6 +123,10 @@ impl fmt::Display for ConfigError {
             #[cfg(feature = "accounts")]
             ConfigError::RegisterWithoutAccounts => {
                 f.write_str("--allow-register needs --accounts FILE")
+            }
+            #[cfg(feature = "admin")]
+            ConfigError::NoAdminToken(url) => {
+                write!(f, "{url} is not on loopback and needs a token: --admin-token FILE")
             }
             ConfigError::File(source) => write!(f, "{source}"),
         }
@@ -184,12 +202,32 @@ impl Config {
         if listeners_are_defaults {
             listeners = default_listeners(plugin_dir.is_some());
         }
+        #[cfg(any(feature = "admin", feature = "systemd"))]
+        name_listeners(&mut listeners).map_err(ConfigError::RepeatedName)?;
         let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
         #[cfg(feature = "tls")]
         let config = config.with_tls_checked()?;
         #[cfg(feature = "accounts")]
         let config = config.with_accounts_checked()?;
+        #[cfg(feature = "admin")]
+        let config = config.with_admin_checked()?;
         Ok(config)
+    }
+
+    /// Refuses an admin listener that other machines reach without a token, and notes a token that
+    /// nobody is asked for.
+    #[cfg(feature = "admin")]
+    fn with_admin_checked(mut self) -> Result<Self, ConfigError> {
+        let mut listeners =
+            self.listeners.iter().filter(|spec| spec.protocol == ProtocolName::Admin);
+        if self.settings.admin_token.is_none() {
+            if let Some(spec) = listeners.find(|spec| !spec.is_local()) {
+                return Err(ConfigError::NoAdminToken(spec.to_string()));
+            }
+        } else if listeners.next().is_none() {
+            self.notices.push("--admin-token is not used: no listener is admin".to_owned());
+        }
+        Ok(self)
     }
 
     /// Whether any listener has TLS.
@@ -269,6 +307,11 @@ impl Config {
     #[must_use]
     pub fn limits(&self, files: usize, memory: usize) -> (Limits, Option<usize>) {
         let own = FILES_OWN + self.listeners.len();
+        #[cfg(feature = "admin")]
+        let own = match self.listeners.iter().any(|spec| spec.protocol == ProtocolName::Admin) {
+            true => own + ADMIN_PLACES,
+            false => own,
+        };
         let lingering_max = FILES_RESERVED.saturating_sub(own).clamp(8, 16);
         let reserved = FILES_RESERVED.max(own + lingering_max);
         let fitting = files.saturating_sub(reserved).max(1);

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use super::accounts::AccountsReloader;
 use super::signal_rate_limit::SignalRateLimit;
+#[cfg(feature = "systemd")]
+use super::systemd::Reloads;
 use super::tls::Certificates;
 use crate::clock::Millis;
-use crate::net::{Handle, Program, Signals, SocketTransport};
+use crate::net::{Handle, Program, Running, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
@@ -63,7 +65,8 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         if self.accounts.is_due() { Some(Millis(0)) } else { due_at }
     }
 
-    fn on_due(&mut self, server: &mut Server<SocketTransport>, now: Millis) {
+    fn on_due(&mut self, running: &mut Running<'_>, now: Millis) {
+        let server = &mut *running.server;
         if self.status_lines.begin(now) {
             server.log_status(now);
             self.status_lines.end(now, now);
@@ -78,5 +81,15 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         }
         self.certificates.on_due(server, now);
         self.accounts.on_due(server);
+    }
+}
+
+#[cfg(feature = "systemd")]
+impl<F: FnMut(&mut Server<SocketTransport>)> Reloads for Control<F> {
+    fn is_reloading(&self, server: &Server<SocketTransport>) -> bool {
+        self.reloads.due_at().is_some()
+            || self.certificates.is_reloading()
+            || self.accounts.is_reloading()
+            || server.is_reloading_plugins()
     }
 }

@@ -8,16 +8,20 @@ use log::{info, warn};
 use super::accounts::AccountsReloader;
 use super::config::Config;
 use super::listen_error::ListenError;
+use super::systemd::PassedSockets;
 use super::tls::Certificates;
 use crate::cli::ListenerSpec;
 #[cfg(feature = "unix")]
 use crate::net::UnixAcceptor;
 use crate::net::{EventLoop, SocketAcceptor, SocketOptions, TcpAcceptor};
+#[cfg(feature = "admin")]
+use crate::server::Identity;
 
 /// Opens every listener in the order given, and logs it. A default listener whose port is taken is
 /// skipped as long as another opens; one that was asked for is an error.
 pub(super) fn open(
     config: &Config,
+    mut passed: PassedSockets,
     certificates: &mut Certificates,
     accounts: &AccountsReloader,
     event_loop: &mut EventLoop,
@@ -25,7 +29,8 @@ pub(super) fn open(
     let mut opened = 0;
     let mut first_error = None;
     for (place, spec) in config.listeners.iter().enumerate() {
-        match bind(spec, config) {
+        let bound = passed.take(place).map_or_else(|| bind(spec, config), Ok);
+        match bound {
             Ok(acceptor) => {
                 add(spec, acceptor, config, event_loop)
                     .map_err(|source| ListenError { spec, source }.to_string())?;
@@ -58,32 +63,65 @@ fn bind<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<SocketAcceptor, L
     bind_first(spec, config, TcpAcceptor::bind).map(|(acceptor, _)| acceptor.into())
 }
 
-/// Adds a bound listener to the loop. It is called by its URL as it was given, with the real port.
+/// Adds a bound listener to the loop. It is called by its URL as it was given, with the real port; a
+/// passed socket by its real address.
 fn add(
     spec: &ListenerSpec,
     acceptor: SocketAcceptor,
     config: &Config,
     event_loop: &mut EventLoop,
 ) -> io::Result<()> {
-    let port = match &acceptor {
-        SocketAcceptor::Tcp(acceptor) => acceptor.local_addr()?.port(),
-        #[cfg(feature = "unix")]
-        SocketAcceptor::Unix(_) => 0,
-    };
-    let name = ListenerSpec { port, ..spec.clone() }.to_string();
+    let name = url_of(spec, &acceptor)?;
+    #[cfg(feature = "admin")]
+    let url = name.clone();
     event_loop.add_listener(acceptor, config.listener(spec, name.clone()))?;
+    #[cfg(feature = "admin")]
+    {
+        let (server, name) = (event_loop.server_mut(), spec.name.clone().unwrap_or_default());
+        server.set_identity(server.listener_count() - 1, Identity { name, url });
+    }
     #[cfg(feature = "admission")]
     if let Some(proxies) = &spec.proxies {
         let server = event_loop.server_mut();
-        server.trust_proxies(server.listener_count() - 1, proxies.clone());
+        server.trust_proxies(server.listener_count() - 1, Some(proxies.clone()));
     }
     info!("listening on {name}");
     Ok(())
 }
 
+/// The URL of `spec` with the address of its socket.
+pub(super) fn url_of(spec: &ListenerSpec, acceptor: &SocketAcceptor) -> io::Result<String> {
+    let spec = match acceptor {
+        SocketAcceptor::Tcp(acceptor) => {
+            let addr = acceptor.local_addr()?;
+            #[cfg(feature = "systemd")]
+            if acceptor.is_passed() {
+                let host = addr.ip().to_string();
+                #[cfg(feature = "unix")]
+                let spec = &ListenerSpec { path: None, ..spec.clone() };
+                return Ok(ListenerSpec { host, port: addr.port(), ..spec.clone() }.to_string());
+            }
+            ListenerSpec { port: addr.port(), ..spec.clone() }
+        }
+        #[cfg(all(feature = "systemd", feature = "unix"))]
+        SocketAcceptor::Unix(acceptor) if acceptor.is_passed() => {
+            let path = Some(acceptor.path().unwrap_or_default());
+            ListenerSpec { path, ..spec.clone() }
+        }
+        #[cfg(feature = "unix")]
+        SocketAcceptor::Unix(_) => ListenerSpec { port: 0, ..spec.clone() },
+    };
+    Ok(spec.to_string())
+}
+
 /// Whether a start goes on without the listener.
 pub(super) fn is_skipped(error: &ListenError<'_>, config: &Config) -> bool {
     config.listeners_are_defaults && error.source.kind() == io::ErrorKind::AddrInUse
+}
+
+/// Options of all sockets.
+pub(super) fn options(config: &Config) -> SocketOptions {
+    SocketOptions { keepalive: config.keepalive(), is_dual_stack: false }
 }
 
 /// Calls `bind` with the addresses of `spec` up to the first that belongs to this machine, and
@@ -95,8 +133,7 @@ pub(super) fn bind_first<'a, T>(
     bind: impl Fn(SocketAddr, SocketOptions) -> io::Result<T>,
 ) -> Result<(T, SocketAddr), ListenError<'a>> {
     let fail = |source| ListenError { spec, source };
-    let options =
-        SocketOptions { keepalive: config.keepalive(), is_dual_stack: spec.host.is_empty() };
+    let options = SocketOptions { is_dual_stack: spec.host.is_empty(), ..options(config) };
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for addr in addresses(spec).map_err(fail)? {
         match bind(addr, options) {

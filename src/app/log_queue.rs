@@ -13,6 +13,16 @@ use log::Level;
 /// Lines a queue holds. A line is some hundred bytes, so this is about a megabyte.
 const QUEUE_LINES_MAX: usize = 8192;
 
+/// Lines dropped since the start, of all queues: a process has one log.
+#[cfg(feature = "admin")]
+static DROPPED_TOTAL: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that were dropped since the start, because they came faster than they were written.
+#[cfg(feature = "admin")]
+pub(super) fn dropped_total() -> u64 {
+    DROPPED_TOTAL.load(Ordering::Relaxed)
+}
+
 /// Name of the threads that write.
 pub(super) const WRITER_THREAD: &str = "log";
 
@@ -74,6 +84,8 @@ impl Queue {
             && sender.try_send(Some(line)).is_err()
         {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            #[cfg(feature = "admin")]
+            DROPPED_TOTAL.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -17,6 +17,7 @@ use simple_logger::SimpleLogger;
 
 use super::log_file::LogFile;
 use super::log_queue::{Line, Queue, Sink, WRITER_THREAD};
+use super::systemd::ConsoleFormat;
 use super::timestamp::push_date_time;
 use crate::clock::Millis;
 use crate::escape::EscapeControl;
@@ -42,8 +43,12 @@ impl Logging {
     /// # Errors
     ///
     /// `file` cannot be opened or its folders cannot be made.
-    pub(super) fn start(level: LevelFilter, file: Option<PathBuf>) -> io::Result<Self> {
-        let (console, ended) = Queue::start(Console::new(level))?;
+    pub(super) fn start(
+        level: LevelFilter,
+        format: ConsoleFormat,
+        file: Option<PathBuf>,
+    ) -> io::Result<Self> {
+        let (console, ended) = Queue::start(Console::new(level, format))?;
         let (mut queues, mut ends) = (vec![console], vec![ended]);
         if let Some(path) = file {
             let console = Arc::clone(&queues[0]);
@@ -110,27 +115,33 @@ impl Log for LogDispatcher {
 /// Standard error.
 struct Console {
     logger: SimpleLogger,
-    time: Vec<u8>,
+    format: ConsoleFormat,
+    /// The line, or what is in front of the logger's.
+    buffer: Vec<u8>,
 }
 
 impl Console {
-    fn new(level: LevelFilter) -> Self {
-        Console { logger: SimpleLogger::new().with_level(level), time: Vec::new() }
+    fn new(level: LevelFilter, format: ConsoleFormat) -> Self {
+        Console { logger: SimpleLogger::new().with_level(level), format, buffer: Vec::new() }
     }
 }
 
 impl Sink for Console {
-    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`. The time is that of the event, in
+    /// Writes `2026-11-26T20:53:28.399Z INFO  [mynah] message`, or `<6>message`. The time is that of the event, in
     /// front of what simple_logger writes, which has only that of writing.
     fn line(&mut self, line: &Line) {
         let metadata = Metadata::builder().level(line.level).target(TARGET).build();
         if !self.logger.enabled(&metadata) {
             return;
         }
-        self.time.clear();
-        push_time(&mut self.time, line.at);
+        self.buffer.clear();
         let mut stderr = io::stderr().lock();
-        if stderr.write_all(&self.time).is_ok() {
+        if self.format.push_plain(&mut self.buffer, line.level, &line.text) {
+            let _ = stderr.write_all(&self.buffer);
+            return;
+        }
+        push_time(&mut self.buffer, line.at);
+        if stderr.write_all(&self.buffer).is_ok() {
             // `eprintln!` panics when standard error is closed; the server goes on without it.
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 let mut record = Record::builder();

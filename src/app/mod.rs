@@ -12,14 +12,18 @@
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
 //! | `check` | `--check` |
 //! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
+//! | `admin`, `process` | the admin listener's token; what the system says of this process |
 //! | `accounts` | reading and reloading accounts, and the thread that hashes |
 //! | `plugins` | loading and reloading plugins |
 //! | `tls` | certificates: reading and reloading them, warning before they expire |
+//! | `systemd` | what the service manager passes, is told, and reads |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
 #[cfg_attr(not(feature = "accounts"), path = "accounts_disabled.rs")]
 mod accounts;
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "admission")]
 mod admission;
 mod check;
@@ -36,9 +40,13 @@ mod log_queue;
 mod logging;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
+#[cfg(feature = "admin")]
+mod process;
 mod run;
 mod settings;
 mod signal_rate_limit;
+#[cfg_attr(not(feature = "systemd"), path = "systemd_disabled.rs")]
+mod systemd;
 mod timestamp;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls;
@@ -47,3 +55,5 @@ pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;
 pub use run::run;
 pub use settings::Settings;
+#[cfg(feature = "systemd")]
+pub use systemd::LogFormat;

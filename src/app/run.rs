@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use log::{Level, error, info, log_enabled, warn};
 
 use super::accounts::AccountsReloader;
+#[cfg(feature = "admin")]
+use super::admin;
 use super::check::check;
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
@@ -13,9 +15,12 @@ use super::fit_limits::fit_limits;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
+use super::systemd::{self, ConsoleFormat, PassedSockets};
 use super::tls::Certificates;
 use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
 use crate::net::{EventLoop, Exit, Signals};
+#[cfg(feature = "admin")]
+use crate::protocol::admin::Token;
 use crate::strerror::strerror;
 
 /// Runs `mynah` with `args`, without the program's name.
@@ -41,6 +46,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
+    // Before anything is opened.
+    let passed = PassedSockets::receive(&config.listeners, listeners::options(config));
     let certificates = match Certificates::load(config) {
         Ok(certificates) => certificates,
         Err(reasons) => {
@@ -55,19 +62,36 @@ fn serve(config: &Config) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let logging = match Logging::start(config.log_level(), config.log_file()) {
-        Ok(logging) => logging,
-        Err(error) => {
-            let file = config.log_file().unwrap_or_default();
-            print_error(format_args!(
-                "mynah: cannot log to {}: {}",
-                file.display(),
-                strerror(&error)
-            ));
-            return ExitCode::FAILURE;
+    #[cfg(feature = "admin")]
+    let token = match admin::load(config) {
+        Ok(token) => token,
+        Err(reason) => {
+            print_error(format_args!("mynah: {reason}"));
+            return ExitCode::from(EXIT_USAGE);
         }
     };
-    let code = match serve_until_stopped(config, certificates, accounts, &logging) {
+    let logging =
+        match Logging::start(config.log_level(), ConsoleFormat::new(config), config.log_file()) {
+            Ok(logging) => logging,
+            Err(error) => {
+                let file = config.log_file().unwrap_or_default();
+                print_error(format_args!(
+                    "mynah: cannot log to {}: {}",
+                    file.display(),
+                    strerror(&error)
+                ));
+                return ExitCode::FAILURE;
+            }
+        };
+    let code = match serve_until_stopped(
+        config,
+        certificates,
+        accounts,
+        passed,
+        #[cfg(feature = "admin")]
+        token,
+        &logging,
+    ) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
         Ok(Exit::NoListeners) => {
@@ -91,6 +115,8 @@ fn serve_until_stopped(
     config: &Config,
     mut certificates: Certificates,
     mut accounts: AccountsReloader,
+    passed: Result<PassedSockets, String>,
+    #[cfg(feature = "admin")] token: Option<Token>,
     logging: &Logging,
 ) -> Result<Exit, String> {
     let (limits, warnings) = fit_limits(config)?;
@@ -104,20 +130,24 @@ fn serve_until_stopped(
         event_loop.server_mut().set_plugins(host);
     }
     config.notices.iter().for_each(|notice| info!("{notice}"));
+    let passed = passed?;
+    passed.log();
     #[cfg(feature = "admission")]
     config.settings.admission.apply(event_loop.server_mut());
+    #[cfg(feature = "admin")]
+    admin::start(token, &mut event_loop);
     certificates.start(event_loop.handle());
     accounts.start(config, &mut event_loop)?;
-    listeners::open(config, &mut certificates, &accounts, &mut event_loop)?;
+    listeners::open(config, passed, &mut certificates, &accounts, &mut event_loop)?;
     let reloader = plugins::Reloader::new(config, event_loop.handle());
     let handle = event_loop.handle();
-    let mut control = Control::new(signals, handle, certificates, accounts, |server| {
+    let control = Control::new(signals, handle, certificates, accounts, |server| {
         info!("SIGHUP: {}", reload_steps(config));
         logging.reopen();
         reloader.reload(server);
     });
     event_loop
-        .run_with(&mut control)
+        .run_with(&mut systemd::supervise(control))
         .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
 }
 

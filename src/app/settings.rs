@@ -7,6 +7,8 @@ use log::LevelFilter;
 
 #[cfg(feature = "admission")]
 use super::admission::AdmissionSettings;
+#[cfg(feature = "systemd")]
+use super::systemd::LogFormat;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
@@ -57,6 +59,9 @@ pub struct Settings {
     /// Whether clients may add accounts.
     #[cfg(feature = "accounts")]
     pub allow_register: Option<bool>,
+    /// The file of the admin listener's token.
+    #[cfg(feature = "admin")]
+    pub admin_token: Option<PathBuf>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Longest run of a plugin call, in milliseconds.
@@ -67,6 +72,9 @@ pub struct Settings {
     pub no_plugins: Option<bool>,
     /// Least severe level that is logged.
     pub log_level: Option<LevelFilter>,
+    /// Form of the console's lines; `None` where it depends on what standard error is.
+    #[cfg(feature = "systemd")]
+    pub log_format: Option<LogFormat>,
     /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
 }
@@ -118,6 +126,10 @@ impl Settings {
             "accounts" => self.accounts = Some(PathBuf::from(os_text::decode(value))),
             #[cfg(feature = "accounts")]
             "allow-register" => self.allow_register = Some(yes_or_no(value)?),
+            #[cfg(feature = "admin")]
+            "admin-token" if value.is_empty() => return Err(SettingError::Empty),
+            #[cfg(feature = "admin")]
+            "admin-token" => self.admin_token = Some(PathBuf::from(os_text::decode(value))),
             "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(os_text::decode(value))),
             "plugin-budget" => {
@@ -129,6 +141,8 @@ impl Settings {
             }
             "no-plugins" => self.no_plugins = Some(yes_or_no(value)?),
             "log-level" => self.log_level = Some(level(value)?),
+            #[cfg(feature = "systemd")]
+            "log-format" => self.log_format = Some(LogFormat::parse(value)?),
             "log-file" => self.log_file = Some(PathBuf::from(os_text::decode(value))),
             #[cfg(feature = "admission")]
             name => return self.admission.set(name, value),

@@ -108,6 +108,12 @@ impl Certificates {
         }
     }
 
+    /// Whether a reload has begun and is not over.
+    #[cfg(feature = "systemd")]
+    pub(super) fn is_reloading(&self) -> bool {
+        self.reloading.is_some() || self.reloaded.is_some()
+    }
+
     /// The loop was woken: a reload may be done.
     pub(super) fn on_wake(&mut self) {
         match self.reloading.as_ref().map(Receiver::try_recv) {

@@ -22,6 +22,11 @@ impl Certificates {
 
     pub(super) fn reload(&mut self) {}
 
+    #[cfg(feature = "systemd")]
+    pub(super) fn is_reloading(&self) -> bool {
+        false
+    }
+
     pub(super) fn on_wake(&mut self) {}
 
     pub(super) fn due_at(&self) -> Option<Millis> {

@@ -22,7 +22,7 @@ const GROWTH_BYTES_MIN: usize = 4096;
 /// ```
 ///
 /// Invariants: `start <= offered <= head`, and `head - start` is the length of the window, at most
-/// the capacity. A cursor below `start` has fallen off: its subscriber is too slow. Because bytes
+/// the capacity unless that has been lowered. A cursor below `start` has fallen off: its subscriber is too slow. Because bytes
 /// above `offered` are never dropped, a subscriber is offered bytes before it can fall off them.
 #[derive(Debug)]
 pub struct BroadcastLog {
@@ -45,6 +45,12 @@ impl BroadcastLog {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         BroadcastLog { window: VecDeque::new(), start: 0, offered: 0, capacity }
+    }
+
+    /// Has it hold at most `capacity` bytes from now on. What it holds stays until it is dropped for
+    /// new bytes, or nobody needs it.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
     }
 
     /// Offset behind the last byte: the cursor of a subscriber that has everything.
@@ -82,6 +88,7 @@ impl BroadcastLog {
         for part in parts {
             self.window.extend(*part);
         }
+        debug_assert!(self.window.len() <= self.capacity);
         self.debug_assert_invariants();
         Ok(())
     }
@@ -161,7 +168,6 @@ impl BroadcastLog {
     fn debug_assert_invariants(&self) {
         debug_assert!(self.start <= self.offered, "{} > {}", self.start, self.offered);
         debug_assert!(self.offered <= self.head(), "{} > {}", self.offered, self.head());
-        debug_assert!(self.window.len() <= self.capacity);
     }
 }
 

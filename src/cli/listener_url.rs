@@ -1,6 +1,8 @@
 //! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]` or `PROTOCOL+unix:///PATH[?…]`, or as
 //! keys of a file's section.
 
+#[cfg(any(feature = "admin", feature = "systemd"))]
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 #[cfg(any(feature = "tls", feature = "unix"))]
@@ -13,6 +15,8 @@ use super::unix_url::UnixPathError;
 #[cfg(feature = "unix")]
 use super::unix_url::{UrlPath, check_path, parse_mode, parse_path};
 use crate::escape::EscapeControl;
+#[cfg(any(feature = "admin", feature = "systemd"))]
+use crate::limits::LISTENER_NAME_LEN_MAX;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 #[cfg(feature = "accounts")]
 use crate::protocol::login::Auth;
@@ -51,6 +55,9 @@ pub struct ListenerSpec {
     /// `auth=`: whether its clients log in.
     #[cfg(feature = "accounts")]
     pub auth: Option<Auth>,
+    /// `name=`: what metrics and passed sockets call it. A configuration names those that have none.
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    pub name: Option<String>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
     /// The keys of its protocol, as given; each is valid.
@@ -161,6 +168,8 @@ impl ListenerSpec {
             proxies: None,
             #[cfg(feature = "accounts")]
             auth: None,
+            #[cfg(any(feature = "admin", feature = "systemd"))]
+            name: None,
             idle_secs: None,
             keys: Vec::new(),
         }
@@ -276,6 +285,8 @@ impl ListenerSpec {
             "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
+            #[cfg(any(feature = "admin", feature = "systemd"))]
+            "name" => self.name = Some(name(value).map_err(invalid)?),
             #[cfg(feature = "admission")]
             "proxy" => self.proxies = Some(TrustedProxies::parse(value).map_err(invalid)?),
             #[cfg(feature = "tls")]
@@ -300,6 +311,18 @@ impl ListenerSpec {
             },
         }
         Ok(())
+    }
+
+    /// Whether only this machine reaches it: it is on loopback, or a Unix socket.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        #[cfg(feature = "unix")]
+        if self.path.is_some() {
+            return true;
+        }
+        let ip = self.host.parse::<std::net::IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// Whether its protocol has accounts.
@@ -419,6 +442,50 @@ fn host(value: &str) -> Result<String, ListenerError> {
     Ok(value.to_owned())
 }
 
+/// Checks a listener's name: it goes into lists with `:` between names, into metrics, and into the
+/// names of other systems' channels.
+#[cfg(any(feature = "admin", feature = "systemd"))]
+fn name(value: &str) -> Result<String, SettingError> {
+    let is_in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if (1..=LISTENER_NAME_LEN_MAX).contains(&value.len()) && value.bytes().all(is_in_names) {
+        return Ok(value.to_owned());
+    }
+    let choices = "a name of 1 to 64 letters, digits, '_', '.' and '-'";
+    Err(SettingError::NotOneOf { value: value.to_owned(), choices })
+}
+
+/// Gives a name to each listener that has none: its protocol's, with `-2` and so on behind it where
+/// that is taken.
+///
+/// # Errors
+///
+/// Two listeners have one name, this one.
+#[cfg(any(feature = "admin", feature = "systemd"))]
+pub(crate) fn name_listeners(specs: &mut [ListenerSpec]) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for name in specs.iter().filter_map(|spec| spec.name.clone()) {
+        if let Some(name) = names.replace(name) {
+            return Err(name);
+        }
+    }
+    // The last number that was given, or a crowd of listeners would be looked through for each.
+    let mut numbers = HashMap::new();
+    for spec in specs.iter_mut().filter(|spec| spec.name.is_none()) {
+        let number = numbers.entry(spec.protocol.as_str()).or_insert(0u32);
+        spec.name = Some(loop {
+            *number += 1;
+            let name = match *number {
+                1 => spec.protocol.to_string(),
+                number => format!("{}-{number}", spec.protocol),
+            };
+            if names.insert(name.clone()) {
+                break name;
+            }
+        });
+    }
+    Ok(())
+}
+
 /// Whether clients of a protocol can log in.
 #[cfg(feature = "accounts")]
 fn has_auth(protocol: ProtocolName) -> bool {
@@ -428,6 +495,8 @@ fn has_auth(protocol: ProtocolName) -> bool {
 /// The keys of a listener besides host and port, and those of TLS.
 fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     let keys = ["idle"].into_iter();
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    let keys = keys.chain(["name"]);
     #[cfg(feature = "admission")]
     let keys = keys.chain(["proxy"]);
     #[cfg(feature = "accounts")]
@@ -542,6 +611,36 @@ mod tests {
         let long = format!("raw://h:1?prefix={}", "x".repeat(1025));
         assert!(parse(&long).is_err());
         assert!(parse(&long[..long.len() - 1]).is_ok());
+    }
+
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[test]
+    fn name_has_64_letters_and_few_others_at_most() {
+        let longest = "x".repeat(64);
+        for name in ["lobby", "a_b.c-2", "7", &*longest] {
+            let spec = parse(&format!("chat://h:1?name={name}")).unwrap();
+            assert_eq!(spec.name.as_deref(), Some(name));
+        }
+        for name in ["", "a b", "a:b", "a/b", "\u{e9}", "a\n", "%41", &"x".repeat(65)] {
+            let error = parse(&format!("chat://h:1?name={name}")).unwrap_err().to_string();
+            assert!(error.ends_with("is not a name of 1 to 64 letters, digits, '_', '.' and '-'"));
+        }
+    }
+
+    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[test]
+    fn listener_without_a_name_is_called_by_protocol() {
+        let names = |urls: &[&str]| {
+            let mut specs: Vec<_> = urls.iter().map(|url| parse(url).unwrap()).collect();
+            name_listeners(&mut specs)?;
+            Ok::<_, String>(specs.into_iter().map(|spec| spec.name.unwrap()).collect::<Vec<_>>())
+        };
+        let urls = ["chat://h:1", "raw://h:2", "chat://h:3", "chat://h:4?name=lobby", "chat://h:5"];
+        assert_eq!(names(&urls).unwrap(), ["chat", "raw", "chat-2", "lobby", "chat-3"]);
+        let urls = ["chat://h:1", "raw://h:2?name=chat", "chat://h:3", "raw://h:4?name=chat-3"];
+        assert_eq!(names(&urls).unwrap(), ["chat-2", "chat", "chat-4", "chat-3"]);
+        let urls = ["chat://h:1?name=a", "raw://h:2", "raw://h:3?name=a"];
+        assert_eq!(names(&urls), Err("a".to_owned()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(crate) mod unix_client_url;
 pub(crate) mod unix_url;
 
 pub use ini::IniError;
+#[cfg(any(feature = "admin", feature = "systemd"))]
+pub(crate) use listener_url::name_listeners;
 pub(crate) use listener_url::url_for;
 pub use listener_url::{ListenerError, ListenerSpec};
 #[cfg(feature = "client")]

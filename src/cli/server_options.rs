@@ -18,6 +18,8 @@ pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
     ("Admission", &ADMISSION),
     #[cfg(feature = "accounts")]
     ("Accounts", &ACCOUNTS),
+    #[cfg(feature = "admin")]
+    ("Admin", &ADMIN),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -112,7 +114,8 @@ const MEMORY: [OptionSpec; 3] = [
 /// A build without a feature has no options for it.
 const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize
     + cfg!(feature = "accounts") as usize
-    + cfg!(feature = "admission") as usize;
+    + cfg!(feature = "admission") as usize
+    + cfg!(feature = "admin") as usize;
 
 #[cfg(feature = "admission")]
 const ADMISSION: [OptionSpec; 5] = [
@@ -196,6 +199,15 @@ const ACCOUNTS: [OptionSpec; 2 + cfg!(not(feature = "tls")) as usize] = [
     HANDSHAKE_TIMEOUT,
 ];
 
+#[cfg(feature = "admin")]
+const ADMIN: [OptionSpec; 1] = [OptionSpec::new(
+    "",
+    "admin-token",
+    "FILE",
+    "the secret that admin:// listeners demand over TCP, one line; without it they are for loopback, \
+     and change nothing",
+)];
+
 const PLUGINS: [OptionSpec; 4] = [
     plugin_option("plugin-dir", "DIR", "load DIR/*.lua (default ./{} where it exists)")
         .showing(&[OptionValue::Text(defaults::PLUGIN_DIR)]),
@@ -206,11 +218,19 @@ const PLUGINS: [OptionSpec; 4] = [
     OptionSpec::new("", "no-plugins", "", "load no plugins"),
 ];
 
-const LOGGING: [OptionSpec; 4] = [
+const LOGGING: [OptionSpec; 4 + cfg!(feature = "systemd") as usize] = [
     OptionSpec::new("", "log-level", "LEVEL", "off, error, warn, info, debug, trace (default {})")
         .showing(&[OptionValue::Level(defaults::LOG_LEVEL)]),
     OptionSpec::new("v", "verbose", "", "the same as --log-level debug").repeated(),
     OptionSpec::new("q", "quiet", "", "the same as --log-level warn").repeated(),
+    #[cfg(feature = "systemd")]
+    OptionSpec::new(
+        "",
+        "log-format",
+        "FORMAT",
+        "full, or plain for the journal: no time, and the level as <N> (default: plain where standard \
+         error is the journal)",
+    ),
     OptionSpec::new("", "log-file", "FILE", "also log to FILE, created with its folders"),
 ];
 

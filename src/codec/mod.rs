@@ -16,6 +16,8 @@
 )]
 
 pub mod command;
+#[cfg(feature = "admin")]
+pub mod http;
 pub mod line;
 pub mod package;
 pub mod prefixed;

@@ -12,7 +12,8 @@ use super::heap::{self, HeapTrimmer};
 use super::program::Program;
 use super::readiness::readiness;
 use super::retry;
-use super::socket::{SocketAcceptor, SocketTransport, token};
+use super::running::Running;
+use super::socket::{SocketAcceptor, SocketTransport};
 use super::tcp::{SocketOptions, TcpAcceptor};
 use crate::buffer;
 use crate::clock::Millis;
@@ -99,10 +100,6 @@ impl EventLoop {
     /// # Errors
     ///
     /// As [`TcpAcceptor::bind`] and [`add_listener`](Self::add_listener).
-    ///
-    /// # Panics
-    ///
-    /// As [`Server::add_listener`].
     pub fn bind(
         &mut self,
         addr: SocketAddr,
@@ -116,7 +113,8 @@ impl EventLoop {
         Ok(addr)
     }
 
-    /// Adds a listener that is bound already: a [`TcpAcceptor`], or a `UnixAcceptor`.
+    /// Adds a listener that is bound already, a [`TcpAcceptor`] or a `UnixAcceptor`, and returns its
+    /// number: how many there were before. To a loop that runs, [`Running::add_listener`] adds one.
     ///
     /// ```
     /// use mynah::{EventLoop, Limits, ListenerConfig, PrefixedProtocol, SocketOptions, TcpAcceptor};
@@ -131,21 +129,13 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// Its socket cannot be watched.
-    ///
-    /// # Panics
-    ///
-    /// As [`Server::add_listener`].
+    /// As [`Running::add_listener`].
     pub fn add_listener(
         &mut self,
         acceptor: impl Into<SocketAcceptor>,
         config: ListenerConfig,
-    ) -> io::Result<()> {
-        let mut acceptor = acceptor.into();
-        let id = ConnId { index: self.server.listener_count() as u32, generation: 0 };
-        acceptor.register(self.poll.registry(), token(id))?;
-        self.server.add_listener(acceptor, config);
-        Ok(())
+    ) -> io::Result<usize> {
+        Running::new(&mut self.server, self.poll.registry()).add_listener(acceptor, config)
     }
 
     /// A handle that steers the loop from other threads, before it runs and while it does.
@@ -206,9 +196,15 @@ impl EventLoop {
                 return Ok(Exit::Aborted);
             }
             if program.due_at().is_some_and(|at| at <= now) {
-                program.on_due(&mut self.server, now);
+                #[cfg(feature = "admin")]
+                self.server.begin_program();
+                program.on_due(&mut Running::new(&mut self.server, self.poll.registry()), now);
             }
             self.server.turn(self.poll.registry(), now);
+            #[cfg(feature = "admin")]
+            if self.server.take_reload_request() {
+                program.on_reload(&mut self.server);
+            }
             // Retired buffers are not freed yet.
             let (memory, retired) = (self.server.memory(), buffer::retired_bytes());
             let freed_total = memory.freed_total().saturating_sub(retired as u64);
@@ -267,7 +263,7 @@ impl EventLoop {
             program.on_reload(&mut self.server);
         }
         if requested.has_stats() {
-            self.requests.publish(Snapshot { stats: *self.server.stats(), now });
+            self.requests.publish(Snapshot { stats: self.server.stats(), now });
         }
         false
     }
@@ -324,7 +320,7 @@ mod tests {
             self.due_at
         }
 
-        fn on_due(&mut self, _: &mut Server<SocketTransport>, now: Millis) {
+        fn on_due(&mut self, _: &mut Running<'_>, now: Millis) {
             assert!(self.due_at.take().is_some_and(|at| at <= now));
             self.calls.push("due");
             self.handle.stop();

@@ -10,11 +10,12 @@
 //! |---|---|
 //! | `event_loop` | readiness, turns, and requests |
 //! | `handle` | requests from other threads |
-//! | `program` | calls to the program around the loop |
+//! | `program`, `running` | calls to the program around the loop, and what it may do then |
 //! | `signals` | the process's signals, for programs that want them |
 //! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
 //! | `socket` | connections, and listeners of any family |
 //! | `tcp`, `unix` | listeners of TCP and of Unix sockets |
+//! | `passed_socket` | listeners that another process opened |
 //! | `accept_error` | errors of accept(2), by remedy |
 //! | `heap` | freed pages back to the system |
 //! | `fd_limit`, `available_memory` | open files and bytes that the process may have |
@@ -25,9 +26,12 @@ mod event_loop;
 mod fd_limit;
 mod handle;
 mod heap;
+#[cfg(feature = "systemd")]
+mod passed_socket;
 mod program;
 mod readiness;
 mod retry;
+mod running;
 mod signal_pipe;
 mod signals;
 mod socket;
@@ -39,7 +43,10 @@ pub use available_memory::available_memory;
 pub use event_loop::{EventLoop, Exit};
 pub use fd_limit::raise_file_limit;
 pub use handle::{Handle, Snapshot};
+#[cfg(feature = "systemd")]
+pub use passed_socket::PassedSocketError;
 pub use program::Program;
+pub use running::Running;
 pub use signals::{SignalRequests, Signals};
 pub use socket::{SocketAcceptor, SocketTransport};
 pub use tcp::{SocketOptions, TcpAcceptor};

@@ -1,5 +1,6 @@
 //! Callbacks from the loop to its program. Knows nothing of sockets.
 
+use super::running::Running;
 use super::socket::SocketTransport;
 use crate::clock::Millis;
 use crate::server::Server;
@@ -27,7 +28,7 @@ pub trait Program {
     }
 
     /// The time of [`due_at`](Self::due_at) has come.
-    fn on_due(&mut self, _server: &mut Server<SocketTransport>, _now: Millis) {}
+    fn on_due(&mut self, _running: &mut Running<'_>, _now: Millis) {}
 }
 
 impl Program for () {}

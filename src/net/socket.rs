@@ -14,6 +14,8 @@ use super::unix::{self, UnixAcceptor};
 use crate::address::Peer;
 use crate::conn_id::ConnId;
 use crate::server::{AcceptError, Acceptor, Transport};
+#[cfg(feature = "systemd")]
+use crate::strerror::strerror;
 
 /// A send on a reset connection fails with EPIPE instead of raising SIGPIPE. (macOS has an option
 /// of the socket instead, and Rust's runtime ignores the signal anyway.)
@@ -75,6 +77,15 @@ impl Transport for SocketTransport {
         Ok(rustix::net::shutdown(&self.0, Shutdown::Write)?)
     }
 
+    /// A closed descriptor leaves epoll only with its last copy (epoll(7), questions and answers, 6),
+    /// and a passed socket has one elsewhere.
+    #[cfg(feature = "systemd")]
+    fn close_acceptor(registry: &Registry, mut acceptor: SocketAcceptor) {
+        if let Err(error) = acceptor.deregister(registry) {
+            log::debug!("a closed listener is still watched: {}", strerror(&error));
+        }
+    }
+
     fn peer(&self) -> io::Result<Peer> {
         match SockRef::from(&self.0).peer_addr().map(|addr| addr.as_socket()) {
             Ok(Some(addr)) => Ok(unmapped(addr).into()),
@@ -123,6 +134,15 @@ impl SocketAcceptor {
             SocketAcceptor::Unix(acceptor) => acceptor.register(registry, token),
         }
     }
+
+    #[cfg(feature = "systemd")]
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            SocketAcceptor::Tcp(acceptor) => acceptor.deregister(registry),
+            #[cfg(feature = "unix")]
+            SocketAcceptor::Unix(acceptor) => acceptor.deregister(registry),
+        }
+    }
 }
 
 impl Acceptor for SocketAcceptor {
@@ -135,5 +155,14 @@ impl Acceptor for SocketAcceptor {
             SocketAcceptor::Unix(acceptor) => acceptor.accept()?,
         };
         Ok((SocketTransport(socket), peer))
+    }
+
+    #[cfg(feature = "systemd")]
+    fn is_shared(&self) -> bool {
+        match self {
+            SocketAcceptor::Tcp(acceptor) => acceptor.is_passed(),
+            #[cfg(feature = "unix")]
+            SocketAcceptor::Unix(acceptor) => acceptor.is_passed(),
+        }
     }
 }

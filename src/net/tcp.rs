@@ -30,6 +30,9 @@ pub struct TcpAcceptor {
     listener: TcpListener,
     /// Connection errors since the last accepted connection.
     retries: u32,
+    /// Whether the socket was passed to this process, and is not its own.
+    #[cfg(feature = "systemd")]
+    is_passed: bool,
 }
 
 impl TcpAcceptor {
@@ -47,7 +50,33 @@ impl TcpAcceptor {
         socket.set_nonblocking(true)?;
         // The kernel lowers it to net.core.somaxconn (listen(2)).
         socket.listen(i32::MAX)?;
-        Ok(TcpAcceptor { listener: TcpListener::from_std(socket.into()), retries: 0 })
+        Ok(TcpAcceptor::new(socket))
+    }
+
+    fn new(socket: Socket) -> Self {
+        TcpAcceptor {
+            listener: TcpListener::from_std(socket.into()),
+            retries: 0,
+            #[cfg(feature = "systemd")]
+            is_passed: false,
+        }
+    }
+
+    /// A socket that listens already and does not block.
+    #[cfg(feature = "systemd")]
+    pub(super) fn adopt(socket: Socket, options: SocketOptions) -> io::Result<Self> {
+        socket.set_tcp_nodelay(true)?;
+        if let Some(idle) = options.keepalive {
+            socket.set_tcp_keepalive(&keepalive(idle))?;
+        }
+        Ok(TcpAcceptor { is_passed: true, ..TcpAcceptor::new(socket) })
+    }
+
+    /// Whether the socket was passed to this process, see [`SocketAcceptor::adopt`](super::SocketAcceptor::adopt).
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_passed(&self) -> bool {
+        self.is_passed
     }
 
     /// Whether `addr` can be bound now. It is bound and released, without listening: no client can
@@ -72,6 +101,11 @@ impl TcpAcceptor {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.listener, token, Interest::READABLE)
+    }
+
+    #[cfg(feature = "systemd")]
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.listener)
     }
 
     pub(super) fn accept(&mut self) -> Result<(OwnedFd, Peer), AcceptError> {

@@ -43,8 +43,9 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 pub struct UnixAcceptor {
     /// Dropped before the listener: a file without a socket may be replaced by another process, whose
     /// file it then is.
-    #[expect(dead_code, reason = "its drop removes the file")]
-    file: SocketFile,
+    /// `None` where the socket was passed to this process: its file is somebody else's.
+    #[cfg_attr(not(feature = "systemd"), expect(dead_code, reason = "its drop removes the file"))]
+    file: Option<SocketFile>,
     listener: UnixListener,
     /// Connection errors since the last accepted connection.
     retries: u32,
@@ -107,7 +108,31 @@ impl UnixAcceptor {
         let file = SocketFile::new(path, mode)?;
         // The kernel lowers it to net.core.somaxconn (listen(2)).
         socket.listen(i32::MAX)?;
-        Ok(UnixAcceptor { file, listener: UnixListener::from_std(socket.into()), retries: 0 })
+        Ok(UnixAcceptor::new(Some(file), socket))
+    }
+
+    fn new(file: Option<SocketFile>, socket: Socket) -> Self {
+        UnixAcceptor { file, listener: UnixListener::from_std(socket.into()), retries: 0 }
+    }
+
+    /// A socket that listens already and does not block. Its file is not removed.
+    #[cfg(feature = "systemd")]
+    pub(super) fn adopt(socket: Socket) -> Self {
+        UnixAcceptor::new(None, socket)
+    }
+
+    /// Whether the socket was passed to this process, see [`SocketAcceptor::adopt`](super::SocketAcceptor::adopt).
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_passed(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// The path it is bound to; `None` for an abstract name.
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn path(&self) -> Option<PathBuf> {
+        SockRef::from(&self.listener).local_addr().ok()?.as_pathname().map(Path::to_owned)
     }
 
     /// Whether `path` can be bound now. Nothing is changed, and nobody is connected to.
@@ -123,6 +148,11 @@ impl UnixAcceptor {
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.listener, token, Interest::READABLE)
+    }
+
+    #[cfg(feature = "systemd")]
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.listener)
     }
 
     pub(super) fn accept(&mut self) -> Result<(OwnedFd, Peer), AcceptError> {

@@ -150,6 +150,21 @@ impl ClientState {
         self.set(Self::DISCARDING, decoder.discarding);
     }
 
+    /// Bytes of an unfinished request that its decoder has looked at.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn scanned(self) -> usize {
+        (self.0 & Self::KEY) as usize
+    }
+
+    /// Remembers how many bytes of an unfinished request its decoder has looked at. For clients
+    /// that have no key.
+    #[cfg(feature = "admin")]
+    pub fn set_scanned(&mut self, scanned: usize) {
+        debug_assert!(!self.is_subscribed() && scanned <= Self::KEY as usize);
+        self.0 = self.0 & !Self::KEY | scanned as u32 & Self::KEY;
+    }
+
     fn set(&mut self, bit: u32, on: bool) {
         self.0 = if on { self.0 | bit } else { self.0 & !bit };
     }

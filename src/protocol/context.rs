@@ -1,5 +1,9 @@
 //! Context of a message, and the [`Flow`] it returns.
 
+use std::rc::Rc;
+
+#[cfg(feature = "admin")]
+use super::Admin;
 use super::CloseReason;
 use super::direct_messages::DirectMessages;
 #[cfg(feature = "accounts")]
@@ -14,7 +18,7 @@ use crate::limits::{Limits, VISIT_BYTES_MAX};
 use crate::memory::MemoryAccount;
 #[cfg(feature = "admission")]
 use crate::rates::{RateState, Rates};
-use crate::stats::Stats;
+use crate::stats::{Counters, ListenerStats};
 
 /// The group that one listener's broadcasts reach.
 #[derive(Debug)]
@@ -23,6 +27,11 @@ pub struct Room {
     pub log: BroadcastLog,
     /// Open connections, the sender of a broadcast included.
     pub members: usize,
+    /// Whole frames received, bad ones included. Here it takes no pointer to count one; a visit
+    /// ends with [`note_frames`](Self::note_frames).
+    pub frames_in: u64,
+    /// The other counters of the listener.
+    pub stats: Rc<ListenerStats>,
     /// Who may come in.
     #[cfg(feature = "accounts")]
     pub access: Access,
@@ -35,9 +44,17 @@ impl Room {
         Room {
             log: BroadcastLog::new(log_bytes_max),
             members: 0,
+            frames_in: 0,
+            stats: Rc::default(),
             #[cfg(feature = "accounts")]
             access: Access::default(),
         }
+    }
+
+    /// Shows the frames counted so far to those who report.
+    #[inline]
+    pub fn note_frames(&self) {
+        self.stats.frames_in.set(self.frames_in);
     }
 
     /// How many members a broadcast of one of them reaches, where all hear broadcasts that may.
@@ -58,7 +75,7 @@ pub struct Shared {
     /// The bounds in force.
     pub limits: Limits,
     /// The counters.
-    pub stats: Stats,
+    pub stats: Counters,
     /// The time of the event or turn at hand.
     pub now: Millis,
     /// The account of all bytes that wait.
@@ -75,6 +92,9 @@ pub struct Shared {
     pub rate_state: RateState,
     /// The plugins, where there are any.
     pub plugins: Option<Box<PluginScheduler>>,
+    /// Tasks of admin clients, where there is an admin listener.
+    #[cfg(feature = "admin")]
+    pub admin: Option<Box<Admin>>,
     /// The accounts, where there are any.
     #[cfg(feature = "accounts")]
     pub accounts: Option<Box<Authenticator>>,
@@ -97,7 +117,7 @@ impl Shared {
     pub fn new(limits: Limits, now: Millis) -> Self {
         Shared {
             limits,
-            stats: Stats { started_at: now, ..Stats::default() },
+            stats: Counters::new(now),
             now,
             memory: MemoryAccount::new(limits.memory_bytes_max),
             is_tight: false,
@@ -107,6 +127,8 @@ impl Shared {
             #[cfg(feature = "admission")]
             rate_state: RateState::default(),
             plugins: None,
+            #[cfg(feature = "admin")]
+            admin: None,
             #[cfg(feature = "accounts")]
             accounts: None,
             out: Vec::new(),
@@ -120,7 +142,7 @@ impl Shared {
     /// Whether there are as many clients as there may be.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.stats.connections >= self.limits.clients_max as u64
+        self.stats.server.connections >= self.limits.clients_max as u64
     }
 
     /// Counts work that costs more than the replies it makes, as if so many bytes had been replied:
@@ -191,6 +213,9 @@ pub enum Flow {
     /// The client is over its rates: retry the message when its turn comes.
     #[cfg(feature = "admission")]
     WaitForRate,
+    /// The server has to do something first: retry the message with the answer.
+    #[cfg(feature = "admin")]
+    WaitForAdmin,
     /// A password is being hashed: retry the message with the outcome.
     #[cfg(feature = "accounts")]
     WaitForLogin,

@@ -38,6 +38,11 @@ pub trait Handler {
     /// at the deadline.
     const ALLOWS_UNTERMINATED: bool = false;
 
+    /// Whether it is for those who run the server: it has places of its own when the server is full,
+    /// and is accepted while the server drains.
+    #[cfg(feature = "admin")]
+    const IS_ADMIN: bool = false;
+
     /// A decoder that goes on where the client's last one stopped.
     fn decoder(&self, client: ClientState) -> Self::Decoder;
 
@@ -170,6 +175,13 @@ pub trait Handler {
     /// The account that a client [is logged in to](ClientState::is_logged_in).
     #[cfg(feature = "accounts")]
     fn account<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
+        let _ = (client, shared);
+        None
+    }
+
+    /// The name by which operators know a client: its nickname, or its account.
+    #[cfg(feature = "admin")]
+    fn client_name<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
         let _ = (client, shared);
         None
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "admin")]
+use super::admin::AdminProtocol;
 use super::chat::ChatProtocol;
 use super::command::CommandProtocol;
 #[cfg(feature = "service")]
@@ -101,6 +103,17 @@ macro_rules! protocols {
         }
 
         impl Protocol {
+            /// Its name, as URLs have it; `custom` for an embedder's.
+            #[cfg(feature = "admin")]
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $($(#[cfg($cfg)])? Protocol::$variant(_) => <$handler>::NAME,)*
+                    #[cfg($custom_cfg)]
+                    Protocol::$custom(_) => "custom",
+                }
+            }
+
             /// Sets a key of a listener's URL or section.
             ///
             /// # Errors
@@ -146,6 +159,9 @@ protocols! { $;
     Raw(RawProtocol),
     /// Lines and nicknames.
     Chat(ChatProtocol),
+    /// HTTP for those who run the server.
+    #[cfg(feature = "admin")]
+    Admin(AdminProtocol),
     /// Packages for plugins.
     #[cfg(feature = "plugins")]
     Plugin(PluginProtocol),
@@ -157,6 +173,18 @@ protocols! { $;
 impl<S: Service + 'static> From<S> for Protocol {
     fn from(service: S) -> Self {
         Protocol::Custom(CustomProtocol::new(service))
+    }
+}
+
+impl Protocol {
+    /// Takes on the settings of `other`, which is of the same kind. What it knows of its clients
+    /// stays.
+    pub(crate) fn set_from(&mut self, other: Protocol) {
+        match (self, other) {
+            (Protocol::Chat(chat), Protocol::Chat(other)) => chat.lang = other.lang,
+            // The others know nothing of their clients.
+            (protocol, other) => *protocol = other,
+        }
     }
 }
 

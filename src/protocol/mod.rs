@@ -4,9 +4,10 @@
 //! A protocol implements [`Handler`] and [`UrlProtocol`] and has a line in `list.rs`;
 //! `docs/extending.md` adds one.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod chat;
 mod client_state;
-mod close_reason;
 pub mod command;
 mod context;
 #[cfg(feature = "service")]
@@ -23,9 +24,11 @@ pub mod plugin;
 mod prefixed;
 mod raw;
 
+pub use crate::close_reason::CloseReason;
+#[cfg(feature = "admin")]
+pub use admin::{Admin, AdminProtocol};
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
-pub use close_reason::CloseReason;
 pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]

@@ -23,6 +23,11 @@ impl PluginScheduler {
         match host {}
     }
 
+    #[cfg(feature = "systemd")]
+    pub fn is_reloading(&self) -> bool {
+        match *self {}
+    }
+
     pub fn reload(&mut self, reload: Reload) {
         match reload {}
     }

@@ -1,5 +1,7 @@
 //! Accepting connections, or refusing them with the reason.
 
+#[cfg(feature = "admin")]
+use log::debug;
 use log::error;
 
 use super::connection::{Connection, Flags, State};
@@ -11,8 +13,13 @@ use super::transport::{AcceptError, Acceptor, Transport};
 use super::visit::Visit;
 use super::{Listener, Server};
 use crate::address::Peer;
+use crate::close_reason::Refusal;
 use crate::conn_id::ConnId;
+#[cfg(feature = "admin")]
+use crate::limits::ADMIN_PLACES;
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPT_TURN_MAX, UNTIMED_MAX, VISIT_COST_BYTES, turn_micros};
+#[cfg(feature = "admin")]
+use crate::protocol::Shared;
 use crate::protocol::{CloseReason, Flow, Handler, dispatch};
 use crate::session::Session;
 use crate::strerror::strerror;
@@ -36,7 +43,9 @@ impl<T: Transport> Server<T> {
         let mut tried = 0;
         for at in 0..count {
             let number = (self.schedule.first_accepting + at) % count;
-            if self.listeners[number].accept_ready && self.schedule.accept_paused_until.is_none() {
+            let listener = &self.listeners[number];
+            let is_paused = self.schedule.accept_paused_until.is_some();
+            if listener.accept_ready && !is_paused && self.may_accept(listener) {
                 self.accept_some(registry, number, ACCEPT_TURN_MAX, &mut tried);
             }
         }
@@ -53,7 +62,7 @@ impl<T: Transport> Server<T> {
         tried: &mut usize,
     ) {
         for at in 0..count_max {
-            if !self.free_descriptor() || (at > 0 && self.schedule.budget.is_spent()) {
+            if !self.free_descriptor(number) || (at > 0 && self.schedule.budget.is_spent()) {
                 return;
             }
             if *tried == UNTIMED_MAX {
@@ -81,6 +90,10 @@ impl<T: Transport> Server<T> {
                     );
                     self.schedule.accept_paused_until =
                         Some(self.shared.now.after(ACCEPT_PAUSE_MS));
+                    #[cfg(feature = "admin")]
+                    {
+                        self.schedule.exhausted_at = Some(self.shared.now);
+                    }
                     return;
                 }
                 Err(AcceptError::Fatal(error)) => {
@@ -93,14 +106,39 @@ impl<T: Transport> Server<T> {
 
     /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
     /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
-    fn free_descriptor(&mut self) -> bool {
-        if self.table.len() < self.shared.limits.clients_max + self.shared.limits.lingering_max {
+    fn free_descriptor(&mut self, number: usize) -> bool {
+        let places = self.clients_bound + self.admin_places(number);
+        if self.table.len() < places + self.shared.limits.lingering_max {
             return true;
         }
         if self.schedule.closed.is_empty() && !self.evict_oldest_lingering() {
             self.schedule.accept_paused_until = Some(self.shared.now.after(ACCEPT_PAUSE_MS));
         }
         false
+    }
+
+    /// Whether the listener takes connections at this time: while the server drains only those of
+    /// admin do.
+    #[inline]
+    pub(super) fn may_accept(&self, listener: &Listener<T>) -> bool {
+        #[cfg(feature = "admin")]
+        return !self.is_draining() || self.schedule.phase.is_stopping() || is_admin(listener);
+        #[cfg(not(feature = "admin"))]
+        {
+            let _ = listener;
+            true
+        }
+    }
+
+    /// Places that a listener has beyond those of all.
+    fn admin_places(&self, number: usize) -> usize {
+        #[cfg(feature = "admin")]
+        return if is_admin(&self.listeners[number]) { ADMIN_PLACES } else { 0 };
+        #[cfg(not(feature = "admin"))]
+        {
+            let _ = number;
+            0
+        }
     }
 
     /// Takes a connection in as a client, or refuses it if there are as many as there may be. One
@@ -114,7 +152,7 @@ impl<T: Transport> Server<T> {
         match self.io.origins.admit(peer, now) {
             Ok(admitted) => self.take_in(registry, number, stream, peer, admitted),
             #[cfg(feature = "admission")]
-            Err(_) => self.refuse_over_limit(number, stream, peer),
+            Err(limit) => self.refuse_over_limit(number, stream, peer, limit),
         }
     }
 
@@ -131,12 +169,12 @@ impl<T: Transport> Server<T> {
         };
         let Some(mut visit) = self.visit(id) else { return };
         let is_layered = T::Layer::EXISTS && visit.listener.layer.is_some();
-        if visit.shared.is_full() {
+        if visit.is_full() {
             visit.io.origins.give_up(admitted, visit.shared.now);
             if is_layered {
                 // Without a handshake there is no way to say why, and it is not worth one.
                 visit.log_refusal(peer);
-                self.table.remove(id);
+                self.remove_at_once(id);
                 return;
             }
             visit.refuse(peer);
@@ -158,6 +196,13 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Takes a connection out that no event has named yet.
+    pub(super) fn remove_at_once(&mut self, id: ConnId) {
+        #[cfg(feature = "admin")]
+        self.io.accepted_at.take(id.index);
+        self.table.remove(id);
+    }
+
     /// Gives a connection its slot, and has its events announced. `None` where the system is out of
     /// watches.
     pub(super) fn insert(
@@ -173,16 +218,29 @@ impl<T: Transport> Server<T> {
             let session = Session::new(id.generation, protocol, now, &room.log);
             Connection::new(stream, session)
         });
+        #[cfg(feature = "admin")]
+        if self.shared.admin.is_some() {
+            // In 136 years.
+            self.io.accepted_at.insert(id.index, (now.0 / 1000) as u32);
+        }
         self.update_table_charge();
         let visit = self.visit(id)?;
         if let Err(error) = visit.conn.stream.register(registry, id) {
             let name = &visit.listener.name;
             visit.shared.connection_log.unwatched(now, name, peer, &error);
-            self.table.remove(id);
+            self.remove_at_once(id);
             return None;
         }
         Some(id)
     }
+}
+
+#[cfg(feature = "admin")]
+pub(super) fn is_admin<T: Transport>(listener: &Listener<T>) -> bool {
+    fn of<H: Handler>(_: &H) -> bool {
+        H::IS_ADMIN
+    }
+    dispatch!(&listener.protocol, handler => of(handler))
 }
 
 impl<T: Transport> Visit<'_, T> {
@@ -212,13 +270,19 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn log_client(&mut self, peer: Peer) {
         let Visit { id, listener, shared, .. } = self;
         let name = &listener.name;
+        #[cfg(feature = "admin")]
+        if is_admin(listener) {
+            // A health check connects every few seconds, for years.
+            return debug!("{id} {peer} connected to {name}");
+        }
         shared.connection_log.line(shared.now, || format!("{id} {peer} connected to {name}"));
     }
 
     pub(super) fn count_client(&mut self) {
-        let Visit { conn, shared, schedule, .. } = self;
-        shared.stats.connections += 1;
-        shared.stats.accepted_total += 1;
+        let Visit { conn, listener, shared, schedule, .. } = self;
+        shared.stats.server.connections += 1;
+        listener.room.stats.connections.add(1);
+        listener.room.stats.accepted.add(1);
         // Bytes that came with the connection are announced by an edge of their own, but for a
         // server that is stopping it is the last chance.
         conn.flags.set(Flags::READ_READY, schedule.phase.is_stopping());
@@ -228,6 +292,16 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn greet(&mut self, peer: Peer) -> Flow {
         let Visit { id, listener, shared, .. } = self;
         dispatch!(&mut listener.protocol, handler => handler.on_connect(*id, peer, shared))
+    }
+
+    /// Whether the server has no place for one more client of this listener.
+    pub(super) fn is_full(&self) -> bool {
+        #[cfg(feature = "admin")]
+        if is_admin(self.listener) {
+            let Shared { stats, limits, .. } = &*self.shared;
+            return stats.server.connections >= (limits.clients_max + ADMIN_PLACES) as u64;
+        }
+        self.shared.is_full()
     }
 
     pub(super) fn refuse(&mut self, peer: Peer) {
@@ -244,7 +318,7 @@ impl<T: Transport> Visit<'_, T> {
     pub(super) fn log_refusal(&mut self, peer: Peer) {
         let Visit { id, listener, shared, .. } = self;
         let (max, name) = (shared.limits.clients_max, &listener.name);
-        shared.stats.refused_total += 1;
+        listener.room.stats.count_refused(Refusal::Full);
         shared.connection_log.line(shared.now, || {
             format!("{id} {peer} refused by {name}: server is full: {max} clients")
         });

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use crate::address::AddressKey;
 use crate::clock::Millis;
+use crate::close_reason::Refusal;
 
 /// Places looked at for entries that are over, with each new connection: a table is gone through
 /// before it can fill.
@@ -26,6 +27,31 @@ pub enum AddressLimit {
     Open,
     /// Its connections come too fast.
     Rate,
+    /// An operator has it refused.
+    #[cfg(feature = "admin")]
+    Banned,
+}
+
+impl AddressLimit {
+    /// Whether the client is told of it, and the log: who is refused by an operator is not.
+    pub(super) fn is_told(self) -> bool {
+        match self {
+            AddressLimit::Open | AddressLimit::Rate => true,
+            #[cfg(feature = "admin")]
+            AddressLimit::Banned => false,
+        }
+    }
+}
+
+impl From<AddressLimit> for Refusal {
+    fn from(limit: AddressLimit) -> Self {
+        match limit {
+            AddressLimit::Open => Refusal::AddressConnections,
+            AddressLimit::Rate => Refusal::ConnectRate,
+            #[cfg(feature = "admin")]
+            AddressLimit::Banned => Refusal::Banned,
+        }
+    }
 }
 
 /// What an address may have; 0 is no limit.

@@ -47,7 +47,7 @@ impl<T: Transport> Server<T> {
                 fanout.admission_check.on_visit(id, 0, most, false);
                 continue;
             };
-            let (head, frames) = (room.log.head(), self.shared.stats.frames_in_total);
+            let (head, frames) = (room.log.head(), room.frames_in);
             // With replies unsent, a stall is the client's fault.
             let had_unsent = conn.session.has_unsent();
             conn.session.on_log_vacancy();
@@ -61,7 +61,7 @@ impl<T: Transport> Server<T> {
             fanout.admission_check.on_visit(id, added, most, still_waits);
             let may_lose = added > 0 || still_waits || had_unsent;
             debug_assert!(
-                may_lose || self.shared.stats.frames_in_total > frames || !self.is_held_up(id),
+                may_lose || room.frames_in > frames || !self.is_held_up(id),
                 "{id} lost its place among those who wait"
             );
             let fanout = &mut self.listeners[number].fanout;

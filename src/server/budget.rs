@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+#[cfg(feature = "admin")]
+use super::turn_times::{SlowTurn, TurnTimes};
 use crate::limits::CLOCK_CHECK_BYTES;
+use crate::limits::turn_micros::Part;
 
 /// Returns microseconds since the origin of [`Millis`](crate::clock::Millis).
 pub type Clock = Box<dyn Fn() -> u64>;
@@ -20,6 +23,12 @@ pub(super) struct Budget {
     /// Work since the last reading.
     work: usize,
     is_spent: bool,
+    /// How long turns took.
+    #[cfg(feature = "admin")]
+    turns: TurnTimes,
+    /// Whether they are measured.
+    #[cfg(feature = "admin")]
+    times_turns: bool,
 }
 
 impl Budget {
@@ -30,6 +39,10 @@ impl Budget {
             ends_at: 0,
             work: 0,
             is_spent: false,
+            #[cfg(feature = "admin")]
+            turns: TurnTimes::default(),
+            #[cfg(feature = "admin")]
+            times_turns: false,
         }
     }
 
@@ -39,13 +52,57 @@ impl Budget {
         self.clock_check_bytes = clock_check_bytes;
     }
 
-    /// A part begins that may take `micros` microseconds from now on.
-    pub(super) fn begin(&mut self, micros: u64) {
+    /// A part begins, and has its time from now on.
+    pub(super) fn begin(&mut self, part: Part) {
         self.work = 0;
         self.is_spent = false;
         if let Some(clock) = &self.clock {
-            self.ends_at = clock().saturating_add(micros);
+            let now = clock();
+            self.ends_at = now.saturating_add(part.micros);
+            #[cfg(feature = "admin")]
+            if self.times_turns {
+                self.turns.begin_part(part, now);
+            }
         }
+    }
+
+    /// Has turns measured from now on.
+    #[cfg(feature = "admin")]
+    pub(super) fn time_turns(&mut self) {
+        self.times_turns = true;
+    }
+
+    /// A turn begins with the events of its batch.
+    #[cfg(feature = "admin")]
+    pub(super) fn begin_turn(&mut self) {
+        if self.times_turns
+            && let Some(clock) = &self.clock
+        {
+            self.turns.begin(clock());
+        }
+    }
+
+    /// A part begins that has no bound here.
+    #[cfg(feature = "admin")]
+    pub(super) fn mark(&mut self, part: Part) {
+        if self.times_turns
+            && let Some(clock) = &self.clock
+        {
+            self.turns.begin_part(part, clock());
+        }
+    }
+
+    /// A turn is over. Returns what is to be said if it was slow.
+    #[cfg(feature = "admin")]
+    pub(super) fn end_turn(&mut self) -> Option<SlowTurn> {
+        let clock = self.clock.as_ref().filter(|_| self.times_turns)?;
+        self.turns.end(clock())
+    }
+
+    /// How long turns took.
+    #[cfg(feature = "admin")]
+    pub(super) fn turns(&self) -> &TurnTimes {
+        &self.turns
     }
 
     /// [`begin`](Self::begin) with a known time instead of reading the clock.
@@ -67,6 +124,12 @@ impl Budget {
         if self.work >= self.clock_check_bytes {
             self.check_clock();
         }
+    }
+
+    /// So much work has been done, and more will be [charged](Self::charge) soon.
+    #[inline]
+    pub(super) fn note(&mut self, bytes: usize) {
+        self.work += bytes;
     }
 
     #[cold]
@@ -101,6 +164,10 @@ mod tests {
     use super::*;
     use crate::limits::VISIT_COST_BYTES;
 
+    fn part(micros: u64) -> Part {
+        Part { number: 0, micros }
+    }
+
     fn clocked() -> (Budget, Rc<Cell<u64>>, Rc<Cell<u32>>) {
         let (time, looks) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let (seen, counted) = (Rc::clone(&time), Rc::clone(&looks));
@@ -116,7 +183,7 @@ mod tests {
     #[test]
     fn budget_is_spent_when_the_clock_says_so_at_a_look() {
         let (mut budget, time, _) = clocked();
-        budget.begin(2_000);
+        budget.begin(part(2_000));
         time.set(1_999);
         budget.charge(CLOCK_CHECK_BYTES);
         assert!(!budget.is_spent());
@@ -125,7 +192,7 @@ mod tests {
         assert!(!budget.is_spent(), "not looked yet");
         budget.charge(1);
         assert!(budget.is_spent());
-        budget.begin(1);
+        budget.begin(part(1));
         assert!(!budget.is_spent(), "a new part has its own time");
     }
 
@@ -140,7 +207,7 @@ mod tests {
     #[test]
     fn budget_without_a_clock_is_never_spent() {
         let mut budget = Budget::new();
-        budget.begin(0);
+        budget.begin(part(0));
         budget.charge(usize::MAX / 2);
         assert!(!budget.is_spent());
     }

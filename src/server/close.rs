@@ -2,10 +2,16 @@
 
 use std::io;
 
+#[cfg(feature = "admin")]
+use log::{Level, debug, log_enabled};
+
 use super::Server;
+#[cfg(feature = "admin")]
+use super::accept::is_admin;
 use super::connection::{Connection, Flags, State};
 use super::layer::Layer;
 use super::origins::Origins;
+use super::stop::Phase;
 use super::table::Table;
 use super::transport::Transport;
 use super::visit::{Visit, read};
@@ -18,7 +24,8 @@ impl<T: Transport> Visit<'_, T> {
     /// Begins to close an open connection whose input has ended and been answered.
     #[inline]
     pub(super) fn drain_if_input_ended(&mut self) {
-        let may_have_ended = self.conn.flags.has_any(Flags::EOF | Flags::INPUT_STOPPED);
+        const ENDED: Flags = Flags::EOF.and(Flags::INPUT_STOPPED).and(Flags::LEAVING);
+        let may_have_ended = self.conn.flags.has_any(ENDED);
         if may_have_ended || self.schedule.phase.is_stopping() {
             self.drain_ended_input();
         }
@@ -26,11 +33,12 @@ impl<T: Transport> Visit<'_, T> {
 
     #[inline(never)]
     fn drain_ended_input(&mut self) {
-        let Visit { conn, schedule, .. } = self;
+        let Visit { conn, listener, schedule, .. } = self;
         if conn.state != State::Open {
             return;
         }
-        if schedule.phase.is_stopping() && !conn.may_read() {
+        let is_leaving = schedule.phase.is_stopping() || conn.flags.has(Flags::LEAVING);
+        if is_leaving && !conn.may_read() {
             conn.flags.set(Flags::INPUT_STOPPED, true);
         }
         if conn.session.has_deferred_input() {
@@ -38,8 +46,12 @@ impl<T: Transport> Visit<'_, T> {
         }
         if conn.flags.has(Flags::EOF) {
             self.start_drain(CloseReason::PeerClosed);
-        } else if schedule.phase.is_closing() && conn.flags.has(Flags::INPUT_STOPPED) {
-            self.start_drain(CloseReason::Shutdown);
+        } else if conn.flags.has(Flags::INPUT_STOPPED) {
+            if schedule.phase.is_closing() {
+                self.start_drain(CloseReason::Shutdown);
+            } else if listener.state.is_closing() {
+                self.start_drain(CloseReason::ListenerRemoved);
+            }
         }
     }
 
@@ -49,7 +61,7 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { conn, listener, shared, .. } = self;
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
-        if reason == CloseReason::Shutdown {
+        if reason.is_orderly() {
             dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
@@ -59,10 +71,15 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// An open connection leaves its room: no broadcast that is yet to come reaches it. The other
-    /// members hear of it where the protocol says so, unless all leave because the server stops.
+    /// members hear of it where the protocol says so, unless all leave because the server stops or
+    /// their listener is removed.
     /// The log keeps what it lags behind as long as for any other laggard.
     fn leave_room(&mut self, reason: CloseReason) {
         let Visit { id, conn, listener, shared, schedule, .. } = self;
+        #[cfg(feature = "admin")]
+        if let Some(admin) = &mut shared.admin {
+            admin.disconnect(*id);
+        }
         #[cfg(feature = "accounts")]
         if let Some(accounts) = &mut shared.accounts {
             accounts.disconnect(*id);
@@ -71,7 +88,7 @@ impl<T: Transport> Visit<'_, T> {
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();
-        let is_quiet = schedule.phase.is_closing();
+        let is_quiet = schedule.phase.is_closing() || listener.state.is_closing();
         let departure = Departure { id: *id, member, reason, is_quiet };
         dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
         listener.start_pass_if_needed(&mut shared.memory);
@@ -82,7 +99,7 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { conn, shared, .. } = self;
         // Nothing is in flight to a client that has been silent since long before the stop.
         let is_silent = shared.now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
-        let skip_linger = reason == CloseReason::Shutdown && is_silent;
+        let skip_linger = reason.is_orderly() && is_silent;
         if T::Layer::EXISTS && conn.flags.has(Flags::LAYERED) {
             // It has said that it will send no more, and may still do so: unread, that would reset it.
             conn.flags.set(Flags::EOF, false);
@@ -116,7 +133,8 @@ impl<T: Transport> Visit<'_, T> {
             match read(self.conn, &mut self.io.read_buffer) {
                 Ok(Some(n)) => {
                     left = left.saturating_sub(n);
-                    self.shared.stats.bytes_in_total += n as u64;
+                    self.listener.room.stats.bytes_in.add(n as u64);
+                    self.schedule.budget.note(n);
                 }
                 Ok(None) => break,
                 Err(error) => return self.close(CloseReason::Io, Some(error)),
@@ -156,11 +174,11 @@ impl<T: Transport> Visit<'_, T> {
         let shared = &mut *self.shared;
         match reason {
             CloseReason::SlowConsumer => {
-                shared.stats.slow_consumers_total += 1;
+                self.listener.room.stats.slow_consumers.add(1);
                 shared.connection_log.slow_consumer(shared.now);
             }
             CloseReason::MemoryLimit => {
-                shared.stats.memory_cuts_total += 1;
+                shared.stats.server.memory_cuts_total += 1;
                 shared.connection_log.memory_limit(shared.now, shared.memory.limit() as u64);
             }
             _ => {}
@@ -181,18 +199,20 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Decrements the client count and logs the reason.
     fn record_disconnect(&mut self, reason: CloseReason, error: Option<&io::Error>) {
-        let Visit { id, conn, shared, io, .. } = self;
+        let Visit { id, conn, listener, shared, io, .. } = self;
         match conn.state {
             State::Draining(CloseReason::Full) | State::Lingering | State::Closed => return,
             State::Opening | State::Draining(_) | State::Open => {}
         }
-        shared.stats.connections -= 1;
+        shared.stats.server.connections -= 1;
+        listener.room.stats.connections.take_back(1);
+        listener.room.stats.count_closed(reason);
         io.origins.release(id.index, shared.now);
         if T::Layer::EXISTS && reason == CloseReason::Handshake {
             // It has its line.
             return;
         }
-        shared.connection_log.line(shared.now, || {
+        let line = || {
             let peer = io.origins.shown_peer(*id, conn);
             match error {
                 Some(error) => {
@@ -200,7 +220,15 @@ impl<T: Transport> Visit<'_, T> {
                 }
                 None => format!("{id}{peer} disconnected: {reason}"),
             }
-        });
+        };
+        #[cfg(feature = "admin")]
+        if is_admin(listener) {
+            if log_enabled!(Level::Debug) {
+                debug!("{}", line());
+            }
+            return;
+        }
+        shared.connection_log.line(shared.now, line);
     }
 }
 
@@ -213,11 +241,12 @@ impl<T: Transport> Server<T> {
     }
 
     /// Bounds the connections that linger, and the list of them. Their number is not enforced
-    /// during a stop.
+    /// while a stop or the removal of a listener makes many of them; there are never more than there
+    /// may be descriptors.
     #[inline]
     pub(super) fn bound_lingering(&mut self) {
         let max = self.shared.limits.lingering_max;
-        if self.schedule.lingering_count > max && !self.schedule.phase.is_stopping() {
+        if self.schedule.lingering_count > max && self.schedule.phase == Phase::Running {
             self.evict_oldest_lingering();
         }
         // Closed connections stay in the list until it is twice as long as the live ones.

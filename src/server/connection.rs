@@ -57,6 +57,8 @@ impl Flags {
     /// Bytes wait with its layer: the beginning of a record, or sealed ones the stream has not
     /// taken.
     pub(super) const LAYER_HOLDS: Flags = Flags(1 << 9);
+    /// Its listener has been removed: what has arrived is answered, and then it closes.
+    pub(super) const LEAVING: Flags = Flags(1 << 12);
     /// Begins with a PROXY header, which has not come.
     #[cfg(feature = "admission")]
     pub(super) const AWAITS_HEADER: Flags = Flags(1 << 10);

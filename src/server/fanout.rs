@@ -115,9 +115,9 @@ impl<T: Transport> Server<T> {
                 return at;
             }
             let Some(mut visit) = self.visit(id) else { continue };
-            let sent = visit.shared.stats.bytes_out_total;
+            let sent = visit.listener.room.stats.bytes_out.get();
             let timer_at = visit.flush_and_reschedule(registry);
-            let sent = visit.shared.stats.bytes_out_total - sent;
+            let sent = visit.listener.room.stats.bytes_out.get() - sent;
             let sent = usize::try_from(sent).unwrap_or(usize::MAX);
             visit.schedule.budget.charge(VISIT_COST_BYTES + sent);
             if visit.conn.state != State::Closed {

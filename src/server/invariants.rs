@@ -38,6 +38,8 @@ impl<T: Transport> Server<T> {
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
+        #[cfg(feature = "admin")]
+        self.assert_admin();
         let lists = self.schedule.arrivals.iter().chain(&self.schedule.resume).copied();
         let handshakes = &self.schedule.handshakes;
         // Those of connections that have gone are passed over when their turn comes.
@@ -79,6 +81,10 @@ impl<T: Transport> Server<T> {
     /// Every byte that waits is in the account, and nothing else is.
     fn assert_memory(&self) {
         let mut sum = self.table_charged + self.plugins_charged;
+        #[cfg(feature = "admin")]
+        {
+            sum += self.admin_charged();
+        }
         for (id, conn) in self.table.iter() {
             let layers = &self.io.layers;
             let held = conn.session.allocated() + layers.held_bytes_of(conn, id);
@@ -152,8 +158,12 @@ impl<T: Transport> Server<T> {
             State::Opening | State::Open | State::Draining(_) => conn.state != refused,
             State::Lingering | State::Closed => false,
         });
-        assert_eq!(self.shared.stats.connections, clients as u64, "connections");
-        assert!(clients <= self.shared.limits.clients_max, "{clients} clients");
+        assert_eq!(self.shared.stats.server.connections, clients as u64, "connections");
+        #[cfg(feature = "admin")]
+        let places = self.clients_bound + crate::limits::ADMIN_PLACES;
+        #[cfg(not(feature = "admin"))]
+        let places = self.clients_bound;
+        assert!(clients <= places, "{clients} clients");
         let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
         assert_eq!(self.schedule.lingering_count, lingering, "lingering connections");
         assert_eq!(
@@ -162,7 +172,7 @@ impl<T: Transport> Server<T> {
             "closed"
         );
         if !self.schedule.phase.is_stopping() {
-            let most = self.shared.limits.clients_max + self.shared.limits.lingering_max;
+            let most = self.clients_bound + self.shared.limits.lingering_max;
             assert!(self.table.len() <= most, "{} descriptors", self.table.len());
         }
         for (number, listener) in self.listeners.iter().enumerate() {
@@ -248,6 +258,23 @@ impl<T: Transport> Server<T> {
         assert_eq!(store.len(), places, "places of layers");
         assert_eq!(store.unopened.len(), unopened, "unfinished handshakes");
         assert!(store.wire.is_empty(), "sealed bytes were left behind");
+    }
+
+    /// Tasks under way are those of connections that wait for them.
+    #[cfg(feature = "admin")]
+    fn assert_admin(&self) {
+        let Some(admin) = &self.shared.admin else { return };
+        for (id, conn) in self.table.iter() {
+            let waits = conn.session.waits_for_admin();
+            assert!(!waits || conn.state == State::Open, "{id} has left and waits for an answer");
+            assert_eq!(waits, admin.is_awaited(id), "{id} waits, and its task is under way");
+        }
+        let open: HashSet<ConnId> = self.table.iter().map(|(id, _)| id).collect();
+        for id in admin.connections() {
+            assert!(open.contains(&id), "an answer waits for {id}, which has gone");
+        }
+        let times = self.io.accepted_at.len();
+        assert!(times <= self.table.len(), "{times} times of accept");
     }
 
     /// Each login is counted with its connections, and attempts under way are those of connections

@@ -149,7 +149,8 @@ impl<T: Transport> Visit<'_, T> {
                     match receive(conn, *id, read_buffer, store, read_left, ctx.shared.now, None) {
                         Ok(read) => {
                             read_left = read_left.saturating_sub(read.bytes);
-                            ctx.shared.stats.bytes_in_total += read.bytes as u64;
+                            ctx.room.stats.bytes_in.add(read.bytes as u64);
+                            schedule.budget.note(read.bytes);
                             ctx.shared.charge(read.records * RECORD_COST_BYTES);
                         }
                         Err(error) => return schedule.note(error),
@@ -305,7 +306,7 @@ impl<T: Transport> Visit<'_, T> {
 
     /// Writes what has been sealed, as one write. Returns whether anything was written.
     fn write_sealed(&mut self) -> Result<bool, FlushError> {
-        let Visit { id, conn, shared, io, .. } = self;
+        let Visit { id, conn, listener, schedule, io, .. } = self;
         let Some(store) = io.layers.get_mut() else { return Ok(false) };
         let Some((state, _, wire)) = store.parts(id.index) else { return Ok(false) };
         let unsent = state.unsent();
@@ -318,7 +319,8 @@ impl<T: Transport> Visit<'_, T> {
             (false, false) => &slices[..],
         };
         let written = write(&mut conn.stream, slices)?;
-        shared.stats.bytes_out_total += written as u64;
+        listener.room.stats.bytes_out.add(written as u64);
+        schedule.budget.note(written);
         let from_unsent = written.min(unsent_len);
         state.advance(from_unsent);
         if written < wanted {

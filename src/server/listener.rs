@@ -6,6 +6,7 @@ use super::fanout::Fanout;
 use super::layer::Layer;
 #[cfg(feature = "admission")]
 use super::origins::Proxies;
+use super::removal::ListenerState;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
@@ -22,11 +23,25 @@ pub struct ListenerConfig {
     pub idle_ms: u64,
 }
 
+/// What operators know a listener by.
+#[cfg(feature = "admin")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name in metrics and filters, which no other has: `command`.
+    pub name: String,
+    /// Its URL: `command://127.0.0.1:65432`.
+    pub url: String,
+}
+
 pub(super) struct Listener<T: Transport> {
+    pub(super) state: ListenerState,
     /// `None` once it accepts no more.
     pub(super) acceptor: Option<T::Acceptor>,
     /// Its name in the log.
     pub(super) name: String,
+    /// Its name in metrics and filters, and its URL.
+    #[cfg(feature = "admin")]
+    pub(super) identity: Identity,
     pub(super) protocol: Protocol,
     /// Configuration of its connections' layers, where they have any.
     pub(super) layer: Option<<T::Layer as Layer>::Config>,
@@ -46,11 +61,18 @@ pub(super) struct Listener<T: Transport> {
 }
 
 impl<T: Transport> Listener<T> {
-    pub(super) fn new(acceptor: T::Acceptor, config: ListenerConfig, limits: &Limits) -> Self {
+    pub(super) fn new(
+        acceptor: Option<T::Acceptor>,
+        config: ListenerConfig,
+        limits: &Limits,
+    ) -> Self {
         let ListenerConfig { name, protocol, idle_ms } = config;
         let log_bytes_max = dispatch!(&protocol, handler => handler.log_bytes_max(limits));
         Listener {
-            acceptor: Some(acceptor),
+            state: ListenerState::InService,
+            acceptor,
+            #[cfg(feature = "admin")]
+            identity: Identity { name: name.clone(), url: name.clone() },
             name,
             protocol,
             layer: None,
@@ -64,6 +86,18 @@ impl<T: Transport> Listener<T> {
             pending: PendingBroadcasts::default(),
             charged: 0,
         }
+    }
+
+    /// Whether it has not been removed.
+    #[cfg(feature = "admin")]
+    pub(super) fn is_in_service(&self) -> bool {
+        self.state == ListenerState::InService
+    }
+
+    /// Whether it should accept, and its socket has failed.
+    #[cfg(feature = "admin")]
+    pub(super) fn has_failed(&self) -> bool {
+        self.is_in_service() && self.acceptor.is_none()
     }
 
     /// Charges the account with what the log, and what waits for it, hold now.
@@ -128,6 +162,12 @@ impl PendingBroadcasts {
         self.bytes = bytes;
         self.broadcasts.push_back(broadcast.to_owned());
         true
+    }
+
+    /// Drops those that are longer than `len_max`.
+    pub(super) fn drop_longer_than(&mut self, len_max: usize) {
+        self.broadcasts.retain(|broadcast| broadcast.len() <= len_max);
+        self.bytes = self.broadcasts.iter().map(|b| b.len() + Self::OVERHEAD_BYTES).sum();
     }
 
     pub(super) fn first(&self) -> Option<&[u8]> {

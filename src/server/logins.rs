@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::connection::State;
+use super::sweep::Sweep;
 use super::transport::Transport;
 use super::visit::Visit;
 use crate::clock::Millis;
@@ -14,16 +15,6 @@ use crate::protocol::{CloseReason, DirectMessage, Handler, dispatch};
 /// Pages of the table that a turn looks through at most. Finding an account takes a microsecond.
 const SWEEP_PAGES_MAX: usize = 16;
 
-/// A search through all connections, from the last page of each listener to its first. A page that
-/// is given back meanwhile is replaced by the last one, which has been looked through; connections
-/// that come log in to the accounts there are now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sweep {
-    listener: usize,
-    /// Pages still to be looked through: those before this position.
-    pages_left: usize,
-}
-
 impl<T: Transport> Server<T> {
     /// Takes accounts into service. Clients of the listeners that [`set_auth`](Self::set_auth)
     /// names may log in to them.
@@ -31,7 +22,7 @@ impl<T: Transport> Server<T> {
         self.shared.accounts = Some(Box::new(accounts));
     }
 
-    /// Sets whether the clients of a listener log in. To be called before its first connection.
+    /// Sets whether the clients that a listener accepts from now on log in.
     ///
     /// # Panics
     ///
@@ -43,7 +34,8 @@ impl<T: Transport> Server<T> {
     /// Accounts have been deleted, perhaps: closes, in the next turns, the connections that are
     /// logged in to one that is not there any more.
     pub fn sweep_accounts(&mut self) {
-        self.account_sweep = Some(Sweep { listener: 0, pages_left: usize::MAX });
+        // Connections that come log in to the accounts there are now.
+        self.account_sweep = Some(Sweep::new());
     }
 
     /// Whether the next turn has something to do for accounts.
@@ -61,7 +53,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn run_logins(&mut self, registry: &T::Registry) {
         let shared = &mut self.shared;
         let Some(accounts) = &mut shared.accounts else { return };
-        accounts.take_results(shared.now, &mut shared.stats, &mut shared.connection_log);
+        accounts.take_results(shared.now, &mut shared.stats.server, &mut shared.connection_log);
         while let Some(finished) = self.next_finished_login() {
             let Finished { id, waited_ms } = finished;
             if let Some(mut visit) = self.visit(id) {
@@ -80,18 +72,10 @@ impl<T: Transport> Server<T> {
 
     /// Looks through some pages; `None` when all have been.
     fn sweep_some(&mut self, registry: &T::Registry, mut sweep: Sweep) -> Option<Sweep> {
-        self.schedule.budget.begin(turn_micros::ACCEPT);
+        self.schedule.budget.begin(turn_micros::ACCOUNTS);
         for _ in 0..SWEEP_PAGES_MAX {
-            if sweep.listener == self.listeners.len() {
-                return None;
-            }
-            let pages = sweep.pages_left.min(self.table.page_count(sweep.listener));
-            let Some(page) = pages.checked_sub(1) else {
-                sweep = Sweep { listener: sweep.listener + 1, pages_left: usize::MAX };
-                continue;
-            };
-            sweep.pages_left = page;
-            for id in self.deleted_logins(sweep.listener, page) {
+            let (listener, page) = sweep.next_page(&self.table)?;
+            for id in self.deleted_logins(listener, page) {
                 let Some(mut visit) = self.visit(id) else { continue };
                 visit.start_drain(CloseReason::AccountDeleted);
                 let timer_at = visit.flush_and_reschedule(registry);

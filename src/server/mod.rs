@@ -5,13 +5,18 @@
 //! `timer_wheel` and `deadlines`, and `budget` for the time of a turn), and [`Shared`] is what all
 //! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
 //! and end connections, `fanout` carries broadcasts, `admission` lets senders add to them,
-//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server.
+//! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server,
+//! `removal` a listener, and `sweep` looks through all connections.
 
 mod accept;
 #[cfg(feature = "admission")]
 pub mod address_table;
+#[cfg(feature = "admin")]
+mod admin;
 mod admission;
 mod admission_check;
+#[cfg(all(feature = "admin", feature = "admission"))]
+mod bans;
 mod budget;
 mod close;
 mod connection;
@@ -35,22 +40,32 @@ mod plugins;
 mod proxy_header;
 #[cfg(feature = "admission")]
 mod rates;
+mod removal;
 mod schedule;
 mod side_table;
 mod stop;
+mod sweep;
 mod table;
 mod timer_wheel;
 mod transport;
+#[cfg(feature = "admin")]
+mod turn_times;
 mod visit;
 
+#[cfg(feature = "admin")]
+pub use admin::{Process, ProcessSample};
 pub use budget::Clock;
 pub use layer::{Layer, NoLayer, Nowhere, Place, Received};
+#[cfg(feature = "admin")]
+pub use listener::Identity;
 pub use listener::ListenerConfig;
 #[cfg(feature = "admission")]
 pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
 use log::info;
+#[cfg(feature = "admin")]
+use log::warn;
 
 use crate::buffer;
 use crate::clock::Millis;
@@ -69,9 +84,11 @@ use connection::Flags;
 use layers::Layers;
 use listener::Listener;
 use origins::Origins;
+use removal::ListenerState;
 use schedule::{Schedule, free_if_empty};
-#[cfg(feature = "admission")]
+#[cfg(any(feature = "admin", feature = "admission"))]
 use side_table::SideTable;
+use sweep::Sweep;
 use table::Table;
 use timer_wheel::TimerWheel;
 use visit::Visit;
@@ -100,13 +117,20 @@ pub struct Server<T: Transport> {
     schedule: Schedule,
     /// When relief last closed every candidate and the account stayed above 90 % of the limit.
     relief_failed_at: Option<Millis>,
+    /// Most clients there may be: those that were there when the limit was lowered stay.
+    clients_bound: usize,
     /// Bytes the account has been charged with for the table.
     table_charged: usize,
     /// The same for the plugins' notices and clients.
     plugins_charged: usize,
     /// A search for connections of deleted accounts, as far as it has come.
     #[cfg(feature = "accounts")]
-    account_sweep: Option<logins::Sweep>,
+    account_sweep: Option<Sweep>,
+    /// Deadlines that are being armed anew.
+    deadline_sweep: Option<Sweep>,
+    /// Tasks of admin clients.
+    #[cfg(feature = "admin")]
+    admin: admin::AdminWork,
     io: Io<T::Layer>,
 }
 
@@ -116,6 +140,9 @@ struct Io<L: Layer> {
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
     origins: Origins,
+    /// When connections were accepted, in seconds, where there is an admin listener.
+    #[cfg(feature = "admin")]
+    accepted_at: SideTable<u32>,
     /// How far connections are ahead of their rates.
     #[cfg(feature = "admission")]
     rate_states: SideTable<RateState>,
@@ -132,36 +159,30 @@ impl<T: Transport> Server<T> {
             wheel: TimerWheel::new(now),
             schedule: Schedule::new(),
             relief_failed_at: None,
+            clients_bound: limits.clients_max,
             table_charged: 0,
             plugins_charged: 0,
             #[cfg(feature = "accounts")]
             account_sweep: None,
+            deadline_sweep: None,
+            #[cfg(feature = "admin")]
+            admin: admin::AdminWork::default(),
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
                 origins: Origins::new(),
+                #[cfg(feature = "admin")]
+                accepted_at: SideTable::new(),
                 #[cfg(feature = "admission")]
                 rate_states: SideTable::new(),
             },
         }
     }
 
-    /// Adds a listener. Its number, by which [`on_acceptable`](Self::on_acceptable) knows it, is
-    /// how many there were before.
-    ///
-    /// # Panics
-    ///
-    /// On the 65,537th listener.
-    pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) {
-        assert!(self.listeners.len() <= usize::from(u16::MAX), "too many listeners");
-        self.listeners.push(Listener::new(acceptor, config, &self.shared.limits));
-        self.table.add_listener();
-    }
-
-    /// Listeners added so far.
+    /// Listeners added so far, less those whose numbers can be given to others.
     #[must_use]
     pub fn listener_count(&self) -> usize {
-        self.listeners.len()
+        self.listeners.iter().filter(|listener| listener.state != ListenerState::Vacant).count()
     }
 
     /// Enables the time budgets of a turn's parts ([`turn_micros`]). `clock` returns microseconds
@@ -181,8 +202,8 @@ impl<T: Transport> Server<T> {
 
     /// The counters.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
-        &self.shared.stats
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.totals()
     }
 
     /// Connections that own a socket, in whatever state.
@@ -200,7 +221,7 @@ impl<T: Transport> Server<T> {
     /// Logs the counters, as STATUS reports them.
     pub fn log_status(&self, now: Millis) {
         let mut json = String::new();
-        if protocol::write_status(&mut json, &self.shared.stats, now).is_ok() {
+        if protocol::write_status(&mut json, &self.shared.stats.totals(), now).is_ok() {
             info!("status {json}");
         }
     }
@@ -217,7 +238,15 @@ impl<T: Transport> Server<T> {
     /// A batch of events begins.
     pub fn begin_batch(&mut self, now: Millis) {
         self.shared.now = now;
-        self.schedule.budget.begin_at(now.0.saturating_mul(1_000), turn_micros::DISPATCH);
+        self.schedule.budget.begin_at(now.0.saturating_mul(1_000), turn_micros::DISPATCH.micros);
+        #[cfg(feature = "admin")]
+        self.schedule.budget.begin_turn();
+    }
+
+    /// The program around the loop has something to do before the turn: what takes long is its doing.
+    #[cfg(feature = "admin")]
+    pub fn begin_program(&mut self) {
+        self.schedule.budget.mark(turn_micros::PROGRAM);
     }
 
     /// A connection may read or write. Events for connections that have gone are ignored. Where the
@@ -306,6 +335,8 @@ impl<T: Transport> Server<T> {
         self.admit_senders(registry);
         #[cfg(feature = "accounts")]
         self.run_logins(registry);
+        #[cfg(feature = "admin")]
+        self.run_admin(registry);
         self.resume_some(registry);
         self.bound_openings();
         self.advance_handshakes(registry);
@@ -327,6 +358,10 @@ impl<T: Transport> Server<T> {
         self.end_tight_memory();
         self.schedule.budget.end();
         self.shared.connection_log.write_due(now);
+        #[cfg(feature = "admin")]
+        if let Some(slow) = self.schedule.budget.end_turn() {
+            warn!("{slow}");
+        }
     }
 
     /// How long the next poll may wait, in milliseconds: zero while work remains, `None` for as
@@ -349,11 +384,14 @@ impl<T: Transport> Server<T> {
         let has_handshakes = T::Layer::EXISTS && !self.schedule.handshakes.is_empty();
         let has_plugin_work = self.shared.plugins.as_ref().is_some_and(|p| p.has_work());
         let is_listener_busy = |listener: &Listener<T>| {
-            let may_accept = listener.accept_ready && accept_paused_until.is_none();
+            let may_accept =
+                listener.accept_ready && accept_paused_until.is_none() && self.may_accept(listener);
             may_accept || listener.fanout.active || listener.fanout.is_admitting
         };
         #[cfg(feature = "accounts")]
         let has_queued = has_queued || self.has_login_work();
+        #[cfg(feature = "admin")]
+        let has_queued = has_queued || self.has_admin_work();
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
@@ -451,6 +489,8 @@ impl<T: Transport> Server<T> {
                 let _ = visit::read(conn, &mut self.io.read_buffer);
             }
             self.wheel.disarm(&mut self.table, id.index);
+            #[cfg(feature = "admin")]
+            self.io.accepted_at.take(id.index);
             self.table.remove(id);
             self.schedule.budget.charge(VISIT_COST_BYTES);
             if self.schedule.budget.is_spent() {
@@ -468,6 +508,8 @@ impl<T: Transport> Server<T> {
         let held = self.table.allocated() + layers.allocated() + origins.allocated();
         #[cfg(feature = "admission")]
         let held = held + self.io.rate_states.allocated();
+        #[cfg(feature = "admin")]
+        let held = held + self.io.accepted_at.allocated();
         self.shared.memory.recharge(&mut self.table_charged, held);
     }
 }

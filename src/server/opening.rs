@@ -20,7 +20,8 @@ use crate::session::Session;
 
 impl<T: Transport> Server<T> {
     /// Puts a layer under the connections that `listener` accepts from now on, or another one: TLS,
-    /// with a certificate and its key. To be called before the listener's first connection.
+    /// with a certificate and its key. The listener's first layer is to be set before its first
+    /// connection.
     ///
     #[cfg_attr(feature = "tls", doc = "```no_run")]
     #[cfg_attr(not(feature = "tls"), doc = "```ignore")]
@@ -118,7 +119,7 @@ impl<T: Transport> Visit<'_, T> {
             listener.layer.as_ref(),
         ) {
             Ok(received) => {
-                shared.stats.bytes_in_total += received.bytes as u64;
+                listener.room.stats.bytes_in.add(received.bytes as u64);
                 if received.is_open {
                     self.open();
                 } else if received.has_ended {
@@ -146,10 +147,10 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { id, shared, io, .. } = self;
         let Some(store) = io.layers.get_mut() else { return };
         store.end_handshake(id.index);
-        shared.stats.handshakes_total += 1;
+        shared.stats.server.handshakes_total += 1;
         let layer = store.state(id.index).and_then(|state| state.layer.as_ref());
         if layer.is_some_and(Layer::is_resumed) {
-            shared.stats.resumptions_total += 1;
+            shared.stats.server.resumptions_total += 1;
         }
         self.answer(|visit| match visit.greet_opened() {
             Flow::Continue => visit.process_opened(),
@@ -200,7 +201,7 @@ impl<T: Transport> Visit<'_, T> {
 
     pub(super) fn log_handshake_failure(&mut self, reason: &dyn fmt::Display) {
         let Visit { id, conn, shared, io, .. } = self;
-        shared.stats.handshake_failures_total += 1;
+        shared.stats.server.handshake_failures_total += 1;
         shared.connection_log.line(shared.now, || {
             let (peer, layer) = (io.origins.shown_peer(*id, conn), T::Layer::NAME);
             format!("{id}{peer} {layer} handshake failed: {reason}")

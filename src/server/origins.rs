@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::address_table::{AddressHandle, AddressTable};
+#[cfg(feature = "admin")]
+use super::bans::Bans;
 use super::connection::{Connection, Flags};
 use super::side_table::SideTable;
 use super::transport::Transport;
@@ -67,6 +69,8 @@ pub(super) struct Origins {
     proxied: SideTable<Proxied>,
     /// Connections whose PROXY header has not come, as [`order`] has them: the oldest first.
     headerless: BTreeSet<(u32, u32)>,
+    #[cfg(feature = "admin")]
+    bans: Bans,
 }
 
 /// An address in 16 bytes with its place: most are IPv4.
@@ -83,6 +87,8 @@ impl Origins {
             counted: SideTable::new(),
             proxied: SideTable::new(),
             headerless: BTreeSet::new(),
+            #[cfg(feature = "admin")]
+            bans: Bans::default(),
         }
     }
 
@@ -92,6 +98,12 @@ impl Origins {
         self.exempt = exempt;
     }
 
+    /// Refuses an address until then.
+    #[cfg(feature = "admin")]
+    pub(super) fn ban(&mut self, address: AddressKey, until: Millis, now: Millis) {
+        self.bans.add(address, until, now);
+    }
+
     /// Whether connections are counted at all.
     pub(super) fn is_limiting(&self) -> bool {
         self.table.is_limiting()
@@ -99,7 +111,10 @@ impl Origins {
 
     /// Bytes allocated.
     pub(super) fn allocated(&self) -> usize {
-        self.table.allocated() + self.counted.allocated() + self.proxied.allocated()
+        let held = self.table.allocated() + self.counted.allocated() + self.proxied.allocated();
+        #[cfg(feature = "admin")]
+        let held = held + self.bans.allocated();
+        held
     }
 
     /// Where a connection comes from: the client its PROXY header named, else its peer.
@@ -127,6 +142,10 @@ impl Origins {
     ///
     /// The limit that it is refused by.
     pub(super) fn admit(&mut self, peer: Peer, now: Millis) -> Result<Admitted, AddressLimit> {
+        #[cfg(feature = "admin")]
+        if !self.bans.is_empty() && self.bans.includes(peer, now) {
+            return Err(AddressLimit::Banned);
+        }
         match peer {
             Peer::Inet(addr) if self.table.is_limiting() && !self.exempt.contains(addr.ip()) => {
                 self.table.admit(AddressKey::from(peer), now).map(|handle| Admitted(Some(handle)))

@@ -3,6 +3,8 @@
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
+#[cfg(feature = "admin")]
+use crate::limits::turn_micros;
 use crate::protocol::plugin::{PluginHost, Reload};
 use crate::protocol::{Handler, PluginScheduler, dispatch};
 
@@ -26,6 +28,14 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Whether plugins are being loaded to replace those in service.
+    #[doc(hidden)]
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_reloading_plugins(&self) -> bool {
+        self.shared.plugins.as_ref().is_some_and(|scheduler| scheduler.is_reloading())
+    }
+
     /// Tells the plugins, in the next turns, that all listeners are open.
     #[doc(hidden)]
     pub fn start_plugins(&mut self) {
@@ -37,6 +47,8 @@ impl<T: Transport> Server<T> {
     /// Runs this turn's plugin work: a reload step, then queued notices.
     pub(super) fn run_plugins(&mut self) {
         let Some(scheduler) = &mut self.shared.plugins else { return };
+        #[cfg(feature = "admin")]
+        self.schedule.budget.mark(turn_micros::PLUGINS);
         scheduler.begin_resuming();
         while self.shared.plugins.as_mut().is_some_and(|scheduler| scheduler.notify_next()) {
             self.append_plugin_broadcasts();
@@ -75,7 +87,8 @@ impl<T: Transport> Server<T> {
                 }
             }
         }
-        self.shared.stats.broadcasts_total += broadcasts.len() as u64;
+        // They are no listener's own.
+        self.shared.stats.server.broadcasts_total += broadcasts.len() as u64;
     }
 
     /// If the log is full, queues the broadcast; if the queue is full, drops it and warns: a plugin

@@ -4,12 +4,14 @@
 use std::io::{self, IoSlice};
 
 use super::Server;
+use super::address_table::AddressLimit;
 use super::connection::{Flags, State};
 use super::layer::Layer;
 use super::origins::{AddressLimits, TrustedProxies};
 use super::transport::Transport;
 use super::visit::{self, Visit};
 use crate::address::Peer;
+use crate::close_reason::Refusal;
 use crate::codec::proxy_header::{ProxySource, V2_LEN_MAX, decode};
 use crate::limits::PROXY_HEADER_MS;
 use crate::networks::Networks;
@@ -38,8 +40,8 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
-    pub fn trust_proxies(&mut self, listener: usize, proxies: TrustedProxies) {
-        self.listeners[listener].proxies = Some(Box::new(proxies));
+    pub fn trust_proxies(&mut self, listener: usize, proxies: Option<TrustedProxies>) {
+        self.listeners[listener].proxies = proxies.map(Box::new);
     }
 
     /// Takes in a connection of a proxy. Its client is not known, so no address is counted for it.
@@ -52,11 +54,11 @@ impl<T: Transport> Server<T> {
     ) {
         let Some(id) = self.insert(registry, number, stream, peer) else { return };
         let Some(mut visit) = self.visit(id) else { return };
-        if visit.shared.is_full() {
+        if visit.is_full() {
             if visit.listener.layer.is_some() {
                 // As any other: what is said before a handshake is no part of it.
                 visit.log_refusal(peer);
-                self.table.remove(id);
+                self.remove_at_once(id);
                 return;
             }
             visit.refuse(peer);
@@ -79,10 +81,16 @@ impl<T: Transport> Server<T> {
     }
 
     /// Refuses a connection whose address has too many, before anything is allocated for it.
-    pub(super) fn refuse_over_limit(&mut self, number: usize, mut stream: T, peer: Peer) {
+    pub(super) fn refuse_over_limit(
+        &mut self,
+        number: usize,
+        mut stream: T,
+        peer: Peer,
+        limit: AddressLimit,
+    ) {
         let Some(ip) = peer.ip() else { return };
         let (listener, shared) = (&self.listeners[number], &mut self.shared);
-        if listener.layer.is_none() {
+        if listener.layer.is_none() && limit.is_told() {
             dispatch!(&listener.protocol, handler => handler.write_over_limit(ip, &mut shared.out));
         }
         if !shared.out.is_empty() {
@@ -92,9 +100,10 @@ impl<T: Transport> Server<T> {
             let _ = stream.read(&mut self.io.read_buffer);
             shared.out.clear();
         }
-        shared.stats.refused_total += 1;
-        shared.stats.refused_by_address_total += 1;
-        shared.connection_log.over_address_limit(shared.now, ip);
+        listener.room.stats.count_refused(limit.into());
+        if limit.is_told() {
+            shared.connection_log.over_address_limit(shared.now, ip);
+        }
     }
 }
 
@@ -139,7 +148,7 @@ impl<T: Transport> Visit<'_, T> {
                 Err(error) => return Err(error),
             }
         }
-        self.shared.stats.bytes_in_total += len as u64;
+        self.listener.room.stats.bytes_in.add(len as u64);
         Ok(())
     }
 
@@ -158,7 +167,7 @@ impl<T: Transport> Visit<'_, T> {
         };
         match self.io.origins.admit(peer, self.shared.now) {
             Ok(admitted) => self.io.origins.hold(self.id.index, admitted),
-            Err(_) => return self.refuse_client(peer),
+            Err(limit) => return self.refuse_client(peer, limit),
         }
         self.log_client(peer);
         if T::Layer::EXISTS && self.listener.layer.is_some() {
@@ -172,18 +181,19 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     /// The client that a header named has too many connections.
-    fn refuse_client(&mut self, peer: Peer) {
+    fn refuse_client(&mut self, peer: Peer, limit: AddressLimit) {
         let Visit { conn, listener, shared, .. } = self;
         if let Some(ip) = peer.ip() {
-            if listener.layer.is_none() {
+            if listener.layer.is_none() && limit.is_told() {
                 dispatch!(&listener.protocol, handler => {
                     handler.write_over_limit(ip, &mut shared.out);
                 });
             }
-            shared.connection_log.over_address_limit(shared.now, ip);
+            if limit.is_told() {
+                shared.connection_log.over_address_limit(shared.now, ip);
+            }
         }
-        shared.stats.refused_total += 1;
-        shared.stats.refused_by_address_total += 1;
+        listener.room.stats.count_refused(limit.into());
         conn.session.mark_active(shared.now);
         conn.state = State::Draining(CloseReason::AddressLimit);
     }
@@ -196,8 +206,7 @@ impl<T: Transport> Visit<'_, T> {
 
     pub(super) fn fail_header(&mut self, reason: &dyn std::fmt::Display) {
         let Visit { id, conn, listener, shared, .. } = self;
-        shared.stats.refused_total += 1;
-        shared.stats.proxy_header_failures_total += 1;
+        listener.room.stats.count_refused(Refusal::ProxyHeader);
         let peer = conn.stream.peer().map_or(String::new(), |peer| format!(" from {peer}"));
         let (name, now) = (&listener.name, shared.now);
         let line = format_args!("{id}{peer} to {name} has no valid PROXY header: {reason}");

@@ -1,7 +1,7 @@
 //! Rates of connections: who is over them is not read from until its turn comes.
 
 use super::Server;
-use super::connection::State;
+use super::connection::{Flags, State};
 use super::transport::Transport;
 use super::visit::Visit;
 use crate::clock::Millis;
@@ -9,7 +9,8 @@ use crate::rates::{RateState, Rates};
 
 impl<T: Transport> Server<T> {
     /// Limits what each connection may send from now on. One that sends more is not read from until
-    /// its turn comes, so that TCP holds its client back; nothing is lost.
+    /// its turn comes, so that TCP holds its client back; nothing is lost. In a server that runs,
+    /// [`rearm_deadlines`](Self::rearm_deadlines) must follow.
     pub fn set_rates(&mut self, rates: Rates) {
         self.shared.rates = rates;
     }
@@ -38,7 +39,9 @@ impl<T: Transport> Visit<'_, T> {
     #[inline(never)]
     fn take_up_rate_state(&mut self) {
         let Visit { id, conn, shared, io, .. } = self;
-        shared.rate_state = io.rate_states.get(id.index).copied().unwrap_or_default();
+        let is_leaving = conn.flags.has(Flags::LEAVING);
+        let state = io.rate_states.get(id.index).filter(|_| !is_leaving);
+        shared.rate_state = state.copied().unwrap_or_default();
         if conn.session.waits_for_rate() && shared.rate_state.resume_at <= shared.now {
             conn.session.on_rate_turn(shared.now);
         }
@@ -60,6 +63,14 @@ impl<T: Transport> Visit<'_, T> {
             Some(kept) => *kept = state,
             None if state == RateState::default() => {}
             None => io.rate_states.insert(id.index, state),
+        }
+    }
+
+    /// A message that had to wait goes on where rates have been lifted.
+    pub(super) fn end_wait_without_rates(&mut self) {
+        if !self.shared.rates.is_limiting() && self.conn.session.waits_for_rate() {
+            self.conn.session.on_rate_turn(self.shared.now);
+            self.requeue();
         }
     }
 

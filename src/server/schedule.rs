@@ -34,6 +34,9 @@ pub(super) struct Schedule {
     pub(super) lingering_count: usize,
     /// Accepting is paused until then (out of descriptors or memory).
     pub(super) accept_paused_until: Option<Millis>,
+    /// When accepting failed last for want of files or memory.
+    #[cfg(feature = "admin")]
+    pub(super) exhausted_at: Option<Millis>,
     /// The listener that accepted first in the last turn.
     pub(super) first_accepting: usize,
     /// The listener whose fan-out had its slice first in the last turn.
@@ -60,6 +63,8 @@ impl Schedule {
             lingering: VecDeque::new(),
             lingering_count: 0,
             accept_paused_until: None,
+            #[cfg(feature = "admin")]
+            exhausted_at: None,
             first_accepting: 0,
             first_fanout: 0,
             admitted_share: None,
@@ -68,6 +73,16 @@ impl Schedule {
             budget: Budget::new(),
             phase: Phase::Running,
         }
+    }
+}
+
+#[cfg(feature = "admin")]
+impl Schedule {
+    /// Whether connections could not be accepted a moment ago, for want of files or memory. Accepting
+    /// is tried again every [`ACCEPT_PAUSE_MS`](crate::limits::ACCEPT_PAUSE_MS).
+    pub(super) fn is_exhausted(&self, now: Millis) -> bool {
+        const RECENT_MS: u64 = 1_000;
+        self.exhausted_at.is_some_and(|at| now.since(at) < RECENT_MS)
     }
 }
 

@@ -5,9 +5,11 @@ use log::{info, warn};
 use super::Server;
 use super::connection::{Flags, State};
 use super::layer::Layer;
-use super::transport::Transport;
+use super::transport::{Acceptor, Transport};
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
+#[cfg(feature = "admin")]
+use crate::protocol::admin::ReloadOutcome;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
@@ -16,6 +18,12 @@ const BACKLOG_MAX: usize = 65_536;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
+    /// Running, and connections are looked through a few pages a turn: those of removed listeners
+    /// are drained, or deadlines are armed anew.
+    Changing {
+        /// When there is more to be done.
+        due_at: Millis,
+    },
     /// Input that the kernel had received is being answered. No client leaves yet: an answer may be
     /// a broadcast.
     Answering {
@@ -34,7 +42,7 @@ pub(super) enum Phase {
 
 impl Phase {
     pub(super) fn is_stopping(self) -> bool {
-        self != Phase::Running
+        !matches!(self, Phase::Running | Phase::Changing { .. })
     }
 
     /// One connection was taken from the front of the resume list.
@@ -57,16 +65,22 @@ impl<T: Transport> Server<T> {
             return;
         }
         self.shared.now = now;
-        info!("stopping, connections open: {}", self.shared.stats.connections);
+        info!("stopping, connections open: {}", self.shared.stats.server.connections);
         let drain_ms = self.shared.limits.drain_timeout_ms;
         let (until, deadline) = (now.after(drain_ms / 2), now.after(drain_ms));
         self.schedule.phase = Phase::Answering { first_round: 0, until, deadline };
         for listener in 0..self.listeners.len() {
-            self.empty_backlog(registry, listener);
-            self.listeners[listener].acceptor = None;
+            if !self.listeners[listener].acceptor.as_ref().is_some_and(Acceptor::is_shared) {
+                self.empty_backlog(registry, listener);
+            }
+            if let Some(acceptor) = self.listeners[listener].acceptor.take() {
+                T::close_acceptor(registry, acceptor);
+            }
             self.listeners[listener].accept_ready = false;
         }
         self.schedule.accept_paused_until = None;
+        #[cfg(feature = "admin")]
+        self.finish_reload(&ReloadOutcome::Failed(vec!["the server is stopping".to_owned()]));
         #[cfg(feature = "admission")]
         self.end_rates();
         let schedule = &mut self.schedule;
@@ -109,6 +123,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn stop_due_at(&self) -> Option<Millis> {
         match self.schedule.phase {
             Phase::Running | Phase::Stopped => None,
+            Phase::Changing { due_at } => Some(due_at).filter(|at| *at != Millis::NEVER),
             Phase::Answering { until, .. } => Some(until),
             Phase::Closing { deadline } => Some(deadline),
         }
@@ -116,6 +131,9 @@ impl<T: Transport> Server<T> {
 
     /// Takes a stop as far as it can go this turn.
     pub(super) fn advance_stop(&mut self) {
+        if let Phase::Changing { .. } = self.schedule.phase {
+            self.advance_change();
+        }
         if let Phase::Answering { first_round, until, deadline } = self.schedule.phase {
             let answering = !self.schedule.resume.is_empty()
                 || !self.schedule.arrivals.is_empty()
@@ -123,6 +141,8 @@ impl<T: Transport> Server<T> {
                 || self.listeners.iter().any(|l| l.fanout.active || l.fanout.is_admitting);
             #[cfg(feature = "accounts")]
             let answering = answering || self.has_pending_logins();
+            #[cfg(feature = "admin")]
+            let answering = answering || self.has_pending_tasks();
             if answering && (first_round > 0 || self.shared.now < until) {
                 return;
             }

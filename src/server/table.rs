@@ -61,6 +61,38 @@ impl<T> Table<T> {
         self.listeners.push(ListenerPages::default());
     }
 
+    /// Listeners there have been at once, at most.
+    pub(super) fn listener_count(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Gives the pages of listener `from` to listener `to`, which has none.
+    pub(super) fn move_pages(&mut self, from: usize, to: usize) {
+        debug_assert!(self.listeners[to].pages.is_empty(), "listener {to} has pages");
+        self.listeners.swap(from, to);
+        for &number in &self.listeners[to].pages {
+            self.pages[number as usize].listener = to as u16;
+        }
+    }
+
+    /// Whether a listener has no connection. A page that keeps its memory may be left.
+    pub(super) fn is_listener_empty(&self, listener: usize) -> bool {
+        let pages = &self.listeners[listener].pages;
+        pages.iter().all(|&number| self.pages[number as usize].slots.is_empty())
+    }
+
+    /// Frees the pages of a listener without connections.
+    pub(super) fn free_pages(&mut self, listener: usize) {
+        let ListenerPages { pages, .. } = std::mem::take(&mut self.listeners[listener]);
+        for &number in &pages {
+            let page = &mut self.pages[number as usize];
+            debug_assert!(page.slots.is_empty(), "page {number} has connections");
+            page.slots = Slab::new();
+            page.has_vacancy = false;
+        }
+        self.free_pages.extend(pages);
+    }
+
     /// Connections in the table.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -152,6 +184,28 @@ impl<T> Table<T> {
         Some(conn)
     }
 
+    /// Pages, those that are free included.
+    #[cfg(feature = "admin")]
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// The listener of a page; `None` for one that is empty.
+    #[cfg(feature = "admin")]
+    pub(super) fn page_listener(&self, number: usize) -> Option<usize> {
+        let page = &self.pages[number];
+        (!page.slots.is_empty()).then_some(usize::from(page.listener))
+    }
+
+    /// The connections of a page, with their ids, by ascending index.
+    #[cfg(feature = "admin")]
+    pub(super) fn page(&self, number: usize) -> impl Iterator<Item = (ConnId, &Connection<T>)> {
+        self.pages[number].slots.iter().map(move |(slot, conn)| {
+            let index = ((number as u32) << PAGE_BITS) | slot as u32;
+            (ConnId { index, generation: conn.session.generation() }, conn)
+        })
+    }
+
     /// How many pages `listener` has.
     pub(super) fn page_count(&self, listener: usize) -> usize {
         self.listeners[listener].pages.len()
@@ -173,6 +227,11 @@ impl<T> Table<T> {
             let index = (number << PAGE_BITS) | slot as u32;
             (ConnId { index, generation: conn.session.generation() }, conn)
         })
+    }
+
+    /// The ids of one page.
+    pub(super) fn page_ids(&mut self, listener: usize, at: usize) -> Vec<ConnId> {
+        self.page_mut(listener, at).map(|(id, _)| id).collect()
     }
 
     /// All connections with their ids, in no particular order.

@@ -74,6 +74,11 @@ pub trait Transport: Sized {
     ///
     /// The stream has failed already.
     fn peer(&self) -> io::Result<Peer>;
+
+    /// Closes a source of such streams.
+    fn close_acceptor(_registry: &Self::Registry, acceptor: Self::Acceptor) {
+        drop(acceptor);
+    }
 }
 
 /// A source of new connections, edge-triggered like a [`Transport`].
@@ -87,6 +92,12 @@ pub trait Acceptor {
     ///
     /// See [`AcceptError`].
     fn accept(&mut self) -> Result<(Self::Stream, Peer), AcceptError>;
+
+    /// Whether another process has it, too, and hands it to a successor: connections that wait when
+    /// a server stops are left to that one.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// Failure of accept(2), by remedy (accept(2), "Errors").

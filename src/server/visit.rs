@@ -57,7 +57,6 @@ impl<T: Transport> Visit<'_, T> {
     /// for; else [`Millis::NEVER`].
     #[inline]
     pub(super) fn run(&mut self, registry: &T::Registry) -> Millis {
-        let moved_before = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
         match self.conn.state {
             State::Open => self.answer(Self::process_input),
             State::Closed => return Millis::NEVER,
@@ -72,11 +71,9 @@ impl<T: Transport> Visit<'_, T> {
         let charged =
             self.schedule.visit_bytes_max - self.shared.visit_bytes + self.shared.out.len();
         self.shared.visit_bytes = self.schedule.visit_bytes_max;
+        self.listener.room.note_frames();
         let timer_at = self.end(registry);
-        let moved = self.shared.stats.bytes_in_total + self.shared.stats.bytes_out_total;
-        // A visit moves a megabyte or two at most.
-        let moved = (moved - moved_before) as usize;
-        self.schedule.budget.charge(VISIT_COST_BYTES + moved + charged);
+        self.schedule.budget.charge(VISIT_COST_BYTES + charged);
         timer_at
     }
 
@@ -104,9 +101,18 @@ impl<T: Transport> Visit<'_, T> {
         match flow {
             // `Yield` and `NeedPeerAddr` leave the input deferred; the resume list retries it.
             Flow::Continue | Flow::Yield | Flow::NeedPeerAddr => self.drain_if_input_ended(),
+            // What has come before its listener was removed is answered without delay.
+            #[cfg(feature = "admission")]
+            Flow::WaitForRate if self.conn.flags.has(Flags::LEAVING) => {
+                self.conn.session.on_rate_turn(self.shared.now);
+                self.requeue();
+            }
             // Its timer has it tried again.
             #[cfg(feature = "admission")]
             Flow::WaitForRate => {}
+            // The input is deferred; `admin` puts the connection on the resume list.
+            #[cfg(feature = "admin")]
+            Flow::WaitForAdmin => {}
             // The input is deferred; `logins` puts the connection on the resume list.
             #[cfg(feature = "accounts")]
             Flow::WaitForLogin => {}
@@ -166,7 +172,8 @@ impl<T: Transport> Visit<'_, T> {
                     }
                     Ok(Some(n)) => {
                         read_left = read_left.saturating_sub(n);
-                        ctx.shared.stats.bytes_in_total += n as u64;
+                        ctx.room.stats.bytes_in.add(n as u64);
+                        schedule.budget.note(n);
                         let is_drained = !conn.may_read();
                         let bytes = &buffer[..n];
                         let flow = conn.session.on_bytes(protocol, bytes, is_drained, &mut ctx);
@@ -208,6 +215,7 @@ impl<T: Transport> Visit<'_, T> {
             State::Lingering | State::Closed => self.close(CloseReason::PeerClosed, None),
         }
         self.shared.visit_bytes = self.schedule.visit_bytes_max;
+        self.listener.room.note_frames();
         self.flush_and_reschedule(registry)
     }
 
@@ -278,7 +286,7 @@ impl<T: Transport> Visit<'_, T> {
         let written = if front.is_empty() {
             let written = write(&mut self.conn.stream, &[IoSlice::new(out)])?;
             if written == wanted {
-                self.shared.stats.bytes_out_total += written as u64;
+                self.listener.room.stats.bytes_out.add(written as u64);
                 return Ok(Flushed::All);
             }
             written
@@ -295,7 +303,8 @@ impl<T: Transport> Visit<'_, T> {
             }
             write(&mut self.conn.stream, &slices[..count])?
         };
-        self.shared.stats.bytes_out_total += written as u64;
+        self.listener.room.stats.bytes_out.add(written as u64);
+        self.schedule.budget.note(written);
         let from_out = self.conn.session.advance(written, out.len());
         if written == wanted {
             return Ok(Flushed::All);
@@ -333,7 +342,8 @@ impl<T: Transport> Visit<'_, T> {
         let mut written = 0;
         if !conn.flags.has(Flags::WRITE_BLOCKED) {
             written = write(&mut conn.stream, pieces.as_slices())?;
-            shared.stats.bytes_out_total += written as u64;
+            listener.room.stats.bytes_out.add(written as u64);
+            schedule.budget.note(written);
             // A short write is a full stream (epoll(7)): the next edge announces space.
             conn.flags.set(Flags::WRITE_BLOCKED, written < wanted);
         }
@@ -548,7 +558,8 @@ pub(super) fn next_buffered_step<T: Transport>(
     let is_deferred = conn.session.has_deferred_input();
     if !is_deferred && !may_read {
         let is_eof = conn.flags.has(Flags::EOF);
-        let is_over = is_eof || phase.is_stopping() || ends_on_would_block(protocol);
+        let is_leaving = phase.is_stopping() || conn.flags.has(Flags::LEAVING);
+        let is_over = is_eof || is_leaving || ends_on_would_block(protocol);
         if !is_over || !conn.session.has_unterminated(protocol, is_eof) {
             return InputStep::Stop;
         }
@@ -659,8 +670,8 @@ pub(super) fn deadline<T: Transport>(
             let at = conn.session.deadline(protocol, *idle_ms, limits, is_stalled);
             at.unwrap_or(Millis::NEVER)
         }
-        // The stop has a deadline of its own.
-        State::Draining(CloseReason::Shutdown) => Millis::NEVER,
+        // The stop, or the removal of the listener, has a deadline of its own.
+        State::Draining(reason) if reason.is_orderly() => Millis::NEVER,
         State::Draining(CloseReason::Full) => since.after(LINGER_MS),
         State::Draining(_) => since.after(DRAIN_STALL_MS),
         State::Lingering if phase.is_stopping() => since.after(LINGER_STOPPING_MS),

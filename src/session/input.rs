@@ -36,6 +36,9 @@ pub(super) enum WaitsFor {
     /// The hash of a password.
     #[cfg(feature = "accounts")]
     Login,
+    /// The answer of the server to an admin client.
+    #[cfg(feature = "admin")]
+    Admin,
     /// The client's rates.
     #[cfg(feature = "admission")]
     Rate,
@@ -340,6 +343,8 @@ impl Session {
             Flow::WaitForFanout => WaitsFor::Fanout,
             #[cfg(feature = "accounts")]
             Flow::WaitForLogin => WaitsFor::Login,
+            #[cfg(feature = "admin")]
+            Flow::WaitForAdmin => WaitsFor::Admin,
             #[cfg(feature = "admission")]
             Flow::WaitForRate => WaitsFor::Rate,
             _ => WaitsFor::Nothing,
@@ -388,14 +393,14 @@ impl Session {
                 input.recv.consume(frame_len);
                 input.reversal = None;
                 input.clock = None;
-                ctx.shared.stats.frames_in_total += 1;
+                ctx.room.frames_in += 1;
                 return Ok(LargeStep::Taken);
             }
             InPlace::Done => {}
         }
         input.reversal = None;
         input.clock = None;
-        ctx.shared.stats.frames_in_total += 1;
+        ctx.room.frames_in += 1;
         let behind = input.recv.split_off(frame_len)?;
         let frame = mem::replace(&mut input.recv, behind);
         self.place_replies(log_head, ctx.room)?;
@@ -430,13 +435,13 @@ fn step<H: Handler>(
         Err(error) => return FrameStep::Failed(error),
     };
     let Some((frame, len)) = found else { return FrameStep::Unfinished };
-    ctx.shared.stats.frames_in_total += u64::from(H::COUNTS_FRAMES);
+    ctx.room.frames_in += u64::from(H::COUNTS_FRAMES);
     match handler.on_message(frame, client, ctx) {
         Flow::Continue => FrameStep::Taken(len),
         close @ Flow::Close(_) => FrameStep::Closing(close),
         deferred => {
             // The frame will come again, and be counted then.
-            ctx.shared.stats.frames_in_total -= u64::from(H::COUNTS_FRAMES);
+            ctx.room.frames_in -= u64::from(H::COUNTS_FRAMES);
             FrameStep::Deferred(deferred)
         }
     }

@@ -180,6 +180,24 @@ impl Session {
         }
     }
 
+    /// Whether the first deferred frame is a request that the server has to do something for.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn waits_for_admin(&self) -> bool {
+        self.waits_for(WaitsFor::Admin)
+    }
+
+    /// The request has its answer. Waiting for it does not count as idle.
+    #[cfg(feature = "admin")]
+    pub fn on_admin_answer(&mut self, now: Millis) {
+        if let Some(buffers) = &mut self.buffers
+            && buffers.input.waits_for == WaitsFor::Admin
+        {
+            buffers.input.waits_for = WaitsFor::Nothing;
+            self.mark_active(now);
+        }
+    }
+
     /// The client was accepted at `accepted_at`, and has to log in before all else.
     #[cfg(feature = "accounts")]
     pub fn require_login(&mut self, accepted_at: Millis) {
@@ -213,6 +231,15 @@ impl Session {
         }
         // Waiting does not count as idle.
         self.mark_active(now);
+    }
+
+    /// Whether a message waits for the hash of a password.
+    #[must_use]
+    pub fn waits_for_outcome(&self) -> bool {
+        #[cfg(feature = "accounts")]
+        return self.waits_for_login();
+        #[cfg(not(feature = "accounts"))]
+        false
     }
 
     /// The log has space again: a deferred broadcast may be retried.

@@ -102,6 +102,14 @@ impl Session {
         self.log_end(log).saturating_sub(self.cursor).saturating_sub(skipped)
     }
 
+    /// Bytes that wait for the client: its send queue, and what it is still to be sent of the log.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn unsent_bytes(&self, log: &BroadcastLog) -> u64 {
+        let queued = self.buffers.as_ref().map_or(0, |buffers| buffers.send.len() as u64);
+        self.lag(log).saturating_add(queued)
+    }
+
     /// Lag up to `log.offered()`.
     #[inline]
     pub(super) fn lag_of_offered(&self, log: &BroadcastLog) -> u64 {

@@ -64,7 +64,7 @@ const BESIDE: [(&str, &str); 21] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 13] = [
+const CONFINED: [(&str, &str); 15] = [
     ("argon2", "accounts"),
     ("phc", "accounts"),
     ("zeroize", "protocol"),
@@ -76,6 +76,8 @@ const CONFINED: [(&str, &str); 13] = [
     ("getopts", "cli"),
     ("nix", "client"),
     ("rustyline", "client"),
+    ("sd_listen_fds", "app"),
+    ("sd_notify", "app"),
     ("mlua", "protocol"),
     ("cap_std", "protocol"),
 ];

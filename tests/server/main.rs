@@ -34,6 +34,8 @@ mod start;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(all(feature = "systemd", feature = "unix"))]
+mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "unix")]

@@ -130,8 +130,12 @@ impl Server {
 
     /// Starts `command` and waits for nothing.
     pub(crate) fn spawn(command: &mut Command, stdout: Stdio) -> Server {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        Server::spawn_with(command, Stdio::null(), stdout)
+    }
+
+    /// Starts `command` with something else than nothing on its standard input.
+    pub(crate) fn spawn_with(command: &mut Command, stdin: Stdio, stdout: Stdio) -> Server {
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);

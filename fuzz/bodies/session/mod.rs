@@ -120,7 +120,7 @@ impl World {
         };
         let protocol = protocol(kind, max_frame);
         let mut listener = Listener::new(protocol, limits, limits.broadcast_log_bytes_max);
-        listener.shared.stats = stats;
+        listener.shared.stats.server = stats;
         listener.room.members = model.ghosts;
         let conns = Default::default();
         let mut world = World {
@@ -273,7 +273,7 @@ impl World {
             bytes => session.on_bytes(protocol, bytes, false, ctx),
         });
         assert_eq!(flow, expected);
-        assert_eq!(self.listener.shared.stats, self.model.stats);
+        assert_eq!(self.listener.stats(), self.model.stats);
         match flow {
             Flow::Close(_) => self.check_unsent(who, out),
             Flow::Continue | Flow::WaitForFanout => self.check_session(who, Some(out)),

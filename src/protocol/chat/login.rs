@@ -73,7 +73,7 @@ impl ChatProtocol {
         let (command, rest) = split_word(text);
         match client.member() {
             Some(key) if client.is_logged_in() => {
-                ctx.shared.stats.logins_refused_total += 1;
+                ctx.shared.stats.server.logins_refused_total += 1;
                 self.refuse(Refusal::AlreadyLoggedIn(&self.members.get(key).nick), ctx)
             }
             Some(key) if command == REGISTER => self.register_account(rest, key, client, ctx),
@@ -180,7 +180,7 @@ impl ChatProtocol {
 
 /// The message of a good attempt is answered.
 fn end_attempt(ctx: &mut Context<'_>) {
-    ctx.shared.stats.logins_total += 1;
+    ctx.shared.stats.server.logins_total += 1;
     if let Some(accounts) = &mut ctx.shared.accounts {
         accounts.finish(ctx.id);
     }

@@ -161,6 +161,11 @@ impl Handler for ChatProtocol {
         Some(&self.members.get(key).nick)
     }
 
+    #[cfg(feature = "admin")]
+    fn client_name<'a>(&'a self, client: ClientState, _: &'a Shared) -> Option<&'a str> {
+        client.member().map(|key| &*self.members.get(key).nick)
+    }
+
     fn write_farewell(&self, out: &mut Vec<u8>) {
         write_line(Message::ShutDown, self.lang, out);
     }
@@ -279,7 +284,7 @@ impl ChatProtocol {
                 return Flow::WaitForFanout;
             }
         }
-        ctx.shared.stats.broadcasts_total += 1;
+        ctx.room.stats.broadcasts.add(1);
         Flow::Continue
     }
 

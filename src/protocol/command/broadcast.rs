@@ -28,7 +28,7 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
         }
     }
     ctx.shared.charge(BROADCAST_COST_BYTES + payload.len());
-    ctx.shared.stats.broadcasts_total += 1;
+    ctx.room.stats.broadcasts.add(1);
     let mut digits = [0; COUNT_DIGITS_MAX];
     reply(decimal(receivers, &mut digits), ctx)
 }

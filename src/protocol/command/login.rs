@@ -25,7 +25,7 @@ pub(super) fn answer(
 ) -> Flow {
     if let Some(name) = account(*client, ctx.shared) {
         let error = Refusal::AlreadyLoggedIn(name).to_string();
-        ctx.shared.stats.logins_refused_total += 1;
+        ctx.shared.stats.server.logins_refused_total += 1;
         ctx.shared.charge(ERROR_COST_BYTES);
         return reply_error(error, ctx);
     }
@@ -37,7 +37,7 @@ pub(super) fn answer(
             accounts.finish(ctx.id);
             client.log_in(accounts.log_in(name));
             ctx.room.access.logged_in += 1;
-            ctx.shared.stats.logins_total += 1;
+            ctx.shared.stats.server.logins_total += 1;
             reply(welcome.as_bytes(), ctx)
         }
         Err(Rejected::Deferred(flow)) => flow,

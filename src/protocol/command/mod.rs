@@ -149,6 +149,11 @@ impl Handler for CommandProtocol {
         login::account(client, shared)
     }
 
+    #[cfg(all(feature = "accounts", feature = "admin"))]
+    fn client_name<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
+        login::account(client, shared)
+    }
+
     fn frame_len_max(&self, _: usize) -> usize {
         HEADER_LEN + self.payload_len_max as usize
     }

@@ -9,8 +9,9 @@ use crate::stats::Stats;
 
 /// Answers STATUS.
 pub(super) fn report(ctx: &mut Context<'_>) -> Flow {
+    ctx.room.note_frames();
     let mut json = String::new();
-    write_json(&mut json, &ctx.shared.stats, ctx.shared.now)
+    write_json(&mut json, &ctx.shared.stats.totals(), ctx.shared.now)
         .expect("a String takes all that is written");
     reply(json.as_bytes(), ctx)
 }

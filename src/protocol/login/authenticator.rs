@@ -214,7 +214,7 @@ pub(in crate::protocol) fn attempt<'a>(
     if let (Err(Rejected::Refused(refusal)), Some(accounts)) = (&result, &mut shared.accounts) {
         accounts.finish(id);
         if *refusal != Refusal::LoginFailed {
-            shared.stats.logins_refused_total += 1;
+            shared.stats.server.logins_refused_total += 1;
         }
     }
     result
@@ -261,7 +261,7 @@ fn try_attempt<'a>(
     let address = AddressKey::from(peer);
     // The address's last attempt may have just failed.
     let now = shared.now;
-    accounts.take_results(now, &mut shared.stats, &mut shared.connection_log);
+    accounts.take_results(now, &mut shared.stats.server, &mut shared.connection_log);
     if let Err(secs) = accounts.throttle.check(address, now) {
         return Err(Refusal::TooManyAttempts { secs }.into());
     }

@@ -11,6 +11,8 @@ pub use lua::{
     Clock, LoadError, Loaded, PluginError, PluginHost, PluginOptions, Reload, ReloadStep,
 };
 pub use scheduler::{AskResult, PluginScheduler};
+#[cfg(feature = "admin")]
+pub use types::PluginMetrics;
 pub use types::{Client, HookResult, Notice};
 
 use log::debug;

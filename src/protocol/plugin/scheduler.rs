@@ -9,6 +9,8 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::lua::{PluginHost, Reload, ReloadStep};
+#[cfg(feature = "admin")]
+use super::types::PluginMetrics;
 use super::types::{Client, HookResult, Notice};
 use crate::address::Peer;
 use crate::conn_id::ConnId;
@@ -135,6 +137,13 @@ impl PluginScheduler {
             has_stepped_reload: false,
             retired: Vec::new(),
         }
+    }
+
+    /// What each plugin has cost.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn metrics(&self) -> Vec<PluginMetrics> {
+        self.host.metrics()
     }
 
     /// Asks the plugins to answer a package. The answer is appended to `out`.
@@ -312,6 +321,13 @@ impl PluginScheduler {
         } else if self.next_reload.replace(Box::new(reload)).is_none() {
             info!("plugins are being reloaded; another reload follows");
         }
+    }
+
+    /// Whether a reload is in progress.
+    #[must_use]
+    #[cfg(feature = "systemd")]
+    pub fn is_reloading(&self) -> bool {
+        self.reload.is_some()
     }
 
     fn begin_reload(&mut self, mut reload: Box<Reload>) {

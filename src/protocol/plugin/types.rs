@@ -61,3 +61,19 @@ pub enum HookResult<'a> {
         plugin: &'a str,
     },
 }
+
+/// What a plugin has cost since it was loaded.
+#[cfg(feature = "admin")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginMetrics {
+    /// Its name.
+    pub name: String,
+    /// Calls of its hooks.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Time spent in them.
+    pub time: std::time::Duration,
+    /// Memory of its Lua state, in bytes.
+    pub memory_bytes: usize,
+}

@@ -27,7 +27,7 @@ impl<L: Layer> Scenario<L> {
     }
 
     fn behind_proxies(mut self) -> Self {
-        self.server.trust_proxies(0, TrustedProxies::parse("10.9.0.0/24").unwrap());
+        self.server.trust_proxies(0, Some(TrustedProxies::parse("10.9.0.0/24").unwrap()));
         self
     }
 

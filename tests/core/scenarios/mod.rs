@@ -11,6 +11,7 @@ mod closing;
 mod layers;
 mod long_frames;
 mod memory_limit;
+mod removal;
 mod reporting;
 mod stop;
 mod timeouts;

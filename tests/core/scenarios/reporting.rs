@@ -25,7 +25,7 @@ fn counters_count_what_happens() {
         bytes_out_total: 7 + no.len() as u64,
         ..Stats::default()
     };
-    assert_eq!(*scenario.server.stats(), expected);
+    assert_eq!(scenario.server.stats(), expected);
 }
 
 #[test]

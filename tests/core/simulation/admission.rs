@@ -173,7 +173,7 @@ impl Admission {
         for (listener, _) in
             self.trusting.iter().enumerate().filter(|(_, is_trusting)| **is_trusting)
         {
-            server.trust_proxies(listener, TrustedProxies::parse(PROXIES).expect("networks"));
+            server.trust_proxies(listener, Some(TrustedProxies::parse(PROXIES).expect("networks")));
         }
     }
 

@@ -862,7 +862,7 @@ impl<L: SimulatedLayer> World<L> {
     /// Looks at whom the server has let in.
     fn observe(&mut self) {
         if let Some(admission) = &mut self.admission {
-            admission.observe(&mut self.network.borrow_mut(), self.server.stats(), self.now);
+            admission.observe(&mut self.network.borrow_mut(), &self.server.stats(), self.now);
         }
     }
 

@@ -13,6 +13,8 @@ use super::limits::{FAILURES_MAX, STOP_BUDGETS};
 use super::log_lines::LineKind;
 use super::options::Clock;
 use super::shared::Shared;
+#[cfg(feature = "admin")]
+use crate::protocol::plugin::types::PluginMetrics;
 use crate::protocol::plugin::types::{Client, HookResult, Notice};
 
 /// All plugins of one folder.
@@ -27,9 +29,21 @@ struct Entry {
     instance: Instance,
     /// Failures since the last call that succeeded.
     failures: u32,
+    /// Calls since it was loaded, those that failed, and their time.
+    #[cfg(feature = "admin")]
+    totals: (u64, u64, Duration),
 }
 
 impl Entry {
+    fn new(instance: Instance) -> Self {
+        Entry {
+            instance,
+            failures: 0,
+            #[cfg(feature = "admin")]
+            totals: (0, 0, Duration::ZERO),
+        }
+    }
+
     /// Whether it is still called: it has not failed too often in a row.
     fn is_enabled(&self) -> bool {
         self.failures < FAILURES_MAX
@@ -51,14 +65,26 @@ impl PluginHost {
     /// A host of these plugins, to be asked by priority, then by name.
     pub(super) fn new(mut instances: Vec<Instance>, shared: Rc<Shared>) -> Self {
         instances.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
-        let plugins =
-            instances.into_iter().map(|instance| Entry { instance, failures: 0 }).collect();
+        let plugins = instances.into_iter().map(Entry::new).collect();
         PluginHost { plugins, shared }
     }
 
     /// The names of all plugins, disabled ones included, in the order in which they are asked.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plugins.iter().map(|entry| entry.instance.name())
+    }
+
+    /// What each plugin has cost.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn metrics(&self) -> Vec<PluginMetrics> {
+        let of = |entry: &Entry| {
+            let (calls, failures, time) = entry.totals;
+            let (name, memory_bytes) =
+                (entry.instance.name().to_owned(), entry.instance.memory_bytes());
+            PluginMetrics { name, calls, failures, time, memory_bytes }
+        };
+        self.plugins.iter().map(of).collect()
     }
 
     /// The names as a line for the log: `plugins: a, b`.
@@ -218,6 +244,13 @@ impl fmt::Debug for PluginHost {
 /// Counts and logs the result of a call.
 fn record_result<T>(entry: &mut Entry, hook: Hook, timed: &TimedResult<T>, shared: &Shared) {
     let (result, time) = timed;
+    #[cfg(feature = "admin")]
+    {
+        let (calls, failures, sum) = &mut entry.totals;
+        *calls += 1;
+        *failures += u64::from(result.is_err());
+        *sum = sum.saturating_add(time.took);
+    }
     let name = entry.instance.name();
     let admits =
         |kind| shared.log_lines.admit(kind, entry.instance.identity(), shared.call_budget.now());

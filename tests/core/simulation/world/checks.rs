@@ -27,7 +27,7 @@ impl<L: SimulatedLayer> World<L> {
     /// Notes what changed for each client in a turn, and checks that no frame is trickled for ever.
     pub(super) fn check_turn(&mut self) {
         self.check_lingering();
-        let refused = refused_as_full(self.server.stats());
+        let refused = refused_as_full(&self.server.stats());
         let full = refused > std::mem::replace(&mut self.refused, refused);
         let network = self.network.borrow();
         if let Some(admission) = &mut self.admission {

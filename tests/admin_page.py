@@ -662,6 +662,7 @@ class Connections(PageTest):
             } })()""")
         tab.run("(() => { $('filter').elements.ip.value = '127.0.0.1'; kickAll() })()")
         self.assertFalse(tab.run("$('ban').hidden"))
+        self.assertIn("Afterwards refuse 127.0.0.1", tab.text("#ban"))
         tab.run("$('ban').querySelector('select').value = '600'")
         tab.click("#sure")
         tab.wait("window.sent && !$('confirm').open")

@@ -98,6 +98,8 @@ fn is_listening(_: &Socket) -> io::Result<bool> {
 mod tests {
     use std::fs::File;
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    #[cfg(target_os = "linux")]
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -118,16 +120,28 @@ mod tests {
         refused(TcpStream::connect(listener.local_addr().unwrap()).unwrap(), not_listening);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn passed_socket_neither_blocks_nor_is_inherited() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let copy = rustix::io::dup(&listener).unwrap();
+        let fdinfo = format!("/proc/self/fdinfo/{}", copy.as_raw_fd());
+        let is_set = |flag: i32| {
+            let text = std::fs::read_to_string(&fdinfo).unwrap();
+            let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            i32::from_str_radix(flags.trim(), 8).unwrap() & flag != 0
+        };
+        assert!(!is_set(libc::O_CLOEXEC) && !is_set(libc::O_NONBLOCK));
         let acceptor = SocketAcceptor::adopt(copy, SocketOptions::default()).unwrap();
-        let flags = rustix::fs::fcntl_getfl(&listener).unwrap();
-        assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
-        let SocketAcceptor::Tcp(acceptor) = acceptor else { panic!("{acceptor:?}") };
-        assert_eq!(acceptor.local_addr().unwrap(), listener.local_addr().unwrap());
-        assert!(acceptor.is_passed());
+        assert!(is_set(libc::O_CLOEXEC) && is_set(libc::O_NONBLOCK));
+        match acceptor {
+            SocketAcceptor::Tcp(acceptor) => {
+                assert_eq!(acceptor.local_addr().unwrap(), listener.local_addr().unwrap());
+                assert!(acceptor.is_passed());
+            }
+            #[cfg(feature = "unix")]
+            SocketAcceptor::Unix(_) => panic!("{acceptor:?}"),
+        }
     }
 
     #[cfg(feature = "unix")]

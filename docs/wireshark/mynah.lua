@@ -167,23 +167,28 @@ end
 -- By stream. `pending`: requests without a reply; `opaque_since`: for each direction the frame
 -- since which borders of messages are unknown; `foreign`: HTTP or TLS, where it is one of them.
 local streams = {}
+-- The stream of each packet, so that a later look at any packet finds what the first pass knew.
+local streams_by_packet = {}
 -- By packet number and the message's place in it: a request or a reply, and its counterpart.
 local exchanges = {}
 
 local function forget_streams()
-    streams, exchanges = {}, {}
+    streams, streams_by_packet, exchanges = {}, {}, {}
 end
 
 local function stream_of(pinfo, proto)
+    local packet = proto.name .. pinfo.number
+    local stream = streams_by_packet[packet]
+    if stream then return stream end
+    -- Where nothing shows fields, as when a file is opened, there are none. Then the two ends name
+    -- the stream, and a later connection of the same ends passes for the earlier one.
     local field = tcp_stream()
-    -- Without a tree there are no fields; then the two ends name the stream.
     local ends = { pinfo.src_port .. tostring(pinfo.src), pinfo.dst_port .. tostring(pinfo.dst) }
     table.sort(ends)
     local key = proto.name .. (field and tostring(field.value) or table.concat(ends))
-    if not streams[key] then
-        streams[key] = { first = 1, last = 0, pending = {}, opaque_since = {}, foreign = nil }
-    end
-    return streams[key]
+    stream = streams[key] or { first = 1, last = 0, pending = {}, opaque_since = {} }
+    streams[key], streams_by_packet[packet] = stream, stream
+    return stream
 end
 
 -- Names the next message of the packet. `private` lives as long as one dissection of it.
@@ -195,7 +200,7 @@ end
 
 -- Replies come in the order of the requests. Returns the exchange of a request.
 local function record_request(stream, key, pinfo, request)
-    if not pinfo.visited and not exchanges[key] then
+    if not pinfo.visited then
         request.asked_in, request.asked_at = pinfo.number, pinfo.rel_ts
         exchanges[key] = request
         stream.last = stream.last + 1
@@ -206,7 +211,7 @@ end
 
 -- Returns the exchange of a reply; nil if no request waits for one.
 local function record_reply(stream, key, pinfo)
-    if not pinfo.visited and not exchanges[key] and stream.first <= stream.last then
+    if not pinfo.visited and stream.first <= stream.last then
         local request = stream.pending[stream.first]
         stream.pending[stream.first] = nil
         stream.first = stream.first + 1

@@ -1,5 +1,6 @@
 //! Shared by the test programs: the server as a child process, clients that never wait for ever, a
-//! logger for each thread, random numbers, socket stubs. Knows nothing of what answers should be.
+//! logger for each thread, random numbers, socket stubs, a parser of metrics. Knows nothing of what
+//! answers should be.
 
 #![allow(unused_imports, reason = "no test program uses all of it")]
 
@@ -8,6 +9,8 @@ mod folder;
 mod kernel_socket;
 pub(crate) mod logger;
 mod observer;
+pub(crate) mod prometheus;
+pub(crate) mod promtool;
 pub(crate) mod rng;
 mod server;
 pub(crate) mod stub;

@@ -287,10 +287,8 @@ end
 ---------------------------------------------------------------------------------------------------
 -- Other protocols on these ports
 
-local HTTP_BEGINNINGS = {
-    "GET /", "HEAD /", "POST /", "PUT /", "DELETE /", "PATCH /", "OPTIONS ", "CONNECT ",
-    "PRI * HTTP/2", "HTTP/1.",
-}
+-- A request line with a path, `*` or a URL; a status line.
+local HTTP_BEGINNINGS = { "^%u[%u-]+ [/*h]", "^CONNECT ", "^HTTP/1%." }
 
 -- The dissector for a stream that begins with these bytes, if they are not mynah's. Any TLS record,
 -- read as a command frame, declares 48 MiB or more; for prefixed only a hello is told from a message.
@@ -298,7 +296,7 @@ local function foreign_dissector(proto, bytes)
     local tls_record = proto == command and "^[\20-\23]\3[\0-\4]" or "^\22\3[\0-\4]..[\1\2]"
     if bytes:find(tls_record) then return "tls" end
     for _, beginning in ipairs(HTTP_BEGINNINGS) do
-        if bytes:sub(1, #beginning) == beginning then return "http" end
+        if bytes:find(beginning) then return "http" end
     end
     return nil
 end
@@ -394,7 +392,8 @@ local ERROR_PATTERNS = {
 
 local function add_error(tree, range, bytes)
     local item = tree:add_packet_field(cf.error, range, ENC_UTF_8)
-    item:add_proto_expert_info(cx.failed, bytes)
+    -- Expert infos take text as it is, so only what is UTF-8.
+    item:add_proto_expert_info(cx.failed, is_text(bytes) and bytes or "An error that is not text")
     for _, pattern in ipairs(ERROR_PATTERNS) do
         local number = tonumber(bytes:match(pattern[1]))
         if number then item:add(pattern[2], range, number) end
@@ -419,11 +418,11 @@ local function add_status(tree, range, pinfo)
     pcall(function() Dissector.get("json"):call(range:tvb(), pinfo, item) end)
 end
 
--- Returns the account's name where the payload must not be quoted.
+-- Adds a request's payload. Returns what the Info column says of it: of credentials the name alone.
 local function add_request_payload(code, tree, range, bytes)
     if code == LOGIN or code == REGISTER then
         add_credentials(tree, range, bytes)
-        return ' "' .. (bytes:match("^[^\0]*") or "") .. '"'
+        return quote(bytes:match("^[^\0]*"))
     end
     tree:add(cf.payload, range)
     if is_text(bytes) then tree:add_packet_field(cf.text, range, ENC_UTF_8) end

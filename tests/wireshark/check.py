@@ -7,6 +7,8 @@ writes, with whole, split, merged and malformed frames.
 Says `skipped: …` where there is no tshark with Lua.
 """
 
+import contextlib
+import json
 import os
 import pathlib
 import random
@@ -92,14 +94,20 @@ class Packet:
         ]
 
 
-def tshark(capture, *args):
-    """Runs tshark over a capture, with the dissectors and nobody's settings."""
+@contextlib.contextmanager
+def written(capture):
+    """The capture as a file, and an environment with nobody's settings."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "capture.pcap")
         capture.write(path)
-        environment = dict(
+        yield path, dict(
             os.environ, HOME=folder, XDG_CONFIG_HOME=folder, WIRESHARK_CONFIG_DIR=folder, LC_ALL="C.UTF-8"
         )
+
+
+def tshark(capture, *args):
+    """What tshark prints of a capture, with the dissectors."""
+    with written(capture) as (path, environment):
         done = subprocess.run(
             ["tshark", "-n", "-X", f"lua_script:{SCRIPT}", "-r", path, *args],
             capture_output=True, env=environment, timeout=PATIENCE,
@@ -107,6 +115,29 @@ def tshark(capture, *args):
     errors = done.stderr.decode()
     assert done.returncode == 0 and "Lua" not in errors, errors
     return done.stdout.decode()
+
+
+def sharkd(capture, *requests):
+    """What Wireshark's daemon, which reads packets in any order, answers to requests about a capture."""
+    with written(capture) as (path, environment):
+        plugins = os.path.join(environment["WIRESHARK_CONFIG_DIR"], "plugins")
+        os.mkdir(plugins)
+        shutil.copy(SCRIPT, plugins)
+        lines = [
+            json.dumps({
+                "jsonrpc": "2.0", "id": number, "method": method,
+                "params": {"file": path} if method == "load" else params,
+            })
+            for number, (method, params) in enumerate(requests, 1)
+        ]
+        done = subprocess.run(
+            ["sharkd", "-"], input="\n".join(lines).encode(),
+            capture_output=True, env=environment, timeout=PATIENCE,
+        )
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
+    assert len(answers) == len(requests), done.stdout + done.stderr
+    assert all("result" in answer for answer in answers), done.stdout
+    return [answer["result"] for answer in answers]
 
 
 def packets(capture, *args, passes=2):
@@ -344,6 +375,15 @@ class Dissector(unittest.TestCase):
         experts = [message.experts for message in messages(capture, "-o", "mynah.command.max_frame:5")]
         self.assertEqual(experts, [["too_long"]])
 
+    def test_what_is_not_utf8_is_shown_as_bytes(self):
+        capture = Capture()
+        connection = capture.connect(COMMAND)
+        connection.send(frame(ECHO, b"\xff\xfe"), frame(LOGIN, b"\xff\0password"), frame(200, b"\xc3"))
+        connection.reply(frame(ECHO, b"\x1b[2J"), frame(ERROR, b"\xfe"), frame(200, b"a\0b"))
+        found = messages(capture)
+        self.assertEqual([message.text for message in found], [None] * 6)
+        self.assertEqual(found[4].expert_text, "An error that is not text")
+
     def test_garbage_is_survived(self):
         seed = random.randrange(1 << 32)
         rng = random.Random(seed)
@@ -399,6 +439,16 @@ class Dissector(unittest.TestCase):
         self.assertEqual([message.experts for message in found], [[]] * 6 + [["not_reversed"], []])
 
     def test_http_on_the_port_of_prefixed_stays_http(self):
+        lines = ["GET /", "PROPFIND /a", "OPTIONS *", "GET http://x/", "CONNECT x:443", "M-SEARCH *", "PRI *"]
+        for line in lines:
+            capture = Capture()
+            capture.connect(PREFIXED).send(f"{line} HTTP/1.1\r\n\r\n".encode())
+            self.assertEqual(messages(capture), [], line)
+        # Text of a user that only begins alike.
+        capture = Capture()
+        capture.connect(PREFIXED).send(prefixed(b"ET " + b"x" * 68), prefixed(b"E/T " + b"x" * 67))
+        self.assertEqual(len(messages(capture)), 2)
+
         capture = Capture()
         connection = capture.connect(PREFIXED)
         connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -444,6 +494,34 @@ class Dissector(unittest.TestCase):
         )
         self.assertEqual([message.is_request for message in found], [True, False, True, False])
         self.assertEqual([message.experts for message in found], [[]] * 4)
+
+    @unittest.skipUnless(shutil.which("sharkd"), "sharkd is not installed")
+    def test_packets_are_read_alike_in_any_order(self):
+        capture = Capture()
+        connection = capture.connect(COMMAND)
+        connection.send(*cut(frame(ECHO, b"first") + frame(STATUS), 3, 12))
+        connection.reply(frame(ECHO, b"first") + frame(ECHO, STATUS_JSON))
+        connection.send(struct.pack(">BI", ECHO, 1 << 30), frame(ECHO, b"unread"))
+        capture.connect(PREFIXED).send(b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\n", b"\x02hi")
+        numbers = [packet.number for packet in packets(capture)]
+        expected = {packet.number: [m.title for m in packet.messages] for packet in packets(capture)}
+        # From behind, and the last twice.
+        numbers = numbers[::-1] + [numbers[-1]]
+        requests = [("frame", {"frame": number, "proto": True}) for number in numbers]
+        for number, found in zip(numbers, sharkd(capture, ("load", None), *requests)[1:]):
+            titles = [entry["l"] for entry in found["tree"] if entry["l"].startswith("mynah ")]
+            self.assertEqual(titles, expected[number], f"packet {number}")
+
+    @unittest.skipUnless(shutil.which("sharkd"), "sharkd is not installed")
+    def test_port_that_leaves_the_preferences_is_given_back(self):
+        capture = Capture()
+        capture.connect(70).send(prefixed(b"hi"))
+        set_ports = lambda ports: ("setconf", {"name": "mynah.prefixed.ports", "value": ports})
+        look = [("load", None), ("frame", {"frame": 4, "proto": True})]
+        answers = sharkd(capture, *look, set_ports("60-80"), *look, set_ports("8080"), *look)
+        seen = [[entry["l"] for entry in answer["tree"]][4] for answer in answers if "tree" in answer]
+        owners = [label.split()[0] for label in seen]
+        self.assertEqual(owners, ["Gopher", "mynah", "Gopher"])
 
     def test_info_column(self):
         capture = Capture()

@@ -20,6 +20,7 @@ local TEXT_LEN_MAX = 65536
 local FRAMES_NAMED, CHARACTERS_QUOTED = 8, 60
 local ECHO, REVERSE, QUIT, BROADCAST, LOGIN, REGISTER, STATUS, ERROR = 1, 2, 3, 4, 5, 6, 7, 255
 local PLUGIN_FIRST, PLUGIN_LAST = 128, 254
+local UINT8_MAX, UINT32_MAX = 255, 4294967295
 
 local NAMES = {
     [ECHO] = "ECHO", [REVERSE] = "REVERSE", [QUIT] = "QUIT", [BROADCAST] = "BROADCAST",
@@ -384,19 +385,24 @@ end
 
 -- The numbers in the server's errors, each with its field.
 local ERROR_PATTERNS = {
-    { "^unknown command (%d+)$", cf.error_code },
-    { "invalid byte at offset (%d+)$", cf.error_offset },
-    { "of (%d+) bytes exceeds the limit of %d+$", cf.error_length },
-    { "exceeds the limit of (%d+)$", cf.error_limit },
+    { "^unknown command (%d+)$", cf.error_code, UINT8_MAX },
+    { "invalid byte at offset (%d+)$", cf.error_offset, UINT32_MAX },
+    { "of (%d+) bytes exceeds the limit of %d+$", cf.error_length, UINT32_MAX },
+    { "exceeds the limit of (%d+)$", cf.error_limit, UINT32_MAX },
 }
+
+-- Adds a number of a payload's text, if it fits its field.
+local function add_number(tree, field, range, digits, max)
+    local number = tonumber(digits)
+    if number and number <= max then tree:add(field, range, number) end
+end
 
 local function add_error(tree, range, bytes)
     local item = tree:add_packet_field(cf.error, range, ENC_UTF_8)
     -- Expert infos take text as it is, so only what is UTF-8.
     item:add_proto_expert_info(cx.failed, is_text(bytes) and bytes or "An error that is not text")
     for _, pattern in ipairs(ERROR_PATTERNS) do
-        local number = tonumber(bytes:match(pattern[1]))
-        if number then item:add(pattern[2], range, number) end
+        add_number(item, pattern[2], range, bytes:match(pattern[1]), pattern[3])
     end
 end
 
@@ -449,8 +455,8 @@ local function add_reply_payload(code, exchange, tree, range, bytes, pinfo)
         return " " .. #bytes .. " bytes"
     end
     if is_text(bytes) then tree:add_packet_field(cf.text, range, ENC_UTF_8) end
-    if asked == BROADCAST and bytes:find("^%d+$") then
-        tree:add(cf.receivers, range, tonumber(bytes))
+    if asked == BROADCAST then
+        add_number(tree, cf.receivers, range, bytes:match("^%d+$"), UINT32_MAX)
     end
     return quote(bytes)
 end

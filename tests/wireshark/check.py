@@ -245,6 +245,21 @@ class Dissector(unittest.TestCase):
             shown = {name: field.get("show") for name, field in message.fields.items() if "error." in name}
             self.assertEqual(shown, numbers)
 
+    def test_numbers_that_are_too_large_are_not_shown(self):
+        capture = Capture()
+        connection = capture.connect(COMMAND)
+        connection.send(frame(BROADCAST) * 2)
+        connection.reply(frame(ECHO, b"4294967296"), frame(ECHO, b"9" * 400))
+        for number in (b"256", b"4294967296", b"9" * 400):
+            connection.reply(frame(ERROR, b"unknown command " + number))
+            connection.reply(frame(ERROR, b"invalid byte at offset 4294967295"))
+            connection.reply(frame(ERROR, b"frame of %b bytes exceeds the limit of %b" % (number, number)))
+        found = messages(capture)
+        self.assertEqual([message.receivers for message in found[2:4]], [None, None])
+        shown = [{name for name in message.fields if "error." in name} for message in found[4:]]
+        in_range = {"error.length", "error.limit"}
+        self.assertEqual(shown, [set(), {"error.offset"}, in_range] + [set(), {"error.offset"}, set()] * 2)
+
     def test_unknown_codes_are_flagged(self):
         capture = Capture()
         connection = capture.connect(COMMAND)

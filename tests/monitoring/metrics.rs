@@ -42,6 +42,7 @@ pub(crate) const METRICS: &[(&str, Kind, &[&str])] = &[
     ("process_open_fds", Gauge, &[]),
     ("process_resident_memory_bytes", Gauge, &[]),
     ("process_start_time_seconds", Gauge, &[]),
+    ("process_threads", Gauge, &[]),
     ("process_virtual_memory_bytes", Gauge, &[]),
 ];
 

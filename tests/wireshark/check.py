@@ -22,6 +22,8 @@ import xml.etree.ElementTree as ElementTree
 
 from pcap import TO_CLIENT, TO_SERVER, Capture
 
+# A real server's TLS 1.3, with its keys: three records in one segment, four requests.
+TLS_CAPTURE = pathlib.Path(__file__).resolve().with_name("tls.pcapng")
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "docs/wireshark/mynah.lua"
 COMMAND, PREFIXED = 65432, 8080
 ECHO, REVERSE, QUIT, BROADCAST, LOGIN, REGISTER, STATUS, ERROR = 1, 2, 3, 4, 5, 6, 7, 255
@@ -96,10 +98,12 @@ class Packet:
 
 @contextlib.contextmanager
 def written(capture):
-    """The capture as a file, and an environment with nobody's settings."""
+    """The capture as a file (or one that there is), and an environment with nobody's settings."""
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "capture.pcap")
-        capture.write(path)
+        path = capture
+        if isinstance(capture, Capture):
+            path = os.path.join(folder, "capture.pcap")
+            capture.write(path)
         yield path, dict(
             os.environ, HOME=folder, XDG_CONFIG_HOME=folder, WIRESHARK_CONFIG_DIR=folder, LC_ALL="C.UTF-8"
         )
@@ -480,6 +484,13 @@ class Dissector(unittest.TestCase):
         found = packets(capture)
         self.assertEqual([packet.messages for packet in found], [[]] * len(found))
         self.assertEqual([packet.number for packet in found if "tls" in packet.protocols], [4, 8])
+
+    def test_tls_with_its_keys_is_read(self):
+        lines = tshark(TLS_CAPTURE, "-Y", "mynah.command", "-T", "fields", "-e", "_ws.col.Info").splitlines()
+        self.assertEqual(lines[0], '→ ECHO "one", ECHO "two", STATUS, REVERSE "three"')
+        replies = '← ECHO reply "one", ECHO reply "two", STATUS reply 197 bytes, REVERSE reply "eerht"'
+        self.assertEqual(lines[1:], [replies])
+        self.assertEqual([message.experts for message in messages(TLS_CAPTURE)], [[]] * 8)
 
     def test_ports_are_preferences(self):
         capture = Capture()

@@ -541,13 +541,15 @@ class Dissector(unittest.TestCase):
     @unittest.skipUnless(shutil.which("sharkd"), "sharkd is not installed")
     def test_port_that_leaves_the_preferences_is_given_back(self):
         capture = Capture()
+        # 70 is Gopher's, 7777 nobody's.
         capture.connect(70).send(prefixed(b"hi"))
+        capture.connect(7777).send(prefixed(b"hi"))
         set_ports = lambda ports: ("setconf", {"name": "mynah.prefixed.ports", "value": ports})
-        look = [("load", None), ("frame", {"frame": 4, "proto": True})]
-        answers = sharkd(capture, *look, set_ports("60-80"), *look, set_ports("8080"), *look)
-        seen = [[entry["l"] for entry in answer["tree"]][4] for answer in answers if "tree" in answer]
-        owners = [label.split()[0] for label in seen]
-        self.assertEqual(owners, ["Gopher", "mynah", "Gopher"])
+        look = [("load", None)] + [("frame", {"frame": number, "proto": True}) for number in (4, 8)]
+        answers = sharkd(capture, *look, set_ports("60-80,7777"), *look, set_ports("8080"), *look)
+        labels = [[entry["l"] for entry in answer["tree"]][4] for answer in answers if "tree" in answer]
+        owners = [label.split()[0] for label in labels]
+        self.assertEqual(owners, ["Gopher", "Data", "mynah", "mynah", "Gopher", "Data"])
 
     def test_info_column(self):
         capture = Capture()

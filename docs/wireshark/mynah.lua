@@ -153,10 +153,14 @@ end
 local function quote(bytes)
     if #bytes == 0 then return "" end
     if not is_text(bytes) then return string.format(" %d bytes", #bytes) end
-    local characters, at = 0, 1
-    while at <= #bytes and characters < CHARACTERS_QUOTED do
-        local next_at = bytes:find("[^\128-\191]", at + 1) or #bytes + 1
-        characters, at = characters + 1, next_at
+    local at = CHARACTERS_QUOTED + 1
+    if bytes:find("[\128-\255]") then
+        local characters = 0
+        at = 1
+        while at <= #bytes and characters < CHARACTERS_QUOTED do
+            local next_at = bytes:find("[^\128-\191]", at + 1) or #bytes + 1
+            characters, at = characters + 1, next_at
+        end
     end
     local dots = at <= #bytes and "…" or ""
     return ' "' .. bytes:sub(1, at - 1):gsub("[\t\r\n]", " ") .. dots .. '"'
@@ -183,10 +187,14 @@ local function stream_of(pinfo, proto)
     if stream then return stream end
     -- Where nothing shows fields, as when a file is opened, there are none. Then the two ends name
     -- the stream, and a later connection of the same ends passes for the earlier one.
-    local field = tcp_stream()
-    local ends = { pinfo.src_port .. tostring(pinfo.src), pinfo.dst_port .. tostring(pinfo.dst) }
-    table.sort(ends)
-    local key = proto.name .. (field and tostring(field.value) or table.concat(ends))
+    local field, key = tcp_stream(), nil
+    if field then
+        key = proto.name .. tostring(field.value)
+    else
+        local ends = { pinfo.src_port .. tostring(pinfo.src), pinfo.dst_port .. tostring(pinfo.dst) }
+        if ends[1] > ends[2] then ends[1], ends[2] = ends[2], ends[1] end
+        key = proto.name .. ends[1] .. ends[2]
+    end
     stream = streams[key] or { first = 1, last = 0, pending = {}, opaque_since = {} }
     streams[key], streams_by_packet[packet] = stream, stream
     return stream

@@ -22,6 +22,8 @@ import xml.etree.ElementTree as ElementTree
 
 from pcap import TO_CLIENT, TO_SERVER, Capture
 
+# A real server's TLS 1.3, with its keys: three records in one segment, four requests.
+TLS_CAPTURE = pathlib.Path(__file__).resolve().with_name("tls.pcapng")
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "docs/wireshark/mynah.lua"
 COMMAND, PREFIXED = 65432, 8080
 ECHO, REVERSE, QUIT, BROADCAST, LOGIN, REGISTER, STATUS, ERROR = 1, 2, 3, 4, 5, 6, 7, 255
@@ -96,10 +98,12 @@ class Packet:
 
 @contextlib.contextmanager
 def written(capture):
-    """The capture as a file, and an environment with nobody's settings."""
+    """The capture as a file (or one that there is), and an environment with nobody's settings."""
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "capture.pcap")
-        capture.write(path)
+        path = capture
+        if isinstance(capture, Capture):
+            path = os.path.join(folder, "capture.pcap")
+            capture.write(path)
         yield path, dict(
             os.environ, HOME=folder, XDG_CONFIG_HOME=folder, WIRESHARK_CONFIG_DIR=folder, LC_ALL="C.UTF-8"
         )
@@ -481,6 +485,13 @@ class Dissector(unittest.TestCase):
         self.assertEqual([packet.messages for packet in found], [[]] * len(found))
         self.assertEqual([packet.number for packet in found if "tls" in packet.protocols], [4, 8])
 
+    def test_tls_with_its_keys_is_read(self):
+        lines = tshark(TLS_CAPTURE, "-Y", "mynah.command", "-T", "fields", "-e", "_ws.col.Info").splitlines()
+        self.assertEqual(lines[0], '→ ECHO "one", ECHO "two", STATUS, REVERSE "three"')
+        replies = '← ECHO reply "one", ECHO reply "two", STATUS reply 197 bytes, REVERSE reply "eerht"'
+        self.assertEqual(lines[1:], [replies])
+        self.assertEqual([message.experts for message in messages(TLS_CAPTURE)], [[]] * 8)
+
     def test_ports_are_preferences(self):
         capture = Capture()
         capture.connect(COMMAND).send(frame(ECHO))
@@ -530,13 +541,15 @@ class Dissector(unittest.TestCase):
     @unittest.skipUnless(shutil.which("sharkd"), "sharkd is not installed")
     def test_port_that_leaves_the_preferences_is_given_back(self):
         capture = Capture()
+        # 70 is Gopher's, 7777 nobody's.
         capture.connect(70).send(prefixed(b"hi"))
+        capture.connect(7777).send(prefixed(b"hi"))
         set_ports = lambda ports: ("setconf", {"name": "mynah.prefixed.ports", "value": ports})
-        look = [("load", None), ("frame", {"frame": 4, "proto": True})]
-        answers = sharkd(capture, *look, set_ports("60-80"), *look, set_ports("8080"), *look)
-        seen = [[entry["l"] for entry in answer["tree"]][4] for answer in answers if "tree" in answer]
-        owners = [label.split()[0] for label in seen]
-        self.assertEqual(owners, ["Gopher", "mynah", "Gopher"])
+        look = [("load", None)] + [("frame", {"frame": number, "proto": True}) for number in (4, 8)]
+        answers = sharkd(capture, *look, set_ports("60-80,7777"), *look, set_ports("8080"), *look)
+        labels = [[entry["l"] for entry in answer["tree"]][4] for answer in answers if "tree" in answer]
+        owners = [label.split()[0] for label in labels]
+        self.assertEqual(owners, ["Gopher", "Data", "mynah", "mynah", "Gopher", "Data"])
 
     def test_info_column(self):
         capture = Capture()

@@ -106,13 +106,10 @@ impl<T: Transport> Server<T> {
             for reason in CloseReason::ALL {
                 let (name, label) = (Label(&listener.identity.name), reason.label());
                 let count = listener.room.stats.closed(reason);
-                // Most never happen, and a refusal is none of them.
-                if count > 0 || matches!(reason, CloseReason::PeerClosed | CloseReason::Io) {
-                    writeln!(
-                        out,
-                        "mynah_closed_total{{listener=\"{name}\",reason=\"{label}\"}} {count}"
-                    )?;
-                }
+                writeln!(
+                    out,
+                    "mynah_closed_total{{listener=\"{name}\",reason=\"{label}\"}} {count}"
+                )?;
             }
         }
         Ok(())

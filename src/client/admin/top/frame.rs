@@ -16,6 +16,9 @@ use crate::thousands::grouped;
 /// Between two figures of the header.
 const GAP: &str = "   ";
 
+/// Below so many columns the version is left out.
+const NARROW_COLUMNS: usize = 60;
+
 /// Figures are said to be old after so many seconds.
 const STALE_SECS: u64 = 3;
 
@@ -55,7 +58,7 @@ pub(super) fn lines(view: &mut View, size: (usize, usize), now: Instant) -> Vec<
     let mut lines = match &view.mode {
         Mode::Help => help(columns),
         _ => {
-            let mut lines = header(view, columns, now);
+            let mut lines = header(view, size, now);
             // The footer, the heading and the titles of connections, and at least two of them.
             let room = rows.saturating_sub(lines.len() + 3);
             lines.extend(listeners(view, columns, room / 2));
@@ -63,7 +66,7 @@ pub(super) fn lines(view: &mut View, size: (usize, usize), now: Instant) -> Vec<
             lines
         }
     };
-    lines.resize(rows.saturating_sub(1), line("", Style::Plain));
+    lines.resize(rows.saturating_sub(1), line(" ".repeat(columns), Style::Plain));
     lines.push(footer(view, columns, now));
     lines
 }
@@ -83,11 +86,14 @@ pub(super) fn encode(lines: &[Line]) -> String {
     frame + "\x1b[0m\x1b[?2026l"
 }
 
-/// Figures of the server, and below them what is out of the ordinary.
-fn header(view: &View, columns: usize, now: Instant) -> Vec<Line> {
+/// Figures of the server on a quarter of the rows, and below them what is out of the ordinary.
+fn header(view: &View, (columns, rows): (usize, usize), now: Instant) -> Vec<Line> {
     let Some(snapshot) = &view.snapshot else { return Vec::new() };
-    let mut lines: Vec<Line> = flow(&figures(view, snapshot), columns)
+    let figures = figures(view, snapshot);
+    let figures = if columns < NARROW_COLUMNS { &figures[1..] } else { &figures };
+    let mut lines: Vec<Line> = flow(figures, columns)
         .into_iter()
+        .take((rows / 4).max(1))
         .map(|text| line(fit(&text, columns), Style::Bold))
         .collect();
     let state = state(view, snapshot, now);
@@ -97,6 +103,7 @@ fn header(view: &View, columns: usize, now: Instant) -> Vec<Line> {
     lines
 }
 
+/// The figures: the version, then the others in the order of their weight.
 fn figures(view: &View, snapshot: &Snapshot) -> Vec<String> {
     let status = &snapshot.status;
     let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |r| units::bytes(r as u64));
@@ -161,6 +168,9 @@ fn listeners(view: &View, columns: usize, room: usize) -> Vec<Line> {
     }
     let places = room - 1;
     let shown = if listeners.len() > places { places - 1 } else { listeners.len() };
+    if shown == 0 {
+        return Vec::new();
+    }
     let mut table = Table::new(&[
         Column::text("LISTENER", 24),
         Column::text("PROTOCOL", 12).dropped(2),
@@ -300,7 +310,7 @@ mod tests {
         let lines = lines(view, size, Instant::now());
         assert_eq!(lines.len(), size.1, "{lines:#?}");
         for line in &lines {
-            assert!(line.text.is_empty() || line.text.width() == size.0, "{line:?}");
+            assert_eq!(line.text.width(), size.0, "{line:?}");
         }
         lines.into_iter().map(|line| line.text.trim_end().to_owned()).collect()
     }
@@ -317,8 +327,8 @@ mod tests {
             "raw       raw                 3         4  raw://127.0.0.1:5000",
             "1 of 2 connections, longest queue first",
             "ID  LISTENER  ADDRESS         NAME   CONNECTED  IDLE    QUEUE  TLS",
-            " 1  chat      192.0.2.1:1000  nick1  1 m 40 s    5 s  2.0 KiB",
-            " 2  chat      192.0.2.2:1000  nick2  1 m 40 s    5 s  2.0 KiB",
+            " 1  chat      192.0.2.1:1000  nick1   1 m 40 s   5 s  2.0 KiB",
+            " 2  chat      192.0.2.2:1000  nick2   1 m 40 s   5 s  2.0 KiB",
             "",
             "",
             "",
@@ -336,10 +346,8 @@ mod tests {
         assert!(has("ADDRESS") && has("QUEUE") && has("192.0.2.1:1000"), "{shown:#?}");
         assert!(!has("URL") && !has("TLS"), "{shown:#?}");
         assert!(shown[11].starts_with("q quit   ? help"), "{shown:#?}");
-        for size in [(1, 1), (2, 3), (7, 5), (200, 60), (0, 0)] {
-            if size.1 > 0 {
-                texts(&mut view, size);
-            }
+        for size in [(1, 1), (2, 3), (7, 5), (200, 60)] {
+            texts(&mut view, size);
         }
     }
 

@@ -111,8 +111,8 @@ fn figures(view: &View, snapshot: &Snapshot) -> Vec<String> {
     vec![
         format!("mynah {}", clean(&status.version)),
         format!("up {}", units::time(status.uptime_secs)),
-        format!("{} connections", grouped(status.connections)),
-        format!("{messages} messages/s"),
+        format!("connections {}", grouped(status.connections)),
+        format!("messages {messages}/s"),
         format!("in {}/s", rate(view.rates.map(|r| r.bytes_in))),
         format!("out {}/s", rate(view.rates.map(|r| r.bytes_out))),
         format!(
@@ -120,9 +120,9 @@ fn figures(view: &View, snapshot: &Snapshot) -> Vec<String> {
             units::bytes(status.buffered_bytes),
             units::bytes(status.memory_limit_bytes)
         ),
-        format!("{} accepted", grouped(status.accepted_total)),
-        format!("{} refused", grouped(status.refused_total)),
-        format!("{} slow", grouped(status.slow_consumers_total)),
+        format!("accepted {}", grouped(status.accepted_total)),
+        format!("refused {}", grouped(status.refused_total)),
+        format!("slow {}", grouped(status.slow_consumers_total)),
     ]
 }
 
@@ -131,7 +131,7 @@ fn state(view: &View, snapshot: &Snapshot, now: Instant) -> String {
     let mut parts = Vec::new();
     let age = view.updated_at().map_or(0, |at| now.saturating_duration_since(at).as_secs());
     if let Some(error) = view.error() {
-        parts.push(format!("{error}; trying again, for {age} s"));
+        parts.push(format!("trying again since {age} s: {error}"));
     } else if age >= STALE_SECS {
         parts.push(format!("no answer for {age} s"));
     }
@@ -320,8 +320,8 @@ mod tests {
         let mut view = view(&[1, 2]);
         let shown = texts(&mut view, (90, 14));
         let expected = [
-            "mynah 0.1.0   up 1 m 40 s   1,234 connections   - messages/s   in -/s   out -/s",
-            "buffered 0 B of 1.0 GiB   0 accepted   0 refused   0 slow",
+            "mynah 0.1.0   up 1 m 40 s   connections 1,234   messages -/s   in -/s   out -/s",
+            "buffered 0 B of 1.0 GiB   accepted 0   refused 0   slow 0",
             "LISTENER  PROTOCOL  CONNECTIONS  ACCEPTED  URL",
             "chat      chat                3         4  chat://127.0.0.1:5000",
             "raw       raw                 3         4  raw://127.0.0.1:5000",
@@ -363,7 +363,7 @@ mod tests {
         view.take(Err(ClientError::Disconnected), Instant::now());
         let later = Instant::now() + Duration::from_secs(7);
         let lines = lines(&mut view, (100, 12), later);
-        let broken = "the server closed the connection; trying again, for 7 s, draining";
+        let broken = "trying again since 7 s: the server closed the connection, draining";
         assert!(lines.iter().any(|line| line.text.starts_with(broken)), "{lines:#?}");
     }
 

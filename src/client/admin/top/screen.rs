@@ -3,8 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::panic;
 use std::sync::mpsc::Sender;
+use std::{panic, process, thread};
 
 use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices as Special, Termios, tcgetattr, tcsetattr,
@@ -21,6 +21,9 @@ use crate::client::terminal_mode;
 
 /// Alternate screen, no cursor (private modes of xterm).
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
+
+/// The exit status of a Rust program that panicked.
+const PANICKED: i32 = 101;
 
 /// The screen while it is shown.
 #[derive(Debug)]
@@ -90,6 +93,10 @@ impl Screen {
         panic::set_hook(Box::new(move |panic| {
             leave(&terminal, &Termios::from(initial));
             report(panic);
+            // The main thread would go on without what this one does.
+            if thread::current().name() != Some("main") {
+                process::exit(PANICKED);
+            }
         }));
         Ok(())
     }

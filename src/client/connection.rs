@@ -1,7 +1,7 @@
 //! A blocking connection that carries requests and replies over `command`, `prefixed`, `raw` or
 //! `plugin`. Knows neither where requests come from nor where replies are printed.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
+use super::receive::{READ_LEN, read_some};
 use super::request::{Request, Verb};
 use super::server_guess::{Excerpt, GUESS_LEN, ServerGuess, is_alert};
 use super::sigint::spawn_helper;
 use super::stream::Stream;
-use super::timeout::{Deadline, is_timeout};
+use super::timeout::Deadline;
 use crate::codec::Decoder;
 use crate::codec::command::{Command, CommandDecoder, Frame};
 use crate::codec::prefixed::{self, PrefixedDecoder};
@@ -22,10 +23,6 @@ use crate::protocol::ProtocolName;
 
 /// Longest text of a request, in bytes: the highest `--max-frame` of any server.
 pub(super) const TEXT_LEN_MAX: usize = FRAME_LEN_LIMIT as usize;
-
-/// Smallest and largest buffer of one read, in bytes.
-const READ_LEN: usize = 1 << 16;
-const READ_LEN_MAX: usize = 1 << 20;
 
 /// How long the end of a write, or of the connection, may lag behind the reply.
 const GRACE_PERIOD: Duration = Duration::from_millis(50);
@@ -351,27 +348,7 @@ impl Connection {
     /// Reads once into `input`, with a buffer of about `wanted` bytes; returns the number of bytes, 0
     /// at the end of file.
     fn read_some(&mut self, wanted: usize, deadline: &Deadline) -> Result<usize, ClientError> {
-        let old_len = self.input.len();
-        loop {
-            let remaining = deadline.remaining();
-            if remaining.is_some_and(|remaining| remaining.is_zero()) {
-                let timeout = deadline.timeout.unwrap_or_default();
-                return Err(if self.input.is_empty() {
-                    ClientError::Timeout(timeout)
-                } else {
-                    ClientError::PartialTimeout(timeout)
-                });
-            }
-            self.stream.set_read_timeout(remaining);
-            self.input.resize(old_len + wanted.clamp(READ_LEN, READ_LEN_MAX), 0);
-            let read = (&self.stream).read(&mut self.input[old_len..]);
-            self.input.truncate(old_len + read.as_ref().copied().unwrap_or(0));
-            match read {
-                Ok(n) => return Ok(n),
-                Err(error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {}
-                Err(error) => return Err(ClientError::socket(&error)),
-            }
-        }
+        read_some(&self.stream, &mut self.input, wanted, deadline)
     }
 }
 

@@ -15,7 +15,10 @@ use crate::tls::client::ClientTls;
 /// `command://127.0.0.1:65432`, `command+unix:///run/mynah.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
+    /// Its protocol; any, for an admin listener.
     pub(super) protocol: ProtocolName,
+    /// It is an admin listener (`--admin`), which a build without that protocol can ask too.
+    pub(super) is_admin: bool,
     /// An IP address or a name; an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
@@ -39,7 +42,8 @@ impl Endpoint {
 
     /// The URL, with `transport` behind the protocol.
     pub(super) fn url(&self, transport: &str) -> String {
-        let Endpoint { protocol, host, port, .. } = self;
+        let Endpoint { host, port, .. } = self;
+        let protocol = if self.is_admin { "admin" } else { self.protocol.as_str() };
         if let Some(path) = &self.path {
             format!("{protocol}{transport}+unix://{}", UrlPath(path))
         } else if host.contains(':') {

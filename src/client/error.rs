@@ -62,6 +62,13 @@ pub(super) enum ClientError {
     Refused(String),
     /// The server sent bytes that are not a reply of the protocol.
     UnexpectedReply(String),
+    /// The server at this URL does not answer as an admin listener, for this reason.
+    NotAdmin {
+        /// The server's URL.
+        endpoint: String,
+        /// What it answered.
+        reason: String,
+    },
     /// The text is longer than any server accepts.
     TextTooLong {
         /// Longest text in bytes.
@@ -78,7 +85,7 @@ pub(super) enum ClientError {
     /// An accounts file was not changed, for this reason.
     #[cfg(feature = "accounts")]
     Passwd(String),
-    /// Some lines failed; each was reported where it failed.
+    /// Some lines failed, or a reload; each reason was reported by itself.
     LinesFailed,
 }
 
@@ -169,6 +176,9 @@ impl fmt::Display for ClientError {
             ClientError::PasswordInterrupted => f.write_str("interrupted"),
             ClientError::UnexpectedReply(reason) => {
                 write!(f, "the server does not answer as it should: {reason}")
+            }
+            ClientError::NotAdmin { endpoint, reason } => {
+                write!(f, "{endpoint} is not an admin listener: {reason}")
             }
             ClientError::TextTooLong { len_max } => write!(f, "the text is over {len_max} bytes"),
             ClientError::NoNickname => f.write_str("no nickname was accepted"),

@@ -9,8 +9,10 @@
 //! | `endpoint` | the server's address, timeout and account |
 //! | `account`, `password` | a name and a password; asking for one without echo |
 //! | `request` | requests: words, protocols, texts |
+//! | `admin` | the commands of `--admin` |
 //! | `connect`, `timeout` | connecting; deadlines and socket timeouts |
 //! | `stream`, `tls_stream` | a socket, or TLS over one |
+//! | `receive` | one read within a deadline |
 //! | `connection` | requests and replies over one connection |
 //! | `login` | logging in |
 //! | `server_guess` | the protocol that a server seems to speak |
@@ -27,6 +29,7 @@
 
 #[cfg_attr(not(feature = "accounts"), path = "account_disabled.rs")]
 mod account;
+mod admin;
 mod chat;
 mod connect;
 mod connection;
@@ -43,6 +46,7 @@ mod passwd;
 #[cfg_attr(not(feature = "accounts"), path = "password_disabled.rs")]
 mod password;
 mod prompt;
+mod receive;
 mod request;
 mod server_guess;
 mod sigint;
@@ -61,9 +65,10 @@ use signal_hook::consts::SIGINT;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::{print, print_usage_errors};
+use admin::AdminAction;
 use endpoint::Endpoint;
 use error::ClientError;
-use options::{Action, Invocation};
+use options::{Action, Invocation, UsageError};
 use output::print_error;
 
 /// Runs `mynah-cli` with `args`, without the program's name.
@@ -84,6 +89,13 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         #[cfg(feature = "accounts")]
         Invocation::Passwd(passwd) => passwd::run(&passwd),
+        Invocation::Admin { action: AdminAction::Top, .. } if !admin::has_screen() => {
+            return print_usage_errors("mynah-cli", &[UsageError::NoScreen]);
+        }
+        Invocation::Admin { endpoint, token, action, notes } => {
+            notes.iter().for_each(print_error);
+            admin::run(&endpoint, token.as_ref(), action)
+        }
         Invocation::Run { endpoint, user, action, notes } => {
             notes.iter().for_each(print_error);
             run_as(user.as_deref(), endpoint, action)

@@ -31,6 +31,13 @@ pub(super) fn is_dumb_terminal() -> bool {
     })
 }
 
+/// Columns and rows of the terminal that standard output is; `None` if they are not known.
+pub(super) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && rows > 0).then_some((columns, rows))
+}
+
 /// Prints replies on standard output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {

@@ -29,7 +29,7 @@ pub(super) struct Request {
 }
 
 /// Words that other programs have for a command.
-const SYNONYMS: [(&str, &str); 12] = [
+const SYNONYMS: [(&str, &str); 20] = [
     ("ping", "echo"),
     ("say", "echo"),
     ("tac", "rev"),
@@ -42,6 +42,14 @@ const SYNONYMS: [(&str, &str); 12] = [
     ("stats", "status"),
     ("msg", "send"),
     ("join", "chat"),
+    ("list", "clients"),
+    ("connections", "clients"),
+    ("who", "clients"),
+    ("ps", "clients"),
+    ("kill", "kick"),
+    ("disconnect", "kick"),
+    ("hup", "reload"),
+    ("htop", "top"),
 ];
 
 /// The one of `known` that `word` is most likely to stand for.

@@ -93,7 +93,7 @@ impl ServerGuess {
             }
             ServerGuess::Tls => "the server seems to speak TLS".to_owned(),
             ServerGuess::Mynah(protocol) => {
-                let endpoint = Endpoint { protocol, ..endpoint.clone() };
+                let endpoint = Endpoint { protocol, is_admin: false, ..endpoint.clone() };
                 let command = match protocol {
                     ProtocolName::Command => "echo TEXT",
                     ProtocolName::Chat => "chat",

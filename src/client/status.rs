@@ -22,7 +22,11 @@ const ORDER: [&str; 10] = [
 
 /// Makes a table of the JSON object in `reply`, a line a field; `None` if it is not one.
 pub(super) fn table(reply: &[u8]) -> Option<String> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(reply).ok()?;
+    table_of(serde_json::from_slice(reply).ok()?)
+}
+
+/// As [`table`], for an object that has been parsed.
+pub(super) fn table_of(mut fields: Map<String, Value>) -> Option<String> {
     let known: Vec<(String, Value)> =
         ORDER.iter().filter_map(|name| fields.remove_entry(*name)).collect();
     let rows: Vec<(String, String)> = known
@@ -46,6 +50,7 @@ fn text(name: &str, value: &Value) -> String {
         (_, Some(secs)) if name.ends_with("_secs") => duration(secs),
         (_, Some(number)) => grouped(number),
         (Value::String(text), _) => text.clone(),
+        (Value::Bool(is_on), _) => if *is_on { "yes" } else { "no" }.to_owned(),
         (value, _) => value.to_string(),
     }
 }

@@ -1,6 +1,6 @@
 //! The terminal's mode when a signal ends, or continues, the process. A line is typed in raw mode, a
 //! password without echo; a shell would keep either, and sets a mode of its own for as long as the
-//! process is stopped.
+//! process is stopped. The live screen of `--admin URL top` is left as well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -21,6 +21,9 @@ use super::sigint::spawn_helper;
 /// Ends the line being typed: bracketed paste off, then a new row.
 const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n";
 
+/// Leaves the live screen: the cursor is shown again, and the main screen (private modes of xterm).
+pub(super) const LEAVE_SCREEN: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+
 /// Is called when the process continues in the foreground.
 type OnContinue = Box<dyn FnMut() + Send>;
 
@@ -32,6 +35,9 @@ static IS_GUARDED: Mutex<bool> = Mutex::new(false);
 
 /// A password is being typed.
 static IS_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// The live screen is shown.
+static IS_FULL_SCREEN: AtomicBool = AtomicBool::new(false);
 
 /// Makes SIGTERM and SIGHUP restore the mode of the terminal before they end the process with their
 /// default action, and calls `on_continue` when the process was stopped and continues in the
@@ -55,6 +61,16 @@ pub(super) fn guard_silence() -> io::Result<()> {
 #[cfg(feature = "accounts")]
 pub(super) fn set_silent(is_silent: bool) {
     IS_SILENT.store(is_silent, Ordering::SeqCst);
+}
+
+/// Says whether the live screen is shown from now on; returns whether it was.
+pub(super) fn set_full_screen(is_full_screen: bool) -> bool {
+    IS_FULL_SCREEN.swap(is_full_screen, Ordering::SeqCst)
+}
+
+/// Whether the live screen is shown.
+pub(super) fn is_full_screen() -> bool {
+    IS_FULL_SCREEN.load(Ordering::SeqCst)
 }
 
 /// The mode in which a password is typed: a line, without echo. The characters that would interrupt
@@ -98,7 +114,7 @@ fn start() -> io::Result<()> {
 }
 
 /// Standard input, or the terminal of the process where that is something else.
-fn terminal() -> io::Result<File> {
+pub(super) fn terminal() -> io::Result<File> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return stdin.as_fd().try_clone_to_owned().map(File::from);
@@ -131,6 +147,8 @@ fn restore(terminal: &File, initial: &Termios) {
     if IS_SILENT.load(Ordering::SeqCst) {
         // Standard output may be a file.
         let _ = (&*terminal).write_all(b"\n");
+    } else if set_full_screen(false) {
+        let _ = write(io::stdout(), LEAVE_SCREEN);
     } else {
         // write(2) itself, because the main thread may hold the lock of `Stdout`.
         let _ = write(io::stdout(), LEAVE_LINE);

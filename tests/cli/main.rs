@@ -11,6 +11,8 @@
 
 #[cfg(feature = "accounts")]
 mod accounts;
+#[cfg(all(feature = "admin", feature = "unix"))]
+mod admin;
 mod chat_pipe;
 mod chat_server;
 mod chat_window;

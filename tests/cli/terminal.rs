@@ -35,6 +35,11 @@ impl Terminal {
         args: &[&str],
     ) -> Option<Terminal> {
         let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
+        Terminal::client_args(folder, term, &[&["-H", &ip, "-p", &port], args].concat())
+    }
+
+    /// Runs the client with the arguments `args` alone.
+    pub(crate) fn client_args(folder: Folder, term: &str, args: &[&str]) -> Option<Terminal> {
         let (home, term) = (format!("HOME={}", folder.path("")), format!("TERM={term}"));
         // tmux may lose the status and the last output of a program that ends, so a shell writes the
         // status to a file and stays. The inner shell writes its process ID, which the client keeps.
@@ -43,8 +48,7 @@ impl Terminal {
             "trap : INT; sh -c 'echo $$ >{pid}; exec \"$@\"' sh \"$@\"; echo $? >{status}; read _"
         );
         let shell = ["env", &home, &term, "sh", "-c", &script, "sh"];
-        let client = [CLIENT, "-H", &ip, "-p", &port];
-        Terminal::run(folder, &[&shell[..], &client, args].concat())
+        Terminal::run(folder, &[&shell[..], &[CLIENT], args].concat())
     }
 
     /// Runs `command`, of at least two words, in a terminal.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
+use super::admin_error::AdminUsageError;
 #[cfg(feature = "accounts")]
 use crate::accounts::NameError;
 use crate::cli::options::OptionError;
@@ -44,6 +45,10 @@ pub(in crate::client) enum NamedBy {
 /// An error in the command line or in the file of `--config`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::client) enum UsageError {
+    /// The command line of `--admin` is wrong.
+    Admin(AdminUsageError),
+    /// The live screen needs a terminal that it can draw on.
+    NoScreen,
     /// An option is unknown, repeated, or lacks its value.
     Option(OptionError),
     /// `--protocol` is not the name of a protocol of the client.
@@ -116,6 +121,10 @@ impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
         match self {
+            UsageError::Admin(error) => write!(f, "{error}"),
+            UsageError::NoScreen => {
+                f.write_str("top draws on a terminal, which this is not; use status --watch --json")
+            }
             UsageError::Option(error) => write!(f, "{error}"),
             UsageError::UnknownProtocol(name) => {
                 let known = ProtocolName::ALL.iter().map(|protocol| protocol.as_str());

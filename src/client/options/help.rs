@@ -5,15 +5,18 @@ use crate::cli::options::{OptionSpec, usage};
 use crate::cli::tls_options;
 
 /// The options, which go before the command: a TEXT may begin with a dash.
-const OPTIONS: [OptionSpec; 11] = [
+const OPTIONS: [OptionSpec; 14] = [
     OptionSpec::new("H", "host", "HOST", "the server's address or name (default 127.0.0.1)"),
     OptionSpec::new("p", "port", "PORT", "its port (default 65432, 5000 for chat)"),
     OptionSpec::new("", "protocol", "NAME", "command, prefixed, raw, chat or plugin"),
     OptionSpec::new("", "config", "FILE", "take host and port from [server] in an INI file"),
     OptionSpec::new("", "timeout", "SECS", TIMEOUT),
     OptionSpec::new("", "user", "NAME", USER),
-    OptionSpec::new("", "json", "", "status: JSON on a terminal as well"),
+    OptionSpec::new("", "admin", "URL", "ask an admin listener, admin://HOST:PORT"),
+    OptionSpec::new("", "token", "FILE", "--admin: the token, one line in a file"),
+    OptionSpec::new("", "json", "", "status, clients: JSON on a terminal as well"),
     OptionSpec::new("", "watch", "", "status: again every second"),
+    OptionSpec::new("y", "yes", "", "kick: without a question"),
     OptionSpec::new("", "no-history", "", "keep no ~/.mynah_history of the prompt"),
     OptionSpec::new("h", "help", "", "print this"),
     OptionSpec::new("V", "version", "", "print the version"),
@@ -44,6 +47,14 @@ Over prefixed, raw and plugin:
     send TEXT           one message
 Over chat:
     chat [NICK]         the chat window; without an address it reads config.ini
+On an admin listener, with --admin URL:
+    status              print the server's figures and listeners
+    clients [FILTER…]   print connections: listener=chat ip=192.0.2.7 name=bob
+                        min_idle=60 min_queue=1 sort=idle|queue limit=N
+    kick FILTER…        close them; kick 17 is one; ban=SECS refuses its ip=
+    reload              read the configuration anew, print what has changed
+    drain, undrain      accept no new clients; accept them again
+    top                 a live screen: ? lists its keys
 Without a command:
     a prompt, or one command a line from a pipe. Where send is the only command
     a line is a message. When the server has closed the connection, the prompt
@@ -57,6 +68,7 @@ Examples:
     mynah-cli -p 8080 send hello
     mynah-cli status --watch
     mynah-cli -H chat.example chat ann
+    mynah-cli --admin admin+unix:///run/mynah/admin.sock top
     mynah-cli --user ann command+tls://mynah.example:65432 listen
     printf 'echo one\\nrev two\\n' | mynah-cli
 

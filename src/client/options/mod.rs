@@ -2,6 +2,8 @@
 //! `--config`, and for a chat without an address `config.ini`.
 
 mod address;
+mod admin;
+mod admin_error;
 mod error;
 mod help;
 mod words;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use getopts::{Matches, ParsingStyle};
 
 use super::account::check_name;
+use super::admin::{AdminAction, Token};
 use super::endpoint::Endpoint;
 #[cfg(feature = "accounts")]
 use super::passwd::Passwd;
@@ -43,6 +46,14 @@ pub(super) enum Invocation {
     /// A change of an accounts file, without a server.
     #[cfg(feature = "accounts")]
     Passwd(Passwd),
+    /// A command for an admin listener.
+    Admin {
+        endpoint: Endpoint,
+        token: Option<Token>,
+        action: AdminAction,
+        /// Lines for standard error before it runs.
+        notes: Vec<String>,
+    },
     Run {
         endpoint: Endpoint,
         /// The name of `--user`, whose password is not known yet.
@@ -98,9 +109,19 @@ impl Invocation {
         if matches.opt_present("version") {
             return Ok(Invocation::Version);
         }
+        if let Some(url) = matches.opt_str("admin") {
+            return admin_invocation(&matches, &url, words);
+        }
+        admin::refuse(&matches).map_err(UsageError::Admin)?;
+        if let Some(error) = admin::word_of_admin(words) {
+            return Err(UsageError::Admin(error).into());
+        }
         let url = words.first().map(|word| Address::from_word(word)).transpose()?.flatten();
         if url.is_some() {
             words = &words[1..];
+            if let Some(error) = admin::word_of_admin(words) {
+                return Err(UsageError::Admin(error).into());
+            }
         }
         if let [word] = words
             && word.eq_ignore_ascii_case("help")
@@ -121,6 +142,11 @@ impl Invocation {
         }
         let mut address = Address::new(&matches, url)?;
         let (protocol, named_by) = address.protocol(words::is_chat(words));
+        if protocol.as_str() == "admin" {
+            let (host, port) = address.host_and_port(protocol);
+            let error = admin::protocol_of_admin(&host, port, named_by);
+            return Err(UsageError::Admin(error).into());
+        }
         let flags = Flags {
             is_json: matches.opt_present("json"),
             is_watch: matches.opt_present("watch"),
@@ -133,30 +159,65 @@ impl Invocation {
         }
         let is_chat = matches!(action, Action::Chat(_));
         let note = if is_chat { address.read_default_file() } else { None };
-        let (host, port) = address.host_and_port(protocol);
-        #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS is set behind it"))]
-        let mut endpoint = Endpoint {
-            protocol,
-            host,
-            port,
-            path: address.path,
-            timeout: timeout(&matches)?,
-            account: None,
-            #[cfg(feature = "tls")]
-            tls: None,
-        };
-        #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS adds one"))]
-        let mut notes: Vec<String> = note.into_iter().collect();
-        #[cfg(feature = "tls")]
-        if address.is_tls {
-            let tls = tls_options::read(&matches, &endpoint.host).map_err(UsageError::Tls)?;
-            notes.extend(tls.is_insecure().then(|| tls_options::INSECURE.to_owned()));
-            endpoint.tls = Some(tls);
-        } else {
-            tls_options::refuse(&matches, &endpoint.url("+tls")).map_err(UsageError::Tls)?;
-        }
+        let (endpoint, tls_note) = endpoint(&matches, address, protocol)?;
+        let notes = note.into_iter().chain(tls_note).collect();
         Ok(Invocation::Run { endpoint, user, action, notes })
     }
+}
+
+/// Parses the rest of a command line with `--admin URL`.
+fn admin_invocation(
+    matches: &Matches,
+    url: &str,
+    words: &[String],
+) -> Result<Invocation, Vec<UsageError>> {
+    if let [word] = words
+        && word.eq_ignore_ascii_case("help")
+    {
+        return Ok(Invocation::Help(help()));
+    }
+    let address = admin::address(matches, url).map_err(UsageError::Admin)?;
+    let action = admin::parse(matches, words).map_err(UsageError::Admin)?;
+    // Any protocol: nothing is spoken of it.
+    let (endpoint, note) = endpoint(matches, address, ProtocolName::Command)?;
+    let endpoint = Endpoint { is_admin: true, ..endpoint };
+    let token = admin::token(matches).map_err(UsageError::Admin)?;
+    Ok(Invocation::Admin { endpoint, token, action, notes: note.into_iter().collect() })
+}
+
+/// The server at `address`, and a line for standard error if there is one.
+fn endpoint(
+    matches: &Matches,
+    address: Address,
+    protocol: ProtocolName,
+) -> Result<(Endpoint, Option<String>), UsageError> {
+    let (host, port) = address.host_and_port(protocol);
+    if address.path.is_none() && port == 0 {
+        return Err(UsageError::PortZero);
+    }
+    #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS is set behind it"))]
+    let mut endpoint = Endpoint {
+        protocol,
+        is_admin: false,
+        host,
+        port,
+        path: address.path,
+        timeout: timeout(matches)?,
+        account: None,
+        #[cfg(feature = "tls")]
+        tls: None,
+    };
+    #[cfg_attr(not(feature = "tls"), allow(unused_mut, reason = "TLS adds one"))]
+    let mut note = None;
+    #[cfg(feature = "tls")]
+    if address.is_tls {
+        let tls = tls_options::read(matches, &endpoint.host).map_err(UsageError::Tls)?;
+        note = tls.is_insecure().then(|| tls_options::INSECURE.to_owned());
+        endpoint.tls = Some(tls);
+    } else {
+        tls_options::refuse(matches, &endpoint.url("+tls")).map_err(UsageError::Tls)?;
+    }
+    Ok((endpoint, note))
 }
 
 /// Checks the name of `--user`, and that there is an account to log in to.
@@ -180,9 +241,11 @@ fn check_user(
 
 /// The word behind `-h` that is meant for `-H`, as with redis-cli and psql: it is not a command.
 fn host_of_short_help<'a>(args: &[OsString], words: &'a [String]) -> Option<&'a str> {
-    let word = words
-        .first()
-        .filter(|word| !COMMANDS.iter().any(|command| word.eq_ignore_ascii_case(command)))?;
+    let is_command = |word: &String| {
+        let known = COMMANDS.iter().chain(admin_error::COMMANDS);
+        known.into_iter().any(|command| word.eq_ignore_ascii_case(command))
+    };
+    let word = words.first().filter(|word| !is_command(word))?;
     let follows = args.windows(2).any(|pair| pair[0] == "-h" && pair[1] == OsStr::new(word));
     follows.then_some(word)
 }

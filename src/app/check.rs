@@ -2,13 +2,14 @@
 //! and no file, and writes nothing but its report.
 
 use std::net::SocketAddr;
-#[cfg(feature = "unix")]
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
+use super::listeners::Place;
+#[cfg(feature = "unix")]
+use super::listeners::without_links;
 use super::{accounts, listeners, log_file, plugins, tls};
 use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error};
 use crate::net::TcpAcceptor;
@@ -96,15 +97,6 @@ fn check_listeners(config: &Config, errors: &mut Errors) -> Vec<String> {
     bound.iter().map(|(spec, _)| format!("would listen on {spec}")).collect()
 }
 
-/// Where a listener would open.
-#[derive(PartialEq)]
-enum Place {
-    Inet(SocketAddr),
-    /// A file, in its folder's real place. bind(2) follows no link at the path itself.
-    #[cfg(feature = "unix")]
-    Unix(PathBuf),
-}
-
 fn check_listener<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<Place, ListenError<'a>> {
     #[cfg(feature = "unix")]
     if let Some(path) = &spec.path {
@@ -112,14 +104,6 @@ fn check_listener<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<Place, 
         return checked.map_err(|source| ListenError { spec, source });
     }
     listeners::bind_first(spec, config, TcpAcceptor::check).map(|((), addr)| Place::Inet(addr))
-}
-
-#[cfg(feature = "unix")]
-fn without_links(path: &Path) -> PathBuf {
-    match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
 }
 
 /// Default listeners whose port is taken are warnings, unless none is left.

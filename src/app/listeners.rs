@@ -1,89 +1,199 @@
-//! Opening of the configured listeners: names to addresses, and which failures end the start.
+//! The sockets of the configured listeners: names to addresses, those that are open already, and
+//! which failures are an error.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+#[cfg(feature = "unix")]
+use std::path::{Path, PathBuf};
 
-use log::{info, warn};
-
-use super::accounts::AccountsReloader;
 use super::config::Config;
 use super::listen_error::ListenError;
-use super::tls::Certificates;
 use crate::cli::ListenerSpec;
 #[cfg(feature = "unix")]
 use crate::net::UnixAcceptor;
-use crate::net::{EventLoop, SocketAcceptor, SocketOptions, TcpAcceptor};
+use crate::net::{Running, SocketAcceptor, SocketOptions, SocketTransport, TcpAcceptor};
+use crate::server::Server;
 
-/// Opens every listener in the order given, and logs it. A default listener whose port is taken is
-/// skipped as long as another opens; one that was asked for is an error.
-pub(super) fn open(
+/// Where a listener is bound.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Place {
+    Inet(SocketAddr),
+    /// A file, in its folder's real place. bind(2) follows no link at the path itself.
+    #[cfg(feature = "unix")]
+    Unix(PathBuf),
+}
+
+/// A listener that is open.
+#[derive(Debug, Clone)]
+pub(super) struct OpenListener {
+    /// Its place in the configuration in force.
+    pub(super) at: usize,
+    /// Its URL as it was given, with the real port.
+    pub(super) url: String,
+    /// The host as it was given.
+    host: String,
+    /// Whether the system picked its port.
+    has_any_port: bool,
+    pub(super) place: Place,
+    /// Its number in the server.
+    pub(super) number: usize,
+    /// Whether it accepts: one whose socket failed does not, and is opened anew.
+    pub(super) is_listening: bool,
+}
+
+/// The socket of a configured listener.
+pub(super) enum Socket {
+    /// It was bound for it.
+    New(SocketAcceptor, Place),
+    /// That of an open listener, which stands at this place of their list.
+    Open(usize),
+    /// A default listener whose port is taken does without.
+    Skipped,
+}
+
+/// Finds a socket for every listener of `config`: of those that are open the one that is bound to
+/// its address or path, or else a new one. Returns them in the order of the configuration, and a
+/// warning for each that is skipped: a default one whose port is taken, as long as another opens.
+///
+/// # Errors
+///
+/// A reason for each that cannot be bound; no new one is left open.
+pub(super) fn bind_all(
     config: &Config,
-    certificates: &mut Certificates,
-    accounts: &AccountsReloader,
-    event_loop: &mut EventLoop,
-) -> Result<(), String> {
-    let mut opened = 0;
-    let mut first_error = None;
-    for (place, spec) in config.listeners.iter().enumerate() {
-        match bind(spec, config) {
-            Ok(acceptor) => {
-                add(spec, acceptor, config, event_loop)
-                    .map_err(|source| ListenError { spec, source }.to_string())?;
-                certificates.attach(place, event_loop);
-                accounts.attach(place, event_loop);
-                opened += 1;
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                if !is_skipped(&error, config) {
-                    return Err(reason);
+    open: &[OpenListener],
+) -> Result<(Vec<Socket>, Vec<String>), Vec<String>> {
+    let (mut sockets, mut errors, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut is_free: Vec<bool> = open.iter().map(|listener| listener.is_listening).collect();
+    for spec in &config.listeners {
+        match bind(spec, config, open, &is_free) {
+            Ok(socket) => {
+                if let Socket::Open(at) = socket {
+                    is_free[at] = false;
                 }
-                warn!("{reason}; skipped");
-                first_error.get_or_insert(reason);
+                sockets.push(socket);
             }
+            Err(error) if is_skipped(&error, config) => {
+                skipped.push(format!("{error}; skipped"));
+                sockets.push(Socket::Skipped);
+            }
+            Err(error) => errors.push(error.to_string()),
         }
     }
-    match first_error {
-        Some(reason) if opened == 0 => Err(reason),
-        _ => Ok(()),
+    if skipped.len() == config.listeners.len() {
+        errors.append(&mut skipped);
     }
+    if errors.is_empty() { Ok((sockets, skipped)) } else { Err(errors) }
 }
 
-fn bind<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<SocketAcceptor, ListenError<'a>> {
+/// Finds the socket of one listener. Of those that are open, it may have those that are free.
+fn bind<'a>(
+    spec: &'a ListenerSpec,
+    config: &Config,
+    open: &[OpenListener],
+    is_free: &[bool],
+) -> Result<Socket, ListenError<'a>> {
+    let find = |place: Option<&Place>| {
+        let is_it = |listener: &OpenListener| match place {
+            // An IPv6 socket for all addresses may be one for IPv4, too.
+            Some(place) => {
+                listener.place == *place && listener.host.is_empty() == spec.host.is_empty()
+            }
+            // A free port is found by its place among those.
+            None => listener.has_any_port && listener.host == spec.host,
+        };
+        let found = open.iter().zip(is_free).position(|(listener, free)| *free && is_it(listener));
+        found.map(Socket::Open)
+    };
     #[cfg(feature = "unix")]
     if let Some(path) = &spec.path {
+        let place = Place::Unix(without_links(path));
+        if let Some(socket) = find(Some(&place)) {
+            return Ok(socket);
+        }
         let bound = UnixAcceptor::bind(path, spec.mode);
-        return bound.map(Into::into).map_err(|source| ListenError { spec, source });
+        return bound
+            .map(|acceptor| Socket::New(acceptor.into(), place))
+            .map_err(|source| ListenError { spec, source });
     }
-    bind_first(spec, config, TcpAcceptor::bind).map(|(acceptor, _)| acceptor.into())
+    if spec.port == 0
+        && let Some(socket) = find(None)
+    {
+        return Ok(socket);
+    }
+    let bind = |addr, options| {
+        if let Some(socket) = find(Some(&Place::Inet(addr))) {
+            return Ok(socket);
+        }
+        let acceptor = TcpAcceptor::bind(addr, options)?;
+        let place = Place::Inet(acceptor.local_addr()?);
+        Ok(Socket::New(acceptor.into(), place))
+    };
+    bind_first(spec, config, bind).map(|(socket, _)| socket)
 }
 
-/// Adds a bound listener to the loop. It is called by its URL as it was given, with the real port.
-fn add(
-    spec: &ListenerSpec,
-    acceptor: SocketAcceptor,
-    config: &Config,
-    event_loop: &mut EventLoop,
-) -> io::Result<()> {
-    let port = match &acceptor {
-        SocketAcceptor::Tcp(acceptor) => acceptor.local_addr()?.port(),
-        #[cfg(feature = "unix")]
-        SocketAcceptor::Unix(_) => 0,
-    };
-    let name = ListenerSpec { port, ..spec.clone() }.to_string();
-    event_loop.add_listener(acceptor, config.listener(spec, name.clone()))?;
-    #[cfg(feature = "admission")]
-    if let Some(proxies) = &spec.proxies {
-        let server = event_loop.server_mut();
-        server.trust_proxies(server.listener_count() - 1, Some(proxies.clone()));
+impl OpenListener {
+    /// Adds the listener at a place of the configuration, which was bound, to a server that runs, or
+    /// is about to. It is called by its URL as it was given, with the real port.
+    pub(super) fn add(
+        at: usize,
+        acceptor: SocketAcceptor,
+        place: Place,
+        config: &Config,
+        running: &mut Running<'_>,
+    ) -> Result<Self, String> {
+        let spec = &config.listeners[at];
+        let mut listener = OpenListener {
+            at,
+            url: String::new(),
+            host: String::new(),
+            has_any_port: false,
+            place,
+            number: 0,
+            is_listening: true,
+        };
+        listener.configure(at, spec);
+        let configuration = config.listener(spec, listener.url.clone());
+        let added = running.add_listener(acceptor, configuration);
+        listener.number = added.map_err(|source| ListenError { spec, source }.to_string())?;
+        Ok(listener)
     }
-    info!("listening on {name}");
-    Ok(())
+
+    /// Has it be called by what stands at a place of a configuration. Returns what it was called.
+    pub(super) fn configure(&mut self, at: usize, spec: &ListenerSpec) -> String {
+        let port = match &self.place {
+            Place::Inet(addr) => addr.port(),
+            #[cfg(feature = "unix")]
+            Place::Unix(_) => 0,
+        };
+        self.at = at;
+        self.host.clone_from(&spec.host);
+        self.has_any_port = spec.port == 0 && matches!(self.place, Place::Inet(_));
+        let url = ListenerSpec { port, ..spec.clone() }.to_string();
+        std::mem::replace(&mut self.url, url)
+    }
+
+    /// Sets what belongs to the clients of a listener besides its protocol.
+    pub(super) fn set_up(&self, config: &Config, server: &mut Server<SocketTransport>) {
+        let spec = &config.listeners[self.at];
+        #[cfg(feature = "admission")]
+        server.trust_proxies(self.number, spec.proxies.clone());
+        #[cfg(feature = "accounts")]
+        server.set_auth(self.number, config.auth(spec));
+        let _ = (spec, server);
+    }
 }
 
 /// Whether a start goes on without the listener.
 pub(super) fn is_skipped(error: &ListenError<'_>, config: &Config) -> bool {
     config.listeners_are_defaults && error.source.kind() == io::ErrorKind::AddrInUse
+}
+
+#[cfg(feature = "unix")]
+pub(super) fn without_links(path: &Path) -> PathBuf {
+    match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// Calls `bind` with the addresses of `spec` up to the first that belongs to this machine, and

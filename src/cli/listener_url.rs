@@ -53,7 +53,7 @@ pub struct ListenerSpec {
     pub auth: Option<Auth>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
-    /// The keys of its protocol, as given; each is valid.
+    /// The keys that were given, as they were written, but not those of its address; each is valid.
     pub keys: Vec<(String, String)>,
 }
 
@@ -291,7 +291,7 @@ impl ListenerSpec {
             #[cfg(not(feature = "accounts"))]
             "auth" => return Err(invalid(SettingError::NO_ACCOUNTS)),
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
-                Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
+                Ok(()) => {}
                 Err(SettingError::Unknown) => {
                     let (key, protocol) = (key.to_owned(), self.protocol);
                     return Err(ListenerError::UnknownKey { key, protocol });
@@ -299,7 +299,24 @@ impl ListenerSpec {
                 Err(source) => return Err(invalid(source)),
             },
         }
+        if !matches!(key, "host" | "port" | "path") {
+            self.keys.push((key.to_owned(), value.to_owned()));
+        }
         Ok(())
+    }
+
+    /// The value of `key` as it was given.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.keys.iter().find(|(other, _)| other == key).map(|(_, value)| &**value)
+    }
+
+    /// Whether both speak one protocol, through layers of one kind.
+    pub(crate) fn speaks_as(&self, other: &ListenerSpec) -> bool {
+        #[cfg(feature = "tls")]
+        let is_same_layer = self.is_tls == other.is_tls;
+        #[cfg(not(feature = "tls"))]
+        let is_same_layer = true;
+        self.protocol == other.protocol && is_same_layer
     }
 
     /// Whether its protocol has accounts.
@@ -314,8 +331,12 @@ impl ListenerSpec {
     pub fn protocol(&self, defaults: &ProtocolDefaults) -> Protocol {
         let mut protocol = self.protocol.build(defaults);
         for (key, value) in &self.keys {
+            // The others are not the protocol's.
             let set = protocol.set(key, value);
-            debug_assert!(set.is_ok(), "a key is kept only if it is valid");
+            debug_assert!(
+                matches!(set, Ok(()) | Err(SettingError::Unknown)),
+                "a key is kept only if it is valid"
+            );
         }
         protocol
     }

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::drain::ListenerState;
 use super::fanout::Fanout;
 use super::layer::Layer;
 #[cfg(feature = "admission")]
 use super::origins::Proxies;
-use super::removal::ListenerState;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;

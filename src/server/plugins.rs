@@ -3,7 +3,7 @@
 use super::Server;
 use super::listener::Listener;
 use super::transport::Transport;
-use crate::protocol::plugin::{PluginHost, Reload};
+use crate::protocol::plugin::PluginHost;
 use crate::protocol::{Handler, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
@@ -17,13 +17,11 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Loads other plugins beside those in service, which they replace at once if all are well; see
-    /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
+    /// The plugins in service.
+    #[cfg(feature = "plugins")]
     #[doc(hidden)]
-    pub fn reload_plugins(&mut self, reload: Reload) {
-        if let Some(scheduler) = &mut self.shared.plugins {
-            scheduler.reload(reload);
-        }
+    pub fn plugins_mut(&mut self) -> Option<&mut PluginScheduler> {
+        self.shared.plugins.as_deref_mut()
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.

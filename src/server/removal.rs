@@ -6,84 +6,15 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
+use super::drain::{Drain, ListenerState, Step};
 use super::fanout::Fanout;
 use super::listener::{Listener, ListenerConfig, PendingBroadcasts};
 use super::stop::Phase;
 use super::sweep::SWEEP_PAGES_MAX;
 use super::transport::Transport;
 use crate::clock::Millis;
-use crate::limits::{BACKLOG_MS_MAX, DRAIN_MS_MIN, Limits};
+use crate::limits::{DRAIN_MS_MIN, Limits};
 use crate::protocol::{CloseReason, Handler, PrefixedProtocol, Room, dispatch};
-
-/// The life of a listener's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListenerState {
-    InService,
-    /// It has been removed, and its connections are drained.
-    Draining(Drain),
-    /// Nothing is left of it: the number can be given to another.
-    Vacant,
-}
-
-/// A drain, and how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Drain {
-    step: Step,
-    /// Pages still to be looked through in this step: those before this position. They are looked
-    /// through as in a [`Sweep`](super::sweep::Sweep).
-    pages_left: usize,
-    /// Closing begins at this time even if input still arrives.
-    until: Millis,
-    /// Who is left at this time is cut.
-    deadline: Millis,
-    /// Connections cut with replies unsent.
-    cut_unsent: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// Clients in the backlog are accepted: they may have sent requests.
-    Accepting,
-    /// Every connection is to be read once more.
-    Reading,
-    /// What has arrived is being answered. Nobody leaves: an answer may be a broadcast.
-    Answering,
-    /// Connections begin to close.
-    Closing,
-    /// They are on their way, or have been cut and linger.
-    Waiting,
-    /// Those that are left are cut.
-    Cutting,
-}
-
-impl ListenerState {
-    /// Whether its connections are closing.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self, ListenerState::Draining(drain) if drain.step >= Step::Closing)
-    }
-}
-
-impl Drain {
-    fn new(step: Step, now: Millis) -> Self {
-        let pages_left = if step == Step::Accepting { 0 } else { usize::MAX };
-        let until = now.after(BACKLOG_MS_MAX);
-        Drain { step, pages_left, until, deadline: Millis::NEVER, cut_unsent: 0 }
-    }
-
-    fn begin(&mut self, step: Step) {
-        (self.step, self.pages_left) = (step, usize::MAX);
-    }
-
-    /// Goes on where the time of a step is over.
-    fn skip_late_step(&mut self, now: Millis) {
-        if self.step == Step::Waiting && now >= self.deadline {
-            self.deadline = Millis::NEVER;
-            self.begin(Step::Cutting);
-        } else if self.step == Step::Answering && now >= self.until {
-            self.begin(Step::Closing);
-        }
-    }
-}
 
 impl<T: Transport> Server<T> {
     /// Adds a listener, before the server runs or while it does, and returns its number, by which
@@ -93,6 +24,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// On the 65,537th listener.
+    #[inline(never)]
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) -> usize {
         let number = self.next_listener_number();
         self.put_listener(number, Listener::new(Some(acceptor), config, &self.shared.limits));
@@ -107,6 +39,7 @@ impl<T: Transport> Server<T> {
         vacant.unwrap_or(self.listeners.len())
     }
 
+    #[inline(never)]
     fn put_listener(&mut self, number: usize, listener: Listener<T>) {
         assert!(number <= usize::from(u16::MAX), "too many listeners");
         match self.listeners.get_mut(number) {
@@ -126,6 +59,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
+    #[inline(never)]
     pub fn remove_listener(&mut self, number: usize) -> usize {
         self.listeners[number].accept_ready = true;
         self.begin_drain(number, Step::Accepting)
@@ -138,6 +72,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener, or it would be the 65,537th.
+    #[inline(never)]
     pub fn replace_listener(&mut self, number: usize, config: ListenerConfig) -> usize {
         let to = self.next_listener_number();
         let acceptor = self.listeners[number].acceptor.take();
@@ -159,6 +94,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
+    #[inline(never)]
     pub fn configure_listener(&mut self, number: usize, config: ListenerConfig) {
         let ListenerConfig { name, protocol, idle_ms } = config;
         let listener = &mut self.listeners[number];
@@ -185,6 +121,7 @@ impl<T: Transport> Server<T> {
 
     /// Changes the limits of a server that runs. Whoever holds more than a new one allows keeps it;
     /// [`rearm_deadlines`](Self::rearm_deadlines) must follow where timeouts have changed.
+    #[inline(never)]
     pub fn set_limits(&mut self, limits: Limits) {
         self.clients_bound = limits.clients_max.max(self.shared.stats.connections as usize);
         self.shared.limits = limits;
@@ -287,6 +224,7 @@ impl<T: Transport> Server<T> {
 
     /// Takes the step with the connections of one page. Returns how many were cut with replies
     /// unsent.
+    #[inline(never)]
     fn drain_page(&mut self, number: usize, page: usize, step: Step) -> usize {
         let mut cut_unsent = 0;
         for id in self.table.page_ids(number, page) {

@@ -24,6 +24,8 @@ pub(super) struct Drain {
     pub(super) until: Millis,
     /// Who is left at this time is cut.
     pub(super) deadline: Millis,
+    /// Connections there were when it began.
+    pub(super) members: usize,
     /// Connections cut with replies unsent.
     pub(super) cut_unsent: usize,
 }
@@ -52,10 +54,10 @@ impl ListenerState {
 }
 
 impl Drain {
-    pub(super) fn new(step: Step, now: Millis) -> Self {
+    pub(super) fn new(step: Step, members: usize, now: Millis) -> Self {
         let pages_left = if step == Step::Accepting { 0 } else { usize::MAX };
         let until = now.after(BACKLOG_MS_MAX);
-        Drain { step, pages_left, until, deadline: Millis::NEVER, cut_unsent: 0 }
+        Drain { step, pages_left, until, deadline: Millis::NEVER, members, cut_unsent: 0 }
     }
 
     pub(super) fn begin(&mut self, step: Step) {

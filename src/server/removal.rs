@@ -143,7 +143,7 @@ impl<T: Transport> Server<T> {
         let now = self.shared.now;
         let listener = &mut self.listeners[number];
         if listener.state == ListenerState::InService {
-            listener.state = ListenerState::Draining(Drain::new(step, now));
+            listener.state = ListenerState::Draining(Drain::new(step, listener.room.members, now));
             self.schedule.phase = Phase::Changing { due_at: now };
         }
         listener.room.members
@@ -170,6 +170,9 @@ impl<T: Transport> Server<T> {
     fn advance_drain(&mut self, number: usize, mut drain: Drain) -> Option<Millis> {
         let now = self.shared.now;
         if drain.step > Step::Reading && self.table.is_listener_empty(number) {
+            if drain.members > 0 {
+                info!("{} is drained", self.listeners[number].name);
+            }
             self.vacate(number);
             return None;
         }
@@ -292,7 +295,6 @@ impl<T: Transport> Server<T> {
     fn vacate(&mut self, number: usize) {
         self.table.free_pages(number);
         let listener = &mut self.listeners[number];
-        info!("{} is drained", listener.name);
         listener.state = ListenerState::Vacant;
         // What may be large.
         listener.name = String::new();

@@ -103,7 +103,7 @@ fn check_listener<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<Place, 
         let checked = UnixAcceptor::check(path).map(|()| Place::Unix(without_links(path)));
         return checked.map_err(|source| ListenError { spec, source });
     }
-    listeners::bind_first(spec, config, TcpAcceptor::check).map(|((), addr)| Place::Inet(addr))
+    listeners::bind_first(spec, config, &mut TcpAcceptor::check).map(Place::Inet)
 }
 
 /// Default listeners whose port is taken are warnings, unless none is left.

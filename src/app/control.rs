@@ -11,6 +11,7 @@ use crate::net::{Handle, Program, Running, Signals, SocketTransport};
 use crate::server::Server;
 
 /// Called with the outcome of a reload, on the loop's thread.
+#[cfg(feature = "admin")]
 pub(super) type ReloadCaller = Box<dyn FnOnce(&ReloadOutcome, &mut Server<SocketTransport>)>;
 
 /// Reloads for SIGHUP, [`Handle::reload`] or callers in the process, and status lines for SIGUSR1.
@@ -27,8 +28,10 @@ pub(super) struct Control {
     began_at: Millis,
     took_ms: u64,
     /// Who waits for the outcome of the reload that begins next.
+    #[cfg(feature = "admin")]
     next_callers: Vec<ReloadCaller>,
     /// Who waits for that of the one on its way.
+    #[cfg(feature = "admin")]
     callers: Vec<ReloadCaller>,
 }
 
@@ -43,23 +46,30 @@ impl Control {
             is_woken: false,
             began_at: Millis(0),
             took_ms: 0,
+            #[cfg(feature = "admin")]
             next_callers: Vec::new(),
+            #[cfg(feature = "admin")]
             callers: Vec::new(),
         }
     }
 
     /// Asks for a reload as SIGHUP does, and has `caller` called with its outcome: one that begins
     /// after this, so that it reads what is there now. A server that stops calls nobody.
-    #[allow(dead_code, reason = "for requests of the admin protocol")]
+    #[cfg(feature = "admin")]
+    #[cfg_attr(not(test), allow(dead_code, reason = "for requests of the admin protocol"))]
     pub(super) fn request_reload(&mut self, caller: ReloadCaller) {
         self.next_callers.push(caller);
         self.reloads.request();
     }
 
     fn begin_reload(&mut self, running: &mut Running<'_>, now: Millis) {
-        self.callers = mem::take(&mut self.next_callers);
         (self.began_at, self.took_ms) = (now, 0);
-        let cause = if self.callers.is_empty() { "SIGHUP" } else { "reload requested" };
+        let cause = "SIGHUP";
+        #[cfg(feature = "admin")]
+        let cause = {
+            self.callers = mem::take(&mut self.next_callers);
+            if self.callers.is_empty() { cause } else { "reload requested" }
+        };
         if let Some(outcome) = self.reloader.begin(cause, running) {
             self.end_reload(&outcome, running);
         }
@@ -78,9 +88,11 @@ impl Control {
     fn end_reload(&mut self, outcome: &ReloadOutcome, running: &mut Running<'_>) {
         let ended_at = self.began_at.after(self.took_ms);
         self.reloads.end(self.began_at, ended_at);
+        #[cfg(feature = "admin")]
         for caller in mem::take(&mut self.callers) {
             caller(outcome, running.server);
         }
+        let _ = (outcome, running);
     }
 }
 
@@ -100,7 +112,10 @@ impl Program for Control {
         // A stop does not wait for a reload.
         self.reloads = SignalRateLimit::default();
         self.reloader.cancel();
-        (self.callers, self.next_callers) = (Vec::new(), Vec::new());
+        #[cfg(feature = "admin")]
+        {
+            (self.callers, self.next_callers) = (Vec::new(), Vec::new());
+        }
     }
 
     fn on_reload(&mut self, _: &mut Server<SocketTransport>) {

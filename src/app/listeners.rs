@@ -73,16 +73,20 @@ pub(super) fn bind_all(
                 sockets.push(socket);
             }
             Err(error) if is_skipped(&error, config) => {
-                skipped.push(format!("{error}; skipped"));
+                skipped.push(error.to_string());
                 sockets.push(Socket::Skipped);
             }
             Err(error) => errors.push(error.to_string()),
         }
     }
     if skipped.len() == config.listeners.len() {
-        errors.append(&mut skipped);
+        errors.extend(skipped.drain(..1));
     }
-    if errors.is_empty() { Ok((sockets, skipped)) } else { Err(errors) }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    skipped.iter_mut().for_each(|warning| warning.push_str("; skipped"));
+    Ok((sockets, skipped))
 }
 
 /// Finds the socket of one listener. Of those that are open, it may have those that are free.
@@ -120,15 +124,20 @@ fn bind<'a>(
     {
         return Ok(socket);
     }
-    let bind = |addr, options| {
-        if let Some(socket) = find(Some(&Place::Inet(addr))) {
-            return Ok(socket);
-        }
-        let acceptor = TcpAcceptor::bind(addr, options)?;
-        let place = Place::Inet(acceptor.local_addr()?);
-        Ok(Socket::New(acceptor.into(), place))
+    let mut bound = Socket::Skipped;
+    let mut bind = |addr, options| {
+        bound = match find(Some(&Place::Inet(addr))) {
+            Some(socket) => socket,
+            None => {
+                let acceptor = TcpAcceptor::bind(addr, options)?;
+                let place = Place::Inet(acceptor.local_addr()?);
+                Socket::New(acceptor.into(), place)
+            }
+        };
+        Ok(())
     };
-    bind_first(spec, config, bind).map(|(socket, _)| socket)
+    bind_first(spec, config, &mut bind)?;
+    Ok(bound)
 }
 
 impl OpenListener {
@@ -197,20 +206,20 @@ pub(super) fn without_links(path: &Path) -> PathBuf {
 }
 
 /// Calls `bind` with the addresses of `spec` up to the first that belongs to this machine, and
-/// returns that address, too. A taken port is an error and does not lead to the next address: a host
-/// name means its first address.
-pub(super) fn bind_first<'a, T>(
+/// returns that address. A taken port is an error and does not lead to the next address: a host name
+/// means its first address.
+pub(super) fn bind_first<'a>(
     spec: &'a ListenerSpec,
     config: &Config,
-    bind: impl Fn(SocketAddr, SocketOptions) -> io::Result<T>,
-) -> Result<(T, SocketAddr), ListenError<'a>> {
+    bind: &mut dyn FnMut(SocketAddr, SocketOptions) -> io::Result<()>,
+) -> Result<SocketAddr, ListenError<'a>> {
     let fail = |source| ListenError { spec, source };
     let options =
         SocketOptions { keepalive: config.keepalive(), is_dual_stack: spec.host.is_empty() };
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for addr in addresses(spec).map_err(fail)? {
         match bind(addr, options) {
-            Ok(bound) => return Ok((bound, addr)),
+            Ok(()) => return Ok(addr),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(fail(error)),
             Err(error) => last_error = error,
         }
@@ -244,25 +253,25 @@ mod tests {
     #[test]
     fn all_addresses_are_ipv4_where_there_is_no_ipv6() {
         let config = config("raw://:80");
-        let without_ipv6 = |addr: SocketAddr, options: SocketOptions| {
+        let mut without_ipv6 = |addr: SocketAddr, options: SocketOptions| {
             assert!(options.is_dual_stack);
             let error = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
             if addr.is_ipv6() { Err(error()) } else { Ok(()) }
         };
-        let ((), addr) = bind_first(&config.listeners[0], &config, without_ipv6).unwrap();
+        let addr = bind_first(&config.listeners[0], &config, &mut without_ipv6).unwrap();
         assert_eq!(addr, "0.0.0.0:80".parse().unwrap());
-        let ((), addr) = bind_first(&config.listeners[0], &config, |_, _| Ok(())).unwrap();
+        let addr = bind_first(&config.listeners[0], &config, &mut |_, _| Ok(())).unwrap();
         assert_eq!(addr, "[::]:80".parse().unwrap());
     }
 
     #[test]
     fn taken_port_does_not_lead_to_the_next_address() {
         let config = config("raw://:80");
-        let taken = |addr: SocketAddr, _| match addr.is_ipv6() {
+        let mut taken = |addr: SocketAddr, _: SocketOptions| match addr.is_ipv6() {
             true => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
             false => Ok(()),
         };
-        let error = bind_first(&config.listeners[0], &config, taken).unwrap_err();
+        let error = bind_first(&config.listeners[0], &config, &mut taken).unwrap_err();
         assert_eq!(error.to_string(), "cannot listen on raw://:80: address already in use");
     }
 }

@@ -138,6 +138,7 @@ impl PendingBroadcasts {
     }
 
     /// Drops those that are longer than `len_max`.
+    #[cfg(feature = "plugins")]
     pub(super) fn drop_longer_than(&mut self, len_max: usize) {
         self.broadcasts.retain(|broadcast| broadcast.len() <= len_max);
         self.bytes = self.broadcasts.iter().map(|b| b.len() + Self::OVERHEAD_BYTES).sum();

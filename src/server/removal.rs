@@ -127,12 +127,15 @@ impl<T: Transport> Server<T> {
         self.shared.limits = limits;
         self.shared.memory.set_limit(limits.memory_bytes_max);
         for listener in &mut self.listeners {
-            let Listener { protocol, room, pending, .. } = listener;
-            let log_bytes_max = dispatch!(&*protocol, handler => handler.log_bytes_max(&limits));
-            room.log.set_capacity(log_bytes_max);
-            // They would wait for ever.
-            pending.drop_longer_than(log_bytes_max);
-            listener.update_charge(&mut self.shared.memory);
+            let log_bytes_max =
+                dispatch!(&listener.protocol, handler => handler.log_bytes_max(&limits));
+            listener.room.log.set_capacity(log_bytes_max);
+            #[cfg(feature = "plugins")]
+            {
+                // They would wait for ever.
+                listener.pending.drop_longer_than(log_bytes_max);
+                listener.update_charge(&mut self.shared.memory);
+            }
         }
     }
 

@@ -59,7 +59,7 @@ fn bad_file_is_not_taken_at_a_reload() {
     client.expect_alive();
     fs::write(&accounts.path, good).unwrap();
     server.signal(Signal::SIGHUP);
-    server.wait_for_line("nothing changed");
+    server.wait_for_line("accounts reloaded: 4");
     client.expect_alive();
 }
 

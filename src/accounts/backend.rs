@@ -1,6 +1,7 @@
 //! The accounts as the protocols ask for them: those in memory, and the worker.
 
 use std::sync::Arc;
+use std::thread;
 
 use super::store::SharedAccounts;
 use super::worker::Worker;
@@ -42,5 +43,10 @@ impl Backend for AccountsBackend {
 
     fn take_results(&mut self) -> Vec<JobResult<AddressKey>> {
         self.worker.take_results()
+    }
+
+    fn retire(self: Box<Self>) {
+        // Where there is no thread, it is dropped here, and the job in work is waited for.
+        let _ = thread::Builder::new().spawn(move || drop(self));
     }
 }

@@ -225,8 +225,9 @@ impl SharedAccounts {
     }
 
     /// Replaces all accounts by those that the file had. Accounts that clients have registered
-    /// since the reload began stay: the file may have been read before they were in it.
-    pub fn replace(&self, mut accounts: Accounts, token: ReloadToken) {
+    /// since the reload began stay: the file may have been read before they were in it. Returns the
+    /// old ones: freeing a hundred thousand takes longer than the loop may wait.
+    pub fn replace(&self, mut accounts: Accounts, token: ReloadToken) -> Accounts {
         let mut current = self.write();
         let added = token.len.min(current.len());
         for account in current.slots.drain(added..) {
@@ -235,10 +236,7 @@ impl SharedAccounts {
                 accounts.version = None;
             }
         }
-        let old = std::mem::replace(&mut *current, accounts);
-        // Freeing a hundred thousand takes longer than the loop may wait for the lock.
-        drop(current);
-        drop(old);
+        std::mem::replace(&mut *current, accounts)
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Accounts> {

@@ -2,166 +2,150 @@
 //! hashes.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
-use log::{error, info, warn};
-
 use super::config::Config;
-use crate::accounts::{AccountsBackend, AccountsFile, FileError, Parsed, SharedAccounts, Worker};
-use crate::net::{EventLoop, Handle, SocketTransport};
-use crate::protocol::login::{Auth, Authenticator};
+use crate::accounts::{
+    Accounts, AccountsBackend, AccountsFile, FileError, ReloadToken, SharedAccounts, Worker,
+};
+use crate::address::AddressKey;
+use crate::net::{Handle, SocketTransport};
 use crate::server::Server;
 use crate::strerror::strerror;
 
 /// Reads the accounts and drops them again.
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    let Some(path) = &config.settings.accounts else { return Ok(()) };
-    AccountsFile::new(path.clone()).read().map(drop).map_err(unusable)
+    read(config, &AccountsInService::default()).map(drop)
 }
 
-/// The accounts of a running server, if it has any.
-pub(super) struct AccountsReloader {
-    file: Option<Loaded>,
-    /// Whether the clients of each listener log in, by its place in the configuration.
-    auth: Vec<Auth>,
+/// The accounts of a running server. Clones are the same accounts.
+#[derive(Default, Clone)]
+pub(super) struct AccountsInService {
+    /// Their file; `None` where there are none any more.
+    path: Option<PathBuf>,
+    /// `None` where there never were any.
+    shared: Option<SharedAccounts>,
 }
 
-/// A file of accounts that has been read.
-struct Loaded {
+/// The file of accounts, read.
+pub(super) struct ReadAccounts {
     path: PathBuf,
-    accounts: SharedAccounts,
-    /// Line of a registration that was not finished, to be warned of at the start.
+    accounts: Accounts,
+    /// Line of a registration that was not finished.
     unfinished_line: Option<usize>,
-    /// Wakes the loop when a reload is done.
-    handle: Option<Handle>,
-    /// A reload that has begun.
-    reloading: Option<Receiver<ReloadResult>>,
-    /// Result of a reload, to be taken up.
-    reloaded: Option<ReloadResult>,
+    place: Place,
 }
 
-/// The number of accounts after a reload, and the line of a registration that was not finished.
-type ReloadResult = Result<(usize, Option<usize>), FileError>;
+/// How they come into service.
+enum Place {
+    /// In place of those there are, which are of the same file.
+    Same(ReloadToken),
+    /// With a thread that works on their file, which has yet to begin.
+    Another,
+    Begun(SharedAccounts, Worker<AddressKey>),
+}
 
-impl AccountsReloader {
-    /// Reads the accounts of a server that starts.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be used.
-    pub(super) fn load(config: &Config) -> Result<Self, String> {
-        let auth = config.listeners.iter().map(|spec| config.auth(spec)).collect();
-        let Some(path) = config.settings.accounts.clone() else {
-            return Ok(AccountsReloader { file: None, auth });
-        };
-        let Parsed { accounts, unfinished_line } =
-            AccountsFile::new(path.clone()).read().map_err(unusable)?;
-        let accounts = SharedAccounts::new(accounts);
-        let (handle, reloading, reloaded) = (None, None, None);
-        let file = Loaded { path, accounts, unfinished_line, handle, reloading, reloaded };
-        Ok(AccountsReloader { file: Some(file), auth })
-    }
+/// Reads the file of accounts, if one is configured.
+///
+/// # Errors
+///
+/// The file cannot be used.
+pub(super) fn read(
+    config: &Config,
+    in_service: &AccountsInService,
+) -> Result<Option<ReadAccounts>, String> {
+    let Some(path) = config.settings.accounts.clone() else { return Ok(None) };
+    let place = match &in_service.shared {
+        // Before the file is read.
+        Some(shared) if in_service.path.as_ref() == Some(&path) => {
+            Place::Same(shared.begin_reload())
+        }
+        _ => Place::Another,
+    };
+    let parsed = AccountsFile::new(path.clone()).read().map_err(|error| unusable(&error))?;
+    let (accounts, unfinished_line) = (parsed.accounts, parsed.unfinished_line);
+    Ok(Some(ReadAccounts { path, accounts, unfinished_line, place }))
+}
 
-    /// The server starts: its loop takes the accounts into service.
+impl ReadAccounts {
+    /// The accounts of a file that is not in service have their thread started, which wakes the loop
+    /// of `handle`.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
-    pub(super) fn start(
-        &mut self,
-        config: &Config,
-        event_loop: &mut EventLoop,
-    ) -> Result<(), String> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let handle = event_loop.handle();
-        file.handle = Some(handle.clone());
-        let (path, accounts) = (&file.path, &file.accounts);
-        let wake = move || handle.wake();
-        let worker = Worker::start(accounts.clone(), AccountsFile::new(path.clone()), wake)
-            .map_err(|error| format!("cannot start hashing: {}", strerror(&error)))?;
-        let backend = AccountsBackend::new(accounts.clone(), worker);
-        let allows_registration = config.settings.allow_register.unwrap_or(false);
-        let authenticator = Authenticator::new(Box::new(backend), allows_registration);
-        event_loop.server_mut().set_accounts(authenticator);
-        info!("accounts loaded from {}: {}", path.display(), accounts.read().len());
-        file.warn_of_unfinished(file.unfinished_line);
+    pub(super) fn begin(&mut self, handle: Handle) -> Result<(), String> {
+        if let Place::Another = self.place {
+            let shared = SharedAccounts::new(std::mem::take(&mut self.accounts));
+            let file = AccountsFile::new(self.path.clone());
+            let worker = Worker::start(shared.clone(), file, move || handle.wake())
+                .map_err(|error| format!("cannot start hashing: {}", strerror(&error)))?;
+            self.place = Place::Begun(shared, worker);
+        }
         Ok(())
     }
 
-    /// The listener at `place` of the configuration has been added to the loop as the last one.
-    pub(super) fn attach(&self, place: usize, event_loop: &mut EventLoop) {
-        let server = event_loop.server_mut();
-        server.set_auth(server.listener_count() - 1, self.auth[place]);
+    /// The warning about a registration that was not finished.
+    pub(super) fn warning(&self) -> Option<String> {
+        let (path, line) = (self.path.display(), self.unfinished_line?);
+        Some(format!("{path}: line {line} is a registration that was not finished; it is skipped"))
     }
+}
 
-    /// Begins to read the file anew, on a thread of its own: a disk may be slow. Either all of it
-    /// replaces the accounts there are or none does.
-    pub(super) fn reload(&mut self) {
-        let Some(file) = &mut self.file else { return };
-        let Some(handle) = file.handle.clone() else { return };
-        let (sender, receiver) = mpsc::channel();
-        let (path, accounts) = (file.path.clone(), file.accounts.clone());
-        let read = move || {
-            let token = accounts.begin_reload();
-            let result = AccountsFile::new(path).read().map(|parsed| {
-                accounts.replace(parsed.accounts, token);
-                (accounts.read().len(), parsed.unfinished_line)
-            });
-            let _ = sender.send(result);
-            handle.wake();
-        };
-        match thread::Builder::new().name("mynah-accounts".to_owned()).spawn(read) {
-            Ok(_) => file.reloading = Some(receiver),
-            Err(error) => error!("accounts not reloaded: {}", strerror(&error)),
-        }
-    }
-
-    /// Whether a reload has begun and is not over.
-    #[cfg(feature = "systemd")]
-    pub(super) fn is_reloading(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| file.reloading.is_some()) || self.is_due()
-    }
-
-    /// The loop was woken: a reload may be done.
-    pub(super) fn on_wake(&mut self) {
-        let Some(file) = &mut self.file else { return };
-        match file.reloading.as_ref().map(Receiver::try_recv) {
-            Some(Ok(result)) => file.reloaded = Some(result),
-            Some(Err(TryRecvError::Empty)) | None => return,
-            Some(Err(TryRecvError::Disconnected)) => error!("accounts not reloaded"),
-        }
-        file.reloading = None;
-    }
-
-    /// Whether the result of a reload is to be taken up.
-    pub(super) fn is_due(&self) -> bool {
-        self.file.as_ref().is_some_and(|file| file.reloaded.is_some())
-    }
-
-    pub(super) fn on_due(&mut self, server: &mut Server<SocketTransport>) {
-        let Some(file) = &mut self.file else { return };
-        match file.reloaded.take() {
-            Some(Ok((count, unfinished_line))) => {
-                server.sweep_accounts();
-                info!("accounts reloaded: {count}");
-                file.warn_of_unfinished(unfinished_line);
+impl AccountsInService {
+    /// Takes accounts that have [begun](ReadAccounts::begin) into service, or none. Returns a line
+    /// for the log if that changes anything.
+    pub(super) fn replace(
+        &mut self,
+        read: Option<ReadAccounts>,
+        config: &Config,
+        server: &mut Server<SocketTransport>,
+    ) -> Option<String> {
+        let line = match read {
+            Some(ReadAccounts { path, accounts, place, .. }) => match (place, &self.shared) {
+                (Place::Begun(shared, worker), _) => {
+                    let line =
+                        format!("accounts loaded from {}: {}", path.display(), shared.read().len());
+                    let backend = Box::new(AccountsBackend::new(shared.clone(), worker));
+                    server.set_accounts_backend(backend);
+                    *self = AccountsInService { path: Some(path), shared: Some(shared) };
+                    Some(line)
+                }
+                (Place::Same(token), Some(shared)) => {
+                    let version = accounts.version();
+                    let is_same = version.is_some() && version == shared.read().version();
+                    (!is_same).then(|| {
+                        drop_elsewhere(shared.replace(accounts, token));
+                        format!("accounts reloaded: {}", shared.read().len())
+                    })
+                }
+                (Place::Same(_) | Place::Another, _) => None,
+            },
+            None => {
+                if let (Some(_), Some(shared)) = (self.path.take(), &self.shared) {
+                    // A clone that has them would be another file's.
+                    drop_elsewhere(shared.replace(Accounts::default(), shared.begin_reload()));
+                    server.sweep_accounts();
+                }
+                None
             }
-            Some(Err(error)) => error!("{}; the accounts stay as they were", unusable(error)),
-            None => {}
+        };
+        if line.is_some() {
+            server.sweep_accounts();
         }
+        if let Some(authenticator) = server.accounts_mut() {
+            let allows_registration = config.settings.allow_register.unwrap_or(false);
+            authenticator.set_allows_registration(allows_registration);
+        }
+        line
     }
 }
 
-impl Loaded {
-    fn warn_of_unfinished(&self, line: Option<usize>) {
-        if let Some(line) = line {
-            let path = self.path.display();
-            warn!("{path}: line {line} is a registration that was not finished; it is skipped");
-        }
-    }
+/// Freeing a hundred thousand takes longer than a turn may. Where there is no thread, it does.
+fn drop_elsewhere(accounts: Accounts) {
+    let _ = thread::Builder::new().spawn(move || drop(accounts));
 }
 
-fn unusable(error: FileError) -> String {
+fn unusable(error: &FileError) -> String {
     format!("cannot read accounts: {error}")
 }

@@ -1,38 +1,40 @@
 //! Stand-in for `accounts` in a build without accounts.
 
 use super::config::Config;
-use crate::net::{EventLoop, SocketTransport};
+use crate::net::{Handle, SocketTransport};
 use crate::server::Server;
 
 pub(super) fn check(_: &Config) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) struct AccountsReloader;
+#[derive(Default, Clone)]
+pub(super) struct AccountsInService;
 
-impl AccountsReloader {
-    pub(super) fn load(_: &Config) -> Result<Self, String> {
-        Ok(AccountsReloader)
+/// Accounts that cannot exist.
+pub(super) enum ReadAccounts {}
+
+pub(super) fn read(_: &Config, _: &AccountsInService) -> Result<Option<ReadAccounts>, String> {
+    Ok(None)
+}
+
+impl ReadAccounts {
+    pub(super) fn begin(&mut self, _: Handle) -> Result<(), String> {
+        match *self {}
     }
 
-    pub(super) fn start(&mut self, _: &Config, _: &mut EventLoop) -> Result<(), String> {
-        Ok(())
+    pub(super) fn warning(&self) -> Option<String> {
+        match *self {}
     }
+}
 
-    pub(super) fn attach(&self, _: usize, _: &mut EventLoop) {}
-
-    pub(super) fn reload(&mut self) {}
-
-    #[cfg(feature = "systemd")]
-    pub(super) fn is_reloading(&self) -> bool {
-        false
+impl AccountsInService {
+    pub(super) fn replace(
+        &mut self,
+        _: Option<ReadAccounts>,
+        _: &Config,
+        _: &mut Server<SocketTransport>,
+    ) -> Option<String> {
+        None
     }
-
-    pub(super) fn on_wake(&mut self) {}
-
-    pub(super) fn is_due(&self) -> bool {
-        false
-    }
-
-    pub(super) fn on_due(&mut self, _: &mut Server<SocketTransport>) {}
 }

@@ -30,9 +30,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Has the server of a program that starts serve admin clients, and measure itself.
-pub(super) fn start(token: Option<Token>, event_loop: &mut EventLoop) {
-    let server = event_loop.server_mut();
-    server.enable_admin(token);
-    server.set_process(Box::new(ThisProcess::new()));
+/// Has the server of a program that starts say what its process costs.
+pub(super) fn start(event_loop: &mut EventLoop) {
+    event_loop.server_mut().set_process(Box::new(ThisProcess::new()));
 }

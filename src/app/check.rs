@@ -2,8 +2,6 @@
 //! and no file, and writes nothing but its report.
 
 use std::net::SocketAddr;
-#[cfg(feature = "unix")]
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[cfg(feature = "admin")]
@@ -11,6 +9,9 @@ use super::admin;
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
+use super::listeners::Place;
+#[cfg(feature = "unix")]
+use super::listeners::without_links;
 use super::systemd::PassedSockets;
 use super::{accounts, listeners, log_file, plugins, tls};
 use crate::cli::{EXIT_USAGE, ListenerSpec, print, print_error};
@@ -97,8 +98,11 @@ fn check_listeners(config: &Config, mut passed: PassedSockets, errors: &mut Erro
     let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for (place, spec) in config.listeners.iter().enumerate() {
         if let Some(acceptor) = passed.take(place) {
-            match listeners::url_of(spec, &acceptor) {
-                Ok(url) => lines.push(format!("would listen on {url}, a passed socket")),
+            match Place::of(&acceptor) {
+                Ok(place) => {
+                    let url = place.url_of(spec, true);
+                    lines.push(format!("would listen on {url}, a passed socket"));
+                }
                 Err(source) => errors.machine.push(ListenError { spec, source }.to_string()),
             }
             continue;
@@ -121,30 +125,13 @@ fn check_listeners(config: &Config, mut passed: PassedSockets, errors: &mut Erro
     lines
 }
 
-/// Where a listener would open.
-#[derive(PartialEq)]
-enum Place {
-    Inet(SocketAddr),
-    /// A file, in its folder's real place. bind(2) follows no link at the path itself.
-    #[cfg(feature = "unix")]
-    Unix(PathBuf),
-}
-
 fn check_listener<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<Place, ListenError<'a>> {
     #[cfg(feature = "unix")]
     if let Some(path) = &spec.path {
         let checked = UnixAcceptor::check(path).map(|()| Place::Unix(without_links(path)));
         return checked.map_err(|source| ListenError { spec, source });
     }
-    listeners::bind_first(spec, config, TcpAcceptor::check).map(|((), addr)| Place::Inet(addr))
-}
-
-#[cfg(feature = "unix")]
-fn without_links(path: &Path) -> PathBuf {
-    match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
+    listeners::bind_first(spec, config, &mut TcpAcceptor::check).map(Place::Inet)
 }
 
 /// Default listeners whose port is taken are warnings, unless none is left.

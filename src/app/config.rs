@@ -149,6 +149,8 @@ impl Invocation {
     /// # Errors
     ///
     /// See [`ConfigError`].
+    // Called twice; inlined it would be twice 8 KiB.
+    #[inline(never)]
     pub fn from_args<A: AsRef<OsStr>>(args: &[A]) -> Result<Self, ConfigError> {
         let options = server_options::all();
         let matches =
@@ -228,15 +230,6 @@ impl Config {
             self.notices.push("--admin-token is not used: no listener is admin".to_owned());
         }
         Ok(self)
-    }
-
-    /// Whether any listener has TLS.
-    #[must_use]
-    pub fn has_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.listeners.iter().any(|spec| spec.is_tls);
-        #[cfg(not(feature = "tls"))]
-        false
     }
 
     /// Refuses TLS without a certificate, and notes a certificate without TLS.
@@ -372,12 +365,17 @@ impl Config {
     /// own key beats the server-wide setting, and that beats the default.
     #[must_use]
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
-        let Settings { idle_timeout, max_frame, .. } = self.settings;
         let mut defaults = ProtocolDefaults::default();
-        defaults.payload_len_max = max_frame.unwrap_or(defaults.payload_len_max);
+        defaults.payload_len_max = self.settings.max_frame.unwrap_or(defaults.payload_len_max);
         let protocol = spec.protocol(&defaults);
-        let idle_secs = spec.idle_secs.or(idle_timeout).unwrap_or(spec.protocol.idle_secs());
-        ListenerConfig { name, protocol, idle_ms: idle_secs * 1000 }
+        ListenerConfig { name, protocol, idle_ms: self.idle_secs(spec) * 1000 }
+    }
+
+    /// Seconds of silence after which the listener `spec` closes a connection; 0 for never.
+    #[must_use]
+    pub fn idle_secs(&self, spec: &ListenerSpec) -> u64 {
+        let own = spec.idle_secs.or(self.settings.idle_timeout);
+        own.unwrap_or(spec.protocol.idle_secs())
     }
 }
 
@@ -394,25 +392,29 @@ fn set_options(settings: &mut Settings, matches: &Matches) -> Result<(), ConfigE
         #[cfg(feature = "accounts")]
         if *name == "allow-register" {
             if matches.opt_present(name) {
-                settings.allow_register = Some(true);
+                set(settings, name, "yes")?;
             }
             continue;
         }
         if let Some(value) = matches.opt_str(name) {
-            settings.set(name, &value).map_err(|source| ConfigError::Option { name, source })?;
+            set(settings, name, &value)?;
         }
     }
-    for (name, level) in [("verbose", LevelFilter::Debug), ("quiet", LevelFilter::Warn)] {
+    for (name, setting, value) in [
+        ("verbose", "log-level", "debug"),
+        ("quiet", "log-level", "warn"),
+        ("plugin-dir", "no-plugins", "no"),
+        ("no-plugins", "no-plugins", "yes"),
+    ] {
         if matches.opt_present(name) {
-            settings.log_level = Some(level);
+            set(settings, setting, value)?;
         }
-    }
-    if matches.opt_present("no-plugins") {
-        settings.no_plugins = Some(true);
-    } else if matches.opt_present("plugin-dir") {
-        settings.no_plugins = None;
     }
     Ok(())
+}
+
+fn set(settings: &mut Settings, name: &'static str, value: &str) -> Result<(), ConfigError> {
+    settings.set(name, value).map_err(|source| ConfigError::Option { name, source })
 }
 
 /// The folder that plugins are loaded from: the one that was asked for, or the default one where it

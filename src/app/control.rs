@@ -1,43 +1,81 @@
-//! The running server's reloads and status lines: which signals ask for them, and how often they
-//! run. Knows nothing of their work.
+//! The running server's reloads and status lines: who asks for them, and how often they run. Knows
+//! nothing of their work.
 
+use std::mem;
 use std::time::Instant;
 
-use super::accounts::AccountsReloader;
+use super::reload::{ReloadOutcome, Reloader};
 use super::signal_rate_limit::SignalRateLimit;
-#[cfg(feature = "systemd")]
-use super::systemd::Reloads;
-use super::tls::Certificates;
 use crate::clock::Millis;
 use crate::net::{Handle, Program, Running, Signals, SocketTransport};
 use crate::server::Server;
 
-/// Reloads for SIGHUP or [`Handle::reload`], and status lines for SIGUSR1. The first request is
-/// acted on at once; see [`SignalRateLimit`] for those that follow.
-pub(super) struct Control<F> {
+/// Reloads for SIGHUP, [`Handle::reload`] or admin clients, and status lines for SIGUSR1.
+/// The first request is acted on at once; see [`SignalRateLimit`] for those that follow.
+pub(super) struct Control {
     signals: Signals,
     handle: Handle,
     reloads: SignalRateLimit,
     status_lines: SignalRateLimit,
-    certificates: Certificates,
-    accounts: AccountsReloader,
-    reload: F,
+    reloader: Reloader,
+    /// The loop was woken: the reload on its way may go on.
+    is_woken: bool,
+    /// When it began, and how long it has kept the loop.
+    began_at: Millis,
+    took_ms: u64,
 }
 
-impl<F: FnMut(&mut Server<SocketTransport>)> Control<F> {
-    pub(super) fn new(
-        signals: Signals,
-        handle: Handle,
-        certificates: Certificates,
-        accounts: AccountsReloader,
-        reload: F,
-    ) -> Self {
-        let (reloads, status_lines) = (SignalRateLimit::default(), SignalRateLimit::default());
-        Control { signals, handle, reloads, status_lines, certificates, accounts, reload }
+impl Control {
+    pub(super) fn new(signals: Signals, handle: Handle, reloader: Reloader) -> Self {
+        Control {
+            signals,
+            handle,
+            reloads: SignalRateLimit::default(),
+            status_lines: SignalRateLimit::default(),
+            reloader,
+            is_woken: false,
+            began_at: Millis(0),
+            took_ms: 0,
+        }
+    }
+
+    fn begin_reload(&mut self, running: &mut Running<'_>, now: Millis) {
+        (self.began_at, self.took_ms) = (now, 0);
+        let cause = "SIGHUP";
+        #[cfg(feature = "admin")]
+        let cause = if running.server.begin_reload() { "POST /reload" } else { cause };
+        if let Some(outcome) = self.reloader.begin(cause, running) {
+            self.end_reload(&outcome, running);
+        }
+    }
+
+    fn advance_reload(&mut self, running: &mut Running<'_>) {
+        let began_at = Instant::now();
+        let outcome = self.reloader.advance(running);
+        let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.took_ms = self.took_ms.saturating_add(took_ms);
+        if let Some(outcome) = outcome {
+            self.end_reload(&outcome, running);
+        }
+    }
+
+    fn end_reload(&mut self, outcome: &ReloadOutcome, running: &mut Running<'_>) {
+        let ended_at = self.began_at.after(self.took_ms);
+        self.reloads.end(self.began_at, ended_at);
+        #[cfg(feature = "admin")]
+        running.server.finish_reload(outcome);
+        let _ = (outcome, running);
     }
 }
 
-impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
+#[cfg(feature = "systemd")]
+impl super::systemd::Reloads for Control {
+    fn is_reloading(&self, _: &Server<SocketTransport>) -> bool {
+        self.reloader.is_reloading() || self.reloads.due_at().is_some()
+    }
+}
+
+impl Program for Control {
     fn on_wake(&mut self) {
         let requests = self.signals.take();
         if requests.reload {
@@ -46,13 +84,13 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
         if requests.status {
             self.status_lines.request();
         }
-        self.certificates.on_wake();
-        self.accounts.on_wake();
+        self.is_woken = true;
     }
 
     fn on_stop(&mut self) {
         // A stop does not wait for a reload.
         self.reloads = SignalRateLimit::default();
+        self.reloader.cancel();
     }
 
     fn on_reload(&mut self, _: &mut Server<SocketTransport>) {
@@ -60,36 +98,25 @@ impl<F: FnMut(&mut Server<SocketTransport>)> Program for Control<F> {
     }
 
     fn due_at(&self) -> Option<Millis> {
-        let own = [self.reloads.due_at(), self.status_lines.due_at(), self.certificates.due_at()];
-        let due_at = own.into_iter().flatten().min();
-        if self.accounts.is_due() { Some(Millis(0)) } else { due_at }
+        let reload_at = match self.reloader.is_reloading() {
+            true => self.is_woken.then_some(Millis(0)),
+            false => self.reloads.due_at(),
+        };
+        let certificates_at = self.reloader.certificates_due_at();
+        [reload_at, self.status_lines.due_at(), certificates_at].into_iter().flatten().min()
     }
 
     fn on_due(&mut self, running: &mut Running<'_>, now: Millis) {
-        let server = &mut *running.server;
         if self.status_lines.begin(now) {
-            server.log_status(now);
+            running.server.log_status(now);
             self.status_lines.end(now, now);
         }
-        if self.reloads.begin(now) {
-            let began_at = Instant::now();
-            (self.reload)(server);
-            self.certificates.reload();
-            self.accounts.reload();
-            let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.reloads.end(now, now.after(took_ms));
+        if mem::take(&mut self.is_woken) && self.reloader.is_reloading() {
+            self.advance_reload(running);
         }
-        self.certificates.on_due(server, now);
-        self.accounts.on_due(server);
-    }
-}
-
-#[cfg(feature = "systemd")]
-impl<F: FnMut(&mut Server<SocketTransport>)> Reloads for Control<F> {
-    fn is_reloading(&self, server: &Server<SocketTransport>) -> bool {
-        self.reloads.due_at().is_some()
-            || self.certificates.is_reloading()
-            || self.accounts.is_reloading()
-            || server.is_reloading_plugins()
+        if !self.reloader.is_reloading() && self.reloads.begin(now) {
+            self.begin_reload(running, now);
+        }
+        self.reloader.on_due(now);
     }
 }

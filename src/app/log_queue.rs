@@ -1,16 +1,23 @@
 //! Bounded queues of log lines, each with a thread that writes them to a [`Sink`]. Knows neither the
 //! sinks nor the loggers.
+//!
+//! A mutex and a condition, because a channel of the standard library is 20 KiB of code for what is
+//! used of it here. The lock is held for as long as it takes to push a line or to swap two lists.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::mem;
+#[cfg(feature = "admin")]
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
-/// Lines a queue holds. A line is some hundred bytes, so this is about a megabyte.
+use super::thread::spawn;
+
+/// Lines a queue holds, beside those that its writer has taken. A line is some hundred bytes, so this
+/// is about a megabyte.
 const QUEUE_LINES_MAX: usize = 8192;
 
 /// Lines dropped since the start, of all queues: a process has one log.
@@ -49,79 +56,110 @@ pub(super) trait Sink: Send + 'static {
     fn finish(&mut self);
 }
 
-/// A bounded queue in front of one sink. Pushing never blocks: lines beyond the bound are dropped,
-/// counted and reported.
+/// A bounded queue in front of one sink. Pushing never waits for the sink: lines beyond the bound are
+/// dropped, counted and reported.
 pub(super) struct Queue {
-    /// `None` once the queue is closed. An empty entry wakes the writer.
-    sender: RwLock<Option<SyncSender<Option<Line>>>>,
-    dropped: AtomicU64,
-    /// A flag and not an entry, because a full queue would lose it.
-    reopen: AtomicBool,
+    state: Mutex<State>,
+    /// Notified when there is something to do for a writer that waits, and when it ends.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those that the writer has not taken.
+    lines: VecDeque<Line>,
+    /// Lines dropped since the last report.
+    dropped: u64,
+    /// The sink is to be opened anew before the next line.
+    reopens: bool,
+    is_closed: bool,
+    is_writer_waiting: bool,
+    has_writer_ended: bool,
 }
 
 impl Queue {
-    /// Starts the thread that writes to `sink`. The receiver is disconnected when the thread has
-    /// ended.
-    pub(super) fn start(sink: impl Sink) -> io::Result<(Arc<Self>, Receiver<()>)> {
-        let (sender, lines) = sync_channel(QUEUE_LINES_MAX);
-        let queue = Arc::new(Queue {
-            sender: RwLock::new(Some(sender)),
-            dropped: AtomicU64::new(0),
-            reopen: AtomicBool::new(false),
-        });
-        let writer = Writer { sink, lines, queue: Arc::clone(&queue) };
-        let (end, ended) = sync_channel(0);
-        thread::Builder::new().name(WRITER_THREAD.to_owned()).spawn(move || {
-            writer.run();
-            drop::<SyncSender<()>>(end);
-        })?;
-        Ok((queue, ended))
+    /// Starts the thread that writes to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left.
+    pub(super) fn start(sink: impl Sink) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Queue { state: Mutex::default(), changed: Condvar::new() });
+        let mut writer = Writer { sink: Box::new(sink), queue: Arc::clone(&queue) };
+        spawn(WRITER_THREAD, Box::new(move || writer.run()))?;
+        Ok(queue)
     }
 
     pub(super) fn push(&self, line: Line) {
-        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender
-            && sender.try_send(Some(line)).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            #[cfg(feature = "admin")]
-            DROPPED_TOTAL.fetch_add(1, Ordering::Relaxed);
-        }
+        self.change(|state| {
+            if state.is_closed {
+                return;
+            }
+            if state.lines.len() < QUEUE_LINES_MAX {
+                state.lines.push_back(line);
+            } else {
+                state.dropped += 1;
+                #[cfg(feature = "admin")]
+                DROPPED_TOTAL.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Has the writer open its sink anew before the next line.
     pub(super) fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender {
-            // A full queue needs no entry: its writer is awake.
-            let _ = sender.try_send(None);
-        }
+        self.change(|state| state.reopens = true);
     }
 
     /// Ends the writer once it has written all lines.
     pub(super) fn close(&self) {
-        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.change(|state| state.is_closed = true);
+    }
+
+    /// Waits until the writer of a closed queue has ended, at most until `deadline`.
+    pub(super) fn wait_for_end(&self, deadline: Instant) {
+        let mut state = self.lock();
+        while !state.has_writer_ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.wait(state, left);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if mem::take(&mut state.is_writer_waiting) {
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, most: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, most).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
 /// The thread's end of a queue.
-struct Writer<S> {
-    sink: S,
-    lines: Receiver<Option<Line>>,
+struct Writer {
+    sink: Box<dyn Sink>,
     queue: Arc<Queue>,
 }
 
-impl<S: Sink> Writer<S> {
-    fn run(mut self) {
-        while let Some(line) = self.next() {
-            if self.queue.reopen.swap(false, Ordering::Acquire) {
+/// Longest wait of a writer that has nothing to do.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+impl Writer {
+    fn run(&mut self) {
+        while let Some(State { lines, dropped, reopens, .. }) = self.next() {
+            if reopens {
                 self.sink.reopen();
             }
-            if let Some(line) = line {
-                self.sink.line(&line);
-            }
-            let dropped = self.queue.dropped.swap(0, Ordering::Relaxed);
+            lines.iter().for_each(|line| self.sink.line(line));
             if dropped > 0 {
                 let text = format!("{dropped} log lines dropped: they came faster than written");
                 let line = Line { at: SystemTime::now(), level: Level::Warn, text: text.into() };
@@ -131,20 +169,48 @@ impl<S: Sink> Writer<S> {
         self.sink.finish();
     }
 
-    /// The next entry, `None` after the last. Flushes the sink before it waits.
-    fn next(&mut self) -> Option<Option<Line>> {
+    /// What is to be done next, `None` after the last. Flushes the sink before it waits.
+    fn next(&mut self) -> Option<State> {
         loop {
-            match self.lines.try_recv() {
-                Ok(entry) => return Some(entry),
-                Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.sink.flush(),
+            if let Some(work) = self.take_work() {
+                return work;
             }
-            let Some(wait) = self.sink.retry_in() else { return self.lines.recv().ok() };
-            match self.lines.recv_timeout(wait) {
-                Ok(entry) => return Some(entry),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {}
+            self.sink.flush();
+            let most = self.sink.retry_in().unwrap_or(WAIT_MAX);
+            let mut state = self.queue.lock();
+            if state.is_idle() {
+                state.is_writer_waiting = true;
+                drop(self.queue.wait(state, most));
             }
         }
+    }
+
+    /// Takes what there is to be done, if there is anything; `Some(None)` is the end.
+    fn take_work(&mut self) -> Option<Option<State>> {
+        let mut state = self.queue.lock();
+        if state.is_idle() {
+            return None;
+        }
+        if state.lines.is_empty() && state.dropped == 0 && !state.reopens {
+            return Some(None);
+        }
+        let lines = mem::take(&mut state.lines);
+        let (dropped, reopens) = (mem::take(&mut state.dropped), mem::take(&mut state.reopens));
+        Some(Some(State { lines, dropped, reopens, ..State::default() }))
+    }
+}
+
+impl State {
+    /// Whether there is nothing to do for the writer.
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0 && !self.reopens && !self.is_closed
+    }
+}
+
+/// Also where the sink panics.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.lock().has_writer_ended = true;
+        self.queue.changed.notify_all();
     }
 }

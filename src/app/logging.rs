@@ -6,8 +6,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,12 +29,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Target of every console line: module paths mean nothing to an operator.
 const TARGET: &str = env!("CARGO_PKG_NAME");
 
-/// The program's handle on its logger.
-pub(super) struct Logging {
-    dispatcher: Arc<LogDispatcher>,
-    /// One for each queue, disconnected when its writer has ended.
-    ended: Vec<Receiver<()>>,
-}
+/// The program's handle on its logger. Clones are handles on the same one.
+#[derive(Clone)]
+pub(super) struct Logging(Arc<LogDispatcher>);
+
+/// A log file that is open. Where nothing is ever logged to it, its writer ends with it.
+pub(super) struct OpenLog(Option<Arc<Queue>>);
 
 impl Logging {
     /// Installs the process's logger.
@@ -48,31 +47,51 @@ impl Logging {
         format: ConsoleFormat,
         file: Option<PathBuf>,
     ) -> io::Result<Self> {
-        let (console, ended) = Queue::start(Console::new(level, format))?;
-        let (mut queues, mut ends) = (vec![console], vec![ended]);
+        let console = Queue::start(Console::new(format))?;
+        let dispatcher = Arc::new(LogDispatcher { console, file: RwLock::new(None) });
+        let logging = Logging(dispatcher);
         if let Some(path) = file {
-            let console = Arc::clone(&queues[0]);
-            let report = move |line_level: Level, text: &str| {
-                if line_level <= level {
-                    let (at, level) = (SystemTime::now(), line_level);
-                    console.push(Line { at, level, text: text.into() });
-                }
-            };
-            let (queue, ended) = Queue::start(LogFile::open(path, report)?)?;
-            queues.push(queue);
-            ends.push(ended);
+            let file = logging.open(path)?;
+            logging.set_file(Some(file));
         }
-        let dispatcher = Arc::new(LogDispatcher { level, queues });
-        if log::set_boxed_logger(Box::new(Arc::clone(&dispatcher))).is_ok() {
-            log::set_max_level(level);
+        if log::set_boxed_logger(Box::new(logging.clone())).is_ok() {
+            set_level(level);
         }
         log_panics();
-        Ok(Logging { dispatcher, ended: ends })
+        Ok(logging)
+    }
+
+    /// Opens a log file, and makes its folders. Nothing is logged to it yet.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened or its folders cannot be made.
+    pub(super) fn open(&self, path: PathBuf) -> io::Result<OpenLog> {
+        let console = Arc::clone(&self.0.console);
+        let report = move |level: Level, text: &str| {
+            if level <= log::max_level() {
+                console.push(Line { at: SystemTime::now(), level, text: text.into() });
+            }
+        };
+        Queue::start(LogFile::open(path, report)?).map(|queue| OpenLog(Some(queue)))
+    }
+
+    /// Logs to another file from now on, or to none. Lines for the old one are still written.
+    pub(super) fn set_file(&self, file: Option<OpenLog>) {
+        let mut current = self.0.file.write().unwrap_or_else(PoisonError::into_inner);
+        let file = file.and_then(|mut file| file.0.take());
+        let old = std::mem::replace(&mut *current, file);
+        drop(current);
+        if let Some(old) = old {
+            old.close();
+        }
     }
 
     /// Opens the log file anew, as after its rotation.
     pub(super) fn reopen(&self) {
-        self.dispatcher.queues.iter().for_each(|queue| queue.reopen());
+        if let Some(file) = self.0.file() {
+            file.reopen();
+        }
     }
 
     /// Writes queued lines and ends the writers, within [`CLOSE_TIMEOUT`]: a console that is not
@@ -80,22 +99,41 @@ impl Logging {
     pub(super) fn close(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         // The console last: the file may have to report there that it fails.
-        for (queue, ended) in self.dispatcher.queues.iter().zip(self.ended).rev() {
+        for queue in [self.0.file(), Some(Arc::clone(&self.0.console))].into_iter().flatten() {
             queue.close();
-            let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            queue.wait_for_end(deadline);
+        }
+    }
+}
+
+/// Logs lines of this level and of those that are more severe.
+pub(super) fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+impl Drop for OpenLog {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.0 {
+            queue.close();
         }
     }
 }
 
 /// Copies every line into every queue.
 struct LogDispatcher {
-    level: LevelFilter,
-    queues: Vec<Arc<Queue>>,
+    console: Arc<Queue>,
+    file: RwLock<Option<Arc<Queue>>>,
 }
 
-impl Log for LogDispatcher {
+impl LogDispatcher {
+    fn file(&self) -> Option<Arc<Queue>> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Log for Logging {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -104,9 +142,10 @@ impl Log for LogDispatcher {
         }
         let text: Arc<str> = record.args().to_string().into();
         let (at, level) = (SystemTime::now(), record.level());
-        for queue in &self.queues {
-            queue.push(Line { at, level, text: Arc::clone(&text) });
+        if let Some(file) = self.0.file() {
+            file.push(Line { at, level, text: Arc::clone(&text) });
         }
+        self.0.console.push(Line { at, level, text });
     }
 
     fn flush(&self) {}
@@ -121,8 +160,10 @@ struct Console {
 }
 
 impl Console {
-    fn new(level: LevelFilter, format: ConsoleFormat) -> Self {
-        Console { logger: SimpleLogger::new().with_level(level), format, buffer: Vec::new() }
+    fn new(format: ConsoleFormat) -> Self {
+        // What is logged at all is decided before.
+        let logger = SimpleLogger::new().with_level(LevelFilter::Trace);
+        Console { logger, format, buffer: Vec::new() }
     }
 }
 

@@ -10,13 +10,15 @@
 //! | `fit_limits` | limits that fit the process and the machine |
 //! | `config_file` | the configuration file |
 //! | `control`, `signal_rate_limit` | reloads and status lines, and how often they run |
+//! | `reload`, `prepare`, `differences` | putting a configuration into force; reading it beside the loop; what it changes |
 //! | `check` | `--check` |
-//! | `listeners`, `listen_error` | opening the listeners, and why one cannot be |
-//! | `admin`, `process` | the admin listener's token; what the system says of this process |
-//! | `accounts` | reading and reloading accounts, and the thread that hashes |
+//! | `listeners`, `listen_error` | the sockets of the listeners, and why one cannot be opened |
+//! | `accounts` | reading accounts and putting them into service, and the thread that hashes |
 //! | `plugins` | loading and reloading plugins |
-//! | `tls` | certificates: reading and reloading them, warning before they expire |
+//! | `tls` | certificates: reading them, warning before they expire |
+//! | `admin`, `process` | the admin listener's token; what the system says of this process |
 //! | `systemd` | what the service manager passes, is told, and reads |
+//! | `thread` | threads beside the loop |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
 
@@ -30,6 +32,7 @@ mod check;
 mod config;
 mod config_file;
 mod control;
+mod differences;
 mod fit_limits;
 mod help;
 mod hints;
@@ -40,13 +43,16 @@ mod log_queue;
 mod logging;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
 mod plugins;
+mod prepare;
 #[cfg(feature = "admin")]
 mod process;
+mod reload;
 mod run;
 mod settings;
 mod signal_rate_limit;
 #[cfg_attr(not(feature = "systemd"), path = "systemd_disabled.rs")]
 mod systemd;
+mod thread;
 mod timestamp;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls;

@@ -10,6 +10,7 @@ use crate::limits::Limits;
 use crate::net::Handle;
 use crate::protocol::plugin::{Clock, Loaded, PluginHost, PluginOptions, Reload};
 use crate::server::{Server, Transport};
+use crate::strerror::strerror;
 
 /// Loads every plugin and drops it again. There is an error for each that fails.
 pub(super) fn check(config: &Config) -> Result<(), Vec<String>> {
@@ -41,24 +42,46 @@ pub(super) fn load(config: &Config) -> Result<Option<PluginHost>, String> {
     Ok(Some(host))
 }
 
-/// Reloads the plugins of a running server.
-pub(super) struct Reloader(Option<(PluginOptions, Handle)>);
-
-impl Reloader {
-    /// A reloader for the server of the loop that `handle` wakes. Without a plugin folder it does
-    /// nothing.
-    pub(super) fn new(config: &Config, handle: Handle) -> Self {
-        Reloader(options(config).map(|options| (options, handle)))
+/// Begins to load the plugins of a server that runs, beside those in service, in the loop that
+/// `handle` wakes. Returns false where there are none to load.
+///
+/// # Errors
+///
+/// The system has no thread left.
+pub(super) fn begin_reload<T: Transport>(
+    config: &Config,
+    handle: Handle,
+    server: &mut Server<T>,
+) -> Result<bool, String> {
+    let Some(options) = options(config) else { return Ok(false) };
+    if server.plugins_mut().is_none() {
+        server.set_plugins(PluginHost::empty(clock()));
+        server.start_plugins();
     }
+    let Some(scheduler) = server.plugins_mut() else { return Ok(false) };
+    let reload = Reload::new(options, clock(), move || handle.wake());
+    let begun = scheduler.reload(reload);
+    begun.map(|()| true).map_err(|error| format!("cannot load plugins: {}", strerror(&error)))
+}
 
-    /// Starts to load all plugins anew. Either all of them replace the old ones or none does.
-    pub(super) fn reload<T: Transport>(&self, server: &mut Server<T>) {
-        if let Some((options, handle)) = &self.0 {
-            let handle = handle.clone();
-            let wake = move || handle.wake();
-            server.reload_plugins(Reload::new(options.clone(), clock(), wake));
-        }
+/// The outcome of a reload that has begun: the plugins, or a reason for each that did not load.
+pub(super) fn take_reloaded<T: Transport>(
+    server: &mut Server<T>,
+) -> Option<Result<PluginHost, Vec<String>>> {
+    server.plugins_mut()?.take_reloaded()
+}
+
+/// Takes plugins into service in place of those there are, or none. Returns a line for the log.
+pub(super) fn replace<T: Transport>(
+    host: Option<PluginHost>,
+    server: &mut Server<T>,
+) -> Option<String> {
+    if host.is_none() && server.plugins_mut().is_none() {
+        return None;
     }
+    let line = host.as_ref().map(PluginHost::summary);
+    server.set_plugins(host.unwrap_or_else(|| PluginHost::empty(clock())));
+    line
 }
 
 fn load_all(config: &Config) -> Result<Option<Loaded>, String> {

@@ -13,12 +13,20 @@ pub(super) fn load(_: &Config) -> Result<Option<PluginHost>, String> {
     Ok(None)
 }
 
-pub(super) struct Reloader;
+pub(super) fn begin_reload<T: Transport>(
+    _: &Config,
+    _: Handle,
+    _: &mut Server<T>,
+) -> Result<bool, String> {
+    Ok(false)
+}
 
-impl Reloader {
-    pub(super) fn new(_: &Config, _: Handle) -> Self {
-        Reloader
-    }
+pub(super) fn take_reloaded<T: Transport>(
+    _: &mut Server<T>,
+) -> Option<Result<PluginHost, Vec<String>>> {
+    None
+}
 
-    pub(super) fn reload<T: Transport>(&self, _: &mut Server<T>) {}
+pub(super) fn replace<T: Transport>(_: Option<PluginHost>, _: &mut Server<T>) -> Option<String> {
+    None
 }

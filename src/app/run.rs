@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use log::{Level, error, info, log_enabled, warn};
+use log::{Level, error, info, log_enabled};
 
-use super::accounts::AccountsReloader;
+use super::accounts::{self, AccountsInService, ReadAccounts};
 #[cfg(feature = "admin")]
 use super::admin;
 use super::check::check;
@@ -15,6 +16,8 @@ use super::fit_limits::fit_limits;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
+use super::prepare::Prepared;
+use super::reload::Reloader;
 use super::systemd::{self, ConsoleFormat, PassedSockets};
 use super::tls::Certificates;
 use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
@@ -33,7 +36,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Help(text)) => print("mynah", text.trim_end()),
         Ok(Invocation::Version) => print("mynah", concat!("mynah ", env!("CARGO_PKG_VERSION"))),
         Ok(Invocation::Check(config)) => check(&config),
-        Ok(Invocation::Run(config)) => serve(&config),
+        Ok(Invocation::Run(config)) => serve(args, config),
         Err(ConfigError::Options(errors)) => print_usage_errors("mynah", &errors),
         Err(ConfigError::Arguments(errors)) => print_usage_errors("mynah", &errors),
         // The help has nothing about a file's lines.
@@ -45,64 +48,62 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
+fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
     // Before anything is opened.
-    let passed = PassedSockets::receive(&config.listeners, listeners::options(config));
-    let certificates = match Certificates::load(config) {
-        Ok(certificates) => certificates,
+    let passed = PassedSockets::receive(&config.listeners, listeners::options(&config));
+    let read = Certificates::read(&config).and_then(|certificates| {
+        let accounts = accounts::read(&config, &AccountsInService::default());
+        accounts.map(|accounts| (certificates, accounts)).map_err(|reason| vec![reason])
+    });
+    let (certificates, accounts) = match read {
+        Ok(read) => read,
         Err(reasons) => {
             reasons.iter().for_each(|reason| print_error(format_args!("mynah: {reason}")));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let accounts = match AccountsReloader::load(config) {
-        Ok(accounts) => accounts,
-        Err(reason) => {
-            print_error(format_args!("mynah: {reason}"));
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
     #[cfg(feature = "admin")]
-    let token = match admin::load(config) {
+    let token = match admin::load(&config) {
         Ok(token) => token,
         Err(reason) => {
             print_error(format_args!("mynah: {reason}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let logging =
-        match Logging::start(config.log_level(), ConsoleFormat::new(config), config.log_file()) {
-            Ok(logging) => logging,
-            Err(error) => {
-                let file = config.log_file().unwrap_or_default();
-                print_error(format_args!(
-                    "mynah: cannot log to {}: {}",
-                    file.display(),
-                    strerror(&error)
-                ));
-                return ExitCode::FAILURE;
-            }
-        };
-    let code = match serve_until_stopped(
-        config,
+    let format = ConsoleFormat::new(&config);
+    let logging = match Logging::start(config.log_level(), format, config.log_file()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            let file = config.log_file().unwrap_or_default();
+            print_error(format_args!(
+                "mynah: cannot log to {}: {}",
+                file.display(),
+                strerror(&error)
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    let read = Read {
         certificates,
         accounts,
-        passed,
         #[cfg(feature = "admin")]
         token,
-        &logging,
-    ) {
+        passed,
+    };
+    let code = match serve_until_stopped(args, config.into(), read, &logging) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
         Ok(Exit::NoListeners) => {
             error!("no listener is left");
             ExitCode::FAILURE
         }
-        Err(reason) => {
-            if log_enabled!(Level::Error) {
-                error!("{reason}");
-            } else {
-                print_error(format_args!("mynah: {reason}"));
+        Err(reasons) => {
+            for reason in reasons {
+                if log_enabled!(Level::Error) {
+                    error!("{reason}");
+                } else {
+                    print_error(format_args!("mynah: {reason}"));
+                }
             }
             ExitCode::FAILURE
         }
@@ -111,72 +112,65 @@ fn serve(config: &Config) -> ExitCode {
     code
 }
 
-fn serve_until_stopped(
-    config: &Config,
-    mut certificates: Certificates,
-    mut accounts: AccountsReloader,
+/// What was read and received before the log began.
+struct Read {
+    certificates: Certificates,
+    accounts: Option<ReadAccounts>,
+    #[cfg(feature = "admin")]
+    token: Option<Token>,
     passed: Result<PassedSockets, String>,
-    #[cfg(feature = "admin")] token: Option<Token>,
+}
+
+fn serve_until_stopped(
+    args: Vec<OsString>,
+    config: Arc<Config>,
+    read: Read,
     logging: &Logging,
-) -> Result<Exit, String> {
-    let (limits, warnings) = fit_limits(config)?;
-    warnings.iter().for_each(|warning| warn!("{warning}"));
-    let cannot_start = |error| format!("cannot start: {}", strerror(&error));
+) -> Result<Exit, Vec<String>> {
+    let Read {
+        certificates,
+        mut accounts,
+        #[cfg(feature = "admin")]
+        token,
+        passed,
+    } = read;
+    let one = |reason: String| vec![reason];
+    let (limits, mut warnings) = fit_limits(&config).map_err(one)?;
+    let cannot_start = |error| vec![format!("cannot start: {}", strerror(&error))];
     let mut event_loop = EventLoop::new(limits).map_err(cannot_start)?;
     let signals = Signals::install(&event_loop).map_err(cannot_start)?;
     let max = limits.clients_max;
     info!("mynah {} starting, room for {max} clients", env!("CARGO_PKG_VERSION"));
-    if let Some(host) = plugins::load(config)? {
+    if let Some(host) = plugins::load(&config).map_err(one)? {
         event_loop.server_mut().set_plugins(host);
     }
-    config.notices.iter().for_each(|notice| info!("{notice}"));
-    let passed = passed?;
+    if let Some(accounts) = &mut accounts {
+        accounts.begin(event_loop.handle()).map_err(one)?;
+    }
+    let passed = passed.map_err(one)?;
     passed.log();
-    #[cfg(feature = "admission")]
-    config.settings.admission.apply(event_loop.server_mut());
+    let (sockets, skipped) = listeners::bind_all(&config, &[], passed)?;
+    warnings.extend(skipped);
+    warnings.extend(certificates.warnings());
+    warnings.extend(accounts.iter().filter_map(ReadAccounts::warning));
+    let (handle, log) = (event_loop.handle(), None);
+    let in_force = Arc::clone(&config);
+    let mut reloader = Reloader::new(args.into(), in_force, logging.clone(), handle.clone());
     #[cfg(feature = "admin")]
-    admin::start(token, &mut event_loop);
-    certificates.start(event_loop.handle());
-    accounts.start(config, &mut event_loop)?;
-    listeners::open(config, passed, &mut certificates, &accounts, &mut event_loop)?;
-    let reloader = plugins::Reloader::new(config, event_loop.handle());
-    let handle = event_loop.handle();
-    let control = Control::new(signals, handle, certificates, accounts, |server| {
-        info!("SIGHUP: {}", reload_steps(config));
-        logging.reopen();
-        reloader.reload(server);
-    });
+    admin::start(&mut event_loop);
+    let prepared = Prepared {
+        config,
+        limits,
+        sockets,
+        certificates,
+        accounts,
+        #[cfg(feature = "admin")]
+        token,
+        log,
+        warnings,
+    };
+    reloader.start(prepared, &mut event_loop.as_running()).map_err(one)?;
     event_loop
-        .run_with(&mut systemd::supervise(control))
-        .map_err(|error| format!("the event loop failed: {}", strerror(&error)))
-}
-
-/// Log text of a SIGHUP. The steps log their results themselves.
-#[cold]
-#[inline(never)]
-#[cfg(any(feature = "plugins", feature = "tls", feature = "accounts"))]
-fn reload_steps(config: &Config) -> String {
-    let all = [
-        (config.log_file().is_some(), "reopening the log file"),
-        (config.plugin_dir.is_some(), "reloading the plugins"),
-        #[cfg(feature = "tls")]
-        (config.has_tls(), "reloading the certificates"),
-        #[cfg(feature = "accounts")]
-        (config.settings.accounts.is_some(), "reloading the accounts"),
-    ];
-    let steps: Vec<&str> =
-        all.iter().filter(|(is_due, _)| *is_due).map(|(_, step)| *step).collect();
-    if steps.is_empty() {
-        return "nothing to reload: there is neither a log file nor a plugin folder".to_owned();
-    }
-    steps.join(", ")
-}
-
-/// The same where there is nothing else to reload.
-#[cfg(not(any(feature = "plugins", feature = "tls", feature = "accounts")))]
-fn reload_steps(config: &Config) -> &'static str {
-    match config.log_file().is_some() {
-        true => "reopening the log file",
-        false => "nothing to reload: there is neither a log file nor a plugin folder",
-    }
+        .run_with(&mut systemd::supervise(Control::new(signals, handle, reloader)))
+        .map_err(|error| vec![format!("the event loop failed: {}", strerror(&error))])
 }

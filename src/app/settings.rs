@@ -77,6 +77,8 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
+    /// Every setting that was given, as it was written: name and value.
+    pub given: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -86,6 +88,18 @@ impl Settings {
     ///
     /// See [`SettingError`].
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        self.parse(name, value)?;
+        self.given.retain(|(other, _)| other != name);
+        self.given.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The value of `name` as it was given.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.given.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+
+    fn parse(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let queue = QUEUE_BYTES_FLOOR..=QUEUE_BYTES_LIMIT;
         let secs = 0..=TIMEOUT_SECS_LIMIT;
         match name {

@@ -18,6 +18,7 @@ impl ConsoleFormat {
     }
 }
 
+#[derive(Default)]
 pub(super) struct PassedSockets;
 
 impl PassedSockets {

@@ -60,7 +60,7 @@ pub struct ListenerSpec {
     pub name: Option<String>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
-    /// The keys of its protocol, as given; each is valid.
+    /// The keys that were given, as they were written, but not those of its address; each is valid.
     pub keys: Vec<(String, String)>,
 }
 
@@ -302,13 +302,16 @@ impl ListenerSpec {
             #[cfg(not(feature = "accounts"))]
             "auth" => return Err(invalid(SettingError::NO_ACCOUNTS)),
             key => match self.protocol.build(&ProtocolDefaults::default()).set(key, value) {
-                Ok(()) => self.keys.push((key.to_owned(), value.to_owned())),
+                Ok(()) => {}
                 Err(SettingError::Unknown) => {
                     let (key, protocol) = (key.to_owned(), self.protocol);
                     return Err(ListenerError::UnknownKey { key, protocol });
                 }
                 Err(source) => return Err(invalid(source)),
             },
+        }
+        if !matches!(key, "host" | "port" | "path") {
+            self.keys.push((key.to_owned(), value.to_owned()));
         }
         Ok(())
     }
@@ -325,6 +328,20 @@ impl ListenerSpec {
         self.host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// The value of `key` as it was given.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.keys.iter().find(|(other, _)| other == key).map(|(_, value)| &**value)
+    }
+
+    /// Whether both speak one protocol, through layers of one kind.
+    pub(crate) fn speaks_as(&self, other: &ListenerSpec) -> bool {
+        #[cfg(feature = "tls")]
+        let is_same_layer = self.is_tls == other.is_tls;
+        #[cfg(not(feature = "tls"))]
+        let is_same_layer = true;
+        self.protocol == other.protocol && is_same_layer
+    }
+
     /// Whether its protocol has accounts.
     #[cfg(feature = "accounts")]
     #[must_use]
@@ -337,8 +354,12 @@ impl ListenerSpec {
     pub fn protocol(&self, defaults: &ProtocolDefaults) -> Protocol {
         let mut protocol = self.protocol.build(defaults);
         for (key, value) in &self.keys {
+            // The others are not the protocol's.
             let set = protocol.set(key, value);
-            debug_assert!(set.is_ok(), "a key is kept only if it is valid");
+            debug_assert!(
+                matches!(set, Ok(()) | Err(SettingError::Unknown)),
+                "a key is kept only if it is valid"
+            );
         }
         protocol
     }

@@ -251,9 +251,10 @@ pub(crate) fn all() -> Vec<OptionSpec> {
 }
 
 /// The options that are settings, and so also keys of `[server]`.
-pub(crate) fn settings() -> impl Iterator<Item = &'static OptionSpec> {
-    let options = GROUPS.into_iter().flat_map(|(_, options)| options);
-    options.filter(|option| !NO_SETTINGS.contains(&option.name))
+#[inline(never)]
+pub(crate) fn settings() -> Vec<&'static OptionSpec> {
+    let options = GROUPS.iter().flat_map(|(_, options)| *options);
+    options.filter(|option| !NO_SETTINGS.contains(&option.name)).collect()
 }
 
 /// The option for a key of `[server]`: a key is spelt as its option, with `_` for `-`.
@@ -270,9 +271,9 @@ pub(crate) fn option_for_key(key: &str) -> Result<&'static OptionSpec, String> {
                 .map(|byte| if byte == b'-' { b'_' } else { byte })
                 .eq(key.bytes())
     };
-    settings().find(is_spelt).ok_or_else(|| {
+    settings().into_iter().find(|option| is_spelt(option)).ok_or_else(|| {
         let mut keys: Vec<String> =
-            settings().map(|option| option.name.replace('-', "_")).collect();
+            settings().iter().map(|option| option.name.replace('-', "_")).collect();
         keys.extend(["host", "port"].map(str::to_owned));
         no_such_key(key, keys.iter().map(String::as_str))
     })

@@ -135,13 +135,18 @@ impl EventLoop {
         acceptor: impl Into<SocketAcceptor>,
         config: ListenerConfig,
     ) -> io::Result<usize> {
-        Running::new(&mut self.server, self.poll.registry()).add_listener(acceptor, config)
+        self.as_running().add_listener(acceptor, config)
     }
 
     /// A handle that steers the loop from other threads, before it runs and while it does.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.requests.handle()
+    }
+
+    /// The loop as its program sees it while it runs, before that.
+    pub fn as_running(&mut self) -> Running<'_> {
+        Running::new(&mut self.server, self.poll.registry())
     }
 
     /// The server, before it runs.

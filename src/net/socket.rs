@@ -135,6 +135,16 @@ impl SocketAcceptor {
         }
     }
 
+    /// Whether another process opened it, and keeps it.
+    #[cfg(feature = "systemd")]
+    pub(crate) fn is_passed(&self) -> bool {
+        match self {
+            SocketAcceptor::Tcp(acceptor) => acceptor.is_passed(),
+            #[cfg(feature = "unix")]
+            SocketAcceptor::Unix(acceptor) => acceptor.is_passed(),
+        }
+    }
+
     #[cfg(feature = "systemd")]
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         match self {

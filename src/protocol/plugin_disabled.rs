@@ -5,10 +5,6 @@
 #[derive(Debug)]
 pub enum PluginHost {}
 
-/// A reload that cannot exist.
-#[derive(Debug)]
-pub enum Reload {}
-
 /// A scheduler that cannot exist.
 #[derive(Debug)]
 pub enum PluginScheduler {}
@@ -21,15 +17,6 @@ impl PluginScheduler {
 
     pub fn replace_host(&mut self, host: PluginHost) {
         match host {}
-    }
-
-    #[cfg(feature = "systemd")]
-    pub fn is_reloading(&self) -> bool {
-        match *self {}
-    }
-
-    pub fn reload(&mut self, reload: Reload) {
-        match reload {}
     }
 
     pub fn begin_resuming(&mut self) {

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::drain::ListenerState;
 use super::fanout::Fanout;
 use super::layer::Layer;
 #[cfg(feature = "admission")]
 use super::origins::Proxies;
-use super::removal::ListenerState;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::memory::MemoryAccount;
@@ -165,6 +165,7 @@ impl PendingBroadcasts {
     }
 
     /// Drops those that are longer than `len_max`.
+    #[cfg(feature = "plugins")]
     pub(super) fn drop_longer_than(&mut self, len_max: usize) {
         self.broadcasts.retain(|broadcast| broadcast.len() <= len_max);
         self.bytes = self.broadcasts.iter().map(|b| b.len() + Self::OVERHEAD_BYTES).sum();

@@ -9,7 +9,7 @@ use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::{VISIT_COST_BYTES, turn_micros};
 use crate::memory::AllocError;
-use crate::protocol::login::{Auth, Authenticator, Finished};
+use crate::protocol::login::{Auth, Authenticator, Backend, Finished};
 use crate::protocol::{CloseReason, DirectMessage, Handler, dispatch};
 
 /// Pages of the table that a turn looks through at most. Finding an account takes a microsecond.
@@ -20,6 +20,20 @@ impl<T: Transport> Server<T> {
     /// names may log in to them.
     pub fn set_accounts(&mut self, accounts: Authenticator) {
         self.shared.accounts = Some(Box::new(accounts));
+    }
+
+    /// Takes other accounts into service, in place of those there are. Attempts under way are tried
+    /// again with them.
+    pub fn set_accounts_backend(&mut self, backend: Box<dyn Backend>) {
+        match &mut self.shared.accounts {
+            Some(accounts) => accounts.replace_backend(backend, self.shared.now),
+            None => self.set_accounts(Authenticator::new(backend, false)),
+        }
+    }
+
+    /// The accounts in service.
+    pub fn accounts_mut(&mut self) -> Option<&mut Authenticator> {
+        self.shared.accounts.as_deref_mut()
     }
 
     /// Sets whether the clients that a listener accepts from now on log in.

@@ -6,7 +6,7 @@
 //! of them share. A `visit` borrows from each what one connection needs. `accept` and `close` begin
 //! and end connections, `fanout` carries broadcasts, `admission` lets senders add to them,
 //! `direct_messages` private messages, `memory_pressure` bounds memory, `stop` stops the server,
-//! `removal` a listener, and `sweep` looks through all connections.
+//! `removal` (with `drain`) a listener, and `sweep` looks through all connections.
 
 mod accept;
 #[cfg(feature = "admission")]
@@ -22,6 +22,7 @@ mod close;
 mod connection;
 mod deadlines;
 mod direct_messages;
+mod drain;
 mod fanout;
 mod handshakes;
 mod invariants;
@@ -81,10 +82,10 @@ use crate::rates::RateState;
 use crate::stats::Stats;
 
 use connection::Flags;
+use drain::ListenerState;
 use layers::Layers;
 use listener::Listener;
 use origins::Origins;
-use removal::ListenerState;
 use schedule::{Schedule, free_if_empty};
 #[cfg(any(feature = "admin", feature = "admission"))]
 use side_table::SideTable;

@@ -5,7 +5,7 @@ use super::listener::Listener;
 use super::transport::Transport;
 #[cfg(feature = "admin")]
 use crate::limits::turn_micros;
-use crate::protocol::plugin::{PluginHost, Reload};
+use crate::protocol::plugin::PluginHost;
 use crate::protocol::{Handler, PluginScheduler, dispatch};
 
 impl<T: Transport> Server<T> {
@@ -19,21 +19,11 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Loads other plugins beside those in service, which they replace at once if all are well; see
-    /// [`PluginScheduler::reload`]. Nothing happens where no plugins were ever taken into service.
+    /// The plugins in service.
+    #[cfg(feature = "plugins")]
     #[doc(hidden)]
-    pub fn reload_plugins(&mut self, reload: Reload) {
-        if let Some(scheduler) = &mut self.shared.plugins {
-            scheduler.reload(reload);
-        }
-    }
-
-    /// Whether plugins are being loaded to replace those in service.
-    #[doc(hidden)]
-    #[must_use]
-    #[cfg(feature = "systemd")]
-    pub fn is_reloading_plugins(&self) -> bool {
-        self.shared.plugins.as_ref().is_some_and(|scheduler| scheduler.is_reloading())
+    pub fn plugins_mut(&mut self) -> Option<&mut PluginScheduler> {
+        self.shared.plugins.as_deref_mut()
     }
 
     /// Tells the plugins, in the next turns, that all listeners are open.

@@ -8,84 +8,15 @@ use log::{info, warn};
 
 use super::Server;
 use super::connection::{Flags, State};
+use super::drain::{Drain, ListenerState, Step};
 use super::fanout::Fanout;
 use super::listener::{Listener, ListenerConfig, PendingBroadcasts};
 use super::stop::Phase;
 use super::sweep::SWEEP_PAGES_MAX;
 use super::transport::Transport;
 use crate::clock::Millis;
-use crate::limits::{BACKLOG_MS_MAX, DRAIN_MS_MIN, Limits};
+use crate::limits::{DRAIN_MS_MIN, Limits};
 use crate::protocol::{CloseReason, Handler, PrefixedProtocol, Room, dispatch};
-
-/// The life of a listener's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListenerState {
-    InService,
-    /// It has been removed, and its connections are drained.
-    Draining(Drain),
-    /// Nothing is left of it: the number can be given to another.
-    Vacant,
-}
-
-/// A drain, and how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Drain {
-    step: Step,
-    /// Pages still to be looked through in this step: those before this position. They are looked
-    /// through as in a [`Sweep`](super::sweep::Sweep).
-    pages_left: usize,
-    /// Closing begins at this time even if input still arrives.
-    until: Millis,
-    /// Who is left at this time is cut.
-    deadline: Millis,
-    /// Connections cut with replies unsent.
-    cut_unsent: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// Clients in the backlog are accepted: they may have sent requests.
-    Accepting,
-    /// Every connection is to be read once more.
-    Reading,
-    /// What has arrived is being answered. Nobody leaves: an answer may be a broadcast.
-    Answering,
-    /// Connections begin to close.
-    Closing,
-    /// They are on their way, or have been cut and linger.
-    Waiting,
-    /// Those that are left are cut.
-    Cutting,
-}
-
-impl ListenerState {
-    /// Whether its connections are closing.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self, ListenerState::Draining(drain) if drain.step >= Step::Closing)
-    }
-}
-
-impl Drain {
-    fn new(step: Step, now: Millis) -> Self {
-        let pages_left = if step == Step::Accepting { 0 } else { usize::MAX };
-        let until = now.after(BACKLOG_MS_MAX);
-        Drain { step, pages_left, until, deadline: Millis::NEVER, cut_unsent: 0 }
-    }
-
-    fn begin(&mut self, step: Step) {
-        (self.step, self.pages_left) = (step, usize::MAX);
-    }
-
-    /// Goes on where the time of a step is over.
-    fn skip_late_step(&mut self, now: Millis) {
-        if self.step == Step::Waiting && now >= self.deadline {
-            self.deadline = Millis::NEVER;
-            self.begin(Step::Cutting);
-        } else if self.step == Step::Answering && now >= self.until {
-            self.begin(Step::Closing);
-        }
-    }
-}
 
 impl<T: Transport> Server<T> {
     /// Adds a listener, before the server runs or while it does, and returns its number, by which
@@ -95,6 +26,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// On the 65,537th listener.
+    #[inline(never)]
     pub fn add_listener(&mut self, acceptor: T::Acceptor, config: ListenerConfig) -> usize {
         let number = self.next_listener_number();
         self.put_listener(number, Listener::new(Some(acceptor), config, &self.shared.limits));
@@ -109,6 +41,7 @@ impl<T: Transport> Server<T> {
         vacant.unwrap_or(self.listeners.len())
     }
 
+    #[inline(never)]
     fn put_listener(&mut self, number: usize, listener: Listener<T>) {
         assert!(number <= usize::from(u16::MAX), "too many listeners");
         self.shared.stats.set_listener(number, Rc::clone(&listener.room.stats));
@@ -129,6 +62,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
+    #[inline(never)]
     pub fn remove_listener(&mut self, number: usize) -> usize {
         self.listeners[number].accept_ready = true;
         self.begin_drain(number, Step::Accepting)
@@ -141,6 +75,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener, or it would be the 65,537th.
+    #[inline(never)]
     pub fn replace_listener(&mut self, number: usize, config: ListenerConfig) -> usize {
         let to = self.next_listener_number();
         let acceptor = self.listeners[number].acceptor.take();
@@ -163,6 +98,7 @@ impl<T: Transport> Server<T> {
     /// # Panics
     ///
     /// If there is no such listener.
+    #[inline(never)]
     pub fn configure_listener(&mut self, number: usize, config: ListenerConfig) {
         let ListenerConfig { name, protocol, idle_ms } = config;
         let listener = &mut self.listeners[number];
@@ -189,17 +125,21 @@ impl<T: Transport> Server<T> {
 
     /// Changes the limits of a server that runs. Whoever holds more than a new one allows keeps it;
     /// [`rearm_deadlines`](Self::rearm_deadlines) must follow where timeouts have changed.
+    #[inline(never)]
     pub fn set_limits(&mut self, limits: Limits) {
         self.clients_bound = limits.clients_max.max(self.shared.stats.server.connections as usize);
         self.shared.limits = limits;
         self.shared.memory.set_limit(limits.memory_bytes_max);
         for listener in &mut self.listeners {
-            let Listener { protocol, room, pending, .. } = listener;
-            let log_bytes_max = dispatch!(&*protocol, handler => handler.log_bytes_max(&limits));
-            room.log.set_capacity(log_bytes_max);
-            // They would wait for ever.
-            pending.drop_longer_than(log_bytes_max);
-            listener.update_charge(&mut self.shared.memory);
+            let log_bytes_max =
+                dispatch!(&listener.protocol, handler => handler.log_bytes_max(&limits));
+            listener.room.log.set_capacity(log_bytes_max);
+            #[cfg(feature = "plugins")]
+            {
+                // They would wait for ever.
+                listener.pending.drop_longer_than(log_bytes_max);
+                listener.update_charge(&mut self.shared.memory);
+            }
         }
     }
 
@@ -210,7 +150,7 @@ impl<T: Transport> Server<T> {
         let now = self.shared.now;
         let listener = &mut self.listeners[number];
         if listener.state == ListenerState::InService {
-            listener.state = ListenerState::Draining(Drain::new(step, now));
+            listener.state = ListenerState::Draining(Drain::new(step, listener.room.members, now));
             self.schedule.phase = Phase::Changing { due_at: now };
         }
         listener.room.members
@@ -237,6 +177,9 @@ impl<T: Transport> Server<T> {
     fn advance_drain(&mut self, number: usize, mut drain: Drain) -> Option<Millis> {
         let now = self.shared.now;
         if drain.step > Step::Reading && self.table.is_listener_empty(number) {
+            if drain.members > 0 {
+                info!("{} is drained", self.listeners[number].name);
+            }
             self.vacate(number);
             return None;
         }
@@ -291,6 +234,7 @@ impl<T: Transport> Server<T> {
 
     /// Takes the step with the connections of one page. Returns how many were cut with replies
     /// unsent.
+    #[inline(never)]
     fn drain_page(&mut self, number: usize, page: usize, step: Step) -> usize {
         let mut cut_unsent = 0;
         for id in self.table.page_ids(number, page) {
@@ -359,7 +303,6 @@ impl<T: Transport> Server<T> {
         self.table.free_pages(number);
         self.shared.stats.retire_listener(number);
         let listener = &mut self.listeners[number];
-        info!("{} is drained", listener.name);
         listener.state = ListenerState::Vacant;
         // What may be large.
         listener.name = String::new();

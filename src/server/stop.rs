@@ -80,6 +80,8 @@ impl<T: Transport> Server<T> {
         }
         self.schedule.accept_paused_until = None;
         #[cfg(feature = "admin")]
+        self.begin_reload();
+        #[cfg(feature = "admin")]
         self.finish_reload(&ReloadOutcome::Failed(vec!["the server is stopping".to_owned()]));
         #[cfg(feature = "admission")]
         self.end_rates();

@@ -50,6 +50,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Arms the timers of some pages. Returns whether there are more.
+    #[inline(never)]
     pub(super) fn sweep_deadlines(&mut self) -> bool {
         let Some(mut sweep) = self.deadline_sweep.take() else { return false };
         for _ in 0..SWEEP_PAGES_MAX {
@@ -61,7 +62,7 @@ impl<T: Transport> Server<T> {
                 }
                 #[cfg(feature = "admission")]
                 visit.end_wait_without_rates();
-                let timer_at = visit.reschedule();
+                let timer_at = visit.reschedule_busy();
                 self.arm_timer(id, timer_at);
             }
         }

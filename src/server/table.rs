@@ -230,6 +230,7 @@ impl<T> Table<T> {
     }
 
     /// The ids of one page.
+    #[inline(never)]
     pub(super) fn page_ids(&mut self, listener: usize, at: usize) -> Vec<ConnId> {
         self.page_mut(listener, at).map(|(id, _)| id).collect()
     }

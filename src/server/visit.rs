@@ -393,7 +393,7 @@ impl<T: Transport> Visit<'_, T> {
     }
 
     #[inline(never)]
-    fn reschedule_busy(&mut self) -> Millis {
+    pub(super) fn reschedule_busy(&mut self) -> Millis {
         if self.is_layered() {
             self.update_layer_charge();
         }

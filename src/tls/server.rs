@@ -1,7 +1,8 @@
 //! The server's side: what listeners accept, and the layer under a session.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct ServerTls {
     /// When the certificate expires, since the Unix epoch.
     expires_at: Option<Duration>,
     certificate: Arc<Certificate>,
+    /// What the files held.
+    content: u64,
 }
 
 impl ServerTls {
@@ -94,6 +97,9 @@ impl ServerTls {
     pub fn load(files: &ServerFiles) -> Result<Self, FileError> {
         let provider = provider();
         let certified = certified_key(&files.cert, &files.key, &provider)?;
+        // Its key is known by it.
+        let mut content = DefaultHasher::new();
+        certified.cert.hash(&mut content);
         let expires_at = certified.cert.first().and_then(expires_at);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -101,7 +107,9 @@ impl ServerTls {
         let builder = match &files.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let roots = Arc::new(read_roots(path)?);
+                let roots = read_roots(path)?;
+                roots.roots.iter().for_each(|root| format!("{root:?}").hash(&mut content));
+                let roots = Arc::new(roots);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .build()
                     .expect("a file of roots holds one at least");
@@ -119,7 +127,18 @@ impl ServerTls {
             config.ticketer = ticketer;
         }
         let path = files.cert.clone();
-        Ok(ServerTls { config: Arc::new(config), path, expires_at, certificate })
+        let content = content.finish();
+        Ok(ServerTls { config: Arc::new(config), path, expires_at, certificate, content })
+    }
+
+    /// The file of the certificate.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether both were made of the same content.
+    pub(crate) fn has_same_files(&self, other: &ServerTls) -> bool {
+        (&self.path, self.content) == (&other.path, other.content)
     }
 
     /// The warning about the certificate at `now`, the time since the Unix epoch.

@@ -72,6 +72,24 @@ impl Authenticator {
         }
     }
 
+    /// Sets whether clients may add accounts.
+    pub fn set_allows_registration(&mut self, allows_registration: bool) {
+        self.allows_registration = allows_registration;
+    }
+
+    /// Has other accounts take the place of those there are. Attempts under way are tried again with
+    /// them.
+    pub fn replace_backend(&mut self, backend: Box<dyn Backend>, now: Millis) {
+        std::mem::replace(&mut self.backend, backend).retire();
+        for (bits, state) in self.attempts.extract_if(|_, state| !matches!(state, State::Done(_))) {
+            if let State::Pending { since, .. } = state {
+                let id = ConnId::from_bits(bits);
+                self.pending -= 1;
+                self.finished.push_back(Finished { id, waited_ms: now.since(since) });
+            }
+        }
+    }
+
     /// Whether an account's name is the same as this one: equal, or confusable.
     #[must_use]
     pub fn is_taken(&self, name: &Nickname<'_>) -> bool {

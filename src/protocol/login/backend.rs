@@ -30,4 +30,7 @@ pub trait Backend: fmt::Debug {
 
     /// Takes the results there are.
     fn take_results(&mut self) -> Vec<JobResult<AddressKey>>;
+
+    /// Others have taken its place. What is in work comes to its end somewhere else: no call waits.
+    fn retire(self: Box<Self>) {}
 }

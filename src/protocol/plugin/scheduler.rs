@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::mem;
 use std::time::Duration;
-
-use log::{error, info};
 
 use super::lua::{PluginHost, Reload, ReloadStep};
 #[cfg(feature = "admin")]
@@ -62,8 +61,8 @@ pub struct PluginScheduler {
     clients: HashMap<ConnId, ClientEntry>,
     /// The reload in progress.
     reload: Option<Box<Reload>>,
-    /// The reload to begin after it, requested while it was in progress.
-    next_reload: Option<Box<Reload>>,
+    /// Its outcome.
+    reloaded: Option<Result<PluginHost, Vec<String>>>,
     /// The turn before took a step of the reload, so this one does not.
     has_stepped_reload: bool,
     /// Hosts no longer in use. Their plugins are dropped one a turn, as freeing their memory takes
@@ -133,7 +132,7 @@ impl PluginScheduler {
             current: None,
             clients: HashMap::new(),
             reload: None,
-            next_reload: None,
+            reloaded: None,
             has_stepped_reload: false,
             retired: Vec::new(),
         }
@@ -282,7 +281,6 @@ impl PluginScheduler {
     /// The server stops, and all packages have been answered.
     pub fn on_stopping(&mut self) {
         self.reload = None;
-        self.next_reload = None;
         self.host.server_stopping();
     }
 
@@ -313,28 +311,22 @@ impl PluginScheduler {
         }
     }
 
-    /// Begins a reload, which replaces the plugins if all new ones load. However many are requested
-    /// while one is in progress, one more follows it.
-    pub fn reload(&mut self, reload: Reload) {
-        if self.reload.is_none() {
-            self.begin_reload(Box::new(reload));
-        } else if self.next_reload.replace(Box::new(reload)).is_none() {
-            info!("plugins are being reloaded; another reload follows");
-        }
+    /// Begins to load other plugins beside those in service; one that is in progress is given up.
+    /// [`take_reloaded`](Self::take_reloaded) has the outcome.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot start a thread.
+    pub fn reload(&mut self, mut reload: Reload) -> io::Result<()> {
+        reload.begin()?;
+        self.reload = Some(Box::new(reload));
+        Ok(())
     }
 
-    /// Whether a reload is in progress.
-    #[must_use]
-    #[cfg(feature = "systemd")]
-    pub fn is_reloading(&self) -> bool {
-        self.reload.is_some()
-    }
-
-    fn begin_reload(&mut self, mut reload: Box<Reload>) {
-        match reload.begin() {
-            Ok(()) => self.reload = Some(reload),
-            Err(error) => error!("cannot load plugins: {error}; the plugins stay as they are"),
-        }
+    /// The outcome of a reload, once: the plugins to [put in place](Self::replace_host) of those
+    /// there are, or a reason for each that did not load.
+    pub fn take_reloaded(&mut self) -> Option<Result<PluginHost, Vec<String>>> {
+        self.reloaded.take()
     }
 
     /// Takes a step of the reload if it is due. Returns whether it did.
@@ -357,13 +349,13 @@ impl PluginScheduler {
         reload.poll();
         match step {
             ReloadStep::Pending => return true,
-            ReloadStep::Replace(host) => self.replace_host(host),
-            ReloadStep::Keep(host) => host.into_iter().for_each(|host| self.retire(host)),
+            ReloadStep::Loaded(host) => self.reloaded = Some(Ok(host)),
+            ReloadStep::Failed(host, reasons) => {
+                host.into_iter().for_each(|host| self.retire(host));
+                self.reloaded = Some(Err(reasons));
+            }
         }
         self.reload = None;
-        if let Some(next) = self.next_reload.take() {
-            self.begin_reload(next);
-        }
         true
     }
 

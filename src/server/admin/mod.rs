@@ -30,8 +30,9 @@ pub(super) struct AdminWork {
     scan: Option<(ConnId, Scan)>,
     /// Lists and kicks behind it.
     waiting: std::collections::VecDeque<(ConnId, Task)>,
-    /// Connections that wait for the reload.
+    /// Connections that wait for the reload on its way, and for the one behind it.
     reloads: Vec<ConnId>,
+    next_reloads: Vec<ConnId>,
     /// A reload has been asked for, and the program has not heard of it.
     is_reload_due: bool,
     /// Accepting is paused on all listeners but those of admin.
@@ -87,7 +88,15 @@ impl<T: Transport> Server<T> {
         std::mem::take(&mut self.admin.is_reload_due)
     }
 
-    /// A reload is over: those who have asked for it are told.
+    /// A reload begins, which reads what is there now. Returns whether admin clients have asked for
+    /// it.
+    pub fn begin_reload(&mut self) -> bool {
+        let AdminWork { reloads, next_reloads, .. } = &mut self.admin;
+        reloads.append(next_reloads);
+        !reloads.is_empty()
+    }
+
+    /// A reload is over: those who have asked for it before it began are told.
     pub fn finish_reload(&mut self, outcome: &ReloadOutcome) {
         let ids = std::mem::take(&mut self.admin.reloads);
         for id in ids {
@@ -144,7 +153,7 @@ impl<T: Transport> Server<T> {
                 Answer::text(503, "the server is stopping\n")
             }
             Task::Reload => {
-                self.admin.reloads.push(id);
+                self.admin.next_reloads.push(id);
                 self.admin.is_reload_due = true;
                 return;
             }

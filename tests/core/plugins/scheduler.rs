@@ -258,18 +258,10 @@ fn server_started_comes_before_anything_else() {
     );
 }
 
-/// Requests a reload this many times. Their threads wake the receiver.
-fn reload(
-    scheduler: &mut PluginScheduler,
-    time: &Time,
-    folder: &Folder,
-    times: usize,
-) -> Receiver<()> {
+/// Begins a reload. It wakes the receiver.
+fn reload(scheduler: &mut PluginScheduler, time: &Time, options: PluginOptions) -> Receiver<()> {
     let (wake, woken) = channel();
-    for _ in 0..times {
-        let wake = wake.clone();
-        scheduler.reload(Reload::new(folder.options(), time.clock(), move || _ = wake.send(())));
-    }
+    scheduler.reload(Reload::new(options, time.clock(), move || _ = wake.send(()))).unwrap();
     woken
 }
 
@@ -301,21 +293,24 @@ fn reload_takes_a_step_a_turn_then_swaps_all() {
     let (old, new) = (Folder::numbered(3, SLOW), Folder::numbered(20, SLOW_TO_LOAD));
     let (mut scheduler, time) = timed_scheduler(&old);
     scheduler.on_started();
-    let woken = reload(&mut scheduler, &time, &new, 1);
-    let (mut answered, mut turns, mut lines) = (0, 0, Vec::new());
-    while !lines.iter().any(|line: &String| line.starts_with("INFO plugins: p00, p01, ")) {
+    let woken = reload(&mut scheduler, &time, new.options());
+    let (mut answered, mut turns) = (0, 0);
+    let loaded = loop {
+        if let Some(reloaded) = scheduler.take_reloaded() {
+            break reloaded.unwrap();
+        }
         if !scheduler.has_work() {
             woken.recv_timeout(Duration::from_secs(20)).unwrap();
         }
         answered += short_turn(&mut scheduler, &time, &[id(0)]).len();
-        lines.extend(logged());
         turns += 1;
         assert!(turns < 1000, "the reload ends");
-    }
+    };
+    scheduler.replace_host(loaded);
     assert!(turns >= 40, "20 files and 20 server_inited are {turns} turns");
     assert!(answered >= turns / 3, "{answered} answered in {turns} turns");
     finish(&mut scheduler, &time, &woken);
-    lines.extend(logged());
+    let lines = logged();
     let notified = lines.iter().filter(|line| line.ends_with(": started")).count();
     assert_eq!(notified, 20, "{lines:#?}");
 }
@@ -328,15 +323,13 @@ fn reload_with_a_broken_file_changes_nothing() {
     fs::write(new.path("p01.lua"), "while true do end").unwrap();
     fs::write(new.path("p02.lua"), "return 1").unwrap();
     let options = PluginOptions { budget: Duration::from_millis(50), ..new.options() };
-    let (wake, woken) = channel();
-    scheduler.reload(Reload::new(options, time.clock(), move || _ = wake.send(())));
+    let woken = reload(&mut scheduler, &time, options);
     finish(&mut scheduler, &time, &woken);
-    let stay = "the plugins stay as they are";
     assert_eq!(
-        logged(),
+        scheduler.take_reloaded().unwrap().unwrap_err(),
         [
-            format!("ERROR plugin p01.lua: ran longer than 50 ms; {stay}"),
-            format!("ERROR plugin p02.lua: the file returned a number, not a table; {stay}"),
+            "plugin p01.lua: ran longer than 50 ms",
+            "plugin p02.lua: the file returned a number, not a table",
         ]
     );
     let mut out = Vec::new();
@@ -350,25 +343,11 @@ fn reload_of_a_missing_folder_changes_nothing() {
     let (mut scheduler, time) = timed_scheduler(&old);
     let gone = Folder::new(&[]);
     fs::remove_dir(&gone.0).unwrap();
-    let woken = reload(&mut scheduler, &time, &gone, 1);
+    let woken = reload(&mut scheduler, &time, gone.options());
     finish(&mut scheduler, &time, &woken);
-    let lines = logged();
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("ERROR cannot load plugins: /"), "{lines:?}");
-    assert!(lines[0].ends_with("; the plugins stay as they are"), "{lines:?}");
-}
-
-#[test]
-fn reloads_requested_during_one_become_one() {
-    let folder = Folder::numbered(2, SLOW_TO_LOAD);
-    let (mut scheduler, time) = timed_scheduler(&folder);
-    let woken = reload(&mut scheduler, &time, &folder, 101);
-    finish(&mut scheduler, &time, &woken);
-    let lines = logged();
-    let loaded = lines.iter().filter(|line| line.starts_with("INFO plugins: ")).count();
-    assert_eq!(loaded, 2, "{lines:#?}");
-    let announced = lines.iter().filter(|line| line.contains("another reload follows")).count();
-    assert_eq!(announced, 1, "{lines:#?}");
+    let reasons = scheduler.take_reloaded().unwrap().unwrap_err();
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons[0].starts_with("cannot load plugins: /"), "{reasons:?}");
 }
 
 #[test]

@@ -1,14 +1,13 @@
-//! Reloads a folder's plugins while the loop serves: a thread reads the files, the loop runs them,
-//! a step a turn, and then all plugins are replaced or none.
+//! Loads a folder's plugins beside those that serve: a thread reads the files, the loop runs them, a
+//! step a turn. Whether they replace the others is their owner's matter.
 
 use std::fmt;
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
-
-use log::{error, info};
 
 use super::folder::Folders;
 use super::host::PluginHost;
@@ -25,6 +24,7 @@ const FILES_READ_AHEAD: usize = 1;
 /// [`poll`](Self::poll) takes what it has read, [`step`](Self::step) runs one file of it.
 pub struct Reload {
     options: PluginOptions,
+    wake: Wake,
     state: State,
 }
 
@@ -32,7 +32,6 @@ enum State {
     /// The thread has not started.
     Waiting {
         clock: Clock,
-        wake: Wake,
     },
     /// The thread lists the folder.
     Opening {
@@ -49,8 +48,8 @@ enum State {
     Over,
 }
 
-/// Wakes the loop from another thread.
-type Wake = Box<dyn Fn() + Send>;
+/// Wakes the loop.
+type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// A message from the thread to the loop.
 enum ReaderMessage {
@@ -68,17 +67,21 @@ pub enum ReloadStep {
     /// More steps follow, now or when the thread has read more.
     Pending,
     /// All plugins loaded; the host of the new ones.
-    Replace(PluginHost),
-    /// A plugin did not load, as the log says, and the plugins in use stay. The host of those that
-    /// did load is to be dropped, one plugin a turn.
-    Keep(Option<PluginHost>),
+    Loaded(PluginHost),
+    /// Some did not load, with a reason each. The host of those that did is to be dropped, one
+    /// plugin a turn.
+    Failed(Option<PluginHost>, Vec<String>),
 }
 
 impl Reload {
     /// A reload that has not begun. `wake` is called from the thread when [`poll`](Self::poll) has
-    /// something to take.
-    pub fn new(options: PluginOptions, clock: Clock, wake: impl Fn() + Send + 'static) -> Self {
-        Reload { options, state: State::Waiting { clock, wake: Box::new(wake) } }
+    /// something to take, and by [`step`](Self::step) with the last one.
+    pub fn new(
+        options: PluginOptions,
+        clock: Clock,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Reload { options, wake: Arc::new(wake), state: State::Waiting { clock } }
     }
 
     /// Starts the thread. It ends when all files are read or this value is dropped; nothing waits
@@ -88,11 +91,11 @@ impl Reload {
     ///
     /// The system cannot start a thread.
     pub fn begin(&mut self) -> io::Result<()> {
-        let State::Waiting { clock, wake } = mem::replace(&mut self.state, State::Over) else {
+        let State::Waiting { clock } = mem::replace(&mut self.state, State::Over) else {
             return Ok(());
         };
         let (sender, messages) = sync_channel(FILES_READ_AHEAD);
-        let dir = self.options.dir.clone();
+        let (dir, wake) = (self.options.dir.clone(), Arc::clone(&self.wake));
         thread::Builder::new().name("plugin files".to_owned()).spawn(move || {
             let send = |message| send(&sender, &wake, message);
             match plugin_file::open(&dir) {
@@ -160,7 +163,7 @@ impl Reload {
                 return ReloadStep::Pending;
             }
         }
-        match mem::replace(&mut self.state, State::Over) {
+        let step = match mem::replace(&mut self.state, State::Over) {
             State::Opening { clock, messages, opened: Some(ReaderMessage::Opened(folders)) } => {
                 let budget = self.options.budget;
                 let loader = Box::new(Loader::new(&self.options, clock, budget, folders));
@@ -171,23 +174,25 @@ impl Reload {
                 finish(loader.finish())
             }
             State::Opening { opened: Some(ReaderMessage::Failed(error)), .. } => {
-                self.log_failure(&error);
-                ReloadStep::Keep(None)
+                ReloadStep::Failed(None, vec![unloadable(&error)])
             }
             State::Loading { loader, next: Some(ReaderMessage::Failed(error)), .. } => {
-                self.log_failure(&error);
-                ReloadStep::Keep(Some(loader.finish().host))
+                ReloadStep::Failed(Some(loader.finish().host), vec![unloadable(&error)])
             }
             state => {
                 self.state = state;
                 ReloadStep::Pending
             }
+        };
+        if !matches!(step, ReloadStep::Pending) {
+            (self.wake)();
         }
+        step
     }
+}
 
-    fn log_failure(&self, error: &LoadError) {
-        error!("cannot load plugins: {error}; the plugins stay as they are");
-    }
+fn unloadable(error: &LoadError) -> String {
+    format!("cannot load plugins: {error}")
 }
 
 /// Sends a message and wakes the loop; false if the reload was dropped.
@@ -198,14 +203,10 @@ fn send(messages: &SyncSender<ReaderMessage>, wake: &Wake, message: ReaderMessag
 }
 
 fn finish(Loaded { host, broken }: Loaded) -> ReloadStep {
-    for plugin in &broken {
-        error!("{plugin}; the plugins stay as they are");
+    if broken.is_empty() {
+        return ReloadStep::Loaded(host);
     }
-    if !broken.is_empty() {
-        return ReloadStep::Keep(Some(host));
-    }
-    info!("{}", host.summary());
-    ReloadStep::Replace(host)
+    ReloadStep::Failed(Some(host), broken.iter().map(ToString::to_string).collect())
 }
 
 impl fmt::Debug for Reload {

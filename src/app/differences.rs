@@ -1,0 +1,59 @@
+//! What another configuration changes, in the words of options and URLs: `max-clients 10 -> 20`.
+
+use super::config::Config;
+use crate::cli::{ListenerSpec, server_options};
+
+/// Lines about differences, of nothing or of one listener.
+#[derive(Default)]
+pub(super) struct Differences {
+    pub(super) lines: Vec<String>,
+    /// Behind the name of what differs: of which listener it is.
+    of: String,
+}
+
+impl Differences {
+    /// Adds a line for each server-wide setting that differs.
+    pub(super) fn add_settings(&mut self, old: &Config, new: &Config) {
+        for option in server_options::settings() {
+            let (old, new) = (old.settings.given(option.name), new.settings.given(option.name));
+            self.add(option.name, old, new);
+        }
+    }
+
+    /// Adds a line for each key in which a listener, now at `url`, differs.
+    pub(super) fn add_listener(
+        &mut self,
+        url: &str,
+        old: (&Config, &ListenerSpec),
+        new: (&Config, &ListenerSpec),
+    ) {
+        self.of = format!(" of {url}");
+        let idle = |(config, spec): (&Config, &ListenerSpec)| config.idle_secs(spec).to_string();
+        self.add("idle-timeout", Some(&idle(old)), Some(&idle(new)));
+        let (old, new) = (old.1, new.1);
+        for (key, value) in &new.keys {
+            self.add_key(key, old.given(key), Some(value));
+        }
+        for (key, value) in &old.keys {
+            if new.given(key).is_none() {
+                self.add_key(key, Some(value), None);
+            }
+        }
+        self.of.clear();
+    }
+
+    fn add_key(&mut self, key: &str, old: Option<&str>, new: Option<&str>) {
+        // It has its line, with that of the option.
+        if key != "idle" {
+            self.add(key, old, new);
+        }
+    }
+
+    #[inline(never)]
+    fn add(&mut self, name: &str, old: Option<&str>, new: Option<&str>) {
+        let shown = |value: Option<&'_ str>| value.unwrap_or("default").to_owned();
+        if old != new {
+            self.lines.push(format!("{name}{} {} -> {}", self.of, shown(old), shown(new)));
+        }
+    }
+}

@@ -84,6 +84,7 @@ impl ListenerStats {
     }
 
     /// Adds all but the open connections to `total`.
+    #[inline(never)]
     fn add_to(&self, total: &mut Stats) {
         total.accepted_total += self.accepted.get();
         total.refused_total += self.refused.iter().map(Counter::get).sum::<u64>();
@@ -191,6 +192,7 @@ impl Counters {
 
     /// The counts over all listeners.
     #[must_use]
+    #[inline(never)]
     pub fn totals(&self) -> Stats {
         let mut totals = self.server;
         self.listeners.iter().for_each(|listener| listener.add_to(&mut totals));

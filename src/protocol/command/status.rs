@@ -22,7 +22,8 @@ pub(super) fn report(ctx: &mut Context<'_>) -> Flow {
 /// # Errors
 ///
 /// Those of `out`.
-pub fn write_json(out: &mut impl Write, stats: &Stats, now: Millis) -> fmt::Result {
+#[inline(never)]
+pub fn write_json(out: &mut dyn Write, stats: &Stats, now: Millis) -> fmt::Result {
     // Taken apart, so that a new counter cannot be forgotten here.
     let Stats {
         connections,

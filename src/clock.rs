@@ -11,6 +11,18 @@ impl Millis {
     /// A point no clock reaches.
     pub const NEVER: Millis = Millis(u64::MAX);
 
+    /// The earliest of these times, if there is any.
+    #[inline(always)]
+    #[must_use]
+    pub fn earliest<const N: usize>(times: [Option<Millis>; N]) -> Option<Millis> {
+        // Without a branch for each: it is asked twice a turn.
+        let earliest = times
+            .map(|at| at.unwrap_or(Millis::NEVER))
+            .into_iter()
+            .fold(Millis::NEVER, Millis::min);
+        (earliest != Millis::NEVER).then_some(earliest)
+    }
+
     /// The point `ms` milliseconds later.
     #[must_use]
     pub const fn after(self, ms: u64) -> Millis {

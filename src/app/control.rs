@@ -103,7 +103,7 @@ impl Program for Control {
             false => self.reloads.due_at(),
         };
         let certificates_at = self.reloader.certificates_due_at();
-        [reload_at, self.status_lines.due_at(), certificates_at].into_iter().flatten().min()
+        Millis::earliest([reload_at, self.status_lines.due_at(), certificates_at])
     }
 
     fn on_due(&mut self, running: &mut Running<'_>, now: Millis) {

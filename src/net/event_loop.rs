@@ -186,7 +186,8 @@ impl EventLoop {
         self.server.start_plugins();
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
-            let wait_ms = self.poll_timeout(program.due_at());
+            let mut program_due_at = program.due_at();
+            let wait_ms = self.poll_timeout(program_due_at);
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
@@ -197,10 +198,13 @@ impl EventLoop {
             for event in &events {
                 is_woken |= self.dispatch(event, now);
             }
-            if is_woken && self.take_requests(program, now) {
-                return Ok(Exit::Aborted);
+            if is_woken {
+                if self.take_requests(program, now) {
+                    return Ok(Exit::Aborted);
+                }
+                program_due_at = program.due_at();
             }
-            if program.due_at().is_some_and(|at| at <= now) {
+            if program_due_at.is_some_and(|at| at <= now) {
                 #[cfg(feature = "admin")]
                 self.server.begin_program();
                 program.on_due(&mut Running::new(&mut self.server, self.poll.registry()), now);
@@ -232,8 +236,7 @@ impl EventLoop {
             NextTurn::At(at) => Some(at),
             NextTurn::OnEvent => None,
         };
-        let due = [self.trimmer.due_at(), program_due_at, server_due_at];
-        let due_at = due.into_iter().flatten().min()?;
+        let due_at = Millis::earliest([self.trimmer.due_at(), program_due_at, server_due_at])?;
         Some(due_at.since(self.now()))
     }
 

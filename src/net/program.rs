@@ -22,7 +22,7 @@ pub trait Program {
     fn on_reload(&mut self, _server: &mut Server<SocketTransport>) {}
 
     /// The time of the next call to [`on_due`](Self::on_due), which ends the loop's wait. Asked
-    /// twice a turn.
+    /// before each wait, and after [`on_wake`](Self::on_wake) and what follows it.
     fn due_at(&self) -> Option<Millis> {
         None
     }

@@ -407,7 +407,7 @@ impl<T: Transport> Server<T> {
             self.stop_due_at(),
             plugin_log_due_at,
         ];
-        deadlines.into_iter().flatten().min().map_or(NextTurn::OnEvent, NextTurn::At)
+        Millis::earliest(deadlines).map_or(NextTurn::OnEvent, NextTurn::At)
     }
 
     /// Gives back scratch memory that a large reply made grow; for when there is nothing to do.

@@ -447,7 +447,7 @@ class Figures(PageTest):
         tab.wait("$('state').textContent == 'Live'")
 
     def test_page_does_not_grow(self):
-        """Hours of polling with a clock that this test turns; the requests are real."""
+        """Polling with a clock that this test turns; the requests are real."""
         server, tab = self.start()
         for name in MARKUP:
             self.addCleanup(chat(server, name).close)

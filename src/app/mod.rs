@@ -15,6 +15,7 @@
 //! | `accounts` | reading and reloading accounts, and the thread that hashes |
 //! | `plugins` | loading and reloading plugins |
 //! | `tls` | certificates: reading and reloading them, warning before they expire |
+//! | `log_format` | the forms of the console's lines |
 //! | `systemd` | what the service manager passes, is told, and reads |
 //! | `logging` | the process's logger |
 //! | `log_queue`, `log_file`, `timestamp` | bounded queues with writer threads; the log file; times of lines |
@@ -33,6 +34,8 @@ mod hints;
 mod listen_error;
 mod listeners;
 mod log_file;
+#[cfg(feature = "systemd")]
+mod log_format;
 mod log_queue;
 mod logging;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
@@ -48,7 +51,7 @@ mod tls;
 
 pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;
+#[cfg(feature = "systemd")]
+pub use log_format::LogFormat;
 pub use run::run;
 pub use settings::Settings;
-#[cfg(feature = "systemd")]
-pub use systemd::LogFormat;

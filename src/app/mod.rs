@@ -17,6 +17,7 @@
 //! | `plugins` | loading and reloading plugins |
 //! | `tls` | certificates: reading them, warning before they expire |
 //! | `admin`, `process` | the admin listener's token; what the system says of this process |
+//! | `log_format` | the forms of the console's lines |
 //! | `systemd` | what the service manager passes, is told, and reads |
 //! | `thread` | threads beside the loop |
 //! | `logging` | the process's logger |
@@ -39,6 +40,8 @@ mod hints;
 mod listen_error;
 mod listeners;
 mod log_file;
+#[cfg(feature = "systemd")]
+mod log_format;
 mod log_queue;
 mod logging;
 #[cfg_attr(not(feature = "plugins"), path = "plugins_disabled.rs")]
@@ -59,7 +62,7 @@ mod tls;
 
 pub use config::{Config, ConfigError, Invocation};
 pub use config_file::ConfigFile;
+#[cfg(feature = "systemd")]
+pub use log_format::LogFormat;
 pub use run::run;
 pub use settings::Settings;
-#[cfg(feature = "systemd")]
-pub use systemd::LogFormat;

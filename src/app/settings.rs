@@ -8,7 +8,7 @@ use log::LevelFilter;
 #[cfg(feature = "admission")]
 use super::admission::AdmissionSettings;
 #[cfg(feature = "systemd")]
-use super::systemd::LogFormat;
+use super::log_format::LogFormat;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,

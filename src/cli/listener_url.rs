@@ -1,8 +1,6 @@
 //! Listeners written as `PROTOCOL://HOST:PORT[?key=value&…]` or `PROTOCOL+unix:///PATH[?…]`, or as
 //! keys of a file's section.
 
-#[cfg(any(feature = "admin", feature = "systemd"))]
-use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::net::Ipv6Addr;
 #[cfg(any(feature = "tls", feature = "unix"))]
@@ -483,26 +481,26 @@ fn name(value: &str) -> Result<String, SettingError> {
 /// Two listeners have one name, this one.
 #[cfg(any(feature = "admin", feature = "systemd"))]
 pub(crate) fn name_listeners(specs: &mut [ListenerSpec]) -> Result<(), String> {
-    let mut names = HashSet::new();
-    for name in specs.iter().filter_map(|spec| spec.name.clone()) {
-        if let Some(name) = names.replace(name) {
-            return Err(name);
-        }
+    let mut given: Vec<String> = specs.iter().filter_map(|spec| spec.name.clone()).collect();
+    given.sort_unstable();
+    if let Some(pair) = given.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(pair[0].clone());
     }
-    // The last number that was given, or a crowd of listeners would be looked through for each.
-    let mut numbers = HashMap::new();
+    let mut numbers: Vec<(&str, u32)> =
+        ProtocolName::ALL.iter().map(|protocol| (protocol.as_str(), 0)).collect();
     for spec in specs.iter_mut().filter(|spec| spec.name.is_none()) {
-        let number = numbers.entry(spec.protocol.as_str()).or_insert(0u32);
-        spec.name = Some(loop {
+        let protocol = spec.protocol.as_str();
+        let Some((_, number)) = numbers.iter_mut().find(|(known, _)| *known == protocol) else {
+            continue;
+        };
+        while spec.name.is_none() {
             *number += 1;
             let name = match *number {
-                1 => spec.protocol.to_string(),
-                number => format!("{}-{number}", spec.protocol),
+                1 => protocol.to_owned(),
+                number => format!("{protocol}-{number}"),
             };
-            if names.insert(name.clone()) {
-                break name;
-            }
-        });
+            spec.name = Some(name).filter(|name| given.binary_search(name).is_err());
+        }
     }
     Ok(())
 }

@@ -5,26 +5,7 @@ use std::io;
 use log::Level;
 
 use crate::app::config::Config;
-use crate::setting::SettingError;
-
-/// Form of the console's lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Time, level and program in front of the text.
-    Full,
-    /// The level as a syslog priority in front of the text (sd-daemon(3)).
-    Plain,
-}
-
-impl LogFormat {
-    pub(in crate::app) fn parse(value: &str) -> Result<Self, SettingError> {
-        match value {
-            "full" => Ok(LogFormat::Full),
-            "plain" => Ok(LogFormat::Plain),
-            _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "full or plain" }),
-        }
-    }
-}
+use crate::app::log_format::LogFormat;
 
 /// The form of this console's lines.
 pub(in crate::app) struct ConsoleFormat(LogFormat);

@@ -14,6 +14,5 @@ mod passed_sockets;
 mod supervised;
 
 pub(super) use journal::ConsoleFormat;
-pub use journal::LogFormat;
 pub(super) use passed_sockets::PassedSockets;
 pub(super) use supervised::{Reloads, supervise};

@@ -13,6 +13,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use log::warn;
 use sd_notify::NotifyState;
 
+use crate::escape::Escaped;
+use crate::os_text;
 use crate::strerror::strerror;
 
 /// Messages kept for a manager that is slow. The latest say all that it has to know.
@@ -37,7 +39,9 @@ impl Notifier {
         match open(address) {
             Ok(manager) => Notifier { manager: Some(manager), ..Notifier::default() },
             Err(error) => {
-                warn!("no service manager at NOTIFY_SOCKET={address:?}: {}", strerror(&error));
+                let address = os_text::encode(address.as_bytes());
+                let address = Escaped(&address);
+                warn!("no service manager at NOTIFY_SOCKET='{address}': {}", strerror(&error));
                 Notifier::default()
             }
         }

@@ -1,7 +1,6 @@
 //! Listeners that the service manager opened and passes by name (sd_listen_fds(3)). Each stands for
 //! the listener of that name in the configuration.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::io;
@@ -20,7 +19,7 @@ use crate::strerror::strerror;
 /// Sockets of listeners, by the listeners' places in the configuration.
 #[derive(Debug, Default)]
 pub(in crate::app) struct PassedSockets {
-    sockets: BTreeMap<usize, (String, SocketAcceptor)>,
+    sockets: Vec<Option<(String, SocketAcceptor)>>,
 }
 
 /// Why passed sockets cannot be used.
@@ -93,15 +92,15 @@ impl PassedSockets {
 
     /// Logs which listeners have passed sockets.
     pub(in crate::app) fn log(&self) {
-        if !self.sockets.is_empty() {
-            let names: Vec<&str> = self.sockets.values().map(|(name, _)| &**name).collect();
+        let names: Vec<&str> = self.sockets.iter().flatten().map(|(name, _)| &**name).collect();
+        if !names.is_empty() {
             info!("passed sockets: {}", names.join(", "));
         }
     }
 
     /// The socket of the listener at `place` of the configuration, if one was passed.
     pub(in crate::app) fn take(&mut self, place: usize) -> Option<SocketAcceptor> {
-        self.sockets.remove(&place).map(|(_, socket)| socket)
+        self.sockets.get_mut(place)?.take().map(|(_, socket)| socket)
     }
 }
 
@@ -131,6 +130,7 @@ fn take_from_environment(
     // sd-listen-fds owns descriptors without a look at them; sd-notify finds those that are not open.
     let _ = sd_notify::listen_fds().map_err(missing)?;
     let sockets = sd_listen_fds::get().map_err(|_| missing(io::ErrorKind::InvalidInput.into()))?;
+    passed.sockets.resize_with(listeners.len(), || None);
     for (name, socket) in sockets {
         let name = name.filter(|name| !name.is_empty()).ok_or(PassedSocketsError::Unnamed)?;
         let place = place_of(&name, listeners)?;
@@ -138,7 +138,7 @@ fn take_from_environment(
             Ok(socket) => socket,
             Err(source) => return Err(PassedSocketsError::Unusable { name, source }),
         };
-        if let Some((name, _)) = passed.sockets.insert(place, (name, socket)) {
+        if let Some((name, _)) = passed.sockets[place].replace((name, socket)) {
             return Err(PassedSocketsError::Repeated(name));
         }
     }

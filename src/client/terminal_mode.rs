@@ -21,8 +21,9 @@ use super::sigint::spawn_helper;
 /// Ends the line being typed: bracketed paste off, then a new row.
 const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n";
 
-/// Leaves the live screen: the cursor is shown again, and the main screen (private modes of xterm).
-pub(super) const LEAVE_SCREEN: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+/// Leaves the live screen: lines wrap again, and the cursor and the main screen are shown (private modes
+/// of xterm).
+pub(super) const LEAVE_SCREEN: &[u8] = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// Is called when the process continues in the foreground.
 type OnContinue = Box<dyn FnMut() + Send>;

@@ -107,7 +107,7 @@ fn kick_closes_one_or_those_that_match() {
     for client in &mut clients {
         client.expect_eof();
     }
-    assert_eq!(server.count_lines("disconnected: kicked"), 3);
+    wait_until("the log says so", || server.count_lines("disconnected: kicked") == 3);
 }
 
 #[test]

@@ -72,9 +72,12 @@ pub(super) fn lines(view: &mut View, size: (usize, usize), now: Instant) -> Vec<
 }
 
 /// The bytes that draw lines from the first row on, as one synchronized update where the terminal
-/// knows that.
-pub(super) fn encode(lines: &[Line]) -> String {
+/// knows that. A terminal that `is_resized` is cleared first: it may have moved what it showed.
+pub(super) fn encode(lines: &[Line], is_resized: bool) -> String {
     let mut frame = "\x1b[?2026h".to_owned();
+    if is_resized {
+        frame += "\x1b[0m\x1b[2J";
+    }
     for (row, line) in (1..).zip(lines) {
         let style = match line.style {
             Style::Plain => "\x1b[0m",
@@ -378,7 +381,7 @@ mod tests {
         view.press(Key::Char('k'), Instant::now());
         let shown = texts(&mut view, (60, 12));
         assert!(shown[11].starts_with("kick? [y/N] #1 192.0.2.1:1000 "), "{shown:#?}");
-        let frame = encode(&lines(&mut view, (60, 12), Instant::now()));
+        let frame = encode(&lines(&mut view, (60, 12), Instant::now()), false);
         assert!(!frame.contains("\x1b]") && !frame.contains('\n'), "{frame:?}");
     }
 

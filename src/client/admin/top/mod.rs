@@ -54,12 +54,14 @@ pub(super) fn run(mut exchange: Exchange) -> Result<(), ClientError> {
     let (sender, events) = mpsc::channel();
     let screen = Screen::open(&sender)?;
     let feed = Feed::start(exchange, sender)?;
+    let mut drawn_size = None;
     let mut asker = Asker { feed, asked: None, due_at: Instant::now() + INTERVAL };
     loop {
         let now = Instant::now();
         asker.ask(&view.query(), now);
         let size = terminal_size().unwrap_or((80, 24));
-        screen.draw(&frame::encode(&frame::lines(&mut view, size, now)))?;
+        let is_resized = drawn_size.replace(size) != Some(size);
+        screen.draw(&frame::encode(&frame::lines(&mut view, size, now), is_resized))?;
         let first = match events.recv_timeout(asker.wait(now)) {
             Ok(event) => event,
             Err(RecvTimeoutError::Timeout) => continue,

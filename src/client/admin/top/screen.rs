@@ -19,8 +19,9 @@ use crate::client::error::ClientError;
 use crate::client::output::is_dumb_terminal;
 use crate::client::terminal_mode;
 
-/// Alternate screen, no cursor (private modes of xterm).
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
+/// Alternate screen, no cursor, no wrapping (private modes of xterm): a frame for a terminal that has
+/// just become narrower is cut at its edge.
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 
 /// The exit status of a Rust program that panicked.
 const PANICKED: i32 = 101;

@@ -12,6 +12,7 @@ use crate::cli::ListenerSpec;
 #[cfg(feature = "unix")]
 use crate::net::UnixAcceptor;
 use crate::net::{Running, SocketAcceptor, SocketOptions, SocketTransport, TcpAcceptor};
+use crate::protocol::ProtocolName;
 use crate::server::Server;
 
 /// Where a listener is bound.
@@ -30,7 +31,8 @@ pub(super) struct OpenListener {
     pub(super) at: usize,
     /// Its URL as it was given, with the real port.
     pub(super) url: String,
-    /// The host as it was given.
+    /// Protocol and host as they were given.
+    protocol: ProtocolName,
     host: String,
     /// Whether the system picked its port.
     has_any_port: bool,
@@ -102,8 +104,11 @@ fn bind<'a>(
             Some(place) => {
                 listener.place == *place && listener.host.is_empty() == spec.host.is_empty()
             }
-            // A free port is found by its place among those.
-            None => listener.has_any_port && listener.host == spec.host,
+            // A free port is found by its place among those of its protocol.
+            None => {
+                let is_alike = listener.protocol == spec.protocol && listener.host == spec.host;
+                listener.has_any_port && is_alike
+            }
         };
         let found = open.iter().zip(is_free).position(|(listener, free)| *free && is_it(listener));
         found.map(Socket::Open)
@@ -154,6 +159,7 @@ impl OpenListener {
         let mut listener = OpenListener {
             at,
             url: String::new(),
+            protocol: spec.protocol,
             host: String::new(),
             has_any_port: false,
             place,
@@ -175,6 +181,7 @@ impl OpenListener {
             Place::Unix(_) => 0,
         };
         self.at = at;
+        self.protocol = spec.protocol;
         self.host.clone_from(&spec.host);
         self.has_any_port = spec.port == 0 && matches!(self.place, Place::Inet(_));
         let url = ListenerSpec { port, ..spec.clone() }.to_string();

@@ -13,6 +13,7 @@ use crate::cli::ListenerSpec;
 #[cfg(feature = "unix")]
 use crate::net::UnixAcceptor;
 use crate::net::{Running, SocketAcceptor, SocketOptions, SocketTransport, TcpAcceptor};
+use crate::protocol::ProtocolName;
 #[cfg(feature = "admin")]
 use crate::server::Identity;
 use crate::server::Server;
@@ -68,7 +69,8 @@ pub(super) struct OpenListener {
     pub(super) at: usize,
     /// Its URL as it was given, with the real port.
     pub(super) url: String,
-    /// The host as it was given.
+    /// Protocol and host as they were given.
+    protocol: ProtocolName,
     host: String,
     /// Whether the system picked its port.
     has_any_port: bool,
@@ -153,8 +155,11 @@ fn bind<'a>(
             Some(place) => {
                 listener.place == *place && listener.host.is_empty() == spec.host.is_empty()
             }
-            // A free port is found by its place among those.
-            None => listener.has_any_port && listener.host == spec.host,
+            // A free port is found by its place among those of its protocol.
+            None => {
+                let is_alike = listener.protocol == spec.protocol && listener.host == spec.host;
+                listener.has_any_port && is_alike
+            }
         };
         let found = open.iter().zip(is_free).position(|(listener, free)| *free && is_it(listener));
         found.map(Socket::Open)
@@ -215,6 +220,7 @@ impl OpenListener {
         let mut listener = OpenListener {
             at,
             url: String::new(),
+            protocol: spec.protocol,
             host: String::new(),
             has_any_port: false,
             #[cfg(feature = "systemd")]
@@ -235,6 +241,7 @@ impl OpenListener {
     /// Has it be called by what stands at a place of a configuration. Returns what it was called.
     pub(super) fn configure(&mut self, at: usize, spec: &ListenerSpec) -> String {
         self.at = at;
+        self.protocol = spec.protocol;
         self.host.clone_from(&spec.host);
         self.has_any_port = spec.port == 0 && matches!(self.place, Place::Inet(_));
         #[cfg(any(feature = "admin", feature = "systemd"))]

@@ -179,7 +179,10 @@ impl Reloader {
         // The lines are for whoever could read them before, and for whoever can from now on.
         set_level(old.log_level().max(prepared.config.log_level()));
         let outcome = match self.put_in_force(prepared, Some((old, plugins)), running) {
-            Ok(lines) => ReloadOutcome::Reloaded(lines),
+            Ok(lines) => {
+                info!("reloaded");
+                ReloadOutcome::Reloaded(lines)
+            }
             Err(reason) => fail(vec![reason]),
         };
         set_level(self.config.log_level());

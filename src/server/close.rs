@@ -99,7 +99,7 @@ impl<T: Transport> Visit<'_, T> {
         let Visit { conn, shared, .. } = self;
         // Nothing is in flight to a client that has been silent since long before the stop.
         let is_silent = shared.now.since(conn.session.last_active_at()) > LINGER_STOPPING_MS;
-        let skip_linger = reason.is_orderly() && is_silent;
+        let skip_linger = reason == CloseReason::Shutdown && is_silent;
         if T::Layer::EXISTS && conn.flags.has(Flags::LAYERED) {
             // It has said that it will send no more, and may still do so: unread, that would reset it.
             conn.flags.set(Flags::EOF, false);

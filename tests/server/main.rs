@@ -29,6 +29,7 @@ mod options;
 mod plugin;
 mod prefixed;
 mod raw;
+mod reload;
 mod signals;
 mod start;
 #[allow(dead_code, reason = "the other test programs use the rest")]

@@ -55,14 +55,19 @@ impl KernelSocket {
 
     /// The port on which the process of `server` listens, if it does yet.
     pub(crate) fn listening(server: &Server) -> Option<SocketAddr> {
-        let fds = fs::read_dir(server.proc("fd")).ok()?;
+        let socket = KernelSocket::all_listening(server).into_iter().next()?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local)))
+    }
+
+    /// The sockets that `server` listens with.
+    pub(crate) fn all_listening(server: &Server) -> Vec<KernelSocket> {
+        let Ok(fds) = fs::read_dir(server.proc("fd")) else { return Vec::new() };
         let links: Vec<PathBuf> =
             fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
         let owned = |socket: &KernelSocket| {
             let link = PathBuf::from(format!("socket:[{}]", socket.inode));
             socket.state == 0x0a && links.contains(&link)
         };
-        let socket = KernelSocket::with(" 0A ").into_iter().find(owned)?;
-        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local)))
+        KernelSocket::with(" 0A ").into_iter().filter(owned).collect()
     }
 }

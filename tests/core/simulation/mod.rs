@@ -6,6 +6,7 @@
 #[cfg_attr(not(feature = "accounts"), path = "accounts_disabled.rs")]
 pub mod accounts;
 pub mod admission;
+pub mod changing_listeners;
 pub mod chat;
 pub mod clients;
 pub mod layered;
@@ -69,6 +70,17 @@ fn worlds_of_many_seeds_obey_the_rules() {
     });
     let failed = failed.into_inner();
     assert!(failed == u64::MAX, "{}", replay(failed));
+}
+
+/// A tenth of the seeds: each world is short, and there is not much chance in it.
+#[test]
+fn worlds_whose_listeners_change_obey_the_rules() {
+    let first = number("MYNAH_FIRST_SEED").unwrap_or(0);
+    let end = first + number("MYNAH_SEEDS").unwrap_or(SEEDS) / 10;
+    for seed in first..end {
+        let passed = catch_unwind(|| changing_listeners::run(seed)).is_ok();
+        assert!(passed, "seed {seed} failed among worlds whose listeners change");
+    }
 }
 
 /// Runs a world under a watchdog: a server that never returns cannot be unwound, only reported.

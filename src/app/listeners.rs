@@ -57,7 +57,12 @@ pub(super) fn open(
 fn bind<'a>(spec: &'a ListenerSpec, config: &Config) -> Result<SocketAcceptor, ListenError<'a>> {
     #[cfg(feature = "unix")]
     if let Some(path) = &spec.path {
-        let bound = UnixAcceptor::bind(path, spec.mode);
+        let mode = spec.mode;
+        // Whoever may connect to it may do everything.
+        #[cfg(feature = "admin")]
+        let mode =
+            mode.or((spec.protocol == crate::protocol::ProtocolName::Admin).then_some(0o600));
+        let bound = UnixAcceptor::bind(path, mode);
         return bound.map(Into::into).map_err(|source| ListenError { spec, source });
     }
     bind_first(spec, config, TcpAcceptor::bind).map(|(acceptor, _)| acceptor.into())

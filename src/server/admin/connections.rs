@@ -132,6 +132,11 @@ impl<T: Transport> Server<T> {
                 Some(number)
             }
         };
+        #[cfg(feature = "admission")]
+        if let (0, Job::Kick { kick, .. }) = (scan.page, &scan.job) {
+            // Before the first is closed, so that none comes back behind the search.
+            self.ban(kick);
+        }
         for _ in 0..PAGES_TURN_MAX {
             if scan.page == self.table.pages() {
                 return self.finish_scan(scan);
@@ -189,6 +194,16 @@ impl<T: Transport> Server<T> {
         found
     }
 
+    /// Refuses the address of a kick for so long as it says.
+    #[cfg(feature = "admission")]
+    fn ban(&mut self, kick: &Kick) {
+        let (Some(secs), Some(ip)) = (kick.ban_secs, kick.filter.ip) else { return };
+        let until = self.shared.now.after(secs.saturating_mul(1000));
+        self.io.origins.ban(AddressKey::from(ip), until, self.shared.now);
+        self.update_table_charge();
+        info!("{ip} is refused for {secs} s");
+    }
+
     /// Closes a connection: what has been answered is sent first. Returns whether it was a client.
     fn kick(&mut self, registry: &T::Registry, id: ConnId) -> bool {
         let Some(mut visit) = self.visit(id) else { return false };
@@ -222,12 +237,6 @@ impl<T: Transport> Server<T> {
             }
             Job::Kick { kick, kicked } => {
                 let kicked = *kicked;
-                #[cfg(feature = "admission")]
-                if let (Some(secs), Some(ip)) = (kick.ban_secs, kick.filter.ip) {
-                    let until = self.shared.now.after(secs.saturating_mul(1000));
-                    self.io.origins.ban(AddressKey::from(ip), until, self.shared.now);
-                    info!("{ip} is refused for {secs} s");
-                }
                 info!("connections kicked: {kicked}");
                 if kick.filter.id.is_some() && kicked == 0 {
                     return Some(Answer::text(404, "no such connection\n"));

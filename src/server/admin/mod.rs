@@ -199,11 +199,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn update_admin_charge(&mut self) {
-        let scan = self.admin.scan.as_ref().map_or(0, |(_, scan)| scan.allocated());
-        let waiting = self.admin.waiting.capacity() * size_of::<(ConnId, Task)>();
-        let held = self.shared.admin.as_ref().map_or(0, |admin| admin.allocated());
-        self.shared.memory.recharge(&mut self.admin.charged, held + scan + waiting);
+    /// Charges the account for what tasks hold now.
+    pub(super) fn update_admin_charge(&mut self) {
+        let held = self.admin_held();
+        self.shared.memory.recharge(&mut self.admin.charged, held);
+    }
+
+    /// Bytes allocated for tasks and their answers.
+    pub(super) fn admin_held(&self) -> usize {
+        let AdminWork { scan, waiting, .. } = &self.admin;
+        let scan = scan.as_ref().map_or(0, |(_, scan)| scan.allocated());
+        let waiting = waiting.capacity() * size_of::<(ConnId, Task)>();
+        scan + waiting + self.shared.admin.as_ref().map_or(0, |admin| admin.allocated())
     }
 
     /// Bytes that the account is charged with for tasks: for invariants.

@@ -71,7 +71,7 @@ impl Admin {
     }
 
     /// The next task to be done; none while as many answers wait to be fetched as may.
-    pub(crate) fn next_task(&mut self) -> Option<(ConnId, Task)> {
+    pub fn next_task(&mut self) -> Option<(ConnId, Task)> {
         if self.answers >= ANSWERS_MAX {
             return None;
         }
@@ -99,7 +99,7 @@ impl Admin {
     }
 
     /// A task is done. Returns whether its connection is still there to be told.
-    pub(crate) fn answer(&mut self, id: ConnId, answer: Answer) -> bool {
+    pub fn answer(&mut self, id: ConnId, answer: Answer) -> bool {
         let Some(state) = self.tasks.get_mut(&id.to_bits()) else { return false };
         self.answers += 1;
         self.answer_bytes += answer.body.len();

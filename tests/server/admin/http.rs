@@ -3,7 +3,7 @@
 use super::{Http, Site, read_response, without_token};
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
+pub(super) const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\
                        Content-Length: 3\r\nCache-Control: no-store\r\n\
                        X-Content-Type-Options: nosniff\r\n\r\nok\n";
 

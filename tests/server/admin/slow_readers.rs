@@ -8,7 +8,7 @@ use crate::support::{Client, crowd};
 #[test]
 fn slow_reader_of_lists_holds_up_nobody() {
     let _guard = crowd(1_200);
-    let site = Site::command(&["-q", "--send-queue", "100000"]);
+    let site = Site::command(&["--send-queue", "100000"]);
     let mut clients: Vec<Client> = (0..1_000).map(|_| site.server.connect_to(1)).collect();
     clients.iter_mut().for_each(Client::expect_alive);
     // Ten ask for a thousand lists of 130 KB each, and take nothing.

@@ -272,6 +272,7 @@ impl<T: Transport> Server<T> {
         for id in admin.connections() {
             assert!(open.contains(&id), "an answer waits for {id}, which has gone");
         }
+        admin.assert_counts();
         let times = self.io.accepted_at.len();
         assert!(times <= self.table.len(), "{times} times of accept");
     }

@@ -116,7 +116,11 @@ impl<T: Transport> Server<T> {
         while let Some((id, task)) = self.next_admin_task() {
             match task {
                 Task::List(_) | Task::Kick(_) => self.admin.waiting.push_back((id, task)),
-                _ => self.do_task(id, &task),
+                _ => {
+                    self.do_task(id, &task);
+                    let admin = self.shared.admin.as_ref();
+                    debug_assert!(admin.is_some_and(|a| a.is_bounded()), "too many answers wait");
+                }
             }
             self.schedule.budget.charge(TASK_COST_BYTES);
             if self.schedule.budget.is_spent() {

@@ -198,7 +198,7 @@ impl World {
     }
 
     fn run_with_faults(&mut self) {
-        let operators_max = if self.may_reload { 6 } else { 14 };
+        let operators_max = if self.may_reload { 6 } else { 30 };
         for _ in 0..self.steps {
             match self.rng.below(16) {
                 0 => {

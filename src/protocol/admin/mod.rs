@@ -81,7 +81,6 @@ impl Handler for AdminProtocol {
         debug!("{} {} {}", ctx.id, Excerpt(request.method.as_bytes()), Excerpt(path(&request)));
         let is_head = request.method == "HEAD";
         response.write(is_head, request.is_kept_alive, &mut ctx.shared.out);
-        ctx.shared.charge(0);
         if request.is_kept_alive { Flow::Continue } else { Flow::Close(CloseReason::Quit) }
     }
 

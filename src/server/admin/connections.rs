@@ -107,6 +107,11 @@ impl Scan {
         }
     }
 
+    /// Whether it was about one connection, which has been found.
+    fn has_its_one(&self) -> bool {
+        matches!(&self.job, Job::Kick(job) if job.kick.filter.id.is_some() && !job.found.is_empty())
+    }
+
     fn filter(&self) -> &Filter {
         match &self.job {
             Job::List(job) => &job.list.filter,
@@ -167,6 +172,8 @@ impl<T: Transport> Server<T> {
                 None
             };
             match next {
+                // There is one of a number, and it was found.
+                _ if scan.has_its_one() => (scan.page, scan.slot) = (self.table.pages(), 0),
                 Some(slot) => scan.slot = slot,
                 None => (scan.page, scan.slot) = (scan.page + 1, 0),
             }
@@ -247,6 +254,8 @@ impl<T: Transport> Server<T> {
         match visit.conn.state {
             State::Open => visit.start_drain(CloseReason::Kicked),
             State::Opening => visit.close(CloseReason::Kicked, None),
+            // A second kick does not take from it what it was answered before the first.
+            State::Draining(CloseReason::Kicked) => return false,
             // It is on its way already; now it does not get the time for it.
             State::Draining(_) => visit.close(CloseReason::Kicked, None),
             State::Lingering | State::Closed => return false,

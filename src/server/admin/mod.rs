@@ -115,7 +115,7 @@ impl<T: Transport> Server<T> {
         self.schedule.budget.begin(turn_micros::ADMIN);
         while let Some((id, task)) = self.next_admin_task() {
             match task {
-                Task::List(_) | Task::Kick(_) => self.admin.waiting.push_back((id, task)),
+                Task::List(_) | Task::Kick(_) => self.push_waiting(id, task),
                 _ => {
                     self.do_task(id, &task);
                     let admin = self.shared.admin.as_ref();
@@ -129,6 +129,18 @@ impl<T: Transport> Server<T> {
         }
         self.advance_scan(registry);
         self.update_admin_charge();
+    }
+
+    /// Puts a list or a kick behind those that wait. Lists whose clients have gone are dropped before
+    /// they are many.
+    fn push_waiting(&mut self, id: ConnId, task: Task) {
+        let (waiting, admin) = (&mut self.admin.waiting, &self.shared.admin);
+        if waiting.len() == waiting.capacity() {
+            waiting.retain(|(id, task)| {
+                task.is_change() || admin.as_ref().is_some_and(|admin| admin.is_awaited(*id))
+            });
+        }
+        waiting.push_back((id, task));
     }
 
     fn next_admin_task(&mut self) -> Option<(ConnId, Task)> {

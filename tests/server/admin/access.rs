@@ -83,6 +83,7 @@ fn changes_without_a_token_change_nothing() {
         ("POST", "/drain"),
         ("POST", "/reload"),
         ("DELETE", "/connections?ip=127.0.0.1"),
+        #[cfg(feature = "admission")]
         ("DELETE", "/connections?ip=127.0.0.1&ban=60"),
         ("DELETE", "/connections?listener=command"),
         ("DELETE", "/connections/1"),

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "accounts")]
 pub mod accounts_file;
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod chat_room;
 pub mod command;
 pub mod config;

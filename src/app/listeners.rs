@@ -180,7 +180,11 @@ fn bind<'a>(
         if let Some(socket) = find(Some(&place)) {
             return Ok(socket);
         }
-        let bound = UnixAcceptor::bind(path, spec.mode);
+        let mode = spec.mode;
+        // Whoever may connect to it may do everything.
+        #[cfg(feature = "admin")]
+        let mode = mode.or((spec.protocol == ProtocolName::Admin).then_some(0o600));
+        let bound = UnixAcceptor::bind(path, mode);
         return bound
             .map(|acceptor| Socket::New(acceptor.into(), place))
             .map_err(|source| ListenError { spec, source });

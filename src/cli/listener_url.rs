@@ -16,6 +16,8 @@ use crate::escape::EscapeControl;
 #[cfg(any(feature = "admin", feature = "systemd"))]
 use crate::limits::LISTENER_NAME_LEN_MAX;
 use crate::limits::TIMEOUT_SECS_LIMIT;
+#[cfg(feature = "admin")]
+use crate::protocol::AdminProtocol;
 #[cfg(feature = "accounts")]
 use crate::protocol::login::Auth;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
@@ -105,6 +107,19 @@ pub enum ListenerError {
     },
 }
 
+#[cfg(feature = "admin")]
+impl ListenerError {
+    /// The error in a value, of the key as it was written.
+    fn of_key(self, written: &str) -> Self {
+        match self {
+            ListenerError::InvalidValue { source, .. } => {
+                ListenerError::InvalidValue { key: written.to_owned(), source }
+            }
+            error => error,
+        }
+    }
+}
+
 impl fmt::Display for ListenerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
@@ -126,7 +141,8 @@ impl fmt::Display for ListenerError {
                     return write!(f, "'{key}' is for {protocol}+tls");
                 }
                 let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
-                write!(f, "a {protocol} listener has no key '{key}'{nearest}")
+                let article = if protocol.as_str().starts_with('a') { "an" } else { "a" };
+                write!(f, "{article} {protocol} listener has no key '{key}'{nearest}")
             }
             #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
             ListenerError::UnixPath(source) => write!(f, "{source}"),
@@ -195,6 +211,12 @@ impl ListenerSpec {
                 return Err(ListenerError::Repeated(key.to_owned()));
             }
             seen.push(key);
+            #[cfg(feature = "admin")]
+            if key == "host" && protocol == ProtocolName::Admin {
+                // Its address stands before the `?`: these are names it may be asked under.
+                spec.set(AdminProtocol::HOSTS, value).map_err(|error| error.of_key(key))?;
+                continue;
+            }
             if matches!(key, "host" | "port" | "path") {
                 return Err(ListenerError::UnknownKey { key: key.to_owned(), protocol });
             }
@@ -586,6 +608,8 @@ mod tests {
         refused("raw://h:1?max_frame=1", "a raw listener has no key 'max_frame'");
         refused("command://h:1?prefix=x", "a command listener has no key 'prefix'");
         refused("prefixed://h:1?host=x", "a prefixed listener has no key 'host'");
+        #[cfg(feature = "admin")]
+        refused("admin://h:1?port=x", "an admin listener has no key 'port'");
         refused("prefixed://h:1?", "a prefixed listener has no key ''");
         refused("prefixed://h:1?idle=1&idle=2", "'idle' is given twice");
     }
@@ -686,6 +710,21 @@ mod tests {
     }
 
     #[cfg(feature = "unix")]
+    #[cfg(feature = "admin")]
+    #[test]
+    fn admin_has_hosts_beside_its_address() {
+        let spec = parse("admin://127.0.0.1:1?host=a.example,b").unwrap();
+        assert_eq!((&*spec.host, spec.port), ("127.0.0.1", 1));
+        assert_eq!(spec.keys, [("hosts".to_owned(), "a.example,b".to_owned())]);
+        assert_eq!(parse("admin://127.0.0.1:1?hosts=a.example,b").unwrap().keys, spec.keys);
+        let mut section = ListenerSpec::new(ProtocolName::Admin);
+        section.set_in_file("host", "10.0.0.1").unwrap();
+        section.set_in_file("hosts", "a.example,b").unwrap();
+        assert_eq!((&*section.host, &section.keys), ("10.0.0.1", &spec.keys));
+        let error = parse("admin://127.0.0.1:1?host=a:1").unwrap_err().to_string();
+        assert!(error.contains("host") && !error.contains("hosts="), "{error}");
+    }
+
     #[test]
     fn unix_socket_has_a_path_and_a_mode() {
         let spec = parse("command+unix:///run/a%20b.sock?mode=0660&idle=5&max_frame=10").unwrap();

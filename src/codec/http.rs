@@ -70,18 +70,16 @@ impl Decoder for RequestDecoder {
     ) -> Result<Option<(Request<'a>, usize)>, RequestError> {
         let window = input.get(..REQUEST_LEN_MAX).unwrap_or(input);
         let Some(head_len) = head_len(window, self.scanned) else {
-            if window.len() == REQUEST_LEN_MAX {
-                return Err(RequestError::HeadTooLong);
-            }
-            let new = window.get(self.scanned..).unwrap_or_default();
-            if self.scanned == 0 || new.contains(&b'\n') {
-                // What cannot become a request is refused at once.
-                parse(window)?;
-            }
+            check_unfinished(window, self.scanned)?;
             self.scanned = window.len();
             return Ok(None);
         };
-        let Some((request, body_len)) = parse(window)? else { return Err(RequestError::Invalid) };
+        let Some((request, parsed_len, body_len)) = parse(window)? else {
+            return Err(RequestError::Invalid);
+        };
+        if parsed_len != head_len {
+            return Err(RequestError::Invalid);
+        }
         let len = usize::try_from(body_len).ok().and_then(|body| body.checked_add(head_len));
         let Some(len) = len.filter(|&len| len <= REQUEST_LEN_MAX) else {
             return Err(RequestError::BodyTooLong);
@@ -121,17 +119,34 @@ fn head_len(input: &[u8], scanned: usize) -> Option<usize> {
     }
 }
 
-/// The request that begins `input` and the length of its body; `None` where its head is unfinished.
-fn parse(input: &[u8]) -> Result<Option<(Request<'_>, u64)>, RequestError> {
+/// Refuses what cannot become a request: by its first byte, by each line once it is whole, and at
+/// the limit. So it makes no difference in which pieces it comes.
+fn check_unfinished(window: &[u8], scanned: usize) -> Result<(), RequestError> {
+    if window.len() == REQUEST_LEN_MAX {
+        parse(window)?;
+        return Err(RequestError::HeadTooLong);
+    }
+    let new = window.get(scanned..).unwrap_or_default();
+    let known_len = match new.iter().rposition(|&byte| byte == b'\n') {
+        Some(at) => scanned.saturating_add(at).saturating_add(1),
+        None if scanned == 0 => 1,
+        None => return Ok(()),
+    };
+    parse(window.get(..known_len).unwrap_or(window)).map(|_| ())
+}
+
+/// The request that begins `input`, and the lengths of its head and its body; `None` where its head
+/// is unfinished.
+fn parse(input: &[u8]) -> Result<Option<(Request<'_>, usize, u64)>, RequestError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
-    match head.parse(input) {
-        Ok(httparse::Status::Complete(_)) => {}
+    let head_len = match head.parse(input) {
+        Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(RequestError::HeadTooLong),
         Err(httparse::Error::Version) => return Err(RequestError::Version),
         Err(_) => return Err(RequestError::Invalid),
-    }
+    };
     let (Some(method), Some(target), Some(minor)) = (head.method, head.path, head.version) else {
         return Err(RequestError::Invalid);
     };
@@ -158,19 +173,25 @@ fn parse(input: &[u8]) -> Result<Option<(Request<'_>, u64)>, RequestError> {
         accepts_gzip: fields.accepts_gzip,
         is_kept_alive: fields.is_kept_alive,
     };
-    Ok(Some((request, fields.length.unwrap_or(0))))
+    Ok(Some((request, head_len, fields.length.unwrap_or(0))))
 }
 
-/// Takes authority and path of an absolute target apart (RFC 9112, 3.2.2).
+/// Takes authority and path of an absolute target apart (RFC 9112, 3.2.2). An authority is a host
+/// with its port: a name before an `@` would be taken for one (RFC 9110, 4.2.4).
 fn split_target(target: &str) -> Result<(Option<&str>, &str), RequestError> {
     if target.starts_with('/') {
         return Ok((None, target));
     }
     let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
     let Some(rest) = rest else { return Err(RequestError::Invalid) };
-    match rest.find('/').and_then(|at| rest.split_at_checked(at)) {
-        Some((authority, path)) => Ok((Some(authority), path)),
-        None => Ok((Some(rest), "/")),
+    let authority_len = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest.split_at_checked(authority_len) {
+        Some((authority, _)) if authority.is_empty() || authority.contains('@') => {
+            Err(RequestError::Invalid)
+        }
+        Some((authority, "")) => Ok((Some(authority), "/")),
+        Some((authority, path)) if path.starts_with('/') => Ok((Some(authority), path)),
+        _ => Err(RequestError::Invalid),
     }
 }
 
@@ -341,6 +362,29 @@ mod tests {
         let input = b"GET http://evil:80/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let (request, _) = decode(input).unwrap().unwrap();
         assert_eq!((request.host, request.target), (Some("evil:80"), "/x"));
+    }
+
+    #[test]
+    fn refusal_does_not_depend_on_the_pieces() {
+        let long = [b"GE\x01", &[b'x'; REQUEST_LEN_MAX][..]].concat();
+        refused(&long, RequestError::Invalid);
+        let long = [b"GET /", &[b'x'; REQUEST_LEN_MAX][..]].concat();
+        refused(&long, RequestError::HeadTooLong);
+        // A line is looked at when it is whole.
+        assert_eq!(decode(b"GE\x01T"), Ok(None));
+        refused(b"GE\x01T / HTTP/1.1\n", RequestError::Invalid);
+        assert_eq!(decode(b"GET / HTTP/1.1\r\nA B"), Ok(None));
+        refused(b"GET / HTTP/1.1\r\nA B\n", RequestError::Invalid);
+    }
+
+    #[test]
+    fn absolute_target_has_one_host() {
+        for target in
+            ["http://a?x=/drain", "http://a#/x", "http:///x", "http://a@b/x", "ftp://a/x", "a/x"]
+        {
+            let input = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            refused(input.as_bytes(), RequestError::Invalid);
+        }
     }
 
     #[test]

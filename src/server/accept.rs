@@ -62,7 +62,7 @@ impl<T: Transport> Server<T> {
         tried: &mut usize,
     ) {
         for at in 0..count_max {
-            if !self.free_descriptor(number) || (at > 0 && self.schedule.budget.is_spent()) {
+            if !self.free_descriptor() || (at > 0 && self.schedule.budget.is_spent()) {
                 return;
             }
             if *tried == UNTIMED_MAX {
@@ -106,9 +106,8 @@ impl<T: Transport> Server<T> {
 
     /// Ensures a free descriptor, evicting the oldest lingering connection if needed (freed at the
     /// end of the turn). Returns whether there is one now; if none can be freed, pauses accepting.
-    fn free_descriptor(&mut self, number: usize) -> bool {
-        let places = self.clients_bound + self.admin_places(number);
-        if self.table.len() < places + self.shared.limits.lingering_max {
+    fn free_descriptor(&mut self) -> bool {
+        if self.table.len() < self.sockets_max() {
             return true;
         }
         if self.schedule.closed.is_empty() && !self.evict_oldest_lingering() {
@@ -130,15 +129,13 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Places that a listener has beyond those of all.
-    fn admin_places(&self, number: usize) -> usize {
+    /// Most sockets there may be. The places of admin count for all: where they were kept from the
+    /// others, those who are refused would find none, and accepting would pause for admin too.
+    pub(super) fn sockets_max(&self) -> usize {
+        let most = self.clients_bound + self.shared.limits.lingering_max;
         #[cfg(feature = "admin")]
-        return if is_admin(&self.listeners[number]) { ADMIN_PLACES } else { 0 };
-        #[cfg(not(feature = "admin"))]
-        {
-            let _ = number;
-            0
-        }
+        let most = most + if self.listeners.iter().any(is_admin) { ADMIN_PLACES } else { 0 };
+        most
     }
 
     /// Takes a connection in as a client, or refuses it if there are as many as there may be. One

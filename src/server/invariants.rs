@@ -76,6 +76,8 @@ impl<T: Transport> Server<T> {
             let first_over = self.io.origins.first_over(limits.headerless_max);
             assert_eq!(first_over, None, "too many without their PROXY header");
         }
+        #[cfg(feature = "admin")]
+        assert_eq!(self.admin_charged(), self.admin_held(), "bytes of tasks in the account");
     }
 
     /// Every byte that waits is in the account, and nothing else is.
@@ -159,10 +161,7 @@ impl<T: Transport> Server<T> {
             State::Lingering | State::Closed => false,
         });
         assert_eq!(self.shared.stats.server.connections, clients as u64, "connections");
-        #[cfg(feature = "admin")]
-        let places = self.clients_bound + crate::limits::ADMIN_PLACES;
-        #[cfg(not(feature = "admin"))]
-        let places = self.clients_bound;
+        let places = self.sockets_max() - self.shared.limits.lingering_max;
         assert!(clients <= places, "{clients} clients");
         let lingering = count(&|conn| conn.state == State::Lingering || conn.state == refused);
         assert_eq!(self.schedule.lingering_count, lingering, "lingering connections");
@@ -172,7 +171,7 @@ impl<T: Transport> Server<T> {
             "closed"
         );
         if !self.schedule.phase.is_stopping() {
-            let most = self.clients_bound + self.shared.limits.lingering_max;
+            let most = self.sockets_max();
             assert!(self.table.len() <= most, "{} descriptors", self.table.len());
         }
         for (number, listener) in self.listeners.iter().enumerate() {
@@ -273,6 +272,7 @@ impl<T: Transport> Server<T> {
         for id in admin.connections() {
             assert!(open.contains(&id), "an answer waits for {id}, which has gone");
         }
+        admin.assert_counts();
         let times = self.io.accepted_at.len();
         assert!(times <= self.table.len(), "{times} times of accept");
     }

@@ -355,6 +355,8 @@ impl<T: Transport> Server<T> {
             scheduler.end_turn();
             self.update_plugin_charge();
         }
+        #[cfg(feature = "admin")]
+        self.update_admin_charge();
         self.check_memory();
         self.end_tight_memory();
         self.schedule.budget.end();

@@ -19,6 +19,12 @@ fn accounts_file() {
     check("accounts_file", bodies::accounts_file::run);
 }
 
+#[cfg(feature = "admin")]
+#[test]
+fn admin() {
+    check("admin", bodies::admin::run);
+}
+
 #[test]
 fn chat_room() {
     check("chat_room", bodies::chat_room::run);

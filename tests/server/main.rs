@@ -11,6 +11,8 @@
 
 #[cfg(feature = "accounts")]
 mod accounts;
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "admission")]
 mod admission;
 mod backpressure;

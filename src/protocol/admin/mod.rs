@@ -81,7 +81,6 @@ impl Handler for AdminProtocol {
         debug!("{} {} {}", ctx.id, Excerpt(request.method.as_bytes()), Excerpt(path(&request)));
         let is_head = request.method == "HEAD";
         response.write(is_head, request.is_kept_alive, &mut ctx.shared.out);
-        ctx.shared.charge(0);
         if request.is_kept_alive { Flow::Continue } else { Flow::Close(CloseReason::Quit) }
     }
 
@@ -116,6 +115,9 @@ fn path<'a>(request: &Request<'a>) -> &'a [u8] {
 }
 
 impl AdminProtocol {
+    /// The key of the names. In a URL it is `host` too; in a file's section that is the address.
+    pub const HOSTS: &'static str = "hosts";
+
     /// The response to a request, or what to do with one that has none yet.
     fn respond(&self, request: &Request<'_>, ctx: &mut Context<'_>) -> Result<Response, Flow> {
         let is_local = match ctx.peer {
@@ -211,14 +213,14 @@ impl UrlProtocol for AdminProtocol {
     const DEFAULT_PORT: u16 = 6580;
     const IDLE_SECS: u64 = 120;
     const SUMMARY: &'static str = "HTTP: status page, metrics, connections";
-    const KEYS: &'static [&'static str] = &["host"];
+    const KEYS: &'static [&'static str] = &[AdminProtocol::HOSTS];
 
     fn with_defaults(_: &ProtocolDefaults) -> Self {
         AdminProtocol::default()
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {
-        if key != "host" {
+        if key != AdminProtocol::HOSTS {
             return Err(SettingError::Unknown);
         }
         self.hosts = access::parse_hosts(value)?;

@@ -12,6 +12,11 @@ use crate::limits::TIMEOUT_SECS_LIMIT;
 /// Connections listed where nothing else is asked for.
 const LIST_DEFAULT: usize = 100;
 
+/// Longest name in a filter, in bytes: it is kept while its request waits.
+const TEXT_LEN_MAX: usize = 255;
+
+const TOO_LONG: &str = "a name of at most 255 bytes";
+
 /// What a request is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Resource {
@@ -188,6 +193,8 @@ fn kick(query: &str, id: Option<u32>) -> Result<Kick, QueryError> {
 /// Sets a parameter of a filter. False where it has none of that name.
 fn set(filter: &mut Filter, key: &str, value: &str) -> Result<bool, QueryError> {
     match key {
+        "listener" if value.len() > TEXT_LEN_MAX => return Err(invalid("listener", TOO_LONG)),
+        "name" if value.len() > TEXT_LEN_MAX => return Err(invalid("name", TOO_LONG)),
         "listener" => filter.listener = Some(value.to_owned()),
         "name" => filter.name = Some(value.to_owned()),
         "ip" => {
@@ -292,6 +299,10 @@ mod tests {
             ("/connections?lim%0Ait=1", "no parameter 'lim\\nit'"),
             ("/connections?ban=5", "no parameter 'ban'"),
             ("/connections?name=a&name=b", "'name' is given twice"),
+            (
+                &format!("/connections?name={}", "x".repeat(256)),
+                "name is a name of at most 255 bytes",
+            ),
         ] {
             match route("GET", target) {
                 Err(RouteError::Query(found)) => assert_eq!(found.to_string(), error, "{target}"),

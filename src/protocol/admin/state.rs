@@ -71,7 +71,7 @@ impl Admin {
     }
 
     /// The next task to be done; none while as many answers wait to be fetched as may.
-    pub(crate) fn next_task(&mut self) -> Option<(ConnId, Task)> {
+    pub fn next_task(&mut self) -> Option<(ConnId, Task)> {
         if self.answers >= ANSWERS_MAX {
             return None;
         }
@@ -88,6 +88,25 @@ impl Admin {
         self.answers < ANSWERS_MAX
     }
 
+    /// Whether no more answers wait to be fetched than may, those of a reload aside.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.answers <= ANSWERS_MAX
+    }
+
+    /// Checks the counts against the tasks.
+    ///
+    /// # Panics
+    ///
+    /// If they disagree.
+    pub(crate) fn assert_counts(&self) {
+        let answers = self.tasks.values().filter_map(|state| match state {
+            State::Pending => None,
+            State::Done(answer) => Some(answer.body.len()),
+        });
+        let (count, bytes) = answers.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len));
+        assert_eq!((self.answers, self.answer_bytes), (count, bytes), "answers and their bytes");
+    }
+
     /// Whether the connection still waits for its answer.
     pub(crate) fn is_awaited(&self, id: ConnId) -> bool {
         matches!(self.tasks.get(&id.to_bits()), Some(State::Pending))
@@ -99,7 +118,7 @@ impl Admin {
     }
 
     /// A task is done. Returns whether its connection is still there to be told.
-    pub(crate) fn answer(&mut self, id: ConnId, answer: Answer) -> bool {
+    pub fn answer(&mut self, id: ConnId, answer: Answer) -> bool {
         let Some(state) = self.tasks.get_mut(&id.to_bits()) else { return false };
         self.answers += 1;
         self.answer_bytes += answer.body.len();

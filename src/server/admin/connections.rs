@@ -33,13 +33,21 @@ const PAGES_TURN_MAX: usize = 512;
 /// A list or a kick, as far as it has come.
 pub(super) struct Scan {
     job: Job,
-    /// The page of the table to be looked at next.
+    /// The page of the table to be looked at next, and where in it.
     page: usize,
+    slot: u32,
 }
 
 enum Job {
     List(ListJob),
-    Kick { kick: Kick, kicked: u64 },
+    Kick(KickJob),
+}
+
+struct KickJob {
+    kick: Kick,
+    kicked: u64,
+    /// Connections to be closed, of one page at most.
+    found: Vec<ConnId>,
 }
 
 struct ListJob {
@@ -80,11 +88,11 @@ impl Scan {
             rows: Vec::new(),
             shown: 0,
         };
-        Scan { job: Job::List(job), page: 0 }
+        Scan { job: Job::List(job), page: 0, slot: 0 }
     }
 
     pub(super) fn kick(kick: Kick) -> Self {
-        Scan { job: Job::Kick { kick, kicked: 0 }, page: 0 }
+        Scan { job: Job::Kick(KickJob { kick, kicked: 0, found: Vec::new() }), page: 0, slot: 0 }
     }
 
     /// Bytes allocated for it.
@@ -95,14 +103,19 @@ impl Scan {
                     + job.found.capacity() * size_of::<ConnId>()
                     + job.largest.capacity() * size_of::<(u64, ConnId)>()
             }
-            Job::Kick { .. } => 0,
+            Job::Kick(job) => job.found.capacity() * size_of::<ConnId>(),
         }
+    }
+
+    /// Whether it was about one connection, which has been found.
+    fn has_its_one(&self) -> bool {
+        matches!(&self.job, Job::Kick(job) if job.kick.filter.id.is_some() && !job.found.is_empty())
     }
 
     fn filter(&self) -> &Filter {
         match &self.job {
             Job::List(job) => &job.list.filter,
-            Job::Kick { kick, .. } => &kick.filter,
+            Job::Kick(job) => &job.kick.filter,
         }
     }
 }
@@ -132,36 +145,72 @@ impl<T: Transport> Server<T> {
                 Some(number)
             }
         };
+        #[cfg(feature = "admission")]
+        if let (0, 0, Job::Kick(job)) = (scan.page, scan.slot, &scan.job) {
+            // Before the first is closed, so that none comes back behind the search.
+            self.ban(&job.kick);
+        }
+        if !self.kick_found(registry, &mut scan.job) {
+            return None;
+        }
         for _ in 0..PAGES_TURN_MAX {
             if scan.page == self.table.pages() {
                 return self.finish_scan(scan);
             }
             let page_listener = self.table.page_listener(scan.page);
-            if listener.is_none_or(|wanted| page_listener == Some(wanted)) {
-                let found = self.matching(scan.page, scan.filter());
+            let next = if listener.is_none_or(|wanted| page_listener == Some(wanted)) {
+                let (found, next) = self.matching(scan.page, scan.slot, scan.filter());
                 match &mut scan.job {
                     Job::List(job) => job.take(&found),
-                    Job::Kick { kicked, .. } => {
-                        for (id, _) in found.into_iter().filter(|(id, _)| *id != asker) {
-                            *kicked += u64::from(self.kick(registry, id));
-                        }
+                    Job::Kick(job) => {
+                        let ids = found.into_iter().map(|(id, _)| id);
+                        job.found = ids.filter(|id| *id != asker).collect();
                     }
                 }
+                next
+            } else {
+                None
+            };
+            match next {
+                // There is one of a number, and it was found.
+                _ if scan.has_its_one() => (scan.page, scan.slot) = (self.table.pages(), 0),
+                Some(slot) => scan.slot = slot,
+                None => (scan.page, scan.slot) = (scan.page + 1, 0),
             }
-            scan.page += 1;
-            if self.schedule.budget.is_spent() {
+            if self.schedule.budget.is_spent() || !self.kick_found(registry, &mut scan.job) {
                 return None;
             }
         }
         None
     }
 
-    /// The clients of one page that a filter chooses, each with how idle it is, and how much waits
-    /// for it.
-    fn matching(&mut self, page: usize, filter: &Filter) -> Vec<(ConnId, [u64; 2])> {
+    /// Closes the connections that a kick has found. False if its share of the turn is spent.
+    fn kick_found(&mut self, registry: &T::Registry, job: &mut Job) -> bool {
+        let Job::Kick(KickJob { kicked, found, .. }) = job else { return true };
+        while let Some(id) = found.pop() {
+            *kicked += u64::from(self.kick(registry, id));
+            if self.schedule.budget.is_spent() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The clients of one page, from a slot on, that a filter chooses, each with how idle it is, and
+    /// how much waits for it; and the slot to go on with, if the share of the turn is spent before
+    /// the page's end.
+    fn matching(
+        &mut self,
+        page: usize,
+        from: u32,
+        filter: &Filter,
+    ) -> (Vec<(ConnId, [u64; 2])>, Option<u32>) {
         let Server { table, listeners, shared, schedule, io, .. } = self;
         let mut found = Vec::new();
-        for (id, conn) in table.page(page) {
+        for (id, conn) in table.page(page).skip_while(|(id, _)| id.index < from) {
+            if schedule.budget.is_spent() {
+                return (found, Some(id.index));
+            }
             schedule.budget.charge(LOOK_COST_BYTES);
             let listener = &listeners[table.listener_of(id.index)];
             let sizes = sizes(conn, listener, shared);
@@ -186,7 +235,17 @@ impl<T: Transport> Server<T> {
             }
             found.push((id, sizes));
         }
-        found
+        (found, None)
+    }
+
+    /// Refuses the address of a kick for so long as it says.
+    #[cfg(feature = "admission")]
+    fn ban(&mut self, kick: &Kick) {
+        let (Some(secs), Some(ip)) = (kick.ban_secs, kick.filter.ip) else { return };
+        let until = self.shared.now.after(secs.saturating_mul(1000));
+        self.io.origins.ban(AddressKey::from(ip), until, self.shared.now);
+        self.update_table_charge();
+        info!("{ip} is refused for {secs} s");
     }
 
     /// Closes a connection: what has been answered is sent first. Returns whether it was a client.
@@ -195,6 +254,8 @@ impl<T: Transport> Server<T> {
         match visit.conn.state {
             State::Open => visit.start_drain(CloseReason::Kicked),
             State::Opening => visit.close(CloseReason::Kicked, None),
+            // A second kick does not take from it what it was answered before the first.
+            State::Draining(CloseReason::Kicked) => return false,
             // It is on its way already; now it does not get the time for it.
             State::Draining(_) => visit.close(CloseReason::Kicked, None),
             State::Lingering | State::Closed => return false,
@@ -220,14 +281,8 @@ impl<T: Transport> Server<T> {
                 }
                 Some(job.answer())
             }
-            Job::Kick { kick, kicked } => {
+            Job::Kick(KickJob { kick, kicked, .. }) => {
                 let kicked = *kicked;
-                #[cfg(feature = "admission")]
-                if let (Some(secs), Some(ip)) = (kick.ban_secs, kick.filter.ip) {
-                    let until = self.shared.now.after(secs.saturating_mul(1000));
-                    self.io.origins.ban(AddressKey::from(ip), until, self.shared.now);
-                    info!("{ip} is refused for {secs} s");
-                }
                 info!("connections kicked: {kicked}");
                 if kick.filter.id.is_some() && kicked == 0 {
                     return Some(Answer::text(404, "no such connection\n"));

@@ -124,8 +124,12 @@ impl<T: Transport> Server<T> {
         self.schedule.budget.begin(turn_micros::ADMIN);
         while let Some((id, task)) = self.next_admin_task() {
             match task {
-                Task::List(_) | Task::Kick(_) => self.admin.waiting.push_back((id, task)),
-                _ => self.do_task(id, &task),
+                Task::List(_) | Task::Kick(_) => self.push_waiting(id, task),
+                _ => {
+                    self.do_task(id, &task);
+                    let admin = self.shared.admin.as_ref();
+                    debug_assert!(admin.is_some_and(|a| a.is_bounded()), "too many answers wait");
+                }
             }
             self.schedule.budget.charge(TASK_COST_BYTES);
             if self.schedule.budget.is_spent() {
@@ -134,6 +138,18 @@ impl<T: Transport> Server<T> {
         }
         self.advance_scan(registry);
         self.update_admin_charge();
+    }
+
+    /// Puts a list or a kick behind those that wait. Lists whose clients have gone are dropped before
+    /// they are many.
+    fn push_waiting(&mut self, id: ConnId, task: Task) {
+        let (waiting, admin) = (&mut self.admin.waiting, &self.shared.admin);
+        if waiting.len() == waiting.capacity() {
+            waiting.retain(|(id, task)| {
+                task.is_change() || admin.as_ref().is_some_and(|admin| admin.is_awaited(*id))
+            });
+        }
+        waiting.push_back((id, task));
     }
 
     fn next_admin_task(&mut self) -> Option<(ConnId, Task)> {
@@ -208,11 +224,18 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    fn update_admin_charge(&mut self) {
-        let scan = self.admin.scan.as_ref().map_or(0, |(_, scan)| scan.allocated());
-        let waiting = self.admin.waiting.capacity() * size_of::<(ConnId, Task)>();
-        let held = self.shared.admin.as_ref().map_or(0, |admin| admin.allocated());
-        self.shared.memory.recharge(&mut self.admin.charged, held + scan + waiting);
+    /// Charges the account for what tasks hold now.
+    pub(super) fn update_admin_charge(&mut self) {
+        let held = self.admin_held();
+        self.shared.memory.recharge(&mut self.admin.charged, held);
+    }
+
+    /// Bytes allocated for tasks and their answers.
+    pub(super) fn admin_held(&self) -> usize {
+        let AdminWork { scan, waiting, .. } = &self.admin;
+        let scan = scan.as_ref().map_or(0, |(_, scan)| scan.allocated());
+        let waiting = waiting.capacity() * size_of::<(ConnId, Task)>();
+        scan + waiting + self.shared.admin.as_ref().map_or(0, |admin| admin.allocated())
     }
 
     /// Bytes that the account is charged with for tasks: for invariants.

@@ -2,6 +2,8 @@
 //! chance seldom puts to the test.
 
 mod accepting;
+#[cfg(feature = "admin")]
+mod admin;
 #[cfg(feature = "admission")]
 mod admission;
 mod backpressure;

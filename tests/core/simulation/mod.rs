@@ -12,6 +12,8 @@ pub mod clients;
 pub mod layered;
 pub mod layers;
 pub mod network;
+#[cfg(feature = "admin")]
+pub mod operators;
 pub mod origins;
 pub mod panics;
 pub mod plugin_clients;
@@ -29,6 +31,10 @@ const SEEDS: u64 = 2_000;
 /// How long one world may take: thousands of times what it does take, but under Miri, where
 /// `MYNAH_HANG_SECS` says otherwise.
 const HANG_SECS: u64 = 30;
+
+/// One seed in so many has a world of operators besides.
+#[cfg(feature = "admin")]
+const OPERATORS_EVERY: u64 = 2;
 
 /// Seeds that once failed, and why. A seed's meaning changes with every change of the world; a
 /// failure that taught something has a scenario of its own in `tests/core/` besides.
@@ -94,9 +100,17 @@ fn run(seed: u64) -> u64 {
             process::exit(101);
         }
     });
-    let hash = world::run(seed);
+    let hash = run_worlds(seed);
     done.send(()).unwrap();
     watchdog.join().unwrap();
+    hash
+}
+
+/// The world of a seed, and that of its operators.
+fn run_worlds(seed: u64) -> u64 {
+    let hash = world::run(seed);
+    #[cfg(feature = "admin")]
+    let hash = hash ^ if seed.is_multiple_of(OPERATORS_EVERY) { operators::run(seed) } else { 0 };
     hash
 }
 
@@ -110,7 +124,7 @@ fn seeds_that_once_failed_pass() {
 #[test]
 fn seed_gives_the_same_world_each_time() {
     for seed in 0..40 {
-        assert_eq!(world::run(seed), world::run(seed), "{}", replay(seed));
+        assert_eq!(run_worlds(seed), run_worlds(seed), "{}", replay(seed));
     }
     // One with rustls, where there is any.
     assert_eq!(world::run(59), world::run(59), "{}", replay(59));

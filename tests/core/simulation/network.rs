@@ -327,6 +327,13 @@ impl Network {
         found.map(|(_, number)| *number)
     }
 
+    /// The generation of the connection of that socket, if it was registered.
+    #[cfg(feature = "admin")]
+    pub fn generation_of(&self, number: usize) -> Option<u32> {
+        let found = self.past_ids.iter().find(|(_, other)| *other == number);
+        found.map(|(id, _)| id.generation)
+    }
+
     /// Nothing will happen unless a client or the clock does something.
     pub fn is_quiet(&self) -> bool {
         self.ready_list.is_empty() && !self.acceptable.contains(&true)

@@ -850,13 +850,13 @@ impl<L: SimulatedLayer> World<L> {
         }
         let listeners = self.listeners.len() as u64;
         let parts = [ARRIVALS, ACCEPT, RESUME, FANOUT, TIMERS, REAP];
-        let looks: u64 = parts.iter().map(|part| 1 + part.div_ceil(step)).sum();
-        let admitting = listeners * (1 + ADMIT.div_ceil(step));
+        let looks: u64 = parts.iter().map(|part| 1 + part.micros.div_ceil(step)).sum();
+        let admitting = listeners * (1 + ADMIT.micros.div_ceil(step));
         // Every listener lets one in.
         let accepting = listeners - 1;
         // A step of a handshake looks once, one that is over at once may look twice.
-        let opening = if L::EXISTS { 2 + HANDSHAKES.div_ceil(step) } else { 0 };
-        (DISPATCH.div_ceil(step) + looks + admitting + accepting + opening) * step
+        let opening = if L::EXISTS { 2 + HANDSHAKES.micros.div_ceil(step) } else { 0 };
+        (DISPATCH.micros.div_ceil(step) + looks + admitting + accepting + opening) * step
     }
 
     /// Looks at whom the server has let in.

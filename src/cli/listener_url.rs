@@ -426,7 +426,7 @@ fn has_auth(protocol: ProtocolName) -> bool {
 }
 
 /// The keys of a listener besides host and port, and those of TLS.
-fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
+pub(crate) fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     let keys = ["idle"].into_iter();
     #[cfg(feature = "admission")]
     let keys = keys.chain(["proxy"]);

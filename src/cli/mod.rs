@@ -41,3 +41,6 @@ pub use server_address::ServerAddress;
 pub use unix_url::UnixPathError;
 
 pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
+
+#[cfg(test)]
+pub(crate) use listener_url::known_keys as known_listener_keys;

@@ -64,6 +64,8 @@ use crate::cli::{print, print_usage_errors};
 use endpoint::Endpoint;
 use error::ClientError;
 use options::{Action, Invocation};
+#[cfg(test)]
+pub(crate) use options::{COMMAND_NAMES, OPTION_GROUPS, help_text};
 use output::print_error;
 
 /// Runs `mynah-cli` with `args`, without the program's name.

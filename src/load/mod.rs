@@ -47,6 +47,8 @@ use crate::strerror::strerror;
 use crate::tls::client::ClientTls;
 use engine::Engine;
 use options::Invocation;
+#[cfg(test)]
+pub(crate) use options::{MODES, help, option_tables};
 use outputs::Outputs;
 use plan::{Mode, Plan};
 use preflight::{Preflight, Requirements};

@@ -26,7 +26,11 @@ use error::{COMMANDS, NamedBy};
 use help::{help, options};
 use words::Flags;
 
+#[cfg(test)]
+pub(crate) use error::COMMANDS as COMMAND_NAMES;
 pub(super) use error::UsageError;
+#[cfg(test)]
+pub(crate) use help::{GROUPS as OPTION_GROUPS, help as help_text};
 
 /// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -65,6 +65,7 @@ use endpoint::Endpoint;
 use error::ClientError;
 use options::{Action, Invocation};
 #[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
 pub(crate) use options::{COMMAND_NAMES, OPTION_GROUPS, help_text};
 use output::print_error;
 

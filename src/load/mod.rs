@@ -48,6 +48,7 @@ use crate::tls::client::ClientTls;
 use engine::Engine;
 use options::Invocation;
 #[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
 pub(crate) use options::{MODES, help, option_tables};
 use outputs::Outputs;
 use plan::{Mode, Plan};

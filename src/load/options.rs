@@ -277,6 +277,7 @@ fn all_options() -> Vec<OptionSpec> {
 
 /// The tables under their titles: those of the modes first.
 #[cfg(test)]
+#[allow(dead_code, reason = "`manual` alone needs it, which takes every feature")]
 pub(crate) fn option_tables() -> Vec<(&'static str, &'static [OptionSpec])> {
     vec![
         ("idle", IDLE),

@@ -64,6 +64,7 @@
 //! a byte through them.
 //!
 //! ```text
+//! L5  manual                     for tests alone: man pages and completions, of the tables of options
 //! L4  app · client · load        the three programs; cli: what their command lines share
 //! L3  net                        mio, sockets, signals, the loop's clock
 //!     tls                        the layer under a session, and the clients' side of it
@@ -95,6 +96,17 @@ mod limits;
 mod line_limit;
 #[cfg(feature = "load")]
 mod load;
+#[cfg(all(
+    test,
+    feature = "accounts",
+    feature = "admission",
+    feature = "client",
+    feature = "load",
+    feature = "plugins",
+    feature = "tls",
+    feature = "unix"
+))]
+mod manual;
 mod memory;
 mod net;
 #[cfg(feature = "admission")]

@@ -534,7 +534,7 @@ fn has_auth(protocol: ProtocolName) -> bool {
 }
 
 /// The keys of a listener besides host and port, and those of TLS.
-fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
+pub(crate) fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     let keys = ["idle"].into_iter();
     #[cfg(any(feature = "admin", feature = "systemd"))]
     let keys = keys.chain(["name"]);

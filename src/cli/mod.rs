@@ -43,3 +43,7 @@ pub use server_address::ServerAddress;
 pub use unix_url::UnixPathError;
 
 pub(crate) use print::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
+
+#[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) use listener_url::known_keys as known_listener_keys;

@@ -69,6 +69,9 @@ use admin::AdminAction;
 use endpoint::Endpoint;
 use error::ClientError;
 use options::{Action, Invocation, UsageError};
+#[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) use options::{COMMAND_NAMES, OPTION_GROUPS, help_text};
 use output::print_error;
 
 /// Runs `mynah-cli` with `args`, without the program's name.

@@ -47,6 +47,9 @@ use crate::strerror::strerror;
 use crate::tls::client::ClientTls;
 use engine::Engine;
 use options::Invocation;
+#[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) use options::{MODES, help, option_tables};
 use outputs::Outputs;
 use plan::{Mode, Plan};
 use preflight::{Preflight, Requirements};

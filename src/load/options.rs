@@ -45,7 +45,7 @@ const DURATION_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECS_LIMIT);
 /// Shortest `--duration`. A hold may be none at all.
 const DURATION_MIN: Duration = Duration::from_millis(1);
 
-const MODES: [&str; 3] = ["idle", "echo", "fanout"];
+pub(crate) const MODES: [&str; 3] = ["idle", "echo", "fanout"];
 
 const IDLE: &[OptionSpec] = &[
     OptionSpec::new("c", "connections", "N", "how many (default 1000)"),
@@ -275,8 +275,22 @@ fn all_options() -> Vec<OptionSpec> {
     all
 }
 
+/// The tables under their titles: those of the modes first.
+#[cfg(test)]
+#[allow(dead_code, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) fn option_tables() -> Vec<(&'static str, &'static [OptionSpec])> {
+    vec![
+        ("idle", IDLE),
+        ("echo", ECHO),
+        ("fanout", FANOUT),
+        ("Common options", COMMON),
+        #[cfg(feature = "tls")]
+        (tls_options::TITLE, TLS),
+    ]
+}
+
 /// The text of `--help`, for one mode or for all.
-fn help(mode: Option<&str>) -> String {
+pub(crate) fn help(mode: Option<&str>) -> String {
     let (brief, own): (_, &[_]) = match mode {
         None => (BRIEF, &[("idle", IDLE), ("echo", ECHO), ("fanout", FANOUT)]),
         Some("idle") => (IDLE_BRIEF, &[("Options", IDLE)]),

@@ -92,7 +92,7 @@ fn tls_stream() {
 
 /// Runs a body over every seed of its corpus, then over mutations, the same ones each time.
 fn check(target: &str, run: fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz_corpus").join(target);
     let mut files: Vec<_> =
         fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();

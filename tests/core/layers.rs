@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 28] = [
+const LAYERS: [(&str, u8); 29] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
@@ -36,6 +36,7 @@ const LAYERS: [(&str, u8); 28] = [
     ("app", 4),
     ("client", 4),
     ("load", 4),
+    ("manual", 5),
 ];
 
 /// Imports within a layer: importer and imported module.

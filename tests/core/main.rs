@@ -8,7 +8,9 @@
 #![allow(unreachable_pub, reason = "modules of one test program, and bodies of the fuzz targets")]
 
 mod allocations;
-#[path = "../../fuzz/bodies/mod.rs"]
+// tests/fuzz_bodies and tests/fuzz_corpus are links into fuzz/, which is a package of its own: a packed
+// crate has none of that, and what the links lead to in their place.
+#[path = "../fuzz_bodies/mod.rs"]
 mod bodies;
 mod differential;
 mod documents;

@@ -17,7 +17,7 @@ use crate::limits::TIMEOUT_SECS_LIMIT;
 use crate::protocol::ProtocolName;
 
 /// The commands, in the order of `--help`.
-pub(super) const COMMANDS: &[&str] = &[
+pub(crate) const COMMANDS: &[&str] = &[
     "echo",
     "rev",
     "broadcast",

@@ -83,7 +83,7 @@ On a file of accounts, without a server:
 const WITHOUT_COMMAND: &str = "Without a command:\n";
 
 /// The options in their groups.
-pub(super) const GROUPS: &[(&str, &[OptionSpec])] = &[
+pub(crate) const GROUPS: &[(&str, &[OptionSpec])] = &[
     ("Options, before the command", &OPTIONS),
     #[cfg(feature = "tls")]
     (tls_options::TITLE, tls_options::OPTIONS),
@@ -95,7 +95,7 @@ pub(super) fn options() -> Vec<OptionSpec> {
 }
 
 /// The text of `--help`.
-pub(super) fn help() -> String {
+pub(crate) fn help() -> String {
     if cfg!(feature = "accounts") {
         let brief = BRIEF.replace(WITHOUT_COMMAND, &format!("{PASSWD}{WITHOUT_COMMAND}"));
         return usage(&brief, GROUPS);

@@ -29,7 +29,13 @@ use error::{COMMANDS, NamedBy};
 use help::{help, options};
 use words::Flags;
 
+#[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) use error::COMMANDS as COMMAND_NAMES;
 pub(super) use error::UsageError;
+#[cfg(test)]
+#[allow(unused_imports, reason = "`manual` alone needs it, which takes every feature")]
+pub(crate) use help::{GROUPS as OPTION_GROUPS, help as help_text};
 
 /// The default of `--timeout`.
 const TIMEOUT: Duration = Duration::from_secs(30);

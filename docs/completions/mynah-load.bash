@@ -1,0 +1,70 @@
+# bash completion of mynah-load. Made from the tables of options by MYNAH_REWRITE=1 cargo test --lib manual.
+
+_mynah_load() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i word= has_url=
+    if [[ $cur == = ]]; then
+        cur=
+    elif [[ $prev == = ]]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    COMPREPLY=()
+    case $prev in
+        -c | --connections | --rate | --hold | --probe | --server-pid | --depth | --size | -d | --duration | --subscribers | --batch | --source-ip | --max-errors | --max-p99-ms | --server-name)
+            return
+            ;;
+        --target)
+            compopt -o nospace 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            return
+            ;;
+        --json | --csv | --report | --cacert | --cert | --key)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+            ;;
+        :)
+            return
+            ;;
+    esac
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i + 1]} == :* ]]; then
+            has_url=1
+            continue
+        fi
+        case ${COMP_WORDS[i]} in
+            -c | --connections | --rate | --hold | --probe | --server-pid | --depth | --size | -d | --duration | --subscribers | --batch | --target | --source-ip | --json | --csv | --report | --max-errors | --max-p99-ms | --cacert | --cert | --key | --server-name)
+                [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))
+                ((i++))
+                ;;
+            idle | echo | fanout)
+                word=${COMP_WORDS[i]}
+                break
+                ;;
+        esac
+    done
+    case $word in
+        idle)
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        echo)
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --depth --size -d --duration --rate --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        fanout)
+            mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        '')
+            if [[ $cur == -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --depth --size -d --duration --subscribers --batch --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name' -- "$cur")
+            elif [[ $has_url ]]; then
+                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout' -- "$cur")
+            else
+                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout' -- "$cur")
+            fi
+            ;;
+    esac
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == */ ]]; then
+        compopt -o nospace 2>/dev/null
+    fi
+}
+
+complete -F _mynah_load mynah-load

@@ -1,10 +1,10 @@
 //! `clients`: connections, page by page, each printed when it has come.
 
-use super::cells::{Column, Table, clean};
+use super::cells::Table;
 use super::exchange::Exchange;
 use super::filter::{Filter, pair};
 use super::reports::{Page, Row};
-use super::units;
+use super::rows::{CONNECTION_COLUMNS, connection_cells};
 use crate::client::error::ClientError;
 use crate::client::output::{Output, print_line, terminal_size};
 use crate::thousands::grouped;
@@ -21,7 +21,7 @@ pub(super) fn run(
 ) -> Result<(), ClientError> {
     let output = Output::stdout();
     let is_json = is_json || !output.is_terminal();
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Table::new(&CONNECTION_COLUMNS);
     let (mut shown, mut total, mut cursor) = (0, None, None);
     loop {
         let left = filter.limit.map_or(PAGE_LEN, |limit| (limit - shown).min(PAGE_LEN));
@@ -64,39 +64,13 @@ fn print_json(output: Output, rows: &[Row]) -> Result<(), ClientError> {
 
 fn print_table(table: &mut Table, rows: &[Row], has_titles: bool) -> Result<(), ClientError> {
     let width = terminal_size().map_or(usize::MAX, |(columns, _)| columns);
-    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(connection_cells).collect();
     table.widen(&cells);
     let mut lines: Vec<String> = cells.iter().map(|row| table.line(row, width)).collect();
     if has_titles && !lines.is_empty() {
         lines.insert(0, table.titles(width));
     }
     if lines.is_empty() { Ok(()) } else { print_line(&lines.join("\n")) }
-}
-
-/// The columns, in the order of [`cells`].
-const COLUMNS: [Column; 8] = [
-    Column::number("ID"),
-    Column::text("LISTENER", 24),
-    Column::text("ADDRESS", 47),
-    Column::text("NAME", 32),
-    Column::number("CONNECTED"),
-    Column::number("IDLE"),
-    Column::number("QUEUE"),
-    Column::text("TLS", 3),
-];
-
-fn cells(row: &Row) -> Vec<String> {
-    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), clean);
-    vec![
-        row.id.to_string(),
-        clean(&row.listener),
-        text(&row.address),
-        text(&row.name),
-        row.connected_secs.map_or_else(|| "-".to_owned(), units::time),
-        units::time(row.idle_secs),
-        units::bytes(row.queue_bytes),
-        if row.tls { "yes" } else { "" }.to_owned(),
-    ]
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | `token` | the token that a listener over TCP wants |
 //! | `filter` | the choice of connections, as words and as a query |
 //! | `reports` | the JSON of the server |
+//! | `rows` | the cells of listeners and connections |
 //! | `cells` | text cut and padded to the cells of a terminal |
 //! | `units` | bytes and times in a few cells |
 //! | `status`, `clients`, `kick`, `change` | the commands |
@@ -18,6 +19,7 @@ mod exchange;
 mod filter;
 mod kick;
 mod reports;
+mod rows;
 mod status;
 mod token;
 mod top;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::cells::{Column, Table, clean};
+use super::cells::{Table, cut};
 use super::exchange::{Exchange, parse};
 use super::reports::Listener;
+use super::rows::{LISTENER_COLUMNS, listener_cells};
 use crate::client::error::ClientError;
 use crate::client::output::{Output, terminal_size};
 use crate::client::status::table_of;
-use crate::thousands::grouped;
 
 /// The time between two requests of `status --watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,8 +49,7 @@ fn text(mut fields: Map<String, Value>, width: usize) -> String {
     let listeners: Vec<Listener> = listeners.unwrap_or_default();
     fields.retain(|_, value| !value.is_null());
     let totals = table_of(fields).unwrap_or_default();
-    let mut lines: Vec<String> =
-        totals.lines().map(|line| super::cells::cut(line, width)).collect();
+    let mut lines: Vec<String> = totals.lines().map(|line| cut(line, width)).collect();
     if !listeners.is_empty() {
         lines.push(String::new());
         lines.extend(listener_lines(&listeners, width));
@@ -59,26 +58,9 @@ fn text(mut fields: Map<String, Value>, width: usize) -> String {
 }
 
 /// The table of listeners, its titles first.
-pub(super) fn listener_lines(listeners: &[Listener], width: usize) -> Vec<String> {
-    let mut table = Table::new(&[
-        Column::text("LISTENER", 24),
-        Column::text("PROTOCOL", 12),
-        Column::number("CONNECTIONS"),
-        Column::number("ACCEPTED"),
-        Column::text("URL", usize::MAX),
-    ]);
-    let rows: Vec<Vec<String>> = listeners
-        .iter()
-        .map(|listener| {
-            vec![
-                clean(&listener.name),
-                clean(&listener.protocol),
-                grouped(listener.connections),
-                grouped(listener.accepted_total),
-                clean(&listener.url),
-            ]
-        })
-        .collect();
+fn listener_lines(listeners: &[Listener], width: usize) -> Vec<String> {
+    let mut table = Table::new(&LISTENER_COLUMNS);
+    let rows: Vec<Vec<String>> = listeners.iter().map(listener_cells).collect();
     table.widen(&rows);
     let mut lines = vec![table.titles(width)];
     lines.extend(rows.iter().map(|row| table.line(row, width)));

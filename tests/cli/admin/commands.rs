@@ -110,6 +110,19 @@ fn kick_closes_one_or_those_that_match() {
     wait_until("the log says so", || server.count_lines("disconnected: kicked") == 3);
 }
 
+#[cfg(feature = "admission")]
+#[test]
+fn kick_with_a_ban_refuses_the_address() {
+    let folder = Folder::new();
+    let (server, url) = start(&folder, &[]);
+    let mut client = server.connect();
+    client.expect_alive();
+    assert_eq!(output(&url, &["kick", "ip=127.0.0.1", "ban=600"]), "1 kicked\n");
+    client.expect_eof();
+    server.connect().discard_to_end();
+    assert_eq!(rows(&url, &["listener=api"]).len(), 0);
+}
+
 #[test]
 fn kick_asks_on_a_terminal() {
     let folder = Folder::new();

@@ -8,8 +8,10 @@ use unicode_width::UnicodeWidthStr;
 
 use super::feed::{Snapshot, Sort};
 use super::view::{Mode, View, name_of};
-use crate::client::admin::cells::{Column, Table, clean, cut, fit};
-use crate::client::admin::reports::{Listener, Row};
+use crate::client::admin::cells::{Table, clean, cut, fit};
+use crate::client::admin::rows::{
+    CONNECTION_COLUMNS, IDLE, LISTENER_COLUMNS, QUEUE, connection_cells, listener_cells,
+};
 use crate::client::admin::units;
 use crate::thousands::grouped;
 
@@ -134,7 +136,7 @@ fn state(view: &View, snapshot: &Snapshot, now: Instant) -> String {
     let mut parts = Vec::new();
     let age = view.updated_at().map_or(0, |at| now.saturating_duration_since(at).as_secs());
     if let Some(error) = view.error() {
-        parts.push(format!("trying again since {age} s: {error}"));
+        parts.push(format!("no answer for {age} s, trying again: {error}"));
     } else if age >= STALE_SECS {
         parts.push(format!("no answer for {age} s"));
     }
@@ -174,13 +176,7 @@ fn listeners(view: &View, columns: usize, room: usize) -> Vec<Line> {
     if shown == 0 {
         return Vec::new();
     }
-    let mut table = Table::new(&[
-        Column::text("LISTENER", 24),
-        Column::text("PROTOCOL", 12).dropped(2),
-        Column::number("CONNECTIONS"),
-        Column::number("ACCEPTED").dropped(1),
-        Column::text("URL", 60).dropped(3),
-    ]);
+    let mut table = Table::new(&LISTENER_COLUMNS);
     let cells: Vec<Vec<String>> = listeners[..shown].iter().map(listener_cells).collect();
     table.widen(&cells);
     table.narrow(columns);
@@ -197,16 +193,6 @@ fn listeners(view: &View, columns: usize, room: usize) -> Vec<Line> {
     lines
 }
 
-fn listener_cells(listener: &Listener) -> Vec<String> {
-    vec![
-        clean(&listener.name),
-        clean(&listener.protocol),
-        grouped(listener.connections),
-        grouped(listener.accepted_total),
-        clean(&listener.url),
-    ]
-}
-
 /// The table of connections, on at most `room` lines. Scrolls to the selected one.
 fn connections(view: &mut View, columns: usize, room: usize) -> Vec<Line> {
     let places = room.saturating_sub(2);
@@ -215,18 +201,11 @@ fn connections(view: &mut View, columns: usize, room: usize) -> Vec<Line> {
     let mut lines = vec![line(fit(&heading(view, snapshot), columns), Style::Bold)];
     let end = (view.first_row + places).min(snapshot.rows.len());
     let rows = &snapshot.rows[view.first_row.min(end)..end];
-    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    let (queue, idle) = if view.sort == Sort::Queue { (0, 3) } else { (3, 0) };
-    let mut table = Table::new(&[
-        Column::number("ID"),
-        Column::text("LISTENER", 16).dropped(4),
-        Column::text("ADDRESS", 47),
-        Column::text("NAME", 24).dropped(1),
-        Column::number("CONNECTED").dropped(5),
-        Column::number("IDLE").dropped(idle),
-        Column::number("QUEUE").dropped(queue),
-        Column::text("TLS", 3).dropped(6),
-    ]);
+    let cells: Vec<Vec<String>> = rows.iter().map(connection_cells).collect();
+    let mut of_connections = CONNECTION_COLUMNS;
+    let sorted = if view.sort == Sort::Queue { QUEUE } else { IDLE };
+    of_connections[sorted] = of_connections[sorted].dropped(0);
+    let mut table = Table::new(&of_connections);
     table.widen(&cells);
     table.narrow(columns);
     lines.push(line(fit(&table.titles(columns), columns), Style::Reverse));
@@ -250,20 +229,6 @@ fn heading(view: &View, snapshot: &Snapshot) -> String {
         grouped(snapshot.total),
         of.unwrap_or_default()
     )
-}
-
-fn cells(row: &Row) -> Vec<String> {
-    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), clean);
-    vec![
-        row.id.to_string(),
-        clean(&row.listener),
-        text(&row.address),
-        text(&row.name),
-        row.connected_secs.map_or_else(|| "-".to_owned(), units::time),
-        units::time(row.idle_secs),
-        units::bytes(row.queue_bytes),
-        if row.tls { "yes" } else { "" }.to_owned(),
-    ]
 }
 
 fn help(columns: usize) -> Vec<Line> {
@@ -307,6 +272,7 @@ mod tests {
     use super::super::keys::Key;
     use super::super::view::tests::{row, snapshot, view};
     use super::*;
+    use crate::client::admin::reports::Row;
     use crate::client::error::ClientError;
 
     fn texts(view: &mut View, size: (usize, usize)) -> Vec<String> {
@@ -366,7 +332,7 @@ mod tests {
         view.take(Err(ClientError::Disconnected), Instant::now());
         let later = Instant::now() + Duration::from_secs(7);
         let lines = lines(&mut view, (100, 12), later);
-        let broken = "trying again since 7 s: the server closed the connection, draining";
+        let broken = "no answer for 7 s, trying again: the server closed the connection, draining";
         assert!(lines.iter().any(|line| line.text.starts_with(broken)), "{lines:#?}");
     }
 

@@ -56,7 +56,7 @@ impl Control {
     /// Asks for a reload as SIGHUP does, and has `caller` called with its outcome: one that begins
     /// after this, so that it reads what is there now. A server that stops calls nobody.
     #[cfg(feature = "admin")]
-    #[cfg_attr(not(test), allow(dead_code, reason = "for requests of the admin protocol"))]
+    #[allow(dead_code, reason = "for requests of the admin protocol")]
     pub(super) fn request_reload(&mut self, caller: ReloadCaller) {
         self.next_callers.push(caller);
         self.reloads.request();

@@ -3,10 +3,15 @@
 use super::config::Config;
 use crate::cli::{ListenerSpec, server_options};
 
-/// Lines about differences, of nothing or of one listener.
+/// What cannot change while its listener is open: options of its socket or its file.
+const NEEDS_RESTART: [&str; 2] = ["tcp-keepalive", "mode"];
+
+/// Lines about differences, of the server or of one listener.
 #[derive(Default)]
 pub(super) struct Differences {
     pub(super) lines: Vec<String>,
+    /// Warnings about those that have no effect yet.
+    pub(super) warnings: Vec<String>,
     /// Behind the name of what differs: of which listener it is.
     of: String,
 }
@@ -52,8 +57,14 @@ impl Differences {
     #[inline(never)]
     fn add(&mut self, name: &str, old: Option<&str>, new: Option<&str>) {
         let shown = |value: Option<&'_ str>| value.unwrap_or("default").to_owned();
-        if old != new {
-            self.lines.push(format!("{name}{} {} -> {}", self.of, shown(old), shown(new)));
+        if old == new {
+            return;
+        }
+        let line = format!("{name}{} {} -> {}", self.of, shown(old), shown(new));
+        if NEEDS_RESTART.contains(&name) {
+            self.warnings.push(format!("{line} needs a restart"));
+        } else {
+            self.lines.push(line);
         }
     }
 }

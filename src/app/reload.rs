@@ -209,7 +209,7 @@ impl Reloader {
             #[cfg(feature = "admin")]
             token,
             log,
-            warnings,
+            mut warnings,
         } = prepared;
         let old_len = self.open.len();
         let places = self.add_new(&config, sockets, running)?;
@@ -239,13 +239,14 @@ impl Reloader {
             server.rearm_deadlines();
         }
         let mut lines = differences.lines;
+        warnings.append(&mut differences.warnings);
         lines.extend([certificates, accounts, reloaded].into_iter().flatten());
         for notice in &self.config.notices {
             if is_start || !old.notices.contains(notice) {
                 lines.push(notice.clone());
             }
         }
-        if lines.is_empty() {
+        if lines.is_empty() && warnings.iter().all(|warning| self.warnings.contains(warning)) {
             lines.push("nothing changed".to_owned());
         }
         lines.iter().for_each(|line| info!("{line}"));

@@ -63,7 +63,8 @@ fn backlog_of_a_removed_listener_is_answered() {
 fn members_of_a_removed_chat_hear_the_last_words() {
     let mut scenario = Scenario::with_protocol(|| ChatProtocol::new(Lang::En).into(), 2, LIMITS, 0);
     let (ann, bob) = (scenario.join("ann"), scenario.join("bob"));
-    (scenario.receive(ann), scenario.receive(bob));
+    scenario.receive(ann);
+    scenario.receive(bob);
     scenario.send(ann, b"goodbye\n");
     scenario.send(bob, b"half a line");
     scenario.server.remove_listener(0);

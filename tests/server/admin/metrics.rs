@@ -235,7 +235,8 @@ fn refusals_are_counted_by_reason() {
     let from =
         |host: u8, index: usize| Client::connect_from([127, 0, 0, host], site.server.addr(index));
     let (mut one, mut two) = (from(2, 1), from(2, 1));
-    (one.expect_alive(), two.expect_alive());
+    one.expect_alive();
+    two.expect_alive();
     from(2, 1).expect(&error("too many connections from 127.0.0.2"));
     let mut bad = from(5, 2);
     bad.send(b"GET / HTTP/1.1\r\n\r\n");

@@ -141,7 +141,8 @@ impl fmt::Display for ListenerError {
                     return write!(f, "'{key}' is for {protocol}+tls");
                 }
                 let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
-                let article = if protocol.as_str().starts_with('a') { "an" } else { "a" };
+                let has_vowel = cfg!(feature = "admin") && protocol.as_str().starts_with('a');
+                let article = if has_vowel { "an" } else { "a" };
                 write!(f, "{article} {protocol} listener has no key '{key}'{nearest}")
             }
             #[cfg(any(feature = "unix", feature = "client", feature = "load"))]
@@ -710,7 +711,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "unix")]
     #[cfg(feature = "admin")]
     #[test]
     fn admin_has_hosts_beside_its_address() {
@@ -726,6 +726,7 @@ mod tests {
         assert!(error.contains("host") && !error.contains("hosts="), "{error}");
     }
 
+    #[cfg(feature = "unix")]
     #[test]
     fn unix_socket_has_a_path_and_a_mode() {
         let spec = parse("command+unix:///run/a%20b.sock?mode=0660&idle=5&max_frame=10").unwrap();

@@ -217,3 +217,21 @@ fn slow_turn_is_told_with_what_it_did() {
     assert_eq!(slow[0].0, log::Level::Warn);
     assert!(slow[0].1.contains(" ms: ") && slow[0].1.contains("events "), "{lines:?}");
 }
+
+#[cfg(feature = "admission")]
+#[test]
+fn ban_begins_before_its_kick_is_over() {
+    let mut site = Site::crowded(3_000);
+    site.scenario.set_clock(1_000, 1_024);
+    site.send(site.operator, "DELETE", "/connections?ip=10.9.9.9&ban=60");
+    (0..4).for_each(|_| site.round());
+    assert!(site.scenario.receive(site.operator).is_empty(), "the search goes on");
+    let mut network = site.scenario.network.borrow_mut();
+    let client = network.connect(0, 100, 100);
+    network.sockets[client].from = Some(([10, 9, 9, 9], 1).into());
+    drop(network);
+    (0..4).for_each(|_| site.round());
+    let network = site.scenario.network.borrow();
+    let socket = &network.sockets[client];
+    assert!(socket.accepted_at.is_some() && !socket.was_registered, "{socket:?}");
+}

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::{Command, Stdio};
 
 use super::{Http, Site, without_token};
-use crate::support::{Client, error, frame, wait_until};
+use crate::support::{error, frame, wait_until};
 
 /// The samples by name and labels, once the text has been found to be what its format demands.
 #[track_caller]
@@ -232,10 +232,12 @@ fn refusals_are_counted_by_reason() {
         "127.0.0.1",
     ]);
     let mut operator = site.operator();
-    let from =
-        |host: u8, index: usize| Client::connect_from([127, 0, 0, host], site.server.addr(index));
+    let from = |host: u8, index: usize| {
+        crate::support::Client::connect_from([127, 0, 0, host], site.server.addr(index))
+    };
     let (mut one, mut two) = (from(2, 1), from(2, 1));
-    (one.expect_alive(), two.expect_alive());
+    one.expect_alive();
+    two.expect_alive();
     from(2, 1).expect(&error("too many connections from 127.0.0.2"));
     let mut bad = from(5, 2);
     bad.send(b"GET / HTTP/1.1\r\n\r\n");

@@ -13,12 +13,17 @@ _mynah_cli() {
             return
             ;;
         --protocol)
-            mapfile -t COMPREPLY < <(compgen -W 'command prefixed raw chat plugin' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'command prefixed raw chat admin plugin' -- "$cur")
             return
             ;;
-        --config | --cacert | --cert | --key)
+        --config | --token | --cacert | --cert | --key)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+            ;;
+        --admin)
+            compopt -o nospace 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// plugin:// plugin+tls:// plugin+unix:///' -- "$cur")
             return
             ;;
         :)
@@ -31,11 +36,11 @@ _mynah_cli() {
             continue
         fi
         case ${COMP_WORDS[i]} in
-            -H | --host | -p | --port | --protocol | --config | --timeout | --user | --cacert | --cert | --key | --server-name)
+            -H | --host | -p | --port | --protocol | --config | --timeout | --user | --admin | --token | --cacert | --cert | --key | --server-name)
                 [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))
                 ((i++))
                 ;;
-            echo | rev | broadcast | status | call | listen | send | chat | passwd)
+            echo | rev | broadcast | status | call | listen | send | chat | status | passwd)
                 word=${COMP_WORDS[i]}
                 break
                 ;;
@@ -49,11 +54,11 @@ _mynah_cli() {
             ;;
         '')
             if [[ $cur == -* ]]; then
-                mapfile -t COMPREPLY < <(compgen -W '-H --host -p --port --protocol --config --timeout --user --json --watch --no-history -h --help -V --version --cacert --insecure --cert --key --server-name' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W '-H --host -p --port --protocol --config --timeout --user --admin --token --json --watch -y --yes --no-history -h --help -V --version --cacert --insecure --cert --key --server-name' -- "$cur")
             elif [[ $has_url ]]; then
-                mapfile -t COMPREPLY < <(compgen -W 'echo rev broadcast status call listen send chat passwd' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W 'echo rev broadcast status call listen send chat status passwd' -- "$cur")
             else
-                mapfile -t COMPREPLY < <(compgen -W 'echo rev broadcast status call listen send chat passwd command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// plugin:// plugin+tls:// plugin+unix:///' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W 'echo rev broadcast status call listen send chat status passwd command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// plugin:// plugin+tls:// plugin+unix:///' -- "$cur")
             fi
             ;;
     esac

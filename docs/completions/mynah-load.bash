@@ -14,7 +14,7 @@ _mynah_load() {
             ;;
         --target)
             compopt -o nospace 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             return
             ;;
         --json | --csv | --report | --cacert | --cert | --key)
@@ -44,13 +44,13 @@ _mynah_load() {
     done
     case $word in
         idle)
-            mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         echo)
-            mapfile -t COMPREPLY < <(compgen -W '-c --connections --depth --size -d --duration --rate --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --depth --size -d --duration --rate --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         fanout)
-            mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         '')
             if [[ $cur == -* ]]; then

@@ -11,10 +11,10 @@ _mynah() {
     case $prev in
         -l | --listen)
             compopt -o nospace 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// plugin:// plugin+tls:// plugin+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// plugin:// plugin+tls:// plugin+unix:///' -- "$cur")
             return
             ;;
-        -c | --config | --tls-cert | --tls-key | --tls-client-ca | --accounts | --log-file)
+        -c | --config | --tls-cert | --tls-key | --tls-client-ca | --accounts | --admin-token | --log-file)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -31,11 +31,15 @@ _mynah() {
             mapfile -t COMPREPLY < <(compgen -W 'off error warn info debug trace' -- "$cur")
             return
             ;;
+        --log-format)
+            mapfile -t COMPREPLY < <(compgen -W 'full plain' -- "$cur")
+            return
+            ;;
         :)
             return
             ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '-l --listen -c --config --check -m --max-clients --max-frame --idle-timeout --tcp-keepalive --frame-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --handshake-timeout --max-per-ip --connect-rate --limit-exempt --message-rate --broadcast-rate --accounts --allow-register --send-queue --broadcast-log --memory-limit --plugin-dir --plugin-budget --plugin-memory --no-plugins --log-level -v --verbose -q --quiet --log-file -h --help -V --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '-l --listen -c --config --check -m --max-clients --max-frame --idle-timeout --tcp-keepalive --frame-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --handshake-timeout --max-per-ip --connect-rate --limit-exempt --message-rate --broadcast-rate --accounts --allow-register --admin-token --send-queue --broadcast-log --memory-limit --plugin-dir --plugin-budget --plugin-memory --no-plugins --log-level -v --verbose -q --quiet --log-format --log-file -h --help -V --version' -- "$cur")
 }
 
 complete -F _mynah mynah

@@ -1,7 +1,7 @@
 # fish completion of mynah. Made from the tables of options by MYNAH_REWRITE=1 cargo test --lib manual.
 
 complete -c mynah -f
-complete -c mynah -s l -l listen -x -a 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// plugin:// plugin+tls:// plugin+unix:///' -d 'add a listener'
+complete -c mynah -s l -l listen -x -a 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// plugin:// plugin+tls:// plugin+unix:///' -d 'add a listener'
 complete -c mynah -s c -l config -r -F -d 'read an INI file'
 complete -c mynah -l check -d 'check options and config, print what would open, then exit'
 complete -c mynah -s m -l max-clients -x -d 'most connections at once'
@@ -21,6 +21,7 @@ complete -c mynah -l message-rate -x -d 'messages a second of one connection, bu
 complete -c mynah -l broadcast-rate -x -d 'the same for broadcast and chat bytes of one sender'
 complete -c mynah -l accounts -r -F -d 'names and password hashes of those who may log in'
 complete -c mynah -l allow-register -d 'let clients add accounts to FILE'
+complete -c mynah -l admin-token -r -F -d 'the secret that admin:// listeners demand over TCP, one line'
 complete -c mynah -l send-queue -x -d 'most unsent reply bytes of one connection'
 complete -c mynah -l broadcast-log -x -d 'most broadcast bytes kept for those who lag'
 complete -c mynah -l memory-limit -x -d 'most bytes that may wait, of all connections'
@@ -31,6 +32,7 @@ complete -c mynah -l no-plugins -d 'load no plugins'
 complete -c mynah -l log-level -x -a 'off error warn info debug trace' -d 'off, error, warn, info, debug, trace'
 complete -c mynah -s v -l verbose -d 'the same as --log-level debug'
 complete -c mynah -s q -l quiet -d 'the same as --log-level warn'
+complete -c mynah -l log-format -x -a 'full plain' -d 'full, or plain for the journal: no time, and the level as <N>'
 complete -c mynah -l log-file -r -F -d 'also log to FILE, created with its folders'
 complete -c mynah -s h -l help -d 'print this'
 complete -c mynah -s V -l version -d 'print the version'

@@ -542,10 +542,9 @@ mod tests {
         refused(&["--max-clients", "1", "-m", "2"], "--max-clients is given twice");
         refused(&["now"], "unexpected argument 'now'");
         refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
-        refused(
-            &["-l", "http://h:1"],
-            "--listen http://h:1: unknown protocol 'http', there are command, prefixed, raw, chat and plugin",
-        );
+        let known = ProtocolName::list();
+        let why = format!("--listen http://h:1: unknown protocol 'http', there are {known}");
+        refused(&["-l", "http://h:1"], &why);
         refused(&["-m", "0"], "--max-clients: '0' is not a number from 1 to 2147483648");
         if !HAS_PLUGINS {
             let why = "this build has no plugins (cargo feature `plugins`)";

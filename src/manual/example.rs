@@ -36,8 +36,9 @@ const LISTENERS: &str = "
 pub(super) fn text() -> String {
     let mut text = format!("{HEAD}[server]\n");
     for (title, specs) in server_options::GROUPS {
-        let is_setting =
-            |spec: &&OptionSpec| server_options::settings().iter().any(|known| known.name == spec.name);
+        let is_setting = |spec: &&OptionSpec| {
+            server_options::settings().iter().any(|known| known.name == spec.name)
+        };
         let specs: Vec<&OptionSpec> = specs.iter().filter(is_setting).collect();
         if !specs.is_empty() {
             let _ = write!(text, "\n# {title}\n");

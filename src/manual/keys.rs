@@ -108,7 +108,7 @@ pub(super) fn listener_keys() -> impl Iterator<Item = &'static ListenerKey> {
     })
 }
 
-const LISTENER_KEYS: [ListenerKey; 14] = [
+const LISTENER_KEYS: [ListenerKey; 15] = [
     ListenerKey {
         name: "host",
         value: "HOST",
@@ -204,6 +204,14 @@ const LISTENER_KEYS: [ListenerKey; 14] = [
         of: Of::Protocols(&["chat"]),
         help: "language of the server's lines (default en)",
         shown: "en",
+    },
+    ListenerKey {
+        name: "hosts",
+        value: "NAME,…",
+        of: Of::Protocols(&["admin"]),
+        help: "names under which it may be asked, besides addresses and localhost; host in a URL, where \
+               the address stands before the ? (default: none)",
+        shown: "status.example.org",
     },
     ListenerKey {
         name: "gather",

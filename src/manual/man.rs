@@ -139,8 +139,9 @@ fn keys_of_listeners(is_file: bool) -> String {
 fn settings() -> String {
     let mut text = String::new();
     for (title, specs) in server_options::GROUPS {
-        let is_setting =
-            |spec: &&OptionSpec| server_options::settings().iter().any(|known| known.name == spec.name);
+        let is_setting = |spec: &&OptionSpec| {
+            server_options::settings().iter().any(|known| known.name == spec.name)
+        };
         let specs: Vec<&OptionSpec> = specs.iter().filter(is_setting).collect();
         if specs.is_empty() {
             continue;

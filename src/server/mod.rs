@@ -346,7 +346,7 @@ impl<T: Transport> Server<T> {
         // A header that was found at its last moment has begun a handshake.
         #[cfg(feature = "admission")]
         self.bound_openings();
-        self.advance_stop();
+        self.advance_stop(registry);
         if !self.schedule.closed.is_empty() {
             self.reap();
         }

@@ -159,11 +159,11 @@ impl<T: Transport> Server<T> {
     /// Goes on with drains, and with deadlines that are armed anew, a few pages each.
     #[cold]
     #[inline(never)]
-    pub(super) fn advance_change(&mut self) {
+    pub(super) fn advance_change(&mut self, registry: &T::Registry) {
         let mut due_at = self.sweep_deadlines().then_some(self.shared.now);
         for number in 0..self.listeners.len() {
             if let ListenerState::Draining(drain) = self.listeners[number].state {
-                let next = self.advance_drain(number, drain);
+                let next = self.advance_drain(registry, number, drain);
                 due_at = [due_at, next].into_iter().flatten().min();
             }
         }
@@ -174,7 +174,12 @@ impl<T: Transport> Server<T> {
     }
 
     /// Goes on with one drain. Returns when there is more to be done; `None` when it is over.
-    fn advance_drain(&mut self, number: usize, mut drain: Drain) -> Option<Millis> {
+    fn advance_drain(
+        &mut self,
+        registry: &T::Registry,
+        number: usize,
+        mut drain: Drain,
+    ) -> Option<Millis> {
         let now = self.shared.now;
         if drain.step > Step::Reading && self.table.is_listener_empty(number) {
             if drain.members > 0 {
@@ -196,7 +201,7 @@ impl<T: Transport> Server<T> {
                     drain.pages_left = page;
                     drain.cut_unsent += self.drain_page(number, page, drain.step);
                 }
-                None => self.begin_next_step(number, &mut drain),
+                None => self.begin_next_step(registry, number, &mut drain),
             }
         }
         self.listeners[number].state = ListenerState::Draining(drain);
@@ -270,11 +275,14 @@ impl<T: Transport> Server<T> {
         cut_unsent
     }
 
-    fn begin_next_step(&mut self, number: usize, drain: &mut Drain) {
+    fn begin_next_step(&mut self, registry: &T::Registry, number: usize, drain: &mut Drain) {
         let next = match drain.step {
             Step::Accepting => {
                 let listener = &mut self.listeners[number];
-                (listener.acceptor, listener.accept_ready) = (None, false);
+                listener.accept_ready = false;
+                if let Some(acceptor) = listener.acceptor.take() {
+                    T::close_acceptor(registry, acceptor);
+                }
                 Step::Reading
             }
             Step::Reading => {

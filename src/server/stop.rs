@@ -132,9 +132,9 @@ impl<T: Transport> Server<T> {
     }
 
     /// Takes a stop as far as it can go this turn.
-    pub(super) fn advance_stop(&mut self) {
+    pub(super) fn advance_stop(&mut self, registry: &T::Registry) {
         if let Phase::Changing { .. } = self.schedule.phase {
-            self.advance_change();
+            self.advance_change(registry);
         }
         if let Phase::Answering { first_round, until, deadline } = self.schedule.phase {
             let answering = !self.schedule.resume.is_empty()

@@ -222,8 +222,7 @@ mod tests {
         let names: Vec<String> = file.listeners.iter().map(ToString::to_string).collect();
         let expected = ["raw://127.0.0.1:7", "command://[::1]:65432", "command://127.0.0.1:0"];
         assert_eq!(names, expected);
-        let keys = [("prefix", "%3E%20"), ("idle", "9")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let keys = [("prefix", "%3E%20"), ("idle", "9")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!(file.listeners[0].keys, keys);
         assert_eq!(file.listeners[0].idle_secs, Some(9));
         assert_eq!(file.listeners[1].keys, [("max_frame".to_owned(), "5".to_owned())]);

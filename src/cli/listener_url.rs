@@ -595,8 +595,7 @@ mod tests {
     #[test]
     fn listener_keys_belong_to_their_protocol() {
         let spec = parse("command://h:1?max_frame=10&idle=5").unwrap();
-        let keys = [("max_frame", "10"), ("idle", "5")];
-        let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let keys = [("max_frame", "10"), ("idle", "5")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         assert_eq!((&spec.keys[..], spec.idle_secs), (&keys[..], Some(5)));
         for (url, expected) in
             [("raw://h:1?prefix=", &b""[..]), ("raw://h:1?prefix=a%20%ff+", b"a \xff+")]

@@ -540,9 +540,13 @@ mod tests {
         refused(&["--max-clients", "1", "-m", "2"], "--max-clients is given twice");
         refused(&["now"], "unexpected argument 'now'");
         refused(&["two\nlines"], r"unexpected argument 'two\nlines'");
+        let known = match cfg!(feature = "admin") {
+            true => "command, prefixed, raw, chat, admin and plugin",
+            false => "command, prefixed, raw, chat and plugin",
+        };
         refused(
             &["-l", "http://h:1"],
-            "--listen http://h:1: unknown protocol 'http', there are command, prefixed, raw, chat and plugin",
+            &format!("--listen http://h:1: unknown protocol 'http', there are {known}"),
         );
         refused(&["-m", "0"], "--max-clients: '0' is not a number from 1 to 2147483648");
         if !HAS_PLUGINS {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 29] = [
+const LAYERS: [(&str, u8); 30] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
+    ("close_reason", 0),
     ("conn_id", 0),
     ("address", 0),
     ("networks", 0),
@@ -62,6 +63,7 @@ const BESIDE: [(&str, &str); 21] = [
     ("session", "protocol"),
     ("setting", "escape"),
     ("stats", "clock"),
+    ("stats", "close_reason"),
 ];
 
 /// Names that belong to one module alone.

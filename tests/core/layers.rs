@@ -41,7 +41,7 @@ const LAYERS: [(&str, u8); 30] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 21] = [
+const BESIDE: [(&str, &str); 22] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),

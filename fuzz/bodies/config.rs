@@ -319,8 +319,8 @@ fn check_spellings(text: &str) {
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         // These open a chat.
         let is_chat = matches!(name, "host" | "port");
-        // A flag on the command line, `yes` or `no` in a file.
-        let is_flag = name == "no-plugins";
+        // The one is a flag on the command line, `yes` or `no` in a file; the other takes it back.
+        let is_flag = matches!(name, "no-plugins" | "plugin-dir");
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-./:_".contains(c);
         if !is_name || is_chat || is_flag || name.starts_with("c") || !value.chars().all(is_plain) {
             continue;

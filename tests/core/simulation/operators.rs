@@ -287,6 +287,7 @@ impl World {
         let most = self.turn_micros_max();
         assert!(took <= most, "a turn took {took} µs of {most}");
         if self.server.take_reload_request() {
+            assert!(self.server.begin_reload(), "nobody has asked for the reload");
             let outcome = match self.rng.one_in(2) {
                 true => ReloadOutcome::Reloaded(vec!["max_clients: 3 -> 4".to_owned()]),
                 false => ReloadOutcome::Failed(vec!["line 3".to_owned()]),

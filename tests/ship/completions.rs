@@ -10,7 +10,7 @@ const LEVELS: [&str; 6] = ["debug", "error", "info", "off", "trace", "warn"];
 
 /// Command lines, and what may stand in place of their last word. Files are those of [`folder`].
 const ROWS: [(&str, &[&str]); 17] = [
-    ("mynah --log", &["--log-file", "--log-level"]),
+    ("mynah --log", &["--log-file", "--log-format", "--log-level"]),
     ("mynah --log-level ", &LEVELS),
     ("mynah --log-level=i", &["info"]),
     ("mynah -q --log-level i", &["info"]),

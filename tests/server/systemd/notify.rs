@@ -77,7 +77,7 @@ fn reload_that_fails_is_ended() {
     server.signal(Signal::SIGHUP);
     manager.wait_for("RELOADING=1");
     manager.wait_for("READY=1");
-    server.wait_for_line("the accounts stay as they were");
+    server.wait_for_line("reload failed: nothing was changed");
 }
 
 #[cfg(feature = "plugins")]

@@ -9,7 +9,7 @@ pub(super) fn check(_: &Config) -> Result<(), String> {
 }
 
 #[derive(Default, Clone)]
-pub(super) struct AccountsInService;
+pub(super) struct AccountsInService {}
 
 /// Accounts that cannot exist.
 pub(super) enum ReadAccounts {}

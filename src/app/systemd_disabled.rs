@@ -19,11 +19,11 @@ impl ConsoleFormat {
 }
 
 #[derive(Default)]
-pub(super) struct PassedSockets;
+pub(super) struct PassedSockets {}
 
 impl PassedSockets {
     pub(super) fn receive(_: &[ListenerSpec], _: SocketOptions) -> Result<Self, String> {
-        Ok(PassedSockets)
+        Ok(PassedSockets {})
     }
 
     pub(super) fn log(&self) {}

@@ -10,11 +10,11 @@ pub(super) fn check(_: &Config) -> Result<Vec<String>, Vec<String>> {
 }
 
 #[derive(Default)]
-pub(super) struct Certificates;
+pub(super) struct Certificates {}
 
 impl Certificates {
     pub(super) fn read(_: &Config) -> Result<Self, Vec<String>> {
-        Ok(Certificates)
+        Ok(Certificates {})
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {

@@ -31,10 +31,14 @@ impl Place {
     pub(super) fn of(acceptor: &SocketAcceptor) -> io::Result<Self> {
         match acceptor {
             SocketAcceptor::Tcp(acceptor) => acceptor.local_addr().map(Place::Inet),
-            #[cfg(feature = "unix")]
-            SocketAcceptor::Unix(acceptor) => Ok(Place::Unix(
-                acceptor.path().map(|path| without_links(&path)).unwrap_or_default(),
-            )),
+            #[cfg(all(feature = "systemd", feature = "unix"))]
+            SocketAcceptor::Unix(acceptor) => {
+                let path = acceptor.path().map(|path| without_links(&path));
+                Ok(Place::Unix(path.unwrap_or_default()))
+            }
+            // None is passed.
+            #[cfg(all(not(feature = "systemd"), feature = "unix"))]
+            SocketAcceptor::Unix(_) => Ok(Place::Unix(PathBuf::new())),
         }
     }
 

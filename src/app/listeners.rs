@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 #[cfg(feature = "unix")]
 use std::path::{Path, PathBuf};
 
+use log::warn;
+
 use super::config::Config;
 use super::listen_error::ListenError;
 use super::systemd::PassedSockets;
@@ -137,13 +139,14 @@ pub(super) fn bind_all(
         }
     }
     if skipped.len() == config.listeners.len() {
-        errors.extend(skipped.drain(..1));
-    }
-    if !errors.is_empty() {
-        return Err(errors);
+        errors.extend(skipped.first().cloned());
     }
     skipped.iter_mut().for_each(|warning| warning.push_str("; skipped"));
-    Ok((sockets, skipped))
+    if errors.is_empty() {
+        return Ok((sockets, skipped));
+    }
+    skipped.iter().for_each(|warning| warn!("{warning}"));
+    Err(errors)
 }
 
 /// Finds the socket of one listener. Of those that are open, it may have those that are free.

@@ -7,6 +7,7 @@ mod draining;
 mod http;
 mod lists;
 mod metrics;
+mod reload;
 mod resources;
 mod slow_readers;
 mod transports;

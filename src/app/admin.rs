@@ -30,7 +30,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(file)
 }
 
-/// Has the server of a program that starts say what its process costs.
+/// Has the server of a program that starts say what its process costs, and which turns are slow.
 pub(super) fn start(event_loop: &mut EventLoop) {
-    event_loop.server_mut().set_process(Box::new(ThisProcess::new()));
+    let server = event_loop.server_mut();
+    server.set_process(Box::new(ThisProcess::new()));
+    server.time_turns();
 }

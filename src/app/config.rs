@@ -216,6 +216,12 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether any listener is admin.
+    #[cfg(feature = "admin")]
+    pub(super) fn has_admin(&self) -> bool {
+        self.listeners.iter().any(|spec| spec.protocol == ProtocolName::Admin)
+    }
+
     /// Refuses an admin listener that other machines reach without a token, and notes a token that
     /// nobody is asked for.
     #[cfg(feature = "admin")]
@@ -226,7 +232,7 @@ impl Config {
             if let Some(spec) = listeners.find(|spec| !spec.is_local()) {
                 return Err(ConfigError::NoAdminToken(spec.to_string()));
             }
-        } else if listeners.next().is_none() {
+        } else if !self.has_admin() {
             self.notices.push("--admin-token is not used: no listener is admin".to_owned());
         }
         Ok(self)
@@ -301,10 +307,7 @@ impl Config {
     pub fn limits(&self, files: usize, memory: usize) -> (Limits, Option<usize>) {
         let own = FILES_OWN + self.listeners.len();
         #[cfg(feature = "admin")]
-        let own = match self.listeners.iter().any(|spec| spec.protocol == ProtocolName::Admin) {
-            true => own + ADMIN_PLACES,
-            false => own,
-        };
+        let own = if self.has_admin() { own + ADMIN_PLACES } else { own };
         let lingering_max = FILES_RESERVED.saturating_sub(own).clamp(8, 16);
         let reserved = FILES_RESERVED.max(own + lingering_max);
         let fitting = files.saturating_sub(reserved).max(1);

@@ -70,7 +70,7 @@ impl Control {
 
 #[cfg(feature = "systemd")]
 impl super::systemd::Reloads for Control {
-    fn is_reloading(&self, _: &Server<SocketTransport>) -> bool {
+    fn is_reloading(&self) -> bool {
         self.reloader.is_reloading() || self.reloads.due_at().is_some()
     }
 }

@@ -229,7 +229,10 @@ impl Reloader {
         #[cfg(feature = "admission")]
         config.settings.admission.apply(server);
         #[cfg(feature = "admin")]
-        server.enable_admin(token);
+        if config.has_admin() {
+            // What it keeps of each connection is for admin clients alone.
+            server.enable_admin(token);
+        }
         let certificates = self.certificates.replace(certificates).filter(|_| !is_start);
         let accounts = self.accounts.replace(accounts, &config, server);
         let old = std::mem::replace(&mut self.config, config);

@@ -1,6 +1,9 @@
 //! Accepting connections, or refusing them with the reason.
 
 #[cfg(feature = "admin")]
+use std::num::NonZeroU32;
+
+#[cfg(feature = "admin")]
 use log::debug;
 use log::error;
 
@@ -218,7 +221,8 @@ impl<T: Transport> Server<T> {
         #[cfg(feature = "admin")]
         if self.shared.admin.is_some() {
             // In 136 years.
-            self.io.accepted_at.insert(id.index, (now.0 / 1000) as u32);
+            let at = NonZeroU32::MIN.saturating_add((now.0 / 1000) as u32);
+            self.io.accepted_at.insert(id.index, at);
         }
         self.update_table_charge();
         let visit = self.visit(id)?;

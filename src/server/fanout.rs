@@ -115,11 +115,9 @@ impl<T: Transport> Server<T> {
                 return at;
             }
             let Some(mut visit) = self.visit(id) else { continue };
-            let sent = visit.listener.room.stats.bytes_out.get();
             let timer_at = visit.flush_and_reschedule(registry);
-            let sent = visit.listener.room.stats.bytes_out.get() - sent;
-            let sent = usize::try_from(sent).unwrap_or(usize::MAX);
-            visit.schedule.budget.charge(VISIT_COST_BYTES + sent);
+            // The write has noted its bytes.
+            visit.schedule.budget.charge(VISIT_COST_BYTES);
             if visit.conn.state != State::Closed {
                 let fanout = &mut visit.listener.fanout;
                 fanout.cursor_min = fanout.cursor_min.min(visit.conn.session.cursor());

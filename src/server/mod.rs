@@ -64,6 +64,9 @@ pub use listener::ListenerConfig;
 pub use origins::{AddressLimit, AddressLimits, TrustedProxies};
 pub use transport::{AcceptError, Acceptor, Readiness, Transport};
 
+#[cfg(feature = "admin")]
+use std::num::NonZeroU32;
+
 use log::info;
 #[cfg(feature = "admin")]
 use log::warn;
@@ -141,9 +144,10 @@ struct Io<L: Layer> {
     read_buffer: Box<[u8]>,
     layers: Layers<L>,
     origins: Origins,
-    /// When connections were accepted, in seconds, where there is an admin listener.
+    /// When connections were accepted, in seconds and one more, so that it takes four bytes; where
+    /// there is an admin listener.
     #[cfg(feature = "admin")]
-    accepted_at: SideTable<u32>,
+    accepted_at: SideTable<NonZeroU32>,
     /// How far connections are ahead of their rates.
     #[cfg(feature = "admission")]
     rate_states: SideTable<RateState>,

@@ -24,7 +24,7 @@ const RELOAD_INTERVAL_MS: u64 = 20;
 /// A program that reloads.
 pub(in crate::app) trait Reloads: Program {
     /// Whether a reload that was requested is not over yet, in whatever way it ends.
-    fn is_reloading(&self, server: &Server<SocketTransport>) -> bool;
+    fn is_reloading(&self) -> bool;
 }
 
 /// A program around which the service manager is kept informed.
@@ -174,7 +174,7 @@ impl<P: Reloads> Program for Supervised<P> {
         }
         let server = &*running.server;
         if self.manager.due_at().is_some_and(|at| at <= now) {
-            let is_reloading = self.program.is_reloading(server);
+            let is_reloading = self.program.is_reloading();
             self.manager.on_due(server.stats().connections, is_reloading, now);
         }
     }

@@ -307,7 +307,9 @@ impl<T: Transport> Server<T> {
             listener: &listener.identity.name,
             address: origins.peer_of(id, conn).ok().map(|peer| peer.to_string()),
             name: name_of(conn, listener, shared),
-            connected_secs: accepted_at.get(id.index).map(|at| secs.saturating_sub(u64::from(*at))),
+            connected_secs: accepted_at
+                .get(id.index)
+                .map(|at| secs.saturating_sub(u64::from(at.get() - 1))),
             idle_secs: idle_ms / 1000,
             queue_bytes,
             tls: conn.flags.has(Flags::LAYERED),

@@ -52,6 +52,11 @@ impl<T: Transport> Server<T> {
             Some(admin) => admin.set_token(token),
             admin => *admin = Some(Box::new(Admin::new(token))),
         }
+        self.time_turns();
+    }
+
+    /// Measures turns from now on, for metrics and for warnings of slow ones.
+    pub fn time_turns(&mut self) {
         self.schedule.budget.time_turns();
     }
 

@@ -70,6 +70,7 @@
 //!     tls                        the layer under a session, and the clients' side of it
 //!     accounts                   names and passwords: a file, and a thread that hashes
 //! L2  server                     all connections, over any Transport; no mio
+//!     cluster                    the other nodes, and the engine between them, sans I/O
 //! L1  session                    one session: bytes in, frames to a protocol, bytes out
 //!     protocol                   the meaning of messages, one file or folder each
 //! L0  codec · buffer             bytes to frames; bytes that wait, all in one memory account
@@ -87,6 +88,8 @@ mod cli;
 mod client;
 mod clock;
 mod close_reason;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod codec;
 mod conn_id;
 mod connection_log;
@@ -194,6 +197,8 @@ pub mod internal {
         rates,
         #[cfg(feature = "client")]
         client,
+        #[cfg(feature = "cluster")]
+        cluster,
         #[cfg(feature = "load")]
         load,
         #[cfg(feature = "tls")]

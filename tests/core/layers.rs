@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules with their layer. A module may import those below it, and those beside it where the
 /// design says so in [`BESIDE`].
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 31] = [
     ("limits", 0),
     ("defaults", 0),
     ("clock", 0),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("buffer", 0),
     ("protocol", 1),
     ("session", 1),
+    ("cluster", 2),
     ("server", 2),
     ("tls", 3),
     ("accounts", 3),
@@ -41,7 +42,7 @@ const LAYERS: [(&str, u8); 30] = [
 ];
 
 /// Imports within a layer: importer and imported module.
-const BESIDE: [(&str, &str); 22] = [
+const BESIDE: [(&str, &str); 23] = [
     ("app", "cli"),
     ("buffer", "clock"),
     ("buffer", "limits"),
@@ -60,6 +61,7 @@ const BESIDE: [(&str, &str); 22] = [
     ("net", "tls"),
     ("networks", "setting"),
     ("rates", "clock"),
+    ("server", "cluster"),
     ("session", "protocol"),
     ("setting", "escape"),
     ("stats", "clock"),
@@ -67,10 +69,13 @@ const BESIDE: [(&str, &str); 22] = [
 ];
 
 /// Names that belong to one module alone.
-const CONFINED: [(&str, &str); 15] = [
+const CONFINED: [(&str, &str); 18] = [
     ("argon2", "accounts"),
     ("phc", "accounts"),
     ("zeroize", "protocol"),
+    ("compact_str", "protocol"),
+    ("postcard", "protocol"),
+    ("redis_protocol", "cluster"),
     ("rustls", "tls"),
     ("x509_cert", "tls"),
     ("mio", "net"),

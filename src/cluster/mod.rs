@@ -1,0 +1,10 @@
+//! Nodes joined over an engine, Redis or Valkey: what one node knows of the others, and its two
+//! connections to the engine, sans I/O.
+//!
+//! [`Engine`] speaks with the engine: bytes in, bytes out, time as an argument. [`Node`] numbers
+//! what this node publishes, finds gaps in what it hears, and knows which nodes are there. Whoever
+//! drives them (`net/`, the simulator) owns the sockets; `server/cluster.rs` acts on what they hear.
+
+mod engine;
+
+pub use engine::{Engine, EngineConfig, EngineEvent, Link, Script, Want};

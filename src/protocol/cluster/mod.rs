@@ -1,0 +1,1 @@
+//! What protocols know of other nodes.

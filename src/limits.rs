@@ -67,7 +67,7 @@ pub mod turn_micros {
 
     impl Part {
         /// What the parts are called where one took too long.
-        pub const NAMES: [&'static str; 13] = [
+        pub const NAMES: [&'static str; 14] = [
             "events",
             "program",
             "arrivals",
@@ -81,6 +81,7 @@ pub mod turn_micros {
             "timers",
             "admin",
             "closing",
+            "cluster",
         ];
     }
 
@@ -110,11 +111,22 @@ pub mod turn_micros {
     pub const ADMIN: Part = Part { number: 11, micros: 500 };
     /// Closing descriptors.
     pub const REAP: Part = Part { number: 12, micros: 500 };
+    /// What other nodes have published.
+    pub const CLUSTER: Part = Part { number: 13, micros: 1_000 };
 }
 
 /// Cost of a name for its client's visit, in bytes of replies: it is looked at character by
 /// character.
 pub const NAME_COST_BYTES: usize = 2048;
+
+/// Longest time a client that joins waits for the engine to say whether its nickname is taken on
+/// another node, in milliseconds.
+#[cfg(feature = "cluster")]
+pub const CLAIM_TIMEOUT_MS: u64 = 2_000;
+
+/// Most members of one room that are known of other nodes.
+#[cfg(feature = "cluster")]
+pub const REMOTE_MEMBERS_MAX: usize = 1 << 22;
 
 /// Most unfinished handshakes. Those that have begun have a few kilobytes of state.
 pub const HANDSHAKES_MAX: usize = 16_384;

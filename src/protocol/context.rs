@@ -5,6 +5,8 @@ use std::rc::Rc;
 #[cfg(feature = "admin")]
 use super::Admin;
 use super::CloseReason;
+#[cfg(feature = "cluster")]
+use super::cluster::{Channel, Cluster};
 use super::direct_messages::DirectMessages;
 #[cfg(feature = "accounts")]
 use super::login::{Access, Authenticator};
@@ -35,6 +37,9 @@ pub struct Room {
     /// Who may come in.
     #[cfg(feature = "accounts")]
     pub access: Access,
+    /// The channel in which the rooms of other nodes are, where there are any.
+    #[cfg(feature = "cluster")]
+    pub channel: Option<Channel>,
 }
 
 impl Room {
@@ -48,6 +53,8 @@ impl Room {
             stats: Rc::default(),
             #[cfg(feature = "accounts")]
             access: Access::default(),
+            #[cfg(feature = "cluster")]
+            channel: None,
         }
     }
 
@@ -98,6 +105,9 @@ pub struct Shared {
     /// The accounts, where there are any.
     #[cfg(feature = "accounts")]
     pub accounts: Option<Box<Authenticator>>,
+    /// The other nodes, where there may be any.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<Box<Cluster>>,
     /// Replies of the visit at hand, in order; empty between visits.
     pub out: Vec<u8>,
     /// Messages of the visit at hand to single other clients; empty between visits.
@@ -131,6 +141,8 @@ impl Shared {
             admin: None,
             #[cfg(feature = "accounts")]
             accounts: None,
+            #[cfg(feature = "cluster")]
+            cluster: None,
             out: Vec::new(),
             direct: DirectMessages::default(),
             visit_bytes: VISIT_BYTES_MAX,
@@ -219,6 +231,9 @@ pub enum Flow {
     /// A password is being hashed: retry the message with the outcome.
     #[cfg(feature = "accounts")]
     WaitForLogin,
+    /// A name is being claimed in the cluster: retry the message with the outcome.
+    #[cfg(feature = "cluster")]
+    WaitForClaim,
     /// Time is up: retry the message next turn, after others.
     Yield,
     /// The address of the client is needed: retry the message with it.

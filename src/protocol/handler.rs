@@ -4,10 +4,16 @@
 //! listener in `self`; the state of a client is four bytes, [`ClientState`].
 
 use super::chat::MemberKey;
+#[cfg(feature = "cluster")]
+use super::chat::Roster;
+#[cfg(feature = "cluster")]
+use super::cluster::{Progress, Remote, Tell};
 use super::command::Reversal;
 use super::{ClientState, CloseReason, Context, Flow, Room, Shared};
 use crate::address::Peer;
 use crate::buffer::FrameClock;
+#[cfg(feature = "cluster")]
+use crate::buffer::LogFullError;
 use crate::clock::Millis;
 use crate::codec::Decoder;
 use crate::codec::command::HEADER_LEN;
@@ -183,6 +189,66 @@ pub trait Handler {
     #[cfg(feature = "admin")]
     fn client_name<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
         let _ = (client, shared);
+        None
+    }
+
+    /// Whether its rooms have members that other nodes are told of.
+    #[cfg(feature = "cluster")]
+    const HAS_MEMBERS: bool = false;
+
+    /// Acts on what has happened in the room on another node.
+    ///
+    /// # Errors
+    ///
+    /// [`LogFullError`], and nothing is changed: it is to be told again once the fan-out has made
+    /// space.
+    #[cfg(feature = "cluster")]
+    fn on_remote(
+        &mut self,
+        remote: Remote<'_>,
+        room: &mut Room,
+        shared: &mut Shared,
+    ) -> Result<Progress, LogFullError> {
+        let _ = (remote, room, shared);
+        Ok(Progress::Done)
+    }
+
+    /// Tells of some members whose keys are `from` or more. Returns the key behind them, `None`
+    /// behind the last.
+    #[cfg(feature = "cluster")]
+    fn tell_members(
+        &self,
+        from: MemberKey,
+        tell: Tell,
+        room: &Room,
+        shared: &mut Shared,
+    ) -> Option<MemberKey> {
+        let _ = (from, tell, room, shared);
+        None
+    }
+
+    /// The connection of the member with a nickname.
+    #[cfg(feature = "cluster")]
+    fn member(&self, nick: &str) -> Option<ConnId> {
+        let _ = nick;
+        None
+    }
+
+    /// Writes why a member has lost its nickname. Default: nothing.
+    #[cfg(feature = "cluster")]
+    fn write_name_lost(&self, nick: &str, out: &mut Vec<u8>) {
+        let _ = (nick, out);
+    }
+
+    /// The engine has granted a name that no connection waits for.
+    #[cfg(feature = "cluster")]
+    fn on_name_kept(&self, nick: &str, room: &Room, shared: &mut Shared) {
+        let _ = (nick, room, shared);
+    }
+
+    /// The members on other nodes.
+    #[cfg(feature = "cluster")]
+    fn roster(&self) -> Option<&Roster> {
         None
     }
 

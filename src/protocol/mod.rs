@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod chat;
 mod client_state;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod command;
 mod context;
 #[cfg(feature = "service")]
@@ -29,6 +31,8 @@ pub use crate::close_reason::CloseReason;
 pub use admin::{Admin, AdminProtocol};
 pub use chat::ChatProtocol;
 pub use client_state::ClientState;
+#[cfg(feature = "cluster")]
+pub use cluster::Cluster;
 pub use command::{CommandProtocol, write_status};
 pub use context::{Context, Flow, PeerAddr, Room, Shared};
 #[cfg(feature = "service")]

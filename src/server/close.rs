@@ -84,6 +84,10 @@ impl<T: Transport> Visit<'_, T> {
         if let Some(accounts) = &mut shared.accounts {
             accounts.disconnect(*id);
         }
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = &mut shared.cluster {
+            cluster.disconnect(*id);
+        }
         let room = &mut listener.room;
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.

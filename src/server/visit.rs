@@ -113,6 +113,9 @@ impl<T: Transport> Visit<'_, T> {
             // The input is deferred; `admin` puts the connection on the resume list.
             #[cfg(feature = "admin")]
             Flow::WaitForAdmin => {}
+            // The input is deferred; `cluster` puts the connection on the resume list.
+            #[cfg(feature = "cluster")]
+            Flow::WaitForClaim => {}
             // The input is deferred; `logins` puts the connection on the resume list.
             #[cfg(feature = "accounts")]
             Flow::WaitForLogin => {}

@@ -42,6 +42,9 @@ pub(super) enum WaitsFor {
     /// The client's rates.
     #[cfg(feature = "admission")]
     Rate,
+    /// The cluster's word on a name.
+    #[cfg(feature = "cluster")]
+    Claim,
 }
 
 /// Buffered input and why it is pending.
@@ -347,6 +350,8 @@ impl Session {
             Flow::WaitForAdmin => WaitsFor::Admin,
             #[cfg(feature = "admission")]
             Flow::WaitForRate => WaitsFor::Rate,
+            #[cfg(feature = "cluster")]
+            Flow::WaitForClaim => WaitsFor::Claim,
             _ => WaitsFor::Nothing,
         };
         input.clock = None;

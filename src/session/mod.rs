@@ -180,6 +180,24 @@ impl Session {
         }
     }
 
+    /// Whether the first deferred frame waits for the cluster's word on a name.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn waits_for_claim(&self) -> bool {
+        self.waits_for(WaitsFor::Claim)
+    }
+
+    /// The claim has its outcome. Waiting for it does not count as idle.
+    #[cfg(feature = "cluster")]
+    pub fn on_claim_outcome(&mut self, now: Millis) {
+        if let Some(buffers) = &mut self.buffers
+            && buffers.input.waits_for == WaitsFor::Claim
+        {
+            buffers.input.waits_for = WaitsFor::Nothing;
+            self.mark_active(now);
+        }
+    }
+
     /// Whether the first deferred frame is a request that the server has to do something for.
     #[cfg(feature = "admin")]
     #[must_use]

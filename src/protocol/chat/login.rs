@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::{ChatProtocol, Lang, MemberKey, Message, split_word};
 use crate::limits::NAME_COST_BYTES;
+#[cfg(feature = "cluster")]
+use crate::protocol::cluster::{Event, publish};
 use crate::protocol::login::{
     Attempt, Auth, Notice, Refusal, Rejected, attempt, parse_name_and_password,
 };
@@ -135,6 +137,10 @@ impl ChatProtocol {
             end_attempt(ctx);
             return self.reply(Message::Taken(name), ctx);
         };
+        #[cfg(feature = "cluster")]
+        if let Some(flow) = self.claim(&nickname, true, ctx) {
+            return flow;
+        }
         if ctx.append_with(|log| self.announce_departures(log)).is_err() {
             return Flow::WaitForFanout;
         }
@@ -149,7 +155,10 @@ impl ChatProtocol {
         }
         holders.into_iter().for_each(|key| self.replace(key, log_head, ctx));
         end_attempt(ctx);
-        client.log_in(self.members.insert(&nickname, ctx.id));
+        let key = self.members.insert(&nickname, ctx.id);
+        client.log_in(key);
+        #[cfg(feature = "cluster")]
+        self.note_joined(key, name, ctx);
         let id = ctx.id;
         ctx.shared.connection_log.line(ctx.shared.now, || format!("{id} {name} joined"));
         self.reply(Message::Welcome(name), ctx)
@@ -169,6 +178,8 @@ impl ChatProtocol {
     /// why.
     fn replace(&mut self, key: MemberKey, log_head: u64, ctx: &mut Context<'_>) {
         let member = self.members.remove(key);
+        #[cfg(feature = "cluster")]
+        publish(ctx.room, ctx.shared, &Event::Left(&member.nick));
         let notice = Notice::LoggedInElsewhere(&member.nick).chat(self.lang);
         ctx.shared.direct.push_last(member.id, log_head, |bytes| {
             writeln!(bytes, "{notice}").expect("a Vec takes all that is written");

@@ -8,6 +8,8 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::messages::Message;
+#[cfg(feature = "cluster")]
+use super::roster::Roster;
 use super::sorted_keys::SortedKeys;
 use crate::conn_id::ConnId;
 use crate::protocol::lang::Lang;
@@ -211,6 +213,39 @@ impl Members {
     /// All members, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.slots.iter().map(|(_, member)| member)
+    }
+
+    /// The answer to `/who` in a room that has members on other nodes, too.
+    #[cfg(feature = "cluster")]
+    pub fn online_with(&mut self, roster: &mut Roster, lang: Lang) -> &str {
+        let is_kept = self.online.as_ref().is_some_and(|(kept, _)| *kept == lang);
+        if roster.take_changed() || !is_kept {
+            let Members { slots, sorted, online, .. } = self;
+            let mut here = sorted.iter().map(|key| &*slots[key as usize].nick).peekable();
+            let mut elsewhere = roster.nicks().peekable();
+            let in_order = std::iter::from_fn(|| {
+                let is_elsewhere = match (here.peek(), elsewhere.peek()) {
+                    (Some(here), Some(elsewhere)) => here > elsewhere,
+                    (here, _) => here.is_none(),
+                };
+                if is_elsewhere { elsewhere.next() } else { here.next() }
+            });
+            let nicks: Vec<&str> = in_order.take(ONLINE_NICKS_MAX).collect();
+            let more = slots.len() + roster.len() - nicks.len();
+            let line = Message::Online { nicks: &nicks, more }.in_lang(lang).to_string();
+            *online = Some((lang, line.into_boxed_str()));
+        }
+        self.online.as_ref().map_or("", |(_, line)| line)
+    }
+
+    /// Up to `max` members whose keys are `from` or more, and the key behind them; `None` behind the
+    /// last.
+    #[cfg(feature = "cluster")]
+    pub fn page(&self, from: MemberKey, max: usize) -> (Vec<MemberKey>, Option<MemberKey>) {
+        let end = (from as usize + max).min(self.slots.capacity());
+        let keys = (from as usize..end).filter(|key| self.slots.contains(*key));
+        let next = (end < self.slots.capacity()).then_some(end as MemberKey);
+        (keys.map(|key| key as MemberKey).collect(), next)
     }
 
     /// The answer to `/who`, without the line's end. It is cached until somebody joins or leaves.

@@ -27,6 +27,23 @@ pub enum Message<'a> {
     Joined(&'a str),
     /// A member left.
     Left(&'a str),
+    /// More members than are named have left together, as their node is gone where that is named.
+    #[cfg(feature = "cluster")]
+    LeftTogether {
+        /// How many.
+        count: usize,
+        /// The name of their node.
+        node: Option<&'a str>,
+    },
+    /// More members than are named are there again.
+    #[cfg(feature = "cluster")]
+    JoinedTogether {
+        /// How many.
+        count: usize,
+    },
+    /// Messages of members on other nodes have been missed: so many, where that is known.
+    #[cfg(feature = "cluster")]
+    Missed(Option<u64>),
     /// A member's message to all others.
     Post {
         /// The sender's nickname.
@@ -102,6 +119,20 @@ impl<'a> Message<'a> {
             Message::Taken(nick) => write!(f, "[ERROR] {nick} is taken, choose another"),
             Message::Joined(nick) => write!(f, "[SERVER] {nick} joined"),
             Message::Left(nick) => write!(f, "[SERVER] {nick} left"),
+            #[cfg(feature = "cluster")]
+            Message::LeftTogether { count, node: Some(node) } => {
+                write!(f, "[SERVER] {count} left (node {} is gone)", SingleLine(node))
+            }
+            #[cfg(feature = "cluster")]
+            Message::LeftTogether { count, node: None } => write!(f, "[SERVER] {count} left"),
+            #[cfg(feature = "cluster")]
+            Message::JoinedTogether { count } => write!(f, "[SERVER] {count} joined"),
+            #[cfg(feature = "cluster")]
+            Message::Missed(Some(count)) => {
+                write!(f, "[INFO] {count} messages may have been missed")
+            }
+            #[cfg(feature = "cluster")]
+            Message::Missed(None) => f.write_str("[INFO] messages may have been missed"),
             Message::Post { from, text } => write!(f, "[{from}]: {}", SingleLine(text)),
             Message::Online { nicks, more: 0 } => write!(f, "Online: {}", List(nicks)),
             Message::Online { nicks, more } => {
@@ -153,6 +184,20 @@ impl<'a> Message<'a> {
             Message::Taken(nick) => write!(f, "[ERROR] ник {nick} занят, выберите другой"),
             Message::Joined(nick) => write!(f, "[SERVER] {nick} теперь с нами"),
             Message::Left(nick) => write!(f, "[SERVER] {nick} ушёл"),
+            #[cfg(feature = "cluster")]
+            Message::LeftTogether { count, node: Some(node) } => {
+                write!(f, "[SERVER] ушли: {count} (узла {} больше нет)", SingleLine(node))
+            }
+            #[cfg(feature = "cluster")]
+            Message::LeftTogether { count, node: None } => write!(f, "[SERVER] ушли: {count}"),
+            #[cfg(feature = "cluster")]
+            Message::JoinedTogether { count } => write!(f, "[SERVER] теперь с нами: {count}"),
+            #[cfg(feature = "cluster")]
+            Message::Missed(Some(count)) => {
+                write!(f, "[INFO] возможно, пропущено сообщений: {count}")
+            }
+            #[cfg(feature = "cluster")]
+            Message::Missed(None) => f.write_str("[INFO] возможно, пропущены сообщения"),
             Message::Post { from, text } => write!(f, "[{from}]: {}", SingleLine(text)),
             Message::Online { nicks, more: 0 } => write!(f, "В сети: {}", List(nicks)),
             Message::Online { nicks, more } => {

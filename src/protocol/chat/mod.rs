@@ -4,16 +4,22 @@
 //! broadcast log, through which its messages go to everyone else. `messages` has all texts,
 //! `members` the indexes; what a nickname may be is said in `protocol/nickname/`.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 #[cfg(feature = "accounts")]
 mod login;
 mod members;
 mod messages;
+#[cfg(feature = "cluster")]
+mod roster;
 mod sorted_keys;
 
 pub use super::lang::Lang;
 pub use super::nickname;
 pub use members::{Member, MemberKey, Members};
 pub use messages::{Localized, Message};
+#[cfg(feature = "cluster")]
+pub use roster::{Departed, Roster};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -21,6 +27,8 @@ use std::io::Write as _;
 
 use log::debug;
 
+#[cfg(feature = "cluster")]
+use super::cluster::{Event, Progress, Remote, Tell, publish};
 #[cfg(feature = "accounts")]
 use super::login::{Notice, Refusal};
 use super::nickname::{Nickname, NicknameError};
@@ -48,11 +56,51 @@ pub struct ChatProtocol {
     /// The language of the server's lines.
     pub lang: Lang,
     members: Members,
-    /// Nicknames whose departure the log had no space for yet. They are announced before anybody
-    /// joins or posts, so there are never more than there were members.
-    pending_departures: VecDeque<Box<str>>,
+    /// Announcements that the log had no space for yet. They come before anybody joins or posts, so
+    /// there are never more than there were members.
+    pending: VecDeque<Pending>,
+    /// The members on other nodes.
+    #[cfg(feature = "cluster")]
+    roster: Roster,
+    /// When members joined, in seconds of the server's clock, by their keys; where the room spans
+    /// nodes.
+    #[cfg(feature = "cluster")]
+    joined_secs: Vec<u32>,
     /// The line being formatted; empty between lines.
     line: String,
+}
+
+/// An announcement that waits for space in the log.
+#[derive(Debug)]
+enum Pending {
+    Left(Box<str>),
+    #[cfg(feature = "cluster")]
+    Joined(Box<str>),
+    #[cfg(feature = "cluster")]
+    LeftTogether {
+        count: usize,
+        node: Option<Box<str>>,
+    },
+    #[cfg(feature = "cluster")]
+    JoinedTogether {
+        count: usize,
+    },
+}
+
+impl Pending {
+    fn message(&self) -> Message<'_> {
+        match self {
+            Pending::Left(nick) => Message::Left(nick),
+            #[cfg(feature = "cluster")]
+            Pending::Joined(nick) => Message::Joined(nick),
+            #[cfg(feature = "cluster")]
+            Pending::LeftTogether { count, node } => {
+                Message::LeftTogether { count: *count, node: node.as_deref() }
+            }
+            #[cfg(feature = "cluster")]
+            Pending::JoinedTogether { count } => Message::JoinedTogether { count: *count },
+        }
+    }
 }
 
 impl Handler for ChatProtocol {
@@ -135,7 +183,9 @@ impl Handler for ChatProtocol {
         let id = departure.id;
         shared.connection_log.line(shared.now, || format!("{id} {nick} left"));
         if !departure.is_quiet {
-            self.pending_departures.push_back(nick);
+            #[cfg(feature = "cluster")]
+            self.note_left(&nick, room, shared);
+            self.pending.push_back(Pending::Left(nick));
             // If the log is full, the end of the fan-out announces it.
             let _ = self.announce_departures(&mut room.log);
         }
@@ -190,10 +240,56 @@ impl Handler for ChatProtocol {
         CHAT_LOG_BYTES_MIN + 66 * members
     }
 
+    #[cfg(feature = "cluster")]
+    const HAS_MEMBERS: bool = true;
+
+    #[cfg(feature = "cluster")]
+    fn on_remote(
+        &mut self,
+        remote: Remote<'_>,
+        room: &mut Room,
+        shared: &mut Shared,
+    ) -> Result<Progress, LogFullError> {
+        self.act_on_remote(remote, room, shared)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn tell_members(
+        &self,
+        from: MemberKey,
+        tell: Tell,
+        room: &Room,
+        shared: &mut Shared,
+    ) -> Option<MemberKey> {
+        self.tell_some_members(from, tell, room, shared)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn member(&self, nick: &str) -> Option<ConnId> {
+        self.connection_of(nick)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn write_name_lost(&self, nick: &str, out: &mut Vec<u8>) {
+        self.write_name_lost(nick, out);
+    }
+
+    #[cfg(feature = "cluster")]
+    fn on_name_kept(&self, nick: &str, room: &Room, shared: &mut Shared) {
+        self.keep_name(nick, room, shared);
+    }
+
+    #[cfg(feature = "cluster")]
+    fn roster(&self) -> Option<&Roster> {
+        Some(&self.roster)
+    }
+
     fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {
         self.members.assert_invariants();
+        #[cfg(feature = "cluster")]
+        self.roster.assert_invariants();
         assert!(self.line.is_empty(), "a line was left behind");
-        let is_pending = !self.pending_departures.is_empty();
+        let is_pending = !self.pending.is_empty();
         assert!(is_passing || !is_pending, "departures are pending and no fan-out is on its way");
         let mut members = 0;
         for (id, client) in clients {
@@ -262,12 +358,21 @@ impl ChatProtocol {
             return self.notify(Notice::IsRegistered(nick), ctx);
         }
         if self.members.is_taken(&nickname) {
+            #[cfg(feature = "cluster")]
+            super::cluster::end_claim(ctx);
             return self.reply(Message::Taken(nick), ctx);
+        }
+        #[cfg(feature = "cluster")]
+        if let Some(flow) = self.claim(&nickname, false, ctx) {
+            return flow;
         }
         if ctx.append_with(|log| self.announce(Message::Joined(nick), log)).is_err() {
             return Flow::WaitForFanout;
         }
-        client.join(self.members.insert(&nickname, ctx.id));
+        let key = self.members.insert(&nickname, ctx.id);
+        client.join(key);
+        #[cfg(feature = "cluster")]
+        self.note_joined(key, nick, ctx);
         let id = ctx.id;
         ctx.shared.connection_log.line(ctx.shared.now, || format!("{id} {nick} joined"));
         self.reply(Message::Welcome(nick), ctx)
@@ -285,6 +390,11 @@ impl ChatProtocol {
             }
         }
         ctx.room.stats.broadcasts.add(1);
+        #[cfg(feature = "cluster")]
+        {
+            let from = &*self.members.get(key).nick;
+            publish(ctx.room, ctx.shared, &Event::Post { from, text });
+        }
         Flow::Continue
     }
 
@@ -301,6 +411,9 @@ impl ChatProtocol {
         let (command, rest) = split_word(text);
         match command {
             "/who" => {
+                #[cfg(feature = "cluster")]
+                let online = self.members.online_with(&mut self.roster, self.lang);
+                #[cfg(not(feature = "cluster"))]
                 let online = self.members.online(self.lang);
                 ctx.shared.out.extend_from_slice(online.as_bytes());
                 ctx.shared.out.push(b'\n');
@@ -328,6 +441,10 @@ impl ChatProtocol {
     /// Sends a message to one member alone.
     fn send_private(&self, to: &str, text: &str, key: MemberKey, ctx: &mut Context<'_>) -> Flow {
         let Some(recipient) = self.members.find(to) else {
+            #[cfg(feature = "cluster")]
+            if let Some(flow) = self.send_private_elsewhere(to, text, key, ctx) {
+                return flow;
+            }
             return self.reply(Message::NoSuchUser(to), ctx);
         };
         let message = Message::Private { from: &self.members.get(key).nick, text };
@@ -368,11 +485,11 @@ impl ChatProtocol {
     /// There are more: the log is full of bytes that not everyone has been offered.
     fn announce_departures(&mut self, log: &mut BroadcastLog) -> Result<(), LogFullError> {
         if self.members.is_empty() {
-            self.pending_departures.clear();
+            self.pending.clear();
         }
-        while let Some(nick) = self.pending_departures.front() {
-            append_line(Message::Left(nick).in_lang(self.lang), &mut self.line, log)?;
-            self.pending_departures.pop_front();
+        while let Some(pending) = self.pending.front() {
+            append_line(pending.message().in_lang(self.lang), &mut self.line, log)?;
+            self.pending.pop_front();
         }
         Ok(())
     }

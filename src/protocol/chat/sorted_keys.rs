@@ -27,6 +27,13 @@ impl<K: Copy> SortedKeys<K> {
         self.chunks.iter().flatten().copied()
     }
 
+    /// Bytes allocated.
+    #[cfg(feature = "cluster")]
+    pub(super) fn allocated(&self) -> usize {
+        let keys: usize = self.chunks.iter().map(Vec::capacity).sum();
+        keys * size_of::<K>() + self.chunks.capacity() * size_of::<Vec<K>>()
+    }
+
     /// Inserts a key. `order` compares another key with it.
     pub(super) fn insert(&mut self, key: K, order: impl Fn(K) -> Ordering) {
         let mut at = self.chunk_of(&order);

@@ -1,7 +1,13 @@
 //! BROADCAST: one payload to everyone else, through the listener's shared log.
 
 use super::{reply, reply_error};
+#[cfg(feature = "cluster")]
+use crate::buffer::LogFullError;
 use crate::codec::command::{Command, Header};
+#[cfg(feature = "cluster")]
+use crate::protocol::Room;
+#[cfg(feature = "cluster")]
+use crate::protocol::cluster::{Event, Payload, Remote};
 use crate::protocol::{Context, Flow};
 
 /// Digits of the largest number.
@@ -29,8 +35,37 @@ pub(super) fn send(payload: &[u8], ctx: &mut Context<'_>) -> Flow {
     }
     ctx.shared.charge(BROADCAST_COST_BYTES + payload.len());
     ctx.room.stats.broadcasts.add(1);
+    #[cfg(feature = "cluster")]
+    let receivers = receivers + publish_payload(payload, ctx);
     let mut digits = [0; COUNT_DIGITS_MAX];
     reply(decimal(receivers, &mut digits), ctx)
+}
+
+/// Has the broadcast reach the clients of other nodes. Returns how many those last said they have.
+#[cfg(feature = "cluster")]
+fn publish_payload(payload: &[u8], ctx: &mut Context<'_>) -> usize {
+    let Some((channel, cluster)) = ctx.room.channel.zip(ctx.shared.cluster.as_mut()) else {
+        return 0;
+    };
+    cluster.outbox.push(channel, &Event::Broadcast(Payload(payload)));
+    cluster.receivers_elsewhere(channel)
+}
+
+/// A broadcast of another node.
+#[cfg(feature = "cluster")]
+pub(super) fn on_remote(
+    remote: Remote<'_>,
+    payload_len_max: u32,
+    room: &mut Room,
+) -> Result<(), LogFullError> {
+    let Remote::Event { event: Event::Broadcast(Payload(payload)), .. } = remote else {
+        return Ok(());
+    };
+    if room.members == 0 || payload.len() > payload_len_max as usize {
+        return Ok(());
+    }
+    let header = Header::for_payload(Command::Broadcast, payload).encode();
+    room.log.append(&[&header, payload])
 }
 
 /// The digits of a number, without a String for them.

@@ -19,12 +19,18 @@ use std::fmt;
 use log::{Level, debug, log_enabled};
 
 #[cfg(feature = "accounts")]
+use super::Departure;
+#[cfg(feature = "cluster")]
+use super::cluster::{Progress, Remote};
+#[cfg(feature = "accounts")]
 use super::login::{Attempt, Refusal};
 use super::{
     ClientState, CloseReason, Context, Flow, Handler, InPlace, ProtocolDefaults, UrlProtocol,
 };
-#[cfg(feature = "accounts")]
-use super::{Departure, Room, Shared};
+#[cfg(any(feature = "accounts", feature = "cluster"))]
+use super::{Room, Shared};
+#[cfg(feature = "cluster")]
+use crate::buffer::LogFullError;
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame, HEADER_LEN, Header};
 use crate::escape::Excerpt;
 use crate::limits::FRAME_LEN_LIMIT;
@@ -152,6 +158,16 @@ impl Handler for CommandProtocol {
     #[cfg(all(feature = "accounts", feature = "admin"))]
     fn client_name<'a>(&'a self, client: ClientState, shared: &'a Shared) -> Option<&'a str> {
         login::account(client, shared)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn on_remote(
+        &mut self,
+        remote: Remote<'_>,
+        room: &mut Room,
+        _: &mut Shared,
+    ) -> Result<Progress, LogFullError> {
+        broadcast::on_remote(remote, self.payload_len_max, room).map(|()| Progress::Done)
     }
 
     fn frame_len_max(&self, _: usize) -> usize {

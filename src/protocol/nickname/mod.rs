@@ -204,6 +204,17 @@ impl Scripts {
         unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
+    /// The set as a text for whoever has no tables: 32 hex digits of a bit for each script, or `s`
+    /// and a number for a script that no character shares with another. Two sets overlap where they
+    /// have a bit in common or the same number; the set of all scripts overlaps with every other
+    /// but the empty one.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn to_text(self) -> String {
+        unicode::script_bits(self.0)
+            .map_or_else(|| format!("s{}", self.0), |bits| format!("{bits:032x}"))
+    }
+
     /// The set's number.
     pub(super) fn number(self) -> u16 {
         self.0

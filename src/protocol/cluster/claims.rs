@@ -1,0 +1,217 @@
+//! Nicknames that connections wait for, until the engine has said whose they are.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::outbox::Channel;
+use crate::clock::Millis;
+use crate::conn_id::ConnId;
+use crate::limits::CLAIM_TIMEOUT_MS;
+
+/// A request to the engine about a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameRequest {
+    /// Its room.
+    pub channel: Channel,
+    /// The nickname as typed.
+    pub nick: Box<str>,
+    /// What is asked.
+    pub kind: NameRequestKind,
+}
+
+/// What is asked of the engine about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRequestKind {
+    /// To have it.
+    Claim {
+        /// The connection that waits for it; `None` where a member has it already.
+        id: Option<ConnId>,
+        /// How long it has been a member, in milliseconds.
+        age_ms: u64,
+        /// It has logged in: whoever has the name makes way.
+        is_forced: bool,
+    },
+    /// To have it no more.
+    Release,
+}
+
+/// The outcome of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is under way; the message is tried again with the outcome.
+    Pending,
+    /// The name is the client's.
+    Granted,
+    /// Somebody on another node has it, or one that looks like it.
+    Refused,
+    /// The engine cannot be asked: what this node knows has to do.
+    Unknown,
+}
+
+/// A name that the engine has decided on while no connection waited for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its room.
+    pub channel: Channel,
+    /// The nickname as typed.
+    pub nick: Box<str>,
+    /// What has become of it.
+    pub outcome: NameOutcome,
+}
+
+/// What the engine has decided about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameOutcome {
+    /// It is this node's.
+    Ours,
+    /// It is another node's, whose member has had it longer.
+    Older,
+    /// It is another node's, where somebody has logged in to the account.
+    LoggedIn,
+}
+
+/// The claims of connections, each at most one: it is not read from meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// By [`ConnId::to_bits`].
+    attempts: HashMap<u64, Attempt>,
+    /// When claims are given up, oldest first. Some have been decided.
+    due: VecDeque<(Millis, u64)>,
+    /// Connections whose outcomes have come since the server last looked.
+    finished: VecDeque<ConnId>,
+    requests: VecDeque<NameRequest>,
+    verdicts: VecDeque<Verdict>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    channel: Channel,
+    nick: Box<str>,
+    due_at: Millis,
+    outcome: Claimed,
+}
+
+impl Claims {
+    /// The outcome of a connection's claim, which is made if there is none.
+    pub(super) fn claim(
+        &mut self,
+        id: ConnId,
+        (channel, nick): (Channel, &str),
+        is_forced: bool,
+        now: Millis,
+    ) -> Claimed {
+        let bits = id.to_bits();
+        if let Some(attempt) = self.attempts.get(&bits) {
+            return attempt.outcome;
+        }
+        let due_at = now.after(CLAIM_TIMEOUT_MS);
+        let kind = NameRequestKind::Claim { id: Some(id), age_ms: 0, is_forced };
+        self.requests.push_back(NameRequest { channel, nick: nick.into(), kind });
+        let attempt = Attempt { channel, nick: nick.into(), due_at, outcome: Claimed::Pending };
+        self.attempts.insert(bits, attempt);
+        self.due.push_back((due_at, bits));
+        Claimed::Pending
+    }
+
+    /// Whether a connection has claimed a name and its message has not been answered.
+    pub(super) fn is_known(&self, id: ConnId) -> bool {
+        self.attempts.contains_key(&id.to_bits())
+    }
+
+    /// The message of a claim has been answered, and its client has the name or not.
+    pub(super) fn finish(&mut self, id: ConnId) {
+        self.attempts.remove(&id.to_bits());
+    }
+
+    /// A connection has gone. A name that it was granted and does not need is looked at again.
+    pub(super) fn disconnect(&mut self, id: ConnId) {
+        if let Some(attempt) = self.attempts.remove(&id.to_bits())
+            && attempt.outcome == Claimed::Granted
+        {
+            let Attempt { channel, nick, .. } = attempt;
+            self.verdicts.push_back(Verdict { channel, nick, outcome: NameOutcome::Ours });
+        }
+        self.finished.retain(|finished| *finished != id);
+    }
+
+    /// Asks for something.
+    pub(super) fn request(&mut self, request: NameRequest) {
+        self.requests.push_back(request);
+    }
+
+    /// The next request to the engine.
+    pub(super) fn next_request(&mut self) -> Option<NameRequest> {
+        self.requests.pop_front()
+    }
+
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// The engine has decided.
+    pub(super) fn settle(&mut self, id: Option<ConnId>, verdict: Verdict) {
+        if let Some(id) = id
+            && let Some(attempt) = self.attempts.get_mut(&id.to_bits())
+            && attempt.outcome == Claimed::Pending
+            && (attempt.channel, &attempt.nick) == (verdict.channel, &verdict.nick)
+        {
+            let is_ours = verdict.outcome == NameOutcome::Ours;
+            attempt.outcome = if is_ours { Claimed::Granted } else { Claimed::Refused };
+            self.finished.push_back(id);
+        } else {
+            self.verdicts.push_back(verdict);
+        }
+    }
+
+    /// The engine cannot say.
+    pub(super) fn give_up(&mut self, id: ConnId) {
+        if let Some(attempt) = self.attempts.get_mut(&id.to_bits())
+            && attempt.outcome == Claimed::Pending
+        {
+            attempt.outcome = Claimed::Unknown;
+            self.finished.push_back(id);
+        }
+    }
+
+    /// Gives up what has waited for too long.
+    pub(super) fn expire(&mut self, now: Millis) {
+        while let Some((due_at, bits)) = self.due.front().copied() {
+            let is_current =
+                self.attempts.get(&bits).is_some_and(|attempt| attempt.due_at == due_at);
+            if is_current && due_at > now {
+                break;
+            }
+            self.due.pop_front();
+            if is_current {
+                self.give_up(ConnId::from_bits(bits));
+            }
+        }
+    }
+
+    /// When the oldest claim is given up.
+    pub(super) fn due_at(&self) -> Option<Millis> {
+        self.due.front().map(|(due_at, _)| *due_at)
+    }
+
+    pub(super) fn next_finished(&mut self) -> Option<ConnId> {
+        self.finished.pop_front()
+    }
+
+    pub(super) fn next_verdict(&mut self) -> Option<Verdict> {
+        self.verdicts.pop_front()
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.finished.is_empty() || !self.verdicts.is_empty()
+    }
+
+    /// Whether any connection waits for its outcome.
+    pub(super) fn has_pending(&self) -> bool {
+        self.attempts.values().any(|attempt| attempt.outcome == Claimed::Pending)
+    }
+
+    /// Whether a connection waits for its outcome, or has not been told that it has come.
+    pub(super) fn is_awaited(&self, id: ConnId) -> bool {
+        let is_pending = |attempt: &Attempt| attempt.outcome == Claimed::Pending;
+        self.attempts.get(&id.to_bits()).is_some_and(is_pending) || self.finished.contains(&id)
+    }
+}

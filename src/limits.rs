@@ -124,6 +124,35 @@ pub const NAME_COST_BYTES: usize = 2048;
 #[cfg(feature = "cluster")]
 pub const CLAIM_TIMEOUT_MS: u64 = 2_000;
 
+/// Pause between two heartbeats of a node, in milliseconds.
+#[cfg(feature = "cluster")]
+pub const HEARTBEAT_MS: u64 = 1_000;
+
+/// A node holds a lease in the engine for so long after each heartbeat, in milliseconds; without one
+/// its names are free.
+#[cfg(feature = "cluster")]
+pub const LEASE_MS: u64 = 5_000;
+
+/// Silence after which another node has gone, in milliseconds.
+#[cfg(feature = "cluster")]
+pub const PEER_TIMEOUT_MS: u64 = 6_500;
+
+/// Time after which a node that has not heard its own heartbeat is deaf, in milliseconds.
+#[cfg(feature = "cluster")]
+pub const DEAF_MS: u64 = 3_000;
+
+/// Most other nodes that are remembered.
+#[cfg(feature = "cluster")]
+pub const PEERS_MAX: usize = 1_024;
+
+/// Names in one call of a script.
+#[cfg(feature = "cluster")]
+pub const NAMES_PER_CALL_MAX: usize = 64;
+
+/// Calls of scripts under way at a time; one of them takes the engine a millisecond at most.
+#[cfg(feature = "cluster")]
+pub const NAME_CALLS_MAX: usize = 8;
+
 /// Most members of one room that are known of other nodes.
 #[cfg(feature = "cluster")]
 pub const REMOTE_MEMBERS_MAX: usize = 1 << 22;

@@ -6,5 +6,10 @@
 //! drives them (`net/`, the simulator) owns the sockets; `server/cluster.rs` acts on what they hear.
 
 mod engine;
+mod names;
+mod node;
+mod peers;
+mod wire;
 
+pub use node::{ClusterStats, Input, Node, NodeConfig, Tellings};
 pub use engine::{Engine, EngineConfig, EngineEvent, Link, Script, Want};

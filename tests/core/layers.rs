@@ -93,9 +93,10 @@ const CONFINED: [(&str, &str); 18] = [
 /// Further modules that may name them: the programs beside the server, with their own command
 /// lines. The load tester's loop connects, asks and measures; `net/` is linked into every server,
 /// which does none of that.
-const CONFINED_ALSO: [(&str, &str); 10] = [
+const CONFINED_ALSO: [(&str, &str); 11] = [
     ("getopts", "app"),
     ("nix", "load"),
+    ("postcard", "cluster"),
     ("nix", "net"),
     ("getopts", "client"),
     ("signal_hook", "client"),

@@ -80,8 +80,12 @@ struct ChannelState {
     name: Box<str>,
     /// A listener is in it.
     is_open: bool,
+    /// It is a room whose members other nodes are told of.
+    has_members: bool,
     /// Clients that broadcasts reach on other nodes, as those last said.
     receivers_elsewhere: usize,
+    /// The same here.
+    receivers_here: u32,
 }
 
 impl Cluster {
@@ -99,7 +103,7 @@ impl Cluster {
     }
 
     /// Opens the channel of a name. One that was closed goes on with its numbers.
-    pub fn open(&mut self, name: &str) -> Channel {
+    pub fn open(&mut self, name: &str, has_members: bool) -> Channel {
         let known = self.channels.iter().position(|channel| &*channel.name == name);
         let channel = known.unwrap_or_else(|| {
             let state = ChannelState { name: name.into(), is_open: false, receivers_elsewhere: 0 };
@@ -123,6 +127,17 @@ impl Cluster {
         open.map(|(number, channel)| (number as Channel, &*channel.name))
     }
 
+    /// Those of them whose members other nodes are told of.
+    pub fn rooms(&self) -> impl Iterator<Item = (Channel, &str)> {
+        self.channels().filter(|(number, _)| self.channels[usize::from(*number)].has_members)
+    }
+
+    /// The open channel of a name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Channel> {
+        self.channels().find(|(_, known)| *known == name).map(|(channel, _)| channel)
+    }
+
     /// The name of a channel.
     #[must_use]
     pub fn channel_name(&self, channel: Channel) -> &str {
@@ -138,6 +153,18 @@ impl Cluster {
     /// The other nodes have said how many clients a broadcast reaches there.
     pub fn set_receivers_elsewhere(&mut self, channel: Channel, receivers: usize) {
         self.channels[usize::from(channel)].receivers_elsewhere = receivers;
+    }
+
+    /// How many clients a broadcast of another node reaches here.
+    #[must_use]
+    pub fn receivers_here(&self, channel: Channel) -> u32 {
+        self.channels[usize::from(channel)].receivers_here
+    }
+
+    /// Sets how many that are.
+    pub fn set_receivers_here(&mut self, channel: Channel, receivers: usize) {
+        self.channels[usize::from(channel)].receivers_here =
+            u32::try_from(receivers).unwrap_or(u32::MAX);
     }
 
     /// A number stands for another node from now on.

@@ -17,6 +17,8 @@ pub struct Batch {
     pub first: u64,
     /// How many [messages](Event::is_message) the channel had before.
     pub messages_before: u64,
+    /// How many it has itself.
+    pub messages: u64,
     /// The events, encoded.
     pub bytes: Vec<u8>,
 }
@@ -85,6 +87,7 @@ impl Outbox {
             stream.seal();
             return;
         }
+        stream.batch.messages += u64::from(event.is_message());
         self.bytes += stream.batch.bytes.len() - before;
         if stream.batch.bytes.len() >= BATCH_BYTES {
             stream.seal();

@@ -204,15 +204,17 @@ impl Scripts {
         unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
-    /// The set as a text for whoever has no tables: 32 hex digits of a bit for each script, or `s`
-    /// and a number for a script that no character shares with another. Two sets overlap where they
-    /// have a bit in common or the same number; the set of all scripts overlaps with every other
-    /// but the empty one.
+    /// The set as a text for whoever has no tables: `*` for all scripts, `0` for none, `s` and a
+    /// number for a script that no character shares with another, and hexadecimal digits of a bit
+    /// for each script of any other set.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn to_text(self) -> String {
-        unicode::script_bits(self.0)
-            .map_or_else(|| format!("s{}", self.0), |bits| format!("{bits:032x}"))
+        match (self.0, unicode::script_bits(self.0)) {
+            (ANY_SCRIPT, _) => "*".to_owned(),
+            (_, Some(bits)) => format!("{bits:x}"),
+            (number, None) => format!("s{number}"),
+        }
     }
 
     /// The set's number.

@@ -1,0 +1,555 @@
+//! This node among the others: heartbeats, what is published and heard, and what was missed.
+
+use std::collections::{HashMap, VecDeque};
+
+use log::{info, warn};
+
+use super::engine::{Engine, EngineEvent, Link, Script};
+use super::names::NameCalls;
+use super::peers::{Peers, Reception};
+use super::wire::{ChannelBeat, Header, Heartbeat, Notice};
+use crate::clock::Millis;
+use crate::escape::SingleLine;
+use crate::limits::{DEAF_MS, HEARTBEAT_MS, LEASE_MS};
+use crate::line_limit::LineLimit;
+use crate::protocol::chat::MemberKey;
+use crate::protocol::cluster::{
+    Channel, Cluster, Event, NameOutcome, NodeNumber, Position, Remote, Verdict,
+};
+
+/// Longest pause between two calls that counts as time: a node that was stopped for longer has not
+/// waited for anybody.
+const STEP_MS_MAX: u64 = 1_000;
+
+/// Time after which everyone who is there has been heard, in milliseconds.
+const SETTLED_MS: u64 = 3_000;
+
+/// Shortest pause between two heartbeats.
+const HEARTBEAT_MS_MIN: u64 = 200;
+
+/// How a node is known to the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Its name.
+    pub name: String,
+    /// What its channels and keys in the engine begin with.
+    pub prefix: String,
+}
+
+/// Counters of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClusterStats {
+    /// Messages published.
+    pub published_total: u64,
+    /// Messages of other nodes heard.
+    pub received_total: u64,
+    /// Messages of other nodes that were missed.
+    pub lost_total: u64,
+}
+
+/// What a room is to act on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The room's channel.
+    pub channel: Channel,
+    /// What has happened.
+    pub remote: Remote<'a>,
+}
+
+/// This node.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    engine: Engine,
+    incarnation: u64,
+    peers: Peers,
+    names: NameCalls,
+    stats: ClusterStats,
+    /// This node's own clock, which stands still while the process does.
+    awake_ms: u64,
+    last_time: Millis,
+    /// When it became able to hear, by its own clock; `None` while it is not.
+    hears_since: Option<u64>,
+    /// It could hear once, and then not.
+    was_deaf: bool,
+    /// When it heard its own heartbeat last, by its own clock.
+    heard_self_at: u64,
+    /// When its last heartbeat was published, by its own clock.
+    beat_at: Option<u64>,
+    /// A heartbeat is due before its time: members are to be asked for.
+    is_beat_wanted: bool,
+    is_stopping: bool,
+    /// What rooms are to be told before anything else that is heard.
+    tasks: VecDeque<Task>,
+    /// The batch at hand.
+    batch: Option<Batch>,
+    /// Bytes of the batch at hand.
+    events: Vec<u8>,
+    tellings: Tellings,
+    loss_log: LineLimit,
+    unlogged_losses: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    channel: Channel,
+    kind: TaskKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum TaskKind {
+    Missed(Option<u64>),
+    NodeGone(NodeNumber),
+}
+
+/// Events that were published together, as far as they have been acted on.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    channel: Channel,
+    node: NodeNumber,
+    /// Where the next event begins, and where it ends once it has been looked at.
+    at: usize,
+    end: usize,
+    /// Events that have been heard before.
+    skip: u64,
+}
+
+/// What is being told of this node's members.
+#[derive(Debug, Default)]
+pub struct Tellings {
+    /// Snapshots for the other nodes: the rooms, and the key of the member that is next; `None`
+    /// before it has begun.
+    pub snapshots: VecDeque<(Channel, Option<MemberKey>)>,
+    /// Claims for the engine.
+    pub claims: VecDeque<(Channel, MemberKey)>,
+}
+
+impl Node {
+    /// A node that has heard of nobody. Its incarnation is that of `cluster`.
+    #[must_use]
+    pub fn new(config: NodeConfig, engine: Engine, cluster: &Cluster, now: Millis) -> Self {
+        let names = NameCalls::new(&config.prefix, cluster.incarnation);
+        Node {
+            config,
+            engine,
+            incarnation: cluster.incarnation,
+            peers: Peers::default(),
+            names,
+            stats: ClusterStats::default(),
+            awake_ms: 0,
+            last_time: now,
+            hears_since: None,
+            was_deaf: false,
+            heard_self_at: 0,
+            beat_at: None,
+            is_beat_wanted: false,
+            is_stopping: false,
+            tasks: VecDeque::new(),
+            batch: None,
+            events: Vec::new(),
+            tellings: Tellings::default(),
+            loss_log: LineLimit::new(1),
+            unlogged_losses: 0,
+        }
+    }
+
+    /// The connections to the engine.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// What is being told of this node's members.
+    pub fn tellings_mut(&mut self) -> &mut Tellings {
+        &mut self.tellings
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> ClusterStats {
+        self.stats
+    }
+
+    /// This node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// For how long it has not heard itself, in milliseconds, if that is too long.
+    #[must_use]
+    pub fn deaf_ms(&self) -> Option<u64> {
+        let silent_ms = self.awake_ms - self.heard_self_at;
+        let is_deaf = silent_ms >= DEAF_MS || (self.hears_since.is_none() && self.was_deaf);
+        is_deaf.then_some(silent_ms)
+    }
+
+    /// The other nodes that are there: names, incarnations, and milliseconds since each was heard.
+    pub fn others(&self) -> impl Iterator<Item = (NodeNumber, &str, u64)> {
+        let heard_ms = |heard_at| self.awake_ms - heard_at;
+        self.peers.present().map(move |(number, peer)| (number, &*peer.name, heard_ms(peer.heard_at)))
+    }
+
+    /// Has the engine's connections follow the channels that are open.
+    pub fn set_channels(&mut self, cluster: &Cluster) {
+        let rooms = cluster.channels().map(|(_, name)| self.key(name));
+        let channels = rooms.chain([self.key("nodes")]).collect();
+        self.engine.set_channels(channels);
+        self.claim_all(cluster);
+    }
+
+    fn key(&self, name: &str) -> Vec<u8> {
+        format!("{}:{name}", self.config.prefix).into_bytes()
+    }
+
+    /// Does what the time asks for. To be called each turn, after what has come was acted on.
+    pub fn on_time(&mut self, cluster: &mut Cluster, now: Millis) {
+        self.awake_ms += now.since(self.last_time).min(STEP_MS_MAX);
+        self.last_time = now;
+        cluster.expire_claims(now);
+        self.beat_if_due(cluster, now);
+        let is_deaf = self.awake_ms - self.heard_self_at >= DEAF_MS;
+        if is_deaf && self.hears_since.is_some() {
+            warn!("cluster: this node has not heard itself for {DEAF_MS} ms: connecting anew");
+            self.engine.on_deaf(now);
+            // Once in that time.
+            self.lose_hearing();
+        }
+        while let Some(node) = self.peers.silent(self.awake_ms) {
+            self.lose(node, cluster);
+        }
+        if self.loss_log.take_due(now).is_some() {
+            self.write_losses();
+        }
+    }
+
+    /// When [`on_time`](Self::on_time) is due, if nothing happens.
+    #[must_use]
+    pub fn next_due(&self, cluster: &Cluster) -> Option<Millis> {
+        let beat_at = self.last_time.after(self.until_beat());
+        Millis::earliest([
+            Some(beat_at),
+            cluster.claims_due_at(),
+            self.engine.next_due(),
+            self.loss_log.due_at(),
+        ])
+    }
+
+    fn until_beat(&self) -> u64 {
+        let Some(beat_at) = self.beat_at else { return 0 };
+        let pause = if self.is_beat_wanted { HEARTBEAT_MS_MIN } else { HEARTBEAT_MS };
+        (beat_at + pause).saturating_sub(self.awake_ms)
+    }
+
+    fn beat_if_due(&mut self, cluster: &Cluster, _now: Millis) {
+        if self.until_beat() == 0 {
+            self.beat(cluster);
+        }
+    }
+
+    fn beat(&mut self, cluster: &Cluster) {
+        self.beat_at = Some(self.awake_ms);
+        self.is_beat_wanted = false;
+        if !self.engine.is_ready(Link::Commands) {
+            return;
+        }
+        let mut heartbeat = Heartbeat::new(self.incarnation, &self.config.name, self.is_stopping);
+        heartbeat.channels = cluster
+            .channels()
+            .map(|(channel, name)| {
+                let Position { next, messages } = cluster.outbox.end(channel);
+                let receivers = cluster.receivers_here(channel);
+                ChannelBeat { name, next, messages, receivers }
+            })
+            .collect();
+        heartbeat.wants = self.peers.wants(cluster).collect();
+        let bytes = heartbeat.to_bytes();
+        self.engine.publish(&self.key("nodes"), &[&bytes]);
+        let lease_ms = if self.is_stopping { 0 } else { LEASE_MS };
+        self.names.renew(&mut self.engine, &self.config.name, lease_ms, cluster);
+    }
+
+    /// Publishes what the turn has made.
+    pub fn flush(&mut self, cluster: &mut Cluster) {
+        self.names.call(&mut self.engine, cluster);
+        if cluster.outbox.is_empty() {
+            return;
+        }
+        let channels: Vec<Channel> = cluster.channels().map(|(channel, _)| channel).collect();
+        let mut header = Vec::new();
+        for channel in channels {
+            while let Some(batch) = cluster.outbox.pop(channel) {
+                header.clear();
+                Header::new(self.incarnation, batch.first, batch.messages_before).write(&mut header);
+                let name = self.key(cluster.channel_name(channel));
+                if self.engine.publish(&name, &[&header, &batch.bytes]) {
+                    self.stats.published_total += batch.messages;
+                } else {
+                    cluster.outbox.note_dropped(batch.messages);
+                }
+            }
+        }
+    }
+
+    /// The node stops: it says so.
+    pub fn stop(&mut self, cluster: &Cluster) {
+        if !self.is_stopping {
+            self.is_stopping = true;
+            self.beat(cluster);
+        }
+    }
+
+    /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
+    pub fn next(&mut self, cluster: &mut Cluster, now: Millis) -> Option<Input<'_>> {
+        loop {
+            if let Some(Task { channel, kind }) = self.tasks.front().copied() {
+                let remote = match kind {
+                    TaskKind::Missed(count) => Remote::Missed(count),
+                    TaskKind::NodeGone(node) => {
+                        Remote::NodeGone { node, name: &self.peers.get(node).name }
+                    }
+                };
+                return Some(Input { channel, remote });
+            }
+            if self.has_event() {
+                break;
+            }
+            if !self.hear(cluster, now) {
+                return None;
+            }
+        }
+        let batch = self.batch.as_mut()?;
+        let (event, rest): (Event<'_>, _) =
+            postcard::take_from_bytes(&self.events[batch.at..]).ok()?;
+        batch.end = self.events.len() - rest.len();
+        Some(Input { channel: batch.channel, remote: Remote::Event { node: batch.node, event } })
+    }
+
+    /// Whether the batch at hand has another event that is to be acted on.
+    fn has_event(&mut self) -> bool {
+        while let Some(batch) = &mut self.batch {
+            let left = &self.events[batch.at..];
+            match postcard::take_from_bytes::<Event<'_>>(left) {
+                Ok((_, rest)) if batch.skip > 0 => {
+                    batch.skip -= 1;
+                    batch.at = self.events.len() - rest.len();
+                }
+                // Only all that is known of the members, and in order, says who is there.
+                Ok((Event::SnapshotEnds, _))
+                    if !self.peers.has_snapshot(batch.node, batch.channel) =>
+                {
+                    self.finish_event();
+                }
+                Ok(_) => return true,
+                // At its end; or what comes is of a version that this one does not know: it is
+                // missed.
+                Err(_) => self.batch = None,
+            }
+        }
+        false
+    }
+
+    /// What came last has been acted on.
+    pub fn done(&mut self) {
+        if self.tasks.pop_front().is_none() {
+            self.finish_event();
+        }
+    }
+
+    fn finish_event(&mut self) {
+        let Some(batch) = &mut self.batch else { return };
+        let left = &self.events[batch.at..];
+        let Ok((event, rest)) = postcard::take_from_bytes::<Event<'_>>(left) else { return };
+        let (node, channel) = (batch.node, batch.channel);
+        batch.at = self.events.len() - rest.len();
+        match event {
+            Event::SnapshotBegins => self.peers.begin_snapshot(node, channel),
+            Event::SnapshotEnds => self.peers.end_snapshot(node, channel),
+            _ => {}
+        }
+        self.stats.received_total += u64::from(event.is_message());
+        self.peers.advance(node, channel, event.is_message());
+    }
+
+    /// Takes the next thing that the engine has sent. Returns whether there was any.
+    fn hear(&mut self, cluster: &mut Cluster, now: Millis) -> bool {
+        let Some(event) = self.engine.next_event(now) else { return false };
+        match event {
+            EngineEvent::Message { channel, payload } => {
+                let prefix = self.config.prefix.as_bytes();
+                let name = channel.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(b":"));
+                let Some(Ok(name)) = name.map(str::from_utf8) else { return true };
+                self.events.clear();
+                self.events.extend_from_slice(payload);
+                match name {
+                    "nodes" => self.hear_notice(cluster),
+                    name => {
+                        if let Some(channel) = cluster.find(name) {
+                            self.hear_batch(channel, cluster);
+                        }
+                    }
+                }
+            }
+            EngineEvent::CommandsReady => {
+                cluster.can_claim = true;
+                self.beat_at = None;
+                self.claim_all(cluster);
+            }
+            EngineEvent::SubscriberReady => {
+                self.hears_since = Some(self.awake_ms);
+                self.heard_self_at = self.awake_ms;
+                self.beat_at = None;
+                // Who has lost a name may not have heard so.
+                self.claim_all(cluster);
+            }
+            EngineEvent::Lost(Link::Commands) => {
+                cluster.can_claim = false;
+                self.names.give_up(cluster);
+            }
+            EngineEvent::Lost(Link::Subscriber) => self.lose_hearing(),
+            EngineEvent::Answer { tag, result } => {
+                if self.names.on_answer(tag, result, cluster) {
+                    self.claim_all(cluster);
+                }
+            }
+        }
+        true
+    }
+
+    fn lose_hearing(&mut self) {
+        self.was_deaf |= self.hears_since.is_some();
+        self.hears_since = None;
+    }
+
+    /// Claims all members' names anew: others may have them, or the engine may not know them.
+    fn claim_all(&mut self, cluster: &Cluster) {
+        if cluster.can_claim {
+            self.tellings.claims = cluster.rooms().map(|(channel, _)| (channel, 0)).collect();
+        }
+    }
+
+    /// Whether whoever is heard for the first time has just begun.
+    fn is_settled(&self) -> bool {
+        self.hears_since.is_some_and(|since| self.awake_ms - since >= SETTLED_MS)
+    }
+
+    fn hear_batch(&mut self, channel: Channel, cluster: &mut Cluster) {
+        let Some((header, events)) = Header::parse(&self.events) else { return };
+        if header.incarnation == self.incarnation {
+            return;
+        }
+        let at = self.events.len() - events.len();
+        let Some(node) = self.peers.hear(header.incarnation, self.awake_ms, cluster) else { return };
+        let first = Position { next: header.first, messages: header.messages_before };
+        let Reception { skip, .. } = self.receive(node, channel, first);
+        self.batch = Some(Batch { channel, node, at, end: at, skip });
+    }
+
+    /// A stream is at `first`. What was missed before that is counted, and its room told.
+    fn receive(&mut self, node: NodeNumber, channel: Channel, first: Position) -> Reception {
+        let is_new = !self.peers.knows(node, channel);
+        let is_fresh = self.is_settled();
+        let reception = self.peers.receive(node, channel, first, is_fresh);
+        if reception.missed > 0 {
+            self.note_missed(node, channel, Some(reception.missed));
+        } else if is_new && !is_fresh && self.was_deaf && first.messages > 0 {
+            self.note_missed(node, channel, None);
+        }
+        reception
+    }
+
+    fn note_missed(&mut self, node: NodeNumber, channel: Channel, count: Option<u64>) {
+        self.stats.lost_total += count.unwrap_or_default();
+        self.unlogged_losses += count.unwrap_or_default();
+        let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
+            (TaskKind::Missed(Some(told)), Some(more)) if task.channel == channel => {
+                *told += more;
+                true
+            }
+            (TaskKind::Missed(None), None) => task.channel == channel,
+            _ => false,
+        });
+        if !is_told {
+            self.tasks.push_back(Task { channel, kind: TaskKind::Missed(count) });
+        }
+        if self.loss_log.admit(self.last_time) {
+            info!("cluster: messages of {} were missed", SingleLine(&self.peers.get(node).name));
+            self.write_losses();
+        }
+    }
+
+    fn write_losses(&mut self) {
+        let lost = std::mem::take(&mut self.unlogged_losses);
+        if lost > 0 {
+            warn!("cluster: messages of other nodes missed: {lost}");
+        }
+    }
+
+    fn hear_notice(&mut self, cluster: &mut Cluster) {
+        let events = std::mem::take(&mut self.events);
+        match Notice::parse(&events) {
+            Some(Notice::Heartbeat(heartbeat)) if heartbeat.incarnation == self.incarnation => {
+                self.heard_self_at = self.awake_ms;
+            }
+            Some(Notice::Heartbeat(heartbeat)) => self.hear_heartbeat(&heartbeat, cluster),
+            Some(Notice::NameLost { incarnation, is_login, channel, folded }) => {
+                if incarnation == self.incarnation
+                    && let Some(channel) = cluster.find(channel)
+                {
+                    let outcome =
+                        if is_login { NameOutcome::LoggedIn } else { NameOutcome::Older };
+                    let verdict = Verdict { channel, nick: folded.into(), outcome };
+                    cluster.settle_name(None, verdict);
+                }
+            }
+            None => {}
+        }
+        self.events = events;
+        self.events.clear();
+    }
+
+    fn hear_heartbeat(&mut self, heartbeat: &Heartbeat<'_>, cluster: &mut Cluster) {
+        if heartbeat.is_last && !self.peers.is_present(heartbeat.incarnation) {
+            return;
+        }
+        let is_known = self.peers.is_present(heartbeat.incarnation);
+        let node = self.peers.hear(heartbeat.incarnation, self.awake_ms, cluster);
+        let Some(node) = node else { return };
+        if !is_known {
+            info!("cluster: node {} is there", SingleLine(heartbeat.name));
+        }
+        for beat in &heartbeat.channels {
+            if let Some(channel) = cluster.find(beat.name) {
+                self.receive(node, channel, beat.end());
+            }
+        }
+        self.peers.note_heartbeat(node, heartbeat, cluster);
+        for (incarnation, room) in &heartbeat.wants {
+            if *incarnation == self.incarnation
+                && let Some(channel) = cluster.find(room)
+                && !self.tellings.snapshots.iter().any(|(told, _)| *told == channel)
+            {
+                self.tellings.snapshots.push_back((channel, None));
+            }
+        }
+        if heartbeat.is_last {
+            self.lose(node, cluster);
+        } else if self.peers.wants(cluster).next().is_some() {
+            self.is_beat_wanted = true;
+        }
+    }
+
+    /// A node has gone: its rooms are told.
+    fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
+        info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
+        self.peers.remove(node, cluster);
+        let channels = self.peers.channels_of(node);
+        // What it has published since nobody here could hear is not known.
+        let is_deaf = self.hears_since.is_none();
+        for channel in channels {
+            if is_deaf {
+                self.note_missed(node, channel, None);
+            }
+            self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The other nodes as this one hears them: which are there, how far their streams have been heard,
+//! and what was missed.
+
+use std::collections::HashMap;
+
+use super::wire::Heartbeat;
+use crate::limits::{PEERS_MAX, PEER_TIMEOUT_MS};
+use crate::protocol::cluster::{Channel, Cluster, NodeNumber, Position};
+
+/// The other nodes. Those that have gone are remembered, so that what was missed is known when they
+/// come back.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    /// By number.
+    peers: Vec<Peer>,
+    by_incarnation: HashMap<u64, NodeNumber>,
+}
+
+/// Another node.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) incarnation: u64,
+    /// Its name; empty until its first heartbeat.
+    pub(super) name: Box<str>,
+    /// When it was heard last, by this node's own clock.
+    pub(super) heard_at: u64,
+    /// It has stopped, or has not been heard for too long.
+    pub(super) is_gone: bool,
+    streams: HashMap<Channel, Stream>,
+}
+
+/// One channel of another node.
+#[derive(Debug, Default)]
+struct Stream {
+    /// What is expected next.
+    expected: Position,
+    /// Clients that a broadcast reaches there.
+    receivers: usize,
+    members: MembersKnown,
+}
+
+/// What is known of the members of a stream's room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum MembersKnown {
+    /// Not all: they are to be asked for.
+    #[default]
+    No,
+    /// They are being told.
+    Snapshot,
+    /// All.
+    Yes,
+}
+
+/// What became of a batch, or of a heartbeat's channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reception {
+    /// Messages that were missed before it.
+    pub(super) missed: u64,
+    /// Events at its beginning that have been heard before.
+    pub(super) skip: u64,
+}
+
+impl Peers {
+    /// The number of a node, which is there from now on. `None` where there are too many.
+    pub(super) fn hear(
+        &mut self,
+        incarnation: u64,
+        now: u64,
+        cluster: &mut Cluster,
+    ) -> Option<NodeNumber> {
+        if let Some(number) = self.by_incarnation.get(&incarnation) {
+            let peer = &mut self.peers[usize::from(*number)];
+            peer.heard_at = now;
+            if std::mem::take(&mut peer.is_gone) {
+                peer.streams.values_mut().for_each(|stream| stream.members = MembersKnown::No);
+            }
+            return Some(*number);
+        }
+        let peer = Peer {
+            incarnation,
+            name: Box::default(),
+            heard_at: now,
+            is_gone: false,
+            streams: HashMap::new(),
+        };
+        let number = if self.peers.len() < PEERS_MAX {
+            self.peers.push(peer);
+            self.peers.len() - 1
+        } else {
+            // The one that went first makes way.
+            let gone = self.peers.iter_mut().enumerate().filter(|(_, peer)| peer.is_gone);
+            let (number, oldest) = gone.min_by_key(|(_, peer)| peer.heard_at)?;
+            self.by_incarnation.remove(&oldest.incarnation);
+            *oldest = peer;
+            number
+        };
+        let number = number as NodeNumber;
+        self.by_incarnation.insert(incarnation, number);
+        cluster.set_node(number, incarnation);
+        Some(number)
+    }
+
+    pub(super) fn get(&self, number: NodeNumber) -> &Peer {
+        &self.peers[usize::from(number)]
+    }
+
+    /// Whether a node is there.
+    pub(super) fn is_present(&self, incarnation: u64) -> bool {
+        let number = self.by_incarnation.get(&incarnation);
+        number.is_some_and(|number| !self.get(*number).is_gone)
+    }
+
+    /// Whether a channel of a node has been heard of.
+    pub(super) fn knows(&self, number: NodeNumber, channel: Channel) -> bool {
+        self.get(number).streams.contains_key(&channel)
+    }
+
+    /// Whether a snapshot of a room has been heard from its beginning.
+    pub(super) fn has_snapshot(&self, number: NodeNumber, channel: Channel) -> bool {
+        let stream = self.get(number).streams.get(&channel);
+        stream.is_some_and(|stream| stream.members == MembersKnown::Snapshot)
+    }
+
+    /// All that are there.
+    pub(super) fn present(&self) -> impl Iterator<Item = (NodeNumber, &Peer)> {
+        let all = self.peers.iter().enumerate();
+        all.filter(|(_, peer)| !peer.is_gone).map(|(number, peer)| (number as NodeNumber, peer))
+    }
+
+    /// A batch has come that begins at `first`. `is_fresh` where this node has heard everything
+    /// since before the other one began: what is not known was missed.
+    pub(super) fn receive(
+        &mut self,
+        number: NodeNumber,
+        channel: Channel,
+        first: Position,
+        is_fresh: bool,
+    ) -> Reception {
+        let peer = &mut self.peers[usize::from(number)];
+        let stream = match peer.streams.get_mut(&channel) {
+            Some(stream) => stream,
+            None => {
+                let expected = if is_fresh { Position::default() } else { first };
+                let stream = Stream { expected, ..Stream::default() };
+                peer.streams.entry(channel).or_insert(stream)
+            }
+        };
+        if first.next <= stream.expected.next {
+            return Reception { missed: 0, skip: stream.expected.next - first.next };
+        }
+        let missed = first.messages.saturating_sub(stream.expected.messages);
+        stream.expected = first;
+        stream.members = MembersKnown::No;
+        Reception { missed, skip: 0 }
+    }
+
+    /// An event has been acted on.
+    pub(super) fn advance(&mut self, number: NodeNumber, channel: Channel, is_message: bool) {
+        if let Some(stream) = self.stream(number, channel) {
+            stream.expected.next += 1;
+            stream.expected.messages += u64::from(is_message);
+        }
+    }
+
+    /// The room's members are being told from now on.
+    pub(super) fn begin_snapshot(&mut self, number: NodeNumber, channel: Channel) {
+        if let Some(stream) = self.stream(number, channel) {
+            stream.members = MembersKnown::Snapshot;
+        }
+    }
+
+    /// The room's members have been told, all of them.
+    pub(super) fn end_snapshot(&mut self, number: NodeNumber, channel: Channel) {
+        if let Some(stream) = self.stream(number, channel)
+            && stream.members == MembersKnown::Snapshot
+        {
+            stream.members = MembersKnown::Yes;
+        }
+    }
+
+    /// A heartbeat has come: notes the node's name and receivers.
+    pub(super) fn note_heartbeat(
+        &mut self,
+        number: NodeNumber,
+        heartbeat: &Heartbeat<'_>,
+        cluster: &mut Cluster,
+    ) {
+        let peer = &mut self.peers[usize::from(number)];
+        if *peer.name != *heartbeat.name {
+            peer.name = heartbeat.name.into();
+        }
+        peer.streams.values_mut().for_each(|stream| stream.receivers = 0);
+        for beat in &heartbeat.channels {
+            if let Some(channel) = cluster.find(beat.name) {
+                let stream = peer.streams.entry(channel).or_insert_with(|| {
+                    Stream { expected: beat.end(), ..Stream::default() }
+                });
+                stream.receivers = beat.receivers as usize;
+            }
+        }
+        self.count_receivers(cluster);
+    }
+
+    /// A node has gone.
+    pub(super) fn remove(&mut self, number: NodeNumber, cluster: &mut Cluster) {
+        self.peers[usize::from(number)].is_gone = true;
+        self.count_receivers(cluster);
+    }
+
+    fn count_receivers(&self, cluster: &mut Cluster) {
+        for channel in cluster.channels().map(|(channel, _)| channel).collect::<Vec<_>>() {
+            let streams =
+                self.present().filter_map(|(_, peer)| Some(peer.streams.get(&channel)?.receivers));
+            let receivers = streams.sum();
+            cluster.set_receivers_elsewhere(channel, receivers);
+        }
+    }
+
+    /// A node that has not been heard for too long.
+    pub(super) fn silent(&self, now: u64) -> Option<NodeNumber> {
+        let silent = |(_, peer): &(NodeNumber, &Peer)| now - peer.heard_at >= PEER_TIMEOUT_MS;
+        self.present().find(silent).map(|(number, _)| number)
+    }
+
+    /// The rooms whose members are to be asked for.
+    pub(super) fn wants<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+    ) -> impl Iterator<Item = (u64, &'a str)> + 'a {
+        self.present().flat_map(move |(_, peer)| {
+            let rooms = cluster.rooms().filter(move |(channel, _)| {
+                let stream = peer.streams.get(channel);
+                stream.is_some_and(|stream| stream.members == MembersKnown::No)
+            });
+            rooms.map(|(_, name)| (peer.incarnation, name))
+        })
+    }
+
+    /// The channels in which a node was heard.
+    pub(super) fn channels_of(&self, number: NodeNumber) -> Vec<Channel> {
+        let mut channels: Vec<Channel> = self.get(number).streams.keys().copied().collect();
+        channels.sort_unstable();
+        channels
+    }
+
+    fn stream(&mut self, number: NodeNumber, channel: Channel) -> Option<&mut Stream> {
+        self.peers[usize::from(number)].streams.get_mut(&channel)
+    }
+}

@@ -1,0 +1,287 @@
+//! Other nodes in the server: what they have published goes into the logs of its rooms, what this
+//! turn has made is published, and connections wait for the names they claim.
+
+use super::Server;
+use super::connection::State;
+use super::transport::Transport;
+use crate::buffer::LogFullError;
+use crate::clock::Millis;
+use crate::cluster::{Engine, Input, Link, Node, NodeConfig};
+use crate::conn_id::ConnId;
+use crate::limits::{VISIT_COST_BYTES, turn_micros};
+use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
+use crate::protocol::{CloseReason, Departure, Handler, dispatch};
+
+/// Cost of an event besides its bytes.
+const EVENT_COST_BYTES: usize = 256;
+
+/// Bytes that wait to be published at which no more is told of this node's members.
+const TELL_BYTES_MAX: usize = 256 * 1024;
+
+impl<T: Transport> Server<T> {
+    /// Makes the server a node of a cluster. Its listeners are in no channel until
+    /// [`set_channel`](Self::set_channel) is called.
+    pub fn enable_cluster(&mut self, config: NodeConfig, engine: Engine, incarnation: u64) {
+        let unsent_bytes_max = self.shared.limits.send_queue_bytes_max;
+        let cluster = Cluster::new(incarnation, unsent_bytes_max);
+        self.node = Some(Box::new(Node::new(config, engine, &cluster, self.shared.now)));
+        self.shared.cluster = Some(Box::new(cluster));
+    }
+
+    /// Has the room of a listener span all nodes whose rooms have that channel. The name says the
+    /// protocol, too: `chat:lobby`. Does nothing in a server that is no node.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such listener.
+    pub fn set_channel(&mut self, listener: usize, name: Option<&str>) {
+        let Some(cluster) = &mut self.shared.cluster else { return };
+        let listener = &mut self.listeners[listener];
+        let before = listener.room.channel.take();
+        if let Some(name) = name {
+            let has_members = dispatch!(&listener.protocol, handler => has_members(handler));
+            listener.room.channel = Some(cluster.open(name, has_members));
+        }
+        if before == listener.room.channel {
+            return;
+        }
+        let rooms = self.listeners.iter().filter_map(|listener| listener.room.channel);
+        if let Some(before) = before
+            && !rooms.clone().any(|channel| channel == before)
+        {
+            cluster.close(before);
+        }
+        if let Some(node) = &mut self.node {
+            node.set_channels(cluster);
+        }
+    }
+
+    /// The connections to the engine, for whoever has their sockets.
+    pub fn cluster_engine_mut(&mut self) -> Option<&mut Engine> {
+        self.node.as_mut().map(|node| node.engine_mut())
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_deref()
+    }
+
+    /// Acts on what other nodes have published, as far as there is time and the logs have space.
+    pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
+        // What a room is told borrows from the node.
+        let Some(mut node) = self.node.take() else { return };
+        self.schedule.budget.begin(turn_micros::CLUSTER);
+        self.is_cluster_blocked = false;
+        while !self.schedule.budget.is_spent() {
+            let Some(cluster) = &mut self.shared.cluster else { break };
+            let Some(input) = node.next(cluster, self.shared.now) else { break };
+            self.schedule.budget.charge(EVENT_COST_BYTES);
+            match self.act_on(input) {
+                Ok(Progress::Done) => node.done(),
+                Ok(Progress::More) => {}
+                Err(LogFullError) => {
+                    self.is_cluster_blocked = true;
+                    break;
+                }
+            }
+            self.deliver_direct(registry);
+        }
+        self.tell_of_members(&mut node);
+        self.count_receivers();
+        if let Some(cluster) = &mut self.shared.cluster {
+            node.on_time(cluster, self.shared.now);
+        }
+        self.node = Some(node);
+        self.settle_claims(registry);
+    }
+
+    /// Has a room act on something.
+    fn act_on(&mut self, input: Input<'_>) -> Result<Progress, LogFullError> {
+        let Some(number) = self.listener_in(input.channel) else { return Ok(Progress::Done) };
+        let (shared, listener) = (&mut self.shared, &mut self.listeners[number]);
+        let room = &mut listener.room;
+        // Senders that wait have their part of the log.
+        let unoffered = room.log.head() - room.log.offered();
+        let half = shared.limits.broadcast_log_bytes_max / 2;
+        if !listener.fanout.waiting.is_empty() && unoffered > half as u64 {
+            return Err(LogFullError);
+        }
+        let head = room.log.head();
+        let result =
+            dispatch!(&mut listener.protocol, handler => handler.on_remote(input.remote, room, shared));
+        // Appended bytes lie in memory, so their number fits.
+        self.schedule.budget.charge((listener.room.log.head() - head) as usize);
+        listener.start_pass_if_needed(&mut shared.memory);
+        result
+    }
+
+    fn listener_in(&self, channel: Channel) -> Option<usize> {
+        self.listeners.iter().position(|listener| listener.room.channel == Some(channel))
+    }
+
+    /// Tells the other nodes, and the engine, of members of this one, some at a time.
+    fn tell_of_members(&mut self, node: &mut Node) {
+        let unsent = node.engine_mut().unsent(Link::Commands).len();
+        if unsent > TELL_BYTES_MAX {
+            return;
+        }
+        while let Some((channel, from)) = node.tellings_mut().snapshots.front_mut() {
+            let (channel, cluster) = (*channel, self.shared.cluster.as_mut());
+            let Some(cluster) = cluster.filter(|c| c.outbox.bytes() < TELL_BYTES_MAX) else { break };
+            if from.is_none() {
+                cluster.publish(channel, &Event::SnapshotBegins);
+            }
+            let next = self.tell_some(channel, from.unwrap_or(0), Tell::Snapshot);
+            *from = next;
+            if next.is_none() {
+                if let Some(cluster) = &mut self.shared.cluster {
+                    cluster.publish(channel, &Event::SnapshotEnds);
+                }
+                node.tellings_mut().snapshots.pop_front();
+            }
+        }
+        while let Some((channel, from)) = node.tellings_mut().claims.front_mut() {
+            if self.shared.cluster.as_ref().is_none_or(|cluster| cluster.has_name_requests()) {
+                break;
+            }
+            match self.tell_some(*channel, *from, Tell::Claims) {
+                Some(next) => *from = next,
+                None => {
+                    node.tellings_mut().claims.pop_front();
+                }
+            }
+        }
+    }
+
+    fn tell_some(&mut self, channel: Channel, from: u32, tell: Tell) -> Option<u32> {
+        let number = self.listener_in(channel)?;
+        let (shared, listener) = (&mut self.shared, &self.listeners[number]);
+        let room = &listener.room;
+        dispatch!(&listener.protocol, handler => handler.tell_members(from, tell, room, shared))
+    }
+
+    fn count_receivers(&mut self) {
+        let Some(cluster) = &mut self.shared.cluster else { return };
+        for listener in &self.listeners {
+            if let Some(channel) = listener.room.channel {
+                cluster.set_receivers_here(channel, listener.room.subscribers());
+            }
+        }
+    }
+
+    /// Puts connections whose claims have outcomes on the resume list, and acts on names that were
+    /// lost.
+    fn settle_claims(&mut self, registry: &T::Registry) {
+        let now = self.shared.now;
+        while let Some(id) = self.with_cluster(Cluster::next_finished_claim) {
+            if let Some(mut visit) = self.visit(id) {
+                visit.conn.session.on_claim_outcome(now);
+                visit.requeue();
+            }
+        }
+        while let Some(verdict) = self.with_cluster(Cluster::next_verdict) {
+            self.schedule.budget.charge(VISIT_COST_BYTES);
+            self.act_on_verdict(registry, &verdict);
+        }
+    }
+
+    fn with_cluster<R>(&mut self, get: impl FnOnce(&mut Cluster) -> Option<R>) -> Option<R> {
+        self.shared.cluster.as_mut().and_then(|cluster| get(cluster))
+    }
+
+    fn act_on_verdict(&mut self, registry: &T::Registry, verdict: &Verdict) {
+        let Some(number) = self.listener_in(verdict.channel) else { return };
+        let (shared, listener) = (&mut self.shared, &mut self.listeners[number]);
+        if verdict.outcome == NameOutcome::Ours {
+            let (nick, room) = (&*verdict.nick, &listener.room);
+            return dispatch!(&listener.protocol, handler => handler.on_name_kept(nick, room, shared));
+        }
+        let member = dispatch!(&listener.protocol, handler => handler.member(&verdict.nick));
+        if let Some(id) = member {
+            self.take_name(registry, id, verdict);
+        }
+    }
+
+    /// A member has lost its nickname: it is without one again, or where its account is logged in to
+    /// elsewhere, its connection closes.
+    fn take_name(&mut self, registry: &T::Registry, id: ConnId, verdict: &Verdict) {
+        let mut visit = match self.visit(id) {
+            Some(visit) if visit.conn.state == State::Open => visit,
+            _ => return,
+        };
+        let (listener, shared) = (&mut *visit.listener, &mut *visit.shared);
+        let mut line = Vec::new();
+        #[cfg(feature = "accounts")]
+        let is_login = verdict.outcome == NameOutcome::LoggedIn;
+        #[cfg(not(feature = "accounts"))]
+        let is_login = false;
+        let nick = &*verdict.nick;
+        dispatch!(&listener.protocol, handler => handler.write_name_lost(nick, is_login, &mut line));
+        let log_head = listener.room.log.head();
+        let result = if is_login {
+            #[cfg(feature = "accounts")]
+            let result = visit.conn.session.push_last_message(log_head, &line, &listener.room);
+            #[cfg(not(feature = "accounts"))]
+            let result = Ok(());
+            result
+        } else {
+            let must_log_in = visit.conn.session.is_bound_to_log_in(&listener.room);
+            let member = visit.conn.session.unsubscribe(&listener.room.log);
+            let departure = Departure {
+                id,
+                member: member.unwrap_or_default(),
+                reason: CloseReason::LoggedInElsewhere,
+                is_quiet: false,
+            };
+            let room = &mut listener.room;
+            dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
+            listener.start_pass_if_needed(&mut shared.memory);
+            if must_log_in {
+                visit.conn.session.require_login_again(shared.now);
+            }
+            visit.conn.session.push_message(log_head, &line)
+        };
+        visit.conn.session.update_charge(&mut visit.shared.memory);
+        if result.is_err() {
+            visit.close(CloseReason::MemoryLimit, None);
+            return;
+        }
+        if is_login {
+            visit.start_drain(CloseReason::LoggedInElsewhere);
+        }
+        let timer_at = visit.flush_and_reschedule(registry);
+        self.end_visit(registry, id, timer_at);
+    }
+
+    /// Publishes what this turn has made.
+    pub(super) fn flush_cluster(&mut self) {
+        if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
+            node.flush(cluster);
+        }
+    }
+
+    /// The node stops: the others are told.
+    pub(super) fn stop_cluster(&mut self) {
+        if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
+            node.stop(cluster);
+        }
+    }
+
+    /// Whether the next turn has something to do for the cluster.
+    pub(super) fn has_cluster_work(&self) -> bool {
+        let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
+        let has_input = node.has_input() && !self.is_cluster_blocked;
+        has_input || cluster.has_name_work() || !cluster.outbox.is_empty()
+    }
+
+    /// When the cluster has something to do although nothing has happened.
+    pub(super) fn cluster_due_at(&self) -> Option<Millis> {
+        let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
+        node.next_due(cluster)
+    }
+}
+
+fn has_members<H: Handler>(_: &H) -> bool {
+    H::HAS_MEMBERS
+}

@@ -204,6 +204,19 @@ impl Scripts {
         unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
+    /// The set as text, for comparing sets where the tables are not: `*` for all scripts, `0` for
+    /// none, `s` and a number for one script that is in no other set but `*`, or a set of bits in
+    /// hexadecimal digits.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn as_bits(self) -> String {
+        match unicode::script_set(self.0) {
+            _ if self.0 == ANY_SCRIPT => "*".to_owned(),
+            Some(set) => format!("{set:x}"),
+            None => format!("s{}", self.0),
+        }
+    }
+
     /// The set's number.
     pub(super) fn number(self) -> u16 {
         self.0

@@ -75,6 +75,12 @@ pub(super) fn common_scripts(a: u16, b: u16) -> u16 {
     }
 }
 
+/// The bits of a set of scripts that is in the table.
+#[cfg(feature = "cluster")]
+pub(super) fn script_set(number: u16) -> Option<u128> {
+    SCRIPT_SETS.get(usize::from(number)).copied()
+}
+
 /// The Hangul syllables, which are decomposed into two or three letters by arithmetic (Unicode,
 /// 3.12).
 const HANGUL_SYLLABLES: std::ops::Range<u32> = 0xac00..0xac00 + 19 * 21 * 28;

@@ -5,11 +5,20 @@
 //! what this node publishes, finds gaps in what it hears, and knows which nodes are there. Whoever
 //! drives them (`net/`, the simulator) owns the sockets; `server/cluster.rs` acts on what they hear.
 
+mod byte_queue;
 mod engine;
+mod engine_log;
+mod engine_types;
 mod names;
 mod node;
 mod peers;
+pub mod resp;
+pub mod scripts;
+mod session;
+mod session_commands;
+mod session_subscriber;
 mod wire;
 
+pub use engine::Engine;
+pub use engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
 pub use node::{ClusterStats, Input, Node, NodeConfig, Tellings};
-pub use engine::{Engine, EngineConfig, EngineEvent, Link, Script, Want};

@@ -1,10 +1,10 @@
 //! This node among the others: heartbeats, what is published and heard, and what was missed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use log::{info, warn};
 
-use super::engine::{Engine, EngineEvent, Link, Script};
+use super::engine::{Engine, EngineEvent, Link};
 use super::names::NameCalls;
 use super::peers::{Peers, Reception};
 use super::wire::{ChannelBeat, Header, Heartbeat, Notice};
@@ -296,6 +296,12 @@ impl Node {
             self.is_stopping = true;
             self.beat(cluster);
         }
+    }
+
+    /// Whether there is something for rooms to act on.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !self.tasks.is_empty() || self.batch.is_some() || self.engine.has_events()
     }
 
     /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).

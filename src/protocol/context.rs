@@ -64,6 +64,16 @@ impl Room {
         self.stats.frames_in.set(self.frames_in);
     }
 
+    /// How many members a broadcast from elsewhere reaches.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn subscribers(&self) -> usize {
+        #[cfg(feature = "accounts")]
+        if self.access.is_required() {
+            return self.access.logged_in;
+        }
+        self.members
+    }
+
     /// How many members a broadcast of one of them reaches, where all hear broadcasts that may.
     #[inline]
     pub(crate) fn receivers(&self) -> usize {

@@ -234,10 +234,11 @@ pub trait Handler {
         None
     }
 
-    /// Writes why a member has lost its nickname. Default: nothing.
+    /// Writes why a member has lost its nickname, and with it its connection where that closes.
+    /// Default: nothing.
     #[cfg(feature = "cluster")]
-    fn write_name_lost(&self, nick: &str, out: &mut Vec<u8>) {
-        let _ = (nick, out);
+    fn write_name_lost(&self, nick: &str, closes: bool, out: &mut Vec<u8>) {
+        let _ = (nick, closes, out);
     }
 
     /// The engine has granted a name that no connection waits for.

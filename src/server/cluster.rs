@@ -11,6 +11,7 @@ use crate::conn_id::ConnId;
 use crate::limits::{VISIT_COST_BYTES, turn_micros};
 use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
 use crate::protocol::{CloseReason, Departure, Handler, dispatch};
+use crate::session::Session;
 
 /// Cost of an event besides its bytes.
 const EVENT_COST_BYTES: usize = 256;
@@ -211,35 +212,19 @@ impl<T: Transport> Server<T> {
             _ => return,
         };
         let (listener, shared) = (&mut *visit.listener, &mut *visit.shared);
-        let mut line = Vec::new();
-        #[cfg(feature = "accounts")]
-        let is_login = verdict.outcome == NameOutcome::LoggedIn;
-        #[cfg(not(feature = "accounts"))]
-        let is_login = false;
-        let nick = &*verdict.nick;
-        dispatch!(&listener.protocol, handler => handler.write_name_lost(nick, is_login, &mut line));
+        let closes = verdict.outcome == NameOutcome::LoggedIn || is_logged_in(&visit.conn.session);
+        let (nick, mut line) = (&*verdict.nick, Vec::new());
+        dispatch!(&listener.protocol, handler => handler.write_name_lost(nick, closes, &mut line));
         let log_head = listener.room.log.head();
-        let result = if is_login {
-            #[cfg(feature = "accounts")]
-            let result = visit.conn.session.push_last_message(log_head, &line, &listener.room);
-            #[cfg(not(feature = "accounts"))]
-            let result = Ok(());
-            result
+        let result = if closes {
+            visit.conn.session.push_last_message(log_head, &line, &listener.room)
         } else {
-            let must_log_in = visit.conn.session.is_bound_to_log_in(&listener.room);
-            let member = visit.conn.session.unsubscribe(&listener.room.log);
-            let departure = Departure {
-                id,
-                member: member.unwrap_or_default(),
-                reason: CloseReason::LoggedInElsewhere,
-                is_quiet: false,
-            };
+            let member = visit.conn.session.unsubscribe(&listener.room.log).unwrap_or_default();
+            let reason = CloseReason::LoggedInElsewhere;
+            let departure = Departure { id, member, reason, is_quiet: false };
             let room = &mut listener.room;
             dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
             listener.start_pass_if_needed(&mut shared.memory);
-            if must_log_in {
-                visit.conn.session.require_login_again(shared.now);
-            }
             visit.conn.session.push_message(log_head, &line)
         };
         visit.conn.session.update_charge(&mut visit.shared.memory);
@@ -247,7 +232,7 @@ impl<T: Transport> Server<T> {
             visit.close(CloseReason::MemoryLimit, None);
             return;
         }
-        if is_login {
+        if closes {
             visit.start_drain(CloseReason::LoggedInElsewhere);
         }
         let timer_at = visit.flush_and_reschedule(registry);
@@ -268,6 +253,11 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Whether any connection waits for the outcome of its claim.
+    pub(super) fn has_pending_claims(&self) -> bool {
+        self.shared.cluster.as_ref().is_some_and(|cluster| cluster.has_pending_claims())
+    }
+
     /// Whether the next turn has something to do for the cluster.
     pub(super) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
@@ -279,6 +269,16 @@ impl<T: Transport> Server<T> {
     pub(super) fn cluster_due_at(&self) -> Option<Millis> {
         let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
         node.next_due(cluster)
+    }
+}
+
+fn is_logged_in(session: &Session) -> bool {
+    #[cfg(feature = "accounts")]
+    return session.client().is_logged_in();
+    #[cfg(not(feature = "accounts"))]
+    {
+        let _ = session;
+        false
     }
 }
 

@@ -19,6 +19,8 @@ mod admission_check;
 mod bans;
 mod budget;
 mod close;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connection;
 mod deadlines;
 mod direct_messages;
@@ -73,6 +75,8 @@ use log::warn;
 
 use crate::buffer;
 use crate::clock::Millis;
+#[cfg(feature = "cluster")]
+use crate::cluster::Node;
 use crate::conn_id::ConnId;
 use crate::limits::{
     Limits, READ_BUFFER_BYTES, RESUME_TURN_MAX, SCRATCH_KEPT_BYTES_MAX, UNTIMED_MAX,
@@ -135,6 +139,12 @@ pub struct Server<T: Transport> {
     /// Tasks of admin clients.
     #[cfg(feature = "admin")]
     admin: admin::AdminWork,
+    /// The server as a node of a cluster.
+    #[cfg(feature = "cluster")]
+    node: Option<Box<Node>>,
+    /// A log has no space for what another node has published.
+    #[cfg(feature = "cluster")]
+    is_cluster_blocked: bool,
     io: Io<T::Layer>,
 }
 
@@ -172,6 +182,10 @@ impl<T: Transport> Server<T> {
             deadline_sweep: None,
             #[cfg(feature = "admin")]
             admin: admin::AdminWork::default(),
+            #[cfg(feature = "cluster")]
+            node: None,
+            #[cfg(feature = "cluster")]
+            is_cluster_blocked: false,
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),
@@ -337,6 +351,8 @@ impl<T: Transport> Server<T> {
         self.serve_arrivals(registry);
         self.accept_all(registry);
         self.run_plugins();
+        #[cfg(feature = "cluster")]
+        self.run_cluster(registry);
         self.admit_senders(registry);
         #[cfg(feature = "accounts")]
         self.run_logins(registry);
@@ -351,6 +367,8 @@ impl<T: Transport> Server<T> {
         #[cfg(feature = "admission")]
         self.bound_openings();
         self.advance_stop(registry);
+        #[cfg(feature = "cluster")]
+        self.flush_cluster();
         if !self.schedule.closed.is_empty() {
             self.reap();
         }
@@ -399,6 +417,8 @@ impl<T: Transport> Server<T> {
         let has_queued = has_queued || self.has_login_work();
         #[cfg(feature = "admin")]
         let has_queued = has_queued || self.has_admin_work();
+        #[cfg(feature = "cluster")]
+        let has_queued = has_queued || self.has_cluster_work();
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
@@ -412,6 +432,8 @@ impl<T: Transport> Server<T> {
             self.shared.connection_log.due_at(),
             self.stop_due_at(),
             plugin_log_due_at,
+            #[cfg(feature = "cluster")]
+            self.cluster_due_at(),
         ];
         Millis::earliest(deadlines).map_or(NextTurn::OnEvent, NextTurn::At)
     }

@@ -145,10 +145,14 @@ impl<T: Transport> Server<T> {
             let answering = answering || self.has_pending_logins();
             #[cfg(feature = "admin")]
             let answering = answering || self.has_pending_tasks();
+            #[cfg(feature = "cluster")]
+            let answering = answering || self.has_pending_claims();
             if answering && (first_round > 0 || self.shared.now < until) {
                 return;
             }
             self.stop_plugins();
+            #[cfg(feature = "cluster")]
+            self.stop_cluster();
             self.schedule.phase = Phase::Closing { deadline };
             self.begin_closing();
         }

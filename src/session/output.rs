@@ -51,7 +51,7 @@ impl Session {
     /// # Errors
     ///
     /// [`AllocError`]; the connection can only be closed.
-    #[cfg(feature = "accounts")]
+    #[cfg(any(feature = "accounts", feature = "cluster"))]
     pub fn push_last_message(
         &mut self,
         log_head: u64,

@@ -1,5 +1,8 @@
 //! A room that spans nodes: members elsewhere, what they say, and nicknames that are claimed.
 
+#[cfg(feature = "accounts")]
+use std::io::Write as _;
+
 use super::roster::{Departed, NAMED_MAX};
 use super::{ChatProtocol, MemberKey, Message, Pending, append_line, write_line};
 use crate::buffer::LogFullError;
@@ -10,6 +13,8 @@ use crate::protocol::cluster::{
     Claimed, Event, NameRequestKind, NodeNumber, Progress, Remote, Tell, claim, end_claim, publish,
     request,
 };
+#[cfg(feature = "accounts")]
+use crate::protocol::login::Notice;
 use crate::protocol::nickname::Nickname;
 use crate::protocol::{Context, Flow, Room, Shared};
 
@@ -227,7 +232,15 @@ impl ChatProtocol {
     }
 
     /// Writes why a member has lost its nickname.
-    pub(super) fn write_name_lost(&self, nick: &str, out: &mut Vec<u8>) {
+    pub(super) fn write_lost_name(&self, folded: &str, closes: bool, out: &mut Vec<u8>) {
+        let nick = self.members.find(folded).map_or(folded, |member| &*member.nick);
+        #[cfg(feature = "accounts")]
+        if closes {
+            let notice = Notice::LoggedInElsewhere(nick).chat(self.lang);
+            writeln!(out, "{notice}").expect("a Vec takes all that is written");
+            return;
+        }
+        let _ = closes;
         write_line(Message::Taken(nick), self.lang, out);
     }
 

@@ -270,8 +270,8 @@ impl Handler for ChatProtocol {
     }
 
     #[cfg(feature = "cluster")]
-    fn write_name_lost(&self, nick: &str, out: &mut Vec<u8>) {
-        self.write_name_lost(nick, out);
+    fn write_name_lost(&self, nick: &str, closes: bool, out: &mut Vec<u8>) {
+        self.write_lost_name(nick, closes, out);
     }
 
     #[cfg(feature = "cluster")]

@@ -144,6 +144,13 @@ impl Cluster {
         &self.channels[usize::from(channel)].name
     }
 
+    /// Publishes an event of a channel, if that is open.
+    pub fn publish(&mut self, channel: Channel, event: &Event<'_>) {
+        if self.channels[usize::from(channel)].is_open {
+            self.outbox.push(channel, event);
+        }
+    }
+
     /// How many clients a broadcast reaches on other nodes, as those last said.
     #[must_use]
     pub fn receivers_elsewhere(&self, channel: Channel) -> usize {
@@ -258,7 +265,7 @@ pub(super) fn publish(room: &Room, shared: &mut Shared, event: &Event<'_>) {
     if let Some(channel) = room.channel
         && let Some(cluster) = &mut shared.cluster
     {
-        cluster.outbox.push(channel, event);
+        cluster.publish(channel, event);
     }
 }
 

@@ -47,7 +47,7 @@ fn publish_payload(payload: &[u8], ctx: &mut Context<'_>) -> usize {
     let Some((channel, cluster)) = ctx.room.channel.zip(ctx.shared.cluster.as_mut()) else {
         return 0;
     };
-    cluster.outbox.push(channel, &Event::Broadcast(Payload(payload)));
+    cluster.publish(channel, &Event::Broadcast(Payload(payload)));
     cluster.receivers_elsewhere(channel)
 }
 

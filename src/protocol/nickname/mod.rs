@@ -204,16 +204,16 @@ impl Scripts {
         unicode::common_scripts(self.0, other.0) != NO_SCRIPT
     }
 
-    /// The set as a text for whoever has no tables: `*` for all scripts, `0` for none, `s` and a
-    /// number for a script that no character shares with another, and hexadecimal digits of a bit
-    /// for each script of any other set.
+    /// The set as text, for comparing sets where the tables are not: `*` for all scripts, `0` for
+    /// none, `s` and a number for one script that is in no other set but `*`, or a set of bits in
+    /// hexadecimal digits.
     #[cfg(feature = "cluster")]
     #[must_use]
-    pub fn to_text(self) -> String {
-        match (self.0, unicode::script_bits(self.0)) {
-            (ANY_SCRIPT, _) => "*".to_owned(),
-            (_, Some(bits)) => format!("{bits:x}"),
-            (number, None) => format!("s{number}"),
+    pub fn as_bits(self) -> String {
+        match unicode::script_set(self.0) {
+            _ if self.0 == ANY_SCRIPT => "*".to_owned(),
+            Some(set) => format!("{set:x}"),
+            None => format!("s{}", self.0),
         }
     }
 

@@ -75,9 +75,9 @@ pub(super) fn common_scripts(a: u16, b: u16) -> u16 {
     }
 }
 
-/// A bit for each script of a set, unless its script is one that no character shares.
+/// The bits of a set of scripts that is in the table.
 #[cfg(feature = "cluster")]
-pub(super) fn script_bits(number: u16) -> Option<u128> {
+pub(super) fn script_set(number: u16) -> Option<u128> {
     SCRIPT_SETS.get(usize::from(number)).copied()
 }
 

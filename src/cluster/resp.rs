@@ -1,0 +1,289 @@
+//! The engine's protocol, RESP2 and RESP3 (redis.io, "Redis serialization protocol specification"):
+//! where a frame ends, what is in it, and how commands are written.
+//!
+//! The crate redis-protocol decodes frames. It recurses as deep as a frame nests, and starts anew
+//! with each byte that comes, so it is given whole frames only: [`Scanner`] finds their ends, and
+//! holds them to bounds.
+
+use std::fmt;
+use std::io::Write;
+use std::ops::Range;
+
+use redis_protocol::{resp2, resp3};
+
+/// Deepest nesting of lists, maps and sets.
+pub const DEPTH_MAX: usize = 8;
+/// Most elements of a frame, at all depths.
+pub const ELEMENTS_MAX: usize = 1024;
+/// Longest line: a number, a length, a short text.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is wrong with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RespError {
+    /// No known type begins with this byte.
+    Type(u8),
+    /// A length is not one.
+    Length,
+    /// A text does not end where its length says.
+    Terminator,
+    /// A line is over [`LINE_BYTES_MAX`].
+    Line,
+    /// Lists nest over [`DEPTH_MAX`].
+    Depth,
+    /// There are over [`ELEMENTS_MAX`] elements.
+    Elements,
+    /// The frame is over its limit of bytes.
+    Size,
+    /// A value is not what its type says.
+    Value,
+}
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RespError::Type(byte) => write!(f, "a reply of type '{}'", byte.escape_ascii()),
+            RespError::Length => f.write_str("a length that is not a number"),
+            RespError::Terminator => f.write_str("a text that does not end where its length says"),
+            RespError::Line => write!(f, "a line over {LINE_BYTES_MAX} bytes"),
+            RespError::Depth => write!(f, "lists nested over {DEPTH_MAX} deep"),
+            RespError::Elements => write!(f, "a list of over {ELEMENTS_MAX} elements"),
+            RespError::Size => f.write_str("a reply that is too long"),
+            RespError::Value => f.write_str("a value that is not of its type"),
+        }
+    }
+}
+
+/// Finds the end of the frame at the start of a buffer, without looking at a byte twice.
+///
+/// Streamed frames and attributes are refused: no engine sends them unasked.
+#[derive(Debug, Clone, Default)]
+pub struct Scanner {
+    /// Start of the element that is scanned.
+    at: usize,
+    /// Its line does not end before here.
+    searched: usize,
+    /// Its end without the line break, once its length is known.
+    text_end: Option<usize>,
+    /// Elements that are missing in each list that is open.
+    missing: Vec<usize>,
+    /// Elements that were announced.
+    elements: usize,
+}
+
+impl Scanner {
+    /// Returns the length of the frame at the start of `input`, if all of it is there; `input` is
+    /// what it was at the last call, and perhaps more. After a length, and after an error, the next
+    /// call begins with another frame.
+    ///
+    /// # Errors
+    ///
+    /// The frame is none, or exceeds a bound.
+    pub fn scan(&mut self, input: &[u8], bytes_max: usize) -> Result<Option<usize>, RespError> {
+        let result = self.scan_on(input, bytes_max);
+        if !matches!(result, Ok(None)) {
+            *self = Scanner { missing: std::mem::take(&mut self.missing), ..Scanner::default() };
+            self.missing.clear();
+        }
+        result
+    }
+
+    fn scan_on(&mut self, input: &[u8], bytes_max: usize) -> Result<Option<usize>, RespError> {
+        loop {
+            let is_open = if let Some(end) = self.text_end {
+                let Some(line_break) = input.get(end..end + 2) else { return Ok(None) };
+                if line_break != b"\r\n" {
+                    return Err(RespError::Terminator);
+                }
+                (self.text_end, self.at) = (None, end + 2);
+                false
+            } else {
+                let Some(end) = self.line_end(input, bytes_max)? else { return Ok(None) };
+                let (kind, line) = (input[self.at], &input[self.at + 1..end]);
+                self.at = end + 2;
+                self.open(kind, line, bytes_max)?
+            };
+            self.searched = self.at;
+            if !is_open && self.close() {
+                return Ok(Some(self.at));
+            }
+        }
+    }
+
+    /// Where the line that begins at `at` ends.
+    fn line_end(&mut self, input: &[u8], bytes_max: usize) -> Result<Option<usize>, RespError> {
+        let Some(&kind) = input.get(self.at) else { return Ok(None) };
+        if !b"+-:$*_#,(!=%~>".contains(&kind) {
+            return Err(RespError::Type(kind));
+        }
+        let line_end_max = self.at + 1 + LINE_BYTES_MAX;
+        let window = &input[self.searched..input.len().min(line_end_max + 2)];
+        if let Some(found) = window.windows(2).position(|pair| pair == b"\r\n") {
+            let end = self.searched + found;
+            return if end + 2 > bytes_max { Err(RespError::Size) } else { Ok(Some(end)) };
+        }
+        self.searched = self.searched.max((self.searched + window.len()).saturating_sub(1));
+        if self.searched > line_end_max {
+            return Err(RespError::Line);
+        }
+        if input.len() >= bytes_max { Err(RespError::Size) } else { Ok(None) }
+    }
+
+    /// Begins an element; says whether it goes on behind its first line.
+    fn open(&mut self, kind: u8, line: &[u8], bytes_max: usize) -> Result<bool, RespError> {
+        match (kind, line) {
+            // Absent, in RESP2.
+            (b'$' | b'*', b"-1") => Ok(false),
+            (b'$' | b'!' | b'=', _) => {
+                let end = self.at.saturating_add(length(line)?);
+                if end.saturating_add(2) > bytes_max {
+                    return Err(RespError::Size);
+                }
+                self.text_end = Some(end);
+                Ok(true)
+            }
+            (b'*' | b'~' | b'>' | b'%', _) => {
+                let each = if kind == b'%' { 2 } else { 1 };
+                let elements = length(line)?.saturating_mul(each);
+                self.elements = self.elements.saturating_add(elements);
+                if self.elements > ELEMENTS_MAX {
+                    return Err(RespError::Elements);
+                }
+                if elements == 0 {
+                    return Ok(false);
+                }
+                if self.missing.len() == DEPTH_MAX {
+                    return Err(RespError::Depth);
+                }
+                self.missing.push(elements);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Ends an element, and the lists whose last it is; says whether that was the frame.
+    fn close(&mut self) -> bool {
+        while let Some(missing) = self.missing.last_mut() {
+            *missing -= 1;
+            if *missing > 0 {
+                return false;
+            }
+            self.missing.pop();
+        }
+        true
+    }
+}
+
+/// A length: digits alone, of which the crate would take a sign too.
+fn length(line: &[u8]) -> Result<usize, RespError> {
+    let is_number = !line.is_empty() && line.iter().all(u8::is_ascii_digit);
+    let digits = str::from_utf8(line).ok().filter(|_| is_number).ok_or(RespError::Length)?;
+    digits.parse().map_err(|_| RespError::Length)
+}
+
+/// The version of the protocol that a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// RESP2: what is pushed is a list like a reply.
+    Two,
+    /// RESP3.
+    #[default]
+    Three,
+}
+
+/// What a frame says; texts are where they are in the frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A text, of any kind.
+    Text(Range<usize>),
+    /// An error.
+    Error(Range<usize>),
+    /// An integer.
+    Integer(i64),
+    /// Nothing.
+    Null,
+    /// A list.
+    List(Vec<Reply>),
+    /// A list that is not an answer.
+    Push(Vec<Reply>),
+    /// A map; what is in it matters to nobody.
+    Map,
+    /// A number that is no integer, or a set: never asked for.
+    Other,
+}
+
+/// Decodes a whole frame.
+///
+/// # Errors
+///
+/// [`RespError::Value`] if a value is not of its type, or is not of this version.
+pub fn decode(frame: &[u8], protocol: Protocol) -> Result<Reply, RespError> {
+    match protocol {
+        Protocol::Two => match resp2::decode::decode_range(frame) {
+            Ok(Some((decoded, len))) if len == frame.len() => Ok(reply_of_resp2(decoded)),
+            _ => Err(RespError::Value),
+        },
+        Protocol::Three => match resp3::decode::complete::decode_range(frame) {
+            Ok(Some((decoded, len))) if len == frame.len() => Ok(reply_of_resp3(decoded)),
+            _ => Err(RespError::Value),
+        },
+    }
+}
+
+fn reply_of_resp2(frame: resp2::types::RangeFrame) -> Reply {
+    use resp2::types::RangeFrame as Frame;
+    match frame {
+        Frame::SimpleString((start, end)) | Frame::BulkString((start, end)) => {
+            Reply::Text(start..end)
+        }
+        Frame::Error((start, end)) => Reply::Error(start..end),
+        Frame::Integer(n) => Reply::Integer(n),
+        Frame::Array(list) => Reply::List(list.into_iter().map(reply_of_resp2).collect()),
+        Frame::Null => Reply::Null,
+    }
+}
+
+fn reply_of_resp3(frame: resp3::types::RangeFrame) -> Reply {
+    use resp3::types::RangeFrame as Frame;
+    let list = |list: Vec<Frame>| list.into_iter().map(reply_of_resp3).collect();
+    match frame {
+        Frame::BlobString { data: (start, end), .. }
+        | Frame::SimpleString { data: (start, end), .. }
+        | Frame::VerbatimString { data: (start, end), .. } => Reply::Text(start..end),
+        Frame::BlobError { data: (start, end), .. }
+        | Frame::SimpleError { data: (start, end), .. } => Reply::Error(start..end),
+        Frame::Boolean { data, .. } => Reply::Integer(data.into()),
+        Frame::Number { data, .. } => Reply::Integer(data),
+        Frame::Null => Reply::Null,
+        Frame::Array { data, .. } => Reply::List(list(data)),
+        Frame::Push { data, .. } => Reply::Push(list(data)),
+        Frame::Map { .. } => Reply::Map,
+        _ => Reply::Other,
+    }
+}
+
+/// Writes the beginning of a command of `parts` parts.
+pub(super) fn push_head(output: &mut Vec<u8>, parts: usize) {
+    // A vector takes all that is written to it.
+    let _ = write!(output, "*{parts}\r\n");
+}
+
+/// Writes a part of a command.
+pub(super) fn push_part(output: &mut Vec<u8>, part: &[u8]) {
+    push_joined_part(output, &[part]);
+}
+
+/// Writes a part of a command that is in pieces.
+pub(super) fn push_joined_part(output: &mut Vec<u8>, pieces: &[&[u8]]) {
+    let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let _ = write!(output, "${len}\r\n");
+    pieces.iter().for_each(|piece| output.extend_from_slice(piece));
+    output.extend_from_slice(b"\r\n");
+}
+
+/// Writes a command.
+pub(super) fn push_command(output: &mut Vec<u8>, parts: &[&[u8]]) {
+    push_head(output, parts.len());
+    parts.iter().for_each(|part| push_part(output, part));
+}

@@ -1,0 +1,374 @@
+//! One connection to the engine: when to open and to close it, its handshake (HELLO, AUTH, CLIENT
+//! SETNAME, SELECT), and the bytes of both directions. What the connection is for is its owner's.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::byte_queue::ByteQueue;
+use super::engine_types::{EngineConfig, Want};
+use super::resp::{Protocol, Reply, RespError, Scanner, decode, push_command};
+use crate::clock::Millis;
+use crate::escape::SanitizedExcerpt;
+
+/// How long an attempt to connect may take, and after it a handshake.
+pub(super) const ATTEMPT_MS: u64 = 5_000;
+/// Shortest and longest pause between attempts.
+const BACKOFF_MS: Range<u64> = 100..5_000;
+/// A connection that was ready for so long was good: the next pause is the shortest.
+pub(super) const GOOD_MS: u64 = 10_000;
+/// What a frame may have beside the payload of a message.
+const FRAME_OVERHEAD: usize = 64 * 1024;
+/// Most bytes of the engine's words that are repeated.
+const WORDS_BYTES_MAX: usize = 200;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not connected until then.
+    Waiting { until: Millis },
+    /// An attempt is under way.
+    Connecting { deadline: Millis },
+    /// Connected; the handshake, and what its owner asks first.
+    Handshake { deadline: Millis },
+    /// It does what it is for.
+    Ready { since: Millis },
+    /// Its owner is to close it.
+    Closing,
+}
+
+/// A request of the handshake that has not been answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Hello,
+    Auth,
+    SetName,
+    Select,
+}
+
+/// Why a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The owner of the socket says so.
+    Socket(String),
+    /// It took too long.
+    TimedOut,
+    /// The engine answers with an error, in its words.
+    Refused(String),
+    /// The engine's bytes are no frame.
+    Malformed(RespError),
+    /// The engine answers something else than what was asked.
+    Unexpected(&'static str),
+    /// What is published is not heard.
+    Deaf,
+}
+
+/// A frame at the start of the input.
+pub(super) struct Frame {
+    pub(super) len: usize,
+    pub(super) reply: Reply,
+}
+
+/// A connection.
+#[derive(Default)]
+pub(super) struct Session {
+    state: State,
+    steps: VecDeque<Step>,
+    protocol: Protocol,
+    input: ByteQueue,
+    scanner: Scanner,
+    /// Bytes may have come that were not looked at.
+    is_unread: bool,
+    /// It has ended, and what came before that is yet to be read.
+    is_draining: bool,
+    /// Bytes for the engine.
+    pub(super) output: ByteQueue,
+    /// Attempts since the last good connection.
+    attempts: u32,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Waiting { until: Millis(0) }
+    }
+}
+
+impl Session {
+    /// What its owner shall do. A connection that is to be closed has ended with that answer.
+    pub(super) fn want(&mut self, random: &mut Xorshift, now: Millis) -> Want {
+        match self.state {
+            State::Waiting { until } if now >= until && !self.is_draining => Want::Connect,
+            State::Closing => {
+                self.wait(random, now);
+                Want::Close
+            }
+            _ => Want::Nothing,
+        }
+    }
+
+    /// Whether the attempt or the handshake has taken too long.
+    pub(super) fn is_overdue(&self, now: Millis) -> bool {
+        match self.state {
+            State::Connecting { deadline } | State::Handshake { deadline } => now >= deadline,
+            _ => false,
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        match self.state {
+            State::Waiting { until } => (!self.is_draining).then_some(until),
+            State::Connecting { deadline } | State::Handshake { deadline } => Some(deadline),
+            State::Ready { .. } => None,
+            State::Closing => Some(Millis(0)),
+        }
+    }
+
+    pub(super) fn on_connecting(&mut self, now: Millis) {
+        self.reset();
+        self.state = State::Connecting { deadline: now.after(ATTEMPT_MS) };
+    }
+
+    /// Begins the handshake.
+    pub(super) fn on_connected(&mut self, config: &EngineConfig, now: Millis) {
+        self.reset();
+        self.state = State::Handshake { deadline: now.after(ATTEMPT_MS) };
+        let name = client_name(config);
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if has_login(config) {
+            let user = if config.username.is_empty() { "default" } else { &config.username };
+            hello.extend([b"AUTH", user.as_bytes(), &config.password]);
+        }
+        hello.extend([&b"SETNAME"[..], name.as_bytes()]);
+        push_command(self.output.writer(), &hello);
+        self.steps.push_back(Step::Hello);
+    }
+
+    fn reset(&mut self) {
+        let attempts = self.attempts;
+        let (mut input, mut output) =
+            (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        (input.clear(), output.clear());
+        *self = Session { attempts, input, output, ..Session::default() };
+    }
+
+    /// The handshake and what was asked after it are done.
+    pub(super) fn on_ready(&mut self, now: Millis) {
+        self.state = State::Ready { since: now };
+    }
+
+    /// Ends the connection. Where its owner does not know yet, it is told to close it; where it
+    /// does, what came before is read on if it was ready.
+    pub(super) fn end(&mut self, is_closed: bool, random: &mut Xorshift, now: Millis) {
+        if let State::Ready { since } = self.state
+            && now.since(since) >= GOOD_MS
+        {
+            self.attempts = 0;
+        }
+        let is_draining = is_closed && self.is_ready();
+        if is_closed {
+            self.wait(random, now);
+        } else {
+            self.state = State::Closing;
+        }
+        if is_draining {
+            (self.is_draining, self.is_unread) = (true, true);
+            self.output.clear();
+        } else {
+            let (state, attempts) = (self.state, self.attempts);
+            self.reset();
+            (self.state, self.attempts) = (state, attempts);
+        }
+    }
+
+    /// All that came before the end has been read.
+    pub(super) fn on_drained(&mut self) {
+        let state = self.state;
+        self.reset();
+        self.state = state;
+    }
+
+    /// Pauses before the next attempt: twice as long each time, and a part of that by chance, so
+    /// that nodes that were cut off together do not come back together.
+    fn wait(&mut self, random: &mut Xorshift, now: Millis) {
+        let most = (BACKOFF_MS.start << self.attempts.min(16)).min(BACKOFF_MS.end);
+        let pause = (most / 2 + random.below(most / 2 + 1)).max(BACKOFF_MS.start);
+        self.attempts = self.attempts.saturating_add(1);
+        self.state = State::Waiting { until: now.after(pause) };
+    }
+
+    /// Whether there is a connection that bytes go over.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.state, State::Handshake { .. } | State::Ready { .. })
+    }
+
+    /// Whether there is a connection, an attempt at one, or one that is to be closed.
+    pub(super) fn is_begun(&self) -> bool {
+        !matches!(self.state, State::Waiting { .. })
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting { .. })
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        self.is_connected() && !self.is_unread
+    }
+
+    pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+        if self.is_connected() && !bytes.is_empty() {
+            self.input.writer().extend_from_slice(bytes);
+            self.is_unread = true;
+        }
+    }
+
+    /// Bytes that have come and are not consumed.
+    pub(super) fn input(&self) -> &[u8] {
+        self.input.as_slice()
+    }
+
+    /// The frame at the start of the input, if it is whole; to be consumed before the next is
+    /// looked for.
+    pub(super) fn next_frame(
+        &mut self,
+        message_bytes_max: usize,
+    ) -> Result<Option<Frame>, RespError> {
+        if !self.is_unread {
+            return Ok(None);
+        }
+        let bytes_max = message_bytes_max.saturating_add(FRAME_OVERHEAD);
+        match self.scanner.scan(self.input.as_slice(), bytes_max)? {
+            Some(len) => {
+                let reply = decode(&self.input.as_slice()[..len], self.protocol)?;
+                Ok(Some(Frame { len, reply }))
+            }
+            None => {
+                self.is_unread = false;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.input.consume(len);
+    }
+
+    pub(super) fn is_in_handshake(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Takes the answer to a step of the handshake; says whether it was the last.
+    pub(super) fn on_step(
+        &mut self,
+        frame: &Frame,
+        config: &EngineConfig,
+    ) -> Result<bool, Failure> {
+        if matches!(frame.reply, Reply::Push(_)) {
+            return Ok(false);
+        }
+        let Some(step) = self.steps.pop_front() else { return Ok(false) };
+        match (step, &frame.reply) {
+            (Step::Hello, Reply::Map) => self.select(config),
+            // A server that would not change answers a list.
+            (Step::Hello, Reply::List(_)) => {
+                self.protocol = Protocol::Two;
+                self.select(config);
+            }
+            (Step::Hello, Reply::Error(words)) if !knows_hello(&self.input()[words.clone()]) => {
+                self.begin_resp2(config);
+            }
+            (Step::SetName, Reply::Error(_))
+            | (Step::Auth | Step::SetName | Step::Select, Reply::Text(_)) => {}
+            (_, Reply::Error(words)) => {
+                return Err(Failure::Refused(words_of(&self.input()[words.clone()], config)));
+            }
+            _ => return Err(Failure::Unexpected("an answer to another question")),
+        }
+        Ok(self.steps.is_empty())
+    }
+
+    /// The handshake of servers that do not know RESP3.
+    fn begin_resp2(&mut self, config: &EngineConfig) {
+        self.protocol = Protocol::Two;
+        let name = client_name(config);
+        let output = self.output.writer();
+        if has_login(config) {
+            if config.username.is_empty() {
+                push_command(output, &[b"AUTH", &config.password]);
+            } else {
+                push_command(output, &[b"AUTH", config.username.as_bytes(), &config.password]);
+            }
+            self.steps.push_back(Step::Auth);
+        }
+        push_command(output, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
+        self.steps.push_back(Step::SetName);
+        self.select(config);
+    }
+
+    fn select(&mut self, config: &EngineConfig) {
+        if config.database != 0 {
+            let database = config.database.to_string();
+            push_command(self.output.writer(), &[b"SELECT", database.as_bytes()]);
+            self.steps.push_back(Step::Select);
+        }
+    }
+}
+
+fn has_login(config: &EngineConfig) -> bool {
+    !config.username.is_empty() || !config.password.is_empty()
+}
+
+/// The name for CLIENT LIST, in which the engine takes no blanks.
+fn client_name(config: &EngineConfig) -> String {
+    config.client_name.chars().map(|c| if c.is_ascii_graphic() { c } else { '-' }).collect()
+}
+
+/// Whether an error of HELLO is about something else than HELLO itself: a server that is too old
+/// repeats what it does not know, the password too.
+fn knows_hello(words: &[u8]) -> bool {
+    let is_full = words.starts_with(b"ERR max number of clients");
+    is_full || !(words.starts_with(b"ERR ") || words.starts_with(b"NOPROTO"))
+}
+
+/// The engine's words for the log: one line, not endless, without the password.
+pub(super) fn words_of(words: &[u8], config: &EngineConfig) -> String {
+    let has =
+        |part: &[u8]| !part.is_empty() && words.windows(part.len()).any(|window| window == part);
+    if has(&config.password) {
+        return "an error that has the password in it".to_owned();
+    }
+    SanitizedExcerpt { text: words, bytes_max: WORDS_BYTES_MAX }.to_string()
+}
+
+/// Marsaglia's xorshift64: enough to spread attempts.
+#[derive(Debug)]
+pub(super) struct Xorshift(u64);
+
+impl Xorshift {
+    pub(super) fn new(seed: u64) -> Self {
+        // Zero would stay zero.
+        Xorshift(seed.wrapping_mul(2) | 1)
+    }
+
+    /// A number below `n`, which must not be 0.
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}

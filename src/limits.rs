@@ -128,11 +128,6 @@ pub const CLAIM_TIMEOUT_MS: u64 = 2_000;
 #[cfg(feature = "cluster")]
 pub const HEARTBEAT_MS: u64 = 1_000;
 
-/// A node holds a lease in the engine for so long after each heartbeat, in milliseconds; without one
-/// its names are free.
-#[cfg(feature = "cluster")]
-pub const LEASE_MS: u64 = 5_000;
-
 /// Silence after which another node has gone, in milliseconds.
 #[cfg(feature = "cluster")]
 pub const PEER_TIMEOUT_MS: u64 = 6_500;
@@ -144,10 +139,6 @@ pub const DEAF_MS: u64 = 3_000;
 /// Most other nodes that are remembered.
 #[cfg(feature = "cluster")]
 pub const PEERS_MAX: usize = 1_024;
-
-/// Names in one call of a script.
-#[cfg(feature = "cluster")]
-pub const NAMES_PER_CALL_MAX: usize = 64;
 
 /// Calls of scripts under way at a time; one of them takes the engine a millisecond at most.
 #[cfg(feature = "cluster")]

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use log::debug;
 
-use super::engine::{Engine, Script};
+use super::engine::Engine;
+use super::engine_types::Link;
+use super::scripts::{Claim, Keys, NAMES_MAX, ScriptCall};
 use crate::conn_id::ConnId;
-use crate::limits::{NAME_CALLS_MAX, NAMES_PER_CALL_MAX};
+use crate::limits::NAME_CALLS_MAX;
 use crate::protocol::cluster::{
     Channel, Cluster, NameOutcome, NameRequest, NameRequestKind, Verdict,
 };
@@ -15,16 +17,13 @@ use crate::protocol::nickname::Nickname;
 /// The scripts' calls of one node.
 #[derive(Debug)]
 pub(super) struct NameCalls {
-    /// What keys begin with, with its colon.
-    prefix: String,
-    /// 16 hexadecimal digits.
-    incarnation: String,
+    keys: Keys,
     next_tag: u64,
     /// By tag.
     calls: HashMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
-    /// The lease has been renewed before.
+    /// The lease has been renewed on this connection.
     has_lease: bool,
 }
 
@@ -37,26 +36,11 @@ enum Call {
 }
 
 impl NameCalls {
-    pub(super) fn new(prefix: &str, incarnation: u64) -> Self {
-        NameCalls {
-            prefix: format!("{prefix}:"),
-            incarnation: format!("{incarnation:016x}"),
-            next_tag: 0,
-            calls: HashMap::new(),
-            held: None,
-            has_lease: false,
-        }
+    pub(super) fn new(keys: Keys) -> Self {
+        NameCalls { keys, next_tag: 0, calls: HashMap::new(), held: None, has_lease: false }
     }
 
-    fn key(&self, kind: &str, name: &str) -> Vec<u8> {
-        format!("{}{kind}:{name}", self.prefix).into_bytes()
-    }
-
-    fn nodes_channel(&self) -> Vec<u8> {
-        format!("{}nodes", self.prefix).into_bytes()
-    }
-
-    /// Renews the lease; 0 ends it.
+    /// Renews the lease for so long; 0 ends it.
     pub(super) fn renew(
         &mut self,
         engine: &mut Engine,
@@ -64,22 +48,14 @@ impl NameCalls {
         lease_ms: u64,
         cluster: &Cluster,
     ) {
-        let mut keys = vec![
-            self.key("lease", &self.incarnation),
-            format!("{}nodes", self.prefix).into_bytes(),
-            self.key("claims", &self.incarnation),
-        ];
-        for (_, room) in cluster.rooms() {
-            keys.extend([self.key("names", room), self.key("looks", room)]);
-        }
-        let lease_ms = lease_ms.to_string();
-        let args = [&self.incarnation, &self.prefix, name, &lease_ms].map(str::as_bytes);
-        self.start(engine, Script::Renew, &keys, &args, Call::Renew);
+        let rooms: Vec<&[u8]> = cluster.rooms().map(|(_, room)| room.as_bytes()).collect();
+        let call = self.keys.renew(name, lease_ms, &rooms);
+        self.start(engine, &call, Call::Renew);
     }
 
     /// Asks for what is to be asked, as much as may be under way.
     pub(super) fn call(&mut self, engine: &mut Engine, cluster: &mut Cluster) {
-        while self.calls.len() < NAME_CALLS_MAX {
+        while engine.is_ready(Link::Commands) && self.calls.len() < NAME_CALLS_MAX {
             let Some(first) = self.next_request(cluster) else { break };
             match first.kind {
                 NameRequestKind::Claim { is_forced, .. } => {
@@ -103,78 +79,46 @@ impl NameCalls {
         cluster: &mut Cluster,
     ) {
         let channel = first.channel;
-        let room = cluster.channel_name(channel).to_owned();
-        let keys = [
-            self.key("lease", &self.incarnation),
-            self.key("names", &room),
-            self.key("looks", &room),
-            self.key("claims", &self.incarnation),
-        ];
-        let nodes = self.nodes_channel();
-        let force: &[u8] = if forced { b"1" } else { b"0" };
-        let mut args: Vec<Vec<u8>> = vec![
-            self.incarnation.clone().into_bytes(),
-            self.prefix.clone().into_bytes(),
-            room.into_bytes(),
-            nodes,
-            force.to_vec(),
-        ];
-        let mut names = Vec::new();
+        let (mut claims, mut names) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(request) = next {
-            let NameRequestKind::Claim { id, age_ms, is_forced } = request.kind else {
-                self.held = Some(request);
-                break;
+            let (id, age_ms) = match request.kind {
+                NameRequestKind::Claim { id, age_ms, is_forced }
+                    if request.channel == channel && is_forced == forced =>
+                {
+                    (id, age_ms)
+                }
+                _ => {
+                    self.held = Some(request);
+                    break;
+                }
             };
-            if request.channel != channel || is_forced != forced {
-                self.held = Some(request);
-                break;
-            }
-            // Members have valid nicknames.
+            // Whoever asks has parsed it.
             if let Ok(nickname) = Nickname::parse(&request.nick) {
-                args.push(nickname.folded().as_str().into());
-                args.push(age_ms.to_string().into_bytes());
-                args.push(nickname.scripts().to_text().into_bytes());
-                let mut skeletons = nickname.skeletons();
-                args.push(skeletons.next().unwrap_or_default().into());
-                args.push(skeletons.next().unwrap_or_default().into());
-                drop(skeletons);
+                claims.push(Claim::new(&nickname, age_ms));
                 names.push((request.nick, id));
             }
-            let is_full = names.len() == NAMES_PER_CALL_MAX;
-            next = if is_full { None } else { self.next_request(cluster) };
+            next = if names.len() < NAMES_MAX { self.next_request(cluster) } else { None };
         }
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        self.start(engine, Script::Claim, &keys, &args, Call::Claim { channel, names });
+        let call = self.keys.claim(cluster.channel_name(channel).as_bytes(), forced, &claims);
+        self.start(engine, &call, Call::Claim { channel, names });
     }
 
     fn release(&mut self, engine: &mut Engine, request: &NameRequest, cluster: &Cluster) {
-        let room = cluster.channel_name(request.channel);
+        let room = cluster.channel_name(request.channel).as_bytes();
         let Ok(nickname) = Nickname::parse(&request.nick) else { return };
-        let keys = [
-            self.key("names", room),
-            self.key("looks", room),
-            self.key("claims", &self.incarnation),
-        ];
-        let folded = nickname.folded().as_str();
-        let args = [&self.incarnation, room, folded].map(str::as_bytes);
-        self.start(engine, Script::Release, &keys, &args, Call::Release);
+        let call = self.keys.release(room, &[nickname.folded().as_str()]);
+        self.start(engine, &call, Call::Release);
     }
 
-    fn start(
-        &mut self,
-        engine: &mut Engine,
-        script: Script,
-        keys: &[Vec<u8>],
-        args: &[&[u8]],
-        call: Call,
-    ) {
-        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let tag = self.next_tag;
+    fn start(&mut self, engine: &mut Engine, script: &ScriptCall, call: Call) {
+        let keys: Vec<&[u8]> = script.keys.iter().map(Vec::as_slice).collect();
+        let args: Vec<&[u8]> = script.args.iter().map(Vec::as_slice).collect();
         self.next_tag += 1;
-        // Where it cannot be called now, the link is about to be lost, and all is given up.
-        engine.call(script, &keys, args, tag);
-        self.calls.insert(tag, call);
+        // Its own calls are few enough never to be too many.
+        if engine.call(script.script, &keys, &args, self.next_tag) {
+            self.calls.insert(self.next_tag, call);
+        }
     }
 
     /// A script has answered. Returns whether all names are to be claimed anew: the node's lease had

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 
 use log::{info, warn};
 
-use super::engine::{Engine, EngineEvent, Link};
+use super::engine::Engine;
+use super::engine_types::{EngineEvent, Link};
 use super::names::NameCalls;
 use super::peers::{Peers, Reception};
-use super::wire::{ChannelBeat, Header, Heartbeat, Notice};
+use super::scripts::{Keys, LEASE_MS, Loss, Notice};
+use super::wire::{ChannelBeat, Header, Heartbeat};
 use crate::clock::Millis;
 use crate::escape::SingleLine;
-use crate::limits::{DEAF_MS, HEARTBEAT_MS, LEASE_MS};
+use crate::limits::{DEAF_MS, HEARTBEAT_MS};
 use crate::line_limit::LineLimit;
 use crate::protocol::chat::MemberKey;
 use crate::protocol::cluster::{
@@ -23,6 +25,9 @@ const STEP_MS_MAX: u64 = 1_000;
 
 /// Time after which everyone who is there has been heard, in milliseconds.
 const SETTLED_MS: u64 = 3_000;
+
+/// The name of the channel of heartbeats.
+const NODES: &str = "nodes";
 
 /// Shortest pause between two heartbeats.
 const HEARTBEAT_MS_MIN: u64 = 200;
@@ -60,6 +65,7 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Node {
     config: NodeConfig,
+    keys: Keys,
     engine: Engine,
     incarnation: u64,
     peers: Peers,
@@ -128,9 +134,11 @@ impl Node {
     /// A node that has heard of nobody. Its incarnation is that of `cluster`.
     #[must_use]
     pub fn new(config: NodeConfig, engine: Engine, cluster: &Cluster, now: Millis) -> Self {
-        let names = NameCalls::new(&config.prefix, cluster.incarnation);
+        let keys = Keys::new(&config.prefix, cluster.incarnation);
+        let names = NameCalls::new(keys.clone());
         Node {
             config,
+            keys,
             engine,
             incarnation: cluster.incarnation,
             peers: Peers::default(),
@@ -186,19 +194,17 @@ impl Node {
     /// The other nodes that are there: names, incarnations, and milliseconds since each was heard.
     pub fn others(&self) -> impl Iterator<Item = (NodeNumber, &str, u64)> {
         let heard_ms = |heard_at| self.awake_ms - heard_at;
-        self.peers.present().map(move |(number, peer)| (number, &*peer.name, heard_ms(peer.heard_at)))
+        self.peers
+            .present()
+            .map(move |(number, peer)| (number, &*peer.name, heard_ms(peer.heard_at)))
     }
 
     /// Has the engine's connections follow the channels that are open.
     pub fn set_channels(&mut self, cluster: &Cluster) {
-        let rooms = cluster.channels().map(|(_, name)| self.key(name));
-        let channels = rooms.chain([self.key("nodes")]).collect();
+        let rooms = cluster.channels().map(|(_, name)| self.keys.channel(name));
+        let channels = rooms.chain([self.keys.nodes_channel()]).collect();
         self.engine.set_channels(channels);
         self.claim_all(cluster);
-    }
-
-    fn key(&self, name: &str) -> Vec<u8> {
-        format!("{}:{name}", self.config.prefix).into_bytes()
     }
 
     /// Does what the time asks for. To be called each turn, after what has come was acted on.
@@ -263,7 +269,7 @@ impl Node {
             .collect();
         heartbeat.wants = self.peers.wants(cluster).collect();
         let bytes = heartbeat.to_bytes();
-        self.engine.publish(&self.key("nodes"), &[&bytes]);
+        self.engine.publish(&self.keys.nodes_channel(), &[&bytes]);
         let lease_ms = if self.is_stopping { 0 } else { LEASE_MS };
         self.names.renew(&mut self.engine, &self.config.name, lease_ms, cluster);
     }
@@ -279,8 +285,9 @@ impl Node {
         for channel in channels {
             while let Some(batch) = cluster.outbox.pop(channel) {
                 header.clear();
-                Header::new(self.incarnation, batch.first, batch.messages_before).write(&mut header);
-                let name = self.key(cluster.channel_name(channel));
+                Header::new(self.incarnation, batch.first, batch.messages_before)
+                    .write(&mut header);
+                let name = self.keys.channel(cluster.channel_name(channel));
                 if self.engine.publish(&name, &[&header, &batch.bytes]) {
                     self.stats.published_total += batch.messages;
                 } else {
@@ -301,7 +308,7 @@ impl Node {
     /// Whether there is something for rooms to act on.
     #[must_use]
     pub fn has_input(&self) -> bool {
-        !self.tasks.is_empty() || self.batch.is_some() || self.engine.has_events()
+        !self.tasks.is_empty() || self.batch.is_some()
     }
 
     /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
@@ -381,18 +388,15 @@ impl Node {
         let Some(event) = self.engine.next_event(now) else { return false };
         match event {
             EngineEvent::Message { channel, payload } => {
-                let prefix = self.config.prefix.as_bytes();
-                let name = channel.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(b":"));
-                let Some(Ok(name)) = name.map(str::from_utf8) else { return true };
+                let Some(name) = self.keys.channel_name(channel) else { return true };
+                let known = cluster.find(name);
+                let is_nodes = name == NODES;
                 self.events.clear();
                 self.events.extend_from_slice(payload);
-                match name {
-                    "nodes" => self.hear_notice(cluster),
-                    name => {
-                        if let Some(channel) = cluster.find(name) {
-                            self.hear_batch(channel, cluster);
-                        }
-                    }
+                if is_nodes {
+                    self.hear_notice(cluster);
+                } else if let Some(channel) = known {
+                    self.hear_batch(channel, cluster);
                 }
             }
             EngineEvent::CommandsReady => {
@@ -444,7 +448,9 @@ impl Node {
             return;
         }
         let at = self.events.len() - events.len();
-        let Some(node) = self.peers.hear(header.incarnation, self.awake_ms, cluster) else { return };
+        let Some(node) = self.peers.hear(header.incarnation, self.awake_ms, cluster) else {
+            return;
+        };
         let first = Position { next: header.first, messages: header.messages_before };
         let Reception { skip, .. } = self.receive(node, channel, first);
         self.batch = Some(Batch { channel, node, at, end: at, skip });
@@ -492,22 +498,23 @@ impl Node {
 
     fn hear_notice(&mut self, cluster: &mut Cluster) {
         let events = std::mem::take(&mut self.events);
-        match Notice::parse(&events) {
-            Some(Notice::Heartbeat(heartbeat)) if heartbeat.incarnation == self.incarnation => {
+        if let Some(Notice { loser, loss, room, folded }) = Notice::parse(&events) {
+            let channel = str::from_utf8(room).ok().and_then(|room| cluster.find(room));
+            if loser == self.incarnation
+                && let Some(channel) = channel
+            {
+                let outcome = match loss {
+                    Loss::Older => NameOutcome::Older,
+                    Loss::LoggedIn => NameOutcome::LoggedIn,
+                };
+                cluster.settle_name(None, Verdict { channel, nick: folded.into(), outcome });
+            }
+        } else if let Some(heartbeat) = Heartbeat::parse(&events) {
+            if heartbeat.incarnation == self.incarnation {
                 self.heard_self_at = self.awake_ms;
+            } else {
+                self.hear_heartbeat(&heartbeat, cluster);
             }
-            Some(Notice::Heartbeat(heartbeat)) => self.hear_heartbeat(&heartbeat, cluster),
-            Some(Notice::NameLost { incarnation, is_login, channel, folded }) => {
-                if incarnation == self.incarnation
-                    && let Some(channel) = cluster.find(channel)
-                {
-                    let outcome =
-                        if is_login { NameOutcome::LoggedIn } else { NameOutcome::Older };
-                    let verdict = Verdict { channel, nick: folded.into(), outcome };
-                    cluster.settle_name(None, verdict);
-                }
-            }
-            None => {}
         }
         self.events = events;
         self.events.clear();

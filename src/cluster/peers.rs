@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::wire::Heartbeat;
-use crate::limits::{PEERS_MAX, PEER_TIMEOUT_MS};
+use crate::limits::{PEER_TIMEOUT_MS, PEERS_MAX};
 use crate::protocol::cluster::{Channel, Cluster, NodeNumber, Position};
 
 /// The other nodes. Those that have gone are remembered, so that what was missed is known when they
@@ -192,9 +192,10 @@ impl Peers {
         peer.streams.values_mut().for_each(|stream| stream.receivers = 0);
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
-                let stream = peer.streams.entry(channel).or_insert_with(|| {
-                    Stream { expected: beat.end(), ..Stream::default() }
-                });
+                let stream = peer
+                    .streams
+                    .entry(channel)
+                    .or_insert_with(|| Stream { expected: beat.end(), ..Stream::default() });
                 stream.receivers = beat.receivers as usize;
             }
         }

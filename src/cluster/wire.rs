@@ -7,10 +7,8 @@ use crate::protocol::cluster::Position;
 /// The version of all this. What has another is not understood, and not acted on.
 const VERSION: u8 = 1;
 
-/// First byte of a heartbeat in the nodes' channel.
+/// First byte of a heartbeat in the nodes' channel, in which scripts publish, too.
 const HEARTBEAT: u8 = 1;
-/// First byte of the notice that a name has been lost, which a script publishes.
-const NAME_LOST: u8 = 2;
 
 /// What stands before the events of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,40 +95,12 @@ impl<'a> Heartbeat<'a> {
     }
 }
 
-/// A message in the nodes' channel.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Notice<'a> {
-    /// A node is there.
-    Heartbeat(Heartbeat<'a>),
-    /// A member has lost its name.
-    NameLost {
-        /// The incarnation of the member's node.
-        incarnation: u64,
-        /// Its account is logged in to on another node; else somebody has had the name longer.
-        is_login: bool,
-        /// The name of its room's channel.
-        channel: &'a str,
-        /// The folded nickname.
-        folded: &'a str,
-    },
-}
-
-impl<'a> Notice<'a> {
+impl<'a> Heartbeat<'a> {
+    /// Reads a message of the nodes' channel; `None` if it is not a heartbeat.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        match bytes.split_first()? {
-            (&HEARTBEAT, rest) => {
-                let heartbeat: Heartbeat<'_> = postcard::from_bytes(rest).ok()?;
-                (heartbeat.version == VERSION).then_some(Notice::Heartbeat(heartbeat))
-            }
-            (&NAME_LOST, rest) => {
-                let (reason, rest) = rest.split_first()?;
-                let (incarnation, rest) = str::from_utf8(rest).ok()?.split_at_checked(16)?;
-                let (channel, folded) = rest.split_once('\0')?;
-                let incarnation = u64::from_str_radix(incarnation, 16).ok()?;
-                Some(Notice::NameLost { incarnation, is_login: *reason == 1, channel, folded })
-            }
-            _ => None,
-        }
+        let heartbeat: Heartbeat<'_> =
+            postcard::from_bytes(bytes.strip_prefix(&[HEARTBEAT])?).ok()?;
+        (heartbeat.version == VERSION).then_some(heartbeat)
     }
 }
 
@@ -157,20 +127,7 @@ mod tests {
             vec![ChannelBeat { name: "chat:chat", next: 9, messages: 4, receivers: 2 }];
         heartbeat.wants = vec![(6, "chat:chat")];
         let bytes = heartbeat.to_bytes();
-        assert_eq!(Notice::parse(&bytes), Some(Notice::Heartbeat(heartbeat)));
-        assert!((0..bytes.len()).all(|len| Notice::parse(&bytes[..len]).is_none()));
-    }
-
-    #[test]
-    fn lost_name_is_read_as_scripts_write_it() {
-        let expected = Notice::NameLost {
-            incarnation: 255,
-            is_login: true,
-            channel: "chat:lobby",
-            folded: "anna",
-        };
-        assert_eq!(Notice::parse(b"\x02\x0100000000000000ffchat:lobby\0anna"), Some(expected));
-        assert_eq!(Notice::parse(b"\x02\x010000000000000"), None);
-        assert_eq!(Notice::parse(b"\x031"), None);
+        assert_eq!(Heartbeat::parse(&bytes), Some(heartbeat));
+        assert!((0..bytes.len()).all(|len| Heartbeat::parse(&bytes[..len]).is_none()));
     }
 }

@@ -109,8 +109,7 @@ impl<T: Transport> Server<T> {
             return Err(LogFullError);
         }
         let head = room.log.head();
-        let result =
-            dispatch!(&mut listener.protocol, handler => handler.on_remote(input.remote, room, shared));
+        let result = dispatch!(&mut listener.protocol, handler => handler.on_remote(input.remote, room, shared));
         // Appended bytes lie in memory, so their number fits.
         self.schedule.budget.charge((listener.room.log.head() - head) as usize);
         listener.start_pass_if_needed(&mut shared.memory);
@@ -129,7 +128,9 @@ impl<T: Transport> Server<T> {
         }
         while let Some((channel, from)) = node.tellings_mut().snapshots.front_mut() {
             let (channel, cluster) = (*channel, self.shared.cluster.as_mut());
-            let Some(cluster) = cluster.filter(|c| c.outbox.bytes() < TELL_BYTES_MAX) else { break };
+            let Some(cluster) = cluster.filter(|c| c.outbox.bytes() < TELL_BYTES_MAX) else {
+                break;
+            };
             if from.is_none() {
                 cluster.publish(channel, &Event::SnapshotBegins);
             }

@@ -73,15 +73,27 @@ impl Keys {
         self.key("nodes", b"")
     }
 
-    /// Renews the lease of the node called `name`; the answer is whether it was there before. `rooms`
-    /// are those in which it has names.
+    /// The channel of a room, whose name has a colon.
     #[must_use]
-    pub fn renew(&self, name: &str, rooms: &[&[u8]]) -> ScriptCall {
+    pub fn channel(&self, room: &str) -> Vec<u8> {
+        self.key("", room.as_bytes())
+    }
+
+    /// What a channel is called without its prefix.
+    #[must_use]
+    pub fn channel_name<'a>(&self, channel: &'a [u8]) -> Option<&'a str> {
+        str::from_utf8(channel.strip_prefix(self.base.as_bytes())?).ok()
+    }
+
+    /// Renews the lease of the node called `name` for so long, or ends it; the answer is whether it
+    /// was there before. `rooms` are those in which it has names.
+    #[must_use]
+    pub fn renew(&self, name: &str, lease_ms: u64, rooms: &[&[u8]]) -> ScriptCall {
         let mut keys = vec![self.lease(), self.key("nodes", b""), self.claims()];
         for room in rooms {
             keys.extend([self.key("names:", room), self.key("looks:", room)]);
         }
-        let args = [&self.incarnation, &self.base, name, &LEASE_MS.to_string()];
+        let args = [&self.incarnation, &self.base, name, &lease_ms.to_string()];
         let args = args.map(|arg| arg.as_bytes().to_vec()).to_vec();
         ScriptCall { script: Script::Renew, keys, args }
     }

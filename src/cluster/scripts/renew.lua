@@ -3,7 +3,7 @@
 --
 -- KEYS  1 lease of the node  2 nodes  3 claims of the node  then names and looks of its rooms
 -- ARGV  1 incarnation of the node  2 prefix of all keys, with its colon  3 name of the node
---       4 milliseconds of the lease
+--       4 milliseconds of the lease, 0 to end it
 -- Returns 1 if the lease was there before, else 0. Nodes are a hash of INCARNATION to the node's name;
 -- what the other keys hold is said in claim.lua.
 
@@ -11,7 +11,11 @@ local incarnation, prefix, name = ARGV[1], ARGV[2], ARGV[3]
 local TTL, REMOVED_MAX = 3600, 200
 
 local was_there = redis.call('EXISTS', KEYS[1])
-redis.call('SET', KEYS[1], name, 'PX', ARGV[4])
+if ARGV[4] == '0' then
+    redis.call('DEL', KEYS[1])
+else
+    redis.call('SET', KEYS[1], name, 'PX', ARGV[4])
+end
 redis.call('HSET', KEYS[2], incarnation, name)
 for at = 2, #KEYS do redis.call('EXPIRE', KEYS[at], TTL) end
 

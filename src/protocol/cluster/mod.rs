@@ -106,7 +106,13 @@ impl Cluster {
     pub fn open(&mut self, name: &str, has_members: bool) -> Channel {
         let known = self.channels.iter().position(|channel| &*channel.name == name);
         let channel = known.unwrap_or_else(|| {
-            let state = ChannelState { name: name.into(), is_open: false, receivers_elsewhere: 0 };
+            let state = ChannelState {
+                name: name.into(),
+                is_open: false,
+                has_members,
+                receivers_elsewhere: 0,
+                receivers_here: 0,
+            };
             self.channels.push(state);
             self.outbox.add_channel();
             self.channels.len() - 1

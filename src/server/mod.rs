@@ -19,6 +19,8 @@ mod admission_check;
 mod bans;
 mod budget;
 mod close;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connection;
 mod deadlines;
 mod direct_messages;
@@ -135,6 +137,9 @@ pub struct Server<T: Transport> {
     /// Tasks of admin clients.
     #[cfg(feature = "admin")]
     admin: admin::AdminWork,
+    /// The client of the engine that joins nodes.
+    #[cfg(feature = "cluster")]
+    cluster_engine: Option<Box<crate::cluster::Engine>>,
     io: Io<T::Layer>,
 }
 
@@ -172,6 +177,8 @@ impl<T: Transport> Server<T> {
             deadline_sweep: None,
             #[cfg(feature = "admin")]
             admin: admin::AdminWork::default(),
+            #[cfg(feature = "cluster")]
+            cluster_engine: None,
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),

@@ -1,0 +1,22 @@
+//! The engine's client of a server: a stand-in until the server acts on what it hears.
+
+use super::{Server, Transport};
+use crate::cluster::Engine;
+
+impl<T: Transport> Server<T> {
+    /// Gives the server a client of an engine.
+    pub fn set_cluster_engine(&mut self, engine: Engine) {
+        self.cluster_engine = Some(Box::new(engine));
+    }
+
+    /// The engine's client, if there is one.
+    #[must_use]
+    pub fn cluster_engine(&self) -> Option<&Engine> {
+        self.cluster_engine.as_deref()
+    }
+
+    /// The engine's client, if there is one.
+    pub fn cluster_engine_mut(&mut self) -> Option<&mut Engine> {
+        self.cluster_engine.as_deref_mut()
+    }
+}

@@ -104,6 +104,7 @@ mod load;
     feature = "accounts",
     feature = "admission",
     feature = "client",
+    feature = "cluster",
     feature = "load",
     feature = "plugins",
     feature = "tls",

@@ -3,11 +3,11 @@
 use crate::defaults;
 
 /// Longest name of a listener, in bytes: `name=`.
-#[cfg(any(feature = "admin", feature = "systemd"))]
+#[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
 pub(crate) const LISTENER_NAME_LEN_MAX: usize = 64;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` less the NUL at its end (unix(7)).
-#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
+#[cfg(any(feature = "unix", feature = "client", feature = "cluster", feature = "load"))]
 pub(crate) const UNIX_PATH_LEN_MAX: usize =
     size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
@@ -247,6 +247,10 @@ pub const FILES_RESERVED: usize = 32;
 /// Descriptors the server itself has open, listeners apart: standard streams, epoll, the loop's
 /// waker, the signals' pipe with six ends, the log file, and one for the C library.
 pub const FILES_OWN: usize = 13;
+
+/// Descriptors that a cluster takes: the connections to its engine, and a lookup of its address.
+#[cfg(feature = "cluster")]
+pub const FILES_ENGINE: usize = 4;
 
 /// Largest `--max-frame`, in bytes.
 pub const FRAME_LEN_LIMIT: u32 = 1 << 30;

@@ -60,6 +60,9 @@ pub enum SettingError {
         /// The choices.
         choices: &'static str,
     },
+    /// The value is not the URL of an engine, for this reason.
+    #[cfg(feature = "cluster")]
+    NotAnEngine(String),
     /// The value is empty.
     Empty,
     /// A member of the list is no network.
@@ -86,6 +89,8 @@ impl fmt::Display for SettingError {
                 write!(f, "'{value}' is not a number from {min} to {max}")
             }
             SettingError::NotOneOf { value, choices } => write!(f, "'{value}' is not {choices}"),
+            #[cfg(feature = "cluster")]
+            SettingError::NotAnEngine(reason) => f.write_str(reason),
             SettingError::Empty => write!(f, "needs a value"),
             #[cfg(feature = "admission")]
             SettingError::NotANetwork(value) => {
@@ -99,6 +104,15 @@ impl fmt::Display for SettingError {
 }
 
 impl std::error::Error for SettingError {}
+
+/// Parses `yes` or `no`.
+pub(crate) fn yes_or_no(value: &str) -> Result<bool, SettingError> {
+    match value {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "yes or no" }),
+    }
+}
 
 /// Parses a decimal number of a range, without sign and blanks.
 pub(crate) fn number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, SettingError>

@@ -19,7 +19,7 @@ _mynah() {
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
             ;;
-        -m | --max-clients | --max-frame | --idle-timeout | --tcp-keepalive | --frame-timeout | --drain-timeout | --handshake-timeout | --max-per-ip | --connect-rate | --limit-exempt | --message-rate | --broadcast-rate | --send-queue | --broadcast-log | --memory-limit | --plugin-budget | --plugin-memory)
+        -m | --max-clients | --max-frame | --idle-timeout | --tcp-keepalive | --frame-timeout | --drain-timeout | --handshake-timeout | --max-per-ip | --connect-rate | --limit-exempt | --message-rate | --broadcast-rate | --cluster | --send-queue | --broadcast-log | --memory-limit | --plugin-budget | --plugin-memory)
             return
             ;;
         --plugin-dir)
@@ -39,7 +39,7 @@ _mynah() {
             return
             ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W '-l --listen -c --config --check -m --max-clients --max-frame --idle-timeout --tcp-keepalive --frame-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --handshake-timeout --max-per-ip --connect-rate --limit-exempt --message-rate --broadcast-rate --accounts --allow-register --admin-token --send-queue --broadcast-log --memory-limit --plugin-dir --plugin-budget --plugin-memory --no-plugins --log-level -v --verbose -q --quiet --log-format --log-file -h --help -V --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W '-l --listen -c --config --check -m --max-clients --max-frame --idle-timeout --tcp-keepalive --frame-timeout --drain-timeout --tls-cert --tls-key --tls-client-ca --handshake-timeout --max-per-ip --connect-rate --limit-exempt --message-rate --broadcast-rate --accounts --allow-register --admin-token --cluster --send-queue --broadcast-log --memory-limit --plugin-dir --plugin-budget --plugin-memory --no-plugins --log-level -v --verbose -q --quiet --log-format --log-file -h --help -V --version' -- "$cur")
 }
 
 complete -F _mynah mynah

@@ -22,6 +22,7 @@ complete -c mynah -l broadcast-rate -x -d 'the same for broadcast and chat bytes
 complete -c mynah -l accounts -r -F -d 'names and password hashes of those who may log in'
 complete -c mynah -l allow-register -d 'let clients add accounts to FILE'
 complete -c mynah -l admin-token -r -F -d 'the secret that admin:// listeners demand over TCP, one line'
+complete -c mynah -l cluster -x -d 'join other nodes over Redis or Valkey: redis://[USER@]HOST[:PORT][/DB], rediss:// over TLS or redis+unix:///PATH[?db=N], with ?prefix=TEXT&node=NAME&password_file=FILE and ca=FILE of rediss behind it'
 complete -c mynah -l send-queue -x -d 'most unsent reply bytes of one connection'
 complete -c mynah -l broadcast-log -x -d 'most broadcast bytes kept for those who lag'
 complete -c mynah -l memory-limit -x -d 'most bytes that may wait, of all connections'

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 #[cfg(feature = "admin")]
 use super::admin;
+#[cfg(feature = "cluster")]
+use super::cluster;
 use super::config::Config;
 use super::fit_limits::fit_limits;
 use super::listen_error::ListenError;
@@ -49,6 +51,13 @@ pub(super) fn check(config: &Config) -> ExitCode {
     #[cfg(feature = "admin")]
     if let Err(reason) = admin::load(config) {
         errors.config.push(reason);
+    }
+    #[cfg(feature = "cluster")]
+    {
+        config.warnings.iter().for_each(|warning| print_warning(warning));
+        if let Err(reason) = cluster::read(config) {
+            errors.config.push(reason);
+        }
     }
     match tls::check(config) {
         Ok(warnings) => warnings.iter().for_each(|warning| print_warning(warning)),
@@ -102,6 +111,10 @@ fn check_listeners(config: &Config, mut passed: PassedSockets, errors: &mut Erro
                 Ok(place) => {
                     let url = place.url_of(spec, true);
                     lines.push(format!("would listen on {url}, a passed socket"));
+                    #[cfg(feature = "cluster")]
+                    if spec.reuse_port == Some(true) {
+                        print_warning(&listeners::passed_reuse_port(spec));
+                    }
                 }
                 Err(source) => errors.machine.push(ListenError { spec, source }.to_string()),
             }

@@ -13,7 +13,7 @@ use super::config_file::ConfigFile;
 use super::help;
 use super::hints::{self, ArgumentError};
 use super::settings::Settings;
-#[cfg(any(feature = "admin", feature = "systemd"))]
+#[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
 use crate::cli::name_listeners;
 use crate::cli::options::{self, OptionError, OptionSpec};
 use crate::cli::{IniError, ListenerError, ListenerSpec, server_options};
@@ -21,6 +21,8 @@ use crate::defaults;
 use crate::escape::EscapeControl;
 #[cfg(feature = "admin")]
 use crate::limits::ADMIN_PLACES;
+#[cfg(feature = "cluster")]
+use crate::limits::FILES_ENGINE;
 use crate::limits::{FILES_OWN, FILES_RESERVED, Limits, MEMORY_BYTES_FLOOR, QUEUE_BYTES_FLOOR};
 use crate::os_text;
 #[cfg(feature = "accounts")]
@@ -55,6 +57,9 @@ pub struct Config {
     pub plugin_dir: Option<PathBuf>,
     /// Lines for the log about what the configuration means.
     pub notices: Vec<String>,
+    /// Warnings about what it shows to others.
+    #[cfg(feature = "cluster")]
+    pub warnings: Vec<String>,
 }
 
 /// An error of the command line or the configuration file.
@@ -81,7 +86,7 @@ pub enum ConfigError {
         source: ListenerError,
     },
     /// Two listeners have one name.
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     RepeatedName(String),
     /// A `+tls` listener has no certificate.
     #[cfg(feature = "tls")]
@@ -108,7 +113,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Option { name, source } => write!(f, "--{name}: {source}"),
             ConfigError::OnlyOneOf(options) => write!(f, "only one of {options}"),
             ConfigError::Listen { url, source } => write!(f, "--listen {url}: {source}"),
-            #[cfg(any(feature = "admin", feature = "systemd"))]
+            #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
             ConfigError::RepeatedName(name) => {
                 write!(f, "two listeners have the name '{name}'")
             }
@@ -204,9 +209,19 @@ impl Config {
         if listeners_are_defaults {
             listeners = default_listeners(plugin_dir.is_some());
         }
-        #[cfg(any(feature = "admin", feature = "systemd"))]
+        #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
         name_listeners(&mut listeners).map_err(ConfigError::RepeatedName)?;
-        let config = Config { settings, listeners, listeners_are_defaults, plugin_dir, notices };
+        #[cfg(feature = "cluster")]
+        let warnings = shown_password(&settings, matches);
+        let config = Config {
+            settings,
+            listeners,
+            listeners_are_defaults,
+            plugin_dir,
+            notices,
+            #[cfg(feature = "cluster")]
+            warnings,
+        };
         #[cfg(feature = "tls")]
         let config = config.with_tls_checked()?;
         #[cfg(feature = "accounts")]
@@ -308,6 +323,8 @@ impl Config {
         let own = FILES_OWN + self.listeners.len();
         #[cfg(feature = "admin")]
         let own = if self.has_admin() { own + ADMIN_PLACES } else { own };
+        #[cfg(feature = "cluster")]
+        let own = if self.settings.cluster.is_some() { own + FILES_ENGINE } else { own };
         let lingering_max = FILES_RESERVED.saturating_sub(own).clamp(8, 16);
         let reserved = FILES_RESERVED.max(own + lingering_max);
         let fitting = files.saturating_sub(reserved).max(1);
@@ -414,6 +431,19 @@ fn set_options(settings: &mut Settings, matches: &Matches) -> Result<(), ConfigE
         }
     }
     Ok(())
+}
+
+/// The warning about a password among the arguments.
+#[cfg(feature = "cluster")]
+fn shown_password(settings: &Settings, matches: &Matches) -> Vec<String> {
+    let has_password = settings.cluster.as_ref().is_some_and(|url| url.password.is_some());
+    let warning = "--cluster: everybody on this machine can see the password among the arguments, \
+                   password_file=FILE is for it";
+    if has_password && matches.opt_present("cluster") {
+        vec![warning.to_owned()]
+    } else {
+        Vec::new()
+    }
 }
 
 fn set(settings: &mut Settings, name: &'static str, value: &str) -> Result<(), ConfigError> {
@@ -555,6 +585,18 @@ mod tests {
             refused(&["-l", "plugin://h:1"], &format!("--listen plugin://h:1: {why}"));
         }
         refused(&["-c", "/no/such"], "/no/such: cannot be read: no such file or directory");
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn engine_password_among_the_arguments_is_warned_of() {
+        let warnings = |url: &str| config(&["--cluster", url]).warnings;
+        assert!(warnings("redis://:s3cret@h")[0].contains("password_file"));
+        assert_eq!(warnings("redis://u@h?password_file=/p"), [""; 0]);
+        refused(&["--cluster", ""], "--cluster: needs a value");
+        refused(&["--cluster", "redis://h:x"], "--cluster: bad port, it is 1 to 65535");
+        let given = config(&["--cluster", "redis://:s3cret@h"]);
+        assert!(!format!("{given:?}").contains("s3cret"));
     }
 
     #[test]

@@ -4,7 +4,14 @@ use super::config::Config;
 use crate::cli::{ListenerSpec, server_options};
 
 /// What cannot change while its listener is open: options of its socket or its file.
-const NEEDS_RESTART: [&str; 2] = ["tcp-keepalive", "mode"];
+const NEEDS_RESTART: [&str; 2 + 2 * cfg!(feature = "cluster") as usize] = [
+    "tcp-keepalive",
+    "mode",
+    #[cfg(feature = "cluster")]
+    "cluster",
+    #[cfg(feature = "cluster")]
+    "reuse_port",
+];
 
 /// Lines about differences, of the server or of one listener.
 #[derive(Default)]

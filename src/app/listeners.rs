@@ -84,7 +84,7 @@ pub(super) struct OpenListener {
     /// Its number in the server.
     pub(super) number: usize,
     /// Its name in metrics and among passed sockets.
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     name: Option<String>,
     /// The service manager opened it.
     #[cfg(feature = "systemd")]
@@ -104,8 +104,9 @@ pub(super) enum Socket {
 }
 
 /// Finds a socket for every listener of `config`: of those that are open the one that is bound to
-/// its address or path, or else a new one. Returns them in the order of the configuration, and a
-/// warning for each that is skipped: a default one whose port is taken, as long as another opens.
+/// its address or path, or else a new one. Returns them in the order of the configuration, and
+/// warnings: a default one whose port is taken is skipped, as long as another opens; a key has no
+/// effect on a socket that was passed.
 ///
 /// # Errors
 ///
@@ -116,6 +117,8 @@ pub(super) fn bind_all(
     mut passed: PassedSockets,
 ) -> Result<(Vec<Socket>, Vec<String>), Vec<String>> {
     let (mut sockets, mut errors, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    #[cfg(feature = "cluster")]
+    let mut shared_ports = SharedPorts::default();
     let mut is_free: Vec<bool> = open.iter().map(|listener| listener.is_listening).collect();
     for (at, spec) in config.listeners.iter().enumerate() {
         let bound = match passed.take(at) {
@@ -124,6 +127,8 @@ pub(super) fn bind_all(
                 .map_err(|source| ListenError { spec, source }),
             None => bind(spec, config, open, &is_free),
         };
+        #[cfg(feature = "cluster")]
+        let bound = bound.and_then(|socket| shared_ports.add(spec, socket, open));
         match bound {
             Ok(socket) => {
                 if let Socket::Open(at) = socket {
@@ -142,6 +147,8 @@ pub(super) fn bind_all(
         errors.extend(skipped.first().cloned());
     }
     skipped.iter_mut().for_each(|warning| warning.push_str("; skipped"));
+    #[cfg(feature = "cluster")]
+    skipped.append(&mut shared_ports.warnings);
     if errors.is_empty() {
         return Ok((sockets, skipped));
     }
@@ -217,6 +224,60 @@ fn bind<'a>(
     Ok(bound)
 }
 
+/// Addresses with `reuse_port`: the kernel would give one to two listeners of this server too, and
+/// half of the clients of either to the other.
+#[cfg(feature = "cluster")]
+#[derive(Default)]
+struct SharedPorts {
+    places: Vec<Place>,
+    /// About sockets that are passed: their options are those of whoever opened them.
+    warnings: Vec<String>,
+}
+
+#[cfg(feature = "cluster")]
+impl SharedPorts {
+    fn add<'a>(
+        &mut self,
+        spec: &'a ListenerSpec,
+        socket: Socket,
+        open: &[OpenListener],
+    ) -> Result<Socket, ListenError<'a>> {
+        if spec.reuse_port != Some(true) {
+            return Ok(socket);
+        }
+        let (place, is_passed) = match &socket {
+            #[cfg(feature = "systemd")]
+            Socket::New(acceptor, place) => (place, acceptor.is_passed()),
+            #[cfg(feature = "systemd")]
+            Socket::Open(at) => (&open[*at].place, open[*at].is_passed),
+            #[cfg(not(feature = "systemd"))]
+            Socket::New(_, place) => (place, false),
+            #[cfg(not(feature = "systemd"))]
+            Socket::Open(at) => (&open[*at].place, false),
+            Socket::Skipped => return Ok(socket),
+        };
+        if is_passed {
+            self.warnings.push(passed_reuse_port(spec));
+        } else if self.places.contains(place) {
+            return Err(ListenError {
+                spec,
+                source: io::Error::from_raw_os_error(libc::EADDRINUSE),
+            });
+        } else {
+            self.places.push(place.clone());
+        }
+        Ok(socket)
+    }
+}
+
+/// The warning about a key that has no effect.
+#[cfg(feature = "cluster")]
+pub(super) fn passed_reuse_port(spec: &ListenerSpec) -> String {
+    format!(
+        "reuse_port of {spec} has no effect on a passed socket: its unit says so with ReusePort=yes"
+    )
+}
+
 impl OpenListener {
     /// Adds the listener at a place of the configuration, which was bound, to a server that runs, or
     /// is about to. It is called by its URL as it was given, with the real port.
@@ -236,7 +297,7 @@ impl OpenListener {
             has_any_port: false,
             #[cfg(feature = "systemd")]
             is_passed: acceptor.is_passed(),
-            #[cfg(any(feature = "admin", feature = "systemd"))]
+            #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
             name: None,
             place,
             number: 0,
@@ -255,7 +316,7 @@ impl OpenListener {
         self.protocol = spec.protocol;
         self.host.clone_from(&spec.host);
         self.has_any_port = spec.port == 0 && matches!(self.place, Place::Inet(_));
-        #[cfg(any(feature = "admin", feature = "systemd"))]
+        #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
         self.name.clone_from(&spec.name);
         #[cfg(feature = "systemd")]
         let is_passed = self.is_passed;
@@ -277,13 +338,20 @@ impl OpenListener {
         server.trust_proxies(self.number, spec.proxies.clone());
         #[cfg(feature = "accounts")]
         server.set_auth(self.number, config.auth(spec));
+        #[cfg(feature = "cluster")]
+        {
+            let spans_nodes = matches!(self.protocol, ProtocolName::Command | ProtocolName::Chat);
+            let channel = self.name.as_ref().filter(|_| spans_nodes);
+            let channel = channel.map(|name| format!("{}:{name}", self.protocol));
+            server.set_channel(self.number, channel.as_deref());
+        }
         let _ = (spec, server);
     }
 }
 
 /// Options of all sockets.
 pub(super) fn options(config: &Config) -> SocketOptions {
-    SocketOptions { keepalive: config.keepalive(), is_dual_stack: false }
+    SocketOptions { keepalive: config.keepalive(), ..SocketOptions::default() }
 }
 
 /// Whether a start goes on without the listener.
@@ -308,7 +376,12 @@ pub(super) fn bind_first<'a>(
     bind: &mut dyn FnMut(SocketAddr, SocketOptions) -> io::Result<()>,
 ) -> Result<SocketAddr, ListenError<'a>> {
     let fail = |source| ListenError { spec, source };
-    let options = SocketOptions { is_dual_stack: spec.host.is_empty(), ..options(config) };
+    let options = SocketOptions {
+        is_dual_stack: spec.host.is_empty(),
+        #[cfg(feature = "cluster")]
+        reuse_port: spec.reuse_port == Some(true),
+        ..options(config)
+    };
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for addr in addresses(spec).map_err(fail)? {
         match bind(addr, options) {

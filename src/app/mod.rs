@@ -3,6 +3,7 @@
 //! | module | job |
 //! |---|---|
 //! | `run` | from arguments to exit code |
+//! | `cluster` | the engine's password and roots; what this node is called |
 //! | `config` | options and file, merged |
 //! | `hints` | what would do in place of other servers' arguments |
 //! | `help` | the text of `--help` |
@@ -30,6 +31,8 @@ mod admin;
 #[cfg(feature = "admission")]
 mod admission;
 mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 mod config_file;
 mod control;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::accounts::{self, AccountsInService, ReadAccounts};
 #[cfg(feature = "admin")]
 use super::admin;
+#[cfg(feature = "cluster")]
+use super::cluster::{self, ReadCluster};
 use super::config::{Config, ConfigError, Invocation};
 use super::fit_limits::fit_limits;
 use super::listeners::{self, OpenListener, Socket};
@@ -41,6 +43,9 @@ pub(super) struct Prepared {
     /// The token of admin clients.
     #[cfg(feature = "admin")]
     pub(super) token: Option<Token>,
+    /// What a reload has read for the connections to the engine.
+    #[cfg(feature = "cluster")]
+    pub(super) cluster: Option<ReadCluster>,
     /// The log file, where it is another one.
     pub(super) log: Option<Option<OpenLog>>,
     pub(super) warnings: Vec<String>,
@@ -110,6 +115,8 @@ fn prepare(in_force: &InForce) -> PrepareResult {
     let accounts = accounts::read(&config, &in_force.accounts).map_err(|error| errors.push(error));
     #[cfg(feature = "admin")]
     let token = admin::load(&config).map_err(|error| errors.push(error)).unwrap_or_default();
+    #[cfg(feature = "cluster")]
+    let cluster = cluster::read(&config).map_err(|error| errors.push(error)).unwrap_or_default();
     let (Ok((limits, mut warnings)), Ok(certificates), Ok(mut accounts), []) =
         (fitted, certificates, accounts, &*errors)
     else {
@@ -123,6 +130,8 @@ fn prepare(in_force: &InForce) -> PrepareResult {
     }
     let log = open_log(&config, in_force).map_err(|error| vec![error])?;
     warnings.extend(skipped);
+    #[cfg(feature = "cluster")]
+    warnings.extend(config.warnings.iter().cloned());
     warnings.extend(certificates.warnings());
     warnings.extend(accounts.iter().filter_map(ReadAccounts::warning));
     Ok(Prepared {
@@ -133,6 +142,8 @@ fn prepare(in_force: &InForce) -> PrepareResult {
         accounts,
         #[cfg(feature = "admin")]
         token,
+        #[cfg(feature = "cluster")]
+        cluster,
         log,
         warnings,
     })

@@ -208,6 +208,8 @@ impl Reloader {
             accounts,
             #[cfg(feature = "admin")]
             token,
+            #[cfg(feature = "cluster")]
+            cluster,
             log,
             mut warnings,
         } = prepared;
@@ -236,6 +238,10 @@ impl Reloader {
         let certificates = self.certificates.replace(certificates).filter(|_| !is_start);
         let accounts = self.accounts.replace(accounts, &config, server);
         let old = std::mem::replace(&mut self.config, config);
+        #[cfg(feature = "cluster")]
+        let engine = cluster.and_then(|cluster| cluster.replace((&old, &self.config), server));
+        #[cfg(not(feature = "cluster"))]
+        let engine = None;
         self.change_listeners(&old, places, old_len, &mut differences, server);
         if !is_start && !differences.lines.is_empty() {
             // Timeouts or rates may be others.
@@ -243,7 +249,7 @@ impl Reloader {
         }
         let mut lines = differences.lines;
         warnings.append(&mut differences.warnings);
-        lines.extend([certificates, accounts, reloaded].into_iter().flatten());
+        lines.extend([certificates, accounts, reloaded, engine].into_iter().flatten());
         for notice in &self.config.notices {
             if is_start || !old.notices.contains(notice) {
                 lines.push(notice.clone());

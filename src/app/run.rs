@@ -10,6 +10,8 @@ use super::accounts::{self, AccountsInService, ReadAccounts};
 #[cfg(feature = "admin")]
 use super::admin;
 use super::check::check;
+#[cfg(feature = "cluster")]
+use super::cluster::{self, ReadCluster};
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
 use super::fit_limits::fit_limits;
@@ -70,6 +72,14 @@ fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    #[cfg(feature = "cluster")]
+    let cluster = match cluster::read(&config) {
+        Ok(cluster) => cluster,
+        Err(reason) => {
+            print_error(format_args!("mynah: {reason}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let format = ConsoleFormat::new(&config);
     let logging = match Logging::start(config.log_level(), format, config.log_file()) {
         Ok(logging) => logging,
@@ -88,6 +98,8 @@ fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
         accounts,
         #[cfg(feature = "admin")]
         token,
+        #[cfg(feature = "cluster")]
+        cluster,
         passed,
     };
     let code = match serve_until_stopped(args, config.into(), read, &logging) {
@@ -118,6 +130,8 @@ struct Read {
     accounts: Option<ReadAccounts>,
     #[cfg(feature = "admin")]
     token: Option<Token>,
+    #[cfg(feature = "cluster")]
+    cluster: Option<ReadCluster>,
     passed: Result<PassedSockets, String>,
 }
 
@@ -132,6 +146,8 @@ fn serve_until_stopped(
         mut accounts,
         #[cfg(feature = "admin")]
         token,
+        #[cfg(feature = "cluster")]
+        cluster,
         passed,
     } = read;
     let one = |reason: String| vec![reason];
@@ -151,6 +167,13 @@ fn serve_until_stopped(
     passed.log();
     let (sockets, skipped) = listeners::bind_all(&config, &[], passed)?;
     warnings.extend(skipped);
+    #[cfg(feature = "cluster")]
+    {
+        warnings.extend(config.warnings.iter().cloned());
+        if let Some(cluster) = cluster {
+            cluster.start(&config, &limits, &mut event_loop);
+        }
+    }
     warnings.extend(certificates.warnings());
     warnings.extend(accounts.iter().filter_map(ReadAccounts::warning));
     let (handle, log) = (event_loop.handle(), None);
@@ -166,6 +189,8 @@ fn serve_until_stopped(
         accounts,
         #[cfg(feature = "admin")]
         token,
+        #[cfg(feature = "cluster")]
+        cluster: None,
         log,
         warnings,
     };

@@ -9,13 +9,15 @@ use log::LevelFilter;
 use super::admission::AdmissionSettings;
 #[cfg(feature = "systemd")]
 use super::log_format::LogFormat;
+#[cfg(feature = "cluster")]
+use crate::cli::EngineUrl;
 use crate::limits::{
     FRAME_LEN_LIMIT, KEEPALIVE_SECS_LIMIT, MEMORY_BYTES_FLOOR, MEMORY_BYTES_LIMIT,
     PLUGIN_BUDGET_MS_LIMIT, PLUGIN_MEMORY_BYTES_FLOOR, PLUGIN_MEMORY_BYTES_LIMIT,
     QUEUE_BYTES_FLOOR, QUEUE_BYTES_LIMIT, TIMEOUT_SECS_LIMIT,
 };
 use crate::os_text;
-use crate::setting::{HAS_PLUGINS, SettingError, number};
+use crate::setting::{HAS_PLUGINS, SettingError, number, yes_or_no};
 
 /// Server-wide settings; `None` where a setting was not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub struct Settings {
     /// The file of the admin listener's token.
     #[cfg(feature = "admin")]
     pub admin_token: Option<PathBuf>,
+    /// The engine that joins this node with others.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<EngineUrl>,
     /// The folder plugins are loaded from.
     pub plugin_dir: Option<PathBuf>,
     /// Longest run of a plugin call, in milliseconds.
@@ -77,7 +82,7 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// File that is logged to besides the console.
     pub log_file: Option<PathBuf>,
-    /// Every setting that was given, as it was written: name and value.
+    /// Every setting that was given, as it was written: name and value. Of a URL without its password.
     pub given: Vec<(String, String)>,
 }
 
@@ -90,7 +95,14 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         self.parse(name, value)?;
         self.given.retain(|(other, _)| other != name);
-        self.given.push((name.to_owned(), value.to_owned()));
+        let value = value.to_owned();
+        // It may have a password.
+        #[cfg(feature = "cluster")]
+        let value = match (name, &self.cluster) {
+            ("cluster", Some(url)) => url.to_string(),
+            _ => value,
+        };
+        self.given.push((name.to_owned(), value));
         Ok(())
     }
 
@@ -144,6 +156,14 @@ impl Settings {
             "admin-token" if value.is_empty() => return Err(SettingError::Empty),
             #[cfg(feature = "admin")]
             "admin-token" => self.admin_token = Some(PathBuf::from(os_text::decode(value))),
+            #[cfg(feature = "cluster")]
+            "cluster" if value.is_empty() => return Err(SettingError::Empty),
+            #[cfg(feature = "cluster")]
+            "cluster" => {
+                let url = EngineUrl::parse(value);
+                self.cluster =
+                    Some(url.map_err(|error| SettingError::NotAnEngine(error.to_string()))?);
+            }
             "plugin-dir" | "log-file" if value.is_empty() => return Err(SettingError::Empty),
             "plugin-dir" => self.plugin_dir = Some(PathBuf::from(os_text::decode(value))),
             "plugin-budget" => {
@@ -164,14 +184,6 @@ impl Settings {
             _ => return Err(SettingError::Unknown),
         }
         Ok(())
-    }
-}
-
-fn yes_or_no(value: &str) -> Result<bool, SettingError> {
-    match value {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(SettingError::NotOneOf { value: value.to_owned(), choices: "yes or no" }),
     }
 }
 

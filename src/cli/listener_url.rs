@@ -13,7 +13,7 @@ use super::unix_url::UnixPathError;
 #[cfg(feature = "unix")]
 use super::unix_url::{UrlPath, check_path, parse_mode, parse_path};
 use crate::escape::EscapeControl;
-#[cfg(any(feature = "admin", feature = "systemd"))]
+#[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
 use crate::limits::LISTENER_NAME_LEN_MAX;
 use crate::limits::TIMEOUT_SECS_LIMIT;
 #[cfg(feature = "admin")]
@@ -23,6 +23,8 @@ use crate::protocol::login::Auth;
 use crate::protocol::{Protocol, ProtocolDefaults, ProtocolName};
 #[cfg(feature = "admission")]
 use crate::server::TrustedProxies;
+#[cfg(feature = "cluster")]
+use crate::setting::yes_or_no;
 use crate::setting::{HAS_TLS, HAS_UNIX, SettingError, number};
 
 /// A listener as written in a URL or a file. `None` is a key that was not given.
@@ -40,6 +42,9 @@ pub struct ListenerSpec {
     /// `mode=`: permissions of the socket's file.
     #[cfg(feature = "unix")]
     pub mode: Option<u32>,
+    /// `reuse_port=`: whether other processes may listen on its port too (`SO_REUSEPORT`, socket(7)).
+    #[cfg(feature = "cluster")]
+    pub reuse_port: Option<bool>,
     /// Whether its connections begin with a TLS handshake: `+tls`.
     #[cfg(feature = "tls")]
     pub is_tls: bool,
@@ -56,7 +61,7 @@ pub struct ListenerSpec {
     #[cfg(feature = "accounts")]
     pub auth: Option<Auth>,
     /// `name=`: what metrics and passed sockets call it. A configuration names those that have none.
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     pub name: Option<String>,
     /// `idle=`: seconds, 0 for never.
     pub idle_secs: Option<u64>,
@@ -93,7 +98,7 @@ pub enum ListenerError {
     /// A key of Unix sockets, for a TCP listener of this protocol.
     #[cfg(feature = "unix")]
     OnlyUnix(String, ProtocolName),
-    /// `host` or `port`, for a Unix socket.
+    /// `host`, `port` or `reuse_port`, for a Unix socket.
     #[cfg(feature = "unix")]
     OnlyTcp(String),
     /// A key is given twice.
@@ -140,7 +145,10 @@ impl fmt::Display for ListenerError {
                 if HAS_TLS && matches!(&**key, "cert" | "key") {
                     return write!(f, "'{key}' is for {protocol}+tls");
                 }
-                let nearest = DidYouMean(nearest(key, known_keys(*protocol)));
+                let known = known_keys(*protocol);
+                #[cfg(feature = "cluster")]
+                let known = known.chain(TCP_KEYS);
+                let nearest = DidYouMean(nearest(key, known));
                 let has_vowel = cfg!(feature = "admin") && protocol.as_str().starts_with('a');
                 let article = if has_vowel { "an" } else { "a" };
                 write!(f, "{article} {protocol} listener has no key '{key}'{nearest}")
@@ -173,6 +181,8 @@ impl ListenerSpec {
             path: None,
             #[cfg(feature = "unix")]
             mode: None,
+            #[cfg(feature = "cluster")]
+            reuse_port: None,
             #[cfg(feature = "tls")]
             is_tls: false,
             #[cfg(feature = "tls")]
@@ -183,7 +193,7 @@ impl ListenerSpec {
             proxies: None,
             #[cfg(feature = "accounts")]
             auth: None,
-            #[cfg(any(feature = "admin", feature = "systemd"))]
+            #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
             name: None,
             idle_secs: None,
             keys: Vec::new(),
@@ -287,6 +297,12 @@ impl ListenerSpec {
             "host" | "port" if self.path.is_some() => {
                 return Err(ListenerError::OnlyTcp(key.to_owned()));
             }
+            #[cfg(all(feature = "cluster", feature = "unix"))]
+            "reuse_port" if self.path.is_some() => {
+                return Err(ListenerError::OnlyTcp(key.to_owned()));
+            }
+            #[cfg(feature = "cluster")]
+            "reuse_port" => self.reuse_port = Some(yes_or_no(value).map_err(invalid)?),
             #[cfg(feature = "unix")]
             "path" | "mode" if self.path.is_none() => {
                 return Err(ListenerError::OnlyUnix(key.to_owned(), self.protocol));
@@ -306,7 +322,7 @@ impl ListenerSpec {
             "idle" => {
                 self.idle_secs = Some(number(value, 0..=TIMEOUT_SECS_LIMIT).map_err(invalid)?);
             }
-            #[cfg(any(feature = "admin", feature = "systemd"))]
+            #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
             "name" => self.name = Some(name(value).map_err(invalid)?),
             #[cfg(feature = "admission")]
             "proxy" => self.proxies = Some(TrustedProxies::parse(value).map_err(invalid)?),
@@ -413,6 +429,8 @@ impl ListenerSpec {
                     );
                 }
                 let keys = ["host", "port"].into_iter().chain(known_keys(protocol));
+                #[cfg(feature = "cluster")]
+                let keys = keys.chain(TCP_KEYS);
                 no_such_key(&key, keys)
             }
             ListenerError::InvalidValue { source, .. } => source.to_string(),
@@ -459,7 +477,7 @@ fn split_authority(authority: &str) -> Result<(&str, &str), ListenerError> {
 /// Checks a host: an IPv6 address with or without brackets, an IPv4 address, a name, or nothing.
 /// Returns it without brackets. The zone of an IPv6 address stands behind `%`, or behind `%25` as a
 /// URL has it (RFC 6874).
-fn host(value: &str) -> Result<String, ListenerError> {
+pub(super) fn host(value: &str) -> Result<String, ListenerError> {
     let bad = || ListenerError::InvalidHost(value.to_owned());
     let bracketed = match value.strip_prefix('[') {
         Some(rest) => Some(rest.strip_suffix(']').ok_or_else(bad)?),
@@ -486,7 +504,7 @@ fn host(value: &str) -> Result<String, ListenerError> {
 
 /// Checks a listener's name: it goes into lists with `:` between names, into metrics, and into the
 /// names of other systems' channels.
-#[cfg(any(feature = "admin", feature = "systemd"))]
+#[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
 fn name(value: &str) -> Result<String, SettingError> {
     let is_in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if (1..=LISTENER_NAME_LEN_MAX).contains(&value.len()) && value.bytes().all(is_in_names) {
@@ -502,7 +520,7 @@ fn name(value: &str) -> Result<String, SettingError> {
 /// # Errors
 ///
 /// Two listeners have one name, this one.
-#[cfg(any(feature = "admin", feature = "systemd"))]
+#[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
 pub(crate) fn name_listeners(specs: &mut [ListenerSpec]) -> Result<(), String> {
     let mut given: Vec<String> = specs.iter().filter_map(|spec| spec.name.clone()).collect();
     given.sort_unstable();
@@ -528,6 +546,10 @@ pub(crate) fn name_listeners(specs: &mut [ListenerSpec]) -> Result<(), String> {
     Ok(())
 }
 
+/// Keys of listeners over TCP alone, besides host and port.
+#[cfg(feature = "cluster")]
+const TCP_KEYS: [&str; 1] = ["reuse_port"];
+
 /// Whether clients of a protocol can log in.
 #[cfg(feature = "accounts")]
 fn has_auth(protocol: ProtocolName) -> bool {
@@ -537,7 +559,7 @@ fn has_auth(protocol: ProtocolName) -> bool {
 /// The keys of a listener besides host and port, and those of TLS.
 pub(crate) fn known_keys(protocol: ProtocolName) -> impl Iterator<Item = &'static str> {
     let keys = ["idle"].into_iter();
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     let keys = keys.chain(["name"]);
     #[cfg(feature = "admission")]
     let keys = keys.chain(["proxy"]);
@@ -657,7 +679,7 @@ mod tests {
         assert!(parse(&long[..long.len() - 1]).is_ok());
     }
 
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     #[test]
     fn name_has_64_letters_and_few_others_at_most() {
         let longest = "x".repeat(64);
@@ -671,7 +693,7 @@ mod tests {
         }
     }
 
-    #[cfg(any(feature = "admin", feature = "systemd"))]
+    #[cfg(any(feature = "admin", feature = "cluster", feature = "systemd"))]
     #[test]
     fn listener_without_a_name_is_called_by_protocol() {
         let names = |urls: &[&str]| {
@@ -723,6 +745,30 @@ mod tests {
         assert_eq!((&*section.host, &section.keys), ("10.0.0.1", &spec.keys));
         let error = parse("admin://127.0.0.1:1?host=a:1").unwrap_err().to_string();
         assert!(error.contains("host") && !error.contains("hosts="), "{error}");
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn port_is_shared_where_the_key_says_so() {
+        for (url, expected) in [
+            ("chat://h:1?reuse_port=yes", Some(true)),
+            ("raw://h:1?reuse_port=no&idle=1", Some(false)),
+            ("raw://h:1", None),
+        ] {
+            assert_eq!(parse(url).unwrap().reuse_port, expected, "{url}");
+        }
+        refused("raw://h:1?reuse_port=on", "reuse_port: 'on' is not yes or no");
+        refused(
+            "raw://h:1?reuseport=yes",
+            "a raw listener has no key 'reuseport', did you mean reuse_port?",
+        );
+        let error = ListenerSpec::new(ProtocolName::Raw).set_in_file("reuse_prt", "yes");
+        assert_eq!(error.unwrap_err(), "no such key, did you mean reuse_port?");
+        #[cfg(feature = "unix")]
+        refused(
+            "raw+unix:///x?reuse_port=yes",
+            "'reuse_port' is for TCP, a Unix socket has a path",
+        );
     }
 
     #[cfg(feature = "unix")]

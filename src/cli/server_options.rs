@@ -20,6 +20,8 @@ pub(crate) const GROUPS: [(&str, &[OptionSpec]); 6 + FEATURE_GROUPS] = [
     ("Accounts", &ACCOUNTS),
     #[cfg(feature = "admin")]
     ("Admin", &ADMIN),
+    #[cfg(feature = "cluster")]
+    ("Cluster", &CLUSTER),
     ("Memory", &MEMORY),
     ("Plugins", &PLUGINS),
     ("Logging", &LOGGING),
@@ -115,7 +117,8 @@ const MEMORY: [OptionSpec; 3] = [
 const FEATURE_GROUPS: usize = cfg!(feature = "tls") as usize
     + cfg!(feature = "accounts") as usize
     + cfg!(feature = "admission") as usize
-    + cfg!(feature = "admin") as usize;
+    + cfg!(feature = "admin") as usize
+    + cfg!(feature = "cluster") as usize;
 
 #[cfg(feature = "admission")]
 const ADMISSION: [OptionSpec; 5] = [
@@ -206,6 +209,17 @@ const ADMIN: [OptionSpec; 1] = [OptionSpec::new(
     "FILE",
     "the secret that admin:// listeners demand over TCP, one line; without it they are for loopback, \
      and change nothing",
+)];
+
+#[cfg(feature = "cluster")]
+const CLUSTER: [OptionSpec; 1] = [OptionSpec::new(
+    "",
+    "cluster",
+    "URL",
+    "join other nodes over Redis or Valkey: redis://[USER@]HOST[:PORT][/DB], rediss:// over TLS or \
+     redis+unix:///PATH[?db=N], with ?prefix=TEXT&node=NAME&password_file=FILE and ca=FILE of rediss \
+     behind it; nodes of one prefix share rooms and broadcasts of listeners of one name (default prefix \
+     mynah, node the host's name)",
 )];
 
 const PLUGINS: [OptionSpec; 4] = [

@@ -11,7 +11,11 @@ use percent_encoding::percent_decode;
 use crate::escape::EscapeControl;
 use crate::limits::UNIX_PATH_LEN_MAX;
 use crate::os_text;
+#[cfg(feature = "unix")]
 use crate::setting::SettingError;
+
+/// The URL in errors.
+pub(super) const EXAMPLE: &str = "chat+unix:///run/chat.sock";
 
 /// An error of a Unix socket's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub enum UnixPathError {
 impl fmt::Display for UnixPathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = EscapeControl(f);
-        let example = "as in chat+unix:///run/chat.sock";
+        let example = format_args!("as in {EXAMPLE}");
         match self {
             UnixPathError::Missing => write!(f, "the path of the socket is missing, {example}"),
             UnixPathError::HostAndPort(text) => {
@@ -101,6 +105,7 @@ pub(super) fn check_path(path: PathBuf) -> Result<PathBuf, UnixPathError> {
 /// # Errors
 ///
 /// They are not a number from 0 to 0777.
+#[cfg(feature = "unix")]
 pub(super) fn parse_mode(value: &str) -> Result<u32, SettingError> {
     let is_octal = value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
@@ -176,6 +181,7 @@ mod tests {
         assert_eq!(error, UnixPathError::TooLong(UNIX_PATH_LEN_MAX + 1));
     }
 
+    #[cfg(feature = "unix")]
     #[test]
     fn mode_is_octal() {
         for (text, mode) in [("0660", 0o660), ("660", 0o660), ("0", 0), ("0777", 0o777)] {

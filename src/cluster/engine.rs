@@ -85,9 +85,11 @@ impl Engine {
         }
     }
 
-    /// Sets the login of connections from now on.
-    pub fn set_login(&mut self, username: String, password: Vec<u8>) {
+    /// Sets the login of connections from now on. Returns whether it is another.
+    pub fn set_login(&mut self, username: String, password: Vec<u8>) -> bool {
+        let is_other = (&self.config.username, &self.config.password) != (&username, &password);
         (self.config.username, self.config.password) = (username, password);
+        is_other
     }
 
     /// What the owner of a connection shall do now.

@@ -162,6 +162,12 @@ impl Node {
     }
 
     /// The connections to the engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The connections to the engine.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }

@@ -53,7 +53,7 @@ pub(super) fn text() -> String {
     for protocol in ProtocolName::ALL {
         let _ = write!(text, "\n#[{protocol}]\n");
         let (name, port) = (protocol.as_str(), protocol.default_port());
-        add_keys(&mut text, *protocol, (name, port), &[Of::Tcp], &mut explained);
+        add_keys(&mut text, *protocol, (name, port), &[Of::Tcp, Of::TcpOption], &mut explained);
     }
     text.push_str("\n# Over TLS.\n#[chat+tls public]\n");
     add_keys(&mut text, ProtocolName::Chat, ("public", 5443), &[Of::Tcp, Of::Tls], &mut explained);

@@ -45,6 +45,9 @@ pub(super) fn setting(name: &str) -> Option<Shown> {
         "limit-exempt" => Some(Example("10.0.0.0/8,192.0.2.7,::1")),
         "accounts" => Some(Example("/var/lib/mynah/accounts")),
         "admin-token" => Some(Example("/etc/mynah/admin-token")),
+        "cluster" => {
+            Some(Example("redis://mynah@redis.example.org?password_file=/etc/mynah/redis-password"))
+        }
         "log-format" => Some(Example("plain")),
         "allow-register" | "no-plugins" => Some(Shown::Default("no".to_owned())),
         "plugin-dir" => Some(Example("/etc/mynah/plugins")),
@@ -75,6 +78,8 @@ pub(super) enum Of {
     Tcp,
     /// All on a Unix socket, in a file.
     UnixPath,
+    /// All over TCP, in URLs too.
+    TcpOption,
     Unix,
     Tls,
     All,
@@ -86,7 +91,7 @@ impl Of {
     pub(super) fn words(self) -> String {
         match self {
             Of::All => String::new(),
-            Of::Tcp => "TCP".to_owned(),
+            Of::Tcp | Of::TcpOption => "TCP".to_owned(),
             Of::Unix | Of::UnixPath => "+unix".to_owned(),
             Of::Tls => "+tls".to_owned(),
             Of::Protocols(names) => names.join(", "),
@@ -108,7 +113,7 @@ pub(super) fn listener_keys() -> impl Iterator<Item = &'static ListenerKey> {
     })
 }
 
-const LISTENER_KEYS: [ListenerKey; 15] = [
+const LISTENER_KEYS: [ListenerKey; 16] = [
     ListenerKey {
         name: "host",
         value: "HOST",
@@ -122,6 +127,14 @@ const LISTENER_KEYS: [ListenerKey; 15] = [
         of: Of::Tcp,
         help: "the TCP port (default that of the protocol); 0 is a free one",
         shown: "",
+    },
+    ListenerKey {
+        name: "reuse_port",
+        value: "yes|no",
+        of: Of::TcpOption,
+        help: "whether other processes may listen on the port too; the kernel deals new connections out \
+               among them (default no)",
+        shown: "yes",
     },
     ListenerKey {
         name: "path",

@@ -137,6 +137,8 @@ pub(super) fn choices(spec: &OptionSpec) -> Choices {
         "" => Choices::NoValue,
         "FILE" | "FILE.html" => Choices::Files,
         "DIR" => Choices::Folders,
+        // An engine's is like no listener's.
+        "URL" if spec.name == "cluster" => Choices::Nothing,
         "URL" => Choices::Urls,
         "LEVEL" => {
             Choices::Words(LevelFilter::iter().map(|l| l.as_str().to_ascii_lowercase()).collect())

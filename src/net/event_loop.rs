@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token};
 
+#[cfg(feature = "cluster")]
+use super::engine_link::{EngineLink, link_of};
 use super::handle::{Handle, RequestReceiver, Snapshot, WAKE};
 use super::heap::{self, HeapTrimmer};
 use super::program::Program;
@@ -71,6 +73,9 @@ pub struct EventLoop {
     requests: RequestReceiver,
     server: Server<SocketTransport>,
     trimmer: HeapTrimmer,
+    /// The sockets of the server's engine.
+    #[cfg(feature = "cluster")]
+    engine_link: Option<EngineLink>,
     started_at: Instant,
     is_stopping: bool,
 }
@@ -89,7 +94,16 @@ impl EventLoop {
         let clock = move || u64::try_from(started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         server.set_clock(Box::new(clock), CLOCK_CHECK_BYTES);
         let trimmer = HeapTrimmer::default();
-        Ok(EventLoop { poll, requests, server, trimmer, started_at, is_stopping: false })
+        Ok(EventLoop {
+            poll,
+            requests,
+            server,
+            trimmer,
+            #[cfg(feature = "cluster")]
+            engine_link: None,
+            started_at,
+            is_stopping: false,
+        })
     }
 
     /// Listens on `addr` without keepalive and without an idle timeout, and returns the address
@@ -154,6 +168,12 @@ impl EventLoop {
         &mut self.server
     }
 
+    /// Has the loop connect the engine's client of its server, where that has one.
+    #[cfg(feature = "cluster")]
+    pub fn set_engine(&mut self, link: EngineLink) {
+        self.engine_link = Some(link);
+    }
+
     pub(super) fn registry(&self) -> &Registry {
         self.poll.registry()
     }
@@ -204,12 +224,16 @@ impl EventLoop {
                 }
                 program_due_at = program.due_at();
             }
+            #[cfg(feature = "cluster")]
+            self.advance_engine(now);
             if program_due_at.is_some_and(|at| at <= now) {
                 #[cfg(feature = "admin")]
                 self.server.begin_program();
                 program.on_due(&mut Running::new(&mut self.server, self.poll.registry()), now);
             }
             self.server.turn(self.poll.registry(), now);
+            #[cfg(feature = "cluster")]
+            self.flush_engine(now);
             #[cfg(feature = "admin")]
             if self.server.take_reload_request() {
                 program.on_reload(&mut self.server);
@@ -236,6 +260,12 @@ impl EventLoop {
             NextTurn::At(at) => Some(at),
             NextTurn::OnEvent => None,
         };
+        #[cfg(feature = "cluster")]
+        let server_due_at = match self.engine_turn() {
+            NextTurn::AtOnce => return Some(0),
+            NextTurn::At(at) => Millis::earliest([server_due_at, Some(at)]),
+            NextTurn::OnEvent => server_due_at,
+        };
         let due_at = Millis::earliest([self.trimmer.due_at(), program_due_at, server_due_at])?;
         Some(due_at.since(self.now()))
     }
@@ -248,11 +278,50 @@ impl EventLoop {
             self.server.on_ready(self.poll.registry(), id, readiness(event), now);
             return false;
         }
+        #[cfg(feature = "cluster")]
+        if let Some(link) = link_of(id) {
+            if let Some(engine_link) = &mut self.engine_link {
+                engine_link.on_event(link, event);
+            }
+            return false;
+        }
         let is_wake = id == WAKE;
         if !is_wake {
             self.server.on_acceptable(id.index as usize);
         }
         is_wake
+    }
+
+    /// Goes on with the connections to the engine.
+    #[cfg(feature = "cluster")]
+    fn advance_engine(&mut self, now: Millis) {
+        if let (Some(link), Some(engine)) =
+            (&mut self.engine_link, self.server.cluster_engine_mut())
+        {
+            link.advance(engine, self.poll.registry(), now);
+        }
+    }
+
+    /// Sends the engine what the turn has to say.
+    #[cfg(feature = "cluster")]
+    fn flush_engine(&mut self, now: Millis) {
+        if let (Some(link), Some(engine)) =
+            (&mut self.engine_link, self.server.cluster_engine_mut())
+        {
+            link.flush(engine, now);
+        }
+    }
+
+    /// When the connections to the engine are to be gone on with.
+    #[cfg(feature = "cluster")]
+    fn engine_turn(&self) -> NextTurn {
+        let (Some(link), Some(engine)) = (&self.engine_link, self.server.cluster_engine()) else {
+            return NextTurn::OnEvent;
+        };
+        match link.has_work(engine) {
+            true => NextTurn::AtOnce,
+            false => link.due_at(engine).map_or(NextTurn::OnEvent, NextTurn::At),
+        }
     }
 
     /// Acts on the requests of handles, a stop before all else. Returns true for an abort.

@@ -18,6 +18,12 @@ use crate::stats::Stats;
 /// [`Signals`](super::Signals). Generation 0 is no connection's, and the index no listener's.
 pub(super) const WAKE: ConnId = ConnId { index: u32::MAX, generation: 0 };
 
+/// Ids of the events of the connections to the engine.
+#[cfg(feature = "cluster")]
+pub(super) const ENGINE_COMMANDS: ConnId = ConnId { index: u32::MAX - 1, generation: 0 };
+#[cfg(feature = "cluster")]
+pub(super) const ENGINE_SUBSCRIBER: ConnId = ConnId { index: u32::MAX - 2, generation: 0 };
+
 const STOP: u8 = 1 << 0;
 const ABORT: u8 = 1 << 1;
 const RELOAD: u8 = 1 << 2;

@@ -11,6 +11,7 @@
 //! | `event_loop` | readiness, turns, and requests |
 //! | `handle` | requests from other threads |
 //! | `program`, `running` | calls to the program around the loop, and what it may do then |
+//! | `engine_link` | the connections to the engine that joins nodes |
 //! | `signals` | the process's signals, for programs that want them |
 //! | `signal_pipe`, `readiness`, `retry` | pieces that the load tester's loop shares |
 //! | `socket` | connections, and listeners of any family |
@@ -22,6 +23,8 @@
 
 mod accept_error;
 mod available_memory;
+#[cfg(feature = "cluster")]
+mod engine_link;
 mod event_loop;
 mod fd_limit;
 mod handle;
@@ -40,6 +43,8 @@ mod tcp;
 mod unix;
 
 pub use available_memory::available_memory;
+#[cfg(feature = "cluster")]
+pub use engine_link::{EngineAddress, EngineLink};
 pub use event_loop::{EventLoop, Exit};
 pub use fd_limit::raise_file_limit;
 pub use handle::{Handle, Snapshot};

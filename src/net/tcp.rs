@@ -22,6 +22,10 @@ pub struct SocketOptions {
     /// Whether a socket on `[::]` accepts IPv4 as well (ipv6(7): `IPV6_V6ONLY`). Without it, `[::]` and
     /// `0.0.0.0` can be listened on side by side.
     pub is_dual_stack: bool,
+    /// Whether other sockets may listen on the address too, those of this user that allow it as well:
+    /// the kernel deals connections out among them (socket(7): `SO_REUSEPORT`).
+    #[cfg(feature = "cluster")]
+    pub reuse_port: bool,
 }
 
 /// A listening TCP socket.
@@ -126,6 +130,10 @@ fn bound_socket(addr: SocketAddr, options: SocketOptions) -> io::Result<Socket> 
     }
     // A restart must not wait for connections of the last run to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    #[cfg(feature = "cluster")]
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&addr.into())?;
     Ok(socket)
 }

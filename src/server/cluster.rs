@@ -62,6 +62,12 @@ impl<T: Transport> Server<T> {
         self.node.as_mut().map(|node| node.engine_mut())
     }
 
+    /// The same, as they are.
+    #[must_use]
+    pub fn cluster_engine(&self) -> Option<&Engine> {
+        self.node.as_ref().map(|node| node.engine())
+    }
+
     /// This node.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {

@@ -114,6 +114,38 @@ impl Failure {
     }
 }
 
+#[cfg(feature = "cluster")]
+impl Failure {
+    /// What happened, in words of the engine that joins nodes, which `it` is.
+    pub(crate) fn explain_engine(&self) -> String {
+        match self {
+            Failure::NotTls => "it does not speak TLS, redis:// is without".to_owned(),
+            Failure::EndedInHandshake => "it ended the connection in the TLS handshake".to_owned(),
+            Failure::TimedOut => "no TLS handshake in time".to_owned(),
+            Failure::Cut => "the connection was cut".to_owned(),
+            Failure::TooLong => format!("its TLS handshake is over {HELD_BYTES_MAX} bytes"),
+            Failure::NotRead => "it asks for TLS answers and does not read them".to_owned(),
+            Failure::CertificateDemanded | Failure::CertificateRefused(_) => {
+                "it demands a client certificate, which nodes do not have".to_owned()
+            }
+            Failure::Tls(Error::InvalidCertificate(error)) => match error {
+                CertificateError::NotValidForNameContext { expected, presented } => {
+                    let names: Vec<&str> = presented.iter().map(|name| bare_name(name)).collect();
+                    let expected = expected.to_str();
+                    format!("its certificate is for {}, not for {expected}", names.join(", "))
+                }
+                CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::Other(_) => "nobody trusted here has issued its certificate: \
+                     name its CA with ca=FILE"
+                    .to_owned(),
+                error => explain_certificate(error),
+            },
+            Failure::Tls(error) => explain(error),
+        }
+    }
+}
+
 fn explain(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => explain_certificate(error),

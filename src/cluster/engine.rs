@@ -151,6 +151,12 @@ impl Engine {
         Millis::earliest([self.sessions[0].next_due(), self.sessions[1].next_due()])
     }
 
+    /// Bytes allocated for what waits on both connections.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.sessions.iter().map(Session::allocated).sum()
+    }
+
     /// Whether a connection does what it is for.
     #[must_use]
     pub fn is_ready(&self, link: Link) -> bool {

@@ -189,10 +189,16 @@ impl Node {
         &self.config.name
     }
 
-    /// For how long it has not heard itself, in milliseconds, if that is too long.
+    /// For how long it has not heard itself, in milliseconds.
+    #[must_use]
+    pub fn silent_ms(&self) -> u64 {
+        self.awake_ms - self.heard_self_at
+    }
+
+    /// The same, if that is too long.
     #[must_use]
     pub fn deaf_ms(&self) -> Option<u64> {
-        let silent_ms = self.awake_ms - self.heard_self_at;
+        let silent_ms = self.silent_ms();
         let is_deaf = silent_ms >= DEAF_MS || (self.hears_since.is_none() && self.was_deaf);
         is_deaf.then_some(silent_ms)
     }

@@ -93,6 +93,11 @@ impl Default for State {
 }
 
 impl Session {
+    /// Bytes allocated for what waits.
+    pub(super) fn allocated(&self) -> usize {
+        self.input.allocated() + self.output.allocated()
+    }
+
     /// What its owner shall do. A connection that is to be closed has ended with that answer.
     pub(super) fn want(&mut self, random: &mut Xorshift, now: Millis) -> Want {
         match self.state {

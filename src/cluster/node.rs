@@ -1,12 +1,12 @@
 //! This node among the others: heartbeats, what is published and heard, and what was missed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use log::{info, warn};
 
 use super::engine::Engine;
 use super::engine_types::{EngineEvent, Link};
-use super::names::NameCalls;
+use super::names::{NameCalls, Standing};
 use super::peers::{Peers, Reception};
 use super::scripts::{Keys, LEASE_MS, Loss, Notice};
 use super::wire::{ChannelBeat, Header, Heartbeat};
@@ -25,6 +25,15 @@ const STEP_MS_MAX: u64 = 1_000;
 
 /// Time after which everyone who is there has been heard, in milliseconds.
 const SETTLED_MS: u64 = 3_000;
+
+/// Pause before names are claimed anew that the engine could not say anything about.
+const CLAIM_PAUSE_MS: u64 = 2_000;
+
+/// Shortest pause between the beginnings of two snapshots of a room.
+const SNAPSHOT_PAUSE_MS: u64 = 900;
+
+/// Longest name of a node, in bytes.
+const NODE_NAME_LEN_MAX: usize = 64;
 
 /// The name of the channel of heartbeats.
 const NODES: &str = "nodes";
@@ -76,8 +85,12 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
-    /// It could hear once, and then not.
+    /// It could not hear for a while, and has not yet heard everyone since.
     was_deaf: bool,
+    /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
+    claims_due_at: Option<u64>,
+    /// When the last snapshot of each room began, by its own clock.
+    snapshots_at: HashMap<Channel, u64>,
     /// When it heard its own heartbeat last, by its own clock.
     heard_self_at: u64,
     /// When its last heartbeat was published, by its own clock.
@@ -135,7 +148,7 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig, engine: Engine, cluster: &Cluster, now: Millis) -> Self {
         let keys = Keys::new(&config.prefix, cluster.incarnation);
-        let names = NameCalls::new(keys.clone());
+        let names = NameCalls::new(&config.prefix, cluster.incarnation);
         Node {
             config,
             keys,
@@ -148,6 +161,8 @@ impl Node {
             last_time: now,
             hears_since: None,
             was_deaf: false,
+            claims_due_at: None,
+            snapshots_at: HashMap::new(),
             heard_self_at: 0,
             beat_at: None,
             is_beat_wanted: false,
@@ -198,9 +213,7 @@ impl Node {
     /// The same, if that is too long.
     #[must_use]
     pub fn deaf_ms(&self) -> Option<u64> {
-        let silent_ms = self.silent_ms();
-        let is_deaf = silent_ms >= DEAF_MS || (self.hears_since.is_none() && self.was_deaf);
-        is_deaf.then_some(silent_ms)
+        Some(self.silent_ms()).filter(|silent_ms| *silent_ms >= DEAF_MS)
     }
 
     /// The other nodes that are there: names, incarnations, and milliseconds since each was heard.
@@ -224,16 +237,23 @@ impl Node {
         self.awake_ms += now.since(self.last_time).min(STEP_MS_MAX);
         self.last_time = now;
         cluster.expire_claims(now);
-        self.beat_if_due(cluster, now);
-        let is_deaf = self.awake_ms - self.heard_self_at >= DEAF_MS;
-        if is_deaf && self.hears_since.is_some() {
-            warn!("cluster: this node has not heard itself for {DEAF_MS} ms: connecting anew");
+        if self.until_beat() == 0 {
+            self.beat(cluster);
+        }
+        let is_connected = Link::ALL.iter().all(|link| self.engine.is_ready(*link));
+        if is_connected && self.silent_ms() >= DEAF_MS {
+            warn!("cluster: not heard for {} s: connecting anew", self.silent_ms() / 1_000);
             self.engine.on_deaf(now);
-            // Once in that time.
-            self.lose_hearing();
         }
         while let Some(node) = self.peers.silent(self.awake_ms) {
             self.lose(node, cluster);
+        }
+        if self.is_settled() {
+            self.was_deaf = false;
+            self.tell_of_unheard();
+        }
+        if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
+            self.claim_all(cluster);
         }
         if self.loss_log.take_due(now).is_some() {
             self.write_losses();
@@ -258,18 +278,15 @@ impl Node {
         (beat_at + pause).saturating_sub(self.awake_ms)
     }
 
-    fn beat_if_due(&mut self, cluster: &Cluster, _now: Millis) {
-        if self.until_beat() == 0 {
-            self.beat(cluster);
-        }
-    }
-
-    fn beat(&mut self, cluster: &Cluster) {
+    /// Says that this node is there, and how far its streams have come.
+    fn beat(&mut self, cluster: &mut Cluster) {
         self.beat_at = Some(self.awake_ms);
         self.is_beat_wanted = false;
         if !self.engine.is_ready(Link::Commands) {
             return;
         }
+        // What it counts must have been published.
+        self.flush(cluster);
         let mut heartbeat = Heartbeat::new(self.incarnation, &self.config.name, self.is_stopping);
         heartbeat.channels = cluster
             .channels()
@@ -310,7 +327,7 @@ impl Node {
     }
 
     /// The node stops: it says so.
-    pub fn stop(&mut self, cluster: &Cluster) {
+    pub fn stop(&mut self, cluster: &mut Cluster) {
         if !self.is_stopping {
             self.is_stopping = true;
             self.beat(cluster);
@@ -413,10 +430,13 @@ impl Node {
             }
             EngineEvent::CommandsReady => {
                 cluster.can_claim = true;
+                self.names.begin(&mut self.engine, &self.config.name, cluster);
                 self.beat_at = None;
                 self.claim_all(cluster);
             }
             EngineEvent::SubscriberReady => {
+                // Since it has begun, or since it heard last.
+                self.was_deaf |= self.silent_ms() >= SETTLED_MS;
                 self.hears_since = Some(self.awake_ms);
                 self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
@@ -429,8 +449,12 @@ impl Node {
             }
             EngineEvent::Lost(Link::Subscriber) => self.lose_hearing(),
             EngineEvent::Answer { tag, result } => {
-                if self.names.on_answer(tag, result, cluster) {
-                    self.claim_all(cluster);
+                match self.names.on_answer(tag, result, cluster) {
+                    Standing::Sure => {}
+                    Standing::LeaseLost => self.claim_all(cluster),
+                    Standing::Unknown => {
+                        self.claims_due_at.get_or_insert(self.awake_ms + CLAIM_PAUSE_MS);
+                    }
                 }
             }
         }
@@ -444,6 +468,7 @@ impl Node {
 
     /// Claims all members' names anew: others may have them, or the engine may not know them.
     fn claim_all(&mut self, cluster: &Cluster) {
+        self.claims_due_at = None;
         if cluster.can_claim {
             self.tellings.claims = cluster.rooms().map(|(channel, _)| (channel, 0)).collect();
         }
@@ -512,7 +537,7 @@ impl Node {
         let events = std::mem::take(&mut self.events);
         if let Some(Notice { loser, loss, room, folded }) = Notice::parse(&events) {
             let channel = str::from_utf8(room).ok().and_then(|room| cluster.find(room));
-            if loser == self.incarnation
+            if loser == self.names.holder()
                 && let Some(channel) = channel
             {
                 let outcome = match loss {
@@ -533,7 +558,8 @@ impl Node {
     }
 
     fn hear_heartbeat(&mut self, heartbeat: &Heartbeat<'_>, cluster: &mut Cluster) {
-        if heartbeat.is_last && !self.peers.is_present(heartbeat.incarnation) {
+        let is_late = heartbeat.is_last && !self.peers.is_present(heartbeat.incarnation);
+        if is_late || heartbeat.name.len() > NODE_NAME_LEN_MAX {
             return;
         }
         let is_known = self.peers.is_present(heartbeat.incarnation);
@@ -547,13 +573,14 @@ impl Node {
                 self.receive(node, channel, beat.end());
             }
         }
-        self.peers.note_heartbeat(node, heartbeat, cluster);
+        for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
+            self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
+        }
         for (incarnation, room) in &heartbeat.wants {
             if *incarnation == self.incarnation
                 && let Some(channel) = cluster.find(room)
-                && !self.tellings.snapshots.iter().any(|(told, _)| *told == channel)
             {
-                self.tellings.snapshots.push_back((channel, None));
+                self.begin_snapshot(channel);
             }
         }
         if heartbeat.is_last {
@@ -563,17 +590,33 @@ impl Node {
         }
     }
 
+    /// Tells the others who is there, unless that has just been done: who has missed it asks again.
+    fn begin_snapshot(&mut self, channel: Channel) {
+        let is_told = self.tellings.snapshots.iter().any(|(told, _)| *told == channel);
+        let last = self.snapshots_at.get(&channel);
+        let is_recent = last.is_some_and(|at| self.awake_ms - at < SNAPSHOT_PAUSE_MS);
+        if !is_told && !is_recent {
+            self.snapshots_at.insert(channel, self.awake_ms);
+            self.tellings.snapshots.push_back((channel, None));
+        }
+    }
+
+    /// Everyone who is there has been heard since this node could not hear. What those that are not
+    /// have published in between is not known.
+    fn tell_of_unheard(&mut self) {
+        while let Some(node) = self.peers.take_unheard() {
+            for channel in self.peers.channels_of(node) {
+                self.note_missed(node, channel, None);
+            }
+        }
+    }
+
     /// A node has gone: its rooms are told.
     fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
-        self.peers.remove(node, cluster);
-        let channels = self.peers.channels_of(node);
-        // What it has published since nobody here could hear is not known.
-        let is_deaf = self.hears_since.is_none();
-        for channel in channels {
-            if is_deaf {
-                self.note_missed(node, channel, None);
-            }
+        let is_unheard = self.hears_since.is_none() || self.was_deaf;
+        self.peers.remove(node, is_unheard, cluster);
+        for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
         }
     }

@@ -345,6 +345,8 @@ impl<T: Transport> Server<T> {
         self.accept_all(registry);
         self.run_plugins();
         self.admit_senders(registry);
+        #[cfg(feature = "cluster")]
+        self.run_cluster(now);
         #[cfg(feature = "accounts")]
         self.run_logins(registry);
         #[cfg(feature = "admin")]

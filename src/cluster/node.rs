@@ -242,7 +242,6 @@ impl Node {
         }
         let is_connected = Link::ALL.iter().all(|link| self.engine.is_ready(*link));
         if is_connected && self.silent_ms() >= DEAF_MS {
-            warn!("cluster: not heard for {} s: connecting anew", self.silent_ms() / 1_000);
             self.engine.on_deaf(now);
         }
         while let Some(node) = self.peers.silent(self.awake_ms) {
@@ -499,14 +498,14 @@ impl Node {
         let is_fresh = self.is_settled();
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
-            self.note_missed(node, channel, Some(reception.missed));
+            self.note_missed(channel, Some(reception.missed));
         } else if is_new && !is_fresh && self.was_deaf && first.messages > 0 {
-            self.note_missed(node, channel, None);
+            self.note_missed(channel, None);
         }
         reception
     }
 
-    fn note_missed(&mut self, node: NodeNumber, channel: Channel, count: Option<u64>) {
+    fn note_missed(&mut self, channel: Channel, count: Option<u64>) {
         self.stats.lost_total += count.unwrap_or_default();
         self.unlogged_losses += count.unwrap_or_default();
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
@@ -521,7 +520,6 @@ impl Node {
             self.tasks.push_back(Task { channel, kind: TaskKind::Missed(count) });
         }
         if self.loss_log.admit(self.last_time) {
-            info!("cluster: messages of {} were missed", SingleLine(&self.peers.get(node).name));
             self.write_losses();
         }
     }
@@ -529,7 +527,7 @@ impl Node {
     fn write_losses(&mut self) {
         let lost = std::mem::take(&mut self.unlogged_losses);
         if lost > 0 {
-            warn!("cluster: messages of other nodes missed: {lost}");
+            warn!("cluster: messages of other nodes that may have been missed: {lost}");
         }
     }
 
@@ -606,7 +604,7 @@ impl Node {
     fn tell_of_unheard(&mut self) {
         while let Some(node) = self.peers.take_unheard() {
             for channel in self.peers.channels_of(node) {
-                self.note_missed(node, channel, None);
+                self.note_missed(channel, None);
             }
         }
     }

@@ -200,6 +200,13 @@ impl Session {
         self.state = State::Waiting { until: now.after(pause) };
     }
 
+    /// The engine is there, as the other connection has found: it is tried at once.
+    pub(super) fn end_pause(&mut self, now: Millis) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
     /// Whether there is a connection that bytes go over.
     pub(super) fn is_connected(&self) -> bool {
         matches!(self.state, State::Handshake { .. } | State::Ready { .. })

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use mynah::internal::cluster::scripts::{Claim, Keys};
+use mynah::internal::cluster::scripts::{Claim, Keys, LEASE_MS};
 use mynah::internal::cluster::{EngineConfig, Link};
 use mynah::internal::protocol::nickname::Nickname;
 
@@ -28,7 +28,7 @@ fn keys() -> Keys {
 /// Calls the script that renews the lease.
 #[track_caller]
 fn renew(driver: &mut Driver) -> Result<Vec<i64>, String> {
-    driver.call(&keys().renew("a node", &[]))
+    driver.call(&keys().renew("a node", LEASE_MS, &[]))
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn server_that_becomes_a_replica_is_left() {
     // A failover by hand.
     second.set(&["REPLICAOF", "NO", "ONE"]);
     replicate(&first, &second);
-    assert!(driver.start_call(&keys().renew("a node", &[]), 1));
+    assert!(driver.start_call(&keys().renew("a node", LEASE_MS, &[]), 1));
     driver.wait_for(&Event::Lost(Link::Commands));
     assert!(logger_lines().iter().any(|line| line.contains("READONLY")), "{:?}", logger_lines());
     // The subscriber of the old one is deaf to what the new one has.

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use mynah::internal::cluster::Script;
-use mynah::internal::cluster::scripts::{Claim, Keys, Loss, NAMES_MAX, Notice, ScriptCall};
+use mynah::internal::cluster::scripts::{
+    Claim, Keys, LEASE_MS, Loss, NAMES_MAX, Notice, ScriptCall,
+};
 use mynah::internal::protocol::nickname::Nickname;
 
 use crate::support::redis::{Redis, RedisClient, Value};
@@ -52,7 +54,7 @@ impl Names {
 
     /// Renews the lease of a node.
     fn renew(&mut self, node: u64) -> bool {
-        self.call(&keys(node).renew("a node", &[ROOM])) == [1]
+        self.call(&keys(node).renew("a node", LEASE_MS, &[ROOM])) == [1]
     }
 
     /// Claims a nickname for a node, for a member of so many milliseconds.

@@ -6,6 +6,8 @@ pub mod accounts_file;
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod chat_room;
+#[cfg(feature = "cluster")]
+pub mod cluster_engine;
 pub mod command;
 pub mod config;
 pub mod frame_parser;

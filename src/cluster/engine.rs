@@ -176,7 +176,8 @@ impl Engine {
     /// ready, or has many calls without an answer: then it is to be called again when one comes.
     pub fn call(&mut self, script: Script, keys: &[&[u8]], args: &[&[u8]], tag: u64) -> bool {
         let session = &mut self.sessions[Link::Commands as usize];
-        self.commands.call(session, script, keys, args, tag, self.now)
+        let unsent_bytes_max = self.config.unsent_bytes_max;
+        self.commands.call(session, script, keys, args, tag, unsent_bytes_max, self.now)
     }
 
     /// The next event, in the order in which they came. The message returned before is gone with

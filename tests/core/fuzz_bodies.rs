@@ -30,6 +30,12 @@ fn chat_room() {
     check("chat_room", bodies::chat_room::run);
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn cluster_engine() {
+    check("cluster_engine", bodies::cluster_engine::run);
+}
+
 #[test]
 fn command() {
     check("command", bodies::command::run);

@@ -21,6 +21,19 @@ pub(crate) enum Event {
     Answer(u64, Result<Vec<i64>, String>),
 }
 
+/// Keeps an event.
+pub(crate) fn keep(event: EngineEvent<'_>) -> Event {
+    match event {
+        EngineEvent::CommandsReady => Event::CommandsReady,
+        EngineEvent::SubscriberReady => Event::SubscriberReady,
+        EngineEvent::Lost(link) => Event::Lost(link),
+        EngineEvent::Message { channel, payload } => {
+            Event::Message(channel.to_vec(), payload.to_vec())
+        }
+        EngineEvent::Answer { tag, result } => Event::Answer(tag, result),
+    }
+}
+
 /// An engine's client with its sockets.
 pub(crate) struct Driver {
     pub(crate) engine: Engine,
@@ -130,15 +143,7 @@ impl Driver {
     fn take_events(&mut self) {
         let now = self.now();
         while let Some(event) = self.engine.next_event(now) {
-            self.events.push(match event {
-                EngineEvent::CommandsReady => Event::CommandsReady,
-                EngineEvent::SubscriberReady => Event::SubscriberReady,
-                EngineEvent::Lost(link) => Event::Lost(link),
-                EngineEvent::Message { channel, payload } => {
-                    Event::Message(channel.to_vec(), payload.to_vec())
-                }
-                EngineEvent::Answer { tag, result } => Event::Answer(tag, result),
-            });
+            self.events.push(keep(event));
         }
     }
 

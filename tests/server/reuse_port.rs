@@ -39,7 +39,10 @@ fn port_is_shared_if_both_say_so() {
     let url = format!("raw://{}", first.addr(0));
     let Ended { code, stderr, .. } = run(&["-l", &url, "--no-plugins"]);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains(&format!("cannot listen on {url}: address already in use")), "{stderr}");
+    assert!(
+        stderr.contains(&format!("cannot listen on {url}: address already in use")),
+        "{stderr}"
+    );
     let Ended { code, .. } = run(&["--check", "-l", &format!("{url}?reuse_port=yes")]);
     assert_eq!(code, Some(0), "--check says what a start would");
     let Ended { code, .. } = run(&["--check", "-l", &url]);
@@ -53,7 +56,10 @@ fn listeners_of_one_server_share_no_port() {
     let shared = format!("{url}?reuse_port=yes");
     let Ended { code, stderr, .. } = run(&["-l", &shared, "-l", &shared, "--no-plugins"]);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains(&format!("cannot listen on {url}: address already in use")), "{stderr}");
+    assert!(
+        stderr.contains(&format!("cannot listen on {url}: address already in use")),
+        "{stderr}"
+    );
     let Ended { code, stderr, .. } = run(&["--check", "-l", &shared, "-l", &shared]);
     assert_eq!((code, stderr), (Some(2), format!("mynah: {url} and {url} are at one address")));
 }

@@ -277,7 +277,7 @@ impl Engine {
 
     fn on_handshake(&mut self, link: Link, frame: &Frame) -> Result<(), Failure> {
         let session = &mut self.sessions[link as usize];
-        if session.on_step(frame, &self.config)? {
+        if session.on_step(link, frame, &self.config)? {
             match link {
                 Link::Commands => self.commands.load_scripts(session, self.now),
                 Link::Subscriber => {

@@ -212,8 +212,8 @@ pub enum Reply {
     List(Vec<Reply>),
     /// A list that is not an answer.
     Push(Vec<Reply>),
-    /// A map; what is in it matters to nobody.
-    Map,
+    /// A map, in no order.
+    Map(Vec<(Reply, Reply)>),
     /// A number that is no integer, or a set: never asked for.
     Other,
 }
@@ -263,7 +263,10 @@ fn reply_of_resp3(frame: resp3::types::RangeFrame) -> Reply {
         Frame::Null => Reply::Null,
         Frame::Array { data, .. } => Reply::List(list(data)),
         Frame::Push { data, .. } => Reply::Push(list(data)),
-        Frame::Map { .. } => Reply::Map,
+        Frame::Map { data, .. } => {
+            let pair = |(key, value)| (reply_of_resp3(key), reply_of_resp3(value));
+            Reply::Map(data.into_iter().map(pair).collect())
+        }
         _ => Reply::Other,
     }
 }

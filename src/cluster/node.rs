@@ -76,8 +76,12 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
+    /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
+    beats_since: Option<u64>,
     /// It could hear once, and then not.
     was_deaf: bool,
+    /// Rooms that were told, since it can hear, that nobody knows what they have missed before.
+    told_unknown: Vec<Channel>,
     /// When it heard its own heartbeat last, by its own clock.
     heard_self_at: u64,
     /// When its last heartbeat was published, by its own clock.
@@ -147,7 +151,9 @@ impl Node {
             awake_ms: 0,
             last_time: now,
             hears_since: None,
+            beats_since: None,
             was_deaf: false,
+            told_unknown: Vec::new(),
             heard_self_at: 0,
             beat_at: None,
             is_beat_wanted: false,
@@ -219,8 +225,7 @@ impl Node {
         self.last_time = now;
         cluster.expire_claims(now);
         self.beat_if_due(cluster, now);
-        let is_deaf = self.awake_ms - self.heard_self_at >= DEAF_MS;
-        if is_deaf && self.hears_since.is_some() {
+        if self.is_unheard() {
             warn!("cluster: this node has not heard itself for {DEAF_MS} ms: connecting anew");
             self.engine.on_deaf(now);
             // Once in that time.
@@ -232,6 +237,12 @@ impl Node {
         if self.loss_log.take_due(now).is_some() {
             self.write_losses();
         }
+    }
+
+    /// Whether it should have heard itself by now. While it cannot publish there is nothing to hear.
+    fn is_unheard(&self) -> bool {
+        let (Some(hears), Some(beats)) = (self.hears_since, self.beats_since) else { return false };
+        self.awake_ms - self.heard_self_at.max(hears).max(beats) >= DEAF_MS
     }
 
     /// When [`on_time`](Self::on_time) is due, if nothing happens.
@@ -252,18 +263,20 @@ impl Node {
         (beat_at + pause).saturating_sub(self.awake_ms)
     }
 
-    fn beat_if_due(&mut self, cluster: &Cluster, _now: Millis) {
+    fn beat_if_due(&mut self, cluster: &mut Cluster, _now: Millis) {
         if self.until_beat() == 0 {
             self.beat(cluster);
         }
     }
 
-    fn beat(&mut self, cluster: &Cluster) {
+    fn beat(&mut self, cluster: &mut Cluster) {
         self.beat_at = Some(self.awake_ms);
         self.is_beat_wanted = false;
         if !self.engine.is_ready(Link::Commands) {
             return;
         }
+        // What it counts goes first: whoever hears of events before the events has missed them.
+        self.publish_batches(cluster);
         let mut heartbeat = Heartbeat::new(self.incarnation, &self.config.name, self.is_stopping);
         heartbeat.channels = cluster
             .channels()
@@ -283,6 +296,10 @@ impl Node {
     /// Publishes what the turn has made.
     pub fn flush(&mut self, cluster: &mut Cluster) {
         self.names.call(&mut self.engine, cluster);
+        self.publish_batches(cluster);
+    }
+
+    fn publish_batches(&mut self, cluster: &mut Cluster) {
         if cluster.outbox.is_empty() {
             return;
         }
@@ -304,7 +321,7 @@ impl Node {
     }
 
     /// The node stops: it says so.
-    pub fn stop(&mut self, cluster: &Cluster) {
+    pub fn stop(&mut self, cluster: &mut Cluster) {
         if !self.is_stopping {
             self.is_stopping = true;
             self.beat(cluster);
@@ -407,11 +424,13 @@ impl Node {
             }
             EngineEvent::CommandsReady => {
                 cluster.can_claim = true;
+                self.beats_since = Some(self.awake_ms);
                 self.beat_at = None;
                 self.claim_all(cluster);
             }
             EngineEvent::SubscriberReady => {
                 self.hears_since = Some(self.awake_ms);
+                self.told_unknown.clear();
                 self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
                 // Who has lost a name may not have heard so.
@@ -419,6 +438,7 @@ impl Node {
             }
             EngineEvent::Lost(Link::Commands) => {
                 cluster.can_claim = false;
+                self.beats_since = None;
                 self.names.give_up(cluster);
             }
             EngineEvent::Lost(Link::Subscriber) => self.lose_hearing(),
@@ -469,10 +489,19 @@ impl Node {
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
             self.note_missed(node, channel, Some(reception.missed));
-        } else if is_new && !is_fresh && self.was_deaf && first.messages > 0 {
-            self.note_missed(node, channel, None);
+        } else if is_new && !is_fresh && first.messages > 0 {
+            self.note_unknown(node, channel);
         }
         reception
+    }
+
+    /// What a node has published before this one could hear it is not known, to the members that
+    /// were here: once for each room.
+    fn note_unknown(&mut self, node: NodeNumber, channel: Channel) {
+        if !self.told_unknown.contains(&channel) {
+            self.told_unknown.push(channel);
+            self.note_missed(node, channel, None);
+        }
     }
 
     fn note_missed(&mut self, node: NodeNumber, channel: Channel, count: Option<u64>) {
@@ -489,7 +518,8 @@ impl Node {
         if !is_told {
             self.tasks.push_back(Task { channel, kind: TaskKind::Missed(count) });
         }
-        if self.loss_log.admit(self.last_time) {
+        // Before a node has heard anything there is nothing to be lost.
+        if (count.is_some() || self.was_deaf) && self.loss_log.admit(self.last_time) {
             info!("cluster: messages of {} were missed", SingleLine(&self.peers.get(node).name));
             self.write_losses();
         }
@@ -562,10 +592,12 @@ impl Node {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
         self.peers.remove(node, cluster);
         let channels = self.peers.channels_of(node);
-        // What it has published since nobody here could hear is not known.
-        let is_deaf = self.hears_since.is_none();
+        // What it has published since nobody here could hear is not known, and will not be.
+        let heard_at = self.peers.get(node).heard_at;
+        let is_unknown = self.deaf_ms().is_some()
+            || self.hears_since.is_none_or(|since| heard_at < since);
         for channel in channels {
-            if is_deaf {
+            if is_unknown {
                 self.note_missed(node, channel, None);
             }
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });

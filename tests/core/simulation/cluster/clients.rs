@@ -4,6 +4,7 @@
 use mynah::internal::codec::command::Command;
 
 use super::node::{CHAT, COMMAND, Node};
+use super::trace;
 
 /// What a member has heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +128,7 @@ impl Client {
     }
 
     pub fn line(&mut self, line: &str) {
+        trace(|| format!("{} of node {} says {line}", self.number, self.node));
         self.output.extend_from_slice(line.as_bytes());
         self.output.push(b'\n');
     }
@@ -191,6 +193,7 @@ impl Client {
     }
 
     fn hear_line(&mut self, line: &str, now: u64) {
+        trace(|| format!("{} of node {} hears {line}", self.number, self.node));
         let heard = if line.starts_with("[INFO] Welcome, ") {
             assert_eq!(self.state, State::Asked, "client {} is welcomed", self.number);
             self.state = State::Member;

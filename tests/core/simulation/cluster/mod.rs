@@ -65,3 +65,18 @@ fn replay(seed: u64) -> String {
          cluster::replay_one -- --nocapture"
     )
 }
+
+#[doc(hidden)]
+pub fn run_one(seed: u64) -> u64 { world::run(seed) }
+
+thread_local! {
+    pub static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    pub static TRACE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Prints what happens in a world that is looked at.
+fn trace(text: impl FnOnce() -> String) {
+    if TRACE.get() {
+        println!("{} {}", NOW.get(), text());
+    }
+}

@@ -9,6 +9,7 @@ use mynah::internal::protocol::{ChatProtocol, CommandProtocol};
 use mynah::internal::server::{ListenerConfig, Server};
 
 use super::engine::ModelEngine;
+use super::trace;
 use super::wires::Wires;
 use crate::simulation::network::{self, Event, FakeAcceptor, FakeStream, Faults, Network};
 use crate::support::rng::Rng;
@@ -203,6 +204,7 @@ impl Node {
         {
             let wire = wires.connect(number, link, engine);
             self.links[link as usize] = State::Open { wire };
+            trace(|| format!("{} {link:?} open", self.name));
             self.client().on_connected(link, at);
         }
         self.send(link, wires, now);
@@ -212,6 +214,7 @@ impl Node {
                     None => break,
                     Some(bytes) if bytes.is_empty() => {
                         self.close(link, wires, now);
+                        trace(|| format!("{} {link:?} is closed", self.name));
                         self.client().on_failed(link, "it closed the connection", at);
                         break;
                     }
@@ -222,7 +225,10 @@ impl Node {
         }
         match self.client().want(link, at) {
             Want::Nothing => {}
-            Want::Close => self.close(link, wires, now),
+            Want::Close => {
+                trace(|| format!("{} closes {link:?}", self.name));
+                self.close(link, wires, now);
+            }
             Want::Connect => {
                 self.close(link, wires, now);
                 self.client().on_connecting(link, at);

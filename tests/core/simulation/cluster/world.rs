@@ -11,6 +11,7 @@ use super::clients::{Client, Heard, State};
 use super::engine::{ModelEngine, Trouble, Version};
 use super::node::Node;
 use super::wires::Wires;
+use super::{NOW, trace};
 use crate::support::rng::Rng;
 
 /// How long after the last fault everything is well again.
@@ -147,7 +148,7 @@ impl World {
         while self.now < until {
             self.step(true);
             if self.now >= self.next_fault {
-                self.next_fault = self.now + self.rng.skewed(self.fault_ms) as u64;
+                self.next_fault = self.now + self.rng.between(100, self.fault_ms) as u64;
                 let fault = self.faults[self.rng.below(self.faults.len())];
                 self.begin(fault);
             }
@@ -163,11 +164,13 @@ impl World {
         let longest = [1_000, 5_000, 20_000][self.rng.below(3)];
         let ms = self.rng.between(100, longest) as u64;
         let until = self.now + ms;
+        trace(|| format!("{fault:?} {number} until {until}"));
         match fault {
             Fault::Partition => {
                 let directions =
                     [[true, true], [true, false], [false, true]][self.rng.below(3)];
                 let only = self.rng.below(4);
+                trace(|| format!("{directions:?} but {only}"));
                 for link in Link::ALL {
                     if only != link as usize {
                         self.wires.block(number, link, directions);
@@ -202,6 +205,7 @@ impl World {
     }
 
     fn end(&mut self, fault: Fault) {
+        trace(|| format!("the end of {fault:?}"));
         match fault {
             // All that there are at a time end together.
             Fault::Partition => self.wires.unblock_all(),
@@ -244,6 +248,7 @@ impl World {
             self.start_missing();
         }
         let healed_at = self.now;
+        trace(|| "healed".to_owned());
         while self.now < healed_at + HEAL_MS {
             let may_act = self.now < healed_at + HEAL_MS / 2;
             self.step(may_act);
@@ -257,6 +262,7 @@ impl World {
         let due = due.unwrap_or(u64::MAX).min(self.now + most);
         let late = if self.rng.one_in(5) { self.rng.skewed(20) as u64 } else { 0 };
         self.now = due.max(self.now + 1) + late;
+        NOW.set(self.now);
         self.engine.set_now(self.now);
         self.wires.advance(&mut self.engine, self.now);
         if may_act && self.now >= self.next_action {

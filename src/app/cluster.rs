@@ -102,14 +102,14 @@ pub(super) fn node(given: Option<&str>) -> String {
 
 impl ReadCluster {
     /// Has the server of a program that starts join the other nodes.
-    pub(super) fn start(self, config: &Config, limits: &Limits, event_loop: &mut EventLoop) {
+    pub(super) fn start(&self, config: &Config, limits: &Limits, event_loop: &mut EventLoop) {
         let Some(url) = &config.settings.cluster else { return };
         let name = node(url.node.as_deref());
         let engine = Engine::new(
             EngineConfig {
-                url: url.to_string(),
+                url: url.origin(),
                 username: url.username.clone(),
-                password: self.password,
+                password: self.password.clone(),
                 database: url.database,
                 client_name: format!("mynah:{name}"),
                 unsent_bytes_max: limits.send_queue_bytes_max,
@@ -121,26 +121,32 @@ impl ReadCluster {
         event_loop.server_mut().enable_cluster(config, engine, random());
         let link = EngineLink::new(url.address.clone(), event_loop.handle());
         #[cfg(feature = "tls")]
-        let link = match self.tls {
-            Some(tls) => link.with_tls(tls),
+        let link = match &self.tls {
+            Some(tls) => link.with_tls(tls.clone()),
             None => link,
         };
         event_loop.set_engine(link);
     }
 
-    /// Puts what was read at a reload in force. Returns a line for the log if it is another password.
-    /// All else needs a restart, as the lines about the differences say.
+    /// Puts what was read at a reload in force, where that is another password; returns a line for the
+    /// log then. All else needs a restart, as the lines about the differences say.
     pub(super) fn replace(
-        self,
+        &mut self,
+        read: ReadCluster,
         (old, new): (&Config, &Config),
         server: &mut Server<SocketTransport>,
     ) -> Option<String> {
-        if old.settings.given("cluster") != new.settings.given("cluster") {
+        let is_same = old.settings.given("cluster") == new.settings.given("cluster");
+        if !is_same || self.password == read.password {
             return None;
         }
+        self.password = read.password;
         let username = new.settings.cluster.as_ref()?.username.clone();
-        let is_other = server.cluster_engine_mut()?.set_login(username, self.password);
-        is_other.then(|| "the engine's password was read anew".to_owned())
+        server.cluster_engine_mut()?.set_login(username, self.password.clone());
+        Some(
+            "the engine's password has changed, the next connection to it has the new one"
+                .to_owned(),
+        )
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Prepared {
     /// The token of admin clients.
     #[cfg(feature = "admin")]
     pub(super) token: Option<Token>,
-    /// What a reload has read for the connections to the engine.
+    /// What was read for the connections to the engine.
     #[cfg(feature = "cluster")]
     pub(super) cluster: Option<ReadCluster>,
     /// The log file, where it is another one.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use log::{error, info, warn};
 
 use super::accounts::AccountsInService;
+#[cfg(feature = "cluster")]
+use super::cluster::ReadCluster;
 use super::config::Config;
 use super::differences::Differences;
 use super::listeners::{OpenListener, Socket};
@@ -40,6 +42,8 @@ pub(super) struct Reloader {
     open: Vec<OpenListener>,
     certificates: Certificates,
     accounts: AccountsInService,
+    #[cfg(feature = "cluster")]
+    cluster: Option<ReadCluster>,
     logging: Logging,
     handle: Handle,
     /// Warnings about it, which have been logged.
@@ -71,6 +75,8 @@ impl Reloader {
             open: Vec::new(),
             certificates: Certificates::default(),
             accounts: AccountsInService::default(),
+            #[cfg(feature = "cluster")]
+            cluster: None,
             logging,
             handle,
             warnings: Vec::new(),
@@ -239,7 +245,14 @@ impl Reloader {
         let accounts = self.accounts.replace(accounts, &config, server);
         let old = std::mem::replace(&mut self.config, config);
         #[cfg(feature = "cluster")]
-        let engine = cluster.and_then(|cluster| cluster.replace((&old, &self.config), server));
+        let engine = match (&mut self.cluster, cluster) {
+            (Some(kept), Some(read)) => kept.replace(read, (&old, &self.config), server),
+            (kept @ None, read) if is_start => {
+                *kept = read;
+                None
+            }
+            _ => None,
+        };
         #[cfg(not(feature = "cluster"))]
         let engine = None;
         self.change_listeners(&old, places, old_len, &mut differences, server);

@@ -170,7 +170,7 @@ fn serve_until_stopped(
     #[cfg(feature = "cluster")]
     {
         warnings.extend(config.warnings.iter().cloned());
-        if let Some(cluster) = cluster {
+        if let Some(cluster) = &cluster {
             cluster.start(&config, &limits, &mut event_loop);
         }
     }
@@ -190,7 +190,7 @@ fn serve_until_stopped(
         #[cfg(feature = "admin")]
         token,
         #[cfg(feature = "cluster")]
-        cluster: None,
+        cluster,
         log,
         warnings,
     };

@@ -17,6 +17,11 @@ impl ByteQueue {
         &self.bytes[self.start..]
     }
 
+    /// Bytes allocated.
+    pub(super) fn allocated(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }

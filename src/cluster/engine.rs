@@ -151,6 +151,12 @@ impl Engine {
         Millis::earliest([self.sessions[0].next_due(), self.sessions[1].next_due()])
     }
 
+    /// Bytes allocated for what waits on both connections.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.sessions.iter().map(Session::allocated).sum()
+    }
+
     /// Whether a connection does what it is for.
     #[must_use]
     pub fn is_ready(&self, link: Link) -> bool {
@@ -277,6 +283,7 @@ impl Engine {
         if self.commands.is_set_up() && session.is_connected() && !session.is_ready() {
             session.on_ready(now);
             self.commands.send_backlog(session, now);
+            self.sessions[Link::Subscriber as usize].end_pause(now);
             self.queued.push_back(Queued::CommandsReady);
             self.log_if_well();
         }
@@ -298,6 +305,7 @@ impl Engine {
                 session.on_ready(self.now);
             }
             self.is_subscriber_announced = true;
+            self.sessions[Link::Commands as usize].end_pause(self.now);
             self.queued.push_back(Queued::SubscriberReady);
             self.log_if_well();
         }

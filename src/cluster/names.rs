@@ -6,7 +6,7 @@ use log::debug;
 
 use super::engine::Engine;
 use super::engine_types::Link;
-use super::scripts::{Claim, Keys, NAMES_MAX, ScriptCall};
+use super::scripts::{Claim, Keys, LEASE_MS, NAMES_MAX, ScriptCall};
 use crate::conn_id::ConnId;
 use crate::limits::NAME_CALLS_MAX;
 use crate::protocol::cluster::{
@@ -17,7 +17,12 @@ use crate::protocol::nickname::Nickname;
 /// The scripts' calls of one node.
 #[derive(Debug)]
 pub(super) struct NameCalls {
+    prefix: String,
+    incarnation: u64,
+    /// Those of the connection at hand. Each connection has names of its own in the engine, so that
+    /// those of members who left meanwhile are free.
     keys: Keys,
+    connections: u64,
     next_tag: u64,
     /// By tag.
     calls: HashMap<u64, Call>,
@@ -25,6 +30,17 @@ pub(super) struct NameCalls {
     held: Option<NameRequest>,
     /// The lease has been renewed on this connection.
     has_lease: bool,
+}
+
+/// What an answer says of this node's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// They are as this node thinks.
+    Sure,
+    /// The lease had run out: they were free for a while.
+    LeaseLost,
+    /// The engine could not say.
+    Unknown,
 }
 
 /// A call whose answer has not come.
@@ -36,8 +52,30 @@ enum Call {
 }
 
 impl NameCalls {
-    pub(super) fn new(keys: Keys) -> Self {
-        NameCalls { keys, next_tag: 0, calls: HashMap::new(), held: None, has_lease: false }
+    pub(super) fn new(prefix: &str, incarnation: u64) -> Self {
+        NameCalls {
+            prefix: prefix.to_owned(),
+            incarnation,
+            keys: Keys::new(prefix, incarnation),
+            connections: 0,
+            next_tag: 0,
+            calls: HashMap::new(),
+            held: None,
+            has_lease: false,
+        }
+    }
+
+    /// Whom notices of this node's losses are for.
+    pub(super) fn holder(&self) -> u64 {
+        self.incarnation.wrapping_add(self.connections)
+    }
+
+    /// A connection begins: all names that were this node's are free.
+    pub(super) fn begin(&mut self, engine: &mut Engine, name: &str, cluster: &Cluster) {
+        self.renew(engine, name, 0, cluster);
+        self.connections += 1;
+        self.keys = Keys::new(&self.prefix, self.holder());
+        self.renew(engine, name, LEASE_MS, cluster);
     }
 
     /// Renews the lease for so long; 0 ends it.
@@ -121,19 +159,18 @@ impl NameCalls {
         }
     }
 
-    /// A script has answered. Returns whether all names are to be claimed anew: the node's lease had
-    /// run out, and its names were free.
+    /// A script has answered.
     pub(super) fn on_answer(
         &mut self,
         tag: u64,
         result: Result<Vec<i64>, String>,
         cluster: &mut Cluster,
-    ) -> bool {
+    ) -> Standing {
         match (self.calls.remove(&tag), result) {
             (Some(Call::Renew), Ok(answer)) => {
                 let was_there = answer.first() == Some(&1);
                 let had_lease = std::mem::replace(&mut self.has_lease, true);
-                had_lease && !was_there
+                if had_lease && !was_there { Standing::LeaseLost } else { Standing::Sure }
             }
             (Some(Call::Claim { channel, names }), Ok(answer)) => {
                 for (at, (nick, id)) in names.into_iter().enumerate() {
@@ -141,16 +178,17 @@ impl NameCalls {
                     let outcome = if is_ours { NameOutcome::Ours } else { NameOutcome::Older };
                     cluster.settle_name(id, Verdict { channel, nick, outcome });
                 }
-                false
+                Standing::Sure
             }
             (Some(Call::Claim { names, .. }), Err(error)) => {
                 debug!("cluster: claims failed: {error}");
                 for id in names.into_iter().filter_map(|(_, id)| id) {
                     cluster.give_up_claim(id);
                 }
-                false
+                Standing::Unknown
             }
-            (Some(Call::Renew | Call::Release) | None, _) => false,
+            (Some(Call::Release), Err(_)) => Standing::Unknown,
+            (Some(Call::Renew | Call::Release) | None, _) => Standing::Sure,
         }
     }
 

@@ -1,12 +1,12 @@
 //! This node among the others: heartbeats, what is published and heard, and what was missed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use log::{info, warn};
 
 use super::engine::Engine;
 use super::engine_types::{EngineEvent, Link};
-use super::names::NameCalls;
+use super::names::{NameCalls, Standing};
 use super::peers::{Peers, Reception};
 use super::scripts::{Keys, LEASE_MS, Loss, Notice};
 use super::wire::{ChannelBeat, Header, Heartbeat};
@@ -25,6 +25,15 @@ const STEP_MS_MAX: u64 = 1_000;
 
 /// Time after which everyone who is there has been heard, in milliseconds.
 const SETTLED_MS: u64 = 3_000;
+
+/// Pause before names are claimed anew that the engine could not say anything about.
+const CLAIM_PAUSE_MS: u64 = 2_000;
+
+/// Shortest pause between the beginnings of two snapshots of a room.
+const SNAPSHOT_PAUSE_MS: u64 = 900;
+
+/// Longest name of a node, in bytes.
+const NODE_NAME_LEN_MAX: usize = 64;
 
 /// The name of the channel of heartbeats.
 const NODES: &str = "nodes";
@@ -76,12 +85,12 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
-    /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
-    beats_since: Option<u64>,
-    /// It could hear once, and then not.
+    /// It could not hear for a while, and has not yet heard everyone since.
     was_deaf: bool,
-    /// Rooms that were told, since it can hear, that nobody knows what they have missed before.
-    told_unknown: Vec<Channel>,
+    /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
+    claims_due_at: Option<u64>,
+    /// When the last snapshot of each room began, by its own clock.
+    snapshots_at: HashMap<Channel, u64>,
     /// When it heard its own heartbeat last, by its own clock.
     heard_self_at: u64,
     /// When its last heartbeat was published, by its own clock.
@@ -139,7 +148,7 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig, engine: Engine, cluster: &Cluster, now: Millis) -> Self {
         let keys = Keys::new(&config.prefix, cluster.incarnation);
-        let names = NameCalls::new(keys.clone());
+        let names = NameCalls::new(&config.prefix, cluster.incarnation);
         Node {
             config,
             keys,
@@ -151,9 +160,9 @@ impl Node {
             awake_ms: 0,
             last_time: now,
             hears_since: None,
-            beats_since: None,
             was_deaf: false,
-            told_unknown: Vec::new(),
+            claims_due_at: None,
+            snapshots_at: HashMap::new(),
             heard_self_at: 0,
             beat_at: None,
             is_beat_wanted: false,
@@ -195,12 +204,16 @@ impl Node {
         &self.config.name
     }
 
-    /// For how long it has not heard itself, in milliseconds, if that is too long.
+    /// For how long it has not heard itself, in milliseconds.
+    #[must_use]
+    pub fn silent_ms(&self) -> u64 {
+        self.awake_ms - self.heard_self_at
+    }
+
+    /// The same, if that is too long.
     #[must_use]
     pub fn deaf_ms(&self) -> Option<u64> {
-        let silent_ms = self.awake_ms - self.heard_self_at;
-        let is_deaf = silent_ms >= DEAF_MS || (self.hears_since.is_none() && self.was_deaf);
-        is_deaf.then_some(silent_ms)
+        Some(self.silent_ms()).filter(|silent_ms| *silent_ms >= DEAF_MS)
     }
 
     /// The other nodes that are there: names, incarnations, and milliseconds since each was heard.
@@ -224,25 +237,26 @@ impl Node {
         self.awake_ms += now.since(self.last_time).min(STEP_MS_MAX);
         self.last_time = now;
         cluster.expire_claims(now);
-        self.beat_if_due(cluster, now);
-        if self.is_unheard() {
-            warn!("cluster: this node has not heard itself for {DEAF_MS} ms: connecting anew");
+        if self.until_beat() == 0 {
+            self.beat(cluster);
+        }
+        let is_connected = Link::ALL.iter().all(|link| self.engine.is_ready(*link));
+        if is_connected && self.silent_ms() >= DEAF_MS {
             self.engine.on_deaf(now);
-            // Once in that time.
-            self.lose_hearing();
         }
         while let Some(node) = self.peers.silent(self.awake_ms) {
             self.lose(node, cluster);
         }
+        if self.is_settled() {
+            self.was_deaf = false;
+            self.tell_of_unheard();
+        }
+        if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
+            self.claim_all(cluster);
+        }
         if self.loss_log.take_due(now).is_some() {
             self.write_losses();
         }
-    }
-
-    /// Whether it should have heard itself by now. While it cannot publish there is nothing to hear.
-    fn is_unheard(&self) -> bool {
-        let (Some(hears), Some(beats)) = (self.hears_since, self.beats_since) else { return false };
-        self.awake_ms - self.heard_self_at.max(hears).max(beats) >= DEAF_MS
     }
 
     /// When [`on_time`](Self::on_time) is due, if nothing happens.
@@ -263,20 +277,15 @@ impl Node {
         (beat_at + pause).saturating_sub(self.awake_ms)
     }
 
-    fn beat_if_due(&mut self, cluster: &mut Cluster, _now: Millis) {
-        if self.until_beat() == 0 {
-            self.beat(cluster);
-        }
-    }
-
+    /// Says that this node is there, and how far its streams have come.
     fn beat(&mut self, cluster: &mut Cluster) {
         self.beat_at = Some(self.awake_ms);
         self.is_beat_wanted = false;
         if !self.engine.is_ready(Link::Commands) {
             return;
         }
-        // What it counts goes first: whoever hears of events before the events has missed them.
-        self.publish_batches(cluster);
+        // What it counts must have been published.
+        self.flush(cluster);
         let mut heartbeat = Heartbeat::new(self.incarnation, &self.config.name, self.is_stopping);
         heartbeat.channels = cluster
             .channels()
@@ -296,10 +305,6 @@ impl Node {
     /// Publishes what the turn has made.
     pub fn flush(&mut self, cluster: &mut Cluster) {
         self.names.call(&mut self.engine, cluster);
-        self.publish_batches(cluster);
-    }
-
-    fn publish_batches(&mut self, cluster: &mut Cluster) {
         if cluster.outbox.is_empty() {
             return;
         }
@@ -424,13 +429,14 @@ impl Node {
             }
             EngineEvent::CommandsReady => {
                 cluster.can_claim = true;
-                self.beats_since = Some(self.awake_ms);
+                self.names.begin(&mut self.engine, &self.config.name, cluster);
                 self.beat_at = None;
                 self.claim_all(cluster);
             }
             EngineEvent::SubscriberReady => {
+                // Since it has begun, or since it heard last.
+                self.was_deaf |= self.silent_ms() >= SETTLED_MS;
                 self.hears_since = Some(self.awake_ms);
-                self.told_unknown.clear();
                 self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
                 // Who has lost a name may not have heard so.
@@ -438,13 +444,16 @@ impl Node {
             }
             EngineEvent::Lost(Link::Commands) => {
                 cluster.can_claim = false;
-                self.beats_since = None;
                 self.names.give_up(cluster);
             }
             EngineEvent::Lost(Link::Subscriber) => self.lose_hearing(),
             EngineEvent::Answer { tag, result } => {
-                if self.names.on_answer(tag, result, cluster) {
-                    self.claim_all(cluster);
+                match self.names.on_answer(tag, result, cluster) {
+                    Standing::Sure => {}
+                    Standing::LeaseLost => self.claim_all(cluster),
+                    Standing::Unknown => {
+                        self.claims_due_at.get_or_insert(self.awake_ms + CLAIM_PAUSE_MS);
+                    }
                 }
             }
         }
@@ -458,6 +467,7 @@ impl Node {
 
     /// Claims all members' names anew: others may have them, or the engine may not know them.
     fn claim_all(&mut self, cluster: &Cluster) {
+        self.claims_due_at = None;
         if cluster.can_claim {
             self.tellings.claims = cluster.rooms().map(|(channel, _)| (channel, 0)).collect();
         }
@@ -488,23 +498,14 @@ impl Node {
         let is_fresh = self.is_settled();
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
-            self.note_missed(node, channel, Some(reception.missed));
-        } else if is_new && !is_fresh && first.messages > 0 {
-            self.note_unknown(node, channel);
+            self.note_missed(channel, Some(reception.missed));
+        } else if is_new && !is_fresh && self.was_deaf && first.messages > 0 {
+            self.note_missed(channel, None);
         }
         reception
     }
 
-    /// What a node has published before this one could hear it is not known, to the members that
-    /// were here: once for each room.
-    fn note_unknown(&mut self, node: NodeNumber, channel: Channel) {
-        if !self.told_unknown.contains(&channel) {
-            self.told_unknown.push(channel);
-            self.note_missed(node, channel, None);
-        }
-    }
-
-    fn note_missed(&mut self, node: NodeNumber, channel: Channel, count: Option<u64>) {
+    fn note_missed(&mut self, channel: Channel, count: Option<u64>) {
         self.stats.lost_total += count.unwrap_or_default();
         self.unlogged_losses += count.unwrap_or_default();
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
@@ -518,9 +519,7 @@ impl Node {
         if !is_told {
             self.tasks.push_back(Task { channel, kind: TaskKind::Missed(count) });
         }
-        // Before a node has heard anything there is nothing to be lost.
-        if (count.is_some() || self.was_deaf) && self.loss_log.admit(self.last_time) {
-            info!("cluster: messages of {} were missed", SingleLine(&self.peers.get(node).name));
+        if self.loss_log.admit(self.last_time) {
             self.write_losses();
         }
     }
@@ -528,7 +527,7 @@ impl Node {
     fn write_losses(&mut self) {
         let lost = std::mem::take(&mut self.unlogged_losses);
         if lost > 0 {
-            warn!("cluster: messages of other nodes missed: {lost}");
+            warn!("cluster: messages of other nodes that may have been missed: {lost}");
         }
     }
 
@@ -536,7 +535,7 @@ impl Node {
         let events = std::mem::take(&mut self.events);
         if let Some(Notice { loser, loss, room, folded }) = Notice::parse(&events) {
             let channel = str::from_utf8(room).ok().and_then(|room| cluster.find(room));
-            if loser == self.incarnation
+            if loser == self.names.holder()
                 && let Some(channel) = channel
             {
                 let outcome = match loss {
@@ -557,7 +556,8 @@ impl Node {
     }
 
     fn hear_heartbeat(&mut self, heartbeat: &Heartbeat<'_>, cluster: &mut Cluster) {
-        if heartbeat.is_last && !self.peers.is_present(heartbeat.incarnation) {
+        let is_late = heartbeat.is_last && !self.peers.is_present(heartbeat.incarnation);
+        if is_late || heartbeat.name.len() > NODE_NAME_LEN_MAX {
             return;
         }
         let is_known = self.peers.is_present(heartbeat.incarnation);
@@ -571,13 +571,14 @@ impl Node {
                 self.receive(node, channel, beat.end());
             }
         }
-        self.peers.note_heartbeat(node, heartbeat, cluster);
+        for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
+            self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
+        }
         for (incarnation, room) in &heartbeat.wants {
             if *incarnation == self.incarnation
                 && let Some(channel) = cluster.find(room)
-                && !self.tellings.snapshots.iter().any(|(told, _)| *told == channel)
             {
-                self.tellings.snapshots.push_back((channel, None));
+                self.begin_snapshot(channel);
             }
         }
         if heartbeat.is_last {
@@ -587,19 +588,33 @@ impl Node {
         }
     }
 
+    /// Tells the others who is there, unless that has just been done: who has missed it asks again.
+    fn begin_snapshot(&mut self, channel: Channel) {
+        let is_told = self.tellings.snapshots.iter().any(|(told, _)| *told == channel);
+        let last = self.snapshots_at.get(&channel);
+        let is_recent = last.is_some_and(|at| self.awake_ms - at < SNAPSHOT_PAUSE_MS);
+        if !is_told && !is_recent {
+            self.snapshots_at.insert(channel, self.awake_ms);
+            self.tellings.snapshots.push_back((channel, None));
+        }
+    }
+
+    /// Everyone who is there has been heard since this node could not hear. What those that are not
+    /// have published in between is not known.
+    fn tell_of_unheard(&mut self) {
+        while let Some(node) = self.peers.take_unheard() {
+            for channel in self.peers.channels_of(node) {
+                self.note_missed(channel, None);
+            }
+        }
+    }
+
     /// A node has gone: its rooms are told.
     fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
-        self.peers.remove(node, cluster);
-        let channels = self.peers.channels_of(node);
-        // What it has published since nobody here could hear is not known, and will not be.
-        let heard_at = self.peers.get(node).heard_at;
-        let is_unknown = self.deaf_ms().is_some()
-            || self.hears_since.is_none_or(|since| heard_at < since);
-        for channel in channels {
-            if is_unknown {
-                self.note_missed(node, channel, None);
-            }
+        let is_unheard = self.hears_since.is_none() || self.was_deaf;
+        self.peers.remove(node, is_unheard, cluster);
+        for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
         }
     }

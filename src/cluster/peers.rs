@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) heard_at: u64,
     /// It has stopped, or has not been heard for too long.
     pub(super) is_gone: bool,
+    /// It went while this node could not hear, and what it published then is not known.
+    is_unheard: bool,
     streams: HashMap<Channel, Stream>,
 }
 
@@ -36,6 +38,8 @@ struct Stream {
     expected: Position,
     /// Clients that a broadcast reaches there.
     receivers: usize,
+    /// The node is in the channel, as its last heartbeat said.
+    is_open: bool,
     members: MembersKnown,
 }
 
@@ -71,6 +75,7 @@ impl Peers {
         if let Some(number) = self.by_incarnation.get(&incarnation) {
             let peer = &mut self.peers[usize::from(*number)];
             peer.heard_at = now;
+            peer.is_unheard = false;
             if std::mem::take(&mut peer.is_gone) {
                 peer.streams.values_mut().for_each(|stream| stream.members = MembersKnown::No);
             }
@@ -81,6 +86,7 @@ impl Peers {
             name: Box::default(),
             heard_at: now,
             is_gone: false,
+            is_unheard: false,
             streams: HashMap::new(),
         };
         let number = if self.peers.len() < PEERS_MAX {
@@ -178,18 +184,27 @@ impl Peers {
         }
     }
 
-    /// A heartbeat has come: notes the node's name and receivers.
+    /// A heartbeat has come: notes the node's name and receivers. Returns the channels that the node
+    /// has left.
     pub(super) fn note_heartbeat(
         &mut self,
         number: NodeNumber,
         heartbeat: &Heartbeat<'_>,
         cluster: &mut Cluster,
-    ) {
+    ) -> Vec<Channel> {
         let peer = &mut self.peers[usize::from(number)];
         if *peer.name != *heartbeat.name {
             peer.name = heartbeat.name.into();
         }
-        peer.streams.values_mut().for_each(|stream| stream.receivers = 0);
+        let mut left: Vec<Channel> = Vec::new();
+        for (channel, stream) in &mut peer.streams {
+            let name = cluster.channel_name(*channel);
+            stream.receivers = 0;
+            if stream.is_open && !heartbeat.channels.iter().any(|beat| beat.name == name) {
+                (stream.is_open, stream.members) = (false, MembersKnown::Yes);
+                left.push(*channel);
+            }
+        }
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
                 let stream = peer
@@ -197,15 +212,27 @@ impl Peers {
                     .entry(channel)
                     .or_insert_with(|| Stream { expected: beat.end(), ..Stream::default() });
                 stream.receivers = beat.receivers as usize;
+                if !std::mem::replace(&mut stream.is_open, true) {
+                    stream.members = MembersKnown::No;
+                }
             }
         }
         self.count_receivers(cluster);
+        left
     }
 
-    /// A node has gone.
-    pub(super) fn remove(&mut self, number: NodeNumber, cluster: &mut Cluster) {
-        self.peers[usize::from(number)].is_gone = true;
+    /// A node has gone. `is_unheard` where this one could not hear when it did.
+    pub(super) fn remove(&mut self, number: NodeNumber, is_unheard: bool, cluster: &mut Cluster) {
+        let peer = &mut self.peers[usize::from(number)];
+        (peer.is_gone, peer.is_unheard) = (true, is_unheard);
         self.count_receivers(cluster);
+    }
+
+    /// A node that went while this one could not hear, each once.
+    pub(super) fn take_unheard(&mut self) -> Option<NodeNumber> {
+        let number = self.peers.iter().position(|peer| peer.is_unheard)?;
+        self.peers[number].is_unheard = false;
+        Some(number as NodeNumber)
     }
 
     fn count_receivers(&self, cluster: &mut Cluster) {

@@ -93,6 +93,11 @@ impl Default for State {
 }
 
 impl Session {
+    /// Bytes allocated for what waits.
+    pub(super) fn allocated(&self) -> usize {
+        self.input.allocated() + self.output.allocated()
+    }
+
     /// What its owner shall do. A connection that is to be closed has ended with that answer.
     pub(super) fn want(&mut self, random: &mut Xorshift, now: Millis) -> Want {
         match self.state {
@@ -193,6 +198,13 @@ impl Session {
         let pause = (most / 2 + random.below(most / 2 + 1)).max(BACKOFF_MS.start);
         self.attempts = self.attempts.saturating_add(1);
         self.state = State::Waiting { until: now.after(pause) };
+    }
+
+    /// The engine is there, as the other connection has found: it is tried at once.
+    pub(super) fn end_pause(&mut self, now: Millis) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now.min(*until);
+        }
     }
 
     /// Whether there is a connection that bytes go over.

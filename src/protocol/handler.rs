@@ -247,6 +247,12 @@ pub trait Handler {
         let _ = (nick, room, shared);
     }
 
+    /// How many members the room has on this node.
+    #[cfg(feature = "cluster")]
+    fn members_len(&self) -> usize {
+        0
+    }
+
     /// The members on other nodes.
     #[cfg(feature = "cluster")]
     fn roster(&self) -> Option<&Roster> {

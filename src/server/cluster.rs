@@ -9,9 +9,9 @@ use crate::clock::Millis;
 use crate::cluster::{Engine, Input, Link, Node, NodeConfig};
 use crate::conn_id::ConnId;
 use crate::limits::{VISIT_COST_BYTES, turn_micros};
+use crate::protocol::chat::Roster;
 use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
 use crate::protocol::{CloseReason, Departure, Handler, dispatch};
-use crate::session::Session;
 
 /// Cost of an event besides its bytes.
 const EVENT_COST_BYTES: usize = 256;
@@ -96,6 +96,7 @@ impl<T: Transport> Server<T> {
         }
         self.tell_of_members(&mut node);
         self.count_receivers();
+        self.update_cluster_charge(&node);
         if let Some(cluster) = &mut self.shared.cluster {
             node.on_time(cluster, self.shared.now);
         }
@@ -120,6 +121,16 @@ impl<T: Transport> Server<T> {
         self.schedule.budget.charge((listener.room.log.head() - head) as usize);
         listener.start_pass_if_needed(&mut shared.memory);
         result
+    }
+
+    /// Charges the account with what waits to be published and what is known of other nodes.
+    fn update_cluster_charge(&mut self, node: &Node) {
+        let rosters = self.listeners.iter().filter_map(|listener| {
+            dispatch!(&listener.protocol, handler => handler.roster().map(Roster::allocated))
+        });
+        let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.bytes());
+        let held = rosters.sum::<usize>() + waiting + node.engine().allocated();
+        self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 
     fn listener_in(&self, channel: Channel) -> Option<usize> {
@@ -219,7 +230,11 @@ impl<T: Transport> Server<T> {
             _ => return,
         };
         let (listener, shared) = (&mut *visit.listener, &mut *visit.shared);
-        let closes = verdict.outcome == NameOutcome::LoggedIn || is_logged_in(&visit.conn.session);
+        #[cfg(feature = "accounts")]
+        let closes =
+            verdict.outcome == NameOutcome::LoggedIn || visit.conn.session.client().is_logged_in();
+        #[cfg(not(feature = "accounts"))]
+        let closes = false;
         let (nick, mut line) = (&*verdict.nick, Vec::new());
         dispatch!(&listener.protocol, handler => handler.write_name_lost(nick, closes, &mut line));
         let log_head = listener.room.log.head();
@@ -227,7 +242,8 @@ impl<T: Transport> Server<T> {
             visit.conn.session.push_last_message(log_head, &line, &listener.room)
         } else {
             let member = visit.conn.session.unsubscribe(&listener.room.log).unwrap_or_default();
-            let reason = CloseReason::LoggedInElsewhere;
+            // It stays, without a name.
+            let reason = CloseReason::Quit;
             let departure = Departure { id, member, reason, is_quiet: false };
             let room = &mut listener.room;
             dispatch!(&mut listener.protocol, handler => handler.on_leave(departure, room, shared));
@@ -239,6 +255,7 @@ impl<T: Transport> Server<T> {
             visit.close(CloseReason::MemoryLimit, None);
             return;
         }
+        #[cfg(feature = "accounts")]
         if closes {
             visit.start_drain(CloseReason::LoggedInElsewhere);
         }
@@ -276,16 +293,6 @@ impl<T: Transport> Server<T> {
     pub(super) fn cluster_due_at(&self) -> Option<Millis> {
         let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
         node.next_due(cluster)
-    }
-}
-
-fn is_logged_in(session: &Session) -> bool {
-    #[cfg(feature = "accounts")]
-    return session.client().is_logged_in();
-    #[cfg(not(feature = "accounts"))]
-    {
-        let _ = session;
-        false
     }
 }
 

@@ -35,6 +35,8 @@ impl<T: Transport> Server<T> {
         self.assert_origins();
         #[cfg(feature = "accounts")]
         self.assert_logins();
+        #[cfg(feature = "cluster")]
+        self.assert_claims();
         assert!(self.shared.direct.is_empty(), "messages were left behind");
         assert!(self.schedule.admitted_share.is_none(), "a share of the log outlived its visit");
         self.assert_memory();
@@ -83,6 +85,10 @@ impl<T: Transport> Server<T> {
     /// Every byte that waits is in the account, and nothing else is.
     fn assert_memory(&self) {
         let mut sum = self.table_charged + self.plugins_charged;
+        #[cfg(feature = "cluster")]
+        {
+            sum += self.cluster_charged;
+        }
         #[cfg(feature = "admin")]
         {
             sum += self.admin_charged();
@@ -257,6 +263,21 @@ impl<T: Transport> Server<T> {
         assert_eq!(store.len(), places, "places of layers");
         assert_eq!(store.unopened.len(), unopened, "unfinished handshakes");
         assert!(store.wire.is_empty(), "sealed bytes were left behind");
+    }
+
+    /// Claims under way are those of connections that wait for them.
+    #[cfg(feature = "cluster")]
+    fn assert_claims(&self) {
+        let Some(cluster) = &self.shared.cluster else { return };
+        for (id, conn) in self.table.iter() {
+            let waits = conn.session.waits_for_claim();
+            assert!(!waits || conn.state == State::Open, "{id} has left and waits for a name");
+            assert_eq!(
+                waits,
+                cluster.is_claim_awaited(id),
+                "{id} waits, and its claim is under way"
+            );
+        }
     }
 
     /// Tasks under way are those of connections that wait for them.

@@ -145,6 +145,9 @@ pub struct Server<T: Transport> {
     /// A log has no space for what another node has published.
     #[cfg(feature = "cluster")]
     is_cluster_blocked: bool,
+    /// Bytes the account has been charged with for other nodes, and what waits for them.
+    #[cfg(feature = "cluster")]
+    cluster_charged: usize,
     io: Io<T::Layer>,
 }
 
@@ -186,6 +189,8 @@ impl<T: Transport> Server<T> {
             node: None,
             #[cfg(feature = "cluster")]
             is_cluster_blocked: false,
+            #[cfg(feature = "cluster")]
+            cluster_charged: 0,
             io: Io {
                 read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 layers: Layers::new(),

@@ -19,6 +19,8 @@ mod backpressure;
 mod chat;
 mod check;
 mod command;
+#[cfg(feature = "cluster")]
+mod engine_link;
 #[cfg(feature = "service")]
 mod examples;
 mod failure_modes;
@@ -32,6 +34,8 @@ mod plugin;
 mod prefixed;
 mod raw;
 mod reload;
+#[cfg(feature = "cluster")]
+mod reuse_port;
 mod signals;
 mod start;
 #[allow(dead_code, reason = "the other test programs use the rest")]

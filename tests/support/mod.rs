@@ -1,6 +1,6 @@
 //! Shared by the test programs: the server as a child process, clients that never wait for ever, a
-//! logger for each thread, random numbers, socket stubs, a parser of metrics. Knows nothing of what
-//! answers should be.
+//! logger for each thread, random numbers, socket stubs, a parser of metrics, a Redis of a test's
+//! own. Knows nothing of what answers should be.
 
 #![allow(unused_imports, reason = "no test program uses all of it")]
 
@@ -11,6 +11,8 @@ pub(crate) mod logger;
 mod observer;
 pub(crate) mod prometheus;
 pub(crate) mod promtool;
+#[cfg(feature = "cluster")]
+pub(crate) mod redis;
 pub(crate) mod rng;
 mod server;
 pub(crate) mod stub;

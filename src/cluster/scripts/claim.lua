@@ -10,8 +10,8 @@
 -- Two names are the same if they are equal folded, or have a skeleton in common and no script.
 -- Names are a hash: FOLDED to INCARNATION \0 SINCE \0 SCRIPTS \0 SKELETON [\0 SKELETON]. Looks are a
 -- sorted set of SKELETON \0 SCRIPTS \0 FOLDED, each with score 0. The claims of a node are a set of
--- ROOM \0 FOLDED. Of two nodes the one whose member came first has the name; a node without a lease
--- has none.
+-- ROOM \0 FOLDED. Of two nodes the one whose member came first has the name, by the engine's clock, in
+-- microseconds: no new member comes at the moment of another. A node without a lease has none.
 
 local incarnation, prefix, room, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local is_forced = ARGV[5] == '1'
@@ -21,7 +21,7 @@ local TTL = 3600
 local TAKEN_MAX, SEEN_MAX = 16, 64
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000000 + time[2]
 
 local leases = { [incarnation] = true }
 local function is_alive(holder)
@@ -70,8 +70,8 @@ local function overlap(a, b)
     return false
 end
 
--- Adds the holders that have a skeleton of `claim` and none of its scripts; false if they are too
--- many. A group of one set of scripts that overlaps is passed over as a whole.
+-- Adds the live holders that have a skeleton of `claim` and none of its scripts; false if they are too
+-- many. The others are removed. A group of one set of scripts that overlaps is passed over as a whole.
 local function add_look_alikes(claim, skeleton, holders)
     local from, to = '[' .. skeleton .. '\0', '(' .. skeleton .. '\1'
     for _ = 1, SEEN_MAX do
@@ -84,10 +84,12 @@ local function add_look_alikes(claim, skeleton, holders)
         else
             from = '(' .. found
             local holder = holder_of(folded)
-            if holder and holder.scripts == scripts then
+            if not holder or holder.scripts ~= scripts then
+                redis.call('ZREM', looks, found)
+            elseif is_alive(holder.incarnation) then
                 holders[folded] = holder
             else
-                redis.call('ZREM', looks, found)
+                remove(holder)
             end
         end
     end
@@ -116,8 +118,10 @@ local function grant(claim)
     local holders = {}
     if own and own.incarnation == incarnation then
         claim.since = math.min(claim.since, own.since)
-    elseif own then
+    elseif own and is_alive(own.incarnation) then
         holders[claim.folded] = own
+    elseif own then
+        remove(own)
     end
     for _, skeleton in ipairs(claim.skeletons) do
         if not add_look_alikes(claim, skeleton, holders) then return 0 end
@@ -126,13 +130,8 @@ local function grant(claim)
     if own and own.incarnation == incarnation then holders[claim.folded] = nil end
     local losers = {}
     for _, holder in pairs(holders) do
-        if not is_alive(holder.incarnation) then
-            remove(holder)
-        elseif beats(claim, holder) and #losers < TAKEN_MAX then
-            losers[#losers + 1] = holder
-        else
-            return 0
-        end
+        if not beats(claim, holder) or #losers == TAKEN_MAX then return 0 end
+        losers[#losers + 1] = holder
     end
     for _, loser in ipairs(losers) do
         remove(loser)
@@ -147,7 +146,8 @@ end
 
 local granted = {}
 for at = 6, #ARGV, 5 do
-    local claim = { folded = ARGV[at], since = now - tonumber(ARGV[at + 1]), scripts = ARGV[at + 2],
+    local since = math.max(0, now - 1000 * tonumber(ARGV[at + 1]))
+    local claim = { folded = ARGV[at], since = since, scripts = ARGV[at + 2],
         skeletons = { ARGV[at + 3] } }
     if ARGV[at + 4] ~= '' then claim.skeletons[2] = ARGV[at + 4] end
     granted[#granted + 1] = grant(claim)

@@ -20,9 +20,6 @@ use crate::strerror::strerror;
 #[cfg(feature = "tls")]
 use crate::tls::client::{ClientTls, Failure};
 
-/// Most bytes that are read in one turn.
-const TURN_BYTES: usize = 256 << 10;
-
 /// Time in which all addresses of a host are tried. It is less than what an attempt may take.
 const ADDRESSES_MS: u64 = 4_000;
 
@@ -78,6 +75,8 @@ pub(super) struct Connection {
     tls: Option<Box<TlsState>>,
     is_readable: bool,
     is_writable: bool,
+    /// The end, or an error, is to be read behind what has come.
+    has_end: bool,
     /// Addresses that are still to be tried.
     untried: VecDeque<SocketAddr>,
     /// When the next of them is tried, and how long each is.
@@ -100,6 +99,7 @@ impl Connection {
             tls: None,
             is_readable: false,
             is_writable: false,
+            has_end: false,
             untried: VecDeque::new(),
             next_addr_at: Millis(0),
             addr_ms: 0,
@@ -109,9 +109,10 @@ impl Connection {
     }
 
     /// Notes an event. One of a socket that is closed by now does no harm: reading finds nothing.
-    pub(super) fn on_ready(&mut self, readiness: Readiness) {
+    pub(super) fn on_ready(&mut self, readiness: Readiness, has_end: bool) {
         self.is_readable |= readiness.readable || readiness.read_closed;
         self.is_writable |= readiness.writable;
+        self.has_end |= has_end;
     }
 
     /// Takes the answer of a lookup.
@@ -221,7 +222,7 @@ impl Connection {
     fn watch(&mut self, mut stream: Stream, registry: &Registry) -> io::Result<()> {
         // Closing the last one takes it out of the registry.
         self.stream = None;
-        (self.is_readable, self.is_writable) = (false, false);
+        (self.is_readable, self.is_writable, self.has_end) = (false, false, false);
         stream.register(registry, self.token)?;
         self.stream = Some(stream);
         self.state = State::Connecting;
@@ -297,17 +298,18 @@ impl Connection {
     fn transfer(&mut self, engine: &mut Engine, buffer: &mut [u8], now: Millis) -> Result<(), End> {
         // What is read may be an answer to what is sent first.
         self.send(engine)?;
-        let mut left = TURN_BYTES;
+        let mut left = buffer.len();
         while left > 0
             && self.is_readable
             && (self.state != State::Open || engine.may_read(self.link))
         {
             let Some(stream) = &mut self.stream else { break };
-            let len = buffer.len().min(left);
-            match stream.read(&mut buffer[..len])? {
+            match stream.read(&mut buffer[..left])? {
                 None => self.is_readable = false,
                 Some(0) => return Err(self.closed()),
                 Some(len) => {
+                    // Less than there was room for is all there is (epoll(7), question 9).
+                    self.is_readable = len == left || self.has_end;
                     left -= len;
                     self.receive(&buffer[..len], engine, now)?;
                 }
@@ -423,6 +425,7 @@ impl Connection {
             self.tls = None;
         }
         self.untried = VecDeque::new();
-        (self.is_readable, self.is_writable, self.was_ready) = (false, false, false);
+        (self.is_readable, self.is_writable, self.has_end) = (false, false, false);
+        self.was_ready = false;
     }
 }

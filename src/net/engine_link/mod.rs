@@ -35,8 +35,8 @@ use crate::conn_id::ConnId;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
 
-/// Bytes of one read.
-const READ_BYTES: usize = 1 << 16;
+/// Most bytes of a connection that are read in one turn.
+const TURN_BYTES: usize = 256 << 10;
 
 /// The sockets of both connections to an engine.
 pub struct EngineLink {
@@ -44,7 +44,7 @@ pub struct EngineLink {
     resolver: Resolver,
     /// In the order of [`Link::ALL`].
     connections: [Connection; 2],
-    /// What one read fills.
+    /// What a read fills.
     buffer: Vec<u8>,
 }
 
@@ -65,7 +65,7 @@ impl EngineLink {
             },
             resolver: Resolver::new(lookup, wake),
             connections: Link::ALL.map(|link| Connection::new(link, id_of(link))),
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; TURN_BYTES],
         }
     }
 
@@ -79,8 +79,8 @@ impl EngineLink {
 
     /// Takes an event of a connection.
     pub(super) fn on_event(&mut self, link: Link, event: &Event) {
-        let readiness = readiness(event);
-        self.connection(link).on_ready(readiness);
+        let has_end = event.is_read_closed() || event.is_error();
+        self.connection(link).on_ready(readiness(event), has_end);
     }
 
     fn connection(&mut self, link: Link) -> &mut Connection {

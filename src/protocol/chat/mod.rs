@@ -280,6 +280,11 @@ impl Handler for ChatProtocol {
     }
 
     #[cfg(feature = "cluster")]
+    fn members_len(&self) -> usize {
+        self.members.len()
+    }
+
+    #[cfg(feature = "cluster")]
     fn roster(&self) -> Option<&Roster> {
         Some(&self.roster)
     }

@@ -30,7 +30,6 @@ pub struct Roster {
     by_nick: HashTable<NickEntry>,
     sorted: SortedKeys<u32>,
     nodes: HashMap<NodeNumber, NodeMembers>,
-    sweep: Option<Sweep>,
     /// Something has changed since [`take_changed`](Self::take_changed).
     is_changed: bool,
     hasher: RandomState,
@@ -63,6 +62,8 @@ struct NodeMembers {
     snapshot: bool,
     /// Members that a snapshot has told and nobody knew.
     fresh: Departed,
+    /// The search for members that have gone.
+    sweep: Option<Sweep>,
 }
 
 /// Some members who left, or came, together.
@@ -84,9 +85,8 @@ impl Departed {
 }
 
 /// A search for the members of a node that have gone, as far as it has come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Sweep {
-    node: NodeNumber,
     at: usize,
     left: Departed,
 }
@@ -127,6 +127,8 @@ impl Roster {
     /// Adds a member of a node, or confirms one. Returns whether it is new.
     pub fn insert(&mut self, node: NodeNumber, nickname: &Nickname<'_>) -> bool {
         let members = self.nodes.entry(node).or_default();
+        // Whoever was hidden has been swept out.
+        members.is_gone = false;
         let snapshot = members.snapshot;
         if let Some(key) = self.key_of(node, nickname.folded()) {
             self.slots[key as usize].snapshot = snapshot;
@@ -180,8 +182,9 @@ impl Roster {
 
     /// A node is not heard any more: its members are not there from now on.
     pub fn hide(&mut self, node: NodeNumber) {
-        if let Some(members) = self.nodes.get_mut(&node) {
-            members.is_gone = true;
+        if let Some(members) = self.nodes.get_mut(&node)
+            && !std::mem::replace(&mut members.is_gone, true)
+        {
             members.snapshot = !members.snapshot;
             self.is_changed = true;
         }
@@ -190,12 +193,9 @@ impl Roster {
     /// Removes some of a node's members that no snapshot has confirmed. Returns them when it has
     /// looked at all; until then it is to be called again, and nothing else for that node.
     pub fn sweep(&mut self, node: NodeNumber) -> Option<Departed> {
-        let Some(snapshot) = self.nodes.get(&node).map(|members| members.snapshot) else {
-            return Some(Departed::default());
-        };
-        let mut sweep =
-            self.sweep.take().unwrap_or_else(|| Sweep { node, at: 0, left: Departed::default() });
-        debug_assert_eq!(sweep.node, node, "one sweep at a time");
+        let Some(members) = self.nodes.get_mut(&node) else { return Some(Departed::default()) };
+        let snapshot = members.snapshot;
+        let mut sweep = members.sweep.take().unwrap_or_default();
         let end = (sweep.at + SWEEP_STEP).min(self.slots.capacity());
         for key in sweep.at..end {
             let has_gone =
@@ -207,7 +207,7 @@ impl Roster {
         }
         sweep.at = end;
         if end < self.slots.capacity() {
-            self.sweep = Some(sweep);
+            self.nodes.entry(node).or_default().sweep = Some(sweep);
             return None;
         }
         if self.slots.is_empty() {

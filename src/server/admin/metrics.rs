@@ -73,6 +73,8 @@ impl<T: Transport> Server<T> {
         if let Some(plugins) = &shared.plugins {
             write_plugins(out, &plugins.metrics())?;
         }
+        #[cfg(feature = "cluster")]
+        self.write_cluster_metrics(out)?;
         write_process(out, &sample)
     }
 
@@ -145,7 +147,7 @@ fn family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }
 
-fn single(
+pub(super) fn single(
     out: &mut String,
     name: &str,
     kind: &str,

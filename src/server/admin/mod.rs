@@ -1,6 +1,8 @@
 //! Tasks of admin clients, done with the whole server at hand: short ones within a turn, lists and
 //! kicks in slices, so that a million connections hold up nobody.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connections;
 mod metrics;
 mod process;

@@ -38,7 +38,12 @@ impl<T: Transport> Server<T> {
                 }
             })
             .collect();
-        let (Ok(()), Ok(listeners)) = (written, serde_json::to_string(&listeners)) else {
+        #[cfg(feature = "cluster")]
+        let cluster = self.cluster_status();
+        #[cfg(not(feature = "cluster"))]
+        let cluster = serde_json::Result::Ok("null");
+        let listeners = serde_json::to_string(&listeners);
+        let (Ok(()), Ok(listeners), Ok(cluster)) = (written, listeners, cluster) else {
             return Answer::text(500, "the status cannot be written\n");
         };
         // One object of two.
@@ -47,7 +52,7 @@ impl<T: Transport> Server<T> {
         let draining = self.is_draining();
         json.push_str(&format!(
             ",\"buffered_bytes\":{buffered},\"memory_limit_bytes\":{limit},\"draining\":{draining},\
-             \"listeners\":{listeners},\"cluster\":null}}"
+             \"listeners\":{listeners},\"cluster\":{cluster}}}"
         ));
         Answer::json(200, json)
     }
@@ -74,6 +79,8 @@ impl<T: Transport> Server<T> {
                     .push_str(&format!("not accepting: {} has failed\n", listener.identity.name));
             }
         }
+        #[cfg(feature = "cluster")]
+        reasons.extend(self.cluster_reason());
         match reasons.is_empty() {
             true => Answer::text(200, "ok\n"),
             false => Answer::text(503, reasons),

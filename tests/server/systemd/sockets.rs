@@ -64,6 +64,19 @@ fn passed_sockets_replace_listeners_by_name() {
     assert!(fs::symlink_metadata(path).is_ok(), "its file is the manager's");
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn passed_socket_is_not_made_to_share_its_port() {
+    let manager = Manager::new();
+    let raw = tcp();
+    let args = ["-l", "raw://127.0.0.1:7?reuse_port=yes"];
+    let server = manager.start(&args, vec![("raw", raw.into())]);
+    server.wait_for_line(
+        "reuse_port of raw://127.0.0.1:7 has no effect on a passed socket: its unit says so with \
+         ReusePort=yes",
+    );
+}
+
 #[test]
 fn second_of_a_protocol_has_a_number() {
     let manager = Manager::new();

@@ -20,20 +20,31 @@ fn analyze(args: &[&str]) -> Option<Output> {
     }
 }
 
-/// The units, with the binary of this build in place of the installed one.
-fn units(folder: &Folder) -> [String; 2] {
-    ["mynah.service", "mynah.socket"].map(|name| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploy").join(name);
-        let text = std::fs::read_to_string(path).unwrap();
-        folder.file(name, &text.replace("/usr/bin/mynah", env!("CARGO_BIN_EXE_mynah")))
+/// The text of a file of `docs/deploy/`.
+fn shipped(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploy").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The units, with the binary of this build in place of the installed one; of the template an instance.
+fn units(folder: &Folder) -> [String; 3] {
+    [
+        ("mynah.service", "mynah.service"),
+        ("mynah.socket", "mynah.socket"),
+        ("mynah@.service", "mynah@1.service"),
+    ]
+    .map(|(name, installed)| {
+        let text = shipped(name);
+        folder.file(installed, &text.replace("/usr/bin/mynah", env!("CARGO_BIN_EXE_mynah")))
     })
 }
 
 #[test]
 fn units_are_verified_by_systemd() {
     let folder = Folder::new();
-    let [service, socket] = units(&folder);
-    let Some(output) = analyze(&["verify", "--man=no", &service, &socket]) else { return };
+    let [service, socket, instance] = units(&folder);
+    let units = ["verify", "--man=no", &service, &socket, &instance];
+    let Some(output) = analyze(&units) else { return };
     let stderr = String::from_utf8_lossy(&output.stderr);
     let about_us: Vec<&str> = stderr.lines().filter(|line| line.contains("mynah")).collect();
     assert!(output.status.success() && about_us.is_empty(), "{stderr}");
@@ -42,10 +53,23 @@ fn units_are_verified_by_systemd() {
 #[test]
 fn service_is_barely_exposed() {
     let folder = Folder::new();
-    let [service, _] = units(&folder);
+    let [service, _, instance] = units(&folder);
     let threshold = format!("--threshold={EXPOSURE_MAX}");
-    let Some(output) = analyze(&["security", "--offline=true", &threshold, &service]) else {
-        return;
+    for unit in [service, instance] {
+        let Some(output) = analyze(&["security", "--offline=true", &threshold, &unit]) else {
+            return;
+        };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn template_is_as_hardened_as_the_service() {
+    let template = shipped("mynah@.service");
+    let hardening = |text: &str| -> Vec<String> {
+        let (_, lines) = text.split_once("CapabilityBoundingSet=").unwrap();
+        let (lines, _) = lines.split_once("[Install]").unwrap();
+        lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(hardening(&template), hardening(&shipped("mynah.service")));
 }

@@ -88,8 +88,11 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
-    /// It could not hear for a while, and has not yet heard everyone since.
-    was_deaf: bool,
+    /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
+    beats_since: Option<u64>,
+    /// Channels with clients who were here when it became able to hear: what nodes that nobody
+    /// knew have published before, they may have missed.
+    unsure: Vec<Channel>,
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
     claims_due_at: Option<u64>,
     /// When the last snapshot of each room began, by its own clock.
@@ -170,7 +173,8 @@ impl Node {
             awake_ms: 0,
             last_time: now,
             hears_since: None,
-            was_deaf: false,
+            beats_since: None,
+            unsure: Vec::new(),
             claims_due_at: None,
             snapshots_at: HashMap::new(),
             heard_self_at: 0,
@@ -268,15 +272,14 @@ impl Node {
         if self.until_beat() == 0 {
             self.beat(cluster);
         }
-        let is_connected = Link::ALL.iter().all(|link| self.engine.is_ready(*link));
-        if is_connected && self.silent_ms() >= DEAF_MS {
+        if self.is_deaf() {
             self.engine.on_deaf(now);
         }
         while let Some(node) = self.peers.silent(self.awake_ms) {
             self.lose(node, cluster);
         }
         if self.is_settled() {
-            self.was_deaf = false;
+            self.unsure.clear();
             self.tell_of_unheard();
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
@@ -285,6 +288,12 @@ impl Node {
         if self.loss_log.take_due(now).is_some() {
             self.write_losses();
         }
+    }
+
+    /// Whether it should have heard itself by now. While it cannot publish there is nothing to hear.
+    fn is_deaf(&self) -> bool {
+        let (Some(hears), Some(beats)) = (self.hears_since, self.beats_since) else { return false };
+        self.awake_ms - self.heard_self_at.max(hears).max(beats) >= DEAF_MS
     }
 
     /// When [`on_time`](Self::on_time) is due, if nothing happens.
@@ -457,14 +466,15 @@ impl Node {
             }
             EngineEvent::CommandsReady => {
                 cluster.can_claim = true;
+                self.beats_since = Some(self.awake_ms);
                 self.names.begin(&mut self.engine, &self.config.name, cluster);
                 self.beat_at = None;
                 self.claim_all(cluster);
             }
             EngineEvent::SubscriberReady => {
-                // Since it has begun, or since it heard last.
-                self.was_deaf |= self.silent_ms() >= SETTLED_MS;
                 self.hears_since = Some(self.awake_ms);
+                let channels = cluster.channels().map(|(channel, _)| channel);
+                self.unsure = channels.filter(|c| cluster.receivers_here(*c) > 0).collect();
                 self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
                 // Who has lost a name may not have heard so.
@@ -472,9 +482,10 @@ impl Node {
             }
             EngineEvent::Lost(Link::Commands) => {
                 cluster.can_claim = false;
+                self.beats_since = None;
                 self.names.give_up(cluster);
             }
-            EngineEvent::Lost(Link::Subscriber) => self.lose_hearing(),
+            EngineEvent::Lost(Link::Subscriber) => self.hears_since = None,
             EngineEvent::Answer { tag, result } => {
                 match self.names.on_answer(tag, result, cluster) {
                     Standing::Sure => {}
@@ -486,11 +497,6 @@ impl Node {
             }
         }
         true
-    }
-
-    fn lose_hearing(&mut self) {
-        self.was_deaf |= self.hears_since.is_some();
-        self.hears_since = None;
     }
 
     /// Claims all members' names anew: others may have them, or the engine may not know them.
@@ -527,10 +533,19 @@ impl Node {
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
             self.note_missed(channel, Some(reception.missed));
-        } else if is_new && !is_fresh && self.was_deaf && first.messages > 0 {
-            self.note_missed(channel, None);
+        } else if is_new && !is_fresh && first.messages > 0 {
+            self.note_unsure(channel);
         }
         reception
+    }
+
+    /// A node is heard for the first time, which has published something before. Clients who were
+    /// here already are told once: since then all is heard.
+    fn note_unsure(&mut self, channel: Channel) {
+        if let Some(at) = self.unsure.iter().position(|unsure| *unsure == channel) {
+            self.unsure.swap_remove(at);
+            self.note_missed(channel, None);
+        }
     }
 
     fn note_missed(&mut self, channel: Channel, count: Option<u64>) {
@@ -640,7 +655,9 @@ impl Node {
     /// A node has gone: its rooms are told.
     fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
-        let is_unheard = self.hears_since.is_none() || self.was_deaf;
+        let heard_at = self.peers.get(node).heard_at;
+        let is_unheard = self.deaf_ms().is_some()
+            || self.hears_since.is_none_or(|since| heard_at < since);
         self.peers.remove(node, is_unheard, cluster);
         for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });

@@ -9,6 +9,8 @@ pub mod admission;
 pub mod changing_listeners;
 pub mod chat;
 pub mod clients;
+#[cfg(feature = "cluster")]
+mod cluster;
 pub mod layered;
 pub mod layers;
 pub mod network;

@@ -1,0 +1,82 @@
+//! Worlds of two to five nodes, joined over a model of the engine, by seed.
+//!
+//! `MYNAH_SEEDS` and `MYNAH_FIRST_SEED` are those of the other worlds; without, there are 60.
+
+mod checks;
+mod clients;
+mod engine;
+mod node;
+mod store;
+mod wires;
+mod world;
+
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use super::number;
+
+const SEEDS: u64 = 60;
+
+#[test]
+fn worlds_of_nodes_obey_the_rules() {
+    let first = number("MYNAH_FIRST_SEED").unwrap_or(0);
+    let end = first + number("MYNAH_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let failed = AtomicU64::new(u64::MAX);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failed.load(Ordering::Relaxed) == u64::MAX {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    if catch_unwind(|| world::run(seed)).is_err() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    assert!(failed == u64::MAX, "{}", replay(failed));
+}
+
+#[test]
+fn seed_gives_the_same_nodes_each_time() {
+    for seed in 0..6 {
+        assert_eq!(world::run(seed), world::run(seed), "{}", replay(seed));
+    }
+}
+
+/// `MYNAH_SEED=17 cargo test --test core cluster::replay` runs one world.
+#[test]
+fn replay_one_seed_of_nodes() {
+    if let Some(seed) = number("MYNAH_SEED") {
+        println!("seed {seed}: {:016x}", world::run(seed));
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!(
+        "seed {seed} failed; replay it: MYNAH_SEED={seed} cargo test --test core \
+         cluster::replay_one -- --nocapture"
+    )
+}
+
+#[doc(hidden)]
+pub fn run_one(seed: u64) -> u64 { world::run(seed) }
+
+thread_local! {
+    pub static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    pub static TRACE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Prints what happens in a world that is looked at.
+fn trace(text: impl FnOnce() -> String) {
+    if TRACE.get() {
+        println!("{} {}", NOW.get(), text());
+    }
+}

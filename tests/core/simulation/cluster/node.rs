@@ -1,0 +1,289 @@
+//! One node: a real server, its clients' network, its clock, and its two connections to the engine,
+//! driven as `src/net/engine_link/connection.rs` drives them.
+
+use mynah::internal::clock::Millis;
+use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig, Want};
+use mynah::internal::limits::Limits;
+use mynah::internal::protocol::chat::Lang;
+use mynah::internal::protocol::{ChatProtocol, CommandProtocol};
+use mynah::internal::server::{ListenerConfig, Server};
+
+use super::engine::ModelEngine;
+use super::trace;
+use super::wires::Wires;
+use crate::simulation::network::{self, Event, FakeAcceptor, FakeStream, Faults, Network};
+use crate::support::rng::Rng;
+
+/// The listeners of each node.
+pub const CHAT: usize = 0;
+pub const COMMAND: usize = 1;
+
+/// Rounds at one moment after which a server counts as spinning.
+const SPIN_ROUNDS_MAX: usize = 3_000;
+
+pub struct Node {
+    pub number: usize,
+    pub name: String,
+    /// How often it has been started.
+    pub life: usize,
+    pub server: Option<Server<FakeStream>>,
+    pub network: network::Shared,
+    links: [State; 2],
+    clock: Clock,
+    /// It has no turns until then.
+    pub paused_until: u64,
+    pub incarnation: u64,
+    pub is_stopping: bool,
+    rng: Rng,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Connecting { at: u64 },
+    Open { wire: u64 },
+}
+
+/// A node's clock: it begins anywhere, and goes a little faster or slower than time does.
+struct Clock {
+    base: u64,
+    since: u64,
+    per_mille: u64,
+}
+
+impl Clock {
+    fn read(&self, now: u64) -> Millis {
+        Millis(self.base + (now - self.since) * self.per_mille / 1_000)
+    }
+
+    /// The moment at which it shows that.
+    fn when(&self, at: Millis) -> u64 {
+        let ahead = at.0.saturating_sub(self.base) as u128 * 1_000;
+        let per_mille = u128::from(self.per_mille);
+        self.since.saturating_add(u64::try_from(ahead.div_ceil(per_mille)).unwrap_or(u64::MAX / 2))
+    }
+}
+
+impl Node {
+    pub fn new(number: usize, rng: Rng) -> Self {
+        Node {
+            number,
+            name: format!("node{number}"),
+            life: 0,
+            server: None,
+            network: Network::new(2, Faults::default(), Rng::new(0)),
+            links: [State::Idle; 2],
+            clock: Clock { base: 0, since: 0, per_mille: 1_000 },
+            paused_until: 0,
+            incarnation: 0,
+            is_stopping: false,
+            rng,
+        }
+    }
+
+    /// Starts it, under the name it has, as a new process.
+    pub fn start(&mut self, limits: Limits, password: Option<Vec<u8>>, now: u64) {
+        let rng = &mut self.rng;
+        let per_mille = [1_000, 1_000, 990, 1_010][rng.below(4)];
+        self.clock = Clock { base: rng.below(100_000) as u64, since: now, per_mille };
+        self.life += 1;
+        self.incarnation = u64::from_le_bytes(rng.bytes(8).try_into().expect("eight"));
+        self.is_stopping = false;
+        self.paused_until = 0;
+        self.links = [State::Idle; 2];
+        self.network = Network::new(2, Faults::default(), Rng::new(rng.below(usize::MAX) as u64));
+        let at = self.clock.read(now);
+        let mut server = Server::new(limits, at);
+        for listener in [CHAT, COMMAND] {
+            let acceptor = FakeAcceptor::new(&self.network, listener);
+            server.add_listener(acceptor, listener_config(listener));
+        }
+        let config = EngineConfig {
+            url: "redis://engine".to_owned(),
+            username: String::new(),
+            password: password.unwrap_or_default(),
+            database: rng.below(2) as u32,
+            client_name: format!("mynah:{}", self.name),
+            unsent_bytes_max: limits.send_queue_bytes_max,
+            message_bytes_max: limits.broadcast_len_max() + (80 << 10),
+        };
+        let engine = Engine::new(config, rng.below(usize::MAX) as u64);
+        let config = NodeConfig { name: self.name.clone(), prefix: "mynah".to_owned() };
+        server.enable_cluster(config, engine, self.incarnation);
+        server.set_channel(CHAT, Some("chat:lobby"));
+        server.set_channel(COMMAND, Some("command:room"));
+        self.server = Some(server);
+    }
+
+    /// It dies: nothing of it is left, and the engine finds its connections closed.
+    pub fn kill(&mut self, wires: &mut Wires, now: u64) {
+        self.server = None;
+        for link in Link::ALL {
+            self.close(link, wires, now);
+        }
+    }
+
+    /// Its clock goes ahead, as that of a machine that slept.
+    pub fn jump(&mut self, ms: u64) {
+        self.clock.base += ms;
+    }
+
+    pub fn stop(&mut self, now: u64) {
+        let at = self.clock.read(now);
+        if let Some(server) = &mut self.server
+            && !self.is_stopping
+        {
+            self.is_stopping = true;
+            server.stop(&(), at);
+        }
+    }
+
+    pub fn is_running(&self, now: u64) -> bool {
+        self.server.is_some() && self.paused_until <= now
+    }
+
+    /// Turns until there is nothing more to do at this moment.
+    pub fn run(&mut self, wires: &mut Wires, engine: &mut ModelEngine, now: u64) {
+        if !self.is_running(now) {
+            return;
+        }
+        for round in 0.. {
+            assert!(round < SPIN_ROUNDS_MAX, "the server of {} spins", self.name);
+            let is_due = self.round(wires, engine, now);
+            let Some(server) = &self.server else { return };
+            if server.is_stopped() {
+                return self.kill(wires, now);
+            }
+            if !is_due && server.poll_timeout(self.clock.read(now)) != Some(0) {
+                break;
+            }
+        }
+    }
+
+    /// One round of the server's loop. Returns whether another is due although the server has
+    /// nothing to do.
+    fn round(&mut self, wires: &mut Wires, engine: &mut ModelEngine, now: u64) -> bool {
+        let at = self.clock.read(now);
+        let most = self.rng.between(1, 40);
+        let events = self.network.borrow_mut().poll(most);
+        let Some(server) = &mut self.server else { return false };
+        server.begin_batch(at);
+        for event in events {
+            match event {
+                Event::Acceptable(listener) => server.on_acceptable(listener),
+                Event::Ready(id, ready) => server.on_ready(&(), id, ready, at),
+            }
+        }
+        let mut has_read = false;
+        for link in Link::ALL {
+            has_read |= self.advance(link, wires, engine, now);
+        }
+        let Some(server) = &mut self.server else { return false };
+        server.turn(&(), at);
+        server.assert_turn_invariants();
+        for link in Link::ALL {
+            self.send(link, wires, now);
+        }
+        has_read || !self.network.borrow().is_quiet()
+    }
+
+    /// Goes on with a connection to the engine.
+    fn advance(
+        &mut self,
+        link: Link,
+        wires: &mut Wires,
+        engine: &mut ModelEngine,
+        now: u64,
+    ) -> bool {
+        let at = self.clock.read(now);
+        let number = self.number;
+        let mut has_read = false;
+        if let State::Connecting { at: due } = self.links[link as usize]
+            && due <= now
+            && wires.is_through(number, link)
+        {
+            let wire = wires.connect(number, link, engine);
+            self.links[link as usize] = State::Open { wire };
+            trace(|| format!("{} {link:?} open", self.name));
+            self.client().on_connected(link, at);
+        }
+        self.send(link, wires, now);
+        if let State::Open { wire } = self.links[link as usize] {
+            while self.client().may_read(link) {
+                match wires.receive(wire, now) {
+                    None => break,
+                    Some(bytes) if bytes.is_empty() => {
+                        self.close(link, wires, now);
+                        trace(|| format!("{} {link:?} is closed", self.name));
+                        self.client().on_failed(link, "it closed the connection", at);
+                        break;
+                    }
+                    Some(bytes) => self.client().on_bytes(link, &bytes, at),
+                }
+                has_read = true;
+            }
+        }
+        match self.client().want(link, at) {
+            Want::Nothing => {}
+            Want::Close => {
+                trace(|| format!("{} closes {link:?}", self.name));
+                self.close(link, wires, now);
+            }
+            Want::Connect => {
+                self.close(link, wires, now);
+                self.client().on_connecting(link, at);
+                let at = now + self.rng.below(wires.delay_ms_max) as u64;
+                self.links[link as usize] = State::Connecting { at };
+            }
+        }
+        has_read
+    }
+
+    fn client(&mut self) -> &mut Engine {
+        let server = self.server.as_mut().expect("it runs");
+        server.cluster_engine_mut().expect("it is a node")
+    }
+
+    fn send(&mut self, link: Link, wires: &mut Wires, now: u64) {
+        let State::Open { wire } = self.links[link as usize] else { return };
+        loop {
+            let bytes = self.client().unsent(link);
+            let taken = if bytes.is_empty() { 0 } else { wires.send(wire, bytes, now) };
+            if taken == 0 {
+                return;
+            }
+            self.client().on_sent(link, taken);
+        }
+    }
+
+    fn close(&mut self, link: Link, wires: &mut Wires, now: u64) {
+        if let State::Open { wire } = self.links[link as usize] {
+            wires.close(wire, now);
+        }
+        self.links[link as usize] = State::Idle;
+    }
+
+    /// When it has something to do although nothing happens.
+    pub fn next_due(&self, now: u64) -> Option<u64> {
+        let server = self.server.as_ref()?;
+        if self.paused_until > now {
+            return Some(self.paused_until);
+        }
+        let at = self.clock.read(now);
+        let turn = server.poll_timeout(at).map(|ms| self.clock.when(at.after(ms)));
+        let engine = server.cluster_engine()?.next_due().map(|at| self.clock.when(at));
+        let connecting = self.links.iter().filter_map(|state| match state {
+            State::Connecting { at } if *at > now => Some(*at),
+            _ => None,
+        });
+        connecting.chain(turn).chain(engine).min()
+    }
+}
+
+fn listener_config(listener: usize) -> ListenerConfig {
+    let (name, protocol) = match listener {
+        CHAT => ("chat", ChatProtocol::new(Lang::En).into()),
+        _ => ("command", CommandProtocol { payload_len_max: 1_000 }.into()),
+    };
+    ListenerConfig { name: name.to_owned(), protocol, idle_ms: 0 }
+}

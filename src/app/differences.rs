@@ -47,6 +47,17 @@ impl Differences {
         self.of.clear();
     }
 
+    /// Adds a warning for each key that a listener, now at `url`, would set for its socket, which it
+    /// takes over from `old`.
+    #[cfg(feature = "unix")]
+    pub(super) fn add_socket(&mut self, url: &str, old: &ListenerSpec, new: &ListenerSpec) {
+        self.of = format!(" of {url}");
+        for key in NEEDS_RESTART {
+            self.add(key, old.given(key), new.given(key));
+        }
+        self.of.clear();
+    }
+
     fn add_key(&mut self, key: &str, old: Option<&str>, new: Option<&str>) {
         // It has its line, with that of the option.
         if key != "idle" {

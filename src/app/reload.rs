@@ -348,6 +348,8 @@ impl OpenListener {
             server.configure_listener(self.number, configuration);
         } else {
             let drained = server.replace_listener(self.number, configuration);
+            #[cfg(feature = "unix")]
+            differences.add_socket(&self.url, old_spec, spec);
             differences.lines.push(stopped(&old_url, drained));
             differences.lines.push(format!("listening on {}", self.url));
         }

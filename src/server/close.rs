@@ -85,6 +85,10 @@ impl<T: Transport> Visit<'_, T> {
             accounts.disconnect(*id);
         }
         let room = &mut listener.room;
+        #[cfg(feature = "accounts")]
+        if conn.session.must_log_in() {
+            room.access.must_log_in -= 1;
+        }
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();

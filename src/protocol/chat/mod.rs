@@ -81,7 +81,9 @@ impl Handler for ChatProtocol {
             ("", _) => return Flow::Continue,
             ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
             #[cfg(feature = "accounts")]
-            (text, _) if login::is_command(text, ctx) => self.run_login_command(text, client, ctx),
+            (text, _) if login::is_command(text, *client, ctx) => {
+                self.run_login_command(text, client, ctx)
+            }
             #[cfg(feature = "accounts")]
             (text, None) if login::is_refused(text, *client) => {
                 self.refuse(Refusal::LoginRequired, ctx)

@@ -1,6 +1,9 @@
 //! Responses of HTTP/1.1, each written whole.
 
 use std::io::Write;
+use std::time::SystemTime;
+
+use httpdate::fmt_http_date;
 
 /// The body of a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,10 +70,12 @@ impl Response {
     pub(super) fn write(&self, is_head: bool, is_kept_alive: bool, out: &mut Vec<u8>) {
         let Response { status, content_type, fields, allow, body } = self;
         let (body, reason) = (body.as_slice(), reason_phrase(*status));
+        // RFC 9110, 6.6.1: a server that has a clock says when it answers.
+        let date = fmt_http_date(SystemTime::now());
         let mut head = || -> std::io::Result<()> {
             write!(
                 out,
-                "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n\
+                "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n\
                  Content-Length: {}\r\nCache-Control: no-store\r\n\
                  X-Content-Type-Options: nosniff\r\n{fields}",
                 body.len()
@@ -119,10 +124,15 @@ fn reason_phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    /// The response that is written, without its date.
     fn written(response: &Response, is_head: bool, is_kept_alive: bool) -> String {
         let mut out = Vec::new();
         response.write(is_head, is_kept_alive, &mut out);
-        String::from_utf8(out).unwrap()
+        let text = String::from_utf8(out).unwrap();
+        let (status, rest) = text.split_once("\r\nDate: ").unwrap();
+        let (date, rest) = rest.split_once("\r\n").unwrap();
+        httpdate::parse_http_date(date).unwrap();
+        format!("{status}\r\n{rest}")
     }
 
     #[test]

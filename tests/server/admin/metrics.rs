@@ -147,7 +147,7 @@ fn requests_are_the_messages_of_admin() {
     let server = without_token(&[]);
     let mut http = Http::plain(&server);
     let request = http.request("GET", "/healthz");
-    let response = super::http::HEALTHY.len() as f64;
+    let response = (super::http::HEALTHY.len() + super::http::DATE_LEN) as f64;
     (0..4).for_each(|_| http.get("/healthz").expect(200, "ok\n"));
     let now = scrape(&mut http);
     assert_eq!(of(&now, "accepted_total", "admin", ""), 1.0);

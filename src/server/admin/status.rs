@@ -44,10 +44,10 @@ impl<T: Transport> Server<T> {
         // One object of two.
         json.pop();
         let (buffered, limit) = (shared.memory.used(), shared.memory.limit());
-        let draining = self.is_draining();
+        let (max, draining) = (shared.limits.clients_max, self.is_draining());
         json.push_str(&format!(
-            ",\"buffered_bytes\":{buffered},\"memory_limit_bytes\":{limit},\"draining\":{draining},\
-             \"listeners\":{listeners},\"cluster\":null}}"
+            ",\"max_clients\":{max},\"buffered_bytes\":{buffered},\"memory_limit_bytes\":{limit},\
+             \"draining\":{draining},\"listeners\":{listeners},\"cluster\":null}}"
         ));
         Answer::json(200, json)
     }

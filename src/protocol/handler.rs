@@ -187,7 +187,7 @@ pub trait Handler {
     }
 
     /// Writes the notice of a stop. Default: nothing.
-    fn write_farewell(&self, out: &mut Vec<u8>) {
+    fn write_shutdown_notice(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
 

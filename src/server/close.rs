@@ -62,7 +62,7 @@ impl<T: Transport> Visit<'_, T> {
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
         if reason.is_orderly() {
-            dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
+            dispatch!(&listener.protocol, handler => handler.write_shutdown_notice(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
         }

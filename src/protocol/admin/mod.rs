@@ -24,7 +24,7 @@ mod task;
 pub use access::{Token, TokenError};
 pub use route::QueryError;
 pub use state::Admin;
-pub use task::{Answer, Filter, Kick, List, ReloadOutcome, Sort, Task};
+pub use task::{Answer, Filter, Kick, List, Sort, Task};
 
 use log::debug;
 

@@ -101,7 +101,7 @@ impl Handler for ChatProtocol {
         flow
     }
 
-    /// What others read counts: not the commands, but private messages.
+    /// Messages that others read count: not the commands, but private messages.
     #[cfg(feature = "admission")]
     fn broadcast_len(&self, line: &Line<'_>) -> usize {
         match line {
@@ -168,7 +168,7 @@ impl Handler for ChatProtocol {
         client.member().map(|key| &*self.members.get(key).nick)
     }
 
-    fn write_farewell(&self, out: &mut Vec<u8>) {
+    fn write_shutdown_notice(&self, out: &mut Vec<u8>) {
         write_line(Message::ShutDown, self.lang, out);
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use mynah::internal::clock::Millis;
 use mynah::internal::limits::{CLOCK_CHECK_BYTES, Limits, turn_micros};
-use mynah::internal::protocol::admin::{ReloadOutcome, Token};
+use mynah::internal::protocol::admin::Token;
 use mynah::internal::protocol::{AdminProtocol, ChatProtocol, CommandProtocol, Protocol};
 use mynah::internal::server::{ListenerConfig, NoLayer, Server};
 use serde_json::Value;
@@ -289,8 +289,8 @@ impl World {
         if self.server.take_reload_request() {
             assert!(self.server.begin_reload(), "nobody has asked for the reload");
             let outcome = match self.rng.one_in(2) {
-                true => ReloadOutcome::Reloaded(vec!["max_clients: 3 -> 4".to_owned()]),
-                false => ReloadOutcome::Failed(vec!["line 3".to_owned()]),
+                true => Ok(vec!["max_clients: 3 -> 4".to_owned()]),
+                false => Err(vec!["line 3".to_owned()]),
             };
             self.server.finish_reload(&outcome);
         } else if self.members.len() < CROWD || self.rng.one_in(20) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::mock_server::{MockServer, expect, read_to_eof};
 use super::program::{RunningClient, client_command, closed_addr, run, run_args, run_with_input};
-use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes};
+use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes, wait_until};
 
 /// A server with a listener for each protocol of a command, in the order of the constants.
 fn server() -> Server {
@@ -176,7 +176,9 @@ fn status_repeats_with_watch() {
     client.expect("\"frames_in_total\":2,");
     drop(client);
     run(server.addr(COMMAND), &["status", "--json"]).code.unwrap();
-    assert_eq!(server.count_lines(" connected to "), 2);
+    let connects = || server.count_lines(" connected to ");
+    wait_until("both are logged", || connects() >= 2);
+    assert_eq!(connects(), 2);
 }
 
 #[test]

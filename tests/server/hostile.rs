@@ -26,6 +26,7 @@ fn attack(server: &Server, n: usize, limit: u64, request: &[u8]) -> Vec<Client> 
     let mut before = Duration::ZERO;
     wait_until("the server has done what it can", || {
         most = most.max(server.memory("RssAnon"));
+        // Processor time is measured over it.
         thread::sleep(Duration::from_millis(50));
         let spent = server.processor_time();
         let is_idle = spent - before < Duration::from_millis(10);

@@ -1,9 +1,9 @@
-//! What another configuration changes, in the words of options and URLs: `max-clients 10 -> 20`.
+//! Differences of two configurations, in the words of options and URLs: `max-clients 10 -> 20`.
 
 use super::config::Config;
 use crate::cli::{ListenerSpec, server_options};
 
-/// What cannot change while its listener is open: options of its socket or its file.
+/// Options and keys of a socket or its file, which cannot change while it is open.
 const NEEDS_RESTART: [&str; 2] = ["tcp-keepalive", "mode"];
 
 /// Lines about differences, of the server or of one listener.

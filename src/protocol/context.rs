@@ -36,7 +36,7 @@ pub struct Room {
     pub frames_in: u64,
     /// The other counters of the listener.
     pub stats: Rc<ListenerStats>,
-    /// Who may come in.
+    /// Logins: whether clients must, may or cannot log in.
     #[cfg(feature = "accounts")]
     pub access: Access,
 }
@@ -97,7 +97,7 @@ pub struct Shared {
     pub is_tight: bool,
     /// Log lines about single connections.
     pub connection_log: ConnectionLog,
-    /// What one connection may send a second.
+    /// Rates at which one connection may send.
     #[cfg(feature = "admission")]
     pub rates: Rates,
     /// How far the client of the visit at hand is ahead of them.

@@ -8,8 +8,8 @@ use super::support::{Client, Server, crowd, frame, random_bytes, wait_until};
 
 const MIB: u64 = 1 << 20;
 
-/// What the process may hold beyond `--memory-limit`: the program's own pages, scratch buffers, and
-/// what the allocator keeps between blocks.
+/// Memory the process may hold beyond `--memory-limit`: the program's own pages, scratch buffers,
+/// and what the allocator keeps between blocks.
 const SLACK: u64 = 32 * MIB;
 
 /// Sends `request` from `n` clients that never read, and checks what the server holds meanwhile.

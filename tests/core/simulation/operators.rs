@@ -99,7 +99,7 @@ struct Operator {
     accepted_in: Option<u64>,
 }
 
-/// What an answer is waited for.
+/// The request whose answer is waited for.
 #[derive(Debug, Clone)]
 enum Asked {
     /// A page of the operator's listing.
@@ -120,7 +120,7 @@ enum Asked {
 struct Listing {
     listener: Option<usize>,
     limit: usize,
-    /// Who was there when it began.
+    /// Connections that were there when it began.
     there: BTreeSet<usize>,
     seen: BTreeSet<u64>,
 }

@@ -43,7 +43,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-/// What the checker of Prometheus itself says, where it is installed (Debian: prometheus).
+/// The verdict of the checker of Prometheus itself, where it is installed (Debian: prometheus).
 #[track_caller]
 fn check_with_promtool(text: &str) {
     let spawned = Command::new("promtool")

@@ -1,4 +1,4 @@
-//! What each resource answers where all is well.
+//! Answers of each resource where all is well.
 
 use serde_json::{Value, json};
 

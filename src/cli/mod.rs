@@ -14,8 +14,8 @@
 //! | `tls_options` | the options of TLS of the client and the load tester |
 //! | `print` | standard output and standard error, exit statuses |
 //!
-//! What runs once, and long, is `inline(never)` here and in `app`: inlined and unrolled around their
-//! tables, a few functions made the server 18 kB larger.
+//! Code that runs once, and long, is `inline(never)` here and in `app`: inlined and unrolled around
+//! their tables, a few functions made the server 18 kB larger.
 
 pub(crate) mod ini;
 mod listener_url;

@@ -300,11 +300,11 @@ impl<T: Transport> Server<T> {
         }
         for (number, listener) in self.listeners.iter().enumerate() {
             let counted = self.table.iter().filter(|(id, conn)| {
-                let is_command = matches!(listener.protocol, Protocol::Command(_));
                 let is_own = self.table.listener_of(id.index) == number;
-                is_command && is_own && conn.session.client().is_logged_in()
+                is_own && conn.state == State::Open && conn.session.must_log_in()
             });
-            assert_eq!(listener.room.access.logged_in, counted.count(), "logins of {number}");
+            let counted = counted.count();
+            assert_eq!(listener.room.access.must_log_in, counted, "without a login on {number}");
         }
     }
 

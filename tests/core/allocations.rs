@@ -1,4 +1,4 @@
-//! What the server core allocates: nothing while it echoes, and less than a cache line for each
+//! Allocations of the server core: nothing while it echoes, and less than a cache line for each
 //! connection that is idle, a member of a chat its nickname and its place in the books besides. The
 //! core is the real one; only its sockets are stubs.
 
@@ -144,7 +144,7 @@ const NICK_LEN: usize = 10;
 
 /// Most bytes one of `n` members may cost.
 fn member_bytes_max(n: usize) -> f64 {
-    /// What the room may keep, whoever is in it: the log, the line that is made up.
+    /// Memory the room may keep, whoever is in it: the log, the line that is made up.
     const ROOM: usize = 32 * 1024;
     /// Where its nickname is, how long that is, and whose connection it is.
     const SLOT: usize = 16 + 8;

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""Types the walk of docs/operations.md, "The first ten minutes", in a virtual machine, and compares.
+
+    tests/walk.py [--record]
+
+Debian with systemd as the first process, made by debootstrap and run by qemu without hardware support; the
+package is the one of this source, or MYNAH_DEB, and again with a higher version for the upgrade. Lines
+behind `# ` are typed by root, those behind `$ ` by a user, in one shell each. Figures and dates may
+differ, `…` stands for anything, alone on a line for any lines. --record prints what came instead.
+
+Needs root, debootstrap with a mirror, qemu-system-x86_64, ssh, cargo-deb, and Chromium for the status
+page (left out without). `.ci/nightly walk` runs it. MYNAH_ROOT keeps the root in a folder for the next run.
+"""
+
+import os
+import pathlib
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import chromium
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/operations.md"
+TITLE = "## The first ten minutes"
+# Emulation is slow, and apt reads lists.
+PATIENCE = 240
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,udev,kmod,iproute2,procps,curl,ca-certificates,logrotate,openssh-server,"
+    "linux-image-cloud-amd64,initramfs-tools,zstd"
+)
+# What may have to be asked again, because it tells of what others do meanwhile.
+AWAITED = re.compile(r"promtool query|journalctl|systemctl status|cat |ls |mynah-cli --admin \$A clients")
+# Commands that print tables for people, so only on a terminal.
+ON_A_TERMINAL = re.compile(r"mynah-cli --admin \$A (?:status|clients)$")
+# apt's own, of the machine's other packages.
+NOISE = re.compile(r"(?:\(Reading database .*|WARNING: apt does not .*|debconf: delaying .*|)\r?\n")
+DAY = r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
+FIGURE = re.compile(rf"{DAY} *|[\d.,]+ ?(?:ms|min|days|h|s|[KMG]i?B?|B)?\b(?: (?=\d))?")
+
+
+def main():
+    is_recording = "--record" in sys.argv[1:]
+    failures = 0
+    with tempfile.TemporaryDirectory(prefix="mynah-walk-") as scratch:
+        machine = Machine(pathlib.Path(scratch))
+        try:
+            machine.boot()
+            for number, block in blocks(section()):
+                for command, expected in split_commands(block):
+                    failures += not try_command(machine, number, command, expected, is_recording)
+        finally:
+            machine.stop()
+    if failures:
+        sys.exit(f"{failures} commands of the walk do not do what it says")
+    print("the walk does what it says")
+
+
+def try_command(machine, number, command, expected, is_recording):
+    print(f"{PAGE.name}:{number}: {command}", flush=True)
+    if command.startswith("$ ssh -N -L"):
+        look_at_page(machine)
+        return True
+    deadline = time.monotonic() + 40
+    if is_recording and AWAITED.search(command):
+        # Nothing is known that could be waited for. Prometheus asks every 15 s.
+        time.sleep(20 if "promtool query" in command else 3)
+    got = machine.type(command)
+    while not is_recording and AWAITED.search(command) and not is_same(expected, got):
+        if time.monotonic() > deadline:
+            break
+        got = machine.type(command)
+    if is_recording:
+        print(got, flush=True)
+    elif not is_same(expected, got):
+        print(f"    FAILED, the page has\n{expected}    now it is\n{got}", flush=True)
+        return False
+    return True
+
+
+def section():
+    """The walk, with the number of its first line."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    start = lines.index(TITLE)
+    end = next(at for at in range(start + 1, len(lines)) if lines[at].startswith("## "))
+    return start + 1, lines[start:end]
+
+
+def blocks(numbered):
+    """The ```console blocks, each with the number of its first line."""
+    first, lines = numbered
+    block = None
+    for number, line in enumerate(lines, first):
+        if line == "```console":
+            block, start = [], number + 1
+        elif line == "```" and block is not None:
+            yield start, block
+            block = None
+        elif block is not None:
+            block.append(line)
+
+
+def split_commands(block):
+    """Commands, with the text that each prints. A here-document belongs to its command."""
+    command, printed, is_document = None, [], False
+    for line in block:
+        if is_document:
+            command += "\n" + line
+            is_document = line != "END"
+        elif re.match(r"[#$] ", line):
+            if command is not None:
+                yield command, "".join(printed)
+            command, printed, is_document = line, [], line.endswith("<<END")
+        else:
+            printed.append(line + "\n")
+    if command is not None:
+        yield command, "".join(printed)
+
+
+def is_same(expected, got):
+    expected, got = (re.sub(r"[ \t]+", " ", FIGURE.sub("0", text)) for text in (expected, got))
+    expected, got = (re.sub(r" *\n", "\n", text) for text in (expected, got))
+    pattern = re.escape(expected).replace("…\\\n", "(?:.*\\n)*").replace("…", ".*")
+    return re.fullmatch(pattern, got) is not None
+
+
+def look_at_page(machine):
+    """The status page, over SSH as the walk has it, in a browser of this machine."""
+    program = chromium.find()
+    if program is None:
+        print("    skipped: Chromium is not installed")
+        return
+    port = free_port()
+    tunnel = machine.ssh("you", "-N", "-L", f"{port}:127.0.0.1:6580")
+    browser = chromium.Chromium(program)
+    try:
+        wait_for_port(port)
+        tab = chromium.Tab(browser, (1280, 900), "light")
+        tab.open(f"http://localhost:{port}/")
+        tab.wait("document.body.innerText.includes('command://127.0.0.1:65432')")
+        text = tab.text()
+        print("    " + " | ".join(line for line in text.splitlines() if line.strip())[:600])
+        if tab.errors:
+            raise AssertionError(f"the status page: {tab.errors}")
+    finally:
+        browser.close()
+        tunnel.kill()
+        tunnel.wait()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for_port(port):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 5).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+class Machine:
+    """Debian, booted by qemu, and a shell of each of its two users."""
+
+    def __init__(self, scratch):
+        self.scratch, self.port = scratch, free_port()
+        self.process, self.shells = None, {}
+
+    def boot(self):
+        packages = self.packages()
+        folder = pathlib.Path(os.environ.get("MYNAH_ROOT", self.scratch / "root"))
+        if not (folder / "etc").exists():
+            make_root(folder)
+        key = self.scratch / "key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+        for home, owner in ((folder / "root", 0), (folder / "home/you", 1000)):
+            (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+            shutil.copy(f"{key}.pub", home / ".ssh/authorized_keys")
+            for path in (home / ".ssh", home / ".ssh/authorized_keys"):
+                os.chown(path, owner, owner)
+        for package in packages:
+            shutil.copy(package, folder / "root")
+        disk = self.scratch / "disk"
+        run("mkfs.ext4", "-q", "-d", folder, disk, "3G")
+        kernel, initrd = (next(folder.glob(f"boot/{name}-*")) for name in ("vmlinuz", "initrd.img"))
+        self.process = subprocess.Popen(
+            [
+                *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"),
+                *("-kernel", kernel, "-initrd", initrd, "-append", "root=/dev/vda rw console=ttyS0 quiet"),
+                *("-drive", f"file={disk},if=virtio,format=raw,cache=unsafe", "-display", "none"),
+                *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
+                *("-device", "virtio-net-pci,netdev=net", "-serial", f"file:{self.scratch / 'console'}"),
+            ],
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + PATIENCE
+        # Until the machine is up, its port is open and nobody answers.
+        while self.ssh("root", "systemctl is-system-running --wait").wait() == 255:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the machine does not start: {(self.scratch / 'console').read_text()}")
+            time.sleep(1)
+        for user in ("root", "you"):
+            self.shells[user] = Shell(self.ssh(user, "bash", piped=True))
+        self.shells["root"].run("apt-get update")
+
+    def packages(self):
+        """The package, and the same with a higher version."""
+        first = self.scratch / "mynah_0.1.0-1_amd64.deb"
+        if "MYNAH_DEB" in os.environ:
+            shutil.copy(os.environ["MYNAH_DEB"], first)
+        else:
+            run("cargo", "build", "--locked", "--release", "--bins", cwd=ROOT)
+            run("cargo", "deb", "--locked", "--no-build", "--output", first, cwd=ROOT)
+        unpacked, second = self.scratch / "deb", self.scratch / "mynah_0.1.0-2_amd64.deb"
+        run("dpkg-deb", "-R", first, unpacked)
+        control = unpacked / "DEBIAN/control"
+        control.write_text(control.read_text().replace("Version: 0.1.0-1\n", "Version: 0.1.0-2\n"))
+        run("dpkg-deb", "-b", "-Zgzip", unpacked, second)
+        return first, second
+
+    def ssh(self, user, *arguments, piped=False):
+        """ssh with `arguments`, which are a command, or options that begin with -N."""
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=5", "LogLevel=ERROR")
+        return subprocess.Popen(
+            [
+                *("ssh", "-i", self.scratch / "key", "-p", str(self.port), "-l", user),
+                *(word for option in options for word in ("-o", option)),
+                *((*arguments, "127.0.0.1") if arguments[0] == "-N" else ("127.0.0.1", *arguments)),
+            ],
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if piped else subprocess.DEVNULL,
+        )
+
+    def type(self, line):
+        """What a line of the walk prints, behind its prompt."""
+        user, command = {"#": "root", "$": "you"}[line[0]], line[2:]
+        if ON_A_TERMINAL.match(command):
+            command = f"export A; script -qec 'stty cols 100; {command}' /dev/null </dev/null"
+        return NOISE.sub(lambda match: "" if match[0].strip() else match[0], self.shells[user].run(command))
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Shell:
+    """A shell that is fed commands."""
+
+    def __init__(self, process):
+        self.process, self.pending = process, b""
+        self.run("export DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER=cat")
+
+    def run(self, command):
+        mark = f"end-of-{time.monotonic_ns()}"
+        self.process.stdin.write(f"{command}\necho {mark}\n".encode())
+        self.process.stdin.flush()
+        text = self.read_until(mark.encode() + b"\n", time.monotonic() + PATIENCE)
+        return text.decode(errors="replace").replace("\r\n", "\n")
+
+    def read_until(self, mark, deadline):
+        while mark not in self.pending:
+            if not select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AssertionError(f"nothing more after {self.pending[-500:]!r}")
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            if not piece:
+                raise AssertionError(f"the shell ended after {self.pending[-500:]!r}")
+            self.pending += piece
+        text, self.pending = self.pending.split(mark, 1)
+        return text
+
+
+def make_root(folder):
+    """Debian with a kernel, a network and a user."""
+    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", folder, stdout=subprocess.DEVNULL)
+    files = {
+        "etc/hostname": "server\n",
+        "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 server\n",
+        "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
+        # Those of qemu's user network.
+        "etc/resolv.conf": "nameserver 10.0.2.3\n",
+        "etc/systemd/network/walk.network": "[Match]\nName=e*\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    run("chroot", folder, "systemctl", "enable", "systemd-networkd", "ssh")
+    run("chroot", folder, "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", "you")
+
+
+def run(*command, **options):
+    subprocess.run(command, check=True, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,10 @@ ON_A_TERMINAL = re.compile(r"mynah-cli --admin \$A (?:status|clients)$")
 # apt's own, of the machine's other packages.
 NOISE = re.compile(r"(?:\(Reading database .*|WARNING: apt does not .*|debconf: delaying .*|)\r?\n")
 DAY = r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
-FIGURE = re.compile(rf"{DAY} *|[\d.,]+ ?(?:ms|min|days|h|s|[KMG]i?B?|B)?\b(?: (?=\d))?")
+FIGURE = re.compile(rf"(?:(?:{DAY}|\d[\d.,]*) ?(?:(?:ms|min|s|h|days?|[KM]i?B|[kKMG]|B)\b)? ?)+")
+# Lines of the server and of the service manager come in any order, and where the machine is busy there are
+# warnings of slow turns.
+UNORDERED = re.compile(r"journalctl")
 
 
 def main():
@@ -71,13 +74,13 @@ def try_command(machine, number, command, expected, is_recording):
         # Nothing is known that could be waited for. Prometheus asks every 15 s.
         time.sleep(20 if "promtool query" in command else 3)
     got = machine.type(command)
-    while not is_recording and AWAITED.search(command) and not is_same(expected, got):
+    while not is_recording and AWAITED.search(command) and not is_same(command, expected, got):
         if time.monotonic() > deadline:
             break
         got = machine.type(command)
     if is_recording:
         print(got, flush=True)
-    elif not is_same(expected, got):
+    elif not is_same(command, expected, got):
         print(f"    FAILED, the page has\n{expected}    now it is\n{got}", flush=True)
         return False
     return True
@@ -122,11 +125,14 @@ def split_commands(block):
         yield command, "".join(printed)
 
 
-def is_same(expected, got):
-    expected, got = (re.sub(r"[ \t]+", " ", FIGURE.sub("0", text)) for text in (expected, got))
-    expected, got = (re.sub(r" *\n", "\n", text) for text in (expected, got))
-    pattern = re.escape(expected).replace("…\\\n", "(?:.*\\n)*").replace("…", ".*")
-    return re.fullmatch(pattern, got) is not None
+def is_same(command, expected, got):
+    want, have = (FIGURE.sub("0 ", text) for text in (expected, got))
+    want, have = ([" ".join(line.split()) for line in text.splitlines()] for text in (want, have))
+    if UNORDERED.search(command):
+        return set(want) - {"…"} <= set(have)
+    pattern = "".join(re.escape(line) + "\n" for line in want)
+    pattern = pattern.replace("…\n", "(?:.*\n)*").replace("…", ".*")
+    return re.fullmatch(pattern, "".join(line + "\n" for line in have)) is not None
 
 
 def look_at_page(machine):
@@ -260,14 +266,16 @@ class Shell:
 
     def __init__(self, process):
         self.process, self.pending = process, b""
-        self.run("export DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER=cat")
+        self.run("exec 2>&1; export DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER=cat")
 
     def run(self, command):
         mark = f"end-of-{time.monotonic_ns()}"
         self.process.stdin.write(f"{command}\necho {mark}\n".encode())
         self.process.stdin.flush()
         text = self.read_until(mark.encode() + b"\n", time.monotonic() + PATIENCE)
-        return text.decode(errors="replace").replace("\r\n", "\n")
+        text = text.decode(errors="replace").replace("\r\n", "\n")
+        # What a terminal would have overwritten.
+        return re.sub(r"[^\n]*\r", "", text)
 
     def read_until(self, mark, deadline):
         while mark not in self.pending:

@@ -6,7 +6,8 @@
 Debian with systemd as the first process, made by debootstrap and run by qemu without hardware support; the
 package is the one of this source, or MYNAH_DEB, and again with a higher version for the upgrade. Lines
 behind `# ` are typed by root, those behind `$ ` by a user, in one shell each. Figures and dates may
-differ, `…` stands for anything, alone on a line for any lines. --record prints what came instead.
+differ, `…` stands for anything, alone on a line for any lines. --record puts the figures and dates of
+this run into the page.
 
 Needs root, debootstrap with a mirror, qemu-system-x86_64, ssh, cargo-deb, and Chromium for the status
 page (left out without). `.ci/nightly walk` runs it. MYNAH_ROOT keeps the root in a folder for the next run.
@@ -48,87 +49,79 @@ UNORDERED = re.compile(r"journalctl")
 
 def main():
     is_recording = "--record" in sys.argv[1:]
-    failures = 0
+    failures, recorded = 0, {}
     with tempfile.TemporaryDirectory(prefix="mynah-walk-") as scratch:
         machine = Machine(pathlib.Path(scratch))
         try:
             machine.boot()
-            for number, block in blocks(section()):
-                for command, expected in split_commands(block):
-                    failures += not try_command(machine, number, command, expected, is_recording)
+            for number, command, expected in commands(PAGE.read_text(encoding="utf-8").splitlines()):
+                print(f"{PAGE.name}:{number}: {command}", flush=True)
+                if command.startswith("$ ssh -N -L"):
+                    look_at_page(machine)
+                    continue
+                got = type_until_same(machine, command, expected)
+                if is_same(command, expected, got):
+                    recorded.update(with_figures(number + command.count("\n") + 1, expected, got))
+                else:
+                    failures += 1
+                    print("\n      ".join(["    FAILED", "page:", *expected, "now:", *got]), flush=True)
         finally:
             machine.stop()
+    if is_recording:
+        lines = PAGE.read_text(encoding="utf-8").splitlines()
+        PAGE.write_text("".join(recorded.get(at, line) + "\n" for at, line in enumerate(lines, 1)), encoding="utf-8")
     if failures:
         sys.exit(f"{failures} commands of the walk do not do what it says")
     print("the walk does what it says")
 
 
-def try_command(machine, number, command, expected, is_recording):
-    print(f"{PAGE.name}:{number}: {command}", flush=True)
-    if command.startswith("$ ssh -N -L"):
-        look_at_page(machine)
-        return True
+def type_until_same(machine, command, expected):
+    """What a command prints, again and again where it tells of what others do meanwhile."""
     deadline = time.monotonic() + 40
-    if is_recording and AWAITED.search(command):
-        # Nothing is known that could be waited for. Prometheus asks every 15 s.
-        time.sleep(20 if "promtool query" in command else 3)
-    got = machine.type(command)
-    while not is_recording and AWAITED.search(command) and not is_same(command, expected, got):
-        if time.monotonic() > deadline:
-            break
-        got = machine.type(command)
-    if is_recording:
-        print(got, flush=True)
-    elif not is_same(command, expected, got):
-        print(f"    FAILED, the page has\n{expected}    now it is\n{got}", flush=True)
-        return False
-    return True
+    while True:
+        got = machine.type(command).strip("\n").splitlines()
+        if is_same(command, expected, got) or not AWAITED.search(command) or time.monotonic() > deadline:
+            return got
 
 
-def section():
-    """The walk, with the number of its first line."""
-    lines = PAGE.read_text(encoding="utf-8").splitlines()
-    start = lines.index(TITLE)
-    end = next(at for at in range(start + 1, len(lines)) if lines[at].startswith("## "))
-    return start + 1, lines[start:end]
+def commands(lines):
+    """The walk's commands, each with the number of its first line, and the lines that it prints."""
+    at = lines.index(TITLE) + 1
+    is_console, command, end = False, None, None
+    while not lines[at].startswith("## "):
+        line = lines[at]
+        if command is not None and (line == "```" or re.match(r"[#$] ", line)):
+            yield first, command, lines[end:at]
+            command = None
+        if line == "```console" or line == "```":
+            is_console = line == "```console"
+        elif is_console and re.match(r"[#$] ", line):
+            first, command = at + 1, line
+            if line.endswith("<<END"):
+                at = lines.index("END", at)
+                command = "\n".join(lines[first - 1 : at + 1])
+            end = at + 1
+        at += 1
 
 
-def blocks(numbered):
-    """The ```console blocks, each with the number of its first line."""
-    first, lines = numbered
-    block = None
-    for number, line in enumerate(lines, first):
-        if line == "```console":
-            block, start = [], number + 1
-        elif line == "```" and block is not None:
-            yield start, block
-            block = None
-        elif block is not None:
-            block.append(line)
+def plain(line):
+    """A line without what differs each time."""
+    return " ".join(FIGURE.sub("0 ", line).split())
 
 
-def split_commands(block):
-    """Commands, with the text that each prints. A here-document belongs to its command."""
-    command, printed, is_document = None, [], False
-    for line in block:
-        if is_document:
-            command += "\n" + line
-            is_document = line != "END"
-        elif re.match(r"[#$] ", line):
-            if command is not None:
-                yield command, "".join(printed)
-            command, printed, is_document = line, [], line.endswith("<<END")
-        else:
-            printed.append(line + "\n")
-    if command is not None:
-        yield command, "".join(printed)
+def with_figures(number, expected, got):
+    """The expected lines, from line `number` on, with the figures of those that were got."""
+    rest = list(got)
+    for at, line in enumerate(expected, number):
+        same = next((have for have in rest if plain(have) == plain(line)), None)
+        if same is not None and "…" not in line:
+            rest = rest[rest.index(same) + 1 :] if rest else rest
+            yield at, same
 
 
 def is_same(command, expected, got):
-    want, have = (FIGURE.sub("0 ", text) for text in (expected, got))
-    want, have = ([" ".join(line.split()) for line in text.strip().splitlines()] for text in (want, have))
     # Emulated turns are slow.
-    have = [line for line in have if " slow turn: " not in f" {line}"]
+    want, have = ([plain(line) for line in lines if "slow turn: " not in line] for lines in (expected, got))
     if UNORDERED.search(command):
         return set(want) - {"…"} <= set(have)
     pattern = "".join(re.escape(line) + "\n" for line in want)

@@ -18,6 +18,7 @@ import pathlib
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,8 @@ UNORDERED = re.compile(r"journalctl")
 
 
 def main():
+    # So that the machine ends with this script.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     is_recording = "--record" in sys.argv[1:]
     failures, recorded = 0, {}
     with tempfile.TemporaryDirectory(prefix="mynah-walk-") as scratch:
@@ -87,7 +90,7 @@ def type_until_same(machine, command, expected):
 def commands(lines):
     """The walk's commands, each with the number of its first line, and the lines that it prints."""
     at = lines.index(TITLE) + 1
-    is_console, command, end = False, None, None
+    is_console, first, command, end = False, None, None, None
     while not lines[at].startswith("## "):
         line = lines[at]
         if command is not None and (line == "```" or re.match(r"[#$] ", line)):

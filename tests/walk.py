@@ -45,7 +45,7 @@ NOISE = re.compile(r"(?:\(Reading database .*|WARNING: apt does not .*|debconf: 
 DAY = r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
 FIGURE = re.compile(rf"(?:(?:{DAY}|\d[\d.,]*) ?(?:(?:ms|min|s|h|days?|[KM]i?B|[kKMG]|B)\b)? ?)+")
 # Lines of the server and of the service manager come in any order.
-UNORDERED = re.compile(r"journalctl|systemctl status")
+UNORDERED = re.compile(r"journalctl|systemctl status|mynah\.log$")
 
 
 def main():

@@ -262,7 +262,10 @@ impl<T: Transport> Server<T> {
     /// Tasks under way are those of connections that wait for them.
     #[cfg(feature = "admin")]
     fn assert_admin(&self) {
-        let Some(admin) = &self.shared.admin else { return };
+        let times = self.io.accepted_at.len();
+        let Some(admin) = &self.shared.admin else {
+            return assert_eq!(times, 0, "times of accept, which nobody may ask for");
+        };
         for (id, conn) in self.table.iter() {
             let waits = conn.session.waits_for_admin();
             assert!(!waits || conn.state == State::Open, "{id} has left and waits for an answer");
@@ -273,7 +276,6 @@ impl<T: Transport> Server<T> {
             assert!(open.contains(&id), "an answer waits for {id}, which has gone");
         }
         admin.assert_counts();
-        let times = self.io.accepted_at.len();
         assert!(times <= self.table.len(), "{times} times of accept");
     }
 

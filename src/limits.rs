@@ -66,7 +66,7 @@ pub mod turn_micros {
     }
 
     impl Part {
-        /// What the parts are called where one took too long.
+        /// Names of the parts in the warning of a slow turn.
         pub const NAMES: [&'static str; 14] = [
             "events",
             "program",

@@ -1,4 +1,4 @@
-//! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
+//! Checks of the fuzz targets, apart from the fuzzer, so that `cargo test` on a stable toolchain
 //! runs the same code (`tests/core/differential.rs`, `tests/core/fuzz_bodies.rs`).
 
 #[cfg(feature = "accounts")]

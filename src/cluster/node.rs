@@ -656,8 +656,8 @@ impl Node {
     fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
         let heard_at = self.peers.get(node).heard_at;
-        let is_unheard = self.deaf_ms().is_some()
-            || self.hears_since.is_none_or(|since| heard_at < since);
+        let is_unheard =
+            self.deaf_ms().is_some() || self.hears_since.is_none_or(|since| heard_at < since);
         self.peers.remove(node, is_unheard, cluster);
         for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });

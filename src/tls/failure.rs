@@ -80,7 +80,7 @@ impl Failure {
         format!("TLS:{}", debug.trim_end_matches("Context"))
     }
 
-    /// What happened and what would help, as the rest of an error. `plain_url` is the server's
+    /// The cause and what would help, as the rest of an error. `plain_url` is the server's
     /// without `+tls`.
     #[must_use]
     pub fn explain(&self, plain_url: &str) -> String {

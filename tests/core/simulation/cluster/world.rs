@@ -320,6 +320,7 @@ impl World {
         let node = &self.nodes[client.node];
         match client.state {
             State::Gone | State::Asked => {}
+            _ if client.is_leaving => {}
             State::Outside => client.ask(&nick),
             State::Member => match self.rng.below(40) {
                 0 => client.leave(node, self.rng.one_in(2)),

@@ -66,7 +66,7 @@ pub mod turn_micros {
     }
 
     impl Part {
-        /// What the parts are called where one took too long.
+        /// Names of the parts in the warning of a slow turn.
         pub const NAMES: [&'static str; 14] = [
             "events",
             "program",
@@ -248,9 +248,9 @@ pub const FILES_RESERVED: usize = 32;
 /// waker, the signals' pipe with six ends, the log file, and one for the C library.
 pub const FILES_OWN: usize = 13;
 
-/// Descriptors that a cluster takes: the connections to its engine, and a lookup of its address.
+/// Descriptors that a cluster takes: two connections to its engine, and lookups of its address.
 #[cfg(feature = "cluster")]
-pub const FILES_ENGINE: usize = 4;
+pub const FILES_ENGINE: usize = 8;
 
 /// Largest `--max-frame`, in bytes.
 pub const FRAME_LEN_LIMIT: u32 = 1 << 30;

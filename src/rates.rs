@@ -10,7 +10,7 @@ const BURST_MICROS: u64 = 2_000_000;
 /// Shortest wait, so that a connection over a high rate has no timer a message.
 const WAIT_MS_MIN: u64 = 10;
 
-/// What one connection may send a second; 0 is no limit.
+/// Rates at which one connection may send, a second; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Messages.

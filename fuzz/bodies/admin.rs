@@ -30,7 +30,7 @@ struct Settings {
     is_hurried: bool,
 }
 
-/// What came of a stream.
+/// Outcome of a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     replies: Vec<u8>,

@@ -20,7 +20,7 @@ use super::nicknames;
 
 const CLIENTS: usize = 6;
 
-/// What else the server begins a line with. What follows may be anything.
+/// Other beginnings of the server's lines. Anything may follow.
 const OWN_STARTS: [&str; 6] = ["[ERROR] ", "[PM] ", "[ЛС] ", "Online: ", "В сети: ", "/"];
 
 /// Takes fuzzer input for a language and operations, and runs them.
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// What the visit had no time for.
+    /// Input the visit had no time for.
     fn resume(&mut self, who: usize) {
         if self.sessions[who].as_ref().is_some_and(Session::has_deferred_input) {
             self.call(who, |session, protocol, ctx| session.on_resume(protocol, ctx));

@@ -12,7 +12,7 @@ use mynah::internal::protocol::{Context, PeerAddr, Protocol, Room, Shared};
 use mynah::internal::session::Session;
 use mynah::internal::stats::Stats;
 
-/// What the sessions of one listener share.
+/// State that the sessions of one listener share.
 pub struct Listener {
     /// Their protocol.
     pub protocol: Protocol,

@@ -206,6 +206,7 @@ impl Run {
         self.generation += 1;
         let mut session = self.listener.session(self.generation, self.now);
         if self.is_required {
+            self.listener.room.access.must_log_in += 1;
             session.require_login(self.now);
         }
         self.listener.room.members += 1;
@@ -354,6 +355,7 @@ impl Run {
         let Some(mut client) = self.clients[who].take() else { return };
         let Listener { protocol, room, shared } = &mut self.listener;
         shared.accounts.as_mut().unwrap().disconnect(id);
+        room.access.must_log_in -= usize::from(client.session.must_log_in());
         room.members -= 1;
         let member = client.session.unsubscribe(&room.log).unwrap();
         let departure = Departure { id, member, reason: CloseReason::Quit, is_quiet: false };
@@ -377,12 +379,13 @@ impl Run {
             assert_eq!(client.session.waits_for_login(), accounts.is_awaited(id), "{id}");
         }
         let clients = self.clients.iter().flatten();
+        let waiting = clients.clone().filter(|client| client.session.must_log_in()).count();
+        assert_eq!(self.listener.room.access.must_log_in, waiting);
         let logged_in = clients.filter(|client| client.session.client().is_logged_in()).count();
         if self.is_chat() {
             let Protocol::Chat(chat) = &self.listener.protocol else { unreachable!() };
             chat.members().assert_invariants();
         } else {
-            assert_eq!(self.listener.room.access.logged_in, logged_in);
             let counted: u32 = accounts.login_counts().map(|(_, count)| count).sum();
             assert_eq!(counted as usize, logged_in);
         }

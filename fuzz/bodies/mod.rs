@@ -1,4 +1,4 @@
-//! What the fuzz targets check, apart from the fuzzer, so that `cargo test` on a stable toolchain
+//! Checks of the fuzz targets, apart from the fuzzer, so that `cargo test` on a stable toolchain
 //! runs the same code (`tests/core/differential.rs`, `tests/core/fuzz_bodies.rs`).
 
 #[cfg(feature = "accounts")]
@@ -6,6 +6,8 @@ pub mod accounts_file;
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod chat_room;
+#[cfg(feature = "cluster")]
+pub mod cluster_engine;
 pub mod command;
 pub mod config;
 pub mod frame_parser;

@@ -65,7 +65,7 @@ pub fn fold(nick: &str) -> String {
     }
 }
 
-/// What a nickname looks like: the skeletons of UTS #39, folded, of its folded form and as typed,
+/// Looks of a nickname: the skeletons of UTS #39, folded, of its folded form and as typed,
 /// but for U+0345, which is ι once marks are in order.
 #[must_use]
 pub fn skeletons(nick: &str) -> [String; 2] {

@@ -4,14 +4,14 @@
 use std::fmt;
 use std::io::Write;
 
-/// What a stream begins with.
+/// Beginning of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Start<'a> {
     /// A whole frame of `len` bytes; `code` is 0 where the protocol has none.
     Frame {
         /// The command byte.
         code: u8,
-        /// What it carries.
+        /// Its payload.
         payload: &'a [u8],
         /// Bytes of the frame, header included.
         len: usize,
@@ -104,7 +104,7 @@ pub fn answer_prefixed(start: &Start<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// What a stream of lines comes to.
+/// The lines of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lines {
     /// The messages, the unfinished one at the end among them; `None` for one that is too long.

@@ -113,7 +113,7 @@ trait Target {
     /// The client shuts its side.
     fn shut(&mut self) {}
 
-    /// What the server sent.
+    /// Bytes the server sent.
     fn take_answer(&mut self) -> Vec<u8>;
 
     /// Bytes of data that the server opened, where that can be seen.

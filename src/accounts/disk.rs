@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::store::FileVersion;
 
-/// What is known of a file.
+/// Metadata of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     /// Which state of which file it is.
@@ -36,9 +36,9 @@ pub trait Disk {
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Locks an open file, unless another process has locked it. Closing it unlocks it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
-    /// What is known of an open file.
+    /// The metadata of an open file.
     fn meta(&self, file: &Self::File) -> io::Result<Meta>;
-    /// What is known of the file at `path`.
+    /// The metadata of the file at `path`.
     fn meta_at(&self, path: &Path) -> io::Result<Meta>;
     /// Gives a file the owner and mode of another.
     fn set_owner_and_mode(&self, file: &Self::File, like: &Meta) -> io::Result<()>;

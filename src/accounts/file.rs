@@ -24,11 +24,11 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub problem: FileProblem,
 }
 
-/// What is wrong with a file.
+/// Reason why a file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileProblem {
     /// An operation of the system failed, in the words of strerror(3).
@@ -43,12 +43,12 @@ pub enum FileProblem {
     Line {
         /// The line's number, from 1.
         line: usize,
-        /// What is wrong.
+        /// The reason.
         problem: LineProblem,
     },
 }
 
-/// What is wrong with a line.
+/// Reason why a line cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineProblem {
     /// It is not UTF-8.
@@ -110,7 +110,7 @@ impl fmt::Display for LineProblem {
     }
 }
 
-/// What a file has.
+/// Content of a file.
 #[derive(Debug)]
 pub struct Parsed {
     /// The accounts.
@@ -234,7 +234,7 @@ fn is_name_begun(bytes: &[u8], is_whole: bool) -> bool {
     }
 }
 
-/// What must happen to the end of a file before a line is added to it.
+/// Repair of the end of a file before a line is added to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// Nothing: it is empty, or has a line end.

@@ -73,7 +73,7 @@ impl PasswordHash {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, first of all another kind of hash.
+    /// The reason, first of all another kind of hash.
     pub fn parse(text: &str) -> Result<Self, HashError> {
         let kind = text.strip_prefix('$').and_then(|rest| rest.split('$').next());
         match kind {
@@ -119,7 +119,7 @@ impl PasswordHash {
     }
 }
 
-/// What every PHC string of a new account begins with.
+/// Beginning of every PHC string of a new account.
 pub(super) fn new_prefix() -> String {
     format!("${KIND}$v={VERSION}${}$", Cost::NEW)
 }

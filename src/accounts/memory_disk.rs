@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::disk::{Disk, Meta};
 use super::store::FileVersion;
 
-/// What happens at one operation.
+/// Outcome of one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It fails with this error number.
@@ -22,7 +22,7 @@ pub(super) enum Fault {
     Replaced(PathBuf, String),
 }
 
-/// What survives a crash of that which was not synced.
+/// Part of the unsynced bytes that survives a crash.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Survives {
     pub(super) names: bool,

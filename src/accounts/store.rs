@@ -12,7 +12,7 @@ use crate::protocol::nickname::{Folded, Nickname, Scripts};
 /// Most accounts of one file.
 pub const ACCOUNTS_MAX: usize = 100_000;
 
-/// What tells one state of the file from another: two that are equal have the same text.
+/// State of the file: two that are equal have the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileVersion {
     /// Device and inode: a file that was replaced has another.

@@ -36,7 +36,7 @@ pub struct AccountsFile<D = SystemDisk> {
     newer: Option<Accounts>,
 }
 
-/// What [`AccountsFile::set`] has done.
+/// Outcome of [`AccountsFile::set`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// There is an account more.

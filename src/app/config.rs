@@ -387,6 +387,10 @@ impl Config {
     pub fn listener(&self, spec: &ListenerSpec, name: String) -> ListenerConfig {
         let mut defaults = ProtocolDefaults::default();
         defaults.payload_len_max = self.settings.max_frame.unwrap_or(defaults.payload_len_max);
+        #[cfg(feature = "admin")]
+        {
+            defaults.http_date = Some(super::admin::http_date);
+        }
         let protocol = spec.protocol(&defaults);
         ListenerConfig { name, protocol, idle_ms: self.idle_secs(spec) * 1000 }
     }

@@ -4,7 +4,7 @@
 use std::mem;
 use std::time::Instant;
 
-use super::reload::{ReloadOutcome, Reloader};
+use super::reload::{ReloadResult, Reloader};
 use super::signal_rate_limit::SignalRateLimit;
 use crate::clock::Millis;
 use crate::net::{Handle, Program, Running, Signals, SocketTransport};
@@ -44,27 +44,27 @@ impl Control {
         let cause = "SIGHUP";
         #[cfg(feature = "admin")]
         let cause = if running.server.begin_reload() { "POST /reload" } else { cause };
-        if let Some(outcome) = self.reloader.begin(cause, running) {
-            self.end_reload(&outcome, running);
+        if let Some(result) = self.reloader.begin(cause, running) {
+            self.end_reload(&result, running);
         }
     }
 
     fn advance_reload(&mut self, running: &mut Running<'_>) {
         let began_at = Instant::now();
-        let outcome = self.reloader.advance(running);
+        let result = self.reloader.advance(running);
         let took_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.took_ms = self.took_ms.saturating_add(took_ms);
-        if let Some(outcome) = outcome {
-            self.end_reload(&outcome, running);
+        if let Some(result) = result {
+            self.end_reload(&result, running);
         }
     }
 
-    fn end_reload(&mut self, outcome: &ReloadOutcome, running: &mut Running<'_>) {
+    fn end_reload(&mut self, result: &ReloadResult, running: &mut Running<'_>) {
         let ended_at = self.began_at.after(self.took_ms);
         self.reloads.end(self.began_at, ended_at);
         #[cfg(feature = "admin")]
-        running.server.finish_reload(outcome);
-        let _ = (outcome, running);
+        running.server.finish_reload(result);
+        let _ = (result, running);
     }
 }
 

@@ -1,9 +1,10 @@
-//! What another configuration changes, in the words of options and URLs: `max-clients 10 -> 20`.
+//! Differences of two configurations, in the words of options and URLs: `max-clients 10 -> 20`.
 
 use super::config::Config;
 use crate::cli::{ListenerSpec, server_options};
 
-/// What cannot change while its listener is open: options of its socket or its file.
+/// Options and keys of a socket or its file, which cannot change while it is open, and of the connections
+/// to the engine.
 const NEEDS_RESTART: [&str; 2 + 2 * cfg!(feature = "cluster") as usize] = [
     "tcp-keepalive",
     "mode",
@@ -50,6 +51,17 @@ impl Differences {
             if new.given(key).is_none() {
                 self.add_key(key, Some(value), None);
             }
+        }
+        self.of.clear();
+    }
+
+    /// Adds a warning for each key that a listener, now at `url`, would set for its socket, which it
+    /// takes over from `old`.
+    #[cfg(feature = "unix")]
+    pub(super) fn add_socket(&mut self, url: &str, old: &ListenerSpec, new: &ListenerSpec) {
+        self.of = format!(" of {url}");
+        for key in NEEDS_RESTART {
+            self.add(key, old.given(key), new.given(key));
         }
         self.of.clear();
     }

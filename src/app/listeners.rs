@@ -192,6 +192,16 @@ fn bind<'a>(
     if let Some(path) = &spec.path {
         let place = Place::Unix(without_links(path));
         if let Some(socket) = find(Some(&place)) {
+            // Whoever may connect to another protocol's socket shall not administer the server.
+            #[cfg(feature = "admin")]
+            if let Socket::Open(at) = socket
+                && spec.protocol == ProtocolName::Admin
+                && open[at].protocol != ProtocolName::Admin
+            {
+                let reason = format!("it is open for {}: that needs a restart", open[at].protocol);
+                let source = io::Error::new(io::ErrorKind::Unsupported, reason);
+                return Err(ListenError { spec, source });
+            }
             return Ok(socket);
         }
         let mode = spec.mode;

@@ -169,7 +169,7 @@ impl Writer {
         self.sink.finish();
     }
 
-    /// What is to be done next, `None` after the last. Flushes the sink before it waits.
+    /// The next thing to do, `None` after the last. Flushes the sink before it waits.
     fn next(&mut self) -> Option<State> {
         loop {
             if let Some(work) = self.take_work() {

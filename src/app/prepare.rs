@@ -1,5 +1,5 @@
-//! All that a reload reads and opens, on a thread of its own: a disk or a name server may be slow.
-//! What this returns can be put into force without another look at either.
+//! All that a start reads and opens, and a reload on a thread of its own: a disk or a name server
+//! may be slow. A preparation can be put into force without another look at either.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::net::Handle;
 use crate::protocol::admin::Token;
 use crate::strerror::strerror;
 
-/// What is in force, as far as it matters for what is to be opened.
+/// The parts in force that matter for what is to be opened.
 pub(super) struct InForce {
     pub(super) args: Arc<[OsString]>,
     pub(super) config: Arc<Config>,
@@ -109,26 +109,80 @@ fn prepare(in_force: &InForce) -> PrepareResult {
         Ok(_) => return Err(Vec::new()),
         Err(error) => return Err(vec![reason(&error)]),
     };
-    let mut errors = Vec::new();
-    let fitted = fit_limits(&config).map_err(|error| errors.push(error));
-    let certificates = Certificates::read(&config).map_err(|reasons| errors.extend(reasons));
-    let accounts = accounts::read(&config, &in_force.accounts).map_err(|error| errors.push(error));
+    let files = ConfigFiles::read(&config, &in_force.accounts)?;
+    let limits = fit_limits(&config).map_err(|error| vec![error])?;
+    let passed = PassedSockets::default();
+    let mut prepared = open(config, limits, files, &in_force.open, passed, &in_force.handle)?;
+    prepared.log = open_log(&prepared.config, in_force).map_err(|error| vec![error])?;
+    Ok(prepared)
+}
+
+/// The files that a configuration names, but for the log: read, and nothing of them in service.
+pub(super) struct ConfigFiles {
+    certificates: Certificates,
+    accounts: Option<ReadAccounts>,
     #[cfg(feature = "admin")]
-    let token = admin::load(&config).map_err(|error| errors.push(error)).unwrap_or_default();
+    token: Option<Token>,
     #[cfg(feature = "cluster")]
-    let cluster = cluster::read(&config).map_err(|error| errors.push(error)).unwrap_or_default();
-    let (Ok((limits, mut warnings)), Ok(certificates), Ok(mut accounts), []) =
-        (fitted, certificates, accounts, &*errors)
-    else {
-        return Err(errors);
-    };
-    // What others can see comes last.
-    let (sockets, skipped) =
-        listeners::bind_all(&config, &in_force.open, PassedSockets::default())?;
-    if let Some(accounts) = &mut accounts {
-        accounts.begin(in_force.handle.clone()).map_err(|error| vec![error])?;
+    cluster: Option<ReadCluster>,
+}
+
+impl ConfigFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// A reason for each that cannot be used.
+    pub(super) fn read(
+        config: &Config,
+        in_service: &AccountsInService,
+    ) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let certificates = Certificates::read(config).map_err(|reasons| errors.extend(reasons));
+        let accounts = accounts::read(config, in_service).map_err(|error| errors.push(error));
+        #[cfg(feature = "admin")]
+        let token = admin::load(config).map_err(|error| errors.push(error)).unwrap_or_default();
+        #[cfg(feature = "cluster")]
+        let cluster = cluster::read(config).map_err(|error| errors.push(error)).unwrap_or_default();
+        let (Ok(certificates), Ok(accounts), []) = (certificates, accounts, &*errors) else {
+            return Err(errors);
+        };
+        Ok(ConfigFiles {
+            certificates,
+            accounts,
+            #[cfg(feature = "admin")]
+            token,
+            #[cfg(feature = "cluster")]
+            cluster,
+        })
     }
-    let log = open_log(&config, in_force).map_err(|error| vec![error])?;
+}
+
+/// Opens what others can see: what comes last of a preparation, and of a start. The log file stays.
+///
+/// # Errors
+///
+/// A reason for each thing that cannot be opened; nothing new is left open.
+pub(super) fn open(
+    config: Arc<Config>,
+    (limits, mut warnings): (Limits, Vec<String>),
+    files: ConfigFiles,
+    open: &[OpenListener],
+    passed: PassedSockets,
+    handle: &Handle,
+) -> PrepareResult {
+    let ConfigFiles {
+        certificates,
+        mut accounts,
+        #[cfg(feature = "admin")]
+        token,
+        #[cfg(feature = "cluster")]
+        cluster,
+    } = files;
+    let (sockets, skipped) = listeners::bind_all(&config, open, passed)?;
+    if let Some(accounts) = &mut accounts {
+        accounts.begin(handle.clone()).map_err(|error| vec![error])?;
+    }
     warnings.extend(skipped);
     #[cfg(feature = "cluster")]
     warnings.extend(config.warnings.iter().cloned());
@@ -144,7 +198,7 @@ fn prepare(in_force: &InForce) -> PrepareResult {
         token,
         #[cfg(feature = "cluster")]
         cluster,
-        log,
+        log: None,
         warnings,
     })
 }

@@ -20,20 +20,12 @@ use super::prepare::{InForce, Preparation, Prepared};
 use super::tls::Certificates;
 use crate::clock::Millis;
 use crate::net::{Handle, Running, SocketTransport};
-#[cfg(feature = "admin")]
-pub(super) use crate::protocol::admin::ReloadOutcome;
 use crate::protocol::plugin::PluginHost;
 use crate::server::Server;
 
-/// The outcome of a reload.
-#[cfg(not(feature = "admin"))]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ReloadOutcome {
-    /// What has changed, a line each; `nothing changed` if nothing has.
-    Reloaded(Vec<String>),
-    /// Nothing has changed, for a reason each.
-    Failed(Vec<String>),
-}
+/// A line for each change, `nothing changed` if there is none; or a reason each why nothing has
+/// changed.
+pub(super) type ReloadResult = Result<Vec<String>, Vec<String>>;
 
 /// The configuration in force with all that it opened, and the reload on its way.
 pub(super) struct Reloader {
@@ -114,7 +106,7 @@ impl Reloader {
 
     /// Reopens the log file and begins a reload, for which `cause` is the reason. Returns the outcome
     /// where it cannot begin.
-    pub(super) fn begin(&mut self, cause: &str, running: &Running<'_>) -> Option<ReloadOutcome> {
+    pub(super) fn begin(&mut self, cause: &str, running: &Running<'_>) -> Option<ReloadResult> {
         if self.config.log_file().is_some() {
             info!("{cause}: reopening the log file, reloading");
             self.logging.reopen();
@@ -147,7 +139,7 @@ impl Reloader {
     }
 
     /// Goes on with the reload after the loop was woken. Returns its outcome, once.
-    pub(super) fn advance(&mut self, running: &mut Running<'_>) -> Option<ReloadOutcome> {
+    pub(super) fn advance(&mut self, running: &mut Running<'_>) -> Option<ReloadResult> {
         match mem::replace(&mut self.step, Step::Idle) {
             Step::Idle => None,
             Step::Preparing(preparation) => match preparation.take() {
@@ -170,7 +162,7 @@ impl Reloader {
         }
     }
 
-    fn wait(&mut self, step: Step) -> Option<ReloadOutcome> {
+    fn wait(&mut self, step: Step) -> Option<ReloadResult> {
         self.step = step;
         None
     }
@@ -180,14 +172,14 @@ impl Reloader {
         prepared: Prepared,
         plugins: Option<PluginHost>,
         running: &mut Running<'_>,
-    ) -> ReloadOutcome {
+    ) -> ReloadResult {
         let old = Arc::clone(&self.config);
         // The lines are for whoever could read them before, and for whoever can from now on.
         set_level(old.log_level().max(prepared.config.log_level()));
         let outcome = match self.put_in_force(prepared, Some((old, plugins)), running) {
             Ok(lines) => {
                 info!("reloaded");
-                ReloadOutcome::Reloaded(lines)
+                Ok(lines)
             }
             Err(reason) => fail(vec![reason]),
         };
@@ -367,6 +359,8 @@ impl OpenListener {
             server.configure_listener(self.number, configuration);
         } else {
             let drained = server.replace_listener(self.number, configuration);
+            #[cfg(feature = "unix")]
+            differences.add_socket(&self.url, old_spec, spec);
             differences.lines.push(stopped(&old_url, drained));
             differences.lines.push(format!("listening on {}", self.url));
         }
@@ -380,8 +374,8 @@ fn stopped(url: &str, drained: usize) -> String {
 }
 
 /// Logs why nothing has changed.
-fn fail(reasons: Vec<String>) -> ReloadOutcome {
+fn fail(reasons: Vec<String>) -> ReloadResult {
     reasons.iter().for_each(|reason| error!("{reason}"));
     error!("reload failed: nothing was changed");
-    ReloadOutcome::Failed(reasons)
+    Err(reasons)
 }

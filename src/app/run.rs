@@ -6,26 +6,21 @@ use std::sync::Arc;
 
 use log::{Level, error, info, log_enabled};
 
-use super::accounts::{self, AccountsInService, ReadAccounts};
+use super::accounts::AccountsInService;
 #[cfg(feature = "admin")]
 use super::admin;
 use super::check::check;
-#[cfg(feature = "cluster")]
-use super::cluster::{self, ReadCluster};
 use super::config::{Config, ConfigError, Invocation};
 use super::control::Control;
 use super::fit_limits::fit_limits;
 use super::listeners;
 use super::logging::Logging;
 use super::plugins;
-use super::prepare::Prepared;
+use super::prepare::{ConfigFiles, open};
 use super::reload::Reloader;
 use super::systemd::{self, ConsoleFormat, PassedSockets};
-use super::tls::Certificates;
 use crate::cli::{EXIT_USAGE, print, print_error, print_usage_error, print_usage_errors};
 use crate::net::{EventLoop, Exit, Signals};
-#[cfg(feature = "admin")]
-use crate::protocol::admin::Token;
 use crate::strerror::strerror;
 
 /// Runs `mynah` with `args`, without the program's name.
@@ -53,30 +48,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
     // Before anything is opened.
     let passed = PassedSockets::receive(&config.listeners, listeners::options(&config));
-    let read = Certificates::read(&config).and_then(|certificates| {
-        let accounts = accounts::read(&config, &AccountsInService::default());
-        accounts.map(|accounts| (certificates, accounts)).map_err(|reason| vec![reason])
-    });
-    let (certificates, accounts) = match read {
-        Ok(read) => read,
+    let files = match ConfigFiles::read(&config, &AccountsInService::default()) {
+        Ok(files) => files,
         Err(reasons) => {
             reasons.iter().for_each(|reason| print_error(format_args!("mynah: {reason}")));
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    #[cfg(feature = "admin")]
-    let token = match admin::load(&config) {
-        Ok(token) => token,
-        Err(reason) => {
-            print_error(format_args!("mynah: {reason}"));
-            return ExitCode::from(EXIT_USAGE);
-        }
-    };
-    #[cfg(feature = "cluster")]
-    let cluster = match cluster::read(&config) {
-        Ok(cluster) => cluster,
-        Err(reason) => {
-            print_error(format_args!("mynah: {reason}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -93,16 +68,7 @@ fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let read = Read {
-        certificates,
-        accounts,
-        #[cfg(feature = "admin")]
-        token,
-        #[cfg(feature = "cluster")]
-        cluster,
-        passed,
-    };
-    let code = match serve_until_stopped(args, config.into(), read, &logging) {
+    let code = match serve_until_stopped(args, config.into(), files, passed, &logging) {
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Aborted) => ExitCode::FAILURE,
         Ok(Exit::NoListeners) => {
@@ -124,34 +90,15 @@ fn serve(args: Vec<OsString>, config: Config) -> ExitCode {
     code
 }
 
-/// What was read and received before the log began.
-struct Read {
-    certificates: Certificates,
-    accounts: Option<ReadAccounts>,
-    #[cfg(feature = "admin")]
-    token: Option<Token>,
-    #[cfg(feature = "cluster")]
-    cluster: Option<ReadCluster>,
-    passed: Result<PassedSockets, String>,
-}
-
 fn serve_until_stopped(
     args: Vec<OsString>,
     config: Arc<Config>,
-    read: Read,
+    files: ConfigFiles,
+    passed: Result<PassedSockets, String>,
     logging: &Logging,
 ) -> Result<Exit, Vec<String>> {
-    let Read {
-        certificates,
-        mut accounts,
-        #[cfg(feature = "admin")]
-        token,
-        #[cfg(feature = "cluster")]
-        cluster,
-        passed,
-    } = read;
     let one = |reason: String| vec![reason];
-    let (limits, mut warnings) = fit_limits(&config).map_err(one)?;
+    let (limits, warnings) = fit_limits(&config).map_err(one)?;
     let cannot_start = |error| vec![format!("cannot start: {}", strerror(&error))];
     let mut event_loop = EventLoop::new(limits).map_err(cannot_start)?;
     let signals = Signals::install(&event_loop).map_err(cannot_start)?;
@@ -160,40 +107,17 @@ fn serve_until_stopped(
     if let Some(host) = plugins::load(&config).map_err(one)? {
         event_loop.server_mut().set_plugins(host);
     }
-    if let Some(accounts) = &mut accounts {
-        accounts.begin(event_loop.handle()).map_err(one)?;
-    }
     let passed = passed.map_err(one)?;
     passed.log();
-    let (sockets, skipped) = listeners::bind_all(&config, &[], passed)?;
-    warnings.extend(skipped);
+    let handle = event_loop.handle();
+    let prepared = open(Arc::clone(&config), (limits, warnings), files, &[], passed, &handle)?;
     #[cfg(feature = "cluster")]
-    {
-        warnings.extend(config.warnings.iter().cloned());
-        if let Some(cluster) = &cluster {
-            cluster.start(&config, &limits, &mut event_loop);
-        }
+    if let Some(cluster) = &prepared.cluster {
+        cluster.start(&config, &limits, &mut event_loop);
     }
-    warnings.extend(certificates.warnings());
-    warnings.extend(accounts.iter().filter_map(ReadAccounts::warning));
-    let (handle, log) = (event_loop.handle(), None);
-    let in_force = Arc::clone(&config);
-    let mut reloader = Reloader::new(args.into(), in_force, logging.clone(), handle.clone());
+    let mut reloader = Reloader::new(args.into(), config, logging.clone(), handle.clone());
     #[cfg(feature = "admin")]
     admin::start(&mut event_loop);
-    let prepared = Prepared {
-        config,
-        limits,
-        sockets,
-        certificates,
-        accounts,
-        #[cfg(feature = "admin")]
-        token,
-        #[cfg(feature = "cluster")]
-        cluster,
-        log,
-        warnings,
-    };
     reloader.start(prepared, &mut event_loop.as_running()).map_err(one)?;
     event_loop
         .run_with(&mut systemd::supervise(Control::new(signals, handle, reloader)))

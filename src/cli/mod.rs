@@ -15,8 +15,8 @@
 //! | `tls_options` | the options of TLS of the client and the load tester |
 //! | `print` | standard output and standard error, exit statuses |
 //!
-//! What runs once, and long, is `inline(never)` here and in `app`: inlined and unrolled around their
-//! tables, a few functions made the server 18 kB larger.
+//! Code that runs once, and long, is `inline(never)` here and in `app`: inlined and unrolled around
+//! their tables, a few functions made the server 18 kB larger.
 
 #[cfg(feature = "cluster")]
 mod engine_url;

@@ -117,14 +117,14 @@ pub enum OptionError {
     NoValue {
         /// The long name.
         name: &'static str,
-        /// What the value is, as in `--help`.
+        /// The kind of value, as in `--help`.
         value: &'static str,
     },
     /// The option takes no value.
     UnexpectedValue(&'static str),
     /// The option may be given once.
     Repeated(&'static str),
-    /// What getopts found besides.
+    /// Another failure that getopts found.
     Other(String),
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn parse<A: AsRef<OsStr>>(
 ///
 /// # Errors
 ///
-/// What getopts finds besides; nothing is known to make it.
+/// Another failure of getopts; nothing is known to make it.
 pub(crate) fn parse_leniently<A: AsRef<OsStr>>(
     specs: &[OptionSpec],
     style: ParsingStyle,

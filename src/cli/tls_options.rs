@@ -44,7 +44,7 @@ pub(crate) enum TlsOptionError {
     },
     /// Two options that contradict each other.
     Contradiction,
-    /// What an option names cannot be used.
+    /// The file that an option names cannot be used.
     Unusable(String),
 }
 

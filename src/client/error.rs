@@ -66,7 +66,7 @@ pub(super) enum ClientError {
     NotAdmin {
         /// The server's URL.
         endpoint: String,
-        /// What it answered.
+        /// Its answer.
         reason: String,
     },
     /// The text is longer than any server accepts.

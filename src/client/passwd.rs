@@ -23,7 +23,7 @@ pub(super) struct Passwd {
     pub(super) change: PasswdChange,
 }
 
-/// What becomes of the account.
+/// The change of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PasswdChange {
     /// It is added, or gets another password, which is typed.

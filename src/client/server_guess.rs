@@ -17,8 +17,7 @@ pub(super) const GUESS_LEN: usize = 1024;
 const EXCERPT_LEN: usize = 60;
 
 /// Beginnings of replies that tell a server that is not mynah.
-const FOREIGN: [(&[u8], &str); 10] = [
-    (b"HTTP/", "an HTTP server"),
+const FOREIGN: [(&[u8], &str); 9] = [
     (b"+PONG", "Redis"),
     (b"+OK", "Redis, or a POP3 server"),
     (b"-ERR", "Redis"),
@@ -30,12 +29,16 @@ const FOREIGN: [(&[u8], &str); 10] = [
     (b"INFO {", "NATS"),
 ];
 
+const HTTP_SERVER: &str = "the server seems to be an HTTP server";
+
 /// A protocol that a server seems to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerGuess {
     Mynah(ProtocolName),
     /// A server that speaks TLS first.
     Tls,
+    /// An HTTP server: an admin listener, perhaps.
+    Http,
     /// A server of another kind, with its article.
     Foreign(&'static str),
 }
@@ -56,6 +59,9 @@ impl ServerGuess {
         }
         if reply.starts_with(b"\x15\x03") {
             return Some(ServerGuess::Tls);
+        }
+        if reply.starts_with(b"HTTP/") {
+            return Some(ServerGuess::Http);
         }
         let foreign = FOREIGN.iter().find(|(start, _)| reply.starts_with(start));
         foreign.map(|(_, name)| ServerGuess::Foreign(name))
@@ -92,6 +98,12 @@ impl ServerGuess {
                 format!("the server seems to speak TLS: try {url}")
             }
             ServerGuess::Tls => "the server seems to speak TLS".to_owned(),
+            ServerGuess::Http if endpoint.is_admin => HTTP_SERVER.to_owned(),
+            ServerGuess::Http => {
+                let endpoint = Endpoint { is_admin: true, ..endpoint.clone() };
+                let command = format!("mynah-cli --admin {endpoint} status");
+                format!("{HTTP_SERVER}; if it is an admin listener, try: {command}")
+            }
             ServerGuess::Mynah(protocol) => {
                 let endpoint = Endpoint { protocol, is_admin: false, ..endpoint.clone() };
                 let command = match protocol {
@@ -150,6 +162,7 @@ mod tests {
             ServerGuess::Mynah(protocol) => protocol.to_string(),
             ServerGuess::Foreign(name) => name.to_owned(),
             ServerGuess::Tls => "TLS".to_owned(),
+            ServerGuess::Http => "HTTP".to_owned(),
         })
     }
 
@@ -163,7 +176,7 @@ mod tests {
             (b"Echo: \x01\0\0\0\x05hello", &echo, "raw"),
             (&rev, &rev, "raw"),
             (b"[ERROR] a nickname has no blanks or control characters\n", &echo, "chat"),
-            (b"HTTP/1.1 400 Bad Request\r\n", &echo, "an HTTP server"),
+            (b"HTTP/1.1 400 Bad Request\r\n", &echo, "HTTP"),
             (b"-ERR unknown command\r\n", &echo, "Redis"),
             (b"+PONG\r\n", &echo, "Redis"),
             (b"\x15\x03\x03\0\x02\x02\x16", &echo, "TLS"),

@@ -329,7 +329,7 @@ impl State {
         len
     }
 
-    /// What is to be written for `bytes`, behind what had to be written before them.
+    /// Records for `bytes`, behind those that had to be written before them.
     fn seal(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());

@@ -42,6 +42,8 @@ pub struct Engine {
     is_subscriber_announced: bool,
     log: EngineLog,
     random: Xorshift,
+    /// Something has happened since [`next_event`](Self::next_event) was called last.
+    has_news: bool,
     /// The latest time that was passed in.
     now: Millis,
 }
@@ -68,6 +70,7 @@ impl Engine {
             is_subscriber_announced: false,
             log: EngineLog::default(),
             random: Xorshift::new(seed),
+            has_news: false,
             now: Millis(0),
         }
     }
@@ -111,6 +114,7 @@ impl Engine {
     /// There is a connection, with TLS where that is asked for: the handshake begins.
     pub fn on_connected(&mut self, link: Link, now: Millis) {
         self.set_now(now);
+        self.has_news = true;
         self.forget(link);
         self.sessions[link as usize].on_connected(&self.config, now);
     }
@@ -124,7 +128,14 @@ impl Engine {
     /// Bytes have come.
     pub fn on_bytes(&mut self, link: Link, bytes: &[u8], now: Millis) {
         self.set_now(now);
+        self.has_news = true;
         self.sessions[link as usize].on_bytes(bytes);
+    }
+
+    /// Whether something has happened since [`next_event`](Self::next_event) was called last.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.has_news
     }
 
     /// Whether bytes are to be read: not while there are some that no event was made of.
@@ -176,13 +187,15 @@ impl Engine {
     /// ready, or has many calls without an answer: then it is to be called again when one comes.
     pub fn call(&mut self, script: Script, keys: &[&[u8]], args: &[&[u8]], tag: u64) -> bool {
         let session = &mut self.sessions[Link::Commands as usize];
-        self.commands.call(session, script, keys, args, tag, self.now)
+        let unsent_bytes_max = self.config.unsent_bytes_max;
+        self.commands.call(session, script, keys, args, tag, unsent_bytes_max, self.now)
     }
 
     /// The next event, in the order in which they came. The message returned before is gone with
     /// this call, unless it was [put back](Self::put_back).
     pub fn next_event(&mut self, now: Millis) -> Option<EngineEvent<'_>> {
         self.set_now(now);
+        self.has_news = false;
         if !std::mem::take(&mut self.is_put_back) {
             if let Some(message) = self.current.take() {
                 self.sessions[Link::Subscriber as usize].consume(message.frame_len);
@@ -264,7 +277,7 @@ impl Engine {
 
     fn on_handshake(&mut self, link: Link, frame: &Frame) -> Result<(), Failure> {
         let session = &mut self.sessions[link as usize];
-        if session.on_step(frame, &self.config)? {
+        if session.on_step(link, frame, &self.config)? {
             match link {
                 Link::Commands => self.commands.load_scripts(session, self.now),
                 Link::Subscriber => {
@@ -328,6 +341,7 @@ impl Engine {
 
     /// Ends a connection or an attempt; its owner knows where `is_closed`.
     fn end(&mut self, link: Link, failure: &Failure, is_closed: bool) {
+        self.has_news = true;
         let session = &mut self.sessions[link as usize];
         if !session.is_begun() {
             return;

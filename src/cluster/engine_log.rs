@@ -39,6 +39,7 @@ impl EngineLog {
         }
         let line = match (failure, phase) {
             (Failure::Refused(words), _) => format!("{url} answers {words}; trying again"),
+            (Failure::Replica, _) => format!("{url} is a replica; trying again"),
             (Failure::Malformed(error), _) => format!("{url} sent {error}; connecting again"),
             (Failure::Unexpected(what), _) => format!("{url} sent {what}; connecting again"),
             (Failure::Deaf, _) => {

@@ -21,4 +21,5 @@ mod wire;
 
 pub use engine::Engine;
 pub use engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
+pub(crate) use node::TELL_BYTES_MAX;
 pub use node::{ClusterStats, Input, Node, NodeConfig, Tellings};

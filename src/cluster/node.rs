@@ -32,6 +32,9 @@ const CLAIM_PAUSE_MS: u64 = 2_000;
 /// Shortest pause between the beginnings of two snapshots of a room.
 const SNAPSHOT_PAUSE_MS: u64 = 900;
 
+/// Bytes that wait to be published at which no more is told of this node's members.
+pub(crate) const TELL_BYTES_MAX: usize = 256 * 1024;
+
 /// Longest name of a node, in bytes.
 const NODE_NAME_LEN_MAX: usize = 64;
 
@@ -143,6 +146,13 @@ pub struct Tellings {
     pub claims: VecDeque<(Channel, MemberKey)>,
 }
 
+impl Tellings {
+    /// Whether there is something to be told, as far as this can be known without a look at what waits.
+    fn is_pending(&self, cluster: &Cluster) -> bool {
+        !self.snapshots.is_empty() || (!self.claims.is_empty() && !cluster.has_name_requests())
+    }
+}
+
 impl Node {
     /// A node that has heard of nobody. Its incarnation is that of `cluster`.
     #[must_use]
@@ -230,6 +240,24 @@ impl Node {
         let channels = rooms.chain([self.keys.nodes_channel()]).collect();
         self.engine.set_channels(channels);
         self.claim_all(cluster);
+    }
+
+    /// Whether anything is to be done: something has come, or the time has.
+    #[must_use]
+    pub fn is_due(&self, cluster: &Cluster, now: Millis) -> bool {
+        self.engine.has_news()
+            || self.has_input()
+            || cluster.has_name_work()
+            || self.may_tell(cluster)
+            || self.next_due(cluster).is_some_and(|due_at| due_at <= now)
+    }
+
+    /// Whether more can be told of this node's members.
+    #[must_use]
+    pub fn may_tell(&self, cluster: &Cluster) -> bool {
+        self.tellings.is_pending(cluster)
+            && self.engine.is_ready(Link::Commands)
+            && self.engine.unsent(Link::Commands).len() <= TELL_BYTES_MAX
     }
 
     /// Does what the time asks for. To be called each turn, after what has come was acted on.
@@ -613,8 +641,8 @@ impl Node {
     fn lose(&mut self, node: NodeNumber, cluster: &mut Cluster) {
         info!("cluster: node {} is gone", SingleLine(&self.peers.get(node).name));
         let heard_at = self.peers.get(node).heard_at;
-        let is_unheard = self.deaf_ms().is_some()
-            || self.hears_since.is_none_or(|since| heard_at < since);
+        let is_unheard =
+            self.deaf_ms().is_some() || self.hears_since.is_none_or(|since| heard_at < since);
         self.peers.remove(node, is_unheard, cluster);
         for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });

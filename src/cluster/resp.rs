@@ -135,7 +135,12 @@ impl Scanner {
             // Absent, in RESP2.
             (b'$' | b'*', b"-1") => Ok(false),
             (b'$' | b'!' | b'=', _) => {
-                let end = self.at.saturating_add(length(line)?);
+                let length = length(line)?;
+                // A verbatim text begins with its format, `txt:`.
+                if kind == b'=' && length < 4 {
+                    return Err(RespError::Length);
+                }
+                let end = self.at.saturating_add(length);
                 if end.saturating_add(2) > bytes_max {
                     return Err(RespError::Size);
                 }
@@ -207,8 +212,8 @@ pub enum Reply {
     List(Vec<Reply>),
     /// A list that is not an answer.
     Push(Vec<Reply>),
-    /// A map; what is in it matters to nobody.
-    Map,
+    /// A map, in no order.
+    Map(Vec<(Reply, Reply)>),
     /// A number that is no integer, or a set: never asked for.
     Other,
 }
@@ -258,7 +263,10 @@ fn reply_of_resp3(frame: resp3::types::RangeFrame) -> Reply {
         Frame::Null => Reply::Null,
         Frame::Array { data, .. } => Reply::List(list(data)),
         Frame::Push { data, .. } => Reply::Push(list(data)),
-        Frame::Map { .. } => Reply::Map,
+        Frame::Map { data, .. } => {
+            let pair = |(key, value)| (reply_of_resp3(key), reply_of_resp3(value));
+            Reply::Map(data.into_iter().map(pair).collect())
+        }
         _ => Reply::Other,
     }
 }
@@ -286,4 +294,133 @@ pub(super) fn push_joined_part(output: &mut Vec<u8>, pieces: &[&[u8]]) {
 pub(super) fn push_command(output: &mut Vec<u8>, parts: &[&[u8]]) {
     push_head(output, parts.len());
     parts.iter().for_each(|part| push_part(output, part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES_MAX: usize = 1000;
+
+    /// The answer to all of `input`, and to each beginning of it: that of the whole from some byte
+    /// on, and none before.
+    #[track_caller]
+    fn scan(input: &[u8]) -> Result<Option<usize>, RespError> {
+        let whole = Scanner::default().scan(input, BYTES_MAX);
+        let mut scanner = Scanner::default();
+        for end in 0..=input.len() {
+            match scanner.scan(&input[..end], BYTES_MAX) {
+                Ok(None) => {}
+                decided => {
+                    assert_eq!(decided, whole, "{} of {}", end, input.escape_ascii());
+                    assert!(decided != Ok(Some(input.len())) || end == input.len());
+                    return decided;
+                }
+            }
+        }
+        assert_eq!(whole, Ok(None));
+        whole
+    }
+
+    #[test]
+    fn frame_ends_with_its_last_element() {
+        for frame in [
+            &b"+OK\r\n"[..],
+            b"-ERR no\r\n",
+            b":-12\r\n",
+            b"_\r\n",
+            b"#t\r\n",
+            b",1.5e3\r\n",
+            b"(123456789012345678901234567890\r\n",
+            b"$0\r\n\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"$4\r\n\r\n\r\n\r\n",
+            b"!5\r\nERR x\r\n",
+            b"=7\r\ntxt:abc\r\n",
+            b"*0\r\n",
+            b"%0\r\n",
+            b"*2\r\n:1\r\n*1\r\n+a\rb\r\n",
+            b"%1\r\n+a\r\n*0\r\n",
+            b"~1\r\n#f\r\n",
+            b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\n\r\n\r\n",
+            b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        ] {
+            assert_eq!(scan(frame), Ok(Some(frame.len())), "{}", frame.escape_ascii());
+            let more = [frame, b"+next\r\n"].concat();
+            assert_eq!(Scanner::default().scan(&more, BYTES_MAX), Ok(Some(frame.len())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        for (bytes, error) in [
+            (&b"GET / HTTP/1.1\r\n"[..], RespError::Type(b'G')),
+            (b"|1\r\n", RespError::Type(b'|')),
+            (b"*2\r\n:1\r\n.\r\n", RespError::Type(b'.')),
+            (b"$\r\n", RespError::Length),
+            (b"$+1\r\n", RespError::Length),
+            (b"$?\r\n", RespError::Length),
+            (b"%-1\r\n", RespError::Length),
+            (b"=3\r\ntxt\r\n", RespError::Length),
+            (b"$99999999999999999999\r\n", RespError::Length),
+            (b"$1\r\nab\r\n", RespError::Terminator),
+            (b"$18446744073709551615\r\n", RespError::Size),
+            (b"$1000\r\n", RespError::Size),
+            (b"%18446744073709551615\r\n", RespError::Elements),
+            (b"*1024\r\n*1\r\n", RespError::Elements),
+            (b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", RespError::Depth),
+        ] {
+            assert_eq!(scan(bytes), Err(error), "{}", bytes.escape_ascii());
+        }
+        assert_eq!(scan(&[b"+", &[b'x'; 1000][..]].concat()), Err(RespError::Size));
+    }
+
+    #[test]
+    fn lines_have_a_limit_of_their_own() {
+        let mut line = vec![b'x'; 1 + LINE_BYTES_MAX];
+        line[0] = b'+';
+        let ended = [&line[..], b"\r\n"].concat();
+        assert_eq!(Scanner::default().scan(&ended, usize::MAX), Ok(Some(ended.len())));
+        line.extend_from_slice(b"x\r\n");
+        assert_eq!(Scanner::default().scan(&line, usize::MAX), Err(RespError::Line));
+    }
+
+    #[test]
+    fn scanner_looks_at_each_byte_once() {
+        // Quadratic, this would take minutes.
+        let mut input = b"*1000\r\n".to_vec();
+        (0..1000)
+            .for_each(|_| input.extend_from_slice(format!("+{}\r\n", "x".repeat(1000)).as_bytes()));
+        let mut scanner = Scanner::default();
+        for end in 0..input.len() {
+            assert_eq!(scanner.scan(&input[..end], usize::MAX), Ok(None));
+        }
+        assert_eq!(scanner.scan(&input, usize::MAX), Ok(Some(input.len())));
+    }
+
+    #[test]
+    fn values_are_checked_by_their_version() {
+        let frame = b"*3\r\n$2\r\nab\r\n-ERR\r\n:7\r\n";
+        let list = Reply::List(vec![Reply::Text(8..10), Reply::Error(13..16), Reply::Integer(7)]);
+        assert_eq!(decode(frame, Protocol::Two), Ok(list.clone()));
+        assert_eq!(decode(frame, Protocol::Three), Ok(list));
+        assert_eq!(decode(b"$-1\r\n", Protocol::Two), Ok(Reply::Null));
+        assert_eq!(decode(b"_\r\n", Protocol::Three), Ok(Reply::Null));
+        assert_eq!(
+            decode(b">1\r\n#t\r\n", Protocol::Three),
+            Ok(Reply::Push(vec![Reply::Integer(1)]))
+        );
+        for (frame, protocol) in [
+            (&b"_\r\n"[..], Protocol::Two),
+            (b"$-1\r\n", Protocol::Three),
+            (b":x\r\n", Protocol::Two),
+            (b"#maybe\r\n", Protocol::Three),
+            (b",1,5\r\n", Protocol::Three),
+            (b"%1\r\n*0\r\n:1\r\n", Protocol::Three),
+            (b"+a\r\n+b\r\n", Protocol::Three),
+        ] {
+            assert_eq!(decode(frame, protocol), Err(RespError::Value), "{}", frame.escape_ascii());
+        }
+    }
 }

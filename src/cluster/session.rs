@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::byte_queue::ByteQueue;
-use super::engine_types::{EngineConfig, Want};
+use super::engine_types::{EngineConfig, Link, Want};
 use super::resp::{Protocol, Reply, RespError, Scanner, decode, push_command};
 use crate::clock::Millis;
 use crate::escape::SanitizedExcerpt;
@@ -54,6 +54,8 @@ pub(super) enum Failure {
     TimedOut,
     /// The engine answers with an error, in its words.
     Refused(String),
+    /// The engine is another's replica, which takes no claims.
+    Replica,
     /// The engine's bytes are no frame.
     Malformed(RespError),
     /// The engine answers something else than what was asked.
@@ -151,7 +153,8 @@ impl Session {
         let attempts = self.attempts;
         let (mut input, mut output) =
             (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
-        (input.clear(), output.clear());
+        input.clear();
+        output.clear();
         *self = Session { attempts, input, output, ..Session::default() };
     }
 
@@ -286,6 +289,7 @@ impl Session {
     /// Takes the answer to a step of the handshake; says whether it was the last.
     pub(super) fn on_step(
         &mut self,
+        link: Link,
         frame: &Frame,
         config: &EngineConfig,
     ) -> Result<bool, Failure> {
@@ -294,7 +298,13 @@ impl Session {
         }
         let Some(step) = self.steps.pop_front() else { return Ok(false) };
         match (step, &frame.reply) {
-            (Step::Hello, Reply::Map) => self.select(config),
+            (Step::Hello, Reply::Map(map)) => {
+                // A subscriber hears from a replica what its primary has.
+                if link == Link::Commands && is_replica(map, self.input()) {
+                    return Err(Failure::Replica);
+                }
+                self.select(config);
+            }
             // A server that would not change answers a list.
             (Step::Hello, Reply::List(_)) => {
                 self.protocol = Protocol::Two;
@@ -354,6 +364,15 @@ fn client_name(config: &EngineConfig) -> String {
 fn knows_hello(words: &[u8]) -> bool {
     let is_full = words.starts_with(b"ERR max number of clients");
     is_full || !(words.starts_with(b"ERR ") || words.starts_with(b"NOPROTO"))
+}
+
+/// Whether the answer to HELLO says that the server is a replica.
+fn is_replica(map: &[(Reply, Reply)], frame: &[u8]) -> bool {
+    let text = |reply: &Reply| match reply {
+        Reply::Text(range) => frame.get(range.clone()).unwrap_or_default().to_vec(),
+        _ => Vec::new(),
+    };
+    map.iter().any(|(key, value)| text(key) == b"role" && text(value) != b"master")
 }
 
 /// The engine's words for the log: one line, not endless, without the password.

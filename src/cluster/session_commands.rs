@@ -13,6 +13,8 @@ use crate::clock::Millis;
 /// from being renewed.
 const CALLS_MAX: usize = 64;
 const RENEWALS_MAX: usize = 8;
+/// Calls are refused while more bytes than this, beside those of publications, wait to be sent.
+const CALL_BYTES_MAX: usize = 256 * 1024;
 /// What a command costs beside its parts, at most.
 const FRAMING_BYTES: usize = 64;
 /// Longest name of a script that the engine gives.
@@ -113,6 +115,7 @@ impl Commands {
         true
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a call, and what bounds it")]
     pub(super) fn call(
         &mut self,
         session: &mut Session,
@@ -120,10 +123,12 @@ impl Commands {
         keys: &[&[u8]],
         args: &[&[u8]],
         tag: u64,
+        unsent_bytes_max: usize,
         now: Millis,
     ) -> bool {
         let most = CALLS_MAX + if script == Script::Renew { RENEWALS_MAX } else { 0 };
-        if !session.is_ready() || self.calls >= most {
+        let bytes_max = unsent_bytes_max.saturating_add(CALL_BYTES_MAX);
+        if !session.is_ready() || self.calls >= most || session.output.len() > bytes_max {
             return false;
         }
         let mut tail = Vec::new();

@@ -95,7 +95,7 @@ fn compgen(words: &str) -> String {
     format!("mapfile -t COMPREPLY < <(compgen -W '{words}' -- \"$cur\")")
 }
 
-/// What is completed before a command or mode, and behind it.
+/// Completions before a command or mode, and behind it.
 fn add_words(text: &mut String, program: &Program) {
     let words = program.words();
     let all = |separator: &str| {

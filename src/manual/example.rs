@@ -29,7 +29,8 @@ const LISTENERS: &str = "
 #
 # A section each, named by its protocol. One of the same kind needs a name of its
 # own behind that, as in [chat lobby]. Without any, the first four below are
-# open on loopback, and [plugin] where there are plugins.
+# open on loopback, and [plugin] where there are plugins; with any, only those
+# that stand here: to add one, name those you want to keep.
 ";
 
 /// The file.

@@ -1,4 +1,4 @@
-//! What the tables of options do not say of a configuration file: a value to show for each key of
+//! Additions to the tables of options for a configuration file: a value to show for each key of
 //! `[server]`, and each key of a listener with its meaning.
 
 use crate::cli::{known_listener_keys, server_options};
@@ -7,7 +7,7 @@ use crate::protocol::ProtocolName;
 
 /// A value that the example configuration shows.
 pub(super) enum Shown {
-    /// What holds where the key is not given.
+    /// The default, where the key is not given.
     Default(String),
     /// There is no such value, or the machine decides it.
     Example(&'static str),

@@ -36,7 +36,7 @@ pub(super) struct Word {
     pub(super) options: Vec<OptionSpec>,
 }
 
-/// What a shell offers for the value of an option.
+/// The completion that a shell offers for the value of an option.
 pub(super) enum Choices {
     /// The option has no value.
     NoValue,
@@ -130,7 +130,7 @@ fn schemes(protocols: Vec<&str>) -> Vec<String> {
     protocols.into_iter().flat_map(of).collect()
 }
 
-/// What a shell may offer for the option's value.
+/// The completion that a shell may offer for the option's value.
 pub(super) fn choices(spec: &OptionSpec) -> Choices {
     let owned = |words: Vec<&str>| Choices::Words(words.into_iter().map(str::to_owned).collect());
     match spec.value {

@@ -210,7 +210,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// What is at a path where a socket is to be bound.
+/// The file at a path where a socket is to be bound.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Nothing,

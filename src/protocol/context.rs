@@ -5,6 +5,10 @@ use std::rc::Rc;
 #[cfg(feature = "admin")]
 use super::Admin;
 use super::CloseReason;
+#[cfg(feature = "accounts")]
+use super::chat::MemberKey;
+#[cfg(feature = "accounts")]
+use super::client_state::ClientState;
 #[cfg(feature = "cluster")]
 use super::cluster::{Channel, Cluster};
 use super::direct_messages::DirectMessages;
@@ -34,7 +38,7 @@ pub struct Room {
     pub frames_in: u64,
     /// The other counters of the listener.
     pub stats: Rc<ListenerStats>,
-    /// Who may come in.
+    /// Logins: whether clients must, may or cannot log in.
     #[cfg(feature = "accounts")]
     pub access: Access,
     /// The channel in which the rooms of other nodes are, where there are any.
@@ -68,9 +72,8 @@ impl Room {
     #[cfg(feature = "cluster")]
     pub(crate) fn subscribers(&self) -> usize {
         #[cfg(feature = "accounts")]
-        if self.access.is_required() {
-            return self.access.logged_in;
-        }
+        return self.members.saturating_sub(self.access.must_log_in);
+        #[cfg(not(feature = "accounts"))]
         self.members
     }
 
@@ -78,10 +81,19 @@ impl Room {
     #[inline]
     pub(crate) fn receivers(&self) -> usize {
         #[cfg(feature = "accounts")]
-        if self.access.is_required() {
-            return self.access.logged_in.saturating_sub(1);
+        let members = self.members.saturating_sub(self.access.must_log_in);
+        #[cfg(not(feature = "accounts"))]
+        let members = self.members;
+        members.saturating_sub(1)
+    }
+
+    /// Subscribes a client with `key`, logged in to an account.
+    #[cfg(feature = "accounts")]
+    pub(crate) fn log_in(&mut self, client: &mut ClientState, key: MemberKey) {
+        if client.must_log_in() {
+            self.access.must_log_in -= 1;
         }
-        self.members.saturating_sub(1)
+        client.log_in(key);
     }
 }
 
@@ -101,7 +113,7 @@ pub struct Shared {
     pub is_tight: bool,
     /// Log lines about single connections.
     pub connection_log: ConnectionLog,
-    /// What one connection may send a second.
+    /// Rates at which one connection may send.
     #[cfg(feature = "admission")]
     pub rates: Rates,
     /// How far the client of the visit at hand is ahead of them.

@@ -260,7 +260,7 @@ pub trait Handler {
     }
 
     /// Writes the notice of a stop. Default: nothing.
-    fn write_farewell(&self, out: &mut Vec<u8>) {
+    fn write_shutdown_notice(&self, out: &mut Vec<u8>) {
         let _ = out;
     }
 
@@ -334,15 +334,22 @@ pub trait UrlProtocol: Handler + Sized {
 }
 
 /// Server-wide settings that a listener's own keys replace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ProtocolDefaults {
     /// Longest payload or package, in bytes.
     pub payload_len_max: u32,
+    /// The time as HTTP writes it (RFC 9110, 5.6.7); `None` for a server that has no clock.
+    #[cfg(feature = "admin")]
+    pub http_date: Option<fn() -> String>,
 }
 
 impl Default for ProtocolDefaults {
     fn default() -> Self {
-        ProtocolDefaults { payload_len_max: defaults::MAX_FRAME_BYTES }
+        ProtocolDefaults {
+            payload_len_max: defaults::MAX_FRAME_BYTES,
+            #[cfg(feature = "admin")]
+            http_date: None,
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl From<AddressLimit> for Refusal {
     }
 }
 
-/// What an address may have; 0 is no limit.
+/// Limits of one address; 0 is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AddressLimits {
     /// Most open connections.

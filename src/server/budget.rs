@@ -1,6 +1,10 @@
 //! Time budget of a turn's parts. The clock is read between units of work, and not at each of them.
 
+#[cfg(feature = "admin")]
+use std::cell::Cell;
 use std::fmt;
+#[cfg(feature = "admin")]
+use std::rc::Rc;
 
 #[cfg(feature = "admin")]
 use super::turn_times::{SlowTurn, TurnTimes};
@@ -26,6 +30,9 @@ pub(super) struct Budget {
     /// How long turns took.
     #[cfg(feature = "admin")]
     turns: TurnTimes,
+    /// Time that plugins took for packages, which is not that of the part at hand.
+    #[cfg(feature = "admin")]
+    package_micros: Rc<Cell<u64>>,
     /// Whether they are measured.
     #[cfg(feature = "admin")]
     times_turns: bool,
@@ -41,6 +48,8 @@ impl Budget {
             is_spent: false,
             #[cfg(feature = "admin")]
             turns: TurnTimes::default(),
+            #[cfg(feature = "admin")]
+            package_micros: Rc::default(),
             #[cfg(feature = "admin")]
             times_turns: false,
         }
@@ -61,7 +70,7 @@ impl Budget {
             self.ends_at = now.saturating_add(part.micros);
             #[cfg(feature = "admin")]
             if self.times_turns {
-                self.turns.begin_part(part, now);
+                self.turns.begin_part(part, now, self.package_micros.take());
             }
         }
     }
@@ -72,12 +81,19 @@ impl Budget {
         self.times_turns = true;
     }
 
+    /// The sum that plugins add the time of their packages to.
+    #[cfg(feature = "admin")]
+    pub(super) fn package_micros(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.package_micros)
+    }
+
     /// A turn begins with the events of its batch.
     #[cfg(feature = "admin")]
     pub(super) fn begin_turn(&mut self) {
         if self.times_turns
             && let Some(clock) = &self.clock
         {
+            self.package_micros.set(0);
             self.turns.begin(clock());
         }
     }
@@ -88,7 +104,7 @@ impl Budget {
         if self.times_turns
             && let Some(clock) = &self.clock
         {
-            self.turns.begin_part(part, clock());
+            self.turns.begin_part(part, clock(), self.package_micros.take());
         }
     }
 
@@ -96,7 +112,7 @@ impl Budget {
     #[cfg(feature = "admin")]
     pub(super) fn end_turn(&mut self) -> Option<SlowTurn> {
         let clock = self.clock.as_ref().filter(|_| self.times_turns)?;
-        self.turns.end(clock())
+        self.turns.end(clock(), self.package_micros.take())
     }
 
     /// How long turns took.

@@ -62,7 +62,7 @@ impl<T: Transport> Visit<'_, T> {
         debug_assert_eq!(conn.state, State::Open);
         conn.session.drop_input();
         if reason.is_orderly() {
-            dispatch!(&listener.protocol, handler => handler.write_farewell(&mut shared.out));
+            dispatch!(&listener.protocol, handler => handler.write_shutdown_notice(&mut shared.out));
         } else {
             conn.session.mark_active(shared.now);
         }
@@ -89,6 +89,10 @@ impl<T: Transport> Visit<'_, T> {
             cluster.disconnect(*id);
         }
         let room = &mut listener.room;
+        #[cfg(feature = "accounts")]
+        if conn.session.must_log_in() {
+            room.access.must_log_in -= 1;
+        }
         room.members -= 1;
         // Without memory for its place, it is not sent the rest; it is closing anyway.
         let member = conn.session.unsubscribe(&room.log).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::connection::State;
 use super::transport::Transport;
 use crate::buffer::LogFullError;
 use crate::clock::Millis;
-use crate::cluster::{Engine, Input, Link, Node, NodeConfig};
+use crate::cluster::{Engine, Input, Node, NodeConfig, TELL_BYTES_MAX};
 use crate::conn_id::ConnId;
 use crate::limits::{VISIT_COST_BYTES, turn_micros};
 use crate::protocol::chat::Roster;
@@ -15,9 +15,6 @@ use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 
 /// Cost of an event besides its bytes.
 const EVENT_COST_BYTES: usize = 256;
-
-/// Bytes that wait to be published at which no more is told of this node's members.
-const TELL_BYTES_MAX: usize = 256 * 1024;
 
 impl<T: Transport> Server<T> {
     /// Makes the server a node of a cluster. Its listeners are in no channel until
@@ -76,6 +73,11 @@ impl<T: Transport> Server<T> {
 
     /// Acts on what other nodes have published, as far as there is time and the logs have space.
     pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
+        let now = self.shared.now;
+        let is_due = |(node, cluster): (&Box<Node>, &Box<Cluster>)| node.is_due(cluster, now);
+        if !self.node.as_ref().zip(self.shared.cluster.as_ref()).is_some_and(is_due) {
+            return;
+        }
         // What a room is told borrows from the node.
         let Some(mut node) = self.node.take() else { return };
         self.schedule.budget.begin(turn_micros::CLUSTER);
@@ -139,8 +141,7 @@ impl<T: Transport> Server<T> {
 
     /// Tells the other nodes, and the engine, of members of this one, some at a time.
     fn tell_of_members(&mut self, node: &mut Node) {
-        let unsent = node.engine_mut().unsent(Link::Commands).len();
-        if unsent > TELL_BYTES_MAX {
+        if !self.shared.cluster.as_ref().is_some_and(|cluster| node.may_tell(cluster)) {
             return;
         }
         while let Some((channel, from)) = node.tellings_mut().snapshots.front_mut() {
@@ -286,7 +287,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
         let has_input = node.has_input() && !self.is_cluster_blocked;
-        has_input || cluster.has_name_work() || !cluster.outbox.is_empty()
+        has_input || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
     }
 
     /// When the cluster has something to do although nothing has happened.

@@ -22,7 +22,7 @@ pub(super) struct Drain {
     pub(super) pages_left: usize,
     /// Closing begins at this time even if input still arrives.
     pub(super) until: Millis,
-    /// Who is left at this time is cut.
+    /// Connections that are left at this time are cut.
     pub(super) deadline: Millis,
     /// Connections there were when it began.
     pub(super) members: usize,
@@ -36,7 +36,7 @@ pub(super) enum Step {
     Accepting,
     /// Every connection is to be read once more.
     Reading,
-    /// What has arrived is being answered. Nobody leaves: an answer may be a broadcast.
+    /// Input that has arrived is being answered. Nobody leaves: an answer may be a broadcast.
     Answering,
     /// Connections begin to close.
     Closing,

@@ -283,7 +283,10 @@ impl<T: Transport> Server<T> {
     /// Tasks under way are those of connections that wait for them.
     #[cfg(feature = "admin")]
     fn assert_admin(&self) {
-        let Some(admin) = &self.shared.admin else { return };
+        let times = self.io.accepted_at.len();
+        let Some(admin) = &self.shared.admin else {
+            return assert_eq!(times, 0, "times of accept, which nobody may ask for");
+        };
         for (id, conn) in self.table.iter() {
             let waits = conn.session.waits_for_admin();
             assert!(!waits || conn.state == State::Open, "{id} has left and waits for an answer");
@@ -294,7 +297,6 @@ impl<T: Transport> Server<T> {
             assert!(open.contains(&id), "an answer waits for {id}, which has gone");
         }
         admin.assert_counts();
-        let times = self.io.accepted_at.len();
         assert!(times <= self.table.len(), "{times} times of accept");
     }
 
@@ -321,11 +323,11 @@ impl<T: Transport> Server<T> {
         }
         for (number, listener) in self.listeners.iter().enumerate() {
             let counted = self.table.iter().filter(|(id, conn)| {
-                let is_command = matches!(listener.protocol, Protocol::Command(_));
                 let is_own = self.table.listener_of(id.index) == number;
-                is_command && is_own && conn.session.client().is_logged_in()
+                is_own && conn.state == State::Open && conn.session.must_log_in()
             });
-            assert_eq!(listener.room.access.logged_in, counted.count(), "logins of {number}");
+            let counted = counted.count();
+            assert_eq!(listener.room.access.must_log_in, counted, "without a login on {number}");
         }
     }
 

@@ -23,7 +23,7 @@ pub struct ListenerConfig {
     pub idle_ms: u64,
 }
 
-/// What operators know a listener by.
+/// The names by which operators know a listener.
 #[cfg(feature = "admin")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -128,6 +128,7 @@ impl<T: Transport> Visit<'_, T> {
     /// its time to do so runs.
     pub(super) fn require_login(&mut self, accepted_at: Millis) {
         if self.shared.accounts.is_some() && self.listener.room.access.is_required() {
+            self.listener.room.access.must_log_in += 1;
             self.conn.session.require_login(accepted_at);
         }
     }

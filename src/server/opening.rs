@@ -158,7 +158,7 @@ impl<T: Transport> Visit<'_, T> {
         });
     }
 
-    /// What stood before the session is over.
+    /// The handshake or header before the session is over.
     pub(super) fn begin_session(&mut self) {
         let Visit { id, conn, listener, shared, .. } = self;
         let Listener { protocol, room, .. } = &mut **listener;

@@ -17,6 +17,10 @@ impl<T: Transport> Server<T> {
             Some(scheduler) => scheduler.replace_host(host),
             None => self.shared.plugins = Some(Box::new(PluginScheduler::new(host))),
         }
+        #[cfg(feature = "admin")]
+        if let Some(scheduler) = &mut self.shared.plugins {
+            scheduler.count_packages_in(self.schedule.budget.package_micros());
+        }
     }
 
     /// The plugins in service.

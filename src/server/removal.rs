@@ -56,8 +56,8 @@ impl<T: Transport> Server<T> {
 
     /// Removes a listener while the server runs. It accepts who is in its backlog and nobody more.
     /// Its connections are drained as in a [`stop`](Self::stop): what has arrived is answered, the
-    /// protocol says farewell, what is unsent is sent, and whoever is left after the drain time is
-    /// cut. Returns how many there are. Does nothing in a server that is stopping.
+    /// protocol says that the server has shut down, what is unsent is sent, and whoever is left after
+    /// the drain time is cut. Returns how many there are. Does nothing in a server that is stopping.
     ///
     /// # Panics
     ///

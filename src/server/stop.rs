@@ -8,8 +8,6 @@ use super::layer::Layer;
 use super::transport::{Acceptor, Transport};
 use crate::clock::Millis;
 use crate::protocol::CloseReason;
-#[cfg(feature = "admin")]
-use crate::protocol::admin::ReloadOutcome;
 
 /// Connections taken from one listener's backlog when it stops: as long as Linux lets one be.
 const BACKLOG_MAX: usize = 65_536;
@@ -82,7 +80,7 @@ impl<T: Transport> Server<T> {
         #[cfg(feature = "admin")]
         self.begin_reload();
         #[cfg(feature = "admin")]
-        self.finish_reload(&ReloadOutcome::Failed(vec!["the server is stopping".to_owned()]));
+        self.finish_reload(&Err(vec!["the server is stopping".to_owned()]));
         #[cfg(feature = "admission")]
         self.end_rates();
         let schedule = &mut self.schedule;

@@ -15,7 +15,7 @@ use crate::protocol::{
     ClientState, CloseReason, Context, ErrorOf, Flow, Handler, InPlace, Protocol, dispatch,
 };
 
-/// What may follow the bytes just read.
+/// Input that may follow the bytes just read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     /// More, perhaps at once.
@@ -26,7 +26,7 @@ enum Behind {
     Nothing,
 }
 
-/// What the first deferred frame waits for, besides its turn.
+/// The event the first deferred frame waits for, besides its turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum WaitsFor {
     #[default]
@@ -61,7 +61,7 @@ pub(super) struct PendingInput {
     /// Nothing follows the deferred input: an unterminated message at its end is complete, and
     /// keeps its turn.
     pub(super) is_last: bool,
-    /// What the first deferred frame waits for.
+    /// The event the first deferred frame waits for.
     pub(super) waits_for: WaitsFor,
     /// `recv` begins with one long REVERSE that is worked on, a slice a visit.
     pub(super) reversal: Option<Box<Reversal>>,

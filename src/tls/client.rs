@@ -29,7 +29,7 @@ use crate::server::Received;
 /// Servers whose sessions are kept to be resumed. A program connects to one.
 const SERVERS_KEPT: usize = 1;
 
-/// What the options of TLS say.
+/// The options of TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientFiles {
     /// `--cacert`: the only roots; without it, the system's.
@@ -212,7 +212,7 @@ fn system_roots() -> Result<RootCertStore, LoadError> {
     Ok(roots)
 }
 
-/// What the client shows a server that asks, if anything, and whether one has.
+/// Certificate for a server that asks, if any, and whether one has.
 #[derive(Debug)]
 struct Identity {
     certified: Option<SingleCertAndKey>,
@@ -245,7 +245,7 @@ impl fmt::Debug for ClientSession {
     }
 }
 
-/// What an open connection has agreed on.
+/// Parameters that an open connection has agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreed {
     /// The handshake was a resumption.
@@ -291,7 +291,7 @@ impl ClientSession {
         self.is_open
     }
 
-    /// What was agreed on; `None` while the handshake is not over.
+    /// The parameters agreed on; `None` while the handshake is not over.
     #[must_use]
     pub fn agreed(&self) -> Option<Agreed> {
         let connection = self.records.connection();

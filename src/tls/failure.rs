@@ -80,7 +80,7 @@ impl Failure {
         format!("TLS:{}", debug.trim_end_matches("Context"))
     }
 
-    /// What happened and what would help, as the rest of an error. `plain_url` is the server's
+    /// The cause and what would help, as the rest of an error. `plain_url` is the server's
     /// without `+tls`.
     #[must_use]
     pub fn explain(&self, plain_url: &str) -> String {
@@ -121,7 +121,7 @@ impl Failure {
         match self {
             Failure::NotTls => "it does not speak TLS, redis:// is without".to_owned(),
             Failure::EndedInHandshake => "it ended the connection in the TLS handshake".to_owned(),
-            Failure::TimedOut => "no TLS handshake in time".to_owned(),
+            Failure::TimedOut => "no TLS handshake in time, redis:// is without".to_owned(),
             Failure::Cut => "the connection was cut".to_owned(),
             Failure::TooLong => format!("its TLS handshake is over {HELD_BYTES_MAX} bytes"),
             Failure::NotRead => "it asks for TLS answers and does not read them".to_owned(),

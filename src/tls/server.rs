@@ -84,7 +84,7 @@ pub struct ServerTls {
     /// When the certificate expires, since the Unix epoch.
     expires_at: Option<Duration>,
     certificate: Arc<Certificate>,
-    /// What the files held.
+    /// Hash of the files' content.
     content: u64,
 }
 

@@ -1,7 +1,7 @@
-//! What hostile clients cost the others (`cargo bench --bench admission`): connections of one address
-//! over its limit, logins by the thousand, guesses at a password. The server, its hashing thread
-//! included, runs on one processor; the load and who measures share the other. It is not a test: it
-//! prints, and has no thresholds.
+//! Cost of hostile clients to the others (`cargo bench --bench admission`): connections of one
+//! address over its limit, logins by the thousand, guesses at a password. The server, its hashing
+//! thread included, runs on one processor; the load and who measures share the other. It is not a
+//! test: it prints, and has no thresholds.
 //!
 //! Arguments name the parts to run: `flood`, `logins`, `guesses`; none is all. `--server FILE`
 //! measures another mynah than the one just built.

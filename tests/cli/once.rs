@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::mock_server::{MockServer, expect, read_to_eof};
 use super::program::{RunningClient, client_command, closed_addr, run, run_args, run_with_input};
-use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes};
+use super::support::{Folder, PATIENCE, Server, error, frame, random_bytes, wait_until};
 
 /// A server with a listener for each protocol of a command, in the order of the constants.
 fn server() -> Server {
@@ -153,13 +153,14 @@ fn foreign_reply_is_not_waited_for() {
             &["--protocol", "prefixed", "send", "x"],
             b"\x01x".to_vec(),
             b"HTTP/1.1 400",
-            "an HTTP server",
+            "an HTTP server; if it is an admin listener, try: mynah-cli --admin admin://ADDR status",
         ),
         (&["chat", "ann"], b"ann\n".to_vec(), b"SSH-2.0-x", "an SSH server"),
     ] {
         let mock = MockServer::replying(&request, reply);
         let result = run(mock.addr, &[&["--timeout", "0"], args].concat());
         assert_eq!(result.code, Some(1), "{result:?}");
+        let server = server.replace("ADDR", &mock.addr.to_string());
         let hint = format!("; the server seems to be {server}\n");
         assert!(result.stderr.ends_with(&hint), "{result:?}");
         mock.join();
@@ -175,7 +176,9 @@ fn status_repeats_with_watch() {
     client.expect("\"frames_in_total\":2,");
     drop(client);
     run(server.addr(COMMAND), &["status", "--json"]).code.unwrap();
-    assert_eq!(server.count_lines(" connected to "), 2);
+    let connects = || server.count_lines(" connected to ");
+    wait_until("both are logged", || connects() >= 2);
+    assert_eq!(connects(), 2);
 }
 
 #[test]
@@ -299,7 +302,8 @@ fn close_reset_and_garbage_are_errors() {
             b"HTTP/1.1 400 Bad Request\r\n",
             concat!(
                 r"the server does not answer as it should: 'HTTP/1.1 400 Bad Request\r\n'; ",
-                "the server seems to be an HTTP server"
+                "the server seems to be an HTTP server; if it is an admin listener, try: ",
+                "mynah-cli --admin admin://ADDR status"
             ),
         ),
     ] {
@@ -307,7 +311,8 @@ fn close_reset_and_garbage_are_errors() {
             expect(&mut stream, &frame(1, b"x"));
             stream.write_all(reply).unwrap();
         });
-        run(mock.addr, &["echo", "x"]).assert_error(reason);
+        let reason = reason.replace("ADDR", &mock.addr.to_string());
+        run(mock.addr, &["echo", "x"]).assert_error(&reason);
     }
     let mock = MockServer::new(|mut stream| {
         expect(&mut stream, b"\x01x");

@@ -310,6 +310,7 @@ fn server_that_trickles_a_handshake_is_given_up() {
             if socket.write_all(&[byte]).is_err() {
                 return;
             }
+            // Its pace, at which the handshake would take minutes.
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     });

@@ -225,10 +225,8 @@ impl Driver {
 
     /// Calls a script.
     pub(crate) fn start_call(&mut self, call: &ScriptCall, tag: u64) -> bool {
-        let refs = |parts: &[Vec<u8>]| -> Vec<Vec<u8>> { parts.to_vec() };
-        let (keys, args) = (refs(&call.keys), refs(&call.args));
-        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let keys: Vec<&[u8]> = call.keys.iter().map(Vec::as_slice).collect();
+        let args: Vec<&[u8]> = call.args.iter().map(Vec::as_slice).collect();
         self.engine.call(call.script, &keys, &args, tag)
     }
 

@@ -46,7 +46,8 @@ impl Client {
         assert_eq!(events, [Event::CommandsReady]);
         let events = self.hear(Subscriber, &[HELLO, SUBSCRIBED].concat());
         assert_eq!(events, [Event::SubscriberReady]);
-        (self.sent(Commands), self.sent(Subscriber));
+        self.sent(Commands);
+        self.sent(Subscriber);
     }
 
     #[track_caller]
@@ -245,6 +246,24 @@ fn refusal_after_hello_is_tried_again_too() {
         let log = log();
         assert!(log.len() == 1 && log[0].contains(" answers "), "{log:?}");
     }
+}
+
+#[test]
+fn replica_takes_no_commands_and_may_be_heard() {
+    let hello = |role: &str| format!("%2\r\n+proto\r\n:3\r\n$4\r\nrole\r\n+{role}\r\n");
+    let mut client = Client::new(config());
+    for _ in 0..3 {
+        client.connect(Commands);
+        assert_eq!(client.hear(Commands, &hello("replica")), []);
+        client.close(Commands);
+    }
+    assert_eq!(log(), ["WARN cluster: redis://engine is a replica; trying again"]);
+    client.connect(Subscriber);
+    let subscribed = [&hello("replica"), SUBSCRIBED].concat();
+    assert_eq!(client.hear(Subscriber, &subscribed), [Event::SubscriberReady]);
+    client.connect(Commands);
+    let loaded = [&hello("master"), LOADED].concat();
+    assert_eq!(client.hear(Commands, &loaded), [Event::CommandsReady]);
 }
 
 #[test]

@@ -149,7 +149,8 @@ fn look_alikes_are_refused_across_scripts_only() {
     ];
     for (first, second) in pairs {
         names.client.ask(&["FLUSHALL"]);
-        (names.renew(A), names.renew(B));
+        names.renew(A);
+        names.renew(B);
         let (one, other) = (Nickname::parse(first).unwrap(), Nickname::parse(second).unwrap());
         assert!(names.claim(A, first, 0));
         assert_eq!(names.claim(B, second, 0), !one.is_same(&other), "{first} {second}");
@@ -361,7 +362,8 @@ fn crowd_of_look_alikes_keeps_its_names() {
     let claimant = "ӏӏӏӏӏо";
     for (crowd, is_granted) in [(16, true), (17, false), (32, false)] {
         names.client.ask(&["FLUSHALL"]);
-        (names.renew(A), names.renew(B));
+        names.renew(A);
+        names.renew(B);
         (0..crowd).for_each(|number| assert!(names.claim(A, &look_alike(number), 0)));
         assert_eq!(names.claim(B, claimant, 60_000), is_granted, "{crowd}");
         let left = if is_granted { 1 } else { crowd as i64 };

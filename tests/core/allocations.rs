@@ -1,4 +1,4 @@
-//! What the server core allocates: nothing while it echoes, and less than a cache line for each
+//! Allocations of the server core: nothing while it echoes, and less than a cache line for each
 //! connection that is idle, a member of a chat its nickname and its place in the books besides. The
 //! core is the real one; only its sockets are stubs.
 
@@ -7,6 +7,8 @@ use allocation_counter::measure;
 use mynah::internal::clock::Millis;
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::{Limits, SCRATCH_KEPT_BYTES_MAX};
+#[cfg(feature = "admin")]
+use mynah::internal::protocol::AdminProtocol;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{ChatProtocol, CommandProtocol, PrefixedProtocol};
 use mynah::internal::server::{ListenerConfig, Readiness, Server};
@@ -69,21 +71,47 @@ fn broadcast_allocates_nothing_per_receiver() {
 #[test]
 fn idle_connection_costs_less_than_a_cache_line() {
     for n in [19_000, 1_000_000] {
-        let limits = Limits { clients_max: n, ..Limits::default() };
-        let mut each = 0.0;
-        let all = measure(|| {
-            let mut server = Server::new(limits, Millis(0));
-            let protocol = PrefixedProtocol.into();
-            let config = ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 };
-            server.add_listener(Backlog, config);
-            let connections = measure(|| connect(&mut server, n));
-            each = connections.bytes_current as f64 / n as f64;
-            assert_eq!(server.sockets(), n);
-        });
+        let each = idle_bytes(n, |_| ());
         println!("{n} connections: {each:.2} bytes each");
         assert!(each <= 64.0, "{each} bytes a connection");
-        assert_eq!(all.bytes_current, 0, "all of it is given back");
     }
+}
+
+#[cfg(feature = "admin")]
+#[test]
+fn idle_connection_beside_admin_costs_four_bytes_more() {
+    for n in [19_000, 1_000_000] {
+        let alone = idle_bytes(n, |_| ());
+        let each = idle_bytes(n, |server| {
+            server.enable_admin(None);
+            let protocol = AdminProtocol::default().into();
+            let config = ListenerConfig { name: String::new(), protocol, idle_ms: 120_000 };
+            server.add_listener(Backlog, config);
+        });
+        println!("{n} connections beside an admin listener: {each:.2} bytes each");
+        assert!(each <= 64.0, "{each} bytes a connection");
+        // The time of its accept, and the pages that these stand in.
+        let more = each - alone;
+        assert!((4.0..4.5).contains(&more), "{more} bytes more: {alone} without an admin listener");
+    }
+}
+
+/// Bytes of each of `n` idle connections, in a server to which `add_more` may add something.
+fn idle_bytes(n: usize, add_more: impl Fn(&mut Server<Stub>)) -> f64 {
+    let limits = Limits { clients_max: n, ..Limits::default() };
+    let mut each = 0.0;
+    let all = measure(|| {
+        let mut server = Server::new(limits, Millis(0));
+        let protocol = PrefixedProtocol.into();
+        let config = ListenerConfig { name: String::new(), protocol, idle_ms: 60_000 };
+        server.add_listener(Backlog, config);
+        add_more(&mut server);
+        let connections = measure(|| connect(&mut server, n));
+        each = connections.bytes_current as f64 / n as f64;
+        assert_eq!(server.sockets(), n);
+    });
+    assert_eq!(all.bytes_current, 0, "all of it is given back");
+    each
 }
 
 #[test]
@@ -144,7 +172,7 @@ const NICK_LEN: usize = 10;
 
 /// Most bytes one of `n` members may cost.
 fn member_bytes_max(n: usize) -> f64 {
-    /// What the room may keep, whoever is in it: the log, the line that is made up.
+    /// Memory the room may keep, whoever is in it: the log, the line that is made up.
     const ROOM: usize = 32 * 1024;
     /// Where its nickname is, how long that is, and whose connection it is.
     const SLOT: usize = 16 + 8;

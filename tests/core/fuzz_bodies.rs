@@ -10,7 +10,7 @@ use crate::support::rng::Rng;
 
 /// Mutations of each target's seeds.
 const MUTATIONS: usize = 4_000;
-/// What slow machines are spared.
+/// Inputs that slow machines are spared.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(feature = "accounts")]
@@ -28,6 +28,12 @@ fn admin() {
 #[test]
 fn chat_room() {
     check("chat_room", bodies::chat_room::run);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn cluster_engine() {
+    check("cluster_engine", bodies::cluster_engine::run);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What operators watch mynah with: the Wireshark dissectors, the Grafana dashboard, the alerting
+//! Tools to watch mynah with: the Wireshark dissectors, the Grafana dashboard, the alerting
 //! rules, and the parser that holds the metrics to Prometheus' format.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -30,7 +30,8 @@ fn client_that_never_reads_is_not_read_from() {
     assert!(peak < 40_000_000, "{peak} bytes");
 }
 
-/// What the server has taken in is what its kernel has taken out, and what waits in its queue.
+/// Bytes the server has taken in are those its kernel has taken out, and those that wait in its
+/// queue.
 #[test]
 fn half_a_send_queue_unsent_stops_the_reading() {
     const SEND_QUEUE: usize = 1 << 20;

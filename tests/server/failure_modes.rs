@@ -19,7 +19,8 @@ fn connect_all(server: &Server, n: usize) -> Vec<Client> {
     (0..n).map(|_| server.connect()).collect()
 }
 
-/// Processor time of the server's loop while `time` passes.
+/// Processor time of the server's loop while `time` passes: a loop that spins is no event to wait
+/// for.
 fn processor_time_in(server: &Server, time: Duration) -> Duration {
     let before = server.processor_time();
     thread::sleep(time);
@@ -291,6 +292,7 @@ fn slowloris_cannot_hold_a_full_server() {
         for trickler in &mut tricklers {
             trickler.try_send(b".");
         }
+        // Their pace: a trickle, and no flood.
         thread::sleep(Duration::from_millis(50));
         honest = server.connect();
         honest.send(b"\x01\0\0\0\x05alive");
@@ -498,6 +500,7 @@ fn clock_jump_cuts_no_client_whose_bytes_arrived() {
         client.send(b"lf");
     }
     observer.send(b"\x01\0\0\0\x04idle");
+    // Longer than the timeouts: time is the subject.
     thread::sleep(Duration::from_millis(2_500));
     server.thaw();
     for client in &mut clients {

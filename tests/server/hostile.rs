@@ -8,8 +8,8 @@ use super::support::{Client, Server, crowd, frame, random_bytes, wait_until};
 
 const MIB: u64 = 1 << 20;
 
-/// What the process may hold beyond `--memory-limit`: the program's own pages, scratch buffers, and
-/// what the allocator keeps between blocks.
+/// Memory the process may hold beyond `--memory-limit`: the program's own pages, scratch buffers,
+/// and what the allocator keeps between blocks.
 const SLACK: u64 = 32 * MIB;
 
 /// Sends `request` from `n` clients that never read, and checks what the server holds meanwhile.
@@ -26,6 +26,7 @@ fn attack(server: &Server, n: usize, limit: u64, request: &[u8]) -> Vec<Client> 
     let mut before = Duration::ZERO;
     wait_until("the server has done what it can", || {
         most = most.max(server.memory("RssAnon"));
+        // Processor time is measured over it.
         thread::sleep(Duration::from_millis(50));
         let spent = server.processor_time();
         let is_idle = spent - before < Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! What a client may take up: places, memory and time.
+//! Bounds of what a client may take up: places, memory and time.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -609,3 +609,16 @@ fn examples_answer_as_the_documentation_says() {
     calculator.expect(&frame(128, b"9"));
     assert!(!std::path::Path::new(&folder.path("../../x")).exists());
 }
+
+/// The time is told as the plugins', and not as that of the events that their packages came with.
+#[cfg(feature = "admin")]
+#[test]
+fn slow_package_is_a_slow_turn_of_plugins() {
+    let slow = "local x = 0 for i = 1, 20000000 do x = x + i end return 'done'";
+    let folder = folder(&[("slow.lua", &plugin(slow))]);
+    let server = start(&folder, &["--plugin-budget", "60000"]);
+    let mut client = server.connect_to(1);
+    assert_eq!(client.ask(128, b"x"), (128, b"done".to_vec()));
+    let line = server.wait_for_line("slow turn: ");
+    assert!(line.contains(" ms: plugins "), "{line}");
+}

@@ -1,6 +1,6 @@
-//! What ships beside the programs: man pages, completions in real shells, log rotation, the lists of a
-//! package, and the notices of what is linked in. That pages and completions say what the tables of
-//! options say is a test of the library (`src/manual/`).
+//! Files that ship beside the programs: man pages, completions in real shells, log rotation, the
+//! lists of a package, and the notices of what is linked in. That pages and completions say what
+//! the tables of options say is a test of the library (`src/manual/`).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that finds no tool says so")]

@@ -1,4 +1,5 @@
-//! A client whose every wait has a deadline, plain or over TLS, and frames of the `command` protocol.
+//! A client whose every wait has a deadline, plain or over TLS, and frames of the `command`
+//! protocol.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -320,7 +321,7 @@ fn excerpt(bytes: &[u8]) -> String {
     format!("{} bytes \"{text}\"", bytes.len())
 }
 
-/// What STATUS answered.
+/// The answer to STATUS.
 #[derive(Debug)]
 pub(crate) struct Status(pub(crate) String);
 

@@ -30,7 +30,7 @@ pub(crate) fn mynah_under(ulimits: &str) -> Command {
     shell
 }
 
-/// What a program that ended by itself left behind.
+/// Status and output of a program that ended by itself.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -55,12 +55,12 @@ pub(crate) struct Server {
     /// Numbers of the listeners with TLS.
     #[cfg(feature = "tls")]
     tls_listeners: Vec<usize>,
-    /// What its clients need to know of its certificate; without, they are plain.
+    /// Its certificate, for its clients; without, they are plain.
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<super::tls::Identity>,
 }
 
-/// What the server has written to its standard error so far.
+/// Lines the server has written to its standard error so far.
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
@@ -212,7 +212,7 @@ impl Server {
         self.over_transport(0, Client::new(socket.into()))
     }
 
-    /// What an ended server left on its standard output, where that was piped.
+    /// Standard output of an ended server, where that was piped.
     pub(crate) fn stdout(&mut self) -> String {
         let mut text = String::new();
         let mut pipe = self.child.stdout.take().unwrap();

@@ -13,7 +13,7 @@ use mynah::internal::server::{AcceptError, Acceptor, NoLayer, Transport};
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 thread_local! {
-    /// What the next read returns; then the stream is dry.
+    /// Bytes that the next read returns; then the stream is dry.
     pub(crate) static INPUT: Cell<&'static [u8]> = const { Cell::new(b"") };
     /// Bytes written so far.
     pub(crate) static WRITTEN: Cell<usize> = const { Cell::new(0) };

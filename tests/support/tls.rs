@@ -255,7 +255,7 @@ pub(crate) fn new_connection(config: impl Into<Arc<ClientConfig>>) -> ClientConn
     ClientConnection::new(config.into(), ServerName::try_from(NAME).unwrap()).unwrap()
 }
 
-/// What a connection has to send.
+/// Records a connection has to send.
 pub(crate) fn written(tls: &mut ClientConnection) -> Vec<u8> {
     let mut wire = Vec::new();
     while tls.wants_write() {

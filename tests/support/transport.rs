@@ -1,8 +1,8 @@
-//! What lies under a protocol: tests whose rule holds for all take one.
+//! Transports under a protocol: tests whose rule holds for all take one.
 
 use super::Server;
 
-/// What lies under a protocol.
+/// The transport under a protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Plain,

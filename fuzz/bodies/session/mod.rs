@@ -58,7 +58,7 @@ impl<'a> Ops<'a> {
     }
 }
 
-/// What a listener is to the server, and the model of it.
+/// A listener as the server has it, and the model of it.
 struct World {
     listener: Listener,
     memory: MemoryAccount,
@@ -551,7 +551,7 @@ impl World {
         assert!(found.len() == unsent.len() || !found.is_empty());
     }
 
-    /// What a connection may hold: one read and a frame, half a send queue and a reply.
+    /// Bytes a connection may hold: one read and a frame, half a send queue and a reply.
     fn check_bounds(&self, who: usize) {
         let Some(session) = &self.conns[who].session else { return };
         let read_max = READ_BUFFER_BYTES.min(self.sent_bytes);

@@ -1,4 +1,4 @@
-//! What two sessions in one room come to, worked out from whole buffers. Shares with the
+//! The replies of two sessions in one room, worked out from whole buffers. Shares with the
 //! server its limits and the words of STATUS, and no code else.
 //!
 //! The model of a client is its unsent bytes, in the order in which things happened: its
@@ -39,7 +39,7 @@ pub struct Log {
 pub struct Client {
     /// A member of the room; a session that ends leaves it and is sent what was left unsent.
     pub open: bool,
-    /// What it is to be sent, oldest first.
+    /// Bytes it is to be sent, oldest first.
     pub unsent: Vec<Piece>,
     /// Has been offered broadcasts that it did not take.
     pub lagging: bool,
@@ -156,7 +156,7 @@ impl Model {
         true
     }
 
-    /// What `bytes` come to, or with none of them what was deferred.
+    /// The outcome of `bytes`, or with none of them of what was deferred.
     pub fn receive(&mut self, who: usize, bytes: &[u8]) -> Flow {
         if !bytes.is_empty() {
             self.clients[who].last_active_at = self.now;

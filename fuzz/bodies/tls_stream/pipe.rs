@@ -17,7 +17,7 @@ use mynah::internal::tls::{ServerRecords, ServerTls};
 
 use super::Target;
 
-/// What one connection may hold at most: a record, a write and what TLS says.
+/// Bytes one connection may hold at most: a record, a write and what TLS says.
 const HELD_BYTES_MAX: usize = 256 * 1024;
 
 #[derive(Default)]

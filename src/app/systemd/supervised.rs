@@ -42,7 +42,7 @@ pub(in crate::app) fn supervise<P: Reloads>(program: P) -> Supervised<P> {
     Supervised { program, manager }
 }
 
-/// What the manager has been told, and when it is told more.
+/// The state the manager knows, and when it is told more.
 #[derive(Debug)]
 struct Manager {
     notifier: Notifier,

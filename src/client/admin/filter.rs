@@ -137,7 +137,7 @@ pub(super) fn pair(key: &str, value: &str) -> String {
     format!("{key}={}", percent_encode(value.as_bytes(), NON_ALPHANUMERIC))
 }
 
-/// What the value of `key` is, where `value` is not.
+/// The kind of value that `key` takes, where `value` is not of it.
 fn expected(key: &str, value: &str) -> Option<&'static str> {
     let is_number = |max: u64| {
         value.bytes().all(|byte| byte.is_ascii_digit())

@@ -16,6 +16,7 @@ pub(super) struct Status {
     pub(super) bytes_in_total: u64,
     pub(super) bytes_out_total: u64,
     pub(super) slow_consumers_total: u64,
+    pub(super) max_clients: u64,
     pub(super) buffered_bytes: u64,
     pub(super) memory_limit_bytes: u64,
     pub(super) draining: bool,
@@ -65,7 +66,7 @@ pub(super) struct Kicked {
 /// The answer to a reload.
 #[derive(Debug, Deserialize)]
 pub(super) struct Reloaded {
-    /// What has changed, a line each.
+    /// Changes, a line each.
     #[serde(default)]
     pub(super) changes: Vec<String>,
     /// Why nothing has, a line each.

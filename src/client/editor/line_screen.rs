@@ -1,4 +1,4 @@
-//! What the screen shows of the line being edited, and the two cases in which rustyline's own
+//! The part of the screen with the line being edited, and the two cases in which rustyline's own
 //! picture of it is wrong: after a resize, and after the process was stopped. Knows no servers.
 
 use std::fmt::Write;

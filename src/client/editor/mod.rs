@@ -241,8 +241,8 @@ impl Prompt for PromptState<'_> {
     }
 }
 
-/// What rustyline asks while a line is edited: completions, and whether Enter ends the line, before
-/// which the gate is paused. It shows the line and its cursor on the way.
+/// Answers to rustyline while a line is edited: completions, and whether Enter ends the line,
+/// before which the gate is paused. It shows the line and its cursor on the way.
 struct EditorHelper {
     gate: Arc<PrintGate>,
     screen: Arc<LineScreen>,

@@ -31,7 +31,7 @@ pub(crate) const COMMANDS: &[&str] = &[
     "help",
 ];
 
-/// What chose the protocol.
+/// The argument that chose the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::client) enum NamedBy {
     /// `--protocol`, or the URL.

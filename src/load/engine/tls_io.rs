@@ -28,7 +28,7 @@ pub(super) struct TlsLayer {
     plain_url: String,
     /// By the index of the connection; `None` before its handshake and after its end.
     connections: Vec<Option<Box<TlsState>>>,
-    /// What one read decrypts to, and what one write seals: empty in between.
+    /// Plaintext of one read and records of one write: empty in between.
     plain: Vec<u8>,
     wire: WireBuffer,
 }
@@ -220,7 +220,7 @@ impl Engine<'_> {
     }
 
     /// Sends the sealed bytes of connection `index`: those that wait, then those in the shared buffer.
-    /// What its socket does not take waits. False if the connection has failed.
+    /// Records that its socket does not take wait. False if the connection has failed.
     fn send_wire(&mut self, index: usize) -> bool {
         let Some(layer) = &mut self.tls else { return false };
         let TlsLayer { connections, wire, .. } = layer;

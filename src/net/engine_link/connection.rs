@@ -20,7 +20,11 @@ use crate::strerror::strerror;
 #[cfg(feature = "tls")]
 use crate::tls::client::{ClientTls, Failure};
 
-/// Time in which all addresses of a host are tried. It is less than what an attempt may take.
+/// Longest time from the lookup to the end of the TLS handshake. The engine's client would end the
+/// attempt 500 ms later, and not know what it waited for.
+const ATTEMPT_MS: u64 = 4_500;
+
+/// Time in which all addresses of a host are tried.
 const ADDRESSES_MS: u64 = 4_000;
 
 /// Most addresses of a host that are tried in one attempt.
@@ -70,13 +74,15 @@ pub(super) struct Connection {
     link: Link,
     token: Token,
     state: State,
-    stream: Option<Stream>,
+    pub(super) stream: Option<Stream>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsState>>,
     is_readable: bool,
     is_writable: bool,
     /// The end, or an error, is to be read behind what has come.
     has_end: bool,
+    /// When the attempt is given up.
+    ends_at: Millis,
     /// Addresses that are still to be tried.
     untried: VecDeque<SocketAddr>,
     /// When the next of them is tried, and how long each is.
@@ -100,6 +106,7 @@ impl Connection {
             is_readable: false,
             is_writable: false,
             has_end: false,
+            ends_at: Millis(0),
             untried: VecDeque::new(),
             next_addr_at: Millis(0),
             addr_ms: 0,
@@ -159,6 +166,9 @@ impl Connection {
         {
             self.end(engine, end, now);
         }
+        if self.is_attempt() && now >= self.ends_at {
+            self.expire(engine, now);
+        }
         match engine.want(self.link, now) {
             Want::Nothing => {}
             Want::Close => self.close(),
@@ -185,10 +195,29 @@ impl Connection {
         self.state == State::Open && self.is_readable && engine.may_read(self.link)
     }
 
-    /// When the next address is tried, where one is left.
+    /// When the next address is tried, where one is left, or the attempt is given up.
     pub(super) fn due_at(&self) -> Option<Millis> {
         let is_connecting = self.state == State::Connecting;
-        (is_connecting && !self.untried.is_empty()).then_some(self.next_addr_at)
+        let next_addr = (is_connecting && !self.untried.is_empty()).then_some(self.next_addr_at);
+        Millis::earliest([next_addr, self.is_attempt().then_some(self.ends_at)])
+    }
+
+    fn is_attempt(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Open)
+    }
+
+    /// Gives up an attempt that has taken too long.
+    #[cold]
+    fn expire(&mut self, engine: &mut Engine, now: Millis) {
+        match self.state {
+            State::Resolving => self.fail(engine, "the name server does not answer", now),
+            #[cfg(feature = "tls")]
+            State::Handshaking => self.end(engine, Failure::TimedOut.into(), now),
+            _ => {
+                let error = io::Error::from_raw_os_error(libc::ETIMEDOUT);
+                self.end(engine, error.into(), now);
+            }
+        }
     }
 
     fn has_stream(&self) -> bool {
@@ -204,6 +233,7 @@ impl Connection {
         registry: &Registry,
         now: Millis,
     ) {
+        self.ends_at = now.after(ATTEMPT_MS);
         let begun = match &target.address {
             EngineAddress::Tcp { host, port } => {
                 self.state = State::Resolving;
@@ -262,7 +292,7 @@ impl Connection {
         let failed = match stream.is_connected() {
             Ok(true) => return self.on_connected(target, engine, now),
             Ok(false) if !is_late => return,
-            Ok(false) => io::ErrorKind::TimedOut.into(),
+            Ok(false) => io::Error::from_raw_os_error(libc::ETIMEDOUT),
             Err(error) => error,
         };
         let next =

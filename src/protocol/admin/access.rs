@@ -1,4 +1,4 @@
-//! Who may ask an admin listener: the token, the hosts it may be asked under, the pages that may ask.
+//! Rights at an admin listener: the token, the hosts it may be asked under, the pages that may ask.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -102,7 +102,7 @@ pub(super) fn parse_hosts(value: &str) -> Result<Vec<String>, SettingError> {
     Ok(names.into_iter().map(str::to_ascii_lowercase).collect())
 }
 
-/// Who asks, and what the listener demands.
+/// The client that asks, and the demands of the listener.
 pub(super) struct Caller<'a> {
     /// It comes over a Unix socket, whose permissions have let it in.
     pub(super) is_local: bool,

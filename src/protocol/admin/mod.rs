@@ -24,7 +24,7 @@ mod task;
 pub use access::{Token, TokenError};
 pub use route::QueryError;
 pub use state::Admin;
-pub use task::{Answer, Filter, Kick, List, ReloadOutcome, Sort, Task};
+pub use task::{Answer, Filter, Kick, List, Sort, Task};
 
 use log::debug;
 
@@ -45,10 +45,12 @@ use route::{Resource, RouteError};
 const RESPONSE_LEN_MAX: usize = 1 << 20;
 
 /// The admin listener of a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct AdminProtocol {
     /// Names under which it may be asked, besides addresses and `localhost`.
     hosts: Vec<String>,
+    /// The time, as a `Date` has it.
+    date: Option<fn() -> String>,
 }
 
 impl Handler for AdminProtocol {
@@ -80,27 +82,27 @@ impl Handler for AdminProtocol {
         };
         debug!("{} {} {}", ctx.id, Excerpt(request.method.as_bytes()), Excerpt(path(&request)));
         let is_head = request.method == "HEAD";
-        response.write(is_head, request.is_kept_alive, &mut ctx.shared.out);
+        self.write(&response, is_head, request.is_kept_alive, &mut ctx.shared.out);
         if request.is_kept_alive { Flow::Continue } else { Flow::Close(CloseReason::Quit) }
     }
 
     fn on_decode_error(&mut self, error: RequestError, ctx: &mut Context<'_>) -> Flow {
-        Response::from(error).write(false, false, &mut ctx.shared.out);
+        self.write(&error.into(), false, false, &mut ctx.shared.out);
         Flow::Close(CloseReason::Protocol)
     }
 
     fn write_late(&self, _: u64, out: &mut Vec<u8>) {
-        Response::error(408, "the request did not come in time").write(false, false, out);
+        self.write(&Response::error(408, "the request did not come in time"), false, false, out);
     }
 
     fn write_refusal(&self, _: usize, out: &mut Vec<u8>) {
-        Response::error(503, "too many connections").write(false, false, out);
+        self.write(&Response::error(503, "too many connections"), false, false, out);
     }
 
     #[cfg(feature = "admission")]
     fn write_over_limit(&self, address: std::net::IpAddr, out: &mut Vec<u8>) {
         let reason = format!("too many connections from {address}");
-        Response::error(429, &reason).write(false, false, out);
+        self.write(&Response::error(429, &reason), false, false, out);
     }
 
     fn frame_len_max(&self, _: usize) -> usize {
@@ -117,6 +119,10 @@ fn path<'a>(request: &Request<'a>) -> &'a [u8] {
 impl AdminProtocol {
     /// The key of the names. In a URL it is `host` too; in a file's section that is the address.
     pub const HOSTS: &'static str = "hosts";
+
+    fn write(&self, response: &Response, is_head: bool, is_kept_alive: bool, out: &mut Vec<u8>) {
+        response.write(self.date.map(|date| date()), is_head, is_kept_alive, out);
+    }
 
     /// The response to a request, or what to do with one that has none yet.
     fn respond(&self, request: &Request<'_>, ctx: &mut Context<'_>) -> Result<Response, Flow> {
@@ -215,8 +221,8 @@ impl UrlProtocol for AdminProtocol {
     const SUMMARY: &'static str = "HTTP: status page, metrics, connections";
     const KEYS: &'static [&'static str] = &[AdminProtocol::HOSTS];
 
-    fn with_defaults(_: &ProtocolDefaults) -> Self {
-        AdminProtocol::default()
+    fn with_defaults(defaults: &ProtocolDefaults) -> Self {
+        AdminProtocol { date: defaults.http_date, ..AdminProtocol::default() }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SettingError> {

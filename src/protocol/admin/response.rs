@@ -63,16 +63,26 @@ impl Response {
         self.status
     }
 
-    /// Appends the response to `out`; with `is_head` without its body.
-    pub(super) fn write(&self, is_head: bool, is_kept_alive: bool, out: &mut Vec<u8>) {
+    /// Appends the response to `out`, with a date if there is one (RFC 9110, 6.6.1); with `is_head`
+    /// without its body.
+    pub(super) fn write(
+        &self,
+        date: Option<String>,
+        is_head: bool,
+        is_kept_alive: bool,
+        out: &mut Vec<u8>,
+    ) {
         let Response { status, content_type, fields, allow, body } = self;
         let (body, reason) = (body.as_slice(), reason_phrase(*status));
-        let mut head = || -> std::io::Result<()> {
+        let head = |out: &mut Vec<u8>| -> std::io::Result<()> {
+            write!(out, "HTTP/1.1 {status} {reason}\r\n")?;
+            if let Some(date) = date {
+                write!(out, "Date: {date}\r\n")?;
+            }
             write!(
                 out,
-                "HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n\
-                 Content-Length: {}\r\nCache-Control: no-store\r\n\
-                 X-Content-Type-Options: nosniff\r\n{fields}",
+                "Content-Type: {content_type}\r\nContent-Length: {}\r\n\
+                 Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{fields}",
                 body.len()
             )?;
             if !allow.is_empty() {
@@ -84,7 +94,7 @@ impl Response {
             });
             Ok(())
         };
-        head().expect("a Vec takes all that is written");
+        head(out).expect("a Vec takes all that is written");
         if !is_head {
             out.extend_from_slice(body);
         }
@@ -121,7 +131,7 @@ mod tests {
 
     fn written(response: &Response, is_head: bool, is_kept_alive: bool) -> String {
         let mut out = Vec::new();
-        response.write(is_head, is_kept_alive, &mut out);
+        response.write(None, is_head, is_kept_alive, &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -17,7 +17,7 @@ const TEXT_LEN_MAX: usize = 255;
 
 const TOO_LONG: &str = "a name of at most 255 bytes";
 
-/// What a request is about.
+/// The resource that a request is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     /// `/`.
@@ -63,7 +63,7 @@ pub enum QueryError {
     Invalid {
         /// The parameter.
         key: &'static str,
-        /// What its value is.
+        /// The kind of value it has.
         expected: &'static str,
     },
     /// A sorted list has no further page.

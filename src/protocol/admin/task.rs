@@ -1,4 +1,4 @@
-//! What a server can be asked to do, and its answer. Knows no HTTP but status codes.
+//! Tasks for the server, and their answers. Knows no HTTP but status codes.
 
 use std::net::IpAddr;
 
@@ -119,13 +119,4 @@ impl Answer {
     pub fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Answer { status, content_type: "text/plain; charset=utf-8", body: body.into() }
     }
-}
-
-/// The outcome of a reload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReloadOutcome {
-    /// What has changed, a line each.
-    Reloaded(Vec<String>),
-    /// Nothing has changed, and why, a line each.
-    Failed(Vec<String>),
 }

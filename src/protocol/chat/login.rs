@@ -31,9 +31,12 @@ pub(super) fn is_account(nickname: &Nickname<'_>, ctx: &Context<'_>) -> bool {
     ctx.shared.accounts.as_ref().is_some_and(|accounts| accounts.is_taken(nickname))
 }
 
-/// Whether a line is one of the commands about accounts.
-pub(super) fn is_command(text: &str, ctx: &Context<'_>) -> bool {
-    text.starts_with('/') && is_on(ctx) && matches!(split_word(text).0, LOGIN | REGISTER)
+/// Whether a client's line is one of the commands about accounts.
+pub(super) fn is_command(text: &str, client: ClientState, ctx: &Context<'_>) -> bool {
+    let accounts = ctx.shared.accounts.as_deref();
+    text.starts_with('/')
+        && ctx.room.access.knows_logins(client, ctx.id, accounts)
+        && matches!(split_word(text).0, LOGIN | REGISTER)
 }
 
 /// Whether a client must log in first for a line that is none of the commands about accounts.
@@ -156,7 +159,7 @@ impl ChatProtocol {
         holders.into_iter().for_each(|key| self.replace(key, log_head, ctx));
         end_attempt(ctx);
         let key = self.members.insert(&nickname, ctx.id);
-        client.log_in(key);
+        ctx.room.log_in(client, key);
         #[cfg(feature = "cluster")]
         self.note_joined(key, name, ctx);
         let id = ctx.id;

@@ -129,7 +129,9 @@ impl Handler for ChatProtocol {
             ("", _) => return Flow::Continue,
             ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
             #[cfg(feature = "accounts")]
-            (text, _) if login::is_command(text, ctx) => self.run_login_command(text, client, ctx),
+            (text, _) if login::is_command(text, *client, ctx) => {
+                self.run_login_command(text, client, ctx)
+            }
             #[cfg(feature = "accounts")]
             (text, None) if login::is_refused(text, *client) => {
                 self.refuse(Refusal::LoginRequired, ctx)
@@ -147,7 +149,7 @@ impl Handler for ChatProtocol {
         flow
     }
 
-    /// What others read counts: not the commands, but private messages.
+    /// Messages that others read count: not the commands, but private messages.
     #[cfg(feature = "admission")]
     fn broadcast_len(&self, line: &Line<'_>) -> usize {
         match line {
@@ -216,7 +218,7 @@ impl Handler for ChatProtocol {
         client.member().map(|key| &*self.members.get(key).nick)
     }
 
-    fn write_farewell(&self, out: &mut Vec<u8>) {
+    fn write_shutdown_notice(&self, out: &mut Vec<u8>) {
         write_line(Message::ShutDown, self.lang, out);
     }
 

@@ -125,6 +125,8 @@ impl Cluster {
     /// Closes a channel: no listener is in it any more.
     pub fn close(&mut self, channel: Channel) {
         self.channels[usize::from(channel)].is_open = false;
+        // What waits has its numbers, should the channel be opened again.
+        while self.outbox.pop(channel).is_some() {}
     }
 
     /// The channels that are open, with their names.

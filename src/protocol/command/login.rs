@@ -3,17 +3,17 @@
 use super::{ERROR_COST_BYTES, reply, reply_error};
 use crate::limits::NAME_COST_BYTES;
 use crate::protocol::login::{
-    Attempt, Auth, LoginKey, Notice, Refusal, Rejected, attempt, parse_credentials,
+    Attempt, LoginKey, Notice, Refusal, Rejected, attempt, parse_credentials,
 };
-use crate::protocol::{ClientState, Context, Departure, Flow, Room, Shared};
+use crate::protocol::{ClientState, Context, Departure, Flow, Shared};
 
 /// Longest payload before a client has logged in where it must, in bytes: a name of 64 and a
 /// password of 128 fit.
 pub(super) const PAYLOAD_LEN_MAX: u32 = 512;
 
-/// Whether LOGIN and REGISTER are commands of the listener.
-pub(super) fn is_known(ctx: &Context<'_>) -> bool {
-    ctx.shared.accounts.is_some() && ctx.room.access.auth != Auth::Off
+/// Whether LOGIN and REGISTER are commands for a client.
+pub(super) fn is_known(client: ClientState, ctx: &Context<'_>) -> bool {
+    ctx.room.access.knows_logins(client, ctx.id, ctx.shared.accounts.as_deref())
 }
 
 /// Answers LOGIN or REGISTER, or defers it while its password is hashed.
@@ -35,8 +35,7 @@ pub(super) fn answer(
             let welcome = Notice::Welcome(&name).to_string();
             let Some(accounts) = &mut ctx.shared.accounts else { return Flow::Continue };
             accounts.finish(ctx.id);
-            client.log_in(accounts.log_in(name));
-            ctx.room.access.logged_in += 1;
+            ctx.room.log_in(client, accounts.log_in(name));
             ctx.shared.stats.server.logins_total += 1;
             reply(welcome.as_bytes(), ctx)
         }
@@ -52,9 +51,8 @@ pub(super) fn account(client: ClientState, shared: &Shared) -> Option<&str> {
 }
 
 /// The key of a client that is not logged in is 0.
-pub(super) fn on_leave(departure: Departure, room: &mut Room, shared: &mut Shared) {
+pub(super) fn on_leave(departure: Departure, shared: &mut Shared) {
     if let (Some(key @ 1..), Some(accounts)) = (departure.member, &mut shared.accounts) {
-        room.access.logged_in -= 1;
         accounts.log_out(key);
     }
 }

@@ -141,8 +141,8 @@ impl Handler for CommandProtocol {
     }
 
     #[cfg(feature = "accounts")]
-    fn on_leave(&mut self, departure: Departure, room: &mut Room, shared: &mut Shared) {
-        login::on_leave(departure, room, shared);
+    fn on_leave(&mut self, departure: Departure, _: &mut Room, shared: &mut Shared) {
+        login::on_leave(departure, shared);
     }
 
     #[cfg(feature = "accounts")]
@@ -211,11 +211,11 @@ fn on_other_command(
 ) -> Flow {
     let flow = match command {
         #[cfg(feature = "accounts")]
-        Command::Login if login::is_known(ctx) => {
+        Command::Login if login::is_known(*client, ctx) => {
             login::answer(Attempt::Login, payload, client, ctx)
         }
         #[cfg(feature = "accounts")]
-        Command::Register if login::is_known(ctx) => {
+        Command::Register if login::is_known(*client, ctx) => {
             login::answer(Attempt::Register, payload, client, ctx)
         }
         #[cfg(feature = "accounts")]

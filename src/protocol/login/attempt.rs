@@ -1,6 +1,6 @@
 //! The two things that a client can attempt.
 
-/// What a client does with a name and a password.
+/// The use a client makes of a name and a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// Log in to an account.

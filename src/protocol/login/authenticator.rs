@@ -115,6 +115,12 @@ impl Authenticator {
             || self.finished.iter().any(|finished| finished.id == id)
     }
 
+    /// Whether a connection has an attempt under way, or an outcome that it has not been told.
+    #[must_use]
+    pub(super) fn has_attempt(&self, id: ConnId) -> bool {
+        self.attempts.contains_key(&id.to_bits())
+    }
+
     /// Whether connections can go on: see [`next_finished`](Self::next_finished).
     #[must_use]
     pub fn has_finished(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::protocol::nickname::Nickname;
 ///
 /// # Errors
 ///
-/// What to answer. None of it has cost a hash, so none counts as a failed attempt.
+/// The refusal to answer with. None has cost a hash, so none counts as a failed attempt.
 pub fn parse_credentials(
     attempt: Attempt,
     payload: &[u8],
@@ -27,7 +27,7 @@ pub fn parse_credentials(
 ///
 /// # Errors
 ///
-/// What to answer, as [`parse_credentials`].
+/// The refusal to answer with, as [`parse_credentials`].
 pub fn parse_name_and_password<'a>(
     attempt: Attempt,
     name: &'a str,

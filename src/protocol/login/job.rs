@@ -1,4 +1,4 @@
-//! What is hashed for an attempt, and what has come of it.
+//! Jobs of the hashing thread, one an attempt, and their outcomes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub struct Job<A> {
     pub id: u64,
     /// The address it is counted for.
     pub address: A,
-    /// What is attempted.
+    /// The kind of attempt.
     pub attempt: Attempt,
     /// A name that [`parse_name`](super::parse_name) accepts.
     pub name: Box<str>,
@@ -27,11 +27,11 @@ pub struct JobResult<A> {
     pub id: u64,
     /// Its address, to which a failure is charged.
     pub address: A,
-    /// What has come of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What has come of a job.
+/// The outcome of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The password is right. The name as it was registered. The account may have been deleted by a

@@ -40,7 +40,7 @@ pub enum Refusal<'a> {
     LoginRequired,
 }
 
-/// What a client is told besides refusals. The texts of `command` are those of
+/// Notices to a client besides refusals. The texts of `command` are those of
 /// [`Welcome`](Notice::Welcome); the others are the chat's alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {

@@ -1,10 +1,14 @@
 //! Schedules calls into plugins, so that the loop serves other clients after about one call,
 //! however slow the plugins are and however many packages and notices are queued.
 
+#[cfg(feature = "admin")]
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::mem;
+#[cfg(feature = "admin")]
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::lua::{PluginHost, Reload, ReloadStep};
@@ -34,6 +38,9 @@ pub struct PluginScheduler {
     /// Time of this turn outside the host: plugins being loaded or just replaced, and
     /// [`BYTE_COST`].
     spent_outside_host: Duration,
+    /// Time of calls for packages, in microseconds, until it is taken out.
+    #[cfg(feature = "admin")]
+    package_micros: Rc<Cell<u64>>,
     /// A package was deferred this turn. The resume list brings it back.
     has_deferred: bool,
     /// A package was deferred in the turn before.
@@ -120,6 +127,8 @@ impl PluginScheduler {
             spent_at_turn_start: host.spent(),
             host,
             spent_outside_host: Duration::ZERO,
+            #[cfg(feature = "admin")]
+            package_micros: Rc::default(),
             has_deferred: false,
             had_deferred: false,
             is_backlogged: false,
@@ -138,7 +147,13 @@ impl PluginScheduler {
         }
     }
 
-    /// What each plugin has cost.
+    /// Adds the time of calls for packages, in microseconds, to a sum.
+    #[cfg(feature = "admin")]
+    pub(crate) fn count_packages_in(&mut self, micros: Rc<Cell<u64>>) {
+        self.package_micros = micros;
+    }
+
+    /// Calls, failures, time and memory of each plugin.
     #[cfg(feature = "admin")]
     #[must_use]
     pub fn metrics(&self) -> Vec<PluginMetrics> {
@@ -154,11 +169,19 @@ impl PluginScheduler {
             return AskResult::Deferred;
         }
         let before = out.len();
+        #[cfg(feature = "admin")]
+        let spent = self.host.spent();
         let result = match self.host.ask(package, client, out) {
             HookResult::Answered => AskResult::Answered,
             HookResult::Unhandled => AskResult::Unhandled,
             HookResult::Failed { plugin } => AskResult::Failed { plugin: plugin.to_owned() },
         };
+        #[cfg(feature = "admin")]
+        {
+            let micros = self.host.spent().saturating_sub(spent).as_micros();
+            let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+            self.package_micros.set(self.package_micros.get().saturating_add(micros));
+        }
         self.charge(out.len() - before);
         result
     }

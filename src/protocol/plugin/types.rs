@@ -62,7 +62,7 @@ pub enum HookResult<'a> {
     },
 }
 
-/// What a plugin has cost since it was loaded.
+/// Cost of a plugin since it was loaded.
 #[cfg(feature = "admin")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginMetrics {

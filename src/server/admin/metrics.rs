@@ -232,11 +232,35 @@ struct Label<'a>(&'a str);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '\\' => f.write_str("\\\\"),
-            '"' => f.write_str("\\\""),
-            '\n' => f.write_str("\\n"),
-            c => f.write_char(c),
-        })
+        // In pieces, because names with such characters are rare, and there are hundreds of labels.
+        let mut rest = self.0;
+        while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+            let (plain, special) = rest.split_at(at);
+            f.write_str(plain)?;
+            f.write_str(match special.as_bytes() {
+                [b'\\', ..] => "\\\\",
+                [b'"', ..] => "\\\"",
+                _ => "\\n",
+            })?;
+            rest = &special[1..];
+        }
+        f.write_str(rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_value_is_escaped() {
+        for (value, written) in [
+            ("", ""),
+            ("chat-2", "chat-2"),
+            ("a\"b\\c\nd", "a\\\"b\\\\c\\nd"),
+            ("\"\"чат\n", "\\\"\\\"чат\\n"),
+        ] {
+            assert_eq!(Label(value).to_string(), written);
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{VISIT_COST_BYTES, turn_micros};
 use crate::protocol::Admin;
-use crate::protocol::admin::{Answer, ReloadOutcome, Task, Token};
+use crate::protocol::admin::{Answer, Task, Token};
 
 use connections::Scan;
 
@@ -39,7 +39,7 @@ pub(super) struct AdminWork {
     is_reload_due: bool,
     /// Accepting is paused on all listeners but those of admin.
     is_draining: bool,
-    /// What the process can say of itself.
+    /// Figures of the process, where its program has them.
     process: Option<Box<dyn Process>>,
     /// Bytes the memory account has been charged with for answers.
     charged: usize,
@@ -103,11 +103,12 @@ impl<T: Transport> Server<T> {
         !reloads.is_empty()
     }
 
-    /// A reload is over: those who have asked for it before it began are told.
-    pub fn finish_reload(&mut self, outcome: &ReloadOutcome) {
+    /// A reload is over: those who have asked for it before it began are told what has changed, or
+    /// why nothing has, a line each.
+    pub fn finish_reload(&mut self, result: &Result<Vec<String>, Vec<String>>) {
         let ids = std::mem::take(&mut self.admin.reloads);
         for id in ids {
-            self.answer(id, status::reloaded(outcome));
+            self.answer(id, status::reloaded(result));
         }
     }
 

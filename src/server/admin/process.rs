@@ -1,4 +1,4 @@
-//! What a process says of itself in metrics. A server knows no process: its program tells it.
+//! Figures of the process in metrics. A server knows no process: its program tells it.
 
 /// The process around a server.
 pub trait Process {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::Server;
 use super::super::transport::Transport;
-use crate::protocol::admin::{Answer, ReloadOutcome};
+use crate::protocol::admin::Answer;
 use crate::protocol::{self};
 
 /// One listener in `/status`.
@@ -49,10 +49,10 @@ impl<T: Transport> Server<T> {
         // One object of two.
         json.pop();
         let (buffered, limit) = (shared.memory.used(), shared.memory.limit());
-        let draining = self.is_draining();
+        let (max, draining) = (shared.limits.clients_max, self.is_draining());
         json.push_str(&format!(
-            ",\"buffered_bytes\":{buffered},\"memory_limit_bytes\":{limit},\"draining\":{draining},\
-             \"listeners\":{listeners},\"cluster\":{cluster}}}"
+            ",\"max_clients\":{max},\"buffered_bytes\":{buffered},\"memory_limit_bytes\":{limit},\
+             \"draining\":{draining},\"listeners\":{listeners},\"cluster\":{cluster}}}"
         ));
         Answer::json(200, json)
     }
@@ -89,7 +89,7 @@ impl<T: Transport> Server<T> {
 }
 
 /// `{"reloaded":true,"changes":[…]}`, or false with the errors.
-pub(super) fn reloaded(outcome: &ReloadOutcome) -> Answer {
+pub(super) fn reloaded(result: &Result<Vec<String>, Vec<String>>) -> Answer {
     #[derive(Serialize)]
     struct Reloaded<'a> {
         reloaded: bool,
@@ -98,13 +98,9 @@ pub(super) fn reloaded(outcome: &ReloadOutcome) -> Answer {
         #[serde(skip_serializing_if = "Option::is_none")]
         errors: Option<&'a [String]>,
     }
-    let (status, reloaded) = match outcome {
-        ReloadOutcome::Reloaded(changes) => {
-            (200, Reloaded { reloaded: true, changes: Some(changes), errors: None })
-        }
-        ReloadOutcome::Failed(errors) => {
-            (422, Reloaded { reloaded: false, changes: None, errors: Some(errors) })
-        }
+    let (status, reloaded) = match result {
+        Ok(changes) => (200, Reloaded { reloaded: true, changes: Some(changes), errors: None }),
+        Err(errors) => (422, Reloaded { reloaded: false, changes: None, errors: Some(errors) }),
     };
     match serde_json::to_vec(&reloaded) {
         Ok(json) => Answer::json(status, json),

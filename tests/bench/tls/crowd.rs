@@ -12,7 +12,7 @@ use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection};
 
 use crate::certificate::client_config;
 
-/// What each client sends once, and how long the answer is.
+/// The request each client sends once, and how long the answer is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
     pub(crate) request: &'static [u8],

@@ -1,11 +1,11 @@
-//! TLS (`cargo bench --bench tls`): memory of idle connections, calm and after storms of reconnects,
-//! processor time of handshakes and echoes, bulk beside a bare rustls loop, and what an established
-//! client feels of a storm. Servers run on one processor, the load on the other. It is not a test: it
-//! prints, and has no thresholds.
+//! TLS (`cargo bench --bench tls`): memory of idle connections, calm and after storms of
+//! reconnects, processor time of handshakes and echoes, bulk beside a bare rustls loop, and what an
+//! established client feels of a storm. Servers run on one processor, the load on the other. It is
+//! not a test: it prints, and has no thresholds.
 //!
-//! Arguments name the parts to run: `memory`, `handshakes`, `echo`, `storm`, `bulk`, `peers`; none is
-//! all but `peers`, which needs nginx and stunnel from the system's packages. `--server FILE` measures
-//! another mynah than the one just built.
+//! Arguments name the parts to run: `memory`, `handshakes`, `echo`, `storm`, `bulk`, `peers`; none
+//! is all but `peers`, which needs nginx and stunnel from the system's packages. `--server FILE`
+//! measures another mynah than the one just built.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
@@ -141,7 +141,7 @@ fn handshakes(name: &str, mut command: Command, resume: bool) {
     println!("| {name} | {user:.0} | {system:.0} | {:.0} |", 1e6 / (user + system));
 }
 
-/// What an established client feels while others reconnect, all at once.
+/// Latency of an established client while others reconnect, all at once.
 fn storm(mut command: Command) {
     let server = Process::start(&mut command);
     let mut crowd = Crowd::new(server.addr, ECHO);

@@ -1,4 +1,4 @@
-//! What the commands print, and what they do to the server.
+//! Output of the commands, and what they do to the server.
 
 use std::io::Write;
 

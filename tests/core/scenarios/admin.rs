@@ -22,6 +22,9 @@ const CROWD: usize = 20_000;
 /// looks at a connection.
 const CHECK_MICROS: u64 = 200;
 
+/// Most unsent reply bytes of a connection.
+const SEND_QUEUE: usize = 1 << 20;
+
 struct Site {
     scenario: Scenario,
     operator: usize,
@@ -30,7 +33,8 @@ struct Site {
 impl Site {
     /// A server with a `command` listener, an admin listener and an operator.
     fn new(clients: usize) -> Site {
-        let limits = Limits { clients_max: clients + 100, send_queue_bytes_max: 1 << 20, ..LIMITS };
+        let limits =
+            Limits { clients_max: clients + 100, send_queue_bytes_max: SEND_QUEUE, ..LIMITS };
         let network = Network::new(2, Faults::default(), Rng::new(1));
         let mut server = Server::new(limits, Millis(0));
         server.enable_admin(Some(Token::parse(b"sesame").unwrap()));
@@ -68,6 +72,25 @@ impl Site {
         self.scenario.round();
     }
 
+    /// Whether nothing is left to do but wait.
+    fn is_at_rest(&self) -> bool {
+        let Scenario { network, server, now } = &self.scenario;
+        server.poll_timeout(*now) != Some(0) && network.borrow().is_quiet()
+    }
+
+    /// What comes for an operator until nothing is left to do.
+    fn read_all(&mut self, operator: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = self.scenario.receive(operator);
+            if bytes.is_empty() && self.is_at_rest() {
+                return all;
+            }
+            all.extend(bytes);
+            self.round();
+        }
+    }
+
     fn send(&mut self, operator: usize, method: &str, target: &str) {
         let request = format!(
             "{method} {target} HTTP/1.1\r\nHost: [::1]\r\nAuthorization: Bearer sesame\r\n\r\n"
@@ -93,6 +116,17 @@ impl Site {
         }
         panic!("no answer to {target}: {}", heard.escape_ascii());
     }
+}
+
+/// The bodies of responses that stand one behind the other.
+fn json_bodies(mut responses: &[u8]) -> impl Iterator<Item = Value> {
+    std::iter::from_fn(move || {
+        let head_len = responses.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let mut bodies = serde_json::Deserializer::from_slice(&responses[head_len..]).into_iter();
+        let body = bodies.next().expect("a body").expect("JSON");
+        responses = &responses[head_len + bodies.byte_offset()..];
+        Some(body)
+    })
 }
 
 fn crowd() -> usize {
@@ -141,6 +175,62 @@ fn crowd_is_searched_a_slice_a_turn() {
     // Those who are closed are reaped besides.
     let most = most + turn_micros::REAP.micros;
     assert!(longest <= most, "a turn took {longest} µs of {most}");
+}
+
+/// Seconds for which a byte of a list is read in each.
+const SECONDS: u64 = 3_000;
+
+/// Lists that are asked for meanwhile: more than may wait to be sent.
+const LISTS: usize = 40;
+
+#[test]
+fn reader_at_a_byte_a_second_holds_up_nobody() {
+    let clients = crowd();
+    let mut site = Site::crowded(clients);
+    let (talker, slow) = (site.scenario.connect(AMPLE), site.connect_operator(1_000));
+    (0..LISTS).for_each(|_| site.send(slow, "GET", "/connections?limit=1000"));
+    let before = site.scenario.server.memory().used();
+    let clock = site.scenario.set_clock(CHECK_MICROS, CLOCK_CHECK_BYTES);
+    let (mut heard, mut held, mut turns, mut longest) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for second in 1..=SECONDS {
+        site.scenario.now = Millis(second * 1_000);
+        site.scenario.send(talker, &frame(1, b"alive"));
+        for turn in 1.. {
+            let began_at = clock.get();
+            site.round();
+            longest = longest.max(clock.get() - began_at);
+            if turn == 1 {
+                assert_eq!(site.scenario.receive(talker), frame(1, b"alive"), "at {second} s");
+            }
+            if site.is_at_rest() {
+                turns.push(turn);
+                break;
+            }
+        }
+        held.push(site.scenario.server.memory().used() - before);
+        heard.extend(site.scenario.network.borrow_mut().receive(slow, 1));
+        if second.is_multiple_of(500) {
+            let list = site.ask("GET", "/connections?limit=1000", || ());
+            assert_eq!(list["total"], clients + 3);
+        }
+    }
+    assert_eq!(heard.len() as u64, SECONDS, "a byte a second");
+    // The lists are made in slices, as many as may wait: then it is not read from.
+    println!("{} turns at first, the longest {longest} µs by the count", turns[0]);
+    assert!(turns[0] > 10 && turns[1..].iter().all(|turns| *turns <= 2), "{turns:?}");
+    let most = turn_micros::ADMIN.micros + (2 + IDLE_LOOKS) * CHECK_MICROS;
+    assert!(longest <= most, "a turn took {longest} µs of {most}");
+    let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
+    println!("{least} to {most} bytes held");
+    assert!(
+        *least >= SEND_QUEUE / 2 && *most < SEND_QUEUE / 2 + 200_000,
+        "{least} to {most} bytes"
+    );
+    // Now it reads, and every list is whole.
+    site.scenario.network.borrow_mut().sockets[slow].to_client_max = AMPLE;
+    heard.extend(site.read_all(slow));
+    let totals = json_bodies(&heard).map(|list| list["total"].as_u64().unwrap() as usize);
+    assert!(totals.eq([clients + 3; LISTS]), "{LISTS} lists");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Who may come in: limits by address and PROXY headers, each rule by itself.
+//! Admission: limits by address and PROXY headers, each rule by itself.
 
 use std::net::SocketAddr;
 

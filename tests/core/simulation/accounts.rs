@@ -74,7 +74,7 @@ impl Accounts {
         server.set_auth(0, if self.is_required { Auth::Required } else { Auth::Optional });
     }
 
-    /// What a client of listener 0 says to log in.
+    /// The request of a client of listener 0 to log in.
     pub fn script(&self, number: usize) -> Script {
         Script {
             directory: Rc::clone(&self.directory),
@@ -262,14 +262,14 @@ impl Backend for FakeBackend {
     }
 }
 
-/// What a client does to log in, and what it has been told.
+/// A client's logins, and what it has been told.
 pub struct Script {
     directory: Rc<RefCell<Directory>>,
     allows_registration: bool,
     is_required: bool,
     /// It knows passwords. Others never log in, unless they register.
     is_honest: bool,
-    /// What it is logged in as.
+    /// The name it is logged in under.
     name: Option<String>,
 }
 

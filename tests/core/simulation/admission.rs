@@ -1,4 +1,4 @@
-//! Who may come in, in worlds where that is limited: an exact model of which connection is counted
+//! Admission in worlds where that is limited: an exact model of which connection is counted
 //! for which address, and of those whose PROXY header has not come. What happens is told by the
 //! network and by the server's counters; the server's own table is not asked.
 
@@ -82,7 +82,7 @@ struct Debt {
     by: usize,
 }
 
-/// What the server has counted.
+/// Counters of the server.
 #[derive(Debug, Clone, Copy, Default)]
 struct Refusals {
     all: u64,
@@ -217,7 +217,7 @@ impl Admission {
         }
     }
 
-    /// What has become of those that were accepted, `full` of which found no room.
+    /// Fate of those that were accepted, `full` of which found no room.
     fn sort_accepted(
         &mut self,
         arrivals: &[(u64, Arrival)],
@@ -261,7 +261,7 @@ impl Admission {
         }
     }
 
-    /// What has become of those whose headers came, of which `refused` had too many.
+    /// Fate of those whose headers came, of which `refused` had too many.
     fn sort_named(&mut self, arrivals: &[(u64, Arrival)], network: &Network, refused: usize) {
         let mut named: Vec<usize> = arrivals
             .iter()

@@ -73,8 +73,8 @@ impl World {
         self.numbers[port] = Some(self.server.add_listener(acceptor, config(0)));
     }
 
-    /// What the clients of a port have sent is to be answered: of those that wait to be accepted,
-    /// too, or not.
+    /// Requests that the clients of a port have sent are to be answered: of those that wait to be
+    /// accepted, too, or not.
     fn mark_due(&mut self, port: usize, with_backlog: bool) {
         let network = self.network.borrow();
         for client in self.clients.iter_mut().filter(|client| client.port == port) {

@@ -14,7 +14,7 @@ const FULL: &str = "[ERROR] server is full: ";
 /// How it begins to one whose address has too many connections.
 const OVER_LIMIT: &str = "[ERROR] too many connections from ";
 
-/// What a room says of a member is heard like something the member said first, or last.
+/// Lines of a room about a member are heard like something the member said first, or last.
 pub const JOINED: u32 = 0;
 pub const LEFT: u32 = u32::MAX;
 
@@ -259,7 +259,7 @@ impl ChatClient {
         if number == self.number { Err("heard itself".to_owned()) } else { Ok(number) }
     }
 
-    /// What one says arrives in the order it was said, to everyone or not.
+    /// Messages of one arrive in the order they were said in, to everyone or not.
     fn note_order(&mut self, sender: usize, sequence: u32) -> Result<(), String> {
         let last = self.last_of.insert(sender, sequence).unwrap_or(0);
         let late = format!("{sequence} of {sender} came after {last}");
@@ -401,7 +401,7 @@ fn sequences(text: &str) -> Result<Vec<u32>, String> {
     if found.is_empty() { Err(torn()) } else { Ok(found) }
 }
 
-/// What a message is filled with, characters of every length among it.
+/// The filler of a message, characters of every length among it.
 fn filler(sequence: u32) -> &'static str {
     ["a", "é", "€", "𝄞", "- "][sequence as usize % 5]
 }

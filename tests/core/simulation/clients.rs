@@ -69,13 +69,13 @@ const FULL: &[u8] = b"server is full: ";
 /// How it begins to one whose address has too many connections.
 const OVER_LIMIT: &[u8] = b"too many connections from ";
 
-/// What is told whoever must log in first, and whose time for that is over.
+/// The text for clients that must log in first, and whose time for that is over.
 const LOGIN_REQUIRED: &[u8] = b"login required";
 
 /// Longest payload of a client that must log in first.
 const OUTSIDE_LEN_MAX: usize = 512;
 
-/// What a raw listener of the simulation puts before each answer.
+/// The prefix of a raw listener of the simulation before each answer.
 pub const RAW_PREFIX: &[u8] = b"> ";
 
 /// How a script comes to its end.
@@ -193,12 +193,12 @@ pub trait Client {
         Vec::new()
     }
 
-    /// What it said to one other alone and was told had been sent.
+    /// Messages to one other alone that it was told had been sent.
     fn whispered(&self) -> &[(usize, u32)] {
         &[]
     }
 
-    /// What others said to it alone.
+    /// Messages of others to it alone.
     fn overheard(&self) -> &[Broadcast] {
         &[]
     }
@@ -220,7 +220,7 @@ struct CommandClient {
     broadcast_len_max: usize,
     /// Whether plugins answer their codes.
     has_plugins: bool,
-    /// What it says to log in, where there are accounts.
+    /// Its request to log in, where there are accounts.
     script: Option<Script>,
     /// Bytes spoken.
     spoken: usize,
@@ -688,7 +688,7 @@ fn frame(command: u8, payload: &[u8]) -> Vec<u8> {
     [&[command][..], &(payload.len() as u32).to_be_bytes(), payload].concat()
 }
 
-/// What the `sequence`th broadcast of a client is filled with.
+/// The filler of the `sequence`th broadcast of a client.
 fn filler(sequence: u32) -> u8 {
     b'a' + (sequence % 26) as u8
 }

@@ -6,10 +6,10 @@ use std::fmt;
 use super::layers::{End, RECORD_BYTES_MAX, SimulatedLayer, Stage};
 use crate::support::rng::Rng;
 
-/// What a client does with its layer.
+/// Conduct of a client with its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// What it should.
+    /// As it should.
     Good,
     /// It sends nothing, ever.
     Silent,
@@ -61,7 +61,7 @@ pub struct Wire {
     /// How many of them the network has taken.
     records_handed: usize,
     has_begun: bool,
-    /// What is on its way is the last.
+    /// Bytes on their way are the last.
     has_said_goodbye: bool,
     /// Bytes with which the server may know that it is, but for the end of the stream.
     end_at: usize,
@@ -309,7 +309,7 @@ impl Wire {
         plain
     }
 
-    /// What is on its way will never be sent.
+    /// Bytes on their way will never be sent.
     pub fn forget_out(&mut self) {
         self.out.clear();
     }

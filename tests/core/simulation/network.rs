@@ -40,7 +40,7 @@ pub struct Socket {
     pub server_closed: bool,
     /// The server closed it with unread input.
     pub reset_by_server: bool,
-    /// What is unread came after the last read: nothing could have kept a close from being a reset.
+    /// Unread bytes came after the last read: nothing could have kept a close from being a reset.
     pub has_late_bytes: bool,
     /// It has been full at some time: its client reads slowly.
     pub was_full: bool,
@@ -150,7 +150,7 @@ pub struct Network {
     /// Accepts and headers that the server has taken, in order, with their moments; for whoever
     /// looks at them.
     pub arrivals: Vec<(u64, Arrival)>,
-    /// What has happened that is put in order.
+    /// Events that are put in order.
     moments: u64,
     trace: DefaultHasher,
 }
@@ -167,7 +167,7 @@ pub enum Arrival {
 /// The network, as its sockets see it.
 pub type Shared = Rc<RefCell<Network>>;
 
-/// What one poll reports.
+/// Events that one poll reports.
 #[derive(Debug, Hash)]
 pub enum Event {
     Acceptable(usize),

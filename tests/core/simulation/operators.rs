@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use mynah::internal::clock::Millis;
 use mynah::internal::limits::{CLOCK_CHECK_BYTES, Limits, turn_micros};
-use mynah::internal::protocol::admin::{ReloadOutcome, Token};
+use mynah::internal::protocol::admin::Token;
 use mynah::internal::protocol::{AdminProtocol, ChatProtocol, CommandProtocol, Protocol};
 use mynah::internal::server::{ListenerConfig, NoLayer, Server};
 use serde_json::Value;
@@ -99,7 +99,7 @@ struct Operator {
     accepted_in: Option<u64>,
 }
 
-/// What an answer is waited for.
+/// The request whose answer is waited for.
 #[derive(Debug, Clone)]
 enum Asked {
     /// A page of the operator's listing.
@@ -120,7 +120,7 @@ enum Asked {
 struct Listing {
     listener: Option<usize>,
     limit: usize,
-    /// Who was there when it began.
+    /// Connections that were there when it began.
     there: BTreeSet<usize>,
     seen: BTreeSet<u64>,
 }
@@ -289,8 +289,8 @@ impl World {
         if self.server.take_reload_request() {
             assert!(self.server.begin_reload(), "nobody has asked for the reload");
             let outcome = match self.rng.one_in(2) {
-                true => ReloadOutcome::Reloaded(vec!["max_clients: 3 -> 4".to_owned()]),
-                false => ReloadOutcome::Failed(vec!["line 3".to_owned()]),
+                true => Ok(vec!["max_clients: 3 -> 4".to_owned()]),
+                false => Err(vec!["line 3".to_owned()]),
             };
             self.server.finish_reload(&outcome);
         } else if self.members.len() < CROWD || self.rng.one_in(20) {

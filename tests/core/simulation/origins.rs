@@ -26,12 +26,12 @@ const HOSTILE_SUBNET: u64 = 0x2001_0db8_0bad_0001;
 /// Where a client comes from, and how its connection begins.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// What the system says: the client, or its proxy.
+    /// The peer as the system has it: the client, or its proxy.
     pub from: SocketAddr,
     /// Whose connection it is, as the server is to know.
     pub client: SocketAddr,
     pub manner: Manner,
-    /// What goes before anything that the client says.
+    /// Bytes before anything that the client says.
     pub header: Vec<u8>,
     /// A header that is nothing but data, because it is the second, or of nobody that is trusted.
     pub data: Vec<u8>,

@@ -12,7 +12,7 @@ use crate::support::logger;
 thread_local! {
     /// How many messages are handled before one panics.
     static COUNTDOWN: Cell<Option<usize>> = const { Cell::new(None) };
-    /// What the line that panicked said.
+    /// Text of the line that panicked.
     static VICTIM: Cell<Option<u32>> = const { Cell::new(None) };
 }
 

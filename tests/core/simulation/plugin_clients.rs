@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use super::clients::{Broadcast, Client, Ending};
 use crate::support::rng::Rng;
 
-/// What comes when the plugin fails.
+/// The answer when the plugin fails.
 const FAILED: &[u8] = b"Error occurred while processing data";
-/// What comes when it has nothing to say.
+/// The answer when it has nothing to say.
 const NOBODY: &[u8] = b"None";
 
 /// Sends a package, and the next when it has its answer: nothing but the answer tells where a

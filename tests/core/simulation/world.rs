@@ -116,7 +116,7 @@ struct World<L: SimulatedLayer> {
     crowded: bool,
     /// How many the server has refused because it was full.
     refused: u64,
-    /// Who may come in, where that is limited.
+    /// The model of admission, where that is limited.
     admission: Option<Admission>,
     /// Accounts that the clients of listener 0 may log in to.
     accounts: Option<Accounts>,
@@ -650,7 +650,7 @@ impl<L: SimulatedLayer> World<L> {
         taken > 0
     }
 
-    /// What goes before anything that a client says.
+    /// Bytes before anything that a client says.
     fn send_header(&mut self, number: usize, socket: usize, fault_free: bool) -> bool {
         let (peer, Some(admission)) = (&mut self.peers[number], &mut self.admission) else {
             return false;

@@ -1,4 +1,4 @@
-//! What is confirmed is on disk.
+//! Accounts that were confirmed are on disk.
 
 #[cfg(feature = "client")]
 use std::io::Write as _;

@@ -59,24 +59,28 @@ fn password(name: &str) -> String {
 }
 
 /// The line of an account with a hash of these parameters.
-fn line(name: &str, params: &str) -> String {
+pub(crate) fn line(name: &str, params: &str) -> String {
+    line_with(name, &password(name), params)
+}
+
+pub(crate) fn line_with(name: &str, password: &str, params: &str) -> String {
     let like = format!("$argon2id$v=19${params}$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8");
     let cost = PasswordHash::parse(&like).unwrap().cost();
-    let password = Password::new(password(name).into_bytes()).unwrap();
+    let password = Password::new(password.into()).unwrap();
     format!("{name}:{}\n", Hasher::new(cost).hash(&password).unwrap())
 }
 
-fn slow() -> String {
+pub(crate) fn slow() -> String {
     line("slow", "m=65536,t=10,p=1")
 }
 
 /// The payload of LOGIN or REGISTER.
-fn credentials(name: &str, password: &str) -> Vec<u8> {
+pub(crate) fn credentials(name: &str, password: &str) -> Vec<u8> {
     [name.as_bytes(), b"\0", password.as_bytes()].concat()
 }
 
 /// A LOGIN with the right password.
-fn login(name: &str) -> Vec<u8> {
+pub(crate) fn login(name: &str) -> Vec<u8> {
     frame(LOGIN, &credentials(name, &password(name)))
 }
 
@@ -90,7 +94,7 @@ fn wrong(name: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn expect_welcome(client: &mut Client, name: &str) {
+pub(crate) fn expect_welcome(client: &mut Client, name: &str) {
     client.expect_frame(1, &format!("welcome {name}"));
 }
 

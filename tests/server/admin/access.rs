@@ -1,4 +1,4 @@
-//! Who may ask for what: the token, pages of other origins, hosts, and what a start refuses.
+//! Rights: the token, pages of other origins, hosts, and what a start refuses.
 
 use super::{Http, Site, TOKEN, without_token};
 use crate::support::{Folder, Server, run};

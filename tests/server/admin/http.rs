@@ -1,5 +1,9 @@
 //! The stream of requests: whole, cut, pipelined, and all that is none.
 
+use std::time::SystemTime;
+
+use crate::support::{Client, PATIENCE};
+
 use super::{Http, Site, read_response, without_token};
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -7,12 +11,32 @@ pub(super) const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; c
                        Content-Length: 3\r\nCache-Control: no-store\r\n\
                        X-Content-Type-Options: nosniff\r\n\r\nok\n";
 
+/// Bytes of a `Date` field.
+pub(super) const DATE_LEN: usize = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
+
+/// Reads a response, which is `expected` with the time behind its first line.
+#[track_caller]
+fn expect_dated(client: &mut Client, expected: &str) {
+    let response = String::from_utf8(client.read_exactly(expected.len() + DATE_LEN)).unwrap();
+    let (status, rest) = response.split_once("\r\n").unwrap();
+    let (date, rest) = rest.split_at(DATE_LEN);
+    assert_eq!(format!("{status}\r\n{rest}"), expected);
+    let date = date.strip_prefix("Date: ").unwrap().trim_end();
+    let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).unwrap());
+    assert!(age.unwrap() < PATIENCE, "{date}");
+}
+
+#[track_caller]
+fn expect_healthy(client: &mut Client) {
+    expect_dated(client, HEALTHY);
+}
+
 #[test]
 fn response_is_exact_to_the_byte() {
     let server = without_token(&[]);
     let mut client = server.connect();
     client.send(HEALTH.as_bytes());
-    client.expect(HEALTHY.as_bytes());
+    expect_healthy(&mut client);
     client.send(b"GET /nowhere HTTP/1.1\r\nHost: [::1]:6580\r\nConnection: close\r\n\r\n");
     let body = "not found; there are /, /metrics, /status, /connections, /healthz, /readyz, and \
                 POST /reload, /drain, /undrain\n";
@@ -22,7 +46,7 @@ fn response_is_exact_to_the_byte() {
          Connection: close\r\n\r\n",
         body.len()
     );
-    client.expect((head + body).as_bytes());
+    expect_dated(&mut client, &(head + body));
     client.expect_eof();
 }
 
@@ -72,7 +96,7 @@ fn body_is_no_request() {
     let request = http.request("POST", "/undrain") + trap + HEALTH;
     http.client.send(request.as_bytes());
     assert_eq!(read_response(&mut http.client, false).text(), "{\"draining\":false}\n");
-    http.client.expect(HEALTHY.as_bytes());
+    expect_healthy(&mut http.client);
 }
 
 #[test]
@@ -86,9 +110,9 @@ fn requests_may_be_cut_anywhere() {
     let bytes = requests.as_bytes();
     let mut expect = |pieces: &[&[u8]]| {
         pieces.iter().for_each(|piece| client.send(piece));
-        client.expect(HEALTHY.as_bytes());
+        expect_healthy(&mut client);
         assert_eq!(read_response(&mut client, false).status, 403);
-        client.expect(HEALTHY.as_bytes());
+        expect_healthy(&mut client);
     };
     (0..bytes.len()).for_each(|at| expect(&[&bytes[..at], &bytes[at..]]));
     expect(&bytes.chunks(1).collect::<Vec<_>>());
@@ -198,7 +222,7 @@ fn connection_stays_as_long_as_its_client_wishes() {
             assert_eq!(response.field("Connection"), (!stays).then_some("close"), "{line}");
             if stays {
                 client.send(HEALTH.as_bytes());
-                client.expect(HEALTHY.as_bytes());
+                expect_healthy(&mut client);
             } else {
                 client.expect_eof();
             }
@@ -215,7 +239,7 @@ fn half_closed_client_has_its_answers() {
     http.client.half_close();
     assert!(read_response(&mut http.client, false).text().starts_with("{\"version\":"));
     assert!(read_response(&mut http.client, false).text().starts_with("# HELP "));
-    http.client.expect(HEALTHY.as_bytes());
+    expect_healthy(&mut http.client);
     http.client.expect_eof();
 }
 

@@ -43,7 +43,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-/// What the checker of Prometheus itself says, where it is installed (Debian: prometheus).
+/// The verdict of the checker of Prometheus itself, where it is installed (Debian: prometheus).
 #[track_caller]
 fn check_with_promtool(text: &str) {
     let spawned = Command::new("promtool")
@@ -147,7 +147,7 @@ fn requests_are_the_messages_of_admin() {
     let server = without_token(&[]);
     let mut http = Http::plain(&server);
     let request = http.request("GET", "/healthz");
-    let response = super::http::HEALTHY.len() as f64;
+    let response = (super::http::HEALTHY.len() + super::http::DATE_LEN) as f64;
     (0..4).for_each(|_| http.get("/healthz").expect(200, "ok\n"));
     let now = scrape(&mut http);
     assert_eq!(of(&now, "accepted_total", "admin", ""), 1.0);

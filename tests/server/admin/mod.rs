@@ -68,7 +68,7 @@ fn without_token(args: &[&str]) -> Server {
 /// A client that speaks HTTP and stays connected.
 struct Http {
     client: Client,
-    /// What it sends with each request.
+    /// Fields that it sends with each request.
     fields: String,
 }
 

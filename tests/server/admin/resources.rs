@@ -1,4 +1,4 @@
-//! What each resource answers where all is well.
+//! Answers of each resource where all is well.
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ fn status_has_the_fields_of_status_and_more() {
         ("broadcasts_total", 0),
         ("slow_consumers_total", 0),
         ("uptime_secs", 0),
+        ("max_clients", 1),
         ("buffered_bytes", 1),
         ("memory_limit_bytes", 1),
     ] {

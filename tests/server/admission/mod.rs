@@ -1,4 +1,4 @@
-//! Who is let in, and how much one may send: limits by address, PROXY headers, rates.
+//! Admission, and how much one may send: limits by address, PROXY headers, rates.
 
 mod addresses;
 mod options;

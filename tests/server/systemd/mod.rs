@@ -49,13 +49,13 @@ impl Manager {
         spawn(&mut command, sockets.into_iter().map(|(_, socket)| socket).collect())
     }
 
-    /// What it is told next.
+    /// The next message.
     #[track_caller]
     fn told(&self) -> String {
         self.told_within(PATIENCE).expect("the service manager was told nothing")
     }
 
-    /// What it is told within `time`, if anything.
+    /// The message that comes within `time`, if any.
     fn told_within(&self, time: Duration) -> Option<String> {
         self.socket.set_read_timeout(Some(time)).unwrap();
         let mut buffer = [0; 4096];

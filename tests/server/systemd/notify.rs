@@ -1,4 +1,4 @@
-//! What the service manager is told, and when.
+//! Messages to the service manager, and when they are sent.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;

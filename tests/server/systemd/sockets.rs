@@ -220,6 +220,7 @@ fn stopping_server_does_not_watch_the_socket() {
     server.wait_for_line("stopping, ");
     wait_until("the loop waits", || {
         let before = server.processor_time();
+        // Processor time is measured over it: a loop that waits is no event.
         std::thread::sleep(std::time::Duration::from_millis(50));
         server.processor_time() == before
     });

@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-/// What came of a request.
+/// Outcome of a request.
 enum Outcome {
     Answered,
     /// The connection ended before the first byte of an answer.
@@ -82,7 +82,7 @@ fn ask(stream: &mut dyn Stream, request: &[u8]) -> Outcome {
     Outcome::Answered
 }
 
-/// What a client has seen.
+/// Counts of what a client has seen.
 #[derive(Default)]
 struct Seen {
     answered: usize,

@@ -185,7 +185,7 @@ fn elliptic_keys_are_served() {
     }
 }
 
-/// What OpenSSL makes: `kind` is what `-newkey` takes.
+/// Files that OpenSSL makes: `kind` is what `-newkey` takes.
 fn openssl_key(folder: &Folder, kind: &[&str]) -> Option<(String, String)> {
     let (cert, key) = (folder.path("openssl.pem"), folder.path("openssl_key.pem"));
     let status = Command::new("openssl")

@@ -68,7 +68,7 @@ fn client_whose_certificate_has_expired_is_refused() {
     expect_refused(&server, config, "CertificateExpired", "certificate expired");
 }
 
-/// What a verifier would try is as long as its sender likes.
+/// Chains that a verifier would try are as long as their sender likes.
 #[test]
 fn chain_of_a_client_is_bounded() {
     let clients = Authority::new("clients");

@@ -126,7 +126,7 @@ fn openssl_is_answered_key_updates() {
     client.expect("Verify return code: 0 (ok)");
     for command in [b"K\n", b"k\n", b"K\n"] {
         client.send(command);
-        // A command is one line of its own to s_client.
+        // To s_client, a command is a line that it reads alone; it says nothing of having read it.
         thread::sleep(Duration::from_millis(100));
         client.send(b"hello\n");
         client.expect("Echo: hello\n");

@@ -336,7 +336,7 @@ fn alerts_of_every_kind_close_at_most_their_own() {
     assert_eq!(server.count_lines("panicked"), 0);
 }
 
-/// What is sealed for a client that does not read is bounded, and one write at most.
+/// Records sealed for a client that does not read are bounded, and one write at most.
 #[test]
 fn slow_reader_of_broadcasts_holds_little() {
     const LOG: u64 = 1 << 20;

@@ -40,14 +40,14 @@ pub(super) struct Snapshot {
     pub(super) rows: Vec<Row>,
 }
 
-/// What the thread has to say.
+/// Messages of the thread.
 #[derive(Debug)]
 pub(super) enum Answer {
     Fetched(Box<Result<Snapshot, ClientError>>),
     Kicked { id: u32, result: Result<u64, ClientError> },
 }
 
-/// What the thread has to do.
+/// Requests to the thread.
 #[derive(Debug)]
 enum Task {
     Fetch(Query),

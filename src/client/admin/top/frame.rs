@@ -113,10 +113,15 @@ fn figures(view: &View, snapshot: &Snapshot) -> Vec<String> {
     let status = &snapshot.status;
     let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |r| units::bytes(r as u64));
     let messages = view.rates.map_or("-".to_owned(), |r| grouped(r.messages as u64));
+    // An older server does not say it.
+    let max = match status.max_clients {
+        0 => String::new(),
+        max => format!(" of {}", grouped(max)),
+    };
     vec![
         format!("mynah {}", clean(&status.version)),
         format!("up {}", units::time(status.uptime_secs)),
-        format!("connections {}", grouped(status.connections)),
+        format!("connections {}{max}", grouped(status.connections)),
         format!("messages {messages}/s"),
         format!("in {}/s", rate(view.rates.map(|r| r.bytes_in))),
         format!("out {}/s", rate(view.rates.map(|r| r.bytes_out))),
@@ -131,7 +136,7 @@ fn figures(view: &View, snapshot: &Snapshot) -> Vec<String> {
     ]
 }
 
-/// What an operator should not overlook.
+/// Warnings that an operator should not overlook.
 fn state(view: &View, snapshot: &Snapshot, now: Instant) -> String {
     let mut parts = Vec::new();
     let age = view.updated_at().map_or(0, |at| now.saturating_duration_since(at).as_secs());
@@ -289,7 +294,7 @@ mod tests {
         let mut view = view(&[1, 2]);
         let shown = texts(&mut view, (90, 14));
         let expected = [
-            "mynah 0.1.0   up 1 m 40 s   connections 1,234   messages -/s   in -/s   out -/s",
+            "mynah 0.1.0   up 1 m 40 s   connections 1,234 of 10,000   messages -/s   in -/s   out -/s",
             "buffered 0 B of 1.0 GiB   accepted 0   refused 0   slow 0",
             "LISTENER  PROTOCOL  CONNECTIONS  ACCEPTED  URL",
             "chat      chat                3         4  chat://127.0.0.1:5000",

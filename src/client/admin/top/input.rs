@@ -11,7 +11,7 @@ use super::Event;
 use crate::client::error::ClientError;
 use crate::client::sigint::spawn_helper;
 
-/// What the user or the terminal does.
+/// An action of the user or the terminal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// Bytes of keys that came at once.

@@ -32,7 +32,7 @@ pub(in crate::client) use screen::has_screen;
 /// The time between two requests, and at most between two frames.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the main thread waits for.
+/// Events that the main thread waits for.
 #[derive(Debug)]
 enum Event {
     Input(Input),

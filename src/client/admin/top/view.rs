@@ -1,5 +1,5 @@
-//! What the screen is about: the order and the listener that are chosen, the selected connection, the
-//! last figures and how fast they grow. Knows neither the terminal nor the server.
+//! The state of the screen: the order and the listener that are chosen, the selected connection,
+//! the last figures and how fast they grow. Knows neither the terminal nor the server.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const MESSAGE_TIME: Duration = Duration::from_secs(5);
 const ROWS_MIN: usize = 100;
 const ROWS_MAX: usize = 1000;
 
-/// What a key asks for beyond the view.
+/// Action of a key beyond the view.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     None,
@@ -26,7 +26,7 @@ pub(super) enum Effect {
     Kick(u32),
 }
 
-/// What is shown in place of the table, or asked below it.
+/// Text in place of the table, or question below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mode {
     Table,
@@ -245,7 +245,7 @@ impl View {
     }
 }
 
-/// What a connection is called in a question.
+/// The name of a connection in a question.
 pub(super) fn name_of(row: &Row) -> String {
     let mut name = format!("#{}", row.id);
     for part in [&row.address, &row.name].into_iter().flatten() {
@@ -299,6 +299,7 @@ pub(super) mod tests {
             uptime_secs: 100,
             connections: 1234,
             frames_in_total: 1000,
+            max_clients: 10_000,
             memory_limit_bytes: 1 << 30,
             listeners: vec![listener("chat"), listener("raw")],
             ..Status::default()

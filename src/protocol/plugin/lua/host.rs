@@ -74,7 +74,7 @@ impl PluginHost {
         self.plugins.iter().map(|entry| entry.instance.name())
     }
 
-    /// What each plugin has cost.
+    /// Calls, failures, time and memory of each plugin.
     #[cfg(feature = "admin")]
     #[must_use]
     pub fn metrics(&self) -> Vec<PluginMetrics> {

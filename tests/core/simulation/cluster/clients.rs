@@ -229,14 +229,17 @@ impl Client {
                 Some((nick, "joined")) if nick.parse::<u32>().is_err() => {
                     Heard::Joined(nick.to_owned())
                 }
-                Some((nick, "left")) if nick.parse::<u32>().is_err() => Heard::Left(nick.to_owned()),
+                Some((nick, "left")) if nick.parse::<u32>().is_err() => {
+                    Heard::Left(nick.to_owned())
+                }
                 _ => Heard::Together,
             }
         } else if let Some(rest) = line.strip_prefix("[PM] ") {
             let (nick, text) = rest.split_once(": ").expect("a private message");
             let (from, seq) = numbers(text);
             Heard::Private { nick: nick.to_owned(), from, seq }
-        } else if let Some((nick, text)) = line.strip_prefix('[').and_then(|l| l.split_once("]: ")) {
+        } else if let Some((nick, text)) = line.strip_prefix('[').and_then(|l| l.split_once("]: "))
+        {
             if nick.starts_with("PM to ") {
                 return;
             }

@@ -197,7 +197,8 @@ impl ModelEngine {
     fn hello(&mut self, id: u64, args: &[Vec<u8>]) {
         match self.version {
             Version::NoHello => {
-                return self.say(id, b"-ERR unknown command 'HELLO', with args beginning with: '3'\r\n");
+                return self
+                    .say(id, b"-ERR unknown command 'HELLO', with args beginning with: '3'\r\n");
             }
             Version::NoProto => {
                 return self.say(id, b"-NOPROTO unsupported protocol version\r\n");
@@ -258,7 +259,8 @@ impl ModelEngine {
 
     fn push(&mut self, id: u64, texts: &[&[u8]], count: Option<usize>) {
         let kind = if self.connection(id).is_resp3 { '>' } else { '*' };
-        let mut out = format!("{kind}{}\r\n", texts.len() + usize::from(count.is_some())).into_bytes();
+        let mut out =
+            format!("{kind}{}\r\n", texts.len() + usize::from(count.is_some())).into_bytes();
         for text in texts {
             out.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
             out.extend_from_slice(text);
@@ -296,7 +298,9 @@ impl ModelEngine {
             Some(Trouble::ReadOnly) => {
                 "-READONLY You can't write against a read only replica. script: 0, on @user_script:9."
             }
-            Some(Trouble::OutOfMemory) => "-OOM command not allowed when used memory > 'maxmemory'.",
+            Some(Trouble::OutOfMemory) => {
+                "-OOM command not allowed when used memory > 'maxmemory'."
+            }
             Some(Trouble::NoDisk) => {
                 "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
                  persist to disk."

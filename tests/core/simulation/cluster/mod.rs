@@ -67,7 +67,9 @@ fn replay(seed: u64) -> String {
 }
 
 #[doc(hidden)]
-pub fn run_one(seed: u64) -> u64 { world::run(seed) }
+pub fn run_one(seed: u64) -> u64 {
+    world::run(seed)
+}
 
 thread_local! {
     pub static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };

@@ -155,7 +155,8 @@ impl Store {
         let mut losers = Vec::new();
         for holder in holders.into_values() {
             let lease = [call.prefix, &b"lease:"[..], &holder.incarnation].concat();
-            let is_alive = holder.incarnation == *call.incarnation || self.keys.contains_key(&lease);
+            let is_alive =
+                holder.incarnation == *call.incarnation || self.keys.contains_key(&lease);
             if !is_alive {
                 self.remove(&holder, call, [names, looks]);
             } else if claim.beats(&holder, call.is_forced) && losers.len() < TAKEN_MAX {

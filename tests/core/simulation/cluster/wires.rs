@@ -136,9 +136,10 @@ impl Wires {
 
     fn advance_up(&mut self, id: u64, engine: &mut ModelEngine, now: u64) {
         let wire = self.wires.get_mut(&id).expect("a wire");
-        let (Some(connection), [false, _]) =
-            (wire.connection, self.blocked.get(&(wire.node, wire.link as usize)).copied().unwrap_or_default())
-        else {
+        let (Some(connection), [false, _]) = (
+            wire.connection,
+            self.blocked.get(&(wire.node, wire.link as usize)).copied().unwrap_or_default(),
+        ) else {
             return;
         };
         while let Some(bytes) = wire.up.take(usize::MAX, now) {

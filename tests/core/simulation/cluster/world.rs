@@ -20,8 +20,18 @@ const HEAL_MS: u64 = 10_000;
 const REACH_MS: u64 = 1_500;
 
 /// Nicknames that collide: equal ones, and some that look alike.
-const NICKS: [&str; 10] =
-    ["anna", "Anna", "ben", "cop", "\u{441}\u{43e}\u{440}", "pax", "\u{440}\u{430}\u{445}", "dora", "eva", "EVA"];
+const NICKS: [&str; 10] = [
+    "anna",
+    "Anna",
+    "ben",
+    "cop",
+    "\u{441}\u{43e}\u{440}",
+    "pax",
+    "\u{440}\u{430}\u{445}",
+    "dora",
+    "eva",
+    "EVA",
+];
 
 /// Runs the world of `seed` and returns the hash of all that happened.
 ///
@@ -95,8 +105,8 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0xc105_7e12);
         let mut engine = ModelEngine::new(Rng::new(seed ^ 0xe161));
-        engine.version = [Version::Three, Version::Three, Version::NoHello, Version::NoProto]
-            [rng.below(4)];
+        engine.version =
+            [Version::Three, Version::Three, Version::NoHello, Version::NoProto][rng.below(4)];
         engine.password = rng.one_in(3).then(|| b"s3cret".to_vec());
         let wires = Wires::new(Rng::new(seed ^ 0x31e5));
         let limits = Limits {
@@ -106,11 +116,11 @@ impl World {
             ..Limits::default()
         };
         let count = rng.between(2, 5);
-        let nodes = (0..count).map(|number| Node::new(number, Rng::new(seed ^ (number as u64 + 7) << 8)));
+        let nodes =
+            (0..count).map(|number| Node::new(number, Rng::new(seed ^ (number as u64 + 7) << 8)));
         // Some of all faults, in most worlds.
         let every = rng.between(1, 3);
-        let mut faults: Vec<Fault> =
-            Fault::ALL.into_iter().filter(|_| rng.one_in(every)).collect();
+        let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| rng.one_in(every)).collect();
         if faults.is_empty() {
             faults.push(Fault::Partition);
         }
@@ -167,8 +177,7 @@ impl World {
         trace(|| format!("{fault:?} {number} until {until}"));
         match fault {
             Fault::Partition => {
-                let directions =
-                    [[true, true], [true, false], [false, true]][self.rng.below(3)];
+                let directions = [[true, true], [true, false], [false, true]][self.rng.below(3)];
                 let only = self.rng.below(4);
                 trace(|| format!("{directions:?} but {only}"));
                 for link in Link::ALL {
@@ -284,7 +293,8 @@ impl World {
         for number in 0..self.nodes.len() {
             let node = &self.nodes[number];
             for client in &mut self.clients {
-                if client.node == number && client.life == node.life && client.state != State::Gone {
+                if client.node == number && client.life == node.life && client.state != State::Gone
+                {
                     client.run(node, self.now);
                 }
             }

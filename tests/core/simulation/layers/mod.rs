@@ -24,13 +24,13 @@ pub trait SimulatedLayer: Layer + 'static {
     /// Whether the same seed gives the same bytes. Their number is the same in any case.
     const IS_REPLAYABLE: bool;
 
-    /// What the connections of a listener have in common.
+    /// State that the connections of a listener have in common.
     fn config(rng: &mut Rng) -> Self::Config;
 
     /// The other end of a connection, before its first byte.
     fn client(rng: &mut Rng) -> Box<dyn End>;
 
-    /// What the server did with a layer that it may not, since the last call.
+    /// Misuse of a layer by the server since the last call.
     fn take_violation() -> Option<String> {
         None
     }

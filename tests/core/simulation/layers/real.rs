@@ -32,7 +32,7 @@ static CLIENTS: LazyLock<[Arc<ClientConfig>; 2]> = LazyLock::new(|| {
         .map(|version| Arc::new(client_config(version)))
 });
 
-/// What a client trusts and takes: all of one version.
+/// Configuration of a client: all of one version.
 pub fn client_config(version: &'static SupportedProtocolVersion) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version])

@@ -353,8 +353,8 @@ impl<L: SimulatedLayer> World<L> {
         }
     }
 
-    /// What one said to another alone, and was told had been sent, is heard by that one and nobody
-    /// else.
+    /// Messages to one other alone that their sender was told had been sent are heard by that one
+    /// and nobody else.
     fn check_private_messages(&self, room: &[(usize, &Peer)]) {
         for &(number, peer) in room {
             for &(to, sequence) in peer.client.whispered() {
@@ -381,8 +381,8 @@ impl<L: SimulatedLayer> World<L> {
         }
     }
 
-    /// What a client heard is a piece of what the witness heard, less its own, and up to the end if
-    /// it was there at the end.
+    /// The broadcasts a client heard are a piece of what the witness heard, less its own, and up to
+    /// the end if it was there at the end.
     fn check_order(&self, number: usize, peer: &Peer, order: &[Broadcast]) {
         if self.allowed_close(&self.peers[0]).is_some() {
             return;

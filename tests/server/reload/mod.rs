@@ -1,5 +1,11 @@
 //! SIGHUP: the configuration file read anew, all of it or nothing, while clients stay.
 
+#[cfg(feature = "accounts")]
+mod accounts;
+mod in_place;
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;

@@ -208,9 +208,17 @@ impl World {
                 self.nodes[number].kill(&mut self.wires, self.now);
                 self.cut_clients(number);
             }
-            Fault::Stop => self.nodes[number].stop(self.now),
+            Fault::Stop => self.stop(number),
         }
         self.ends.push((until, fault));
+    }
+
+    /// What its clients said may get no further than to the node.
+    fn stop(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let of_node = |client: &&mut Client| client.node == number && client.life == node.life;
+        self.clients.iter_mut().filter(of_node).for_each(|client| client.is_cut = true);
+        node.stop(self.now);
     }
 
     fn end(&mut self, fault: Fault) {

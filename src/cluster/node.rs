@@ -90,9 +90,6 @@ pub struct Node {
     hears_since: Option<u64>,
     /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
     beats_since: Option<u64>,
-    /// Channels with clients who were here when it became able to hear: what nodes that nobody
-    /// knew have published before, they may have missed.
-    unsure: Vec<Channel>,
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
     claims_due_at: Option<u64>,
     /// When the last snapshot of each room began, by its own clock.
@@ -174,7 +171,6 @@ impl Node {
             last_time: now,
             hears_since: None,
             beats_since: None,
-            unsure: Vec::new(),
             claims_due_at: None,
             snapshots_at: HashMap::new(),
             heard_self_at: 0,
@@ -279,7 +275,6 @@ impl Node {
             self.lose(node, cluster);
         }
         if self.is_settled() {
-            self.unsure.clear();
             self.tell_of_unheard();
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
@@ -473,8 +468,6 @@ impl Node {
             }
             EngineEvent::SubscriberReady => {
                 self.hears_since = Some(self.awake_ms);
-                let channels = cluster.channels().map(|(channel, _)| channel);
-                self.unsure = channels.filter(|c| cluster.receivers_here(*c) > 0).collect();
                 self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
                 // Who has lost a name may not have heard so.
@@ -534,18 +527,10 @@ impl Node {
         if reception.missed > 0 {
             self.note_missed(channel, Some(reception.missed));
         } else if is_new && !is_fresh && first.messages > 0 {
-            self.note_unsure(channel);
-        }
-        reception
-    }
-
-    /// A node is heard for the first time, which has published something before. Clients who were
-    /// here already are told once: since then all is heard.
-    fn note_unsure(&mut self, channel: Channel) {
-        if let Some(at) = self.unsure.iter().position(|unsure| *unsure == channel) {
-            self.unsure.swap_remove(at);
+            // It may have been before this node could hear, or have been lost on its way here.
             self.note_missed(channel, None);
         }
+        reception
     }
 
     fn note_missed(&mut self, channel: Channel, count: Option<u64>) {

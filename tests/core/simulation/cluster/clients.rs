@@ -68,6 +68,8 @@ pub struct Client {
     next_seq: u64,
     /// Answers to broadcasts: how many were reached.
     pub reached: Vec<usize>,
+    /// It has said that it leaves, and says no more.
+    pub is_leaving: bool,
     /// Not all that it said may have been taken: it was reset, or its node was.
     pub is_cut: bool,
 }
@@ -92,6 +94,7 @@ impl Client {
             said: Vec::new(),
             next_seq: 0,
             reached: Vec::new(),
+            is_leaving: false,
             is_cut: false,
         }
     }
@@ -134,6 +137,7 @@ impl Client {
     }
 
     pub fn leave(&mut self, node: &Node, is_reset: bool) {
+        self.is_leaving = true;
         if is_reset {
             self.is_cut = true;
             node.network.borrow_mut().reset(self.socket);

@@ -8,8 +8,9 @@ mod engine;
 mod node;
 mod store;
 mod wires;
-mod world;
+pub mod world;
 
+use std::cell::Cell;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -51,10 +52,12 @@ fn seed_gives_the_same_nodes_each_time() {
     }
 }
 
-/// `MYNAH_SEED=17 cargo test --test core cluster::replay` runs one world.
+/// `MYNAH_SEED=17 cargo test --test core cluster::replay` runs one world, and
+/// prints what happens in it.
 #[test]
 fn replay_one_seed_of_nodes() {
     if let Some(seed) = number("MYNAH_SEED") {
+        TRACE.set(true);
         println!("seed {seed}: {:016x}", world::run(seed));
     }
 }
@@ -66,14 +69,10 @@ fn replay(seed: u64) -> String {
     )
 }
 
-#[doc(hidden)]
-pub fn run_one(seed: u64) -> u64 {
-    world::run(seed)
-}
-
 thread_local! {
-    pub static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    pub static TRACE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The world's time.
+    static NOW: Cell<u64> = const { Cell::new(0) };
+    static TRACE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Prints what happens in a world that is looked at.

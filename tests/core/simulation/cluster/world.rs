@@ -208,9 +208,17 @@ impl World {
                 self.nodes[number].kill(&mut self.wires, self.now);
                 self.cut_clients(number);
             }
-            Fault::Stop => self.nodes[number].stop(self.now),
+            Fault::Stop => self.stop(number),
         }
         self.ends.push((until, fault));
+    }
+
+    /// What its clients said may get no further than to the node.
+    fn stop(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let of_node = |client: &&mut Client| client.node == number && client.life == node.life;
+        self.clients.iter_mut().filter(of_node).for_each(|client| client.is_cut = true);
+        node.stop(self.now);
     }
 
     fn end(&mut self, fault: Fault) {
@@ -330,6 +338,7 @@ impl World {
         let node = &self.nodes[client.node];
         match client.state {
             State::Gone | State::Asked => {}
+            _ if client.is_leaving => {}
             State::Outside => client.ask(&nick),
             State::Member => match self.rng.below(40) {
                 0 => client.leave(node, self.rng.one_in(2)),

@@ -588,10 +588,9 @@ impl Node {
         if is_late || heartbeat.name.len() > NODE_NAME_LEN_MAX {
             return;
         }
-        let is_known = self.peers.is_present(heartbeat.incarnation);
         let node = self.peers.hear(heartbeat.incarnation, self.awake_ms, cluster);
         let Some(node) = node else { return };
-        if !is_known {
+        if self.peers.must_log(node) {
             info!("cluster: node {} is there", SingleLine(heartbeat.name));
         }
         for beat in &heartbeat.channels {

@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) heard_at: u64,
     /// It has stopped, or has not been heard for too long.
     pub(super) is_gone: bool,
+    /// The log has said that it is there.
+    is_logged: bool,
     /// It went while this node could not hear, and what it published then is not known.
     is_unheard: bool,
     streams: HashMap<Channel, Stream>,
@@ -86,6 +88,7 @@ impl Peers {
             name: Box::default(),
             heard_at: now,
             is_gone: false,
+            is_logged: false,
             is_unheard: false,
             streams: HashMap::new(),
         };
@@ -108,6 +111,11 @@ impl Peers {
 
     pub(super) fn get(&self, number: NodeNumber) -> &Peer {
         &self.peers[usize::from(number)]
+    }
+
+    /// Whether the log is to say that a node is there, once.
+    pub(super) fn must_log(&mut self, number: NodeNumber) -> bool {
+        !std::mem::replace(&mut self.peers[usize::from(number)].is_logged, true)
     }
 
     /// Whether a node is there.
@@ -224,7 +232,7 @@ impl Peers {
     /// A node has gone. `is_unheard` where this one could not hear when it did.
     pub(super) fn remove(&mut self, number: NodeNumber, is_unheard: bool, cluster: &mut Cluster) {
         let peer = &mut self.peers[usize::from(number)];
-        (peer.is_gone, peer.is_unheard) = (true, is_unheard);
+        (peer.is_gone, peer.is_logged, peer.is_unheard) = (true, false, is_unheard);
         self.count_receivers(cluster);
     }
 

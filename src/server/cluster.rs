@@ -74,8 +74,8 @@ impl<T: Transport> Server<T> {
     /// Acts on what other nodes have published, as far as there is time and the logs have space.
     pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
         let now = self.shared.now;
-        let is_due = |(node, cluster): (&Box<Node>, &Box<Cluster>)| node.is_due(cluster, now);
-        if !self.node.as_ref().zip(self.shared.cluster.as_ref()).is_some_and(is_due) {
+        let cluster = self.shared.cluster.as_deref();
+        if !self.node().zip(cluster).is_some_and(|(node, cluster)| node.is_due(cluster, now)) {
             return;
         }
         // What a room is told borrows from the node.

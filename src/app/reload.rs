@@ -245,8 +245,6 @@ impl Reloader {
             }
             _ => None,
         };
-        #[cfg(not(feature = "cluster"))]
-        let engine = None;
         self.change_listeners(&old, places, old_len, &mut differences, server);
         if !is_start && !differences.lines.is_empty() {
             // Timeouts or rates may be others.
@@ -254,7 +252,9 @@ impl Reloader {
         }
         let mut lines = differences.lines;
         warnings.append(&mut differences.warnings);
-        lines.extend([certificates, accounts, reloaded, engine].into_iter().flatten());
+        lines.extend([certificates, accounts, reloaded].into_iter().flatten());
+        #[cfg(feature = "cluster")]
+        lines.extend(engine);
         for notice in &self.config.notices {
             if is_start || !old.notices.contains(notice) {
                 lines.push(notice.clone());

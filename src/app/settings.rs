@@ -95,14 +95,13 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         self.parse(name, value)?;
         self.given.retain(|(other, _)| other != name);
-        let value = value.to_owned();
         // It may have a password.
         #[cfg(feature = "cluster")]
-        let value = match (name, &self.cluster) {
-            ("cluster", Some(url)) => url.to_string(),
-            _ => value,
-        };
-        self.given.push((name.to_owned(), value));
+        if let ("cluster", Some(url)) = (name, &self.cluster) {
+            self.given.push((name.to_owned(), url.to_string()));
+            return Ok(());
+        }
+        self.given.push((name.to_owned(), value.to_owned()));
         Ok(())
     }
 

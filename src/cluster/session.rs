@@ -86,6 +86,8 @@ pub(super) struct Session {
     pub(super) output: ByteQueue,
     /// Attempts since the last good connection.
     attempts: u32,
+    /// The last attempt ended before the connection was ready.
+    has_failed_early: bool,
 }
 
 impl Default for State {
@@ -172,6 +174,10 @@ impl Session {
             self.attempts = 0;
         }
         let is_draining = is_closed && self.is_ready();
+        let has_failed_early = match self.state {
+            State::Closing => self.has_failed_early,
+            state => !matches!(state, State::Ready { .. }),
+        };
         if is_closed {
             self.wait(random, now);
         } else {
@@ -185,6 +191,7 @@ impl Session {
             self.reset();
             (self.state, self.attempts) = (state, attempts);
         }
+        self.has_failed_early = has_failed_early;
     }
 
     /// All that came before the end has been read.
@@ -203,9 +210,12 @@ impl Session {
         self.state = State::Waiting { until: now.after(pause) };
     }
 
-    /// The engine is there, as the other connection has found: it is tried at once.
+    /// The engine is there, as the other connection has found: if this one was never ready, it is
+    /// tried at once. Where an engine ends connections that were, the pauses are kept.
     pub(super) fn end_pause(&mut self, now: Millis) {
-        if let State::Waiting { until } = &mut self.state {
+        if let State::Waiting { until } = &mut self.state
+            && std::mem::take(&mut self.has_failed_early)
+        {
             *until = now.min(*until);
         }
     }

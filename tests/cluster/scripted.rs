@@ -409,6 +409,45 @@ fn pauses_double_up_to_five_seconds_with_jitter() {
 }
 
 #[test]
+fn engine_that_one_connection_reaches_is_tried_by_the_other() {
+    let mut client = Client::new(config());
+    for _ in 0..10 {
+        client.engine.on_connecting(Subscriber, client.now);
+        client.engine.on_failed(Subscriber, "connection refused", client.now);
+        client.pause(Subscriber);
+    }
+    // It was frozen when this attempt began.
+    client.connect(Subscriber);
+    client.now = client.now.after(5_000);
+    assert_eq!(client.engine.want(Subscriber, client.now), Want::Close);
+    assert_eq!(client.engine.want(Subscriber, client.now), Want::Nothing);
+    client.connect(Commands);
+    client.hear(Commands, &[HELLO, LOADED].concat());
+    client.connect(Subscriber);
+}
+
+#[test]
+fn engine_that_ends_every_connection_is_not_asked_in_a_loop() {
+    let mut client = Client::new(config());
+    for _ in 0..10 {
+        client.make_ready();
+        for link in Link::ALL {
+            client.engine.on_failed(link, "connection closed", client.now);
+            assert_eq!(client.events(), [Event::Lost(link)]);
+        }
+        client.pause(Commands);
+        client.pause(Subscriber);
+    }
+    client.connect(Commands);
+    client.hear(Commands, &[HELLO, LOADED].concat());
+    client.engine.on_failed(Commands, "connection closed", client.now);
+    assert_eq!(client.events(), [Event::Lost(Commands)]);
+    client.connect(Subscriber);
+    client.hear(Subscriber, &[HELLO, SUBSCRIBED].concat());
+    assert!(client.pause(Commands) >= 2_500, "although the other is ready");
+}
+
+#[test]
 fn nodes_do_not_come_back_at_once() {
     let first_pause = |seed| {
         let mut engine = Engine::new(config(), seed);

@@ -30,6 +30,8 @@ struct Driver {
     skipped_ms: u64,
     /// Whether events are taken.
     listens: bool,
+    /// The next turn comes without a reason.
+    is_forced: bool,
     /// Most bytes that one turn has heard of messages.
     turn_bytes_max: usize,
     heard_bytes: usize,
@@ -60,6 +62,7 @@ impl Driver {
             started_at: Instant::now(),
             skipped_ms: 0,
             listens: true,
+            is_forced: true,
             turn_bytes_max: 0,
             heard_bytes: 0,
             heard: Vec::new(),
@@ -76,13 +79,19 @@ impl Driver {
         Millis(self.started_at.elapsed().as_millis() as u64 + self.skipped_ms)
     }
 
-    /// A turn of the loop, as [`EventLoop`](crate::net::EventLoop) has it.
+    /// A turn of the loop, as [`EventLoop`](crate::net::EventLoop) has it: none where nothing happens
+    /// in the time of `wait`.
     fn turn(&mut self, wait: Duration) {
-        let wait = if self.link.has_work(&self.engine) { Duration::ZERO } else { wait };
-        let due = self.link.due_at(&self.engine).map(|at| at.since(self.now()));
+        let is_forced = std::mem::take(&mut self.is_forced) || self.link.has_work(&self.engine);
+        let wait = if is_forced { Duration::ZERO } else { wait };
+        let due_at = self.link.due_at(&self.engine);
+        let due = due_at.map(|at| at.since(self.now()));
         let wait = wait.min(Duration::from_millis(due.unwrap_or(u64::MAX)));
         self.poll.poll(&mut self.events, Some(wait)).unwrap();
         let now = self.now();
+        if !is_forced && self.events.is_empty() && due_at.is_none_or(|at| at > now) {
+            return;
+        }
         for event in &self.events {
             let Token(bits) = event.token();
             if let Some(link) = link_of(ConnId::from_bits(bits as u64)) {
@@ -150,23 +159,30 @@ fn message(payload_len: usize) -> Vec<u8> {
 struct FakeEngine {
     addr: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// How many of them it has closed.
+    ended: Arc<AtomicUsize>,
 }
 
 impl FakeEngine {
     fn start(script: impl Fn(Command<'_>) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
+        let (connections, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let closed = Arc::clone(&ended);
         let (script, count): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&connections));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let script = Arc::clone(&script);
                 let reader = stream.try_clone().unwrap();
-                thread::spawn(move || serve(reader, stream, number, &*script));
+                let closed = Arc::clone(&closed);
+                thread::spawn(move || {
+                    serve(reader, stream, number, &*script);
+                    closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        FakeEngine { addr, connections }
+        FakeEngine { addr, connections, ended }
     }
 
     fn connections(&self) -> usize {
@@ -354,7 +370,7 @@ fn unheard_messages_stop_reading_until_they_are_heard() {
     }
     assert!(!driver.link.has_work(&driver.engine), "it would spin");
     assert!(driver.heard_bytes < 64 * (64 << 10));
-    driver.listens = true;
+    (driver.listens, driver.is_forced) = (true, true);
     driver.turn_until("all", |driver| driver.heard_bytes == 64 * (64 << 10));
 }
 
@@ -384,20 +400,30 @@ fn byte_at_a_time_is_enough() {
 
 #[test]
 fn end_amid_a_frame_is_an_end() {
-    let (cut, cuts) = mpsc::channel();
-    let cut = Mutex::new(cut);
+    let (got, gets) = mpsc::channel();
+    let (permit, permits) = mpsc::channel::<()>();
+    let (got, permits) = (Mutex::new(got), Mutex::new(permits));
     let script = move |(number, command): Command<'_>| match (number, &*command[0]) {
         (0 | 1, "SUBSCRIBE") => {
-            cut.lock().unwrap().send(()).unwrap();
+            got.lock().unwrap().send(()).unwrap();
+            let _ = permits.lock().unwrap().recv();
             None
         }
         _ => answer((number, command)),
     };
     let engine = FakeEngine::start(script);
     let mut driver = Driver::of(vec![engine.addr]);
-    driver.turn_until("the cut", |_| cuts.try_recv().is_ok());
+    driver.turn_until("a subscription", |_| gets.try_recv().is_ok());
+    // Bytes and end are there before either is looked at, and come with one event.
+    permit.send(()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while engine.ended.load(Ordering::SeqCst) == 0 {
+        assert!(Instant::now() < deadline, "it has ended");
+        thread::yield_now();
+    }
     driver.turn_until("ready", Driver::is_ready);
     assert_eq!(engine.connections(), 3);
+    assert!(driver.now() < Millis(4_000), "no timeout had to see it");
 }
 
 #[test]

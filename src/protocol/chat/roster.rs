@@ -130,9 +130,15 @@ impl Roster {
         // Whoever was hidden has been swept out.
         members.is_gone = false;
         let snapshot = members.snapshot;
-        if let Some(key) = self.key_of(node, nickname.folded()) {
-            self.slots[key as usize].snapshot = snapshot;
-            return false;
+        let known = self.key_of(node, nickname.folded());
+        if let Some(key) = known {
+            let member = &mut self.slots[key as usize];
+            if member.nick == nickname.text() {
+                member.snapshot = snapshot;
+                return false;
+            }
+            // One who wrote it otherwise has left and come again, or made way, unheard.
+            self.remove_key(key);
         }
         if self.slots.len() >= REMOTE_MEMBERS_MAX {
             return false;
@@ -145,7 +151,7 @@ impl Roster {
         self.sorted.insert(key, |other| order(slots, other, (nickname.text(), node)));
         self.nodes.entry(node).or_default().count += 1;
         self.is_changed = true;
-        true
+        known.is_none()
     }
 
     /// Removes a member of a node. Returns whether it was there.
@@ -390,6 +396,19 @@ mod tests {
         let left = swept(&mut roster, 1);
         assert_eq!((left.count, &*left.nicks[0]), (1, "ann"));
         assert_eq!(nicks(&roster), ["bob", "eve", "joined"]);
+    }
+
+    #[test]
+    fn snapshot_says_how_a_nickname_is_written() {
+        let mut roster = Roster::default();
+        roster.begin_snapshot(1);
+        roster.confirm(1, &nickname("ann"));
+        roster.end_snapshot(1);
+        roster.begin_snapshot(1);
+        roster.confirm(1, &nickname("Ann"));
+        assert_eq!(roster.end_snapshot(1), Departed::default(), "nobody is new");
+        assert_eq!(swept(&mut roster, 1), Departed::default());
+        assert_eq!((nicks(&roster), roster.find("ann")), (vec!["Ann"], Some((1, "Ann"))));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod checks;
 mod clients;
 mod engine;
 mod node;
+mod scenarios;
 mod store;
 mod wires;
 pub mod world;

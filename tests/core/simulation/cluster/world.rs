@@ -243,11 +243,12 @@ impl World {
         }
     }
 
-    /// The clients of a node have lost their connections.
+    /// The clients of a node have lost their connections; and what those have said who left before may
+    /// not have got further than to the node.
     fn cut_clients(&mut self, number: usize) {
         let node = &self.nodes[number];
         for client in &mut self.clients {
-            if client.node == number && client.life == node.life && client.state != State::Gone {
+            if client.node == number && client.life == node.life {
                 client.cut();
             }
         }

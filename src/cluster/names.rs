@@ -1,6 +1,6 @@
 //! Calls of the engine's scripts about names and the lease, and their answers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use log::debug;
 
@@ -25,7 +25,7 @@ pub(super) struct NameCalls {
     connections: u64,
     next_tag: u64,
     /// By tag.
-    calls: HashMap<u64, Call>,
+    calls: BTreeMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
     /// The lease has been renewed on this connection.
@@ -59,7 +59,7 @@ impl NameCalls {
             keys: Keys::new(prefix, incarnation),
             connections: 0,
             next_tag: 0,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             held: None,
             has_lease: false,
         }
@@ -195,7 +195,8 @@ impl NameCalls {
     /// The engine cannot be asked any more.
     pub(super) fn give_up(&mut self, cluster: &mut Cluster) {
         self.has_lease = false;
-        let claims = self.calls.drain().filter_map(|(_, call)| match call {
+        let calls = std::mem::take(&mut self.calls);
+        let claims = calls.into_values().filter_map(|call| match call {
             Call::Claim { names, .. } => Some(names),
             Call::Renew | Call::Release => None,
         });

@@ -1,6 +1,6 @@
 //! This node among the others: heartbeats, what is published and heard, and what was missed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use log::{info, warn};
 
@@ -93,7 +93,7 @@ pub struct Node {
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
     claims_due_at: Option<u64>,
     /// When the last snapshot of each room began, by its own clock.
-    snapshots_at: HashMap<Channel, u64>,
+    snapshots_at: BTreeMap<Channel, u64>,
     /// When it heard its own heartbeat last, by its own clock.
     heard_self_at: u64,
     /// When its last heartbeat was published, by its own clock.
@@ -172,7 +172,7 @@ impl Node {
             hears_since: None,
             beats_since: None,
             claims_due_at: None,
-            snapshots_at: HashMap::new(),
+            snapshots_at: BTreeMap::new(),
             heard_self_at: 0,
             beat_at: None,
             is_beat_wanted: false,

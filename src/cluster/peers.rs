@@ -1,7 +1,7 @@
 //! The other nodes as this one hears them: which are there, how far their streams have been heard,
 //! and what was missed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::wire::Heartbeat;
 use crate::limits::{PEER_TIMEOUT_MS, PEERS_MAX};
@@ -13,7 +13,7 @@ use crate::protocol::cluster::{Channel, Cluster, NodeNumber, Position};
 pub(super) struct Peers {
     /// By number.
     peers: Vec<Peer>,
-    by_incarnation: HashMap<u64, NodeNumber>,
+    by_incarnation: BTreeMap<u64, NodeNumber>,
 }
 
 /// Another node.
@@ -30,7 +30,7 @@ pub(super) struct Peer {
     is_logged: bool,
     /// It went while this node could not hear, and what it published then is not known.
     is_unheard: bool,
-    streams: HashMap<Channel, Stream>,
+    streams: BTreeMap<Channel, Stream>,
 }
 
 /// One channel of another node.
@@ -90,7 +90,7 @@ impl Peers {
             is_gone: false,
             is_logged: false,
             is_unheard: false,
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
         };
         let number = if self.peers.len() < PEERS_MAX {
             self.peers.push(peer);

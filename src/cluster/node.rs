@@ -332,7 +332,7 @@ impl Node {
 
     /// Publishes what the turn has made.
     pub fn flush(&mut self, cluster: &mut Cluster) {
-        self.names.call(&mut self.engine, cluster);
+        self.names.call(&mut self.engine, &self.config.name, cluster);
         if cluster.outbox.is_empty() {
             return;
         }

@@ -56,7 +56,7 @@ enum Call {
     Renew,
     End { holder: u64 },
     Release,
-    Claim { channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
+    Claim { holder: u64, channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
 }
 
 impl NameCalls {
@@ -79,7 +79,7 @@ impl NameCalls {
         self.incarnation.wrapping_add(self.connections)
     }
 
-    /// A connection begins: all names that were this node's are free.
+    /// A connection begins, or a room has closed: all names that were this node's are free.
     pub(super) fn begin(&mut self, engine: &mut Engine, name: &str, cluster: &Cluster) {
         if self.former.len() == FORMER_MAX {
             self.former.pop_front();
@@ -166,7 +166,8 @@ impl NameCalls {
             next = if names.len() < NAMES_MAX { self.next_request(cluster) } else { None };
         }
         let call = self.keys.claim(cluster.channel_name(channel).as_bytes(), forced, &claims);
-        self.start(engine, &call, Call::Claim { channel, names });
+        let holder = self.holder();
+        self.start(engine, &call, Call::Claim { holder, channel, names });
     }
 
     fn release(&mut self, engine: &mut Engine, request: &NameRequest, cluster: &Cluster) {
@@ -203,13 +204,14 @@ impl NameCalls {
                 self.former.retain(|former| *former != holder);
                 Standing::Sure
             }
-            (Some(Call::Claim { channel, names }), Ok(answer)) => {
+            (Some(Call::Claim { holder, channel, names }), Ok(answer)) => {
                 for (at, (nick, id)) in names.into_iter().enumerate() {
                     let is_ours = answer.get(at) == Some(&1);
                     let outcome = if is_ours { NameOutcome::Ours } else { NameOutcome::Older };
                     cluster.settle_name(id, Verdict { channel, nick, outcome });
                 }
-                Standing::Sure
+                // What was granted before all names were released is to be claimed once more.
+                if holder == self.holder() { Standing::Sure } else { Standing::Unknown }
             }
             (Some(Call::Claim { names, .. }), Err(error)) => {
                 debug!("cluster: claims failed: {error}");

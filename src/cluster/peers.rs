@@ -124,6 +124,13 @@ impl Peers {
         number.is_some_and(|number| !self.get(*number).is_gone)
     }
 
+    /// A channel is closed here: what is said in it from now on is not missed.
+    pub(super) fn forget(&mut self, channel: Channel) {
+        for peer in &mut self.peers {
+            peer.streams.remove(&channel);
+        }
+    }
+
     /// Whether a channel of a node has been heard of.
     pub(super) fn knows(&self, number: NodeNumber, channel: Channel) -> bool {
         self.get(number).streams.contains_key(&channel)

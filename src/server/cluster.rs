@@ -3,6 +3,8 @@
 
 use super::Server;
 use super::connection::State;
+use super::drain::ListenerState;
+use super::listener::Listener;
 use super::transport::Transport;
 use crate::buffer::LogFullError;
 use crate::clock::Millis;
@@ -44,12 +46,14 @@ impl<T: Transport> Server<T> {
             return;
         }
         let rooms = self.listeners.iter().filter_map(|listener| listener.room.channel);
-        if let Some(before) = before
-            && !rooms.clone().any(|channel| channel == before)
-        {
-            cluster.close(before);
+        let closed = before.filter(|before| !rooms.clone().any(|channel| channel == *before));
+        if let Some(closed) = closed {
+            cluster.close(closed);
         }
         if let Some(node) = &mut self.node {
+            if let Some(closed) = closed {
+                node.close(closed, cluster);
+            }
             node.set_channels(cluster);
         }
     }
@@ -135,8 +139,14 @@ impl<T: Transport> Server<T> {
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 
+    /// The listener whose room has a channel: not one that drains, where another has followed.
     fn listener_in(&self, channel: Channel) -> Option<usize> {
-        self.listeners.iter().position(|listener| listener.room.channel == Some(channel))
+        let in_channel = |(number, listener): (usize, &Listener<T>)| {
+            (listener.room.channel == Some(channel)).then_some(number)
+        };
+        let found = || self.listeners.iter().enumerate().filter_map(in_channel);
+        let in_service = |number: &usize| self.listeners[*number].state == ListenerState::InService;
+        found().find(in_service).or_else(|| found().next())
     }
 
     /// Tells the other nodes, and the engine, of members of this one, some at a time.

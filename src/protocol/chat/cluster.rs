@@ -102,7 +102,7 @@ impl ChatProtocol {
             Remote::NodeGone { node, name } => {
                 self.roster.hide(node);
                 let Some(left) = self.roster.sweep(node) else { return Ok(Progress::More) };
-                self.announce_left(left, Some(name));
+                self.announce_left(left, name);
                 let _ = self.announce_departures(&mut room.log);
                 Ok(Progress::Done)
             }

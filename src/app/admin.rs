@@ -1,9 +1,8 @@
-//! The admin listener's token, read at start, for `--check`, and again at a reload, and its clock.
+//! The admin listener's token, read at start, for `--check`, and again at a reload; what else it needs.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::SystemTime;
 
 use super::config::Config;
 use super::process::ThisProcess;
@@ -29,11 +28,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = Vec::new();
     File::open(path)?.take(Token::LEN_MAX as u64 + 3).read_to_end(&mut file)?;
     Ok(file)
-}
-
-/// The time as a `Date` of HTTP has it.
-pub(super) fn http_date() -> String {
-    httpdate::fmt_http_date(SystemTime::now())
 }
 
 /// Has the server of a program that starts say what its process costs, and which turns are slow.

@@ -389,7 +389,7 @@ impl Config {
         defaults.payload_len_max = self.settings.max_frame.unwrap_or(defaults.payload_len_max);
         #[cfg(feature = "admin")]
         {
-            defaults.http_date = Some(super::admin::http_date);
+            defaults.http_date = Some(super::timestamp::http_date);
         }
         let protocol = spec.protocol(&defaults);
         ListenerConfig { name, protocol, idle_ms: self.idle_secs(spec) * 1000 }

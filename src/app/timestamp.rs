@@ -13,3 +13,9 @@ pub(super) fn push_date_time(buffer: &mut Vec<u8>, at: NaiveDateTime, separator:
     let _ =
         write!(buffer, "{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}");
 }
+
+/// The time as a `Date` of HTTP has it.
+#[cfg(feature = "admin")]
+pub(super) fn http_date() -> String {
+    httpdate::fmt_http_date(std::time::SystemTime::now())
+}

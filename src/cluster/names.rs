@@ -1,6 +1,6 @@
 //! Calls of the engine's scripts about names and the lease, and their answers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use log::debug;
 
@@ -14,6 +14,10 @@ use crate::protocol::cluster::{
 };
 use crate::protocol::nickname::Nickname;
 
+/// Most former connections whose leases are ended. Attempts pause longer each time, so that the lease
+/// of one before these has run out.
+const FORMER_MAX: usize = 16;
+
 /// The scripts' calls of one node.
 #[derive(Debug)]
 pub(super) struct NameCalls {
@@ -23,9 +27,12 @@ pub(super) struct NameCalls {
     /// those of members who left meanwhile are free.
     keys: Keys,
     connections: u64,
+    /// Holders of former connections whose leases the engine has not been heard to end: while it may
+    /// have one, members' names are somebody else's.
+    former: VecDeque<u64>,
     next_tag: u64,
     /// By tag.
-    calls: HashMap<u64, Call>,
+    calls: BTreeMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
     /// The lease has been renewed on this connection.
@@ -47,8 +54,9 @@ pub(super) enum Standing {
 #[derive(Debug)]
 enum Call {
     Renew,
+    End { holder: u64 },
     Release,
-    Claim { channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
+    Claim { holder: u64, channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
 }
 
 impl NameCalls {
@@ -58,8 +66,9 @@ impl NameCalls {
             incarnation,
             keys: Keys::new(prefix, incarnation),
             connections: 0,
+            former: VecDeque::new(),
             next_tag: 0,
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             held: None,
             has_lease: false,
         }
@@ -70,12 +79,28 @@ impl NameCalls {
         self.incarnation.wrapping_add(self.connections)
     }
 
-    /// A connection begins: all names that were this node's are free.
+    /// A connection begins, or a room has closed: all names that were this node's are free.
     pub(super) fn begin(&mut self, engine: &mut Engine, name: &str, cluster: &Cluster) {
-        self.renew(engine, name, 0, cluster);
+        if self.former.len() == FORMER_MAX {
+            self.former.pop_front();
+        }
+        self.former.push_back(self.holder());
         self.connections += 1;
         self.keys = Keys::new(&self.prefix, self.holder());
         self.renew(engine, name, LEASE_MS, cluster);
+    }
+
+    /// Ends the leases of former connections, which the engine may have failed to do.
+    fn end_former(&mut self, engine: &mut Engine, name: &str) {
+        for at in 0..self.former.len() {
+            let holder = self.former[at];
+            let is_asked =
+                |call: &Call| matches!(call, Call::End { holder: asked } if *asked == holder);
+            if !self.calls.values().any(is_asked) {
+                let call = Keys::new(&self.prefix, holder).renew(name, 0, &[]);
+                self.start(engine, &call, Call::End { holder });
+            }
+        }
     }
 
     /// Renews the lease for so long; 0 ends it.
@@ -89,14 +114,16 @@ impl NameCalls {
         let rooms: Vec<&[u8]> = cluster.rooms().map(|(_, room)| room.as_bytes()).collect();
         let call = self.keys.renew(name, lease_ms, &rooms);
         self.start(engine, &call, Call::Renew);
+        self.end_former(engine, name);
     }
 
     /// Asks for what is to be asked, as much as may be under way.
-    pub(super) fn call(&mut self, engine: &mut Engine, cluster: &mut Cluster) {
+    pub(super) fn call(&mut self, engine: &mut Engine, name: &str, cluster: &mut Cluster) {
         while engine.is_ready(Link::Commands) && self.calls.len() < NAME_CALLS_MAX {
             let Some(first) = self.next_request(cluster) else { break };
             match first.kind {
                 NameRequestKind::Claim { is_forced, .. } => {
+                    self.end_former(engine, name);
                     self.claim(engine, first, is_forced, cluster);
                 }
                 NameRequestKind::Release => self.release(engine, &first, cluster),
@@ -139,7 +166,8 @@ impl NameCalls {
             next = if names.len() < NAMES_MAX { self.next_request(cluster) } else { None };
         }
         let call = self.keys.claim(cluster.channel_name(channel).as_bytes(), forced, &claims);
-        self.start(engine, &call, Call::Claim { channel, names });
+        let holder = self.holder();
+        self.start(engine, &call, Call::Claim { holder, channel, names });
     }
 
     fn release(&mut self, engine: &mut Engine, request: &NameRequest, cluster: &Cluster) {
@@ -172,13 +200,18 @@ impl NameCalls {
                 let had_lease = std::mem::replace(&mut self.has_lease, true);
                 if had_lease && !was_there { Standing::LeaseLost } else { Standing::Sure }
             }
-            (Some(Call::Claim { channel, names }), Ok(answer)) => {
+            (Some(Call::End { holder }), Ok(_)) => {
+                self.former.retain(|former| *former != holder);
+                Standing::Sure
+            }
+            (Some(Call::Claim { holder, channel, names }), Ok(answer)) => {
                 for (at, (nick, id)) in names.into_iter().enumerate() {
                     let is_ours = answer.get(at) == Some(&1);
                     let outcome = if is_ours { NameOutcome::Ours } else { NameOutcome::Older };
                     cluster.settle_name(id, Verdict { channel, nick, outcome });
                 }
-                Standing::Sure
+                // What was granted before all names were released is to be claimed once more.
+                if holder == self.holder() { Standing::Sure } else { Standing::Unknown }
             }
             (Some(Call::Claim { names, .. }), Err(error)) => {
                 debug!("cluster: claims failed: {error}");
@@ -188,16 +221,17 @@ impl NameCalls {
                 Standing::Unknown
             }
             (Some(Call::Release), Err(_)) => Standing::Unknown,
-            (Some(Call::Renew | Call::Release) | None, _) => Standing::Sure,
+            (Some(Call::Renew | Call::End { .. } | Call::Release) | None, _) => Standing::Sure,
         }
     }
 
     /// The engine cannot be asked any more.
     pub(super) fn give_up(&mut self, cluster: &mut Cluster) {
         self.has_lease = false;
-        let claims = self.calls.drain().filter_map(|(_, call)| match call {
+        let calls = std::mem::take(&mut self.calls);
+        let claims = calls.into_values().filter_map(|call| match call {
             Call::Claim { names, .. } => Some(names),
-            Call::Renew | Call::Release => None,
+            Call::Renew | Call::End { .. } | Call::Release => None,
         });
         let waiting: Vec<ConnId> = claims.flatten().filter_map(|(_, id)| id).collect();
         waiting.into_iter().for_each(|id| cluster.give_up_claim(id));
@@ -206,5 +240,117 @@ impl NameCalls {
                 cluster.give_up_claim(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine_types::{EngineConfig, EngineEvent};
+    use super::*;
+    use crate::clock::Millis;
+
+    /// The engine's answers to HELLO and to loading scripts.
+    const HANDSHAKE: &[u8] = b"%0\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n";
+
+    struct Fixture {
+        engine: Engine,
+        names: NameCalls,
+        cluster: Cluster,
+        now: Millis,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let config = EngineConfig {
+                url: String::new(),
+                username: String::new(),
+                password: Vec::new(),
+                database: 0,
+                client_name: String::new(),
+                unsent_bytes_max: 1 << 20,
+                message_bytes_max: 1 << 20,
+            };
+            Fixture {
+                engine: Engine::new(config, 7),
+                names: NameCalls::new("p", 0x10),
+                cluster: Cluster::new(0x10, 1 << 20),
+                now: Millis(0),
+            }
+        }
+
+        /// Connects, and returns the holders whose leases it ends.
+        fn connect(&mut self) -> Vec<String> {
+            self.now = self.now.after(10_000);
+            self.engine.want(Link::Commands, self.now);
+            self.engine.on_connecting(Link::Commands, self.now);
+            self.engine.on_connected(Link::Commands, self.now);
+            assert!(self.hear(HANDSHAKE).is_empty());
+            self.take_sent();
+            self.names.begin(&mut self.engine, "n", &self.cluster);
+            self.take_sent()
+        }
+
+        fn lose(&mut self) {
+            self.engine.on_failed(Link::Commands, "cut", self.now);
+            self.hear(b"");
+            self.names.give_up(&mut self.cluster);
+        }
+
+        fn hear(&mut self, bytes: &[u8]) -> Vec<(u64, Result<Vec<i64>, String>)> {
+            self.engine.on_bytes(Link::Commands, bytes, self.now);
+            let mut answers = Vec::new();
+            while let Some(event) = self.engine.next_event(self.now) {
+                if let EngineEvent::Answer { tag, result } = event {
+                    answers.push((tag, result));
+                }
+            }
+            answers
+        }
+
+        fn answer(&mut self, bytes: &[u8]) {
+            for (tag, result) in self.hear(bytes) {
+                self.names.on_answer(tag, result, &mut self.cluster);
+            }
+        }
+
+        /// The holders whose leases end with what was sent since the last call.
+        fn take_sent(&mut self) -> Vec<String> {
+            let text = String::from_utf8(self.engine.unsent(Link::Commands).to_vec()).unwrap();
+            self.engine.on_sent(Link::Commands, text.len());
+            let calls = text.split("EVALSHA").skip(1).filter(|call| call.contains("$1\r\n0\r\n"));
+            let holder =
+                |call: &str| call.split_once("lease:").map(|(_, rest)| rest[14..16].into());
+            calls.filter_map(holder).collect()
+        }
+    }
+
+    #[test]
+    fn former_leases_are_ended_until_that_is_answered() {
+        let mut node = Fixture::new();
+        assert_eq!(node.connect(), ["10"]);
+        node.answer(b":1\r\n:1\r\n");
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        assert!(node.take_sent().is_empty(), "it has ended");
+        node.lose();
+        assert_eq!(node.connect(), ["11"]);
+        node.answer(b"-OOM full\r\n-OOM full\r\n");
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        assert_eq!(node.take_sent(), ["11"], "it has not");
+        node.lose();
+        assert_eq!(node.connect(), ["11", "12"], "nor has its successor's");
+        node.answer(b":0\r\n:1\r\n:0\r\n");
+        node.lose();
+        assert_eq!(node.connect(), ["13"]);
+    }
+
+    #[test]
+    fn former_leases_are_bounded() {
+        let mut node = Fixture::new();
+        for number in 1..100 {
+            let ended = node.connect().len();
+            assert!(ended <= FORMER_MAX && ended >= number.min(8), "{ended}");
+            node.lose();
+        }
+        assert_eq!(node.names.former.len(), FORMER_MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! This node among the others: heartbeats, what is published and heard, and what was missed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use log::{info, warn};
 
@@ -93,7 +93,7 @@ pub struct Node {
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
     claims_due_at: Option<u64>,
     /// When the last snapshot of each room began, by its own clock.
-    snapshots_at: HashMap<Channel, u64>,
+    snapshots_at: BTreeMap<Channel, u64>,
     /// When it heard its own heartbeat last, by its own clock.
     heard_self_at: u64,
     /// When its last heartbeat was published, by its own clock.
@@ -122,6 +122,7 @@ struct Task {
 enum TaskKind {
     Missed(Option<u64>),
     NodeGone(NodeNumber),
+    RoomClosed(NodeNumber),
 }
 
 /// Events that were published together, as far as they have been acted on.
@@ -172,7 +173,7 @@ impl Node {
             hears_since: None,
             beats_since: None,
             claims_due_at: None,
-            snapshots_at: HashMap::new(),
+            snapshots_at: BTreeMap::new(),
             heard_self_at: 0,
             beat_at: None,
             is_beat_wanted: false,
@@ -239,7 +240,28 @@ impl Node {
         let rooms = cluster.channels().map(|(_, name)| self.keys.channel(name));
         let channels = rooms.chain([self.keys.nodes_channel()]).collect();
         self.engine.set_channels(channels);
+        // What was said in a channel before it was open was not missed.
+        self.hears_since = self.hears_since.map(|_| self.awake_ms);
+        self.is_beat_wanted = true;
         self.claim_all(cluster);
+    }
+
+    /// A channel is closed: what is known of others in it is forgotten, and all names are released.
+    /// Those of rooms that are open are to be claimed anew, as [`set_channels`](Self::set_channels)
+    /// does.
+    pub fn close(&mut self, channel: Channel, cluster: &Cluster) {
+        self.peers.forget(channel);
+        self.tasks.retain(|task| task.channel != channel);
+        self.tellings.snapshots.retain(|(told, _)| *told != channel);
+        self.tellings.claims.retain(|(told, _)| *told != channel);
+        self.snapshots_at.remove(&channel);
+        if self.batch.is_some_and(|batch| batch.channel == channel) {
+            self.batch = None;
+        }
+        // A connection begins with that.
+        if self.engine.is_ready(Link::Commands) {
+            self.names.begin(&mut self.engine, &self.config.name, cluster);
+        }
     }
 
     /// Whether anything is to be done: something has come, or the time has.
@@ -336,7 +358,7 @@ impl Node {
 
     /// Publishes what the turn has made.
     pub fn flush(&mut self, cluster: &mut Cluster) {
-        self.names.call(&mut self.engine, cluster);
+        self.names.call(&mut self.engine, &self.config.name, cluster);
         if cluster.outbox.is_empty() {
             return;
         }
@@ -378,8 +400,9 @@ impl Node {
                 let remote = match kind {
                     TaskKind::Missed(count) => Remote::Missed(count),
                     TaskKind::NodeGone(node) => {
-                        Remote::NodeGone { node, name: &self.peers.get(node).name }
+                        Remote::NodeGone { node, name: Some(&self.peers.get(node).name) }
                     }
+                    TaskKind::RoomClosed(node) => Remote::NodeGone { node, name: None },
                 };
                 return Some(Input { channel, remote });
             }
@@ -588,10 +611,9 @@ impl Node {
         if is_late || heartbeat.name.len() > NODE_NAME_LEN_MAX {
             return;
         }
-        let is_known = self.peers.is_present(heartbeat.incarnation);
         let node = self.peers.hear(heartbeat.incarnation, self.awake_ms, cluster);
         let Some(node) = node else { return };
-        if !is_known {
+        if self.peers.must_log(node) {
             info!("cluster: node {} is there", SingleLine(heartbeat.name));
         }
         for beat in &heartbeat.channels {
@@ -600,7 +622,7 @@ impl Node {
             }
         }
         for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
-            self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
+            self.tasks.push_back(Task { channel, kind: TaskKind::RoomClosed(node) });
         }
         for (incarnation, room) in &heartbeat.wants {
             if *incarnation == self.incarnation

@@ -1,7 +1,7 @@
 //! The other nodes as this one hears them: which are there, how far their streams have been heard,
 //! and what was missed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::wire::Heartbeat;
 use crate::limits::{PEER_TIMEOUT_MS, PEERS_MAX};
@@ -13,7 +13,7 @@ use crate::protocol::cluster::{Channel, Cluster, NodeNumber, Position};
 pub(super) struct Peers {
     /// By number.
     peers: Vec<Peer>,
-    by_incarnation: HashMap<u64, NodeNumber>,
+    by_incarnation: BTreeMap<u64, NodeNumber>,
 }
 
 /// Another node.
@@ -26,9 +26,11 @@ pub(super) struct Peer {
     pub(super) heard_at: u64,
     /// It has stopped, or has not been heard for too long.
     pub(super) is_gone: bool,
+    /// The log has said that it is there.
+    is_logged: bool,
     /// It went while this node could not hear, and what it published then is not known.
     is_unheard: bool,
-    streams: HashMap<Channel, Stream>,
+    streams: BTreeMap<Channel, Stream>,
 }
 
 /// One channel of another node.
@@ -86,8 +88,9 @@ impl Peers {
             name: Box::default(),
             heard_at: now,
             is_gone: false,
+            is_logged: false,
             is_unheard: false,
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
         };
         let number = if self.peers.len() < PEERS_MAX {
             self.peers.push(peer);
@@ -110,10 +113,22 @@ impl Peers {
         &self.peers[usize::from(number)]
     }
 
+    /// Whether the log is to say that a node is there, once.
+    pub(super) fn must_log(&mut self, number: NodeNumber) -> bool {
+        !std::mem::replace(&mut self.peers[usize::from(number)].is_logged, true)
+    }
+
     /// Whether a node is there.
     pub(super) fn is_present(&self, incarnation: u64) -> bool {
         let number = self.by_incarnation.get(&incarnation);
         number.is_some_and(|number| !self.get(*number).is_gone)
+    }
+
+    /// A channel is closed here: what is said in it from now on is not missed.
+    pub(super) fn forget(&mut self, channel: Channel) {
+        for peer in &mut self.peers {
+            peer.streams.remove(&channel);
+        }
     }
 
     /// Whether a channel of a node has been heard of.
@@ -224,7 +239,7 @@ impl Peers {
     /// A node has gone. `is_unheard` where this one could not hear when it did.
     pub(super) fn remove(&mut self, number: NodeNumber, is_unheard: bool, cluster: &mut Cluster) {
         let peer = &mut self.peers[usize::from(number)];
-        (peer.is_gone, peer.is_unheard) = (true, is_unheard);
+        (peer.is_gone, peer.is_logged, peer.is_unheard) = (true, false, is_unheard);
         self.count_receivers(cluster);
     }
 

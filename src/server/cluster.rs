@@ -3,6 +3,8 @@
 
 use super::Server;
 use super::connection::State;
+use super::drain::ListenerState;
+use super::listener::Listener;
 use super::transport::Transport;
 use crate::buffer::LogFullError;
 use crate::clock::Millis;
@@ -44,12 +46,14 @@ impl<T: Transport> Server<T> {
             return;
         }
         let rooms = self.listeners.iter().filter_map(|listener| listener.room.channel);
-        if let Some(before) = before
-            && !rooms.clone().any(|channel| channel == before)
-        {
-            cluster.close(before);
+        let closed = before.filter(|before| !rooms.clone().any(|channel| channel == *before));
+        if let Some(closed) = closed {
+            cluster.close(closed);
         }
         if let Some(node) = &mut self.node {
+            if let Some(closed) = closed {
+                node.close(closed, cluster);
+            }
             node.set_channels(cluster);
         }
     }
@@ -74,8 +78,8 @@ impl<T: Transport> Server<T> {
     /// Acts on what other nodes have published, as far as there is time and the logs have space.
     pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
         let now = self.shared.now;
-        let is_due = |(node, cluster): (&Box<Node>, &Box<Cluster>)| node.is_due(cluster, now);
-        if !self.node.as_ref().zip(self.shared.cluster.as_ref()).is_some_and(is_due) {
+        let cluster = self.shared.cluster.as_deref();
+        if !self.node().zip(cluster).is_some_and(|(node, cluster)| node.is_due(cluster, now)) {
             return;
         }
         // What a room is told borrows from the node.
@@ -135,8 +139,14 @@ impl<T: Transport> Server<T> {
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 
+    /// The listener whose room has a channel: not one that drains, where another has followed.
     fn listener_in(&self, channel: Channel) -> Option<usize> {
-        self.listeners.iter().position(|listener| listener.room.channel == Some(channel))
+        let in_channel = |(number, listener): (usize, &Listener<T>)| {
+            (listener.room.channel == Some(channel)).then_some(number)
+        };
+        let found = || self.listeners.iter().enumerate().filter_map(in_channel);
+        let in_service = |number: &usize| self.listeners[*number].state == ListenerState::InService;
+        found().find(in_service).or_else(|| found().next())
     }
 
     /// Tells the other nodes, and the engine, of members of this one, some at a time.

@@ -308,6 +308,8 @@ impl<T: Transport> Server<T> {
 
     /// The last connection of a removed listener has gone.
     fn vacate(&mut self, number: usize) {
+        #[cfg(feature = "cluster")]
+        self.set_channel(number, None);
         self.table.free_pages(number);
         self.shared.stats.retire_listener(number);
         let listener = &mut self.listeners[number];

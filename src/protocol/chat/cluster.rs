@@ -48,6 +48,9 @@ impl ChatProtocol {
 
     /// A client has become a member, under a name that was claimed if it could be.
     pub(super) fn note_joined(&mut self, key: MemberKey, nick: &str, ctx: &mut Context<'_>) {
+        if ctx.room.channel.is_none() {
+            return;
+        }
         let at = key as usize;
         if self.joined_secs.len() <= at {
             self.joined_secs.resize(at + 1, 0);
@@ -99,7 +102,7 @@ impl ChatProtocol {
             Remote::NodeGone { node, name } => {
                 self.roster.hide(node);
                 let Some(left) = self.roster.sweep(node) else { return Ok(Progress::More) };
-                self.announce_left(left, Some(name));
+                self.announce_left(left, name);
                 let _ = self.announce_departures(&mut room.log);
                 Ok(Progress::Done)
             }

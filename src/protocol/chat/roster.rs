@@ -283,7 +283,7 @@ impl Roster {
     /// The keys of members with a nickname, whatever their nodes.
     fn entries<'a>(&'a self, folded: &'a Folded) -> impl Iterator<Item = u32> + 'a {
         let wanted = NickEntry { hash: self.hash(folded), key: 0 };
-        let found = self.by_nick.iter_hash(wanted.table_hash()).map(|entry| *entry);
+        let found = self.by_nick.iter_hash(wanted.table_hash()).copied();
         let is_equal = move |entry: &NickEntry| {
             let nick = &self.slots[entry.key as usize].nick;
             entry.hash == wanted.hash && Folded::of(nick).as_ref() == Some(folded)

@@ -29,12 +29,12 @@ pub enum Remote<'a> {
         /// The event.
         event: Event<'a>,
     },
-    /// A node has stopped, or is not heard any more.
+    /// A node has stopped, is not heard any more, or has closed its part of the room.
     NodeGone {
         /// The node.
         node: NodeNumber,
-        /// Its name.
-        name: &'a str,
+        /// Its name, unless only the room has gone.
+        name: Option<&'a str>,
     },
     /// Messages have been missed: so many, where that is known.
     Missed(Option<u64>),

@@ -163,13 +163,13 @@ def pump(pair, count, window):
             at = sent % len(message)
             try:
                 sent += publisher.send(many[at:at + min(len(many) - at, allowed - sent)])
-                continue_at_once = sent < allowed and received // delivered_len + window // 2 > sent // len(message)
+                is_half_empty = received // delivered_len + window // 2 > sent // len(message)
+                if sent < allowed and is_half_empty:
+                    continue
                 waits_to_write = False
             except BlockingIOError:
-                continue_at_once, waits_to_write = False, True
+                waits_to_write = True
             poll.modify(publisher, select.POLLIN | (select.POLLOUT if waits_to_write else 0))
-            if continue_at_once:
-                continue
         events = poll.poll(1000)
         for number, event in events:
             if not event & (select.POLLIN | select.POLLHUP):
@@ -203,7 +203,7 @@ def spread(values, digits=2):
 
 def between(bench):
     """1 KiB broadcasts from node to node, beside PUBLISH and SUBSCRIBE."""
-    count, window = 60_000, 512
+    count, window = 200_000, 512
     redis = Redis(bench.folder)
     nodes = [Mynah(bench.mynah, redis), Mynah(bench.mynah, redis)]
     bare = Redis(tempfile.mkdtemp(dir=bench.folder))
@@ -236,47 +236,50 @@ def load(bench, args):
 
 def local(bench):
     """Deliveries to local subscribers, with and without --cluster."""
-    redis = Redis(bench.folder)
-    servers = [Mynah(bench.mynah, redis), Mynah(bench.mynah)]
     for batch in (1, 32):
-        rates, ratios, cpu = ([], []), [], []
-        for number in range(bench.rounds + 1):
-            found = []
-            for server in servers if number % 2 else servers[::-1]:
-                before = sum(server.cpu())
-                report = load(bench, ["fanout", f"command://127.0.0.1:{server.port}", "--size", "1k",
-                                      "--batch", str(batch), "-d", "2"])
-                used = (sum(server.cpu()) - before) / report["deliveries"]
-                found.append((report["rate_per_sec"], used))
-            with_it, without = found if number % 2 else found[::-1]
-            if number:
-                rates[0].append(with_it[0])
-                rates[1].append(without[0])
-                ratios.append(with_it[0] / without[0])
-                cpu.append(without[1] / with_it[1])
-        row(f"deliveries a second, 100 subscribers, {batch} a batch, with --cluster", f"{median(rates[0]):,.0f}")
-        row("without", f"{median(rates[1]):,.0f}")
-        row("ratio of the rates", spread(ratios, 3))
-        row("ratio by CPU a delivery", spread(cpu, 3))
-    for process in (*servers, redis):
-        process.stop()
+        def fanout(server, seconds):
+            return load(bench, ["fanout", f"command://127.0.0.1:{server.port}", "--size", "1k",
+                                "--batch", str(batch), "-d", str(seconds)])
+
+        redis = Redis(bench.folder)
+        servers = [Mynah(bench.mynah, redis), Mynah(bench.mynah)]
+        found = ([], [])
+        for number in range(2 * bench.rounds):
+            for side in (0, 1) if number % 2 else (1, 0):
+                found[side].append(fanout(servers[side], 1)["rate_per_sec"])
+        for process in (*servers, redis):
+            process.stop()
+        row(f"deliveries a second, 100 subscribers, {batch} a batch: node, alone",
+            f"{median(found[0]):,.0f}, {median(found[1]):,.0f}")
+        row("ratio", spread([a / b for a, b in zip(*found)], 3))
+        if shutil.which("valgrind"):
+            each = []
+            for cluster in (True, False):
+                counts = []
+                for seconds in (1, 4):
+                    instructions, report = counted(bench, bench.mynah, cluster, lambda s: fanout(s, seconds))
+                    counts.append((instructions, report["deliveries"]))
+                (few, less), (many, more) = counts
+                each.append((many - few) / (more - less))
+            row(f"instructions a delivery, {batch} a batch: node, alone, ratio",
+                f"{each[0]:,.1f}, {each[1]:,.1f}, {each[1] / each[0]:.3f}")
 
 
-def instructions(bench, cluster, count, window):
+def counted(bench, program, cluster, work):
+    """The instructions of a server's whole life, and what `work` on it returns."""
     redis = Redis(bench.folder) if cluster else None
     out = os.path.join(bench.folder, "callgrind.out")
-    wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    server = Mynah(bench.mynah, redis, wrap)
-    pump(mynah_pair(server, server), count, window)
+    server = Mynah(program, redis, ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"])
+    result = work(server)
     text = server.stop()
     if redis:
         redis.stop()
-    return int(re.search(r"Collected : (\d+)", text).group(1))
+    return int(re.search(r"Collected : (\d+)", text).group(1)), result
 
 
 def publish(bench):
     """What a publish costs its node beyond a local broadcast."""
-    for window, count in ((1, 20_000), (512, 150_000)):
+    for window, count in ((1, 40_000), (512, 200_000)):
         what = "one at a time" if window == 1 else f"{window} on their way"
         redis = Redis(bench.folder)
         servers = [Mynah(bench.mynah, redis), Mynah(bench.mynah)]
@@ -297,8 +300,11 @@ def publish(bench):
                 f"{median(ours):.2f}, {median(alone):.2f}, {spread(more)}")
         if shutil.which("valgrind"):
             few, many = (500, 2_500) if window == 1 else (2_000, 10_000)
-            each = [(instructions(bench, cluster, many, window) - instructions(bench, cluster, few, window))
-                    / (many - few) for cluster in (True, False)]
+            each = []
+            for cluster in (True, False):
+                counts = [counted(bench, bench.mynah, cluster, lambda s: pump(mynah_pair(s, s), count, window))[0]
+                          for count in (few, many)]
+                each.append((counts[1] - counts[0]) / (many - few))
             row(f"instructions a broadcast, {what}: node, alone, difference",
                 f"{each[0]:,.0f}, {each[1]:,.0f}, {each[0] - each[1]:,.0f}")
 
@@ -335,19 +341,15 @@ def gone(bench):
 
 def echo(bench):
     """Instructions of an echo: of the programs given by --echo, and of this one."""
-    programs = [("this program", bench.mynah), *(item.split("=", 1) for item in bench.echo)]
-    for name, program in programs:
-        counts = []
-        for count in (2_000, 10_000):
-            wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={bench.folder}/callgrind.out"]
-            server = Mynah(program, None, wrap)
-            stream = connect(server.port)
-            request = frame(ECHO, PAYLOAD[:64])
-            for _ in range(count):
-                stream.sendall(request)
-                assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
-            counts.append(int(re.search(r"Collected : (\d+)", server.stop()).group(1)))
-        row(f"instructions an echo of 64 bytes, {name}", f"{(counts[1] - counts[0]) / 8_000:,.1f}")
+    def echoes(server, count):
+        stream, request = connect(server.port), frame(ECHO, PAYLOAD[:64])
+        for _ in range(count):
+            stream.sendall(request)
+            assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
+
+    for name, program in [("this program", bench.mynah), *(item.split("=", 1) for item in bench.echo)]:
+        few, many = (counted(bench, program, False, lambda s: echoes(s, count))[0] for count in (2_000, 10_000))
+        row(f"instructions an echo of 64 bytes, {name}", f"{(many - few) / 8_000:,.1f}")
 
 
 PARTS = {part.__name__: part for part in (between, local, publish, gone, echo)}

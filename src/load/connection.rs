@@ -60,8 +60,10 @@ pub(super) struct ActiveState {
     pub(super) partial_reply: RecvBuffer,
     /// `raw`: payload bytes of an answer that is not complete.
     pub(super) partial_bytes: usize,
-    /// Messages of the publisher that have arrived.
+    /// Messages of the publisher that have arrived, or were given up.
     pub(super) received: u64,
+    /// Those of them that were given up.
+    pub(super) lost: u64,
 }
 
 impl Connection {

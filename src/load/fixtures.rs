@@ -7,9 +7,10 @@ use super::engine::Run;
 use super::options::Invocation;
 use super::plan::Plan;
 use super::rate::NS_PER_SEC;
+use super::route::Route;
 use super::run_result::RunResult;
 use super::sources::Sources;
-use super::stats::{Counts, Phase, Stats};
+use super::stats::{Counts, Phase, Stats, TargetCounts};
 use super::sysinfo::{Host, KernelMemory};
 use super::target::Address;
 
@@ -59,6 +60,7 @@ pub(super) fn run() -> Run {
         unanswered: 1,
         unsent: 0,
         interrupted: None,
+        targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
     }
 }
 
@@ -68,15 +70,9 @@ pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_
     let target = Some(IpAddr::from([127, 0, 0, 1]));
     let sources = Sources::plan(&plan.source_ips, target, 1, 28_000, None);
     let address = Address::Inet(([127, 0, 0, 1], 1).into());
+    let routes = vec![Route { address, sources }; plan.targets().count()];
     let mut host = Host::read(1024);
     host.name = Some("<&\"'>".to_owned());
     let server_version = Some("9.8.7".to_owned());
-    check(&RunResult {
-        plan: &plan,
-        address: &address,
-        sources: &sources,
-        host,
-        server_version,
-        run,
-    });
+    check(&RunResult { plan: &plan, routes: &routes, host, server_version, run });
 }

@@ -21,6 +21,7 @@ mod quantity;
 mod rate;
 mod remedies;
 mod report;
+mod route;
 mod run_result;
 mod same_file;
 mod server_version;
@@ -54,10 +55,11 @@ use outputs::Outputs;
 use plan::{Mode, Plan};
 use preflight::{Preflight, Requirements};
 use progress::Progress;
+use route::Route;
 use run_result::RunResult;
 use sources::Sources;
 use sysinfo::{Host, SystemLimits};
-use target::Address;
+use target::{Address, Target};
 
 /// Name of the program in its messages.
 const PROGRAM: &str = "mynah-load";
@@ -89,6 +91,24 @@ fn run_plan(plan: &Plan) -> ExitCode {
     })
 }
 
+fn explain(what: &str, error: &io::Error) -> Vec<String> {
+    vec![format!("{what}: {}", strerror(error))]
+}
+
+/// The addresses of each target, those that `--source-ip` can reach if there are any: at least one.
+fn resolve(plan: &Plan) -> Result<Vec<Vec<Address>>, Vec<String>> {
+    let resolve = |target: &Target| {
+        let mut addresses = target.resolve().map_err(|error| explain(&target.url, &error))?;
+        if let Some(ip) = plan.source_ips.first()
+            && addresses.iter().any(|address| is_like(address, *ip))
+        {
+            addresses.retain(|address| is_like(address, *ip));
+        }
+        Ok(addresses)
+    };
+    plan.targets().map(resolve).collect()
+}
+
 fn print_errors(reasons: &[String]) {
     for reason in reasons {
         print_error(format_args!("{PROGRAM}: {reason}"));
@@ -98,35 +118,30 @@ fn print_errors(reasons: &[String]) {
 /// Runs the plan. Returns the exit status, or the reasons why it cannot be run.
 fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     #[cfg(feature = "tls")]
-    if plan.tls.as_ref().is_some_and(ClientTls::is_insecure) {
+    if plan.tls.iter().any(ClientTls::is_insecure) {
         print_errors(&[tls_options::INSECURE.to_owned()]);
     }
-    let explain = |what: &str, error: &io::Error| vec![format!("{what}: {}", strerror(error))];
     let files = raise_file_limit().map_err(|e| explain("cannot read the file limit", &e))?;
     let mut progress = Progress::new(plan.quiet);
-    let mut addresses = plan.target.resolve().map_err(|error| explain(&plan.target.url, &error))?;
-    if let Some(ip) = plan.source_ips.first()
-        && addresses.iter().any(|address| is_like(address, *ip))
-    {
-        addresses.retain(|address| is_like(address, *ip));
-    }
+    let choices = resolve(plan)?;
     // The preflight comes first, because a trial connect is a connect.
-    let mut sources = run_preflight(plan, &addresses[0], files, &progress)?;
-    let address = first_reachable(&addresses);
-    if *address != addresses[0] {
-        sources = run_preflight(plan, address, files, &progress)?;
+    let first = choices.iter().map(|addresses| addresses[0].clone()).collect();
+    let mut routes = run_preflight(plan, first, files, &progress)?;
+    let reachable: Vec<Address> = choices.iter().map(|all| first_reachable(all).clone()).collect();
+    if routes.iter().map(|route| &route.address).ne(&reachable) {
+        routes = run_preflight(plan, reachable, files, &progress)?;
     }
     let mut outputs = Outputs::create(plan)?;
     let host = Host::read(files);
-    let engine = Engine::new(plan, address.clone(), &sources)
-        .map_err(|error| explain("cannot start", &error))?;
+    let engine = Engine::new(plan, &routes).map_err(|error| explain("cannot start", &error))?;
     let run = engine.run(&mut progress, |row| outputs.write_row(row));
     progress.clear();
     let run = run.map_err(|error| explain("the run broke off", &error))?;
     // The page alone has it: the connection would be one more in the server's counters.
     let has_answered = plan.report.is_some() && run.stats.counts.opened > 0;
-    let server_version = has_answered.then(|| server_version::ask(address, plan)).flatten();
-    let result = RunResult { plan, address, sources: &sources, host, server_version, run };
+    let server_version =
+        has_answered.then(|| server_version::ask(&routes[0].address, plan)).flatten();
+    let result = RunResult { plan, routes: &routes, host, server_version, run };
     let write_errors = outputs.write_result(&result);
     let printed = print_result(&result);
     print_errors(&write_errors);
@@ -158,38 +173,55 @@ fn print_result(result: &RunResult<'_>) -> ExitCode {
     printed
 }
 
-/// Checks the plan against this machine. Returns the local addresses of its connections, or all
-/// reasons why it cannot be run.
+/// Checks the plan against this machine, with the address of each target. Returns the routes of its
+/// connections, or all reasons why it cannot be run.
 fn run_preflight(
     plan: &Plan,
-    address: &Address,
+    addresses: Vec<Address>,
     files: usize,
     progress: &Progress,
-) -> Result<Sources, Vec<String>> {
+) -> Result<Vec<Route>, Vec<String>> {
     let limits = SystemLimits::read(files);
-    let sources = Sources::plan(
-        &plan.source_ips,
-        address.ip(),
-        plan.mode.connections() as usize,
-        usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
-        limits.port_range.map(|(low, high)| low..=high),
-    );
-    let preflight = Preflight::new(&requirements(plan, address, &sources), &limits);
+    let route = |(target, address): (usize, Address)| {
+        let sources = Sources::plan(
+            &plan.source_ips,
+            address.ip(),
+            plan.spread().count(target, plan.mode.connections() as usize),
+            usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            limits.port_range.map(|(low, high)| low..=high),
+        );
+        Route { address, sources }
+    };
+    let routes: Vec<Route> = addresses.into_iter().enumerate().map(route).collect();
+    let preflight = Preflight::new(&requirements(plan, &routes), &limits);
     progress.print_line(&format!("preflight: {}", preflight.checks.join(", ")));
     let mut reasons: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
-    reasons.extend(source_ip_errors(plan, address));
+    for reason in routes.iter().flat_map(|route| source_ip_errors(plan, &route.address)) {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
     reasons.extend(server_pid_error(plan));
-    if reasons.is_empty() { Ok(sources) } else { Err(reasons) }
+    if reasons.is_empty() { Ok(routes) } else { Err(reasons) }
 }
 
-fn requirements(plan: &Plan, address: &Address, sources: &Sources) -> Requirements {
+fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
+    // Of several, the first has the publisher alone. Connections to one address share its ports,
+    // however many of the targets have it.
+    let crowded = if routes.len() > 1 { &routes[1..] } else { routes };
+    let mut addresses: Vec<&Address> = Vec::new();
+    for Route { address, .. } in crowded {
+        if address.ip().is_some() && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
     let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
-        sources: sources.count() as u64,
-        targets: 1,
-        address: address.ip(),
+        sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),
+        targets: addresses.len().max(1) as u64,
+        address: addresses.first().and_then(|address| address.ip()),
         bytes_each: if is_idle { 0 } else { bytes_each },
     }
 }

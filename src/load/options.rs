@@ -142,9 +142,11 @@ Example: 5,000 requests a second over 200 connections, a page with charts
   mynah-load echo command://127.0.0.1:65432 -c 200 --rate 5k --report echo.html";
 
 const FANOUT_BRIEF: &str = "\
-Usage: mynah-load fanout URL [OPTION…]
+Usage: mynah-load fanout URL [URL…] [OPTION…]
 
 One connection publishes, all others receive. URL is command:// or chat://.
+With several URLs, those of the nodes of a cluster, it publishes to the first,
+and the subscribers are spread over the others.
 
 Example: 1,000 subscribers, 32 messages at a time
   mynah-load fanout command://127.0.0.1:65432 --subscribers 1k --batch 32";
@@ -333,6 +335,7 @@ impl Reader<'_> {
         let mode = self.mode()?;
         self.check_options(mode);
         let target = self.target(mode);
+        let subscriber_targets = self.subscriber_targets(mode);
         let settings = self.settings(mode, target.as_ref());
         let rate = self.number("rate", 1..=RATE_LIMIT, 0);
         let is_connect_rate = mode == "idle" && rate > 0;
@@ -347,8 +350,9 @@ impl Reader<'_> {
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
             #[cfg(feature = "tls")]
-            tls: self.tls(target.as_ref()),
+            tls: self.tls(target.as_ref(), &subscriber_targets),
             target: target?,
+            subscriber_targets,
             command,
         };
         self.check(&plan);
@@ -404,7 +408,7 @@ impl Reader<'_> {
         let mut words = self.matches.free.iter().skip(1);
         let option = self.matches.opt_str("target");
         let word = if option.is_none() { words.next() } else { None };
-        if !self.has_doubtful_words {
+        if !self.has_doubtful_words && mode != "fanout" {
             words.for_each(|word| self.add(UsageError::Argument(word.clone())));
         }
         let Some(url) = option.as_ref().or(word) else {
@@ -413,26 +417,42 @@ impl Reader<'_> {
             }
             return None;
         };
+        self.parse_target(url, word.is_some())
+    }
+
+    /// The targets of a fan-out behind the first.
+    fn subscriber_targets(&self, mode: &str) -> Vec<Target> {
+        if mode != "fanout" {
+            return Vec::new();
+        }
+        let before = if self.matches.opt_present("target") { 1 } else { 2 };
+        let words = self.matches.free.iter().skip(before);
+        words.filter_map(|url| self.parse_target(url, true)).collect()
+    }
+
+    /// The target at `url`, which may be a word that is none.
+    fn parse_target(&self, url: &str, is_word: bool) -> Option<Target> {
         match Target::parse(url) {
             Ok(target) => Some(target),
-            Err(_) if word.is_some() && self.has_doubtful_words => None,
+            Err(_) if is_word && self.has_doubtful_words => None,
             Err(source) => {
-                self.add(UsageError::Target { url: url.clone(), source });
+                self.add(UsageError::Target { url: url.to_owned(), source });
                 None
             }
         }
     }
 
-    /// TLS of the target, if its URL asks for it. Options without that are errors.
+    /// TLS of each target, if the URLs ask for it. Options without that are errors.
     #[cfg(feature = "tls")]
-    fn tls(&self, target: Option<&Target>) -> Option<ClientTls> {
-        let target = target?;
-        let read = if target.is_tls {
-            tls_options::read(self.matches, &target.host).map(Some)
+    fn tls(&self, first: Option<&Target>, further: &[Target]) -> Vec<ClientTls> {
+        let Some(first) = first else { return Vec::new() };
+        let read = if first.is_tls {
+            let all = std::iter::once(first).chain(further);
+            all.map(|target| tls_options::read(self.matches, &target.host)).collect()
         } else {
-            tls_options::refuse(self.matches, &target.tls_url()).map(|()| None)
+            tls_options::refuse(self.matches, &first.tls_url()).map(|()| Vec::new())
         };
-        read.map_err(|source| self.add(UsageError::Tls(source))).ok().flatten()
+        read.map_err(|source| self.add(UsageError::Tls(source))).unwrap_or_default()
     }
 
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
@@ -532,6 +552,7 @@ impl Reader<'_> {
     /// Checks values that each option allows and that do not go together.
     fn check(&self, plan: &Plan) {
         self.check_target(plan);
+        self.check_subscriber_targets(plan);
         let json = match &plan.json {
             Some(JsonOutput::File(path)) => Some(path.as_path()),
             _ => None,
@@ -539,16 +560,19 @@ impl Reader<'_> {
         let files =
             [("json", json), ("csv", plan.csv.as_deref()), ("report", plan.report.as_deref())];
         self.check_files(&files);
-        if plan.target.path.is_some() && !plan.source_ips.is_empty() {
+        if plan.targets().any(|target| target.path.is_some()) && !plan.source_ips.is_empty() {
             self.add_invalid("source-ip", "a Unix socket has no addresses to connect from");
         }
-        let literal = plan.target.host.parse::<IpAddr>();
         for (number, ip) in plan.source_ips.iter().enumerate() {
             // An address given twice has its ports once.
             if plan.source_ips[..number].contains(ip) {
                 self.add_invalid("source-ip", format!("{ip} is given twice"));
-            } else if literal.as_ref().is_ok_and(|target| target.is_ipv4() != ip.is_ipv4()) {
-                let host = &plan.target.host;
+                continue;
+            }
+            let is_other = |target: &IpAddr| target.is_ipv4() != ip.is_ipv4();
+            let mut targets = plan.targets();
+            let other = targets.find(|target| target.host.parse().as_ref().is_ok_and(is_other));
+            if let Some(Target { host, .. }) = other {
                 let reason = format!("{ip} cannot reach {host}, of the other IP version");
                 self.add_invalid("source-ip", reason);
             }
@@ -576,6 +600,37 @@ impl Reader<'_> {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
+        }
+    }
+
+    /// Checks the targets of a fan-out's subscribers against the first.
+    fn check_subscriber_targets(&self, plan: &Plan) {
+        let Mode::Fanout { subscribers, size, .. } = plan.mode else { return };
+        if plan.subscriber_targets.is_empty() {
+            return;
+        }
+        for target in &plan.subscriber_targets {
+            let first = plan.target.protocol;
+            let mut source =
+                (target.protocol != first).then_some(TargetError::OtherProtocol { first });
+            #[cfg(feature = "tls")]
+            if target.is_tls != plan.target.is_tls {
+                source.get_or_insert(TargetError::OtherTls);
+            }
+            if let Some(source) = source.take() {
+                self.add(UsageError::Target { url: target.url.clone(), source });
+            }
+        }
+        let targets = plan.subscriber_targets.len();
+        if (subscribers as usize) < targets {
+            self.add_invalid(
+                "subscribers",
+                format!("{subscribers} is too few for {targets} targets to subscribe to"),
+            );
+        }
+        if size == 0 {
+            let reason = "several targets need at least 1, by which late messages are told";
+            self.add_invalid("size", reason);
         }
     }
 
@@ -667,6 +722,48 @@ mod tests {
         assert_eq!(echo.mode.requests_per_sec(), Some(6_000));
         assert_eq!(echo.mode.load_model(), LoadModel::Open);
         assert_eq!(plan(&format!("echo {URL}")).mode.load_model(), LoadModel::Closed);
+    }
+
+    #[test]
+    fn fanout_has_further_targets() {
+        let of = |args: &str| {
+            let plan = plan(args);
+            plan.targets().map(|target| target.url.clone()).collect::<Vec<_>>()
+        };
+        let all = ["chat://h:1", "chat://h:2", "chat+unix:///run/s"];
+        assert_eq!(of("fanout chat://h:1 --batch 2 chat://h:2 chat+unix:///run/s"), all);
+        assert_eq!(of("fanout chat://h:2 --target chat://h:1 chat+unix:///run/s"), all);
+        assert_eq!(of("fanout chat://h:1 chat://h:1"), ["chat://h:1"; 2], "its own subscribers");
+        assert_eq!(of("fanout chat://h:1").len(), 1);
+    }
+
+    #[test]
+    fn further_targets_are_like_the_first() {
+        refused("echo chat://h:1 chat://h:2", &["unexpected argument 'chat://h:2'"]);
+        refused(
+            "fanout chat://h:1 command://h:2 nothing",
+            &[
+                "nothing: not of the form PROTOCOL://HOST:PORT",
+                "command://h:2: the first target is chat://, and all must be",
+            ],
+        );
+        refused(
+            "fanout chat://h:1 chat://h:2 chat://h:3 --subscribers 1",
+            &["--subscribers: 1 is too few for 2 targets to subscribe to"],
+        );
+        refused(
+            "fanout command://h:1 command://h:2 --size 0",
+            &["--size: several targets need at least 1, by which late messages are told"],
+        );
+        refused(
+            "fanout chat://127.0.0.1:1 chat://[::1]:2 --source-ip 127.0.0.2",
+            &["--source-ip: 127.0.0.2 cannot reach ::1, of the other IP version"],
+        );
+        #[cfg(feature = "tls")]
+        refused(
+            "fanout chat://h:1 chat+tls://h:2",
+            &["chat+tls://h:2: either all targets go over TLS, or none does"],
+        );
     }
 
     #[test]

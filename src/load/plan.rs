@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::route::Spread;
 use super::target::Target;
 use super::workload::Pattern;
 #[cfg(feature = "tls")]
@@ -15,10 +16,13 @@ const PROBE_BYTES: u32 = 64;
 /// The settings of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
+    /// The target; of several, the one that a fan-out publishes to.
     pub(super) target: Target,
-    /// TLS, where the target's URL asks for it.
+    /// Targets over which the subscribers of a fan-out are spread; none if they are at `target`.
+    pub(super) subscriber_targets: Vec<Target>,
+    /// TLS of each target, where the URLs ask for it; else none.
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<ClientTls>,
+    pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
     /// Connects a second.
     pub(super) connects_per_sec: u64,
@@ -42,6 +46,16 @@ pub(super) enum JsonOutput {
 }
 
 impl Plan {
+    /// All targets, the first one first.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        std::iter::once(&self.target).chain(&self.subscriber_targets)
+    }
+
+    /// How the connections are spread over the targets.
+    pub(super) fn spread(&self) -> Spread {
+        Spread::new(1 + self.subscriber_targets.len())
+    }
+
     /// Whether standard output has the JSON instead of the summary.
     pub(super) fn has_json_on_stdout(&self) -> bool {
         self.json == Some(JsonOutput::Stdout)

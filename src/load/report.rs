@@ -9,7 +9,7 @@ use serde_json::Number;
 
 use super::plan::{LoadModel, Mode};
 use super::run_result::RunResult;
-use super::stats::{Percentiles, Row, TlsStats};
+use super::stats::{Percentiles, Row, TargetCounts, TlsStats};
 use super::sysinfo::Host;
 use super::target::Address;
 
@@ -28,6 +28,8 @@ pub(super) struct Report<'a> {
     connections: Connections,
     requests: Requests,
     deliveries: u64,
+    /// `null` for one target.
+    targets: Option<Vec<TargetReport<'a>>>,
     bytes: Bytes,
     rate_per_sec: f64,
     latency_us: Percentiles,
@@ -75,6 +77,16 @@ struct Connections {
 struct Requests {
     sent: u64,
     answered: u64,
+}
+
+/// One of several targets.
+#[derive(Serialize)]
+struct TargetReport<'a> {
+    target: &'a str,
+    address: &'a Address,
+    opened: u64,
+    deliveries: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -125,6 +137,7 @@ impl RunResult<'_> {
             },
             requests: Requests { sent: counts.sent, answered: counts.answered },
             deliveries: counts.deliveries,
+            targets: self.target_reports(),
             bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
             rate_per_sec: self.rate_per_sec(),
             latency_us: self.latency(),
@@ -145,6 +158,15 @@ impl RunResult<'_> {
             kernel: self.kernel_report(),
             series: &run.stats.series,
         }
+    }
+
+    fn target_reports(&self) -> Option<Vec<TargetReport<'_>>> {
+        let targets = self.targets();
+        let reports = targets.iter().zip(self.routes).map(|((target, counts), route)| {
+            let TargetCounts { opened, deliveries, lost } = **counts;
+            TargetReport { target: &target.url, address: &route.address, opened, deliveries, lost }
+        });
+        (!targets.is_empty()).then(|| reports.collect())
     }
 
     fn kernel_report(&self) -> Kernel {
@@ -174,7 +196,7 @@ impl RunResult<'_> {
             }
         }
         Settings {
-            address: self.address,
+            address: &self.routes[0].address,
             connections: mode.connections(),
             subscribers,
             depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
@@ -190,7 +212,7 @@ impl RunResult<'_> {
             hold_secs,
             duration_secs,
             server_pid: mode.server_pid(),
-            source_ips: self.sources.addresses(),
+            source_ips: self.source_ips(),
             max_errors: self.plan.errors_max,
             max_p99_ms: self.plan.p99_ms_max,
         }
@@ -230,6 +252,7 @@ mod tests {
                 "connections",
                 "requests",
                 "deliveries",
+                "targets",
                 "bytes",
                 "rate_per_sec",
                 "latency_us",
@@ -271,6 +294,7 @@ mod tests {
             assert_eq!(json["settings"]["source_ips"][0], "127.0.0.2");
             assert_eq!(json["settings"]["depth"], serde_json::Value::Null);
             assert_eq!(json["tls"], serde_json::Value::Null);
+            assert_eq!(json["targets"], serde_json::Value::Null);
             assert_eq!(json["series"][0]["connected"], 8);
             assert_eq!(json["series"][0]["phase"], "hold");
         });

@@ -1,12 +1,14 @@
 //! Result of a run: rates, and the thresholds that were missed.
 
+use std::net::IpAddr;
+
 use super::engine::Run;
 use super::format::plural;
 use super::plan::{LoadModel, Mode, Plan};
-use super::sources::Sources;
-use super::stats::{Percentiles, TlsStats};
+use super::route::Route;
+use super::stats::{Percentiles, TargetCounts, TlsStats};
 use super::sysinfo::Host;
-use super::target::Address;
+use super::target::Target;
 use super::workload::Pattern;
 
 /// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
@@ -21,8 +23,8 @@ pub(super) const NOT_MEASURED: &str = "not measured: the server's memory did not
 /// Result of a run, with its settings.
 pub(super) struct RunResult<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) address: &'a Address,
-    pub(super) sources: &'a Sources,
+    /// One for each target, the first one first.
+    pub(super) routes: &'a [Route],
     pub(super) host: Host,
     /// Version of the server, as its STATUS says; `None` is unknown.
     pub(super) server_version: Option<String>,
@@ -70,6 +72,10 @@ impl RunResult<'_> {
             let unanswered = plural(unanswered, "request");
             return Some(format!("no p99, {unanswered} without an answer"));
         }
+        let lost: u64 = self.targets().iter().map(|(_, counts)| counts.lost).sum();
+        if lost > (self.run.stats.counts.deliveries + lost) / 100 {
+            return Some(format!("no p99, {} lost", plural(lost, "message")));
+        }
         let p99 = self.latency().p99? / 1e3;
         (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
     }
@@ -92,7 +98,7 @@ impl RunResult<'_> {
     /// Figures of TLS, where the target speaks it.
     pub(super) fn tls(&self) -> Option<TlsStats> {
         #[cfg(feature = "tls")]
-        let is_tls = self.plan.tls.is_some();
+        let is_tls = !self.plan.tls.is_empty();
         #[cfg(not(feature = "tls"))]
         let is_tls = false;
         is_tls.then(|| self.run.stats.tls.unwrap_or_default())
@@ -117,17 +123,30 @@ impl RunResult<'_> {
         };
         let slab = growth(before.slab_bytes, held.slab_bytes);
         // Those of TCP: the kernel does not tell what Unix sockets have.
-        let is_tcp = self.address.ip().is_some();
+        let is_tcp = self.routes.iter().any(|route| route.address.ip().is_some());
         (slab, growth(before.buffer_bytes, held.buffer_bytes).filter(|_| is_tcp))
     }
 
     /// Number of ends of each connection on this machine.
     pub(super) fn ends_here(&self) -> u32 {
-        let is_here = self
-            .address
-            .ip()
-            .is_none_or(|ip| ip.is_loopback() || self.sources.addresses().contains(&ip));
-        if is_here { 2 } else { 1 }
+        let is_here = |Route { address, sources }: &Route| {
+            address.ip().is_none_or(|ip| ip.is_loopback() || sources.addresses().contains(&ip))
+        };
+        if self.routes.iter().all(is_here) { 2 } else { 1 }
+    }
+
+    /// The local addresses of connections: those of the target that needs most.
+    pub(super) fn source_ips(&self) -> &[IpAddr] {
+        let all = self.routes.iter().map(|route| route.sources.addresses());
+        all.max_by_key(|addresses| addresses.len()).unwrap_or_default()
+    }
+
+    /// Several targets with their counts, that of the publisher first; none if there is one.
+    pub(super) fn targets(&self) -> Vec<(&Target, &TargetCounts)> {
+        if !self.plan.spread().is_over_several() {
+            return Vec::new();
+        }
+        self.plan.targets().zip(&self.run.targets).collect()
     }
 
     pub(super) fn tester_lag(&self) -> Percentiles {
@@ -194,6 +213,18 @@ mod tests {
         let missed = bar("98");
         assert!(missed[0].starts_with("p99 of 99."), "{missed:?}");
         assert!(missed[0].ends_with(" ms, --max-p99-ms allows 98"), "{missed:?}");
+    }
+
+    #[test]
+    fn p99_is_missed_if_over_1_percent_are_lost() {
+        let args = "fanout chat://h:1 chat://h:2 --max-errors 9 --max-p99-ms 1000";
+        let counts = |lost| TargetCounts { opened: 9, deliveries: 7, lost };
+        let lost = Run { targets: vec![counts(0), counts(1)], ..run() };
+        assert_eq!(misses(args, lost), ["no p99, 1 message lost"]);
+        let none = Run { targets: vec![counts(0), counts(0)], ..run() };
+        assert_eq!(misses(args, none), [""; 0]);
+        let one = "fanout chat://h:1 --max-errors 9 --max-p99-ms 1000";
+        assert_eq!(misses(one, Run { targets: vec![counts(1)], ..run() }), [""; 0]);
     }
 
     #[test]

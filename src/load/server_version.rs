@@ -24,7 +24,7 @@ pub(super) fn ask(address: &Address, plan: &Plan) -> Option<String> {
     }
     let socket = connect(address).ok()?;
     #[cfg(feature = "tls")]
-    let answer = match &plan.tls {
+    let answer = match plan.tls.first() {
         Some(tls) => request(tls.stream(socket).ok()?).ok()?,
         None => request(socket).ok()?,
     };

@@ -84,6 +84,16 @@ impl Counts {
     }
 }
 
+/// Counts of the connections to one target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TargetCounts {
+    pub(super) opened: u64,
+    /// Messages that its subscribers have received in time.
+    pub(super) deliveries: u64,
+    /// Messages that were published while they were connected, and that they have not.
+    pub(super) lost: u64,
+}
+
 /// Errors of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ErrorStats {

@@ -5,7 +5,8 @@ use std::fmt::{self, Write};
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
 use super::plan::{LoadModel, Mode};
 use super::run_result::{NOT_MEASURED, RunResult};
-use super::stats::{Percentiles, TlsStats};
+use super::stats::{Percentiles, TargetCounts, TlsStats};
+use super::target::Target;
 use super::workload::Pattern;
 use crate::escape::EscapeControl;
 
@@ -30,8 +31,9 @@ impl fmt::Display for RunResult<'_> {
 
 impl RunResult<'_> {
     pub(super) fn title(&self) -> String {
-        let (mode, url) = (self.plan.mode.name(), &self.plan.target.url);
-        format!("mynah-load {}: {mode} against {url}", env!("CARGO_PKG_VERSION"))
+        let mode = self.plan.mode.name();
+        let urls: Vec<&str> = self.plan.targets().map(|target| &*target.url).collect();
+        format!("mynah-load {}: {mode} against {}", env!("CARGO_PKG_VERSION"), urls.join(", "))
     }
 
     /// All lines below the title.
@@ -44,6 +46,7 @@ impl RunResult<'_> {
         lines.extend(self.tls().map(|tls| line("TLS", tls_line(tls))));
         if self.plan.mode.load_model() != LoadModel::None {
             lines.push(line("requests", self.requests()));
+            lines.extend(self.target_lines());
             lines.push(line("latency", percentiles(self.latency())));
             lines.push(line("", self.how_measured()));
         }
@@ -133,10 +136,27 @@ impl RunResult<'_> {
         text
     }
 
+    /// What each of several targets has received; the first has the publisher.
+    fn target_lines(&self) -> Vec<SummaryLine> {
+        let text = |(target, counts): (&Target, &TargetCounts)| {
+            let TargetCounts { opened, deliveries, lost } = *counts;
+            let subscribers = plural(opened, "subscriber");
+            let (deliveries, lost) = (count(deliveries), count(lost));
+            format!("{}: {deliveries} delivered to {subscribers}, {lost} lost", target.url)
+        };
+        let subscribers_at = self.targets().into_iter().skip(1);
+        subscribers_at.map(|target| line("target", text(target))).collect()
+    }
+
     /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
         match self.plan.mode.load_model() {
             LoadModel::Open => "open loop: from the time each was meant to leave".to_owned(),
+            _ if self.plan.spread().is_over_several() => {
+                "closed loop: from when a batch left to each delivery; \
+                 the next leaves when all have it, or none came for 5 s"
+                    .to_owned()
+            }
             _ if self.plan.mode.pattern() == Pattern::Fanout => {
                 "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it"
@@ -253,6 +273,7 @@ impl fmt::Display for EscapedText<'_> {
 mod tests {
     use super::super::engine::Run;
     use super::super::fixtures::{run, with_result};
+    use super::super::stats::TargetCounts;
 
     fn summary(args: &str, run: Run) -> Vec<String> {
         let mut lines = Vec::new();
@@ -321,6 +342,17 @@ mod tests {
         let text = summary("idle --target tcp://h:1 --connections 10", run).join("\n");
         assert!(text.contains("ECONNREFUSED 2 times, from 0.00 s to 3.00 s\n"), "{text}");
         assert!(text.contains("EOF 2 times, at 2.00 s\n"), "{text}");
+    }
+
+    #[test]
+    fn several_targets_have_a_line_each() {
+        let counts = |lost| TargetCounts { opened: 1, deliveries: 2_000, lost };
+        let run = Run { targets: vec![counts(0), counts(0), counts(3)], ..run() };
+        let lines = summary("fanout chat://h:1 chat://h:2 chat://h:3", run);
+        let (version, urls) = (env!("CARGO_PKG_VERSION"), "chat://h:1, chat://h:2, chat://h:3");
+        assert_eq!(lines[0], format!("mynah-load {version}: fanout against {urls}"));
+        assert_eq!(lines[5], "  target       chat://h:2: 2,000 delivered to 1 subscriber, 0 lost");
+        assert_eq!(lines[6], "  target       chat://h:3: 2,000 delivered to 1 subscriber, 3 lost");
     }
 
     #[test]

@@ -101,6 +101,13 @@ pub(super) enum TargetError {
     OnlyHeld,
     /// The mode broadcasts, and the protocol does not.
     NoBroadcasts,
+    /// The first target has another protocol.
+    OtherProtocol {
+        first: Protocol,
+    },
+    /// Either this target or the first goes over TLS.
+    #[cfg(feature = "tls")]
+    OtherTls,
     Url(ListenerError),
 }
 
@@ -117,6 +124,11 @@ impl fmt::Display for TargetError {
             TargetError::NoBroadcasts => {
                 f.write_str("fanout needs command:// or chat://, which broadcast")
             }
+            TargetError::OtherProtocol { first } => {
+                write!(f, "the first target is {first}://, and all must be")
+            }
+            #[cfg(feature = "tls")]
+            TargetError::OtherTls => f.write_str("either all targets go over TLS, or none does"),
             TargetError::NoPort => f.write_str("nothing listens on port 0"),
             TargetError::UnknownKey { key, protocol } => {
                 let key_of_raw =

@@ -41,6 +41,8 @@ pub(super) struct Workload {
     batch: Vec<u8>,
     /// Payload of a right answer, or of a delivery in a fan-out.
     expected: Vec<u8>,
+    /// Bytes of payload in `request`, and in a fan-out at the end of `expected`.
+    payload_len: usize,
     /// `raw`: prefix of the answers, which comes back once a read of the server.
     raw_prefix: Vec<u8>,
     /// `raw`: the byte that requests consist of. The prefix does not have it, so answers are counted
@@ -130,6 +132,7 @@ impl Workload {
             batch: request.repeat(times),
             request,
             expected,
+            payload_len: size,
             raw_prefix: target.raw_prefix.clone(),
             fill_byte,
         }
@@ -138,6 +141,20 @@ impl Workload {
     /// Whether the server answers each published message with the number of its receivers.
     pub(super) fn confirms_publish(&self) -> bool {
         self.protocol == Mynah(Name::Command)
+    }
+
+    /// Changes the messages of a fan-out, so that those of before count no longer when they arrive
+    /// late. The 26th change makes them the first ones again.
+    pub(super) fn change_payload(&mut self) {
+        let next = |byte: &mut u8| *byte = if *byte == b'z' { b'a' } else { *byte + 1 };
+        let begin = self.expected.len().saturating_sub(self.payload_len);
+        self.expected[begin..].iter_mut().for_each(next);
+        // A chat's line has its end behind the payload, a frame its header before it.
+        let end = self.request.len() - usize::from(self.protocol == Mynah(Name::Chat));
+        let begin = end.saturating_sub(self.payload_len);
+        self.request[begin..end].iter_mut().for_each(next);
+        let times = self.batch.len() / self.request.len().max(1);
+        self.batch = self.request.repeat(times);
     }
 
     /// Bytes of one request.
@@ -443,6 +460,26 @@ mod tests {
             reply_error(&workload, format!("{text}\n").as_bytes()),
             ReplyError::Refused(text.into())
         );
+    }
+
+    #[test]
+    fn changed_payload_tells_late_messages() {
+        for (url, first, second) in [
+            ("command://h:1", &b"\x04\0\0\0\x03abc"[..], &b"\x04\0\0\0\x03bcd"[..]),
+            ("chat://h:1", b"[pub]: abc\n", b"[pub]: bcd\n"),
+        ] {
+            let mut workload = workload_of(url, Pattern::Fanout, 3, "pub");
+            let request = workload.next_bytes(0, u64::MAX).to_vec();
+            workload.change_payload();
+            assert_eq!(parse(&workload, first), parsed(first.len(), 0, 0), "{url}: too late");
+            assert_eq!(parse(&workload, second), parsed(second.len(), 0, 1), "{url}");
+            assert!(second.ends_with(&workload.request) || url.starts_with("chat"));
+            assert_eq!(workload.next_bytes(0, u64::MAX).len(), request.len());
+            for _ in 1..26 {
+                workload.change_payload();
+            }
+            assert_eq!(workload.next_bytes(0, u64::MAX), request, "{url}: 26 changes");
+        }
     }
 
     #[test]

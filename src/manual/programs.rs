@@ -78,8 +78,9 @@ fn load() -> Program {
     let words = modes.iter().filter_map(|(name, specs)| {
         let line = words.lines().find_map(|line| line.strip_prefix(&format!("  {name} ")))?;
         let help = line.trim().to_owned();
+        let usage = load::help(Some(*name));
+        let synopsis = usage.lines().next()?.strip_prefix("Usage: mynah-load ")?.to_owned();
         let (name, options) = ((*name).to_owned(), specs.to_vec());
-        let synopsis = format!("{name} URL [OPTION…]");
         Some(Word { name, synopsis, help, options })
     });
     let section =

@@ -10,8 +10,16 @@
 
 mod driver;
 mod engine;
+#[cfg(feature = "admin")]
+mod node;
+#[cfg(feature = "admin")]
+mod nodes;
+#[cfg(feature = "admin")]
+mod process;
 mod scripted;
 mod scripts;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "admin")]
+mod trouble;

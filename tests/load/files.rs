@@ -29,6 +29,7 @@ fn json_has_the_documented_fields() {
         "server",
         "settings",
         "target",
+        "targets",
         "tester_lag_us",
         "tls",
     ];

@@ -15,6 +15,7 @@ mod linux;
 mod modes;
 mod options;
 mod progress;
+mod several_targets;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;

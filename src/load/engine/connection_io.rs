@@ -6,10 +6,11 @@ use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
 use super::super::plan::LoadModel;
+use super::super::route::Route;
 use super::super::socket;
 use super::super::stats::Phase;
 use super::super::workload::{Pattern, ReplyError};
-use super::{CONNECT_NS_MAX, Engine, PUBLISHER};
+use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;
 
@@ -43,13 +44,16 @@ impl Engine<'_> {
             let index = self.connections.len();
             let now = self.now();
             let mut tried = 0;
-            let ports = self.sources.ports(index, self.ports_skipped).inspect(|_| tried += 1);
-            let source = self.sources.address(index);
-            let result = socket::connect(&self.target, source, ports).and_then(|stream| {
-                stream.register(self.poll.registry(), Token(index))?;
-                Ok(stream)
-            });
-            self.ports_skipped += usize::saturating_sub(tried, 1);
+            let (target, number) = self.spread.place(index);
+            let Route { address, sources } = &self.routes[target];
+            let skipped = &mut self.ports_skipped[target];
+            let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);
+            let result =
+                socket::connect(address, sources.address(number), ports).and_then(|stream| {
+                    stream.register(self.poll.registry(), Token(index))?;
+                    Ok(stream)
+                });
+            *skipped += usize::saturating_sub(tried, 1);
             match result {
                 Ok(stream) => {
                     let started_at = self.backlog_full_since.take().unwrap_or(now);
@@ -152,14 +156,54 @@ impl Engine<'_> {
     /// Whether the next batch is due: all subscribers have the last one, and the publisher has its
     /// confirmations.
     pub(super) fn must_publish(&self) -> bool {
-        let is_idle = |publisher: &Connection| {
-            let active = publisher.active.as_ref();
-            active.is_none_or(|active| active.unsent == 0 && active.in_flight.unanswered() == 0)
-        };
         self.mode.pattern() == Pattern::Fanout
             && self.run.stats.phase == Phase::Traffic
             && self.fanout.undelivered == 0
-            && self.connections.get(PUBLISHER).is_some_and(is_idle)
+            && self.is_publisher_idle()
+    }
+
+    /// Whether the publisher has sent all it was given, and has its confirmations.
+    fn is_publisher_idle(&self) -> bool {
+        self.connections.get(PUBLISHER).is_some_and(|publisher| {
+            let active = publisher.active.as_ref();
+            active.is_none_or(|active| active.unsent == 0 && active.in_flight.unanswered() == 0)
+        })
+    }
+
+    /// Several targets: gives up what is missing of the batch, if nothing has been delivered for too
+    /// long. What arrives later is not counted.
+    pub(super) fn expire_batch(&mut self, now: u64) {
+        let is_over = now >= self.fanout.moved_at.saturating_add(DELIVERY_NS_MAX);
+        let is_missing = self.fanout.undelivered > 0 && self.is_publisher_idle();
+        if !is_over || !is_missing || !self.spread.is_over_several() {
+            return;
+        }
+        for connection in self.connections.iter_mut().skip(PUBLISHER + 1) {
+            if connection.state == State::Open {
+                let published = self.fanout.published;
+                let active = connection.active_state();
+                active.lost += published - active.received;
+                active.received = published;
+            }
+        }
+        self.fanout.undelivered = 0;
+        self.workload.change_payload();
+    }
+
+    /// Adds what subscriber `index` has received, and what it has missed, to the counts of its target.
+    /// To be called once, when it ends.
+    pub(super) fn count_deliveries(&mut self, index: usize) {
+        let Some(active) = &self.connections[index].active else { return };
+        if index == PUBLISHER {
+            return;
+        }
+        let counts = &mut self.run.targets[self.spread.place(index).0];
+        counts.deliveries += active.received - active.lost;
+        counts.lost += active.lost;
+        // What a signal has cut off is not lost.
+        if self.run.interrupted.is_none() {
+            counts.lost += self.fanout.published - active.received;
+        }
     }
 
     /// Publishes the next batch, unless the phase is over.
@@ -174,6 +218,7 @@ impl Engine<'_> {
         self.fanout.published += u64::from(batch);
         self.fanout.undelivered = u64::from(batch) * subscribers;
         self.fanout.published_at = now;
+        self.fanout.moved_at = now;
         if self.workload.confirms_publish() {
             self.queue_requests(PUBLISHER, now, batch);
         } else {
@@ -225,6 +270,7 @@ impl Engine<'_> {
         let started_at = self.connections[index].connect_started_at;
         let now = self.now();
         self.run.stats.counts.opened += 1;
+        self.run.targets[self.spread.place(index).0].opened += 1;
         self.run.stats.record_connect(now.saturating_sub(started_at));
         if self.mode.pattern() == Pattern::Echo {
             self.connections[index].state = State::Open;
@@ -357,6 +403,7 @@ impl Engine<'_> {
             return false;
         }
         self.fanout.undelivered = self.fanout.undelivered.saturating_sub(u64::from(count));
+        self.fanout.moved_at = now;
         self.run.stats.counts.deliveries += u64::from(count);
         self.run.stats.record(now.saturating_sub(self.fanout.published_at), count);
         true
@@ -412,6 +459,10 @@ impl Engine<'_> {
     #[cold]
     pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
+        let is_fanout = self.mode.pattern() == Pattern::Fanout;
+        if is_fanout && self.connections[index].state == State::Open {
+            self.count_deliveries(index);
+        }
         let connection = &mut self.connections[index];
         if connection.state.is_opened() {
             self.run.stats.counts.dropped += 1;
@@ -428,7 +479,7 @@ impl Engine<'_> {
         let active = connection.active.take().unwrap_or_default();
         self.unanswered -= active.in_flight.unanswered();
         self.run.unanswered += active.in_flight.unanswered();
-        if self.mode.pattern() == Pattern::Fanout && index != PUBLISHER && was_open {
+        if is_fanout && index != PUBLISHER && was_open {
             let missed = self.fanout.published - active.received;
             self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);
         }

@@ -23,11 +23,11 @@ use super::connection::{Connection, State};
 use super::plan::{Mode, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, RequestSchedule, TokenBucket};
+use super::route::{Route, Spread};
 use super::socket;
-use super::sources::Sources;
-use super::stats::{Counts, Phase, Row, Stats};
+use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{self, KernelMemory};
-use super::target::{Address, Protocol};
+use super::target::Protocol;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
@@ -45,6 +45,10 @@ const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
 /// Longest time that the drain waits for replies.
 const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
+
+/// Longest time without a delivery, after which those of the batch that are missing are lost where
+/// there are several targets: what lies between them may lose messages, and nobody says which.
+const DELIVERY_NS_MAX: u64 = 5 * NS_PER_SEC;
 
 /// Interval at which the loop checks how late it runs.
 const LAG_INTERVAL_NS: u64 = NS_PER_SEC / 100;
@@ -66,6 +70,8 @@ struct Fanout {
     undelivered: u64,
     /// Time at which the current batch left.
     published_at: u64,
+    /// Time of the last delivery, or of the current batch.
+    moved_at: u64,
 }
 
 /// Measurements of one run. Times are nanoseconds.
@@ -90,13 +96,15 @@ pub(super) struct Run {
     pub(super) unsent: u64,
     /// The phase that a signal ended.
     pub(super) interrupted: Option<Phase>,
+    /// Counts of each target, the first one first.
+    pub(super) targets: Vec<TargetCounts>,
 }
 
 /// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
-    target: Address,
-    sources: &'a Sources,
+    routes: &'a [Route],
+    spread: Spread,
     workload: Workload,
     /// Input is counted and discarded: the target's protocol is unknown.
     ignores_input: bool,
@@ -117,8 +125,8 @@ pub(super) struct Engine<'a> {
     /// Time since which a Unix socket's backlog has been full, and that of the next try.
     backlog_full_since: Option<u64>,
     connect_retry_at: u64,
-    /// Ports that were tried by number and found taken.
-    ports_skipped: usize,
+    /// Ports that were tried by number and found taken, for each target.
+    ports_skipped: Vec<usize>,
     /// Times at which requests are due; `None` unless the load is open-loop.
     schedule: Option<RequestSchedule>,
     /// Index that is next to send a due request, and the step to the one after it.
@@ -146,12 +154,12 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// A run that has not started.
+    /// A run that has not started, with a route to each target of `plan`.
     ///
     /// # Errors
     ///
     /// The system has no descriptor left for the poll, the timer or the signal pipe.
-    pub(super) fn new(plan: &Plan, target: Address, sources: &'a Sources) -> io::Result<Self> {
+    pub(super) fn new(plan: &Plan, routes: &'a [Route]) -> io::Result<Self> {
         let poll = Poll::new()?;
         let is_signalled = Arc::default();
         let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
@@ -171,8 +179,8 @@ impl<'a> Engine<'a> {
         let size = mode.size() as usize;
         Ok(Engine {
             mode,
-            target,
-            sources,
+            routes,
+            spread: plan.spread(),
             workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
             ignores_input: plan.target.protocol == Protocol::Tcp,
             poll,
@@ -187,7 +195,7 @@ impl<'a> Engine<'a> {
             bucket: TokenBucket::new(plan.connects_per_sec, 0),
             backlog_full_since: None,
             connect_retry_at: 0,
-            ports_skipped: 0,
+            ports_skipped: vec![0; routes.len()],
             schedule: None,
             cursor: 0,
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
@@ -217,6 +225,7 @@ impl<'a> Engine<'a> {
                 unanswered: 0,
                 unsent: 0,
                 interrupted: None,
+                targets: vec![TargetCounts::default(); routes.len()],
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -329,6 +338,7 @@ impl<'a> Engine<'a> {
     fn tick(&mut self, now: u64, progress: &mut Progress, on_row: &mut impl FnMut(&Row)) {
         self.next_tick_at = now - now % TICK_NS + TICK_NS;
         self.expire_connects(now);
+        self.expire_batch(now);
         self.run.stats.record_open(now);
         if now >= self.next_memory_at {
             self.next_memory_at = now - now % TICK_NS + sysinfo::MEMORY_INTERVAL_NS;
@@ -453,12 +463,18 @@ impl<'a> Engine<'a> {
         let now = self.now();
         self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
         self.run.unanswered += self.unanswered + self.run.unsent;
+        if self.mode.pattern() == Pattern::Fanout {
+            for index in 0..self.connections.len() {
+                self.count_deliveries(index);
+            }
+        }
         if self.run.interrupted.is_none() {
             let is_fanout = self.mode.pattern() == Pattern::Fanout;
             for (index, connection) in self.connections.iter().enumerate() {
                 let Some(active) = &connection.active else { continue };
                 let is_subscriber = is_fanout && index != PUBLISHER;
-                let has_missed = is_subscriber && active.received < self.fanout.published;
+                let has_missed = active.received < self.fanout.published || active.lost > 0;
+                let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }

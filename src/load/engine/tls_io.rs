@@ -8,7 +8,9 @@ use std::io::{self, ErrorKind, Write};
 
 use super::super::connection::State;
 use super::super::plan::Plan;
+use super::super::route::Spread;
 use super::super::socket;
+use super::super::target::Target;
 use super::Engine;
 use super::connection_io::CLOSED_BY_PEER;
 use crate::buffer::WireBuffer;
@@ -23,9 +25,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 18;
 
 /// TLS of a run.
 pub(super) struct TlsLayer {
-    tls: ClientTls,
-    /// The target's URL without `+tls`.
-    plain_url: String,
+    /// That of each target, and its URL without `+tls`.
+    targets: Vec<(ClientTls, String)>,
+    spread: Spread,
     /// By the index of the connection; `None` before its handshake and after its end.
     connections: Vec<Option<Box<TlsState>>>,
     /// Plaintext of one read and records of one write: empty in between.
@@ -43,16 +45,22 @@ struct TlsState {
 }
 
 impl TlsLayer {
-    /// That of `plan`; `None` if its target does not speak TLS.
+    /// That of `plan`; `None` if its targets do not speak TLS.
     pub(super) fn new(plan: &Plan) -> Option<Self> {
-        let tls = plan.tls.clone()?;
-        Some(TlsLayer {
-            tls,
-            plain_url: plan.target.plain_url(),
+        let urls = plan.targets().map(Target::plain_url);
+        let targets: Vec<(ClientTls, String)> = plan.tls.iter().cloned().zip(urls).collect();
+        (!targets.is_empty()).then(|| TlsLayer {
+            targets,
+            spread: plan.spread(),
             connections: Vec::new(),
             plain: Vec::new(),
             wire: WireBuffer::default(),
         })
+    }
+
+    /// The number of the target of connection `index`.
+    fn target(&self, index: usize) -> usize {
+        self.spread.place(index).0
     }
 
     fn state(&mut self, index: usize) -> Option<&mut TlsState> {
@@ -83,7 +91,8 @@ impl Engine<'_> {
     /// Begins the handshake of connection `index`, which has just been established.
     pub(super) fn begin_handshake(&mut self, index: usize) {
         let Some(layer) = &mut self.tls else { return };
-        let session = match layer.tls.begin() {
+        let target = layer.target(index);
+        let session = match layer.targets[target].0.begin() {
             Ok(session) => session,
             Err(failure) => return self.fail_tls(index, &failure),
         };
@@ -100,7 +109,9 @@ impl Engine<'_> {
     /// what was read behind it, and acts on what they are.
     pub(super) fn on_wire(&mut self, index: usize, len: usize) {
         let Some(layer) = &mut self.tls else { return };
-        let TlsLayer { tls, connections, plain, wire, .. } = layer;
+        let target = layer.target(index);
+        let TlsLayer { targets, connections, plain, wire, .. } = layer;
+        let tls = &mut targets[target].0;
         let Some(Some(state)) = connections.get_mut(index) else { return };
         let input = &mut self.buffer[..len];
         plain.clear();
@@ -160,7 +171,7 @@ impl Engine<'_> {
         let has_answered = self.run.stats.counts.answered > 0;
         let Some(layer) = &mut self.tls else { return };
         let is_open = layer.state(index).is_some_and(|state| state.session.is_open());
-        let demand = layer.tls.reset_failure().filter(|_| !has_answered);
+        let demand = layer.targets[layer.target(index)].0.reset_failure().filter(|_| !has_answered);
         let is_reset = error.is_none_or(|error| error.kind() == ErrorKind::ConnectionReset);
         match (demand.filter(|_| is_reset), error) {
             (Some(failure), _) => self.fail_tls(index, &failure),
@@ -261,7 +272,7 @@ impl Engine<'_> {
     #[cold]
     fn fail_tls(&mut self, index: usize, failure: &Failure) {
         if let Some(layer) = &self.tls {
-            let reason = failure.explain(&layer.plain_url);
+            let reason = failure.explain(&layer.targets[layer.target(index)].1);
             self.run.stats.reason.get_or_insert(reason);
         }
         self.fail(index, &failure.name());

@@ -24,7 +24,10 @@ impl<T: Transport> Server<T> {
     pub fn enable_cluster(&mut self, config: NodeConfig, engine: Engine, incarnation: u64) {
         let unsent_bytes_max = self.shared.limits.send_queue_bytes_max;
         let cluster = Cluster::new(incarnation, unsent_bytes_max);
-        self.node = Some(Box::new(Node::new(config, engine, &cluster, self.shared.now)));
+        let mut node = Node::new(config, engine, &cluster, self.shared.now);
+        // Without rooms, too, it is one of the nodes.
+        node.set_channels(&cluster);
+        self.node = Some(Box::new(node));
         self.shared.cluster = Some(Box::new(cluster));
     }
 

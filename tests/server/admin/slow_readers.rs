@@ -115,7 +115,7 @@ mod trickling {
         println!("{lists} lists beside it, {held} bytes held");
         // Up to half of the queue it is read from; and what it has sent that is not looked at yet.
         assert!((SEND_QUEUE / 2..SEND_QUEUE / 2 + LIST + 100_000).contains(&held), "{held} bytes");
-        assert_eq!(head, b"HTTP/1.1 200 OK\r\nCon");
+        assert_eq!(head, b"HTTP/1.1 200 OK\r\nDat");
         // When it reads, its lists are whole.
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(slow.client.read_exactly(1));

@@ -23,7 +23,7 @@ fn certificate_of_another_file_is_for_new_clients() {
         format!("certificates reloaded: {}", new.cert),
         "reloaded".to_owned(),
     ];
-    assert_eq!(lines[1..], expected);
+    assert!(lines.ends_with(&expected), "{lines:?}");
     before.expect_alive();
     Client::connect(addr).with_tls(new.client()).expect_alive();
     Client::connect(addr).try_tls(old.client()).unwrap_err();

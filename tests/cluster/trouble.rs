@@ -117,7 +117,7 @@ fn killed_engine_holds_nobody_up() {
     for node in [&pair.a, &pair.b] {
         let lost = node.server.count_lines("lost: ");
         let reached = node.server.count_lines("cannot reach ");
-        assert!(lost <= 1 && reached <= 2, "{:#?}", node.server.log());
+        assert!(lost <= 2 && reached <= 2, "{:#?}", node.server.log());
     }
 }
 
@@ -159,12 +159,14 @@ fn nickname_had_twice_stays_with_the_elder() {
     read_until(&mut pair.bob, "[cat]: it is me");
     read_until(&mut pair.ann, "[SERVER] kit joined");
     for client in [&mut pair.ann, &mut pair.bob] {
-        post(client, "/who");
-        let mut line = client.read_line();
-        while line.starts_with('[') {
-            line = client.read_line();
-        }
-        assert!(line.ends_with(": ann, bob, cat, kit"), "{line}");
+        wait_until("all are known", || {
+            post(client, "/who");
+            let mut line = client.read_line();
+            while line.starts_with('[') {
+                line = client.read_line();
+            }
+            line.ends_with(": ann, bob, cat, kit")
+        });
     }
 }
 

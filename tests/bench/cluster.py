@@ -77,16 +77,32 @@ class Redis(Process):
 
 class Mynah(Process):
     def __init__(self, program, redis=None, wrap=()):
-        self.port = free_port()
-        args = [*wrap, program, "-l", f"command://127.0.0.1:{self.port}", "--log-level", "warn"]
-        if redis:
-            before = redis.nodes()
-            args += ["--cluster", f"redis+unix://{redis.path}?node=n{self.port}"]
-        super().__init__(args)
-        wait("mynah", lambda: try_connect(self.port))
+        before = redis.nodes() if redis else 0
+        # The port may be taken before the server has it; then the server ends at once.
+        for _ in range(10):
+            self.port = free_port()
+            args = [*wrap, program, "-l", f"command://127.0.0.1:{self.port}", "--log-level", "warn"]
+            if redis:
+                args += ["--cluster", f"redis+unix://{redis.path}?node=n{self.port}"]
+            super().__init__(args)
+            wait("mynah", lambda: self.child.poll() is not None or self.listens())
+            if self.child.poll() is None:
+                break
         if redis:
             wait("the node hears", lambda: redis.nodes() == before + 1)
             time.sleep(1.2)  # Both have heard each other's heartbeats.
+
+    def listens(self):
+        """Whether it is this process that listens: /proc/net/tcp has the socket, its files the number."""
+        with open("/proc/net/tcp") as file:
+            rows = (line.split() for line in file)
+            inodes = {row[9] for row in rows if row[1] == f"0100007F:{self.port:04X}" and row[3] == "0A"}
+        folder = f"/proc/{self.pid}/fd"
+        try:
+            links = {os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)}
+        except OSError:
+            return False  # One was closed meanwhile.
+        return any(f"socket:[{inode}]" in links for inode in inodes)
 
 
 def free_port():

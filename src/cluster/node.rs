@@ -472,14 +472,17 @@ impl Node {
         match event {
             EngineEvent::Message { channel, payload } => {
                 let Some(name) = self.keys.channel_name(channel) else { return true };
-                let known = cluster.find(name);
-                let is_nodes = name == NODES;
-                self.events.clear();
-                self.events.extend_from_slice(payload);
-                if is_nodes {
+                if name == NODES {
+                    self.events.clear();
+                    self.events.extend_from_slice(payload);
                     self.hear_notice(cluster);
-                } else if let Some(channel) = known {
-                    self.hear_batch(channel, cluster);
+                } else if let Some(channel) = cluster.find(name)
+                    && let Some((header, events)) = Header::parse(payload)
+                    && header.incarnation != self.incarnation
+                {
+                    self.events.clear();
+                    self.events.extend_from_slice(events);
+                    self.hear_batch(channel, header, cluster);
                 }
             }
             EngineEvent::CommandsReady => {
@@ -528,18 +531,13 @@ impl Node {
         self.hears_since.is_some_and(|since| self.awake_ms - since >= SETTLED_MS)
     }
 
-    fn hear_batch(&mut self, channel: Channel, cluster: &mut Cluster) {
-        let Some((header, events)) = Header::parse(&self.events) else { return };
-        if header.incarnation == self.incarnation {
-            return;
-        }
-        let at = self.events.len() - events.len();
+    fn hear_batch(&mut self, channel: Channel, header: Header, cluster: &mut Cluster) {
         let Some(node) = self.peers.hear(header.incarnation, self.awake_ms, cluster) else {
             return;
         };
         let first = Position { next: header.first, messages: header.messages_before };
         let Reception { skip, .. } = self.receive(node, channel, first);
-        self.batch = Some(Batch { channel, node, at, end: at, skip });
+        self.batch = Some(Batch { channel, node, at: 0, end: 0, skip });
     }
 
     /// A stream is at `first`. What was missed before that is counted, and its room told.

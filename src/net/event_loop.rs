@@ -225,7 +225,9 @@ impl EventLoop {
                 program_due_at = program.due_at();
             }
             #[cfg(feature = "cluster")]
-            self.advance_engine(now);
+            if self.engine_link.is_some() {
+                self.advance_engine(now);
+            }
             if program_due_at.is_some_and(|at| at <= now) {
                 #[cfg(feature = "admin")]
                 self.server.begin_program();
@@ -233,7 +235,9 @@ impl EventLoop {
             }
             self.server.turn(self.poll.registry(), now);
             #[cfg(feature = "cluster")]
-            self.flush_engine(now);
+            if self.engine_link.is_some() {
+                self.flush_engine(now);
+            }
             #[cfg(feature = "admin")]
             if self.server.take_reload_request() {
                 program.on_reload(&mut self.server);
@@ -261,10 +265,13 @@ impl EventLoop {
             NextTurn::OnEvent => None,
         };
         #[cfg(feature = "cluster")]
-        let server_due_at = match self.engine_turn() {
-            NextTurn::AtOnce => return Some(0),
-            NextTurn::At(at) => Millis::earliest([server_due_at, Some(at)]),
-            NextTurn::OnEvent => server_due_at,
+        let server_due_at = match &self.engine_link {
+            None => server_due_at,
+            Some(link) => match self.engine_turn(link) {
+                NextTurn::AtOnce => return Some(0),
+                NextTurn::At(at) => Millis::earliest([server_due_at, Some(at)]),
+                NextTurn::OnEvent => server_due_at,
+            },
         };
         let due_at = Millis::earliest([self.trimmer.due_at(), program_due_at, server_due_at])?;
         Some(due_at.since(self.now()))
@@ -314,10 +321,8 @@ impl EventLoop {
 
     /// When the connections to the engine are to be gone on with.
     #[cfg(feature = "cluster")]
-    fn engine_turn(&self) -> NextTurn {
-        let (Some(link), Some(engine)) = (&self.engine_link, self.server.cluster_engine()) else {
-            return NextTurn::OnEvent;
-        };
+    fn engine_turn(&self, link: &EngineLink) -> NextTurn {
+        let Some(engine) = self.server.cluster_engine() else { return NextTurn::OnEvent };
         match link.has_work(engine) {
             true => NextTurn::AtOnce,
             false => link.due_at(engine).map_or(NextTurn::OnEvent, NextTurn::At),

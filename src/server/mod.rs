@@ -357,7 +357,9 @@ impl<T: Transport> Server<T> {
         self.accept_all(registry);
         self.run_plugins();
         #[cfg(feature = "cluster")]
-        self.run_cluster(registry);
+        if self.node.is_some() {
+            self.run_cluster(registry);
+        }
         self.admit_senders(registry);
         #[cfg(feature = "accounts")]
         self.run_logins(registry);
@@ -373,7 +375,9 @@ impl<T: Transport> Server<T> {
         self.bound_openings();
         self.advance_stop(registry);
         #[cfg(feature = "cluster")]
-        self.flush_cluster();
+        if self.node.is_some() {
+            self.flush_cluster();
+        }
         if !self.schedule.closed.is_empty() {
             self.reap();
         }
@@ -423,7 +427,7 @@ impl<T: Transport> Server<T> {
         #[cfg(feature = "admin")]
         let has_queued = has_queued || self.has_admin_work();
         #[cfg(feature = "cluster")]
-        let has_queued = has_queued || self.has_cluster_work();
+        let has_queued = has_queued || (self.node.is_some() && self.has_cluster_work());
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
@@ -437,9 +441,12 @@ impl<T: Transport> Server<T> {
             self.shared.connection_log.due_at(),
             self.stop_due_at(),
             plugin_log_due_at,
-            #[cfg(feature = "cluster")]
-            self.cluster_due_at(),
         ];
+        #[cfg(feature = "cluster")]
+        if self.node.is_some() {
+            let due_at = Millis::earliest([Millis::earliest(deadlines), self.cluster_due_at()]);
+            return due_at.map_or(NextTurn::OnEvent, NextTurn::At);
+        }
         Millis::earliest(deadlines).map_or(NextTurn::OnEvent, NextTurn::At)
     }
 

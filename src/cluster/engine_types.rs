@@ -96,7 +96,7 @@ pub enum EngineEvent<'a> {
     /// The connection for commands can be used: scripts are loaded.
     CommandsReady,
     /// The subscriber hears all channels that were asked for; again when it does so after
-    /// [`Engine::set_channels`] has added some.
+    /// [`Engine::set_channels`](super::Engine::set_channels) has added some.
     SubscriberReady,
     /// A connection that was ready has ended, and with it what was asked on it: no answer will come.
     Lost(Link),

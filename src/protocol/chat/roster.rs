@@ -356,7 +356,7 @@ mod tests {
         assert!(!insert(&mut roster, 1, "BOB"), "once");
         assert!(insert(&mut roster, 2, "bob"), "two nodes may have one for a moment");
         roster.assert_invariants();
-        assert_eq!(nicks(&roster), ["Bob", "ann", "bob"]);
+        assert_eq!(nicks(&roster), ["BOB", "ann", "bob"], "as it was written last");
         assert_eq!(roster.find("ANN"), Some((2, "ann")));
         assert!(roster.remove(1, "bOb") && !roster.remove(1, "Bob"));
         assert_eq!((roster.find("Bob"), roster.len()), (Some((2, "bob")), 2));

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode;
 use crate::escape::EscapeControl;
 use crate::limits::UNIX_PATH_LEN_MAX;
 use crate::os_text;
-#[cfg(feature = "unix")]
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
 use crate::setting::SettingError;
 
 /// The URL in errors.
@@ -105,7 +105,7 @@ pub(super) fn check_path(path: PathBuf) -> Result<PathBuf, UnixPathError> {
 /// # Errors
 ///
 /// They are not a number from 0 to 0777.
-#[cfg(feature = "unix")]
+#[cfg(any(feature = "unix", feature = "client", feature = "load"))]
 pub(super) fn parse_mode(value: &str) -> Result<u32, SettingError> {
     let is_octal = value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = u32::from_str_radix(value, 8).ok().filter(|mode| is_octal && *mode <= 0o777);

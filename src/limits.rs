@@ -111,7 +111,7 @@ pub mod turn_micros {
     pub const ADMIN: Part = Part { number: 11, micros: 500 };
     /// Closing descriptors.
     pub const REAP: Part = Part { number: 12, micros: 500 };
-    /// What other nodes have published.
+    /// Publications of other nodes.
     pub const CLUSTER: Part = Part { number: 13, micros: 1_000 };
 }
 

@@ -87,7 +87,7 @@ fn read_tls(url: &crate::cli::EngineUrl) -> Result<Option<ClientTls>, String> {
     })
 }
 
-/// What other nodes call this one: the name in the URL, or else the host's.
+/// The name of this node: the one in the URL, or else the host's.
 pub(super) fn node(given: Option<&str>) -> String {
     let host = || {
         let uname = rustix::system::uname();

@@ -43,7 +43,7 @@ pub(super) struct Prepared {
     /// The token of admin clients.
     #[cfg(feature = "admin")]
     pub(super) token: Option<Token>,
-    /// What was read for the connections to the engine.
+    /// Files of the connections to the engine, read.
     #[cfg(feature = "cluster")]
     pub(super) cluster: Option<ReadCluster>,
     /// The log file, where it is another one.

@@ -75,7 +75,7 @@ pub enum EngineUrlError {
     InvalidHost(String),
     /// The port is not a number from 1 to 65535.
     InvalidPort,
-    /// What stands behind the host is not the number of a database.
+    /// The path behind the host is not the number of a database.
     InvalidDatabase(String),
     /// The path of the Unix socket is missing or wrong.
     UnixPath(UnixPathError),
@@ -259,7 +259,7 @@ impl EngineUrl {
         Ok(())
     }
 
-    /// What the log calls it: the URL without user and keys.
+    /// Its name in the log: the URL without user and keys.
     #[must_use]
     pub fn origin(&self) -> String {
         match &self.address {

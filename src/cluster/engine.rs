@@ -95,7 +95,7 @@ impl Engine {
         is_other
     }
 
-    /// What the owner of a connection shall do now.
+    /// The next action of a connection's owner.
     pub fn want(&mut self, link: Link, now: Millis) -> Want {
         self.set_now(now);
         if self.sessions[link as usize].is_overdue(now) {

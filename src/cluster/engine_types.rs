@@ -42,7 +42,7 @@ impl fmt::Debug for EngineConfig {
     }
 }
 
-/// What a connection's owner is asked for.
+/// A request to a connection's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// Nothing: it goes on as it is.
@@ -90,7 +90,7 @@ impl Script {
     }
 }
 
-/// What has come from the engine.
+/// An event from the engine.
 #[derive(Debug, PartialEq)]
 pub enum EngineEvent<'a> {
     /// The connection for commands can be used: scripts are loaded.
@@ -104,7 +104,7 @@ pub enum EngineEvent<'a> {
     Message {
         /// The channel.
         channel: &'a [u8],
-        /// What was published.
+        /// The published bytes.
         payload: &'a [u8],
     },
     /// A script's answer: integers, or the engine's words of why it failed.

@@ -39,7 +39,7 @@ pub(super) struct NameCalls {
     has_lease: bool,
 }
 
-/// What an answer says of this node's names.
+/// Standing of this node's names after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// They are as this node thinks.
@@ -83,7 +83,7 @@ impl NameCalls {
         }
     }
 
-    /// Whom notices of this node's losses are for.
+    /// The holder that notices of this node's losses name.
     pub(super) fn holder(&self) -> u64 {
         self.incarnation.wrapping_add(self.connections)
     }

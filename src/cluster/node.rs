@@ -49,7 +49,7 @@ const HEARTBEAT_MS_MIN: u64 = 200;
 pub struct NodeConfig {
     /// Its name.
     pub name: String,
-    /// What its channels and keys in the engine begin with.
+    /// Prefix of its channels and keys in the engine.
     pub prefix: String,
 }
 
@@ -64,12 +64,12 @@ pub struct ClusterStats {
     pub lost_total: u64,
 }
 
-/// What a room is to act on.
+/// An input of a room.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// The room's channel.
     pub channel: Channel,
-    /// What has happened.
+    /// Its content.
     pub remote: Remote<'a>,
 }
 
@@ -101,7 +101,7 @@ pub struct Node {
     /// A heartbeat is due before its time: members are to be asked for.
     is_beat_wanted: bool,
     is_stopping: bool,
-    /// What rooms are to be told before anything else that is heard.
+    /// Inputs of rooms that come before anything else that is heard.
     tasks: VecDeque<Task>,
     /// The batch at hand.
     batch: Option<Batch>,
@@ -130,14 +130,13 @@ enum TaskKind {
 struct Batch {
     channel: Channel,
     node: NodeNumber,
-    /// Where the next event begins, and where it ends once it has been looked at.
+    /// Where the next event begins.
     at: usize,
-    end: usize,
     /// Events that have been heard before.
     skip: u64,
 }
 
-/// What is being told of this node's members.
+/// Reports of this node's members that are on their way.
 #[derive(Debug, Default)]
 pub struct Tellings {
     /// Snapshots for the other nodes: the rooms, and the key of the member that is next; `None`
@@ -198,7 +197,7 @@ impl Node {
         &mut self.engine
     }
 
-    /// What is being told of this node's members.
+    /// Reports of this node's members that are on their way.
     pub fn tellings_mut(&mut self) -> &mut Tellings {
         &mut self.tellings
     }
@@ -227,7 +226,7 @@ impl Node {
         Some(self.silent_ms()).filter(|silent_ms| *silent_ms >= DEAF_MS)
     }
 
-    /// The other nodes that are there: names, incarnations, and milliseconds since each was heard.
+    /// The other nodes that are there: numbers, names, and milliseconds since each was heard.
     pub fn others(&self) -> impl Iterator<Item = (NodeNumber, &str, u64)> {
         let heard_ms = |heard_at| self.awake_ms - heard_at;
         self.peers
@@ -413,10 +412,8 @@ impl Node {
                 return None;
             }
         }
-        let batch = self.batch.as_mut()?;
-        let (event, rest): (Event<'_>, _) =
-            postcard::take_from_bytes(&self.events[batch.at..]).ok()?;
-        batch.end = self.events.len() - rest.len();
+        let batch = self.batch.as_ref()?;
+        let (event, _) = postcard::take_from_bytes::<Event<'_>>(&self.events[batch.at..]).ok()?;
         Some(Input { channel: batch.channel, remote: Remote::Event { node: batch.node, event } })
     }
 
@@ -444,7 +441,7 @@ impl Node {
         false
     }
 
-    /// What came last has been acted on.
+    /// Marks the last input as acted on.
     pub fn done(&mut self) {
         if self.tasks.pop_front().is_none() {
             self.finish_event();
@@ -537,7 +534,7 @@ impl Node {
         };
         let first = Position { next: header.first, messages: header.messages_before };
         let Reception { skip, .. } = self.receive(node, channel, first);
-        self.batch = Some(Batch { channel, node, at: 0, end: 0, skip });
+        self.batch = Some(Batch { channel, node, at: 0, skip });
     }
 
     /// A stream is at `first`. What was missed before that is counted, and its room told.

@@ -36,7 +36,7 @@ pub(super) struct Peer {
 /// One channel of another node.
 #[derive(Debug, Default)]
 struct Stream {
-    /// What is expected next.
+    /// The next expected position.
     expected: Position,
     /// Clients that a broadcast reaches there.
     receivers: usize,
@@ -45,7 +45,7 @@ struct Stream {
     members: MembersKnown,
 }
 
-/// What is known of the members of a stream's room.
+/// Knowledge of the members of a stream's room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum MembersKnown {
     /// Not all: they are to be asked for.
@@ -57,7 +57,7 @@ enum MembersKnown {
     Yes,
 }
 
-/// What became of a batch, or of a heartbeat's channel.
+/// Outcome of a batch, or of a heartbeat's channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reception {
     /// Messages that were missed before it.
@@ -281,9 +281,7 @@ impl Peers {
 
     /// The channels in which a node was heard.
     pub(super) fn channels_of(&self, number: NodeNumber) -> Vec<Channel> {
-        let mut channels: Vec<Channel> = self.get(number).streams.keys().copied().collect();
-        channels.sort_unstable();
-        channels
+        self.get(number).streams.keys().copied().collect()
     }
 
     fn stream(&mut self, number: NodeNumber, channel: Channel) -> Option<&mut Stream> {

@@ -18,7 +18,7 @@ pub const ELEMENTS_MAX: usize = 1024;
 /// Longest line: a number, a length, a short text.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// What is wrong with a frame.
+/// A fault of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RespError {
     /// No known type begins with this byte.
@@ -197,7 +197,7 @@ pub enum Protocol {
     Three,
 }
 
-/// What a frame says; texts are where they are in the frame.
+/// Content of a frame; texts are ranges of the frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// A text, of any kind.

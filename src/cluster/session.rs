@@ -16,7 +16,7 @@ pub(super) const ATTEMPT_MS: u64 = 5_000;
 const BACKOFF_MS: Range<u64> = 100..5_000;
 /// A connection that was ready for so long was good: the next pause is the shortest.
 pub(super) const GOOD_MS: u64 = 10_000;
-/// What a frame may have beside the payload of a message.
+/// Bytes of a frame beside the payload of a message, at most.
 const FRAME_OVERHEAD: usize = 64 * 1024;
 /// Most bytes of the engine's words that are repeated.
 const WORDS_BYTES_MAX: usize = 200;
@@ -60,7 +60,7 @@ pub(super) enum Failure {
     Malformed(RespError),
     /// The engine answers something else than what was asked.
     Unexpected(&'static str),
-    /// What is published is not heard.
+    /// Publications are not heard.
     Deaf,
 }
 
@@ -102,7 +102,7 @@ impl Session {
         self.input.allocated() + self.output.allocated()
     }
 
-    /// What its owner shall do. A connection that is to be closed has ended with that answer.
+    /// The next action of its owner. A connection that is to be closed has ended with that answer.
     pub(super) fn want(&mut self, random: &mut Xorshift, now: Millis) -> Want {
         match self.state {
             State::Waiting { until } if now >= until && !self.is_draining => Want::Connect,

@@ -15,7 +15,7 @@ const CALLS_MAX: usize = 64;
 const RENEWALS_MAX: usize = 8;
 /// Calls are refused while more bytes than this, beside those of publications, wait to be sent.
 const CALL_BYTES_MAX: usize = 256 * 1024;
-/// What a command costs beside its parts, at most.
+/// Bytes of a command beside its parts, at most.
 const FRAMING_BYTES: usize = 64;
 /// Longest name of a script that the engine gives.
 const SHA_BYTES_MAX: usize = 64;

@@ -10,7 +10,7 @@ use super::session::{Failure, Frame, Session, words_of};
 /// Most channels of one command.
 const CHANNELS_PER_COMMAND: usize = 64;
 
-/// What the engine was asked about a channel.
+/// State of a channel's subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subscription {
     Asked,

@@ -10,7 +10,7 @@ const VERSION: u8 = 1;
 /// First byte of a heartbeat in the nodes' channel, in which scripts publish, too.
 const HEARTBEAT: u8 = 1;
 
-/// What stands before the events of a batch.
+/// The header before the events of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     version: u8,
@@ -40,7 +40,7 @@ impl Header {
     }
 }
 
-/// What a node says each second.
+/// The message that a node publishes each second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Heartbeat<'a> {
     version: u8,

@@ -136,7 +136,7 @@ impl RunResult<'_> {
         text
     }
 
-    /// What each of several targets has received; the first has the publisher.
+    /// Figures of each of several targets; the first has the publisher.
     fn target_lines(&self) -> Vec<SummaryLine> {
         let text = |(target, counts): (&Target, &TargetCounts)| {
             let TargetCounts { opened, deliveries, lost } = *counts;

@@ -116,7 +116,7 @@ impl Failure {
 
 #[cfg(feature = "cluster")]
 impl Failure {
-    /// What happened, in words of the engine that joins nodes, which `it` is.
+    /// The failure, in words of the engine that joins nodes, which `it` is.
     pub(crate) fn explain_engine(&self) -> String {
         match self {
             Failure::NotTls => "it does not speak TLS, redis:// is without".to_owned(),

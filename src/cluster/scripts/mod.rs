@@ -79,7 +79,7 @@ impl Keys {
         self.key("", room.as_bytes())
     }
 
-    /// What a channel is called without its prefix.
+    /// The name of a channel without its prefix.
     #[must_use]
     pub fn channel_name<'a>(&self, channel: &'a [u8]) -> Option<&'a str> {
         str::from_utf8(channel.strip_prefix(self.base.as_bytes())?).ok()
@@ -155,7 +155,7 @@ pub enum Loss {
     LoggedIn,
 }
 
-/// What `claim.lua` publishes to the nodes when it takes a name from one.
+/// A notice that `claim.lua` publishes to the nodes when it takes a name from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notice<'a> {
     /// The node that has lost it.

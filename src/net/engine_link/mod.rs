@@ -44,7 +44,7 @@ pub struct EngineLink {
     resolver: Resolver,
     /// In the order of [`Link::ALL`].
     connections: [Connection; 2],
-    /// What a read fills.
+    /// The buffer of a read.
     buffer: Vec<u8>,
 }
 

@@ -128,7 +128,7 @@ impl Driver {
 /// A command on a connection, which has this number.
 type Command<'a> = (usize, &'a [String]);
 
-/// What is answered to a command; `None` is a part of an answer, and the end.
+/// The answer to a command; `None` is a part of an answer, and the end.
 type Script = dyn Fn(Command<'_>) -> Option<Vec<u8>> + Send + Sync;
 
 /// Answers as an engine does that knows no RESP3.

@@ -16,7 +16,7 @@ pub(super) struct TlsState {
     session: ClientSession,
     /// Records that have come, the last one unfinished.
     partial: Vec<u8>,
-    /// What the records held that were opened last.
+    /// Plaintext of the records that were opened last.
     pub(super) plain: Vec<u8>,
     /// Sealed bytes, of which the first `sent` are sent.
     wire: WireBuffer,

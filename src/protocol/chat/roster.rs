@@ -50,7 +50,7 @@ struct NickEntry {
     key: u32,
 }
 
-/// What is known of one node's members.
+/// Knowledge of one node's members.
 #[derive(Debug, Default)]
 struct NodeMembers {
     count: usize,

@@ -14,11 +14,11 @@ pub struct NameRequest {
     pub channel: Channel,
     /// The nickname as typed.
     pub nick: Box<str>,
-    /// What is asked.
+    /// The question.
     pub kind: NameRequestKind,
 }
 
-/// What is asked of the engine about a name.
+/// A question to the engine about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameRequestKind {
     /// To have it.
@@ -54,11 +54,11 @@ pub struct Verdict {
     pub channel: Channel,
     /// The nickname as typed.
     pub nick: Box<str>,
-    /// What has become of it.
+    /// The outcome.
     pub outcome: NameOutcome,
 }
 
-/// What the engine has decided about a name.
+/// The engine's decision about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameOutcome {
     /// It is this node's.

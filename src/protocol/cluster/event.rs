@@ -25,7 +25,7 @@ pub enum Event<'a> {
     SnapshotBegins,
     /// Somebody is a member, and has been told of before or not.
     Present(&'a str),
-    /// Whoever was a member of the node before the snapshot and was not present has gone.
+    /// Members of the node from before the snapshot that were not present have gone.
     SnapshotEnds,
     /// A private message.
     Private {
@@ -44,7 +44,7 @@ pub enum Event<'a> {
         to_node: u64,
         /// The sender.
         to: &'a str,
-        /// Whom it had written to.
+        /// The recipient it had written to.
         name: &'a str,
     },
 }

@@ -49,7 +49,7 @@ pub enum Progress {
     More,
 }
 
-/// What is told of a room's members.
+/// A kind of report of a room's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tell {
     /// To the other nodes: who is there.
@@ -63,7 +63,7 @@ pub enum Tell {
 pub struct Cluster {
     /// This node, drawn at start.
     pub incarnation: u64,
-    /// What is to be published.
+    /// Events to be published.
     pub outbox: Outbox,
     /// The engine can be asked for names.
     pub can_claim: bool,

@@ -12,38 +12,16 @@ mod wires;
 pub mod world;
 
 use std::cell::Cell;
-use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
-use super::number;
+use super::{first_failure, number};
 
 const SEEDS: u64 = 60;
 
 #[test]
 fn worlds_of_nodes_obey_the_rules() {
-    let first = number("MYNAH_FIRST_SEED").unwrap_or(0);
-    let end = first + number("MYNAH_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(first);
-    let failed = AtomicU64::new(u64::MAX);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while failed.load(Ordering::Relaxed) == u64::MAX {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        break;
-                    }
-                    if catch_unwind(|| world::run(seed)).is_err() {
-                        failed.fetch_min(seed, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner();
-    assert!(failed == u64::MAX, "{}", replay(failed));
+    if let Some(failed) = first_failure(SEEDS, world::run) {
+        panic!("{}", replay(failed));
+    }
 }
 
 #[test]

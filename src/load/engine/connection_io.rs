@@ -206,10 +206,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Publishes the next batch, unless the phase is over.
+    /// Publishes the next batch, unless the phase is over; the first in any case.
     pub(super) fn publish(&mut self) {
         let now = self.now();
-        if now >= self.phase_ends_at || self.connections[PUBLISHER].state != State::Open {
+        let is_over = now >= self.phase_ends_at && self.fanout.published > 0;
+        if is_over || self.connections[PUBLISHER].state != State::Open {
             return;
         }
         let batch = self.mode.depth();

@@ -439,7 +439,9 @@ impl<'a> Engine<'a> {
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.ns());
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
-        if let Some(per_sec) = self.mode.requests_per_sec() {
+        if self.mode.pattern() == Pattern::Fanout {
+            self.publish();
+        } else if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {

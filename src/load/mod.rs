@@ -7,6 +7,8 @@
 mod chart;
 mod connection;
 mod engine;
+mod escaped_bytes;
+mod exchange;
 #[cfg(test)]
 mod fixtures;
 mod format;

@@ -349,6 +349,8 @@ impl Reader<'_> {
             p99_ms_max: self.milliseconds("max-p99-ms"),
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
+            exchange: None,
+            greeting: None,
             #[cfg(feature = "tls")]
             tls: self.tls(target.as_ref(), &subscriber_targets),
             target: target?,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use super::route::Spread;
 use super::target::Target;
 use super::workload::Pattern;
@@ -24,6 +25,10 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
+    /// What `tcp://` is asked and must answer; `None` if it is connected to only.
+    pub(super) exchange: Option<Exchange>,
+    /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
+    pub(super) greeting: Option<Vec<u8>>,
     /// Connects a second.
     pub(super) connects_per_sec: u64,
     pub(super) source_ips: Vec<IpAddr>,

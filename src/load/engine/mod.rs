@@ -27,7 +27,6 @@ use super::route::{Route, Spread};
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
@@ -106,7 +105,7 @@ pub(super) struct Engine<'a> {
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
-    /// Input is counted and discarded: the target's protocol is unknown.
+    /// Input is counted and discarded: it means nothing.
     ignores_input: bool,
     poll: Poll,
     signals: SignalPipe,
@@ -176,13 +175,13 @@ impl<'a> Engine<'a> {
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let size = mode.size() as usize;
+        let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
             routes,
             spread: plan.spread(),
-            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
-            ignores_input: plan.target.protocol == Protocol::Tcp,
+            ignores_input: workload.ignores_input(),
+            workload,
             poll,
             signals,
             is_signalled,

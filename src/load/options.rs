@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use getopts::{Matches, ParsingStyle};
 
+use super::exchange::Exchange;
+use super::exchange_options::{self, ExchangeOptions};
 use super::plan::{JsonOutput, Mode, Plan};
 use super::quantity::{self, QuantityError};
 use super::same_file::is_same_file;
@@ -269,7 +271,7 @@ fn options_of(mode: &str) -> &'static [OptionSpec] {
 /// The options of all modes, each name once.
 fn all_options() -> Vec<OptionSpec> {
     let mut all: Vec<OptionSpec> = Vec::new();
-    for spec in [IDLE, ECHO, FANOUT, COMMON, TLS].into_iter().flatten() {
+    for spec in [IDLE, ECHO, FANOUT, COMMON, exchange_options::OPTIONS, TLS].into_iter().flatten() {
         if all.iter().all(|known| known.name != spec.name) {
             all.push(*spec);
         }
@@ -286,6 +288,7 @@ pub(crate) fn option_tables() -> Vec<(&'static str, &'static [OptionSpec])> {
         ("echo", ECHO),
         ("fanout", FANOUT),
         ("Common options", COMMON),
+        (exchange_options::TITLE, exchange_options::OPTIONS),
         #[cfg(feature = "tls")]
         (tls_options::TITLE, TLS),
     ]
@@ -301,6 +304,9 @@ pub(crate) fn help(mode: Option<&str>) -> String {
     };
     let mut groups = own.to_vec();
     groups.push(("Common options", COMMON));
+    if mode != Some("fanout") {
+        groups.push((exchange_options::TITLE, exchange_options::OPTIONS));
+    }
     #[cfg(feature = "tls")]
     groups.push((tls_options::TITLE, TLS));
     let text = options::usage(brief, &groups);
@@ -336,7 +342,12 @@ impl Reader<'_> {
         self.check_options(mode);
         let target = self.target(mode);
         let subscriber_targets = self.subscriber_targets(mode);
-        let settings = self.settings(mode, target.as_ref());
+        let (exchange, greeting) = self.exchange(mode, target.as_ref());
+        let mut settings = self.settings(mode, target.as_ref());
+        if let (Mode::Echo { size, .. }, Some(Exchange { send, .. })) = (&mut settings, &exchange) {
+            // At most the 64 KiB of a text.
+            *size = u32::try_from(send.len()).unwrap_or(u32::MAX);
+        }
         let rate = self.number("rate", 1..=RATE_LIMIT, 0);
         let is_connect_rate = mode == "idle" && rate > 0;
         let plan = Plan {
@@ -349,8 +360,8 @@ impl Reader<'_> {
             p99_ms_max: self.milliseconds("max-p99-ms"),
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
-            exchange: None,
-            greeting: None,
+            exchange,
+            greeting,
             #[cfg(feature = "tls")]
             tls: self.tls(target.as_ref(), &subscriber_targets),
             target: target?,
@@ -390,7 +401,9 @@ impl Reader<'_> {
     fn check_options(&self, mode: &'static str) {
         let own = options_of(mode);
         for OptionSpec { name: option, .. } in all_options() {
-            let is_known = own.iter().chain(COMMON).chain(TLS).any(|spec| spec.name == option);
+            let exchange = if mode == "fanout" { &[] } else { exchange_options::OPTIONS };
+            let mut known = own.iter().chain(COMMON).chain(TLS).chain(exchange);
+            let is_known = known.any(|spec| spec.name == option);
             if self.matches.opt_present(option) && !is_known {
                 let instead = match (mode, option) {
                     ("fanout", "connections") => Some("subscribers"),
@@ -455,6 +468,20 @@ impl Reader<'_> {
             tls_options::refuse(self.matches, &first.tls_url()).map(|()| Vec::new())
         };
         read.map_err(|source| self.add(UsageError::Tls(source))).unwrap_or_default()
+    }
+
+    /// The request and the answer, and the greeting, of a target that has none of its own.
+    fn exchange(&self, mode: &str, target: Option<&Target>) -> (Option<Exchange>, Option<Vec<u8>>) {
+        // Where they are not options of the mode, that has been said.
+        if mode == "fanout" {
+            return (None, None);
+        }
+        let mut read = ExchangeOptions::read(self.matches);
+        if let Some(target) = target {
+            read.check_protocol(self.matches, target.protocol);
+        }
+        read.errors.into_iter().for_each(|(option, reason)| self.add_invalid(option, reason));
+        (read.exchange, read.greeting)
     }
 
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
@@ -587,16 +614,21 @@ impl Reader<'_> {
             let url = plan.target.url.clone();
             self.add(UsageError::Target { url, source });
         };
+        let has_request = ExchangeOptions::has_request(self.matches);
         match (plan.mode, protocol) {
-            (Mode::Echo { .. } | Mode::Fanout { .. }, Protocol::Tcp) => {
-                refuse(TargetError::OnlyHeld);
+            (Mode::Echo { .. }, Protocol::Tcp) if !has_request => refuse(TargetError::NoExchange),
+            (Mode::Echo { .. }, Protocol::Tcp) if self.matches.opt_present("size") => {
+                self.add_invalid("size", "a request has the bytes of --send");
             }
-            (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
-                refuse(TargetError::NoBroadcasts);
+            (
+                Mode::Fanout { .. },
+                Protocol::Tcp | Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw),
+            ) => refuse(TargetError::NoBroadcasts),
+            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
+                self.add_invalid("probe", exchange_options::MISSING);
             }
-            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
-                let reason = "tcp:// is only connected to and held, nothing answers";
-                self.add_invalid("probe", reason);
+            (Mode::Idle { probe_per_sec: None, .. }, Protocol::Tcp) if has_request => {
+                self.add_invalid("send", "idle sends requests only with --probe PER_SEC");
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if plan.p99_ms_max.is_some() => {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");
@@ -651,6 +683,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exchange::Expect;
     use super::super::plan::LoadModel;
     use super::*;
 
@@ -846,22 +879,20 @@ mod tests {
             &[
                 "unknown option '--zzz'",
                 "--connections: 'x' is not a number from 1 to 100000000",
-                "tcp://h:1: tcp:// is only connected to and held: use idle",
+                "tcp://h:1: tcp:// needs --send and --expect (or --expect-bytes N)",
             ],
         );
     }
 
     #[test]
     fn contradictions_are_refused() {
-        refused("echo tcp://h:1", &["tcp://h:1: tcp:// is only connected to and held: use idle"]);
+        let missing = "tcp:// needs --send and --expect (or --expect-bytes N)";
+        refused("echo tcp://h:1", &[&format!("tcp://h:1: {missing}")]);
         refused(
             "fanout raw://h:1",
             &["raw://h:1: fanout needs command:// or chat://, which broadcast"],
         );
-        refused(
-            "idle tcp://h:1 --probe 1",
-            &["--probe: tcp:// is only connected to and held, nothing answers"],
-        );
+        refused("idle tcp://h:1 --probe 1", &[&format!("--probe: {missing}")]);
         refused(
             "idle command://h:1 --max-p99-ms 1",
             &["--max-p99-ms: idle has answers to judge only with --probe"],
@@ -887,6 +918,59 @@ mod tests {
             &format!("{idle} --probe 1 --max-p99-ms 0"),
             &["--max-p99-ms: '0' is not a number of milliseconds above 0"],
         );
+    }
+
+    #[test]
+    fn exchange_is_given_for_tcp() {
+        let ping = plan(r"echo tcp+unix:///x --send PING\r\n --expect +PONG\r\n --greeting \n");
+        let (send, expect) = (b"PING\r\n".to_vec(), Expect::Bytes(b"+PONG\r\n".to_vec()));
+        assert_eq!(ping.exchange, Some(Exchange { send, expect }));
+        assert_eq!(ping.greeting.as_deref(), Some(&b"\n"[..]));
+        assert_eq!((ping.mode.size(), ping.request_bytes(), ping.exchange_bytes()), (6, 6, 7));
+        let get = plan("idle tcp://h:1 --probe 1 --send GET --expect-bytes 4Ki");
+        assert_eq!(get.exchange.unwrap().expect, Expect::Len(4_096));
+        assert_eq!(plan("idle tcp://h:1 --greeting x").greeting.as_deref(), Some(&b"x"[..]));
+        let unread = plan("idle tcp://h:1");
+        assert_eq!((unread.exchange, unread.greeting), (None, None));
+    }
+
+    #[test]
+    fn exchange_is_whole_and_in_its_place() {
+        let echo = "echo tcp://h:1 -c 1";
+        refused(&format!("{echo} --send x"), &["--send: needs --expect TEXT or --expect-bytes N"]);
+        refused(&format!("{echo} --expect x"), &["--expect: needs --send TEXT"]);
+        refused(&format!("{echo} --expect-bytes 1"), &["--expect-bytes: needs --send TEXT"]);
+        let both = "--expect-bytes: --expect has the whole answer: give one of both";
+        refused(&format!("{echo} --send x --expect x --expect-bytes 1"), &[both]);
+        refused(
+            &format!(r"{echo} --send a\q --expect= --size 1 --greeting \x"),
+            &[
+                r"--send: bad escape '\q' at character 2, there are \r \n \t \0 \\ and \xNN",
+                "--expect: is empty",
+                r"--greeting: bad escape at character 1: \x needs two hexadecimal digits",
+                "--size: a request has the bytes of --send",
+            ],
+        );
+        refused(
+            &format!("{echo} --send x --expect-bytes 2000M"),
+            &[
+                "--expect-bytes: '2000M' is not a number from 1 to 1073741824, its unit may be k, M, Ki or Mi",
+            ],
+        );
+        refused(
+            &format!("echo {URL} --send x --expect y"),
+            &[
+                "--send: command:// has its own requests: tcp:// has none",
+                "--expect: command:// has its own requests: tcp:// has none",
+            ],
+        );
+        refused(
+            "idle tcp://h:1 --send x --expect y",
+            &["--send: idle sends requests only with --probe PER_SEC"],
+        );
+        refused(&format!("fanout {URL} --send x"), &["fanout has no option --send"]);
+        let broadcast = "fanout needs command:// or chat://, which broadcast";
+        refused("fanout tcp://h:1", &[&format!("tcp://h:1: {broadcast}")]);
     }
 
     #[test]

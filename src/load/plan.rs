@@ -56,6 +56,16 @@ impl Plan {
         std::iter::once(&self.target).chain(&self.subscriber_targets)
     }
 
+    /// Payload of a request, in bytes; of a given exchange, all of it.
+    pub(super) fn request_bytes(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.mode.size().into(), |given| given.send.len() as u64)
+    }
+
+    /// Bytes of a request or of its answer, whichever is longer.
+    pub(super) fn exchange_bytes(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
+    }
+
     /// How the connections are spread over the targets.
     pub(super) fn spread(&self) -> Spread {
         Spread::new(1 + self.subscriber_targets.len())

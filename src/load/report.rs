@@ -51,7 +51,7 @@ struct Settings<'a> {
     connections: u32,
     subscribers: Option<u32>,
     depth: Option<u32>,
-    size: Option<u32>,
+    size: Option<u64>,
     batch: Option<u32>,
     /// Load model: `open`, `closed` or `none`.
     load: &'static str,
@@ -200,7 +200,7 @@ impl RunResult<'_> {
             connections: mode.connections(),
             subscribers,
             depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
-            size: (load != LoadModel::None).then_some(mode.size()),
+            size: (load != LoadModel::None).then_some(self.plan.request_bytes()),
             batch,
             load: match load {
                 LoadModel::None => "none",

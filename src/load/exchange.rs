@@ -33,15 +33,19 @@ pub(super) enum Expect {
 impl Exchange {
     /// Bytes of a request or of its answer, whichever is longer.
     pub(super) fn bytes_max(&self) -> u64 {
-        let answer_len = match &self.expect {
-            Expect::Bytes(bytes) => bytes.len() as u64,
-            Expect::Len(len) => u64::from(*len),
-        };
-        answer_len.max(self.send.len() as u64)
+        self.expect.len().max(self.send.len() as u64)
     }
 }
 
 impl Expect {
+    /// Bytes of an answer.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Expect::Bytes(bytes) => bytes.len() as u64,
+            Expect::Len(len) => u64::from(*len),
+        }
+    }
+
     /// Finds answers in `input`, behind the first `partial_bytes` bytes of an answer, which came
     /// before. That count is all the state: the reply is not buffered.
     ///

@@ -232,6 +232,14 @@ impl Workload {
         hello
     }
 
+    /// What is missing of an answer of a given exchange of which `partial_bytes` have come, if it has
+    /// begun.
+    pub(super) fn explain_partial(&self, partial_bytes: usize) -> Option<String> {
+        let expect = self.expect.as_ref().filter(|_| partial_bytes > 0)?;
+        let len = expect.len();
+        Some(format!("an answer was left unfinished: {partial_bytes} of its {len} bytes came"))
+    }
+
     /// Parses `input`, which begins with a message, on a connection that waits for the answer to its
     /// hello (`is_joining`) or not. `partial_bytes` counts the bytes of an incomplete answer that have
     /// been consumed: of `raw` those of payload, of a given exchange all.

@@ -475,6 +475,9 @@ impl<'a> Engine<'a> {
                 let has_missed = active.received < self.fanout.published || active.lost > 0;
                 let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
+                    if let Some(reason) = self.workload.explain_partial(active.partial_bytes) {
+                        self.run.stats.reason.get_or_insert(reason);
+                    }
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }

@@ -31,6 +31,11 @@ pub(super) enum Expect {
 }
 
 impl Exchange {
+    /// Bytes of a request: at most the 64 KiB of a text.
+    pub(super) fn request_bytes(&self) -> u32 {
+        u32::try_from(self.send.len()).unwrap_or(u32::MAX)
+    }
+
     /// Bytes of a request or of its answer, whichever is longer.
     pub(super) fn bytes_max(&self) -> u64 {
         self.expect.len().max(self.send.len() as u64)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::exchange::Exchange;
+use super::record::{LoadModel, ModeName};
 use super::route::Spread;
 use super::target::Target;
 use super::workload::Pattern;
@@ -29,8 +30,11 @@ pub(super) struct Plan {
     pub(super) exchange: Option<Exchange>,
     /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
     pub(super) greeting: Option<Vec<u8>>,
-    /// Connects a second.
-    pub(super) connects_per_sec: u64,
+    pub(super) pacing: ConnectPacing,
+    /// Processes that share the connections; 1 is this one.
+    pub(super) jobs: u32,
+    /// Process whose memory and CPU are watched.
+    pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<IpAddr>,
     pub(super) json: Option<JsonOutput>,
     pub(super) csv: Option<PathBuf>,
@@ -57,8 +61,8 @@ impl Plan {
     }
 
     /// Payload of a request, in bytes; of a given exchange, all of it.
-    pub(super) fn request_bytes(&self) -> u64 {
-        self.exchange.as_ref().map_or(self.mode.size().into(), |given| given.send.len() as u64)
+    pub(super) fn request_bytes(&self) -> u32 {
+        self.exchange.as_ref().map_or(self.mode.size(), Exchange::request_bytes)
     }
 
     /// Bytes of a request or of its answer, whichever is longer.
@@ -77,6 +81,15 @@ impl Plan {
     }
 }
 
+/// The pace of connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectPacing {
+    /// Connects a second, as a token bucket allows them.
+    PerSec(u64),
+    /// All connects, spread evenly over this time.
+    Ramp(Duration),
+}
+
 /// The mode, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -85,7 +98,6 @@ pub(super) enum Mode {
         hold: Duration,
         /// Echoes a second, spread over the idle connections.
         probe_per_sec: Option<u64>,
-        server_pid: Option<u32>,
     },
     Echo {
         connections: u32,
@@ -103,40 +115,58 @@ pub(super) enum Mode {
         batch: u32,
         duration: Duration,
     },
-}
-
-/// Condition under which a request leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoadModel {
-    /// The run has no requests.
-    None,
-    /// A request leaves when it is due, whether or not earlier ones are answered.
-    Open,
-    /// A request leaves when an earlier one is answered.
-    Closed,
+    Storm {
+        /// Connections that are dropped and come back, without the bystanders.
+        connections: u32,
+        times: u32,
+        /// Time over which they come back; zero is at once.
+        spread: Duration,
+        /// They are closed in order, instead of by reset.
+        is_orderly: bool,
+        /// A refused connect is tried again after an exponential backoff with jitter, else at once.
+        has_backoff: bool,
+        /// Further connections, which stay.
+        bystanders: u32,
+        /// Requests a second of the bystanders.
+        probe_per_sec: u64,
+        /// Time before each storm, and after the last.
+        hold: Duration,
+    },
+    Wake {
+        connections: u32,
+        /// The longest sleep.
+        hold: Duration,
+        /// Connections that are woken, over all sleeps.
+        sample: u32,
+    },
 }
 
 impl Mode {
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> ModeName {
         match self {
-            Mode::Idle { .. } => "idle",
-            Mode::Echo { .. } => "echo",
-            Mode::Fanout { .. } => "fanout",
+            Mode::Idle { .. } => ModeName::Idle,
+            Mode::Echo { .. } => ModeName::Echo,
+            Mode::Fanout { .. } => ModeName::Fanout,
+            Mode::Storm { .. } => ModeName::Storm,
+            Mode::Wake { .. } => ModeName::Wake,
         }
     }
 
-    /// Number of connections, a publisher included.
+    /// Number of connections, a publisher and bystanders included.
     pub(super) fn connections(self) -> u32 {
         match self {
-            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
+            Mode::Idle { connections, .. }
+            | Mode::Echo { connections, .. }
+            | Mode::Wake { connections, .. } => connections,
             Mode::Fanout { subscribers, .. } => subscribers + 1,
+            Mode::Storm { connections, bystanders, .. } => connections.saturating_add(bystanders),
         }
     }
 
     /// Payload of a request, in bytes.
     pub(super) fn size(self) -> u32 {
         match self {
-            Mode::Idle { .. } => PROBE_BYTES,
+            Mode::Idle { .. } | Mode::Storm { .. } | Mode::Wake { .. } => PROBE_BYTES,
             Mode::Echo { size, .. } | Mode::Fanout { size, .. } => size,
         }
     }
@@ -144,7 +174,7 @@ impl Mode {
     /// Most requests in flight on one connection.
     pub(super) fn depth(self) -> u32 {
         match self {
-            Mode::Idle { .. } => 1,
+            Mode::Idle { .. } | Mode::Storm { .. } | Mode::Wake { .. } => 1,
             Mode::Echo { depth, .. } => depth,
             Mode::Fanout { batch, .. } => batch,
         }
@@ -157,7 +187,7 @@ impl Mode {
     /// Length of the hold or the traffic.
     pub(super) fn duration(self) -> Duration {
         match self {
-            Mode::Idle { hold, .. } => hold,
+            Mode::Idle { hold, .. } | Mode::Wake { hold, .. } | Mode::Storm { hold, .. } => hold,
             Mode::Echo { duration, .. } | Mode::Fanout { duration, .. } => duration,
         }
     }
@@ -170,7 +200,10 @@ impl Mode {
     pub(super) fn load_model(self) -> LoadModel {
         match self {
             Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
-            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
+            Mode::Idle { .. }
+            | Mode::Echo { rate_per_sec: Some(_), .. }
+            | Mode::Storm { .. }
+            | Mode::Wake { .. } => LoadModel::Open,
             Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
         }
     }
@@ -180,14 +213,8 @@ impl Mode {
         match self {
             Mode::Idle { probe_per_sec, .. } => probe_per_sec,
             Mode::Echo { rate_per_sec, .. } => rate_per_sec,
-            Mode::Fanout { .. } => None,
-        }
-    }
-
-    pub(super) fn server_pid(self) -> Option<u32> {
-        match self {
-            Mode::Idle { server_pid, .. } => server_pid,
-            _ => None,
+            Mode::Storm { probe_per_sec, .. } => Some(probe_per_sec),
+            Mode::Fanout { .. } | Mode::Wake { .. } => None,
         }
     }
 }

@@ -336,6 +336,16 @@ mod tests {
                 "server",
                 "kernel",
                 "series",
+                "parts",
+                "ramp_secs",
+                "measured_secs",
+                "error_times",
+                "refusal",
+                "reason",
+                "interrupted",
+                "verdict",
+                "points",
+                "histograms",
             ];
             expected.sort_unstable();
             assert_eq!(keys(&json), expected);

@@ -9,6 +9,9 @@ mod compare;
 mod connection;
 mod encoded_histogram;
 mod engine;
+mod escaped_bytes;
+mod exchange;
+mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
@@ -223,7 +226,7 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
         }
     }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
-    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
         sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),

@@ -10,6 +10,8 @@
 )]
 
 mod files;
+mod foreign;
+mod foreign_server;
 #[cfg(target_os = "linux")]
 mod linux;
 mod modes;

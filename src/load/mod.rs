@@ -7,6 +7,7 @@
 mod chart;
 mod compare;
 mod connection;
+mod downsample;
 mod encoded_histogram;
 mod engine;
 #[cfg(test)]
@@ -14,9 +15,11 @@ mod fixtures;
 mod format;
 mod html_report;
 mod in_flight;
+mod island;
 mod merge;
 mod options;
 mod outputs;
+mod page;
 mod plan;
 mod preflight;
 mod progress;

@@ -33,7 +33,7 @@ pub(super) fn render(record: &Record) -> String {
         title: &record.title(),
         verdict: &verdict(record),
         tone,
-        warnings: &[],
+        warnings: &record.verdict.warnings,
         tiles: &tiles(record),
         body,
         footer: &footer(record),

@@ -27,6 +27,7 @@ mod quantity;
 mod rate;
 mod record;
 mod remedies;
+mod resources;
 mod route;
 mod run_result;
 mod same_file;
@@ -38,7 +39,9 @@ mod stats;
 mod summary;
 mod sysinfo;
 mod target;
+mod usage;
 mod verdict;
+mod warnings;
 mod workload;
 
 use std::ffi::OsString;

@@ -15,6 +15,10 @@ const GROWTH_BYTES_MIN: u64 = 32 * 1024;
 /// Fewest bytes that a socket takes in slabs: the smallest of Linux (`struct tcp_sock`) has over 2,000.
 const SOCKET_BYTES_MIN: f64 = 1_000.0;
 
+/// Fewest connections by which the tester's growth is divided: some hundred kilobytes of it are
+/// histograms and buffers, whatever their number.
+const TESTER_CONNECTIONS_MIN: u64 = 1_000;
+
 /// Fewest sockets whose share of the kernel's memory is told: its sums are off by some hundred objects,
 /// those that each processor keeps for itself.
 const SOCKETS_MIN: u64 = 500;
@@ -228,7 +232,8 @@ impl Tester {
         let secs = Some(shape.measured_secs);
         self.busy_share = self.busy_share.or_else(|| share(self.cpu_secs(), secs));
         self.wait_share = self.wait_share.or_else(|| share(self.wait_secs, secs));
-        self.bytes_per_connection = grown(self.rss_bytes_before, self.rss_bytes_held, shape.held);
+        let each = grown(self.rss_bytes_before, self.rss_bytes_held, shape.held);
+        self.bytes_per_connection = each.filter(|_| shape.held >= TESTER_CONNECTIONS_MIN);
     }
 
     /// Processor time of user and system together.
@@ -402,4 +407,186 @@ pub(super) fn round(value: f64) -> f64 {
 
 fn round3(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { held: 10_000, requests: 100_000, measured_secs: 2.0 };
+
+    fn server(user: f64, system: f64) -> Server {
+        Server {
+            rss_bytes_before: Some(1_000_000),
+            rss_bytes_held: Some(1_570_000),
+            cpu_user_secs: Some(user),
+            cpu_system_secs: Some(system),
+            cpu_tick_secs: Some(0.01),
+            ..Server::default()
+        }
+    }
+
+    fn sockets(in_use: u64) -> Option<SocketCounts> {
+        Some(SocketCounts { in_use, ..SocketCounts::default() })
+    }
+
+    /// A kernel that `opened` sockets more, of 4,000 bytes each, for 10,000 connections.
+    fn kernel(opened: u64) -> Kernel {
+        let held = KernelState {
+            state: State::Held,
+            connections: 10_000,
+            slab_bytes: Some(1_000 + opened * 4_000),
+            unreclaimable_bytes: None,
+            buffer_bytes: Some(50_000),
+            sockets: sockets(7 + opened),
+            slab_bytes_per_connection: None,
+            buffer_bytes_per_connection: None,
+        };
+        Kernel {
+            slab_bytes_before: Some(1_000),
+            slab_bytes_held: held.slab_bytes,
+            buffer_bytes_before: Some(0),
+            buffer_bytes_held: held.buffer_bytes,
+            sockets_before: sockets(7),
+            states: vec![held],
+            ends: 2,
+            ..Kernel::default()
+        }
+    }
+
+    #[test]
+    fn server_has_cpu_a_request() {
+        let mut server = server(0.1, 0.21);
+        server.derive(SHAPE);
+        assert_eq!((server.cpu_us_per_request, server.busy_share), (Some(3.1), Some(0.155)));
+        assert_eq!(
+            (server.bytes_per_connection, server.cpu_us_per_connection_sec),
+            (Some(57.0), None)
+        );
+        server.derive(Shape { requests: 0, ..SHAPE });
+        assert_eq!(
+            (server.cpu_us_per_request, server.cpu_us_per_connection_sec),
+            (None, Some(15.5))
+        );
+    }
+
+    #[test]
+    fn few_clock_ticks_are_no_figure() {
+        for (user, has_figure) in [(0.04, false), (0.05, true)] {
+            let mut server = server(user, 0.05);
+            server.derive(SHAPE);
+            assert_eq!(server.cpu_us_per_request.is_some(), has_figure, "{user}");
+        }
+        let mut unknown = Server::default();
+        unknown.derive(SHAPE);
+        assert_eq!(unknown, Server::default());
+    }
+
+    #[test]
+    fn kernel_has_a_figure_if_the_sockets_are_there() {
+        let mut kernel_of_all = kernel(20_000);
+        kernel_of_all.derive(SHAPE);
+        assert_eq!(kernel_of_all.not_measured, None);
+        assert_eq!(kernel_of_all.slab_bytes_per_connection, Some(8_000.0));
+        assert_eq!(kernel_of_all.states[0].buffer_bytes_per_connection, Some(5.0));
+        for (mut kernel, held, reason) in [
+            (kernel(25_000), 10_000, "25,000 sockets more than before, not 20,000: other programs"),
+            (kernel(400), 200, "fewer than 500 sockets"),
+            (Kernel { slab_bytes_held: Some(9_000), ..kernel(20_000) }, 10_000, "did not grow"),
+            (Kernel::default(), 10_000, "this system does not tell"),
+        ] {
+            kernel.derive(Shape { held, ..SHAPE });
+            let found = kernel.not_measured.unwrap();
+            assert!(found.contains(reason), "{found}");
+            assert_eq!(kernel.slab_bytes_per_connection, None, "{reason}");
+        }
+    }
+
+    #[test]
+    fn kernel_without_slabinfo_has_the_machines_growth() {
+        let all = |bytes| Some(bytes);
+        let mut kernel = Kernel {
+            slab_bytes_before: None,
+            slab_bytes_held: None,
+            unreclaimable_bytes_before: all(5_000_000),
+            unreclaimable_bytes_held: all(95_000_000),
+            ..kernel(20_000)
+        };
+        kernel.derive(SHAPE);
+        let figures = (kernel.slab_bytes_per_connection, kernel.unreclaimable_bytes_per_connection);
+        assert_eq!((figures, kernel.not_measured), ((None, Some(9_000.0)), None));
+    }
+
+    #[test]
+    fn processes_of_one_run_are_merged() {
+        let tester = |secs, busy| Tester {
+            cpu_user_secs: Some(secs),
+            cpu_system_secs: Some(secs),
+            wait_secs: Some(0.5),
+            busy_share: Some(busy),
+            rss_bytes_before: Some(1_000_000),
+            rss_bytes_held: Some(2_000_000),
+            ..Tester::default()
+        };
+        let mut both = tester(0.5, 0.5);
+        both.merge(&tester(0.9, 0.9));
+        both.derive(SHAPE);
+        assert_eq!(
+            (both.cpu_secs(), both.busy_share, both.wait_secs),
+            (Some(2.8), Some(0.9), Some(1.0))
+        );
+        assert_eq!(both.bytes_per_connection, Some(200.0));
+
+        let mut watched = server(0.1, 0.2);
+        watched.merge(&Server { rss_bytes_before: Some(1_200_000), ..server(0.11, 0.2) });
+        watched.merge(&Server::default());
+        assert_eq!(watched, server(0.11, 0.2), "each part saw the whole process");
+
+        let machine = |secs| Machine {
+            programs_secs: Some(secs),
+            total_secs: Some(4.0),
+            pressure_share: Some(secs / 10.0),
+            ..Machine::default()
+        };
+        let mut here = machine(3.5);
+        here.merge(&machine(3.6), true);
+        here.derive(&both, &watched, true);
+        let others = here.busy_by_others_share.unwrap();
+        assert!(
+            (others - (3.6 - 2.8 - 0.31) / 4.0).abs() < 0.001,
+            "{others}: without the siblings"
+        );
+        assert_eq!(here.pressure_share, Some(0.36));
+    }
+
+    #[test]
+    fn parts_on_several_machines_keep_the_worst_shares() {
+        let machine = |share| Machine {
+            programs_secs: Some(1.0),
+            total_secs: Some(4.0),
+            busy_by_others_share: Some(share),
+            steal_share: Some(share / 2.0),
+            ..Machine::default()
+        };
+        let mut apart = machine(0.1);
+        apart.merge(&machine(0.4), false);
+        apart.derive(&Tester::default(), &Server::default(), false);
+        assert_eq!((apart.busy_by_others_share, apart.steal_share), (Some(0.4), Some(0.2)));
+        assert_eq!(apart.programs_secs, None);
+    }
+
+    #[test]
+    fn kernels_of_one_machine_are_one() {
+        let mut half = kernel(10_000);
+        half.states[0].connections = 5_000;
+        half.sockets_before = sockets(9);
+        half.merge(&Kernel { slab_bytes_before: Some(2_000), ..kernel(20_000) }, true);
+        half.derive(SHAPE);
+        assert_eq!((half.not_measured.as_deref(), half.slab_bytes_before), (None, Some(1_000)));
+        assert_eq!(half.slab_bytes_per_connection, Some(8_000.0));
+        assert_eq!(half.states[0].connections, 15_000);
+        half.merge(&kernel(1), false);
+        half.derive(SHAPE);
+        assert_eq!(half.not_measured.as_deref(), Some("the parts ran on several machines"));
+    }
 }

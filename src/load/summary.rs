@@ -36,7 +36,12 @@ impl fmt::Display for Record {
 
 impl Record {
     pub(super) fn title(&self) -> String {
-        let mode = self.mode.as_str();
+        let (mode, version) = (self.mode.as_str(), EscapedText(&self.host.version));
+        format!("mynah-load {version}: {mode} against {}", self.urls())
+    }
+
+    /// URLs of all targets.
+    pub(super) fn urls(&self) -> String {
         let urls = match &self.targets {
             Some(targets) => {
                 let urls: Vec<&str> = targets.iter().map(|target| &*target.target).collect();
@@ -44,7 +49,7 @@ impl Record {
             }
             None => self.target.clone(),
         };
-        format!("mynah-load {}: {mode} against {}", self.host.version, EscapedText(&urls))
+        EscapedText(&urls).to_string()
     }
 
     /// All lines below the title.

@@ -127,10 +127,10 @@ fn late_tester(record: &Record) -> Option<String> {
     }
     let late = duration(record.tester_lateness_us());
     let what = match record.settings.load {
-        LoadModel::Open => "requests left late by up to",
-        _ => "the tester's loop ran late by up to",
+        LoadModel::Open => "requests left late",
+        _ => "the tester's loop ran late",
     };
-    Some(format!("{what} {late} (p99): the latencies are the tester's as much as the target's"))
+    Some(format!("{what} (p99 {late}): the latencies are the tester's as much as the target's"))
 }
 
 /// Formats a share: `98 %`.
@@ -248,7 +248,7 @@ mod tests {
         let mut late = run();
         late.stats.record_left_late(90_000_000);
         with_record("echo command://h:1 --rate 50 -d 2", late, |record| {
-            let expected = "requests left late by up to 90.05 ms (p99): the latencies are the tester's as \
+            let expected = "requests left late (p99 90.05 ms): the latencies are the tester's as \
                             much as the target's";
             assert_eq!(record.verdict.warnings, [expected]);
         });

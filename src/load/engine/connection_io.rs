@@ -99,7 +99,7 @@ impl Engine<'_> {
             };
             // Not the time at which it leaves: a target that stalls makes it wait for a place.
             if !self.was_backlogged {
-                self.run.stats.record_lag(now.saturating_sub(at));
+                self.run.stats.record_left_late(now.saturating_sub(at));
             }
             let Some(index) = self.next_open() else {
                 self.run.unanswered += 1;

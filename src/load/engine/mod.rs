@@ -27,6 +27,7 @@ use super::route::{Route, Spread};
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{self, KernelMemory};
+use super::usage::Usage;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
@@ -97,6 +98,8 @@ pub(super) struct Run {
     pub(super) interrupted: Option<Phase>,
     /// Counts of each target, the first one first.
     pub(super) targets: Vec<TargetCounts>,
+    /// Memory and processor time of all who took part.
+    pub(super) usage: Usage,
 }
 
 /// A run in progress.
@@ -234,6 +237,7 @@ impl<'a> Engine<'a> {
                 unsent: 0,
                 interrupted: None,
                 targets: vec![TargetCounts::default(); routes.len()],
+                usage: Usage::default(),
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -251,6 +255,7 @@ impl<'a> Engine<'a> {
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.usage.start();
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -353,6 +358,7 @@ impl<'a> Engine<'a> {
             if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
+            self.watch_sockets();
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
@@ -360,6 +366,16 @@ impl<'a> Engine<'a> {
         }
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    fn watch_sockets(&mut self) {
+        let connected = self.run.stats.connected();
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
+            Phase::Hold | Phase::Traffic => self.run.usage.on_measured_tick(connected),
+            Phase::Drain => {}
+        }
     }
 
     /// Fails connections that have been pending for too long.
@@ -406,7 +422,7 @@ impl<'a> Engine<'a> {
             self.end_phase(now);
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
-                Phase::Ramp => self.start_main_phase(now),
+                Phase::Ramp => self.start_main_phase(),
                 Phase::Hold | Phase::Traffic => {
                     // Requests that were due before may still have to leave.
                     if let Some(schedule) = &mut self.schedule {
@@ -433,7 +449,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Starts the hold or the traffic, whichever the mode has, with its first requests.
-    fn start_main_phase(&mut self, now: u64) {
+    fn start_main_phase(&mut self) {
+        self.run.usage.start_measured(self.server_pid, self.run.stats.connected());
+        // The readings take milliseconds, in which nothing may be due.
+        let now = self.now();
         let is_idle = matches!(self.mode, Mode::Idle { .. });
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.ns());
@@ -460,8 +479,9 @@ impl<'a> Engine<'a> {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
+                self.run.usage.end_measured(self.server_pid, self.run.held);
                 self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-                self.run.kernel_held = sysinfo::kernel_memory();
+                self.run.kernel_held = self.run.usage.held();
                 self.check_lag(now);
                 self.next_lag_check_at = u64::MAX;
             }
@@ -504,6 +524,7 @@ impl<'a> Engine<'a> {
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
+        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
     }
 }
 

@@ -361,10 +361,15 @@ fn permutation_tests(judged: &[&Sample], rng: &mut Rng) -> Vec<Test> {
             Extremes::of(scores.iter().map(sum))
         })
         .collect();
+    let share = share(judged.len());
+    let thresholds = [0, 1].map(|family| {
+        let mut highs: Vec<f64> = extremes.iter().map(|all| all.family(family).0).collect();
+        highs.sort_unstable_by(f64::total_cmp);
+        highs[RELABELINGS - (ALARM * share * RELABELINGS as f64) as usize]
+    });
     // Sums of the same scores in another order differ in their last digits.
     let slack = 1e-9;
     let test = |(at, observed): (usize, &f64)| {
-        let share = share(judged.len());
         let count = |is_as_far: &dyn Fn((f64, f64)) -> bool| {
             extremes.iter().filter(|extremes| is_as_far(extremes.family(at))).count()
         };
@@ -372,13 +377,10 @@ fn permutation_tests(judged: &[&Sample], rng: &mut Rng) -> Vec<Test> {
         let p = |count: usize| {
             ((count + 1) as f64 / (RELABELINGS + 1) as f64 / share).min(1.0)
         };
-        let mut highs: Vec<f64> = extremes.iter().map(|extremes| extremes.family(at).0).collect();
-        highs.sort_unstable_by(f64::total_cmp);
-        let beyond = (ALARM * share * (RELABELINGS + 1) as f64) as usize;
         Test {
             p_worse: p(count(&|(high, _)| high >= observed - slack)),
             p_better: p(count(&|(_, low)| low <= observed + slack)),
-            threshold: highs[RELABELINGS - beyond.max(1)],
+            threshold: thresholds[at.min(1)],
         }
     };
     observed.iter().enumerate().map(test).collect()

@@ -7,6 +7,7 @@ use super::engine::Run;
 use super::options::Invocation;
 use super::plan::Plan;
 use super::rate::NS_PER_SEC;
+use super::record::Record;
 use super::route::Route;
 use super::run_result::RunResult;
 use super::sources::Sources;
@@ -64,8 +65,8 @@ pub(super) fn run() -> Run {
     }
 }
 
-/// Calls `check` with the result of `run` under the plan of `args`, on a host with an odd name.
-pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_>)) {
+/// Calls `check` with the record of `run` under the plan of `args`, on a host with an odd name.
+pub(super) fn with_record(args: &str, run: Run, check: impl FnOnce(&Record)) {
     let plan = plan(args);
     let target = Some(IpAddr::from([127, 0, 0, 1]));
     let sources = Sources::plan(&plan.source_ips, target, 1, 28_000, None);
@@ -74,5 +75,5 @@ pub(super) fn with_result(args: &str, run: Run, check: impl FnOnce(&RunResult<'_
     let mut host = Host::read(1024);
     host.name = Some("<&\"'>".to_owned());
     let server_version = Some("9.8.7".to_owned());
-    check(&RunResult { plan: &plan, routes: &routes, host, server_version, run });
+    check(&RunResult { plan: &plan, routes: &routes, host, server_version, run }.record());
 }

@@ -56,9 +56,9 @@ pub(super) fn time(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }
 
-/// Formats nanoseconds as seconds: `1.92 s`.
-pub(super) fn seconds(ns: u64) -> String {
-    format!("{:.2} s", ns as f64 / 1e9)
+/// Formats seconds: `1.92 s`.
+pub(super) fn seconds(secs: f64) -> String {
+    format!("{secs:.2} s")
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
         let short =
             [None, Some(41.25), Some(746.4), Some(1_234.0), Some(98_760.0)].map(short_duration);
         assert_eq!(short, ["-", "41.2 µs", "746 µs", "1.23 ms", "98.8 ms"]);
-        assert_eq!(seconds(1_920_000_000), "1.92 s");
+        assert_eq!(seconds(1.92), "1.92 s");
         let set = [0, 250, 1_500, 10_000].map(|ms| time(Duration::from_millis(ms)));
         assert_eq!(set, ["0 s", "250 ms", "1.5 s", "10 s"]);
     }

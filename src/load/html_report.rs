@@ -5,8 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, rate};
-use super::plan::{LoadModel, Mode};
-use super::run_result::RunResult;
+use super::record::{Connections, LoadModel, ModeName, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 
@@ -62,10 +61,10 @@ footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
 const ROWS_MAX: usize = 900;
 
 /// Renders the page.
-pub(super) fn render(result: &RunResult<'_>) -> String {
-    let series = &thinned(&result.run.stats.series);
-    let title = result.title();
-    let misses = result.misses();
+pub(super) fn render(record: &Record) -> String {
+    let series = &thinned(&record.series);
+    let title = record.title();
+    let misses = &record.verdict.misses;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -83,16 +82,16 @@ pub(super) fn render(result: &RunResult<'_>) -> String {
                     p.verdict.missed { "missed: " (misses.join("; ")) }
                 }
                 div.tiles {
-                    @for (what, figure) in tiles(result) { div { span { (what) } b { (figure) } } }
+                    @for (what, figure) in tiles(record) { div { span { (what) } b { (figure) } } }
                 }
                 div.charts {
-                    @for chart in charts(result, series) { (chart.render()) }
-                    (facts(result))
+                    @for chart in charts(record, series) { (chart.render()) }
+                    (facts(record))
                 }
                 (rows(series))
                 footer {
-                    "Measured " (result.host.started_at) " by mynah-load " (result.host.version)
-                    @if let Some(name) = &result.host.name { " on " (name) }
+                    "Measured " (record.host.started_at) " by mynah-load " (record.host.version)
+                    @if let Some(name) = &record.host.name { " on " (name) }
                     "."
                 }
             }
@@ -102,38 +101,38 @@ pub(super) fn render(result: &RunResult<'_>) -> String {
 }
 
 /// The lines of the summary, and what it leaves out.
-fn facts(result: &RunResult<'_>) -> Markup {
+fn facts(record: &Record) -> Markup {
     html! {
         dl.facts {
-            dt { "command" } dd { code { (EscapedText(&result.plan.command).to_string()) } }
-            @if let Some(version) = &result.server_version {
+            dt { "command" } dd { code { (EscapedText(&record.command).to_string()) } }
+            @if let Some(version) = &record.server.version {
                 dt { "target" } dd { "mynah " (EscapedText(version).to_string()) }
             }
-            @for fact in result.lines() { dt { (fact.label) } dd { (fact.text) } }
+            @for fact in record.lines() { dt { (fact.label) } dd { (fact.text) } }
         }
     }
 }
 
 /// Headline figures with their labels.
-fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
-    let counts = &result.run.stats.counts;
-    let mut tiles = vec![("connections opened", count(counts.opened))];
-    match result.plan.mode {
-        Mode::Idle { .. } => tiles.push(("connects a second", rate(result.rate_per_sec()))),
-        Mode::Echo { .. } => tiles.push(("answers a second", rate(result.rate_per_sec()))),
-        Mode::Fanout { .. } => tiles.push(("deliveries a second", rate(result.rate_per_sec()))),
-    }
-    tiles.push(("errors", count(result.run.stats.error_count())));
-    let Percentiles { p50, p99, .. } = result.latency();
+fn tiles(record: &Record) -> Vec<(&'static str, String)> {
+    let mut tiles = vec![("connections opened", count(record.connections.opened))];
+    let per_sec = match record.mode {
+        ModeName::Echo => "answers a second",
+        ModeName::Fanout => "deliveries a second",
+        _ => "connects a second",
+    };
+    tiles.push((per_sec, rate(record.rate_per_sec)));
+    tiles.push(("errors", count(record.error_count())));
+    let Percentiles { p50, p99, .. } = record.latency_us;
     if p50.is_some() {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }
-    if let (Some(p99), true) = (result.tester_lag().p99, p50.is_some()) {
+    if let (Some(p99), true) = (record.tester_lag_us.p99, p50.is_some()) {
         tiles.push(("tester lag, p99", duration(Some(p99))));
     }
-    if result.run.rss_held.is_some() {
-        let each = result.bytes_per_connection();
+    if record.server.rss_bytes_held.is_some() {
+        let each = record.server.bytes_per_connection;
         let each = each.map_or_else(|| "not measured".to_owned(), |each| format!("{each} B"));
         tiles.push(("server memory a connection", each));
     }
@@ -141,12 +140,12 @@ fn tiles(result: &RunResult<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// Charts for which something was measured.
-fn charts(result: &RunResult<'_>, series: &[Row]) -> Vec<Chart> {
-    let mut charts = vec![connections(result, series)];
-    charts.extend(distribution(result));
-    charts.extend(latency_over_time(result, series));
-    charts.extend(rate_over_time(result, series));
-    charts.extend(memory(result));
+fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
+    let mut charts = vec![connections(record, series)];
+    charts.extend(distribution(record));
+    charts.extend(latency_over_time(record, series));
+    charts.extend(rate_over_time(record, series));
+    charts.extend(memory(record));
     charts
 }
 
@@ -185,9 +184,9 @@ fn time_axis(series: &[Row]) -> Axis {
 }
 
 /// Start and name of each phase but the drain, which is mostly too short for its name.
-fn phases(result: &RunResult<'_>) -> Vec<(f64, String)> {
-    let phases = result.run.stats.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
-    phases.map(|(phase, at, _)| (*at as f64 / 1e9, phase.name().to_owned())).collect()
+fn phases(record: &Record) -> Vec<(f64, String)> {
+    let phases = record.points.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+    phases.map(|(phase, at, _)| (*at, phase.name().to_owned())).collect()
 }
 
 /// A line that stays at each value until the next, and at the last until `end`.
@@ -203,10 +202,9 @@ fn steps(points: impl IntoIterator<Item = (f64, f64)>, end: f64) -> Vec<(f64, f6
     stairs
 }
 
-fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
+fn connections(record: &Record, series: &[Row]) -> Chart {
     let end = series.last().map_or(1.0, |row| row.t);
-    let open =
-        result.run.stats.open_points.iter().map(|(at, open)| (*at as f64 / 1e9, *open as f64));
+    let open = record.points.connected.iter().map(|(at, open)| (*at, *open as f64));
     let open = steps(open, end);
     let mut lost = 0.0;
     let gone = series.iter().map(|row| {
@@ -220,26 +218,26 @@ fn connections(result: &RunResult<'_>, series: &[Row]) -> Chart {
         let segments = vec![steps(gone, end)];
         lines.push(Line { name: "failed or dropped", class: "bad", segments, filled: false });
     }
-    let counts = &result.run.stats.counts;
+    let Connections { wanted, opened, failed, dropped, .. } = record.connections;
     Chart {
         title: "Connections over time",
         note: format!(
             "{} wanted, {} opened, {} failed, {} dropped.",
-            count(result.plan.mode.connections().into()),
-            count(counts.opened),
-            count(counts.failed),
-            count(counts.dropped)
+            count(wanted),
+            count(opened),
+            count(failed),
+            count(dropped)
         ),
         x: time_axis(series),
         y: Axis::counts("connections", max),
         lines,
-        marks: phases(result),
+        marks: phases(record),
     }
 }
 
 /// Latency over percentiles: the further right, the rarer.
-fn distribution(result: &RunResult<'_>) -> Option<Chart> {
-    let histogram = result.run.stats.latency();
+fn distribution(record: &Record) -> Option<Chart> {
+    let histogram = record.latency();
     if histogram.is_empty() {
         return None;
     }
@@ -272,9 +270,9 @@ fn distribution(result: &RunResult<'_>) -> Option<Chart> {
         .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
-    let how = match result.plan.mode.load_model() {
+    let how = match record.settings.load {
         LoadModel::Open => "open loop: from the time each request was meant to leave",
-        _ if is_fanout(result) => "closed loop: from when a batch left to each delivery",
+        _ if is_fanout(record) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
     };
     let fastest = points.first().map_or(1.0, |(_, y)| *y).max(0.1);
@@ -289,13 +287,13 @@ fn distribution(result: &RunResult<'_>) -> Option<Chart> {
     })
 }
 
-fn is_fanout(result: &RunResult<'_>) -> bool {
-    matches!(result.plan.mode, Mode::Fanout { .. })
+fn is_fanout(record: &Record) -> bool {
+    record.mode == ModeName::Fanout
 }
 
 /// The noun for what the latencies are of.
-fn measured_noun(result: &RunResult<'_>) -> &'static str {
-    if is_fanout(result) { "deliveries" } else { "answers" }
+fn measured_noun(record: &Record) -> &'static str {
+    if is_fanout(record) { "deliveries" } else { "answers" }
 }
 
 /// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
@@ -319,7 +317,7 @@ fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f6
     segments
 }
 
-fn latency_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
+fn latency_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     type Figure = fn(&Row) -> Option<f64>;
     let figures: [(&str, &str, Figure); 5] = [
         ("max", "d", |row| row.max_us),
@@ -341,16 +339,16 @@ fn latency_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
     let high = values().fold(low, f64::max);
     (!lines.is_empty()).then(|| Chart {
         title: "Latency over time",
-        note: format!("Of the {} that came in each second.", measured_noun(result)),
+        note: format!("Of the {} that came in each second.", measured_noun(record)),
         x: time_axis(series),
         y: Axis::log("latency", low, high, axis_time),
         lines,
-        marks: phases(result),
+        marks: phases(record),
     })
 }
 
-fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
-    let fanout = is_fanout(result);
+fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
+    let fanout = is_fanout(record);
     let (title, name): (_, &str) = if fanout {
         ("Deliveries over time", "deliveries a second")
     } else {
@@ -370,19 +368,20 @@ fn rate_over_time(result: &RunResult<'_>, series: &[Row]) -> Option<Chart> {
         x: time_axis(series),
         y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", segments: vec![points], filled: true }],
-        marks: phases(result),
+        marks: phases(record),
     })
 }
 
-fn memory(result: &RunResult<'_>) -> Option<Chart> {
+fn memory(record: &Record) -> Option<Chart> {
     const KIB: f64 = 1024.0;
-    let before = result.run.rss_before? as f64;
-    let each = result.bytes_per_connection()?;
-    let points: Vec<(f64, f64)> = std::iter::once((0.0, 0.0))
-        .chain(result.run.stats.memory.iter().map(|point| {
-            (point.connected as f64, (point.rss_bytes as f64 - before).max(0.0) / KIB)
-        }))
-        .collect();
+    let before = record.server.rss_bytes_before?;
+    let each = record.server.bytes_per_connection?;
+    let points: Vec<(f64, f64)> =
+        std::iter::once((0.0, 0.0))
+            .chain(record.points.memory.iter().map(|(connected, rss)| {
+                (*connected as f64, rss.saturating_sub(before) as f64 / KIB)
+            }))
+            .collect();
     let (widest, highest) = points
         .iter()
         .fold((1.0, 1.0), |(x, y): (f64, f64), point| (x.max(point.0), y.max(point.1)));
@@ -390,9 +389,9 @@ fn memory(result: &RunResult<'_>) -> Option<Chart> {
         title: "Server memory per connection",
         note: format!(
             "{each} bytes a connection: {} before, {} with {} open, without pages of files.",
-            bytes(result.run.rss_before?),
-            bytes(result.run.rss_held?),
-            count(result.run.held)
+            bytes(before),
+            bytes(record.server.rss_bytes_held?),
+            count(record.connections.held)
         ),
         x: Axis::counts("connections", widest),
         y: Axis::counts("growth of memory, KiB", highest),
@@ -448,7 +447,7 @@ fn rows(series: &[Row]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::fixtures::{run, with_result};
+    use super::super::fixtures::{run, with_record};
     use super::*;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
@@ -457,7 +456,7 @@ mod tests {
         let mut text = String::new();
         let mut run = run();
         run.stats.refusal = Some(words.to_owned());
-        with_result(args, run, |result| text = render(result));
+        with_record(args, run, |record| text = render(record));
         text
     }
 
@@ -506,8 +505,8 @@ mod tests {
         let stairs = [(0.0, 0.0), (0.5, 0.0), (0.5, 8.0), (0.7, 8.0), (0.7, 9.0), (1.0, 9.0)];
         assert_eq!(steps(points, 1.0), stairs);
         assert_eq!(steps([], 1.0), []);
-        with_result(IDLE, run(), |result| {
-            let chart = connections(result, &result.run.stats.series);
+        with_record(IDLE, run(), |record| {
+            let chart = connections(record, &record.series);
             assert_eq!(
                 chart.lines[0].segments[0],
                 [(0.0, 0.0), (0.5, 0.0), (0.5, 8.0), (1.0, 8.0)]
@@ -533,8 +532,8 @@ mod tests {
             .map(|segment| segment.iter().map(|(t, _)| *t).collect())
             .collect();
         assert_eq!(times, [vec![1.0, 2.0], vec![4.0]]);
-        with_result("echo command://h:1", Run { stats, ..run() }, |result| {
-            let rates = rate_over_time(result, &result.run.stats.series).unwrap();
+        with_record("echo command://h:1", Run { stats, ..run() }, |record| {
+            let rates = rate_over_time(record, &record.series).unwrap();
             let last = rates.lines[0].segments[0].last();
             assert_eq!(last, Some(&(4.0, 1.0)), "as long as the second lasted");
         });
@@ -554,8 +553,8 @@ mod tests {
         let mut run = run();
         run.stats = super::super::stats::Stats::new();
         run.rss_before = None;
-        with_result("idle --target tcp://h:1 --connections 10", run, |result| {
-            text = render(result)
+        with_record("idle --target tcp://h:1 --connections 10", run, |record| {
+            text = render(record)
         });
         assert_eq!(text.matches("<figure").count(), 1, "connections are always shown");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

@@ -7,12 +7,14 @@
 mod chart;
 mod compare;
 mod connection;
+mod encoded_histogram;
 mod engine;
 #[cfg(test)]
 mod fixtures;
 mod format;
 mod html_report;
 mod in_flight;
+mod merge;
 mod options;
 mod outputs;
 mod plan;
@@ -20,18 +22,20 @@ mod preflight;
 mod progress;
 mod quantity;
 mod rate;
+mod record;
 mod remedies;
-mod report;
 mod route;
 mod run_result;
 mod same_file;
 mod server_version;
+mod settings;
 mod socket;
 mod sources;
 mod stats;
 mod summary;
 mod sysinfo;
 mod target;
+mod verdict;
 mod workload;
 
 use std::ffi::OsString;
@@ -56,6 +60,7 @@ use outputs::Outputs;
 use plan::{Mode, Plan};
 use preflight::{Preflight, Requirements};
 use progress::Progress;
+use record::Record;
 use route::Route;
 use run_result::RunResult;
 use sources::Sources;
@@ -81,6 +86,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             print(PROGRAM, concat!("mynah-load ", env!("CARGO_PKG_VERSION")))
         }
         Ok(Invocation::Run(plan)) => run_plan(&plan),
+        Ok(Invocation::Compare(settings)) => compare::run(&settings),
+        Ok(Invocation::Merge(settings)) => merge::run(&settings),
         Err(errors) => print_usage_errors(PROGRAM, &errors),
     }
 }
@@ -142,34 +149,33 @@ fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     let has_answered = plan.report.is_some() && run.stats.counts.opened > 0;
     let server_version =
         has_answered.then(|| server_version::ask(&routes[0].address, plan)).flatten();
-    let result = RunResult { plan, routes: &routes, host, server_version, run };
-    let write_errors = outputs.write_result(&result);
-    let printed = print_result(&result);
+    let record = RunResult { plan, routes: &routes, host, server_version, run }.record();
+    let write_errors = outputs.write_record(&record);
+    let printed = print_record(&record, plan);
     print_errors(&write_errors);
-    let is_met = result.misses().is_empty() && write_errors.is_empty();
+    let is_met = record.verdict.met && write_errors.is_empty();
     Ok(if is_met { printed } else { ExitCode::FAILURE })
 }
 
 /// Prints the JSON, if standard output has it, and the summary. Returns the exit status of that.
-fn print_result(result: &RunResult<'_>) -> ExitCode {
+fn print_record(record: &Record, plan: &Plan) -> ExitCode {
     let mut printed = ExitCode::SUCCESS;
-    let is_json = result.plan.has_json_on_stdout();
+    let is_json = plan.has_json_on_stdout();
     if is_json {
-        let json = serde_json::to_string_pretty(&result.report());
+        let json = serde_json::to_string_pretty(record);
         // Maps have text as keys, so there is no error.
         printed = print(PROGRAM, &json.unwrap_or_default());
     }
-    let misses = result.misses();
-    if !result.plan.quiet {
-        let summary = result.to_string();
+    if !plan.quiet {
+        let summary = record.to_string();
         if is_json {
             print_error(summary.trim_end());
         } else {
             printed = print(PROGRAM, summary.trim_end());
         }
-    } else if !misses.is_empty() {
-        print_errors(&[misses.join("; ")]);
-        print_errors(result.run.stats.reason.as_slice());
+    } else if !record.verdict.met {
+        print_errors(&[record.verdict.misses.join("; ")]);
+        print_errors(record.reason.as_slice());
     }
     printed
 }
@@ -259,7 +265,7 @@ fn source_ip_errors(plan: &Plan, address: &Address) -> Vec<String> {
 
 /// The process of `--server-pid` that does not exist.
 fn server_pid_error(plan: &Plan) -> Option<String> {
-    let pid = plan.mode.server_pid()?;
+    let pid = plan.server_pid?;
     let is_missing = sysinfo::anonymous_bytes(pid).is_none();
     is_missing.then(|| format!("--server-pid: there is no process {pid}"))
 }

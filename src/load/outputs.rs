@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::html_report;
 use super::plan::{JsonOutput, Plan};
-use super::run_result::RunResult;
+use super::record::Record;
 use super::stats::Row;
 use crate::escape::EscapeControl;
 use crate::os_text;
@@ -77,14 +77,14 @@ impl Outputs {
 
     /// Writes the JSON file and the page. Returns a message for each file of the run that could not be
     /// written.
-    pub(super) fn write_result(mut self, result: &RunResult<'_>) -> Vec<String> {
+    pub(super) fn write_record(mut self, record: &Record) -> Vec<String> {
         if let Some(Output { path, file }) = &self.json
-            && let Err(error) = write_json(file, result)
+            && let Err(error) = write_json(file, record)
         {
             self.errors.push(cannot_write(path, &error));
         }
         if let Some(Output { path, file }) = &mut self.report
-            && let Err(error) = file.write_all(html_report::render(result).as_bytes())
+            && let Err(error) = file.write_all(html_report::render(record).as_bytes())
         {
             self.errors.push(cannot_write(path, &error));
         }
@@ -97,9 +97,9 @@ fn empty(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() { file.set_len(0) } else { Ok(()) }
 }
 
-fn write_json(file: &File, result: &RunResult<'_>) -> io::Result<()> {
+fn write_json(file: &File, record: &Record) -> io::Result<()> {
     let mut file = BufWriter::new(file);
-    serde_json::to_writer_pretty(&mut file, &result.report())?;
+    serde_json::to_writer_pretty(&mut file, record)?;
     writeln!(file)?;
     file.flush()
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::record::{LoadModel, ModeName};
 use super::route::Spread;
 use super::target::Target;
 use super::workload::Pattern;
@@ -24,8 +25,11 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
-    /// Connects a second.
-    pub(super) connects_per_sec: u64,
+    pub(super) pacing: ConnectPacing,
+    /// Processes that share the connections; 1 is this one.
+    pub(super) jobs: u32,
+    /// Process whose memory and CPU are watched.
+    pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<IpAddr>,
     pub(super) json: Option<JsonOutput>,
     pub(super) csv: Option<PathBuf>,
@@ -62,6 +66,15 @@ impl Plan {
     }
 }
 
+/// The pace of connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ConnectPacing {
+    /// Connects a second, as a token bucket allows them.
+    PerSec(u64),
+    /// All connects, spread evenly over this time.
+    Ramp(Duration),
+}
+
 /// The mode, with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -70,7 +83,6 @@ pub(super) enum Mode {
         hold: Duration,
         /// Echoes a second, spread over the idle connections.
         probe_per_sec: Option<u64>,
-        server_pid: Option<u32>,
     },
     Echo {
         connections: u32,
@@ -88,40 +100,58 @@ pub(super) enum Mode {
         batch: u32,
         duration: Duration,
     },
-}
-
-/// Condition under which a request leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoadModel {
-    /// The run has no requests.
-    None,
-    /// A request leaves when it is due, whether or not earlier ones are answered.
-    Open,
-    /// A request leaves when an earlier one is answered.
-    Closed,
+    Storm {
+        /// Connections that are dropped and come back, without the bystanders.
+        connections: u32,
+        times: u32,
+        /// Time over which they come back; zero is at once.
+        spread: Duration,
+        /// They are closed in order, instead of by reset.
+        is_orderly: bool,
+        /// A refused connect is tried again after an exponential backoff with jitter, else at once.
+        has_backoff: bool,
+        /// Further connections, which stay.
+        bystanders: u32,
+        /// Requests a second of the bystanders.
+        probe_per_sec: u64,
+        /// Time before each storm, and after the last.
+        hold: Duration,
+    },
+    Wake {
+        connections: u32,
+        /// The longest sleep.
+        hold: Duration,
+        /// Connections that are woken, over all sleeps.
+        sample: u32,
+    },
 }
 
 impl Mode {
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> ModeName {
         match self {
-            Mode::Idle { .. } => "idle",
-            Mode::Echo { .. } => "echo",
-            Mode::Fanout { .. } => "fanout",
+            Mode::Idle { .. } => ModeName::Idle,
+            Mode::Echo { .. } => ModeName::Echo,
+            Mode::Fanout { .. } => ModeName::Fanout,
+            Mode::Storm { .. } => ModeName::Storm,
+            Mode::Wake { .. } => ModeName::Wake,
         }
     }
 
-    /// Number of connections, a publisher included.
+    /// Number of connections, a publisher and bystanders included.
     pub(super) fn connections(self) -> u32 {
         match self {
-            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => connections,
+            Mode::Idle { connections, .. }
+            | Mode::Echo { connections, .. }
+            | Mode::Wake { connections, .. } => connections,
             Mode::Fanout { subscribers, .. } => subscribers + 1,
+            Mode::Storm { connections, bystanders, .. } => connections.saturating_add(bystanders),
         }
     }
 
     /// Payload of a request, in bytes.
     pub(super) fn size(self) -> u32 {
         match self {
-            Mode::Idle { .. } => PROBE_BYTES,
+            Mode::Idle { .. } | Mode::Storm { .. } | Mode::Wake { .. } => PROBE_BYTES,
             Mode::Echo { size, .. } | Mode::Fanout { size, .. } => size,
         }
     }
@@ -129,7 +159,7 @@ impl Mode {
     /// Most requests in flight on one connection.
     pub(super) fn depth(self) -> u32 {
         match self {
-            Mode::Idle { .. } => 1,
+            Mode::Idle { .. } | Mode::Storm { .. } | Mode::Wake { .. } => 1,
             Mode::Echo { depth, .. } => depth,
             Mode::Fanout { batch, .. } => batch,
         }
@@ -142,7 +172,7 @@ impl Mode {
     /// Length of the hold or the traffic.
     pub(super) fn duration(self) -> Duration {
         match self {
-            Mode::Idle { hold, .. } => hold,
+            Mode::Idle { hold, .. } | Mode::Wake { hold, .. } | Mode::Storm { hold, .. } => hold,
             Mode::Echo { duration, .. } | Mode::Fanout { duration, .. } => duration,
         }
     }
@@ -155,7 +185,10 @@ impl Mode {
     pub(super) fn load_model(self) -> LoadModel {
         match self {
             Mode::Idle { probe_per_sec: None, .. } => LoadModel::None,
-            Mode::Idle { .. } | Mode::Echo { rate_per_sec: Some(_), .. } => LoadModel::Open,
+            Mode::Idle { .. }
+            | Mode::Echo { rate_per_sec: Some(_), .. }
+            | Mode::Storm { .. }
+            | Mode::Wake { .. } => LoadModel::Open,
             Mode::Echo { .. } | Mode::Fanout { .. } => LoadModel::Closed,
         }
     }
@@ -165,14 +198,8 @@ impl Mode {
         match self {
             Mode::Idle { probe_per_sec, .. } => probe_per_sec,
             Mode::Echo { rate_per_sec, .. } => rate_per_sec,
-            Mode::Fanout { .. } => None,
-        }
-    }
-
-    pub(super) fn server_pid(self) -> Option<u32> {
-        match self {
-            Mode::Idle { server_pid, .. } => server_pid,
-            _ => None,
+            Mode::Storm { probe_per_sec, .. } => Some(probe_per_sec),
+            Mode::Fanout { .. } | Mode::Wake { .. } => None,
         }
     }
 }

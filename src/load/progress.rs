@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use console::Term;
 
 use super::format::{bytes, count, short_duration, time};
-use super::plan::{LoadModel, Mode};
+use super::plan::Mode;
 use super::rate::NS_PER_SEC;
+use super::record::LoadModel;
 use super::stats::{Phase, Stats};
 use crate::cli::print_error;
 

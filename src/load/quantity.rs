@@ -16,6 +16,9 @@ const FACTORS: [(&str, u64); 4] =
 const UNITS: [(&str, u64); 3] =
     [("ms", NS_PER_MS), ("s", 1_000 * NS_PER_MS), ("m", 60_000 * NS_PER_MS)];
 
+/// Largest percentage. More is a slip.
+const PERCENT_MAX: f64 = 1_000.0;
+
 pub(super) const NS_PER_MS: u64 = 1_000_000;
 
 /// A value that is not a quantity, or out of its range.
@@ -35,6 +38,9 @@ pub(super) enum QuantityError {
     Milliseconds {
         value: String,
     },
+    Percent {
+        value: String,
+    },
 }
 
 impl fmt::Display for QuantityError {
@@ -51,6 +57,9 @@ impl fmt::Display for QuantityError {
             }
             QuantityError::Milliseconds { value } => {
                 write!(f, "'{value}' is not a number of milliseconds above 0")
+            }
+            QuantityError::Percent { value } => {
+                write!(f, "'{value}' is not a percentage from 0 to {PERCENT_MAX}")
             }
         }
     }
@@ -95,6 +104,14 @@ pub(super) fn milliseconds(value: &str) -> Result<f64, QuantityError> {
     found
         .map(|ns| ns as f64 / NS_PER_MS as f64)
         .ok_or_else(|| QuantityError::Milliseconds { value: value.to_owned() })
+}
+
+/// Parses a percentage from 0 on.
+pub(super) fn percent(value: &str) -> Result<f64, QuantityError> {
+    let digits = value.strip_suffix('%').unwrap_or(value);
+    let is_decimal = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let found = digits.parse().ok().filter(|_| is_decimal).filter(|found| *found <= PERCENT_MAX);
+    found.ok_or_else(|| QuantityError::Percent { value: value.to_owned() })
 }
 
 /// Parses a decimal fraction and a unit; `default` is the unit of a value without one.
@@ -154,6 +171,14 @@ mod tests {
         assert_eq!(milliseconds("2s"), Ok(2_000.0));
         for bad in ["0", "x", "-1", "inf", "1e3", "."] {
             assert!(milliseconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn percentage_is_0_or_more() {
+        assert_eq!((percent("0"), percent("2.5"), percent("3%")), (Ok(0.0), Ok(2.5), Ok(3.0)));
+        for bad in ["", "%", "-1", "nan", "inf", "1e1", "1001"] {
+            assert!(percent(bad).is_err(), "{bad}");
         }
     }
 }

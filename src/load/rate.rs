@@ -48,6 +48,73 @@ impl TokenBucket {
     }
 }
 
+/// A number of connects, spread evenly over a time.
+#[derive(Debug)]
+pub(super) struct Ramp {
+    start_at: u64,
+    length_ns: u64,
+    count: u64,
+    taken: u64,
+}
+
+impl Ramp {
+    /// `count` connects over `length_ns` from `start_at` on, the first one at once.
+    pub(super) fn new(start_at: u64, length_ns: u64, count: u64) -> Self {
+        Ramp { start_at, length_ns, count: count.max(1), taken: 0 }
+    }
+
+    /// Takes all that are due, at most `wanted`. Returns their number.
+    fn take(&mut self, now: u64, wanted: u64) -> u64 {
+        let Some(elapsed) = now.checked_sub(self.start_at) else { return 0 };
+        // The number of `n` with `n * length_ns / count <= elapsed`, rounded down as in `next_at`.
+        let due = (u128::from(elapsed) + 1) * u128::from(self.count);
+        let due = due.div_ceil(u128::from(self.length_ns.max(1)));
+        let due = u64::try_from(due).unwrap_or(u64::MAX).min(self.count);
+        let taken = due.saturating_sub(self.taken).min(wanted);
+        self.taken += taken;
+        taken
+    }
+
+    /// Time at which the next is due.
+    fn next_at(&self) -> u64 {
+        let offset = u128::from(self.taken) * u128::from(self.length_ns) / u128::from(self.count);
+        self.start_at.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX))
+    }
+}
+
+/// The pace of connects.
+#[derive(Debug)]
+pub(super) enum Pacer {
+    Bucket(TokenBucket),
+    Ramp(Ramp),
+}
+
+impl Pacer {
+    /// Takes what is allowed by `now`, at most `wanted`. Returns the number.
+    pub(super) fn take(&mut self, now: u64, wanted: u64) -> u64 {
+        match self {
+            Pacer::Bucket(bucket) => bucket.take(now, wanted),
+            Pacer::Ramp(ramp) => ramp.take(now, wanted),
+        }
+    }
+
+    /// Puts back connects that were taken and not started.
+    pub(super) fn put_back(&mut self, count: u64) {
+        match self {
+            Pacer::Bucket(bucket) => bucket.put_back(count),
+            Pacer::Ramp(ramp) => ramp.taken = ramp.taken.saturating_sub(count),
+        }
+    }
+
+    /// Time at which the next is allowed.
+    pub(super) fn next_at(&self) -> u64 {
+        match self {
+            Pacer::Bucket(bucket) => bucket.next_at(),
+            Pacer::Ramp(ramp) => ramp.next_at(),
+        }
+    }
+}
+
 /// Times at which requests are due, whether or not earlier ones are answered. This makes a load
 /// open-loop: a stalled server cannot hide its stall by delaying the requests that would have seen it
 /// (Gil Tene, "How NOT to Measure Latency": coordinated omission).
@@ -109,6 +176,23 @@ mod tests {
             let millis = 0..=2_000;
             let taken: u64 = millis.map(|ms| bucket.take(ms * 1_000_000, u64::MAX)).sum();
             assert_eq!(taken, 2 * rate, "{rate} a second");
+        }
+    }
+
+    #[test]
+    fn ramp_is_spread_evenly() {
+        for (count, length_ns) in [(1, 9), (3, 1_000), (1_000, 7), (7, NS_PER_SEC), (5, 0)] {
+            let mut ramp = Pacer::Ramp(Ramp::new(500, length_ns, count));
+            assert_eq!((ramp.take(499, 9), ramp.next_at()), (0, 500));
+            for n in 0..count {
+                let at = ramp.next_at();
+                assert_eq!(at, 500 + n * length_ns / count);
+                assert!(at == 500 || ramp.take(at - 1, 1) == 0, "{n} of {count}, {length_ns}");
+                assert_eq!(ramp.take(at, 1), 1);
+            }
+            assert_eq!(ramp.take(u64::MAX, 9), 0, "no more than asked for");
+            ramp.put_back(1);
+            assert_eq!(ramp.take(u64::MAX, 9), 1);
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::{Deserialize, Deserializer};
 
+use super::encoded_histogram;
 use super::rate::NS_PER_SEC;
 
 /// Longest latency recorded, an hour. A longer one counts as this.
@@ -20,8 +22,11 @@ const OPEN_POINTS_MAX: usize = 2_048;
 /// Most samples of server memory. When there are as many, every other one is dropped.
 const MEMORY_POINTS_MAX: usize = 4_096;
 
+/// Most rows whose latencies are kept, of an hour. Some kilobytes each.
+const SECONDS_MAX: usize = 3_600;
+
 /// Phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
@@ -147,6 +152,56 @@ impl Serialize for Row {
     }
 }
 
+/// A row as [`Row`] writes it.
+#[derive(Deserialize)]
+struct FlatRow {
+    t: f64,
+    phase: Phase,
+    connected: u64,
+    opened: u64,
+    failed: u64,
+    dropped: u64,
+    sent: u64,
+    answered: u64,
+    deliveries: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
+    max_us: Option<f64>,
+    server_rss_bytes: Option<u64>,
+    p999_us: Option<f64>,
+    tester_lag_us: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = FlatRow::deserialize(deserializer)?;
+        let counts = Counts {
+            opened: row.opened,
+            failed: row.failed,
+            dropped: row.dropped,
+            sent: row.sent,
+            answered: row.answered,
+            deliveries: row.deliveries,
+            bytes_sent: row.bytes_sent,
+            bytes_received: row.bytes_received,
+        };
+        Ok(Row {
+            t: row.t,
+            phase: row.phase,
+            connected: row.connected,
+            counts,
+            p50_us: row.p50_us,
+            p99_us: row.p99_us,
+            max_us: row.max_us,
+            server_rss_bytes: row.server_rss_bytes,
+            p999_us: row.p999_us,
+            tester_lag_us: row.tester_lag_us,
+        })
+    }
+}
+
 /// A sample of server memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemoryPoint {
@@ -155,7 +210,7 @@ pub(super) struct MemoryPoint {
 }
 
 /// Percentiles in microseconds; `None` if nothing was measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, Deserialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Option<f64>,
     pub(super) p90: Option<f64>,
@@ -178,15 +233,21 @@ fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
 }
 
 /// TLS handshakes that ended well, and what the first agreed on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub(super) struct TlsStats {
     pub(super) handshakes: u64,
     /// Those that went on with what an earlier one had agreed on.
     pub(super) resumed: u64,
     /// `TLS 1.3`.
-    pub(super) version: Option<&'static str>,
+    pub(super) version: Option<String>,
     /// The name that IANA has for it.
-    pub(super) cipher_suite: Option<&'static str>,
+    pub(super) cipher_suite: Option<String>,
+}
+
+/// An empty histogram of nanoseconds.
+pub(super) fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
+        .expect("1 to an hour in three figures is a histogram")
 }
 
 /// Statistics of a run.
@@ -215,6 +276,8 @@ pub(super) struct Stats {
     /// Time and number of open connections, where it has changed.
     pub(super) open_points: Vec<(u64, u64)>,
     pub(super) series: Vec<Row>,
+    /// Latencies of each row, encoded; none of those behind [`SECONDS_MAX`].
+    pub(super) seconds: Vec<Option<String>>,
     counts_at_last_row: Counts,
     pub(super) memory: Vec<MemoryPoint>,
     /// One in this many samples of memory is kept.
@@ -225,10 +288,6 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn new() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
-                .expect("1 to an hour in three figures is a histogram")
-        };
         Stats {
             phase: Phase::Ramp,
             phases: Vec::new(),
@@ -237,13 +296,14 @@ impl Stats {
             refusal: None,
             reason: None,
             tls: None,
-            latency: histogram(),
-            current_latency: histogram(),
-            connect: histogram(),
-            lag: histogram(),
+            latency: new_histogram(),
+            current_latency: new_histogram(),
+            connect: new_histogram(),
+            lag: new_histogram(),
             current_lag_ns: None,
             open_points: vec![(0, 0)],
             series: Vec::new(),
+            seconds: Vec::new(),
             counts_at_last_row: Counts::default(),
             memory: Vec::new(),
             memory_every: 1,
@@ -261,11 +321,6 @@ impl Stats {
     /// Number of connections open now.
     pub(super) fn connected(&self) -> u64 {
         self.counts.opened - self.counts.dropped
-    }
-
-    /// Number of errors of all names.
-    pub(super) fn error_count(&self) -> u64 {
-        self.errors.values().map(|errors| errors.count).sum()
     }
 
     /// Counts an error called `name` at `now`.
@@ -345,6 +400,9 @@ impl Stats {
             tester_lag_us: self.current_lag_ns.take().map(|ns| ns as f64 / 1e3),
         });
         self.counts_at_last_row = self.counts;
+        if self.seconds.len() < SECONDS_MAX {
+            self.seconds.push(encoded_histogram::encode(&self.current_latency));
+        }
         self.latency += &self.current_latency;
         self.current_latency.reset();
         let last = self.series.len() - 1;
@@ -467,7 +525,7 @@ mod tests {
         }
         let resets = ErrorStats { count: 2, first_at: 5, last_at: 9 };
         assert_eq!(stats.errors["ECONNRESET"], resets);
-        assert_eq!(stats.error_count(), 3);
+        assert_eq!(stats.errors.len(), 2);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! The summary: a run in some dozen lines, to be pasted into a ticket.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
+
+use serde_json::Number;
 
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
-use super::plan::{LoadModel, Mode};
-use super::run_result::{NOT_MEASURED, RunResult};
-use super::stats::{Percentiles, TargetCounts, TlsStats};
-use super::target::Target;
-use super::workload::Pattern;
+use super::record::{Connections, LoadModel, ModeName, Record, TargetRecord, Verdict};
+use super::stats::{Percentiles, TlsStats};
 use crate::escape::EscapeControl;
+
+/// Text for a server whose memory did not grow.
+const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
 
 /// Width of the labels.
 const LABEL: usize = 12;
@@ -19,7 +22,7 @@ pub(super) struct SummaryLine {
     pub(super) text: String,
 }
 
-impl fmt::Display for RunResult<'_> {
+impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title())?;
         for SummaryLine { label, text } in self.lines() {
@@ -29,135 +32,143 @@ impl fmt::Display for RunResult<'_> {
     }
 }
 
-impl RunResult<'_> {
+impl Record {
     pub(super) fn title(&self) -> String {
-        let mode = self.plan.mode.name();
-        let urls: Vec<&str> = self.plan.targets().map(|target| &*target.url).collect();
-        format!("mynah-load {}: {mode} against {}", env!("CARGO_PKG_VERSION"), urls.join(", "))
+        let mode = self.mode.as_str();
+        let urls = match &self.targets {
+            Some(targets) => {
+                let urls: Vec<&str> = targets.iter().map(|target| &*target.target).collect();
+                urls.join(", ")
+            }
+            None => self.target.clone(),
+        };
+        format!("mynah-load {}: {mode} against {}", self.host.version, EscapedText(&urls))
     }
 
     /// All lines below the title.
     pub(super) fn lines(&self) -> Vec<SummaryLine> {
         let mut lines = vec![
             line("load", self.load_line()),
-            line("connections", self.connections()),
-            line("connect", percentiles(Percentiles::of(&self.run.stats.connect))),
+            line("connections", self.connections_line()),
+            line("connect", percentiles(self.connect_us)),
         ];
-        lines.extend(self.tls().map(|tls| line("TLS", tls_line(tls))));
-        if self.plan.mode.load_model() != LoadModel::None {
-            lines.push(line("requests", self.requests()));
+        lines.extend(self.tls.as_ref().map(|tls| line("TLS", tls_line(tls))));
+        if self.settings.load != LoadModel::None {
+            lines.push(line("requests", self.requests_line()));
             lines.extend(self.target_lines());
-            lines.push(line("latency", percentiles(self.latency())));
+            lines.push(line("latency", percentiles(self.latency_us)));
             lines.push(line("", self.how_measured()));
         }
-        let counts = &self.run.stats.counts;
-        let (sent, received) = (bytes(counts.bytes_sent), bytes(counts.bytes_received));
+        let (sent, received) = (bytes(self.bytes.sent), bytes(self.bytes.received));
         lines.push(line("bytes", format!("{sent} sent, {received} received")));
-        if let Some(pid) = self.plan.mode.server_pid() {
-            lines.push(line("server", self.server(pid)));
+        if let Some(pid) = self.settings.server_pid {
+            lines.push(line("server", self.server_line(pid)));
         }
-        lines.extend(self.kernel());
-        lines.extend(self.tester());
-        lines.extend(self.errors());
-        lines.push(line("host", self.host()));
-        let misses = self.misses();
-        let verdict = if misses.is_empty() {
-            "met".to_owned()
-        } else {
-            format!("MISSED: {}", misses.join("; "))
+        lines.extend(self.kernel_line());
+        lines.extend(self.tester_line());
+        lines.extend(self.error_lines());
+        lines.push(line("host", self.host_line()));
+        let verdict = match &self.verdict {
+            Verdict { met: true, .. } => "met".to_owned(),
+            Verdict { misses, .. } => format!("MISSED: {}", misses.join("; ")),
         };
         lines.push(line("verdict", verdict));
         lines
     }
 
     fn load_line(&self) -> String {
-        match self.plan.mode {
-            Mode::Idle { connections, hold, probe_per_sec, .. } => {
-                let hold = time(hold);
-                let probes = match probe_per_sec {
-                    Some(rate) => format!("{} probes/s", count(rate)),
+        let settings = &self.settings;
+        let number = |n: Option<u32>| count(n.unwrap_or_default().into());
+        let connections = count(settings.connections.into());
+        let hold = set_time(&settings.hold_secs);
+        let duration = set_time(&settings.duration_secs);
+        let size = settings.size.unwrap_or_default();
+        let per_sec = settings.requests_per_sec.map(count);
+        match self.mode {
+            ModeName::Idle => {
+                let probes = match per_sec {
+                    Some(rate) => format!("{rate} probes/s"),
                     None => "no probes".to_owned(),
                 };
-                format!("{} connections held for {hold}, {probes}", count(connections.into()))
+                format!("{connections} connections held for {hold}, {probes}")
             }
-            Mode::Echo { connections, depth, size, duration, rate_per_sec } => {
-                let rate = match rate_per_sec {
-                    Some(rate) => format!("{} requests/s", count(rate)),
+            ModeName::Echo => {
+                let rate = match per_sec {
+                    Some(rate) => format!("{rate} requests/s"),
                     None => "as fast as answers come".to_owned(),
                 };
-                let (connections, duration) = (count(connections.into()), time(duration));
+                let depth = settings.depth.unwrap_or_default();
                 format!(
                     "{connections} connections, depth {depth}, {size} bytes, {duration}, {rate}"
                 )
             }
-            Mode::Fanout { subscribers, size, batch, duration } => {
-                let (subscribers, duration) = (count(subscribers.into()), time(duration));
+            ModeName::Fanout => {
+                let (subscribers, batch) =
+                    (number(settings.subscribers), settings.batch.unwrap_or_default());
                 format!("{subscribers} subscribers, {size} bytes, {batch} a batch, {duration}")
             }
+            ModeName::Storm => format!("{connections} connections"),
+            ModeName::Wake => format!("{connections} connections asleep for up to {hold}"),
         }
     }
 
-    fn connections(&self) -> String {
-        let counts = &self.run.stats.counts;
-        let idle = matches!(self.plan.mode, Mode::Idle { .. });
-        let speed =
-            if idle { format!(" ({}/s)", rate(self.rate_per_sec())) } else { String::new() };
+    fn connections_line(&self) -> String {
+        let Connections { wanted, opened, failed, dropped, held } = self.connections;
+        let idle = self.mode == ModeName::Idle;
+        let speed = if idle { format!(" ({}/s)", rate(self.rate_per_sec)) } else { String::new() };
         let mut text = format!(
             "{} wanted, {} opened in {}{speed}, {} failed, {} dropped",
-            count(self.plan.mode.connections().into()),
-            count(counts.opened),
-            seconds(self.run.ramp_ns),
-            count(counts.failed),
-            count(counts.dropped),
+            count(wanted),
+            count(opened),
+            seconds(self.ramp_secs),
+            count(failed),
+            count(dropped),
         );
-        if idle && self.run.measured_ns > 0 {
-            let (held, time) = (count(self.run.held), seconds(self.run.measured_ns));
+        if idle && self.measured_secs > 0.0 {
+            let (held, time) = (count(held), seconds(self.measured_secs));
             // Writing to a string cannot fail.
             let _ = write!(text, "; {held} open after {time} of hold");
         }
         text
     }
 
-    fn requests(&self) -> String {
-        let counts = &self.run.stats.counts;
-        let (sent, answered) = (count(counts.sent), count(counts.answered));
-        let per_sec = rate(self.rate_per_sec());
-        let mut text = match self.plan.mode {
-            Mode::Idle { .. } => format!("{sent} sent, {answered} answered"),
-            Mode::Echo { .. } => format!("{sent} sent, {answered} answered ({per_sec}/s)"),
-            Mode::Fanout { .. } => {
-                let deliveries = count(counts.deliveries);
+    fn requests_line(&self) -> String {
+        let (sent, answered) = (count(self.requests.sent), count(self.requests.answered));
+        let per_sec = rate(self.rate_per_sec);
+        let mut text = match self.mode {
+            ModeName::Echo => format!("{sent} sent, {answered} answered ({per_sec}/s)"),
+            ModeName::Fanout => {
+                let deliveries = count(self.deliveries);
                 format!("{sent} published, {deliveries} deliveries ({per_sec}/s)")
             }
+            _ => format!("{sent} sent, {answered} answered"),
         };
-        if self.run.unanswered > 0 {
-            let _ = write!(text, ", {} without an answer", count(self.run.unanswered));
+        if self.requests.unanswered > 0 {
+            let _ = write!(text, ", {} without an answer", count(self.requests.unanswered));
         }
         text
     }
 
     /// Figures of each of several targets; the first has the publisher.
     fn target_lines(&self) -> Vec<SummaryLine> {
-        let text = |(target, counts): (&Target, &TargetCounts)| {
-            let TargetCounts { opened, deliveries, lost } = *counts;
-            let subscribers = plural(opened, "subscriber");
-            let (deliveries, lost) = (count(deliveries), count(lost));
-            format!("{}: {deliveries} delivered to {subscribers}, {lost} lost", target.url)
+        let text = |target: &TargetRecord| {
+            let subscribers = plural(target.opened, "subscriber");
+            let (deliveries, lost) = (count(target.deliveries), count(target.lost));
+            let url = EscapedText(&target.target);
+            format!("{url}: {deliveries} delivered to {subscribers}, {lost} lost")
         };
-        let subscribers_at = self.targets().into_iter().skip(1);
+        let subscribers_at = self.targets.iter().flatten().skip(1);
         subscribers_at.map(|target| line("target", text(target))).collect()
     }
 
     /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
-        match self.plan.mode.load_model() {
+        match self.settings.load {
             LoadModel::Open => "open loop: from the time each was meant to leave".to_owned(),
-            _ if self.plan.spread().is_over_several() => {
-                "closed loop: from when a batch left to each delivery; \
+            _ if self.targets.is_some() => "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it, or none came for 5 s"
-                    .to_owned()
-            }
-            _ if self.plan.mode.pattern() == Pattern::Fanout => {
+                .to_owned(),
+            _ if self.mode == ModeName::Fanout => {
                 "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it"
                     .to_owned()
@@ -168,11 +179,11 @@ impl RunResult<'_> {
         }
     }
 
-    fn server(&self, pid: u32) -> String {
-        match (self.run.rss_before, self.run.rss_held) {
+    fn server_line(&self, pid: u32) -> String {
+        match (self.server.rss_bytes_before, self.server.rss_bytes_held) {
             (Some(before), Some(held)) => {
-                let (was, is, number) = (bytes(before), bytes(held), count(self.run.held));
-                let each = match self.bytes_per_connection() {
+                let (was, is, number) = (bytes(before), bytes(held), count(self.connections.held));
+                let each = match self.server.bytes_per_connection {
                     Some(each) => format!("{each} bytes a connection"),
                     None => NOT_MEASURED.to_owned(),
                 };
@@ -183,22 +194,25 @@ impl RunResult<'_> {
     }
 
     /// The kernel's part, where connections are held and it is known.
-    fn kernel(&self) -> Option<SummaryLine> {
-        if !matches!(self.plan.mode, Mode::Idle { .. }) {
+    fn kernel_line(&self) -> Option<SummaryLine> {
+        if self.mode != ModeName::Idle {
             return None;
         }
-        let (slab, buffers) = self.kernel_bytes_per_connection();
+        let kernel = &self.kernel;
         let of = |bytes: Option<f64>, what: &str| Some(format!("{} bytes of {what}", bytes?));
-        let known = [of(slab, "slab"), of(buffers, "buffers")];
+        let known = [
+            of(kernel.slab_bytes_per_connection, "slab"),
+            of(kernel.buffer_bytes_per_connection, "buffers"),
+        ];
         let known: Vec<String> = known.into_iter().flatten().collect();
-        let ends = if self.ends_here() == 2 { "both ends" } else { "this end" };
+        let ends = if kernel.ends == 2 { "both ends" } else { "this end" };
         let text = format!("{} a connection, {ends}, other programs included", known.join(" and "));
         (!known.is_empty()).then(|| line("kernel", text))
     }
 
     /// The tester's own lag: latencies include it.
-    fn tester(&self) -> Option<SummaryLine> {
-        let Percentiles { p50, p99, max, .. } = self.tester_lag();
+    fn tester_line(&self) -> Option<SummaryLine> {
+        let Percentiles { p50, p99, max, .. } = self.tester_lag_us;
         let [p50, p99, max] = [p50?, p99?, max?].map(|us| duration(Some(us)));
         let late = if self.is_tester_late() {
             "; the latencies are the tester's as much as the target's"
@@ -208,48 +222,60 @@ impl RunResult<'_> {
         Some(line("tester lag", format!("p50 {p50}, p99 {p99}, max {max}{late}")))
     }
 
-    fn errors(&self) -> Vec<SummaryLine> {
+    fn error_lines(&self) -> Vec<SummaryLine> {
         let mut lines = Vec::new();
-        for (name, stats) in &self.run.stats.errors {
-            let (first, last) = (seconds(stats.first_at), seconds(stats.last_at));
-            let when = if first == last {
-                format!("at {first}")
-            } else {
-                format!("from {first} to {last}")
-            };
-            let text = format!("{name} {} times, {when}", count(stats.count));
+        for (name, number) in &self.errors {
+            let times = self.error_times.get(name);
+            let when = times.map_or_else(String::new, |(first, last)| {
+                let (first, last) = (seconds(*first), seconds(*last));
+                if first == last {
+                    format!(", at {first}")
+                } else {
+                    format!(", from {first} to {last}")
+                }
+            });
+            let name = EscapedText(name);
+            let text = format!("{name} {} times{when}", count(*number));
             lines.push(line("error", text.replace(" 1 times", " once")));
         }
         if lines.is_empty() {
             lines.push(line("errors", "none".to_owned()));
         }
-        if let Some(reason) = &self.run.stats.reason {
+        if let Some(reason) = &self.reason {
             lines.push(line("", EscapedText(reason).to_string()));
         }
-        if let Some(refusal) = &self.run.stats.refusal {
+        if let Some(refusal) = &self.refusal {
             lines.push(line("", format!("the target said: {}", EscapedText(refusal))));
         }
         lines
     }
 
-    fn host(&self) -> String {
+    fn host_line(&self) -> String {
         let kernel = self.host.kernel.as_deref().unwrap_or("unknown kernel");
         let processors = plural(self.host.processors as u64, "processor");
         let model = self.host.processor_model.as_deref().unwrap_or("unknown model");
-        format!("{kernel}, {}, {processors} ({})", self.host.arch, EscapedText(model))
+        let (kernel, arch, model) =
+            (EscapedText(kernel), EscapedText(&self.host.arch), EscapedText(model));
+        format!("{kernel}, {arch}, {processors} ({model})")
     }
+}
+
+/// Formats a time that was set, in seconds.
+fn set_time(secs: &Option<Number>) -> String {
+    let secs = secs.as_ref().and_then(Number::as_f64).unwrap_or_default();
+    time(Duration::try_from_secs_f64(secs).unwrap_or_default())
 }
 
 fn line(label: &'static str, text: String) -> SummaryLine {
     SummaryLine { label, text }
 }
 
-fn tls_line(tls: TlsStats) -> String {
+fn tls_line(tls: &TlsStats) -> String {
     let (handshakes, resumed) = (count(tls.handshakes), count(tls.resumed));
     let mut text = format!("{handshakes} handshakes, {resumed} of them resumed");
-    for agreed in [tls.version, tls.cipher_suite].into_iter().flatten() {
+    for agreed in [&tls.version, &tls.cipher_suite].into_iter().flatten() {
         text.push_str(", ");
-        text.push_str(agreed);
+        text.push_str(&EscapedText(agreed).to_string());
     }
     text
 }
@@ -272,13 +298,13 @@ impl fmt::Display for EscapedText<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::fixtures::{run, with_result};
+    use super::super::fixtures::{run, with_record};
     use super::super::stats::TargetCounts;
 
     fn summary(args: &str, run: Run) -> Vec<String> {
         let mut lines = Vec::new();
-        with_result(args, run, |result| {
-            lines = result.to_string().lines().map(str::to_owned).collect()
+        with_record(args, run, |record| {
+            lines = record.to_string().lines().map(str::to_owned).collect()
         });
         lines
     }

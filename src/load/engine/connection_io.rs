@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
-use super::super::plan::LoadModel;
+use super::super::record::LoadModel;
 use super::super::route::Route;
 use super::super::socket;
 use super::super::stats::Phase;
@@ -39,7 +39,7 @@ impl Engine<'_> {
         if missing == 0 || self.now() < self.connect_retry_at {
             return;
         }
-        let count = self.bucket.take(self.now(), missing.min(CONNECTS_PER_TURN));
+        let count = self.pacer.take(self.now(), missing.min(CONNECTS_PER_TURN));
         for done in 0..count {
             let index = self.connections.len();
             let now = self.now();
@@ -65,7 +65,7 @@ impl Engine<'_> {
                     // The wait is part of the connect, whose time it counts to.
                     let since = *self.backlog_full_since.get_or_insert(now);
                     if now < since.saturating_add(CONNECT_NS_MAX) {
-                        self.bucket.put_back(count - done);
+                        self.pacer.put_back(count - done);
                         self.connect_retry_at = now.saturating_add(BACKLOG_RETRY_NS);
                         return;
                     }

@@ -20,9 +20,9 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::connection::{Connection, State};
-use super::plan::{Mode, Plan};
+use super::plan::{ConnectPacing, Mode, Plan};
 use super::progress::Progress;
-use super::rate::{NS_PER_SEC, RequestSchedule, TokenBucket};
+use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
 use super::route::{Route, Spread};
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
@@ -103,6 +103,8 @@ pub(super) struct Run {
 /// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
+    /// Process whose memory is watched.
+    server_pid: Option<u32>,
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
@@ -121,7 +123,7 @@ pub(super) struct Engine<'a> {
     /// Indices in the order of their connects. The front is the first to time out; connections that
     /// are no longer pending are skipped.
     connecting: VecDeque<usize>,
-    bucket: TokenBucket,
+    pacer: Pacer,
     /// Time since which a Unix socket's backlog has been full, and that of the next try.
     backlog_full_since: Option<u64>,
     connect_retry_at: u64,
@@ -192,7 +194,14 @@ impl<'a> Engine<'a> {
             tls: TlsLayer::new(plan),
             pending: 0,
             connecting: VecDeque::new(),
-            bucket: TokenBucket::new(plan.connects_per_sec, 0),
+            pacer: match plan.pacing {
+                ConnectPacing::PerSec(rate) => Pacer::Bucket(TokenBucket::new(rate, 0)),
+                ConnectPacing::Ramp(ramp) => {
+                    let ns = u64::try_from(ramp.as_nanos()).unwrap_or(u64::MAX);
+                    Pacer::Ramp(Ramp::new(0, ns, wanted as u64))
+                }
+            },
+            server_pid: plan.server_pid,
             backlog_full_since: None,
             connect_retry_at: 0,
             ports_skipped: vec![0; routes.len()],
@@ -241,7 +250,7 @@ impl<'a> Engine<'a> {
         progress: &mut Progress,
         mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
-        self.run.rss_before = self.mode.server_pid().and_then(sysinfo::anonymous_bytes_exact);
+        self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_before = sysinfo::kernel_memory();
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
@@ -290,7 +299,7 @@ impl<'a> Engine<'a> {
         }
         let mut until = self.next_tick_at.min(self.phase_ends_at);
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
-            until = until.min(self.bucket.next_at().max(self.connect_retry_at));
+            until = until.min(self.pacer.next_at().max(self.connect_retry_at));
         }
         let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
         let due_at = due_at.filter(|_| !self.has_backlog()).unwrap_or(u64::MAX);
@@ -342,7 +351,7 @@ impl<'a> Engine<'a> {
         self.run.stats.record_open(now);
         if now >= self.next_memory_at {
             self.next_memory_at = now - now % TICK_NS + sysinfo::MEMORY_INTERVAL_NS;
-            if let Some(bytes) = self.mode.server_pid().and_then(sysinfo::anonymous_bytes) {
+            if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
         }
@@ -448,7 +457,7 @@ impl<'a> Engine<'a> {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
-                self.run.rss_held = self.mode.server_pid().and_then(sysinfo::anonymous_bytes_exact);
+                self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
                 self.run.kernel_held = sysinfo::kernel_memory();
                 self.check_lag(now);
                 self.next_lag_check_at = u64::MAX;

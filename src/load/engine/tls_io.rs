@@ -158,8 +158,8 @@ impl Engine<'_> {
             let stats = self.run.stats.tls.get_or_insert_default();
             stats.handshakes += 1;
             stats.resumed += u64::from(agreed.is_resumed);
-            stats.version.get_or_insert(agreed.version);
-            stats.cipher_suite.get_or_insert(agreed.cipher_suite);
+            stats.version.get_or_insert_with(|| agreed.version.to_owned());
+            stats.cipher_suite.get_or_insert_with(|| agreed.cipher_suite.to_owned());
         }
         self.open(index);
     }

@@ -11,7 +11,7 @@ use linux as platform;
 use nix::unistd::{SysconfVar, sysconf};
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) use limits::{KernelMemory, SystemLimits, Usage};
 pub(super) use platform::{
@@ -26,19 +26,19 @@ impl SystemLimits {
 }
 
 /// The machine of the load tester, as the files of a run name it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Host {
     pub(super) name: Option<String>,
     /// Name and release.
     pub(super) kernel: Option<String>,
-    pub(super) arch: &'static str,
+    pub(super) arch: String,
     pub(super) processors: usize,
     pub(super) processor_model: Option<String>,
     pub(super) memory_bytes: Option<u64>,
     /// Files that the load tester may open.
     pub(super) file_limit: u64,
     /// Version of the load tester.
-    pub(super) version: &'static str,
+    pub(super) version: String,
     /// Start of the run, RFC 3339 in UTC.
     pub(super) started_at: String,
 }
@@ -49,12 +49,12 @@ impl Host {
         Host {
             name: platform::host_name(),
             kernel: platform::kernel(),
-            arch: std::env::consts::ARCH,
+            arch: std::env::consts::ARCH.to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             processor_model: platform::processor_model(),
             memory_bytes: platform::memory_bytes(),
             file_limit: files as u64,
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         }
     }

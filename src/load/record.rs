@@ -1,0 +1,414 @@
+//! The record of a run: everything that was measured, as `--json` writes it. The summary, the page,
+//! `merge` and `compare` know nothing else of a run.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+use super::encoded_histogram::EncodedHistogram;
+use super::stats::{Percentiles, Phase, Row, TlsStats};
+use super::sysinfo::Host;
+
+/// Version of the layout. A change that breaks readers raises it; 2 has histograms.
+pub(super) const SCHEMA: u32 = 2;
+
+/// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
+const CONNECTION_BYTES_MIN: u64 = 16;
+
+/// Smallest growth that is one. A few pages come and go on their own.
+const GROWTH_BYTES_MIN: u64 = 32 * 1024;
+
+/// Everything that was measured in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) schema: u32,
+    pub(super) mode: ModeName,
+    /// The URL; of several, the first.
+    pub(super) target: String,
+    pub(super) command: String,
+    pub(super) settings: Settings,
+    pub(super) host: Host,
+    /// Records that were merged into this one; `None` of one.
+    pub(super) parts: Option<Vec<Part>>,
+    pub(super) connections: Connections,
+    pub(super) requests: Requests,
+    pub(super) deliveries: u64,
+    /// `None` of one target.
+    pub(super) targets: Option<Vec<TargetRecord>>,
+    pub(super) bytes: Bytes,
+    /// Connections opened in the ramp (`idle`, `storm`, `wake`), answers (`echo`) or deliveries
+    /// (`fanout`).
+    pub(super) rate_per_sec: f64,
+    pub(super) ramp_secs: f64,
+    /// Length of the hold or the traffic.
+    pub(super) measured_secs: f64,
+    pub(super) latency_us: Percentiles,
+    pub(super) connect_us: Percentiles,
+    /// `None` for a target without TLS.
+    pub(super) tls: Option<TlsStats>,
+    pub(super) errors: BTreeMap<String, u64>,
+    /// Seconds from the start to the first and the last error of each name.
+    pub(super) error_times: BTreeMap<String, (f64, f64)>,
+    /// Text of the target's first refusal.
+    pub(super) refusal: Option<String>,
+    /// Why the first TLS connection failed, and what would help.
+    pub(super) reason: Option<String>,
+    /// Phase that a signal ended.
+    pub(super) interrupted: Option<Phase>,
+    pub(super) tester_lag_us: Percentiles,
+    pub(super) server: Server,
+    pub(super) kernel: Kernel,
+    pub(super) verdict: Verdict,
+    pub(super) series: Vec<Row>,
+    pub(super) points: Points,
+    pub(super) histograms: Histograms,
+}
+
+/// Name of the mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModeName {
+    Idle,
+    Echo,
+    Fanout,
+    Storm,
+    Wake,
+}
+
+impl ModeName {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            ModeName::Idle => "idle",
+            ModeName::Echo => "echo",
+            ModeName::Fanout => "fanout",
+            ModeName::Storm => "storm",
+            ModeName::Wake => "wake",
+        }
+    }
+}
+
+/// Condition under which a request leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LoadModel {
+    /// The run has no requests.
+    None,
+    /// A request leaves when it is due, whether or not earlier ones are answered.
+    Open,
+    /// A request leaves when an earlier one is answered.
+    Closed,
+}
+
+/// All settings, defaults included; `None` is a setting that the mode does not have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// Address of the target.
+    pub(super) address: String,
+    pub(super) connections: u32,
+    pub(super) subscribers: Option<u32>,
+    pub(super) depth: Option<u32>,
+    pub(super) size: Option<u32>,
+    pub(super) batch: Option<u32>,
+    pub(super) load: LoadModel,
+    pub(super) requests_per_sec: Option<u64>,
+    /// `None` with `ramp_secs`.
+    pub(super) connects_per_sec: Option<u64>,
+    pub(super) ramp_secs: Option<Number>,
+    pub(super) hold_secs: Option<Number>,
+    pub(super) duration_secs: Option<Number>,
+    pub(super) jobs: u32,
+    pub(super) server_pid: Option<u32>,
+    pub(super) source_ips: Vec<String>,
+    pub(super) max_errors: u64,
+    pub(super) max_p99_ms: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Connections {
+    pub(super) wanted: u64,
+    pub(super) opened: u64,
+    pub(super) failed: u64,
+    /// Opened, and closed by the target or by an error.
+    pub(super) dropped: u64,
+    /// Open at the end of the hold or the traffic.
+    pub(super) held: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Requests {
+    pub(super) sent: u64,
+    pub(super) answered: u64,
+    /// Due and never answered, `unsent` among them.
+    pub(super) unanswered: u64,
+    /// Due and never sent.
+    pub(super) unsent: u64,
+}
+
+/// One of several targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TargetRecord {
+    pub(super) target: String,
+    pub(super) address: String,
+    pub(super) opened: u64,
+    pub(super) deliveries: u64,
+    pub(super) lost: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bytes {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+/// Memory of the server, without the pages of files, and its version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Server {
+    /// As its STATUS says.
+    pub(super) version: Option<String>,
+    pub(super) rss_bytes_before: Option<u64>,
+    pub(super) rss_bytes_held: Option<u64>,
+    pub(super) bytes_per_connection: Option<f64>,
+}
+
+/// Memory of sockets in the kernel, of all programs of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kernel {
+    pub(super) slab_bytes_before: Option<u64>,
+    pub(super) slab_bytes_held: Option<u64>,
+    pub(super) buffer_bytes_before: Option<u64>,
+    pub(super) buffer_bytes_held: Option<u64>,
+    /// Growth of the slabs over the connections held.
+    pub(super) slab_bytes_per_connection: Option<f64>,
+    pub(super) buffer_bytes_per_connection: Option<f64>,
+    /// Ends of each connection on this machine.
+    pub(super) ends: u32,
+}
+
+/// Whether the run is met, and why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) met: bool,
+    pub(super) misses: Vec<String>,
+}
+
+/// One of the records that were merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Part {
+    /// Host of the tester, and its processes' number where there were several.
+    pub(super) name: String,
+    pub(super) connections: Connections,
+    pub(super) requests: Requests,
+    pub(super) deliveries: u64,
+    pub(super) rate_per_sec: f64,
+    pub(super) latency_us: Percentiles,
+    pub(super) errors: u64,
+}
+
+/// Points of charts that the rows are too coarse for. Times are seconds since the run began.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Points {
+    /// Each phase after the ramp, with its start and the connections open then.
+    pub(super) phases: Vec<(Phase, f64, u64)>,
+    /// Number of open connections, where it has changed.
+    pub(super) connected: Vec<(f64, u64)>,
+    /// The server's memory by open connections.
+    pub(super) memory: Vec<(u64, u64)>,
+}
+
+/// Histograms of nanoseconds, from which percentiles are merged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Histograms {
+    pub(super) latency: EncodedHistogram,
+    pub(super) connect: EncodedHistogram,
+    pub(super) tester_lag: EncodedHistogram,
+    /// Latencies of each row of the series, as [`decode`](super::encoded_histogram::decode) reads
+    /// them; `None` where there are none. Rows behind the first hour have no place here.
+    pub(super) seconds: Vec<Option<String>>,
+}
+
+impl Record {
+    pub(super) fn latency(&self) -> &Histogram<u64> {
+        &self.histograms.latency.0
+    }
+
+    /// Number of errors of all names.
+    pub(super) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// Messages that were published while a target's subscribers were connected, and lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.targets.iter().flatten().map(|target| target.lost).sum()
+    }
+
+    /// Whether the tester ran so late that its lag is a good part of the latencies.
+    pub(super) fn is_tester_late(&self) -> bool {
+        let (lag, latency) = (self.tester_lag_us.p99, self.latency_us.p99);
+        lag.zip(latency).is_some_and(|(lag, latency)| lag > latency / 2.0)
+    }
+
+    /// Reasons why the run is not met; none if it is.
+    pub(super) fn misses(&self) -> Vec<String> {
+        super::verdict::misses(self)
+    }
+
+    /// Fills what follows from the rest: the verdict, percentiles, figures a connection.
+    pub(super) fn derive(mut self) -> Self {
+        self.latency_us = Percentiles::of(&self.histograms.latency.0);
+        self.connect_us = Percentiles::of(&self.histograms.connect.0);
+        self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
+        self.server.bytes_per_connection = self.bytes_per_connection();
+        let kernel = &self.kernel;
+        let slab = self.growth_each(kernel.slab_bytes_before, kernel.slab_bytes_held);
+        let buffer = self.growth_each(kernel.buffer_bytes_before, kernel.buffer_bytes_held);
+        self.kernel.slab_bytes_per_connection = slab;
+        self.kernel.buffer_bytes_per_connection = buffer;
+        let misses = self.misses();
+        self.verdict = Verdict { met: misses.is_empty(), misses };
+        self
+    }
+
+    /// Growth of the server's memory over the connections held, in bytes. `None` if it was not watched,
+    /// or did not grow with them: a server that had as many before takes them into memory it has.
+    fn bytes_per_connection(&self) -> Option<f64> {
+        let Server { rss_bytes_before, rss_bytes_held, .. } = self.server;
+        let held = self.connections.held;
+        let growth = rss_bytes_held?.saturating_sub(rss_bytes_before?);
+        let least = held.saturating_mul(CONNECTION_BYTES_MIN).max(GROWTH_BYTES_MIN);
+        let has_grown = held > 0 && growth >= least;
+        has_grown.then(|| round(growth as f64 / held as f64))
+    }
+
+    /// Growth over the connections held.
+    fn growth_each(&self, before: Option<u64>, held: Option<u64>) -> Option<f64> {
+        let growth = held?.saturating_sub(before?);
+        let connections = self.connections.held;
+        (connections > 0).then(|| round(growth as f64 / connections as f64))
+    }
+}
+
+/// Rounds to a tenth: further digits were not measured.
+pub(super) fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Run;
+    use super::super::fixtures::{run, with_record};
+    use super::super::stats::Stats;
+    use super::Record;
+
+    const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
+
+    #[test]
+    fn json_has_the_documented_fields_only() {
+        with_record(&format!("{IDLE} --source-ip 127.0.0.2"), run(), |record| {
+            let json = serde_json::to_value(record).unwrap();
+            let keys = |value: &serde_json::Value| -> Vec<String> {
+                value.as_object().unwrap().keys().cloned().collect()
+            };
+            let mut expected = [
+                "schema",
+                "mode",
+                "target",
+                "command",
+                "settings",
+                "host",
+                "connections",
+                "requests",
+                "deliveries",
+                "targets",
+                "bytes",
+                "rate_per_sec",
+                "latency_us",
+                "connect_us",
+                "tls",
+                "errors",
+                "tester_lag_us",
+                "server",
+                "kernel",
+                "series",
+                "parts",
+                "ramp_secs",
+                "measured_secs",
+                "error_times",
+                "refusal",
+                "reason",
+                "interrupted",
+                "verdict",
+                "points",
+                "histograms",
+            ];
+            expected.sort_unstable();
+            assert_eq!(keys(&json), expected);
+            assert_eq!(json["schema"], 2);
+            assert_eq!((&json["mode"], &json["target"]), (&"idle".into(), &"command://h:1".into()));
+            let connections = r#"{"wanted":10,"opened":9,"failed":1,"dropped":1,"held":8}"#;
+            let parse = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(json["connections"], parse(connections));
+            assert_eq!(
+                json["requests"],
+                parse(r#"{"sent":101,"answered":100,"unanswered":1,"unsent":0}"#)
+            );
+            assert_eq!(json["bytes"], parse(r#"{"sent":1000,"received":2000}"#));
+            assert_eq!(json["errors"], parse(r#"{"ECONNREFUSED":1,"EOF":1}"#));
+            let server = r#"{"version":"9.8.7","rss_bytes_before":1000000,"rss_bytes_held":1080000,"bytes_per_connection":10000.0}"#;
+            assert_eq!(json["server"], parse(server));
+            let kernel = r#"{"slab_bytes_before":100000,"slab_bytes_held":165536,"buffer_bytes_before":8192,
+                "buffer_bytes_held":4096,"slab_bytes_per_connection":8192.0,"buffer_bytes_per_connection":0.0,
+                "ends":2}"#;
+            assert_eq!(json["kernel"], parse(kernel));
+            for latency in ["latency_us", "connect_us", "tester_lag_us"] {
+                assert_eq!(keys(&json[latency]), ["max", "p50", "p90", "p99", "p999"]);
+            }
+            assert!(
+                json["connect_us"]["max"].as_f64().is_some_and(|us| (50.0..50.1).contains(&us))
+            );
+            assert!(
+                json["command"].as_str().is_some_and(|text| text.starts_with("mynah-load idle "))
+            );
+            assert_eq!(json["settings"]["hold_secs"], 10);
+            assert_eq!(json["settings"]["load"], "open");
+            assert_eq!(json["settings"]["source_ips"][0], "127.0.0.2");
+            assert_eq!(json["settings"]["depth"], serde_json::Value::Null);
+            assert_eq!(json["tls"], serde_json::Value::Null);
+            assert_eq!(json["targets"], serde_json::Value::Null);
+            assert_eq!(json["series"][0]["connected"], 8);
+            assert_eq!(json["series"][0]["phase"], "hold");
+        });
+    }
+
+    #[test]
+    fn record_is_read_as_it_was_written() {
+        with_record(IDLE, run(), |record| {
+            let text = serde_json::to_string(record).unwrap();
+            let read: Record = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+            assert_eq!((read.latency().len(), &read.series), (100, &record.series));
+            assert_eq!(read.to_string(), record.to_string(), "its summary");
+        });
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_is_null() {
+        let run = Run { rss_held: Some(1_000_100), ..run() };
+        with_record(&format!("{IDLE} --server-pid 1 --hold 250ms"), run, |record| {
+            let json = serde_json::to_value(record).unwrap();
+            assert!(json["server"]["bytes_per_connection"].is_null());
+            assert_eq!(json["settings"]["hold_secs"], 0.25);
+        });
+    }
+
+    #[test]
+    fn unmeasured_values_are_null() {
+        let run = Run { stats: Stats::new(), rss_before: None, ..run() };
+        with_record(IDLE, run, |record| {
+            let json = serde_json::to_value(record).unwrap();
+            assert!(json["server"]["bytes_per_connection"].is_null());
+            assert!(json["latency_us"]["p99"].is_null());
+            assert_eq!(json["errors"], serde_json::json!({}));
+        });
+    }
+}

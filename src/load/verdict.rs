@@ -1,0 +1,154 @@
+//! The verdict on a run: the thresholds that it missed.
+
+use super::format::plural;
+use super::record::{LoadModel, ModeName, Record};
+
+/// Reasons why the run is not met; none if it is.
+pub(super) fn misses(record: &Record) -> Vec<String> {
+    let mut misses = Vec::new();
+    if let Some(phase) = record.interrupted {
+        misses.push(format!("interrupted in the {}", phase.name()));
+    }
+    if record.connections.opened == 0 {
+        misses.push("no connection was opened".to_owned());
+    }
+    let (errors, errors_max) = (record.error_count(), record.settings.max_errors);
+    if errors > errors_max {
+        misses.push(format!("{}, --max-errors allows {errors_max}", plural(errors, "error")));
+    }
+    let unsent = record.requests.unsent;
+    if unsent > 0 && record.interrupted.is_none() {
+        misses.push(format!("{} could not leave in time", plural(unsent, "request")));
+    }
+    let has_no_answer = record.latency().is_empty();
+    let is_measured = record.measured_secs > 0.0;
+    if record.settings.load != LoadModel::None && has_no_answer && is_measured {
+        let is_fanout = record.mode == ModeName::Fanout;
+        let missing = if is_fanout { "delivered" } else { "answered" };
+        misses.push(format!("nothing was {missing}"));
+    }
+    if let Some(max) = record.settings.max_p99_ms {
+        misses.extend(latency_miss(record, max));
+    }
+    misses
+}
+
+/// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
+fn latency_miss(record: &Record, max: f64) -> Option<String> {
+    let (answered, unanswered) = (record.requests.answered, record.requests.unanswered);
+    if unanswered > (answered + unanswered) / 100 && record.interrupted.is_none() {
+        // The 99th percentile is then a request without an answer, and the histogram has only
+        // those with one.
+        let unanswered = plural(unanswered, "request");
+        return Some(format!("no p99, {unanswered} without an answer"));
+    }
+    let lost: u64 = record.lost();
+    if lost > (record.deliveries + lost) / 100 {
+        return Some(format!("no p99, {} lost", plural(lost, "message")));
+    }
+    let p99 = record.latency_us.p99? / 1e3;
+    (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Run;
+    use super::super::fixtures::{run, with_record};
+    use super::super::stats::{Phase, Stats, TargetCounts};
+
+    const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
+    const ECHO: &str =
+        "echo --target command://h:1 --connections 10 --depth 1 --size 3 --duration 2";
+
+    fn misses(args: &str, run: Run) -> Vec<String> {
+        let mut misses = Vec::new();
+        with_record(args, run, |record| misses = record.misses());
+        misses
+    }
+
+    #[test]
+    fn p99_is_missed_if_over_1_percent_are_unanswered() {
+        let args = format!("{IDLE} --max-errors 9 --max-p99-ms 1000");
+        assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
+        let lost = Run { unanswered: 2, ..run() };
+        assert_eq!(misses(&args, lost), ["no p99, 2 requests without an answer"]);
+    }
+
+    #[test]
+    fn unsent_requests_are_missed() {
+        let late = Run { unsent: 7, ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), late);
+        assert_eq!(missed, ["7 requests could not leave in time"]);
+        let stopped = Run { unsent: 7, interrupted: Some(Phase::Hold), ..run() };
+        let missed = misses(&format!("{IDLE} --max-errors 9"), stopped);
+        assert_eq!(missed, ["interrupted in the hold"]);
+    }
+
+    #[test]
+    fn errors_are_missed_unless_they_are_allowed() {
+        assert_eq!(misses(IDLE, run()), ["2 errors, --max-errors allows 0"]);
+        assert_eq!(misses(&format!("{IDLE} --max-errors 1"), run()).len(), 1);
+        assert_eq!(misses(&format!("{IDLE} --max-errors 2"), run()), [""; 0]);
+    }
+
+    #[test]
+    fn slow_p99_is_missed() {
+        let bar = |ms: &str| misses(&format!("{IDLE} --max-errors 2 --max-p99-ms {ms}"), run());
+        assert_eq!(bar("99.5"), [""; 0]);
+        let missed = bar("98");
+        assert!(missed[0].starts_with("p99 of 99."), "{missed:?}");
+        assert!(missed[0].ends_with(" ms, --max-p99-ms allows 98"), "{missed:?}");
+    }
+
+    #[test]
+    fn p99_is_missed_if_over_1_percent_are_lost() {
+        let args = "fanout chat://h:1 chat://h:2 --max-errors 9 --max-p99-ms 1000";
+        let counts = |lost| TargetCounts { opened: 9, deliveries: 7, lost };
+        let lost = Run { targets: vec![counts(0), counts(1)], ..run() };
+        assert_eq!(misses(args, lost), ["no p99, 1 message lost"]);
+        let none = Run { targets: vec![counts(0), counts(0)], ..run() };
+        assert_eq!(misses(args, none), [""; 0]);
+        let one = "fanout chat://h:1 --max-errors 9 --max-p99-ms 1000";
+        assert_eq!(misses(one, Run { targets: vec![counts(1)], ..run() }), [""; 0]);
+    }
+
+    #[test]
+    fn run_without_answers_or_end_is_missed() {
+        let none = Run { stats: Stats::new(), ..run() };
+        let found = misses(&format!("{IDLE} --max-errors 9"), none);
+        assert_eq!(found, ["no connection was opened", "nothing was answered"]);
+        let cut = Run { interrupted: Some(Phase::Hold), ..run() };
+        assert_eq!(misses(&format!("{IDLE} --max-errors 9"), cut), ["interrupted in the hold"]);
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_is_not_measured() {
+        for (held, before, after, each) in [
+            (10_000, 1_000_000, 1_570_000, Some(57.0)),
+            (10_000, 1_000_000, 1_014_000, None),
+            (10_000, 1_000_000, 1_000_000, None),
+            (10_000, 1_000_000, 900_000, None),
+            (10, 1_000_000, 1_004_096, None),
+            (0, 1_000_000, 2_000_000, None),
+        ] {
+            let run = Run { held, rss_before: Some(before), rss_held: Some(after), ..run() };
+            with_record(IDLE, run, |record| assert_eq!(record.server.bytes_per_connection, each));
+        }
+    }
+
+    #[test]
+    fn late_tester_is_told_from_a_slow_target() {
+        with_record(IDLE, run(), |record| assert!(!record.is_tester_late()));
+        let mut late = run();
+        late.stats.record_timer_lag(90_000_000, 10_000_000);
+        with_record(IDLE, late, |record| assert!(record.is_tester_late()));
+    }
+
+    #[test]
+    fn rate_is_of_connects_answers_or_deliveries() {
+        with_record(IDLE, run(), |record| assert_eq!(record.rate_per_sec, 18.0));
+        with_record(ECHO, run(), |record| assert_eq!(record.rate_per_sec, 50.0));
+        let fanout = "fanout --target chat://h:1 --subscribers 9 --size 1 --batch 1 --duration 2";
+        with_record(fanout, run(), |record| assert_eq!(record.rate_per_sec, 3.5));
+    }
+}

@@ -9,7 +9,7 @@ use super::record::{Connections, LoadModel, ModeName, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
   --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --c: #8250df; --d: #b8336a; --lag: #8b949e; --bad: #c4314b; --good: #1a7f37; }
 @media (prefers-color-scheme: dark) {
@@ -298,14 +298,14 @@ fn measured_noun(record: &Record) -> &'static str {
 
 /// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
 /// short for a rate or a percentile.
-fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
+pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     let mut before = 0.0;
     let started = series.iter().map(move |row| (std::mem::replace(&mut before, row.t), row));
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
 /// The points of a figure, with a gap for rows that have none.
-fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
     for (_, row) in whole_rows(series) {
         match (figure(row), segments.last_mut()) {
@@ -401,7 +401,7 @@ fn memory(record: &Record) -> Option<Chart> {
 }
 
 /// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
-fn axis_time(us: f64) -> String {
+pub(super) fn axis_time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
         us if us < 1e6 => (us / 1e3, "ms"),

@@ -7,6 +7,7 @@
 mod chart;
 mod compare;
 mod connection;
+mod distribution;
 mod encoded_histogram;
 mod engine;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
 mod route;
 mod run_result;

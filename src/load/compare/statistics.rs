@@ -70,7 +70,6 @@ pub(super) struct Metric {
 pub(super) enum Unit {
     PerSec,
     Microseconds,
-    Nanoseconds,
     Bytes,
     Count,
 }
@@ -374,9 +373,7 @@ fn permutation_tests(judged: &[&Sample], rng: &mut Rng) -> Vec<Test> {
             extremes.iter().filter(|extremes| is_as_far(extremes.family(at))).count()
         };
         // The labels that were measured are one of the ways.
-        let p = |count: usize| {
-            ((count + 1) as f64 / (RELABELINGS + 1) as f64 / share).min(1.0)
-        };
+        let p = |count: usize| ((count + 1) as f64 / (RELABELINGS + 1) as f64 / share).min(1.0);
         Test {
             p_worse: p(count(&|(high, _)| high >= observed - slack)),
             p_better: p(count(&|(_, low)| low <= observed + slack)),
@@ -393,7 +390,8 @@ fn t_tests(judged: &[&Sample], estimates: &[&Estimate]) -> Vec<Test> {
         .map(|(sample, estimate)| {
             let sign = if sample.metric.worse == Worse::Higher { 1.0 } else { -1.0 };
             // No noise and no change.
-            let t = if estimate.shift == 0.0 { 0.0 } else { sign * estimate.shift / estimate.error };
+            let t =
+                if estimate.shift == 0.0 { 0.0 } else { sign * estimate.shift / estimate.error };
             let freedom = estimate.freedom.unwrap_or(u32::MAX);
             (student::cdf(-t, freedom), student::cdf(t, freedom))
         })

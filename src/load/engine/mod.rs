@@ -43,7 +43,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// Longest time for a connect, and for the reply to a hello.
 const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
-/// Longest time that the drain waits for replies.
+/// Longest time that the drain waits for replies, and in a fan-out for the next delivery.
 const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
 
 /// Longest time without a delivery, after which those of the batch that are missing are lost where
@@ -395,7 +395,9 @@ impl<'a> Engine<'a> {
             Phase::Drain => {
                 let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
                 let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
-                !awaits || connected == 0 || now >= self.phase_ends_at
+                // A broadcast to a million may take longer; it is over when nothing comes any more.
+                let ends_at = self.phase_ends_at.max(self.fanout.moved_at + DRAIN_NS_MAX);
+                !awaits || connected == 0 || now >= ends_at
             }
         };
         if self.run.interrupted.is_some() {

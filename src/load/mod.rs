@@ -23,6 +23,7 @@ mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
 mod route;
 mod run_result;

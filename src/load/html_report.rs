@@ -1,120 +1,115 @@
-//! The page of `--report`: summary, charts, and the rows behind them. It is one file that fetches
-//! nothing and has no script; `maud` escapes every text.
+//! The page of a run: summary, charts, the rows behind them, and the record itself.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, rate};
-use super::record::{Connections, LoadModel, ModeName, Record};
+use super::page::{self, Page, Tile, Tone};
+use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
+use super::sysinfo::Host;
+use super::{downsample, island};
 
-pub(super) const STYLE: &str = "
-:root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
-  --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --c: #8250df; --d: #b8336a; --lag: #8b949e; --bad: #c4314b; --good: #1a7f37; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #0f1318; --panel: #171c23; --ink: #e4e8ed; --soft: #9aa5b1; --grid: #2a313b;
-    --axis: #596573; --a: #58a6ff; --b: #f0883e; --c: #bc8cff; --d: #ff80b5; --lag: #768390; --bad: #ff7b86; --good: #4ac26b; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 24px; max-width: 1240px; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
-h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px; margin: 0; }
-.verdict { margin: 6px 0 20px; font-weight: 600; } .met { color: var(--good); } .missed { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
-.tiles div, figure, .facts, details { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; }
-.tiles div { padding: 10px 14px; } .tiles span { display: block; color: var(--soft); font-size: 13px; }
-.tiles b { font-size: 20px; font-weight: 600; }
-.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; margin: 16px 0; }
-/* An odd number of charts leaves a cell for the facts; an even number a row. */
-.charts > .facts:nth-child(odd) { grid-column: 1 / -1; }
-figure { margin: 0; padding: 16px; }
-figcaption p { margin: 2px 0 8px; color: var(--soft); font-size: 13px; }
-svg { display: block; width: 100%; height: auto; } svg.narrow { display: none; }
-.grid { stroke: var(--grid); } .axis { stroke: var(--axis); }
-line.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
-text.mark { fill: var(--soft); font-size: 11px; }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-.line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.c, .dot.c { stroke: var(--c); } .line.d, .dot.d { stroke: var(--d); }
-.line.bad, .dot.bad { stroke: var(--bad); } .line.lag { stroke: var(--lag); stroke-dasharray: 4 4; } .dot.lag { stroke: var(--lag); }
-.dot.a, .area.a { fill: var(--a); } .dot.b, .area.b { fill: var(--b); } .dot.bad { fill: var(--bad); }
-.dot.c { fill: var(--c); } .dot.d { fill: var(--d); } .dot.lag { fill: var(--lag); }
-.area { opacity: .13; } .note { fill: transparent; } .note:hover { fill: var(--axis); fill-opacity: .5; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 18px; margin: 0 0 4px; padding: 0; font-size: 13px; color: var(--soft); }
-.legend li::before { content: ''; display: inline-block; width: 16px; height: 3px; margin-right: 6px; vertical-align: 4px; }
-.legend .a::before { background: var(--a); } .legend .b::before { background: var(--b); } .legend .bad::before { background: var(--bad); }
-.legend .c::before { background: var(--c); } .legend .d::before { background: var(--d); }
-.legend .lag::before { background: repeating-linear-gradient(90deg, var(--lag) 0 4px, transparent 4px 8px); }
-.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 13px; }
-.facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
-details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
-table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
-th { color: var(--soft); font-weight: 500; }
-@media (max-width: 1100px) { .charts { grid-template-columns: minmax(0, 1fr); } }
-@media (max-width: 600px) { body { padding: 12px; } figure, .facts { padding: 10px; }
-  svg.wide { display: none; } svg.narrow { display: block; } .tiles { grid-template-columns: 1fr 1fr; }
-  .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: 6px; } .facts dt:empty { display: none; } }
-footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
-";
+/// Most points of a line of a chart: the seconds of a day are too many for a page.
+const CHART_ROWS_MAX: usize = 300;
 
-/// Most points of a chart and rows of the table: the seconds of a day are too many for a page.
-const ROWS_MAX: usize = 900;
+/// Most rows of the table.
+const TABLE_ROWS_MAX: usize = 200;
 
 /// Renders the page.
 pub(super) fn render(record: &Record) -> String {
-    let series = &thinned(&record.series);
-    let title = record.title();
-    let misses = &record.verdict.misses;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                @if misses.is_empty() {
-                    p.verdict.met { "met" }
-                } @else {
-                    p.verdict.missed { "missed: " (misses.join("; ")) }
-                }
-                div.tiles {
-                    @for (what, figure) in tiles(record) { div { span { (what) } b { (figure) } } }
-                }
-                div.charts {
-                    @for chart in charts(record, series) { (chart.render()) }
-                    (facts(record))
-                }
-                (rows(series))
-                footer {
-                    "Measured " (record.host.started_at) " by mynah-load " (record.host.version)
-                    @if let Some(name) = &record.host.name { " on " (name) }
-                    "."
-                }
-            }
+    let series = &downsample::rows(&record.series, CHART_ROWS_MAX);
+    let tone = if record.verdict.met { Tone::Good } else { Tone::Bad };
+    let body = html! {
+        div.charts {
+            @for chart in charts(record, series) { (chart.render()) }
+            (facts(record))
         }
+        @if let Some(parts) = &record.parts { (parts_table(parts)) }
+        (rows(&downsample::rows(&record.series, TABLE_ROWS_MAX)))
     };
-    page.into_string()
+    Page {
+        title: &record.title(),
+        verdict: &verdict(record),
+        tone,
+        warnings: &[],
+        tiles: &tiles(record),
+        body,
+        footer: &footer(record),
+        island: Some(island::render(&island::light(record))),
+    }
+    .render()
+}
+
+/// The verdict in plain words.
+fn verdict(record: &Record) -> String {
+    let misses = &record.verdict.misses;
+    if misses.is_empty() { "met".to_owned() } else { format!("missed: {}", misses.join("; ")) }
+}
+
+fn footer(record: &Record) -> String {
+    let Host { started_at, version, name, .. } = &record.host;
+    let on = name.as_ref().map_or_else(String::new, |name| format!(" on {}", EscapedText(name)));
+    format!("Measured {} by mynah-load {}{on}.", EscapedText(started_at), EscapedText(version))
 }
 
 /// The lines of the summary, and what it leaves out.
 fn facts(record: &Record) -> Markup {
-    html! {
-        dl.facts {
-            dt { "command" } dd { code { (EscapedText(&record.command).to_string()) } }
-            @if let Some(version) = &record.server.version {
-                dt { "target" } dd { "mynah " (EscapedText(version).to_string()) }
-            }
-            @for fact in record.lines() { dt { (fact.label) } dd { (fact.text) } }
-        }
+    let command = EscapedText(&record.command).to_string();
+    let mut facts = vec![("command".to_owned(), html! { code { (command) } })];
+    if let Some(version) = &record.server.version {
+        facts.push(("target".to_owned(), html! { "mynah " (EscapedText(version).to_string()) }));
     }
+    let lines = record.lines().into_iter();
+    facts.extend(lines.map(|line| (line.label.to_owned(), html! { (line.text) })));
+    page::facts(&facts)
+}
+
+/// The parts of a merge.
+fn parts_table(parts: &[Part]) -> Markup {
+    let headings = [
+        "part",
+        "opened",
+        "failed",
+        "dropped",
+        "sent",
+        "answered",
+        "deliveries",
+        "a second",
+        "p50",
+        "p99",
+        "max",
+        "errors",
+    ];
+    let row = |part: &Part| {
+        let (connections, requests) = (&part.connections, &part.requests);
+        let latency = part.latency_us;
+        vec![
+            EscapedText(&part.name).to_string(),
+            count(connections.opened),
+            count(connections.failed),
+            count(connections.dropped),
+            count(requests.sent),
+            count(requests.answered),
+            count(part.deliveries),
+            rate(part.rate_per_sec),
+            duration(latency.p50),
+            duration(latency.p99),
+            duration(latency.max),
+            count(part.errors),
+        ]
+    };
+    let rows: Vec<Vec<String>> = parts.iter().map(row).collect();
+    page::section(
+        "Parts",
+        "The records that were merged into this one.",
+        &page::table(&headings, &rows, true),
+    )
 }
 
 /// Headline figures with their labels.
-fn tiles(record: &Record) -> Vec<(&'static str, String)> {
+fn tiles(record: &Record) -> Vec<Tile> {
     let mut tiles = vec![("connections opened", count(record.connections.opened))];
     let per_sec = match record.mode {
         ModeName::Echo => "answers a second",
@@ -136,7 +131,7 @@ fn tiles(record: &Record) -> Vec<(&'static str, String)> {
         let each = each.map_or_else(|| "not measured".to_owned(), |each| format!("{each} B"));
         tiles.push(("server memory a connection", each));
     }
-    tiles
+    tiles.into_iter().map(|(label, figure)| (label.to_owned(), figure)).collect()
 }
 
 /// Charts for which something was measured.
@@ -147,31 +142,6 @@ fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
     charts.extend(rate_over_time(record, series));
     charts.extend(memory(record));
     charts
-}
-
-/// Merges neighbouring rows until there are at most [`ROWS_MAX`]: counts add up, and the worst latency
-/// stays.
-fn thinned(series: &[Row]) -> Vec<Row> {
-    let each = series.len().div_ceil(ROWS_MAX).max(1);
-    let worst = |a: Option<f64>, b: Option<f64>| match (a, b) {
-        (Some(a), Some(b)) => Some(f64::max(a, b)),
-        (a, b) => a.or(b),
-    };
-    let merge = |a: Row, b: &Row| Row {
-        counts: a.counts.plus(&b.counts),
-        p50_us: worst(a.p50_us, b.p50_us),
-        p99_us: worst(a.p99_us, b.p99_us),
-        p999_us: worst(a.p999_us, b.p999_us),
-        max_us: worst(a.max_us, b.max_us),
-        tester_lag_us: worst(a.tester_lag_us, b.tester_lag_us),
-        ..b.clone()
-    };
-    series
-        .chunks(each)
-        .filter_map(|rows| {
-            rows.split_first().map(|(first, rest)| rest.iter().fold(first.clone(), merge))
-        })
-        .collect()
 }
 
 fn time_axis(series: &[Row]) -> Axis {
@@ -412,36 +382,44 @@ pub(super) fn axis_time(us: f64) -> String {
 
 fn rows(series: &[Row]) -> Markup {
     let figure = |us: Option<f64>| us.map_or_else(String::new, |us| format!("{us:.1}"));
-    html! {
-        details {
-            summary { "The rows behind the charts" }
-            table {
-                thead {
-                    tr {
-                        @for name in ["t, s", "phase", "open", "opened", "failed", "dropped", "sent",
-                            "answered", "deliveries", "p50, µs", "p99, µs", "p99.9, µs", "max, µs", "tester lag, µs",
-                            "server memory"] {
-                            th { (name) }
-                        }
-                    }
-                }
-                tbody {
-                    @for row in series {
-                        tr {
-                            td { (format!("{:.1}", row.t)) } td { (row.phase.name()) }
-                            td { (count(row.connected)) } td { (count(row.counts.opened)) }
-                            td { (count(row.counts.failed)) } td { (count(row.counts.dropped)) }
-                            td { (count(row.counts.sent)) } td { (count(row.counts.answered)) }
-                            td { (count(row.counts.deliveries)) } td { (figure(row.p50_us)) }
-                            td { (figure(row.p99_us)) } td { (figure(row.p999_us)) }
-                            td { (figure(row.max_us)) } td { (figure(row.tester_lag_us)) }
-                            td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
-                        }
-                    }
-                }
-            }
-        }
-    }
+    let headings = [
+        "t, s",
+        "phase",
+        "open",
+        "opened",
+        "failed",
+        "dropped",
+        "sent",
+        "answered",
+        "deliveries",
+        "p50, µs",
+        "p99, µs",
+        "p99.9, µs",
+        "max, µs",
+        "tester lag, µs",
+        "server memory",
+    ];
+    let cells = |row: &Row| {
+        vec![
+            format!("{:.1}", row.t),
+            row.phase.name().to_owned(),
+            count(row.connected),
+            count(row.counts.opened),
+            count(row.counts.failed),
+            count(row.counts.dropped),
+            count(row.counts.sent),
+            count(row.counts.answered),
+            count(row.counts.deliveries),
+            figure(row.p50_us),
+            figure(row.p99_us),
+            figure(row.p999_us),
+            figure(row.max_us),
+            figure(row.tester_lag_us),
+            row.server_rss_bytes.map(bytes).unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = series.iter().map(cells).collect();
+    page::closed_section("The rows behind the charts", &page::table(&headings, &rows, false))
 }
 
 #[cfg(test)]
@@ -469,9 +447,10 @@ mod tests {
             assert!(text.contains(&format!("<h2>{title}</h2>")), "{title}");
         }
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
-        for outside in ["src=", "href=", "http", "url(", "@import", "<script", "<link"] {
+        for outside in ["src=", "href=", "http:", "https:", "url(", "@import", "<link"] {
             assert!(!text.contains(outside), "{outside}");
         }
+        assert_eq!(text.matches("<script").count(), 1, "the record");
         assert!(text.contains("prefers-color-scheme: dark"));
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }
@@ -479,24 +458,9 @@ mod tests {
     #[test]
     fn page_escapes_target_and_host() {
         let text = page(IDLE, "<script>alert('1')</script>&\"");
-        assert!(!text.contains("<script"), "the target's words");
+        assert!(!text.contains("<script>"), "the target's words");
         assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
         assert!(text.contains("on &lt;&amp;&quot;'&gt;."), "the host's name");
-    }
-
-    #[test]
-    fn rows_of_a_day_are_merged() {
-        let mut stats = super::super::stats::Stats::new();
-        for second in 1..=2_000 {
-            stats.counts.answered += 1;
-            stats.record(second * 1_000, 1);
-            stats.end_row(second * 1_000_000_000);
-        }
-        let rows = thinned(&stats.series);
-        assert_eq!(rows.len(), 667);
-        assert_eq!(rows.iter().map(|row| row.counts.answered).sum::<u64>(), 2_000);
-        assert_eq!((rows[0].t, rows[0].p50_us), (3.0, stats.series[2].p50_us), "the worst");
-        assert_eq!(thinned(&stats.series[..900]), stats.series[..900]);
     }
 
     #[test]

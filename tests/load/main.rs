@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+mod compare;
 mod files;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::super::format::{plural, rate, short_duration};
+use super::super::format::{rate, short_duration};
 use super::super::record::ModeName;
 use super::metrics::{self, Source};
 use super::seconds::QUANTILES;
@@ -238,15 +238,16 @@ fn warnings(before: &Set, after: &Set) -> Vec<String> {
         }
     }
     for (name, set) in [("before", before), ("after", after)] {
-        let runs = plural(set.runs() as u64, "run");
+        let of = |count: usize| match set.runs() {
+            1 => format!("the run {name}"),
+            runs => format!("{count} of the {runs} runs {name}"),
+        };
         if set.interrupted > 0 {
-            warnings.push(format!("{} of {runs} {name} ended by a signal", set.interrupted));
+            warnings.push(format!("a signal ended {}", of(set.interrupted)));
         }
         if set.late > 0 {
-            let late = set.late;
-            warnings.push(format!(
-                "the tester was late in {late} of {runs} {name}: its own time is in the latencies"
-            ));
+            let late = of(set.late);
+            warnings.push(format!("in {late} the tester was late: its time is in the latencies"));
         }
     }
     warnings

@@ -1,79 +1,64 @@
 //! The page of `compare --report`: the verdict, the table, both curves, both command lines. It is one file
 //! that fetches nothing and has no script; `maud` escapes every text.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::super::chart::{Axis, Chart, Line};
 use super::super::distribution;
 use super::super::format::{count, plural};
-use super::super::html_report::{STYLE, axis_time, segments, whole_rows};
+use super::super::html_report::{axis_time, segments, whole_rows};
+use super::super::page::{self, Page, Tone};
 use super::super::record::{ModeName, Record};
 use super::super::stats::Row;
 use super::super::summary::EscapedText;
 use super::comparison::{Comparison, SetFacts};
 use super::set::Set;
 
-/// What the pages of runs do not have.
-const OWN_STYLE: &str = "
-.comparison { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; padding: 4px 16px 10px; overflow-x: auto; }
-.comparison table { width: 100%; font-size: 15px; } .comparison th:first-child, .comparison td:first-child { text-align: left; }
-.comparison tr:last-child td { border-bottom: none; } .comparison th:last-child, .comparison td:last-child { padding-right: 0; }
-.comparison .error { color: var(--soft); } .worse { color: var(--bad); font-weight: 600; } .better { color: var(--good); font-weight: 600; }
-.power { color: var(--soft); margin: -14px 0 16px; } .warning { margin: 0 0 8px; color: var(--bad); }
-@media (max-width: 600px) { .comparison { padding: 4px 10px 8px; } .comparison table { font-size: 13px; }
-  .comparison th, .comparison td { padding-right: 8px; } .comparison td { vertical-align: top; } .comparison .error { display: block; } }
-";
-
 /// Renders the page.
 pub(super) fn render(comparison: &Comparison, before: &Set, after: &Set) -> String {
-    let title = comparison.title();
     let verdict = &comparison.verdict;
-    let class = if verdict.is_worse { "missed" } else { "met" };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) (PreEscaped(OWN_STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                p.verdict.(class) { (verdict.text) }
-                p.power { (verdict.power) "." }
-                @for warning in &comparison.warnings {
-                    p.warning { "Warning: " (EscapedText(warning).to_string()) "." }
-                }
-                (table(comparison))
-                div.charts {
-                    @for chart in charts(before, after) { (chart.render()) }
-                }
-                (facts(comparison))
-                footer {
-                    "± is half of the 95 % interval. " b { "worse" } ": by more than the tolerance of "
-                    (comparison.tolerance_percent) " %, and more than noise; " b { "~" } ": not so."
-                }
-            }
-        }
+    let warnings: Vec<String> =
+        comparison.warnings.iter().map(|warning| EscapedText(warning).to_string()).collect();
+    let note = format!("{}.", capitalized(&verdict.power));
+    let body = html! {
+        (page::section("Figures", &note, &table(comparison)))
+        div.charts { @for chart in charts(before, after) { (chart.render()) } }
+        (facts(comparison))
     };
-    page.into_string()
+    let footer = format!(
+        "± is half of the 95 % interval. worse: by more than the tolerance of {} % and more than \
+         noise; ~: neither worse nor better by so much.",
+        comparison.tolerance_percent
+    );
+    let page = Page {
+        title: &comparison.title(),
+        verdict: &capitalized(&verdict.text),
+        tone: if verdict.is_worse { Tone::Bad } else { Tone::Good },
+        warnings: &warnings,
+        tiles: &[],
+        body,
+        footer: &footer,
+        island: None,
+    };
+    page.render()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn table(comparison: &Comparison) -> Markup {
     html! {
-        div.comparison {
-            table {
-                thead { tr { th {} th { "before" } th { "after" } th { "change" } th {} } }
-                tbody {
-                    @for row in &comparison.metrics {
-                        @let shown = row.shown();
-                        @let (change, error) = split_error(&shown.change);
-                        tr {
-                            td { (row.name) } td { (shown.before) } td { (shown.after) }
-                            td { (change) " " span.error { (error) } }
-                            td class=(row.outcome.replace('~', "same")) { (row.outcome) }
-                        }
+        table.named {
+            thead { tr { th {} th { "before" } th { "after" } th { "change" } th {} } }
+            tbody {
+                @for row in &comparison.metrics {
+                    @let shown = row.shown();
+                    @let class = match row.outcome { "worse" => "poor", "better" => "good", _ => "" };
+                    tr {
+                        td { (row.name) } td { (shown.before) } td { (shown.after) }
+                        td { (shown.change) } td class=(class) { (row.outcome) }
                     }
                 }
             }
@@ -81,31 +66,19 @@ fn table(comparison: &Comparison) -> Markup {
     }
 }
 
-/// `-3.0 % ± 0.6 %` in two, for two lines on a phone.
-fn split_error(change: &str) -> (&str, &str) {
-    change.split_at(change.find('±').unwrap_or(change.len()))
-}
-
 /// Both command lines, targets and places.
 fn facts(comparison: &Comparison) -> Markup {
-    html! {
-        dl.facts {
-            (set_facts("before", &comparison.before))
-            (set_facts("after", &comparison.after))
-        }
-    }
+    let facts = [("before", &comparison.before), ("after", &comparison.after)];
+    page::facts(&facts.map(|(name, facts)| (name.to_owned(), set_facts(facts))))
 }
 
-fn set_facts(name: &str, facts: &SetFacts) -> Markup {
+fn set_facts(facts: &SetFacts) -> Markup {
     let runs = plural(facts.runs as u64, "run");
     let host = facts.host.as_deref().unwrap_or("an unknown host");
     html! {
-        dt { (name) }
-        dd {
-            code { (EscapedText(&facts.command).to_string()) } br;
-            (runs) " against " (EscapedText(&facts.target).to_string()) " from "
-            (EscapedText(host).to_string()) ", the first at " (EscapedText(&facts.started_at).to_string())
-        }
+        code { (EscapedText(&facts.command).to_string()) } br;
+        (runs) " against " (EscapedText(&facts.target).to_string()) " from "
+        (EscapedText(host).to_string()) ", the first at " (EscapedText(&facts.started_at).to_string())
     }
 }
 

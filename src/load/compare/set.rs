@@ -21,6 +21,10 @@ use crate::strerror::strerror;
 /// Most runs of a set.
 const RUNS_MAX: usize = 100;
 
+/// Largest value of a metric, and latest second of a run.
+const VALUE_MAX: f64 = 1e15;
+const SECS_MAX: f64 = 1e9;
+
 /// Settings that are not of the load.
 const NOT_OF_LOAD: [&str; 3] = ["max_errors", "max_p99_ms", "server_pid"];
 
@@ -209,7 +213,10 @@ impl Set {
         Ok(Set { files, differences, ..set })
     }
 
-    fn new(record: Record) -> Self {
+    fn new(mut record: Record) -> Self {
+        if !record.series.iter().all(|row| (0.0..=SECS_MAX).contains(&row.t)) {
+            record.series = Vec::new();
+        }
         let latency = Histogram::new_from(record.latency());
         let mut set = Set {
             files: Vec::new(),
@@ -227,8 +234,8 @@ impl Set {
 
     fn add(&mut self, record: &Record) {
         for (values, Source { value, .. }) in self.values.iter_mut().zip(metrics::sources(record)) {
-            // A number that is none is one that was not measured.
-            values.push(value(record).filter(|value| value.is_finite() && *value >= 0.0));
+            // A figure that no run can have was not measured.
+            values.push(value(record).filter(|value| (0.0..=VALUE_MAX).contains(value)));
         }
         self.latency += record.latency();
         self.interrupted += usize::from(record.interrupted.is_some());

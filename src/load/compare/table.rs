@@ -1,12 +1,12 @@
 //! The table on a terminal: benchstat's columns, and the verdict.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use console::measure_text_width;
 
 use super::super::format::plural;
+use super::super::summary::EscapedText;
 use super::comparison::{Comparison, MetricRow};
-use crate::escape::EscapeControl;
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,8 +29,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "{}", line.trim_end())?;
         }
         for warning in &self.warnings {
-            f.write_str("  warning: ")?;
-            writeln!(EscapeControl(&mut *f), "{warning}")?;
+            writeln!(f, "  warning: {}", EscapedText(warning))?;
         }
         writeln!(f, "  verdict: {}", self.verdict.text)?;
         writeln!(f, "  {}", self.verdict.power)

@@ -7,6 +7,7 @@
 mod chart;
 mod compare;
 mod connection;
+mod distribution;
 mod downsample;
 mod encoded_histogram;
 mod engine;
@@ -29,6 +30,7 @@ mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
 mod resources;
 mod route;

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+mod compare;
 mod files;
 mod foreign;
 mod foreign_server;

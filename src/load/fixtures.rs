@@ -31,6 +31,7 @@ pub(super) fn run() -> Run {
         opened: 9,
         failed: 1,
         dropped: 1,
+        closed: 0,
         sent: 101,
         answered: 100,
         deliveries: 7,
@@ -62,6 +63,8 @@ pub(super) fn run() -> Run {
         unsent: 0,
         interrupted: None,
         targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
+        storms: Vec::new(),
+        wake_steps: Vec::new(),
     }
 }
 

@@ -9,8 +9,8 @@ use super::encoded_histogram::EncodedHistogram;
 use super::engine::Run;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::record::{
-    Bytes, Connections, Histograms, Kernel, LoadModel, Points, Record, Requests, SCHEMA, Server,
-    Settings, TargetRecord, Verdict, round,
+    Bytes, Connections, Histograms, Kernel, LoadModel, ModeName, Points, Record, Requests, SCHEMA,
+    Server, Settings, TargetRecord, Verdict, round,
 };
 use super::route::Route;
 use super::stats::{Percentiles, TargetCounts, TlsStats};
@@ -32,10 +32,11 @@ impl RunResult<'_> {
     pub(super) fn record(self) -> Record {
         let stats = &self.run.stats;
         let counts = stats.counts;
+        let mode = self.plan.mode.name();
         let seconds = |ns: u64| ns as f64 / 1e9;
         let record = Record {
             schema: SCHEMA,
-            mode: self.plan.mode.name(),
+            mode,
             target: self.plan.target.url.clone(),
             command: self.plan.command.clone(),
             settings: self.settings(),
@@ -43,7 +44,7 @@ impl RunResult<'_> {
             parts: None,
             connections: Connections {
                 wanted: u64::from(self.plan.mode.connections()),
-                opened: counts.opened,
+                opened: self.opened_in_ramp(),
                 failed: counts.failed,
                 dropped: counts.dropped,
                 held: self.run.held,
@@ -82,6 +83,8 @@ impl RunResult<'_> {
                 bytes_per_connection: None,
             },
             kernel: self.kernel(),
+            storm: (mode == ModeName::Storm).then(|| self.run.storms.clone()),
+            wake: (mode == ModeName::Wake).then(|| self.run.wake_steps.clone()),
             verdict: Verdict::default(),
             series: stats.series.clone(),
             points: self.points(),
@@ -100,9 +103,15 @@ impl RunResult<'_> {
         let (count, ns) = match self.plan.mode {
             Mode::Echo { .. } => (self.run.measured.answered, self.run.measured_ns),
             Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
-            _ => (self.run.stats.counts.opened, self.run.ramp_ns),
+            _ => (self.opened_in_ramp(), self.run.ramp_ns),
         };
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
+    }
+
+    /// Connections opened without those that came back in storms.
+    fn opened_in_ramp(&self) -> u64 {
+        let came_back: u64 = self.run.storms.iter().map(|storm| storm.connected).sum();
+        self.run.stats.counts.opened.saturating_sub(came_back)
     }
 
     /// Figures of TLS, where the target speaks it.
@@ -167,16 +176,27 @@ impl RunResult<'_> {
 
     fn settings(&self) -> Settings {
         let (plan, mode) = (self.plan, self.plan.mode);
-        let load = mode.load_model();
+        let load = self.plan.load_model();
         let (connects_per_sec, ramp_secs) = match plan.pacing {
             ConnectPacing::PerSec(rate) => (Some(rate), None),
             ConnectPacing::Ramp(ramp) => (None, seconds(ramp)),
         };
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
+        let mut settings = StageSettings::default();
         match mode {
-            Mode::Idle { hold, .. } | Mode::Storm { hold, .. } | Mode::Wake { hold, .. } => {
+            Mode::Idle { hold, .. } => hold_secs = seconds(hold),
+            Mode::Storm { times, spread, is_orderly, has_backoff, bystanders, hold, .. } => {
                 hold_secs = seconds(hold);
+                settings.times = Some(times);
+                settings.spread_secs = seconds(spread);
+                settings.orderly = Some(is_orderly);
+                settings.backoff = Some(has_backoff);
+                settings.bystanders = Some(bystanders);
+            }
+            Mode::Wake { hold, sample, .. } => {
+                hold_secs = seconds(hold);
+                settings.sample = Some(sample);
             }
             Mode::Echo { duration, .. } => duration_secs = seconds(duration),
             Mode::Fanout { subscribers: n, batch: b, duration, .. } => {
@@ -191,11 +211,17 @@ impl RunResult<'_> {
             size: (load != LoadModel::None).then_some(mode.size()),
             batch,
             load,
-            requests_per_sec: mode.requests_per_sec(),
+            requests_per_sec: mode.requests_per_sec().filter(|_| load != LoadModel::None),
             connects_per_sec,
             ramp_secs,
             hold_secs,
             duration_secs,
+            times: settings.times,
+            spread_secs: settings.spread_secs,
+            orderly: settings.orderly,
+            backoff: settings.backoff,
+            bystanders: settings.bystanders,
+            sample: settings.sample,
             jobs: plan.jobs,
             server_pid: plan.server_pid,
             source_ips: self.source_ips().iter().map(ToString::to_string).collect(),
@@ -203,6 +229,17 @@ impl RunResult<'_> {
             max_p99_ms: plan.p99_ms_max,
         }
     }
+}
+
+/// Settings of `storm` and `wake`.
+#[derive(Default)]
+struct StageSettings {
+    times: Option<u32>,
+    spread_secs: Option<Number>,
+    orderly: Option<bool>,
+    backoff: Option<bool>,
+    bystanders: Option<u32>,
+    sample: Option<u32>,
 }
 
 /// Seconds, as an integer where they are whole.

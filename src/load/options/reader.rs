@@ -10,6 +10,7 @@ use getopts::Matches;
 
 use super::super::plan::{ConnectPacing, JsonOutput, Mode, Plan};
 use super::super::quantity::{self, QuantityError};
+use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
 use super::super::target::{Protocol, Target, TargetError};
@@ -395,10 +396,7 @@ impl Reader<'_> {
             self.add(UsageError::Target { url, source });
         };
         match (plan.mode, protocol) {
-            (
-                Mode::Echo { .. } | Mode::Fanout { .. } | Mode::Storm { .. } | Mode::Wake { .. },
-                Protocol::Tcp,
-            ) => {
+            (Mode::Echo { .. } | Mode::Fanout { .. } | Mode::Wake { .. }, Protocol::Tcp) => {
                 refuse(TargetError::OnlyHeld);
             }
             (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
@@ -407,6 +405,12 @@ impl Reader<'_> {
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
                 let reason = "tcp:// is only connected to and held, nothing answers";
                 self.add_invalid("probe", reason);
+            }
+            (Mode::Storm { .. }, _)
+                if plan.p99_ms_max.is_some() && plan.load_model() == LoadModel::None =>
+            {
+                let reason = "a storm has answers to judge only with bystanders that ask";
+                self.add_invalid("max-p99-ms", reason);
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if plan.p99_ms_max.is_some() => {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");

@@ -501,6 +501,7 @@ impl<'a> Engine<'a> {
 
     fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
         self.run.stats.start_phase(phase, now);
+        self.run.stats.stage = None;
         self.run.stats.record_open(now);
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);

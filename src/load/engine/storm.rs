@@ -5,8 +5,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;
 
-use mio::Token;
-
 use super::super::backoff::Backoff;
 use super::super::connection::{Connection, State};
 use super::super::plan::Mode;
@@ -326,10 +324,7 @@ impl Engine<'_> {
             return false;
         }
         let ports_before = storms.ports_before(self.mode);
-        let connected = self.connect(index, ports_before).and_then(|stream| {
-            stream.register(self.poll.registry(), Token(index))?;
-            Ok(stream)
-        });
+        let connected = self.connect(index, ports_before);
         let Some(storms) = &mut self.storms else { return false };
         if let Err(error) = &connected
             && socket::is_backlog_full(error)

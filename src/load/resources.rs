@@ -115,6 +115,19 @@ pub(super) enum State {
     Closed,
 }
 
+impl State {
+    /// What a table calls the connections in it.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            State::Connecting => "connecting",
+            State::Open => "open, before the first request",
+            State::Data => "with most data under way",
+            State::Held => "at the end of the phase",
+            State::Closed => "closed",
+        }
+    }
+}
+
 /// Memory and sockets in the kernel with connections in one state; of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct KernelState {

@@ -432,14 +432,14 @@ fn measured_noun(record: &Record) -> &'static str {
 
 /// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
 /// short for a rate or a percentile.
-fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
+pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     let mut before = 0.0;
     let started = series.iter().map(move |row| (std::mem::replace(&mut before, row.t), row));
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
 /// The points of a figure, with a gap for rows that have none.
-fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
     for (_, row) in whole_rows(series) {
         match (figure(row), segments.last_mut()) {
@@ -535,7 +535,7 @@ fn memory(record: &Record) -> Option<Chart> {
 }
 
 /// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
-fn axis_time(us: f64) -> String {
+pub(super) fn axis_time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
         us if us < 1e6 => (us / 1e3, "ms"),

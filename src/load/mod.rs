@@ -7,9 +7,13 @@
 mod chart;
 mod compare;
 mod connection;
+mod distribution;
 mod downsample;
 mod encoded_histogram;
 mod engine;
+mod escaped_bytes;
+mod exchange;
+mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
@@ -26,6 +30,7 @@ mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
 mod resources;
 mod route;
@@ -229,7 +234,7 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
         }
     }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
-    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
         sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),

@@ -115,6 +115,12 @@ pub(super) struct Settings {
     pub(super) depth: Option<u32>,
     pub(super) size: Option<u32>,
     pub(super) batch: Option<u32>,
+    /// Request and answer that were given, escaped, or the length of the answer.
+    pub(super) send: Option<String>,
+    pub(super) expect: Option<String>,
+    pub(super) expect_bytes: Option<u32>,
+    /// End of what the target says first, escaped.
+    pub(super) greeting: Option<String>,
     pub(super) load: LoadModel,
     pub(super) requests_per_sec: Option<u64>,
     /// `None` with `ramp_secs`.
@@ -376,6 +382,22 @@ mod tests {
             assert_eq!(json["targets"], serde_json::Value::Null);
             assert_eq!(json["series"][0]["connected"], 8);
             assert_eq!(json["series"][0]["phase"], "hold");
+        });
+    }
+
+    #[test]
+    fn given_exchange_is_a_setting() {
+        let given = r"--send a\\b\r\n --expect \xff\0 --greeting 220\n";
+        with_record(&format!("echo tcp://h:1 {given}"), run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!(settings["send"], r"a\\b\r\n");
+            assert_eq!(settings["expect"], r"\xff\0");
+            assert_eq!(settings["greeting"], r"220\n");
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&().into(), &5.into()));
+        });
+        with_record("idle tcp://h:1 --probe 1 --send x --expect-bytes 7", run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&7.into(), &1.into()));
         });
     }
 

@@ -7,6 +7,8 @@ use serde_json::Number;
 
 use super::encoded_histogram::EncodedHistogram;
 use super::engine::Run;
+use super::escaped_bytes::EscapedBytes;
+use super::exchange::Expect;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::record::{
     Bytes, Connections, Histograms, LoadModel, Points, Record, Requests, SCHEMA, Settings,
@@ -231,6 +233,12 @@ impl RunResult<'_> {
             ConnectPacing::PerSec(rate) => (Some(rate), None),
             ConnectPacing::Ramp(ramp) => (None, seconds(ramp)),
         };
+        let escape = |bytes: &[u8]| EscapedBytes(bytes).to_string();
+        let (expect, expect_bytes) = match plan.exchange.as_ref().map(|given| &given.expect) {
+            None => (None, None),
+            Some(Expect::Bytes(bytes)) => (Some(escape(bytes)), None),
+            Some(Expect::Len(len)) => (None, Some(*len)),
+        };
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
         match mode {
@@ -247,8 +255,12 @@ impl RunResult<'_> {
             connections: mode.connections(),
             subscribers,
             depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
-            size: (load != LoadModel::None).then_some(mode.size()),
+            size: (load != LoadModel::None).then_some(plan.request_bytes()),
             batch,
+            send: plan.exchange.as_ref().map(|exchange| escape(&exchange.send)),
+            expect,
+            expect_bytes,
+            greeting: plan.greeting.as_deref().map(escape),
             load,
             requests_per_sec: mode.requests_per_sec(),
             connects_per_sec,

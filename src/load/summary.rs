@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Number;
 
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
-use super::record::{Connections, LoadModel, ModeName, Record, TargetRecord, Verdict};
+use super::record::{Connections, LoadModel, ModeName, Record, Settings, TargetRecord, Verdict};
 use super::resources::{State, TICKS_MIN};
 use super::stats::{Percentiles, TlsStats};
 use super::warnings::{self, percent};
@@ -14,6 +14,9 @@ use crate::escape::EscapeControl;
 
 /// Text for a server whose memory did not grow.
 const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
+
+/// Most characters of a request or an answer that are shown.
+const SETTING_CHARS_MAX: usize = 60;
 
 /// Width of the labels.
 const LABEL: usize = 12;
@@ -54,11 +57,10 @@ impl Record {
 
     /// All lines below the title.
     pub(super) fn lines(&self) -> Vec<SummaryLine> {
-        let mut lines = vec![
-            line("load", self.load_line()),
-            line("connections", self.connections_line()),
-            line("connect", percentiles(self.connect_us)),
-        ];
+        let mut lines = vec![line("load", self.load_line())];
+        lines.extend(self.exchange_line());
+        lines.push(line("connections", self.connections_line()));
+        lines.push(line("connect", percentiles(self.connect_us)));
         lines.extend(self.tls.as_ref().map(|tls| line("TLS", tls_line(tls))));
         if self.settings.load != LoadModel::None {
             lines.push(line("requests", self.requests_line()));
@@ -128,6 +130,17 @@ impl Record {
             ModeName::Storm => format!("{connections} connections"),
             ModeName::Wake => format!("{connections} connections asleep for up to {hold}"),
         }
+    }
+
+    /// The request and the answer that were given.
+    fn exchange_line(&self) -> Option<SummaryLine> {
+        let Settings { send, expect, expect_bytes, greeting, .. } = &self.settings;
+        let mut parts = Vec::new();
+        parts.extend(greeting.as_deref().map(|text| format!("greeting up to {}", quote(text))));
+        parts.extend(send.as_deref().map(quote));
+        parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
+        parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
+        (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
     }
 
     fn connections_line(&self) -> String {
@@ -390,6 +403,14 @@ fn set_time(secs: &Option<Number>) -> String {
     time(Duration::try_from_secs_f64(secs).unwrap_or_default())
 }
 
+/// The beginning of a setting that is escaped, quoted.
+fn quote(text: &str) -> String {
+    match text.char_indices().nth(SETTING_CHARS_MAX) {
+        Some((end, _)) => format!("\"{}\"…", EscapedText(&text[..end])),
+        None => format!("\"{}\"", EscapedText(text)),
+    }
+}
+
 fn line(label: &'static str, text: String) -> SummaryLine {
     SummaryLine { label, text }
 }
@@ -467,6 +488,22 @@ mod tests {
         assert!(lines[13].starts_with("  host         "), "{}", lines[13]);
         assert_eq!(lines[14], "  verdict      MISSED: 2 errors, --max-errors allows 0");
         assert_eq!(lines.len(), 15);
+    }
+
+    #[test]
+    fn given_exchange_has_a_line() {
+        let line = |options: &str| {
+            let lines = summary(&format!("echo tcp://h:1 -c 10 {options}"), run());
+            lines.into_iter().find(|line| line.starts_with("  exchange     "))
+        };
+        let ping = line(r"--send PING\r\n --expect +PONG\r\n --greeting \n").unwrap();
+        let text = r#"greeting up to "\n", "PING\r\n", answered by "+PONG\r\n""#;
+        assert_eq!(ping, format!("  exchange     {text}"));
+        let long = line(&format!("--send {} --expect-bytes 4Ki", "x".repeat(100))).unwrap();
+        let text = format!("\"{}\"…, answered by 4,096 bytes", "x".repeat(60));
+        assert_eq!(long, format!("  exchange     {text}"));
+        let lines = summary("echo command://h:1", run()).join("\n");
+        assert!(!lines.contains("exchange"), "{lines}");
     }
 
     #[test]

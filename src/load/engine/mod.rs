@@ -27,7 +27,6 @@ use super::route::{Route, Spread};
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
 use super::usage::Usage;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
@@ -111,7 +110,7 @@ pub(super) struct Engine<'a> {
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
-    /// Input is counted and discarded: the target's protocol is unknown.
+    /// Input is counted and discarded: it means nothing.
     ignores_input: bool,
     poll: Poll,
     signals: SignalPipe,
@@ -181,13 +180,13 @@ impl<'a> Engine<'a> {
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let size = mode.size() as usize;
+        let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
             routes,
             spread: plan.spread(),
-            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
-            ignores_input: plan.target.protocol == Protocol::Tcp,
+            ignores_input: workload.ignores_input(),
+            workload,
             poll,
             signals,
             is_signalled,
@@ -458,7 +457,9 @@ impl<'a> Engine<'a> {
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.ns());
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
-        if let Some(per_sec) = self.mode.requests_per_sec() {
+        if self.mode.pattern() == Pattern::Fanout {
+            self.publish();
+        } else if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
@@ -507,6 +508,9 @@ impl<'a> Engine<'a> {
                 let has_missed = active.received < self.fanout.published || active.lost > 0;
                 let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
+                    if let Some(reason) = self.workload.explain_partial(active.partial_bytes) {
+                        self.run.stats.reason.get_or_insert(reason);
+                    }
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }

@@ -11,7 +11,7 @@ use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
-use super::{downsample, island, warnings};
+use super::{downsample, island, stage_charts, warnings};
 
 /// Most points of a line of a chart: the seconds of a day are too many for a page.
 const CHART_ROWS_MAX: usize = 300;
@@ -243,6 +243,7 @@ fn tiles(record: &Record) -> Vec<Tile> {
         _ => "connects a second",
     };
     tiles.push((per_sec, rate(record.rate_per_sec)));
+    tiles.extend(stage_charts::tiles(record));
     tiles.push(("errors", count(record.error_count())));
     let Percentiles { p50, p99, .. } = record.latency_us;
     if p50.is_some() {
@@ -268,11 +269,17 @@ fn tiles(record: &Record) -> Vec<Tile> {
 
 /// Charts for which something was measured.
 fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
-    let mut charts = vec![connections(record, series)];
+    let mut charts = stage_charts::charts(record);
+    charts.push(connections(record, series));
     charts.extend(distribution(record));
     charts.extend(histogram(record));
-    charts.extend(latency_over_time(record, series));
-    charts.extend(rate_over_time(record, series));
+    // The requests of a wake come at its steps, and bystanders at a rate that was set.
+    if record.wake.is_none() {
+        charts.extend(latency_over_time(record, series));
+    }
+    if record.wake.is_none() && record.storm.is_none() {
+        charts.extend(rate_over_time(record, series));
+    }
     charts.extend(memory(record));
     charts
 }
@@ -286,9 +293,15 @@ fn time_axis(series: &[Row]) -> Axis {
     axis
 }
 
-/// Start and name of each phase but the drain, which is mostly too short for its name.
+/// Most phases that are marked: more names would overlap.
+const MARKS_MAX: usize = 8;
+
+/// Start and name of each phase, but of the drain, which is mostly too short for its name, and of the
+/// calms between storms.
 fn phases(record: &Record) -> Vec<(f64, String)> {
-    let phases = record.points.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+    let phases = record.points.phases.iter();
+    let phases = phases.filter(|(phase, ..)| !matches!(phase, Phase::Drain | Phase::Calm));
+    let phases = phases.take(MARKS_MAX);
     phases.map(|(phase, at, _)| (*at, phase.name().to_owned())).collect()
 }
 
@@ -374,6 +387,10 @@ fn distribution(record: &Record) -> Option<Chart> {
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
     let how = match record.settings.load {
+        LoadModel::Open if record.wake.is_some() => "first requests after a sleep, of any length",
+        LoadModel::Open if record.storm.is_some() => {
+            "of the bystanders, open loop: from the time each request was meant to leave"
+        }
         LoadModel::Open => "open loop: from the time each request was meant to leave",
         _ if is_fanout(record) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
@@ -441,6 +458,21 @@ pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
+/// What a point of the series stands for: `each second`, or several that were merged.
+fn each_row(series: &[Row]) -> String {
+    let spans = series.windows(2).map(|rows| (rows[1].t - rows[0].t).round());
+    match spans.reduce(f64::max) {
+        Some(secs) if secs > 1.0 => format!("each {secs} seconds"),
+        _ => "each second".to_owned(),
+    }
+}
+
+/// As [`each_row`], for a figure of which the worst stays where rows are merged.
+fn worst_of_each_row(series: &[Row]) -> String {
+    let row = each_row(series);
+    if row == "each second" { row } else { format!("{row}, the worst second of them") }
+}
+
 /// The points of a figure, with a gap for rows that have none.
 pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
@@ -475,8 +507,16 @@ fn latency_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let low = values().fold(f64::INFINITY, f64::min).max(0.1);
     let high = values().fold(low, f64::max);
     (!lines.is_empty()).then(|| Chart {
-        title: "Latency over time",
-        note: format!("Of the {} that came in each second.", measured_noun(record)),
+        title: if record.storm.is_some() {
+            "Bystanders over time: latency"
+        } else {
+            "Latency over time"
+        },
+        note: format!(
+            "Of the {} that came in {}.",
+            measured_noun(record),
+            worst_of_each_row(series)
+        ),
         x: time_axis(series),
         y: Axis::log("latency", low, high, axis_time),
         lines,
@@ -501,7 +541,7 @@ fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
     (max > 0.0).then(|| Chart {
         title,
-        note: "The rate of each second.".to_owned(),
+        note: format!("The rate in {}.", each_row(series)),
         x: time_axis(series),
         y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", segments: vec![points], filled: true }],

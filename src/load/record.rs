@@ -10,7 +10,9 @@ use serde_json::Number;
 use super::encoded_histogram::EncodedHistogram;
 use super::resources::{Kernel, Machine, Server, Shape, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
+use super::storm::StormRecord;
 use super::sysinfo::Host;
+use super::wake::WakeStep;
 use super::warnings::{self, Limit};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
@@ -64,6 +66,9 @@ pub(super) struct Record {
     pub(super) tester: Tester,
     #[serde(default)]
     pub(super) machine: Machine,
+    /// `None` of other modes.
+    pub(super) storm: Option<Vec<StormRecord>>,
+    pub(super) wake: Option<Vec<WakeStep>>,
     pub(super) verdict: Verdict,
     pub(super) series: Vec<Row>,
     pub(super) points: Points,
@@ -128,6 +133,16 @@ pub(super) struct Settings {
     pub(super) ramp_secs: Option<Number>,
     pub(super) hold_secs: Option<Number>,
     pub(super) duration_secs: Option<Number>,
+    /// Storms that were to be made.
+    pub(super) times: Option<u32>,
+    pub(super) spread_secs: Option<Number>,
+    /// Whether connections are dropped in order, not by reset.
+    pub(super) orderly: Option<bool>,
+    /// Whether failed connects are tried again after a backoff, not at once.
+    pub(super) backoff: Option<bool>,
+    pub(super) bystanders: Option<u32>,
+    /// Connections that were to be woken.
+    pub(super) sample: Option<u32>,
     pub(super) jobs: u32,
     pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<String>,
@@ -275,14 +290,19 @@ impl Record {
     /// What the figures a connection and a request are derived from.
     fn shape(&self) -> Shape {
         let in_phase = (self.rate_per_sec * self.measured_secs).round();
-        let requests = match self.mode {
-            // A negative rate, which a file may have, counts as none.
-            ModeName::Echo | ModeName::Fanout => in_phase as u64,
-            _ if self.settings.load == LoadModel::None => 0,
-            _ => self.requests.answered,
-        };
         let held = self.connections.held;
-        Shape { held, requests, measured_secs: self.measured_secs }
+        let held_secs = held as f64 * self.measured_secs;
+        let (requests, connection_secs) = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
+            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
+            ModeName::Idle => (self.requests.answered, 0.0),
+            // A few requests among those that sleep.
+            ModeName::Wake => (0, held_secs),
+            // It is spent on connects as much as on requests.
+            ModeName::Storm => (0, 0.0),
+        };
+        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
     }
 }
 
@@ -325,6 +345,8 @@ mod tests {
                 "kernel",
                 "tester",
                 "machine",
+                "storm",
+                "wake",
                 "series",
                 "parts",
                 "ramp_secs",

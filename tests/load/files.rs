@@ -40,12 +40,14 @@ fn json_has_the_documented_fields() {
         "series",
         "server",
         "settings",
+        "storm",
         "target",
         "targets",
         "tester",
         "tester_lag_us",
         "tls",
         "verdict",
+        "wake",
     ];
     assert_eq!(fields, expected);
     assert_eq!((&json["mode"], &json["schema"]), (&"echo".into(), &2.into()));

@@ -38,6 +38,10 @@ fn server_cpu_is_that_of_proc() {
         // Ramp and drain are not of the phase: a fraction of a second of three.
         assert!(found <= all + tick / 2.0 && found > all / 2.0 - 0.05, "{name}: {found} of {all}");
     }
+    if secs("cpu_user_secs") + secs("cpu_system_secs") < 10.0 * tick {
+        assert_eq!(json["server"]["cpu_us_per_request"], Value::Null, "a machine that busy");
+        return;
+    }
     let answered = json["rate_per_sec"].as_f64().unwrap() * json["measured_secs"].as_f64().unwrap();
     let each = (secs("cpu_user_secs") + secs("cpu_system_secs")) * 1e6 / answered;
     let found = secs("cpu_us_per_request");
@@ -106,12 +110,13 @@ fn kernel_counts_both_ends_or_says_why_not() {
     }
 }
 
-/// Stops the server, or the tester itself, in the middle of an open loop.
+/// Stops the server, or the tester itself, in the middle of an open loop: for longer than a busy
+/// machine would.
 fn run_with_stop(stops_server: bool) -> (crate::support::Ended, Value) {
-    const STALL: Duration = Duration::from_millis(1_200);
+    const STALL: Duration = Duration::from_millis(2_500);
     let server = server("command");
     let target = url("command", &server);
-    let args = format!("echo {target} -c 5 -d 3 --rate 500 --max-p99-ms 300");
+    let args = format!("echo {target} -c 5 -d 5 --rate 500 --max-p99-ms 300");
     let run = RunWithReport::start(&args);
     run.tester.wait_for_phase("traffic");
     let signal = |signal| match stops_server {
@@ -132,14 +137,17 @@ fn stopped_server_is_told_from_a_stopped_tester() {
     let verdict = ended.stdout.lines().last().unwrap();
     assert!(verdict.contains(" ms, with a tester on time, --max-p99-ms allows 300"), "{verdict}");
     assert!(!ended.stdout.contains("the latencies are the tester's"), "{}", ended.stdout);
-    assert!(json["left_late_us"]["p99"].as_f64().unwrap() < 300e3);
+    assert!(json["left_late_us"]["p99"].as_f64().unwrap() < 1_000e3);
 
     let (ended, json) = run_with_stop(false);
     let verdict = ended.stdout.lines().last().unwrap();
     assert!(verdict.contains(", with a tester that was late itself, "), "{verdict}");
-    assert!(ended.stdout.contains("  warning      requests left late (p99 "), "{}", ended.stdout);
-    let warnings = json["verdict"]["warnings"].as_array().unwrap();
-    assert!(warnings[0].as_str().unwrap().starts_with("requests left late"), "{warnings:?}");
+    let warning = json["verdict"]["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.ends_with(": the latencies are the tester's as much as the target's"),
+        "{warning}"
+    );
+    assert!(ended.stdout.contains(&format!("  warning      {warning}\n")), "{}", ended.stdout);
     let late_ms = json["left_late_us"]["p99"].as_f64().unwrap() / 1e3;
-    assert!(late_ms > 900.0, "what fell due while it was stopped: {late_ms}");
+    assert!(late_ms > 2_000.0, "what fell due while it was stopped: {late_ms}");
 }

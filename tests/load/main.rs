@@ -32,3 +32,5 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(target_os = "linux")]
+mod usage;

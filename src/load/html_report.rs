@@ -1,15 +1,18 @@
 //! The page of a run: summary, charts, the rows behind them, and the record itself.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::chart::{Axis, Chart, Line};
-use super::format::{bytes, count, duration, rate};
+use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::page::{self, Page, Tile, Tone};
 use super::record::{Connections, LoadModel, ModeName, Part, Record};
+use super::resources::{Kernel, State};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
-use super::sysinfo::Host;
-use super::{downsample, island};
+use super::sysinfo::{Host, SocketCounts};
+use super::{downsample, island, warnings};
 
 /// Most points of a line of a chart: the seconds of a day are too many for a page.
 const CHART_ROWS_MAX: usize = 300;
@@ -27,13 +30,14 @@ pub(super) fn render(record: &Record) -> String {
             (facts(record))
         }
         @if let Some(parts) = &record.parts { (parts_table(parts)) }
+        @if !record.kernel.states.is_empty() { (kernel_table(&record.kernel)) }
         (rows(&downsample::rows(&record.series, TABLE_ROWS_MAX)))
     };
     Page {
-        title: &record.title(),
+        title: &title(record),
         verdict: &verdict(record),
         tone,
-        warnings: &[],
+        warnings: &record.verdict.warnings,
         tiles: &tiles(record),
         body,
         footer: &footer(record),
@@ -42,10 +46,74 @@ pub(super) fn render(record: &Record) -> String {
     .render()
 }
 
-/// The verdict in plain words.
+/// What the run is about, in plain words.
+fn title(record: &Record) -> String {
+    let what = match record.mode {
+        ModeName::Idle => "Idle connections",
+        ModeName::Echo => "Requests and answers",
+        ModeName::Fanout => "Fan-out",
+        ModeName::Storm => "Reconnect storm",
+        ModeName::Wake => "Waking idle connections",
+    };
+    format!("{what}: {}", record.urls())
+}
+
+/// The verdict in plain words: whether the run is met, its result, and what was the limit.
 fn verdict(record: &Record) -> String {
-    let misses = &record.verdict.misses;
-    if misses.is_empty() { "met".to_owned() } else { format!("missed: {}", misses.join("; ")) }
+    let misses = record.verdict.misses.join("; ");
+    let mut text = if record.verdict.met {
+        "Met".to_owned()
+    } else {
+        format!("Missed: {}", EscapedText(&misses))
+    };
+    if let Some(result) = result(record) {
+        text.push_str(if record.verdict.met { ": " } else { ". " });
+        text.push_str(&result);
+    }
+    text.push('.');
+    if let Some(limit) = warnings::limit_sentence(record) {
+        text.push_str(&format!(" {}.", capitalized(&limit)));
+    }
+    text
+}
+
+/// The result of a run in one sentence, without its full stop; `None` if nothing was opened.
+fn result(record: &Record) -> Option<String> {
+    let Connections { wanted, opened, held, .. } = record.connections;
+    if opened == 0 {
+        return None;
+    }
+    let within = record
+        .latency_us
+        .p99
+        .map_or_else(String::new, |p99| format!(", 99 % within {}", duration(Some(p99))));
+    let per_sec = rate(record.rate_per_sec);
+    Some(match record.mode {
+        ModeName::Echo => {
+            format!("{per_sec} answers a second over {}{within}", plural(opened, "connection"))
+        }
+        ModeName::Fanout => {
+            let subscribers = plural(opened.saturating_sub(1), "subscriber");
+            format!("{per_sec} deliveries a second to {subscribers}{within}")
+        }
+        ModeName::Idle => {
+            let (held, wanted) = (count(held), plural(wanted, "connection"));
+            let secs = seconds(record.measured_secs);
+            let of = format!("{held} of {wanted} open after {secs} of hold");
+            match record.requests.answered {
+                0 => of,
+                answered => format!("{of}; {} meanwhile{within}", plural(answered, "answer")),
+            }
+        }
+        ModeName::Storm | ModeName::Wake => {
+            format!("{} of {} opened{within}", count(opened), plural(wanted, "connection"))
+        }
+    })
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 fn footer(record: &Record) -> String {
@@ -58,12 +126,81 @@ fn footer(record: &Record) -> String {
 fn facts(record: &Record) -> Markup {
     let command = EscapedText(&record.command).to_string();
     let mut facts = vec![("command".to_owned(), html! { code { (command) } })];
-    if let Some(version) = &record.server.version {
-        facts.push(("target".to_owned(), html! { "mynah " (EscapedText(version).to_string()) }));
-    }
+    facts.push(("versions".to_owned(), html! { (versions(record)) }));
     let lines = record.lines().into_iter();
     facts.extend(lines.map(|line| (line.label.to_owned(), html! { (line.text) })));
     page::facts(&facts)
+}
+
+/// Versions of tester, kernel and target, as far as they are known.
+fn versions(record: &Record) -> String {
+    let mut text = format!("mynah-load {}", EscapedText(&record.host.version));
+    if let Some(kernel) = &record.host.kernel {
+        text.push_str(&format!(" on {}", EscapedText(kernel)));
+    }
+    if let Some(version) = &record.server.version {
+        text.push_str(&format!("; target mynah {}", EscapedText(version)));
+    }
+    text
+}
+
+/// The kernel's memory and sockets by state of the connections.
+fn kernel_table(kernel: &Kernel) -> Markup {
+    let headings = [
+        "with connections",
+        "number",
+        "slabs",
+        "buffers",
+        "sockets",
+        "orphans",
+        "TIME_WAIT",
+        "slabs each",
+        "buffers each",
+    ];
+    let size = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), bytes);
+    let each = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n} B"));
+    let row = |name: &str,
+               number: u64,
+               slab,
+               buffer,
+               sockets: Option<SocketCounts>,
+               figures: [Option<f64>; 2]| {
+        let number_of = |of: fn(&SocketCounts) -> u64| {
+            sockets.as_ref().map_or_else(|| "-".to_owned(), |sockets| count(of(sockets)))
+        };
+        vec![
+            name.to_owned(),
+            count(number),
+            size(slab),
+            size(buffer),
+            number_of(|sockets| sockets.in_use),
+            number_of(|sockets| sockets.orphans),
+            number_of(|sockets| sockets.time_wait),
+            each(figures[0]),
+            each(figures[1]),
+        ]
+    };
+    let before = (kernel.slab_bytes_before, kernel.buffer_bytes_before);
+    let mut rows = vec![row("none yet", 0, before.0, before.1, kernel.sockets_before, [None; 2])];
+    rows.extend(kernel.states.iter().map(|state| {
+        let figures = [state.slab_bytes_per_connection, state.buffer_bytes_per_connection];
+        let name = match state.state {
+            State::Connecting => "connecting",
+            State::Open => "open, before the first request",
+            State::Data => "with most data under way",
+            State::Held => "at the end of the phase",
+            State::Closed => "closed",
+        };
+        row(name, state.connections, state.slab_bytes, state.buffer_bytes, state.sockets, figures)
+    }));
+    let ends = if kernel.ends == 2 {
+        "both ends of each connection"
+    } else {
+        "one end of each connection"
+    };
+    let note = format!("Of this machine, other programs included; {ends} are on it.");
+    let note = if kernel.ends == 2 { note } else { note.replace(" are ", " is ") };
+    page::section("Memory of sockets in the kernel", &note, &page::table(&headings, &rows, true))
 }
 
 /// The parts of a merge.
@@ -123,8 +260,15 @@ fn tiles(record: &Record) -> Vec<Tile> {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }
-    if let (Some(p99), true) = (record.tester_lag_us.p99, p50.is_some()) {
+    if let (Some(p99), true) = (record.left_late_us.p99, p50.is_some()) {
+        tiles.push(("left late by, p99", duration(Some(p99))));
+    } else if let (Some(p99), true) = (record.tester_lag_us.p99, p50.is_some()) {
         tiles.push(("tester lag, p99", duration(Some(p99))));
+    }
+    if let Some(us) = record.server.cpu_us_per_request {
+        let label =
+            if is_fanout(record) { "server CPU a delivery" } else { "server CPU a request" };
+        tiles.push((label, duration(Some(us))));
     }
     if record.server.rss_bytes_held.is_some() {
         let each = record.server.bytes_per_connection;
@@ -138,6 +282,7 @@ fn tiles(record: &Record) -> Vec<Tile> {
 fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
     let mut charts = vec![connections(record, series)];
     charts.extend(distribution(record));
+    charts.extend(histogram(record));
     charts.extend(latency_over_time(record, series));
     charts.extend(rate_over_time(record, series));
     charts.extend(memory(record));
@@ -253,6 +398,40 @@ fn distribution(record: &Record) -> Option<Chart> {
         x: Axis::marked("percentile", 0.0, powers, ticks),
         y: Axis::log("latency", fastest, slowest, axis_time),
         lines: vec![Line { name: "latency", class: "a", segments: vec![points], filled: false }],
+        marks: Vec::new(),
+    })
+}
+
+/// Buckets of a decade in the bar histogram.
+const BUCKETS_PER_DECADE: f64 = 10.0;
+
+/// Bars over buckets of latency, each a tenth of a power of ten wide.
+fn histogram(record: &Record) -> Option<Chart> {
+    let mut buckets: BTreeMap<i32, u64> = BTreeMap::new();
+    for recorded in record.latency().iter_recorded() {
+        let us = recorded.value_iterated_to().max(1) as f64 / 1e3;
+        let bucket = (us.log10() * BUCKETS_PER_DECADE).floor() as i32;
+        *buckets.entry(bucket).or_default() += recorded.count_at_value();
+    }
+    let (first, last) = (*buckets.keys().next()?, *buckets.keys().next_back()?);
+    let edge = |bucket: i32| 10f64.powf(f64::from(bucket) / BUCKETS_PER_DECADE);
+    let bar = |(bucket, count): (&i32, &u64)| {
+        let (from, to, height) = (edge(*bucket), edge(bucket + 1), *count as f64);
+        vec![(from, 0.0), (from, height), (to, height), (to, 0.0)]
+    };
+    let highest = buckets.values().copied().max().unwrap_or(1);
+    let noun = measured_noun(record);
+    Some(Chart {
+        title: "Latency histogram",
+        note: format!("How many of the {noun} took how long; ten bars to a power of ten."),
+        x: Axis::log("latency", edge(first), edge(last + 1), axis_time),
+        y: Axis::counts(noun, highest as f64),
+        lines: vec![Line {
+            name: noun,
+            class: "a",
+            segments: buckets.iter().map(bar).collect(),
+            filled: true,
+        }],
         marks: Vec::new(),
     })
 }

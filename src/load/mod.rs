@@ -11,6 +11,9 @@ mod distribution;
 mod downsample;
 mod encoded_histogram;
 mod engine;
+mod escaped_bytes;
+mod exchange;
+mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
@@ -29,6 +32,7 @@ mod rate;
 mod record;
 mod record_file;
 mod remedies;
+mod resources;
 mod route;
 mod run_result;
 mod same_file;
@@ -40,7 +44,9 @@ mod stats;
 mod summary;
 mod sysinfo;
 mod target;
+mod usage;
 mod verdict;
+mod warnings;
 mod workload;
 
 use std::ffi::OsString;
@@ -228,7 +234,7 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
         }
     }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
-    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
         sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),

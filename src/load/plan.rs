@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use super::record::{LoadModel, ModeName};
 use super::route::Spread;
 use super::target::Target;
@@ -25,6 +26,10 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
+    /// What `tcp://` is asked and must answer; `None` if it is connected to only.
+    pub(super) exchange: Option<Exchange>,
+    /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
+    pub(super) greeting: Option<Vec<u8>>,
     pub(super) pacing: ConnectPacing,
     /// Processes that share the connections; 1 is this one.
     pub(super) jobs: u32,
@@ -53,6 +58,16 @@ impl Plan {
     /// All targets, the first one first.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.subscriber_targets)
+    }
+
+    /// Payload of a request, in bytes; of a given exchange, all of it.
+    pub(super) fn request_bytes(&self) -> u32 {
+        self.exchange.as_ref().map_or(self.mode.size(), Exchange::request_bytes)
+    }
+
+    /// Bytes of a request or of its answer, whichever is longer.
+    pub(super) fn exchange_bytes(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
     }
 
     /// How the connections are spread over the targets.

@@ -11,6 +11,8 @@
 
 mod compare;
 mod files;
+mod foreign;
+mod foreign_server;
 #[cfg(target_os = "linux")]
 mod linux;
 mod modes;

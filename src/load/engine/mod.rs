@@ -27,7 +27,7 @@ use super::route::{Route, Spread};
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
+use super::usage::Usage;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
@@ -98,6 +98,8 @@ pub(super) struct Run {
     pub(super) interrupted: Option<Phase>,
     /// Counts of each target, the first one first.
     pub(super) targets: Vec<TargetCounts>,
+    /// Memory and processor time of all who took part.
+    pub(super) usage: Usage,
 }
 
 /// A run in progress.
@@ -108,7 +110,7 @@ pub(super) struct Engine<'a> {
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
-    /// Input is counted and discarded: the target's protocol is unknown.
+    /// Input is counted and discarded: it means nothing.
     ignores_input: bool,
     poll: Poll,
     signals: SignalPipe,
@@ -178,13 +180,13 @@ impl<'a> Engine<'a> {
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let size = mode.size() as usize;
+        let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
             routes,
             spread: plan.spread(),
-            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
-            ignores_input: plan.target.protocol == Protocol::Tcp,
+            ignores_input: workload.ignores_input(),
+            workload,
             poll,
             signals,
             is_signalled,
@@ -235,6 +237,7 @@ impl<'a> Engine<'a> {
                 unsent: 0,
                 interrupted: None,
                 targets: vec![TargetCounts::default(); routes.len()],
+                usage: Usage::default(),
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -252,6 +255,7 @@ impl<'a> Engine<'a> {
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.usage.start();
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -354,6 +358,7 @@ impl<'a> Engine<'a> {
             if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
+            self.watch_sockets();
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
@@ -361,6 +366,16 @@ impl<'a> Engine<'a> {
         }
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    fn watch_sockets(&mut self) {
+        let connected = self.run.stats.connected();
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
+            Phase::Hold | Phase::Traffic => self.run.usage.on_measured_tick(connected),
+            Phase::Drain => {}
+        }
     }
 
     /// Fails connections that have been pending for too long.
@@ -407,7 +422,7 @@ impl<'a> Engine<'a> {
             self.end_phase(now);
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
-                Phase::Ramp => self.start_main_phase(now),
+                Phase::Ramp => self.start_main_phase(),
                 Phase::Hold | Phase::Traffic => {
                     // Requests that were due before may still have to leave.
                     if let Some(schedule) = &mut self.schedule {
@@ -434,12 +449,17 @@ impl<'a> Engine<'a> {
     }
 
     /// Starts the hold or the traffic, whichever the mode has, with its first requests.
-    fn start_main_phase(&mut self, now: u64) {
+    fn start_main_phase(&mut self) {
+        self.run.usage.start_measured(self.server_pid, self.run.stats.connected());
+        // The readings take milliseconds, in which nothing may be due.
+        let now = self.now();
         let is_idle = matches!(self.mode, Mode::Idle { .. });
         let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
         self.start_phase(phase, now, self.mode.ns());
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
-        if let Some(per_sec) = self.mode.requests_per_sec() {
+        if self.mode.pattern() == Pattern::Fanout {
+            self.publish();
+        } else if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
@@ -459,8 +479,9 @@ impl<'a> Engine<'a> {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
+                self.run.usage.end_measured(self.server_pid, self.run.held);
                 self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-                self.run.kernel_held = sysinfo::kernel_memory();
+                self.run.kernel_held = self.run.usage.held();
                 self.check_lag(now);
                 self.next_lag_check_at = u64::MAX;
             }
@@ -487,6 +508,9 @@ impl<'a> Engine<'a> {
                 let has_missed = active.received < self.fanout.published || active.lost > 0;
                 let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
+                    if let Some(reason) = self.workload.explain_partial(active.partial_bytes) {
+                        self.run.stats.reason.get_or_insert(reason);
+                    }
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
@@ -500,6 +524,7 @@ impl<'a> Engine<'a> {
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
+        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::format::{rate, short_duration};
 use super::super::record::ModeName;
 use super::metrics::{self, Source};
 use super::seconds::QUANTILES;
-use super::set::Set;
+use super::set::{Set, excerpt};
 use super::statistics::{self, Change, Method, Outcome, Sample, Unit, Worse};
 
 /// Version of the layout. A change that breaks readers raises it.
@@ -112,10 +112,10 @@ impl SetFacts {
         SetFacts {
             runs: set.runs(),
             files: set.files.iter().map(|file| file.display().to_string()).collect(),
-            target: first.target.clone(),
-            command: first.command.clone(),
-            started_at: first.host.started_at.clone(),
-            host: first.host.name.clone(),
+            target: excerpt(&first.target),
+            command: excerpt(&first.command),
+            started_at: excerpt(&first.host.started_at),
+            host: first.host.name.as_deref().map(excerpt),
         }
     }
 }
@@ -245,9 +245,8 @@ fn warnings(before: &Set, after: &Set) -> Vec<String> {
         if set.interrupted > 0 {
             warnings.push(format!("a signal ended {}", of(set.interrupted)));
         }
-        if set.late > 0 {
-            let late = of(set.late);
-            warnings.push(format!("in {late} the tester was late: its time is in the latencies"));
+        if let Some(warning) = &set.warning {
+            warnings.push(format!("{}: {warning}", of(set.warned)));
         }
     }
     warnings

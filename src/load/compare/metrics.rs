@@ -17,6 +17,7 @@ mod run_to_run {
     pub(super) const TAIL: f64 = 0.1;
     pub(super) const FAR_TAIL: f64 = 0.5;
     pub(super) const CONNECT: f64 = 0.2;
+    pub(super) const CPU: f64 = 0.03;
     pub(super) const MEMORY: f64 = 0.005;
 }
 
@@ -33,6 +34,9 @@ pub(super) fn sources(record: &Record) -> Vec<Source> {
         source(time("connect p99"), run_to_run::FAR_TAIL, |record| record.connect_us.p99),
         source(bytes("memory/connection"), run_to_run::MEMORY, |record| {
             record.server.bytes_per_connection
+        }),
+        source(time("server CPU/request"), run_to_run::CPU, |record| {
+            record.server.cpu_us_per_request
         }),
         source(count("errors"), 0.0, |record| Some(record.error_count() as f64)),
         source(count("unanswered"), 0.0, |record| Some(record.requests.unanswered as f64)),

@@ -75,6 +75,19 @@ impl Connection {
         Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
     }
 
+    /// Frees the state of its traffic, unless a reply has begun or a request is not answered.
+    pub(super) fn free_if_idle(&mut self) {
+        let is_idle = |active: &ActiveState| {
+            active.partial_reply.is_empty()
+                && active.partial_bytes == 0
+                && active.unsent == 0
+                && active.in_flight.unanswered() == 0
+        };
+        if self.active.as_deref().is_some_and(is_idle) {
+            self.active = None;
+        }
+    }
+
     /// The state of its traffic, created at the first use.
     pub(super) fn active_state(&mut self) -> &mut ActiveState {
         self.active.get_or_insert_default()

@@ -32,6 +32,7 @@ pub(super) fn run() -> Run {
         opened: 9,
         failed: 1,
         dropped: 1,
+        closed: 0,
         sent: 101,
         answered: 100,
         deliveries: 7,
@@ -64,6 +65,8 @@ pub(super) fn run() -> Run {
         interrupted: None,
         targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
         usage: Usage::default(),
+        storms: Vec::new(),
+        wake_steps: Vec::new(),
     }
 }
 

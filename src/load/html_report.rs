@@ -9,6 +9,7 @@ use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::page::{self, Page, Tile, Tone};
 use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::resources::{Kernel, State};
+use super::stage_charts;
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
@@ -254,6 +255,7 @@ fn tiles(record: &Record) -> Vec<Tile> {
         _ => "connects a second",
     };
     tiles.push((per_sec, rate(record.rate_per_sec)));
+    tiles.extend(stage_charts::tiles(record));
     tiles.push(("errors", count(record.error_count())));
     let Percentiles { p50, p99, .. } = record.latency_us;
     if p50.is_some() {
@@ -280,11 +282,17 @@ fn tiles(record: &Record) -> Vec<Tile> {
 
 /// Charts for which something was measured.
 fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
-    let mut charts = vec![connections(record, series)];
+    let mut charts = stage_charts::charts(record);
+    charts.push(connections(record, series));
     charts.extend(distribution(record));
     charts.extend(histogram(record));
-    charts.extend(latency_over_time(record, series));
-    charts.extend(rate_over_time(record, series));
+    // The requests of a wake come at its steps, and bystanders at a rate that was set.
+    if record.wake.is_none() {
+        charts.extend(latency_over_time(record, series));
+    }
+    if record.wake.is_none() && record.storm.is_none() {
+        charts.extend(rate_over_time(record, series));
+    }
     charts.extend(memory(record));
     charts
 }
@@ -298,9 +306,15 @@ fn time_axis(series: &[Row]) -> Axis {
     axis
 }
 
-/// Start and name of each phase but the drain, which is mostly too short for its name.
+/// Most phases that are marked: more names would overlap.
+const MARKS_MAX: usize = 8;
+
+/// Start and name of each phase, but of the drain, which is mostly too short for its name, and of the
+/// calms between storms.
 fn phases(record: &Record) -> Vec<(f64, String)> {
-    let phases = record.points.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+    let phases = record.points.phases.iter();
+    let phases = phases.filter(|(phase, ..)| !matches!(phase, Phase::Drain | Phase::Calm));
+    let phases = phases.take(MARKS_MAX);
     phases.map(|(phase, at, _)| (*at, phase.name().to_owned())).collect()
 }
 
@@ -386,6 +400,10 @@ fn distribution(record: &Record) -> Option<Chart> {
         .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
         .collect();
     let how = match record.settings.load {
+        LoadModel::Open if record.wake.is_some() => "first requests after a sleep, of any length",
+        LoadModel::Open if record.storm.is_some() => {
+            "of the bystanders, open loop: from the time each request was meant to leave"
+        }
         LoadModel::Open => "open loop: from the time each request was meant to leave",
         _ if is_fanout(record) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
@@ -487,7 +505,11 @@ fn latency_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let low = values().fold(f64::INFINITY, f64::min).max(0.1);
     let high = values().fold(low, f64::max);
     (!lines.is_empty()).then(|| Chart {
-        title: "Latency over time",
+        title: if record.storm.is_some() {
+            "Bystanders over time: latency"
+        } else {
+            "Latency over time"
+        },
         note: format!("Of the {} that came in each second.", measured_noun(record)),
         x: time_axis(series),
         y: Axis::log("latency", low, high, axis_time),

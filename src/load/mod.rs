@@ -4,6 +4,7 @@
 //! A program of its own on the server's codec. [`run`] reads the command line, checks that this
 //! machine's limits suffice, has the engine run the phases, and reports.
 
+mod backoff;
 mod chart;
 mod compare;
 mod connection;
@@ -40,12 +41,16 @@ mod server_version;
 mod settings;
 mod socket;
 mod sources;
+mod stage_charts;
+mod stage_summary;
 mod stats;
+mod storm;
 mod summary;
 mod sysinfo;
 mod target;
 mod usage;
 mod verdict;
+mod wake;
 mod warnings;
 mod workload;
 
@@ -204,7 +209,7 @@ fn run_preflight(
         let sources = Sources::plan(
             &plan.source_ips,
             address.ip(),
-            plan.spread().count(target, plan.mode.connections() as usize),
+            plan.spread().count(target, usize::try_from(plan.mode.ports()).unwrap_or(usize::MAX)),
             usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
             limits.port_range.map(|(low, high)| low..=high),
         );
@@ -237,6 +242,7 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
     let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
+        ports: plan.mode.ports(),
         sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),
         targets: addresses.len().max(1) as u64,
         address: addresses.first().and_then(|address| address.ip()),

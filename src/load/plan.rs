@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::exchange::Exchange;
 use super::record::{LoadModel, ModeName};
 use super::route::Spread;
-use super::target::Target;
+use super::target::{Protocol, Target};
 use super::workload::Pattern;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
@@ -68,6 +68,20 @@ impl Plan {
     /// Bytes of a request or of its answer, whichever is longer.
     pub(super) fn exchange_bytes(&self) -> u64 {
         self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
+    }
+
+    /// Whether connections have requests to send: of an unknown protocol, those that were given.
+    pub(super) fn has_requests(&self) -> bool {
+        self.target.protocol != Protocol::Tcp || self.exchange.is_some()
+    }
+
+    /// The load model; none where there is nobody to send, or nothing.
+    pub(super) fn load_model(&self) -> LoadModel {
+        match self.mode {
+            Mode::Storm { bystanders: 0, .. } => LoadModel::None,
+            Mode::Storm { .. } if !self.has_requests() => LoadModel::None,
+            mode => mode.load_model(),
+        }
     }
 
     /// How the connections are spread over the targets.
@@ -161,6 +175,31 @@ impl Mode {
             Mode::Fanout { subscribers, .. } => subscribers + 1,
             Mode::Storm { connections, bystanders, .. } => connections.saturating_add(bystanders),
         }
+    }
+
+    /// How many times all connections but the bystanders take local ports, before those that they had
+    /// are free again: a connection that the tester closes in order keeps its port for a minute
+    /// (TIME_WAIT; RFC 9293, 3.6).
+    pub(super) fn generations(self) -> u32 {
+        const TIME_WAIT_SECS: u64 = 60;
+        match self {
+            Mode::Storm { is_orderly: true, times, hold, .. } => {
+                let within = TIME_WAIT_SECS / hold.as_secs().max(1) + 1;
+                1 + times.min(u32::try_from(within).unwrap_or(u32::MAX))
+            }
+            _ => 1,
+        }
+    }
+
+    /// Number of local ports of all connections.
+    pub(super) fn ports(self) -> u64 {
+        let again = match self {
+            Mode::Storm { connections, .. } => {
+                u64::from(connections) * u64::from(self.generations() - 1)
+            }
+            _ => 0,
+        };
+        u64::from(self.connections()) + again
     }
 
     /// Payload of a request, in bytes.

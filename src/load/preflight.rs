@@ -18,6 +18,8 @@ const SOCKET_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirements {
     pub(super) connections: u64,
+    /// Number of local ports: more than connections, where closed ones keep theirs.
+    pub(super) ports: u64,
     /// Number of local addresses.
     pub(super) sources: u64,
     /// Number of target addresses.
@@ -99,12 +101,12 @@ impl Preflight {
         const PORTS_MAX: u64 = 65_535 - 1_024 + 1;
         let pairs = required.sources.saturating_mul(required.targets).max(1);
         let available = ports.saturating_mul(pairs);
-        self.check("local ports", required.connections, available, || {
-            if PORTS_MAX.saturating_mul(pairs) >= required.connections {
+        self.check("local ports", required.ports, available, || {
+            if PORTS_MAX.saturating_mul(pairs) >= required.ports {
                 return remedies::widen_ports();
             }
             let each = ports.saturating_mul(required.targets.max(1)).max(1);
-            let more = required.connections.div_ceil(each) - required.sources;
+            let more = required.ports.div_ceil(each) - required.sources;
             let add = remedies::add_address("ADDRESS", address);
             format!("{add}, for {more} addresses more, and name all of them in --source-ip")
         });
@@ -158,7 +160,8 @@ mod tests {
     fn requirements(connections: u64) -> Requirements {
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         let sources = connections.div_ceil(28_000);
-        Requirements { connections, sources, targets: 1, address, bytes_each: 0 }
+        let ports = connections;
+        Requirements { connections, ports, sources, targets: 1, address, bytes_each: 0 }
     }
 
     fn shortages(required: &Requirements, limits: &SystemLimits) -> Vec<String> {
@@ -202,7 +205,9 @@ mod tests {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = Some(IpAddr::from([10, 0, 0, 1]));
-            let required = Requirements { connections, sources, targets, address, bytes_each: 0 };
+            let ports = connections;
+            let required =
+                Requirements { connections, ports, sources, targets, address, bytes_each: 0 };
             shortages(&required, &limits)
         };
         assert_eq!(elsewhere(28_232, 1, 1), [""; 0]);

@@ -10,7 +10,9 @@ use serde_json::Number;
 use super::encoded_histogram::EncodedHistogram;
 use super::resources::{Kernel, Machine, Server, Shape, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
+use super::storm::StormRecord;
 use super::sysinfo::Host;
+use super::wake::WakeStep;
 use super::warnings::{self, Limit};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
@@ -64,6 +66,9 @@ pub(super) struct Record {
     pub(super) tester: Tester,
     #[serde(default)]
     pub(super) machine: Machine,
+    /// `None` of other modes.
+    pub(super) storm: Option<Vec<StormRecord>>,
+    pub(super) wake: Option<Vec<WakeStep>>,
     pub(super) verdict: Verdict,
     pub(super) series: Vec<Row>,
     pub(super) points: Points,
@@ -128,6 +133,16 @@ pub(super) struct Settings {
     pub(super) ramp_secs: Option<Number>,
     pub(super) hold_secs: Option<Number>,
     pub(super) duration_secs: Option<Number>,
+    /// Storms that were to be made.
+    pub(super) times: Option<u32>,
+    pub(super) spread_secs: Option<Number>,
+    /// Whether connections are dropped in order, not by reset.
+    pub(super) orderly: Option<bool>,
+    /// Whether failed connects are tried again after a backoff, not at once.
+    pub(super) backoff: Option<bool>,
+    pub(super) bystanders: Option<u32>,
+    /// Connections that were to be woken.
+    pub(super) sample: Option<u32>,
     pub(super) jobs: u32,
     pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<String>,
@@ -325,6 +340,8 @@ mod tests {
                 "kernel",
                 "tester",
                 "machine",
+                "storm",
+                "wake",
                 "series",
                 "parts",
                 "ramp_secs",

@@ -11,8 +11,8 @@ use super::escaped_bytes::EscapedBytes;
 use super::exchange::Expect;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::record::{
-    Bytes, Connections, Histograms, LoadModel, Points, Record, Requests, SCHEMA, Settings,
-    TargetRecord, Verdict,
+    Bytes, Connections, Histograms, LoadModel, ModeName, Points, Record, Requests, SCHEMA,
+    Settings, TargetRecord, Verdict,
 };
 use super::resources::{Kernel, KernelState, Machine, Server, Tester, round};
 use super::route::Route;
@@ -36,10 +36,11 @@ impl RunResult<'_> {
     pub(super) fn record(self) -> Record {
         let stats = &self.run.stats;
         let counts = stats.counts;
+        let mode = self.plan.mode.name();
         let seconds = |ns: u64| ns as f64 / 1e9;
         let record = Record {
             schema: SCHEMA,
-            mode: self.plan.mode.name(),
+            mode,
             target: self.plan.target.url.clone(),
             command: self.plan.command.clone(),
             settings: self.settings(),
@@ -47,7 +48,7 @@ impl RunResult<'_> {
             parts: None,
             connections: Connections {
                 wanted: u64::from(self.plan.mode.connections()),
-                opened: counts.opened,
+                opened: self.opened_in_ramp(),
                 failed: counts.failed,
                 dropped: counts.dropped,
                 held: self.run.held,
@@ -84,6 +85,8 @@ impl RunResult<'_> {
             kernel: self.kernel(),
             tester: self.tester(),
             machine: self.machine(),
+            storm: (mode == ModeName::Storm).then(|| self.run.storms.clone()),
+            wake: (mode == ModeName::Wake).then(|| self.run.wake_steps.clone()),
             verdict: Verdict::default(),
             series: stats.series.clone(),
             points: self.points(),
@@ -103,9 +106,15 @@ impl RunResult<'_> {
         let (count, ns) = match self.plan.mode {
             Mode::Echo { .. } => (self.run.measured.answered, self.run.measured_ns),
             Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
-            _ => (self.run.stats.counts.opened, self.run.ramp_ns),
+            _ => (self.opened_in_ramp(), self.run.ramp_ns),
         };
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
+    }
+
+    /// Connections opened without those that came back in storms.
+    fn opened_in_ramp(&self) -> u64 {
+        let came_back: u64 = self.run.storms.iter().map(|storm| storm.connected).sum();
+        self.run.stats.counts.opened.saturating_sub(came_back)
     }
 
     /// Figures of TLS, where the target speaks it.
@@ -228,7 +237,7 @@ impl RunResult<'_> {
 
     fn settings(&self) -> Settings {
         let (plan, mode) = (self.plan, self.plan.mode);
-        let load = mode.load_model();
+        let load = self.plan.load_model();
         let (connects_per_sec, ramp_secs) = match plan.pacing {
             ConnectPacing::PerSec(rate) => (Some(rate), None),
             ConnectPacing::Ramp(ramp) => (None, seconds(ramp)),
@@ -241,9 +250,20 @@ impl RunResult<'_> {
         };
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
+        let mut settings = StageSettings::default();
         match mode {
-            Mode::Idle { hold, .. } | Mode::Storm { hold, .. } | Mode::Wake { hold, .. } => {
+            Mode::Idle { hold, .. } => hold_secs = seconds(hold),
+            Mode::Storm { times, spread, is_orderly, has_backoff, bystanders, hold, .. } => {
                 hold_secs = seconds(hold);
+                settings.times = Some(times);
+                settings.spread_secs = seconds(spread);
+                settings.orderly = Some(is_orderly);
+                settings.backoff = Some(has_backoff);
+                settings.bystanders = Some(bystanders);
+            }
+            Mode::Wake { hold, sample, .. } => {
+                hold_secs = seconds(hold);
+                settings.sample = Some(sample);
             }
             Mode::Echo { duration, .. } => duration_secs = seconds(duration),
             Mode::Fanout { subscribers: n, batch: b, duration, .. } => {
@@ -262,11 +282,17 @@ impl RunResult<'_> {
             expect_bytes,
             greeting: plan.greeting.as_deref().map(escape),
             load,
-            requests_per_sec: mode.requests_per_sec(),
+            requests_per_sec: mode.requests_per_sec().filter(|_| load != LoadModel::None),
             connects_per_sec,
             ramp_secs,
             hold_secs,
             duration_secs,
+            times: settings.times,
+            spread_secs: settings.spread_secs,
+            orderly: settings.orderly,
+            backoff: settings.backoff,
+            bystanders: settings.bystanders,
+            sample: settings.sample,
             jobs: plan.jobs,
             server_pid: plan.server_pid,
             source_ips: self.source_ips().iter().map(ToString::to_string).collect(),
@@ -278,6 +304,17 @@ impl RunResult<'_> {
 
 fn secs(ns: u64) -> f64 {
     ns as f64 / 1e9
+}
+
+/// Settings of `storm` and `wake`.
+#[derive(Default)]
+struct StageSettings {
+    times: Option<u32>,
+    spread_secs: Option<Number>,
+    orderly: Option<bool>,
+    backoff: Option<bool>,
+    bystanders: Option<u32>,
+    sample: Option<u32>,
 }
 
 /// Seconds, as an integer where they are whole.

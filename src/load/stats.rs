@@ -35,8 +35,23 @@ pub(super) enum Phase {
     Hold,
     /// `echo`, `fanout`: connections send requests.
     Traffic,
+    /// `storm`: connections are held, before a storm and after the last.
+    Calm,
+    /// `storm`: connections are dropped and come back.
+    Storm,
+    /// `wake`: connections sleep, and are woken.
+    Asleep,
     /// No request is started; the answers to earlier ones are awaited.
     Drain,
+}
+
+/// How far a storm or a sleep is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Connections that are served again, of those that were dropped.
+    Served(u64, u64),
+    /// Nanoseconds until the next connection is woken.
+    WakeIn(u64),
 }
 
 impl Phase {
@@ -45,6 +60,9 @@ impl Phase {
             Phase::Ramp => "ramp",
             Phase::Hold => "hold",
             Phase::Traffic => "traffic",
+            Phase::Calm => "calm",
+            Phase::Storm => "storm",
+            Phase::Asleep => "asleep",
             Phase::Drain => "drain",
         }
     }
@@ -57,6 +75,8 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     /// Opened, and closed by the target or by an error.
     pub(super) dropped: u64,
+    /// Opened, and closed in a storm: by the tester, or because they were to try again.
+    pub(super) closed: u64,
     pub(super) sent: u64,
     pub(super) answered: u64,
     pub(super) deliveries: u64,
@@ -80,6 +100,7 @@ impl Counts {
             opened: join(self.opened, other.opened),
             failed: join(self.failed, other.failed),
             dropped: join(self.dropped, other.dropped),
+            closed: join(self.closed, other.closed),
             sent: join(self.sent, other.sent),
             answered: join(self.answered, other.answered),
             deliveries: join(self.deliveries, other.deliveries),
@@ -129,7 +150,7 @@ pub(super) struct Row {
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Row { t, phase, connected, counts, p50_us, p99_us, max_us, .. } = self;
-        let mut row = serializer.serialize_struct("Row", 17)?;
+        let mut row = serializer.serialize_struct("Row", 18)?;
         row.serialize_field("t", t)?;
         row.serialize_field("phase", phase)?;
         row.serialize_field("connected", connected)?;
@@ -148,6 +169,7 @@ impl Serialize for Row {
         // Later columns stand behind, for those who count them.
         row.serialize_field("p999_us", &self.p999_us)?;
         row.serialize_field("tester_lag_us", &self.tester_lag_us)?;
+        row.serialize_field("closed", &counts.closed)?;
         row.end()
     }
 }
@@ -172,6 +194,7 @@ struct FlatRow {
     server_rss_bytes: Option<u64>,
     p999_us: Option<f64>,
     tester_lag_us: Option<f64>,
+    closed: u64,
 }
 
 impl<'de> Deserialize<'de> for Row {
@@ -181,6 +204,7 @@ impl<'de> Deserialize<'de> for Row {
             opened: row.opened,
             failed: row.failed,
             dropped: row.dropped,
+            closed: row.closed,
             sent: row.sent,
             answered: row.answered,
             deliveries: row.deliveries,
@@ -258,6 +282,8 @@ pub(super) struct Stats {
     pub(super) phases: Vec<(Phase, u64, u64)>,
     pub(super) counts: Counts,
     pub(super) errors: BTreeMap<String, ErrorStats>,
+    /// `None` outside of storms and sleeps.
+    pub(super) stage: Option<Stage>,
     /// Text of the target's first refusal.
     pub(super) refusal: Option<String>,
     /// Why the first TLS connection failed, or what the target seems to speak, and what would help.
@@ -295,6 +321,7 @@ impl Stats {
             phases: Vec::new(),
             counts: Counts::default(),
             errors: BTreeMap::new(),
+            stage: None,
             refusal: None,
             reason: None,
             tls: None,
@@ -323,7 +350,7 @@ impl Stats {
 
     /// Number of connections open now.
     pub(super) fn connected(&self) -> u64 {
-        self.counts.opened - self.counts.dropped
+        self.counts.opened - self.counts.dropped - self.counts.closed
     }
 
     /// Counts an error called `name` at `now`.

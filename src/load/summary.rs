@@ -8,6 +8,7 @@ use serde_json::Number;
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
 use super::record::{Connections, LoadModel, ModeName, Record, Settings, TargetRecord, Verdict};
 use super::resources::{State, TICKS_MIN};
+use super::stage_summary;
 use super::stats::{Percentiles, TlsStats};
 use super::warnings::{self, percent};
 use crate::escape::EscapeControl;
@@ -62,6 +63,7 @@ impl Record {
         lines.push(line("connections", self.connections_line()));
         lines.push(line("connect", percentiles(self.connect_us)));
         lines.extend(self.tls.as_ref().map(|tls| line("TLS", tls_line(tls))));
+        lines.extend(stage_summary::lines(self));
         if self.settings.load != LoadModel::None {
             lines.push(line("requests", self.requests_line()));
             lines.extend(self.target_lines());
@@ -127,8 +129,11 @@ impl Record {
                     (number(settings.subscribers), settings.batch.unwrap_or_default());
                 format!("{subscribers} subscribers, {size} bytes, {batch} a batch, {duration}")
             }
-            ModeName::Storm => format!("{connections} connections"),
-            ModeName::Wake => format!("{connections} connections asleep for up to {hold}"),
+            ModeName::Storm => self.storm_load(),
+            ModeName::Wake => {
+                let sample = number(settings.sample);
+                format!("{connections} connections asleep for up to {hold}, {sample} of them woken")
+            }
         }
     }
 
@@ -141,6 +146,33 @@ impl Record {
         parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
         parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
         (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
+    }
+
+    fn storm_load(&self) -> String {
+        let settings = &self.settings;
+        let bystanders = settings.bystanders.unwrap_or_default();
+        let connections = count(settings.connections.saturating_sub(bystanders).into());
+        let how = if settings.orderly == Some(true) { "in order" } else { "by reset" };
+        let times = match settings.times.unwrap_or_default() {
+            1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            times => format!("{} times", count(times.into())),
+        };
+        let back = if stage_summary::is_spread(self) {
+            format!("over {}", set_time(&settings.spread_secs))
+        } else {
+            "at once".to_owned()
+        };
+        let retried = match settings.backoff {
+            Some(false) => "at once",
+            _ => "after a backoff",
+        };
+        let asked = settings.requests_per_sec.map(|rate| format!(", {} requests/s", count(rate)));
+        format!(
+            "{connections} connections dropped {how} {times}, back {back}, retried {retried}; {}{}",
+            plural(bystanders.into(), "bystander"),
+            asked.unwrap_or_default()
+        )
     }
 
     fn connections_line(&self) -> String {
@@ -195,7 +227,13 @@ impl Record {
     /// The load model, and the time from which latencies are measured.
     fn how_measured(&self) -> String {
         match self.settings.load {
-            LoadModel::Open => "open loop: from the time each was meant to leave".to_owned(),
+            LoadModel::Open => match self.mode {
+                ModeName::Wake => "first requests after a sleep: from when each left".to_owned(),
+                ModeName::Storm => {
+                    "of the bystanders, open loop: from the time each was meant to leave".to_owned()
+                }
+                _ => "open loop: from the time each was meant to leave".to_owned(),
+            },
             _ if self.targets.is_some() => "closed loop: from when a batch left to each delivery; \
                  the next leaves when all have it, or none came for 5 s"
                 .to_owned(),

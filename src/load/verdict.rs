@@ -16,6 +16,7 @@ pub(super) fn misses(record: &Record) -> Vec<String> {
     if errors > errors_max {
         misses.push(format!("{}, --max-errors allows {errors_max}", plural(errors, "error")));
     }
+    misses.extend(storm_miss(record));
     let unsent = record.requests.unsent;
     if unsent > 0 && record.interrupted.is_none() {
         misses.push(format!("{} could not leave in time", plural(unsent, "request")));
@@ -31,6 +32,16 @@ pub(super) fn misses(record: &Record) -> Vec<String> {
         misses.extend(latency_miss(record, max));
     }
     misses
+}
+
+/// Storms that were not made, if any: nobody had come back from the one before.
+fn storm_miss(record: &Record) -> Option<String> {
+    let (made, wanted) = (record.storm.as_ref()?.len(), record.settings.times?);
+    let is_short = made < wanted as usize && record.interrupted.is_none();
+    let has_begun = record.connections.opened > 0;
+    let text =
+        || format!("{made} of {}: no connection was left to drop", plural(wanted.into(), "storm"));
+    (is_short && has_begun).then(text)
 }
 
 /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.

@@ -1,6 +1,6 @@
 //! Input and output of one connection: connect, requests, replies, failure. The engine decides when.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use mio::Token;
 
@@ -8,7 +8,7 @@ use super::super::connection::{ActiveState, Connection, State};
 use super::super::exchange::GREETING_BYTES_MAX;
 use super::super::record::LoadModel;
 use super::super::route::Route;
-use super::super::socket;
+use super::super::socket::{self, Stream};
 use super::super::stats::Phase;
 use super::super::workload::{Parsed, Pattern, ReplyError, refusal_text};
 use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
@@ -22,7 +22,7 @@ const READS_PER_TURN: u32 = 8;
 const CONNECTS_PER_TURN: u64 = 64;
 
 /// Time between two tries to connect to a server whose backlog is full.
-const BACKLOG_RETRY_NS: u64 = 1_000_000;
+pub(super) const BACKLOG_RETRY_NS: u64 = 1_000_000;
 
 /// Most requests taken from the schedule a turn.
 const DUE_PER_TURN: usize = 1024;
@@ -44,22 +44,11 @@ impl Engine<'_> {
         for done in 0..count {
             let index = self.connections.len();
             let now = self.now();
-            let mut tried = 0;
-            let (target, number) = self.spread.place(index);
-            let Route { address, sources } = &self.routes[target];
-            let skipped = &mut self.ports_skipped[target];
-            let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);
-            let result =
-                socket::connect(address, sources.address(number), ports).and_then(|stream| {
-                    stream.register(self.poll.registry(), Token(index))?;
-                    Ok(stream)
-                });
-            *skipped += usize::saturating_sub(tried, 1);
-            match result {
+            match self.connect(index, 0) {
                 Ok(stream) => {
                     let started_at = self.backlog_full_since.take().unwrap_or(now);
                     self.connections.push(Connection::new(Some(stream), started_at));
-                    self.connecting.push_back(index);
+                    self.connecting.push_back((started_at, index));
                     self.pending += 1;
                 }
                 Err(error) if socket::is_backlog_full(&error) => {
@@ -75,6 +64,22 @@ impl Engine<'_> {
                 Err(error) => self.fail_connect(&socket::errno_name(&error), now),
             }
         }
+    }
+
+    /// Starts the connect of connection `index`, and asks for its events. It has the ports of a
+    /// connection that comes `ports_before` later.
+    pub(super) fn connect(&mut self, index: usize, ports_before: usize) -> io::Result<Stream> {
+        let mut tried = 0;
+        let (target, number) = self.spread.place(index);
+        let number = number + ports_before;
+        let Route { address, sources } = &self.routes[target];
+        let skipped = &mut self.ports_skipped[target];
+        let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);
+        let result = socket::connect(address, sources.address(number), ports);
+        *skipped += usize::saturating_sub(tried, 1);
+        let stream = result?;
+        stream.register(self.poll.registry(), Token(index))?;
+        Ok(stream)
     }
 
     /// Counts a connect that failed at once.
@@ -128,9 +133,9 @@ impl Engine<'_> {
 
     /// The open connection whose turn it is; moves the cursor on.
     fn next_open(&mut self) -> Option<usize> {
-        for _ in 0..self.connections.len() {
+        for _ in 0..self.senders {
             let index = self.cursor;
-            self.cursor = (self.cursor + self.stride) % self.connections.len();
+            self.cursor = (self.cursor + self.stride) % self.senders;
             if self.connections[index].state == State::Open {
                 return Some(index);
             }
@@ -308,11 +313,19 @@ impl Engine<'_> {
         let now = self.now();
         self.run.stats.counts.opened += 1;
         self.run.targets[self.spread.place(index).0].opened += 1;
-        self.run.stats.record_connect(now.saturating_sub(started_at));
+        match &mut self.storms {
+            Some(storms) if self.run.stats.phase == Phase::Storm => {
+                storms.record_connect(now.saturating_sub(started_at));
+            }
+            _ => self.run.stats.record_connect(now.saturating_sub(started_at)),
+        }
         if self.mode.pattern() == Pattern::Echo {
-            self.connections[index].state = State::Open;
-            self.pending -= 1;
-            return;
+            if !self.must_ask_first() {
+                return self.join(index, now);
+            }
+            self.connections[index].state = State::Joining;
+            self.queue_requests(index, now, 1);
+            return self.flush(index);
         }
         let hello = self.workload.hello(&format!("{}{index}", self.nickname));
         let connection = &mut self.connections[index];
@@ -327,6 +340,25 @@ impl Engine<'_> {
         match sent {
             Ok(sent) => self.run.stats.counts.bytes_sent += sent as u64,
             Err(error) => self.fail(index, &socket::errno_name(&error)),
+        }
+    }
+
+    /// Whether a connection counts as open only when a request of it was answered: the server really
+    /// has it then.
+    fn must_ask_first(&self) -> bool {
+        let has_stages = self.storms.is_some() || self.sleepers.is_some();
+        has_stages && self.workload.request_len() > 0
+    }
+
+    /// Connection `index` has joined: what was awaited of it has come.
+    fn join(&mut self, index: usize, now: u64) {
+        let connection = &mut self.connections[index];
+        connection.state = State::Open;
+        self.pending -= 1;
+        match self.run.stats.phase {
+            Phase::Storm => self.on_served(index, now),
+            Phase::Asleep => self.on_sample_answer(index, now),
+            _ => {}
         }
     }
 
@@ -431,10 +463,15 @@ impl Engine<'_> {
         let connection = &mut self.connections[index];
         let is_joining = connection.state == State::Joining;
         let is_echo = self.mode.pattern() == Pattern::Echo;
-        let stats = &mut self.run.stats;
+        let (stats, storms) = (&mut self.run.stats, &mut self.storms);
         let were_in_flight = connection.active_state().in_flight.complete(count, |at, count| {
-            if is_echo {
-                stats.record(now.saturating_sub(at), count);
+            // The one that the connection joins with is no measurement, or has one of its own.
+            if is_echo && !is_joining {
+                let ns = now.saturating_sub(at);
+                stats.record(ns, count);
+                if let Some(storms) = storms {
+                    storms.record_bystander(at, ns, count);
+                }
             }
         });
         if !were_in_flight {
@@ -442,8 +479,12 @@ impl Engine<'_> {
         }
         self.unanswered -= u64::from(count);
         if is_joining {
-            connection.state = State::Open;
-            self.pending -= 1;
+            if is_echo {
+                stats.counts.answered += u64::from(count);
+                // A million connections may be idle from here on.
+                connection.free_if_idle();
+            }
+            self.join(index, now);
             return true;
         }
         stats.counts.answered += u64::from(count);
@@ -524,6 +565,9 @@ impl Engine<'_> {
     #[cold]
     pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
+        if self.is_coming_back(index) {
+            return self.fail_attempt(index, name, now);
+        }
         let is_fanout = self.mode.pattern() == Pattern::Fanout;
         if is_fanout && self.connections[index].state == State::Open {
             self.count_deliveries(index);
@@ -554,5 +598,8 @@ impl Engine<'_> {
             self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);
         }
         self.run.stats.record_error(name, now);
+        if self.run.stats.phase == Phase::Asleep {
+            self.on_sample_failure(index);
+        }
     }
 }

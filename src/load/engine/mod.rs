@@ -7,8 +7,10 @@
 
 mod connection_io;
 mod due_timer;
+mod storm;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls_io;
+mod wake;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,14 +27,18 @@ use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
 use super::route::{Route, Spread};
 use super::socket;
-use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
+use super::stats::{Counts, Phase, Row, Stage, Stats, TargetCounts};
+use super::storm::StormRecord;
 use super::sysinfo::{self, KernelMemory};
 use super::usage::Usage;
+use super::wake::WakeStep;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;
+use storm::Storms;
 use tls_io::TlsLayer;
+use wake::Sleepers;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -100,6 +106,10 @@ pub(super) struct Run {
     pub(super) targets: Vec<TargetCounts>,
     /// Memory and processor time of all who took part.
     pub(super) usage: Usage,
+    /// `storm`: those that have begun; else none.
+    pub(super) storms: Vec<StormRecord>,
+    /// `wake`: its sleeps; else none.
+    pub(super) wake_steps: Vec<WakeStep>,
 }
 
 /// A run in progress.
@@ -122,9 +132,9 @@ pub(super) struct Engine<'a> {
     tls: Option<TlsLayer>,
     /// Connections that are connecting or joining: the ramp waits for them.
     pending: usize,
-    /// Indices in the order of their connects. The front is the first to time out; connections that
-    /// are no longer pending are skipped.
-    connecting: VecDeque<usize>,
+    /// Connects in their order, with their times. The front is the first to time out; connections
+    /// that are no longer pending, or have been started anew, are skipped.
+    connecting: VecDeque<(u64, usize)>,
     pacer: Pacer,
     /// Time since which a Unix socket's backlog has been full, and that of the next try.
     backlog_full_since: Option<u64>,
@@ -136,7 +146,13 @@ pub(super) struct Engine<'a> {
     /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
+    /// Connections that send due requests: the first ones.
+    senders: usize,
     fanout: Fanout,
+    /// `None` unless the mode has storms.
+    storms: Option<Box<Storms>>,
+    /// `None` unless the mode has sleepers.
+    sleepers: Option<Box<Sleepers>>,
     /// Requests that were due and have no answer, over all connections.
     unanswered: u64,
     /// Connections that stopped reading at their share of a turn.
@@ -177,6 +193,7 @@ impl<'a> Engine<'a> {
         let due_timer = DueTimer::new(poll.registry(), DUE_TIMER)?;
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
+        let storms = Storms::new(mode);
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
@@ -210,7 +227,10 @@ impl<'a> Engine<'a> {
             schedule: None,
             cursor: 0,
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
+            senders: storms.as_ref().map_or(wanted, |storms| storms.bystanders()),
             fanout: Fanout::default(),
+            storms,
+            sleepers: Sleepers::new(mode),
             unanswered: 0,
             resume_list: Vec::new(),
             phase_started_at: 0,
@@ -238,6 +258,8 @@ impl<'a> Engine<'a> {
                 interrupted: None,
                 targets: vec![TargetCounts::default(); routes.len()],
                 usage: Usage::default(),
+                storms: Vec::new(),
+                wake_steps: Vec::new(),
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -307,13 +329,23 @@ impl<'a> Engine<'a> {
         }
         let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
         let due_at = due_at.filter(|_| !self.has_backlog()).unwrap_or(u64::MAX);
-        let due_at = due_at.min(self.next_lag_check_at);
+        let due_at = due_at.min(self.next_lag_check_at).min(self.next_stage_at());
         if due_at <= now {
             until = now;
         } else if due_at <= until {
             until = until.min(self.due_timer.arm(due_at, now)?);
         }
         Ok(Duration::from_nanos(until.saturating_sub(now)))
+    }
+
+    /// Time at which a storm or a sleep has something to do; 0 is at once, `u64::MAX` never.
+    fn next_stage_at(&self) -> u64 {
+        match (self.run.stats.phase, &self.storms, &self.sleepers) {
+            (Phase::Storm, Some(storms), _) if storms.is_dropping() => 0,
+            (Phase::Storm, Some(storms), _) => storms.next_at().max(self.connect_retry_at),
+            (Phase::Asleep, _, Some(sleepers)) => sleepers.next_at(),
+            _ => u64::MAX,
+        }
     }
 
     fn wanted(&self) -> usize {
@@ -324,14 +356,20 @@ impl<'a> Engine<'a> {
     fn check_lag(&mut self, now: u64) {
         if let Some(ns) = now.checked_sub(self.next_lag_check_at) {
             self.run.stats.record_timer_lag(ns, LAG_INTERVAL_NS);
+            if let Some(storms) = &mut self.storms {
+                storms.record_timer_lag(ns, LAG_INTERVAL_NS);
+            }
             self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
         }
     }
 
     /// Starts what is due without an event: connects, scheduled requests, the next batch.
     fn start_due_work(&mut self) {
-        if self.run.stats.phase == Phase::Ramp {
-            self.start_connects();
+        match self.run.stats.phase {
+            Phase::Ramp => self.start_connects(),
+            Phase::Storm => self.drive_storm(),
+            Phase::Asleep => self.drive_sleepers(),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Drain => {}
         }
         if self.schedule.is_some() {
             self.send_due_requests();
@@ -364,6 +402,7 @@ impl<'a> Engine<'a> {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
             on_row(self.run.stats.end_row(now));
         }
+        self.run.stats.stage = self.stage(now);
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
     }
@@ -373,17 +412,34 @@ impl<'a> Engine<'a> {
         let connected = self.run.stats.connected();
         match self.run.stats.phase {
             Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
-            Phase::Hold | Phase::Traffic => self.run.usage.on_measured_tick(connected),
-            Phase::Drain => {}
+            Phase::Hold | Phase::Traffic | Phase::Asleep | Phase::Calm => {
+                self.run.usage.on_measured_tick(connected);
+            }
+            Phase::Storm | Phase::Drain => {}
+        }
+    }
+
+    /// The part of a storm or a sleep that the progress line tells.
+    fn stage(&self, now: u64) -> Option<Stage> {
+        match (self.run.stats.phase, &self.storms, &self.sleepers) {
+            (Phase::Storm, Some(storms), _) => {
+                let (served, dropped) = storms.progress();
+                Some(Stage::Served(served as u64, dropped as u64))
+            }
+            (Phase::Asleep, _, Some(sleepers)) => {
+                let wake_at = sleepers.next_wake_at()?;
+                Some(Stage::WakeIn(wake_at.saturating_sub(now)))
+            }
+            _ => None,
         }
     }
 
     /// Fails connections that have been pending for too long.
     fn expire_connects(&mut self, now: u64) {
-        while let Some(&index) = self.connecting.front() {
+        while let Some(&(started_at, index)) = self.connecting.front() {
             let connection = &self.connections[index];
-            if connection.state.is_pending() {
-                if connection.connect_started_at.saturating_add(CONNECT_NS_MAX) > now {
+            if connection.state.is_pending() && connection.connect_started_at == started_at {
+                if started_at.saturating_add(CONNECT_NS_MAX) > now {
                     return;
                 }
                 self.expire_connect(index);
@@ -407,6 +463,15 @@ impl<'a> Engine<'a> {
             Phase::Hold | Phase::Traffic => {
                 now >= self.phase_ends_at || connected == 0 || self.has_lost_publisher()
             }
+            Phase::Calm => now >= self.phase_ends_at || connected == 0,
+            Phase::Storm => {
+                let is_served = self.storms.as_ref().is_none_or(|storms| storms.are_all_served());
+                is_served || now >= self.phase_ends_at
+            }
+            Phase::Asleep => {
+                let is_done = self.sleepers.as_ref().is_none_or(|sleep| sleep.are_all_done());
+                is_done || connected == 0
+            }
             Phase::Drain => {
                 let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
                 let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
@@ -423,17 +488,30 @@ impl<'a> Engine<'a> {
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
                 Phase::Ramp => self.start_main_phase(),
-                Phase::Hold | Phase::Traffic => {
-                    // Requests that were due before may still have to leave.
-                    if let Some(schedule) = &mut self.schedule {
-                        schedule.close(now);
+                Phase::Calm => {
+                    if !self.start_storm(now) {
+                        self.start_drain(now);
                     }
-                    self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
                 }
+                Phase::Storm => {
+                    self.start_calm(now);
+                    self.give_up_missing(now);
+                }
+                Phase::Hold | Phase::Traffic | Phase::Asleep => self.start_drain(now),
                 Phase::Drain => self.is_done = true,
             }
         }
         is_over || self.is_done
+    }
+
+    fn start_drain(&mut self, now: u64) {
+        // Requests that were due before may still have to leave.
+        if let Some(schedule) = &mut self.schedule {
+            schedule.close(now);
+        }
+        self.check_lag(now);
+        self.next_lag_check_at = u64::MAX;
+        self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
     }
 
     fn has_lost_publisher(&self) -> bool {
@@ -442,21 +520,26 @@ impl<'a> Engine<'a> {
 
     fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
         self.run.stats.start_phase(phase, now);
+        self.run.stats.stage = None;
         self.run.stats.record_open(now);
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
     }
 
-    /// Starts the hold or the traffic, whichever the mode has, with its first requests.
+    /// Starts what follows the ramp in this mode, with its first requests.
     fn start_main_phase(&mut self) {
         self.run.usage.start_measured(self.server_pid, self.run.stats.connected());
         // The readings take milliseconds, in which nothing may be due.
         let now = self.now();
-        let is_idle = matches!(self.mode, Mode::Idle { .. });
-        let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
-        self.start_phase(phase, now, self.mode.ns());
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
+        let phase = match self.mode {
+            Mode::Storm { .. } => return self.start_calm(now),
+            Mode::Wake { .. } => return self.start_sleep(now),
+            Mode::Idle { .. } => Phase::Hold,
+            Mode::Echo { .. } | Mode::Fanout { .. } => Phase::Traffic,
+        };
+        self.start_phase(phase, now, self.mode.ns());
         if self.mode.pattern() == Pattern::Fanout {
             self.publish();
         } else if let Some(per_sec) = self.mode.requests_per_sec() {
@@ -475,18 +558,30 @@ impl<'a> Engine<'a> {
         let phase_ns = now.saturating_sub(self.phase_started_at);
         match self.run.stats.phase {
             Phase::Ramp => self.run.ramp_ns = phase_ns,
-            Phase::Hold | Phase::Traffic => {
+            Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
-                self.run.held = self.run.stats.connected();
-                self.run.usage.end_measured(self.server_pid, self.run.held);
-                self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-                self.run.kernel_held = self.run.usage.held();
-                self.check_lag(now);
+                self.end_hold(now);
                 self.next_lag_check_at = u64::MAX;
+            }
+            Phase::Calm | Phase::Storm => {
+                // What the server has in later calms is what the storms have left.
+                if self.run.measured_ns == 0 {
+                    self.end_hold(now);
+                }
+                self.run.measured_ns += phase_ns.max(1);
             }
             Phase::Drain => {}
         }
+    }
+
+    /// Reads what the connections held cost, before the next phase changes it.
+    fn end_hold(&mut self, now: u64) {
+        self.check_lag(now);
+        self.run.held = self.run.stats.connected();
+        self.run.usage.end_measured(self.server_pid, self.run.held);
+        self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
+        self.run.kernel_held = self.run.usage.held();
     }
 
     /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
@@ -525,6 +620,9 @@ impl<'a> Engine<'a> {
         }
         self.connections.clear();
         self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
+        self.run.storms = self.storms.take().map_or_else(Vec::new, |storms| storms.into_records());
+        let steps = self.sleepers.take().map(|sleepers| sleepers.into_records());
+        self.run.wake_steps = steps.unwrap_or_default();
     }
 }
 

@@ -12,6 +12,7 @@ use super::super::exchange::Exchange;
 use super::super::exchange_options::{self, ExchangeOptions};
 use super::super::plan::{ConnectPacing, JsonOutput, Mode, Plan};
 use super::super::quantity::{self, QuantityError};
+use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
 use super::super::target::{Protocol, Target, TargetError};
@@ -428,13 +429,18 @@ impl Reader<'_> {
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
                 self.add_invalid("probe", exchange_options::MISSING);
             }
-            (Mode::Echo { .. } | Mode::Storm { .. } | Mode::Wake { .. }, Protocol::Tcp)
-                if !has_request =>
-            {
+            // Connections of a storm are served once they are open.
+            (Mode::Echo { .. } | Mode::Wake { .. }, Protocol::Tcp) if !has_request => {
                 refuse(TargetError::NoExchange)
             }
             (Mode::Echo { .. }, Protocol::Tcp) if self.matches.opt_present("size") => {
                 self.add_invalid("size", "a request has the bytes of --send");
+            }
+            (Mode::Storm { .. }, _)
+                if plan.p99_ms_max.is_some() && plan.load_model() == LoadModel::None =>
+            {
+                let reason = "a storm has answers to judge only with bystanders that ask";
+                self.add_invalid("max-p99-ms", reason);
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if plan.p99_ms_max.is_some() => {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");

@@ -170,7 +170,9 @@ impl Reference {
             if *first == value || NOT_OF_LOAD.contains(&setting.as_str()) {
                 continue;
             }
-            if !MAY_DIFFER.contains(&setting.as_str()) {
+            // The sleeps of `wake` are its load.
+            let is_load = setting == "hold_secs" && self.mode != ModeName::Idle;
+            if is_load || !MAY_DIFFER.contains(&setting.as_str()) {
                 return Err(differs(&setting, value.to_string(), first.to_string()));
             }
             // The target has said it.

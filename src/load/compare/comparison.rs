@@ -123,10 +123,12 @@ impl SetFacts {
 /// The metrics that all runs have. Counts that are always 0 are left out.
 fn samples(before: &Set, after: &Set) -> Vec<Sample> {
     let sources = metrics::sources(&before.first);
+    // Runs warn of a busy machine, and of a tester that was late for it.
+    let is_busy = before.warned + after.warned > 0;
     let columns = sources.iter().zip(&before.values).zip(&after.values);
     let sample = |((source, before_values), after_values): ((&Source, &Vec<_>), &Vec<_>)| {
         let all = |values: &[Option<f64>]| values.iter().copied().collect::<Option<Vec<f64>>>();
-        let metric = source.metric;
+        let metric = if is_busy { metrics::on_busy_machine(source.metric) } else { source.metric };
         let (values, after_values) = (all(before_values)?, all(after_values)?);
         let is_silent = metric.unit == Unit::Count
             && values.iter().chain(&after_values).all(|value| *value == 0.0);

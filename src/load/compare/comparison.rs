@@ -218,12 +218,17 @@ fn change_text(change: &Change) -> String {
     }
     let half = (change.high - change.low) / 2.0 * 100.0;
     let digits = digits(half);
-    format!("{:+.digits$} % ± {half:.digits$} %", change.change * 100.0)
+    format!("{} ± {half:.digits$} %", signed_percent(change.change, digits))
 }
 
 fn percent(fraction: f64) -> String {
-    let percent = fraction * 100.0;
-    format!("{percent:+.0$} %", digits(percent))
+    signed_percent(fraction, digits(fraction * 100.0))
+}
+
+fn signed_percent(fraction: f64, digits: usize) -> String {
+    let text = format!("{:+.digits$} %", fraction * 100.0);
+    // Nothing lost is not `-0`.
+    if text.trim_start_matches(['-', '0', '.']) == " %" { text.replace('-', "+") } else { text }
 }
 
 /// Digits behind the point of a percentage.

@@ -119,6 +119,8 @@ pub(super) enum Mode {
         is_orderly: bool,
         /// A refused connect is tried again after an exponential backoff with jitter, else at once.
         has_backoff: bool,
+        /// Longest storm, from when the last connection was due to come back.
+        timeout: Duration,
         /// Further connections, which stay.
         bystanders: u32,
         /// Requests a second of the bystanders.

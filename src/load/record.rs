@@ -128,6 +128,8 @@ pub(super) struct Settings {
     pub(super) spread_secs: Option<Number>,
     /// Whether connections are dropped in order, not by reset.
     pub(super) orderly: Option<bool>,
+    /// Longest storm.
+    pub(super) timeout_secs: Option<Number>,
     /// Whether failed connects are tried again after a backoff, not at once.
     pub(super) backoff: Option<bool>,
     pub(super) bystanders: Option<u32>,

@@ -186,11 +186,21 @@ impl RunResult<'_> {
         let mut settings = StageSettings::default();
         match mode {
             Mode::Idle { hold, .. } => hold_secs = seconds(hold),
-            Mode::Storm { times, spread, is_orderly, has_backoff, bystanders, hold, .. } => {
+            Mode::Storm {
+                times,
+                spread,
+                is_orderly,
+                has_backoff,
+                timeout,
+                bystanders,
+                hold,
+                ..
+            } => {
                 hold_secs = seconds(hold);
                 settings.times = Some(times);
                 settings.spread_secs = seconds(spread);
                 settings.orderly = Some(is_orderly);
+                settings.timeout_secs = seconds(timeout);
                 settings.backoff = Some(has_backoff);
                 settings.bystanders = Some(bystanders);
             }
@@ -219,6 +229,7 @@ impl RunResult<'_> {
             times: settings.times,
             spread_secs: settings.spread_secs,
             orderly: settings.orderly,
+            timeout_secs: settings.timeout_secs,
             backoff: settings.backoff,
             bystanders: settings.bystanders,
             sample: settings.sample,
@@ -237,6 +248,7 @@ struct StageSettings {
     times: Option<u32>,
     spread_secs: Option<Number>,
     orderly: Option<bool>,
+    timeout_secs: Option<Number>,
     backoff: Option<bool>,
     bystanders: Option<u32>,
     sample: Option<u32>,

@@ -120,9 +120,7 @@ impl fmt::Display for TargetError {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}{meant}")
             }
-            TargetError::OnlyHeld => {
-                f.write_str("tcp:// is only connected to and held: use idle")
-            }
+            TargetError::OnlyHeld => f.write_str("tcp:// is only connected to and held: use idle"),
             TargetError::NoBroadcasts => {
                 f.write_str("fanout needs command:// or chat://, which broadcast")
             }

@@ -16,6 +16,7 @@ mod modes;
 mod options;
 mod progress;
 mod several_targets;
+mod storm;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,3 +30,4 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "unix")]
 mod unix;
+mod wake;

@@ -42,6 +42,8 @@ const DURATION: Duration = Duration::from_secs(10);
 
 /// Default of `--hold` in a storm.
 const CALM: Duration = Duration::from_secs(3);
+/// Default of `--timeout`.
+const STORM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Default of `--tolerance`, in percent.
 const TOLERANCE_PERCENT: f64 = 2.0;
 
@@ -253,6 +255,7 @@ impl Reader<'_> {
                 spread: self.duration("spread", Duration::ZERO, Duration::ZERO),
                 is_orderly: self.matches.opt_present("orderly"),
                 has_backoff: !self.matches.opt_present("no-backoff"),
+                timeout: self.duration("timeout", DURATION_MIN, STORM_TIMEOUT),
                 bystanders: self.number("bystanders", 0..=CONNECTIONS_LIMIT, BYSTANDERS),
                 probe_per_sec: self.number("probe", 1..=RATE_LIMIT, BYSTANDER_REQUESTS_PER_SEC),
                 hold: self.duration("hold", Duration::ZERO, CALM),

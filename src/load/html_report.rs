@@ -126,7 +126,8 @@ fn tiles(record: &Record) -> Vec<(&'static str, String)> {
     tiles.extend(stage_charts::tiles(record));
     tiles.push(("errors", count(record.error_count())));
     let Percentiles { p50, p99, .. } = record.latency_us;
-    if p50.is_some() {
+    let is_staged = record.storm.is_some() || record.wake.is_some();
+    if p50.is_some() && !is_staged {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }

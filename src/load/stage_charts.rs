@@ -75,7 +75,8 @@ fn served_over_time(storms: &[StormRecord]) -> Option<Chart> {
             "Of {} connections that were dropped; the marks are those of {of}.{more}",
             count(slowest.dropped)
         ),
-        x: Axis::linear("seconds since the last was dropped", end, |at| {
+        // With room for the name of the last mark.
+        x: Axis::linear("seconds since the last was dropped", end * 1.2, |at| {
             ((at * 1e4).round() / 1e4).to_string()
         }),
         y: Axis::marked("served again", 0.0, 100.0, percent),
@@ -84,21 +85,23 @@ fn served_over_time(storms: &[StormRecord]) -> Option<Chart> {
     })
 }
 
-/// The times at which half, 99 % and all were served, but those too close to the next for a name.
+/// The times at which half, 99 % and all were served. Those too close for names of their own share one.
 fn served_marks(storm: &StormRecord, end: f64) -> Vec<(f64, String)> {
     let shares = storm.served_secs;
-    let all = [(shares.all, "100 %"), (shares.p99, "99 %"), (shares.half, "50 %")];
-    let mut marks: Vec<(f64, String)> = Vec::new();
-    for (secs, name) in all {
+    let all = [(shares.all, "100"), (shares.p99, "99"), (shares.half, "50")];
+    let mut marks: Vec<(f64, &str, &str)> = Vec::new();
+    for (secs, share) in all {
         let Some(secs) = secs else { continue };
         match marks.last_mut() {
-            Some((later, names)) if *later - secs < end / 8.0 => {
-                *names = format!("{name}, {names}")
-            }
-            _ => marks.push((secs, name.to_owned())),
+            Some((later, first, _)) if *later - secs < end / 8.0 => *first = share,
+            _ => marks.push((secs, share, share)),
         }
     }
-    marks
+    let name = |first: &str, last: &str| match first == last {
+        true => format!("{last} %"),
+        false => format!("{first}–{last} %"),
+    };
+    marks.into_iter().map(|(secs, first, last)| (secs, name(first, last))).collect()
 }
 
 /// Percent of the connections over seconds.
@@ -184,7 +187,7 @@ mod tests {
         let names = |storm: &StormRecord| -> Vec<String> {
             served_marks(storm, 0.1).into_iter().map(|(_, name)| name).collect()
         };
-        assert_eq!(names(&storm(100, 100)), ["99 %, 100 %", "50 %"]);
+        assert_eq!(names(&storm(100, 100)), ["99–100 %", "50 %"]);
         assert_eq!(names(&storm(100, 60)), ["50 %"]);
         assert_eq!(names(&storm(100, 9)), [""; 0]);
     }

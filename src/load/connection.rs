@@ -28,6 +28,8 @@ pub(super) enum State {
     /// It is connected, and the TLS handshake is not over.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no other handshake"))]
     Handshaking,
+    /// It can carry data, and the greeting of its server has not come to its end.
+    Greeting,
     /// Its hello is sent and not yet answered.
     Joining,
     /// Ready for requests.
@@ -58,7 +60,7 @@ pub(super) struct ActiveState {
     pub(super) unsent: u64,
     /// Beginning of a reply; the rest has not arrived.
     pub(super) partial_reply: RecvBuffer,
-    /// `raw`: payload bytes of an answer that is not complete.
+    /// `raw`, and a given exchange: bytes of an answer that is not complete.
     pub(super) partial_bytes: usize,
     /// Messages of the publisher that have arrived, or were given up.
     pub(super) received: u64,

@@ -22,6 +22,10 @@ const COUNTS_AT: usize = 40;
 /// Most bytes of an inflated histogram. One of ours has 33,792 counters, of at most 9 bytes.
 const INFLATED_MAX: usize = 512 * 1024;
 
+/// Most values of a histogram: quantiles are computed in `f64`, which counts exactly to here, and the
+/// library panics where a quantile is rounded to more than there are.
+pub(super) const VALUES_MAX: u64 = 1 << 53;
+
 /// A histogram of nanoseconds. `null` is an empty one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct EncodedHistogram(pub(super) Histogram<u64>);
@@ -70,7 +74,8 @@ pub(super) fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
         return Err(HistogramError::Foreign);
     }
     let read = Deserializer::new().deserialize(&mut Cursor::new(inflated));
-    read.map_err(|_| HistogramError::Damaged)
+    let read = read.map_err(|_| HistogramError::Damaged)?;
+    if read.len() > VALUES_MAX { Err(HistogramError::Damaged) } else { Ok(read) }
 }
 
 /// Whether an inflated histogram has the bounds and digits of [`new_histogram`].
@@ -145,6 +150,15 @@ mod tests {
         let mut bytes = vec![0; COUNTS_AT];
         bytes[..8].copy_from_slice(&[0x1c, 0x84, 0x93, 0x13, 0x40, 0, 0, 0]);
         assert_eq!(has_our_header(&bytes), Err(HistogramError::Damaged));
+    }
+
+    #[test]
+    fn histogram_of_impossible_counts_is_an_error() {
+        let mut histogram = new_histogram();
+        histogram.record_n(7, VALUES_MAX).unwrap();
+        assert!(decode(&encode(&histogram).unwrap()).is_ok());
+        histogram.record_n(9, 1).unwrap();
+        assert_eq!(decode(&encode(&histogram).unwrap()), Err(HistogramError::Damaged));
     }
 
     #[test]

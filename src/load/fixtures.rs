@@ -14,6 +14,7 @@ use super::sources::Sources;
 use super::stats::{Counts, Phase, Stats, TargetCounts};
 use super::sysinfo::{Host, KernelMemory};
 use super::target::Address;
+use super::usage::Usage;
 
 /// The plan of a command line.
 pub(super) fn plan(args: &str) -> Plan {
@@ -56,8 +57,8 @@ pub(super) fn run() -> Run {
         ramp_ns: NS_PER_SEC / 2,
         rss_before: Some(1_000_000),
         rss_held: Some(1_080_000),
-        kernel_before: KernelMemory { buffer_bytes: Some(8_192), slab_bytes: Some(100_000) },
-        kernel_held: KernelMemory { buffer_bytes: Some(4_096), slab_bytes: Some(165_536) },
+        kernel_before: kernel(8_192, 100_000),
+        kernel_held: kernel(4_096, 165_536),
         held: 8,
         unanswered: 1,
         unsent: 0,
@@ -65,6 +66,15 @@ pub(super) fn run() -> Run {
         targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
         storms: Vec::new(),
         wake_steps: Vec::new(),
+        usage: Usage::default(),
+    }
+}
+
+fn kernel(buffer_bytes: u64, slab_bytes: u64) -> KernelMemory {
+    KernelMemory {
+        buffer_bytes: Some(buffer_bytes),
+        slab_bytes: Some(slab_bytes),
+        ..KernelMemory::default()
     }
 }
 

@@ -8,23 +8,32 @@ mod backoff;
 mod chart;
 mod compare;
 mod connection;
+mod distribution;
+mod downsample;
 mod encoded_histogram;
 mod engine;
+mod escaped_bytes;
+mod exchange;
+mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
 mod html_report;
 mod in_flight;
+mod island;
 mod merge;
 mod options;
 mod outputs;
+mod page;
 mod plan;
 mod preflight;
 mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
+mod resources;
 mod route;
 mod run_result;
 mod same_file;
@@ -39,8 +48,10 @@ mod storm;
 mod summary;
 mod sysinfo;
 mod target;
+mod usage;
 mod verdict;
 mod wake;
+mod warnings;
 mod workload;
 
 use std::ffi::OsString;
@@ -228,7 +239,7 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
         }
     }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
-    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
         ports: plan.mode.ports(),

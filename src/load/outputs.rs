@@ -104,12 +104,12 @@ fn write_json(file: &File, record: &Record) -> io::Result<()> {
     file.flush()
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> String {
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {}", PathName(path), strerror(error))
 }
 
 /// Displays a path, its control characters and invalid bytes escaped.
-struct PathName<'a>(&'a Path);
+pub(super) struct PathName<'a>(pub(super) &'a Path);
 
 impl fmt::Display for PathName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use super::record::{LoadModel, ModeName};
 use super::route::Spread;
 use super::target::{Protocol, Target};
@@ -25,6 +26,10 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
+    /// What `tcp://` is asked and must answer; `None` if it is connected to only.
+    pub(super) exchange: Option<Exchange>,
+    /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
+    pub(super) greeting: Option<Vec<u8>>,
     pub(super) pacing: ConnectPacing,
     /// Processes that share the connections; 1 is this one.
     pub(super) jobs: u32,
@@ -57,11 +62,22 @@ impl Plan {
 
     /// The load model; none where there is nobody to send, or nothing.
     pub(super) fn load_model(&self) -> LoadModel {
+        let has_requests = self.target.protocol != Protocol::Tcp || self.exchange.is_some();
         match self.mode {
             Mode::Storm { bystanders: 0, .. } => LoadModel::None,
-            Mode::Storm { .. } if self.target.protocol == Protocol::Tcp => LoadModel::None,
+            Mode::Storm { .. } if !has_requests => LoadModel::None,
             mode => mode.load_model(),
         }
+    }
+
+    /// Payload of a request, in bytes; of a given exchange, all of it.
+    pub(super) fn request_bytes(&self) -> u32 {
+        self.exchange.as_ref().map_or(self.mode.size(), Exchange::request_bytes)
+    }
+
+    /// Bytes of a request or of its answer, whichever is longer.
+    pub(super) fn exchange_bytes(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
     }
 
     /// How the connections are spread over the targets.

@@ -8,19 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use super::encoded_histogram::EncodedHistogram;
+use super::resources::{Kernel, Machine, Server, Shape, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
 use super::storm::StormRecord;
 use super::sysinfo::Host;
 use super::wake::WakeStep;
+use super::warnings::{self, Limit};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
 pub(super) const SCHEMA: u32 = 2;
-
-/// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
-const CONNECTION_BYTES_MIN: u64 = 16;
-
-/// Smallest growth that is one. A few pages come and go on their own.
-const GROWTH_BYTES_MIN: u64 = 32 * 1024;
 
 /// Everything that was measured in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,12 +55,20 @@ pub(super) struct Record {
     pub(super) reason: Option<String>,
     /// Phase that a signal ended.
     pub(super) interrupted: Option<Phase>,
+    /// How late the tester's own loop ran, at a timer of its own.
     pub(super) tester_lag_us: Percentiles,
+    /// Open loop: how late requests left because the tester did not run when they were due.
+    #[serde(default)]
+    pub(super) left_late_us: Percentiles,
     pub(super) server: Server,
     pub(super) kernel: Kernel,
     /// `None` of other modes.
     pub(super) storm: Option<Vec<StormRecord>>,
     pub(super) wake: Option<Vec<WakeStep>>,
+    #[serde(default)]
+    pub(super) tester: Tester,
+    #[serde(default)]
+    pub(super) machine: Machine,
     pub(super) verdict: Verdict,
     pub(super) series: Vec<Row>,
     pub(super) points: Points,
@@ -116,6 +120,12 @@ pub(super) struct Settings {
     pub(super) depth: Option<u32>,
     pub(super) size: Option<u32>,
     pub(super) batch: Option<u32>,
+    /// Request and answer that were given, escaped, or the length of the answer.
+    pub(super) send: Option<String>,
+    pub(super) expect: Option<String>,
+    pub(super) expect_bytes: Option<u32>,
+    /// End of what the target says first, escaped.
+    pub(super) greeting: Option<String>,
     pub(super) load: LoadModel,
     pub(super) requests_per_sec: Option<u64>,
     /// `None` with `ramp_secs`.
@@ -179,35 +189,17 @@ pub(super) struct Bytes {
     pub(super) received: u64,
 }
 
-/// Memory of the server, without the pages of files, and its version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Server {
-    /// As its STATUS says.
-    pub(super) version: Option<String>,
-    pub(super) rss_bytes_before: Option<u64>,
-    pub(super) rss_bytes_held: Option<u64>,
-    pub(super) bytes_per_connection: Option<f64>,
-}
-
-/// Memory of sockets in the kernel, of all programs of the machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kernel {
-    pub(super) slab_bytes_before: Option<u64>,
-    pub(super) slab_bytes_held: Option<u64>,
-    pub(super) buffer_bytes_before: Option<u64>,
-    pub(super) buffer_bytes_held: Option<u64>,
-    /// Growth of the slabs over the connections held.
-    pub(super) slab_bytes_per_connection: Option<f64>,
-    pub(super) buffer_bytes_per_connection: Option<f64>,
-    /// Ends of each connection on this machine.
-    pub(super) ends: u32,
-}
-
 /// Whether the run is met, and why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) met: bool,
     pub(super) misses: Vec<String>,
+    /// What was busy all the time, so that its limit was measured; `None` if nothing is known to be.
+    #[serde(default)]
+    pub(super) limit: Option<Limit>,
+    /// How far the figures can be trusted, a sentence each.
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
 }
 
 /// One of the records that were merged.
@@ -240,6 +232,8 @@ pub(super) struct Histograms {
     pub(super) latency: EncodedHistogram,
     pub(super) connect: EncodedHistogram,
     pub(super) tester_lag: EncodedHistogram,
+    #[serde(default)]
+    pub(super) left_late: EncodedHistogram,
     /// Latencies of each row of the series, as [`decode`](super::encoded_histogram::decode) reads
     /// them; `None` where there are none. Rows behind the first hour have no place here.
     pub(super) seconds: Vec<Option<String>>,
@@ -262,8 +256,14 @@ impl Record {
 
     /// Whether the tester ran so late that its lag is a good part of the latencies.
     pub(super) fn is_tester_late(&self) -> bool {
-        let (lag, latency) = (self.tester_lag_us.p99, self.latency_us.p99);
-        lag.zip(latency).is_some_and(|(lag, latency)| lag > latency / 2.0)
+        let lag = self.tester_lateness_us().zip(self.latency_us.p99);
+        lag.is_some_and(|(lag, latency)| lag > latency / 2.0)
+    }
+
+    /// 99th percentile of the tester's lateness, at its timer or with due requests.
+    pub(super) fn tester_lateness_us(&self) -> Option<f64> {
+        let both = [self.tester_lag_us.p99, self.left_late_us.p99];
+        both.into_iter().flatten().reduce(f64::max)
     }
 
     /// Reasons why the run is not met; none if it is.
@@ -276,40 +276,33 @@ impl Record {
         self.latency_us = Percentiles::of(&self.histograms.latency.0);
         self.connect_us = Percentiles::of(&self.histograms.connect.0);
         self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
-        self.server.bytes_per_connection = self.bytes_per_connection();
-        let kernel = &self.kernel;
-        let slab = self.growth_each(kernel.slab_bytes_before, kernel.slab_bytes_held);
-        let buffer = self.growth_each(kernel.buffer_bytes_before, kernel.buffer_bytes_held);
-        self.kernel.slab_bytes_per_connection = slab;
-        self.kernel.buffer_bytes_per_connection = buffer;
+        self.left_late_us = Percentiles::of(&self.histograms.left_late.0);
+        let shape = self.shape();
+        self.server.derive(shape);
+        self.tester.derive(shape);
+        self.kernel.derive(shape);
+        let is_server_here = self.kernel.ends == 2 || self.settings.server_pid.is_some();
+        self.machine.derive(&self.tester, &self.server, is_server_here);
         let misses = self.misses();
-        self.verdict = Verdict { met: misses.is_empty(), misses };
+        let (limit, warnings) = (warnings::limit(&self), warnings::warnings(&self));
+        self.verdict = Verdict { met: misses.is_empty(), misses, limit, warnings };
         self
     }
 
-    /// Growth of the server's memory over the connections held, in bytes. `None` if it was not watched,
-    /// or did not grow with them: a server that had as many before takes them into memory it has.
-    fn bytes_per_connection(&self) -> Option<f64> {
-        let Server { rss_bytes_before, rss_bytes_held, .. } = self.server;
+    /// What the figures a connection and a request are derived from.
+    fn shape(&self) -> Shape {
+        let in_phase = (self.rate_per_sec * self.measured_secs).round();
+        let requests = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => in_phase as u64,
+            _ if self.settings.load == LoadModel::None => 0,
+            _ => self.requests.answered,
+        };
         let held = self.connections.held;
-        let growth = rss_bytes_held?.saturating_sub(rss_bytes_before?);
-        let least = held.saturating_mul(CONNECTION_BYTES_MIN).max(GROWTH_BYTES_MIN);
-        let has_grown = held > 0 && growth >= least;
-        has_grown.then(|| round(growth as f64 / held as f64))
-    }
-
-    /// Growth over the connections held.
-    fn growth_each(&self, before: Option<u64>, held: Option<u64>) -> Option<f64> {
-        let growth = held?.saturating_sub(before?);
-        let connections = self.connections.held;
-        (connections > 0).then(|| round(growth as f64 / connections as f64))
+        Shape { held, requests, measured_secs: self.measured_secs }
     }
 }
 
-/// Rounds to a tenth: further digits were not measured.
-pub(super) fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
@@ -344,10 +337,13 @@ mod tests {
                 "tls",
                 "errors",
                 "tester_lag_us",
+                "left_late_us",
                 "server",
                 "kernel",
                 "storm",
                 "wake",
+                "tester",
+                "machine",
                 "series",
                 "parts",
                 "ramp_secs",
@@ -373,13 +369,22 @@ mod tests {
             );
             assert_eq!(json["bytes"], parse(r#"{"sent":1000,"received":2000}"#));
             assert_eq!(json["errors"], parse(r#"{"ECONNREFUSED":1,"EOF":1}"#));
-            let server = r#"{"version":"9.8.7","rss_bytes_before":1000000,"rss_bytes_held":1080000,"bytes_per_connection":10000.0}"#;
-            assert_eq!(json["server"], parse(server));
-            let kernel = r#"{"slab_bytes_before":100000,"slab_bytes_held":165536,"buffer_bytes_before":8192,
-                "buffer_bytes_held":4096,"slab_bytes_per_connection":8192.0,"buffer_bytes_per_connection":0.0,
-                "ends":2}"#;
-            assert_eq!(json["kernel"], parse(kernel));
-            for latency in ["latency_us", "connect_us", "tester_lag_us"] {
+            let server = &json["server"];
+            assert_eq!(server["version"], "9.8.7");
+            assert_eq!(
+                (&server["rss_bytes_before"], &server["rss_bytes_held"]),
+                (&1_000_000.into(), &1_080_000.into())
+            );
+            assert_eq!(server["bytes_per_connection"], 10_000.0);
+            let kernel = &json["kernel"];
+            assert_eq!(
+                (&kernel["slab_bytes_before"], &kernel["slab_bytes_held"]),
+                (&100_000.into(), &165_536.into())
+            );
+            assert_eq!((&kernel["buffer_bytes_held"], &kernel["ends"]), (&4_096.into(), &2.into()));
+            assert_eq!(kernel["not_measured"], "fewer than 500 sockets");
+            assert!(kernel["slab_bytes_per_connection"].is_null());
+            for latency in ["latency_us", "connect_us", "tester_lag_us", "left_late_us"] {
                 assert_eq!(keys(&json[latency]), ["max", "p50", "p90", "p99", "p999"]);
             }
             assert!(
@@ -396,6 +401,22 @@ mod tests {
             assert_eq!(json["targets"], serde_json::Value::Null);
             assert_eq!(json["series"][0]["connected"], 8);
             assert_eq!(json["series"][0]["phase"], "hold");
+        });
+    }
+
+    #[test]
+    fn given_exchange_is_a_setting() {
+        let given = r"--send a\\b\r\n --expect \xff\0 --greeting 220\n";
+        with_record(&format!("echo tcp://h:1 {given}"), run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!(settings["send"], r"a\\b\r\n");
+            assert_eq!(settings["expect"], r"\xff\0");
+            assert_eq!(settings["greeting"], r"220\n");
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&().into(), &5.into()));
+        });
+        with_record("idle tcp://h:1 --probe 1 --send x --expect-bytes 7", run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&7.into(), &1.into()));
         });
     }
 

@@ -142,7 +142,7 @@ pub(super) struct Row {
     pub(super) max_us: Option<f64>,
     pub(super) server_rss_bytes: Option<u64>,
     pub(super) p999_us: Option<f64>,
-    /// Longest tester lag of the second.
+    /// Longest tester lag of the second, at the timer or with a due request.
     pub(super) tester_lag_us: Option<f64>,
 }
 
@@ -295,9 +295,11 @@ pub(super) struct Stats {
     /// Latencies since the last row.
     current_latency: Histogram<u64>,
     pub(super) connect: Histogram<u64>,
-    /// Tester lag: how late the tester's own loop ran, whatever the target did.
+    /// Tester lag: how late the tester's own loop ran at its timer, whatever the target did.
     pub(super) lag: Histogram<u64>,
-    /// Longest tester lag since the last row.
+    /// Open loop: how late requests left because the tester did not run when they were due.
+    pub(super) left_late: Histogram<u64>,
+    /// Longest of both since the last row.
     current_lag_ns: Option<u64>,
     /// Time and number of open connections, where it has changed.
     pub(super) open_points: Vec<(u64, u64)>,
@@ -327,6 +329,7 @@ impl Stats {
             current_latency: new_histogram(),
             connect: new_histogram(),
             lag: new_histogram(),
+            left_late: new_histogram(),
             current_lag_ns: None,
             open_points: vec![(0, 0)],
             series: Vec::new(),
@@ -373,9 +376,9 @@ impl Stats {
         self.connect.saturating_record(ns.max(1));
     }
 
-    /// Records that the loop was late by `ns` for something that was due.
-    pub(super) fn record_lag(&mut self, ns: u64) {
-        self.lag.saturating_record(ns.max(1));
+    /// Records that the loop was late by `ns` for a request that was due.
+    pub(super) fn record_left_late(&mut self, ns: u64) {
+        self.left_late.saturating_record(ns.max(1));
         self.current_lag_ns = self.current_lag_ns.max(Some(ns));
     }
 
@@ -523,7 +526,8 @@ mod tests {
         let ms = 1_000_000;
         stats.record_timer_lag(1_500 * ms, 10 * ms);
         assert_eq!(stats.lag.len(), 150, "as many would have been late");
-        stats.record_lag(2 * ms);
+        stats.record_left_late(2 * ms);
+        assert_eq!((stats.lag.len(), stats.left_late.len()), (150, 1), "of requests alone");
         assert_eq!(stats.end_row(1).tester_lag_us, Some(1_500_000.0), "the longest of the second");
         assert_eq!(stats.end_row(2).tester_lag_us, None);
     }

@@ -58,7 +58,16 @@ fn latency_miss(record: &Record, max: f64) -> Option<String> {
         return Some(format!("no p99, {} lost", plural(lost, "message")));
     }
     let p99 = record.latency_us.p99? / 1e3;
-    (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
+    (p99 > max).then(|| format!("p99 of {p99:.3} ms{}, --max-p99-ms allows {max}", blame(record)))
+}
+
+/// Whose a slow answer is: the target's (or the network's), unless the tester was late itself.
+fn blame(record: &Record) -> &'static str {
+    match record.tester_lateness_us() {
+        None => "",
+        Some(_) if record.is_tester_late() => ", with a tester that was late itself",
+        Some(_) => ", with a tester on time",
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +117,15 @@ mod tests {
         assert_eq!(bar("99.5"), [""; 0]);
         let missed = bar("98");
         assert!(missed[0].starts_with("p99 of 99."), "{missed:?}");
-        assert!(missed[0].ends_with(" ms, --max-p99-ms allows 98"), "{missed:?}");
+        assert!(
+            missed[0].ends_with(" ms, with a tester on time, --max-p99-ms allows 98"),
+            "{missed:?}"
+        );
+        let mut late = run();
+        late.stats.record_left_late(90_000_000);
+        let missed = misses(&format!("{IDLE} --max-errors 2 --max-p99-ms 98"), late);
+        let expected = " ms, with a tester that was late itself, --max-p99-ms allows 98";
+        assert!(missed[0].ends_with(expected), "{missed:?}");
     }
 
     #[test]

@@ -17,12 +17,21 @@ fn json_has_the_documented_fields() {
         "connect_us",
         "connections",
         "deliveries",
+        "error_times",
         "errors",
+        "histograms",
         "host",
+        "interrupted",
         "kernel",
         "latency_us",
+        "measured_secs",
         "mode",
+        "parts",
+        "points",
+        "ramp_secs",
         "rate_per_sec",
+        "reason",
+        "refusal",
         "requests",
         "schema",
         "series",
@@ -32,9 +41,10 @@ fn json_has_the_documented_fields() {
         "targets",
         "tester_lag_us",
         "tls",
+        "verdict",
     ];
     assert_eq!(fields, expected);
-    assert_eq!((&json["mode"], &json["schema"]), (&"echo".into(), &1.into()));
+    assert_eq!((&json["mode"], &json["schema"]), (&"echo".into(), &2.into()));
     assert_eq!(json["target"], url("raw", &server));
 }
 

@@ -9,7 +9,10 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+mod compare;
 mod files;
+mod foreign;
+mod foreign_server;
 #[cfg(target_os = "linux")]
 mod linux;
 mod modes;

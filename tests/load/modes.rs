@@ -16,9 +16,13 @@ fn idle_counts_are_the_servers() {
         url("command", &server)
     ));
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let connections = serde_json::json!({"wanted": 300, "opened": 300, "failed": 0, "dropped": 0});
+    let connections =
+        serde_json::json!({"wanted": 300, "opened": 300, "failed": 0, "dropped": 0, "held": 300});
     assert_eq!(json["connections"], connections);
-    assert_eq!(json["requests"], serde_json::json!({"sent": 40, "answered": 40}));
+    assert_eq!(
+        json["requests"],
+        serde_json::json!({"sent": 40, "answered": 40, "unanswered": 0, "unsent": 0})
+    );
     assert_eq!(json["errors"], serde_json::json!({}));
     let mut client = server.connect();
     let status = client.status();
@@ -160,7 +164,10 @@ fn open_loop_sends_at_the_rate() {
         url("command", &server)
     ));
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(json["requests"], serde_json::json!({"sent": 400, "answered": 400}));
+    assert_eq!(
+        json["requests"],
+        serde_json::json!({"sent": 400, "answered": 400, "unanswered": 0, "unsent": 0})
+    );
     assert_eq!(json["settings"]["load"], "open");
     assert!(ended.stdout.contains("open loop"), "{}", ended.stdout);
 }

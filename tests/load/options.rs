@@ -8,7 +8,7 @@ use crate::support::Server;
 
 #[test]
 fn bad_usage_is_a_line_an_error_and_exits_2() {
-    let modes = "there are idle, echo and fanout";
+    let modes = "there are idle, echo, fanout, storm, wake, compare and merge";
     let meant = "not of the form PROTOCOL://HOST:PORT, did you mean command://127.0.0.1:65432?";
     for (args, reasons) in [
         ("idel", &[&*format!("unknown mode 'idel', {modes}, did you mean idle?")][..]),
@@ -42,7 +42,11 @@ fn bad_usage_is_a_line_an_error_and_exits_2() {
 fn help_and_version_are_printed() {
     let help = run_tester("--help");
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    assert!(help.stdout.starts_with("Usage: mynah-load idle|echo|fanout URL"), "{}", help.stdout);
+    assert!(
+        help.stdout.starts_with("Usage: mynah-load idle|echo|fanout|storm|wake URL"),
+        "{}",
+        help.stdout
+    );
     let help = run_tester("echo --help");
     assert!(help.stdout.starts_with("Usage: mynah-load echo URL"), "{}", help.stdout);
     let version = run_tester("-V");

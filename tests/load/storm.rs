@@ -391,23 +391,59 @@ fn storm_over_tls_includes_handshakes() {
     assert!(resumed > 0, "connections come back with what they have agreed on");
 }
 
+/// With a request each, and with connects alone.
 #[cfg(feature = "cluster")]
 #[test]
 fn redis_has_received_each_connection() {
     use crate::support::redis::{Redis, Value as Reply};
     let Some(redis) = Redis::start_tcp(&[]) else { return };
-    let received = || {
-        let Reply::BulkString(info) = redis.ask(&["INFO", "stats"]) else { panic!() };
+    let figure = |section: &str, name: &str| {
+        let Reply::BulkString(info) = redis.ask(&["INFO", section]) else { panic!() };
         let info = String::from_utf8(info).unwrap();
-        let count = info.split_once("total_connections_received:").unwrap().1;
-        count.split('\r').next().unwrap().parse::<u64>().unwrap()
+        let count = info.split_once(name).map_or("0", |(_, count)| count);
+        count.split(['\r', ',']).next().unwrap().parse::<u64>().unwrap()
     };
-    let before = received();
-    let storm = format!("storm tcp://127.0.0.1:{} -c 100 --times 2 --hold 0.2", redis.port());
-    let (ended, json) = run_with_report(&storm);
+    let received = || figure("stats", "total_connections_received:");
+    for exchange in ["", r" --send PING\r\n --expect +PONG\r\n"] {
+        let pings = || figure("commandstats", "cmdstat_ping:calls=");
+        let (before, pings_before) = (received(), pings());
+        let storm = format!("storm tcp://127.0.0.1:{} -c 100 --times 2", redis.port());
+        let (ended, json) = run_with_report(&format!("{storm} --hold 0.2{exchange}"));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_served(&json, 0, 100);
+        assert_served(&json, 1, 100);
+        assert_eq!(received() - before, 110 + 200 + 2, "and the questions of the test");
+        let pings = pings() - pings_before;
+        assert_eq!(json["requests"]["sent"], pings);
+        assert!(exchange.is_empty() || pings >= 110 + 200, "{pings}");
+    }
+}
+
+/// Redis says why it refuses, and closes: the clients come back when it has room.
+#[cfg(feature = "cluster")]
+#[test]
+fn full_redis_refuses_until_it_has_room() {
+    use crate::support::redis::{Redis, Value as Reply};
+    let Some(redis) = Redis::start_tcp(&["--maxclients", "60"]) else { return };
+    let mut admin = redis.connect();
+    let mut set_maxclients = |count: &str| {
+        let reply = admin.ask(&["CONFIG", "SET", "maxclients", count]);
+        assert_eq!(reply, Reply::SimpleString("OK".into()));
+    };
+    let exchange = r"--send PING\r\n --expect +PONG\r\n --no-backoff --bystanders 2";
+    let storm = format!("storm tcp://127.0.0.1:{} -c 40 --hold 0.5", redis.port());
+    let run = RunWithReport::start(&format!("{storm} {exchange}"));
+    run.tester.wait_for_phase("calm");
+    set_maxclients("20");
+    run.tester.wait_for_line("storm 5 s  ");
+    set_maxclients("60");
+    let (ended, json) = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_served(&json, 1, 100);
-    assert_eq!(received() - before, 110 + 200 + 1, "and the second question");
+    assert_served(&json, 0, 40);
+    let storm = &json["storm"][0];
+    assert!(number(storm, "/retries") > 20, "{storm}");
+    assert!(number(storm, "/connected") > 40, "accepted, and then refused: {storm}");
+    assert!(ended.stdout.contains("max number of clients"), "{}", ended.stdout);
 }
 
 #[test]

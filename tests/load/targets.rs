@@ -1,6 +1,7 @@
 //! Targets other than mynah, and targets that fail.
 
 use std::io::Read;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -37,7 +38,10 @@ fn connect_errors_are_counted_by_name() {
     let (ended, json) = run_with_report(&format!("idle --target tcp://{target} --connections 7"));
     assert_eq!(ended.code, Some(1));
     assert_eq!(json["errors"], json!({"ECONNREFUSED": 7}));
-    assert_eq!(json["connections"], json!({"wanted": 7, "opened": 0, "failed": 7, "dropped": 0}));
+    assert_eq!(
+        json["connections"],
+        json!({"wanted": 7, "opened": 0, "failed": 7, "dropped": 0, "held": 0})
+    );
     assert!(ended.stdout.contains("MISSED: no connection was opened"), "{}", ended.stdout);
     for mode in ["echo --connections 2 --depth 1", "fanout --subscribers 2 --batch 1"] {
         let args = format!("{mode} --target command://{target} --size 1 --duration 1");
@@ -79,7 +83,7 @@ fn unanswered_requests_time_out() {
     let echo = "echo --connections 4 --depth 2 --size 5 --duration 1";
     let (ended, json) = run_with_report(&format!("{echo} --target {}", target.url("command")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert_eq!(json["requests"], json!({"sent": 8, "answered": 0}));
+    assert_eq!(json["requests"], json!({"sent": 8, "answered": 0, "unanswered": 8, "unsent": 0}));
     assert_eq!(json["errors"], json!({"ETIMEDOUT": 4}));
     assert!(ended.stdout.contains("8 without an answer"), "{}", ended.stdout);
     assert!(ended.stdout.contains("nothing was answered"), "{}", ended.stdout);
@@ -92,7 +96,7 @@ fn open_loop_counts_unanswered_due_requests() {
     let echo = "echo --connections 2 --depth 3 --size 5 --duration 1 --rate 3000000";
     let (ended, json) = run_with_report(&format!("{echo} --target {}", target.url("command")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert_eq!(json["requests"], json!({"sent": 6, "answered": 0}));
+    assert_eq!((&json["requests"]["sent"], &json["requests"]["answered"]), (&6.into(), &0.into()));
     assert!(ended.stdout.contains(", 3,000,000 without an answer"), "{}", ended.stdout);
     assert!(ended.stdout.contains(" requests could not leave in time"), "{}", ended.stdout);
 }
@@ -190,6 +194,29 @@ fn broadcasts_of_others_are_not_deliveries() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let published = json["requests"]["sent"].as_u64().unwrap();
     assert_eq!(json["deliveries"].as_u64().unwrap(), published * 5);
+}
+
+#[test]
+fn fanout_is_drained_while_deliveries_come() {
+    let target = TcpTarget::listen();
+    let fanout = format!("fanout --target {} --subscribers 1", target.url("command"));
+    let run = RunWithReport::start(&format!("{fanout} --size 1 --batch 3 --duration 1"));
+    let mut streams = target.accept(2);
+    for stream in &mut streams {
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        assert!(try_send(stream, &hello));
+    }
+    let mut batch = [0; 18];
+    streams[0].read_exact(&mut batch).unwrap();
+    assert!(try_send(&streams[0], &b"\x01\0\0\0\x011".repeat(3)));
+    for message in batch.chunks(6) {
+        // A target that takes longer than the drain for all, and not for the next.
+        thread::sleep(Duration::from_millis(2_300));
+        assert!(try_send(&streams[1], message));
+    }
+    let (ended, json) = run.end();
+    assert_eq!((ended.code, &json["deliveries"]), (Some(0), &3.into()), "{ended:?}");
 }
 
 #[test]

@@ -69,8 +69,7 @@ fn full_backlog_is_tried_again_and_not_a_failure() {
     server.thaw();
     let (ended, json) = run.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let connections =
-        serde_json::json!({"wanted": 6000, "opened": 6000, "failed": 0, "dropped": 0});
+    let connections = serde_json::json!({"wanted": 6000, "opened": 6000, "failed": 0, "dropped": 0, "held": 6000});
     assert_eq!(json["connections"], connections);
     assert_eq!(json["errors"], serde_json::json!({}));
 }

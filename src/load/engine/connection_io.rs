@@ -5,11 +5,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
+use super::super::exchange::GREETING_BYTES_MAX;
 use super::super::record::LoadModel;
 use super::super::route::Route;
 use super::super::socket::{self, Stream};
 use super::super::stats::Phase;
-use super::super::workload::{Pattern, ReplyError};
+use super::super::workload::{Parsed, Pattern, ReplyError, refusal_text};
 use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;
@@ -103,7 +104,7 @@ impl Engine<'_> {
             };
             // Not the time at which it leaves: a target that stalls makes it wait for a place.
             if !self.was_backlogged {
-                self.run.stats.record_lag(now.saturating_sub(at));
+                self.run.stats.record_left_late(now.saturating_sub(at));
             }
             let Some(index) = self.next_open() else {
                 self.run.unanswered += 1;
@@ -211,10 +212,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Publishes the next batch, unless the phase is over.
+    /// Publishes the next batch, unless the phase is over; the first in any case.
     pub(super) fn publish(&mut self) {
         let now = self.now();
-        if now >= self.phase_ends_at || self.connections[PUBLISHER].state != State::Open {
+        let is_over = now >= self.phase_ends_at && self.fanout.published > 0;
+        if is_over || self.connections[PUBLISHER].state != State::Open {
             return;
         }
         let batch = self.mode.depth();
@@ -267,11 +269,46 @@ impl Engine<'_> {
         if self.tls.is_some() {
             return self.begin_handshake(index);
         }
-        self.open(index);
+        self.open_or_await_greeting(index);
     }
 
-    /// Opens connection `index`, which can carry data now: in a fan-out, sends the hello.
-    pub(super) fn open(&mut self, index: usize) {
+    /// Opens connection `index`, which can carry data now, or has it wait for the server's greeting.
+    pub(super) fn open_or_await_greeting(&mut self, index: usize) {
+        if self.workload.awaits_greeting() {
+            self.connections[index].state = State::Greeting;
+        } else {
+            self.open(index);
+        }
+    }
+
+    /// Takes `len` bytes of data of connection `index`, at the front of the buffer, which is part of
+    /// the greeting. Opens the connection at its end.
+    fn on_greeting(&mut self, index: usize, len: usize) {
+        let active = self.connections[index].active_state();
+        let searched = active.partial_reply.len();
+        if active.partial_reply.extend(&self.buffer[..len], 0).is_err() {
+            return self.fail(index, "ENOMEM");
+        }
+        let received = &active.partial_reply;
+        match self.workload.greeting_end(received, searched) {
+            Some(end) => {
+                // Nothing has been asked yet.
+                let rest = &received[end..];
+                let has_more = !rest.is_empty() && self.workload.is_given();
+                let error = has_more.then(|| self.workload.classify_unrequested(rest, false));
+                self.connections[index].active = None;
+                self.open(index);
+                if let Some(error) = error {
+                    self.on_reply_error(index, error);
+                }
+            }
+            None if received.len() >= GREETING_BYTES_MAX => self.fail(index, "EPROTO"),
+            None => {}
+        }
+    }
+
+    /// Opens connection `index`: in a fan-out, sends the hello.
+    fn open(&mut self, index: usize) {
         let started_at = self.connections[index].connect_started_at;
         let now = self.now();
         self.run.stats.counts.opened += 1;
@@ -363,6 +400,9 @@ impl Engine<'_> {
     pub(super) fn on_read(&mut self, index: usize, len: usize) {
         let now = self.now();
         let connection = &mut self.connections[index];
+        if connection.state == State::Greeting {
+            return self.on_greeting(index, len);
+        }
         let is_joining = connection.state == State::Joining;
         let active = connection.active.get_or_insert_default();
         let input = &self.buffer[..len];
@@ -383,9 +423,14 @@ impl Engine<'_> {
             active.partial_reply.consume(parsed.consumed);
             parsed
         };
+        // The beginning of an answer, right or wrong, that answers no request.
+        let has_begun =
+            active.partial_bytes > 0 || matches!(parsed.error, Some(ReplyError::Mismatch(_)));
+        if has_begun && parsed.answers >= active.in_flight.sent() {
+            return self.on_unrequested(index, len, &parsed);
+        }
         if parsed.answers > 0 && !self.on_answers(index, parsed.answers, now) {
-            let error = self.workload.classify_unrequested(&self.buffer[..len]);
-            return self.on_reply_error(index, error);
+            return self.on_unrequested(index, len, &parsed);
         }
         if parsed.deliveries > 0 && !self.on_deliveries(index, parsed.deliveries, now) {
             return self.on_reply_error(index, ReplyError::Unexpected);
@@ -393,6 +438,23 @@ impl Engine<'_> {
         if let Some(error) = parsed.error {
             self.on_reply_error(index, error);
         }
+    }
+
+    /// Fails connection `index` for the `len` bytes at the front of the buffer, which are more than the
+    /// answers to its requests.
+    #[cold]
+    fn on_unrequested(&mut self, index: usize, len: usize, parsed: &Parsed) {
+        let active = self.connections[index].active_state();
+        let has_sent = active.sent > 0;
+        let is_more = parsed.answers > 0 && parsed.answers == active.in_flight.sent();
+        // Behind the answers that were due, if there are such.
+        let begun_at = match &parsed.error {
+            Some(_) => parsed.consumed,
+            None => len.saturating_sub(active.partial_bytes),
+        };
+        let from = if is_more { begun_at } else { 0 };
+        let error = self.workload.classify_unrequested(&self.buffer[from..len], has_sent);
+        self.on_reply_error(index, error);
     }
 
     /// Records `count` answers of connection `index`, and sends as many requests again in a closed
@@ -457,11 +519,14 @@ impl Engine<'_> {
                 self.run.stats.refusal.get_or_insert(text);
                 self.fail(index, "EPROTO");
             }
-            ReplyError::Unexpected => {
+            ReplyError::Unexpected | ReplyError::Mismatch(_) => {
                 // A TLS alert, with which a target answers what is not TLS.
                 if matches!(*self.buffer, [21, 3, 0..=4, 0, 2, 1 | 2, ..]) {
                     let reason = "the target seems to speak TLS: add +tls to the URL's protocol";
                     self.run.stats.reason.get_or_insert_with(|| reason.to_owned());
+                }
+                if let ReplyError::Mismatch(reason) = error {
+                    self.run.stats.reason.get_or_insert(reason);
                 }
                 self.fail(index, "EBADMSG");
             }
@@ -515,12 +580,17 @@ impl Engine<'_> {
         }
         self.pending -= usize::from(connection.state.is_pending());
         let was_open = connection.state == State::Open;
+        let was_greeting = connection.state == State::Greeting;
         connection.state = State::Closed;
         connection.stream = None;
         if let Some(tls) = &mut self.tls {
             tls.close(index);
         }
         let active = connection.active.take().unwrap_or_default();
+        if was_greeting && !active.partial_reply.is_empty() {
+            let text = refusal_text(&active.partial_reply);
+            self.run.stats.refusal.get_or_insert(text);
+        }
         self.unanswered -= active.in_flight.unanswered();
         self.run.unanswered += active.in_flight.unanswered();
         if is_fanout && index != PUBLISHER && was_open {

@@ -30,7 +30,7 @@ use super::socket;
 use super::stats::{Counts, Phase, Row, Stage, Stats, TargetCounts};
 use super::storm::StormRecord;
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
+use super::usage::Usage;
 use super::wake::WakeStep;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
@@ -49,7 +49,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// Longest time for a connect, and for the reply to a hello.
 const CONNECT_NS_MAX: u64 = 10 * NS_PER_SEC;
 
-/// Longest time that the drain waits for replies.
+/// Longest time that the drain waits for replies, and in a fan-out for the next delivery.
 const DRAIN_NS_MAX: u64 = 5 * NS_PER_SEC;
 
 /// Longest time without a delivery, after which those of the batch that are missing are lost where
@@ -108,6 +108,8 @@ pub(super) struct Run {
     pub(super) storms: Vec<StormRecord>,
     /// `wake`: its sleeps; else none.
     pub(super) wake_steps: Vec<WakeStep>,
+    /// Memory and processor time of all who took part.
+    pub(super) usage: Usage,
 }
 
 /// A run in progress.
@@ -118,7 +120,7 @@ pub(super) struct Engine<'a> {
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
-    /// Input is counted and discarded: the target's protocol is unknown.
+    /// Input is counted and discarded: it means nothing.
     ignores_input: bool,
     poll: Poll,
     signals: SignalPipe,
@@ -195,13 +197,13 @@ impl<'a> Engine<'a> {
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let size = mode.size() as usize;
+        let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
             routes,
             spread: plan.spread(),
-            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
-            ignores_input: plan.target.protocol == Protocol::Tcp,
+            ignores_input: workload.ignores_input(),
+            workload,
             poll,
             signals,
             is_signalled,
@@ -257,6 +259,7 @@ impl<'a> Engine<'a> {
                 targets: vec![TargetCounts::default(); routes.len()],
                 storms: Vec::new(),
                 wake_steps: Vec::new(),
+                usage: Usage::default(),
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -274,6 +277,7 @@ impl<'a> Engine<'a> {
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.usage.start();
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
         let mut events = Events::with_capacity(EVENTS_MAX);
@@ -392,6 +396,7 @@ impl<'a> Engine<'a> {
             if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
+            self.watch_sockets();
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
@@ -414,6 +419,18 @@ impl<'a> Engine<'a> {
                 Some(Stage::WakeIn(wake_at.saturating_sub(now)))
             }
             _ => None,
+        }
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    fn watch_sockets(&mut self) {
+        let connected = self.run.stats.connected();
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Storm | Phase::Asleep => {
+                self.run.usage.on_measured_tick(connected);
+            }
+            Phase::Drain => {}
         }
     }
 
@@ -458,7 +475,9 @@ impl<'a> Engine<'a> {
             Phase::Drain => {
                 let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
                 let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
-                !awaits || connected == 0 || now >= self.phase_ends_at
+                // A broadcast to a million may take longer; it is over when nothing comes any more.
+                let ends_at = self.phase_ends_at.max(self.fanout.moved_at + DRAIN_NS_MAX);
+                !awaits || connected == 0 || now >= ends_at
             }
         };
         if self.run.interrupted.is_some() {
@@ -468,9 +487,10 @@ impl<'a> Engine<'a> {
             self.end_phase(now);
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
-                Phase::Ramp => self.start_main_phase(now),
+                Phase::Ramp => self.start_main_phase(),
                 Phase::Calm => {
                     if !self.start_storm(now) {
+                        self.end_measured(now);
                         self.start_drain(now);
                     }
                 }
@@ -490,8 +510,6 @@ impl<'a> Engine<'a> {
         if let Some(schedule) = &mut self.schedule {
             schedule.close(now);
         }
-        self.check_lag(now);
-        self.next_lag_check_at = u64::MAX;
         self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
     }
 
@@ -509,7 +527,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Starts what follows the ramp in this mode, with its first requests.
-    fn start_main_phase(&mut self, now: u64) {
+    fn start_main_phase(&mut self) {
+        self.run.usage.start_measured(self.server_pid, self.run.stats.connected());
+        // The readings take milliseconds, in which nothing may be due.
+        let now = self.now();
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
         let phase = match self.mode {
             Mode::Storm { .. } => return self.start_calm(now),
@@ -518,7 +539,9 @@ impl<'a> Engine<'a> {
             Mode::Echo { .. } | Mode::Fanout { .. } => Phase::Traffic,
         };
         self.start_phase(phase, now, self.mode.ns());
-        if let Some(per_sec) = self.mode.requests_per_sec() {
+        if self.mode.pattern() == Pattern::Fanout {
+            self.publish();
+        } else if let Some(per_sec) = self.mode.requests_per_sec() {
             self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
@@ -537,25 +560,28 @@ impl<'a> Engine<'a> {
             Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
-                self.end_hold(now);
+                self.end_measured(now);
             }
             Phase::Calm | Phase::Storm => {
-                // What the server has in later calms is what the storms have left.
-                if self.run.measured_ns == 0 {
-                    self.end_hold(now);
+                self.run.measured_ns += phase_ns;
+                let counts = self.run.stats.counts.since(&self.counts_at_phase_start);
+                self.run.measured = self.run.measured.plus(&counts);
+                if self.run.interrupted.is_some() {
+                    self.end_measured(now);
                 }
-                self.run.measured_ns += phase_ns.max(1);
             }
             Phase::Drain => {}
         }
     }
 
     /// Reads what the connections held cost, before the next phase changes it.
-    fn end_hold(&mut self, now: u64) {
-        self.check_lag(now);
+    fn end_measured(&mut self, now: u64) {
         self.run.held = self.run.stats.connected();
+        self.run.usage.end_measured(self.server_pid, self.run.held);
         self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.run.kernel_held = sysinfo::kernel_memory();
+        self.run.kernel_held = self.run.usage.held();
+        self.check_lag(now);
+        self.next_lag_check_at = u64::MAX;
     }
 
     /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
@@ -577,6 +603,9 @@ impl<'a> Engine<'a> {
                 let has_missed = active.received < self.fanout.published || active.lost > 0;
                 let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
+                    if let Some(reason) = self.workload.explain_partial(active.partial_bytes) {
+                        self.run.stats.reason.get_or_insert(reason);
+                    }
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
@@ -593,6 +622,7 @@ impl<'a> Engine<'a> {
         self.run.storms = self.storms.take().map_or_else(Vec::new, |storms| storms.into_records());
         let steps = self.sleepers.take().map(|sleepers| sleepers.into_records());
         self.run.wake_steps = steps.unwrap_or_default();
+        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
     }
 }
 

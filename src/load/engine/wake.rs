@@ -177,7 +177,7 @@ impl Engine<'_> {
             let step = &mut sleepers.steps[sample.step];
             let first_at = *step.first_woken_at.get_or_insert(now);
             step.record.took_secs = (now - first_at) as f64 / 1e9;
-            self.run.stats.record_lag(late_ns);
+            self.run.stats.record_left_late(late_ns);
         }
         self.ask_sample(number, now);
     }

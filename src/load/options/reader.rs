@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use getopts::Matches;
 
+use super::super::exchange::Exchange;
+use super::super::exchange_options::{self, ExchangeOptions};
 use super::super::plan::{ConnectPacing, JsonOutput, Mode, Plan};
 use super::super::quantity::{self, QuantityError};
 use super::super::record::LoadModel;
@@ -80,7 +82,11 @@ impl Reader<'_> {
     fn plan(&self, mode: &'static str, command: String) -> Option<Plan> {
         let target = self.target(mode);
         let subscriber_targets = self.subscriber_targets(mode);
-        let settings = self.settings(mode, target.as_ref());
+        let (exchange, greeting) = self.exchange(mode, target.as_ref());
+        let mut settings = self.settings(mode, target.as_ref());
+        if let (Mode::Echo { size, .. }, Some(exchange)) = (&mut settings, &exchange) {
+            *size = exchange.request_bytes();
+        }
         let plan = Plan {
             pacing: self.pacing(mode),
             jobs: self.number("jobs", 1..=JOBS_LIMIT, 1),
@@ -93,6 +99,8 @@ impl Reader<'_> {
             p99_ms_max: self.milliseconds("max-p99-ms"),
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
+            exchange,
+            greeting,
             #[cfg(feature = "tls")]
             tls: self.tls(target.as_ref(), &subscriber_targets),
             target: target?,
@@ -232,6 +240,20 @@ impl Reader<'_> {
             tls_options::refuse(self.matches, &first.tls_url()).map(|()| Vec::new())
         };
         read.map_err(|source| self.add(UsageError::Tls(source))).unwrap_or_default()
+    }
+
+    /// The request and the answer, and the greeting, of a target that has none of its own.
+    fn exchange(&self, mode: &str, target: Option<&Target>) -> (Option<Exchange>, Option<Vec<u8>>) {
+        // Where they are not options of the mode, that has been said.
+        if mode == "fanout" {
+            return (None, None);
+        }
+        let mut read = ExchangeOptions::read(self.matches);
+        if let Some(target) = target {
+            read.check_protocol(self.matches, target.protocol);
+        }
+        read.errors.into_iter().for_each(|(option, reason)| self.add_invalid(option, reason));
+        (read.exchange, read.greeting)
     }
 
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
@@ -398,16 +420,23 @@ impl Reader<'_> {
             let url = plan.target.url.clone();
             self.add(UsageError::Target { url, source });
         };
+        let has_request = ExchangeOptions::has_request(self.matches);
         match (plan.mode, protocol) {
-            (Mode::Echo { .. } | Mode::Fanout { .. } | Mode::Wake { .. }, Protocol::Tcp) => {
-                refuse(TargetError::OnlyHeld);
+            (
+                Mode::Fanout { .. },
+                Protocol::Tcp | Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw),
+            ) => refuse(TargetError::NoBroadcasts),
+            (Mode::Idle { probe_per_sec: None, .. }, Protocol::Tcp) if has_request => {
+                self.add_invalid("send", "idle sends requests only with --probe PER_SEC");
             }
-            (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
-                refuse(TargetError::NoBroadcasts);
+            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
+                self.add_invalid("probe", exchange_options::MISSING);
             }
-            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
-                let reason = "tcp:// is only connected to and held, nothing answers";
-                self.add_invalid("probe", reason);
+            (Mode::Echo { .. } | Mode::Wake { .. }, Protocol::Tcp) if !has_request => {
+                refuse(TargetError::NoExchange)
+            }
+            (Mode::Echo { .. }, Protocol::Tcp) if self.matches.opt_present("size") => {
+                self.add_invalid("size", "a request has the bytes of --send");
             }
             (Mode::Storm { .. }, _)
                 if plan.p99_ms_max.is_some() && plan.load_model() == LoadModel::None =>

@@ -1,5 +1,6 @@
 //! The tables of options, and the words of `--help`: what each mode is, with an example.
 
+use super::super::exchange_options;
 use crate::cli::options::{self, OptionSpec};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options;
@@ -232,7 +233,13 @@ impl ModeSpec {
         if self.is_run {
             tables.extend([RUN, TLS]);
         }
+        tables.extend(self.has_exchange().then_some(exchange_options::OPTIONS));
         tables
+    }
+
+    /// Whether the user may give the requests. A fan-out's are messages to others.
+    fn has_exchange(&self) -> bool {
+        self.is_run && self.name != "fanout"
     }
 }
 
@@ -240,7 +247,7 @@ impl ModeSpec {
 pub(super) fn all_options() -> Vec<OptionSpec> {
     let mut all: Vec<OptionSpec> = Vec::new();
     let own = ALL.iter().map(|mode| mode.options);
-    for spec in own.chain([RUN, COMMON, TLS]).flatten() {
+    for spec in own.chain([RUN, COMMON, exchange_options::OPTIONS, TLS]).flatten() {
         if all.iter().all(|known| known.name != spec.name) {
             all.push(*spec);
         }
@@ -254,6 +261,7 @@ pub(super) fn all_options() -> Vec<OptionSpec> {
 pub(crate) fn option_tables() -> Vec<(&'static str, &'static [OptionSpec])> {
     let mut tables: Vec<_> = ALL.iter().map(|mode| (mode.name, mode.options)).collect();
     tables.extend([("Options of a run", RUN), ("Common options", COMMON)]);
+    tables.push((exchange_options::TITLE, exchange_options::OPTIONS));
     #[cfg(feature = "tls")]
     tables.push((tls_options::TITLE, TLS));
     tables
@@ -271,6 +279,9 @@ pub(crate) fn help(mode: Option<&str>) -> String {
         groups.push(("Options of a run", RUN));
     }
     groups.push(("Common options", COMMON));
+    if mode.is_none_or(ModeSpec::has_exchange) {
+        groups.push((exchange_options::TITLE, exchange_options::OPTIONS));
+    }
     #[cfg(feature = "tls")]
     if mode.is_none_or(|mode| mode.is_run) {
         groups.push((tls_options::TITLE, TLS));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::exchange::{Exchange, Expect};
 use super::super::plan::{ConnectPacing, JsonOutput, Mode};
 use super::super::record::LoadModel;
 use super::super::settings::CompareSettings;
@@ -250,22 +251,22 @@ fn all_errors_are_named_at_once() {
         &[
             "unknown option '--zzz'",
             "--connections: 'x' is not a number from 1 to 100000000",
-            "tcp://h:1: tcp:// is only connected to and held: use idle",
+            "tcp://h:1: tcp:// needs --send and --expect (or --expect-bytes N)",
         ],
     );
 }
 
 #[test]
 fn contradictions_are_refused() {
-    refused("echo tcp://h:1", &["tcp://h:1: tcp:// is only connected to and held: use idle"]);
+    let missing = "tcp:// needs --send and --expect (or --expect-bytes N)";
+    for mode in ["echo", "storm", "wake"] {
+        refused(&format!("{mode} tcp://h:1"), &[&format!("tcp://h:1: {missing}")]);
+    }
     refused(
         "fanout raw://h:1",
         &["raw://h:1: fanout needs command:// or chat://, which broadcast"],
     );
-    refused(
-        "idle tcp://h:1 --probe 1",
-        &["--probe: tcp:// is only connected to and held, nothing answers"],
-    );
+    refused("idle tcp://h:1 --probe 1", &[&format!("--probe: {missing}")]);
     refused(
         "idle command://h:1 --max-p99-ms 1",
         &["--max-p99-ms: idle has answers to judge only with --probe"],
@@ -291,6 +292,59 @@ fn contradictions_are_refused() {
         &format!("{idle} --probe 1 --max-p99-ms 0"),
         &["--max-p99-ms: '0' is not a number of milliseconds above 0"],
     );
+}
+
+#[test]
+fn exchange_is_given_for_tcp() {
+    let ping = plan(r"echo tcp+unix:///x --send PING\r\n --expect +PONG\r\n --greeting \n");
+    let (send, expect) = (b"PING\r\n".to_vec(), Expect::Bytes(b"+PONG\r\n".to_vec()));
+    assert_eq!(ping.exchange, Some(Exchange { send, expect }));
+    assert_eq!(ping.greeting.as_deref(), Some(&b"\n"[..]));
+    assert_eq!((ping.mode.size(), ping.request_bytes(), ping.exchange_bytes()), (6, 6, 7));
+    let get = plan("idle tcp://h:1 --probe 1 --send GET --expect-bytes 4Ki");
+    assert_eq!(get.exchange.unwrap().expect, Expect::Len(4_096));
+    assert_eq!(plan("idle tcp://h:1 --greeting x").greeting.as_deref(), Some(&b"x"[..]));
+    let unread = plan("idle tcp://h:1");
+    assert_eq!((unread.exchange, unread.greeting), (None, None));
+}
+
+#[test]
+fn exchange_is_whole_and_in_its_place() {
+    let echo = "echo tcp://h:1 -c 1";
+    refused(&format!("{echo} --send x"), &["--send: needs --expect TEXT or --expect-bytes N"]);
+    refused(&format!("{echo} --expect x"), &["--expect: needs --send TEXT"]);
+    refused(&format!("{echo} --expect-bytes 1"), &["--expect-bytes: needs --send TEXT"]);
+    let both = "--expect-bytes: --expect has the whole answer: give one of both";
+    refused(&format!("{echo} --send x --expect x --expect-bytes 1"), &[both]);
+    refused(
+        &format!(r"{echo} --send a\q --expect= --size 1 --greeting \x"),
+        &[
+            r"--send: bad escape '\q' at character 2, there are \r \n \t \0 \\ and \xNN",
+            "--expect: is empty",
+            r"--greeting: bad escape at character 1: \x needs two hexadecimal digits",
+            "--size: a request has the bytes of --send",
+        ],
+    );
+    refused(
+        &format!("{echo} --send x --expect-bytes 2000M"),
+        &[
+            "--expect-bytes: '2000M' is not a number from 1 to 1073741824, its unit may be k, M, Ki or Mi",
+        ],
+    );
+    refused(
+        &format!("echo {URL} --send x --expect y"),
+        &[
+            "--send: command:// has its own requests: tcp:// has none",
+            "--expect: command:// has its own requests: tcp:// has none",
+        ],
+    );
+    refused(
+        "idle tcp://h:1 --send x --expect y",
+        &["--send: idle sends requests only with --probe PER_SEC"],
+    );
+    refused(&format!("fanout {URL} --send x"), &["fanout has no option --send"]);
+    let broadcast = "fanout needs command:// or chat://, which broadcast";
+    refused("fanout tcp://h:1", &[&format!("tcp://h:1: {broadcast}")]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Result of a run, from which its record is made.
 
+use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,12 +34,12 @@ pub(super) struct RunResult<'a> {
 
 impl RunResult<'_> {
     /// The record of the run.
-    pub(super) fn record(self) -> Record {
+    pub(super) fn record(mut self) -> Record {
         let stats = &self.run.stats;
         let counts = stats.counts;
         let mode = self.plan.mode.name();
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let record = Record {
+        let mut record = Record {
             schema: SCHEMA,
             mode,
             target: self.plan.target.url.clone(),
@@ -83,8 +84,8 @@ impl RunResult<'_> {
             left_late_us: Percentiles::default(),
             server: self.server(),
             kernel: self.kernel(),
-            storm: (mode == ModeName::Storm).then(|| self.run.storms.clone()),
-            wake: (mode == ModeName::Wake).then(|| self.run.wake_steps.clone()),
+            storm: None,
+            wake: None,
             tester: self.tester(),
             machine: self.machine(),
             verdict: Verdict::default(),
@@ -98,6 +99,10 @@ impl RunResult<'_> {
                 seconds: stats.seconds.clone(),
             },
         };
+        // Not copied: the histograms of a thousand storms have pages that nothing has written to.
+        let (storms, steps) = (take(&mut self.run.storms), take(&mut self.run.wake_steps));
+        record.storm = (mode == ModeName::Storm).then_some(storms);
+        record.wake = (mode == ModeName::Wake).then_some(steps);
         record.derive()
     }
 

@@ -15,6 +15,7 @@ use super::super::quantity::{self, QuantityError};
 use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
+use super::super::storm::STORMS_MAX;
 use super::super::target::{Protocol, Target, TargetError};
 use super::super::workload::Workload;
 use super::tables::{ModeSpec, all_options, find_mode};
@@ -51,7 +52,7 @@ const TOLERANCE_PERCENT: f64 = 2.0;
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
 const RATE_LIMIT: u64 = 10_000_000;
-const TIMES_LIMIT: u32 = 1_000;
+const TIMES_LIMIT: u32 = STORMS_MAX as u32;
 const JOBS_LIMIT: u32 = 256;
 const DEPTH_LIMIT: u32 = 1 << 16;
 const DURATION_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECS_LIMIT);

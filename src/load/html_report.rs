@@ -106,9 +106,9 @@ fn result(record: &Record) -> Option<String> {
                 answered => format!("{of}; {} meanwhile{within}", plural(answered, "answer")),
             }
         }
-        ModeName::Storm | ModeName::Wake => {
+        ModeName::Storm | ModeName::Wake => stage_charts::result(record).unwrap_or_else(|| {
             format!("{} of {} opened{within}", count(opened), plural(wanted, "connection"))
-        }
+        }),
     })
 }
 

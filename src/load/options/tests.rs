@@ -117,7 +117,7 @@ fn storm_has_its_settings_and_defaults() {
     assert_eq!(storm.mode, given);
     refused(
         &format!("storm {URL} --times 1001"),
-        &["--times: '1001' is not a count from 1 to 1000"],
+        &["--times: '1001' is not a number from 1 to 1000"],
     );
     let why = "--max-p99-ms: a storm has answers to judge only with bystanders that ask";
     refused(&format!("storm {URL} --bystanders 0 --max-p99-ms 9"), &[why]);

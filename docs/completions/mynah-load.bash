@@ -9,7 +9,7 @@ _mynah_load() {
     fi
     COMPREPLY=()
     case $prev in
-        -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --bystanders | --sample | --tolerance | --jobs | --ramp | --source-ip | --server-pid | --max-errors | --max-p99-ms | --send | --expect | --expect-bytes | --greeting | --server-name)
+        -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --timeout | --bystanders | --sample | --tolerance | --jobs | --ramp | --source-ip | --server-pid | --max-errors | --max-p99-ms | --send | --expect | --expect-bytes | --greeting | --server-name)
             return
             ;;
         --target)
@@ -32,7 +32,7 @@ _mynah_load() {
             continue
         fi
         case ${COMP_WORDS[i]} in
-            -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --bystanders | --sample | --tolerance | --target | --jobs | --ramp | --source-ip | --server-pid | --csv | --max-errors | --max-p99-ms | --json | --report | --send | --expect | --expect-bytes | --greeting | --cacert | --cert | --key | --server-name)
+            -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --timeout | --bystanders | --sample | --tolerance | --target | --jobs | --ramp | --source-ip | --server-pid | --csv | --max-errors | --max-p99-ms | --json | --report | --send | --expect | --expect-bytes | --greeting | --cacert | --cert | --key | --server-name)
                 [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))
                 ((i++))
                 ;;
@@ -53,7 +53,7 @@ _mynah_load() {
             mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         storm)
-            mapfile -t COMPREPLY < <(compgen -W '-c --connections --times --spread --orderly --no-backoff --bystanders --probe --hold --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --times --spread --orderly --no-backoff --timeout --bystanders --probe --hold --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         wake)
             mapfile -t COMPREPLY < <(compgen -W '-c --connections --hold --sample --rate --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
@@ -66,7 +66,7 @@ _mynah_load() {
             ;;
         '')
             if [[ $cur == -* ]]; then
-                mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --depth --size -d --duration --subscribers --batch --times --spread --orderly --no-backoff --bystanders --sample --tolerance --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --depth --size -d --duration --subscribers --batch --times --spread --orderly --no-backoff --timeout --bystanders --sample --tolerance --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name' -- "$cur")
             elif [[ $has_url ]]; then
                 mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout storm wake compare merge' -- "$cur")
             else

@@ -64,9 +64,9 @@ pub(super) fn run() -> Run {
         unsent: 0,
         interrupted: None,
         targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
-        usage: Usage::default(),
         storms: Vec::new(),
         wake_steps: Vec::new(),
+        usage: Usage::default(),
     }
 }
 

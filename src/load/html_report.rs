@@ -8,6 +8,7 @@ use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::page::{self, Page, Tile, Tone};
 use super::record::{Connections, LoadModel, ModeName, Part, Record};
+use super::stage_charts;
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
@@ -111,9 +112,9 @@ fn result(record: &Record) -> Option<String> {
                 answered => format!("{of}; {} meanwhile{within}", plural(answered, "answer")),
             }
         }
-        ModeName::Storm | ModeName::Wake => {
+        ModeName::Storm | ModeName::Wake => stage_charts::result(record).unwrap_or_else(|| {
             format!("{} of {} opened{within}", count(opened), plural(wanted, "connection"))
-        }
+        }),
     })
 }
 
@@ -246,7 +247,8 @@ fn tiles(record: &Record) -> Vec<Tile> {
     tiles.extend(stage_charts::tiles(record));
     tiles.push(("errors", count(record.error_count())));
     let Percentiles { p50, p99, .. } = record.latency_us;
-    if p50.is_some() {
+    let is_staged = record.storm.is_some() || record.wake.is_some();
+    if p50.is_some() && !is_staged {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }

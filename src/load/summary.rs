@@ -137,17 +137,6 @@ impl Record {
         }
     }
 
-    /// The request and the answer that were given.
-    fn exchange_line(&self) -> Option<SummaryLine> {
-        let Settings { send, expect, expect_bytes, greeting, .. } = &self.settings;
-        let mut parts = Vec::new();
-        parts.extend(greeting.as_deref().map(|text| format!("greeting up to {}", quote(text))));
-        parts.extend(send.as_deref().map(quote));
-        parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
-        parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
-        (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
-    }
-
     fn storm_load(&self) -> String {
         let settings = &self.settings;
         let bystanders = settings.bystanders.unwrap_or_default();
@@ -173,6 +162,17 @@ impl Record {
             plural(bystanders.into(), "bystander"),
             asked.unwrap_or_default()
         )
+    }
+
+    /// The request and the answer that were given.
+    fn exchange_line(&self) -> Option<SummaryLine> {
+        let Settings { send, expect, expect_bytes, greeting, .. } = &self.settings;
+        let mut parts = Vec::new();
+        parts.extend(greeting.as_deref().map(|text| format!("greeting up to {}", quote(text))));
+        parts.extend(send.as_deref().map(quote));
+        parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
+        parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
+        (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
     }
 
     fn connections_line(&self) -> String {

@@ -18,6 +18,8 @@ const SOCKET_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirements {
     pub(super) connections: u64,
+    /// Most connections of one process.
+    pub(super) connections_each: u64,
     /// Number of local addresses.
     pub(super) sources: u64,
     /// Number of target addresses.
@@ -87,7 +89,7 @@ impl Preflight {
     }
 
     fn files(&mut self, required: &Requirements, limits: &SystemLimits) {
-        let wanted = required.connections.saturating_add(FILES_OWN);
+        let wanted = required.connections_each.saturating_add(FILES_OWN);
         self.check("files", wanted, limits.files, || {
             remedies::raise_files(wanted, limits.files_ceiling)
         });

@@ -44,7 +44,7 @@ impl Engine<'_> {
             let index = self.connections.len();
             let now = self.now();
             let mut tried = 0;
-            let (target, number) = self.spread.place(index);
+            let (target, number) = self.spread.place(self.share.number(index as u64) as usize);
             let Route { address, sources } = &self.routes[target];
             let skipped = &mut self.ports_skipped[target];
             let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);

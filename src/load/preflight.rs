@@ -160,7 +160,8 @@ mod tests {
     fn requirements(connections: u64) -> Requirements {
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         let sources = connections.div_ceil(28_000);
-        Requirements { connections, sources, targets: 1, address, bytes_each: 0 }
+        let connections_each = connections;
+        Requirements { connections, connections_each, sources, targets: 1, address, bytes_each: 0 }
     }
 
     fn shortages(required: &Requirements, limits: &SystemLimits) -> Vec<String> {
@@ -204,7 +205,14 @@ mod tests {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = Some(IpAddr::from([10, 0, 0, 1]));
-            let required = Requirements { connections, sources, targets, address, bytes_each: 0 };
+            let required = Requirements {
+                connections,
+                connections_each: connections,
+                sources,
+                targets,
+                address,
+                bytes_each: 0,
+            };
             shortages(&required, &limits)
         };
         assert_eq!(elsewhere(28_232, 1, 1), [""; 0]);

@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde_json::Number;
 
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
-use super::record::{Connections, LoadModel, ModeName, Record, TargetRecord, Verdict};
+use super::record::{Connections, LoadModel, ModeName, Part, Record, TargetRecord, Verdict};
 use super::stats::{Percentiles, TlsStats};
 use crate::escape::EscapeControl;
 
 /// Text for a server whose memory did not grow.
 const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
+
+/// Most parts with a line of their own.
+const PARTS_MAX: usize = 16;
 
 /// Width of the labels.
 const LABEL: usize = 12;
@@ -48,7 +51,7 @@ impl Record {
     /// All lines below the title.
     pub(super) fn lines(&self) -> Vec<SummaryLine> {
         let mut lines = vec![
-            line("load", self.load_line()),
+            line("load", self.load_line() + &self.processes()),
             line("connections", self.connections_line()),
             line("connect", percentiles(self.connect_us)),
         ];
@@ -65,6 +68,7 @@ impl Record {
             lines.push(line("server", self.server_line(pid)));
         }
         lines.extend(self.kernel_line());
+        lines.extend(self.part_lines());
         lines.extend(self.tester_line());
         lines.extend(self.error_lines());
         lines.push(line("host", self.host_line()));
@@ -208,6 +212,38 @@ impl Record {
         let ends = if kernel.ends == 2 { "both ends" } else { "this end" };
         let text = format!("{} a connection, {ends}, other programs included", known.join(" and "));
         (!known.is_empty()).then(|| line("kernel", text))
+    }
+
+    /// `, 3 processes`; empty of one.
+    fn processes(&self) -> String {
+        let jobs = self.settings.jobs;
+        if jobs > 1 { format!(", {} processes", count(jobs.into())) } else { String::new() }
+    }
+
+    /// Figures of each part of a run, by which one that differs is found.
+    fn part_lines(&self) -> Vec<SummaryLine> {
+        let parts = self.parts.as_deref().unwrap_or_default();
+        let text = |part: &Part| {
+            let mut text = EscapedText(&part.name).to_string();
+            let _ = write!(text, ": {}", plural(part.connections.opened, "connection"));
+            if self.mode == ModeName::Fanout {
+                let _ = write!(text, ", {} deliveries", count(part.deliveries));
+            } else if self.settings.load != LoadModel::None {
+                let _ = write!(text, ", {} answered", count(part.requests.answered));
+            }
+            if part.latency_us.p99.is_some() {
+                let _ = write!(text, ", p99 {}", duration(part.latency_us.p99));
+            }
+            if part.errors > 0 {
+                let _ = write!(text, ", {}", plural(part.errors, "error"));
+            }
+            line("part", text)
+        };
+        let mut lines: Vec<SummaryLine> = parts.iter().take(PARTS_MAX).map(text).collect();
+        if let Some(more) = parts.len().checked_sub(PARTS_MAX + 1) {
+            lines.push(line("", format!("and {} more", count(more as u64 + 1))));
+        }
+        lines
     }
 
     /// The tester's own lag: latencies include it.

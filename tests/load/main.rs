@@ -10,8 +10,10 @@
 )]
 
 mod files;
+mod jobs;
 #[cfg(target_os = "linux")]
 mod linux;
+mod merge;
 mod modes;
 mod options;
 mod progress;

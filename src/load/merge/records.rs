@@ -446,3 +446,225 @@ fn add_steps(mut steps: Vec<(f64, usize, u64)>, count: usize) -> Vec<(f64, u64)>
     }
     points
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::engine::Run;
+    use super::super::super::fixtures::{run, with_record};
+    use super::super::super::rate::NS_PER_SEC;
+    use super::super::super::stats::Stats;
+    use super::*;
+
+    const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
+
+    /// Latencies of each second, in nanoseconds.
+    type Latencies = Vec<Vec<u64>>;
+
+    /// The same numbers for the same seed.
+    fn random(seed: &mut u64) -> u64 {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 33
+    }
+
+    fn random_latencies(seed: &mut u64, seconds: usize) -> Latencies {
+        let second = |seed: &mut u64| {
+            let count = random(seed) % 40;
+            (0..count).map(|_| random(seed) % (1 << (10 + random(seed) % 22))).collect()
+        };
+        (0..seconds).map(|_| second(seed)).collect()
+    }
+
+    /// The record of a tester on `host` that had these latencies.
+    fn record(host: &str, started_at: &str, latencies: &Latencies) -> Record {
+        let mut stats = Stats::new();
+        for (second, latencies) in (1..).zip(latencies) {
+            stats.counts.opened = 9;
+            for ns in latencies {
+                stats.counts.answered += 1;
+                stats.record(*ns, 1);
+                stats.record_connect(ns / 2);
+                stats.record_lag(ns / 3);
+            }
+            stats.record_open(second * NS_PER_SEC - 1);
+            stats.end_row(second * NS_PER_SEC);
+        }
+        let mut made = None;
+        with_record(IDLE, Run { stats, ..run() }, |record| made = Some(record.clone()));
+        let mut record = made.unwrap();
+        record.host.name = Some(host.to_owned());
+        record.host.started_at = started_at.to_owned();
+        // As a file has it.
+        serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap()
+    }
+
+    fn merge_named(records: &[(&str, &Record)]) -> Result<Record, MergeError> {
+        let file = |(name, record): &(&'static str, &Record)| FileRecord {
+            path: Path::new(*name),
+            record: (*record).clone(),
+        };
+        // Names in tests are literals.
+        let leaked = records.iter().map(|(name, record)| {
+            let name: &'static str = Box::leak(name.to_string().into_boxed_str());
+            (name, *record)
+        });
+        merge_files(leaked.collect::<Vec<_>>().iter().map(file).collect())
+    }
+
+    fn merged(records: &[&Record]) -> Record {
+        let names = ["a.json", "b.json", "c.json", "d.json"];
+        merge_named(&names.into_iter().zip(records.iter().copied()).collect::<Vec<_>>()).unwrap()
+    }
+
+    const NOON: &str = "2026-11-27T12:00:00Z";
+
+    #[test]
+    fn merge_has_the_percentiles_of_the_union() {
+        let mut seed = 1;
+        for _ in 0..20 {
+            let parts: Vec<Latencies> = (0..3).map(|_| random_latencies(&mut seed, 4)).collect();
+            let hosts = ["east", "west", "north"];
+            let records: Vec<Record> =
+                hosts.iter().zip(&parts).map(|(host, part)| record(host, NOON, part)).collect();
+            let union: Latencies = (0..4)
+                .map(|second| parts.iter().flat_map(|p| p[second].clone()).collect())
+                .collect();
+            let expected = record("all", NOON, &union);
+            let found = merged(&records.iter().collect::<Vec<_>>());
+            assert_eq!(found.latency_us, expected.latency_us);
+            assert_eq!(found.connect_us, expected.connect_us);
+            assert_eq!(found.tester_lag_us, expected.tester_lag_us);
+            assert_eq!(found.histograms.latency, expected.histograms.latency);
+            for (found, expected) in found.series.iter().zip(&expected.series) {
+                let latencies = |row: &super::super::super::stats::Row| {
+                    (row.t, row.p50_us, row.p99_us, row.p999_us, row.max_us, row.tester_lag_us)
+                };
+                assert_eq!(latencies(found), latencies(expected));
+                assert_eq!(found.counts.answered, expected.counts.answered);
+                assert_eq!(found.connected, 27);
+            }
+            assert_eq!(found.histograms.seconds, expected.histograms.seconds);
+            assert_eq!(found.points.connected.last().unwrap().1, 27);
+        }
+    }
+
+    #[test]
+    fn merge_is_associative() {
+        let mut seed = 7;
+        for starts in [[NOON; 3], [NOON, "2026-11-27T12:00:02Z", "2026-11-27T12:00:01Z"]] {
+            let one = |host: &str, start: &str, seed: &mut u64| {
+                record(host, start, &random_latencies(seed, 5))
+            };
+            let a = one("east", starts[0], &mut seed);
+            let b = one("west", starts[1], &mut seed);
+            let c = one("east", starts[2], &mut seed);
+            let all = merged(&[&a, &b, &c]);
+            let left = merged(&[&merged(&[&a, &b]), &c]);
+            let right = merged(&[&a, &merged(&[&b, &c])]);
+            for mut other in [left, right] {
+                // Ends of parts are whole seconds here; who is still connected then is not told.
+                for (row, expected) in other.series.iter_mut().zip(&all.series) {
+                    row.connected = expected.connected;
+                }
+                let json = |record: &Record| serde_json::to_value(record).unwrap();
+                assert_eq!(json(&other), json(&all), "{starts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn counts_add_up_and_parts_are_named() {
+        let (a, b) = (record("east", NOON, &vec![vec![5]]), record("west", NOON, &vec![vec![7]]));
+        let found = merged(&[&a, &b]);
+        assert_eq!((found.connections.wanted, found.connections.opened), (20, 18));
+        assert_eq!((found.requests.answered, found.settings.connections), (2, 20));
+        assert_eq!((found.settings.requests_per_sec, found.settings.jobs), (Some(10), 2));
+        assert_eq!(found.error_count(), a.error_count() * 2);
+        assert_eq!(found.rate_per_sec, a.rate_per_sec * 2.0);
+        let names: Vec<&str> = found.parts.as_ref().unwrap().iter().map(|p| &*p.name).collect();
+        assert_eq!(names, ["east", "west"]);
+        assert!(!found.verdict.met, "errors of both are judged together");
+        let text = found.to_string();
+        assert!(
+            text.contains("\n  part         east: 9 connections, 1 answered, p99 5 ns"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn kernel_of_a_machine_counts_once() {
+        let one = |host, ns| record(host, NOON, &vec![vec![ns]]);
+        let held = |records: &[&Record]| merged(records).kernel.slab_bytes_held.unwrap();
+        let (a, b, c) = (one("east", 1), one("east", 2), one("west", 3));
+        let each = a.kernel.slab_bytes_held.unwrap();
+        assert_eq!(held(&[&a, &b]), each);
+        assert_eq!(held(&[&a, &b, &c]), 2 * each);
+        assert_eq!(held(&[&merged(&[&a, &c]), &merged(&[&b, &one("west", 9)])]), 2 * each);
+    }
+
+    #[test]
+    fn parts_of_several_machines_are_joined_by_their_starts() {
+        let a = record("east", "2026-11-27T12:00:03Z", &vec![vec![10], vec![20]]);
+        let b = record("west", "2026-11-27T12:00:02Z", &vec![vec![30], vec![40], vec![50]]);
+        let found = merged(&[&a, &b]);
+        assert_eq!(found.host.started_at, "2026-11-27T12:00:02Z");
+        let rows: Vec<(f64, u64, u64)> =
+            found.series.iter().map(|row| (row.t, row.counts.answered, row.connected)).collect();
+        assert_eq!(rows, [(1.0, 1, 9), (2.0, 2, 18), (3.0, 2, 18)]);
+        assert_eq!(found.series[1].max_us, Some(0.04));
+        assert_eq!(found.error_times["EOF"], (2.0, 3.0));
+    }
+
+    #[test]
+    fn parts_that_do_not_go_together_are_named() {
+        let a = record("east", NOON, &vec![vec![5], vec![6]]);
+        let refused = |b: Record| merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
+        let of = |change: &dyn Fn(&mut Record)| {
+            let mut b = record("west", NOON, &vec![vec![8]]);
+            change(&mut b);
+            refused(b)
+        };
+        assert_eq!(refused(a.clone()), "b: is also in a, and would count twice");
+        let other = record("west", NOON, &vec![vec![8]]);
+        let both = merged(&[&other, &a]);
+        assert_eq!(refused(both), "b: is also in a, and would count twice");
+        let end = "that of a is \"idle\": they are not parts of one run";
+        let found = of(&|b| b.mode = super::super::super::record::ModeName::Echo);
+        assert_eq!(found, format!("b: mode is \"echo\", {end}"));
+        let found = of(&|b| b.settings.size = Some(9));
+        assert_eq!(found, "b: size is 9, that of a is 64: they are not parts of one run");
+        let found = of(&|b| b.target = "raw://h:1".to_owned());
+        assert!(found.starts_with("b: the target's protocol is \"raw\", that of a"), "{found}");
+        let found = of(&|b| b.host.started_at = "noon".to_owned());
+        assert_eq!(found, "b: host.started_at is not a time of RFC 3339");
+        let found = of(&|b| b.host.started_at = "2026-11-27T12:00:09Z".to_owned());
+        assert!(found.starts_with("b: it began when the others had ended"), "{found}");
+        let found = of(&|b| b.histograms.seconds = vec![Some("AAAA".to_owned())]);
+        assert_eq!(found, "b: a histogram is damaged");
+        assert_eq!(merge_named(&[]).unwrap_err(), MergeError::NoParts);
+    }
+
+    #[test]
+    fn any_numbers_are_merged_without_a_panic() {
+        let mut odd = record("west", "1601-01-01T00:00:00Z", &vec![vec![8]; 6]);
+        let times = [f64::MAX, -5.0, 1e300, 0.0, 3.5, 3.5];
+        for (row, t) in odd.series.iter_mut().zip(times) {
+            row.t = t;
+            row.connected = u64::MAX;
+            row.counts.answered = u64::MAX;
+        }
+        odd.ramp_secs = f64::MAX;
+        odd.connections.opened = u64::MAX;
+        odd.requests.unanswered = u64::MAX;
+        odd.errors.insert("EOF".to_owned(), u64::MAX);
+        odd.points.connected = vec![(f64::MAX, u64::MAX), (-1.0, u64::MAX), (0.0, 3)];
+        odd.settings.connections = u32::MAX;
+        let mut other = odd.clone();
+        other.host.name = Some("east".to_owned());
+        other.latency_us.max = Some(1.0);
+        let found =
+            merged(&[&odd, &other, &record("north", "1601-01-01T00:00:01Z", &vec![vec![1]])]);
+        assert_eq!(found.connections.opened, u64::MAX);
+        assert!(!found.to_string().is_empty());
+    }
+}

@@ -99,10 +99,6 @@ pub(in super::super) fn run(
         record.verdict.met = false;
         record.verdict.misses.splice(0..0, losses);
     }
-    let written = rows.last().map_or(0.0, |row| row.t);
-    for row in record.series.iter().filter(|row| row.t.floor() > written.floor()) {
-        outputs.write_row(row);
-    }
     Ok(record)
 }
 
@@ -276,7 +272,7 @@ impl<'a> Parent<'a> {
         }
     }
 
-    /// Joins the rows of the seconds that all jobs have ended.
+    /// Joins the rows of the seconds that all jobs have ended, as the record has them.
     fn merge_rows(&mut self, outputs: &mut Outputs) {
         while self.processes.iter().all(|job| !job.is_alive() || !job.rows.is_empty()) {
             let fronts = self.processes.iter().filter_map(|job| job.rows.front());
@@ -289,7 +285,7 @@ impl<'a> Parent<'a> {
             }
             let rows: Vec<_> = ended.iter().map(|(_, row, s)| (row, s.as_deref())).collect();
             // The jobs are this program, and have written what it reads.
-            let Ok(Some((mut row, _))) = merge_row(&rows) else { return };
+            let Ok(Some((mut row, _))) = merge_row(first, &rows) else { return };
             row.server_rss_bytes = self.run.stats.rss_now;
             outputs.write_row(&row);
             self.run.stats.series.push(row);

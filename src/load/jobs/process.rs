@@ -32,6 +32,7 @@ pub(super) struct Process {
     /// Rows that the others have not all had yet, with the seconds in which they began.
     pub(super) rows: VecDeque<(u64, Row, Option<String>)>,
     next_row_begins: u64,
+    last_row_at: f64,
 }
 
 /// How far a process is.
@@ -74,6 +75,7 @@ impl Process {
             tick: Tick { phase: Phase::Ramp, counts: Counts::default() },
             rows: VecDeque::new(),
             next_row_begins: 0,
+            last_row_at: 0.0,
         })
     }
 
@@ -127,14 +129,29 @@ impl Process {
         match message {
             FromJob::Waiting => self.state = ProcessState::Waiting,
             FromJob::Tick(tick) => self.tick = tick,
-            FromJob::Row { row, second } => {
-                let begins = self.next_row_begins;
-                self.next_row_begins = row.t as u64;
-                self.rows.push_back((begins, row, second));
-            }
-            FromJob::Done(record) => self.state = ProcessState::Done(record),
+            FromJob::Row { row, second } => self.push_row(row, second),
+            FromJob::Done(record) => self.on_done(record),
             FromJob::Failed(reasons) => self.lose(&reasons.join("; ")),
         }
+    }
+
+    fn push_row(&mut self, row: Row, second: Option<String>) {
+        let begins = self.next_row_begins;
+        self.next_row_begins = row.t as u64;
+        self.last_row_at = row.t;
+        self.rows.push_back((begins, row, second));
+    }
+
+    /// Takes the record, with the rows that have not been told: the last one, and any that found no
+    /// room.
+    fn on_done(&mut self, record: Box<Record>) {
+        for (number, row) in record.series.iter().enumerate() {
+            if row.t > self.last_row_at {
+                let second = record.histograms.seconds.get(number).cloned().flatten();
+                self.push_row(row.clone(), second);
+            }
+        }
+        self.state = ProcessState::Done(record);
     }
 
     /// Ends it, if it is alive.

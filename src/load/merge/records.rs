@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::super::encoded_histogram::HistogramError;
 use super::super::record::{Kernel, Part, Points, Record, Settings, round};
 use super::super::stats::{OPEN_POINTS_MAX, Percentiles, Phase, TlsStats, drop_every_other};
-use super::rows::{Rows, add, larger, merge_rows};
+use super::rows::{MergedRows, Rows, add, larger, merge_rows};
 use crate::escape::EscapeControl;
 use crate::os_text;
 
@@ -245,7 +245,7 @@ fn merge(sources: Vec<Source>) -> Result<Record, MergeError> {
         let part = sources[number].name.clone();
         MergeError::Histogram { part, source }
     });
-    let (series, seconds) = merged_rows?;
+    let MergedRows { series, seconds } = merged_rows?;
     let points = merge_points(&sources, &series);
     let parts: Vec<Part> = sources.iter().flat_map(|source| source.parts.clone()).collect();
     let mut sources = sources.into_iter();
@@ -478,6 +478,7 @@ mod tests {
     /// The record of a tester on `host` that had these latencies.
     fn record(host: &str, started_at: &str, latencies: &Latencies) -> Record {
         let mut stats = Stats::new();
+        stats.record_error("EOF", 2 * NS_PER_SEC);
         for (second, latencies) in (1..).zip(latencies) {
             stats.counts.opened = 9;
             for ns in latencies {
@@ -586,7 +587,7 @@ mod tests {
         assert!(!found.verdict.met, "errors of both are judged together");
         let text = found.to_string();
         assert!(
-            text.contains("\n  part         east: 9 connections, 1 answered, p99 5 ns"),
+            text.contains("\n  part         east: 9 connections, 1 answered, p99 0.0 µs, 1 error"),
             "{text}"
         );
     }

@@ -25,14 +25,19 @@ struct Slot<'a> {
     connected: u64,
 }
 
-/// The merged rows, and the latencies of each as far as they have a place.
+/// Rows that were merged, and the latencies of each as far as they have a place.
+#[derive(Debug, Default)]
+pub(super) struct MergedRows {
+    pub(super) series: Vec<Row>,
+    pub(super) seconds: Vec<Option<String>>,
+}
+
+/// Merges the rows of records.
 ///
 /// # Errors
 ///
 /// A histogram is damaged; the number is that of the record.
-pub(super) fn merge_rows(
-    parts: &[Rows<'_>],
-) -> Result<(Vec<Row>, Vec<Option<String>>), (usize, HistogramError)> {
+pub(super) fn merge_rows(parts: &[Rows<'_>]) -> Result<MergedRows, (usize, HistogramError)> {
     let mut slots: BTreeMap<u64, Slot<'_>> = BTreeMap::new();
     for part in parts {
         for (slot, row, second) in placed(*part) {
@@ -43,23 +48,22 @@ pub(super) fn merge_rows(
         add_connected(*part, &mut slots);
     }
     let next_slots: Vec<u64> = slots.keys().skip(1).copied().collect();
-    let (mut series, mut seconds) = (Vec::new(), Vec::new());
+    let mut all = MergedRows::default();
     for (number, (at, slot)) in slots.into_iter().enumerate() {
         let rows: Vec<(&Row, Option<&str>)> = slot.rows.iter().map(|(r, s)| (r, *s)).collect();
-        let merged = merge_row(&rows).map_err(|error| (culprit(parts, at), error))?;
+        let merged = merge_row(at, &rows).map_err(|error| (culprit(parts, at), error))?;
         let Some((mut row, second)) = merged else { continue };
         row.connected = slot.connected;
-        row.t = end_of(at, &slot.rows);
         // The next row begins where this one ends.
         if let Some(next) = next_slots.get(number).filter(|next| row.t.floor() != **next as f64) {
             row.t = *next as f64;
         }
-        series.push(row);
-        if seconds.len() < SECONDS_MAX {
-            seconds.push(second);
+        all.series.push(row);
+        if all.seconds.len() < SECONDS_MAX {
+            all.seconds.push(second);
         }
     }
-    Ok((series, seconds))
+    Ok(all)
 }
 
 /// The rows of a record with the seconds in which they began, and their latencies.
@@ -76,7 +80,7 @@ fn placed(part: Rows<'_>) -> impl Iterator<Item = (u64, Row, Option<&str>)> {
 }
 
 /// The end of a row that began in second `slot`: that of a whole second if one has it, else the last.
-fn end_of(slot: u64, rows: &[(Row, Option<&str>)]) -> f64 {
+fn end_of(slot: u64, rows: &[(&Row, Option<&str>)]) -> f64 {
     let times = || rows.iter().map(|(row, _)| row.t);
     let whole = times().filter(|t| is_whole(slot, *t)).reduce(f64::min);
     whole.or_else(|| times().reduce(f64::max)).unwrap_or_default()
@@ -114,19 +118,19 @@ fn culprit(parts: &[Rows<'_>], at: u64) -> usize {
     parts.iter().position(is_damaged).unwrap_or_default()
 }
 
-/// One row of those of one second, with their latencies; `None` of no rows. Its percentiles are those
-/// of all latencies together, or unknown where those of a row are.
+/// One row of those that began in second `slot`, with their latencies; `None` of no rows. Its
+/// percentiles are those of all latencies together, or unknown where those of a row are.
 ///
 /// # Errors
 ///
 /// A histogram is damaged.
 pub(in super::super) fn merge_row(
+    slot: u64,
     rows: &[(&Row, Option<&str>)],
 ) -> Result<Option<(Row, Option<String>)>, HistogramError> {
     let Some(((first, _), others)) = rows.split_first() else { return Ok(None) };
     let mut merged = Row { p50_us: None, p99_us: None, p999_us: None, ..(*first).clone() };
     for (row, _) in others {
-        merged.t = merged.t.max(row.t);
         merged.phase = merged.phase.min(row.phase);
         merged.connected = merged.connected.saturating_add(row.connected);
         merged.counts = merged.counts.plus(&row.counts);
@@ -134,6 +138,7 @@ pub(in super::super) fn merge_row(
         merged.server_rss_bytes = merged.server_rss_bytes.or(row.server_rss_bytes);
         merged.tester_lag_us = larger(merged.tester_lag_us, row.tester_lag_us);
     }
+    merged.t = end_of(slot, rows);
     let with_latencies = || rows.iter().filter(|(row, _)| row.max_us.is_some());
     if let (Some((only, second)), 1) = (with_latencies().next(), with_latencies().count()) {
         (merged.p50_us, merged.p99_us, merged.p999_us) = (only.p50_us, only.p99_us, only.p999_us);

@@ -315,6 +315,8 @@ impl<'a> Engine<'a> {
 
     /// Waits for the other processes of the run, if there are any.
     fn wait_for_start(&mut self, events: &mut Events) -> io::Result<()> {
+        // What came with the first line makes no event of its own.
+        self.on_link();
         while !self.may_go_on(0) && self.run.interrupted.is_none() {
             poll(&mut self.poll, events, None)?;
             for event in &*events {

@@ -277,7 +277,7 @@ impl<'a> Engine<'a> {
         mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.kernel_before = self.kernel_memory();
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.wait_for_start(&mut events)?;
         self.started_at = Instant::now();
@@ -330,6 +330,11 @@ impl<'a> Engine<'a> {
         self.arrived_at = None;
         self.is_done = self.run.interrupted.is_some();
         Ok(())
+    }
+
+    /// Memory of the kernel. One of several processes leaves it to the parent: it costs milliseconds.
+    fn kernel_memory(&self) -> KernelMemory {
+        if self.link.is_some() { KernelMemory::default() } else { sysinfo::kernel_memory() }
     }
 
     /// Whether all processes of the run have come this far. The first call says so of this one.
@@ -539,7 +544,7 @@ impl<'a> Engine<'a> {
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.held = self.run.stats.connected();
                 self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-                self.run.kernel_held = sysinfo::kernel_memory();
+                self.run.kernel_held = self.kernel_memory();
                 self.check_lag(now);
                 self.next_lag_check_at = u64::MAX;
             }

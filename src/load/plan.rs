@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::exchange::Exchange;
 use super::record::{LoadModel, ModeName};
 use super::route::Spread;
+use super::share::Share;
 use super::target::{Protocol, Target};
 use super::workload::Pattern;
 #[cfg(feature = "tls")]
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) pacing: ConnectPacing,
     /// Processes that share the connections; 1 is this one.
     pub(super) jobs: u32,
+    /// Share of this process, where there are several; `mode` then has what it does itself.
+    pub(super) share: Share,
     /// Process whose memory and CPU are watched.
     pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<IpAddr>,
@@ -55,6 +58,31 @@ pub(super) enum JsonOutput {
 }
 
 impl Plan {
+    /// The plan of process `job`, from 0, of [`jobs`](Self::jobs): its share of the connections, of
+    /// those that are woken, and of what is due. Bystanders of a storm are in the first one.
+    pub(super) fn of_job(&self, job: u32) -> Plan {
+        let share = Share::new(job, self.jobs, self.mode.shared_connections());
+        let own = |count: &mut u32| {
+            // At most as many.
+            *count = u32::try_from(share.count((*count).into())).unwrap_or(*count);
+        };
+        let mut mode = self.mode;
+        match &mut mode {
+            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => own(connections),
+            Mode::Storm { connections, bystanders, .. } => {
+                own(connections);
+                *bystanders = if job == 0 { *bystanders } else { 0 };
+            }
+            Mode::Wake { connections, sample, .. } => {
+                own(connections);
+                own(sample);
+            }
+            Mode::Fanout { .. } => {}
+        }
+        // What the machine has is watched by the parent.
+        Plan { mode, share, server_pid: None, ..self.clone() }
+    }
+
     /// All targets, the first one first.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.subscriber_targets)
@@ -198,6 +226,17 @@ impl Mode {
             _ => 0,
         };
         u64::from(self.connections()) + again
+    }
+
+    /// Number of connections that processes can share: those of a fan-out are one publisher's.
+    pub(super) fn shared_connections(self) -> u32 {
+        match self {
+            Mode::Idle { connections, .. }
+            | Mode::Echo { connections, .. }
+            | Mode::Wake { connections, .. }
+            | Mode::Storm { connections, .. } => connections,
+            Mode::Fanout { .. } => 1,
+        }
     }
 
     /// Payload of a request, in bytes.

@@ -20,6 +20,8 @@ pub(super) struct Requirements {
     pub(super) connections: u64,
     /// Number of local ports: more than connections, where closed ones keep theirs.
     pub(super) ports: u64,
+    /// Most connections of one process.
+    pub(super) connections_each: u64,
     /// Number of local addresses.
     pub(super) sources: u64,
     /// Number of target addresses.
@@ -89,7 +91,7 @@ impl Preflight {
     }
 
     fn files(&mut self, required: &Requirements, limits: &SystemLimits) {
-        let wanted = required.connections.saturating_add(FILES_OWN);
+        let wanted = required.connections_each.saturating_add(FILES_OWN);
         self.check("files", wanted, limits.files, || {
             remedies::raise_files(wanted, limits.files_ceiling)
         });
@@ -160,8 +162,16 @@ mod tests {
     fn requirements(connections: u64) -> Requirements {
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         let sources = connections.div_ceil(28_000);
-        let ports = connections;
-        Requirements { connections, ports, sources, targets: 1, address, bytes_each: 0 }
+        let (ports, connections_each) = (connections, connections);
+        Requirements {
+            connections,
+            ports,
+            connections_each,
+            sources,
+            targets: 1,
+            address,
+            bytes_each: 0,
+        }
     }
 
     fn shortages(required: &Requirements, limits: &SystemLimits) -> Vec<String> {
@@ -205,9 +215,15 @@ mod tests {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = Some(IpAddr::from([10, 0, 0, 1]));
-            let ports = connections;
-            let required =
-                Requirements { connections, ports, sources, targets, address, bytes_each: 0 };
+            let required = Requirements {
+                connections,
+                ports: connections,
+                connections_each: connections,
+                sources,
+                targets,
+                address,
+                bytes_each: 0,
+            };
             shortages(&required, &limits)
         };
         assert_eq!(elsewhere(28_232, 1, 1), [""; 0]);

@@ -166,6 +166,17 @@ pub(super) struct Connections {
     pub(super) held: u64,
 }
 
+impl Connections {
+    /// Adds those of another part.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.wanted = self.wanted.saturating_add(other.wanted);
+        self.opened = self.opened.saturating_add(other.opened);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.dropped = self.dropped.saturating_add(other.dropped);
+        self.held = self.held.saturating_add(other.held);
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Requests {
     pub(super) sent: u64,
@@ -174,6 +185,16 @@ pub(super) struct Requests {
     pub(super) unanswered: u64,
     /// Due and never sent.
     pub(super) unsent: u64,
+}
+
+impl Requests {
+    /// Adds those of another part.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent = self.sent.saturating_add(other.sent);
+        self.answered = self.answered.saturating_add(other.answered);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.unsent = self.unsent.saturating_add(other.unsent);
+    }
 }
 
 /// One of several targets.
@@ -208,14 +229,36 @@ pub(super) struct Verdict {
 /// One of the records that were merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// Host of the tester, and its processes' number where there were several.
+    /// Host of the tester, and the number of the job where there were several.
     pub(super) name: String,
+    pub(super) host: Option<String>,
+    /// Start of the part, RFC 3339 in UTC.
+    pub(super) started_at: String,
     pub(super) connections: Connections,
     pub(super) requests: Requests,
     pub(super) deliveries: u64,
     pub(super) rate_per_sec: f64,
     pub(super) latency_us: Percentiles,
+    pub(super) connect_us: Percentiles,
     pub(super) errors: u64,
+}
+
+impl Part {
+    /// The part that `record` is, called `name`.
+    pub(super) fn of(name: String, record: &Record) -> Self {
+        Part {
+            name,
+            host: record.host.name.clone(),
+            started_at: record.host.started_at.clone(),
+            connections: record.connections.clone(),
+            requests: record.requests.clone(),
+            deliveries: record.deliveries,
+            rate_per_sec: record.rate_per_sec,
+            latency_us: record.latency_us,
+            connect_us: record.connect_us,
+            errors: record.error_count(),
+        }
+    }
 }
 
 /// Points of charts that the rows are too coarse for. Times are seconds since the run began.
@@ -249,12 +292,14 @@ impl Record {
 
     /// Number of errors of all names.
     pub(super) fn error_count(&self) -> u64 {
-        self.errors.values().sum()
+        // A file may have any numbers.
+        self.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Messages that were published while a target's subscribers were connected, and lost.
     pub(super) fn lost(&self) -> u64 {
-        self.targets.iter().flatten().map(|target| target.lost).sum()
+        let lost = self.targets.iter().flatten().map(|target| target.lost);
+        lost.fold(0, u64::saturating_add)
     }
 
     /// Whether the tester ran so late that its lag is a good part of the latencies.
@@ -280,6 +325,11 @@ impl Record {
         self.connect_us = Percentiles::of(&self.histograms.connect.0);
         self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
         self.left_late_us = Percentiles::of(&self.histograms.left_late.0);
+        self.judge()
+    }
+
+    /// Fills what follows from the rest and the percentiles: figures a connection, the verdict.
+    pub(super) fn judge(mut self) -> Self {
         let shape = self.shape();
         self.server.derive(shape);
         self.tester.derive(shape);

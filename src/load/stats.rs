@@ -17,16 +17,16 @@ const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
 const DIGITS: u8 = 3;
 
 /// Most samples of the number of open connections. When there are as many, every other one is dropped.
-const OPEN_POINTS_MAX: usize = 2_048;
+pub(super) const OPEN_POINTS_MAX: usize = 2_048;
 
 /// Most samples of server memory. When there are as many, every other one is dropped.
 const MEMORY_POINTS_MAX: usize = 4_096;
 
 /// Most rows whose latencies are kept, of an hour. Some kilobytes each.
-const SECONDS_MAX: usize = 3_600;
+pub(super) const SECONDS_MAX: usize = 3_600;
 
-/// Phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+/// Phase of a run, in the order of phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
@@ -69,7 +69,7 @@ impl Phase {
 }
 
 /// Counts that only grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) opened: u64,
     pub(super) failed: u64,
@@ -90,9 +90,9 @@ impl Counts {
         self.zip_with(before, |now, before| now - before)
     }
 
-    /// The sum of both counts.
+    /// The sum of both counts. Those of a file may be anything, so it stops at the largest number.
     pub(super) fn plus(&self, other: &Counts) -> Counts {
-        self.zip_with(other, |a, b| a + b)
+        self.zip_with(other, u64::saturating_add)
     }
 
     fn zip_with(&self, other: &Counts, join: fn(u64, u64) -> u64) -> Counts {
@@ -247,6 +247,14 @@ impl Percentiles {
     pub(super) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| quantile_us(histogram, quantile);
         Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
+    }
+
+    /// The same, none above `max`: a histogram that was encoded has its maximum to three digits.
+    pub(super) fn at_most(self, max: Option<f64>) -> Self {
+        let Some(max) = max else { return self };
+        let cap = |value: Option<f64>| value.map(|value| value.min(max));
+        let Percentiles { p50, p90, p99, p999, max } = self;
+        Percentiles { p50: cap(p50), p90: cap(p90), p99: cap(p99), p999: cap(p999), max: cap(max) }
     }
 }
 
@@ -461,7 +469,7 @@ impl Stats {
 }
 
 /// Drops the second, the fourth and so on.
-fn drop_every_other<T>(points: &mut Vec<T>) {
+pub(super) fn drop_every_other<T>(points: &mut Vec<T>) {
     let mut number = 0;
     points.retain(|_| {
         number += 1;

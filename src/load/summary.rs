@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Number;
 
 use super::format::{bytes, count, duration, plural, rate, seconds, time};
-use super::record::{Connections, LoadModel, ModeName, Record, Settings, TargetRecord, Verdict};
+use super::record::{
+    Connections, LoadModel, ModeName, Part, Record, Settings, TargetRecord, Verdict,
+};
 use super::resources::{State, TICKS_MIN};
 use super::stage_summary;
 use super::stats::{Percentiles, TlsStats};
@@ -18,6 +20,9 @@ const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
 
 /// Most characters of a request or an answer that are shown.
 const SETTING_CHARS_MAX: usize = 60;
+
+/// Most parts with a line of their own.
+const PARTS_MAX: usize = 16;
 
 /// Width of the labels.
 const LABEL: usize = 12;
@@ -58,7 +63,7 @@ impl Record {
 
     /// All lines below the title.
     pub(super) fn lines(&self) -> Vec<SummaryLine> {
-        let mut lines = vec![line("load", self.load_line())];
+        let mut lines = vec![line("load", self.load_line() + &self.processes())];
         lines.extend(self.exchange_line());
         lines.push(line("connections", self.connections_line()));
         lines.push(line("connect", percentiles(self.connect_us)));
@@ -78,6 +83,7 @@ impl Record {
             lines.extend(self.server_cpu_line());
         }
         lines.extend(self.kernel_lines());
+        lines.extend(self.part_lines());
         lines.extend(self.tester_line());
         lines.extend(self.lag_line());
         lines.extend(self.machine_line());
@@ -264,6 +270,38 @@ impl Record {
             let _ = write!(text, "; {} once they were closed", bytes(closed));
         }
         text
+    }
+
+    /// `, 3 processes`; empty of one.
+    fn processes(&self) -> String {
+        let jobs = self.settings.jobs;
+        if jobs > 1 { format!(", {} processes", count(jobs.into())) } else { String::new() }
+    }
+
+    /// Figures of each part of a run, by which one that differs is found.
+    fn part_lines(&self) -> Vec<SummaryLine> {
+        let parts = self.parts.as_deref().unwrap_or_default();
+        let text = |part: &Part| {
+            let mut text = EscapedText(&part.name).to_string();
+            let _ = write!(text, ": {}", plural(part.connections.opened, "connection"));
+            if self.mode == ModeName::Fanout {
+                let _ = write!(text, ", {} deliveries", count(part.deliveries));
+            } else if self.settings.load != LoadModel::None {
+                let _ = write!(text, ", {} answered", count(part.requests.answered));
+            }
+            if part.latency_us.p99.is_some() {
+                let _ = write!(text, ", p99 {}", duration(part.latency_us.p99));
+            }
+            if part.errors > 0 {
+                let _ = write!(text, ", {}", plural(part.errors, "error"));
+            }
+            line("part", text)
+        };
+        let mut lines: Vec<SummaryLine> = parts.iter().take(PARTS_MAX).map(text).collect();
+        if let Some(more) = parts.len().checked_sub(PARTS_MAX + 1) {
+            lines.push(line("", format!("and {} more", count(more as u64 + 1))));
+        }
+        lines
     }
 
     /// Processor time of the server.

@@ -47,14 +47,14 @@ fn storm_miss(record: &Record) -> Option<String> {
 /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
 fn latency_miss(record: &Record, max: f64) -> Option<String> {
     let (answered, unanswered) = (record.requests.answered, record.requests.unanswered);
-    if unanswered > (answered + unanswered) / 100 && record.interrupted.is_none() {
+    if unanswered > answered.saturating_add(unanswered) / 100 && record.interrupted.is_none() {
         // The 99th percentile is then a request without an answer, and the histogram has only
         // those with one.
         let unanswered = plural(unanswered, "request");
         return Some(format!("no p99, {unanswered} without an answer"));
     }
     let lost: u64 = record.lost();
-    if lost > (record.deliveries + lost) / 100 {
+    if lost > record.deliveries.saturating_add(lost) / 100 {
         return Some(format!("no p99, {} lost", plural(lost, "message")));
     }
     let p99 = record.latency_us.p99? / 1e3;

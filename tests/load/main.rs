@@ -13,8 +13,10 @@ mod compare;
 mod files;
 mod foreign;
 mod foreign_server;
+mod jobs;
 #[cfg(target_os = "linux")]
 mod linux;
+mod merge;
 mod modes;
 mod options;
 mod progress;

@@ -70,7 +70,7 @@ impl Engine<'_> {
     /// connection that comes `ports_before` later.
     pub(super) fn connect(&mut self, index: usize, ports_before: usize) -> io::Result<Stream> {
         let mut tried = 0;
-        let (target, number) = self.spread.place(index);
+        let (target, number) = self.spread.place(self.share.number(index as u64) as usize);
         let number = number + ports_before;
         let Route { address, sources } = &self.routes[target];
         let skipped = &mut self.ports_skipped[target];
@@ -321,7 +321,7 @@ impl Engine<'_> {
         }
         if self.mode.pattern() == Pattern::Echo {
             if !self.must_ask_first() {
-                return self.join(index, now);
+                return self.on_joined(index, now);
             }
             self.connections[index].state = State::Joining;
             self.queue_requests(index, now, 1);
@@ -351,7 +351,7 @@ impl Engine<'_> {
     }
 
     /// Connection `index` has joined: what was awaited of it has come.
-    fn join(&mut self, index: usize, now: u64) {
+    fn on_joined(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
         connection.state = State::Open;
         self.pending -= 1;
@@ -484,7 +484,7 @@ impl Engine<'_> {
                 // A million connections may be idle from here on.
                 connection.free_if_idle();
             }
-            self.join(index, now);
+            self.on_joined(index, now);
             return true;
         }
         stats.counts.answered += u64::from(count);

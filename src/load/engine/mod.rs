@@ -19,13 +19,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::connection::{Connection, State};
+use super::jobs::JobLink;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
 use super::route::{Route, Spread};
+use super::share::Share;
+use super::signals;
 use super::socket;
 use super::stats::{Counts, Phase, Row, Stage, Stats, TargetCounts};
 use super::storm::StormRecord;
@@ -64,6 +66,7 @@ const TICK_NS: u64 = NS_PER_SEC / 10;
 
 const SIGNALS: Token = Token(usize::MAX);
 const DUE_TIMER: Token = Token(usize::MAX - 1);
+const JOB_LINK: Token = Token(usize::MAX - 2);
 
 /// Index of the connection that publishes in a fan-out.
 const PUBLISHER: usize = 0;
@@ -112,9 +115,39 @@ pub(super) struct Run {
     pub(super) usage: Usage,
 }
 
+impl Run {
+    /// A run in which nothing has been measured yet.
+    pub(super) fn new(targets: usize) -> Self {
+        Run {
+            stats: Stats::new(),
+            measured: Counts::default(),
+            measured_ns: 0,
+            ramp_ns: 0,
+            rss_before: None,
+            rss_held: None,
+            kernel_before: KernelMemory::default(),
+            kernel_held: KernelMemory::default(),
+            held: 0,
+            unanswered: 0,
+            unsent: 0,
+            interrupted: None,
+            targets: vec![TargetCounts::default(); targets],
+            storms: Vec::new(),
+            wake_steps: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
 /// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
+    /// Share of this process.
+    share: Share,
+    /// The clock of a run of several processes; `None` if this is the only one.
+    link: Option<&'a mut JobLink>,
+    /// Time since which the other processes are waited for.
+    arrived_at: Option<u64>,
     /// Process whose memory is watched.
     server_pid: Option<u32>,
     routes: &'a [Route],
@@ -181,15 +214,8 @@ impl<'a> Engine<'a> {
     /// The system has no descriptor left for the poll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, routes: &'a [Route]) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let is_signalled = Arc::default();
-        let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
-        signals.watch(SIGINT, &is_signalled)?;
-        signals.watch(SIGTERM, &is_signalled)?;
-        // A closed terminal must not take the measurements of an hour with it. Under nohup(1) the
-        // signal stays ignored, and where that is unknown it keeps its disposition.
-        if sysinfo::is_hangup_ignored() == Some(false) {
-            signals.watch(SIGHUP, &is_signalled)?;
-        }
+        let (signals, is_signalled) =
+            signals::watch(poll.registry(), SIGNALS, plan.share.jobs() > 1)?;
         let due_timer = DueTimer::new(poll.registry(), DUE_TIMER)?;
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
@@ -200,6 +226,9 @@ impl<'a> Engine<'a> {
         let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
+            share: plan.share,
+            link: None,
+            arrived_at: None,
             routes,
             spread: plan.spread(),
             ignores_input: workload.ignores_input(),
@@ -214,10 +243,13 @@ impl<'a> Engine<'a> {
             pending: 0,
             connecting: VecDeque::new(),
             pacer: match plan.pacing {
-                ConnectPacing::PerSec(rate) => Pacer::Bucket(TokenBucket::new(rate, 0)),
+                ConnectPacing::PerSec(rate) => {
+                    Pacer::Bucket(TokenBucket::new(rate, 0).of(plan.share))
+                }
                 ConnectPacing::Ramp(ramp) => {
                     let ns = u64::try_from(ramp.as_nanos()).unwrap_or(u64::MAX);
-                    Pacer::Ramp(Ramp::new(0, ns, wanted as u64))
+                    let all = plan.share.all(wanted as u64);
+                    Pacer::Ramp(Ramp::new(0, ns, all).of(plan.share, wanted as u64))
                 }
             },
             server_pid: plan.server_pid,
@@ -243,26 +275,20 @@ impl<'a> Engine<'a> {
             next_memory_at: 0,
             nickname,
             is_done: false,
-            run: Run {
-                stats: Stats::new(),
-                measured: Counts::default(),
-                measured_ns: 0,
-                ramp_ns: 0,
-                rss_before: None,
-                rss_held: None,
-                kernel_before: KernelMemory::default(),
-                kernel_held: KernelMemory::default(),
-                held: 0,
-                unanswered: 0,
-                unsent: 0,
-                interrupted: None,
-                targets: vec![TargetCounts::default(); routes.len()],
-                storms: Vec::new(),
-                wake_steps: Vec::new(),
-                usage: Usage::default(),
-            },
+            run: Run::new(routes.len()),
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
+    }
+
+    /// Makes this run one of several processes, whose clock is at the other end of `link`.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2).
+    pub(super) fn join(&mut self, link: &'a mut JobLink) -> io::Result<()> {
+        link.register(self.poll.registry(), JOB_LINK)?;
+        self.link = Some(link);
+        Ok(())
     }
 
     /// Runs to the end, or until a signal. `on_row` is called with the row of each second as it ends.
@@ -276,11 +302,12 @@ impl<'a> Engine<'a> {
         mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.kernel_before = self.kernel_memory();
         self.run.usage.start();
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.wait_for_start(&mut events)?;
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
-        let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.is_done {
             self.start_due_work();
             let timeout = self.poll_timeout()?;
@@ -289,6 +316,7 @@ impl<'a> Engine<'a> {
                 match event.token() {
                     SIGNALS => self.on_signals(),
                     DUE_TIMER => self.due_timer.on_expired(),
+                    JOB_LINK => self.on_link(),
                     Token(index) => self.on_ready(index, readiness(event)),
                 }
             }
@@ -311,6 +339,44 @@ impl<'a> Engine<'a> {
         Ok(self.run)
     }
 
+    /// Waits for the other processes of the run, if there are any.
+    fn wait_for_start(&mut self, events: &mut Events) -> io::Result<()> {
+        // What came with the first line makes no event of its own.
+        self.on_link();
+        while !self.may_go_on(0) && self.run.interrupted.is_none() {
+            poll(&mut self.poll, events, None)?;
+            for event in &*events {
+                match event.token() {
+                    SIGNALS => self.on_signals(),
+                    JOB_LINK => self.on_link(),
+                    _ => {}
+                }
+            }
+        }
+        self.arrived_at = None;
+        self.is_done = self.run.interrupted.is_some();
+        Ok(())
+    }
+
+    /// Memory of the kernel. One of several processes leaves it to the parent: it costs milliseconds.
+    fn kernel_memory(&self) -> KernelMemory {
+        if self.link.is_some() { KernelMemory::default() } else { sysinfo::kernel_memory() }
+    }
+
+    /// Whether all processes of the run have come this far. The first call says so of this one.
+    fn may_go_on(&mut self, now: u64) -> bool {
+        let Some(link) = &mut self.link else { return true };
+        self.arrived_at.get_or_insert(now);
+        link.may_go_on()
+    }
+
+    /// Acts on what the parent says. One that has gone cannot say any more, and ends the run.
+    fn on_link(&mut self) {
+        if self.link.as_mut().is_some_and(|link| link.must_stop()) {
+            self.run.interrupted.get_or_insert(self.run.stats.phase);
+        }
+    }
+
     /// Nanoseconds since the run began.
     #[inline]
     fn now(&self) -> u64 {
@@ -323,7 +389,10 @@ impl<'a> Engine<'a> {
         if !self.resume_list.is_empty() || self.must_publish() {
             return Ok(Duration::ZERO);
         }
-        let mut until = self.next_tick_at.min(self.phase_ends_at);
+        let mut until = self.next_tick_at;
+        if self.arrived_at.is_none() {
+            until = until.min(self.phase_ends_at);
+        }
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.pacer.next_at().max(self.connect_retry_at));
         }
@@ -401,6 +470,12 @@ impl<'a> Engine<'a> {
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
             on_row(self.run.stats.end_row(now));
+            if let Some(link) = &mut self.link {
+                link.send_row(&self.run.stats);
+            }
+        }
+        if let Some(link) = &mut self.link {
+            link.send_tick(&self.run.stats);
         }
         self.run.stats.stage = self.stage(now);
         let phase_ns = now.saturating_sub(self.phase_started_at);
@@ -483,8 +558,14 @@ impl<'a> Engine<'a> {
         if self.run.interrupted.is_some() {
             self.end_phase(now);
             self.is_done = true;
-        } else if is_over {
+            return true;
+        }
+        // They begin the hold together, and none closes its connections before all have ended it.
+        let is_met = matches!(self.run.stats.phase, Phase::Ramp | Phase::Storm | Phase::Drain);
+        let is_over = is_over && (!is_met || self.may_go_on(now));
+        if is_over {
             self.end_phase(now);
+            self.arrived_at = None;
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
                 Phase::Ramp => self.start_main_phase(),
@@ -524,6 +605,9 @@ impl<'a> Engine<'a> {
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
+        if let Some(link) = &mut self.link {
+            link.send_tick(&self.run.stats);
+        }
     }
 
     /// Starts what follows the ramp in this mode, with its first requests.
@@ -542,7 +626,8 @@ impl<'a> Engine<'a> {
         if self.mode.pattern() == Pattern::Fanout {
             self.publish();
         } else if let Some(per_sec) = self.mode.requests_per_sec() {
-            self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
+            let schedule = RequestSchedule::new(now, self.phase_ends_at, per_sec);
+            self.schedule = Some(schedule.of(self.share));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {
@@ -559,7 +644,8 @@ impl<'a> Engine<'a> {
             self.run.usage.read_cpu(self.server_pid);
         }
         match self.run.stats.phase {
-            Phase::Ramp => self.run.ramp_ns = phase_ns,
+            // Without the time for which it waited for other processes.
+            Phase::Ramp => self.run.ramp_ns = self.arrived_at.unwrap_or(now),
             Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::super::quantity::{self, QuantityError};
 use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
+use super::super::share::Share;
 use super::super::storm::STORMS_MAX;
 use super::super::target::{Protocol, Target, TargetError};
 use super::super::workload::Workload;
@@ -91,6 +93,7 @@ impl Reader<'_> {
         let plan = Plan {
             pacing: self.pacing(mode),
             jobs: self.number("jobs", 1..=JOBS_LIMIT, 1),
+            share: Share::WHOLE,
             server_pid: self.optional("server-pid", 1..=u32::MAX),
             source_ips: self.source_ips(),
             json: self.json(),
@@ -145,7 +148,30 @@ impl Reader<'_> {
             self.add_invalid("json", "merge writes its record to OUT.json, its first word");
         }
         let (report, quiet) = (self.path("report"), self.matches.opt_present("quiet"));
+        self.check_parts(&out, &parts, report.as_deref());
         Some(MergeSettings { out, parts, report, quiet, command })
+    }
+
+    /// What `merge` writes must not be what it reads, and it reads each file once.
+    fn check_parts(&self, out: &Path, parts: &[PathBuf], report: Option<&Path>) {
+        let refuse = |path: &Path, reason| {
+            let path = os_text::encode(path.as_os_str().as_bytes());
+            self.add(UsageError::File { path, reason });
+        };
+        for (number, part) in parts.iter().enumerate() {
+            if parts[..number].iter().any(|earlier| is_same_file(earlier, part)) {
+                refuse(part, "is given twice");
+            }
+            if is_same_file(out, part) {
+                refuse(out, "is one of the parts; the record they make needs a name of its own");
+            }
+            if report.is_some_and(|report| is_same_file(report, part)) {
+                self.add_invalid("report", "is one of the parts");
+            }
+        }
+        if report.is_some_and(|report| is_same_file(report, out)) {
+            self.add_invalid("report", "OUT.json is the same file");
+        }
     }
 
     fn add(&self, error: UsageError) {
@@ -389,6 +415,7 @@ impl Reader<'_> {
     fn check(&self, plan: &Plan) {
         self.check_target(plan);
         self.check_subscriber_targets(plan);
+        self.check_jobs(plan);
         let json = match &plan.json {
             Some(JsonOutput::File(path)) => Some(path.as_path()),
             _ => None,
@@ -449,6 +476,16 @@ impl Reader<'_> {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
+        }
+    }
+
+    fn check_jobs(&self, plan: &Plan) {
+        let (jobs, connections) = (plan.jobs, plan.mode.shared_connections());
+        if jobs > 1 && matches!(plan.mode, Mode::Fanout { .. }) {
+            self.add_invalid("jobs", "fanout has one publisher, which one process measures");
+        } else if jobs > connections {
+            let reason = format!("{connections} connections are too few for {jobs} processes");
+            self.add_invalid("jobs", reason);
         }
     }
 

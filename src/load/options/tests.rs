@@ -408,3 +408,32 @@ fn file_name_need_not_be_utf_8() {
     let Ok(Invocation::Run(plan)) = Invocation::from_args(&args) else { panic!() };
     assert_eq!(plan.csv, Some(PathBuf::from(name)));
 }
+
+#[test]
+fn processes_share_connections_of_one_target() {
+    assert_eq!(plan(&format!("echo {URL} -c 3 --jobs 3")).jobs, 3);
+    let too_few = "--jobs: 2 connections are too few for 3 processes";
+    refused(&format!("echo {URL} -c 2 --jobs 3"), &[too_few]);
+    let fanout = "--jobs: fanout has one publisher, which one process measures";
+    refused(&format!("fanout {URL} --jobs 2"), &[fanout]);
+    let storm = plan(&format!("storm {URL} -c 10 --bystanders 4 --jobs 3"));
+    let shares = [0, 1, 2].map(|job| storm.of_job(job).mode.connections());
+    assert_eq!(shares, [4 + 4, 3, 3]);
+}
+
+#[test]
+fn merge_writes_no_file_that_it_reads() {
+    let folder = std::env::temp_dir().join(format!("mynah-merge-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    for name in ["a", "b"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    let (a, b) = (path("a"), path("b"));
+    let own = "is one of the parts; the record they make needs a name of its own";
+    refused(&format!("merge {a} {a} {b}"), &[&format!("{a}: {own}")]);
+    refused(&format!("merge new {a} {b} {a}"), &[&format!("{a}: is given twice")]);
+    refused(&format!("merge new {a} --report {a}"), &["--report: is one of the parts"]);
+    refused(&format!("merge new {a} --report new"), &["--report: OUT.json is the same file"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -256,11 +256,11 @@ impl Workload {
             (Mynah(Name::Prefixed), _) => self.parse_prefixed(input),
             (Mynah(Name::Raw), _) => self.parse_raw(input, partial_bytes),
             (Mynah(Name::Chat), pattern) => self.parse_chat(input, pattern, is_joining),
-            (Protocol::Tcp, _) => match &self.expect {
+            // `tcp`. No other protocol is a target.
+            _ => match &self.expect {
                 Some(expect) => expect.parse(input, partial_bytes),
                 None => Parsed { consumed: input.len(), ..Parsed::default() },
             },
-            _ => Parsed { consumed: input.len(), ..Parsed::default() },
         }
     }
 

@@ -264,8 +264,12 @@ impl Record {
             Some(each) => format!("{each} bytes a connection"),
             None => NOT_MEASURED.to_owned(),
         };
-        let mut text =
-            format!("process {pid}: {was} before, {is} with {number} connections, {each}");
+        let mut text = format!("process {pid}: {was} before, ");
+        // The requests of the phase may have taken as much as the connections.
+        if let Some(opened) = server.rss_bytes_opened.filter(|opened| *opened != held) {
+            let _ = write!(text, "{} once all were open, ", bytes(opened));
+        }
+        let _ = write!(text, "{is} with {number} connections, {each}");
         if let Some(closed) = server.rss_bytes_closed {
             let _ = write!(text, "; {} once they were closed", bytes(closed));
         }
@@ -426,7 +430,7 @@ impl Record {
             (machine.busy_by_others_share, "of the processors used by other programs"),
             (machine.pressure_share, "of the time a program waited for one"),
             // A machine of its own has none.
-            (machine.steal_share.filter(|share| *share > 0.0), "withheld by the hypervisor"),
+            (machine.steal_share.filter(|share| *share >= 0.001), "withheld by the hypervisor"),
         ];
         let known: Vec<String> = shares
             .into_iter()

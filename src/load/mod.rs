@@ -5,6 +5,7 @@
 //! machine's limits suffice, has the engine run the phases, and reports.
 
 mod backoff;
+mod bounded_list;
 mod chart;
 mod compare;
 mod connection;

@@ -60,6 +60,16 @@ impl Plan {
         std::iter::once(&self.target).chain(&self.subscriber_targets)
     }
 
+    /// The load model; none where there is nobody to send, or nothing.
+    pub(super) fn load_model(&self) -> LoadModel {
+        let has_requests = self.target.protocol != Protocol::Tcp || self.exchange.is_some();
+        match self.mode {
+            Mode::Storm { bystanders: 0, .. } => LoadModel::None,
+            Mode::Storm { .. } if !has_requests => LoadModel::None,
+            mode => mode.load_model(),
+        }
+    }
+
     /// Payload of a request, in bytes; of a given exchange, all of it.
     pub(super) fn request_bytes(&self) -> u32 {
         self.exchange.as_ref().map_or(self.mode.size(), Exchange::request_bytes)
@@ -68,20 +78,6 @@ impl Plan {
     /// Bytes of a request or of its answer, whichever is longer.
     pub(super) fn exchange_bytes(&self) -> u64 {
         self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
-    }
-
-    /// Whether connections have requests to send: of an unknown protocol, those that were given.
-    pub(super) fn has_requests(&self) -> bool {
-        self.target.protocol != Protocol::Tcp || self.exchange.is_some()
-    }
-
-    /// The load model; none where there is nobody to send, or nothing.
-    pub(super) fn load_model(&self) -> LoadModel {
-        match self.mode {
-            Mode::Storm { bystanders: 0, .. } => LoadModel::None,
-            Mode::Storm { .. } if !self.has_requests() => LoadModel::None,
-            mode => mode.load_model(),
-        }
     }
 
     /// How the connections are spread over the targets.
@@ -139,6 +135,8 @@ pub(super) enum Mode {
         is_orderly: bool,
         /// A refused connect is tried again after an exponential backoff with jitter, else at once.
         has_backoff: bool,
+        /// Longest storm, from when the last connection was due to come back.
+        timeout: Duration,
         /// Further connections, which stay.
         bystanders: u32,
         /// Requests a second of the bystanders.

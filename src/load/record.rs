@@ -7,12 +7,13 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use super::bounded_list;
 use super::encoded_histogram::EncodedHistogram;
 use super::resources::{Kernel, Machine, Server, Shape, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
-use super::storm::StormRecord;
+use super::storm::{STORMS_MAX, StormRecord};
 use super::sysinfo::Host;
-use super::wake::WakeStep;
+use super::wake::{SLEEPS_MAX, WakeStep};
 use super::warnings::{self, Limit};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
@@ -62,13 +63,15 @@ pub(super) struct Record {
     pub(super) left_late_us: Percentiles,
     pub(super) server: Server,
     pub(super) kernel: Kernel,
+    /// `None` of other modes.
+    #[serde(default, deserialize_with = "bounded_list::read::<_, _, STORMS_MAX>")]
+    pub(super) storm: Option<Vec<StormRecord>>,
+    #[serde(default, deserialize_with = "bounded_list::read::<_, _, SLEEPS_MAX>")]
+    pub(super) wake: Option<Vec<WakeStep>>,
     #[serde(default)]
     pub(super) tester: Tester,
     #[serde(default)]
     pub(super) machine: Machine,
-    /// `None` of other modes.
-    pub(super) storm: Option<Vec<StormRecord>>,
-    pub(super) wake: Option<Vec<WakeStep>>,
     pub(super) verdict: Verdict,
     pub(super) series: Vec<Row>,
     pub(super) points: Points,
@@ -138,6 +141,8 @@ pub(super) struct Settings {
     pub(super) spread_secs: Option<Number>,
     /// Whether connections are dropped in order, not by reset.
     pub(super) orderly: Option<bool>,
+    /// Longest storm.
+    pub(super) timeout_secs: Option<Number>,
     /// Whether failed connects are tried again after a backoff, not at once.
     pub(super) backoff: Option<bool>,
     pub(super) bystanders: Option<u32>,
@@ -290,14 +295,19 @@ impl Record {
     /// What the figures a connection and a request are derived from.
     fn shape(&self) -> Shape {
         let in_phase = (self.rate_per_sec * self.measured_secs).round();
-        let requests = match self.mode {
-            // A negative rate, which a file may have, counts as none.
-            ModeName::Echo | ModeName::Fanout => in_phase as u64,
-            _ if self.settings.load == LoadModel::None => 0,
-            _ => self.requests.answered,
-        };
         let held = self.connections.held;
-        Shape { held, requests, measured_secs: self.measured_secs }
+        let held_secs = held as f64 * self.measured_secs;
+        let (requests, connection_secs) = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
+            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
+            ModeName::Idle => (self.requests.answered, 0.0),
+            // A few requests among those that sleep.
+            ModeName::Wake => (0, held_secs),
+            // It is spent on connects as much as on requests.
+            ModeName::Storm => (0, 0.0),
+        };
+        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
     }
 }
 
@@ -306,7 +316,7 @@ mod tests {
     use super::super::engine::Run;
     use super::super::fixtures::{run, with_record};
     use super::super::stats::Stats;
-    use super::Record;
+    use super::{Record, StormRecord, WakeStep};
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
 
@@ -338,10 +348,10 @@ mod tests {
                 "left_late_us",
                 "server",
                 "kernel",
-                "tester",
-                "machine",
                 "storm",
                 "wake",
+                "tester",
+                "machine",
                 "series",
                 "parts",
                 "ramp_secs",
@@ -427,6 +437,27 @@ mod tests {
             assert_eq!((read.latency().len(), &read.series), (100, &record.series));
             assert_eq!(read.to_string(), record.to_string(), "its summary");
         });
+    }
+
+    #[test]
+    fn storms_and_sleeps_are_read_as_they_were_written() {
+        let mut storm = StormRecord { dropped: 3, ..StormRecord::default() };
+        storm.histograms.served.0.record(7_000_000).unwrap();
+        storm.failed_attempts.insert("ECONNREFUSED".to_owned(), 2);
+        let mut step = WakeStep { sleep_secs: 2.5, sampled: 2, ..WakeStep::default() };
+        step.histograms.first.0.record(9_000).unwrap();
+        let storms = vec![storm.derive(); 2];
+        let wake_steps = vec![step.derive()];
+        for args in ["storm command://h:1 --times 2", "wake command://h:1 --hold 2.5"] {
+            let (storms, wake_steps) = (storms.clone(), wake_steps.clone());
+            with_record(args, Run { storms, wake_steps, ..run() }, |record| {
+                let text = serde_json::to_string(record).unwrap();
+                let read: Record = serde_json::from_str(&text).unwrap();
+                assert_eq!((&read.storm, &read.wake), (&record.storm, &record.wake));
+                assert_eq!(read.to_string(), record.to_string(), "its summary");
+                assert!(read.storm.is_some() != read.wake.is_some(), "{args}");
+            });
+        }
     }
 
     #[test]

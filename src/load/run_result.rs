@@ -1,5 +1,6 @@
 //! Result of a run, from which its record is made.
 
+use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,12 +34,12 @@ pub(super) struct RunResult<'a> {
 
 impl RunResult<'_> {
     /// The record of the run.
-    pub(super) fn record(self) -> Record {
+    pub(super) fn record(mut self) -> Record {
         let stats = &self.run.stats;
         let counts = stats.counts;
         let mode = self.plan.mode.name();
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let record = Record {
+        let mut record = Record {
             schema: SCHEMA,
             mode,
             target: self.plan.target.url.clone(),
@@ -83,10 +84,10 @@ impl RunResult<'_> {
             left_late_us: Percentiles::default(),
             server: self.server(),
             kernel: self.kernel(),
+            storm: None,
+            wake: None,
             tester: self.tester(),
             machine: self.machine(),
-            storm: (mode == ModeName::Storm).then(|| self.run.storms.clone()),
-            wake: (mode == ModeName::Wake).then(|| self.run.wake_steps.clone()),
             verdict: Verdict::default(),
             series: stats.series.clone(),
             points: self.points(),
@@ -98,6 +99,10 @@ impl RunResult<'_> {
                 seconds: stats.seconds.clone(),
             },
         };
+        // Not copied: the histograms of a thousand storms have pages that nothing has written to.
+        let (storms, steps) = (take(&mut self.run.storms), take(&mut self.run.wake_steps));
+        record.storm = (mode == ModeName::Storm).then_some(storms);
+        record.wake = (mode == ModeName::Wake).then_some(steps);
         record.derive()
     }
 
@@ -253,11 +258,21 @@ impl RunResult<'_> {
         let mut settings = StageSettings::default();
         match mode {
             Mode::Idle { hold, .. } => hold_secs = seconds(hold),
-            Mode::Storm { times, spread, is_orderly, has_backoff, bystanders, hold, .. } => {
+            Mode::Storm {
+                times,
+                spread,
+                is_orderly,
+                has_backoff,
+                timeout,
+                bystanders,
+                hold,
+                ..
+            } => {
                 hold_secs = seconds(hold);
                 settings.times = Some(times);
                 settings.spread_secs = seconds(spread);
                 settings.orderly = Some(is_orderly);
+                settings.timeout_secs = seconds(timeout);
                 settings.backoff = Some(has_backoff);
                 settings.bystanders = Some(bystanders);
             }
@@ -290,6 +305,7 @@ impl RunResult<'_> {
             times: settings.times,
             spread_secs: settings.spread_secs,
             orderly: settings.orderly,
+            timeout_secs: settings.timeout_secs,
             backoff: settings.backoff,
             bystanders: settings.bystanders,
             sample: settings.sample,
@@ -312,6 +328,7 @@ struct StageSettings {
     times: Option<u32>,
     spread_secs: Option<Number>,
     orderly: Option<bool>,
+    timeout_secs: Option<Number>,
     backoff: Option<bool>,
     bystanders: Option<u32>,
     sample: Option<u32>,

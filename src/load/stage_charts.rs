@@ -1,7 +1,7 @@
 //! The charts and headline figures of storms and sleeps.
 
 use super::chart::{Axis, Chart, Line};
-use super::format::{count, duration};
+use super::format::{count, duration, plural};
 use super::html_report::axis_time;
 use super::record::Record;
 use super::stage_summary::slept;
@@ -15,14 +15,53 @@ const STORM_LINES: [(&str, &str); 5] =
 /// Points of a curve.
 const POINTS: u32 = 200;
 
+/// The result of a storm or a wake in one sentence, without its full stop; `None` in other modes, or
+/// where nothing was measured.
+pub(super) fn result(record: &Record) -> Option<String> {
+    if let Some(storm) = slowest(record) {
+        let after = |secs: Option<f64>| secs.map(|secs| duration(Some(secs * 1e6)));
+        let dropped = plural(storm.dropped, "connection");
+        let shares = storm.served_secs;
+        let shares = [("half", shares.half), ("99 %", shares.p99), ("all", shares.all)];
+        let shares = shares
+            .into_iter()
+            .filter_map(|(share, secs)| Some(format!("{share} after {}", after(secs)?)));
+        let shares: Vec<String> = shares.collect();
+        let served = if shares.is_empty() { "few".to_owned() } else { shares.join(", ") };
+        let never = match storm.unserved {
+            0 => String::new(),
+            unserved => format!(", {} never", count(unserved)),
+        };
+        let storms = record.storm.as_ref().map_or(0, Vec::len);
+        let of =
+            if storms > 1 { format!(" in the slowest of {storms} storms") } else { String::new() };
+        return Some(format!("of {dropped} dropped together{of}, {served} served again{never}"));
+    }
+    let longest = record.wake.as_ref()?.last()?;
+    let [first, second] = [longest.first_us.p50, longest.second_us.p50].map(duration);
+    let (slept, lost) = (slept(longest.sleep_secs), lost(record));
+    let lost =
+        if lost > 0 { format!("; {} lost", plural(lost, "connection")) } else { String::new() };
+    Some(format!(
+        "after {slept} of sleep a first request took {first}, the next {second} (median){lost}"
+    ))
+}
+
+/// The storm that took longest until all were served.
+fn slowest(record: &Record) -> Option<&StormRecord> {
+    let secs = |storm: &StormRecord| storm.served_secs.all.unwrap_or(f64::INFINITY);
+    record.storm.iter().flatten().max_by(|a, b| secs(a).total_cmp(&secs(b)))
+}
+
+/// Connections that were lost while they slept.
+fn lost(record: &Record) -> u64 {
+    record.wake.iter().flatten().map(|step| step.lost).sum()
+}
+
 /// Headline figures of storms and sleeps, with their labels.
 pub(super) fn tiles(record: &Record) -> Vec<(&'static str, String)> {
-    let slowest = record.storm.iter().flatten().max_by(|a, b| {
-        let secs = |storm: &StormRecord| storm.served_secs.all.unwrap_or(f64::INFINITY);
-        secs(a).total_cmp(&secs(b))
-    });
     let mut tiles = Vec::new();
-    if let Some(storm) = slowest {
+    if let Some(storm) = slowest(record) {
         let secs = |secs: Option<f64>| secs.map_or("never".to_owned(), |s| duration(Some(s * 1e6)));
         tiles.push(("half served after", secs(storm.served_secs.half)));
         tiles.push(("all served after", secs(storm.served_secs.all)));
@@ -33,8 +72,7 @@ pub(super) fn tiles(record: &Record) -> Vec<(&'static str, String)> {
     if let Some(longest) = record.wake.iter().flatten().last() {
         tiles.push(("first request, median", duration(longest.first_us.p50)));
         tiles.push(("second request, median", duration(longest.second_us.p50)));
-        let lost: u64 = record.wake.iter().flatten().map(|step| step.lost).sum();
-        tiles.push(("lost while asleep", count(lost)));
+        tiles.push(("lost while asleep", count(lost(record))));
     }
     tiles
 }
@@ -69,36 +107,40 @@ fn served_over_time(storms: &[StormRecord]) -> Option<Chart> {
         String::new()
     };
     let percent = [0.0, 25.0, 50.0, 75.0, 100.0].map(|at| (at, format!("{at} %"))).to_vec();
+    let label = "seconds since the last was dropped";
+    let mut x = Axis::linear(label, end * 1.2, |at| ((at * 1e4).round() / 1e4).to_string());
+    // With room for the name of the last mark.
+    x.end_at(end * 1.2);
     Some(Chart {
         title: "Served again over time",
         note: format!(
             "Of {} connections that were dropped; the marks are those of {of}.{more}",
             count(slowest.dropped)
         ),
-        x: Axis::linear("seconds since the last was dropped", end, |at| {
-            ((at * 1e4).round() / 1e4).to_string()
-        }),
+        x,
         y: Axis::marked("served again", 0.0, 100.0, percent),
         lines: lines.collect(),
         marks: served_marks(slowest, end),
     })
 }
 
-/// The times at which half, 99 % and all were served, but those too close to the next for a name.
+/// The times at which half, 99 % and all were served. Those too close for names of their own share one.
 fn served_marks(storm: &StormRecord, end: f64) -> Vec<(f64, String)> {
     let shares = storm.served_secs;
-    let all = [(shares.all, "100 %"), (shares.p99, "99 %"), (shares.half, "50 %")];
-    let mut marks: Vec<(f64, String)> = Vec::new();
-    for (secs, name) in all {
+    let all = [(shares.all, "100"), (shares.p99, "99"), (shares.half, "50")];
+    let mut marks: Vec<(f64, &str, &str)> = Vec::new();
+    for (secs, share) in all {
         let Some(secs) = secs else { continue };
         match marks.last_mut() {
-            Some((later, names)) if *later - secs < end / 8.0 => {
-                *names = format!("{name}, {names}")
-            }
-            _ => marks.push((secs, name.to_owned())),
+            Some((later, first, _)) if *later - secs < end / 8.0 => *first = share,
+            _ => marks.push((secs, share, share)),
         }
     }
-    marks
+    let name = |first: &str, last: &str| match first == last {
+        true => format!("{last} %"),
+        false => format!("{first}–{last} %"),
+    };
+    marks.into_iter().map(|(secs, first, last)| (secs, name(first, last))).collect()
 }
 
 /// Percent of the connections over seconds.
@@ -184,9 +226,32 @@ mod tests {
         let names = |storm: &StormRecord| -> Vec<String> {
             served_marks(storm, 0.1).into_iter().map(|(_, name)| name).collect()
         };
-        assert_eq!(names(&storm(100, 100)), ["99 %, 100 %", "50 %"]);
+        assert_eq!(names(&storm(100, 100)), ["99–100 %", "50 %"]);
         assert_eq!(names(&storm(100, 60)), ["50 %"]);
         assert_eq!(names(&storm(100, 9)), [""; 0]);
+    }
+
+    #[test]
+    fn result_is_of_the_slowest_storm_or_the_longest_sleep() {
+        use super::super::engine::Run;
+        use super::super::fixtures::{run, with_record};
+        let sentence = |args: &str, run: Run| {
+            let mut sentence = None;
+            with_record(args, run, |record| sentence = result(record));
+            sentence.unwrap()
+        };
+        let storms = vec![storm(100, 60), storm(100, 100)];
+        let found = sentence("storm command://h:1", Run { storms, ..run() });
+        let expected = "of 100 connections dropped together in the slowest of 2 storms, \
+                        half after 50.00 ms served again, 40 never";
+        assert_eq!(found, expected);
+        let mut step = WakeStep { sleep_secs: 5.0, lost: 1, ..WakeStep::default() };
+        step.histograms.first.0.record(200_000).unwrap();
+        let found =
+            sentence("wake command://h:1", Run { wake_steps: vec![step.derive()], ..run() });
+        let expected = "after 5 s of sleep a first request took 200.1 µs, the next - (median); \
+                        1 connection lost";
+        assert_eq!(found, expected);
     }
 
     #[test]

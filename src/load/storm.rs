@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::encoded_histogram::EncodedHistogram;
 use super::stats::Percentiles;
 
+/// Most storms of a run. The histograms of each take more than a megabyte.
+pub(super) const STORMS_MAX: usize = 1_000;
+
 /// One storm. Times are measured from when the last connection was dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct StormRecord {

@@ -137,17 +137,6 @@ impl Record {
         }
     }
 
-    /// The request and the answer that were given.
-    fn exchange_line(&self) -> Option<SummaryLine> {
-        let Settings { send, expect, expect_bytes, greeting, .. } = &self.settings;
-        let mut parts = Vec::new();
-        parts.extend(greeting.as_deref().map(|text| format!("greeting up to {}", quote(text))));
-        parts.extend(send.as_deref().map(quote));
-        parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
-        parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
-        (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
-    }
-
     fn storm_load(&self) -> String {
         let settings = &self.settings;
         let bystanders = settings.bystanders.unwrap_or_default();
@@ -173,6 +162,17 @@ impl Record {
             plural(bystanders.into(), "bystander"),
             asked.unwrap_or_default()
         )
+    }
+
+    /// The request and the answer that were given.
+    fn exchange_line(&self) -> Option<SummaryLine> {
+        let Settings { send, expect, expect_bytes, greeting, .. } = &self.settings;
+        let mut parts = Vec::new();
+        parts.extend(greeting.as_deref().map(|text| format!("greeting up to {}", quote(text))));
+        parts.extend(send.as_deref().map(quote));
+        parts.extend(expect.as_deref().map(|text| format!("answered by {}", quote(text))));
+        parts.extend(expect_bytes.map(|len| format!("answered by {} bytes", count(len.into()))));
+        (!parts.is_empty()).then(|| line("exchange", parts.join(", ")))
     }
 
     fn connections_line(&self) -> String {
@@ -285,7 +285,7 @@ impl Record {
                 let least = ticks.unwrap_or_default();
                 format!("CPU a request not measured: it used {}, less than {least}", seconds(all))
             }
-            (None, None) => "CPU a request not measured: there was none".to_owned(),
+            (None, None) => format!("{} of CPU", seconds(all)),
         };
         Some(line("", format!("{figure}; busy for {} of the time", percent(busy))))
     }
@@ -322,14 +322,14 @@ impl Record {
 
     /// Memory in buffers a connection in one state: `under 110 bytes` where it is less than the
     /// kernel's own reserve.
-    fn buffers_text(&self, state: State) -> Option<String> {
+    pub(super) fn buffers_text(&self, state: State) -> Option<String> {
         let kernel = &self.kernel;
         let found = kernel.state(state).filter(|found| found.connections > 0)?;
         let growth = found.buffer_bytes?.saturating_sub(kernel.buffer_bytes_before?);
         let each = |bytes: u64| count(bytes.div_ceil(found.connections));
         let reserve = kernel.buffer_reserve_bytes.unwrap_or(0);
         let is_known = growth > reserve;
-        Some(if is_known { each(growth) } else { format!("under {}", each(reserve)) })
+        Some(if is_known { each(growth) } else { format!("under {}", each(reserve)) } + " bytes")
     }
 
     fn connecting_line(&self) -> Option<SummaryLine> {

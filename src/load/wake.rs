@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::encoded_histogram::EncodedHistogram;
 use super::stats::Percentiles;
 
+/// Most sleeps of a record: those of 1, 2, 5, … seconds are fewer than 64 in 64 bits of nanoseconds, and
+/// parts of one run have the same.
+pub(super) const SLEEPS_MAX: usize = 64;
+
 /// Connections that slept equally long.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct WakeStep {

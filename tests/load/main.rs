@@ -19,6 +19,7 @@ mod modes;
 mod options;
 mod progress;
 mod several_targets;
+mod storm;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -32,3 +33,6 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(target_os = "linux")]
+mod usage;
+mod wake;

@@ -104,12 +104,12 @@ pub(super) struct Run {
     pub(super) interrupted: Option<Phase>,
     /// Counts of each target, the first one first.
     pub(super) targets: Vec<TargetCounts>,
-    /// Memory and processor time of all who took part.
-    pub(super) usage: Usage,
     /// `storm`: those that have begun; else none.
     pub(super) storms: Vec<StormRecord>,
     /// `wake`: its sleeps; else none.
     pub(super) wake_steps: Vec<WakeStep>,
+    /// Memory and processor time of all who took part.
+    pub(super) usage: Usage,
 }
 
 /// A run in progress.
@@ -257,9 +257,9 @@ impl<'a> Engine<'a> {
                 unsent: 0,
                 interrupted: None,
                 targets: vec![TargetCounts::default(); routes.len()],
-                usage: Usage::default(),
                 storms: Vec::new(),
                 wake_steps: Vec::new(),
+                usage: Usage::default(),
             },
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
@@ -407,18 +407,6 @@ impl<'a> Engine<'a> {
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
     }
 
-    /// Reads what the kernel has in sockets, in the phases for which that is told.
-    fn watch_sockets(&mut self) {
-        let connected = self.run.stats.connected();
-        match self.run.stats.phase {
-            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
-            Phase::Hold | Phase::Traffic | Phase::Asleep | Phase::Calm => {
-                self.run.usage.on_measured_tick(connected);
-            }
-            Phase::Storm | Phase::Drain => {}
-        }
-    }
-
     /// The part of a storm or a sleep that the progress line tells.
     fn stage(&self, now: u64) -> Option<Stage> {
         match (self.run.stats.phase, &self.storms, &self.sleepers) {
@@ -431,6 +419,18 @@ impl<'a> Engine<'a> {
                 Some(Stage::WakeIn(wake_at.saturating_sub(now)))
             }
             _ => None,
+        }
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    fn watch_sockets(&mut self) {
+        let connected = self.run.stats.connected();
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Storm | Phase::Asleep => {
+                self.run.usage.on_measured_tick(connected);
+            }
+            Phase::Drain => {}
         }
     }
 
@@ -490,6 +490,7 @@ impl<'a> Engine<'a> {
                 Phase::Ramp => self.start_main_phase(),
                 Phase::Calm => {
                     if !self.start_storm(now) {
+                        self.end_measured(now);
                         self.start_drain(now);
                     }
                 }
@@ -509,8 +510,6 @@ impl<'a> Engine<'a> {
         if let Some(schedule) = &mut self.schedule {
             schedule.close(now);
         }
-        self.check_lag(now);
-        self.next_lag_check_at = u64::MAX;
         self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
     }
 
@@ -556,32 +555,36 @@ impl<'a> Engine<'a> {
 
     fn end_phase(&mut self, now: u64) {
         let phase_ns = now.saturating_sub(self.phase_started_at);
+        if !matches!(self.run.stats.phase, Phase::Ramp | Phase::Drain) {
+            self.run.usage.read_cpu(self.server_pid);
+        }
         match self.run.stats.phase {
             Phase::Ramp => self.run.ramp_ns = phase_ns,
             Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
-                self.end_hold(now);
-                self.next_lag_check_at = u64::MAX;
+                self.end_measured(now);
             }
             Phase::Calm | Phase::Storm => {
-                // What the server has in later calms is what the storms have left.
-                if self.run.measured_ns == 0 {
-                    self.end_hold(now);
+                self.run.measured_ns += phase_ns;
+                let counts = self.run.stats.counts.since(&self.counts_at_phase_start);
+                self.run.measured = self.run.measured.plus(&counts);
+                if self.run.interrupted.is_some() {
+                    self.end_measured(now);
                 }
-                self.run.measured_ns += phase_ns.max(1);
             }
             Phase::Drain => {}
         }
     }
 
     /// Reads what the connections held cost, before the next phase changes it.
-    fn end_hold(&mut self, now: u64) {
-        self.check_lag(now);
+    fn end_measured(&mut self, now: u64) {
         self.run.held = self.run.stats.connected();
-        self.run.usage.end_measured(self.server_pid, self.run.held);
+        self.run.usage.end_measured(self.run.held);
         self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_held = self.run.usage.held();
+        self.check_lag(now);
+        self.next_lag_check_at = u64::MAX;
     }
 
     /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
@@ -619,10 +622,10 @@ impl<'a> Engine<'a> {
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
-        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
         self.run.storms = self.storms.take().map_or_else(Vec::new, |storms| storms.into_records());
         let steps = self.sleepers.take().map(|sleepers| sleepers.into_records());
         self.run.wake_steps = steps.unwrap_or_default();
+        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
     }
 }
 

@@ -4,11 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;
+use std::time::Duration;
 
 use super::super::backoff::Backoff;
 use super::super::connection::{Connection, State};
 use super::super::plan::Mode;
-use super::super::rate::{NS_PER_SEC, RequestSchedule};
+use super::super::rate::RequestSchedule;
 use super::super::socket;
 use super::super::stats::Phase;
 use super::super::storm::StormRecord;
@@ -18,15 +19,14 @@ use super::{CONNECT_NS_MAX, Engine};
 /// Most connections dropped a turn, or begun, so that the answers to bystanders are measured in time.
 const CONNECTIONS_PER_TURN: usize = 16;
 
-/// Longest storm, from when the last connection was due to come back.
-const STORM_NS_MAX: u64 = 60 * NS_PER_SEC;
-
 /// State of the storms of a run. The bystanders have the first indices.
 #[derive(Debug)]
 pub(super) struct Storms {
     bystanders: usize,
     times: u32,
     spread_ns: u64,
+    /// Longest storm, from when the last connection was due to come back.
+    timeout_ns: u64,
     is_orderly: bool,
     backoff: Backoff,
     /// Those that have begun with their calm; the last may be the calm after the last storm.
@@ -69,15 +69,24 @@ struct Client {
 impl Storms {
     /// Those of `mode`; `None` if it has no storms.
     pub(super) fn new(mode: Mode) -> Option<Box<Self>> {
-        let Mode::Storm { connections, times, spread, is_orderly, has_backoff, bystanders, .. } =
-            mode
+        let Mode::Storm {
+            connections,
+            times,
+            spread,
+            is_orderly,
+            has_backoff,
+            timeout,
+            bystanders,
+            ..
+        } = mode
         else {
             return None;
         };
         Some(Box::new(Storms {
             bystanders: bystanders as usize,
             times,
-            spread_ns: u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX),
+            spread_ns: nanos(spread),
+            timeout_ns: nanos(timeout),
             is_orderly,
             backoff: if has_backoff {
                 Backoff::Exponential(fastrand::Rng::new())
@@ -230,6 +239,10 @@ impl Storms {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Engine<'_> {
     /// Starts the calm before a storm, or after the last.
     pub(super) fn start_calm(&mut self, now: u64) {
@@ -306,7 +319,7 @@ impl Engine<'_> {
         let now = self.now();
         let Some(storms) = &mut self.storms else { return };
         storms.end_drop(now);
-        self.phase_ends_at = now.saturating_add(storms.spread_ns).saturating_add(STORM_NS_MAX);
+        self.phase_ends_at = now.saturating_add(storms.spread_ns).saturating_add(storms.timeout_ns);
         // Nobody is left: what the bystanders feel is no longer the storm's.
         self.run.stats.record_open(now);
     }

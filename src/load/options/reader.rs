@@ -15,6 +15,7 @@ use super::super::quantity::{self, QuantityError};
 use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
+use super::super::storm::STORMS_MAX;
 use super::super::target::{Protocol, Target, TargetError};
 use super::super::workload::Workload;
 use super::tables::{ModeSpec, all_options, find_mode};
@@ -44,12 +45,14 @@ const DURATION: Duration = Duration::from_secs(10);
 
 /// Default of `--hold` in a storm.
 const CALM: Duration = Duration::from_secs(3);
+/// Default of `--timeout`.
+const STORM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Default of `--tolerance`, in percent.
 const TOLERANCE_PERCENT: f64 = 2.0;
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
 const RATE_LIMIT: u64 = 10_000_000;
-const TIMES_LIMIT: u32 = 1_000;
+const TIMES_LIMIT: u32 = STORMS_MAX as u32;
 const JOBS_LIMIT: u32 = 256;
 const DEPTH_LIMIT: u32 = 1 << 16;
 const DURATION_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECS_LIMIT);
@@ -275,6 +278,7 @@ impl Reader<'_> {
                 spread: self.duration("spread", Duration::ZERO, Duration::ZERO),
                 is_orderly: self.matches.opt_present("orderly"),
                 has_backoff: !self.matches.opt_present("no-backoff"),
+                timeout: self.duration("timeout", DURATION_MIN, STORM_TIMEOUT),
                 bystanders: self.number("bystanders", 0..=CONNECTIONS_LIMIT, BYSTANDERS),
                 probe_per_sec: self.number("probe", 1..=RATE_LIMIT, BYSTANDER_REQUESTS_PER_SEC),
                 hold: self.duration("hold", Duration::ZERO, CALM),
@@ -429,7 +433,6 @@ impl Reader<'_> {
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
                 self.add_invalid("probe", exchange_options::MISSING);
             }
-            // Connections of a storm are served once they are open.
             (Mode::Echo { .. } | Mode::Wake { .. }, Protocol::Tcp) if !has_request => {
                 refuse(TargetError::NoExchange)
             }

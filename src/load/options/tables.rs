@@ -69,6 +69,7 @@ const STORM: &[OptionSpec] = &[
         "try again at once where a connect is refused; without it, after an exponential \
          backoff with jitter",
     ),
+    OptionSpec::new("", "timeout", "SECS", "give up those that are not back by then (default 60)"),
     OptionSpec::new("", "bystanders", "N", "further connections, which stay (default 10)"),
     OptionSpec::new("", "probe", "PER_SEC", "requests a second of the bystanders (default 100)"),
     OptionSpec::new("", "hold", "SECS", "calm before each storm, and after the last (default 3)"),
@@ -140,8 +141,8 @@ Usage: mynah-load idle|echo|fanout|storm|wake URL [OPTION…]
   merge    makes one record of the parts of a run
 
 URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
-tcp://HOST:PORT is any server, which is only connected to. Each may be on a Unix
-socket instead: command+unix:///PATH.
+tcp://HOST:PORT is any server: --send is what it is asked, --expect its answer;
+idle may only connect to it. Each may be on a Unix socket: command+unix:///PATH.
 Numbers take k, M, Ki and Mi; times ms, s and m.
 
 Example: 10,000 idle connections, 50 of them asked something each second

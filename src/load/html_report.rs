@@ -11,7 +11,7 @@ use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
-use super::{downsample, island, stage_charts, warnings};
+use super::{distribution, downsample, island, stage_charts, warnings};
 
 /// Most points of a line of a chart: the seconds of a day are too many for a page.
 const CHART_ROWS_MAX: usize = 300;
@@ -272,7 +272,7 @@ fn tiles(record: &Record) -> Vec<Tile> {
 fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
     let mut charts = stage_charts::charts(record);
     charts.push(connections(record, series));
-    charts.extend(distribution(record));
+    charts.extend(latency_distribution(record));
     charts.extend(histogram(record));
     // The requests of a wake come at its steps, and bystanders at a rate that was set.
     if record.wake.is_none() {
@@ -353,40 +353,13 @@ fn connections(record: &Record, series: &[Row]) -> Chart {
 }
 
 /// Latency over percentiles: the further right, the rarer.
-fn distribution(record: &Record) -> Option<Chart> {
+fn latency_distribution(record: &Record) -> Option<Chart> {
     let histogram = record.latency();
     if histogram.is_empty() {
         return None;
     }
-    // One in 1, 10, 100, … is slower: each power of ten has the same width.
-    let rarity = |quantile: f64| (1.0 / (1.0 - quantile)).log10();
-    let powers = (histogram.len() as f64).log10().ceil().clamp(1.0, 6.0);
-    let most = 1.0 - 10f64.powf(-powers);
-    let points: Vec<(f64, f64)> = (0..=200)
-        .map(|n| f64::from(n) / 200.0 * powers)
-        .map(|x| (x, 1.0 - 10f64.powf(-x)))
-        .map(|(x, quantile)| {
-            let ns = histogram.value_at_quantile(quantile).min(histogram.max());
-            (x, ns as f64 / 1e3)
-        })
-        .collect();
-    let names = [
-        (0.0, "0"),
-        (0.5, "50"),
-        (0.9, "90"),
-        (0.99, "99"),
-        (0.999, "99.9"),
-        (0.9999, "99.99"),
-        (0.99999, "99.999"),
-        (0.999999, "99.9999"),
-    ];
-    let ticks = names
-        .into_iter()
-        .filter(|(quantile, _)| *quantile <= most + 1e-9)
-        // With many ticks, "50 %" would overlap "0 %".
-        .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
-        .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
-        .collect();
+    let powers = distribution::powers(histogram.len());
+    let points = distribution::points(histogram, powers);
     let how = match record.settings.load {
         LoadModel::Open if record.wake.is_some() => "first requests after a sleep, of any length",
         LoadModel::Open if record.storm.is_some() => {
@@ -401,7 +374,7 @@ fn distribution(record: &Record) -> Option<Chart> {
     Some(Chart {
         title: "Latency distribution",
         note: format!("{} measured, {how}.", count(histogram.len())),
-        x: Axis::marked("percentile", 0.0, powers, ticks),
+        x: distribution::percentile_axis(powers),
         y: Axis::log("latency", fastest, slowest, axis_time),
         lines: vec![Line { name: "latency", class: "a", segments: vec![points], filled: false }],
         marks: Vec::new(),

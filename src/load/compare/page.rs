@@ -57,19 +57,26 @@ fn table(comparison: &Comparison) -> Markup {
             tbody {
                 @for row in &comparison.metrics {
                     @let shown = row.shown();
+                    @let (change, error) = split_error(&shown.change);
                     @let class = match row.outcome { "worse" => "poor", "better" => "good", _ => "" };
                     tr {
-                        // A column of its own would be beyond the edge of a phone.
+                        // On lines of their own: columns would be beyond the edge of a phone.
                         td {
                             (row.name)
                             @if !class.is_empty() { br; b class=(class) { (row.outcome) } }
                         }
-                        td { (shown.before) } td { (shown.after) } td class=(class) { (shown.change) }
+                        td { (shown.before) } td { (shown.after) }
+                        td class=(class) { (change) @if !error.is_empty() { br; (error) } }
                     }
                 }
             }
         }
     }
+}
+
+/// `-3.0 % ± 0.6 %` in two.
+fn split_error(change: &str) -> (&str, &str) {
+    change.split_at(change.find('±').unwrap_or(change.len()))
 }
 
 /// Both command lines, targets and places.

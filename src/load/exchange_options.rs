@@ -67,7 +67,7 @@ impl ExchangeOptions {
         }
         for OptionSpec { name, .. } in OPTIONS {
             if matches.opt_present(name) {
-                let reason = format!("{protocol}:// has its own requests: tcp:// has none");
+                let reason = format!("{protocol}:// has requests of its own, this is for tcp://");
                 self.errors.push((name, reason));
             }
         }

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::route::Route;
 use super::run_result::RunResult;
 use super::sources::Sources;
-use super::stats::{Counts, Phase, Stats, TargetCounts};
+use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{Host, KernelMemory};
 use super::target::Address;
 use super::usage::Usage;
@@ -68,6 +68,29 @@ pub(super) fn run() -> Run {
         wake_steps: Vec::new(),
         usage: Usage::default(),
     }
+}
+
+/// A run of an hour, with all that it records: rows of a few seconds, again and again.
+pub(super) fn run_of_an_hour() -> Run {
+    let mut run = run();
+    let stats = &mut run.stats;
+    for second in 2..30 {
+        stats.counts.answered += 1_000;
+        for n in 0..200 {
+            // Latencies with a long tail, different each second.
+            stats.record(30_000 + (second * n * 7_919) % 9_973 * n * n, 5);
+        }
+        stats.record_timer_lag(second * 1_000, 10_000_000);
+        stats.end_row(second * NS_PER_SEC);
+    }
+    for second in 30..3_600 {
+        let row = Row { t: second as f64, ..stats.series[second as usize % 30].clone() };
+        stats.series.push(row);
+        stats.counts.opened += second % 2;
+        stats.record_memory(1_000_000 + second * 100);
+        stats.record_open(second * NS_PER_SEC);
+    }
+    run
 }
 
 fn kernel(buffer_bytes: u64, slab_bytes: u64) -> KernelMemory {

@@ -8,12 +8,11 @@ use super::chart::{Axis, Chart, Line};
 use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::page::{self, Page, Tile, Tone};
 use super::record::{Connections, LoadModel, ModeName, Part, Record};
-use super::resources::{Kernel, State};
 use super::stage_charts;
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
-use super::{downsample, island, warnings};
+use super::{downsample, island, stage_charts, warnings};
 
 /// Most points of a line of a chart: the seconds of a day are too many for a page.
 const CHART_ROWS_MAX: usize = 300;
@@ -24,25 +23,32 @@ const TABLE_ROWS_MAX: usize = 200;
 /// Renders the page.
 pub(super) fn render(record: &Record) -> String {
     let series = &downsample::rows(&record.series, CHART_ROWS_MAX);
+    let table_rows = downsample::rows(&record.series, TABLE_ROWS_MAX);
+    // Its points are as many as a chart can show.
+    let record = &island::light(record);
     let tone = if record.verdict.met { Tone::Good } else { Tone::Bad };
+    let warnings: Vec<String> =
+        record.verdict.warnings.iter().map(|text| format!("{}.", capitalized(text))).collect();
     let body = html! {
         div.charts {
             @for chart in charts(record, series) { (chart.render()) }
             (facts(record))
         }
         @if let Some(parts) = &record.parts { (parts_table(parts)) }
-        @if !record.kernel.states.is_empty() { (kernel_table(&record.kernel)) }
-        (rows(&downsample::rows(&record.series, TABLE_ROWS_MAX)))
+        @if !record.kernel.states.is_empty() && record.kernel.not_measured.is_none() {
+            (kernel_table(record))
+        }
+        (rows(&table_rows))
     };
     Page {
         title: &title(record),
         verdict: &verdict(record),
         tone,
-        warnings: &record.verdict.warnings,
+        warnings: &warnings,
         tiles: &tiles(record),
         body,
         footer: &footer(record),
-        island: Some(island::render(&island::light(record))),
+        island: Some(island::render(record)),
     }
     .render()
 }
@@ -128,7 +134,9 @@ fn facts(record: &Record) -> Markup {
     let command = EscapedText(&record.command).to_string();
     let mut facts = vec![("command".to_owned(), html! { code { (command) } })];
     facts.push(("versions".to_owned(), html! { (versions(record)) }));
-    let lines = record.lines().into_iter();
+    // The top of the page has the others.
+    let lines =
+        record.lines().into_iter().filter(|line| !["warning", "verdict"].contains(&line.label));
     facts.extend(lines.map(|line| (line.label.to_owned(), html! { (line.text) })));
     page::facts(&facts)
 }
@@ -146,7 +154,8 @@ fn versions(record: &Record) -> String {
 }
 
 /// The kernel's memory and sockets by state of the connections.
-fn kernel_table(kernel: &Kernel) -> Markup {
+fn kernel_table(record: &Record) -> Markup {
+    let kernel = &record.kernel;
     let headings = [
         "with connections",
         "number",
@@ -159,48 +168,28 @@ fn kernel_table(kernel: &Kernel) -> Markup {
         "buffers each",
     ];
     let size = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), bytes);
-    let each = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n} B"));
-    let row = |name: &str,
-               number: u64,
-               slab,
-               buffer,
-               sockets: Option<SocketCounts>,
-               figures: [Option<f64>; 2]| {
-        let number_of = |of: fn(&SocketCounts) -> u64| {
-            sockets.as_ref().map_or_else(|| "-".to_owned(), |sockets| count(of(sockets)))
-        };
-        vec![
-            name.to_owned(),
-            count(number),
-            size(slab),
-            size(buffer),
-            number_of(|sockets| sockets.in_use),
-            number_of(|sockets| sockets.orphans),
-            number_of(|sockets| sockets.time_wait),
-            each(figures[0]),
-            each(figures[1]),
-        ]
+    let sockets_of = |sockets: Option<SocketCounts>| {
+        let numbers = sockets.map(|s| [s.in_use, s.orphans, s.time_wait]);
+        [0, 1, 2].map(|n| numbers.map_or_else(|| "-".to_owned(), |numbers| count(numbers[n])))
     };
-    let before = (kernel.slab_bytes_before, kernel.buffer_bytes_before);
-    let mut rows = vec![row("none yet", 0, before.0, before.1, kernel.sockets_before, [None; 2])];
+    let row = |name: &str, number, slab, buffer, sockets, each: [String; 2]| {
+        let mut cells = vec![name.to_owned(), count(number), size(slab), size(buffer)];
+        cells.extend(sockets_of(sockets));
+        cells.extend(each);
+        cells
+    };
+    let none = || ["-".to_owned(), "-".to_owned()];
+    let (slab, buffer) = (kernel.slab_bytes_before, kernel.buffer_bytes_before);
+    let mut rows = vec![row("none yet", 0, slab, buffer, kernel.sockets_before, none())];
     rows.extend(kernel.states.iter().map(|state| {
-        let figures = [state.slab_bytes_per_connection, state.buffer_bytes_per_connection];
-        let name = match state.state {
-            State::Connecting => "connecting",
-            State::Open => "open, before the first request",
-            State::Data => "with most data under way",
-            State::Held => "at the end of the phase",
-            State::Closed => "closed",
-        };
-        row(name, state.connections, state.slab_bytes, state.buffer_bytes, state.sockets, figures)
+        let slab = state.slab_bytes_per_connection.map(|each| format!("{each} B"));
+        let buffer = record.buffers_text(state.state);
+        let each = [slab, buffer].map(|each| each.unwrap_or_else(|| "-".to_owned()));
+        let (slab, buffer) = (state.slab_bytes, state.buffer_bytes);
+        row(state.state.description(), state.connections, slab, buffer, state.sockets, each)
     }));
-    let ends = if kernel.ends == 2 {
-        "both ends of each connection"
-    } else {
-        "one end of each connection"
-    };
-    let note = format!("Of this machine, other programs included; {ends} are on it.");
-    let note = if kernel.ends == 2 { note } else { note.replace(" are ", " is ") };
+    let ends = if kernel.ends == 2 { "Both ends" } else { "One end" };
+    let note = format!("{ends} of each connection on this machine, and all else that it has.");
     page::section("Memory of sockets in the kernel", &note, &page::table(&headings, &rows, true))
 }
 
@@ -273,11 +262,10 @@ fn tiles(record: &Record) -> Vec<Tile> {
             if is_fanout(record) { "server CPU a delivery" } else { "server CPU a request" };
         tiles.push((label, duration(Some(us))));
     }
-    if record.server.rss_bytes_held.is_some() {
-        let each = record.server.bytes_per_connection;
-        let each = each.map_or_else(|| "not measured".to_owned(), |each| format!("{each} B"));
-        tiles.push(("server memory a connection", each));
-    }
+    let each = record.server.bytes_per_connection.map(|each| format!("{each} B"));
+    let is_asked = record.mode == ModeName::Idle && record.server.rss_bytes_held.is_some();
+    let each = each.or_else(|| is_asked.then(|| "not measured".to_owned()));
+    tiles.extend(each.map(|each| ("server memory a connection", each)));
     tiles.into_iter().map(|(label, figure)| (label.to_owned(), figure)).collect()
 }
 
@@ -472,6 +460,21 @@ pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
+/// What a point of the series stands for: `each second`, or several that were merged.
+fn each_row(series: &[Row]) -> String {
+    let spans = series.windows(2).map(|rows| (rows[1].t - rows[0].t).round());
+    match spans.reduce(f64::max) {
+        Some(secs) if secs > 1.0 => format!("each {secs} seconds"),
+        _ => "each second".to_owned(),
+    }
+}
+
+/// As [`each_row`], for a figure of which the worst stays where rows are merged.
+fn worst_of_each_row(series: &[Row]) -> String {
+    let row = each_row(series);
+    if row == "each second" { row } else { format!("{row}, the worst second of them") }
+}
+
 /// The points of a figure, with a gap for rows that have none.
 pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
@@ -511,7 +514,11 @@ fn latency_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
         } else {
             "Latency over time"
         },
-        note: format!("Of the {} that came in each second.", measured_noun(record)),
+        note: format!(
+            "Of the {} that came in {}.",
+            measured_noun(record),
+            worst_of_each_row(series)
+        ),
         x: time_axis(series),
         y: Axis::log("latency", low, high, axis_time),
         lines,
@@ -536,7 +543,7 @@ fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
     (max > 0.0).then(|| Chart {
         title,
-        note: "The rate of each second.".to_owned(),
+        note: format!("The rate in {}.", each_row(series)),
         x: time_axis(series),
         y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", segments: vec![points], filled: true }],
@@ -637,7 +644,7 @@ fn rows(series: &[Row]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::fixtures::{run, with_record};
+    use super::super::fixtures::{run, run_of_an_hour, with_record};
     use super::*;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
@@ -721,6 +728,46 @@ mod tests {
         for fact in ["<code>mynah-load idle --target", "mynah 9.8.7", "tester lag, p99", "p99.9"] {
             assert!(text.contains(fact), "{fact}");
         }
+    }
+
+    #[test]
+    fn page_of_an_hour_is_small() {
+        with_record(&format!("{IDLE} --hold 60m"), run_of_an_hour(), |record| {
+            assert!(record.series.len() > 3_500 && record.points.memory.len() > 3_000);
+            let bytes = render(record).len();
+            assert!(bytes < 300_000, "{bytes}");
+        });
+    }
+
+    #[test]
+    fn page_begins_with_the_verdict_in_plain_words() {
+        let mut met = run();
+        met.stats.errors.clear();
+        with_record("echo command://h:1 -c 10 -d 2", met, |record| {
+            let expected = "Met: 50 answers a second over 9 connections, 99 % within 99.02 ms.";
+            assert_eq!(verdict(record), expected);
+        });
+        with_record(IDLE, run(), |record| {
+            let expected = "Missed: 2 errors, --max-errors allows 0. 8 of 10 connections open after \
+                            2.00 s of hold; 100 answers meanwhile, 99 % within 99.02 ms.";
+            assert_eq!(verdict(record), expected);
+            let page = render(record);
+            assert!(page.contains(&format!("<p class=\"verdict poor\">{expected}</p>")));
+            assert!(page.contains("<h1>Idle connections: command://h:1</h1>"));
+        });
+    }
+
+    #[test]
+    fn histogram_has_a_bar_for_each_bucket() {
+        with_record(IDLE, run(), |record| {
+            let chart = histogram(record).unwrap();
+            let bars = &chart.lines[0].segments;
+            assert!(bars.iter().all(|bar| bar.len() == 4 && bar[0].0 < bar[3].0));
+            let all: f64 = bars.iter().map(|bar| bar[1].1).sum();
+            assert_eq!(all, 100.0, "each answer is in one");
+        });
+        let none = Run { stats: super::super::stats::Stats::new(), ..run() };
+        with_record(IDLE, none, |record| assert!(histogram(record).is_none()));
     }
 
     #[test]

@@ -6,10 +6,7 @@ use serde::Serialize;
 
 use super::downsample;
 use super::record::{Histograms, Points, Record};
-
-/// Begin and end of the block. Nothing else in a page begins so: `maud` escapes every other text.
-const BEGIN: &str = "<script type=\"application/json\" id=\"mynah-load-record\">";
-const END: &str = "</script>";
+use super::record_file::{ISLAND_BEGIN, ISLAND_END};
 
 /// Most rows, and most points of each kind, that the record in a page has.
 const ROWS_MAX: usize = 120;
@@ -37,18 +34,12 @@ pub(super) fn render(value: &impl Serialize) -> Markup {
     let json = serde_json::to_string(value).unwrap_or_default();
     // `</script>` and `<!--` in a text would end the block, or begin a comment.
     let json = json.replace('<', "\\u003c");
-    html! { (PreEscaped(BEGIN)) (PreEscaped(json)) (PreEscaped(END)) }
-}
-
-/// The JSON in a page; `None` if it has none.
-pub(super) fn find(page: &str) -> Option<&str> {
-    let (_, behind) = page.split_once(BEGIN)?;
-    behind.split_once(END).map(|(json, _)| json)
+    html! { (PreEscaped(ISLAND_BEGIN)) (PreEscaped(json)) (PreEscaped(ISLAND_END)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{run, with_record};
+    use super::super::fixtures::{run, run_of_an_hour, with_record};
     use super::super::record::Record;
     use super::*;
 
@@ -61,7 +52,9 @@ mod tests {
                 html! { p { "before" } (render(&light(record))) p { "behind" } }.into_string();
             assert_eq!(page.matches("</script>").count(), 1);
             assert!(!page.contains("<!--"));
-            let read: Record = serde_json::from_str(find(&page).unwrap()).unwrap();
+            let (_, behind) = page.split_once(ISLAND_BEGIN).unwrap();
+            let json = behind.split_once(ISLAND_END).unwrap().0;
+            let read: Record = serde_json::from_str(json).unwrap();
             assert_eq!(read, light(record));
             assert_eq!(read.refusal, record.refusal);
             assert_eq!(read.latency(), record.latency(), "of the whole run");
@@ -70,21 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn page_without_a_record_has_none() {
-        assert_eq!(find("<script>{}</script>"), None);
-        assert_eq!(find(BEGIN), None);
-    }
-
-    #[test]
     fn record_in_a_page_is_bounded() {
-        let mut run = run();
-        for second in 2..5_000 {
-            run.stats.counts.opened += 1;
-            run.stats.record_memory(second);
-            run.stats.record_open(second);
-            run.stats.end_row(second * 1_000_000_000);
-        }
-        with_record("idle command://h:1 -c 10", run, |record| {
+        with_record("idle command://h:1 -c 10", run_of_an_hour(), |record| {
             let light = light(record);
             assert!(light.series.len() <= ROWS_MAX && light.histograms.seconds.is_empty());
             assert!(light.points.memory.len() <= POINTS_MAX + 1);

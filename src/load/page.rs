@@ -51,7 +51,7 @@ text.mark { fill: var(--soft); font-size: 11px; }
 .legend .lag::before { background: repeating-linear-gradient(90deg, var(--lag) 0 4px, transparent 4px 8px); }
 .facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 13px; }
 .facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
-section { margin: 16px 0; padding: 12px 16px; overflow-x: auto; }
+section { margin: 16px 0; padding: 12px 16px; overflow-x: auto; } section > p { margin: 2px 0 0; color: var(--soft); font-size: 13px; }
 details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
 table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }

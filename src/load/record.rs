@@ -295,14 +295,19 @@ impl Record {
     /// What the figures a connection and a request are derived from.
     fn shape(&self) -> Shape {
         let in_phase = (self.rate_per_sec * self.measured_secs).round();
-        let requests = match self.mode {
-            // A negative rate, which a file may have, counts as none.
-            ModeName::Echo | ModeName::Fanout => in_phase as u64,
-            _ if self.settings.load == LoadModel::None => 0,
-            _ => self.requests.answered,
-        };
         let held = self.connections.held;
-        Shape { held, requests, measured_secs: self.measured_secs }
+        let held_secs = held as f64 * self.measured_secs;
+        let (requests, connection_secs) = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
+            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
+            ModeName::Idle => (self.requests.answered, 0.0),
+            // A few requests among those that sleep.
+            ModeName::Wake => (0, held_secs),
+            // It is spent on connects as much as on requests.
+            ModeName::Storm => (0, 0.0),
+        };
+        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
     }
 }
 

@@ -115,6 +115,19 @@ pub(super) enum State {
     Closed,
 }
 
+impl State {
+    /// What a table calls the connections in it.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            State::Connecting => "connecting",
+            State::Open => "open, before the first request",
+            State::Data => "with most data under way",
+            State::Held => "at the end of the phase",
+            State::Closed => "closed",
+        }
+    }
+}
+
 /// Memory and sockets in the kernel with connections in one state; of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct KernelState {
@@ -166,8 +179,10 @@ pub(super) struct Kernel {
 pub(super) struct Shape {
     /// Connections held at the end.
     pub(super) held: u64,
-    /// Requests or deliveries of the measured phase; 0 of a run without.
+    /// Requests or deliveries of the measured phase that the server's time was used for, or none.
     pub(super) requests: u64,
+    /// Seconds of all connections that it was used for where there are no requests, or none.
+    pub(super) connection_secs: f64,
     pub(super) measured_secs: f64,
 }
 
@@ -194,10 +209,8 @@ impl Server {
         self.busy_share = share(cpu, Some(shape.measured_secs));
         let cpu = cpu.filter(|_| self.has_enough_ticks());
         let per = |count: f64| cpu.filter(|_| count > 0.0).map(|secs| round3(secs * 1e6 / count));
-        let requests = shape.requests as f64;
-        self.cpu_us_per_request = per(requests);
-        let connection_secs = shape.held as f64 * shape.measured_secs;
-        self.cpu_us_per_connection_sec = if requests > 0.0 { None } else { per(connection_secs) };
+        self.cpu_us_per_request = per(shape.requests as f64);
+        self.cpu_us_per_connection_sec = per(shape.connection_secs);
     }
 
     /// Processor time of user and system together.
@@ -413,7 +426,8 @@ fn round3(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape { held: 10_000, requests: 100_000, measured_secs: 2.0 };
+    const SHAPE: Shape =
+        Shape { held: 10_000, requests: 100_000, connection_secs: 0.0, measured_secs: 2.0 };
 
     fn server(user: f64, system: f64) -> Server {
         Server {
@@ -463,7 +477,7 @@ mod tests {
             (server.bytes_per_connection, server.cpu_us_per_connection_sec),
             (Some(57.0), None)
         );
-        server.derive(Shape { requests: 0, ..SHAPE });
+        server.derive(Shape { requests: 0, connection_secs: 20_000.0, ..SHAPE });
         assert_eq!(
             (server.cpu_us_per_request, server.cpu_us_per_connection_sec),
             (None, Some(15.5))

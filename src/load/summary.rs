@@ -285,7 +285,7 @@ impl Record {
                 let least = ticks.unwrap_or_default();
                 format!("CPU a request not measured: it used {}, less than {least}", seconds(all))
             }
-            (None, None) => "CPU a request not measured: there was none".to_owned(),
+            (None, None) => format!("{} of CPU", seconds(all)),
         };
         Some(line("", format!("{figure}; busy for {} of the time", percent(busy))))
     }
@@ -322,14 +322,14 @@ impl Record {
 
     /// Memory in buffers a connection in one state: `under 110 bytes` where it is less than the
     /// kernel's own reserve.
-    fn buffers_text(&self, state: State) -> Option<String> {
+    pub(super) fn buffers_text(&self, state: State) -> Option<String> {
         let kernel = &self.kernel;
         let found = kernel.state(state).filter(|found| found.connections > 0)?;
         let growth = found.buffer_bytes?.saturating_sub(kernel.buffer_bytes_before?);
         let each = |bytes: u64| count(bytes.div_ceil(found.connections));
         let reserve = kernel.buffer_reserve_bytes.unwrap_or(0);
         let is_known = growth > reserve;
-        Some(if is_known { each(growth) } else { format!("under {}", each(reserve)) })
+        Some(if is_known { each(growth) } else { format!("under {}", each(reserve)) } + " bytes")
     }
 
     fn connecting_line(&self) -> Option<SummaryLine> {

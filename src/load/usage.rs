@@ -45,8 +45,10 @@ pub(super) struct Usage {
     pub(super) tester_rss_held: Option<u64>,
     /// At most one of each state.
     pub(super) states: Vec<StateSample>,
-    /// Of the measured phase; sums since the beginning until that ends.
+    /// Of the measured phases.
     pub(super) cpu: CpuUsage,
+    /// Sums at the start of the first.
+    cpu_at_start: CpuUsage,
 }
 
 impl CpuUsage {
@@ -110,7 +112,13 @@ impl Usage {
         self.server_rss_opened = server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.set(State::Open, connections, sysinfo::kernel_memory());
         // Last, so that the readings above are not in it.
-        self.cpu = CpuUsage::read(server_pid);
+        self.cpu_at_start = CpuUsage::read(server_pid);
+    }
+
+    /// Reads the processor time that was used since the start, at the end of each measured phase: a
+    /// storm has several.
+    pub(super) fn read_cpu(&mut self, server_pid: Option<u32>) {
+        self.cpu = CpuUsage::read(server_pid).since(&self.cpu_at_start);
     }
 
     /// Measured phase: reads the buffers, and keeps the fullest.
@@ -123,8 +131,7 @@ impl Usage {
     }
 
     /// Measured phase, at its end, with `connections` open.
-    pub(super) fn end_measured(&mut self, server_pid: Option<u32>, connections: u64) {
-        self.cpu = CpuUsage::read(server_pid).since(&self.cpu);
+    pub(super) fn end_measured(&mut self, connections: u64) {
         self.tester_rss_held = sysinfo::anonymous_bytes_exact(std::process::id());
         self.set(State::Held, connections, sysinfo::kernel_memory());
     }

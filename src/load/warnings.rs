@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::format::duration;
-use super::record::{LoadModel, Record};
+use super::record::Record;
 
 /// Share of one processor from which a program of one thread had nothing left.
 const BUSY: f64 = 0.95;
@@ -125,11 +125,13 @@ fn late_tester(record: &Record) -> Option<String> {
     if !record.is_tester_late() {
         return None;
     }
-    let late = duration(record.tester_lateness_us());
-    let what = match record.settings.load {
-        LoadModel::Open => "requests left late",
-        _ => "the tester's loop ran late",
+    let (lag, left_late) = (record.tester_lag_us.p99, record.left_late_us.p99);
+    let (what, late) = if left_late >= lag {
+        ("requests left late", left_late)
+    } else {
+        ("the tester's loop ran late", lag)
     };
+    let late = duration(late);
     Some(format!("{what} (p99 {late}): the latencies are the tester's as much as the target's"))
 }
 

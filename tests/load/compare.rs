@@ -13,9 +13,11 @@ const RUNS: usize = 8;
 /// The record of a short run, from which others are made.
 fn record() -> Value {
     let server = server("raw");
-    let (ended, record) =
+    let (ended, mut record) =
         run_with_report(&format!("echo {} -c 2 --size 9 -d 1500ms", url("raw", &server)));
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    // Other tests run beside it.
+    record["verdict"]["warnings"] = json!([]);
     record
 }
 
@@ -125,6 +127,15 @@ fn one_run_against_one_says_what_it_assumes() {
     let far = compare(&folder, "./a.json ./c.json");
     assert_eq!(far.code, Some(1), "{far:?}");
     assert!(row(&far, "answers/s").ends_with(" worse"), "{far:?}");
+    let mut warned: Value = serde_json::from_str(&with_speed(&record, 0.7)).unwrap();
+    folder.file("d.json", &warned.to_string());
+    assert_eq!(compare(&folder, "./a.json ./d.json").code, Some(1));
+    warned["verdict"]["warnings"] = json!(["busy"]);
+    folder.file("d.json", &warned.to_string());
+    let busy = compare(&folder, "./a.json ./d.json");
+    assert_eq!(busy.code, Some(0), "{busy:?}");
+    assert!(busy.stdout.contains("warning: the run after: busy\n"), "{busy:?}");
+    assert!(busy.stdout.contains("assumed to differ by 15.0 %"), "{busy:?}");
 }
 
 #[test]

@@ -33,4 +33,6 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(target_os = "linux")]
+mod usage;
 mod wake;

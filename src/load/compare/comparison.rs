@@ -7,7 +7,7 @@ use super::super::format::{rate, short_duration};
 use super::super::record::ModeName;
 use super::metrics::{self, Source};
 use super::seconds::QUANTILES;
-use super::set::Set;
+use super::set::{Set, excerpt};
 use super::statistics::{self, Change, Method, Outcome, Sample, Unit, Worse};
 
 /// Version of the layout. A change that breaks readers raises it.
@@ -112,10 +112,10 @@ impl SetFacts {
         SetFacts {
             runs: set.runs(),
             files: set.files.iter().map(|file| file.display().to_string()).collect(),
-            target: first.target.clone(),
-            command: first.command.clone(),
-            started_at: first.host.started_at.clone(),
-            host: first.host.name.clone(),
+            target: excerpt(&first.target),
+            command: excerpt(&first.command),
+            started_at: excerpt(&first.host.started_at),
+            host: first.host.name.as_deref().map(excerpt),
         }
     }
 }
@@ -123,10 +123,12 @@ impl SetFacts {
 /// The metrics that all runs have. Counts that are always 0 are left out.
 fn samples(before: &Set, after: &Set) -> Vec<Sample> {
     let sources = metrics::sources(&before.first);
+    // Runs warn of a busy machine, and of a tester that was late for it.
+    let is_busy = before.warned + after.warned > 0;
     let columns = sources.iter().zip(&before.values).zip(&after.values);
     let sample = |((source, before_values), after_values): ((&Source, &Vec<_>), &Vec<_>)| {
         let all = |values: &[Option<f64>]| values.iter().copied().collect::<Option<Vec<f64>>>();
-        let metric = source.metric;
+        let metric = if is_busy { metrics::on_busy_machine(source.metric) } else { source.metric };
         let (values, after_values) = (all(before_values)?, all(after_values)?);
         let is_silent = metric.unit == Unit::Count
             && values.iter().chain(&after_values).all(|value| *value == 0.0);
@@ -216,12 +218,17 @@ fn change_text(change: &Change) -> String {
     }
     let half = (change.high - change.low) / 2.0 * 100.0;
     let digits = digits(half);
-    format!("{:+.digits$} % ± {half:.digits$} %", change.change * 100.0)
+    format!("{} ± {half:.digits$} %", signed_percent(change.change, digits))
 }
 
 fn percent(fraction: f64) -> String {
-    let percent = fraction * 100.0;
-    format!("{percent:+.0$} %", digits(percent))
+    signed_percent(fraction, digits(fraction * 100.0))
+}
+
+fn signed_percent(fraction: f64, digits: usize) -> String {
+    let text = format!("{:+.digits$} %", fraction * 100.0);
+    // Nothing lost is not `-0`.
+    if text.trim_start_matches(['-', '0', '.']) == " %" { text.replace('-', "+") } else { text }
 }
 
 /// Digits behind the point of a percentage.
@@ -245,9 +252,8 @@ fn warnings(before: &Set, after: &Set) -> Vec<String> {
         if set.interrupted > 0 {
             warnings.push(format!("a signal ended {}", of(set.interrupted)));
         }
-        if set.late > 0 {
-            let late = of(set.late);
-            warnings.push(format!("in {late} the tester was late: its time is in the latencies"));
+        if let Some(warning) = &set.warning {
+            warnings.push(format!("{}: {warning}", of(set.warned)));
         }
     }
     warnings

@@ -22,12 +22,14 @@ pub(super) fn render(comparison: &Comparison, before: &Set, after: &Set) -> Stri
     let note = format!("{}.", capitalized(&verdict.power));
     let body = html! {
         (page::section("Figures", &note, &table(comparison)))
-        div.charts { @for chart in charts(before, after) { (chart.render()) } }
-        (facts(comparison))
+        div.charts {
+            @for chart in charts(before, after) { (chart.render()) }
+            (facts(comparison))
+        }
     };
     let footer = format!(
-        "± is half of the 95 % interval. worse: by more than the tolerance of {} % and more than \
-         noise; ~: neither worse nor better by so much.",
+        "± is half of the 95 % interval. Worse, or better, is what changed by more than the tolerance \
+         of {} % and by more than noise.",
         comparison.tolerance_percent
     );
     let page = Page {
@@ -51,14 +53,18 @@ fn capitalized(text: &str) -> String {
 fn table(comparison: &Comparison) -> Markup {
     html! {
         table.named {
-            thead { tr { th {} th { "before" } th { "after" } th { "change" } th {} } }
+            thead { tr { th {} th { "before" } th { "after" } th { "change" } } }
             tbody {
                 @for row in &comparison.metrics {
                     @let shown = row.shown();
                     @let class = match row.outcome { "worse" => "poor", "better" => "good", _ => "" };
                     tr {
-                        td { (row.name) } td { (shown.before) } td { (shown.after) }
-                        td { (shown.change) } td class=(class) { (row.outcome) }
+                        // A column of its own would be beyond the edge of a phone.
+                        td {
+                            (row.name)
+                            @if !class.is_empty() { br; b class=(class) { (row.outcome) } }
+                        }
+                        td { (shown.before) } td { (shown.after) } td class=(class) { (shown.change) }
                     }
                 }
             }

@@ -92,9 +92,9 @@ fn errors_of(groups: &[Group], rng: &mut Rng) -> SecondsErrors {
             table.figures(&times)
         })
         .collect();
-    // Of few blocks the spread is too small by the factor that a variance of few values is.
+    // Few blocks show too small a spread, the more so where a slow swing is as long as the run.
     let blocks = count as f64 / block as f64;
-    let widen = (blocks / (blocks - 1.0)).sqrt();
+    let widen = blocks / (blocks - 1.0);
     let [rate, latency @ ..] = [0, 1, 2, 3, 4].map(|figure| {
         let values: Vec<f64> = draws.iter().map(|draw| draw[figure]).collect();
         widen * deviation(&values)

@@ -25,6 +25,9 @@ const RUNS_MAX: usize = 100;
 const VALUE_MAX: f64 = 1e15;
 const SECS_MAX: f64 = 1e9;
 
+/// Most characters of a text from a record.
+const EXCERPT_CHARS: usize = 500;
+
 /// Settings that are not of the load.
 const NOT_OF_LOAD: [&str; 3] = ["max_errors", "max_p99_ms", "server_pid"];
 
@@ -39,6 +42,11 @@ const MAY_DIFFER: [&str; 7] = [
     "source_ips",
 ];
 
+/// The beginning of a text from a record: a file may have megabytes of it.
+pub(super) fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS).collect()
+}
+
 /// A set of runs.
 pub(super) struct Set {
     pub(super) files: Vec<PathBuf>,
@@ -48,9 +56,11 @@ pub(super) struct Set {
     pub(super) values: Vec<Vec<Option<f64>>>,
     /// Latencies of all runs.
     pub(super) latency: Histogram<u64>,
-    /// Runs that a signal ended, and runs whose tester was late.
+    /// Runs that a signal ended.
     pub(super) interrupted: usize,
-    pub(super) late: usize,
+    /// Runs with warnings, and the first of these.
+    pub(super) warned: usize,
+    pub(super) warning: Option<String>,
     /// What the seconds of a single run leave open.
     pub(super) seconds: SecondsErrors,
     /// Differences to the runs before that do not forbid the comparison.
@@ -134,15 +144,16 @@ impl Reference {
             path: path.to_owned(),
             first: self.path.clone(),
             setting: setting.to_owned(),
-            value,
-            first_value,
+            value: excerpt(&value),
+            first_value: excerpt(&first_value),
         };
         if record.mode != self.mode {
             let (mode, first) = (record.mode.as_str(), self.mode.as_str());
             return Err(differs("mode", mode.to_owned(), first.to_owned()));
         }
         let mut note = |what: &str, first: &str, value: &str| {
-            let text = format!("{what} differs: {first}, then {value}");
+            let (shown, value_shown) = (excerpt(first), excerpt(value));
+            let text = format!("{what} differs: {shown}, then {value_shown}");
             if first != value && !differences.contains(&text) {
                 differences.push(text);
             }
@@ -159,7 +170,9 @@ impl Reference {
             if *first == value || NOT_OF_LOAD.contains(&setting.as_str()) {
                 continue;
             }
-            if !MAY_DIFFER.contains(&setting.as_str()) {
+            // The sleeps of `wake` are its load.
+            let is_load = setting == "hold_secs" && self.mode != ModeName::Idle;
+            if is_load || !MAY_DIFFER.contains(&setting.as_str()) {
                 return Err(differs(&setting, value.to_string(), first.to_string()));
             }
             // The target has said it.
@@ -223,7 +236,8 @@ impl Set {
             values: vec![Vec::new(); metrics::sources(&record).len()],
             latency,
             interrupted: 0,
-            late: 0,
+            warned: 0,
+            warning: None,
             seconds: SecondsErrors::default(),
             differences: Vec::new(),
             first: record.clone(),
@@ -239,7 +253,11 @@ impl Set {
         }
         self.latency += record.latency();
         self.interrupted += usize::from(record.interrupted.is_some());
-        self.late += usize::from(record.is_tester_late());
+        let warnings = &record.verdict.warnings;
+        self.warned += usize::from(!warnings.is_empty());
+        if self.warning.is_none() {
+            self.warning = warnings.first().map(|warning| excerpt(warning));
+        }
     }
 
     pub(super) fn runs(&self) -> usize {

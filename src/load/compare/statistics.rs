@@ -456,11 +456,6 @@ mod tests {
         Metric { name, unit: Unit::PerSec, worse, is_judged: true, run_to_run: 0.0125 }
     }
 
-    fn sample(worse: Worse, before: &[f64], after: &[f64]) -> Sample {
-        let (before, after) = (before.to_vec(), after.to_vec());
-        Sample { metric: metric("m", worse), before, after, seconds_error: 0.0 }
-    }
-
     /// Noise of a simulated machine.
     #[derive(Clone, Copy)]
     struct Machine {
@@ -533,6 +528,45 @@ mod tests {
             let (any, _) = alarms(machine, (10, 10), 0.0, 1_000);
             assert!(any <= 20, "{any} alarms of 1,000 comparisons");
         }
+    }
+
+    /// Forty runs of ten seconds of one server (docs/benchmarks.md, "Runs of one server"): answers a second,
+    /// latency p50, p90, p99 and p99.9, connect p50 and p99.
+    fn real_runs() -> Vec<Vec<f64>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/load/compare/forty_runs.csv");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().skip(1);
+        rows.map(|row| row.split(',').map(|cell| cell.parse().unwrap()).collect()).collect()
+    }
+
+    /// Two sets of ten of the runs, the second with `slowdown` of the throughput.
+    fn real_sets(runs: &mut [Vec<f64>], slowdown: f64, rng: &mut Rng) -> Vec<Sample> {
+        rng.choose(runs, 20);
+        let column = |runs: &[Vec<f64>], at: usize| runs.iter().map(|run| run[at]).collect();
+        (0..7)
+            .map(|at| {
+                let worse = if at == 0 { Worse::Lower } else { Worse::Higher };
+                let mut after: Vec<f64> = column(&runs[10..20], at);
+                if at == 0 {
+                    after.iter_mut().for_each(|rate| *rate *= 1.0 - slowdown);
+                }
+                let before = column(&runs[..10], at);
+                Sample { metric: metric("m", worse), before, after, seconds_error: 0.0 }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn real_runs_of_one_server_are_seldom_worse() {
+        let (mut runs, mut rng) = (real_runs(), Rng::new(40));
+        assert_eq!(runs.len(), 40);
+        let is_worse = |change: &Change| change.outcome == Outcome::Worse;
+        let mut alarms = || {
+            let samples = real_sets(&mut runs, 0.0, &mut rng);
+            compare_with(&samples, TOLERANCE, 40).1.iter().any(is_worse)
+        };
+        let any = (0..1_000).filter(|_| alarms()).count();
+        assert!(any <= 20, "{any} alarms of 1,000 comparisons");
     }
 
     #[test]

@@ -555,6 +555,9 @@ impl<'a> Engine<'a> {
 
     fn end_phase(&mut self, now: u64) {
         let phase_ns = now.saturating_sub(self.phase_started_at);
+        if !matches!(self.run.stats.phase, Phase::Ramp | Phase::Drain) {
+            self.run.usage.read_cpu(self.server_pid);
+        }
         match self.run.stats.phase {
             Phase::Ramp => self.run.ramp_ns = phase_ns,
             Phase::Hold | Phase::Traffic | Phase::Asleep => {
@@ -577,7 +580,7 @@ impl<'a> Engine<'a> {
     /// Reads what the connections held cost, before the next phase changes it.
     fn end_measured(&mut self, now: u64) {
         self.run.held = self.run.stats.connected();
-        self.run.usage.end_measured(self.server_pid, self.run.held);
+        self.run.usage.end_measured(self.run.held);
         self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_held = self.run.usage.held();
         self.check_lag(now);

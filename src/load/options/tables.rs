@@ -141,8 +141,8 @@ Usage: mynah-load idle|echo|fanout|storm|wake URL [OPTION…]
   merge    makes one record of the parts of a run
 
 URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
-tcp://HOST:PORT is any server, which is only connected to. Each may be on a Unix
-socket instead: command+unix:///PATH.
+tcp://HOST:PORT is any server: --send is what it is asked, --expect its answer;
+idle may only connect to it. Each may be on a Unix socket: command+unix:///PATH.
 Numbers take k, M, Ki and Mi; times ms, s and m.
 
 Example: 10,000 idle connections, 50 of them asked something each second
@@ -150,6 +150,9 @@ Example: 10,000 idle connections, 50 of them asked something each second
 
 const EXIT_STATUS: &str =
     "\n\nExit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.";
+
+const COMPARE_EXIT_STATUS: &str =
+    "\n\nExit status: 0 not worse, 1 worse, 2 bad usage, or runs that cannot be compared.";
 
 const IDLE_BRIEF: &str = "\
 Usage: mynah-load idle URL [OPTION…]
@@ -286,5 +289,7 @@ pub(crate) fn help(mode: Option<&str>) -> String {
     if mode.is_none_or(|mode| mode.is_run) {
         groups.push((tls_options::TITLE, TLS));
     }
-    options::usage(mode.map_or(BRIEF, |mode| mode.brief), &groups) + EXIT_STATUS
+    let is_compare = mode.is_some_and(|mode| mode.name == "compare");
+    let exit_status = if is_compare { COMPARE_EXIT_STATUS } else { EXIT_STATUS };
+    options::usage(mode.map_or(BRIEF, |mode| mode.brief), &groups) + exit_status
 }

@@ -381,8 +381,8 @@ fn exchange_is_whole_and_in_its_place() {
     refused(
         &format!("echo {URL} --send x --expect y"),
         &[
-            "--send: command:// has its own requests: tcp:// has none",
-            "--expect: command:// has its own requests: tcp:// has none",
+            "--send: command:// has requests of its own, this is for tcp://",
+            "--expect: command:// has requests of its own, this is for tcp://",
         ],
     );
     refused(

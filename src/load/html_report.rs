@@ -523,13 +523,23 @@ fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     })
 }
 
+/// Memory by open connections, until a storm drops them: what the server has then is what it keeps.
+fn memory_points(record: &Record) -> impl Iterator<Item = &(u64, u64)> {
+    let is_storm = record.storm.is_some();
+    let mut most = 0;
+    record.points.memory.iter().take_while(move |(connected, _)| {
+        most = most.max(*connected);
+        !is_storm || *connected == most
+    })
+}
+
 fn memory(record: &Record) -> Option<Chart> {
     const KIB: f64 = 1024.0;
     let before = record.server.rss_bytes_before?;
     let each = record.server.bytes_per_connection?;
     let points: Vec<(f64, f64)> =
         std::iter::once((0.0, 0.0))
-            .chain(record.points.memory.iter().map(|(connected, rss)| {
+            .chain(memory_points(record).map(|(connected, rss)| {
                 (*connected as f64, rss.saturating_sub(before) as f64 / KIB)
             }))
             .collect();

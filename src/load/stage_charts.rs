@@ -4,7 +4,7 @@ use super::chart::{Axis, Chart, Line};
 use super::format::{count, duration, plural};
 use super::html_report::axis_time;
 use super::record::Record;
-use super::stage_summary::slept;
+use super::stage_summary::{NOT_HALF, slept};
 use super::storm::StormRecord;
 use super::wake::WakeStep;
 
@@ -27,7 +27,8 @@ pub(super) fn result(record: &Record) -> Option<String> {
             .into_iter()
             .filter_map(|(share, secs)| Some(format!("{share} after {}", after(secs)?)));
         let shares: Vec<String> = shares.collect();
-        let served = if shares.is_empty() { "few".to_owned() } else { shares.join(", ") };
+        let served = shares.join(", ").replacen(" after", " were served again after", 1);
+        let served = if shares.is_empty() { NOT_HALF.to_owned() } else { served };
         let never = match storm.unserved {
             0 => String::new(),
             unserved => format!(", {} never", count(unserved)),
@@ -35,7 +36,7 @@ pub(super) fn result(record: &Record) -> Option<String> {
         let storms = record.storm.as_ref().map_or(0, Vec::len);
         let of =
             if storms > 1 { format!(" in the slowest of {storms} storms") } else { String::new() };
-        return Some(format!("of {dropped} dropped together{of}, {served} served again{never}"));
+        return Some(format!("of {dropped} dropped together{of}, {served}{never}"));
     }
     let longest = record.wake.as_ref()?.last()?;
     let [first, second] = [longest.first_us.p50, longest.second_us.p50].map(duration);
@@ -243,7 +244,7 @@ mod tests {
         let storms = vec![storm(100, 60), storm(100, 100)];
         let found = sentence("storm command://h:1", Run { storms, ..run() });
         let expected = "of 100 connections dropped together in the slowest of 2 storms, \
-                        half after 50.00 ms served again, 40 never";
+                        half were served again after 50.00 ms, 40 never";
         assert_eq!(found, expected);
         let mut step = WakeStep { sleep_secs: 5.0, lost: 1, ..WakeStep::default() };
         step.histograms.first.0.record(200_000).unwrap();

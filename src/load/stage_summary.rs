@@ -26,6 +26,15 @@ pub(super) fn lines(record: &Record) -> Vec<SummaryLine> {
     lines
 }
 
+/// Text for a storm after which less than half came back.
+pub(super) const NOT_HALF: &str = "fewer than half served again";
+
+/// Meaning of a connect of a second or more.
+const SYN_AGAIN: &str = "over 1 s, a SYN was sent again, as where the backlog is full";
+
+/// Shortest connect in which a SYN was sent again: the kernel waits for a second (RFC 6298, section 2).
+const SYN_AGAIN_US: f64 = 1e6;
+
 fn storm_lines(record: &Record, number: usize, storm: &StormRecord) -> Vec<SummaryLine> {
     let how = if record.settings.orderly == Some(true) { "in order" } else { "by reset" };
     let (dropped, drop_secs) = (count(storm.dropped), seconds(storm.drop_secs));
@@ -44,6 +53,11 @@ fn storm_lines(record: &Record, number: usize, storm: &StormRecord) -> Vec<Summa
         let retries = count(storm.retries);
         lines
             .push(line("", format!("refused: {}; tried again {retries} times", failed.join(", "))));
+    }
+    let Percentiles { p50, p99, max, .. } = storm.connect_us;
+    if max.is_some_and(|max| max >= SYN_AGAIN_US) {
+        let connects = three(p50, p99, max);
+        lines.push(line("", format!("connects: {connects}; {SYN_AGAIN}")));
     }
     let (before, during) = (storm.bystanders_before_us, storm.bystanders_during_us);
     if before.p50.is_some() || during.p50.is_some() {
@@ -64,7 +78,7 @@ fn served_text(storm: &StormRecord) -> String {
         .map(|(share, secs)| format!("{share} after {}", duration(Some(secs * 1e6))))
         .collect();
     let mut text = match known.is_empty() {
-        true => "fewer than half served again".to_owned(),
+        true => NOT_HALF.to_owned(),
         false => format!("served {}", known.join(", ")),
     };
     if storm.unserved > 0 {
@@ -156,6 +170,7 @@ mod tests {
         let mut second = storm(40);
         second.failed_attempts.insert("ECONNREFUSED".to_owned(), 20);
         second.histograms.bystanders_before.0.record(50_000).unwrap();
+        second.histograms.connect.0.record(1_020 * MS).unwrap();
         let storms = vec![storm(100).derive(), second.derive()];
         let args = "storm command://h:1 -c 100 --times 2 --spread 1";
         let text = text(args, Run { storms, ..run() });
@@ -166,6 +181,7 @@ mod tests {
             "each served after it was due to come back: p50 50.",
             "the tester had begun all connects after 50.00 ms\n",
             "  storm        2: fewer than half served again, 60 never; 100 dropped",
+            "connects: p50 1.02 s, p99 1.02 s, max 1.02 s; over 1 s, a SYN was sent again, as where",
             "refused: ECONNREFUSED 20; tried again 20 times\n",
             "bystanders before: p50 50.0 µs, p99 50.0 µs, max 50.0 µs; during: p50 -, p99 -, max -\n",
             "100 connections dropped by reset twice, back over 1 s, retried after a backoff",

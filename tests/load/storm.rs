@@ -270,7 +270,7 @@ fn late_answers_are_part_of_the_time() {
     drop(held);
 }
 
-/// A full backlog drops the SYN, and the kernel sends it again after a second, then two more.
+/// A full backlog drops the SYN, and the kernel sends it again after a second.
 #[cfg(target_os = "linux")]
 #[test]
 fn full_backlog_shows_as_a_step_at_1_second() {

@@ -14,6 +14,7 @@ mod fixtures;
 mod format;
 mod html_report;
 mod in_flight;
+mod job_link;
 mod jobs;
 mod merge;
 mod options;

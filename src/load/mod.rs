@@ -22,6 +22,7 @@ mod format;
 mod html_report;
 mod in_flight;
 mod island;
+mod job_link;
 mod jobs;
 mod merge;
 mod options;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use super::connection::{Connection, State};
-use super::jobs::JobLink;
+use super::job_link::JobLink;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};

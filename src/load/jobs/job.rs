@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::super::engine::Engine;
+use super::super::job_link::JobLink;
+use super::super::job_link::messages::{FromJob, ToJob};
 use super::super::options::Invocation;
 use super::super::progress::Progress;
 use super::super::record::Record;
@@ -12,8 +14,6 @@ use super::super::sysinfo::{Host, SystemLimits};
 use super::super::target::Address;
 use super::super::{explain, routes_to};
 use super::JOB_WORD;
-use super::link::JobLink;
-use super::messages::{FromJob, ToJob};
 use crate::net::raise_file_limit;
 
 /// Runs as a job, if that is what the command line says and standard input has a parent. It prints

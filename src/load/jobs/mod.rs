@@ -5,25 +5,20 @@
 //! opens no connections itself.
 //!
 //! Parent and job talk over a socket pair, which is the job's standard input, in lines of JSON. Both
-//! are the same program, so the lines have no version. A job whose parent has gone reads the end of
+//! are the same program, so the lines (`job_link`) have no version. A job whose parent has gone reads the end of
 //! file and ends.
 //!
 //! | module | job |
 //! |---|---|
-//! | `messages` | the lines |
-//! | `link` | a job's end of the socket pair |
 //! | `job` | a process of the run |
 //! | `process` | such a process, as the parent sees it |
 //! | `parent` | the clock of all |
 
 mod job;
-mod link;
-mod messages;
 mod parent;
 mod process;
 
 pub(super) use job::run_as_job;
-pub(super) use link::JobLink;
 pub(super) use parent::run;
 
 /// First word of a job's command line. It is no mode: what follows is the command line of the parent.

@@ -11,6 +11,7 @@ use mio::{Events, Poll, Token};
 
 use super::super::engine::Run;
 use super::super::explain;
+use super::super::job_link::messages::ToJob;
 use super::super::merge::{JobRecord, merge_jobs, merge_row};
 use super::super::outputs::Outputs;
 use super::super::plan::Plan;
@@ -23,7 +24,6 @@ use super::super::stats::{Counts, Phase, Row};
 use super::super::sysinfo::{self, Host};
 use super::super::target::Address;
 use super::super::{ask_version, signals};
-use super::messages::ToJob;
 use super::process::{Process, ProcessState};
 use crate::net::{SignalPipe, poll};
 

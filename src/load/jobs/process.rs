@@ -13,10 +13,10 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use nix::sys::signal::Signal;
 
+use super::super::job_link::messages::{FromJob, Lines, Tick, ToJob, encode};
 use super::super::record::Record;
 use super::super::stats::{Counts, Phase, Row};
 use super::JOB_WORD;
-use super::messages::{FromJob, Lines, Tick, ToJob, encode};
 use crate::net::retry_interrupted;
 
 /// A process of the run. It is killed when it goes out of scope and has not ended.

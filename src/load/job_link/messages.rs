@@ -14,7 +14,7 @@ const LINE_BYTES_MAX: usize = 256 << 20;
 /// A line of the parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ToJob {
+pub(in super::super) enum ToJob {
     Start {
         /// Number of the job, from 0.
         job: u32,
@@ -30,7 +30,7 @@ pub(super) enum ToJob {
 /// A line of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum FromJob {
+pub(in super::super) enum FromJob {
     /// It goes on when all others have come as far.
     Waiting,
     Tick(Tick),
@@ -46,17 +46,17 @@ pub(super) enum FromJob {
 
 /// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Tick {
-    pub(super) phase: Phase,
-    pub(super) counts: Counts,
+pub(in super::super) struct Tick {
+    pub(in super::super) phase: Phase,
+    pub(in super::super) counts: Counts,
 }
 
 /// A line that is not one of ours, or has no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadLine;
+pub(in super::super) struct BadLine;
 
 /// A line as it is written.
-pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
+pub(in super::super) fn encode(message: &impl Serialize) -> Vec<u8> {
     // Maps have text as keys, so there is no error.
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');
@@ -65,7 +65,7 @@ pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
 
 /// Received bytes, cut into lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in super::super) struct Lines {
     bytes: Vec<u8>,
     /// Bytes at the front that have been returned.
     taken: usize,
@@ -75,7 +75,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Adds received bytes.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in super::super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.extend_from_slice(bytes);
@@ -86,7 +86,7 @@ impl Lines {
     /// # Errors
     ///
     /// The line is not a message, or too long.
-    pub(super) fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, BadLine> {
+    pub(in super::super) fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, BadLine> {
         let rest = &self.bytes[self.taken..];
         let Some(len) = rest[self.searched..].iter().position(|byte| *byte == b'\n') else {
             self.searched = rest.len();

@@ -1,5 +1,7 @@
-//! A job's end of the socket pair. During the run it never blocks: a parent that is stopped delays no
-//! request.
+//! A job's end of the socket pair to its parent (`--jobs`). During the run it never blocks: a parent that
+//! is stopped delays no request. Knows neither the engine nor processes.
+
+pub(super) mod messages;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -8,16 +10,16 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-use super::super::stats::Stats;
-use super::messages::{FromJob, Lines, Tick, ToJob, encode};
+use super::stats::Stats;
 use crate::net::retry_interrupted;
+use messages::{FromJob, Lines, Tick, ToJob, encode};
 
 /// Most bytes that wait for the parent. What does not fit is left out: the record has it.
 const UNSENT_MAX: usize = 4 << 20;
 
 /// A job's end of the socket pair.
 #[derive(Debug)]
-pub(in super::super) struct JobLink {
+pub(super) struct JobLink {
     stream: UnixStream,
     lines: Lines,
     unsent: Vec<u8>,
@@ -61,17 +63,13 @@ impl JobLink {
     }
 
     /// Makes the stream not block, and asks for its events.
-    pub(in super::super) fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<()> {
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         rustix::io::ioctl_fionbio(&self.stream, true)?;
         registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Reads what the parent says, on an event. Returns whether the run must stop.
-    pub(in super::super) fn must_stop(&mut self) -> bool {
+    pub(super) fn must_stop(&mut self) -> bool {
         let mut bytes = [0; 4096];
         loop {
             match retry_interrupted(|| self.stream.read(&mut bytes)) {
@@ -96,7 +94,7 @@ impl JobLink {
     }
 
     /// Whether all jobs have come this far. The first call tells the parent that this one has.
-    pub(in super::super) fn may_go_on(&mut self) -> bool {
+    pub(super) fn may_go_on(&mut self) -> bool {
         if !std::mem::replace(&mut self.is_waiting, true) {
             self.send(&FromJob::Waiting);
         }
@@ -106,7 +104,7 @@ impl JobLink {
     }
 
     /// Tells how far the run is.
-    pub(in super::super) fn send_tick(&mut self, stats: &Stats) {
+    pub(super) fn send_tick(&mut self, stats: &Stats) {
         // The next one says more.
         if self.unsent.is_empty() {
             self.send(&FromJob::Tick(Tick { phase: stats.phase, counts: stats.counts }));
@@ -114,7 +112,7 @@ impl JobLink {
     }
 
     /// Tells the last row.
-    pub(in super::super) fn send_row(&mut self, stats: &Stats) {
+    pub(super) fn send_row(&mut self, stats: &Stats) {
         let Some(row) = stats.series.last() else { return };
         let second = stats.seconds.get(stats.series.len() - 1).cloned().flatten();
         if self.unsent.len() < UNSENT_MAX {

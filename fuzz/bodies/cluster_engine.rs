@@ -139,7 +139,6 @@ impl Model {
                 let wanted = (0..4).filter(|bit| number >> bit & 1 == 1);
                 self.engine.set_channels(wanted.map(|bit| names[bit].to_vec()).collect());
             }
-            13 => self.put_back(),
             // Both connections, up to where they are used.
             14 => self.make_ready(),
             _ => {
@@ -237,37 +236,6 @@ impl Model {
             }
         }
         true
-    }
-
-    /// A message that is put back comes again.
-    fn put_back(&mut self) {
-        let first = match self.engine.next_event(self.now) {
-            Some(EngineEvent::Message { channel, payload }) => (channel.to_vec(), payload.to_vec()),
-            Some(_) => {
-                // Not to be lost by the model.
-                return self.resynchronize();
-            }
-            None => return,
-        };
-        self.engine.put_back();
-        assert!(!self.engine.may_read(Link::Subscriber));
-        self.engine.on_bytes(Link::Subscriber, b"+", self.now);
-        match self.engine.next_event(self.now) {
-            Some(EngineEvent::Message { channel, payload }) => {
-                assert!(first == (channel.to_vec(), payload.to_vec()));
-            }
-            other => panic!("{other:?} after a message was put back"),
-        }
-    }
-
-    /// After an event that was not looked at: everything begins anew.
-    fn resynchronize(&mut self) {
-        for link in Link::ALL {
-            self.fail(link);
-        }
-        while self.engine.next_event(self.now).is_some() {}
-        self.ready = [false; 2];
-        self.calls.clear();
     }
 
     fn check(&mut self) {

@@ -37,7 +37,6 @@ pub struct Engine {
     queued: VecDeque<Queued>,
     /// The message that was returned last; it is consumed by the next call of `next_event`.
     current: Option<Message>,
-    is_put_back: bool,
     /// [`EngineEvent::SubscriberReady`] has been returned for the channels there are.
     is_subscriber_announced: bool,
     log: EngineLog,
@@ -66,7 +65,6 @@ impl Engine {
             subscriber: Subscriber::default(),
             queued: VecDeque::new(),
             current: None,
-            is_put_back: false,
             is_subscriber_announced: false,
             log: EngineLog::default(),
             random: Xorshift::new(seed),
@@ -192,27 +190,20 @@ impl Engine {
     }
 
     /// The next event, in the order in which they came. The message returned before is gone with
-    /// this call, unless it was [put back](Self::put_back).
+    /// this call.
     pub fn next_event(&mut self, now: Millis) -> Option<EngineEvent<'_>> {
         self.set_now(now);
         self.has_news = false;
-        if !std::mem::take(&mut self.is_put_back) {
-            if let Some(message) = self.current.take() {
-                self.sessions[Link::Subscriber as usize].consume(message.frame_len);
-            }
-            if let Some(event) = self.advance() {
-                return Some(event.into());
-            }
+        if let Some(message) = self.current.take() {
+            self.sessions[Link::Subscriber as usize].consume(message.frame_len);
+        }
+        if let Some(event) = self.advance() {
+            return Some(event.into());
         }
         let message = self.current.as_ref()?;
         let input = self.sessions[Link::Subscriber as usize].input();
         let (channel, payload) = (&input[message.channel.clone()], &input[message.payload.clone()]);
         Some(EngineEvent::Message { channel, payload })
-    }
-
-    /// The message that was returned last comes again.
-    pub fn put_back(&mut self) {
-        self.is_put_back = self.current.is_some();
     }
 
     /// The node has not heard its own heartbeat for 3 s. The subscriber is closed, and the
@@ -377,7 +368,6 @@ impl Engine {
             Link::Subscriber => {
                 self.subscriber.on_lost();
                 self.current = None;
-                self.is_put_back = false;
                 self.is_subscriber_announced = false;
             }
         }

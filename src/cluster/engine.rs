@@ -7,9 +7,10 @@ use std::fmt;
 
 use super::engine_log::{EngineLog, Phase};
 use super::engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
+use super::resp::Message;
 use super::session::{Failure, Frame, Session, Xorshift};
 use super::session_commands::{Answer, Commands};
-use super::session_subscriber::{Message, Subscriber};
+use super::session_subscriber::Subscriber;
 use crate::clock::Millis;
 
 /// A deaf node's connection for commands is stuck as well if it has waited so long for an answer.
@@ -240,6 +241,17 @@ impl Engine {
     /// Takes a frame; says whether there was one, or the end of what came on an ended connection.
     fn advance_link(&mut self, link: Link) -> bool {
         let session = &mut self.sessions[link as usize];
+        if link == Link::Subscriber
+            && let Some(message) = session.next_message(self.config.message_bytes_max)
+        {
+            if self.subscriber.is_wanted(session, &message) {
+                self.current = Some(message);
+            } else {
+                session.consume(message.frame_len);
+            }
+            self.announce_subscriber();
+            return true;
+        }
         match session.next_frame(self.config.message_bytes_max) {
             Ok(Some(frame)) => {
                 let result = match link {
@@ -284,7 +296,7 @@ impl Engine {
         let (session, now) = (&mut self.sessions[Link::Commands as usize], self.now);
         let answer = self.commands.on_reply(session, frame, &self.config, &mut self.log, now)?;
         self.queued.extend(answer.map(Queued::Answer));
-        if self.commands.is_set_up() && session.is_connected() && !session.is_ready() {
+        if session.is_connected() && !session.is_ready() && self.commands.is_set_up() {
             session.on_ready(now);
             self.commands.send_backlog(session, now);
             self.sessions[Link::Subscriber as usize].end_pause(now);

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use super::byte_queue::ByteQueue;
 use super::engine_types::{EngineConfig, Link, Want};
-use super::resp::{Protocol, Reply, RespError, Scanner, decode, push_command};
+use super::resp::{
+    Message, Protocol, Reply, RespError, Scanner, decode, push_command, read_integer, read_message,
+};
 use crate::clock::Millis;
 use crate::escape::SanitizedExcerpt;
 
@@ -272,8 +274,13 @@ impl Session {
         &mut self,
         message_bytes_max: usize,
     ) -> Result<Option<Frame>, RespError> {
-        if !self.is_unread {
+        if !self.is_unread || self.input.is_empty() {
+            self.is_unread = false;
             return Ok(None);
+        }
+        if let Some((n, len)) = read_integer(self.input.as_slice()) {
+            self.scanner.reset();
+            return Ok(Some(Frame { len, reply: Reply::Integer(n) }));
         }
         let bytes_max = message_bytes_max.saturating_add(FRAME_OVERHEAD);
         match self.scanner.scan(self.input.as_slice(), bytes_max)? {
@@ -286,6 +293,18 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// The message of a channel at the start of the input, if that is what is there: what
+    /// [`next_frame`](Self::next_frame) would find in it, for less.
+    pub(super) fn next_message(&mut self, message_bytes_max: usize) -> Option<Message> {
+        if !self.is_unread || self.is_in_handshake() {
+            return None;
+        }
+        let bytes_max = message_bytes_max.saturating_add(FRAME_OVERHEAD);
+        let message = read_message(self.input.as_slice(), self.protocol, bytes_max)?;
+        self.scanner.reset();
+        Some(message)
     }
 
     pub(super) fn consume(&mut self, len: usize) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::engine_log::EngineLog;
 use super::engine_types::{EngineConfig, Script};
-use super::resp::{Reply, push_command, push_head, push_joined_part, push_part};
+use super::resp::{Reply, push_command, push_head, push_part, push_publish};
 use super::session::{Failure, Frame, Session, words_of};
 use crate::clock::Millis;
 
@@ -103,10 +103,7 @@ impl Commands {
         }
         let is_ready = session.is_ready();
         let output = if is_ready { session.output.writer() } else { &mut self.backlog };
-        push_head(output, 3);
-        push_part(output, b"PUBLISH");
-        push_part(output, channel);
-        push_joined_part(output, parts);
+        push_publish(output, channel, parts);
         if is_ready {
             self.push_publishes(1, now);
         } else {

@@ -107,6 +107,8 @@ pub struct Node {
     batch: Option<Batch>,
     /// Bytes of the batch at hand.
     events: Vec<u8>,
+    /// The channel's name in the engine of the batch that is published.
+    channel_key: Vec<u8>,
     tellings: Tellings,
     loss_log: LineLimit,
     unlogged_losses: u64,
@@ -180,6 +182,7 @@ impl Node {
             tasks: VecDeque::new(),
             batch: None,
             events: Vec::new(),
+            channel_key: Vec::new(),
             tellings: Tellings::default(),
             loss_log: LineLimit::new(1),
             unlogged_losses: 0,
@@ -361,19 +364,20 @@ impl Node {
         if cluster.outbox.is_empty() {
             return;
         }
-        let channels: Vec<Channel> = cluster.channels().map(|(channel, _)| channel).collect();
-        let mut header = Vec::new();
-        for channel in channels {
+        // What is closed is empty.
+        for channel in 0..cluster.outbox.channels() {
             while let Some(batch) = cluster.outbox.pop(channel) {
-                header.clear();
-                Header::new(self.incarnation, batch.first, batch.messages_before)
-                    .write(&mut header);
-                let name = self.keys.channel(cluster.channel_name(channel));
-                if self.engine.publish(&name, &[&header, &batch.bytes]) {
+                let header = Header::new(self.incarnation, batch.first, batch.messages_before);
+                let mut buffer = [0; Header::LEN_MAX];
+                self.channel_key.clear();
+                self.keys.write_channel(cluster.channel_name(channel), &mut self.channel_key);
+                let parts = [header.write(&mut buffer), &batch.bytes];
+                if self.engine.publish(&self.channel_key, &parts) {
                     self.stats.published_total += batch.messages;
                 } else {
                     cluster.outbox.note_dropped(batch.messages);
                 }
+                cluster.outbox.reuse(batch);
             }
         }
     }

@@ -69,8 +69,8 @@ pub struct ClusterStats {
 pub struct Input<'a> {
     /// The room's channel.
     pub channel: Channel,
-    /// Its content.
-    pub remote: Remote<'a>,
+    /// Its content; `None` where there is nothing in it for the room.
+    pub remote: Option<Remote<'a>>,
 }
 
 /// This node.
@@ -132,10 +132,25 @@ enum TaskKind {
 struct Batch {
     channel: Channel,
     node: NodeNumber,
-    /// Where the next event begins.
+    /// Where the next event begins: before the end.
     at: usize,
-    /// Events that have been heard before.
-    skip: u64,
+    /// The event that was returned last.
+    current: Option<Current>,
+}
+
+/// An event that a room acts on.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    /// Where the one behind it begins.
+    end: usize,
+    is_message: bool,
+    snapshot: Option<SnapshotEdge>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum SnapshotEdge {
+    Begins,
+    Ends,
 }
 
 /// Reports of this node's members that are on their way.
@@ -398,51 +413,40 @@ impl Node {
 
     /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
     pub fn next(&mut self, cluster: &mut Cluster, now: Millis) -> Option<Input<'_>> {
-        loop {
-            if let Some(Task { channel, kind }) = self.tasks.front().copied() {
-                let remote = match kind {
-                    TaskKind::Missed(count) => Remote::Missed(count),
-                    TaskKind::NodeGone(node) => {
-                        Remote::NodeGone { node, name: Some(&self.peers.get(node).name) }
-                    }
-                    TaskKind::RoomClosed(node) => Remote::NodeGone { node, name: None },
-                };
-                return Some(Input { channel, remote });
-            }
-            if self.has_event() {
-                break;
-            }
+        while !self.has_input() {
             if !self.hear(cluster, now) {
                 return None;
             }
         }
-        let batch = self.batch.as_ref()?;
-        let (event, _) = postcard::take_from_bytes::<Event<'_>>(&self.events[batch.at..]).ok()?;
-        Some(Input { channel: batch.channel, remote: Remote::Event { node: batch.node, event } })
-    }
-
-    /// Whether the batch at hand has another event that is to be acted on.
-    fn has_event(&mut self) -> bool {
-        while let Some(batch) = &mut self.batch {
-            let left = &self.events[batch.at..];
-            match postcard::take_from_bytes::<Event<'_>>(left) {
-                Ok((_, rest)) if batch.skip > 0 => {
-                    batch.skip -= 1;
-                    batch.at = self.events.len() - rest.len();
+        if let Some(Task { channel, kind }) = self.tasks.front().copied() {
+            let remote = match kind {
+                TaskKind::Missed(count) => Remote::Missed(count),
+                TaskKind::NodeGone(node) => {
+                    Remote::NodeGone { node, name: Some(&self.peers.get(node).name) }
                 }
-                // Only all that is known of the members, and in order, says who is there.
-                Ok((Event::SnapshotEnds, _))
-                    if !self.peers.has_snapshot(batch.node, batch.channel) =>
-                {
-                    self.finish_event();
-                }
-                Ok(_) => return true,
-                // At its end; or what comes is of a version that this one does not know: it is
-                // missed.
-                Err(_) => self.batch = None,
-            }
+                TaskKind::RoomClosed(node) => Remote::NodeGone { node, name: None },
+            };
+            return Some(Input { channel, remote: Some(remote) });
         }
-        false
+        let batch = self.batch.as_mut()?;
+        let (node, channel) = (batch.node, batch.channel);
+        let decoded = postcard::take_from_bytes::<Event<'_>>(&self.events[batch.at..]);
+        let Ok((event, rest)) = decoded else {
+            // It is of a version that this one does not know, and so missed, with all behind it.
+            self.batch = None;
+            return Some(Input { channel, remote: None });
+        };
+        let snapshot = match event {
+            Event::SnapshotBegins => Some(SnapshotEdge::Begins),
+            Event::SnapshotEnds => Some(SnapshotEdge::Ends),
+            _ => None,
+        };
+        let (end, is_message) = (self.events.len() - rest.len(), event.is_message());
+        batch.current = Some(Current { end, is_message, snapshot });
+        // Only all that is known of the members, and in order, says who is there.
+        let is_partial = event == Event::SnapshotEnds && !self.peers.has_snapshot(node, channel);
+        let remote = (!is_partial).then_some(Remote::Event { node, event });
+        Some(Input { channel, remote })
     }
 
     /// Marks the last input as acted on.
@@ -454,17 +458,19 @@ impl Node {
 
     fn finish_event(&mut self) {
         let Some(batch) = &mut self.batch else { return };
-        let left = &self.events[batch.at..];
-        let Ok((event, rest)) = postcard::take_from_bytes::<Event<'_>>(left) else { return };
+        let Some(Current { end, is_message, snapshot }) = batch.current.take() else { return };
         let (node, channel) = (batch.node, batch.channel);
-        batch.at = self.events.len() - rest.len();
-        match event {
-            Event::SnapshotBegins => self.peers.begin_snapshot(node, channel),
-            Event::SnapshotEnds => self.peers.end_snapshot(node, channel),
-            _ => {}
+        batch.at = end;
+        if end == self.events.len() {
+            self.batch = None;
         }
-        self.stats.received_total += u64::from(event.is_message());
-        self.peers.advance(node, channel, event.is_message());
+        match snapshot {
+            Some(SnapshotEdge::Begins) => self.peers.begin_snapshot(node, channel),
+            Some(SnapshotEdge::Ends) => self.peers.end_snapshot(node, channel),
+            None => {}
+        }
+        self.stats.received_total += u64::from(is_message);
+        self.peers.advance(node, channel, is_message);
     }
 
     /// Takes the next thing that the engine has sent. Returns whether there was any.
@@ -538,7 +544,15 @@ impl Node {
         };
         let first = Position { next: header.first, messages: header.messages_before };
         let Reception { skip, .. } = self.receive(node, channel, first);
-        self.batch = Some(Batch { channel, node, at: 0, skip });
+        let mut left = &self.events[..];
+        for _ in 0..skip {
+            match postcard::take_from_bytes::<Event<'_>>(left) {
+                Ok((_, behind)) => left = behind,
+                Err(_) => return,
+            }
+        }
+        let at = self.events.len() - left.len();
+        self.batch = (!left.is_empty()).then_some(Batch { channel, node, at, current: None });
     }
 
     /// A stream is at `first`. What was missed before that is counted, and its room told.

@@ -115,6 +115,7 @@ impl<T: Transport> Server<T> {
 
     /// Has a room act on something.
     fn act_on(&mut self, input: Input<'_>) -> Result<Progress, LogFullError> {
+        let Some(remote) = input.remote else { return Ok(Progress::Done) };
         let Some(number) = self.listener_in(input.channel) else { return Ok(Progress::Done) };
         let (shared, listener) = (&mut self.shared, &mut self.listeners[number]);
         let room = &mut listener.room;
@@ -125,7 +126,8 @@ impl<T: Transport> Server<T> {
             return Err(LogFullError);
         }
         let head = room.log.head();
-        let result = dispatch!(&mut listener.protocol, handler => handler.on_remote(input.remote, room, shared));
+        let result =
+            dispatch!(&mut listener.protocol, handler => handler.on_remote(remote, room, shared));
         // Appended bytes lie in memory, so their number fits.
         self.schedule.budget.charge((listener.room.log.head() - head) as usize);
         listener.start_pass_if_needed(&mut shared.memory);

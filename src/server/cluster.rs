@@ -79,6 +79,8 @@ impl<T: Transport> Server<T> {
     }
 
     /// Acts on what other nodes have published, as far as there is time and the logs have space.
+    // Cold is what it is in a server that is no node, which is not to pay for it.
+    #[cold]
     pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
         let now = self.shared.now;
         let cluster = self.shared.cluster.as_deref();
@@ -280,6 +282,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Publishes what this turn has made.
+    #[cold]
     pub(super) fn flush_cluster(&mut self) {
         if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
             node.flush(cluster);
@@ -299,14 +302,14 @@ impl<T: Transport> Server<T> {
     }
 
     /// Whether the next turn has something to do for the cluster.
-    pub(super) fn has_cluster_work(&self) -> bool {
+    pub(crate) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
         let has_input = node.has_input() && !self.is_cluster_blocked;
         has_input || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
     }
 
     /// When the cluster has something to do although nothing has happened.
-    pub(super) fn cluster_due_at(&self) -> Option<Millis> {
+    pub(crate) fn cluster_due_at(&self) -> Option<Millis> {
         let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
         node.next_due(cluster)
     }

@@ -560,10 +560,12 @@ fn engine_that_stays_away_is_one_line() {
     while client.now.since(lost_at) < 200_000 {
         fail(&mut client, "connection refused");
     }
-    let still = "WARN cluster: still: cannot reach redis://engine: connection refused; trying again";
+    let still =
+        "WARN cluster: still: cannot reach redis://engine: connection refused; trying again";
     assert_eq!(log(), [still], "after a minute");
     // A minute later again, the next reason is told; what somebody has to end is told at once.
-    for words in ["LOADING Redis is loading", "WRONGPASS invalid password", "WRONGPASS invalid password"]
+    for words in
+        ["LOADING Redis is loading", "WRONGPASS invalid password", "WRONGPASS invalid password"]
     {
         client.pause(Commands);
         client.connect(Commands);

@@ -561,13 +561,14 @@ impl Node {
     }
 
     fn note_missed(&mut self, channel: Channel, count: Option<u64>, cluster: &Cluster) {
-        self.stats.lost_total += count.unwrap_or_default();
-        self.unlogged_losses += count.unwrap_or_default();
+        let lost = count.unwrap_or_default();
+        self.stats.lost_total = self.stats.lost_total.saturating_add(lost);
+        self.unlogged_losses = self.unlogged_losses.saturating_add(lost);
         // Where nobody was, nobody has missed anything.
         self.has_unknown_losses |= count.is_none() && cluster.receivers_here(channel) > 0;
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
             (TaskKind::Missed(Some(told)), Some(more)) if task.channel == channel => {
-                *told += more;
+                *told = told.saturating_add(more);
                 true
             }
             (TaskKind::Missed(None), None) => task.channel == channel,

@@ -283,7 +283,8 @@ fn backlog_of_64_mib_is_passed_on() {
         return;
     };
     let a = Node::start_with(&redis, "a", "", &["--send-queue", "134217728"]);
-    let b = Node::start(&redis, "b");
+    // The client may read more slowly than the node.
+    let b = Node::start_with(&redis, "b", "", &["--broadcast-log", "134217728"]);
     wait_until_joined(&[&a, &b]);
     let (mut sender, mut receiver) = (a.command(), b.command());
     wait_until_receivers(&mut sender, 1);

@@ -67,6 +67,8 @@ struct Model {
     /// Members were told of losses without a number.
     has_unknown: bool,
     lost_total: u64,
+    /// Connections have ended, or time has passed: it takes time until all is quiet.
+    is_troubled: bool,
 }
 
 impl Model {
@@ -82,11 +84,13 @@ impl Model {
         world.pass(4_000);
         let peers = Default::default();
         let (has_lies, has_refused, has_unknown) = (false, false, false);
-        Model { world, peers, has_lies, has_refused, has_unknown, lost_total: 0 }
+        let is_troubled = false;
+        Model { world, peers, has_lies, has_refused, has_unknown, lost_total: 0, is_troubled }
     }
 
     /// One step. Returns what is left of the input.
     fn step<'a>(&mut self, step: u8, number: u8, rest: &'a [u8]) -> &'a [u8] {
+        self.is_troubled |= matches!(step, 10 | 12 | 13);
         let peer = usize::from(number) % HONEST;
         let more = usize::from(number) / HONEST;
         match step {
@@ -270,7 +274,7 @@ impl Model {
     /// All is quiet: what honest nodes have said was heard or is counted, and their members are known.
     fn finish(&mut self) {
         self.world.is_mute = false;
-        for _ in 0..12 {
+        for _ in 0..if self.is_troubled { 12 } else { 1 } {
             (0..HONEST).for_each(|peer| self.beat(peer));
             self.world.pass(1_000);
             self.check();

@@ -112,6 +112,8 @@ pub struct Node {
     tellings: Tellings,
     loss_log: LineLimit,
     unlogged_losses: u64,
+    /// Some of the losses that are not logged have no number.
+    has_unknown_losses: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +203,7 @@ impl Node {
             tellings: Tellings::default(),
             loss_log: LineLimit::new(1),
             unlogged_losses: 0,
+            has_unknown_losses: false,
         }
     }
 
@@ -314,7 +317,7 @@ impl Node {
             self.lose(node, cluster);
         }
         if self.is_settled() {
-            self.tell_of_unheard();
+            self.tell_of_unheard(cluster);
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
             self.claim_all(cluster);
@@ -543,7 +546,7 @@ impl Node {
             return;
         };
         let first = Position { next: header.first, messages: header.messages_before };
-        let Reception { skip, .. } = self.receive(node, channel, first);
+        let Reception { skip, .. } = self.receive(node, channel, first, cluster);
         let mut left = &self.events[..];
         for _ in 0..skip {
             match postcard::take_from_bytes::<Event<'_>>(left) {
@@ -556,25 +559,34 @@ impl Node {
     }
 
     /// A stream is at `first`. What was missed before that is counted, and its room told.
-    fn receive(&mut self, node: NodeNumber, channel: Channel, first: Position) -> Reception {
+    fn receive(
+        &mut self,
+        node: NodeNumber,
+        channel: Channel,
+        first: Position,
+        cluster: &Cluster,
+    ) -> Reception {
         let is_new = !self.peers.knows(node, channel);
         let is_fresh = self.is_settled();
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
-            self.note_missed(channel, Some(reception.missed));
+            self.note_missed(channel, Some(reception.missed), cluster);
         } else if is_new && !is_fresh && first.messages > 0 {
             // It may have been before this node could hear, or have been lost on its way here.
-            self.note_missed(channel, None);
+            self.note_missed(channel, None, cluster);
         }
         reception
     }
 
-    fn note_missed(&mut self, channel: Channel, count: Option<u64>) {
-        self.stats.lost_total += count.unwrap_or_default();
-        self.unlogged_losses += count.unwrap_or_default();
+    fn note_missed(&mut self, channel: Channel, count: Option<u64>, cluster: &Cluster) {
+        let lost = count.unwrap_or_default();
+        self.stats.lost_total = self.stats.lost_total.saturating_add(lost);
+        self.unlogged_losses = self.unlogged_losses.saturating_add(lost);
+        // Where nobody was, nobody has missed anything.
+        self.has_unknown_losses |= count.is_none() && cluster.receivers_here(channel) > 0;
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
             (TaskKind::Missed(Some(told)), Some(more)) if task.channel == channel => {
-                *told += more;
+                *told = told.saturating_add(more);
                 true
             }
             (TaskKind::Missed(None), None) => task.channel == channel,
@@ -590,9 +602,13 @@ impl Node {
 
     fn write_losses(&mut self) {
         let lost = std::mem::take(&mut self.unlogged_losses);
-        if lost > 0 {
-            warn!("cluster: messages of other nodes that may have been missed: {lost}");
-        }
+        let or_more = std::mem::take(&mut self.has_unknown_losses);
+        let lost = match (lost, or_more) {
+            (0, false) => return,
+            (0, true) => "how many is not known".to_owned(),
+            (lost, or_more) => format!("{lost}{}", if or_more { " or more" } else { "" }),
+        };
+        warn!("cluster: messages of other nodes that may have been missed: {lost}");
     }
 
     fn hear_notice(&mut self, cluster: &mut Cluster) {
@@ -631,7 +647,7 @@ impl Node {
         }
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
-                self.receive(node, channel, beat.end());
+                self.receive(node, channel, beat.end(), cluster);
             }
         }
         for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
@@ -664,10 +680,10 @@ impl Node {
 
     /// Everyone who is there has been heard since this node could not hear. What those that are not
     /// have published in between is not known.
-    fn tell_of_unheard(&mut self) {
+    fn tell_of_unheard(&mut self, cluster: &Cluster) {
         while let Some(node) = self.peers.take_unheard() {
             for channel in self.peers.channels_of(node) {
-                self.note_missed(channel, None);
+                self.note_missed(channel, None, cluster);
             }
         }
     }

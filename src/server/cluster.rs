@@ -10,13 +10,14 @@ use crate::buffer::LogFullError;
 use crate::clock::Millis;
 use crate::cluster::{Engine, Input, Node, NodeConfig, TELL_BYTES_MAX};
 use crate::conn_id::ConnId;
-use crate::limits::{VISIT_COST_BYTES, turn_micros};
+use crate::limits::{CLOCK_CHECK_BYTES, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::chat::Roster;
 use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
 use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 
-/// Cost of an event besides its bytes.
-const EVENT_COST_BYTES: usize = 256;
+/// Cost of an event besides its bytes: where a million members are known, one that joins takes some
+/// microseconds.
+const EVENT_COST_BYTES: usize = 1024;
 
 impl<T: Transport> Server<T> {
     /// Makes the server a node of a cluster. Its listeners are in no channel until
@@ -97,7 +98,8 @@ impl<T: Transport> Server<T> {
             self.schedule.budget.charge(EVENT_COST_BYTES);
             match self.act_on(input) {
                 Ok(Progress::Done) => node.done(),
-                Ok(Progress::More) => {}
+                // A step looks at as many members as may take a part's time.
+                Ok(Progress::More) => self.schedule.budget.charge(CLOCK_CHECK_BYTES),
                 Err(LogFullError) => {
                     self.is_cluster_blocked = true;
                     break;

@@ -512,6 +512,7 @@ fn ready_connections_are_due_never() {
 #[test]
 fn flapping_connection_is_not_a_flood_in_the_log() {
     let mut client = Client::new(config());
+    let began_at = client.now;
     for _ in 0..50 {
         client.make_ready();
         for link in Link::ALL {
@@ -524,13 +525,62 @@ fn flapping_connection_is_not_a_flood_in_the_log() {
     let expected = [
         "INFO cluster: connected to the engine",
         "WARN cluster: connection to redis://engine lost: connection closed; trying again",
-        "INFO cluster: connected to the engine",
     ];
-    assert_eq!(log(), expected);
+    let (lines, took) = (log(), client.now.since(began_at));
+    assert_eq!(lines[..2], expected);
+    assert!(lines.chunks(2).all(|pair| pair == &expected[..pair.len()]), "{lines:?}");
+    assert!(lines.len() as u64 <= 3 + 2 * (took / 60_000), "{lines:?} in {took} ms");
     client.make_ready();
+    log();
     client.now = client.now.after(10_000);
     client.engine.on_failed(Commands, "connection closed", client.now);
     assert_eq!(log(), expected[1..2], "after it was well it is news");
+}
+
+#[test]
+fn engine_that_stays_away_is_one_line() {
+    let mut client = Client::ready();
+    client.now = client.now.after(10_000);
+    for link in Link::ALL {
+        client.engine.on_failed(link, "connection closed", client.now);
+        client.events();
+    }
+    let lost = "WARN cluster: connection to redis://engine lost: connection closed; trying again";
+    assert_eq!(log(), [lost]);
+    let lost_at = client.now;
+    let fail = |client: &mut Client, reason: &str| {
+        client.pause(Commands);
+        client.engine.on_connecting(Commands, client.now);
+        client.engine.on_failed(Commands, reason, client.now);
+    };
+    while client.now.since(lost_at) < 50_000 {
+        fail(&mut client, "connection refused");
+    }
+    assert_eq!(log(), [""; 0], "a reason of the same trouble");
+    while client.now.since(lost_at) < 200_000 {
+        fail(&mut client, "connection refused");
+    }
+    let still =
+        "WARN cluster: still: cannot reach redis://engine: connection refused; trying again";
+    assert_eq!(log(), [still], "after a minute");
+    // A minute later again, the next reason is told; what somebody has to end is told at once.
+    for words in
+        ["LOADING Redis is loading", "WRONGPASS invalid password", "WRONGPASS invalid password"]
+    {
+        client.pause(Commands);
+        client.connect(Commands);
+        client.hear(Commands, &format!("-{words}\r\n"));
+        client.close(Commands);
+    }
+    assert_eq!(
+        log(),
+        [
+            "WARN cluster: still: redis://engine answers LOADING Redis is loading; trying again",
+            "WARN cluster: redis://engine answers WRONGPASS invalid password; trying again"
+        ]
+    );
+    client.make_ready();
+    assert_eq!(log(), ["INFO cluster: connected to the engine"]);
 }
 
 #[test]

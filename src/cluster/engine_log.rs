@@ -2,11 +2,14 @@
 
 use log::{info, warn};
 
-use super::session::{Failure, GOOD_MS};
+use super::session::Failure;
 use crate::clock::Millis;
 
 /// Most kinds of trouble that are told apart; further ones are not logged until all is well.
 const KINDS_MAX: usize = 16;
+
+/// Trouble that comes again after so long without any is news.
+const NEWS_MS: u64 = 10_000;
 
 /// At which point a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl EngineLog {
     /// A connection has ended, or could not be made.
     pub(super) fn lost(&mut self, url: &str, phase: Phase, failure: &Failure, now: Millis) {
         if let Some(since) = self.well_since.take()
-            && now.since(since) >= GOOD_MS
+            && now.since(since) >= NEWS_MS
         {
             self.lost.clear();
         }
@@ -83,7 +86,7 @@ impl EngineLog {
     /// A command was answered: what failed long ago is news if it fails again.
     pub(super) fn command_succeeded(&mut self, now: Millis) {
         if !self.failed.is_empty() {
-            self.failed.retain(|(_, last)| now.since(*last) < GOOD_MS);
+            self.failed.retain(|(_, last)| now.since(*last) < NEWS_MS);
         }
     }
 }

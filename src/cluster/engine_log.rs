@@ -3,7 +3,7 @@
 
 use log::{debug, info, warn};
 
-use super::session::{Failure, GOOD_MS};
+use super::session::Failure;
 use crate::clock::Millis;
 
 /// Most kinds of trouble that are told apart; further ones are not logged until all is well.
@@ -11,6 +11,9 @@ const KINDS_MAX: usize = 16;
 
 /// Shortest pause between lines about an engine that stays away.
 const PAUSE_MS: u64 = 60_000;
+
+/// Trouble that comes again after so long without any is news.
+const NEWS_MS: u64 = 10_000;
 
 /// At which point a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl EngineLog {
     /// A connection has ended, or could not be made.
     pub(super) fn lost(&mut self, url: &str, phase: Phase, failure: &Failure, now: Millis) {
         if let Some(since) = self.well_since.take()
-            && now.since(since) >= GOOD_MS
+            && now.since(since) >= NEWS_MS
         {
             self.lost.clear();
         }
@@ -102,7 +105,7 @@ impl EngineLog {
     /// A command was answered: what failed long ago is news if it fails again.
     pub(super) fn command_succeeded(&mut self, now: Millis) {
         if !self.failed.is_empty() {
-            self.failed.retain(|(_, last)| now.since(*last) < GOOD_MS);
+            self.failed.retain(|(_, last)| now.since(*last) < NEWS_MS);
         }
     }
 }

@@ -88,6 +88,7 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
+    has_settled: bool,
     /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
     beats_since: Option<u64>,
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
@@ -189,6 +190,7 @@ impl Node {
             awake_ms: 0,
             last_time: now,
             hears_since: None,
+            has_settled: false,
             beats_since: None,
             claims_due_at: None,
             snapshots_at: BTreeMap::new(),
@@ -245,6 +247,12 @@ impl Node {
     #[must_use]
     pub fn deaf_ms(&self) -> Option<u64> {
         Some(self.silent_ms()).filter(|silent_ms| *silent_ms >= DEAF_MS)
+    }
+
+    /// Whether it has heard of all nodes that were there when it began.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.has_settled
     }
 
     /// The other nodes that are there: numbers, names, and milliseconds since each was heard.
@@ -317,6 +325,8 @@ impl Node {
             self.lose(node, cluster);
         }
         if self.is_settled() {
+            self.has_settled = true;
+            cluster.has_settled = true;
             self.tell_of_unheard(cluster);
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {

@@ -11,13 +11,15 @@ use super::resp::{
 };
 use crate::clock::Millis;
 use crate::escape::SanitizedExcerpt;
+use crate::limits::DEAF_MS;
 
 /// How long an attempt to connect may take, and after it a handshake.
 pub(super) const ATTEMPT_MS: u64 = 5_000;
 /// Shortest and longest pause between attempts.
 const BACKOFF_MS: Range<u64> = 100..5_000;
-/// A connection that was ready for so long was good: the next pause is the shortest.
-pub(super) const GOOD_MS: u64 = 10_000;
+/// A connection that was ready for so long was good: the next pause is the shortest. So long a node
+/// waits before it calls itself deaf; an engine that ends each connection at once is asked less often.
+const GOOD_MS: u64 = DEAF_MS;
 /// Bytes of a frame beside the payload of a message, at most.
 const FRAME_OVERHEAD: usize = 64 * 1024;
 /// Most bytes of the engine's words that are repeated.

@@ -342,7 +342,12 @@ fn login_takes_a_nickname_from_another_node() {
     // It knows of no account.
     let c = Node::start(&redis, "c");
     wait_until_joined(&[&a, &b, &c]);
+    let mut witnesses: Vec<Client> =
+        [&a, &b, &c].iter().map(|node| node.join(&format!("witness-{}", node.name))).collect();
     let mut guest = c.join("bob");
+    for witness in &mut witnesses {
+        read_until(witness, "[SERVER] bob joined");
+    }
     let mut first = a.guest();
     assert_eq!(say(&mut first, "/login bob bob's password"), "[INFO] Welcome, bob!");
     read_until(&mut guest, "[INFO] bob logged in elsewhere");
@@ -352,12 +357,19 @@ fn login_takes_a_nickname_from_another_node() {
     read_until(&mut first, "[INFO] bob logged in elsewhere");
     first.expect_eof();
     let mut ann = a.join("ann");
-    // That the other one has left may come before or after.
     read_until(&mut second, "[SERVER] ann joined");
     post(&mut second, "it is me");
     read_until(&mut ann, "[bob]: it is me");
-    wait_until_online(&mut ann, "ann, bob");
-    assert_eq!(say(&mut second, "/who"), "Online: ann, bob");
+    // In this order on each node, whichever of the two it has heard first.
+    let left_and_joined = ["[SERVER] bob left", "[SERVER] bob joined"];
+    for witness in &mut witnesses {
+        let lines: Vec<String> = (0..6).map(|_| witness.read_line()).collect();
+        let twice = [&left_and_joined[..], &left_and_joined].concat();
+        assert_eq!(lines[..4], twice);
+        assert_eq!(lines[4..], ["[SERVER] ann joined", "[bob]: it is me"]);
+    }
+    wait_until_online(&mut ann, "ann, bob, witness-a, witness-b, witness-c");
+    assert_eq!(say(&mut second, "/who"), "Online: ann, bob, witness-a, witness-b, witness-c");
 }
 
 /// SPEC: at most once, no duplicates: broadcasts of many senders on three nodes.

@@ -483,6 +483,25 @@ fn good_connection_makes_the_next_pause_short() {
     assert!(client.pause(Commands) <= 200);
 }
 
+/// However long the engine was not there before, and although it has passed on nothing since.
+#[test]
+fn deaf_subscriber_is_opened_anew_at_once() {
+    for (deaf_after, pauses) in [(3_000, 100..=200), (2_999, 2_500..=5_000)] {
+        let mut client = Client::new(config());
+        for _ in 0..10 {
+            client.connect(Subscriber);
+            client.engine.on_failed(Subscriber, "connection closed", client.now);
+            client.pause(Subscriber);
+        }
+        client.make_ready();
+        client.now = client.now.after(deaf_after);
+        client.engine.on_deaf(client.now);
+        assert_eq!(client.events(), [Event::Lost(Subscriber)]);
+        let pause = client.close(Subscriber);
+        assert!(pauses.contains(&pause), "{pause} ms, deaf after {deaf_after} ms");
+    }
+}
+
 #[test]
 fn attempt_and_handshake_have_five_seconds_each() {
     let mut client = Client::new(config());

@@ -11,7 +11,7 @@ mod compare;
 mod connection;
 mod distribution;
 mod downsample;
-mod encoded_histogram;
+
 mod engine;
 mod escaped_bytes;
 mod exchange;
@@ -19,6 +19,7 @@ mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
+mod histogram;
 mod html_report;
 mod in_flight;
 mod island;

@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use super::bounded_list;
-use super::encoded_histogram::EncodedHistogram;
-use super::resources::{Kernel, Machine, Server, Shape, Tester};
+use super::histogram::EncodedHistogram;
+use super::resources::{Kernel, Machine, Server, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
 use super::storm::{STORMS_MAX, StormRecord};
 use super::sysinfo::Host;
 use super::wake::{SLEEPS_MAX, WakeStep};
-use super::warnings::{self, Limit};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
 pub(super) const SCHEMA: u32 = 2;
@@ -226,6 +225,18 @@ pub(super) struct Verdict {
     pub(super) warnings: Vec<String>,
 }
 
+/// What was busy all the time, so that its limit was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Limit {
+    Tester,
+    Server,
+    /// Tester and server.
+    Both,
+    /// The processors: the tester ran, or waited for one.
+    Processors,
+}
+
 /// One of the records that were merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Part {
@@ -280,7 +291,7 @@ pub(super) struct Histograms {
     pub(super) tester_lag: EncodedHistogram,
     #[serde(default)]
     pub(super) left_late: EncodedHistogram,
-    /// Latencies of each row of the series, as [`decode`](super::encoded_histogram::decode) reads
+    /// Latencies of each row of the series, as [`decode`](super::histogram::decode) reads
     /// them; `None` where there are none. Rows behind the first hour have no place here.
     pub(super) seconds: Vec<Option<String>>,
 }
@@ -312,52 +323,6 @@ impl Record {
     pub(super) fn tester_lateness_us(&self) -> Option<f64> {
         let both = [self.tester_lag_us.p99, self.left_late_us.p99];
         both.into_iter().flatten().reduce(f64::max)
-    }
-
-    /// Reasons why the run is not met; none if it is.
-    pub(super) fn misses(&self) -> Vec<String> {
-        super::verdict::misses(self)
-    }
-
-    /// Fills what follows from the rest: the verdict, percentiles, figures a connection.
-    pub(super) fn derive(mut self) -> Self {
-        self.latency_us = Percentiles::of(&self.histograms.latency.0);
-        self.connect_us = Percentiles::of(&self.histograms.connect.0);
-        self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
-        self.left_late_us = Percentiles::of(&self.histograms.left_late.0);
-        self.judge()
-    }
-
-    /// Fills what follows from the rest and the percentiles: figures a connection, the verdict.
-    pub(super) fn judge(mut self) -> Self {
-        let shape = self.shape();
-        self.server.derive(shape);
-        self.tester.derive(shape);
-        self.kernel.derive(shape);
-        let is_server_here = self.kernel.ends == 2 || self.settings.server_pid.is_some();
-        self.machine.derive(&self.tester, &self.server, is_server_here);
-        let misses = self.misses();
-        let (limit, warnings) = (warnings::limit(&self), warnings::warnings(&self));
-        self.verdict = Verdict { met: misses.is_empty(), misses, limit, warnings };
-        self
-    }
-
-    /// What the figures a connection and a request are derived from.
-    fn shape(&self) -> Shape {
-        let in_phase = (self.rate_per_sec * self.measured_secs).round();
-        let held = self.connections.held;
-        let held_secs = held as f64 * self.measured_secs;
-        let (requests, connection_secs) = match self.mode {
-            // A negative rate, which a file may have, counts as none.
-            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
-            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
-            ModeName::Idle => (self.requests.answered, 0.0),
-            // A few requests among those that sleep.
-            ModeName::Wake => (0, held_secs),
-            // It is spent on connects as much as on requests.
-            ModeName::Storm => (0, 0.0),
-        };
-        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
     }
 }
 

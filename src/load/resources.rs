@@ -190,7 +190,6 @@ impl Server {
     /// Merges the watch of the same process by another part: each part saw all of what it used, so the
     /// least of before and the most of the rest are what the run took. A part on another machine has
     /// watched nothing.
-    #[allow(dead_code, reason = "merge needs it")]
     pub(super) fn merge(&mut self, other: &Server) {
         self.version = self.version.take().or_else(|| other.version.clone());
         self.rss_bytes_before = least(self.rss_bytes_before, other.rss_bytes_before);
@@ -228,7 +227,6 @@ impl Server {
 
 impl Tester {
     /// Merges the figures of another process: times and memory are sums, shares those of the busiest.
-    #[allow(dead_code, reason = "merge needs it")]
     pub(super) fn merge(&mut self, other: &Tester) {
         self.cpu_user_secs = sum(self.cpu_user_secs, other.cpu_user_secs);
         self.cpu_system_secs = sum(self.cpu_system_secs, other.cpu_system_secs);
@@ -258,7 +256,6 @@ impl Tester {
 impl Machine {
     /// Merges the figures of another part. Parts on one machine have seen the same; of several
     /// machines, the worst shares stay, and the sums say nothing.
-    #[allow(dead_code, reason = "merge needs it")]
     pub(super) fn merge(&mut self, other: &Machine, is_same_machine: bool) {
         let of_both = |a, b| most(a, b).filter(|_| is_same_machine);
         self.programs_secs = of_both(self.programs_secs, other.programs_secs);
@@ -283,7 +280,6 @@ impl Kernel {
     /// Merges the figures of another part: those of one machine are of the same kernel, so the least of
     /// before and the most of the rest are what the run took. Those of several machines say nothing
     /// together: they are left out.
-    #[allow(dead_code, reason = "merge needs it")]
     pub(super) fn merge(&mut self, other: &Kernel, is_same_machine: bool) {
         if !is_same_machine {
             let reason = Some("the parts ran on several machines".to_owned());

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Number;
 
-use super::encoded_histogram::EncodedHistogram;
 use super::engine::Run;
 use super::escaped_bytes::EscapedBytes;
 use super::exchange::Expect;
+use super::histogram::EncodedHistogram;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::record::{
     Bytes, Connections, Histograms, LoadModel, ModeName, Points, Record, Requests, SCHEMA,

@@ -7,14 +7,7 @@ use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::{Deserialize, Deserializer};
 
-use super::encoded_histogram;
-use super::rate::NS_PER_SEC;
-
-/// Longest latency recorded, an hour. A longer one counts as this.
-const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
-
-/// Significant digits of a latency.
-const DIGITS: u8 = 3;
+use super::histogram::{self, LATENCY_NS_MAX, new_histogram};
 
 /// Most samples of the number of open connections. When there are as many, every other one is dropped.
 pub(super) const OPEN_POINTS_MAX: usize = 2_048;
@@ -276,12 +269,6 @@ pub(super) struct TlsStats {
     pub(super) cipher_suite: Option<String>,
 }
 
-/// An empty histogram of nanoseconds.
-pub(super) fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
-        .expect("1 to an hour in three figures is a histogram")
-}
-
 /// Statistics of a run.
 #[derive(Debug)]
 pub(super) struct Stats {
@@ -439,7 +426,7 @@ impl Stats {
         });
         self.counts_at_last_row = self.counts;
         if self.seconds.len() < SECONDS_MAX {
-            self.seconds.push(encoded_histogram::encode(&self.current_latency));
+            self.seconds.push(histogram::encode(&self.current_latency));
         }
         self.latency += &self.current_latency;
         self.current_latency.reset();
@@ -479,6 +466,7 @@ pub(super) fn drop_every_other<T>(points: &mut Vec<T>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::NS_PER_SEC;
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::encoded_histogram::EncodedHistogram;
+use super::histogram::EncodedHistogram;
 use super::stats::Percentiles;
 
 /// Most storms of a run. The histograms of each take more than a megabyte.

@@ -1,10 +1,56 @@
-//! The verdict on a run: the thresholds that it missed.
+//! The verdict on a run, and the figures of its record that follow from others.
 
 use super::format::plural;
-use super::record::{LoadModel, ModeName, Record};
+use super::record::{LoadModel, ModeName, Record, Verdict};
+use super::resources::Shape;
+use super::stats::Percentiles;
+use super::warnings;
+
+impl Record {
+    /// Fills what follows from the rest: the verdict, percentiles, figures a connection.
+    pub(super) fn derive(mut self) -> Self {
+        self.latency_us = Percentiles::of(&self.histograms.latency.0);
+        self.connect_us = Percentiles::of(&self.histograms.connect.0);
+        self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
+        self.left_late_us = Percentiles::of(&self.histograms.left_late.0);
+        self.judge()
+    }
+
+    /// Fills what follows from the rest and the percentiles: figures a connection, the verdict.
+    pub(super) fn judge(mut self) -> Self {
+        let shape = self.shape();
+        self.server.derive(shape);
+        self.tester.derive(shape);
+        self.kernel.derive(shape);
+        let is_server_here = self.kernel.ends == 2 || self.settings.server_pid.is_some();
+        self.machine.derive(&self.tester, &self.server, is_server_here);
+        let misses = misses(&self);
+        let (limit, warnings) = (warnings::limit(&self), warnings::warnings(&self));
+        self.verdict = Verdict { met: misses.is_empty(), misses, limit, warnings };
+        self
+    }
+
+    /// What the figures a connection and a request are derived from.
+    fn shape(&self) -> Shape {
+        let in_phase = (self.rate_per_sec * self.measured_secs).round();
+        let held = self.connections.held;
+        let held_secs = held as f64 * self.measured_secs;
+        let (requests, connection_secs) = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
+            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
+            ModeName::Idle => (self.requests.answered, 0.0),
+            // A few requests among those that sleep.
+            ModeName::Wake => (0, held_secs),
+            // It is spent on connects as much as on requests.
+            ModeName::Storm => (0, 0.0),
+        };
+        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
+    }
+}
 
 /// Reasons why the run is not met; none if it is.
-pub(super) fn misses(record: &Record) -> Vec<String> {
+fn misses(record: &Record) -> Vec<String> {
     let mut misses = Vec::new();
     if let Some(phase) = record.interrupted {
         misses.push(format!("interrupted in the {}", phase.name()));
@@ -82,7 +128,7 @@ mod tests {
 
     fn misses(args: &str, run: Run) -> Vec<String> {
         let mut misses = Vec::new();
-        with_record(args, run, |record| misses = record.misses());
+        with_record(args, run, |record| misses = super::misses(record));
         misses
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::encoded_histogram::EncodedHistogram;
+use super::histogram::EncodedHistogram;
 use super::stats::Percentiles;
 
 /// Most sleeps of a record: those of 1, 2, 5, … seconds are fewer than 64 in 64 bits of nanoseconds, and

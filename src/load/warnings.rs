@@ -1,10 +1,8 @@
 //! How far the figures of a run can be trusted: what was busy all the time, whether the tester was
 //! late, and whether others used the machine. Judges a record; measures nothing.
 
-use serde::{Deserialize, Serialize};
-
 use super::format::duration;
-use super::record::Record;
+use super::record::{Limit, Record};
 
 /// Share of one processor from which a program of one thread had nothing left.
 const BUSY: f64 = 0.95;
@@ -24,18 +22,6 @@ const STEAL_MAX: f64 = 0.02;
 
 /// Shortest phase whose shares mean something, in seconds: they are counted in hundredths.
 const SECS_MIN: f64 = 0.5;
-
-/// What was busy all the time, so that its limit was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Limit {
-    Tester,
-    Server,
-    /// Tester and server.
-    Both,
-    /// The processors: the tester ran, or waited for one.
-    Processors,
-}
 
 /// What was busy all the time; `None` if nothing is known to be.
 pub(super) fn limit(record: &Record) -> Option<Limit> {

@@ -290,10 +290,14 @@ impl Room {
     /// The last node falls silent, and is forgotten.
     fn lose_last(&mut self, each: usize) -> Turns {
         for _ in 0..6 {
-            (0..NODES - 1).for_each(|node| drop(self.beat(node, each)));
+            (0..NODES - 1).for_each(|node| {
+                let _ = self.beat(node, each);
+            });
             self.pass(1_000);
         }
-        (0..NODES - 1).for_each(|node| drop(self.beat(node, each)));
+        (0..NODES - 1).for_each(|node| {
+            let _ = self.beat(node, each);
+        });
         self.now = self.now.after(600);
         let turns = self.settle();
         assert_eq!(self.server.node().unwrap().others().count(), NODES - 1);

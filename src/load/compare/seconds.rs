@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::encoded_histogram;
+use super::super::histogram;
 use super::super::record::{ModeName, Record};
 use super::super::stats::{Phase, Row};
 use super::rng::Rng;
@@ -59,7 +59,7 @@ fn groups(record: &Record) -> Vec<Group> {
             };
             let text = record.histograms.seconds.get(*at).and_then(Option::as_deref);
             // A damaged second has no latencies; the record's own are whole.
-            let Some(Ok(histogram)) = text.map(encoded_histogram::decode) else { continue };
+            let Some(Ok(histogram)) = text.map(histogram::decode) else { continue };
             for step in histogram.iter_recorded() {
                 let value = step.value_iterated_to();
                 *group.latencies.entry(value).or_default() += step.count_at_value();

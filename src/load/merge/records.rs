@@ -9,7 +9,7 @@ use std::path::Path;
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::super::encoded_histogram::HistogramError;
+use super::super::histogram::HistogramError;
 use super::super::record::{Part, Points, Record, Settings};
 use super::super::resources::round;
 use super::super::stats::{OPEN_POINTS_MAX, Percentiles, Phase, TlsStats, drop_every_other};

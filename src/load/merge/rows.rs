@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::super::encoded_histogram::{self, HistogramError, VALUES_MAX};
-use super::super::stats::{Percentiles, Row, SECONDS_MAX, new_histogram};
+use super::super::histogram::{self, HistogramError, VALUES_MAX, new_histogram};
+use super::super::stats::{Percentiles, Row, SECONDS_MAX};
 
 /// Rows of one record.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +113,7 @@ fn add_connected(part: Rows<'_>, slots: &mut BTreeMap<u64, Slot<'_>>) {
 fn culprit(parts: &[Rows<'_>], at: u64) -> usize {
     let is_damaged = |part: &Rows<'_>| {
         let mut seconds = placed(*part).filter(|(slot, ..)| *slot == at);
-        seconds.any(|(.., text)| text.is_some_and(|t| encoded_histogram::decode(t).is_err()))
+        seconds.any(|(.., text)| text.is_some_and(|t| histogram::decode(t).is_err()))
     };
     parts.iter().position(is_damaged).unwrap_or_default()
 }
@@ -149,7 +149,7 @@ pub(in super::super) fn merge_row(
     };
     let found = Percentiles::of(&latency).at_most(merged.max_us);
     (merged.p50_us, merged.p99_us, merged.p999_us) = (found.p50, found.p99, found.p999);
-    Ok(Some((merged, encoded_histogram::encode(&latency))))
+    Ok(Some((merged, histogram::encode(&latency))))
 }
 
 /// The sum of encoded histograms; `None` if one of them is unknown.
@@ -159,7 +159,7 @@ fn add_all<'a>(
     let mut sum = new_histogram();
     for second in seconds {
         let Some(text) = second else { return Ok(None) };
-        add(&mut sum, &encoded_histogram::decode(text)?)?;
+        add(&mut sum, &histogram::decode(text)?)?;
     }
     Ok(Some(sum))
 }

@@ -1,4 +1,4 @@
-//! Histograms in a record: base64 of HdrHistogram's V2 format, deflated, as its tools read it.
+//! Histograms of latencies, and their text in a record: base64 of HdrHistogram's V2 format, deflated, as its tools read it.
 
 use std::fmt;
 use std::io::Cursor;
@@ -11,7 +11,13 @@ use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::stats::new_histogram;
+use super::rate::NS_PER_SEC;
+
+/// Longest latency recorded, an hour. A longer one counts as this.
+pub(super) const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
+
+/// Significant digits of a latency.
+const DIGITS: u8 = 3;
 
 /// Bytes before the deflated part: a cookie, and its length.
 const DEFLATED_AT: usize = 8;
@@ -46,6 +52,12 @@ impl fmt::Display for HistogramError {
             HistogramError::Foreign => "a histogram has other bounds than those of mynah-load",
         })
     }
+}
+
+/// An empty histogram of nanoseconds.
+pub(super) fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
+        .expect("1 to an hour in three figures is a histogram")
 }
 
 /// The text of a histogram; `None` of an empty one.

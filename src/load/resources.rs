@@ -186,6 +186,9 @@ pub(super) struct Shape {
     pub(super) measured_secs: f64,
 }
 
+/// Reason why parts together have no figures of a kernel.
+const SEVERAL_MACHINES: &str = "the parts ran on several machines";
+
 impl Server {
     /// Merges the watch of the same process by another part: each part saw all of what it used, so the
     /// least of before and the most of the rest are what the run took. A part on another machine has
@@ -257,7 +260,10 @@ impl Machine {
     /// Merges the figures of another part. Parts on one machine have seen the same; of several
     /// machines, the worst shares stay, and the sums say nothing.
     pub(super) fn merge(&mut self, other: &Machine, is_same_machine: bool) {
-        let of_both = |a, b| most(a, b).filter(|_| is_same_machine);
+        // Sums that were left out once stay so, whatever comes behind them.
+        let of_both = |a: Option<f64>, b: Option<f64>| {
+            a.zip(b).map(|(a, b)| a.max(b)).filter(|_| is_same_machine)
+        };
         self.programs_secs = of_both(self.programs_secs, other.programs_secs);
         self.total_secs = of_both(self.total_secs, other.total_secs);
         let others = most(self.busy_by_others_share, other.busy_by_others_share);
@@ -281,8 +287,10 @@ impl Kernel {
     /// before and the most of the rest are what the run took. Those of several machines say nothing
     /// together: they are left out.
     pub(super) fn merge(&mut self, other: &Kernel, is_same_machine: bool) {
-        if !is_same_machine {
-            let reason = Some("the parts ran on several machines".to_owned());
+        let is_of_several =
+            |kernel: &Kernel| kernel.not_measured.as_deref() == Some(SEVERAL_MACHINES);
+        if !is_same_machine || is_of_several(self) || is_of_several(other) {
+            let reason = Some(SEVERAL_MACHINES.to_owned());
             let ends = self.ends.min(other.ends);
             *self = Kernel { ends, not_measured: reason, ..Kernel::default() };
             return;

@@ -68,7 +68,7 @@ fn csv_has_a_row_a_second() {
     let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<&str>>());
     let header = rows.next().unwrap();
     let expected = "t,phase,connected,opened,failed,dropped,sent,answered,deliveries,bytes_sent,\
-                    bytes_received,p50_us,p99_us,max_us,server_rss_bytes,p999_us,tester_lag_us";
+                    bytes_received,p50_us,p99_us,max_us,server_rss_bytes,p999_us,tester_lag_us,closed";
     assert_eq!(header.join(","), expected);
     let rows: Vec<Vec<&str>> = rows.collect();
     assert!((3..=5).contains(&rows.len()), "{text}");

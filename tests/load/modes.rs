@@ -245,7 +245,9 @@ fn warm_server_has_no_bytes_per_connection() {
     let (ended, json) = run_with_report(&idle);
     assert!(json["server"]["bytes_per_connection"].is_null(), "{ended:?}");
     assert!(ended.stdout.contains("not measured: the server's memory did not grow"), "{ended:?}");
-    assert!(ended.stdout.contains(" a connection, both ends"), "{ended:?}");
+    // Other programs may open sockets meanwhile.
+    let kernel = ["(both ends)", "  kernel       not measured: "];
+    assert!(kernel.iter().any(|text| ended.stdout.contains(text)), "{ended:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ _mynah_load() {
     fi
     COMPREPLY=()
     case $prev in
-        -c | --connections | --rate | --hold | --probe | --server-pid | --depth | --size | -d | --duration | --subscribers | --batch | --source-ip | --max-errors | --max-p99-ms | --server-name)
+        -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --timeout | --bystanders | --sample | --tolerance | --jobs | --ramp | --source-ip | --server-pid | --max-errors | --max-p99-ms | --send | --expect | --expect-bytes | --greeting | --server-name)
             return
             ;;
         --target)
@@ -17,7 +17,7 @@ _mynah_load() {
             mapfile -t COMPREPLY < <(compgen -W 'command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             return
             ;;
-        --json | --csv | --report | --cacert | --cert | --key)
+        --csv | --json | --report | --cacert | --cert | --key)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return
@@ -32,11 +32,11 @@ _mynah_load() {
             continue
         fi
         case ${COMP_WORDS[i]} in
-            -c | --connections | --rate | --hold | --probe | --server-pid | --depth | --size | -d | --duration | --subscribers | --batch | --target | --source-ip | --json | --csv | --report | --max-errors | --max-p99-ms | --cacert | --cert | --key | --server-name)
+            -c | --connections | --rate | --hold | --probe | --depth | --size | -d | --duration | --subscribers | --batch | --times | --spread | --timeout | --bystanders | --sample | --tolerance | --target | --jobs | --ramp | --source-ip | --server-pid | --csv | --max-errors | --max-p99-ms | --json | --report | --send | --expect | --expect-bytes | --greeting | --cacert | --cert | --key | --server-name)
                 [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))
                 ((i++))
                 ;;
-            idle | echo | fanout)
+            idle | echo | fanout | storm | wake | compare | merge)
                 word=${COMP_WORDS[i]}
                 break
                 ;;
@@ -44,21 +44,33 @@ _mynah_load() {
     done
     case $word in
         idle)
-            mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         echo)
-            mapfile -t COMPREPLY < <(compgen -W '-c --connections --depth --size -d --duration --rate --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --depth --size -d --duration --rate --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         fanout)
-            mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '--subscribers --size --batch -d --duration --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        storm)
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --times --spread --orderly --no-backoff --timeout --bystanders --probe --hold --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        wake)
+            mapfile -t COMPREPLY < <(compgen -W '-c --connections --hold --sample --rate --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        compare)
+            mapfile -t COMPREPLY < <(compgen -W '--tolerance --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
+            ;;
+        merge)
+            mapfile -t COMPREPLY < <(compgen -W '--target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name command:// command+tls:// command+unix:/// prefixed:// prefixed+tls:// prefixed+unix:/// raw:// raw+tls:// raw+unix:/// chat:// chat+tls:// chat+unix:/// admin:// admin+tls:// admin+unix:/// tcp:// tcp+tls:// tcp+unix:///' -- "$cur")
             ;;
         '')
             if [[ $cur == -* ]]; then
-                mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --server-pid --depth --size -d --duration --subscribers --batch --target --source-ip --json --csv --report --max-errors --max-p99-ms --quiet -h --help -V --version --cacert --insecure --cert --key --server-name' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W '-c --connections --rate --hold --probe --depth --size -d --duration --subscribers --batch --times --spread --orderly --no-backoff --timeout --bystanders --sample --tolerance --target --jobs --ramp --source-ip --server-pid --csv --max-errors --max-p99-ms --json --report --quiet -h --help -V --version --send --expect --expect-bytes --greeting --cacert --insecure --cert --key --server-name' -- "$cur")
             elif [[ $has_url ]]; then
-                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout storm wake compare merge' -- "$cur")
             else
-                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout' -- "$cur")
+                mapfile -t COMPREPLY < <(compgen -W 'idle echo fanout storm wake compare merge' -- "$cur")
             fi
             ;;
     esac

@@ -9,7 +9,9 @@
 use std::collections::VecDeque;
 
 use mynah::internal::clock::Millis;
-use mynah::internal::cluster::resp::{RespError, Scanner};
+use mynah::internal::cluster::resp::{
+    Protocol, Reply, RespError, Scanner, decode, read_integer, read_message,
+};
 use mynah::internal::cluster::{Engine, EngineConfig, EngineEvent, Link, Script, Want};
 use redis_protocol::{resp2, resp3};
 
@@ -60,6 +62,7 @@ fn check_frames(data: &[u8]) {
             other => panic!("{other:?} for {}", rest.escape_ascii()),
         }
         check_theirs(rest, whole);
+        check_short_cuts(rest, whole);
         let Ok(Some(len)) = whole else { break };
         rest = &rest[len..];
     }
@@ -72,6 +75,29 @@ fn check_theirs(data: &[u8], ours: Result<Option<usize>, RespError>) {
     assert!(theirs.is_err() || theirs == Ok(ours), "{ours:?}, not {theirs:?} in RESP3");
     let theirs = resp2::decode::decode_range(data).map(|found| found.map(|(_, len)| len));
     assert!(theirs.is_err() || theirs == Ok(ours), "{ours:?}, not {theirs:?} in RESP2");
+}
+
+/// What is read without the crate is what the crate reads.
+fn check_short_cuts(data: &[u8], whole: Result<Option<usize>, RespError>) {
+    for protocol in [Protocol::Two, Protocol::Three] {
+        if let Some((n, len)) = read_integer(data) {
+            assert_eq!(whole, Ok(Some(len)));
+            assert_eq!(decode(&data[..len], protocol), Ok(Reply::Integer(n)));
+        }
+        let Some(message) = read_message(data, protocol, FRAME_BYTES_MAX) else { continue };
+        assert_eq!(whole, Ok(Some(message.frame_len)));
+        let list = match decode(&data[..message.frame_len], protocol) {
+            Ok(Reply::Push(list)) if protocol == Protocol::Three => list,
+            Ok(Reply::List(list)) if protocol == Protocol::Two => list,
+            other => panic!("{other:?}, not {message:?}"),
+        };
+        let [Reply::Text(kind), channel, payload] = &list[..] else {
+            panic!("{list:?}, not {message:?}");
+        };
+        assert_eq!(&data[kind.clone()], b"message");
+        assert_eq!(*channel, Reply::Text(message.channel));
+        assert_eq!(*payload, Reply::Text(message.payload));
+    }
 }
 
 /// The owner of the sockets, and the node.
@@ -139,7 +165,6 @@ impl Model {
                 let wanted = (0..4).filter(|bit| number >> bit & 1 == 1);
                 self.engine.set_channels(wanted.map(|bit| names[bit].to_vec()).collect());
             }
-            13 => self.put_back(),
             // Both connections, up to where they are used.
             14 => self.make_ready(),
             _ => {
@@ -237,37 +262,6 @@ impl Model {
             }
         }
         true
-    }
-
-    /// A message that is put back comes again.
-    fn put_back(&mut self) {
-        let first = match self.engine.next_event(self.now) {
-            Some(EngineEvent::Message { channel, payload }) => (channel.to_vec(), payload.to_vec()),
-            Some(_) => {
-                // Not to be lost by the model.
-                return self.resynchronize();
-            }
-            None => return,
-        };
-        self.engine.put_back();
-        assert!(!self.engine.may_read(Link::Subscriber));
-        self.engine.on_bytes(Link::Subscriber, b"+", self.now);
-        match self.engine.next_event(self.now) {
-            Some(EngineEvent::Message { channel, payload }) => {
-                assert!(first == (channel.to_vec(), payload.to_vec()));
-            }
-            other => panic!("{other:?} after a message was put back"),
-        }
-    }
-
-    /// After an event that was not looked at: everything begins anew.
-    fn resynchronize(&mut self) {
-        for link in Link::ALL {
-            self.fail(link);
-        }
-        while self.engine.next_event(self.now).is_some() {}
-        self.ready = [false; 2];
-        self.calls.clear();
     }
 
     fn check(&mut self) {

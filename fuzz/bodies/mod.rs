@@ -8,6 +8,8 @@ pub mod admin;
 pub mod chat_room;
 #[cfg(feature = "cluster")]
 pub mod cluster_engine;
+#[cfg(feature = "cluster")]
+pub mod cluster_node;
 pub mod command;
 pub mod config;
 pub mod frame_parser;

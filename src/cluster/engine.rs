@@ -7,9 +7,10 @@ use std::fmt;
 
 use super::engine_log::{EngineLog, Phase};
 use super::engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
+use super::resp::Message;
 use super::session::{Failure, Frame, Session, Xorshift};
 use super::session_commands::{Answer, Commands};
-use super::session_subscriber::{Message, Subscriber};
+use super::session_subscriber::Subscriber;
 use crate::clock::Millis;
 
 /// A deaf node's connection for commands is stuck as well if it has waited so long for an answer.
@@ -37,7 +38,6 @@ pub struct Engine {
     queued: VecDeque<Queued>,
     /// The message that was returned last; it is consumed by the next call of `next_event`.
     current: Option<Message>,
-    is_put_back: bool,
     /// [`EngineEvent::SubscriberReady`] has been returned for the channels there are.
     is_subscriber_announced: bool,
     log: EngineLog,
@@ -66,7 +66,6 @@ impl Engine {
             subscriber: Subscriber::default(),
             queued: VecDeque::new(),
             current: None,
-            is_put_back: false,
             is_subscriber_announced: false,
             log: EngineLog::default(),
             random: Xorshift::new(seed),
@@ -192,27 +191,20 @@ impl Engine {
     }
 
     /// The next event, in the order in which they came. The message returned before is gone with
-    /// this call, unless it was [put back](Self::put_back).
+    /// this call.
     pub fn next_event(&mut self, now: Millis) -> Option<EngineEvent<'_>> {
         self.set_now(now);
         self.has_news = false;
-        if !std::mem::take(&mut self.is_put_back) {
-            if let Some(message) = self.current.take() {
-                self.sessions[Link::Subscriber as usize].consume(message.frame_len);
-            }
-            if let Some(event) = self.advance() {
-                return Some(event.into());
-            }
+        if let Some(message) = self.current.take() {
+            self.sessions[Link::Subscriber as usize].consume(message.frame_len);
+        }
+        if let Some(event) = self.advance() {
+            return Some(event.into());
         }
         let message = self.current.as_ref()?;
         let input = self.sessions[Link::Subscriber as usize].input();
         let (channel, payload) = (&input[message.channel.clone()], &input[message.payload.clone()]);
         Some(EngineEvent::Message { channel, payload })
-    }
-
-    /// The message that was returned last comes again.
-    pub fn put_back(&mut self) {
-        self.is_put_back = self.current.is_some();
     }
 
     /// The node has not heard its own heartbeat for 3 s. The subscriber is closed, and the
@@ -249,6 +241,17 @@ impl Engine {
     /// Takes a frame; says whether there was one, or the end of what came on an ended connection.
     fn advance_link(&mut self, link: Link) -> bool {
         let session = &mut self.sessions[link as usize];
+        if link == Link::Subscriber
+            && let Some(message) = session.next_message(self.config.message_bytes_max)
+        {
+            if self.subscriber.is_wanted(session, &message) {
+                self.current = Some(message);
+            } else {
+                session.consume(message.frame_len);
+            }
+            self.announce_subscriber();
+            return true;
+        }
         match session.next_frame(self.config.message_bytes_max) {
             Ok(Some(frame)) => {
                 let result = match link {
@@ -293,7 +296,7 @@ impl Engine {
         let (session, now) = (&mut self.sessions[Link::Commands as usize], self.now);
         let answer = self.commands.on_reply(session, frame, &self.config, &mut self.log, now)?;
         self.queued.extend(answer.map(Queued::Answer));
-        if self.commands.is_set_up() && session.is_connected() && !session.is_ready() {
+        if session.is_connected() && !session.is_ready() && self.commands.is_set_up() {
             session.on_ready(now);
             self.commands.send_backlog(session, now);
             self.sessions[Link::Subscriber as usize].end_pause(now);
@@ -377,7 +380,6 @@ impl Engine {
             Link::Subscriber => {
                 self.subscriber.on_lost();
                 self.current = None;
-                self.is_put_back = false;
                 self.is_subscriber_announced = false;
             }
         }

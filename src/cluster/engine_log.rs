@@ -1,12 +1,19 @@
-//! What of the engine's troubles is in the log: each kind once, until things are well again.
+//! The engine's troubles in the log: a line when it goes and one when it is back, with what keeps it
+//! away meanwhile no more often than a minute; each refusal and each failing command once.
 
-use log::{info, warn};
+use log::{debug, info, warn};
 
-use super::session::{Failure, GOOD_MS};
+use super::session::Failure;
 use crate::clock::Millis;
 
 /// Most kinds of trouble that are told apart; further ones are not logged until all is well.
 const KINDS_MAX: usize = 16;
+
+/// Shortest pause between lines about an engine that stays away.
+const PAUSE_MS: u64 = 60_000;
+
+/// Trouble that comes again after so long without any is news.
+const NEWS_MS: u64 = 10_000;
 
 /// At which point a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +23,13 @@ pub(super) enum Phase {
     Ready,
 }
 
-/// Kinds of trouble that are in the log.
+/// What is in the log.
 #[derive(Debug, Default)]
 pub(super) struct EngineLog {
-    /// Lines about connections, as logged.
+    /// Lines about connections, since the engine was there for long enough.
     lost: Vec<String>,
+    /// When the last of them was written.
+    lost_at: Millis,
     /// Lines about commands, and when each was last true.
     failed: Vec<(String, Millis)>,
     /// Both connections can be used, since then.
@@ -33,7 +42,7 @@ impl EngineLog {
     /// A connection has ended, or could not be made.
     pub(super) fn lost(&mut self, url: &str, phase: Phase, failure: &Failure, now: Millis) {
         if let Some(since) = self.well_since.take()
-            && now.since(since) >= GOOD_MS
+            && now.since(since) >= NEWS_MS
         {
             self.lost.clear();
         }
@@ -53,10 +62,23 @@ impl EngineLog {
                 format!("cannot reach {url}: {reason}; trying again")
             }
         };
-        if self.lost.len() < KINDS_MAX && !self.lost.contains(&line) {
-            warn!("cluster: {line}");
+        self.write_lost(line, !passes(failure), now);
+    }
+
+    fn write_lost(&mut self, line: String, is_refusal: bool, now: Millis) {
+        let is_first = self.lost.is_empty();
+        let is_new = !self.lost.contains(&line) && self.lost.len() < KINDS_MAX;
+        let has_paused = now.since(self.lost_at) >= PAUSE_MS;
+        let is_due = has_paused && (is_new || self.is_well_logged);
+        if !(is_first || is_due || is_new && is_refusal) {
+            debug!("cluster: {line}");
+            return;
+        }
+        let still = if is_first || is_refusal || self.is_well_logged { "" } else { "still: " };
+        warn!("cluster: {still}{line}");
+        (self.lost_at, self.is_well_logged) = (now, false);
+        if is_new {
             self.lost.push(line);
-            self.is_well_logged = false;
         }
     }
 
@@ -83,7 +105,18 @@ impl EngineLog {
     /// A command was answered: what failed long ago is news if it fails again.
     pub(super) fn command_succeeded(&mut self, now: Millis) {
         if !self.failed.is_empty() {
-            self.failed.retain(|(_, last)| now.since(*last) < GOOD_MS);
+            self.failed.retain(|(_, last)| now.since(*last) < NEWS_MS);
         }
+    }
+}
+
+/// Whether a trouble passes by itself, as those of a restart and a failover do. Others somebody has to
+/// end.
+fn passes(failure: &Failure) -> bool {
+    const CODES: [&str; 4] = ["LOADING", "MASTERDOWN", "READONLY", "BUSY"];
+    match failure {
+        Failure::Socket(_) | Failure::TimedOut | Failure::Deaf | Failure::Replica => true,
+        Failure::Refused(words) => words.split(' ').any(|word| CODES.contains(&word)),
+        Failure::Malformed(_) | Failure::Unexpected(_) => false,
     }
 }

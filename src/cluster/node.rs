@@ -69,8 +69,8 @@ pub struct ClusterStats {
 pub struct Input<'a> {
     /// The room's channel.
     pub channel: Channel,
-    /// Its content.
-    pub remote: Remote<'a>,
+    /// Its content; `None` where there is nothing in it for the room.
+    pub remote: Option<Remote<'a>>,
 }
 
 /// This node.
@@ -88,6 +88,7 @@ pub struct Node {
     last_time: Millis,
     /// When it became able to hear, by its own clock; `None` while it is not.
     hears_since: Option<u64>,
+    has_settled: bool,
     /// When its heartbeats began to reach the engine, by its own clock; `None` while they do not.
     beats_since: Option<u64>,
     /// When names are to be claimed anew, by its own clock: the engine has failed to answer.
@@ -107,9 +108,13 @@ pub struct Node {
     batch: Option<Batch>,
     /// Bytes of the batch at hand.
     events: Vec<u8>,
+    /// The channel's name in the engine of the batch that is published.
+    channel_key: Vec<u8>,
     tellings: Tellings,
     loss_log: LineLimit,
     unlogged_losses: u64,
+    /// Some of the losses that are not logged have no number.
+    has_unknown_losses: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,10 +135,25 @@ enum TaskKind {
 struct Batch {
     channel: Channel,
     node: NodeNumber,
-    /// Where the next event begins.
+    /// Where the next event begins: before the end.
     at: usize,
-    /// Events that have been heard before.
-    skip: u64,
+    /// The event that was returned last.
+    current: Option<Current>,
+}
+
+/// An event that a room acts on.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    /// Where the one behind it begins.
+    end: usize,
+    is_message: bool,
+    snapshot: Option<SnapshotEdge>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum SnapshotEdge {
+    Begins,
+    Ends,
 }
 
 /// Reports of this node's members that are on their way.
@@ -170,6 +190,7 @@ impl Node {
             awake_ms: 0,
             last_time: now,
             hears_since: None,
+            has_settled: false,
             beats_since: None,
             claims_due_at: None,
             snapshots_at: BTreeMap::new(),
@@ -180,9 +201,11 @@ impl Node {
             tasks: VecDeque::new(),
             batch: None,
             events: Vec::new(),
+            channel_key: Vec::new(),
             tellings: Tellings::default(),
             loss_log: LineLimit::new(1),
             unlogged_losses: 0,
+            has_unknown_losses: false,
         }
     }
 
@@ -224,6 +247,12 @@ impl Node {
     #[must_use]
     pub fn deaf_ms(&self) -> Option<u64> {
         Some(self.silent_ms()).filter(|silent_ms| *silent_ms >= DEAF_MS)
+    }
+
+    /// Whether it has heard of all nodes that were there when it began.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.has_settled
     }
 
     /// The other nodes that are there: numbers, names, and milliseconds since each was heard.
@@ -296,7 +325,9 @@ impl Node {
             self.lose(node, cluster);
         }
         if self.is_settled() {
-            self.tell_of_unheard();
+            self.has_settled = true;
+            cluster.has_settled = true;
+            self.tell_of_unheard(cluster);
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
             self.claim_all(cluster);
@@ -361,19 +392,20 @@ impl Node {
         if cluster.outbox.is_empty() {
             return;
         }
-        let channels: Vec<Channel> = cluster.channels().map(|(channel, _)| channel).collect();
-        let mut header = Vec::new();
-        for channel in channels {
+        // What is closed is empty.
+        for channel in 0..cluster.outbox.channels() {
             while let Some(batch) = cluster.outbox.pop(channel) {
-                header.clear();
-                Header::new(self.incarnation, batch.first, batch.messages_before)
-                    .write(&mut header);
-                let name = self.keys.channel(cluster.channel_name(channel));
-                if self.engine.publish(&name, &[&header, &batch.bytes]) {
+                let header = Header::new(self.incarnation, batch.first, batch.messages_before);
+                let mut buffer = [0; Header::LEN_MAX];
+                self.channel_key.clear();
+                self.keys.write_channel(cluster.channel_name(channel), &mut self.channel_key);
+                let parts = [header.write(&mut buffer), &batch.bytes];
+                if self.engine.publish(&self.channel_key, &parts) {
                     self.stats.published_total += batch.messages;
                 } else {
                     cluster.outbox.note_dropped(batch.messages);
                 }
+                cluster.outbox.reuse(batch);
             }
         }
     }
@@ -394,51 +426,40 @@ impl Node {
 
     /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
     pub fn next(&mut self, cluster: &mut Cluster, now: Millis) -> Option<Input<'_>> {
-        loop {
-            if let Some(Task { channel, kind }) = self.tasks.front().copied() {
-                let remote = match kind {
-                    TaskKind::Missed(count) => Remote::Missed(count),
-                    TaskKind::NodeGone(node) => {
-                        Remote::NodeGone { node, name: Some(&self.peers.get(node).name) }
-                    }
-                    TaskKind::RoomClosed(node) => Remote::NodeGone { node, name: None },
-                };
-                return Some(Input { channel, remote });
-            }
-            if self.has_event() {
-                break;
-            }
+        while !self.has_input() {
             if !self.hear(cluster, now) {
                 return None;
             }
         }
-        let batch = self.batch.as_ref()?;
-        let (event, _) = postcard::take_from_bytes::<Event<'_>>(&self.events[batch.at..]).ok()?;
-        Some(Input { channel: batch.channel, remote: Remote::Event { node: batch.node, event } })
-    }
-
-    /// Whether the batch at hand has another event that is to be acted on.
-    fn has_event(&mut self) -> bool {
-        while let Some(batch) = &mut self.batch {
-            let left = &self.events[batch.at..];
-            match postcard::take_from_bytes::<Event<'_>>(left) {
-                Ok((_, rest)) if batch.skip > 0 => {
-                    batch.skip -= 1;
-                    batch.at = self.events.len() - rest.len();
+        if let Some(Task { channel, kind }) = self.tasks.front().copied() {
+            let remote = match kind {
+                TaskKind::Missed(count) => Remote::Missed(count),
+                TaskKind::NodeGone(node) => {
+                    Remote::NodeGone { node, name: Some(&self.peers.get(node).name) }
                 }
-                // Only all that is known of the members, and in order, says who is there.
-                Ok((Event::SnapshotEnds, _))
-                    if !self.peers.has_snapshot(batch.node, batch.channel) =>
-                {
-                    self.finish_event();
-                }
-                Ok(_) => return true,
-                // At its end; or what comes is of a version that this one does not know: it is
-                // missed.
-                Err(_) => self.batch = None,
-            }
+                TaskKind::RoomClosed(node) => Remote::NodeGone { node, name: None },
+            };
+            return Some(Input { channel, remote: Some(remote) });
         }
-        false
+        let batch = self.batch.as_mut()?;
+        let (node, channel) = (batch.node, batch.channel);
+        let decoded = postcard::take_from_bytes::<Event<'_>>(&self.events[batch.at..]);
+        let Ok((event, rest)) = decoded else {
+            // It is of a version that this one does not know, and so missed, with all behind it.
+            self.batch = None;
+            return Some(Input { channel, remote: None });
+        };
+        let snapshot = match event {
+            Event::SnapshotBegins => Some(SnapshotEdge::Begins),
+            Event::SnapshotEnds => Some(SnapshotEdge::Ends),
+            _ => None,
+        };
+        let (end, is_message) = (self.events.len() - rest.len(), event.is_message());
+        batch.current = Some(Current { end, is_message, snapshot });
+        // Only all that is known of the members, and in order, says who is there.
+        let is_partial = event == Event::SnapshotEnds && !self.peers.has_snapshot(node, channel);
+        let remote = (!is_partial).then_some(Remote::Event { node, event });
+        Some(Input { channel, remote })
     }
 
     /// Marks the last input as acted on.
@@ -450,17 +471,19 @@ impl Node {
 
     fn finish_event(&mut self) {
         let Some(batch) = &mut self.batch else { return };
-        let left = &self.events[batch.at..];
-        let Ok((event, rest)) = postcard::take_from_bytes::<Event<'_>>(left) else { return };
+        let Some(Current { end, is_message, snapshot }) = batch.current.take() else { return };
         let (node, channel) = (batch.node, batch.channel);
-        batch.at = self.events.len() - rest.len();
-        match event {
-            Event::SnapshotBegins => self.peers.begin_snapshot(node, channel),
-            Event::SnapshotEnds => self.peers.end_snapshot(node, channel),
-            _ => {}
+        batch.at = end;
+        if end == self.events.len() {
+            self.batch = None;
         }
-        self.stats.received_total += u64::from(event.is_message());
-        self.peers.advance(node, channel, event.is_message());
+        match snapshot {
+            Some(SnapshotEdge::Begins) => self.peers.begin_snapshot(node, channel),
+            Some(SnapshotEdge::Ends) => self.peers.end_snapshot(node, channel),
+            None => {}
+        }
+        self.stats.received_total += u64::from(is_message);
+        self.peers.advance(node, channel, is_message);
     }
 
     /// Takes the next thing that the engine has sent. Returns whether there was any.
@@ -533,30 +556,47 @@ impl Node {
             return;
         };
         let first = Position { next: header.first, messages: header.messages_before };
-        let Reception { skip, .. } = self.receive(node, channel, first);
-        self.batch = Some(Batch { channel, node, at: 0, skip });
+        let Reception { skip, .. } = self.receive(node, channel, first, cluster);
+        let mut left = &self.events[..];
+        for _ in 0..skip {
+            match postcard::take_from_bytes::<Event<'_>>(left) {
+                Ok((_, behind)) => left = behind,
+                Err(_) => return,
+            }
+        }
+        let at = self.events.len() - left.len();
+        self.batch = (!left.is_empty()).then_some(Batch { channel, node, at, current: None });
     }
 
     /// A stream is at `first`. What was missed before that is counted, and its room told.
-    fn receive(&mut self, node: NodeNumber, channel: Channel, first: Position) -> Reception {
+    fn receive(
+        &mut self,
+        node: NodeNumber,
+        channel: Channel,
+        first: Position,
+        cluster: &Cluster,
+    ) -> Reception {
         let is_new = !self.peers.knows(node, channel);
         let is_fresh = self.is_settled();
         let reception = self.peers.receive(node, channel, first, is_fresh);
         if reception.missed > 0 {
-            self.note_missed(channel, Some(reception.missed));
+            self.note_missed(channel, Some(reception.missed), cluster);
         } else if is_new && !is_fresh && first.messages > 0 {
             // It may have been before this node could hear, or have been lost on its way here.
-            self.note_missed(channel, None);
+            self.note_missed(channel, None, cluster);
         }
         reception
     }
 
-    fn note_missed(&mut self, channel: Channel, count: Option<u64>) {
-        self.stats.lost_total += count.unwrap_or_default();
-        self.unlogged_losses += count.unwrap_or_default();
+    fn note_missed(&mut self, channel: Channel, count: Option<u64>, cluster: &Cluster) {
+        let lost = count.unwrap_or_default();
+        self.stats.lost_total = self.stats.lost_total.saturating_add(lost);
+        self.unlogged_losses = self.unlogged_losses.saturating_add(lost);
+        // Where nobody was, nobody has missed anything.
+        self.has_unknown_losses |= count.is_none() && cluster.receivers_here(channel) > 0;
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
             (TaskKind::Missed(Some(told)), Some(more)) if task.channel == channel => {
-                *told += more;
+                *told = told.saturating_add(more);
                 true
             }
             (TaskKind::Missed(None), None) => task.channel == channel,
@@ -572,9 +612,13 @@ impl Node {
 
     fn write_losses(&mut self) {
         let lost = std::mem::take(&mut self.unlogged_losses);
-        if lost > 0 {
-            warn!("cluster: messages of other nodes that may have been missed: {lost}");
-        }
+        let or_more = std::mem::take(&mut self.has_unknown_losses);
+        let lost = match (lost, or_more) {
+            (0, false) => return,
+            (0, true) => "how many is not known".to_owned(),
+            (lost, or_more) => format!("{lost}{}", if or_more { " or more" } else { "" }),
+        };
+        warn!("cluster: messages of other nodes that may have been missed: {lost}");
     }
 
     fn hear_notice(&mut self, cluster: &mut Cluster) {
@@ -613,7 +657,7 @@ impl Node {
         }
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
-                self.receive(node, channel, beat.end());
+                self.receive(node, channel, beat.end(), cluster);
             }
         }
         for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
@@ -646,10 +690,10 @@ impl Node {
 
     /// Everyone who is there has been heard since this node could not hear. What those that are not
     /// have published in between is not known.
-    fn tell_of_unheard(&mut self) {
+    fn tell_of_unheard(&mut self, cluster: &Cluster) {
         while let Some(node) = self.peers.take_unheard() {
             for channel in self.peers.channels_of(node) {
-                self.note_missed(channel, None);
+                self.note_missed(channel, None, cluster);
             }
         }
     }

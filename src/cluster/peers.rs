@@ -178,8 +178,10 @@ impl Peers {
     /// An event has been acted on.
     pub(super) fn advance(&mut self, number: NodeNumber, channel: Channel, is_message: bool) {
         if let Some(stream) = self.stream(number, channel) {
-            stream.expected.next += 1;
-            stream.expected.messages += u64::from(is_message);
+            // The numbers are the other node's: they may be anything.
+            stream.expected.next = stream.expected.next.saturating_add(1);
+            stream.expected.messages =
+                stream.expected.messages.saturating_add(u64::from(is_message));
         }
     }
 

@@ -6,16 +6,20 @@ use std::ops::Range;
 
 use super::byte_queue::ByteQueue;
 use super::engine_types::{EngineConfig, Link, Want};
-use super::resp::{Protocol, Reply, RespError, Scanner, decode, push_command};
+use super::resp::{
+    Message, Protocol, Reply, RespError, Scanner, decode, push_command, read_integer, read_message,
+};
 use crate::clock::Millis;
 use crate::escape::SanitizedExcerpt;
+use crate::limits::DEAF_MS;
 
 /// How long an attempt to connect may take, and after it a handshake.
 pub(super) const ATTEMPT_MS: u64 = 5_000;
 /// Shortest and longest pause between attempts.
 const BACKOFF_MS: Range<u64> = 100..5_000;
-/// A connection that was ready for so long was good: the next pause is the shortest.
-pub(super) const GOOD_MS: u64 = 10_000;
+/// A connection that was ready for so long was good: the next pause is the shortest. So long a node
+/// waits before it calls itself deaf; an engine that ends each connection at once is asked less often.
+const GOOD_MS: u64 = DEAF_MS;
 /// Bytes of a frame beside the payload of a message, at most.
 const FRAME_OVERHEAD: usize = 64 * 1024;
 /// Most bytes of the engine's words that are repeated.
@@ -272,8 +276,13 @@ impl Session {
         &mut self,
         message_bytes_max: usize,
     ) -> Result<Option<Frame>, RespError> {
-        if !self.is_unread {
+        if !self.is_unread || self.input.is_empty() {
+            self.is_unread = false;
             return Ok(None);
+        }
+        if let Some((n, len)) = read_integer(self.input.as_slice()) {
+            self.scanner.reset();
+            return Ok(Some(Frame { len, reply: Reply::Integer(n) }));
         }
         let bytes_max = message_bytes_max.saturating_add(FRAME_OVERHEAD);
         match self.scanner.scan(self.input.as_slice(), bytes_max)? {
@@ -286,6 +295,18 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// The message of a channel at the start of the input, if that is what is there: what
+    /// [`next_frame`](Self::next_frame) would find in it, for less.
+    pub(super) fn next_message(&mut self, message_bytes_max: usize) -> Option<Message> {
+        if !self.is_unread || self.is_in_handshake() {
+            return None;
+        }
+        let bytes_max = message_bytes_max.saturating_add(FRAME_OVERHEAD);
+        let message = read_message(self.input.as_slice(), self.protocol, bytes_max)?;
+        self.scanner.reset();
+        Some(message)
     }
 
     pub(super) fn consume(&mut self, len: usize) {

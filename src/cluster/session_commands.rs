@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::engine_log::EngineLog;
 use super::engine_types::{EngineConfig, Script};
-use super::resp::{Reply, push_command, push_head, push_joined_part, push_part};
+use super::resp::{Reply, push_command, push_head, push_part, push_publish};
 use super::session::{Failure, Frame, Session, words_of};
 use crate::clock::Millis;
 
@@ -103,10 +103,7 @@ impl Commands {
         }
         let is_ready = session.is_ready();
         let output = if is_ready { session.output.writer() } else { &mut self.backlog };
-        push_head(output, 3);
-        push_part(output, b"PUBLISH");
-        push_part(output, channel);
-        push_joined_part(output, parts);
+        push_publish(output, channel, parts);
         if is_ready {
             self.push_publishes(1, now);
         } else {
@@ -196,9 +193,7 @@ impl Commands {
             Reply::Error(words) => Some(session.input()[words.clone()].to_vec()),
             _ => None,
         };
-        if let Some(words) = &error
-            && closes(words)
-        {
+        if let Some(words) = error.as_deref().and_then(closing_words) {
             return Err(Failure::Refused(words_of(words, config)));
         }
         match self.pending.front_mut() {
@@ -313,15 +308,21 @@ fn integers(reply: &Reply) -> Option<Vec<i64>> {
     }
 }
 
-/// Whether an error says that this server is of no use now, whatever is asked. A script's error has
-/// that of its command in it.
-fn closes(words: &[u8]) -> bool {
+/// The words of an error that says that this server is of no use now, whatever is asked. A script's
+/// error has that of its command in it.
+fn closing_words(words: &[u8]) -> Option<&[u8]> {
     const CODES: [&[u8]; 5] = [b"LOADING", b"READONLY", b"NOAUTH", b"WRONGPASS", b"MASTERDOWN"];
-    let is_code = |word: &[u8]| {
-        let word = word.strip_prefix(b"-").unwrap_or(word);
-        CODES.contains(&word)
-    };
-    let mut split = words.split(|byte| *byte == b' ');
     let is_script = words.starts_with(b"ERR Error running script");
-    split.next().is_some_and(is_code) || is_script && split.any(is_code)
+    let mut at = 0;
+    for word in words.split(|byte| *byte == b' ') {
+        let code = word.strip_prefix(b"-").unwrap_or(word);
+        if CODES.contains(&code) {
+            return words.get(at + word.len() - code.len()..);
+        }
+        if !is_script {
+            return None;
+        }
+        at += word.len() + 1;
+    }
+    None
 }

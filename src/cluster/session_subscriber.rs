@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::engine_types::EngineConfig;
-use super::resp::{Protocol, Reply, push_head, push_part};
+use super::resp::{Message, Protocol, Reply, push_head, push_part};
 use super::session::{Failure, Frame, Session, words_of};
 
 /// Most channels of one command.
@@ -16,14 +16,6 @@ enum Subscription {
     Asked,
     Confirmed,
     Leaving,
-}
-
-/// A message in the input, by its place in the frame.
-#[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) frame_len: usize,
-    pub(super) channel: Range<usize>,
-    pub(super) payload: Range<usize>,
 }
 
 /// The channels that are wanted, and those of the connection.
@@ -95,10 +87,9 @@ impl Subscriber {
             [Reply::Text(kind), Reply::Text(channel), Reply::Text(payload)]
                 if text(kind) == b"message" =>
             {
-                let state = self.subscribed.get(text(channel));
-                let is_wanted = state.is_some_and(|state| *state != Subscription::Leaving);
                 let (channel, payload) = (channel.clone(), payload.clone());
-                Ok(is_wanted.then_some(Message { frame_len: frame.len, channel, payload }))
+                let message = Message { frame_len: frame.len, channel, payload };
+                Ok(self.is_wanted(session, &message).then_some(message))
             }
             [Reply::Text(kind), Reply::Text(channel), Reply::Integer(_)] => {
                 self.on_confirmation(text(kind), text(channel));
@@ -106,6 +97,12 @@ impl Subscriber {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a message is of a channel that is wanted still.
+    pub(super) fn is_wanted(&self, session: &Session, message: &Message) -> bool {
+        let state = self.subscribed.get(&session.input()[message.channel.clone()]);
+        state.is_some_and(|state| *state != Subscription::Leaving)
     }
 
     fn on_confirmation(&mut self, kind: &[u8], channel: &[u8]) {

@@ -27,10 +27,12 @@ impl Header {
         Header { version: VERSION, incarnation, first, messages_before }
     }
 
-    /// Writes the header to `out`.
-    pub(super) fn write(self, out: &mut Vec<u8>) {
-        // A `Vec` takes all that is written.
-        let _ = postcard::to_io(&self, out);
+    /// Most bytes of one: that of the version, and three numbers of up to ten.
+    pub(super) const LEN_MAX: usize = 31;
+
+    /// Writes the header to `buffer`, and returns it.
+    pub(super) fn write(self, buffer: &mut [u8; Header::LEN_MAX]) -> &[u8] {
+        postcard::to_slice(&self, buffer).expect("the longest header fits")
     }
 
     /// The header of a batch, and its events.
@@ -111,13 +113,14 @@ mod tests {
     #[test]
     fn batch_is_read_as_it_was_written() {
         let header = Header::new(u64::MAX, 7, 3);
-        let mut bytes = Vec::new();
-        header.write(&mut bytes);
+        let mut bytes = header.write(&mut [0; Header::LEN_MAX]).to_vec();
         bytes.extend(b"events");
         assert_eq!(Header::parse(&bytes), Some((header, &b"events"[..])));
         bytes[0] = VERSION + 1;
         assert_eq!(Header::parse(&bytes), None, "of another version");
         assert_eq!(Header::parse(&bytes[..3]), None);
+        let longest = Header::new(u64::MAX, u64::MAX, u64::MAX);
+        assert_eq!(longest.write(&mut [0; Header::LEN_MAX]).len(), Header::LEN_MAX);
     }
 
     #[test]

@@ -14,12 +14,21 @@ struct Size {
     /// Left and right edge of the plot within the drawing. The labels are outside.
     left: f64,
     right: f64,
+    /// Whether points have tooltips: a phone has nothing to point with.
+    has_notes: bool,
 }
 
 /// Each chart is drawn for wide pages and for phones: scaled down, its text would not be legible.
 const SIZES: [Size; 2] = [
-    Size { class: "wide", width: 640.0, height: 300.0, left: 74.0, right: 608.0 },
-    Size { class: "narrow", width: 360.0, height: 260.0, left: 70.0, right: 336.0 },
+    Size { class: "wide", width: 640.0, height: 300.0, left: 74.0, right: 608.0, has_notes: true },
+    Size {
+        class: "narrow",
+        width: 360.0,
+        height: 260.0,
+        left: 70.0,
+        right: 336.0,
+        has_notes: false,
+    },
 ];
 
 /// Upper edge of the plot, and room below it.
@@ -30,8 +39,9 @@ const BELOW: f64 = 52.0;
 const CHAR_WIDTH: f64 = 7.0;
 const LABEL_GAP: f64 = 10.0;
 
-/// Most points of a line that have tooltips. With more, they lie too close to be pointed at.
-const NOTED_POINTS_MAX: usize = 400;
+/// Most points of a line that have tooltips. With more, they lie too close to be pointed at, and take
+/// most of the page.
+const NOTED_POINTS_MAX: usize = 120;
 
 /// Scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,7 +215,7 @@ impl Drawing<'_> {
                 aria-label=(self.chart.title) {
                 (self.grid())
                 @for line in &self.chart.lines { (self.line(line)) }
-                (self.noted_points())
+                @if self.size.has_notes { (self.noted_points()) }
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) enum State {
     /// It is connected, and the TLS handshake is not over.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no other handshake"))]
     Handshaking,
+    /// It can carry data, and the greeting of its server has not come to its end.
+    Greeting,
     /// Its hello is sent and not yet answered.
     Joining,
     /// Ready for requests.
@@ -58,7 +60,7 @@ pub(super) struct ActiveState {
     pub(super) unsent: u64,
     /// Beginning of a reply; the rest has not arrived.
     pub(super) partial_reply: RecvBuffer,
-    /// `raw`: payload bytes of an answer that is not complete.
+    /// `raw`, and a given exchange: bytes of an answer that is not complete.
     pub(super) partial_bytes: usize,
     /// Messages of the publisher that have arrived, or were given up.
     pub(super) received: u64,
@@ -71,6 +73,19 @@ impl Connection {
     pub(super) fn new(stream: Option<Stream>, now: u64) -> Self {
         let state = if stream.is_some() { State::Connecting } else { State::Closed };
         Connection { stream, state, is_resuming: false, connect_started_at: now, active: None }
+    }
+
+    /// Frees the state of its traffic, unless a reply has begun or a request is not answered.
+    pub(super) fn free_if_idle(&mut self) {
+        let is_idle = |active: &ActiveState| {
+            active.partial_reply.is_empty()
+                && active.partial_bytes == 0
+                && active.unsent == 0
+                && active.in_flight.unanswered() == 0
+        };
+        if self.active.as_deref().is_some_and(is_idle) {
+            self.active = None;
+        }
     }
 
     /// The state of its traffic, created at the first use.

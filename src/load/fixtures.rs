@@ -11,9 +11,10 @@ use super::record::Record;
 use super::route::Route;
 use super::run_result::RunResult;
 use super::sources::Sources;
-use super::stats::{Counts, Phase, Stats, TargetCounts};
+use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
 use super::sysinfo::{Host, KernelMemory};
 use super::target::Address;
+use super::usage::Usage;
 
 /// The plan of a command line.
 pub(super) fn plan(args: &str) -> Plan {
@@ -31,6 +32,7 @@ pub(super) fn run() -> Run {
         opened: 9,
         failed: 1,
         dropped: 1,
+        closed: 0,
         sent: 101,
         answered: 100,
         deliveries: 7,
@@ -55,13 +57,47 @@ pub(super) fn run() -> Run {
         ramp_ns: NS_PER_SEC / 2,
         rss_before: Some(1_000_000),
         rss_held: Some(1_080_000),
-        kernel_before: KernelMemory { buffer_bytes: Some(8_192), slab_bytes: Some(100_000) },
-        kernel_held: KernelMemory { buffer_bytes: Some(4_096), slab_bytes: Some(165_536) },
+        kernel_before: kernel(8_192, 100_000),
+        kernel_held: kernel(4_096, 165_536),
         held: 8,
         unanswered: 1,
         unsent: 0,
         interrupted: None,
         targets: vec![TargetCounts { opened: 9, deliveries: 7, lost: 0 }],
+        storms: Vec::new(),
+        wake_steps: Vec::new(),
+        usage: Usage::default(),
+    }
+}
+
+/// A run of an hour, with all that it records: rows of a few seconds, again and again.
+pub(super) fn run_of_an_hour() -> Run {
+    let mut run = run();
+    let stats = &mut run.stats;
+    for second in 2..30 {
+        stats.counts.answered += 1_000;
+        for n in 0..200 {
+            // Latencies with a long tail, different each second.
+            stats.record(30_000 + (second * n * 7_919) % 9_973 * n * n, 5);
+        }
+        stats.record_timer_lag(second * 1_000, 10_000_000);
+        stats.end_row(second * NS_PER_SEC);
+    }
+    for second in 30..3_600 {
+        let row = Row { t: second as f64, ..stats.series[second as usize % 30].clone() };
+        stats.series.push(row);
+        stats.counts.opened += second % 2;
+        stats.record_memory(1_000_000 + second * 100);
+        stats.record_open(second * NS_PER_SEC);
+    }
+    run
+}
+
+fn kernel(buffer_bytes: u64, slab_bytes: u64) -> KernelMemory {
+    KernelMemory {
+        buffer_bytes: Some(buffer_bytes),
+        slab_bytes: Some(slab_bytes),
+        ..KernelMemory::default()
     }
 }
 

@@ -1,120 +1,241 @@
-//! The page of `--report`: summary, charts, and the rows behind them. It is one file that fetches
-//! nothing and has no script; `maud` escapes every text.
+//! The page of a run: summary, charts, the rows behind them, and the record itself.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
 
 use super::chart::{Axis, Chart, Line};
-use super::format::{bytes, count, duration, rate};
-use super::record::{Connections, LoadModel, ModeName, Record};
+use super::format::{bytes, count, duration, plural, rate, seconds};
+use super::page::{self, Page, Tile, Tone};
+use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::stats::{Percentiles, Phase, Row};
 use super::summary::EscapedText;
+use super::sysinfo::{Host, SocketCounts};
+use super::{distribution, downsample, island, stage_charts, warnings};
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --page: #f6f7f9; --panel: #fff; --ink: #1c2128; --soft: #59636e;
-  --grid: #e3e7ec; --axis: #9aa4af; --a: #1f6feb; --b: #bc4c00; --c: #8250df; --d: #b8336a; --lag: #8b949e; --bad: #c4314b; --good: #1a7f37; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #0f1318; --panel: #171c23; --ink: #e4e8ed; --soft: #9aa5b1; --grid: #2a313b;
-    --axis: #596573; --a: #58a6ff; --b: #f0883e; --c: #bc8cff; --d: #ff80b5; --lag: #768390; --bad: #ff7b86; --good: #4ac26b; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 24px; max-width: 1240px; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; }
-h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 16px; margin: 0; }
-.verdict { margin: 6px 0 20px; font-weight: 600; } .met { color: var(--good); } .missed { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
-.tiles div, figure, .facts, details { background: var(--panel); border: 1px solid var(--grid); border-radius: 8px; }
-.tiles div { padding: 10px 14px; } .tiles span { display: block; color: var(--soft); font-size: 13px; }
-.tiles b { font-size: 20px; font-weight: 600; }
-.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; margin: 16px 0; }
-/* An odd number of charts leaves a cell for the facts; an even number a row. */
-.charts > .facts:nth-child(odd) { grid-column: 1 / -1; }
-figure { margin: 0; padding: 16px; }
-figcaption p { margin: 2px 0 8px; color: var(--soft); font-size: 13px; }
-svg { display: block; width: 100%; height: auto; } svg.narrow { display: none; }
-.grid { stroke: var(--grid); } .axis { stroke: var(--axis); }
-line.mark { stroke: var(--axis); stroke-dasharray: 3 3; } text { fill: var(--soft); font-size: 12px; stroke: none; }
-text.mark { fill: var(--soft); font-size: 11px; }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-.line.a, .dot.a { stroke: var(--a); } .line.b, .dot.b { stroke: var(--b); } .line.c, .dot.c { stroke: var(--c); } .line.d, .dot.d { stroke: var(--d); }
-.line.bad, .dot.bad { stroke: var(--bad); } .line.lag { stroke: var(--lag); stroke-dasharray: 4 4; } .dot.lag { stroke: var(--lag); }
-.dot.a, .area.a { fill: var(--a); } .dot.b, .area.b { fill: var(--b); } .dot.bad { fill: var(--bad); }
-.dot.c { fill: var(--c); } .dot.d { fill: var(--d); } .dot.lag { fill: var(--lag); }
-.area { opacity: .13; } .note { fill: transparent; } .note:hover { fill: var(--axis); fill-opacity: .5; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 18px; margin: 0 0 4px; padding: 0; font-size: 13px; color: var(--soft); }
-.legend li::before { content: ''; display: inline-block; width: 16px; height: 3px; margin-right: 6px; vertical-align: 4px; }
-.legend .a::before { background: var(--a); } .legend .b::before { background: var(--b); } .legend .bad::before { background: var(--bad); }
-.legend .c::before { background: var(--c); } .legend .d::before { background: var(--d); }
-.legend .lag::before { background: repeating-linear-gradient(90deg, var(--lag) 0 4px, transparent 4px 8px); }
-.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); align-content: start; gap: 4px 18px; margin: 0; padding: 16px; font-size: 13px; }
-.facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
-details { padding: 12px 16px; overflow-x: auto; } summary { cursor: pointer; }
-table { border-collapse: collapse; margin-top: 10px; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 12px 3px 0; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid); }
-th { color: var(--soft); font-weight: 500; }
-@media (max-width: 1100px) { .charts { grid-template-columns: minmax(0, 1fr); } }
-@media (max-width: 600px) { body { padding: 12px; } figure, .facts { padding: 10px; }
-  svg.wide { display: none; } svg.narrow { display: block; } .tiles { grid-template-columns: 1fr 1fr; }
-  .facts { grid-template-columns: 1fr; gap: 0; } .facts dd { margin-bottom: 6px; } .facts dt:empty { display: none; } }
-footer { margin-top: 18px; color: var(--soft); font-size: 13px; }
-";
+/// Most points of a line of a chart: the seconds of a day are too many for a page.
+const CHART_ROWS_MAX: usize = 300;
 
-/// Most points of a chart and rows of the table: the seconds of a day are too many for a page.
-const ROWS_MAX: usize = 900;
+/// Most rows of the table.
+const TABLE_ROWS_MAX: usize = 200;
 
 /// Renders the page.
 pub(super) fn render(record: &Record) -> String {
-    let series = &thinned(&record.series);
-    let title = record.title();
-    let misses = &record.verdict.misses;
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                @if misses.is_empty() {
-                    p.verdict.met { "met" }
-                } @else {
-                    p.verdict.missed { "missed: " (misses.join("; ")) }
-                }
-                div.tiles {
-                    @for (what, figure) in tiles(record) { div { span { (what) } b { (figure) } } }
-                }
-                div.charts {
-                    @for chart in charts(record, series) { (chart.render()) }
-                    (facts(record))
-                }
-                (rows(series))
-                footer {
-                    "Measured " (record.host.started_at) " by mynah-load " (record.host.version)
-                    @if let Some(name) = &record.host.name { " on " (name) }
-                    "."
-                }
+    let series = &downsample::rows(&record.series, CHART_ROWS_MAX);
+    let table_rows = downsample::rows(&record.series, TABLE_ROWS_MAX);
+    // Its points are as many as a chart can show.
+    let record = &island::light(record);
+    let tone = if record.verdict.met { Tone::Good } else { Tone::Bad };
+    let warnings: Vec<String> =
+        record.verdict.warnings.iter().map(|text| format!("{}.", capitalized(text))).collect();
+    let body = html! {
+        div.charts {
+            @for chart in charts(record, series) { (chart.render()) }
+            (facts(record))
+        }
+        @if let Some(parts) = &record.parts { (parts_table(parts)) }
+        @if !record.kernel.states.is_empty() && record.kernel.not_measured.is_none() {
+            (kernel_table(record))
+        }
+        (rows(&table_rows))
+    };
+    Page {
+        title: &title(record),
+        verdict: &verdict(record),
+        tone,
+        warnings: &warnings,
+        tiles: &tiles(record),
+        body,
+        footer: &footer(record),
+        island: Some(island::render(record)),
+    }
+    .render()
+}
+
+/// What the run is about, in plain words.
+fn title(record: &Record) -> String {
+    let what = match record.mode {
+        ModeName::Idle => "Idle connections",
+        ModeName::Echo => "Requests and answers",
+        ModeName::Fanout => "Fan-out",
+        ModeName::Storm => "Reconnect storm",
+        ModeName::Wake => "Waking idle connections",
+    };
+    format!("{what}: {}", record.urls())
+}
+
+/// The verdict in plain words: whether the run is met, its result, and what was the limit.
+fn verdict(record: &Record) -> String {
+    let misses = record.verdict.misses.join("; ");
+    let mut text = if record.verdict.met {
+        "Met".to_owned()
+    } else {
+        format!("Missed: {}", EscapedText(&misses))
+    };
+    if let Some(result) = result(record) {
+        text.push_str(if record.verdict.met { ": " } else { ". " });
+        text.push_str(&result);
+    }
+    text.push('.');
+    if let Some(limit) = warnings::limit_sentence(record) {
+        text.push_str(&format!(" {}.", capitalized(&limit)));
+    }
+    text
+}
+
+/// The result of a run in one sentence, without its full stop; `None` if nothing was opened.
+fn result(record: &Record) -> Option<String> {
+    let Connections { wanted, opened, held, .. } = record.connections;
+    if opened == 0 {
+        return None;
+    }
+    let within = record
+        .latency_us
+        .p99
+        .map_or_else(String::new, |p99| format!(", 99 % within {}", duration(Some(p99))));
+    let per_sec = rate(record.rate_per_sec);
+    Some(match record.mode {
+        ModeName::Echo => {
+            format!("{per_sec} answers a second over {}{within}", plural(opened, "connection"))
+        }
+        ModeName::Fanout => {
+            let subscribers = plural(opened.saturating_sub(1), "subscriber");
+            format!("{per_sec} deliveries a second to {subscribers}{within}")
+        }
+        ModeName::Idle => {
+            let (held, wanted) = (count(held), plural(wanted, "connection"));
+            let secs = seconds(record.measured_secs);
+            let of = format!("{held} of {wanted} open after {secs} of hold");
+            match record.requests.answered {
+                0 => of,
+                answered => format!("{of}; {} meanwhile{within}", plural(answered, "answer")),
             }
         }
-    };
-    page.into_string()
+        ModeName::Storm | ModeName::Wake => stage_charts::result(record).unwrap_or_else(|| {
+            format!("{} of {} opened{within}", count(opened), plural(wanted, "connection"))
+        }),
+    })
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn footer(record: &Record) -> String {
+    let Host { started_at, version, name, .. } = &record.host;
+    let on = name.as_ref().map_or_else(String::new, |name| format!(" on {}", EscapedText(name)));
+    format!("Measured {} by mynah-load {}{on}.", EscapedText(started_at), EscapedText(version))
 }
 
 /// The lines of the summary, and what it leaves out.
 fn facts(record: &Record) -> Markup {
-    html! {
-        dl.facts {
-            dt { "command" } dd { code { (EscapedText(&record.command).to_string()) } }
-            @if let Some(version) = &record.server.version {
-                dt { "target" } dd { "mynah " (EscapedText(version).to_string()) }
-            }
-            @for fact in record.lines() { dt { (fact.label) } dd { (fact.text) } }
-        }
+    let command = EscapedText(&record.command).to_string();
+    let mut facts = vec![("command".to_owned(), html! { code { (command) } })];
+    facts.push(("versions".to_owned(), html! { (versions(record)) }));
+    // The top of the page has the others.
+    let lines =
+        record.lines().into_iter().filter(|line| !["warning", "verdict"].contains(&line.label));
+    facts.extend(lines.map(|line| (line.label.to_owned(), html! { (line.text) })));
+    page::facts(&facts)
+}
+
+/// Versions of tester, kernel and target, as far as they are known.
+fn versions(record: &Record) -> String {
+    let mut text = format!("mynah-load {}", EscapedText(&record.host.version));
+    if let Some(kernel) = &record.host.kernel {
+        text.push_str(&format!(" on {}", EscapedText(kernel)));
     }
+    if let Some(version) = &record.server.version {
+        text.push_str(&format!("; target mynah {}", EscapedText(version)));
+    }
+    text
+}
+
+/// The kernel's memory and sockets by state of the connections.
+fn kernel_table(record: &Record) -> Markup {
+    let kernel = &record.kernel;
+    let headings = [
+        "with connections",
+        "number",
+        "slabs",
+        "buffers",
+        "sockets",
+        "orphans",
+        "TIME_WAIT",
+        "slabs each",
+        "buffers each",
+    ];
+    let size = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), bytes);
+    let sockets_of = |sockets: Option<SocketCounts>| {
+        let numbers = sockets.map(|s| [s.in_use, s.orphans, s.time_wait]);
+        [0, 1, 2].map(|n| numbers.map_or_else(|| "-".to_owned(), |numbers| count(numbers[n])))
+    };
+    let row = |name: &str, number, slab, buffer, sockets, each: [String; 2]| {
+        let mut cells = vec![name.to_owned(), count(number), size(slab), size(buffer)];
+        cells.extend(sockets_of(sockets));
+        cells.extend(each);
+        cells
+    };
+    let none = || ["-".to_owned(), "-".to_owned()];
+    let (slab, buffer) = (kernel.slab_bytes_before, kernel.buffer_bytes_before);
+    let mut rows = vec![row("none yet", 0, slab, buffer, kernel.sockets_before, none())];
+    rows.extend(kernel.states.iter().map(|state| {
+        let slab = state.slab_bytes_per_connection.map(|each| format!("{each} B"));
+        let buffer = record.buffers_text(state.state);
+        let each = [slab, buffer].map(|each| each.unwrap_or_else(|| "-".to_owned()));
+        let (slab, buffer) = (state.slab_bytes, state.buffer_bytes);
+        row(state.state.description(), state.connections, slab, buffer, state.sockets, each)
+    }));
+    let ends = if kernel.ends == 2 { "Both ends" } else { "One end" };
+    let note = format!("{ends} of each connection on this machine, and all else that it has.");
+    page::section("Memory of sockets in the kernel", &note, &page::table(&headings, &rows, true))
+}
+
+/// The parts of a merge.
+fn parts_table(parts: &[Part]) -> Markup {
+    let headings = [
+        "part",
+        "opened",
+        "failed",
+        "dropped",
+        "sent",
+        "answered",
+        "deliveries",
+        "a second",
+        "p50",
+        "p99",
+        "max",
+        "errors",
+    ];
+    let row = |part: &Part| {
+        let (connections, requests) = (&part.connections, &part.requests);
+        let latency = part.latency_us;
+        vec![
+            EscapedText(&part.name).to_string(),
+            count(connections.opened),
+            count(connections.failed),
+            count(connections.dropped),
+            count(requests.sent),
+            count(requests.answered),
+            count(part.deliveries),
+            rate(part.rate_per_sec),
+            duration(latency.p50),
+            duration(latency.p99),
+            duration(latency.max),
+            count(part.errors),
+        ]
+    };
+    let rows: Vec<Vec<String>> = parts.iter().map(row).collect();
+    page::section(
+        "Parts",
+        "The records that were merged into this one.",
+        &page::table(&headings, &rows, true),
+    )
 }
 
 /// Headline figures with their labels.
-fn tiles(record: &Record) -> Vec<(&'static str, String)> {
+fn tiles(record: &Record) -> Vec<Tile> {
     let mut tiles = vec![("connections opened", count(record.connections.opened))];
     let per_sec = match record.mode {
         ModeName::Echo => "answers a second",
@@ -122,56 +243,46 @@ fn tiles(record: &Record) -> Vec<(&'static str, String)> {
         _ => "connects a second",
     };
     tiles.push((per_sec, rate(record.rate_per_sec)));
+    tiles.extend(stage_charts::tiles(record));
     tiles.push(("errors", count(record.error_count())));
     let Percentiles { p50, p99, .. } = record.latency_us;
-    if p50.is_some() {
+    let is_staged = record.storm.is_some() || record.wake.is_some();
+    if p50.is_some() && !is_staged {
         tiles.push(("latency, median", duration(p50)));
         tiles.push(("latency, p99", duration(p99)));
     }
-    if let (Some(p99), true) = (record.tester_lag_us.p99, p50.is_some()) {
+    if let (Some(p99), true) = (record.left_late_us.p99, p50.is_some()) {
+        tiles.push(("left late by, p99", duration(Some(p99))));
+    } else if let (Some(p99), true) = (record.tester_lag_us.p99, p50.is_some()) {
         tiles.push(("tester lag, p99", duration(Some(p99))));
     }
-    if record.server.rss_bytes_held.is_some() {
-        let each = record.server.bytes_per_connection;
-        let each = each.map_or_else(|| "not measured".to_owned(), |each| format!("{each} B"));
-        tiles.push(("server memory a connection", each));
+    if let Some(us) = record.server.cpu_us_per_request {
+        let label =
+            if is_fanout(record) { "server CPU a delivery" } else { "server CPU a request" };
+        tiles.push((label, duration(Some(us))));
     }
-    tiles
+    let each = record.server.bytes_per_connection.map(|each| format!("{each} B"));
+    let is_asked = record.mode == ModeName::Idle && record.server.rss_bytes_held.is_some();
+    let each = each.or_else(|| is_asked.then(|| "not measured".to_owned()));
+    tiles.extend(each.map(|each| ("server memory a connection", each)));
+    tiles.into_iter().map(|(label, figure)| (label.to_owned(), figure)).collect()
 }
 
 /// Charts for which something was measured.
 fn charts(record: &Record, series: &[Row]) -> Vec<Chart> {
-    let mut charts = vec![connections(record, series)];
-    charts.extend(distribution(record));
-    charts.extend(latency_over_time(record, series));
-    charts.extend(rate_over_time(record, series));
+    let mut charts = stage_charts::charts(record);
+    charts.push(connections(record, series));
+    charts.extend(latency_distribution(record));
+    charts.extend(histogram(record));
+    // The requests of a wake come at its steps, and bystanders at a rate that was set.
+    if record.wake.is_none() {
+        charts.extend(latency_over_time(record, series));
+    }
+    if record.wake.is_none() && record.storm.is_none() {
+        charts.extend(rate_over_time(record, series));
+    }
     charts.extend(memory(record));
     charts
-}
-
-/// Merges neighbouring rows until there are at most [`ROWS_MAX`]: counts add up, and the worst latency
-/// stays.
-fn thinned(series: &[Row]) -> Vec<Row> {
-    let each = series.len().div_ceil(ROWS_MAX).max(1);
-    let worst = |a: Option<f64>, b: Option<f64>| match (a, b) {
-        (Some(a), Some(b)) => Some(f64::max(a, b)),
-        (a, b) => a.or(b),
-    };
-    let merge = |a: Row, b: &Row| Row {
-        counts: a.counts.plus(&b.counts),
-        p50_us: worst(a.p50_us, b.p50_us),
-        p99_us: worst(a.p99_us, b.p99_us),
-        p999_us: worst(a.p999_us, b.p999_us),
-        max_us: worst(a.max_us, b.max_us),
-        tester_lag_us: worst(a.tester_lag_us, b.tester_lag_us),
-        ..b.clone()
-    };
-    series
-        .chunks(each)
-        .filter_map(|rows| {
-            rows.split_first().map(|(first, rest)| rest.iter().fold(first.clone(), merge))
-        })
-        .collect()
 }
 
 fn time_axis(series: &[Row]) -> Axis {
@@ -183,9 +294,15 @@ fn time_axis(series: &[Row]) -> Axis {
     axis
 }
 
-/// Start and name of each phase but the drain, which is mostly too short for its name.
+/// Most phases that are marked: more names would overlap.
+const MARKS_MAX: usize = 8;
+
+/// Start and name of each phase, but of the drain, which is mostly too short for its name, and of the
+/// calms between storms.
 fn phases(record: &Record) -> Vec<(f64, String)> {
-    let phases = record.points.phases.iter().filter(|(phase, ..)| *phase != Phase::Drain);
+    let phases = record.points.phases.iter();
+    let phases = phases.filter(|(phase, ..)| !matches!(phase, Phase::Drain | Phase::Calm));
+    let phases = phases.take(MARKS_MAX);
     phases.map(|(phase, at, _)| (*at, phase.name().to_owned())).collect()
 }
 
@@ -236,41 +353,18 @@ fn connections(record: &Record, series: &[Row]) -> Chart {
 }
 
 /// Latency over percentiles: the further right, the rarer.
-fn distribution(record: &Record) -> Option<Chart> {
+fn latency_distribution(record: &Record) -> Option<Chart> {
     let histogram = record.latency();
     if histogram.is_empty() {
         return None;
     }
-    // One in 1, 10, 100, … is slower: each power of ten has the same width.
-    let rarity = |quantile: f64| (1.0 / (1.0 - quantile)).log10();
-    let powers = (histogram.len() as f64).log10().ceil().clamp(1.0, 6.0);
-    let most = 1.0 - 10f64.powf(-powers);
-    let points: Vec<(f64, f64)> = (0..=200)
-        .map(|n| f64::from(n) / 200.0 * powers)
-        .map(|x| (x, 1.0 - 10f64.powf(-x)))
-        .map(|(x, quantile)| {
-            let ns = histogram.value_at_quantile(quantile).min(histogram.max());
-            (x, ns as f64 / 1e3)
-        })
-        .collect();
-    let names = [
-        (0.0, "0"),
-        (0.5, "50"),
-        (0.9, "90"),
-        (0.99, "99"),
-        (0.999, "99.9"),
-        (0.9999, "99.99"),
-        (0.99999, "99.999"),
-        (0.999999, "99.9999"),
-    ];
-    let ticks = names
-        .into_iter()
-        .filter(|(quantile, _)| *quantile <= most + 1e-9)
-        // With many ticks, "50 %" would overlap "0 %".
-        .filter(|(quantile, _)| *quantile != 0.5 || powers < 5.0)
-        .map(|(quantile, name)| (rarity(quantile), format!("{name} %")))
-        .collect();
+    let powers = distribution::powers(histogram.len());
+    let points = distribution::points(histogram, powers);
     let how = match record.settings.load {
+        LoadModel::Open if record.wake.is_some() => "first requests after a sleep, of any length",
+        LoadModel::Open if record.storm.is_some() => {
+            "of the bystanders, open loop: from the time each request was meant to leave"
+        }
         LoadModel::Open => "open loop: from the time each request was meant to leave",
         _ if is_fanout(record) => "closed loop: from when a batch left to each delivery",
         _ => "closed loop: from the time each request left",
@@ -280,9 +374,43 @@ fn distribution(record: &Record) -> Option<Chart> {
     Some(Chart {
         title: "Latency distribution",
         note: format!("{} measured, {how}.", count(histogram.len())),
-        x: Axis::marked("percentile", 0.0, powers, ticks),
+        x: distribution::percentile_axis(powers),
         y: Axis::log("latency", fastest, slowest, axis_time),
         lines: vec![Line { name: "latency", class: "a", segments: vec![points], filled: false }],
+        marks: Vec::new(),
+    })
+}
+
+/// Buckets of a decade in the bar histogram.
+const BUCKETS_PER_DECADE: f64 = 10.0;
+
+/// Bars over buckets of latency, each a tenth of a power of ten wide.
+fn histogram(record: &Record) -> Option<Chart> {
+    let mut buckets: BTreeMap<i32, u64> = BTreeMap::new();
+    for recorded in record.latency().iter_recorded() {
+        let us = recorded.value_iterated_to().max(1) as f64 / 1e3;
+        let bucket = (us.log10() * BUCKETS_PER_DECADE).floor() as i32;
+        *buckets.entry(bucket).or_default() += recorded.count_at_value();
+    }
+    let (first, last) = (*buckets.keys().next()?, *buckets.keys().next_back()?);
+    let edge = |bucket: i32| 10f64.powf(f64::from(bucket) / BUCKETS_PER_DECADE);
+    let bar = |(bucket, count): (&i32, &u64)| {
+        let (from, to, height) = (edge(*bucket), edge(bucket + 1), *count as f64);
+        vec![(from, 0.0), (from, height), (to, height), (to, 0.0)]
+    };
+    let highest = buckets.values().copied().max().unwrap_or(1);
+    let noun = measured_noun(record);
+    Some(Chart {
+        title: "Latency histogram",
+        note: format!("How many of the {noun} took how long; ten bars to a power of ten."),
+        x: Axis::log("latency", edge(first), edge(last + 1), axis_time),
+        y: Axis::counts(noun, highest as f64),
+        lines: vec![Line {
+            name: noun,
+            class: "a",
+            segments: buckets.iter().map(bar).collect(),
+            filled: true,
+        }],
         marks: Vec::new(),
     })
 }
@@ -298,14 +426,29 @@ fn measured_noun(record: &Record) -> &'static str {
 
 /// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
 /// short for a rate or a percentile.
-fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
+pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     let mut before = 0.0;
     let started = series.iter().map(move |row| (std::mem::replace(&mut before, row.t), row));
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
+/// What a point of the series stands for: `each second`, or several that were merged.
+fn each_row(series: &[Row]) -> String {
+    let spans = series.windows(2).map(|rows| (rows[1].t - rows[0].t).round());
+    match spans.reduce(f64::max) {
+        Some(secs) if secs > 1.0 => format!("each {secs} seconds"),
+        _ => "each second".to_owned(),
+    }
+}
+
+/// As [`each_row`], for a figure of which the worst stays where rows are merged.
+fn worst_of_each_row(series: &[Row]) -> String {
+    let row = each_row(series);
+    if row == "each second" { row } else { format!("{row}, the worst second of them") }
+}
+
 /// The points of a figure, with a gap for rows that have none.
-fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
     for (_, row) in whole_rows(series) {
         match (figure(row), segments.last_mut()) {
@@ -338,8 +481,16 @@ fn latency_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let low = values().fold(f64::INFINITY, f64::min).max(0.1);
     let high = values().fold(low, f64::max);
     (!lines.is_empty()).then(|| Chart {
-        title: "Latency over time",
-        note: format!("Of the {} that came in each second.", measured_noun(record)),
+        title: if record.storm.is_some() {
+            "Bystanders over time: latency"
+        } else {
+            "Latency over time"
+        },
+        note: format!(
+            "Of the {} that came in {}.",
+            measured_noun(record),
+            worst_of_each_row(series)
+        ),
         x: time_axis(series),
         y: Axis::log("latency", low, high, axis_time),
         lines,
@@ -364,11 +515,21 @@ fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
     (max > 0.0).then(|| Chart {
         title,
-        note: "The rate of each second.".to_owned(),
+        note: format!("The rate in {}.", each_row(series)),
         x: time_axis(series),
         y: Axis::counts(name, max),
         lines: vec![Line { name, class: "a", segments: vec![points], filled: true }],
         marks: phases(record),
+    })
+}
+
+/// Memory by open connections, until a storm drops them: what the server has then is what it keeps.
+fn memory_points(record: &Record) -> impl Iterator<Item = &(u64, u64)> {
+    let is_storm = record.storm.is_some();
+    let mut most = 0;
+    record.points.memory.iter().take_while(move |(connected, _)| {
+        most = most.max(*connected);
+        !is_storm || *connected == most
     })
 }
 
@@ -378,7 +539,7 @@ fn memory(record: &Record) -> Option<Chart> {
     let each = record.server.bytes_per_connection?;
     let points: Vec<(f64, f64)> =
         std::iter::once((0.0, 0.0))
-            .chain(record.points.memory.iter().map(|(connected, rss)| {
+            .chain(memory_points(record).map(|(connected, rss)| {
                 (*connected as f64, rss.saturating_sub(before) as f64 / KIB)
             }))
             .collect();
@@ -401,7 +562,7 @@ fn memory(record: &Record) -> Option<Chart> {
 }
 
 /// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
-fn axis_time(us: f64) -> String {
+pub(super) fn axis_time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
         us if us < 1e6 => (us / 1e3, "ms"),
@@ -412,42 +573,50 @@ fn axis_time(us: f64) -> String {
 
 fn rows(series: &[Row]) -> Markup {
     let figure = |us: Option<f64>| us.map_or_else(String::new, |us| format!("{us:.1}"));
-    html! {
-        details {
-            summary { "The rows behind the charts" }
-            table {
-                thead {
-                    tr {
-                        @for name in ["t, s", "phase", "open", "opened", "failed", "dropped", "sent",
-                            "answered", "deliveries", "p50, µs", "p99, µs", "p99.9, µs", "max, µs", "tester lag, µs",
-                            "server memory"] {
-                            th { (name) }
-                        }
-                    }
-                }
-                tbody {
-                    @for row in series {
-                        tr {
-                            td { (format!("{:.1}", row.t)) } td { (row.phase.name()) }
-                            td { (count(row.connected)) } td { (count(row.counts.opened)) }
-                            td { (count(row.counts.failed)) } td { (count(row.counts.dropped)) }
-                            td { (count(row.counts.sent)) } td { (count(row.counts.answered)) }
-                            td { (count(row.counts.deliveries)) } td { (figure(row.p50_us)) }
-                            td { (figure(row.p99_us)) } td { (figure(row.p999_us)) }
-                            td { (figure(row.max_us)) } td { (figure(row.tester_lag_us)) }
-                            td { (row.server_rss_bytes.map(bytes).unwrap_or_default()) }
-                        }
-                    }
-                }
-            }
-        }
-    }
+    let headings = [
+        "t, s",
+        "phase",
+        "open",
+        "opened",
+        "failed",
+        "dropped",
+        "sent",
+        "answered",
+        "deliveries",
+        "p50, µs",
+        "p99, µs",
+        "p99.9, µs",
+        "max, µs",
+        "tester lag, µs",
+        "server memory",
+    ];
+    let cells = |row: &Row| {
+        vec![
+            format!("{:.1}", row.t),
+            row.phase.name().to_owned(),
+            count(row.connected),
+            count(row.counts.opened),
+            count(row.counts.failed),
+            count(row.counts.dropped),
+            count(row.counts.sent),
+            count(row.counts.answered),
+            count(row.counts.deliveries),
+            figure(row.p50_us),
+            figure(row.p99_us),
+            figure(row.p999_us),
+            figure(row.max_us),
+            figure(row.tester_lag_us),
+            row.server_rss_bytes.map(bytes).unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = series.iter().map(cells).collect();
+    page::closed_section("The rows behind the charts", &page::table(&headings, &rows, false))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
-    use super::super::fixtures::{run, with_record};
+    use super::super::fixtures::{run, run_of_an_hour, with_record};
     use super::*;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5 --server-pid 42";
@@ -469,9 +638,10 @@ mod tests {
             assert!(text.contains(&format!("<h2>{title}</h2>")), "{title}");
         }
         assert_eq!(text.matches("<svg").count(), text.matches("</svg>").count());
-        for outside in ["src=", "href=", "http", "url(", "@import", "<script", "<link"] {
+        for outside in ["src=", "href=", "http:", "https:", "url(", "@import", "<link"] {
             assert!(!text.contains(outside), "{outside}");
         }
+        assert_eq!(text.matches("<script").count(), 1, "the record");
         assert!(text.contains("prefers-color-scheme: dark"));
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }
@@ -479,24 +649,9 @@ mod tests {
     #[test]
     fn page_escapes_target_and_host() {
         let text = page(IDLE, "<script>alert('1')</script>&\"");
-        assert!(!text.contains("<script"), "the target's words");
+        assert!(!text.contains("<script>"), "the target's words");
         assert!(text.contains("&lt;script&gt;alert('1')&lt;/script&gt;&amp;&quot;"), "{text}");
         assert!(text.contains("on &lt;&amp;&quot;'&gt;."), "the host's name");
-    }
-
-    #[test]
-    fn rows_of_a_day_are_merged() {
-        let mut stats = super::super::stats::Stats::new();
-        for second in 1..=2_000 {
-            stats.counts.answered += 1;
-            stats.record(second * 1_000, 1);
-            stats.end_row(second * 1_000_000_000);
-        }
-        let rows = thinned(&stats.series);
-        assert_eq!(rows.len(), 667);
-        assert_eq!(rows.iter().map(|row| row.counts.answered).sum::<u64>(), 2_000);
-        assert_eq!((rows[0].t, rows[0].p50_us), (3.0, stats.series[2].p50_us), "the worst");
-        assert_eq!(thinned(&stats.series[..900]), stats.series[..900]);
     }
 
     #[test]
@@ -545,6 +700,46 @@ mod tests {
         for fact in ["<code>mynah-load idle --target", "mynah 9.8.7", "tester lag, p99", "p99.9"] {
             assert!(text.contains(fact), "{fact}");
         }
+    }
+
+    #[test]
+    fn page_of_an_hour_is_small() {
+        with_record(&format!("{IDLE} --hold 60m"), run_of_an_hour(), |record| {
+            assert!(record.series.len() > 3_500 && record.points.memory.len() > 3_000);
+            let bytes = render(record).len();
+            assert!(bytes < 300_000, "{bytes}");
+        });
+    }
+
+    #[test]
+    fn page_begins_with_the_verdict_in_plain_words() {
+        let mut met = run();
+        met.stats.errors.clear();
+        with_record("echo command://h:1 -c 10 -d 2", met, |record| {
+            let expected = "Met: 50 answers a second over 9 connections, 99 % within 99.02 ms.";
+            assert_eq!(verdict(record), expected);
+        });
+        with_record(IDLE, run(), |record| {
+            let expected = "Missed: 2 errors, --max-errors allows 0. 8 of 10 connections open after \
+                            2.00 s of hold; 100 answers meanwhile, 99 % within 99.02 ms.";
+            assert_eq!(verdict(record), expected);
+            let page = render(record);
+            assert!(page.contains(&format!("<p class=\"verdict poor\">{expected}</p>")));
+            assert!(page.contains("<h1>Idle connections: command://h:1</h1>"));
+        });
+    }
+
+    #[test]
+    fn histogram_has_a_bar_for_each_bucket() {
+        with_record(IDLE, run(), |record| {
+            let chart = histogram(record).unwrap();
+            let bars = &chart.lines[0].segments;
+            assert!(bars.iter().all(|bar| bar.len() == 4 && bar[0].0 < bar[3].0));
+            let all: f64 = bars.iter().map(|bar| bar[1].1).sum();
+            assert_eq!(all, 100.0, "each answer is in one");
+        });
+        let none = Run { stats: super::super::stats::Stats::new(), ..run() };
+        with_record(IDLE, none, |record| assert!(histogram(record).is_none()));
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl InFlight {
         true
     }
 
+    /// Number of requests that are sent and have no answer.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent
+    }
+
     /// Number of requests that were due and have no answer.
     pub(super) fn unanswered(&self) -> u64 {
         u64::from(self.sent) + u64::from(self.waiting)

@@ -4,38 +4,60 @@
 //! A program of its own on the server's codec. [`run`] reads the command line, checks that this
 //! machine's limits suffice, has the engine run the phases, and reports.
 
+mod backoff;
+mod bounded_list;
 mod chart;
 mod compare;
 mod connection;
-mod encoded_histogram;
+mod distribution;
+mod downsample;
+
 mod engine;
+mod escaped_bytes;
+mod exchange;
+mod exchange_options;
 #[cfg(test)]
 mod fixtures;
 mod format;
+mod histogram;
 mod html_report;
 mod in_flight;
+mod island;
+mod job_link;
+mod jobs;
 mod merge;
 mod options;
 mod outputs;
+mod page;
 mod plan;
 mod preflight;
 mod progress;
 mod quantity;
 mod rate;
 mod record;
+mod record_file;
 mod remedies;
+mod resources;
 mod route;
 mod run_result;
 mod same_file;
 mod server_version;
 mod settings;
+mod share;
+mod signals;
 mod socket;
 mod sources;
+mod stage_charts;
+mod stage_summary;
 mod stats;
+mod storm;
 mod summary;
 mod sysinfo;
 mod target;
+mod usage;
 mod verdict;
+mod wake;
+mod warnings;
 mod workload;
 
 use std::ffi::OsString;
@@ -80,20 +102,23 @@ const TRIAL_CONNECT_MAX: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
+    if let Some(status) = jobs::run_as_job(&args) {
+        return status;
+    }
     match Invocation::from_args(&args) {
         Ok(Invocation::Help(text)) => print(PROGRAM, &text),
         Ok(Invocation::Version) => {
             print(PROGRAM, concat!("mynah-load ", env!("CARGO_PKG_VERSION")))
         }
-        Ok(Invocation::Run(plan)) => run_plan(&plan),
+        Ok(Invocation::Run(plan)) => run_plan(&plan, &args),
         Ok(Invocation::Compare(settings)) => compare::run(&settings),
         Ok(Invocation::Merge(settings)) => merge::run(&settings),
         Err(errors) => print_usage_errors(PROGRAM, &errors),
     }
 }
 
-fn run_plan(plan: &Plan) -> ExitCode {
-    try_run_plan(plan).unwrap_or_else(|reasons| {
+fn run_plan(plan: &Plan, args: &[OsString]) -> ExitCode {
+    try_run_plan(plan, args).unwrap_or_else(|reasons| {
         print_errors(&reasons);
         ExitCode::FAILURE
     })
@@ -123,8 +148,8 @@ fn print_errors(reasons: &[String]) {
     }
 }
 
-/// Runs the plan. Returns the exit status, or the reasons why it cannot be run.
-fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
+/// Runs the plan that `args` ask for. Returns the exit status, or the reasons why it cannot be run.
+fn try_run_plan(plan: &Plan, args: &[OsString]) -> Result<ExitCode, Vec<String>> {
     #[cfg(feature = "tls")]
     if plan.tls.iter().any(ClientTls::is_insecure) {
         print_errors(&[tls_options::INSECURE.to_owned()]);
@@ -141,32 +166,51 @@ fn try_run_plan(plan: &Plan) -> Result<ExitCode, Vec<String>> {
     }
     let mut outputs = Outputs::create(plan)?;
     let host = Host::read(files);
-    let engine = Engine::new(plan, &routes).map_err(|error| explain("cannot start", &error))?;
-    let run = engine.run(&mut progress, |row| outputs.write_row(row));
-    progress.clear();
-    let run = run.map_err(|error| explain("the run broke off", &error))?;
-    // The page alone has it: the connection would be one more in the server's counters.
-    let has_answered = plan.report.is_some() && run.stats.counts.opened > 0;
-    let server_version =
-        has_answered.then(|| server_version::ask(&routes[0].address, plan)).flatten();
-    let record = RunResult { plan, routes: &routes, host, server_version, run }.record();
+    let record = if plan.jobs > 1 {
+        jobs::run(plan, args, &routes, host, &mut progress, &mut outputs)?
+    } else {
+        run_engine(plan, &routes, host, &mut progress, &mut outputs)?
+    };
     let write_errors = outputs.write_record(&record);
-    let printed = print_record(&record, plan);
+    let printed = print_record(&record, plan.has_json_on_stdout(), plan.quiet);
     print_errors(&write_errors);
     let is_met = record.verdict.met && write_errors.is_empty();
     Ok(if is_met { printed } else { ExitCode::FAILURE })
 }
 
-/// Prints the JSON, if standard output has it, and the summary. Returns the exit status of that.
-fn print_record(record: &Record, plan: &Plan) -> ExitCode {
+/// Runs the plan in this process.
+fn run_engine(
+    plan: &Plan,
+    routes: &[Route],
+    host: Host,
+    progress: &mut Progress,
+    outputs: &mut Outputs,
+) -> Result<Record, Vec<String>> {
+    let engine = Engine::new(plan, routes).map_err(|error| explain("cannot start", &error))?;
+    let run = engine.run(progress, |row| outputs.write_row(row));
+    progress.clear();
+    let run = run.map_err(|error| explain("the run broke off", &error))?;
+    let server_version = ask_version(plan, routes, run.stats.counts.opened);
+    Ok(RunResult { plan, routes, host, server_version, run }.record())
+}
+
+/// The server's version for the page. It alone has it: the connection would be one more in the
+/// server's counters.
+fn ask_version(plan: &Plan, routes: &[Route], opened: u64) -> Option<String> {
+    let has_answered = plan.report.is_some() && opened > 0;
+    has_answered.then(|| server_version::ask(&routes[0].address, plan)).flatten()
+}
+
+/// Prints the JSON, if standard output has it (`is_json`), and the summary, or why it is not met if
+/// `is_quiet`. Returns the exit status of that.
+fn print_record(record: &Record, is_json: bool, is_quiet: bool) -> ExitCode {
     let mut printed = ExitCode::SUCCESS;
-    let is_json = plan.has_json_on_stdout();
     if is_json {
         let json = serde_json::to_string_pretty(record);
         // Maps have text as keys, so there is no error.
         printed = print(PROGRAM, &json.unwrap_or_default());
     }
-    if !plan.quiet {
+    if !is_quiet {
         let summary = record.to_string();
         if is_json {
             print_error(summary.trim_end());
@@ -189,17 +233,7 @@ fn run_preflight(
     progress: &Progress,
 ) -> Result<Vec<Route>, Vec<String>> {
     let limits = SystemLimits::read(files);
-    let route = |(target, address): (usize, Address)| {
-        let sources = Sources::plan(
-            &plan.source_ips,
-            address.ip(),
-            plan.spread().count(target, plan.mode.connections() as usize),
-            usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
-            limits.port_range.map(|(low, high)| low..=high),
-        );
-        Route { address, sources }
-    };
-    let routes: Vec<Route> = addresses.into_iter().enumerate().map(route).collect();
+    let routes = routes_to(plan, addresses, &limits);
     let preflight = Preflight::new(&requirements(plan, &routes), &limits);
     progress.print_line(&format!("preflight: {}", preflight.checks.join(", ")));
     let mut reasons: Vec<String> = preflight.shortages.iter().map(ToString::to_string).collect();
@@ -210,6 +244,21 @@ fn run_preflight(
     }
     reasons.extend(server_pid_error(plan));
     if reasons.is_empty() { Ok(routes) } else { Err(reasons) }
+}
+
+/// The routes to the targets at `addresses`, for the connections of all processes.
+fn routes_to(plan: &Plan, addresses: Vec<Address>, limits: &SystemLimits) -> Vec<Route> {
+    let route = |(target, address): (usize, Address)| {
+        let sources = Sources::plan(
+            &plan.source_ips,
+            address.ip(),
+            plan.spread().count(target, usize::try_from(plan.mode.ports()).unwrap_or(usize::MAX)),
+            usize::try_from(limits.ports.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            limits.port_range.map(|(low, high)| low..=high),
+        );
+        Route { address, sources }
+    };
+    addresses.into_iter().enumerate().map(route).collect()
 }
 
 fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
@@ -223,9 +272,16 @@ fn requirements(plan: &Plan, routes: &[Route]) -> Requirements {
         }
     }
     let is_idle = matches!(plan.mode, Mode::Idle { .. });
-    let bytes_each = u64::from(plan.mode.size()).saturating_mul(plan.mode.depth().into());
+    let bytes_each = plan.exchange_bytes().saturating_mul(plan.mode.depth().into());
     Requirements {
         connections: plan.mode.connections().into(),
+        ports: plan.mode.ports(),
+        connections_each: if plan.jobs > 1 {
+            // The first has the largest share.
+            plan.of_job(0).mode.connections().into()
+        } else {
+            plan.mode.connections().into()
+        },
         sources: crowded.iter().map(|route| route.sources.count() as u64).max().unwrap_or(1),
         targets: addresses.len().max(1) as u64,
         address: addresses.first().and_then(|address| address.ip()),

@@ -36,6 +36,15 @@ impl Outputs {
     ///
     /// A message for each file that cannot be created.
     pub(super) fn create(plan: &Plan) -> Result<Self, Vec<String>> {
+        Outputs::open(plan.json.as_ref(), plan.csv.as_ref(), plan.report.as_ref())
+    }
+
+    /// Creates the files at these paths, as [`create`](Self::create) does.
+    pub(super) fn open(
+        json: Option<&JsonOutput>,
+        csv: Option<&PathBuf>,
+        report: Option<&PathBuf>,
+    ) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         let mut open = |path: Option<&PathBuf>| {
             let path = path?.clone();
@@ -47,11 +56,11 @@ impl Outputs {
                 }
             }
         };
-        let json = match &plan.json {
+        let json = match json {
             Some(JsonOutput::File(path)) => open(Some(path)),
             Some(JsonOutput::Stdout) | None => None,
         };
-        let (csv, report) = (open(plan.csv.as_ref()), open(plan.report.as_ref()));
+        let (csv, report) = (open(csv), open(report));
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -104,12 +113,12 @@ fn write_json(file: &File, record: &Record) -> io::Result<()> {
     file.flush()
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> String {
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {}", PathName(path), strerror(error))
 }
 
 /// Displays a path, its control characters and invalid bytes escaped.
-struct PathName<'a>(&'a Path);
+pub(super) struct PathName<'a>(pub(super) &'a Path);
 
 impl fmt::Display for PathName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use super::record::{LoadModel, ModeName};
 use super::route::Spread;
-use super::target::Target;
+use super::share::Share;
+use super::target::{Protocol, Target};
 use super::workload::Pattern;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
@@ -25,9 +27,15 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
+    /// What `tcp://` is asked and must answer; `None` if it is connected to only.
+    pub(super) exchange: Option<Exchange>,
+    /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
+    pub(super) greeting: Option<Vec<u8>>,
     pub(super) pacing: ConnectPacing,
     /// Processes that share the connections; 1 is this one.
     pub(super) jobs: u32,
+    /// Share of this process, where there are several; `mode` then has what it does itself.
+    pub(super) share: Share,
     /// Process whose memory and CPU are watched.
     pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<IpAddr>,
@@ -50,9 +58,54 @@ pub(super) enum JsonOutput {
 }
 
 impl Plan {
+    /// The plan of process `job`, from 0, of [`jobs`](Self::jobs): its share of the connections, of
+    /// those that are woken, and of what is due. Bystanders of a storm are in the first one.
+    pub(super) fn of_job(&self, job: u32) -> Plan {
+        let share = Share::new(job, self.jobs, self.mode.shared_connections());
+        let own = |count: &mut u32| {
+            // At most as many.
+            *count = u32::try_from(share.count((*count).into())).unwrap_or(*count);
+        };
+        let mut mode = self.mode;
+        match &mut mode {
+            Mode::Idle { connections, .. } | Mode::Echo { connections, .. } => own(connections),
+            Mode::Storm { connections, bystanders, .. } => {
+                own(connections);
+                *bystanders = if job == 0 { *bystanders } else { 0 };
+            }
+            Mode::Wake { connections, sample, .. } => {
+                own(connections);
+                own(sample);
+            }
+            Mode::Fanout { .. } => {}
+        }
+        // What the machine has is watched by the parent.
+        Plan { mode, share, server_pid: None, ..self.clone() }
+    }
+
     /// All targets, the first one first.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.subscriber_targets)
+    }
+
+    /// The load model; none where there is nobody to send, or nothing.
+    pub(super) fn load_model(&self) -> LoadModel {
+        let has_requests = self.target.protocol != Protocol::Tcp || self.exchange.is_some();
+        match self.mode {
+            Mode::Storm { bystanders: 0, .. } => LoadModel::None,
+            Mode::Storm { .. } if !has_requests => LoadModel::None,
+            mode => mode.load_model(),
+        }
+    }
+
+    /// Payload of a request, in bytes; of a given exchange, all of it.
+    pub(super) fn request_bytes(&self) -> u32 {
+        self.exchange.as_ref().map_or(self.mode.size(), Exchange::request_bytes)
+    }
+
+    /// Bytes of a request or of its answer, whichever is longer.
+    pub(super) fn exchange_bytes(&self) -> u64 {
+        self.exchange.as_ref().map_or(self.mode.size().into(), Exchange::bytes_max)
     }
 
     /// How the connections are spread over the targets.
@@ -110,6 +163,8 @@ pub(super) enum Mode {
         is_orderly: bool,
         /// A refused connect is tried again after an exponential backoff with jitter, else at once.
         has_backoff: bool,
+        /// Longest storm, from when the last connection was due to come back.
+        timeout: Duration,
         /// Further connections, which stay.
         bystanders: u32,
         /// Requests a second of the bystanders.
@@ -145,6 +200,42 @@ impl Mode {
             | Mode::Wake { connections, .. } => connections,
             Mode::Fanout { subscribers, .. } => subscribers + 1,
             Mode::Storm { connections, bystanders, .. } => connections.saturating_add(bystanders),
+        }
+    }
+
+    /// How many times all connections but the bystanders take local ports, before those that they had
+    /// are free again: a connection that the tester closes in order keeps its port for a minute
+    /// (TIME_WAIT; RFC 9293, 3.6).
+    pub(super) fn generations(self) -> u32 {
+        const TIME_WAIT_SECS: u64 = 60;
+        match self {
+            Mode::Storm { is_orderly: true, times, hold, .. } => {
+                let within = TIME_WAIT_SECS / hold.as_secs().max(1) + 1;
+                1 + times.min(u32::try_from(within).unwrap_or(u32::MAX))
+            }
+            _ => 1,
+        }
+    }
+
+    /// Number of local ports of all connections.
+    pub(super) fn ports(self) -> u64 {
+        let again = match self {
+            Mode::Storm { connections, .. } => {
+                u64::from(connections) * u64::from(self.generations() - 1)
+            }
+            _ => 0,
+        };
+        u64::from(self.connections()) + again
+    }
+
+    /// Number of connections that processes can share: those of a fan-out are one publisher's.
+    pub(super) fn shared_connections(self) -> u32 {
+        match self {
+            Mode::Idle { connections, .. }
+            | Mode::Echo { connections, .. }
+            | Mode::Wake { connections, .. }
+            | Mode::Storm { connections, .. } => connections,
+            Mode::Fanout { .. } => 1,
         }
     }
 

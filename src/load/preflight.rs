@@ -18,6 +18,10 @@ const SOCKET_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirements {
     pub(super) connections: u64,
+    /// Number of local ports: more than connections, where closed ones keep theirs.
+    pub(super) ports: u64,
+    /// Most connections of one process.
+    pub(super) connections_each: u64,
     /// Number of local addresses.
     pub(super) sources: u64,
     /// Number of target addresses.
@@ -87,7 +91,7 @@ impl Preflight {
     }
 
     fn files(&mut self, required: &Requirements, limits: &SystemLimits) {
-        let wanted = required.connections.saturating_add(FILES_OWN);
+        let wanted = required.connections_each.saturating_add(FILES_OWN);
         self.check("files", wanted, limits.files, || {
             remedies::raise_files(wanted, limits.files_ceiling)
         });
@@ -99,12 +103,12 @@ impl Preflight {
         const PORTS_MAX: u64 = 65_535 - 1_024 + 1;
         let pairs = required.sources.saturating_mul(required.targets).max(1);
         let available = ports.saturating_mul(pairs);
-        self.check("local ports", required.connections, available, || {
-            if PORTS_MAX.saturating_mul(pairs) >= required.connections {
+        self.check("local ports", required.ports, available, || {
+            if PORTS_MAX.saturating_mul(pairs) >= required.ports {
                 return remedies::widen_ports();
             }
             let each = ports.saturating_mul(required.targets.max(1)).max(1);
-            let more = required.connections.div_ceil(each) - required.sources;
+            let more = required.ports.div_ceil(each) - required.sources;
             let add = remedies::add_address("ADDRESS", address);
             format!("{add}, for {more} addresses more, and name all of them in --source-ip")
         });
@@ -158,7 +162,16 @@ mod tests {
     fn requirements(connections: u64) -> Requirements {
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         let sources = connections.div_ceil(28_000);
-        Requirements { connections, sources, targets: 1, address, bytes_each: 0 }
+        let (ports, connections_each) = (connections, connections);
+        Requirements {
+            connections,
+            ports,
+            connections_each,
+            sources,
+            targets: 1,
+            address,
+            bytes_each: 0,
+        }
     }
 
     fn shortages(required: &Requirements, limits: &SystemLimits) -> Vec<String> {
@@ -202,7 +215,15 @@ mod tests {
         let limits = SystemLimits { files: 10_000_000, ..LIMITS };
         let elsewhere = |connections, sources, targets| {
             let address = Some(IpAddr::from([10, 0, 0, 1]));
-            let required = Requirements { connections, sources, targets, address, bytes_each: 0 };
+            let required = Requirements {
+                connections,
+                ports: connections,
+                connections_each: connections,
+                sources,
+                targets,
+                address,
+                bytes_each: 0,
+            };
             shortages(&required, &limits)
         };
         assert_eq!(elsewhere(28_232, 1, 1), [""; 0]);

@@ -9,7 +9,7 @@ use super::format::{bytes, count, short_duration, time};
 use super::plan::Mode;
 use super::rate::NS_PER_SEC;
 use super::record::LoadModel;
-use super::stats::{Phase, Stats};
+use super::stats::{Phase, Stage, Stats};
 use crate::cli::print_error;
 
 /// Interval of plain lines.
@@ -99,14 +99,23 @@ fn status(stats: &Stats, mode: Mode, phase_ns: u64) -> String {
     let secs = phase_ns / NS_PER_SEC;
     let phase = stats.phase.name();
     let mut text = match stats.phase {
-        Phase::Ramp | Phase::Drain => format!("{phase} {secs} s"),
-        Phase::Hold | Phase::Traffic => format!("{phase} {secs}/{}", time(mode.duration())),
+        Phase::Ramp | Phase::Storm | Phase::Drain => format!("{phase} {secs} s"),
+        Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Asleep => {
+            format!("{phase} {secs}/{}", time(mode.duration()))
+        }
     };
     let mut add = |what: String| {
         text.push_str("  ");
         text.push_str(&what);
     };
     let counts = &stats.counts;
+    match stats.stage {
+        Some(Stage::Served(served, dropped)) => {
+            add(format!("{} of {} served", count(served), count(dropped)));
+        }
+        Some(Stage::WakeIn(ns)) => add(format!("next wakes in {} s", ns.div_ceil(NS_PER_SEC))),
+        None => {}
+    }
     add(format!("{} open", count(stats.connected())));
     add(format!("{} failed", count(counts.failed)));
     if counts.dropped > 0 {

@@ -7,18 +7,16 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::encoded_histogram::EncodedHistogram;
+use super::bounded_list;
+use super::histogram::EncodedHistogram;
+use super::resources::{Kernel, Machine, Server, Tester};
 use super::stats::{Percentiles, Phase, Row, TlsStats};
+use super::storm::{STORMS_MAX, StormRecord};
 use super::sysinfo::Host;
+use super::wake::{SLEEPS_MAX, WakeStep};
 
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
 pub(super) const SCHEMA: u32 = 2;
-
-/// Fewest bytes that a connection takes: a server keeps a descriptor and a pointer for each.
-const CONNECTION_BYTES_MIN: u64 = 16;
-
-/// Smallest growth that is one. A few pages come and go on their own.
-const GROWTH_BYTES_MIN: u64 = 32 * 1024;
 
 /// Everything that was measured in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,9 +55,22 @@ pub(super) struct Record {
     pub(super) reason: Option<String>,
     /// Phase that a signal ended.
     pub(super) interrupted: Option<Phase>,
+    /// How late the tester's own loop ran, at a timer of its own.
     pub(super) tester_lag_us: Percentiles,
+    /// Open loop: how late requests left because the tester did not run when they were due.
+    #[serde(default)]
+    pub(super) left_late_us: Percentiles,
     pub(super) server: Server,
     pub(super) kernel: Kernel,
+    /// `None` of other modes.
+    #[serde(default, deserialize_with = "bounded_list::read::<_, _, STORMS_MAX>")]
+    pub(super) storm: Option<Vec<StormRecord>>,
+    #[serde(default, deserialize_with = "bounded_list::read::<_, _, SLEEPS_MAX>")]
+    pub(super) wake: Option<Vec<WakeStep>>,
+    #[serde(default)]
+    pub(super) tester: Tester,
+    #[serde(default)]
+    pub(super) machine: Machine,
     pub(super) verdict: Verdict,
     pub(super) series: Vec<Row>,
     pub(super) points: Points,
@@ -111,6 +122,12 @@ pub(super) struct Settings {
     pub(super) depth: Option<u32>,
     pub(super) size: Option<u32>,
     pub(super) batch: Option<u32>,
+    /// Request and answer that were given, escaped, or the length of the answer.
+    pub(super) send: Option<String>,
+    pub(super) expect: Option<String>,
+    pub(super) expect_bytes: Option<u32>,
+    /// End of what the target says first, escaped.
+    pub(super) greeting: Option<String>,
     pub(super) load: LoadModel,
     pub(super) requests_per_sec: Option<u64>,
     /// `None` with `ramp_secs`.
@@ -118,6 +135,18 @@ pub(super) struct Settings {
     pub(super) ramp_secs: Option<Number>,
     pub(super) hold_secs: Option<Number>,
     pub(super) duration_secs: Option<Number>,
+    /// Storms that were to be made.
+    pub(super) times: Option<u32>,
+    pub(super) spread_secs: Option<Number>,
+    /// Whether connections are dropped in order, not by reset.
+    pub(super) orderly: Option<bool>,
+    /// Longest storm.
+    pub(super) timeout_secs: Option<Number>,
+    /// Whether failed connects are tried again after a backoff, not at once.
+    pub(super) backoff: Option<bool>,
+    pub(super) bystanders: Option<u32>,
+    /// Connections that were to be woken.
+    pub(super) sample: Option<u32>,
     pub(super) jobs: u32,
     pub(super) server_pid: Option<u32>,
     pub(super) source_ips: Vec<String>,
@@ -136,6 +165,17 @@ pub(super) struct Connections {
     pub(super) held: u64,
 }
 
+impl Connections {
+    /// Adds those of another part.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.wanted = self.wanted.saturating_add(other.wanted);
+        self.opened = self.opened.saturating_add(other.opened);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.dropped = self.dropped.saturating_add(other.dropped);
+        self.held = self.held.saturating_add(other.held);
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Requests {
     pub(super) sent: u64,
@@ -144,6 +184,16 @@ pub(super) struct Requests {
     pub(super) unanswered: u64,
     /// Due and never sent.
     pub(super) unsent: u64,
+}
+
+impl Requests {
+    /// Adds those of another part.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent = self.sent.saturating_add(other.sent);
+        self.answered = self.answered.saturating_add(other.answered);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.unsent = self.unsent.saturating_add(other.unsent);
+    }
 }
 
 /// One of several targets.
@@ -162,48 +212,64 @@ pub(super) struct Bytes {
     pub(super) received: u64,
 }
 
-/// Memory of the server, without the pages of files, and its version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Server {
-    /// As its STATUS says.
-    pub(super) version: Option<String>,
-    pub(super) rss_bytes_before: Option<u64>,
-    pub(super) rss_bytes_held: Option<u64>,
-    pub(super) bytes_per_connection: Option<f64>,
-}
-
-/// Memory of sockets in the kernel, of all programs of the machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kernel {
-    pub(super) slab_bytes_before: Option<u64>,
-    pub(super) slab_bytes_held: Option<u64>,
-    pub(super) buffer_bytes_before: Option<u64>,
-    pub(super) buffer_bytes_held: Option<u64>,
-    /// Growth of the slabs over the connections held.
-    pub(super) slab_bytes_per_connection: Option<f64>,
-    pub(super) buffer_bytes_per_connection: Option<f64>,
-    /// Ends of each connection on this machine.
-    pub(super) ends: u32,
-}
-
 /// Whether the run is met, and why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) met: bool,
     pub(super) misses: Vec<String>,
+    /// What was busy all the time, so that its limit was measured; `None` if nothing is known to be.
+    #[serde(default)]
+    pub(super) limit: Option<Limit>,
+    /// How far the figures can be trusted, a sentence each.
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
+}
+
+/// What was busy all the time, so that its limit was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Limit {
+    Tester,
+    Server,
+    /// Tester and server.
+    Both,
+    /// The processors: the tester ran, or waited for one.
+    Processors,
 }
 
 /// One of the records that were merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// Host of the tester, and its processes' number where there were several.
+    /// Host of the tester, and the number of the job where there were several.
     pub(super) name: String,
+    pub(super) host: Option<String>,
+    /// Start of the part, RFC 3339 in UTC.
+    pub(super) started_at: String,
     pub(super) connections: Connections,
     pub(super) requests: Requests,
     pub(super) deliveries: u64,
     pub(super) rate_per_sec: f64,
     pub(super) latency_us: Percentiles,
+    pub(super) connect_us: Percentiles,
     pub(super) errors: u64,
+}
+
+impl Part {
+    /// The part that `record` is, called `name`.
+    pub(super) fn of(name: String, record: &Record) -> Self {
+        Part {
+            name,
+            host: record.host.name.clone(),
+            started_at: record.host.started_at.clone(),
+            connections: record.connections.clone(),
+            requests: record.requests.clone(),
+            deliveries: record.deliveries,
+            rate_per_sec: record.rate_per_sec,
+            latency_us: record.latency_us,
+            connect_us: record.connect_us,
+            errors: record.error_count(),
+        }
+    }
 }
 
 /// Points of charts that the rows are too coarse for. Times are seconds since the run began.
@@ -223,7 +289,9 @@ pub(super) struct Histograms {
     pub(super) latency: EncodedHistogram,
     pub(super) connect: EncodedHistogram,
     pub(super) tester_lag: EncodedHistogram,
-    /// Latencies of each row of the series, as [`decode`](super::encoded_histogram::decode) reads
+    #[serde(default)]
+    pub(super) left_late: EncodedHistogram,
+    /// Latencies of each row of the series, as [`decode`](super::histogram::decode) reads
     /// them; `None` where there are none. Rows behind the first hour have no place here.
     pub(super) seconds: Vec<Option<String>>,
 }
@@ -235,70 +303,35 @@ impl Record {
 
     /// Number of errors of all names.
     pub(super) fn error_count(&self) -> u64 {
-        self.errors.values().sum()
+        // A file may have any numbers.
+        self.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Messages that were published while a target's subscribers were connected, and lost.
     pub(super) fn lost(&self) -> u64 {
-        self.targets.iter().flatten().map(|target| target.lost).sum()
+        let lost = self.targets.iter().flatten().map(|target| target.lost);
+        lost.fold(0, u64::saturating_add)
     }
 
     /// Whether the tester ran so late that its lag is a good part of the latencies.
     pub(super) fn is_tester_late(&self) -> bool {
-        let (lag, latency) = (self.tester_lag_us.p99, self.latency_us.p99);
-        lag.zip(latency).is_some_and(|(lag, latency)| lag > latency / 2.0)
+        let lag = self.tester_lateness_us().zip(self.latency_us.p99);
+        lag.is_some_and(|(lag, latency)| lag > latency / 2.0)
     }
 
-    /// Reasons why the run is not met; none if it is.
-    pub(super) fn misses(&self) -> Vec<String> {
-        super::verdict::misses(self)
-    }
-
-    /// Fills what follows from the rest: the verdict, percentiles, figures a connection.
-    pub(super) fn derive(mut self) -> Self {
-        self.latency_us = Percentiles::of(&self.histograms.latency.0);
-        self.connect_us = Percentiles::of(&self.histograms.connect.0);
-        self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
-        self.server.bytes_per_connection = self.bytes_per_connection();
-        let kernel = &self.kernel;
-        let slab = self.growth_each(kernel.slab_bytes_before, kernel.slab_bytes_held);
-        let buffer = self.growth_each(kernel.buffer_bytes_before, kernel.buffer_bytes_held);
-        self.kernel.slab_bytes_per_connection = slab;
-        self.kernel.buffer_bytes_per_connection = buffer;
-        let misses = self.misses();
-        self.verdict = Verdict { met: misses.is_empty(), misses };
-        self
-    }
-
-    /// Growth of the server's memory over the connections held, in bytes. `None` if it was not watched,
-    /// or did not grow with them: a server that had as many before takes them into memory it has.
-    fn bytes_per_connection(&self) -> Option<f64> {
-        let Server { rss_bytes_before, rss_bytes_held, .. } = self.server;
-        let held = self.connections.held;
-        let growth = rss_bytes_held?.saturating_sub(rss_bytes_before?);
-        let least = held.saturating_mul(CONNECTION_BYTES_MIN).max(GROWTH_BYTES_MIN);
-        let has_grown = held > 0 && growth >= least;
-        has_grown.then(|| round(growth as f64 / held as f64))
-    }
-
-    /// Growth over the connections held.
-    fn growth_each(&self, before: Option<u64>, held: Option<u64>) -> Option<f64> {
-        let growth = held?.saturating_sub(before?);
-        let connections = self.connections.held;
-        (connections > 0).then(|| round(growth as f64 / connections as f64))
+    /// 99th percentile of the tester's lateness, at its timer or with due requests.
+    pub(super) fn tester_lateness_us(&self) -> Option<f64> {
+        let both = [self.tester_lag_us.p99, self.left_late_us.p99];
+        both.into_iter().flatten().reduce(f64::max)
     }
 }
 
-/// Rounds to a tenth: further digits were not measured.
-pub(super) fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
 #[cfg(test)]
 mod tests {
     use super::super::engine::Run;
     use super::super::fixtures::{run, with_record};
     use super::super::stats::Stats;
-    use super::Record;
+    use super::{Record, StormRecord, WakeStep};
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
 
@@ -327,8 +360,13 @@ mod tests {
                 "tls",
                 "errors",
                 "tester_lag_us",
+                "left_late_us",
                 "server",
                 "kernel",
+                "storm",
+                "wake",
+                "tester",
+                "machine",
                 "series",
                 "parts",
                 "ramp_secs",
@@ -354,13 +392,22 @@ mod tests {
             );
             assert_eq!(json["bytes"], parse(r#"{"sent":1000,"received":2000}"#));
             assert_eq!(json["errors"], parse(r#"{"ECONNREFUSED":1,"EOF":1}"#));
-            let server = r#"{"version":"9.8.7","rss_bytes_before":1000000,"rss_bytes_held":1080000,"bytes_per_connection":10000.0}"#;
-            assert_eq!(json["server"], parse(server));
-            let kernel = r#"{"slab_bytes_before":100000,"slab_bytes_held":165536,"buffer_bytes_before":8192,
-                "buffer_bytes_held":4096,"slab_bytes_per_connection":8192.0,"buffer_bytes_per_connection":0.0,
-                "ends":2}"#;
-            assert_eq!(json["kernel"], parse(kernel));
-            for latency in ["latency_us", "connect_us", "tester_lag_us"] {
+            let server = &json["server"];
+            assert_eq!(server["version"], "9.8.7");
+            assert_eq!(
+                (&server["rss_bytes_before"], &server["rss_bytes_held"]),
+                (&1_000_000.into(), &1_080_000.into())
+            );
+            assert_eq!(server["bytes_per_connection"], 10_000.0);
+            let kernel = &json["kernel"];
+            assert_eq!(
+                (&kernel["slab_bytes_before"], &kernel["slab_bytes_held"]),
+                (&100_000.into(), &165_536.into())
+            );
+            assert_eq!((&kernel["buffer_bytes_held"], &kernel["ends"]), (&4_096.into(), &2.into()));
+            assert_eq!(kernel["not_measured"], "fewer than 500 sockets");
+            assert!(kernel["slab_bytes_per_connection"].is_null());
+            for latency in ["latency_us", "connect_us", "tester_lag_us", "left_late_us"] {
                 assert_eq!(keys(&json[latency]), ["max", "p50", "p90", "p99", "p999"]);
             }
             assert!(
@@ -381,6 +428,22 @@ mod tests {
     }
 
     #[test]
+    fn given_exchange_is_a_setting() {
+        let given = r"--send a\\b\r\n --expect \xff\0 --greeting 220\n";
+        with_record(&format!("echo tcp://h:1 {given}"), run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!(settings["send"], r"a\\b\r\n");
+            assert_eq!(settings["expect"], r"\xff\0");
+            assert_eq!(settings["greeting"], r"220\n");
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&().into(), &5.into()));
+        });
+        with_record("idle tcp://h:1 --probe 1 --send x --expect-bytes 7", run(), |record| {
+            let settings = serde_json::to_value(&record.settings).unwrap();
+            assert_eq!((&settings["expect_bytes"], &settings["size"]), (&7.into(), &1.into()));
+        });
+    }
+
+    #[test]
     fn record_is_read_as_it_was_written() {
         with_record(IDLE, run(), |record| {
             let text = serde_json::to_string(record).unwrap();
@@ -389,6 +452,27 @@ mod tests {
             assert_eq!((read.latency().len(), &read.series), (100, &record.series));
             assert_eq!(read.to_string(), record.to_string(), "its summary");
         });
+    }
+
+    #[test]
+    fn storms_and_sleeps_are_read_as_they_were_written() {
+        let mut storm = StormRecord { dropped: 3, ..StormRecord::default() };
+        storm.histograms.served.0.record(7_000_000).unwrap();
+        storm.failed_attempts.insert("ECONNREFUSED".to_owned(), 2);
+        let mut step = WakeStep { sleep_secs: 2.5, sampled: 2, ..WakeStep::default() };
+        step.histograms.first.0.record(9_000).unwrap();
+        let storms = vec![storm.derive(); 2];
+        let wake_steps = vec![step.derive()];
+        for args in ["storm command://h:1 --times 2", "wake command://h:1 --hold 2.5"] {
+            let (storms, wake_steps) = (storms.clone(), wake_steps.clone());
+            with_record(args, Run { storms, wake_steps, ..run() }, |record| {
+                let text = serde_json::to_string(record).unwrap();
+                let read: Record = serde_json::from_str(&text).unwrap();
+                assert_eq!((&read.storm, &read.wake), (&record.storm, &record.wake));
+                assert_eq!(read.to_string(), record.to_string(), "its summary");
+                assert!(read.storm.is_some() != read.wake.is_some(), "{args}");
+            });
+        }
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! Result of a run, from which its record is made.
 
+use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Number;
 
-use super::encoded_histogram::EncodedHistogram;
 use super::engine::Run;
+use super::escaped_bytes::EscapedBytes;
+use super::exchange::Expect;
+use super::histogram::EncodedHistogram;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::record::{
-    Bytes, Connections, Histograms, Kernel, LoadModel, Points, Record, Requests, SCHEMA, Server,
-    Settings, TargetRecord, Verdict, round,
+    Bytes, Connections, Histograms, LoadModel, ModeName, Points, Record, Requests, SCHEMA,
+    Settings, TargetRecord, Verdict,
 };
+use super::resources::{Kernel, KernelState, Machine, Server, Tester, round};
 use super::route::Route;
 use super::stats::{Percentiles, TargetCounts, TlsStats};
-use super::sysinfo::Host;
+use super::sysinfo::{self, Host};
+use super::usage::StateSample;
 
 /// Result of a run, with its settings.
 pub(super) struct RunResult<'a> {
@@ -29,13 +34,14 @@ pub(super) struct RunResult<'a> {
 
 impl RunResult<'_> {
     /// The record of the run.
-    pub(super) fn record(self) -> Record {
+    pub(super) fn record(mut self) -> Record {
         let stats = &self.run.stats;
         let counts = stats.counts;
+        let mode = self.plan.mode.name();
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let record = Record {
+        let mut record = Record {
             schema: SCHEMA,
-            mode: self.plan.mode.name(),
+            mode,
             target: self.plan.target.url.clone(),
             command: self.plan.command.clone(),
             settings: self.settings(),
@@ -43,7 +49,7 @@ impl RunResult<'_> {
             parts: None,
             connections: Connections {
                 wanted: u64::from(self.plan.mode.connections()),
-                opened: counts.opened,
+                opened: self.opened_in_ramp(),
                 failed: counts.failed,
                 dropped: counts.dropped,
                 held: self.run.held,
@@ -75,13 +81,13 @@ impl RunResult<'_> {
             reason: stats.reason.clone(),
             interrupted: self.run.interrupted,
             tester_lag_us: Percentiles::default(),
-            server: Server {
-                version: self.server_version.clone(),
-                rss_bytes_before: self.run.rss_before,
-                rss_bytes_held: self.run.rss_held,
-                bytes_per_connection: None,
-            },
+            left_late_us: Percentiles::default(),
+            server: self.server(),
             kernel: self.kernel(),
+            storm: None,
+            wake: None,
+            tester: self.tester(),
+            machine: self.machine(),
             verdict: Verdict::default(),
             series: stats.series.clone(),
             points: self.points(),
@@ -89,9 +95,14 @@ impl RunResult<'_> {
                 latency: EncodedHistogram(stats.latency().clone()),
                 connect: EncodedHistogram(stats.connect.clone()),
                 tester_lag: EncodedHistogram(stats.lag.clone()),
+                left_late: EncodedHistogram(stats.left_late.clone()),
                 seconds: stats.seconds.clone(),
             },
         };
+        // Not copied: the histograms of a thousand storms have pages that nothing has written to.
+        let (storms, steps) = (take(&mut self.run.storms), take(&mut self.run.wake_steps));
+        record.storm = (mode == ModeName::Storm).then_some(storms);
+        record.wake = (mode == ModeName::Wake).then_some(steps);
         record.derive()
     }
 
@@ -100,9 +111,15 @@ impl RunResult<'_> {
         let (count, ns) = match self.plan.mode {
             Mode::Echo { .. } => (self.run.measured.answered, self.run.measured_ns),
             Mode::Fanout { .. } => (self.run.measured.deliveries, self.run.measured_ns),
-            _ => (self.run.stats.counts.opened, self.run.ramp_ns),
+            _ => (self.opened_in_ramp(), self.run.ramp_ns),
         };
         if ns == 0 { 0.0 } else { round(count as f64 * 1e9 / ns as f64) }
+    }
+
+    /// Connections opened without those that came back in storms.
+    fn opened_in_ramp(&self) -> u64 {
+        let came_back: u64 = self.run.storms.iter().map(|storm| storm.connected).sum();
+        self.run.stats.counts.opened.saturating_sub(came_back)
     }
 
     /// Figures of TLS, where the target speaks it.
@@ -114,15 +131,73 @@ impl RunResult<'_> {
         is_tls.then(|| self.run.stats.tls.clone().unwrap_or_default())
     }
 
+    fn server(&self) -> Server {
+        let (run, usage) = (&self.run, &self.run.usage);
+        let cpu = usage.cpu.server;
+        Server {
+            version: self.server_version.clone(),
+            rss_bytes_before: run.rss_before,
+            rss_bytes_opened: usage.server_rss_opened,
+            rss_bytes_held: run.rss_held,
+            rss_bytes_closed: usage.server_rss_closed,
+            cpu_user_secs: cpu.map(|cpu| secs(cpu.user_ns)),
+            cpu_system_secs: cpu.map(|cpu| secs(cpu.system_ns)),
+            cpu_tick_secs: cpu.map(|_| secs(sysinfo::tick_ns())),
+            ..Server::default()
+        }
+    }
+
+    fn tester(&self) -> Tester {
+        let usage = &self.run.usage;
+        let cpu = usage.cpu.tester;
+        Tester {
+            cpu_user_secs: cpu.map(|cpu| secs(cpu.user_ns)),
+            cpu_system_secs: cpu.map(|cpu| secs(cpu.system_ns)),
+            wait_secs: usage.cpu.tester_wait_ns.map(secs),
+            rss_bytes_before: usage.tester_rss_before,
+            rss_bytes_held: usage.tester_rss_held,
+            ..Tester::default()
+        }
+    }
+
+    fn machine(&self) -> Machine {
+        let cpu = &self.run.usage.cpu;
+        let whole = cpu.machine.filter(|machine| machine.total_ns > 0);
+        let phase = Some(self.run.measured_ns).filter(|ns| *ns > 0);
+        let share = |part: u64, whole: u64| part as f64 / whole as f64;
+        Machine {
+            programs_secs: whole.map(|machine| secs(machine.programs_ns)),
+            total_secs: whole.map(|machine| secs(machine.total_ns)),
+            busy_by_others_share: None,
+            pressure_share: cpu.pressure_ns.zip(phase).map(|(part, all)| share(part, all).min(1.0)),
+            steal_share: whole.map(|machine| share(machine.steal_ns, machine.total_ns)),
+        }
+    }
+
     fn kernel(&self) -> Kernel {
         let (before, held) = (self.run.kernel_before, self.run.kernel_held);
         // Those of TCP: the kernel does not tell what Unix sockets have.
         let is_tcp = self.routes.iter().any(|route| route.address.ip().is_some());
+        let state = |sample: &StateSample| KernelState {
+            state: sample.state,
+            connections: sample.connections,
+            slab_bytes: sample.memory.slab_bytes,
+            unreclaimable_bytes: sample.memory.unreclaimable_bytes,
+            buffer_bytes: sample.memory.buffer_bytes.filter(|_| is_tcp),
+            sockets: sample.memory.sockets.filter(|_| is_tcp),
+            slab_bytes_per_connection: None,
+            buffer_bytes_per_connection: None,
+        };
         Kernel {
             slab_bytes_before: before.slab_bytes,
             slab_bytes_held: held.slab_bytes,
             buffer_bytes_before: before.buffer_bytes.filter(|_| is_tcp),
             buffer_bytes_held: held.buffer_bytes.filter(|_| is_tcp),
+            unreclaimable_bytes_before: before.unreclaimable_bytes,
+            unreclaimable_bytes_held: held.unreclaimable_bytes,
+            sockets_before: before.sockets.filter(|_| is_tcp),
+            states: self.run.usage.states.iter().map(state).collect(),
+            buffer_reserve_bytes: sysinfo::buffer_reserve_bytes().filter(|_| is_tcp),
             ends: self.ends_here(),
             ..Kernel::default()
         }
@@ -167,16 +242,43 @@ impl RunResult<'_> {
 
     fn settings(&self) -> Settings {
         let (plan, mode) = (self.plan, self.plan.mode);
-        let load = mode.load_model();
+        let load = self.plan.load_model();
         let (connects_per_sec, ramp_secs) = match plan.pacing {
             ConnectPacing::PerSec(rate) => (Some(rate), None),
             ConnectPacing::Ramp(ramp) => (None, seconds(ramp)),
         };
+        let escape = |bytes: &[u8]| EscapedBytes(bytes).to_string();
+        let (expect, expect_bytes) = match plan.exchange.as_ref().map(|given| &given.expect) {
+            None => (None, None),
+            Some(Expect::Bytes(bytes)) => (Some(escape(bytes)), None),
+            Some(Expect::Len(len)) => (None, Some(*len)),
+        };
         let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
             (None, None, None, None);
+        let mut settings = StageSettings::default();
         match mode {
-            Mode::Idle { hold, .. } | Mode::Storm { hold, .. } | Mode::Wake { hold, .. } => {
+            Mode::Idle { hold, .. } => hold_secs = seconds(hold),
+            Mode::Storm {
+                times,
+                spread,
+                is_orderly,
+                has_backoff,
+                timeout,
+                bystanders,
+                hold,
+                ..
+            } => {
                 hold_secs = seconds(hold);
+                settings.times = Some(times);
+                settings.spread_secs = seconds(spread);
+                settings.orderly = Some(is_orderly);
+                settings.timeout_secs = seconds(timeout);
+                settings.backoff = Some(has_backoff);
+                settings.bystanders = Some(bystanders);
+            }
+            Mode::Wake { hold, sample, .. } => {
+                hold_secs = seconds(hold);
+                settings.sample = Some(sample);
             }
             Mode::Echo { duration, .. } => duration_secs = seconds(duration),
             Mode::Fanout { subscribers: n, batch: b, duration, .. } => {
@@ -188,14 +290,25 @@ impl RunResult<'_> {
             connections: mode.connections(),
             subscribers,
             depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
-            size: (load != LoadModel::None).then_some(mode.size()),
+            size: (load != LoadModel::None).then_some(plan.request_bytes()),
             batch,
+            send: plan.exchange.as_ref().map(|exchange| escape(&exchange.send)),
+            expect,
+            expect_bytes,
+            greeting: plan.greeting.as_deref().map(escape),
             load,
-            requests_per_sec: mode.requests_per_sec(),
+            requests_per_sec: mode.requests_per_sec().filter(|_| load != LoadModel::None),
             connects_per_sec,
             ramp_secs,
             hold_secs,
             duration_secs,
+            times: settings.times,
+            spread_secs: settings.spread_secs,
+            orderly: settings.orderly,
+            timeout_secs: settings.timeout_secs,
+            backoff: settings.backoff,
+            bystanders: settings.bystanders,
+            sample: settings.sample,
             jobs: plan.jobs,
             server_pid: plan.server_pid,
             source_ips: self.source_ips().iter().map(ToString::to_string).collect(),
@@ -203,6 +316,22 @@ impl RunResult<'_> {
             max_p99_ms: plan.p99_ms_max,
         }
     }
+}
+
+fn secs(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Settings of `storm` and `wake`.
+#[derive(Default)]
+struct StageSettings {
+    times: Option<u32>,
+    spread_secs: Option<Number>,
+    orderly: Option<bool>,
+    timeout_secs: Option<Number>,
+    backoff: Option<bool>,
+    bystanders: Option<u32>,
+    sample: Option<u32>,
 }
 
 /// Seconds, as an integer where they are whole.

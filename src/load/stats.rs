@@ -7,26 +7,19 @@ use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde::{Deserialize, Deserializer};
 
-use super::encoded_histogram;
-use super::rate::NS_PER_SEC;
-
-/// Longest latency recorded, an hour. A longer one counts as this.
-const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
-
-/// Significant digits of a latency.
-const DIGITS: u8 = 3;
+use super::histogram::{self, LATENCY_NS_MAX, new_histogram};
 
 /// Most samples of the number of open connections. When there are as many, every other one is dropped.
-const OPEN_POINTS_MAX: usize = 2_048;
+pub(super) const OPEN_POINTS_MAX: usize = 2_048;
 
 /// Most samples of server memory. When there are as many, every other one is dropped.
 const MEMORY_POINTS_MAX: usize = 4_096;
 
 /// Most rows whose latencies are kept, of an hour. Some kilobytes each.
-const SECONDS_MAX: usize = 3_600;
+pub(super) const SECONDS_MAX: usize = 3_600;
 
-/// Phase of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, Deserialize)]
+/// Phase of a run, in the order of phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
@@ -35,8 +28,23 @@ pub(super) enum Phase {
     Hold,
     /// `echo`, `fanout`: connections send requests.
     Traffic,
+    /// `storm`: connections are held, before a storm and after the last.
+    Calm,
+    /// `storm`: connections are dropped and come back.
+    Storm,
+    /// `wake`: connections sleep, and are woken.
+    Asleep,
     /// No request is started; the answers to earlier ones are awaited.
     Drain,
+}
+
+/// How far a storm or a sleep is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Connections that are served again, of those that were dropped.
+    Served(u64, u64),
+    /// Nanoseconds until the next connection is woken.
+    WakeIn(u64),
 }
 
 impl Phase {
@@ -45,18 +53,23 @@ impl Phase {
             Phase::Ramp => "ramp",
             Phase::Hold => "hold",
             Phase::Traffic => "traffic",
+            Phase::Calm => "calm",
+            Phase::Storm => "storm",
+            Phase::Asleep => "asleep",
             Phase::Drain => "drain",
         }
     }
 }
 
 /// Counts that only grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) opened: u64,
     pub(super) failed: u64,
     /// Opened, and closed by the target or by an error.
     pub(super) dropped: u64,
+    /// Opened, and closed in a storm: by the tester, or because they were to try again.
+    pub(super) closed: u64,
     pub(super) sent: u64,
     pub(super) answered: u64,
     pub(super) deliveries: u64,
@@ -70,9 +83,9 @@ impl Counts {
         self.zip_with(before, |now, before| now - before)
     }
 
-    /// The sum of both counts.
+    /// The sum of both counts. Those of a file may be anything, so it stops at the largest number.
     pub(super) fn plus(&self, other: &Counts) -> Counts {
-        self.zip_with(other, |a, b| a + b)
+        self.zip_with(other, u64::saturating_add)
     }
 
     fn zip_with(&self, other: &Counts, join: fn(u64, u64) -> u64) -> Counts {
@@ -80,6 +93,7 @@ impl Counts {
             opened: join(self.opened, other.opened),
             failed: join(self.failed, other.failed),
             dropped: join(self.dropped, other.dropped),
+            closed: join(self.closed, other.closed),
             sent: join(self.sent, other.sent),
             answered: join(self.answered, other.answered),
             deliveries: join(self.deliveries, other.deliveries),
@@ -121,7 +135,7 @@ pub(super) struct Row {
     pub(super) max_us: Option<f64>,
     pub(super) server_rss_bytes: Option<u64>,
     pub(super) p999_us: Option<f64>,
-    /// Longest tester lag of the second.
+    /// Longest tester lag of the second, at the timer or with a due request.
     pub(super) tester_lag_us: Option<f64>,
 }
 
@@ -129,7 +143,7 @@ pub(super) struct Row {
 impl Serialize for Row {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Row { t, phase, connected, counts, p50_us, p99_us, max_us, .. } = self;
-        let mut row = serializer.serialize_struct("Row", 17)?;
+        let mut row = serializer.serialize_struct("Row", 18)?;
         row.serialize_field("t", t)?;
         row.serialize_field("phase", phase)?;
         row.serialize_field("connected", connected)?;
@@ -148,6 +162,7 @@ impl Serialize for Row {
         // Later columns stand behind, for those who count them.
         row.serialize_field("p999_us", &self.p999_us)?;
         row.serialize_field("tester_lag_us", &self.tester_lag_us)?;
+        row.serialize_field("closed", &counts.closed)?;
         row.end()
     }
 }
@@ -172,6 +187,7 @@ struct FlatRow {
     server_rss_bytes: Option<u64>,
     p999_us: Option<f64>,
     tester_lag_us: Option<f64>,
+    closed: u64,
 }
 
 impl<'de> Deserialize<'de> for Row {
@@ -181,6 +197,7 @@ impl<'de> Deserialize<'de> for Row {
             opened: row.opened,
             failed: row.failed,
             dropped: row.dropped,
+            closed: row.closed,
             sent: row.sent,
             answered: row.answered,
             deliveries: row.deliveries,
@@ -224,6 +241,14 @@ impl Percentiles {
         let at = |quantile| quantile_us(histogram, quantile);
         Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
     }
+
+    /// The same, none above `max`: a histogram that was encoded has its maximum to three digits.
+    pub(super) fn at_most(self, max: Option<f64>) -> Self {
+        let Some(max) = max else { return self };
+        let cap = |value: Option<f64>| value.map(|value| value.min(max));
+        let Percentiles { p50, p90, p99, p999, max } = self;
+        Percentiles { p50: cap(p50), p90: cap(p90), p99: cap(p99), p999: cap(p999), max: cap(max) }
+    }
 }
 
 fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
@@ -244,12 +269,6 @@ pub(super) struct TlsStats {
     pub(super) cipher_suite: Option<String>,
 }
 
-/// An empty histogram of nanoseconds.
-pub(super) fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
-        .expect("1 to an hour in three figures is a histogram")
-}
-
 /// Statistics of a run.
 #[derive(Debug)]
 pub(super) struct Stats {
@@ -258,6 +277,8 @@ pub(super) struct Stats {
     pub(super) phases: Vec<(Phase, u64, u64)>,
     pub(super) counts: Counts,
     pub(super) errors: BTreeMap<String, ErrorStats>,
+    /// `None` outside of storms and sleeps.
+    pub(super) stage: Option<Stage>,
     /// Text of the target's first refusal.
     pub(super) refusal: Option<String>,
     /// Why the first TLS connection failed, or what the target seems to speak, and what would help.
@@ -269,9 +290,11 @@ pub(super) struct Stats {
     /// Latencies since the last row.
     current_latency: Histogram<u64>,
     pub(super) connect: Histogram<u64>,
-    /// Tester lag: how late the tester's own loop ran, whatever the target did.
+    /// Tester lag: how late the tester's own loop ran at its timer, whatever the target did.
     pub(super) lag: Histogram<u64>,
-    /// Longest tester lag since the last row.
+    /// Open loop: how late requests left because the tester did not run when they were due.
+    pub(super) left_late: Histogram<u64>,
+    /// Longest of both since the last row.
     current_lag_ns: Option<u64>,
     /// Time and number of open connections, where it has changed.
     pub(super) open_points: Vec<(u64, u64)>,
@@ -293,6 +316,7 @@ impl Stats {
             phases: Vec::new(),
             counts: Counts::default(),
             errors: BTreeMap::new(),
+            stage: None,
             refusal: None,
             reason: None,
             tls: None,
@@ -300,6 +324,7 @@ impl Stats {
             current_latency: new_histogram(),
             connect: new_histogram(),
             lag: new_histogram(),
+            left_late: new_histogram(),
             current_lag_ns: None,
             open_points: vec![(0, 0)],
             series: Vec::new(),
@@ -320,7 +345,7 @@ impl Stats {
 
     /// Number of connections open now.
     pub(super) fn connected(&self) -> u64 {
-        self.counts.opened - self.counts.dropped
+        self.counts.opened - self.counts.dropped - self.counts.closed
     }
 
     /// Counts an error called `name` at `now`.
@@ -346,9 +371,9 @@ impl Stats {
         self.connect.saturating_record(ns.max(1));
     }
 
-    /// Records that the loop was late by `ns` for something that was due.
-    pub(super) fn record_lag(&mut self, ns: u64) {
-        self.lag.saturating_record(ns.max(1));
+    /// Records that the loop was late by `ns` for a request that was due.
+    pub(super) fn record_left_late(&mut self, ns: u64) {
+        self.left_late.saturating_record(ns.max(1));
         self.current_lag_ns = self.current_lag_ns.max(Some(ns));
     }
 
@@ -401,7 +426,7 @@ impl Stats {
         });
         self.counts_at_last_row = self.counts;
         if self.seconds.len() < SECONDS_MAX {
-            self.seconds.push(encoded_histogram::encode(&self.current_latency));
+            self.seconds.push(histogram::encode(&self.current_latency));
         }
         self.latency += &self.current_latency;
         self.current_latency.reset();
@@ -431,7 +456,7 @@ impl Stats {
 }
 
 /// Drops the second, the fourth and so on.
-fn drop_every_other<T>(points: &mut Vec<T>) {
+pub(super) fn drop_every_other<T>(points: &mut Vec<T>) {
     let mut number = 0;
     points.retain(|_| {
         number += 1;
@@ -441,6 +466,7 @@ fn drop_every_other<T>(points: &mut Vec<T>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::NS_PER_SEC;
     use super::*;
 
     #[test]
@@ -496,7 +522,8 @@ mod tests {
         let ms = 1_000_000;
         stats.record_timer_lag(1_500 * ms, 10 * ms);
         assert_eq!(stats.lag.len(), 150, "as many would have been late");
-        stats.record_lag(2 * ms);
+        stats.record_left_late(2 * ms);
+        assert_eq!((stats.lag.len(), stats.left_late.len()), (150, 1), "of requests alone");
         assert_eq!(stats.end_row(1).tester_lag_us, Some(1_500_000.0), "the longest of the second");
         assert_eq!(stats.end_row(2).tester_lag_us, None);
     }

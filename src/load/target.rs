@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use super::exchange_options;
 use crate::cli::suggest::{DidYouMean, nearest};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
@@ -24,7 +25,8 @@ const PROTOCOLS: [&str; 5] = ["command", "prefixed", "raw", "chat", "tcp"];
 pub(super) enum Protocol {
     /// A protocol of mynah, `plugin` excepted: only a plugin knows its answers.
     Mynah(ProtocolName),
-    /// An unknown protocol over TCP: connections are opened and held.
+    /// Any protocol over TCP: connections are opened and held, and requests are as the user gives
+    /// them.
     Tcp,
 }
 
@@ -97,8 +99,8 @@ pub(super) enum TargetError {
         key: String,
         protocol: Protocol,
     },
-    /// The mode has requests, and only known protocols do.
-    OnlyHeld,
+    /// The mode has requests, and those of an unknown protocol must be given.
+    NoExchange,
     /// The mode broadcasts, and the protocol does not.
     NoBroadcasts,
     /// The first target has another protocol.
@@ -120,7 +122,7 @@ impl fmt::Display for TargetError {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}{meant}")
             }
-            TargetError::OnlyHeld => f.write_str("tcp:// is only connected to and held: use idle"),
+            TargetError::NoExchange => f.write_str(exchange_options::MISSING),
             TargetError::NoBroadcasts => {
                 f.write_str("fanout needs command:// or chat://, which broadcast")
             }

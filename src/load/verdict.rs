@@ -1,10 +1,56 @@
-//! The verdict on a run: the thresholds that it missed.
+//! The verdict on a run, and the figures of its record that follow from others.
 
 use super::format::plural;
-use super::record::{LoadModel, ModeName, Record};
+use super::record::{LoadModel, ModeName, Record, Verdict};
+use super::resources::Shape;
+use super::stats::Percentiles;
+use super::warnings;
+
+impl Record {
+    /// Fills what follows from the rest: the verdict, percentiles, figures a connection.
+    pub(super) fn derive(mut self) -> Self {
+        self.latency_us = Percentiles::of(&self.histograms.latency.0);
+        self.connect_us = Percentiles::of(&self.histograms.connect.0);
+        self.tester_lag_us = Percentiles::of(&self.histograms.tester_lag.0);
+        self.left_late_us = Percentiles::of(&self.histograms.left_late.0);
+        self.judge()
+    }
+
+    /// Fills what follows from the rest and the percentiles: figures a connection, the verdict.
+    pub(super) fn judge(mut self) -> Self {
+        let shape = self.shape();
+        self.server.derive(shape);
+        self.tester.derive(shape);
+        self.kernel.derive(shape);
+        let is_server_here = self.kernel.ends == 2 || self.settings.server_pid.is_some();
+        self.machine.derive(&self.tester, &self.server, is_server_here);
+        let misses = misses(&self);
+        let (limit, warnings) = (warnings::limit(&self), warnings::warnings(&self));
+        self.verdict = Verdict { met: misses.is_empty(), misses, limit, warnings };
+        self
+    }
+
+    /// What the figures a connection and a request are derived from.
+    fn shape(&self) -> Shape {
+        let in_phase = (self.rate_per_sec * self.measured_secs).round();
+        let held = self.connections.held;
+        let held_secs = held as f64 * self.measured_secs;
+        let (requests, connection_secs) = match self.mode {
+            // A negative rate, which a file may have, counts as none.
+            ModeName::Echo | ModeName::Fanout => (in_phase as u64, 0.0),
+            ModeName::Idle if self.settings.load == LoadModel::None => (0, held_secs),
+            ModeName::Idle => (self.requests.answered, 0.0),
+            // A few requests among those that sleep.
+            ModeName::Wake => (0, held_secs),
+            // It is spent on connects as much as on requests.
+            ModeName::Storm => (0, 0.0),
+        };
+        Shape { held, requests, connection_secs, measured_secs: self.measured_secs }
+    }
+}
 
 /// Reasons why the run is not met; none if it is.
-pub(super) fn misses(record: &Record) -> Vec<String> {
+fn misses(record: &Record) -> Vec<String> {
     let mut misses = Vec::new();
     if let Some(phase) = record.interrupted {
         misses.push(format!("interrupted in the {}", phase.name()));
@@ -16,6 +62,7 @@ pub(super) fn misses(record: &Record) -> Vec<String> {
     if errors > errors_max {
         misses.push(format!("{}, --max-errors allows {errors_max}", plural(errors, "error")));
     }
+    misses.extend(storm_miss(record));
     let unsent = record.requests.unsent;
     if unsent > 0 && record.interrupted.is_none() {
         misses.push(format!("{} could not leave in time", plural(unsent, "request")));
@@ -33,21 +80,40 @@ pub(super) fn misses(record: &Record) -> Vec<String> {
     misses
 }
 
+/// Storms that were not made, if any: nobody had come back from the one before.
+fn storm_miss(record: &Record) -> Option<String> {
+    let (made, wanted) = (record.storm.as_ref()?.len(), record.settings.times?);
+    let is_short = made < wanted as usize && record.interrupted.is_none();
+    let has_begun = record.connections.opened > 0;
+    let text =
+        || format!("{made} of {}: no connection was left to drop", plural(wanted.into(), "storm"));
+    (is_short && has_begun).then(text)
+}
+
 /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
 fn latency_miss(record: &Record, max: f64) -> Option<String> {
     let (answered, unanswered) = (record.requests.answered, record.requests.unanswered);
-    if unanswered > (answered + unanswered) / 100 && record.interrupted.is_none() {
+    if unanswered > answered.saturating_add(unanswered) / 100 && record.interrupted.is_none() {
         // The 99th percentile is then a request without an answer, and the histogram has only
         // those with one.
         let unanswered = plural(unanswered, "request");
         return Some(format!("no p99, {unanswered} without an answer"));
     }
     let lost: u64 = record.lost();
-    if lost > (record.deliveries + lost) / 100 {
+    if lost > record.deliveries.saturating_add(lost) / 100 {
         return Some(format!("no p99, {} lost", plural(lost, "message")));
     }
     let p99 = record.latency_us.p99? / 1e3;
-    (p99 > max).then(|| format!("p99 of {p99:.3} ms, --max-p99-ms allows {max}"))
+    (p99 > max).then(|| format!("p99 of {p99:.3} ms{}, --max-p99-ms allows {max}", blame(record)))
+}
+
+/// Whose a slow answer is: the target's (or the network's), unless the tester was late itself.
+fn blame(record: &Record) -> &'static str {
+    match record.tester_lateness_us() {
+        None => "",
+        Some(_) if record.is_tester_late() => ", with a tester that was late itself",
+        Some(_) => ", with a tester on time",
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +128,7 @@ mod tests {
 
     fn misses(args: &str, run: Run) -> Vec<String> {
         let mut misses = Vec::new();
-        with_record(args, run, |record| misses = record.misses());
+        with_record(args, run, |record| misses = super::misses(record));
         misses
     }
 
@@ -97,7 +163,15 @@ mod tests {
         assert_eq!(bar("99.5"), [""; 0]);
         let missed = bar("98");
         assert!(missed[0].starts_with("p99 of 99."), "{missed:?}");
-        assert!(missed[0].ends_with(" ms, --max-p99-ms allows 98"), "{missed:?}");
+        assert!(
+            missed[0].ends_with(" ms, with a tester on time, --max-p99-ms allows 98"),
+            "{missed:?}"
+        );
+        let mut late = run();
+        late.stats.record_left_late(90_000_000);
+        let missed = misses(&format!("{IDLE} --max-errors 2 --max-p99-ms 98"), late);
+        let expected = " ms, with a tester that was late itself, --max-p99-ms allows 98";
+        assert!(missed[0].ends_with(expected), "{missed:?}");
     }
 
     #[test]

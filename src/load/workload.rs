@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use super::exchange::{self, Exchange, Expect};
+use super::plan::Plan;
 use super::target::Protocol::{self, Mynah};
 use super::target::Target;
 use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame};
@@ -48,6 +50,10 @@ pub(super) struct Workload {
     /// `raw`: the byte that requests consist of. The prefix does not have it, so answers are counted
     /// by it, however often the prefix comes back.
     fill_byte: u8,
+    /// `tcp`: the answer to a request; `None` if none is sent, and input is discarded.
+    expect: Option<Expect>,
+    /// `tcp`: the text that ends what the server says first; empty if nothing is awaited.
+    greeting: Vec<u8>,
 }
 
 /// Answers and deliveries found in received bytes.
@@ -68,6 +74,8 @@ pub(super) enum ReplyError {
     Refused(String),
     /// The reply answers no request.
     Unexpected,
+    /// The reply is not the one that the user gave, for this reason.
+    Mismatch(String),
 }
 
 impl From<Never> for ReplyError {
@@ -92,6 +100,24 @@ impl Workload {
             Mynah(Name::Chat) => 1..=LINE_LEN_MAX as u32,
             _ => 0..=0,
         }
+    }
+
+    /// The requests of `plan`. In a chat, the publisher has the nickname `publisher`.
+    pub(super) fn of_plan(plan: &Plan, publisher: &str) -> Self {
+        let size = plan.mode.size() as usize;
+        let mut workload = Workload::new(&plan.target, plan.mode.pattern(), size, publisher);
+        if let Some(exchange) = &plan.exchange {
+            workload.set_exchange(exchange);
+        }
+        workload.greeting = plan.greeting.clone().unwrap_or_default();
+        workload
+    }
+
+    /// Has `tcp` send requests and expect answers.
+    fn set_exchange(&mut self, Exchange { send, expect }: &Exchange) {
+        self.request.clone_from(send);
+        self.batch = send.repeat((BATCH_BYTES / send.len().max(1)).max(1));
+        self.expect = Some(expect.clone());
     }
 
     /// Requests of `size` bytes of payload. In a chat, the publisher has the nickname `publisher`.
@@ -135,6 +161,8 @@ impl Workload {
             payload_len: size,
             raw_prefix: target.raw_prefix.clone(),
             fill_byte,
+            expect: None,
+            greeting: Vec::new(),
         }
     }
 
@@ -155,6 +183,27 @@ impl Workload {
         self.request[begin..end].iter_mut().for_each(next);
         let times = self.batch.len() / self.request.len().max(1);
         self.batch = self.request.repeat(times);
+    }
+
+    /// Whether a given exchange has the requests.
+    pub(super) fn is_given(&self) -> bool {
+        self.expect.is_some()
+    }
+
+    /// Whether what the server says first is awaited.
+    pub(super) fn awaits_greeting(&self) -> bool {
+        !self.greeting.is_empty()
+    }
+
+    /// The position behind the greeting in `received`, of which the first `searched` bytes do not
+    /// have its end.
+    pub(super) fn greeting_end(&self, received: &[u8], searched: usize) -> Option<usize> {
+        exchange::greeting_end(&self.greeting, received, searched)
+    }
+
+    /// Whether input means nothing: the target's protocol is unknown, and nothing is awaited.
+    pub(super) fn ignores_input(&self) -> bool {
+        self.protocol == Protocol::Tcp && self.expect.is_none() && self.greeting.is_empty()
     }
 
     /// Bytes of one request.
@@ -183,9 +232,17 @@ impl Workload {
         hello
     }
 
+    /// What is missing of an answer of a given exchange of which `partial_bytes` have come, if it has
+    /// begun.
+    pub(super) fn explain_partial(&self, partial_bytes: usize) -> Option<String> {
+        let expect = self.expect.as_ref().filter(|_| partial_bytes > 0)?;
+        let len = expect.len();
+        Some(format!("an answer was left unfinished: {partial_bytes} of its {len} bytes came"))
+    }
+
     /// Parses `input`, which begins with a message, on a connection that waits for the answer to its
-    /// hello (`is_joining`) or not. `partial_bytes` counts the payload bytes of an incomplete answer of
-    /// `raw`.
+    /// hello (`is_joining`) or not. `partial_bytes` counts the bytes of an incomplete answer that have
+    /// been consumed: of `raw` those of payload, of a given exchange all.
     #[inline]
     pub(super) fn parse(
         &self,
@@ -199,7 +256,11 @@ impl Workload {
             (Mynah(Name::Prefixed), _) => self.parse_prefixed(input),
             (Mynah(Name::Raw), _) => self.parse_raw(input, partial_bytes),
             (Mynah(Name::Chat), pattern) => self.parse_chat(input, pattern, is_joining),
-            _ => Parsed { consumed: input.len(), ..Parsed::default() },
+            // `tcp`. No other protocol is a target.
+            _ => match &self.expect {
+                Some(expect) => expect.parse(input, partial_bytes),
+                None => Parsed { consumed: input.len(), ..Parsed::default() },
+            },
         }
     }
 
@@ -284,8 +345,12 @@ impl Workload {
         })
     }
 
-    /// The error of `input` that came without a request: a refusal where the protocol has such lines.
-    pub(super) fn classify_unrequested(&self, input: &[u8]) -> ReplyError {
+    /// The error of `input` that came without a request, on a connection that has sent requests before
+    /// or not: a refusal where the protocol has such lines.
+    pub(super) fn classify_unrequested(&self, input: &[u8], has_sent: bool) -> ReplyError {
+        if self.expect.is_some() {
+            return exchange::unrequested(input, has_sent);
+        }
         if self.protocol != Mynah(Name::Chat) {
             return ReplyError::Unexpected;
         }
@@ -347,8 +412,13 @@ fn command_error(frame: &Frame<'_>) -> ReplyError {
 
 #[cold]
 fn refusal(text: &[u8]) -> ReplyError {
-    let text = String::from_utf8_lossy(text);
-    ReplyError::Refused(text.chars().take(REFUSAL_LEN_MAX).collect())
+    ReplyError::Refused(refusal_text(text))
+}
+
+/// What is quoted of a target's `text`.
+#[cold]
+pub(super) fn refusal_text(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().take(REFUSAL_LEN_MAX).collect()
 }
 
 #[cfg(test)]
@@ -443,7 +513,7 @@ mod tests {
         assert_eq!(parse(&workload, b"[ERROR] no\n[SERVER] bob joined\n[ER"), parsed(31, 1, 0));
         assert_eq!(reply_error(&workload, b"220 smtp ready\r\n"), ReplyError::Unexpected);
         assert_eq!(
-            workload.classify_unrequested(b"[ERROR] full\n"),
+            workload.classify_unrequested(b"[ERROR] full\n", false),
             ReplyError::Refused("[ERROR] full".into())
         );
     }

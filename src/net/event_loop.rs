@@ -207,7 +207,14 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let mut program_due_at = program.due_at();
+            #[cfg(not(feature = "cluster"))]
             let wait_ms = self.poll_timeout(program_due_at);
+            #[cfg(feature = "cluster")]
+            let wait_ms = if self.engine_link.is_some() {
+                self.poll_timeout_of_node(program_due_at)
+            } else {
+                self.poll_timeout(program_due_at)
+            };
             if wait_ms != Some(0) {
                 self.server.on_idle();
             }
@@ -257,21 +264,13 @@ impl EventLoop {
         }
     }
 
-    /// How long the poll may wait, in milliseconds. Where nothing is due, the clock is not read.
+    /// How long the poll may wait, in milliseconds, but for what a node has to do. Where nothing is
+    /// due, the clock is not read.
     fn poll_timeout(&self, program_due_at: Option<Millis>) -> Option<u64> {
-        let server_due_at = match self.server.next_turn() {
+        let server_due_at = match self.server.next_turn_alone() {
             NextTurn::AtOnce => return Some(0),
             NextTurn::At(at) => Some(at),
             NextTurn::OnEvent => None,
-        };
-        #[cfg(feature = "cluster")]
-        let server_due_at = match &self.engine_link {
-            None => server_due_at,
-            Some(link) => match self.engine_turn(link) {
-                NextTurn::AtOnce => return Some(0),
-                NextTurn::At(at) => Millis::earliest([server_due_at, Some(at)]),
-                NextTurn::OnEvent => server_due_at,
-            },
         };
         let due_at = Millis::earliest([self.trimmer.due_at(), program_due_at, server_due_at])?;
         Some(due_at.since(self.now()))
@@ -300,7 +299,9 @@ impl EventLoop {
     }
 
     /// Goes on with the connections to the engine.
+    // Cold is what it is in a server that has none, which is not to pay for it; as the two below.
     #[cfg(feature = "cluster")]
+    #[cold]
     fn advance_engine(&mut self, now: Millis) {
         if let (Some(link), Some(engine)) =
             (&mut self.engine_link, self.server.cluster_engine_mut())
@@ -311,6 +312,7 @@ impl EventLoop {
 
     /// Sends the engine what the turn has to say.
     #[cfg(feature = "cluster")]
+    #[cold]
     fn flush_engine(&mut self, now: Millis) {
         if let (Some(link), Some(engine)) =
             (&mut self.engine_link, self.server.cluster_engine_mut())
@@ -319,14 +321,19 @@ impl EventLoop {
         }
     }
 
-    /// When the connections to the engine are to be gone on with.
+    /// How long the poll may wait where there are connections to an engine.
     #[cfg(feature = "cluster")]
-    fn engine_turn(&self, link: &EngineLink) -> NextTurn {
-        let Some(engine) = self.server.cluster_engine() else { return NextTurn::OnEvent };
-        match link.has_work(engine) {
-            true => NextTurn::AtOnce,
-            false => link.due_at(engine).map_or(NextTurn::OnEvent, NextTurn::At),
+    #[cold]
+    fn poll_timeout_of_node(&self, program_due_at: Option<Millis>) -> Option<u64> {
+        let (Some(link), Some(engine)) = (&self.engine_link, self.server.cluster_engine()) else {
+            return self.poll_timeout(program_due_at);
+        };
+        if link.has_work(engine) || self.server.has_cluster_work() {
+            return Some(0);
         }
+        let node_due_at = [self.server.cluster_due_at(), link.due_at(engine)];
+        let due_at = Millis::earliest([program_due_at, Millis::earliest(node_due_at)]);
+        self.poll_timeout(due_at)
     }
 
     /// Acts on the requests of handles, a stop before all else. Returns true for an abort.

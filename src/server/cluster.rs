@@ -10,13 +10,14 @@ use crate::buffer::LogFullError;
 use crate::clock::Millis;
 use crate::cluster::{Engine, Input, Node, NodeConfig, TELL_BYTES_MAX};
 use crate::conn_id::ConnId;
-use crate::limits::{VISIT_COST_BYTES, turn_micros};
+use crate::limits::{CLOCK_CHECK_BYTES, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::chat::Roster;
 use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
 use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 
-/// Cost of an event besides its bytes.
-const EVENT_COST_BYTES: usize = 256;
+/// Cost of an event besides its bytes: where a million members are known, one that joins takes some
+/// microseconds.
+const EVENT_COST_BYTES: usize = 1024;
 
 impl<T: Transport> Server<T> {
     /// Makes the server a node of a cluster. Its listeners are in no channel until
@@ -79,6 +80,8 @@ impl<T: Transport> Server<T> {
     }
 
     /// Acts on what other nodes have published, as far as there is time and the logs have space.
+    // Cold is what it is in a server that is no node, which is not to pay for it.
+    #[cold]
     pub(super) fn run_cluster(&mut self, registry: &T::Registry) {
         let now = self.shared.now;
         let cluster = self.shared.cluster.as_deref();
@@ -95,7 +98,8 @@ impl<T: Transport> Server<T> {
             self.schedule.budget.charge(EVENT_COST_BYTES);
             match self.act_on(input) {
                 Ok(Progress::Done) => node.done(),
-                Ok(Progress::More) => {}
+                // A step looks at as many members as may take a part's time.
+                Ok(Progress::More) => self.schedule.budget.charge(CLOCK_CHECK_BYTES),
                 Err(LogFullError) => {
                     self.is_cluster_blocked = true;
                     break;
@@ -115,6 +119,7 @@ impl<T: Transport> Server<T> {
 
     /// Has a room act on something.
     fn act_on(&mut self, input: Input<'_>) -> Result<Progress, LogFullError> {
+        let Some(remote) = input.remote else { return Ok(Progress::Done) };
         let Some(number) = self.listener_in(input.channel) else { return Ok(Progress::Done) };
         let (shared, listener) = (&mut self.shared, &mut self.listeners[number]);
         let room = &mut listener.room;
@@ -125,7 +130,8 @@ impl<T: Transport> Server<T> {
             return Err(LogFullError);
         }
         let head = room.log.head();
-        let result = dispatch!(&mut listener.protocol, handler => handler.on_remote(input.remote, room, shared));
+        let result =
+            dispatch!(&mut listener.protocol, handler => handler.on_remote(remote, room, shared));
         // Appended bytes lie in memory, so their number fits.
         self.schedule.budget.charge((listener.room.log.head() - head) as usize);
         listener.start_pass_if_needed(&mut shared.memory);
@@ -137,7 +143,7 @@ impl<T: Transport> Server<T> {
         let rosters = self.listeners.iter().filter_map(|listener| {
             dispatch!(&listener.protocol, handler => handler.roster().map(Roster::allocated))
         });
-        let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.bytes());
+        let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.allocated());
         let held = rosters.sum::<usize>() + waiting + node.engine().allocated();
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
@@ -278,6 +284,7 @@ impl<T: Transport> Server<T> {
     }
 
     /// Publishes what this turn has made.
+    #[cold]
     pub(super) fn flush_cluster(&mut self) {
         if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
             node.flush(cluster);
@@ -297,14 +304,14 @@ impl<T: Transport> Server<T> {
     }
 
     /// Whether the next turn has something to do for the cluster.
-    pub(super) fn has_cluster_work(&self) -> bool {
+    pub(crate) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
         let has_input = node.has_input() && !self.is_cluster_blocked;
         has_input || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
     }
 
     /// When the cluster has something to do although nothing has happened.
-    pub(super) fn cluster_due_at(&self) -> Option<Millis> {
+    pub(crate) fn cluster_due_at(&self) -> Option<Millis> {
         let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
         node.next_due(cluster)
     }

@@ -413,6 +413,22 @@ impl<T: Transport> Server<T> {
     /// turn.
     #[must_use]
     pub fn next_turn(&self) -> NextTurn {
+        #[cfg(feature = "cluster")]
+        if self.node.is_some() {
+            if self.has_cluster_work() {
+                return NextTurn::AtOnce;
+            }
+            return match (self.next_turn_alone(), self.cluster_due_at()) {
+                (NextTurn::At(at), Some(due_at)) => NextTurn::At(at.min(due_at)),
+                (NextTurn::OnEvent, Some(due_at)) => NextTurn::At(due_at),
+                (next, _) => next,
+            };
+        }
+        self.next_turn_alone()
+    }
+
+    /// The same without what a node has to do.
+    pub(crate) fn next_turn_alone(&self) -> NextTurn {
         let Schedule { arrivals, resume, closed, accept_paused_until, .. } = &self.schedule;
         let has_queued = !resume.is_empty() || !arrivals.is_empty() || !closed.is_empty();
         let has_handshakes = T::Layer::EXISTS && !self.schedule.handshakes.is_empty();
@@ -426,8 +442,6 @@ impl<T: Transport> Server<T> {
         let has_queued = has_queued || self.has_login_work();
         #[cfg(feature = "admin")]
         let has_queued = has_queued || self.has_admin_work();
-        #[cfg(feature = "cluster")]
-        let has_queued = has_queued || (self.node.is_some() && self.has_cluster_work());
         if has_queued || has_handshakes || has_plugin_work || buffer::has_retired() {
             return NextTurn::AtOnce;
         }
@@ -442,11 +456,6 @@ impl<T: Transport> Server<T> {
             self.stop_due_at(),
             plugin_log_due_at,
         ];
-        #[cfg(feature = "cluster")]
-        if self.node.is_some() {
-            let due_at = Millis::earliest([Millis::earliest(deadlines), self.cluster_due_at()]);
-            return due_at.map_or(NextTurn::OnEvent, NextTurn::At);
-        }
         Millis::earliest(deadlines).map_or(NextTurn::OnEvent, NextTurn::At)
     }
 

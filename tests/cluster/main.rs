@@ -10,6 +10,7 @@
 
 mod driver;
 mod engine;
+mod model;
 #[cfg(feature = "admin")]
 mod node;
 #[cfg(feature = "admin")]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -11,7 +11,7 @@ use crate::process::{
     Node, Way, broadcast, next_broadcast, post, post_numbers, read_numbers, read_until, say,
     uptime, wait_until_claimed, wait_until_joined, wait_until_online, wait_until_receivers, within,
 };
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, Value};
 use crate::support::{Client, Server, mynah, wait_until};
 
 /// A node that is gone is forgotten 3 s after its lease of 5 s at most.
@@ -117,6 +117,49 @@ fn node_that_stops_says_so() {
     let _bob = b.join("bob");
     assert_eq!(ann.read_line(), "[SERVER] bob joined");
     assert_eq!(a.metric("lost_total"), 0);
+}
+
+/// SPEC: a node renews its lease of 5 s every second; a killed node's ends by itself, that of one that
+/// stops at once.
+#[test]
+fn lease_of_5_s_is_renewed_each_second() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let [a, b] = Node::start_all(&redis, ["a", "b"]);
+    let leases = || -> Vec<i64> {
+        let Value::Array(keys) = redis.ask(&["KEYS", "{mynah}:lease:*"]) else { panic!("no keys") };
+        let keys = keys.into_iter().map(|key| match key {
+            Value::BulkString(key) => String::from_utf8(key).unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let left = keys.map(|key| match redis.ask(&["PTTL", &key]) {
+            Value::Integer(left) => left,
+            other => panic!("{other:?}"),
+        });
+        // One that has run out in between has none left.
+        left.filter(|left| *left > 0).collect()
+    };
+    wait_until("each has one", || leases().len() == 2);
+    let began_at = Instant::now();
+    let (mut renewals, mut before) = (0, i64::MAX);
+    wait_until("they are renewed", || {
+        let left = leases().into_iter().min().unwrap();
+        assert!(left <= 5_000, "{left}");
+        renewals += usize::from(left > before);
+        before = left;
+        renewals >= 4
+    });
+    // Two nodes, so that the lesser of both rises twice a second at most.
+    let took = began_at.elapsed();
+    assert!(took > Duration::from_millis(900), "{took:?}");
+    within(Duration::from_secs(5), "four renewals", || took);
+    b.server.signal(Signal::SIGKILL);
+    within(Duration::from_secs(5), "running out", || {
+        wait_until("one is left", || leases().len() == 1);
+    });
+    let mut a = a;
+    a.server.signal(Signal::SIGTERM);
+    assert_eq!(a.server.wait_exit().code(), Some(0));
+    assert_eq!(leases(), [0; 0]);
 }
 
 /// SPEC: a node that stood still for longer than its lease is told what it missed, is there again, and
@@ -240,7 +283,8 @@ fn backlog_of_64_mib_is_passed_on() {
         return;
     };
     let a = Node::start_with(&redis, "a", "", &["--send-queue", "134217728"]);
-    let b = Node::start(&redis, "b");
+    // The client may read more slowly than the node.
+    let b = Node::start_with(&redis, "b", "", &["--broadcast-log", "134217728"]);
     wait_until_joined(&[&a, &b]);
     let (mut sender, mut receiver) = (a.command(), b.command());
     wait_until_receivers(&mut sender, 1);

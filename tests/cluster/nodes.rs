@@ -3,11 +3,11 @@
 use std::thread;
 
 use crate::process::{
-    Node, next_broadcast, post, read_until, say, wait_until_joined, wait_until_online,
-    wait_until_receivers,
+    Node, broadcast, next_broadcast, post, read_until, say, subscribers, wait_until_joined,
+    wait_until_online, wait_until_receivers,
 };
-use crate::support::redis::Redis;
-use crate::support::{Client, frame};
+use crate::support::redis::{Redis, Value};
+use crate::support::{Client, frame, wait_until};
 
 /// SPEC: broadcasts of `command` listeners with the same name span all nodes. BROADCAST answers local
 /// receivers plus what the other nodes last reported.
@@ -28,6 +28,68 @@ fn broadcast_reaches_all_nodes_and_answers_the_sum() {
     let (code, _) = sender.ask(4, b"back");
     assert_eq!(code, 1);
     sender.expect_alive();
+}
+
+/// SPEC: BROADCAST answers local receivers plus what the other nodes last reported: of what has changed
+/// since it knows nothing.
+#[test]
+fn broadcast_answers_what_others_reported_last() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let [a, b] = Node::start_all(&redis, ["a", "b"]);
+    let (mut sender, _here) = (a.command(), a.command());
+    let (first, _second) = (b.command(), b.command());
+    wait_until_receivers(&mut sender, 3);
+    redis.freeze();
+    drop(first);
+    wait_until("b serves one less", || {
+        let (_, status) = b.get("/status");
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["listeners"][1]["connections"] == 1
+    });
+    assert_eq!(sender.ask(4, b"to all"), (1, b"3".to_vec()));
+    redis.thaw();
+    wait_until_receivers(&mut sender, 2);
+}
+
+/// Broadcasts of a turn travel together: the engine is asked to publish less often than they are many.
+#[test]
+fn broadcasts_of_a_turn_are_published_together() {
+    const SENT: usize = 200;
+    let Some(redis) = Redis::start(&[]) else { return };
+    let [a, b] = Node::start_all(&redis, ["a", "b"]);
+    let (mut sender, mut receiver) = (a.command(), b.command());
+    wait_until_receivers(&mut sender, 1);
+    broadcast(&mut sender, b"begin");
+    assert_eq!(next_broadcast(&mut receiver), b"begin");
+    redis.set(&["CONFIG", "RESETSTAT"]);
+    sender.send(&frame(4, b"x").repeat(SENT));
+    for _ in 0..SENT {
+        assert_eq!(next_broadcast(&mut receiver), b"x");
+    }
+    let Value::BulkString(stats) = redis.ask(&["INFO", "commandstats"]) else { panic!("no stats") };
+    let stats = String::from_utf8(stats).unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls=")).unwrap();
+    let calls: usize = line.split(',').next().unwrap().parse().unwrap();
+    assert!(calls < SENT / 4, "{calls} for {SENT}, heartbeats among them");
+}
+
+/// SPEC: Redis or Valkey: one that knows no RESP3, too.
+#[test]
+fn nodes_meet_over_an_engine_without_resp3() {
+    let Some(redis) = Redis::start(&["--rename-command", "HELLO", ""]) else { return };
+    let [a, b] = Node::start_all(&redis, ["a", "b"]);
+    let mut ann = a.join("ann");
+    b.wait_until_members("a", 1);
+    let mut bob = b.join("bob");
+    assert_eq!(ann.read_line(), "[SERVER] bob joined");
+    post(&mut bob, "hello");
+    assert_eq!(ann.read_line(), "[bob]: hello");
+    assert_eq!(say(&mut b.guest(), "аnn"), "[ERROR] аnn is taken, choose another");
+    redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    wait_until("both subscribe", || subscribers(&redis) == 2);
+    wait_until_joined(&[&a, &b]);
+    post(&mut ann, "hi");
+    read_until(&mut bob, "[ann]: hi");
 }
 
 /// SPEC: the rooms of `chat` listeners with the same name span all nodes.
@@ -246,6 +308,24 @@ fn private_messages_cross_in_order() {
     assert_eq!(eve.read_line(), "[ann]: to all", "they were for bob alone");
 }
 
+/// SPEC: `/msg` reaches other nodes: a recipient who has left meanwhile is answered for.
+#[test]
+fn private_message_to_whoever_left_is_answered() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let [a, b] = Node::start_all(&redis, ["a", "b"]);
+    let (mut ann, mut bob) = (a.join("ann"), b.join("bob"));
+    read_until(&mut ann, "[SERVER] bob joined");
+    b.wait_until_members("a", 1);
+    redis.freeze();
+    assert_eq!(say(&mut ann, "/msg bob psst"), "[PM to bob]: psst");
+    post(&mut bob, "/quit");
+    drop(bob);
+    wait_until("he has left", || b.nodes()[0].1 == 0);
+    redis.thaw();
+    let before = read_until(&mut ann, "[ERROR] no such user: bob");
+    assert!(before.iter().all(|line| line == "[SERVER] bob left"), "{before:?}");
+}
+
 /// SPEC: the take-over of an account reaches other nodes.
 #[cfg(feature = "accounts")]
 #[test]
@@ -262,7 +342,12 @@ fn login_takes_a_nickname_from_another_node() {
     // It knows of no account.
     let c = Node::start(&redis, "c");
     wait_until_joined(&[&a, &b, &c]);
+    let mut witnesses: Vec<Client> =
+        [&a, &b, &c].iter().map(|node| node.join(&format!("witness-{}", node.name))).collect();
     let mut guest = c.join("bob");
+    for witness in &mut witnesses {
+        read_until(witness, "[SERVER] bob joined");
+    }
     let mut first = a.guest();
     assert_eq!(say(&mut first, "/login bob bob's password"), "[INFO] Welcome, bob!");
     read_until(&mut guest, "[INFO] bob logged in elsewhere");
@@ -272,12 +357,19 @@ fn login_takes_a_nickname_from_another_node() {
     read_until(&mut first, "[INFO] bob logged in elsewhere");
     first.expect_eof();
     let mut ann = a.join("ann");
-    // That the other one has left may come before or after.
     read_until(&mut second, "[SERVER] ann joined");
     post(&mut second, "it is me");
     read_until(&mut ann, "[bob]: it is me");
-    wait_until_online(&mut ann, "ann, bob");
-    assert_eq!(say(&mut second, "/who"), "Online: ann, bob");
+    // In this order on each node, whichever of the two it has heard first.
+    let left_and_joined = ["[SERVER] bob left", "[SERVER] bob joined"];
+    for witness in &mut witnesses {
+        let lines: Vec<String> = (0..6).map(|_| witness.read_line()).collect();
+        let twice = [&left_and_joined[..], &left_and_joined].concat();
+        assert_eq!(lines[..4], twice);
+        assert_eq!(lines[4..], ["[SERVER] ann joined", "[bob]: it is me"]);
+    }
+    wait_until_online(&mut ann, "ann, bob, witness-a, witness-b, witness-c");
+    assert_eq!(say(&mut second, "/who"), "Online: ann, bob, witness-a, witness-b, witness-c");
 }
 
 /// SPEC: at most once, no duplicates: broadcasts of many senders on three nodes.

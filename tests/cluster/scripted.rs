@@ -483,6 +483,25 @@ fn good_connection_makes_the_next_pause_short() {
     assert!(client.pause(Commands) <= 200);
 }
 
+/// However long the engine was not there before, and although it has passed on nothing since.
+#[test]
+fn deaf_subscriber_is_opened_anew_at_once() {
+    for (deaf_after, pauses) in [(3_000, 100..=200), (2_999, 2_500..=5_000)] {
+        let mut client = Client::new(config());
+        for _ in 0..10 {
+            client.connect(Subscriber);
+            client.engine.on_failed(Subscriber, "connection closed", client.now);
+            client.pause(Subscriber);
+        }
+        client.make_ready();
+        client.now = client.now.after(deaf_after);
+        client.engine.on_deaf(client.now);
+        assert_eq!(client.events(), [Event::Lost(Subscriber)]);
+        let pause = client.close(Subscriber);
+        assert!(pauses.contains(&pause), "{pause} ms, deaf after {deaf_after} ms");
+    }
+}
+
 #[test]
 fn attempt_and_handshake_have_five_seconds_each() {
     let mut client = Client::new(config());
@@ -512,6 +531,7 @@ fn ready_connections_are_due_never() {
 #[test]
 fn flapping_connection_is_not_a_flood_in_the_log() {
     let mut client = Client::new(config());
+    let began_at = client.now;
     for _ in 0..50 {
         client.make_ready();
         for link in Link::ALL {
@@ -524,13 +544,62 @@ fn flapping_connection_is_not_a_flood_in_the_log() {
     let expected = [
         "INFO cluster: connected to the engine",
         "WARN cluster: connection to redis://engine lost: connection closed; trying again",
-        "INFO cluster: connected to the engine",
     ];
-    assert_eq!(log(), expected);
+    let (lines, took) = (log(), client.now.since(began_at));
+    assert_eq!(lines[..2], expected);
+    assert!(lines.chunks(2).all(|pair| pair == &expected[..pair.len()]), "{lines:?}");
+    assert!(lines.len() as u64 <= 3 + 2 * (took / 60_000), "{lines:?} in {took} ms");
     client.make_ready();
+    log();
     client.now = client.now.after(10_000);
     client.engine.on_failed(Commands, "connection closed", client.now);
     assert_eq!(log(), expected[1..2], "after it was well it is news");
+}
+
+#[test]
+fn engine_that_stays_away_is_one_line() {
+    let mut client = Client::ready();
+    client.now = client.now.after(10_000);
+    for link in Link::ALL {
+        client.engine.on_failed(link, "connection closed", client.now);
+        client.events();
+    }
+    let lost = "WARN cluster: connection to redis://engine lost: connection closed; trying again";
+    assert_eq!(log(), [lost]);
+    let lost_at = client.now;
+    let fail = |client: &mut Client, reason: &str| {
+        client.pause(Commands);
+        client.engine.on_connecting(Commands, client.now);
+        client.engine.on_failed(Commands, reason, client.now);
+    };
+    while client.now.since(lost_at) < 50_000 {
+        fail(&mut client, "connection refused");
+    }
+    assert_eq!(log(), [""; 0], "a reason of the same trouble");
+    while client.now.since(lost_at) < 200_000 {
+        fail(&mut client, "connection refused");
+    }
+    let still =
+        "WARN cluster: still: cannot reach redis://engine: connection refused; trying again";
+    assert_eq!(log(), [still], "after a minute");
+    // A minute later again, the next reason is told; what somebody has to end is told at once.
+    for words in
+        ["LOADING Redis is loading", "WRONGPASS invalid password", "WRONGPASS invalid password"]
+    {
+        client.pause(Commands);
+        client.connect(Commands);
+        client.hear(Commands, &format!("-{words}\r\n"));
+        client.close(Commands);
+    }
+    assert_eq!(
+        log(),
+        [
+            "WARN cluster: still: redis://engine answers LOADING Redis is loading; trying again",
+            "WARN cluster: redis://engine answers WRONGPASS invalid password; trying again"
+        ]
+    );
+    client.make_ready();
+    assert_eq!(log(), ["INFO cluster: connected to the engine"]);
 }
 
 #[test]
@@ -567,24 +636,18 @@ fn calls_without_answer_are_bounded_and_renewal_has_space() {
 }
 
 #[test]
-fn message_is_put_back_until_it_is_taken() {
+fn subscriber_is_not_read_before_it_is_heard() {
     let mut client = Client::ready();
     let two = [message("one"), message("two")].concat();
     client.engine.on_bytes(Subscriber, two.as_bytes(), client.now);
     assert!(!client.engine.may_read(Subscriber), "there is something to hear");
     assert!(client.engine.may_read(Commands));
-    for _ in 0..3 {
-        assert_eq!(client.engine.next_event(client.now).map(keep), Some(heard("one")));
-        client.engine.put_back();
-        // More bytes may move what waits.
-        client.engine.on_bytes(Subscriber, message("three").as_bytes(), client.now);
-        assert!(!client.engine.may_read(Subscriber));
-    }
-    let events = client.events();
-    assert_eq!(events[..3], [heard("one"), heard("two"), heard("three")]);
+    assert_eq!(client.engine.next_event(client.now).map(keep), Some(heard("one")));
+    // More bytes may move what waits.
+    client.engine.on_bytes(Subscriber, message("three").as_bytes(), client.now);
+    assert!(!client.engine.may_read(Subscriber));
+    assert_eq!(client.events(), [heard("two"), heard("three")]);
     assert!(client.engine.may_read(Subscriber));
-    client.engine.put_back();
-    assert_eq!(client.events(), [], "nothing to put back");
 }
 
 #[test]

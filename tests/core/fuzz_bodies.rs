@@ -36,6 +36,12 @@ fn cluster_engine() {
     check("cluster_engine", bodies::cluster_engine::run);
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn cluster_node() {
+    check("cluster_node", bodies::cluster_node::run);
+}
+
 #[test]
 fn command() {
     check("command", bodies::command::run);

@@ -1,6 +1,7 @@
 //! The files of a run.
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::tester::{LoadTester, TcpTarget, run_tester, run_with_report, server, url};
 use crate::support::Folder;
@@ -24,6 +25,8 @@ fn json_has_the_documented_fields() {
         "interrupted",
         "kernel",
         "latency_us",
+        "left_late_us",
+        "machine",
         "measured_secs",
         "mode",
         "parts",
@@ -37,11 +40,14 @@ fn json_has_the_documented_fields() {
         "series",
         "server",
         "settings",
+        "storm",
         "target",
         "targets",
+        "tester",
         "tester_lag_us",
         "tls",
         "verdict",
+        "wake",
     ];
     assert_eq!(fields, expected);
     assert_eq!((&json["mode"], &json["schema"]), (&"echo".into(), &2.into()));
@@ -62,7 +68,7 @@ fn csv_has_a_row_a_second() {
     let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<&str>>());
     let header = rows.next().unwrap();
     let expected = "t,phase,connected,opened,failed,dropped,sent,answered,deliveries,bytes_sent,\
-                    bytes_received,p50_us,p99_us,max_us,server_rss_bytes,p999_us,tester_lag_us";
+                    bytes_received,p50_us,p99_us,max_us,server_rss_bytes,p999_us,tester_lag_us,closed";
     assert_eq!(header.join(","), expected);
     let rows: Vec<Vec<&str>> = rows.collect();
     assert!((3..=5).contains(&rows.len()), "{text}");
@@ -88,9 +94,30 @@ fn report_is_one_page_that_fetches_nothing() {
     for title in ["Connections over time", "Latency distribution", "Answers over time"] {
         assert!(page.contains(title), "{title}");
     }
-    for outside in ["http:", "https:", "src=", "href=", "<script", "url("] {
+    for outside in ["http:", "https:", "src=", "href=", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }
+    assert!(page.contains("default-src 'none'") && page.len() < 300_000);
+    assert_eq!(page.matches("<script").count(), 1, "the record alone");
+}
+
+/// A page is a record: without the seconds' histograms, and with fewer rows where they are many.
+#[test]
+fn record_in_the_page_is_that_of_the_json() {
+    let server = server("command");
+    let folder = Folder::new();
+    let (json, page) = (folder.path("r.json"), folder.path("r.html"));
+    let target = url("command", &server);
+    let ended = run_tester(&format!("echo {target} -c 3 -d 2 --json {json} --report {page}"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let begin = r#"<script type="application/json" id="mynah-load-record">"#;
+    let island = text.split_once(begin).unwrap().1.split_once("</script>").unwrap().0;
+    let island: Value = serde_json::from_str(island).unwrap();
+    let mut record: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert!(record["histograms"]["seconds"].as_array().is_some_and(|seconds| seconds.len() > 1));
+    record["histograms"]["seconds"] = serde_json::json!([]);
+    assert_eq!(island, record);
 }
 
 #[test]

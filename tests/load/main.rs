@@ -9,13 +9,19 @@
     reason = "a test fails by panicking, and then shows the server's log"
 )]
 
+mod compare;
 mod files;
+mod foreign;
+mod foreign_server;
+mod jobs;
 #[cfg(target_os = "linux")]
 mod linux;
+mod merge;
 mod modes;
 mod options;
 mod progress;
 mod several_targets;
+mod storm;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,3 +35,6 @@ mod tls;
 mod tls_server;
 #[cfg(feature = "unix")]
 mod unix;
+#[cfg(target_os = "linux")]
+mod usage;
+mod wake;

@@ -142,6 +142,16 @@ fn unrequested_answer_fails_the_connection() {
 }
 
 #[test]
+fn unrequested_beginning_fails_the_connection() {
+    let addr = TcpTarget::serve(|mut stream| {
+        try_send(&stream, b"Echo: x");
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (ended, json) = run_with_report(&format!("idle raw://{addr} -c 2 --hold 1"));
+    assert_eq!((ended.code, &json["errors"]), (Some(1), &json!({"EBADMSG": 2})), "{ended:?}");
+}
+
+#[test]
 fn refusal_of_a_full_server_is_quoted() {
     for (protocol, words) in
         [("command", "server is full: 5 clients"), ("chat", "[ERROR] server is full: 5 clients")]

@@ -33,6 +33,12 @@ impl LoadTester {
         self.process.wait_for(phase, |line| line.starts_with(&format!("{phase} 0")));
     }
 
+    /// Waits for a line of standard error that has `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        self.process.wait_for_line(text)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }

@@ -22,6 +22,8 @@ fn modes_run_over_unix() {
         ("raw", "echo -c 5 -d 1 --depth 4"),
         ("chat", "fanout --subscribers 5 -d 1"),
         ("command", "fanout --subscribers 5 -d 1 --batch 3"),
+        ("command", "storm -c 50 --hold 0.2 --times 2"),
+        ("prefixed", "wake -c 20 --hold 0.3"),
     ] {
         let (_server, folder, url) = start(protocol, &[]);
         let (mode, options) = run.split_once(' ').unwrap();

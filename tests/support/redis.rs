@@ -62,7 +62,7 @@ impl Redis {
             .map(str::to_owned)
             .collect();
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
-        let mut redis = Redis { child: spawn(&all), folder, args: all, port };
+        let mut redis = Redis { child: spawn(&folder, &all), folder, args: all, port };
         redis.wait_until_up();
         Some(redis)
     }
@@ -123,7 +123,7 @@ impl Redis {
     #[track_caller]
     pub(crate) fn restart_with(&mut self, args: &[&str]) {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
-        self.child = spawn(&self.args);
+        self.child = spawn(&self.folder, &self.args);
         self.wait_until_up();
     }
 
@@ -176,9 +176,16 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(args: &[String]) -> Child {
+/// Starts it with these arguments in a file: as arguments, Redis 6 takes no values of several words.
+fn spawn(folder: &Folder, args: &[String]) -> Child {
+    let word = |arg: &String| match arg.strip_prefix("--") {
+        Some(name) => format!("\n{name}"),
+        None if arg.is_empty() => " \"\"".to_owned(),
+        None => format!(" {arg}"),
+    };
+    let file = folder.file("redis.conf", &args.iter().map(word).collect::<String>());
     let mut command = Command::new("redis-server");
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 

@@ -76,7 +76,15 @@ impl Keys {
     /// The channel of a room, whose name has a colon.
     #[must_use]
     pub fn channel(&self, room: &str) -> Vec<u8> {
-        self.key("", room.as_bytes())
+        let mut key = Vec::new();
+        self.write_channel(room, &mut key);
+        key
+    }
+
+    /// Writes it to `key`.
+    pub(super) fn write_channel(&self, room: &str, key: &mut Vec<u8>) {
+        key.extend_from_slice(self.base.as_bytes());
+        key.extend_from_slice(room.as_bytes());
     }
 
     /// The name of a channel without its prefix.

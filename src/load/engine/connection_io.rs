@@ -1,15 +1,16 @@
 //! Input and output of one connection: connect, requests, replies, failure. The engine decides when.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
+use super::super::exchange::GREETING_BYTES_MAX;
 use super::super::record::LoadModel;
 use super::super::route::Route;
-use super::super::socket;
+use super::super::socket::{self, Stream};
 use super::super::stats::Phase;
-use super::super::workload::{Pattern, ReplyError};
+use super::super::workload::{Parsed, Pattern, ReplyError, refusal_text};
 use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;
@@ -21,7 +22,7 @@ const READS_PER_TURN: u32 = 8;
 const CONNECTS_PER_TURN: u64 = 64;
 
 /// Time between two tries to connect to a server whose backlog is full.
-const BACKLOG_RETRY_NS: u64 = 1_000_000;
+pub(super) const BACKLOG_RETRY_NS: u64 = 1_000_000;
 
 /// Most requests taken from the schedule a turn.
 const DUE_PER_TURN: usize = 1024;
@@ -43,22 +44,11 @@ impl Engine<'_> {
         for done in 0..count {
             let index = self.connections.len();
             let now = self.now();
-            let mut tried = 0;
-            let (target, number) = self.spread.place(index);
-            let Route { address, sources } = &self.routes[target];
-            let skipped = &mut self.ports_skipped[target];
-            let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);
-            let result =
-                socket::connect(address, sources.address(number), ports).and_then(|stream| {
-                    stream.register(self.poll.registry(), Token(index))?;
-                    Ok(stream)
-                });
-            *skipped += usize::saturating_sub(tried, 1);
-            match result {
+            match self.connect(index, 0) {
                 Ok(stream) => {
                     let started_at = self.backlog_full_since.take().unwrap_or(now);
                     self.connections.push(Connection::new(Some(stream), started_at));
-                    self.connecting.push_back(index);
+                    self.connecting.push_back((started_at, index));
                     self.pending += 1;
                 }
                 Err(error) if socket::is_backlog_full(&error) => {
@@ -74,6 +64,22 @@ impl Engine<'_> {
                 Err(error) => self.fail_connect(&socket::errno_name(&error), now),
             }
         }
+    }
+
+    /// Starts the connect of connection `index`, and asks for its events. It has the ports of a
+    /// connection that comes `ports_before` later.
+    pub(super) fn connect(&mut self, index: usize, ports_before: usize) -> io::Result<Stream> {
+        let mut tried = 0;
+        let (target, number) = self.spread.place(self.share.number(index as u64) as usize);
+        let number = number + ports_before;
+        let Route { address, sources } = &self.routes[target];
+        let skipped = &mut self.ports_skipped[target];
+        let ports = sources.ports(number, *skipped).inspect(|_| tried += 1);
+        let result = socket::connect(address, sources.address(number), ports);
+        *skipped += usize::saturating_sub(tried, 1);
+        let stream = result?;
+        stream.register(self.poll.registry(), Token(index))?;
+        Ok(stream)
     }
 
     /// Counts a connect that failed at once.
@@ -98,7 +104,7 @@ impl Engine<'_> {
             };
             // Not the time at which it leaves: a target that stalls makes it wait for a place.
             if !self.was_backlogged {
-                self.run.stats.record_lag(now.saturating_sub(at));
+                self.run.stats.record_left_late(now.saturating_sub(at));
             }
             let Some(index) = self.next_open() else {
                 self.run.unanswered += 1;
@@ -127,9 +133,9 @@ impl Engine<'_> {
 
     /// The open connection whose turn it is; moves the cursor on.
     fn next_open(&mut self) -> Option<usize> {
-        for _ in 0..self.connections.len() {
+        for _ in 0..self.senders {
             let index = self.cursor;
-            self.cursor = (self.cursor + self.stride) % self.connections.len();
+            self.cursor = (self.cursor + self.stride) % self.senders;
             if self.connections[index].state == State::Open {
                 return Some(index);
             }
@@ -206,10 +212,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Publishes the next batch, unless the phase is over.
+    /// Publishes the next batch, unless the phase is over; the first in any case.
     pub(super) fn publish(&mut self) {
         let now = self.now();
-        if now >= self.phase_ends_at || self.connections[PUBLISHER].state != State::Open {
+        let is_over = now >= self.phase_ends_at && self.fanout.published > 0;
+        if is_over || self.connections[PUBLISHER].state != State::Open {
             return;
         }
         let batch = self.mode.depth();
@@ -262,20 +269,63 @@ impl Engine<'_> {
         if self.tls.is_some() {
             return self.begin_handshake(index);
         }
-        self.open(index);
+        self.open_or_await_greeting(index);
     }
 
-    /// Opens connection `index`, which can carry data now: in a fan-out, sends the hello.
-    pub(super) fn open(&mut self, index: usize) {
+    /// Opens connection `index`, which can carry data now, or has it wait for the server's greeting.
+    pub(super) fn open_or_await_greeting(&mut self, index: usize) {
+        if self.workload.awaits_greeting() {
+            self.connections[index].state = State::Greeting;
+        } else {
+            self.open(index);
+        }
+    }
+
+    /// Takes `len` bytes of data of connection `index`, at the front of the buffer, which is part of
+    /// the greeting. Opens the connection at its end.
+    fn on_greeting(&mut self, index: usize, len: usize) {
+        let active = self.connections[index].active_state();
+        let searched = active.partial_reply.len();
+        if active.partial_reply.extend(&self.buffer[..len], 0).is_err() {
+            return self.fail(index, "ENOMEM");
+        }
+        let received = &active.partial_reply;
+        match self.workload.greeting_end(received, searched) {
+            Some(end) => {
+                // Nothing has been asked yet.
+                let rest = &received[end..];
+                let has_more = !rest.is_empty() && self.workload.is_given();
+                let error = has_more.then(|| self.workload.classify_unrequested(rest, false));
+                self.connections[index].active = None;
+                self.open(index);
+                if let Some(error) = error {
+                    self.on_reply_error(index, error);
+                }
+            }
+            None if received.len() >= GREETING_BYTES_MAX => self.fail(index, "EPROTO"),
+            None => {}
+        }
+    }
+
+    /// Opens connection `index`: in a fan-out, sends the hello.
+    fn open(&mut self, index: usize) {
         let started_at = self.connections[index].connect_started_at;
         let now = self.now();
         self.run.stats.counts.opened += 1;
         self.run.targets[self.spread.place(index).0].opened += 1;
-        self.run.stats.record_connect(now.saturating_sub(started_at));
+        match &mut self.storms {
+            Some(storms) if self.run.stats.phase == Phase::Storm => {
+                storms.record_connect(now.saturating_sub(started_at));
+            }
+            _ => self.run.stats.record_connect(now.saturating_sub(started_at)),
+        }
         if self.mode.pattern() == Pattern::Echo {
-            self.connections[index].state = State::Open;
-            self.pending -= 1;
-            return;
+            if !self.must_ask_first() {
+                return self.on_joined(index, now);
+            }
+            self.connections[index].state = State::Joining;
+            self.queue_requests(index, now, 1);
+            return self.flush(index);
         }
         let hello = self.workload.hello(&format!("{}{index}", self.nickname));
         let connection = &mut self.connections[index];
@@ -290,6 +340,25 @@ impl Engine<'_> {
         match sent {
             Ok(sent) => self.run.stats.counts.bytes_sent += sent as u64,
             Err(error) => self.fail(index, &socket::errno_name(&error)),
+        }
+    }
+
+    /// Whether a connection counts as open only when a request of it was answered: the server really
+    /// has it then.
+    fn must_ask_first(&self) -> bool {
+        let has_stages = self.storms.is_some() || self.sleepers.is_some();
+        has_stages && self.workload.request_len() > 0
+    }
+
+    /// Connection `index` has joined: what was awaited of it has come.
+    fn on_joined(&mut self, index: usize, now: u64) {
+        let connection = &mut self.connections[index];
+        connection.state = State::Open;
+        self.pending -= 1;
+        match self.run.stats.phase {
+            Phase::Storm => self.on_served(index, now),
+            Phase::Asleep => self.on_sample_answer(index, now),
+            _ => {}
         }
     }
 
@@ -331,6 +400,9 @@ impl Engine<'_> {
     pub(super) fn on_read(&mut self, index: usize, len: usize) {
         let now = self.now();
         let connection = &mut self.connections[index];
+        if connection.state == State::Greeting {
+            return self.on_greeting(index, len);
+        }
         let is_joining = connection.state == State::Joining;
         let active = connection.active.get_or_insert_default();
         let input = &self.buffer[..len];
@@ -351,9 +423,14 @@ impl Engine<'_> {
             active.partial_reply.consume(parsed.consumed);
             parsed
         };
+        // The beginning of an answer, right or wrong, that answers no request.
+        let has_begun =
+            active.partial_bytes > 0 || matches!(parsed.error, Some(ReplyError::Mismatch(_)));
+        if has_begun && parsed.answers >= active.in_flight.sent() {
+            return self.on_unrequested(index, len, &parsed);
+        }
         if parsed.answers > 0 && !self.on_answers(index, parsed.answers, now) {
-            let error = self.workload.classify_unrequested(&self.buffer[..len]);
-            return self.on_reply_error(index, error);
+            return self.on_unrequested(index, len, &parsed);
         }
         if parsed.deliveries > 0 && !self.on_deliveries(index, parsed.deliveries, now) {
             return self.on_reply_error(index, ReplyError::Unexpected);
@@ -363,16 +440,38 @@ impl Engine<'_> {
         }
     }
 
+    /// Fails connection `index` for the `len` bytes at the front of the buffer, which are more than the
+    /// answers to its requests.
+    #[cold]
+    fn on_unrequested(&mut self, index: usize, len: usize, parsed: &Parsed) {
+        let active = self.connections[index].active_state();
+        let has_sent = active.sent > 0;
+        let is_more = parsed.answers > 0 && parsed.answers == active.in_flight.sent();
+        // Behind the answers that were due, if there are such.
+        let begun_at = match &parsed.error {
+            Some(_) => parsed.consumed,
+            None => len.saturating_sub(active.partial_bytes),
+        };
+        let from = if is_more { begun_at } else { 0 };
+        let error = self.workload.classify_unrequested(&self.buffer[from..len], has_sent);
+        self.on_reply_error(index, error);
+    }
+
     /// Records `count` answers of connection `index`, and sends as many requests again in a closed
     /// loop. False if fewer requests were in flight.
     fn on_answers(&mut self, index: usize, count: u32, now: u64) -> bool {
         let connection = &mut self.connections[index];
         let is_joining = connection.state == State::Joining;
         let is_echo = self.mode.pattern() == Pattern::Echo;
-        let stats = &mut self.run.stats;
+        let (stats, storms) = (&mut self.run.stats, &mut self.storms);
         let were_in_flight = connection.active_state().in_flight.complete(count, |at, count| {
-            if is_echo {
-                stats.record(now.saturating_sub(at), count);
+            // The one that the connection joins with is no measurement, or has one of its own.
+            if is_echo && !is_joining {
+                let ns = now.saturating_sub(at);
+                stats.record(ns, count);
+                if let Some(storms) = storms {
+                    storms.record_bystander(at, ns, count);
+                }
             }
         });
         if !were_in_flight {
@@ -380,8 +479,12 @@ impl Engine<'_> {
         }
         self.unanswered -= u64::from(count);
         if is_joining {
-            connection.state = State::Open;
-            self.pending -= 1;
+            if is_echo {
+                stats.counts.answered += u64::from(count);
+                // A million connections may be idle from here on.
+                connection.free_if_idle();
+            }
+            self.on_joined(index, now);
             return true;
         }
         stats.counts.answered += u64::from(count);
@@ -416,11 +519,14 @@ impl Engine<'_> {
                 self.run.stats.refusal.get_or_insert(text);
                 self.fail(index, "EPROTO");
             }
-            ReplyError::Unexpected => {
+            ReplyError::Unexpected | ReplyError::Mismatch(_) => {
                 // A TLS alert, with which a target answers what is not TLS.
                 if matches!(*self.buffer, [21, 3, 0..=4, 0, 2, 1 | 2, ..]) {
                     let reason = "the target seems to speak TLS: add +tls to the URL's protocol";
                     self.run.stats.reason.get_or_insert_with(|| reason.to_owned());
+                }
+                if let ReplyError::Mismatch(reason) = error {
+                    self.run.stats.reason.get_or_insert(reason);
                 }
                 self.fail(index, "EBADMSG");
             }
@@ -459,6 +565,9 @@ impl Engine<'_> {
     #[cold]
     pub(super) fn fail(&mut self, index: usize, name: &str) {
         let now = self.now();
+        if self.is_coming_back(index) {
+            return self.fail_attempt(index, name, now);
+        }
         let is_fanout = self.mode.pattern() == Pattern::Fanout;
         if is_fanout && self.connections[index].state == State::Open {
             self.count_deliveries(index);
@@ -471,12 +580,17 @@ impl Engine<'_> {
         }
         self.pending -= usize::from(connection.state.is_pending());
         let was_open = connection.state == State::Open;
+        let was_greeting = connection.state == State::Greeting;
         connection.state = State::Closed;
         connection.stream = None;
         if let Some(tls) = &mut self.tls {
             tls.close(index);
         }
         let active = connection.active.take().unwrap_or_default();
+        if was_greeting && !active.partial_reply.is_empty() {
+            let text = refusal_text(&active.partial_reply);
+            self.run.stats.refusal.get_or_insert(text);
+        }
         self.unanswered -= active.in_flight.unanswered();
         self.run.unanswered += active.in_flight.unanswered();
         if is_fanout && index != PUBLISHER && was_open {
@@ -484,5 +598,8 @@ impl Engine<'_> {
             self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);
         }
         self.run.stats.record_error(name, now);
+        if self.run.stats.phase == Phase::Asleep {
+            self.on_sample_failure(index);
+        }
     }
 }

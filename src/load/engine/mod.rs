@@ -7,8 +7,10 @@
 
 mod connection_io;
 mod due_timer;
+mod storm;
 #[cfg_attr(not(feature = "tls"), path = "tls_disabled.rs")]
 mod tls_io;
+mod wake;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,22 +19,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::connection::{Connection, State};
+use super::job_link::JobLink;
 use super::plan::{ConnectPacing, Mode, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
 use super::route::{Route, Spread};
+use super::share::Share;
+use super::signals;
 use super::socket;
-use super::stats::{Counts, Phase, Row, Stats, TargetCounts};
+use super::stats::{Counts, Phase, Row, Stage, Stats, TargetCounts};
+use super::storm::StormRecord;
 use super::sysinfo::{self, KernelMemory};
-use super::target::Protocol;
+use super::usage::Usage;
+use super::wake::WakeStep;
 use super::workload::{Pattern, Workload};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;
+use storm::Storms;
 use tls_io::TlsLayer;
+use wake::Sleepers;
 
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 1024;
@@ -58,6 +66,7 @@ const TICK_NS: u64 = NS_PER_SEC / 10;
 
 const SIGNALS: Token = Token(usize::MAX);
 const DUE_TIMER: Token = Token(usize::MAX - 1);
+const JOB_LINK: Token = Token(usize::MAX - 2);
 
 /// Index of the connection that publishes in a fan-out.
 const PUBLISHER: usize = 0;
@@ -98,17 +107,53 @@ pub(super) struct Run {
     pub(super) interrupted: Option<Phase>,
     /// Counts of each target, the first one first.
     pub(super) targets: Vec<TargetCounts>,
+    /// `storm`: those that have begun; else none.
+    pub(super) storms: Vec<StormRecord>,
+    /// `wake`: its sleeps; else none.
+    pub(super) wake_steps: Vec<WakeStep>,
+    /// Memory and processor time of all who took part.
+    pub(super) usage: Usage,
+}
+
+impl Run {
+    /// A run in which nothing has been measured yet.
+    pub(super) fn new(targets: usize) -> Self {
+        Run {
+            stats: Stats::new(),
+            measured: Counts::default(),
+            measured_ns: 0,
+            ramp_ns: 0,
+            rss_before: None,
+            rss_held: None,
+            kernel_before: KernelMemory::default(),
+            kernel_held: KernelMemory::default(),
+            held: 0,
+            unanswered: 0,
+            unsent: 0,
+            interrupted: None,
+            targets: vec![TargetCounts::default(); targets],
+            storms: Vec::new(),
+            wake_steps: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
 }
 
 /// A run in progress.
 pub(super) struct Engine<'a> {
     mode: Mode,
+    /// Share of this process.
+    share: Share,
+    /// The clock of a run of several processes; `None` if this is the only one.
+    link: Option<&'a mut JobLink>,
+    /// Time since which the other processes are waited for.
+    arrived_at: Option<u64>,
     /// Process whose memory is watched.
     server_pid: Option<u32>,
     routes: &'a [Route],
     spread: Spread,
     workload: Workload,
-    /// Input is counted and discarded: the target's protocol is unknown.
+    /// Input is counted and discarded: it means nothing.
     ignores_input: bool,
     poll: Poll,
     signals: SignalPipe,
@@ -120,9 +165,9 @@ pub(super) struct Engine<'a> {
     tls: Option<TlsLayer>,
     /// Connections that are connecting or joining: the ramp waits for them.
     pending: usize,
-    /// Indices in the order of their connects. The front is the first to time out; connections that
-    /// are no longer pending are skipped.
-    connecting: VecDeque<usize>,
+    /// Connects in their order, with their times. The front is the first to time out; connections
+    /// that are no longer pending, or have been started anew, are skipped.
+    connecting: VecDeque<(u64, usize)>,
     pacer: Pacer,
     /// Time since which a Unix socket's backlog has been full, and that of the next try.
     backlog_full_since: Option<u64>,
@@ -134,7 +179,13 @@ pub(super) struct Engine<'a> {
     /// Index that is next to send a due request, and the step to the one after it.
     cursor: usize,
     stride: usize,
+    /// Connections that send due requests: the first ones.
+    senders: usize,
     fanout: Fanout,
+    /// `None` unless the mode has storms.
+    storms: Option<Box<Storms>>,
+    /// `None` unless the mode has sleepers.
+    sleepers: Option<Box<Sleepers>>,
     /// Requests that were due and have no answer, over all connections.
     unanswered: u64,
     /// Connections that stopped reading at their share of a turn.
@@ -163,28 +214,25 @@ impl<'a> Engine<'a> {
     /// The system has no descriptor left for the poll, the timer or the signal pipe.
     pub(super) fn new(plan: &Plan, routes: &'a [Route]) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let is_signalled = Arc::default();
-        let signals = SignalPipe::new(poll.registry(), SIGNALS)?;
-        signals.watch(SIGINT, &is_signalled)?;
-        signals.watch(SIGTERM, &is_signalled)?;
-        // A closed terminal must not take the measurements of an hour with it. Under nohup(1) the
-        // signal stays ignored, and where that is unknown it keeps its disposition.
-        if sysinfo::is_hangup_ignored() == Some(false) {
-            signals.watch(SIGHUP, &is_signalled)?;
-        }
+        let (signals, is_signalled) =
+            signals::watch(poll.registry(), SIGNALS, plan.share.jobs() > 1)?;
         let due_timer = DueTimer::new(poll.registry(), DUE_TIMER)?;
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
+        let storms = Storms::new(mode);
         // The process id keeps nicknames of several testers in one room apart.
         let nickname = format!("l{:x}-", std::process::id());
         let publisher = format!("{nickname}{PUBLISHER}");
-        let size = mode.size() as usize;
+        let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {
             mode,
+            share: plan.share,
+            link: None,
+            arrived_at: None,
             routes,
             spread: plan.spread(),
-            workload: Workload::new(&plan.target, mode.pattern(), size, &publisher),
-            ignores_input: plan.target.protocol == Protocol::Tcp,
+            ignores_input: workload.ignores_input(),
+            workload,
             poll,
             signals,
             is_signalled,
@@ -195,10 +243,13 @@ impl<'a> Engine<'a> {
             pending: 0,
             connecting: VecDeque::new(),
             pacer: match plan.pacing {
-                ConnectPacing::PerSec(rate) => Pacer::Bucket(TokenBucket::new(rate, 0)),
+                ConnectPacing::PerSec(rate) => {
+                    Pacer::Bucket(TokenBucket::new(rate, 0).of(plan.share))
+                }
                 ConnectPacing::Ramp(ramp) => {
                     let ns = u64::try_from(ramp.as_nanos()).unwrap_or(u64::MAX);
-                    Pacer::Ramp(Ramp::new(0, ns, wanted as u64))
+                    let all = plan.share.all(wanted as u64);
+                    Pacer::Ramp(Ramp::new(0, ns, all).of(plan.share, wanted as u64))
                 }
             },
             server_pid: plan.server_pid,
@@ -208,7 +259,10 @@ impl<'a> Engine<'a> {
             schedule: None,
             cursor: 0,
             stride: if matches!(mode, Mode::Idle { .. }) { stride(wanted) } else { 1 },
+            senders: storms.as_ref().map_or(wanted, |storms| storms.bystanders()),
             fanout: Fanout::default(),
+            storms,
+            sleepers: Sleepers::new(mode),
             unanswered: 0,
             resume_list: Vec::new(),
             phase_started_at: 0,
@@ -221,23 +275,20 @@ impl<'a> Engine<'a> {
             next_memory_at: 0,
             nickname,
             is_done: false,
-            run: Run {
-                stats: Stats::new(),
-                measured: Counts::default(),
-                measured_ns: 0,
-                ramp_ns: 0,
-                rss_before: None,
-                rss_held: None,
-                kernel_before: KernelMemory::default(),
-                kernel_held: KernelMemory::default(),
-                held: 0,
-                unanswered: 0,
-                unsent: 0,
-                interrupted: None,
-                targets: vec![TargetCounts::default(); routes.len()],
-            },
+            run: Run::new(routes.len()),
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
         })
+    }
+
+    /// Makes this run one of several processes, whose clock is at the other end of `link`.
+    ///
+    /// # Errors
+    ///
+    /// Those of epoll_ctl(2).
+    pub(super) fn join(&mut self, link: &'a mut JobLink) -> io::Result<()> {
+        link.register(self.poll.registry(), JOB_LINK)?;
+        self.link = Some(link);
+        Ok(())
     }
 
     /// Runs to the end, or until a signal. `on_row` is called with the row of each second as it ends.
@@ -251,10 +302,12 @@ impl<'a> Engine<'a> {
         mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.run.kernel_before = sysinfo::kernel_memory();
+        self.run.kernel_before = self.kernel_memory();
+        self.run.usage.start();
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.wait_for_start(&mut events)?;
         self.started_at = Instant::now();
         progress.show_phase(&self.run.stats, self.mode);
-        let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.is_done {
             self.start_due_work();
             let timeout = self.poll_timeout()?;
@@ -263,6 +316,7 @@ impl<'a> Engine<'a> {
                 match event.token() {
                     SIGNALS => self.on_signals(),
                     DUE_TIMER => self.due_timer.on_expired(),
+                    JOB_LINK => self.on_link(),
                     Token(index) => self.on_ready(index, readiness(event)),
                 }
             }
@@ -285,6 +339,44 @@ impl<'a> Engine<'a> {
         Ok(self.run)
     }
 
+    /// Waits for the other processes of the run, if there are any.
+    fn wait_for_start(&mut self, events: &mut Events) -> io::Result<()> {
+        // What came with the first line makes no event of its own.
+        self.on_link();
+        while !self.may_go_on(0) && self.run.interrupted.is_none() {
+            poll(&mut self.poll, events, None)?;
+            for event in &*events {
+                match event.token() {
+                    SIGNALS => self.on_signals(),
+                    JOB_LINK => self.on_link(),
+                    _ => {}
+                }
+            }
+        }
+        self.arrived_at = None;
+        self.is_done = self.run.interrupted.is_some();
+        Ok(())
+    }
+
+    /// Memory of the kernel. One of several processes leaves it to the parent: it costs milliseconds.
+    fn kernel_memory(&self) -> KernelMemory {
+        if self.link.is_some() { KernelMemory::default() } else { sysinfo::kernel_memory() }
+    }
+
+    /// Whether all processes of the run have come this far. The first call says so of this one.
+    fn may_go_on(&mut self, now: u64) -> bool {
+        let Some(link) = &mut self.link else { return true };
+        self.arrived_at.get_or_insert(now);
+        link.may_go_on()
+    }
+
+    /// Acts on what the parent says. One that has gone cannot say any more, and ends the run.
+    fn on_link(&mut self) {
+        if self.link.as_mut().is_some_and(|link| link.must_stop()) {
+            self.run.interrupted.get_or_insert(self.run.stats.phase);
+        }
+    }
+
     /// Nanoseconds since the run began.
     #[inline]
     fn now(&self) -> u64 {
@@ -297,19 +389,32 @@ impl<'a> Engine<'a> {
         if !self.resume_list.is_empty() || self.must_publish() {
             return Ok(Duration::ZERO);
         }
-        let mut until = self.next_tick_at.min(self.phase_ends_at);
+        let mut until = self.next_tick_at;
+        if self.arrived_at.is_none() {
+            until = until.min(self.phase_ends_at);
+        }
         if self.run.stats.phase == Phase::Ramp && self.connections.len() < self.wanted() {
             until = until.min(self.pacer.next_at().max(self.connect_retry_at));
         }
         let due_at = self.schedule.as_ref().and_then(RequestSchedule::next_at);
         let due_at = due_at.filter(|_| !self.has_backlog()).unwrap_or(u64::MAX);
-        let due_at = due_at.min(self.next_lag_check_at);
+        let due_at = due_at.min(self.next_lag_check_at).min(self.next_stage_at());
         if due_at <= now {
             until = now;
         } else if due_at <= until {
             until = until.min(self.due_timer.arm(due_at, now)?);
         }
         Ok(Duration::from_nanos(until.saturating_sub(now)))
+    }
+
+    /// Time at which a storm or a sleep has something to do; 0 is at once, `u64::MAX` never.
+    fn next_stage_at(&self) -> u64 {
+        match (self.run.stats.phase, &self.storms, &self.sleepers) {
+            (Phase::Storm, Some(storms), _) if storms.is_dropping() => 0,
+            (Phase::Storm, Some(storms), _) => storms.next_at().max(self.connect_retry_at),
+            (Phase::Asleep, _, Some(sleepers)) => sleepers.next_at(),
+            _ => u64::MAX,
+        }
     }
 
     fn wanted(&self) -> usize {
@@ -320,14 +425,20 @@ impl<'a> Engine<'a> {
     fn check_lag(&mut self, now: u64) {
         if let Some(ns) = now.checked_sub(self.next_lag_check_at) {
             self.run.stats.record_timer_lag(ns, LAG_INTERVAL_NS);
+            if let Some(storms) = &mut self.storms {
+                storms.record_timer_lag(ns, LAG_INTERVAL_NS);
+            }
             self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
         }
     }
 
     /// Starts what is due without an event: connects, scheduled requests, the next batch.
     fn start_due_work(&mut self) {
-        if self.run.stats.phase == Phase::Ramp {
-            self.start_connects();
+        match self.run.stats.phase {
+            Phase::Ramp => self.start_connects(),
+            Phase::Storm => self.drive_storm(),
+            Phase::Asleep => self.drive_sleepers(),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Drain => {}
         }
         if self.schedule.is_some() {
             self.send_due_requests();
@@ -354,21 +465,56 @@ impl<'a> Engine<'a> {
             if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
+            self.watch_sockets();
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
             on_row(self.run.stats.end_row(now));
+            if let Some(link) = &mut self.link {
+                link.send_row(&self.run.stats);
+            }
         }
+        if let Some(link) = &mut self.link {
+            link.send_tick(&self.run.stats);
+        }
+        self.run.stats.stage = self.stage(now);
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
     }
 
+    /// The part of a storm or a sleep that the progress line tells.
+    fn stage(&self, now: u64) -> Option<Stage> {
+        match (self.run.stats.phase, &self.storms, &self.sleepers) {
+            (Phase::Storm, Some(storms), _) => {
+                let (served, dropped) = storms.progress();
+                Some(Stage::Served(served as u64, dropped as u64))
+            }
+            (Phase::Asleep, _, Some(sleepers)) => {
+                let wake_at = sleepers.next_wake_at()?;
+                Some(Stage::WakeIn(wake_at.saturating_sub(now)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    fn watch_sockets(&mut self) {
+        let connected = self.run.stats.connected();
+        match self.run.stats.phase {
+            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Storm | Phase::Asleep => {
+                self.run.usage.on_measured_tick(connected);
+            }
+            Phase::Drain => {}
+        }
+    }
+
     /// Fails connections that have been pending for too long.
     fn expire_connects(&mut self, now: u64) {
-        while let Some(&index) = self.connecting.front() {
+        while let Some(&(started_at, index)) = self.connecting.front() {
             let connection = &self.connections[index];
-            if connection.state.is_pending() {
-                if connection.connect_started_at.saturating_add(CONNECT_NS_MAX) > now {
+            if connection.state.is_pending() && connection.connect_started_at == started_at {
+                if started_at.saturating_add(CONNECT_NS_MAX) > now {
                     return;
                 }
                 self.expire_connect(index);
@@ -392,6 +538,15 @@ impl<'a> Engine<'a> {
             Phase::Hold | Phase::Traffic => {
                 now >= self.phase_ends_at || connected == 0 || self.has_lost_publisher()
             }
+            Phase::Calm => now >= self.phase_ends_at || connected == 0,
+            Phase::Storm => {
+                let is_served = self.storms.as_ref().is_none_or(|storms| storms.are_all_served());
+                is_served || now >= self.phase_ends_at
+            }
+            Phase::Asleep => {
+                let is_done = self.sleepers.as_ref().is_none_or(|sleep| sleep.are_all_done());
+                is_done || connected == 0
+            }
             Phase::Drain => {
                 let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
                 let awaits = self.unanswered > 0 || self.fanout.undelivered > 0 || overdue > 0;
@@ -403,22 +558,40 @@ impl<'a> Engine<'a> {
         if self.run.interrupted.is_some() {
             self.end_phase(now);
             self.is_done = true;
-        } else if is_over {
+            return true;
+        }
+        // They begin the hold together, and none closes its connections before all have ended it.
+        let is_met = matches!(self.run.stats.phase, Phase::Ramp | Phase::Storm | Phase::Drain);
+        let is_over = is_over && (!is_met || self.may_go_on(now));
+        if is_over {
             self.end_phase(now);
+            self.arrived_at = None;
             match self.run.stats.phase {
                 Phase::Ramp if connected == 0 || self.has_lost_publisher() => self.is_done = true,
-                Phase::Ramp => self.start_main_phase(now),
-                Phase::Hold | Phase::Traffic => {
-                    // Requests that were due before may still have to leave.
-                    if let Some(schedule) = &mut self.schedule {
-                        schedule.close(now);
+                Phase::Ramp => self.start_main_phase(),
+                Phase::Calm => {
+                    if !self.start_storm(now) {
+                        self.end_measured(now);
+                        self.start_drain(now);
                     }
-                    self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
                 }
+                Phase::Storm => {
+                    self.start_calm(now);
+                    self.give_up_missing(now);
+                }
+                Phase::Hold | Phase::Traffic | Phase::Asleep => self.start_drain(now),
                 Phase::Drain => self.is_done = true,
             }
         }
         is_over || self.is_done
+    }
+
+    fn start_drain(&mut self, now: u64) {
+        // Requests that were due before may still have to leave.
+        if let Some(schedule) = &mut self.schedule {
+            schedule.close(now);
+        }
+        self.start_phase(Phase::Drain, now, DRAIN_NS_MAX);
     }
 
     fn has_lost_publisher(&self) -> bool {
@@ -427,20 +600,34 @@ impl<'a> Engine<'a> {
 
     fn start_phase(&mut self, phase: Phase, now: u64, ns_max: u64) {
         self.run.stats.start_phase(phase, now);
+        self.run.stats.stage = None;
         self.run.stats.record_open(now);
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
+        if let Some(link) = &mut self.link {
+            link.send_tick(&self.run.stats);
+        }
     }
 
-    /// Starts the hold or the traffic, whichever the mode has, with its first requests.
-    fn start_main_phase(&mut self, now: u64) {
-        let is_idle = matches!(self.mode, Mode::Idle { .. });
-        let phase = if is_idle { Phase::Hold } else { Phase::Traffic };
-        self.start_phase(phase, now, self.mode.ns());
+    /// Starts what follows the ramp in this mode, with its first requests.
+    fn start_main_phase(&mut self) {
+        self.run.usage.start_measured(self.server_pid, self.run.stats.connected());
+        // The readings take milliseconds, in which nothing may be due.
+        let now = self.now();
         self.next_lag_check_at = now - now % LAG_INTERVAL_NS + LAG_INTERVAL_NS;
-        if let Some(per_sec) = self.mode.requests_per_sec() {
-            self.schedule = Some(RequestSchedule::new(now, self.phase_ends_at, per_sec));
+        let phase = match self.mode {
+            Mode::Storm { .. } => return self.start_calm(now),
+            Mode::Wake { .. } => return self.start_sleep(now),
+            Mode::Idle { .. } => Phase::Hold,
+            Mode::Echo { .. } | Mode::Fanout { .. } => Phase::Traffic,
+        };
+        self.start_phase(phase, now, self.mode.ns());
+        if self.mode.pattern() == Pattern::Fanout {
+            self.publish();
+        } else if let Some(per_sec) = self.mode.requests_per_sec() {
+            let schedule = RequestSchedule::new(now, self.phase_ends_at, per_sec);
+            self.schedule = Some(schedule.of(self.share));
         } else if let Mode::Echo { depth, .. } = self.mode {
             for index in 0..self.connections.len() {
                 if self.connections[index].state == State::Open {
@@ -453,19 +640,37 @@ impl<'a> Engine<'a> {
 
     fn end_phase(&mut self, now: u64) {
         let phase_ns = now.saturating_sub(self.phase_started_at);
+        if !matches!(self.run.stats.phase, Phase::Ramp | Phase::Drain) {
+            self.run.usage.read_cpu(self.server_pid);
+        }
         match self.run.stats.phase {
-            Phase::Ramp => self.run.ramp_ns = phase_ns,
-            Phase::Hold | Phase::Traffic => {
+            // Without the time for which it waited for other processes.
+            Phase::Ramp => self.run.ramp_ns = self.arrived_at.unwrap_or(now),
+            Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
-                self.run.held = self.run.stats.connected();
-                self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-                self.run.kernel_held = sysinfo::kernel_memory();
-                self.check_lag(now);
-                self.next_lag_check_at = u64::MAX;
+                self.end_measured(now);
+            }
+            Phase::Calm | Phase::Storm => {
+                self.run.measured_ns += phase_ns;
+                let counts = self.run.stats.counts.since(&self.counts_at_phase_start);
+                self.run.measured = self.run.measured.plus(&counts);
+                if self.run.interrupted.is_some() {
+                    self.end_measured(now);
+                }
             }
             Phase::Drain => {}
         }
+    }
+
+    /// Reads what the connections held cost, before the next phase changes it.
+    fn end_measured(&mut self, now: u64) {
+        self.run.held = self.run.stats.connected();
+        self.run.usage.end_measured(self.run.held);
+        self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
+        self.run.kernel_held = self.run.usage.held();
+        self.check_lag(now);
+        self.next_lag_check_at = u64::MAX;
     }
 
     /// Counts outstanding requests as timeouts, one a connection, unless a signal cut the run short;
@@ -487,6 +692,9 @@ impl<'a> Engine<'a> {
                 let has_missed = active.received < self.fanout.published || active.lost > 0;
                 let has_missed = is_subscriber && has_missed;
                 if has_missed || active.in_flight.unanswered() > 0 {
+                    if let Some(reason) = self.workload.explain_partial(active.partial_bytes) {
+                        self.run.stats.reason.get_or_insert(reason);
+                    }
                     self.run.stats.record_error("ETIMEDOUT", now);
                 }
             }
@@ -500,6 +708,10 @@ impl<'a> Engine<'a> {
             let _ = socket::close_by_reset(stream);
         }
         self.connections.clear();
+        self.run.storms = self.storms.take().map_or_else(Vec::new, |storms| storms.into_records());
+        let steps = self.sleepers.take().map(|sleepers| sleepers.into_records());
+        self.run.wake_steps = steps.unwrap_or_default();
+        self.run.usage.on_closed(self.server_pid, &self.run.kernel_before);
     }
 }
 

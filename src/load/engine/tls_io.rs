@@ -161,7 +161,7 @@ impl Engine<'_> {
             stats.version.get_or_insert_with(|| agreed.version.to_owned());
             stats.cipher_suite.get_or_insert_with(|| agreed.cipher_suite.to_owned());
         }
-        self.open(index);
+        self.open_or_await_greeting(index);
     }
 
     /// The end of connection `index` that its target has not told: the end of file (`None`), or an

@@ -61,6 +61,11 @@ pub(super) enum UsageError {
     NoFiles {
         mode: &'static str,
     },
+    /// A file of `merge` is out of place.
+    File {
+        path: String,
+        reason: &'static str,
+    },
     Target {
         url: String,
         source: TargetError,
@@ -106,6 +111,7 @@ impl fmt::Display for UsageError {
                     "{mode} needs records, as in: mynah-load {mode} OUT.json PART.json PART.json"
                 )
             }
+            UsageError::File { path, reason } => write!(f, "{path}: {reason}"),
             UsageError::Target { url, source } => write!(f, "{url}: {source}"),
             #[cfg(feature = "tls")]
             UsageError::Tls(source) => write!(f, "{source}"),

@@ -3,15 +3,21 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use getopts::Matches;
 
+use super::super::exchange::Exchange;
+use super::super::exchange_options::{self, ExchangeOptions};
 use super::super::plan::{ConnectPacing, JsonOutput, Mode, Plan};
 use super::super::quantity::{self, QuantityError};
+use super::super::record::LoadModel;
 use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
+use super::super::share::Share;
+use super::super::storm::STORMS_MAX;
 use super::super::target::{Protocol, Target, TargetError};
 use super::super::workload::Workload;
 use super::tables::{ModeSpec, all_options, find_mode};
@@ -41,12 +47,14 @@ const DURATION: Duration = Duration::from_secs(10);
 
 /// Default of `--hold` in a storm.
 const CALM: Duration = Duration::from_secs(3);
+/// Default of `--timeout`.
+const STORM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Default of `--tolerance`, in percent.
 const TOLERANCE_PERCENT: f64 = 2.0;
 
 const CONNECTIONS_LIMIT: u32 = 100_000_000;
 const RATE_LIMIT: u64 = 10_000_000;
-const TIMES_LIMIT: u32 = 1_000;
+const TIMES_LIMIT: u32 = STORMS_MAX as u32;
 const JOBS_LIMIT: u32 = 256;
 const DEPTH_LIMIT: u32 = 1 << 16;
 const DURATION_LIMIT: Duration = Duration::from_secs(TIMEOUT_SECS_LIMIT);
@@ -77,10 +85,15 @@ impl Reader<'_> {
     fn plan(&self, mode: &'static str, command: String) -> Option<Plan> {
         let target = self.target(mode);
         let subscriber_targets = self.subscriber_targets(mode);
-        let settings = self.settings(mode, target.as_ref());
+        let (exchange, greeting) = self.exchange(mode, target.as_ref());
+        let mut settings = self.settings(mode, target.as_ref());
+        if let (Mode::Echo { size, .. }, Some(exchange)) = (&mut settings, &exchange) {
+            *size = exchange.request_bytes();
+        }
         let plan = Plan {
             pacing: self.pacing(mode),
             jobs: self.number("jobs", 1..=JOBS_LIMIT, 1),
+            share: Share::WHOLE,
             server_pid: self.optional("server-pid", 1..=u32::MAX),
             source_ips: self.source_ips(),
             json: self.json(),
@@ -90,6 +103,8 @@ impl Reader<'_> {
             p99_ms_max: self.milliseconds("max-p99-ms"),
             quiet: self.matches.opt_present("quiet"),
             mode: settings,
+            exchange,
+            greeting,
             #[cfg(feature = "tls")]
             tls: self.tls(target.as_ref(), &subscriber_targets),
             target: target?,
@@ -133,7 +148,30 @@ impl Reader<'_> {
             self.add_invalid("json", "merge writes its record to OUT.json, its first word");
         }
         let (report, quiet) = (self.path("report"), self.matches.opt_present("quiet"));
+        self.check_parts(&out, &parts, report.as_deref());
         Some(MergeSettings { out, parts, report, quiet, command })
+    }
+
+    /// What `merge` writes must not be what it reads, and it reads each file once.
+    fn check_parts(&self, out: &Path, parts: &[PathBuf], report: Option<&Path>) {
+        let refuse = |path: &Path, reason| {
+            let path = os_text::encode(path.as_os_str().as_bytes());
+            self.add(UsageError::File { path, reason });
+        };
+        for (number, part) in parts.iter().enumerate() {
+            if parts[..number].iter().any(|earlier| is_same_file(earlier, part)) {
+                refuse(part, "is given twice");
+            }
+            if is_same_file(out, part) {
+                refuse(out, "is one of the parts; the record they make needs a name of its own");
+            }
+            if report.is_some_and(|report| is_same_file(report, part)) {
+                self.add_invalid("report", "is one of the parts");
+            }
+        }
+        if report.is_some_and(|report| is_same_file(report, out)) {
+            self.add_invalid("report", "OUT.json is the same file");
+        }
     }
 
     fn add(&self, error: UsageError) {
@@ -231,6 +269,20 @@ impl Reader<'_> {
         read.map_err(|source| self.add(UsageError::Tls(source))).unwrap_or_default()
     }
 
+    /// The request and the answer, and the greeting, of a target that has none of its own.
+    fn exchange(&self, mode: &str, target: Option<&Target>) -> (Option<Exchange>, Option<Vec<u8>>) {
+        // Where they are not options of the mode, that has been said.
+        if mode == "fanout" {
+            return (None, None);
+        }
+        let mut read = ExchangeOptions::read(self.matches);
+        if let Some(target) = target {
+            read.check_protocol(self.matches, target.protocol);
+        }
+        read.errors.into_iter().for_each(|(option, reason)| self.add_invalid(option, reason));
+        (read.exchange, read.greeting)
+    }
+
     fn settings(&self, mode: &str, target: Option<&Target>) -> Mode {
         let connections = |default| self.number("connections", 1..=CONNECTIONS_LIMIT, default);
         match mode {
@@ -252,6 +304,7 @@ impl Reader<'_> {
                 spread: self.duration("spread", Duration::ZERO, Duration::ZERO),
                 is_orderly: self.matches.opt_present("orderly"),
                 has_backoff: !self.matches.opt_present("no-backoff"),
+                timeout: self.duration("timeout", DURATION_MIN, STORM_TIMEOUT),
                 bystanders: self.number("bystanders", 0..=CONNECTIONS_LIMIT, BYSTANDERS),
                 probe_per_sec: self.number("probe", 1..=RATE_LIMIT, BYSTANDER_REQUESTS_PER_SEC),
                 hold: self.duration("hold", Duration::ZERO, CALM),
@@ -362,6 +415,7 @@ impl Reader<'_> {
     fn check(&self, plan: &Plan) {
         self.check_target(plan);
         self.check_subscriber_targets(plan);
+        self.check_jobs(plan);
         let json = match &plan.json {
             Some(JsonOutput::File(path)) => Some(path.as_path()),
             _ => None,
@@ -394,24 +448,44 @@ impl Reader<'_> {
             let url = plan.target.url.clone();
             self.add(UsageError::Target { url, source });
         };
+        let has_request = ExchangeOptions::has_request(self.matches);
         match (plan.mode, protocol) {
             (
-                Mode::Echo { .. } | Mode::Fanout { .. } | Mode::Storm { .. } | Mode::Wake { .. },
-                Protocol::Tcp,
-            ) => {
-                refuse(TargetError::OnlyHeld);
+                Mode::Fanout { .. },
+                Protocol::Tcp | Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw),
+            ) => refuse(TargetError::NoBroadcasts),
+            (Mode::Idle { probe_per_sec: None, .. }, Protocol::Tcp) if has_request => {
+                self.add_invalid("send", "idle sends requests only with --probe PER_SEC");
             }
-            (Mode::Fanout { .. }, Protocol::Mynah(ProtocolName::Prefixed | ProtocolName::Raw)) => {
-                refuse(TargetError::NoBroadcasts);
+            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
+                self.add_invalid("probe", exchange_options::MISSING);
             }
-            (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) => {
-                let reason = "tcp:// is only connected to and held, nothing answers";
-                self.add_invalid("probe", reason);
+            (Mode::Echo { .. } | Mode::Wake { .. }, Protocol::Tcp) if !has_request => {
+                refuse(TargetError::NoExchange)
+            }
+            (Mode::Echo { .. }, Protocol::Tcp) if self.matches.opt_present("size") => {
+                self.add_invalid("size", "a request has the bytes of --send");
+            }
+            (Mode::Storm { .. }, _)
+                if plan.p99_ms_max.is_some() && plan.load_model() == LoadModel::None =>
+            {
+                let reason = "a storm has answers to judge only with bystanders that ask";
+                self.add_invalid("max-p99-ms", reason);
             }
             (Mode::Idle { probe_per_sec: None, .. }, _) if plan.p99_ms_max.is_some() => {
                 self.add_invalid("max-p99-ms", "idle has answers to judge only with --probe");
             }
             _ => {}
+        }
+    }
+
+    fn check_jobs(&self, plan: &Plan) {
+        let (jobs, connections) = (plan.jobs, plan.mode.shared_connections());
+        if jobs > 1 && matches!(plan.mode, Mode::Fanout { .. }) {
+            self.add_invalid("jobs", "fanout has one publisher, which one process measures");
+        } else if jobs > connections {
+            let reason = format!("{connections} connections are too few for {jobs} processes");
+            self.add_invalid("jobs", reason);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tables of options, and the words of `--help`: what each mode is, with an example.
 
+use super::super::exchange_options;
 use crate::cli::options::{self, OptionSpec};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options;
@@ -68,6 +69,7 @@ const STORM: &[OptionSpec] = &[
         "try again at once where a connect is refused; without it, after an exponential \
          backoff with jitter",
     ),
+    OptionSpec::new("", "timeout", "SECS", "give up those that are not back by then (default 60)"),
     OptionSpec::new("", "bystanders", "N", "further connections, which stay (default 10)"),
     OptionSpec::new("", "probe", "PER_SEC", "requests a second of the bystanders (default 100)"),
     OptionSpec::new("", "hold", "SECS", "calm before each storm, and after the last (default 3)"),
@@ -139,8 +141,8 @@ Usage: mynah-load idle|echo|fanout|storm|wake URL [OPTION…]
   merge    makes one record of the parts of a run
 
 URL is that of a listener: command://, prefixed://, raw:// or chat://HOST:PORT;
-tcp://HOST:PORT is any server, which is only connected to. Each may be on a Unix
-socket instead: command+unix:///PATH.
+tcp://HOST:PORT is any server: --send is what it is asked, --expect its answer;
+idle may only connect to it. Each may be on a Unix socket: command+unix:///PATH.
 Numbers take k, M, Ki and Mi; times ms, s and m.
 
 Example: 10,000 idle connections, 50 of them asked something each second
@@ -148,6 +150,9 @@ Example: 10,000 idle connections, 50 of them asked something each second
 
 const EXIT_STATUS: &str =
     "\n\nExit status: 0 met, 1 a threshold missed or the target failed, 2 bad usage.";
+
+const COMPARE_EXIT_STATUS: &str =
+    "\n\nExit status: 0 not worse, 1 worse, 2 bad usage, or runs that cannot be compared.";
 
 const IDLE_BRIEF: &str = "\
 Usage: mynah-load idle URL [OPTION…]
@@ -231,7 +236,13 @@ impl ModeSpec {
         if self.is_run {
             tables.extend([RUN, TLS]);
         }
+        tables.extend(self.has_exchange().then_some(exchange_options::OPTIONS));
         tables
+    }
+
+    /// Whether the user may give the requests. A fan-out's are messages to others.
+    fn has_exchange(&self) -> bool {
+        self.is_run && self.name != "fanout"
     }
 }
 
@@ -239,7 +250,7 @@ impl ModeSpec {
 pub(super) fn all_options() -> Vec<OptionSpec> {
     let mut all: Vec<OptionSpec> = Vec::new();
     let own = ALL.iter().map(|mode| mode.options);
-    for spec in own.chain([RUN, COMMON, TLS]).flatten() {
+    for spec in own.chain([RUN, COMMON, exchange_options::OPTIONS, TLS]).flatten() {
         if all.iter().all(|known| known.name != spec.name) {
             all.push(*spec);
         }
@@ -253,6 +264,7 @@ pub(super) fn all_options() -> Vec<OptionSpec> {
 pub(crate) fn option_tables() -> Vec<(&'static str, &'static [OptionSpec])> {
     let mut tables: Vec<_> = ALL.iter().map(|mode| (mode.name, mode.options)).collect();
     tables.extend([("Options of a run", RUN), ("Common options", COMMON)]);
+    tables.push((exchange_options::TITLE, exchange_options::OPTIONS));
     #[cfg(feature = "tls")]
     tables.push((tls_options::TITLE, TLS));
     tables
@@ -270,9 +282,14 @@ pub(crate) fn help(mode: Option<&str>) -> String {
         groups.push(("Options of a run", RUN));
     }
     groups.push(("Common options", COMMON));
+    if mode.is_none_or(ModeSpec::has_exchange) {
+        groups.push((exchange_options::TITLE, exchange_options::OPTIONS));
+    }
     #[cfg(feature = "tls")]
     if mode.is_none_or(|mode| mode.is_run) {
         groups.push((tls_options::TITLE, TLS));
     }
-    options::usage(mode.map_or(BRIEF, |mode| mode.brief), &groups) + EXIT_STATUS
+    let is_compare = mode.is_some_and(|mode| mode.name == "compare");
+    let exit_status = if is_compare { COMPARE_EXIT_STATUS } else { EXIT_STATUS };
+    options::usage(mode.map_or(BRIEF, |mode| mode.brief), &groups) + exit_status
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::exchange::{Exchange, Expect};
 use super::super::plan::{ConnectPacing, JsonOutput, Mode};
 use super::super::record::LoadModel;
 use super::super::settings::CompareSettings;
@@ -83,6 +84,53 @@ fn ramp_is_an_evenly_spread_pace() {
     refused(&format!("idle {URL} --ramp 5 --rate 7"), both);
     let echo = plan(&format!("echo {URL} --ramp 5 --rate 7"));
     assert_eq!(echo.mode.requests_per_sec(), Some(7), "its rate is of requests");
+}
+
+#[test]
+fn storm_has_its_settings_and_defaults() {
+    let secs = Duration::from_secs;
+    let default = Mode::Storm {
+        connections: 1_000,
+        times: 1,
+        spread: secs(0),
+        is_orderly: false,
+        has_backoff: true,
+        timeout: secs(60),
+        bystanders: 10,
+        probe_per_sec: 100,
+        hold: secs(3),
+    };
+    assert_eq!(plan(&format!("storm {URL}")).mode, default);
+    let given = Mode::Storm {
+        connections: 10_000,
+        times: 5,
+        spread: Duration::from_millis(1_500),
+        is_orderly: true,
+        has_backoff: false,
+        timeout: secs(120),
+        bystanders: 0,
+        probe_per_sec: 7,
+        hold: secs(0),
+    };
+    let args = "-c 10k --times 5 --spread 1.5 --orderly --no-backoff --timeout 2m";
+    let storm = plan(&format!("storm {URL} {args} --bystanders 0 --probe 7 --hold 0"));
+    assert_eq!(storm.mode, given);
+    refused(
+        &format!("storm {URL} --times 1001"),
+        &["--times: '1001' is not a number from 1 to 1000"],
+    );
+    let why = "--max-p99-ms: a storm has answers to judge only with bystanders that ask";
+    refused(&format!("storm {URL} --bystanders 0 --max-p99-ms 9"), &[why]);
+    refused("storm tcp://h:1 --max-p99-ms 9", &[why]);
+    assert_eq!(plan("storm tcp://h:1").mode.connections(), 1_010);
+}
+
+#[test]
+fn wake_has_its_settings_and_defaults() {
+    let default = Mode::Wake { connections: 1_000, hold: Duration::from_secs(10), sample: 100 };
+    assert_eq!(plan(&format!("wake {URL}")).mode, default);
+    let given = Mode::Wake { connections: 20, hold: Duration::from_secs(300), sample: 7 };
+    assert_eq!(plan(&format!("wake {URL} -c 20 --hold 5m --sample 7")).mode, given);
 }
 
 #[test]
@@ -250,22 +298,22 @@ fn all_errors_are_named_at_once() {
         &[
             "unknown option '--zzz'",
             "--connections: 'x' is not a number from 1 to 100000000",
-            "tcp://h:1: tcp:// is only connected to and held: use idle",
+            "tcp://h:1: tcp:// needs --send and --expect (or --expect-bytes N)",
         ],
     );
 }
 
 #[test]
 fn contradictions_are_refused() {
-    refused("echo tcp://h:1", &["tcp://h:1: tcp:// is only connected to and held: use idle"]);
+    let missing = "tcp:// needs --send and --expect (or --expect-bytes N)";
+    for mode in ["echo", "wake"] {
+        refused(&format!("{mode} tcp://h:1"), &[&format!("tcp://h:1: {missing}")]);
+    }
     refused(
         "fanout raw://h:1",
         &["raw://h:1: fanout needs command:// or chat://, which broadcast"],
     );
-    refused(
-        "idle tcp://h:1 --probe 1",
-        &["--probe: tcp:// is only connected to and held, nothing answers"],
-    );
+    refused("idle tcp://h:1 --probe 1", &[&format!("--probe: {missing}")]);
     refused(
         "idle command://h:1 --max-p99-ms 1",
         &["--max-p99-ms: idle has answers to judge only with --probe"],
@@ -294,6 +342,59 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn exchange_is_given_for_tcp() {
+    let ping = plan(r"echo tcp+unix:///x --send PING\r\n --expect +PONG\r\n --greeting \n");
+    let (send, expect) = (b"PING\r\n".to_vec(), Expect::Bytes(b"+PONG\r\n".to_vec()));
+    assert_eq!(ping.exchange, Some(Exchange { send, expect }));
+    assert_eq!(ping.greeting.as_deref(), Some(&b"\n"[..]));
+    assert_eq!((ping.mode.size(), ping.request_bytes(), ping.exchange_bytes()), (6, 6, 7));
+    let get = plan("idle tcp://h:1 --probe 1 --send GET --expect-bytes 4Ki");
+    assert_eq!(get.exchange.unwrap().expect, Expect::Len(4_096));
+    assert_eq!(plan("idle tcp://h:1 --greeting x").greeting.as_deref(), Some(&b"x"[..]));
+    let unread = plan("idle tcp://h:1");
+    assert_eq!((unread.exchange, unread.greeting), (None, None));
+}
+
+#[test]
+fn exchange_is_whole_and_in_its_place() {
+    let echo = "echo tcp://h:1 -c 1";
+    refused(&format!("{echo} --send x"), &["--send: needs --expect TEXT or --expect-bytes N"]);
+    refused(&format!("{echo} --expect x"), &["--expect: needs --send TEXT"]);
+    refused(&format!("{echo} --expect-bytes 1"), &["--expect-bytes: needs --send TEXT"]);
+    let both = "--expect-bytes: --expect has the whole answer: give one of both";
+    refused(&format!("{echo} --send x --expect x --expect-bytes 1"), &[both]);
+    refused(
+        &format!(r"{echo} --send a\q --expect= --size 1 --greeting \x"),
+        &[
+            r"--send: bad escape '\q' at character 2, there are \r \n \t \0 \\ and \xNN",
+            "--expect: is empty",
+            r"--greeting: bad escape at character 1: \x needs two hexadecimal digits",
+            "--size: a request has the bytes of --send",
+        ],
+    );
+    refused(
+        &format!("{echo} --send x --expect-bytes 2000M"),
+        &[
+            "--expect-bytes: '2000M' is not a number from 1 to 1073741824, its unit may be k, M, Ki or Mi",
+        ],
+    );
+    refused(
+        &format!("echo {URL} --send x --expect y"),
+        &[
+            "--send: command:// has requests of its own, this is for tcp://",
+            "--expect: command:// has requests of its own, this is for tcp://",
+        ],
+    );
+    refused(
+        "idle tcp://h:1 --send x --expect y",
+        &["--send: idle sends requests only with --probe PER_SEC"],
+    );
+    refused(&format!("fanout {URL} --send x"), &["fanout has no option --send"]);
+    let broadcast = "fanout needs command:// or chat://, which broadcast";
+    refused("fanout tcp://h:1", &[&format!("tcp://h:1: {broadcast}")]);
+}
+
+#[test]
 fn command_line_can_be_pasted() {
     let args = ["echo", URL, "--json", "it's here", "-c", "5"];
     let Ok(Invocation::Run(plan)) = Invocation::from_args(&args) else { panic!() };
@@ -306,4 +407,33 @@ fn file_name_need_not_be_utf_8() {
     let args = [OsStr::new("idle"), OsStr::new(URL), OsStr::new("--csv"), &name];
     let Ok(Invocation::Run(plan)) = Invocation::from_args(&args) else { panic!() };
     assert_eq!(plan.csv, Some(PathBuf::from(name)));
+}
+
+#[test]
+fn processes_share_connections_of_one_target() {
+    assert_eq!(plan(&format!("echo {URL} -c 3 --jobs 3")).jobs, 3);
+    let too_few = "--jobs: 2 connections are too few for 3 processes";
+    refused(&format!("echo {URL} -c 2 --jobs 3"), &[too_few]);
+    let fanout = "--jobs: fanout has one publisher, which one process measures";
+    refused(&format!("fanout {URL} --jobs 2"), &[fanout]);
+    let storm = plan(&format!("storm {URL} -c 10 --bystanders 4 --jobs 3"));
+    let shares = [0, 1, 2].map(|job| storm.of_job(job).mode.connections());
+    assert_eq!(shares, [4 + 4, 3, 3]);
+}
+
+#[test]
+fn merge_writes_no_file_that_it_reads() {
+    let folder = std::env::temp_dir().join(format!("mynah-merge-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    for name in ["a", "b"] {
+        std::fs::write(path(name), "").unwrap();
+    }
+    let (a, b) = (path("a"), path("b"));
+    let own = "is one of the parts; the record they make needs a name of its own";
+    refused(&format!("merge {a} {a} {b}"), &[&format!("{a}: {own}")]);
+    refused(&format!("merge new {a} {b} {a}"), &[&format!("{a}: is given twice")]);
+    refused(&format!("merge new {a} --report {a}"), &["--report: is one of the parts"]);
+    refused(&format!("merge new {a} --report new"), &["--report: OUT.json is the same file"]);
+    std::fs::remove_dir_all(&folder).unwrap();
 }

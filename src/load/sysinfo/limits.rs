@@ -1,5 +1,4 @@
-//! Types of the limits that decide how many connections can be opened, and of what the kernel has in
-//! sockets.
+//! Types of the limits that decide how many connections can be opened.
 
 /// Limits on the number of connections. `None` is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,13 +25,4 @@ pub(in super::super) struct SystemLimits {
 pub(in super::super) struct Usage {
     pub(in super::super) used: u64,
     pub(in super::super) max: u64,
-}
-
-/// Memory that the kernel has in sockets, of all programs. `None` is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct KernelMemory {
-    /// Data in TCP buffers.
-    pub(in super::super) buffer_bytes: Option<u64>,
-    /// Sockets themselves, in slabs.
-    pub(in super::super) slab_bytes: Option<u64>,
 }

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::super::rate::NS_PER_SEC;
-use super::limits::{KernelMemory, SystemLimits, Usage};
+use super::limits::{SystemLimits, Usage};
+use super::proc_sockets::tcp_pages;
 
 /// Interval at which the server's memory is read: a file of /proc costs microseconds.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC / 10;
@@ -64,33 +65,6 @@ pub(in super::super) fn anonymous_bytes_exact(pid: u32) -> Option<u64> {
     rollup.and_then(|text| field_bytes(&text, "Anonymous")).or_else(|| anonymous_bytes(pid))
 }
 
-/// Memory that the kernel has in sockets now.
-pub(in super::super) fn kernel_memory() -> KernelMemory {
-    let buffers = read("/proc/net/sockstat").and_then(|text| tcp_pages(&text));
-    KernelMemory {
-        buffer_bytes: buffers.map(|pages| pages * super::page_bytes()),
-        // Readable by root alone.
-        slab_bytes: read("/proc/slabinfo").and_then(|text| socket_slab_bytes(&text)),
-    }
-}
-
-/// Bytes of the objects of sockets in slabinfo(5). Each socket has a file and a directory entry too;
-/// their caches are those of all files, so they are counted by the sockets' inodes.
-fn socket_slab_bytes(slabinfo: &str) -> Option<u64> {
-    let cache = |name: &str| -> Option<(u64, u64)> {
-        let line = slabinfo.lines().find(|line| line.split_whitespace().next() == Some(name))?;
-        let mut fields = line.split_whitespace().skip(1);
-        let objects = fields.next()?.parse().ok()?;
-        Some((objects, fields.nth(1)?.parse().ok()?))
-    };
-    let (sockets, inode_bytes) = cache("sock_inode_cache")?;
-    let bytes_of_each = |name| cache(name).map_or(0, |(_, bytes)| bytes);
-    let each = inode_bytes + bytes_of_each("filp") + bytes_of_each("dentry");
-    let others = ["TCP", "TCPv6", "UNIX", "UNIX-STREAM", "eventpoll_epi", "eventpoll_pwq"];
-    let others = others.into_iter().filter_map(cache).map(|(objects, bytes)| objects * bytes);
-    Some(sockets * each + others.sum::<u64>())
-}
-
 /// Whether this process was started with SIGHUP ignored, as under nohup(1); `None` is unknown.
 pub(in super::super) fn is_hangup_ignored() -> Option<bool> {
     let status = read("/proc/self/status")?;
@@ -99,7 +73,7 @@ pub(in super::super) fn is_hangup_ignored() -> Option<bool> {
     Some(bits >> (libc::SIGHUP - 1) & 1 == 1)
 }
 
-fn read(path: &str) -> Option<String> {
+pub(super) fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
@@ -127,17 +101,12 @@ fn pair<N: std::str::FromStr>(text: &str) -> Option<(N, N)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// The pages in the line `TCP: inuse 5 orphan 0 tw 3 alloc 9 mem 231`.
-fn tcp_pages(sockstat: &str) -> Option<u64> {
-    last_number(sockstat.lines().find(|line| line.starts_with("TCP:"))?)
-}
-
 fn last_number(text: &str) -> Option<u64> {
     text.split_whitespace().last()?.parse().ok()
 }
 
 /// A line such as `VmRSS:     2748 kB`, in bytes.
-fn field_bytes(text: &str, name: &str) -> Option<u64> {
+pub(super) fn field_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -157,21 +126,9 @@ mod tests {
 
     #[test]
     fn numbers_are_found_in_their_lines() {
-        let sockstat = "sockets: used 17\nTCP: inuse 1 orphan 0 tw 194 alloc 1 mem 231\nUDP: mem 9";
-        assert_eq!(tcp_pages(sockstat), Some(231));
         assert_eq!(last_number("287901\t383870\t575802\n"), Some(575_802));
         assert_eq!(field_bytes("VmPeak:\t 9 kB\nVmRSS:\t 2748 kB\n", "VmRSS"), Some(2_813_952));
         assert_eq!(field_bytes("", "VmRSS"), None);
-    }
-
-    #[test]
-    fn slab_counts_what_a_socket_has() {
-        let slabinfo = "slabinfo - version: 2.1\n# name <active_objs> <num_objs> <objsize>\n\
-                        tw_sock_TCP 2400 2400 256\nTCP 2 130 2368\neventpoll_epi 3 4 128\n\
-                        sock_inode_cache 5 323 832\nfilp 729 819 192\ndentry 282397 347739 192\n";
-        let expected = 5 * (832 + 192 + 192) + 2 * 2368 + 3 * 128;
-        assert_eq!(socket_slab_bytes(slabinfo), Some(expected));
-        assert_eq!(socket_slab_bytes(""), None);
     }
 
     #[test]

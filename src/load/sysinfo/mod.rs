@@ -5,18 +5,35 @@ mod limits;
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod portable;
+#[cfg(target_os = "linux")]
+mod proc_cpu;
+#[cfg(target_os = "linux")]
+mod proc_sockets;
+mod usage;
 
 #[cfg(target_os = "linux")]
 use linux as platform;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use nix::unistd::{SysconfVar, sysconf};
 #[cfg(not(target_os = "linux"))]
 use portable as platform;
 use serde::{Deserialize, Serialize};
 
-pub(super) use limits::{KernelMemory, SystemLimits, Usage};
+pub(super) use limits::{SystemLimits, Usage};
 pub(super) use platform::{
-    MEMORY_INTERVAL_NS, anonymous_bytes, anonymous_bytes_exact, is_hangup_ignored, kernel_memory,
+    MEMORY_INTERVAL_NS, anonymous_bytes, anonymous_bytes_exact, is_hangup_ignored,
 };
+#[cfg(not(target_os = "linux"))]
+pub(super) use platform::{
+    buffer_reserve_bytes, kernel_memory, machine_time, own_wait_ns, pressure_ns, process_cpu,
+    socket_buffers, tick_ns,
+};
+#[cfg(target_os = "linux")]
+pub(super) use proc_cpu::{machine_time, own_wait_ns, pressure_ns, process_cpu, tick_ns};
+#[cfg(target_os = "linux")]
+pub(super) use proc_sockets::{buffer_reserve_bytes, kernel_memory, socket_buffers};
+pub(super) use usage::{CpuTime, KernelMemory, MachineTime, SocketCounts};
 
 impl SystemLimits {
     /// Reads the limits; `files` is the file limit of this process.
@@ -60,6 +77,17 @@ impl Host {
     }
 }
 
+/// Processor time of this process.
+pub(super) fn own_cpu() -> Option<CpuTime> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let ns = |time: TimeVal| {
+        let (secs, micros) =
+            (u64::try_from(time.tv_sec()).ok()?, u64::try_from(time.tv_usec()).ok()?);
+        secs.checked_mul(1_000_000_000)?.checked_add(micros.checked_mul(1_000)?)
+    };
+    Some(CpuTime { user_ns: ns(usage.user_time())?, system_ns: ns(usage.system_time())? })
+}
+
 fn page_bytes() -> u64 {
     let known = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     known.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).unwrap_or(4096)
@@ -76,5 +104,6 @@ mod tests {
         assert!(limits.page_bytes.is_power_of_two());
         assert!(anonymous_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
         assert!(Host::read(1).kernel.is_some());
+        assert!(own_cpu().is_some());
     }
 }

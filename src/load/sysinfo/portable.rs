@@ -4,7 +4,8 @@
 use std::process::{Command, Stdio};
 
 use super::super::rate::NS_PER_SEC;
-use super::limits::{KernelMemory, SystemLimits};
+use super::limits::SystemLimits;
+use super::usage::{CpuTime, KernelMemory, MachineTime};
 
 /// Interval at which the server's memory is read: a process is started for it.
 pub(in super::super) const MEMORY_INTERVAL_NS: u64 = NS_PER_SEC;
@@ -51,6 +52,41 @@ pub(in super::super) fn anonymous_bytes_exact(pid: u32) -> Option<u64> {
 /// Unknown.
 pub(in super::super) fn kernel_memory() -> KernelMemory {
     KernelMemory::default()
+}
+
+/// Unknown.
+pub(in super::super) fn socket_buffers() -> KernelMemory {
+    KernelMemory::default()
+}
+
+/// Unknown.
+pub(in super::super) fn buffer_reserve_bytes() -> Option<u64> {
+    None
+}
+
+/// Unknown: ps(1) has the sum of user and system time, in hundredths at best.
+pub(in super::super) fn process_cpu(_pid: u32) -> Option<CpuTime> {
+    None
+}
+
+/// Unknown.
+pub(in super::super) fn machine_time() -> Option<MachineTime> {
+    None
+}
+
+/// Unknown.
+pub(in super::super) fn pressure_ns() -> Option<u64> {
+    None
+}
+
+/// Unknown.
+pub(in super::super) fn own_wait_ns() -> Option<u64> {
+    None
+}
+
+/// Length of a clock tick.
+pub(in super::super) fn tick_ns() -> u64 {
+    NS_PER_SEC / 100
 }
 
 /// Whether this process was started with SIGHUP ignored: unknown, because sigaction(2) asks for

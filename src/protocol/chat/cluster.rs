@@ -3,7 +3,7 @@
 #[cfg(feature = "accounts")]
 use std::io::Write as _;
 
-use super::roster::{Departed, NAMED_MAX};
+use super::roster::{Group, NAMED_MAX, Swept};
 use super::{ChatProtocol, MemberKey, Message, Pending, append_line, write_line};
 use crate::buffer::LogFullError;
 use crate::clock::Millis;
@@ -60,10 +60,23 @@ impl ChatProtocol {
         publish(ctx.room, ctx.shared, &Event::Joined(nick));
     }
 
-    /// A member has left.
-    pub(super) fn note_left(&self, nick: &str, room: &Room, shared: &mut Shared) {
+    /// A member has left. Returns whether one elsewhere has its nickname, and has taken its place.
+    pub(super) fn note_left(&self, nick: &str, room: &Room, shared: &mut Shared) -> bool {
         publish(room, shared, &Event::Left(nick));
         request(room, shared, nick, NameRequestKind::Release);
+        self.holder_elsewhere(nick).is_some()
+    }
+
+    /// The nickname of one elsewhere that equals `nick`, unless a member here has it too.
+    pub(super) fn holder_elsewhere(&self, nick: &str) -> Option<&str> {
+        let (_, elsewhere) = self.roster.find(nick)?;
+        self.members.find(nick).is_none().then_some(elsewhere)
+    }
+
+    /// The nickname of a member here or elsewhere that equals `nick`.
+    fn holder(&self, nick: &str) -> Option<&str> {
+        let here = self.members.find(nick).map(|member| &*member.nick);
+        here.or_else(|| self.holder_elsewhere(nick))
     }
 
     /// Sends a message to a member of another node.
@@ -101,7 +114,9 @@ impl ChatProtocol {
             }
             Remote::NodeGone { node, name } => {
                 self.roster.hide(node);
-                let Some(left) = self.roster.sweep(node) else { return Ok(Progress::More) };
+                let Some(Swept { left, .. }) = self.roster.sweep(node, &self.members) else {
+                    return Ok(Progress::More);
+                };
                 self.announce_left(left, name);
                 let _ = self.announce_departures(&mut room.log);
                 Ok(Progress::Done)
@@ -123,24 +138,33 @@ impl ChatProtocol {
             }
             Event::Joined(nick) => {
                 let Ok(nickname) = Nickname::parse(nick) else { return Ok(Progress::Done) };
+                let replaced: Option<Box<str>> = self.holder(nick).map(Into::into);
                 if self.roster.insert(node, &nickname) {
+                    // Nobody is told when the one who had the nickname goes.
+                    self.pending.extend(replaced.map(Pending::Left));
                     self.pending.push_back(Pending::Joined(nick.into()));
                 }
             }
             Event::Left(nick) => {
-                if self.roster.remove(node, nick) {
+                if self.roster.remove(node, nick) && self.holder(nick).is_none() {
                     self.pending.push_back(Pending::Left(nick.into()));
                 }
             }
-            Event::SnapshotBegins => self.roster.begin_snapshot(node),
+            Event::SnapshotBegins => {
+                let has_settled =
+                    shared.cluster.as_ref().is_some_and(|cluster| cluster.has_settled);
+                self.roster.begin_snapshot(node, has_settled);
+            }
             Event::Present(nick) => {
                 if let Ok(nickname) = Nickname::parse(nick) {
-                    self.roster.confirm(node, &nickname);
+                    self.roster.confirm(node, &nickname, &self.members);
                 }
             }
             Event::SnapshotEnds => {
-                let Some(left) = self.roster.sweep(node) else { return Ok(Progress::More) };
-                let joined = self.roster.end_snapshot(node);
+                let Some(Swept { left, joined }) = self.roster.sweep(node, &self.members) else {
+                    return Ok(Progress::More);
+                };
+                self.roster.end_snapshot(node);
                 self.announce_left(left, None);
                 self.announce_joined(joined);
             }
@@ -185,7 +209,7 @@ impl ChatProtocol {
         }
     }
 
-    fn announce_left(&mut self, left: Departed, node: Option<&str>) {
+    fn announce_left(&mut self, left: Group, node: Option<&str>) {
         if left.count > NAMED_MAX {
             let node = node.map(Into::into);
             self.pending.push_back(Pending::LeftTogether { count: left.count, node });
@@ -195,7 +219,7 @@ impl ChatProtocol {
         }
     }
 
-    fn announce_joined(&mut self, joined: Departed) {
+    fn announce_joined(&mut self, joined: Group) {
         if joined.count > NAMED_MAX {
             self.pending.push_back(Pending::JoinedTogether { count: joined.count });
         } else {

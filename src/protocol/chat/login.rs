@@ -1,7 +1,6 @@
 //! `/login` and `/register`: nicknames that are accounts', and the take-over of a member whose
 //! account another connection logs in to.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -149,9 +148,7 @@ impl ChatProtocol {
         }
         let log_head = ctx.room.log.head();
         if self.members.len() > holders.len() {
-            self.write_take_over(&holders, name);
-            let appended = ctx.append_with(|log| log.append(&[self.line.as_bytes()]));
-            self.line.clear();
+            let appended = ctx.append_with(|log| self.append_take_over(&holders, name, log));
             if appended.is_err() {
                 return Flow::WaitForFanout;
             }
@@ -165,16 +162,6 @@ impl ChatProtocol {
         let id = ctx.id;
         ctx.shared.connection_log.line(ctx.shared.now, || format!("{id} {name} joined"));
         self.reply(Message::Welcome(name), ctx)
-    }
-
-    /// The lines that the others are sent, as one broadcast.
-    fn write_take_over(&mut self, holders: &[MemberKey], name: &str) {
-        self.line.clear();
-        let left = holders.iter().map(|key| Message::Left(&self.members.get(*key).nick));
-        for message in left.chain([Message::Joined(name)]) {
-            writeln!(self.line, "{}", message.in_lang(self.lang))
-                .expect("a String takes all that is written");
-        }
     }
 
     /// Removes a member whose connection closes, after its part of the log, with a line that says

@@ -298,7 +298,8 @@ impl Members {
         assert_eq!(counts.sum::<usize>(), skeletons);
     }
 
-    fn find_folded(&self, folded: &Folded) -> Option<&Member> {
+    /// The member whose nickname has this folded form.
+    pub(super) fn find_folded(&self, folded: &Folded) -> Option<&Member> {
         let wanted = NickEntry { hash: nick_hash(&self.hasher, folded), key: 0 };
         let is_equal = |entry: &NickEntry| {
             let nick = &self.slots[entry.key as usize].nick;

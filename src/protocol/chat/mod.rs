@@ -19,7 +19,7 @@ pub use super::nickname;
 pub use members::{Member, MemberKey, Members};
 pub use messages::{Localized, Message};
 #[cfg(feature = "cluster")]
-pub use roster::{Departed, Roster};
+pub use roster::{Group, Roster, Swept};
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -186,8 +186,12 @@ impl Handler for ChatProtocol {
         shared.connection_log.line(shared.now, || format!("{id} {nick} left"));
         if !departure.is_quiet {
             #[cfg(feature = "cluster")]
-            self.note_left(&nick, room, shared);
-            self.pending.push_back(Pending::Left(nick));
+            let is_elsewhere = self.note_left(&nick, room, shared);
+            #[cfg(not(feature = "cluster"))]
+            let is_elsewhere = false;
+            if !is_elsewhere {
+                self.pending.push_back(Pending::Left(nick));
+            }
             // If the log is full, the end of the fan-out announces it.
             let _ = self.announce_departures(&mut room.log);
         }
@@ -373,7 +377,7 @@ impl ChatProtocol {
         if let Some(flow) = self.claim(&nickname, false, ctx) {
             return flow;
         }
-        if ctx.append_with(|log| self.announce(Message::Joined(nick), log)).is_err() {
+        if ctx.append_with(|log| self.announce_member(nick, log)).is_err() {
             return Flow::WaitForFanout;
         }
         let key = self.members.insert(&nickname, ctx.id);
@@ -467,22 +471,45 @@ impl ChatProtocol {
         Flow::Continue
     }
 
-    /// Appends a line for all members to the log, behind pending departures. Without members, it
+    /// Announces in the log that somebody joins, behind pending departures. Without members, it
     /// takes up no space.
     ///
     /// # Errors
     ///
     /// The log is full of bytes that not everyone has been offered.
-    fn announce(
-        &mut self,
-        message: Message<'_>,
-        log: &mut BroadcastLog,
-    ) -> Result<(), LogFullError> {
+    fn announce_member(&mut self, nick: &str, log: &mut BroadcastLog) -> Result<(), LogFullError> {
         self.announce_departures(log)?;
         if self.members.is_empty() {
             return Ok(());
         }
-        append_line(message.in_lang(self.lang), &mut self.line, log)
+        #[cfg(feature = "cluster")]
+        if self.holder_elsewhere(nick).is_some() {
+            return self.append_take_over(&[], nick, log);
+        }
+        append_line(Message::Joined(nick).in_lang(self.lang), &mut self.line, log)
+    }
+
+    /// Appends that somebody joins in the place of others, as one broadcast: of these members, and of
+    /// one elsewhere who has the nickname.
+    #[cfg(any(feature = "accounts", feature = "cluster"))]
+    fn append_take_over(
+        &mut self,
+        holders: &[MemberKey],
+        nick: &str,
+        log: &mut BroadcastLog,
+    ) -> Result<(), LogFullError> {
+        let mut lines = std::mem::take(&mut self.line);
+        let left = holders.iter().map(|key| &*self.members.get(*key).nick);
+        #[cfg(feature = "cluster")]
+        let left = left.chain(self.holder_elsewhere(nick));
+        for message in left.map(Message::Left).chain([Message::Joined(nick)]) {
+            writeln!(lines, "{}", message.in_lang(self.lang))
+                .expect("a String takes all that is written");
+        }
+        let result = log.append(&[lines.as_bytes()]);
+        lines.clear();
+        self.line = lines;
+        result
     }
 
     /// Announces departures in the log, as many as it has space for.

@@ -9,6 +9,7 @@ use compact_str::CompactString;
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::members::Members;
 use super::sorted_keys::SortedKeys;
 use crate::limits::REMOTE_MEMBERS_MAX;
 use crate::protocol::cluster::NodeNumber;
@@ -17,8 +18,8 @@ use crate::protocol::nickname::{Folded, Nickname};
 /// Most members who leave or come together and are named one by one.
 pub(super) const NAMED_MAX: usize = 20;
 
-/// Members looked at in one step of a sweep.
-const SWEEP_STEP: usize = 4_096;
+/// Members looked at in one step of a sweep: to remove them all takes half a millisecond or so.
+const SWEEP_STEP: usize = 512;
 
 /// The members of one room on other nodes.
 ///
@@ -41,6 +42,8 @@ struct RemoteMember {
     node: NodeNumber,
     /// The snapshot of its node that it was in.
     snapshot: bool,
+    /// A snapshot that has not come to its end has it, and the room was not told.
+    is_untold: bool,
 }
 
 /// As in `members`: half of the hash is kept.
@@ -56,26 +59,33 @@ struct NodeMembers {
     count: usize,
     /// It is not heard any more: its members are shown to nobody, and are on their way out.
     is_gone: bool,
-    /// All its members have been told once.
+    /// Its members have been told once, or it began after this node: those that are new have come.
     is_known: bool,
     /// Those that a snapshot confirms have this mark.
     snapshot: bool,
-    /// Members that a snapshot has told and nobody knew.
-    fresh: Departed,
-    /// The search for members that have gone.
+    /// The search for members that have gone, and for new ones.
     sweep: Option<Sweep>,
+}
+
+/// Who has left a node, and come, as a search has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Those who have left.
+    pub left: Group,
+    /// Those who have come.
+    pub joined: Group,
 }
 
 /// Some members who left, or came, together.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Departed {
+pub struct Group {
     /// How many.
     pub count: usize,
     /// The first of them.
     pub nicks: Vec<CompactString>,
 }
 
-impl Departed {
+impl Group {
     fn add(&mut self, nick: &CompactString) {
         self.count += 1;
         if self.nicks.len() < NAMED_MAX {
@@ -84,11 +94,11 @@ impl Departed {
     }
 }
 
-/// A search for the members of a node that have gone, as far as it has come.
+/// A search through the members of a node, as far as it has come.
 #[derive(Debug, Default)]
 struct Sweep {
     at: usize,
-    left: Departed,
+    swept: Swept,
 }
 
 impl Roster {
@@ -124,18 +134,24 @@ impl Roster {
         found.filter(|member| self.is_present(member.node)).map(|m| (m.node, &*m.nick)).next()
     }
 
-    /// Adds a member of a node, or confirms one. Returns whether it is new.
+    /// Adds a member of a node, or confirms one. Returns whether the room was not told of it.
     pub fn insert(&mut self, node: NodeNumber, nickname: &Nickname<'_>) -> bool {
+        self.put(node, nickname, false)
+    }
+
+    fn put(&mut self, node: NodeNumber, nickname: &Nickname<'_>, mut is_untold: bool) -> bool {
         let members = self.nodes.entry(node).or_default();
         // Whoever was hidden has been swept out.
         members.is_gone = false;
         let snapshot = members.snapshot;
-        let known = self.key_of(node, nickname.folded());
-        if let Some(key) = known {
+        let mut was_untold = true;
+        if let Some(key) = self.key_of(node, nickname.folded()) {
             let member = &mut self.slots[key as usize];
+            was_untold = member.is_untold;
+            is_untold &= was_untold;
             if member.nick == nickname.text() {
-                member.snapshot = snapshot;
-                return false;
+                (member.snapshot, member.is_untold) = (snapshot, is_untold);
+                return was_untold;
             }
             // One who wrote it otherwise has left and come again, or made way, unheard.
             self.remove_key(key);
@@ -144,46 +160,46 @@ impl Roster {
             return false;
         }
         let nick = CompactString::from(nickname.text());
-        let key = self.slots.insert(RemoteMember { nick, node, snapshot }) as u32;
+        let key = self.slots.insert(RemoteMember { nick, node, snapshot, is_untold }) as u32;
         let entry = NickEntry { hash: self.hash(nickname.folded()), key };
         self.by_nick.insert_unique(entry.table_hash(), entry, NickEntry::table_hash);
         let slots = &self.slots;
         self.sorted.insert(key, |other| order(slots, other, (nickname.text(), node)));
         self.nodes.entry(node).or_default().count += 1;
         self.is_changed = true;
-        known.is_none()
+        was_untold
     }
 
-    /// Removes a member of a node. Returns whether it was there.
+    /// Removes a member of a node. Returns whether it was there, as the room was told.
     pub fn remove(&mut self, node: NodeNumber, nick: &str) -> bool {
         let key = Folded::of(nick).and_then(|folded| self.key_of(node, &folded));
-        key.inspect(|key| self.remove_key(*key)).is_some()
+        key.is_some_and(|key| !self.remove_key(key).is_untold)
     }
 
     /// A node tells all its members: those it does not confirm have gone.
-    pub fn begin_snapshot(&mut self, node: NodeNumber) {
+    ///
+    /// Where this node `has_settled`, whoever is new in it has come; else they were there before.
+    pub fn begin_snapshot(&mut self, node: NodeNumber, has_settled: bool) {
         let members = self.nodes.entry(node).or_default();
+        members.is_known |= has_settled;
         members.snapshot = !members.snapshot;
-        members.fresh = Departed::default();
         members.is_gone = false;
     }
 
-    /// A member is confirmed by a snapshot.
-    pub fn confirm(&mut self, node: NodeNumber, nickname: &Nickname<'_>) {
-        if self.insert(node, nickname)
-            && let Some(members) = self.nodes.get_mut(&node)
-            && members.is_known
-        {
-            members.fresh.add(&CompactString::from(nickname.text()));
-        }
+    /// A member is confirmed by a snapshot. The room is told of one that is new at the snapshot's end,
+    /// unless another one, `here` or on a third node, has its nickname; and not of those that were there
+    /// before this node.
+    pub fn confirm(&mut self, node: NodeNumber, nickname: &Nickname<'_>, here: &Members) {
+        let folded = nickname.folded();
+        let is_untold = self.nodes.get(&node).is_some_and(|members| members.is_known)
+            && here.find_folded(folded).is_none()
+            && !self.is_on_another(node, folded);
+        self.put(node, nickname, is_untold);
     }
 
-    /// A node has told all its members. Returns those that nobody knew, once; nobody is to be told
-    /// of those that were there before this node.
-    pub fn end_snapshot(&mut self, node: NodeNumber) -> Departed {
-        let members = self.nodes.entry(node).or_default();
-        members.is_known = true;
-        std::mem::take(&mut members.fresh)
+    /// A node has told all its members, and those that have gone were swept out.
+    pub fn end_snapshot(&mut self, node: NodeNumber) {
+        self.nodes.entry(node).or_default().is_known = true;
     }
 
     /// A node is not heard any more: its members are not there from now on.
@@ -192,23 +208,32 @@ impl Roster {
             && !std::mem::replace(&mut members.is_gone, true)
         {
             members.snapshot = !members.snapshot;
+            // Should it come back, so have they.
+            members.is_known = true;
             self.is_changed = true;
         }
     }
 
-    /// Removes some of a node's members that no snapshot has confirmed. Returns them when it has
-    /// looked at all; until then it is to be called again, and nothing else for that node.
-    pub fn sweep(&mut self, node: NodeNumber) -> Option<Departed> {
-        let Some(members) = self.nodes.get_mut(&node) else { return Some(Departed::default()) };
+    /// Removes some of a node's members that no snapshot has confirmed. Returns of whom the room is to
+    /// be told when it has looked at all; until then it is to be called again, and nothing else for that
+    /// node. Nobody has left whose nickname another one has now, `here` or on a third node.
+    pub fn sweep(&mut self, node: NodeNumber, here: &Members) -> Option<Swept> {
+        let Some(members) = self.nodes.get_mut(&node) else { return Some(Swept::default()) };
         let snapshot = members.snapshot;
         let mut sweep = members.sweep.take().unwrap_or_default();
         let end = (sweep.at + SWEEP_STEP).min(self.slots.capacity());
         for key in sweep.at..end {
-            let has_gone =
-                |member: &&RemoteMember| member.node == node && member.snapshot != snapshot;
-            if let Some(member) = self.slots.get(key).filter(has_gone) {
-                sweep.left.add(&member.nick);
-                self.remove_key(key as u32);
+            let of_node = |member: &&mut RemoteMember| member.node == node;
+            let Some(member) = self.slots.get_mut(key).filter(of_node) else { continue };
+            if member.snapshot == snapshot {
+                if std::mem::take(&mut member.is_untold) {
+                    sweep.swept.joined.add(&member.nick);
+                }
+                continue;
+            }
+            let RemoteMember { nick, is_untold, .. } = self.remove_key(key as u32);
+            if !is_untold && here.find(&nick).is_none() && self.find(&nick).is_none() {
+                sweep.swept.left.add(&nick);
             }
         }
         sweep.at = end;
@@ -221,14 +246,7 @@ impl Roster {
             self.by_nick = HashTable::new();
             self.sorted = SortedKeys::default();
         }
-        Some(sweep.left)
-    }
-
-    /// A number stands for another node from now on, whose members nobody knows.
-    pub fn forget(&mut self, node: NodeNumber) {
-        if self.len_of(node) == 0 {
-            self.nodes.remove(&node);
-        }
+        Some(sweep.swept)
     }
 
     /// The nicknames of the members in order.
@@ -276,6 +294,12 @@ impl Roster {
         self.nodes.get(&node).is_some_and(|node| !node.is_gone)
     }
 
+    /// Whether a member of another node that is there has a nickname.
+    fn is_on_another(&self, node: NodeNumber, folded: &Folded) -> bool {
+        let mut nodes = self.entries(folded).map(|key| self.slots[key as usize].node);
+        nodes.any(|other| other != node && self.is_present(other))
+    }
+
     fn hash(&self, folded: &Folded) -> u32 {
         self.hasher.hash_one(folded.as_str()) as u32
     }
@@ -295,7 +319,7 @@ impl Roster {
         self.entries(folded).find(|key| self.slots[*key as usize].node == node)
     }
 
-    fn remove_key(&mut self, key: u32) {
+    fn remove_key(&mut self, key: u32) -> RemoteMember {
         let Roster { slots, by_nick, sorted, hasher, .. } = self;
         let RemoteMember { nick, node, .. } = &slots[key as usize];
         sorted.remove(|other| order(slots, other, (nick, *node)));
@@ -308,6 +332,7 @@ impl Roster {
             node.count -= 1;
         }
         self.is_changed = true;
+        member
     }
 }
 
@@ -326,6 +351,7 @@ impl NickEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn_id::ConnId;
 
     fn nickname(text: &str) -> Nickname<'_> {
         Nickname::parse(text).expect("a nickname")
@@ -335,13 +361,32 @@ mod tests {
         roster.insert(node, &nickname(nick))
     }
 
-    fn swept(roster: &mut Roster, node: NodeNumber) -> Departed {
+    fn confirm(roster: &mut Roster, node: NodeNumber, nick: &str) {
+        roster.confirm(node, &nickname(nick), &Members::default());
+    }
+
+    fn swept(roster: &mut Roster, node: NodeNumber) -> Swept {
         loop {
-            if let Some(left) = roster.sweep(node) {
+            if let Some(swept) = roster.sweep(node, &Members::default()) {
                 roster.assert_invariants();
-                return left;
+                return swept;
             }
         }
+    }
+
+    /// A snapshot: who has left, and who has come.
+    fn snapshot(roster: &mut Roster, node: NodeNumber, nicks: &[&str]) -> Swept {
+        roster.begin_snapshot(node, false);
+        nicks.iter().for_each(|nick| confirm(roster, node, nick));
+        let swept = swept(roster, node);
+        roster.end_snapshot(node);
+        swept
+    }
+
+    fn group(nicks: &[&str]) -> Group {
+        let nicks: Vec<CompactString> =
+            nicks.iter().map(|nick| CompactString::from(*nick)).collect();
+        Group { count: nicks.len(), nicks }
     }
 
     fn nicks(roster: &Roster) -> Vec<&str> {
@@ -371,7 +416,7 @@ mod tests {
         }
         roster.hide(1);
         assert_eq!((roster.len(), roster.find("nick0"), roster.len_of(1)), (5_000, None, 0));
-        let left = swept(&mut roster, 1);
+        let Swept { left, .. } = swept(&mut roster, 1);
         assert_eq!((left.count, left.nicks.len()), (5_000, NAMED_MAX));
         assert_eq!(roster.nicks_of(1).count(), 0);
         roster.hide(2);
@@ -382,46 +427,76 @@ mod tests {
     #[test]
     fn snapshot_says_who_has_gone_and_who_is_new() {
         let mut roster = Roster::default();
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("ann"));
-        roster.confirm(1, &nickname("bob"));
-        assert_eq!(roster.end_snapshot(1), Departed::default(), "they were there before");
-        assert_eq!(swept(&mut roster, 1), Departed::default());
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("bob"));
+        assert_eq!(snapshot(&mut roster, 1, &["ann", "bob"]), Swept::default(), "they were there");
+        roster.begin_snapshot(1, false);
+        confirm(&mut roster, 1, "bob");
         insert(&mut roster, 1, "joined");
-        roster.confirm(1, &nickname("eve"));
-        let fresh = roster.end_snapshot(1);
-        assert_eq!((fresh.count, &*fresh.nicks[0]), (1, "eve"));
-        let left = swept(&mut roster, 1);
-        assert_eq!((left.count, &*left.nicks[0]), (1, "ann"));
+        confirm(&mut roster, 1, "eve");
+        let found = swept(&mut roster, 1);
+        assert_eq!(found, Swept { left: group(&["ann"]), joined: group(&["eve"]) });
         assert_eq!(nicks(&roster), ["bob", "eve", "joined"]);
     }
 
     #[test]
     fn snapshot_says_how_a_nickname_is_written() {
         let mut roster = Roster::default();
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("ann"));
-        roster.end_snapshot(1);
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("Ann"));
-        assert_eq!(roster.end_snapshot(1), Departed::default(), "nobody is new");
-        assert_eq!(swept(&mut roster, 1), Departed::default());
+        snapshot(&mut roster, 1, &["ann"]);
+        assert_eq!(snapshot(&mut roster, 1, &["Ann"]), Swept::default(), "nobody is new");
         assert_eq!((nicks(&roster), roster.find("ann")), (vec!["Ann"], Some((1, "Ann"))));
+    }
+
+    #[test]
+    fn snapshot_that_was_cut_short_tells_later() {
+        let mut roster = Roster::default();
+        snapshot(&mut roster, 1, &[]);
+        roster.begin_snapshot(1, false);
+        ["ann", "bob", "eve", "pat"].iter().for_each(|nick| confirm(&mut roster, 1, nick));
+        assert!(!roster.remove(1, "bob"), "nobody knows that it was there");
+        assert!(insert(&mut roster, 1, "pat"), "it has come again");
+        let found = snapshot(&mut roster, 1, &["Ann", "pat"]);
+        assert_eq!(found, Swept { left: group(&[]), joined: group(&["Ann"]) });
+        assert_eq!(snapshot(&mut roster, 1, &["Ann", "pat"]), Swept::default());
+    }
+
+    #[test]
+    fn nickname_that_others_have_neither_leaves_nor_joins() {
+        let mut here = Members::default();
+        here.insert(&nickname("Ann"), ConnId { index: 0, generation: 1 });
+        let mut roster = Roster::default();
+        snapshot(&mut roster, 1, &["ann", "bob", "eve"]);
+        snapshot(&mut roster, 2, &[]);
+        roster.begin_snapshot(2, false);
+        ["ANN", "BOB", "pat"].iter().for_each(|nick| roster.confirm(2, &nickname(nick), &here));
+        assert_eq!(roster.sweep(2, &here).expect("one step").joined, group(&["pat"]));
+        roster.hide(1);
+        assert_eq!(roster.sweep(1, &here).expect("one step").left, group(&["eve"]));
+        assert_eq!(nicks(&roster), ["ANN", "BOB", "pat"]);
+        // A node that is not heard any more has nobody.
+        roster.hide(2);
+        snapshot(&mut roster, 3, &[]);
+        assert_eq!(snapshot(&mut roster, 3, &["pat"]).joined, group(&["pat"]));
+    }
+
+    #[test]
+    fn members_of_a_node_that_began_later_have_come() {
+        let mut roster = Roster::default();
+        roster.begin_snapshot(1, true);
+        confirm(&mut roster, 1, "ann");
+        assert_eq!(swept(&mut roster, 1).joined, group(&["ann"]));
+        // One that goes before its first snapshot is known to be gone.
+        insert(&mut roster, 2, "bob");
+        roster.hide(2);
+        assert_eq!(swept(&mut roster, 2).left, group(&["bob"]));
+        assert_eq!(snapshot(&mut roster, 2, &["bob"]).joined, group(&["bob"]));
     }
 
     #[test]
     fn node_that_comes_back_is_shown_again() {
         let mut roster = Roster::default();
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("ann"));
-        roster.end_snapshot(1);
+        snapshot(&mut roster, 1, &["ann"]);
         roster.hide(1);
-        assert_eq!(swept(&mut roster, 1).count, 1);
-        roster.begin_snapshot(1);
-        roster.confirm(1, &nickname("ann"));
-        assert_eq!(roster.end_snapshot(1).count, 1, "she had left");
+        assert_eq!(swept(&mut roster, 1).left, group(&["ann"]));
+        assert_eq!(snapshot(&mut roster, 1, &["ann"]).joined, group(&["ann"]), "she had left");
         assert_eq!(nicks(&roster), ["ann"]);
     }
 

@@ -67,6 +67,8 @@ pub struct Cluster {
     pub outbox: Outbox,
     /// The engine can be asked for names.
     pub can_claim: bool,
+    /// This node has heard of all that were there when it began: others begin later.
+    pub has_settled: bool,
     claims: Claims,
     channels: Vec<ChannelState>,
     /// Incarnations of the other nodes, by number.
@@ -96,6 +98,7 @@ impl Cluster {
             incarnation,
             outbox: Outbox::new(unsent_bytes_max),
             can_claim: false,
+            has_settled: false,
             claims: Claims::default(),
             channels: Vec::new(),
             nodes: Vec::new(),

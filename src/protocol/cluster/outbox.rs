@@ -10,6 +10,9 @@ pub type Channel = u16;
 /// Length of a batch at which another begins: a receiver takes up a batch at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Largest buffer that is kept for the batches to come.
+const KEPT_CAPACITY_MAX: usize = 2 * BATCH_BYTES;
+
 /// Events that were published together, numbered one after the other.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -37,6 +40,8 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Outbox {
     streams: Vec<Stream>,
+    /// The buffer of a batch that was published.
+    spare: Vec<u8>,
     /// Bytes of all that wait.
     bytes: usize,
     bytes_max: usize,
@@ -55,7 +60,7 @@ impl Outbox {
     /// An empty one that holds at most `bytes_max`.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Outbox { streams: Vec::new(), bytes: 0, bytes_max, dropped: 0 }
+        Outbox { streams: Vec::new(), spare: Vec::new(), bytes: 0, bytes_max, dropped: 0 }
     }
 
     /// Has it hold at most `bytes_max` from now on.
@@ -72,6 +77,9 @@ impl Outbox {
     pub fn push(&mut self, channel: Channel, event: &Event<'_>) {
         let Some(stream) = self.streams.get_mut(usize::from(channel)) else { return };
         if stream.batch.bytes.is_empty() {
+            if stream.batch.bytes.capacity() == 0 {
+                stream.batch.bytes = std::mem::take(&mut self.spare);
+            }
             (stream.batch.first, stream.batch.messages_before) =
                 (stream.end.next, stream.end.messages);
         }
@@ -103,12 +111,29 @@ impl Outbox {
     /// The next batch of a channel.
     pub fn pop(&mut self, channel: Channel) -> Option<Batch> {
         let stream = self.streams.get_mut(usize::from(channel))?;
-        if stream.sealed.is_empty() {
-            stream.seal();
-        }
-        let batch = stream.sealed.pop_front()?;
+        let batch = match stream.sealed.pop_front() {
+            Some(batch) => batch,
+            None if stream.batch.bytes.is_empty() => return None,
+            None => std::mem::take(&mut stream.batch),
+        };
         self.bytes -= batch.bytes.len();
         Some(batch)
+    }
+
+    /// Takes back a batch for its buffer.
+    pub fn reuse(&mut self, batch: Batch) {
+        let mut bytes = batch.bytes;
+        if bytes.capacity() <= KEPT_CAPACITY_MAX && self.spare.capacity() < bytes.capacity() {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// How many channels there are.
+    #[must_use]
+    pub fn channels(&self) -> Channel {
+        // Channels are numbered by 16 bits.
+        self.streams.len() as Channel
     }
 
     /// Where a channel's stream ends.
@@ -121,6 +146,12 @@ impl Outbox {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes allocated, about.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.bytes + self.spare.capacity()
     }
 
     /// Messages dropped so far.
@@ -211,6 +242,25 @@ mod tests {
             first += events(&batch).len() as u64;
         }
         assert_eq!(first, 10);
+    }
+
+    #[test]
+    fn buffer_of_a_batch_is_used_again() {
+        let mut outbox = outbox(1 << 20);
+        outbox.push(0, &post("hello"));
+        let batch = outbox.pop(0).unwrap();
+        let (buffer, capacity) = (batch.bytes.as_ptr(), batch.bytes.capacity());
+        outbox.reuse(batch);
+        assert_eq!(outbox.allocated(), capacity);
+        outbox.push(1, &post("again"));
+        let batch = outbox.pop(1).unwrap();
+        assert_eq!((batch.bytes.as_ptr(), batch.first, batch.messages), (buffer, 0, 1));
+        assert_eq!(events(&batch), [post("again")]);
+        // Not a large one.
+        outbox.push(0, &post(&"x".repeat(KEPT_CAPACITY_MAX)));
+        let batch = outbox.pop(0).unwrap();
+        outbox.reuse(batch);
+        assert_eq!(outbox.allocated(), 0);
     }
 
     #[test]

@@ -99,6 +99,34 @@ fn check_missed(hearer: &Client, stint: &Stint, is_last: bool, speaker: &Client)
     }
 }
 
+/// Who has joined, as a member has been told, is there, and who has left is not: nobody is said to
+/// have left whose nickname another one has, on whatever node. To be called when all is quiet.
+pub fn check_presence(clients: &[Client]) {
+    let members = || clients.iter().filter(|client| client.is_chat && client.is_member());
+    let fold = |nick: &str| Nickname::parse(nick).expect("a nickname").folded().as_str().to_owned();
+    let there: BTreeSet<String> = members().map(|client| fold(&client.nick)).collect();
+    for hearer in members() {
+        // Before that, its node has been told of some who were there before it.
+        let from = hearer.settled_from.unwrap_or(hearer.heard.len());
+        let log = &hearer.heard[from.max(hearer.stints.last().expect("a member").first)..];
+        let mut last = BTreeMap::new();
+        for (_, heard) in log {
+            match heard {
+                Heard::Joined(nick) => last.insert(fold(nick), true),
+                Heard::Left(nick) => last.insert(fold(nick), false),
+                _ => None,
+            };
+        }
+        for (nick, has_joined) in last {
+            let (number, is_there) = (hearer.number, there.contains(&nick));
+            assert_eq!(
+                has_joined, is_there,
+                "{number} was told of {nick}; who is there: {there:?}"
+            );
+        }
+    }
+}
+
 /// Whether one cannot be told from the other.
 pub fn are_same(a: &str, b: &str) -> bool {
     let claim = |nick| Claim::new(&Nickname::parse(nick).expect("a nickname"), 0);

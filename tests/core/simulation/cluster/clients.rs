@@ -2,9 +2,11 @@
 //! numbered payloads. Each keeps what it has said and heard; `checks` says what that must be.
 
 use mynah::internal::codec::command::Command;
+use mynah::internal::server::Server;
 
 use super::node::{CHAT, COMMAND, Node};
 use super::trace;
+use crate::simulation::network::FakeStream;
 
 /// What a member has heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct Client {
     pub reached: Vec<usize>,
     /// It has said that it leaves, and says no more.
     pub is_leaving: bool,
+    /// What it has heard since its node knows of all others.
+    pub settled_from: Option<usize>,
     /// Not all that it said may have been taken: it was reset, or its node was.
     pub is_cut: bool,
 }
@@ -95,6 +99,7 @@ impl Client {
             next_seq: 0,
             reached: Vec::new(),
             is_leaving: false,
+            settled_from: None,
             is_cut: false,
         }
     }
@@ -107,6 +112,12 @@ impl Client {
         self.nick = nick.to_owned();
         self.state = State::Asked;
         self.line(nick);
+    }
+
+    /// Logs in to an account, which it knows the password of.
+    pub fn log_in(&mut self, name: &str) {
+        self.state = State::Asked;
+        self.line(&format!("/login {name} password"));
     }
 
     pub fn post(&mut self, now: u64) {
@@ -176,6 +187,11 @@ impl Client {
         let bytes = network.receive(self.socket, usize::MAX);
         let is_over = network.sockets[self.socket].server_shut;
         drop(network);
+        let has_settled =
+            |server: &Server<FakeStream>| server.node().is_some_and(|node| node.has_settled());
+        if self.settled_from.is_none() && node.server.as_ref().is_some_and(has_settled) {
+            self.settled_from = Some(self.heard.len());
+        }
         self.input.extend(bytes);
         if self.is_chat {
             self.hear_lines(now);
@@ -198,14 +214,25 @@ impl Client {
 
     fn hear_line(&mut self, line: &str, now: u64) {
         trace(|| format!("{} of node {} hears {line}", self.number, self.node));
-        let heard = if line.starts_with("[INFO] Welcome, ") {
+        let heard = if let Some(nick) = line.strip_prefix("[INFO] Welcome, ") {
             assert_eq!(self.state, State::Asked, "client {} is welcomed", self.number);
             self.state = State::Member;
+            // As the account is written.
+            self.nick = nick.strip_suffix('!').expect("a welcome").to_owned();
             let (nick, first) = (self.nick.clone(), self.heard.len());
             self.stints.push(Stint { nick, first, end: None, since: now });
             Heard::Welcome
         } else if line.starts_with("[INFO] ") && line.ends_with("may have been missed") {
             Heard::Missed
+        } else if line.ends_with(" logged in elsewhere") {
+            assert!(self.is_member() || self.is_leaving, "client {} makes way", self.number);
+            (self.state, self.is_leaving, self.is_cut) = (State::Outside, true, true);
+            let end = self.heard.len();
+            self.stints.last_mut().expect("a member").end = Some(end);
+            Heard::Lost
+        } else if line.contains(" is registered: /login ") {
+            self.state = State::Outside;
+            return;
         } else if line.ends_with(" is taken, choose another") {
             let was_member = self.is_member();
             self.state = State::Outside;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use mynah::internal::cluster::Script;
 
 use super::store::{Reply, Store};
+use super::trace;
 use crate::support::rng::Rng;
 
 /// How often what is kept is copied to the replica, and how much it is behind.
@@ -155,12 +156,16 @@ impl ModelEngine {
         if connection.output.len() > output_max && !connection.channels.is_empty() {
             connection.output.clear();
             connection.is_closed = true;
+            trace(|| format!("the engine cuts {id} for its output"));
         }
     }
 
     fn run(&mut self, id: u64, command: &[Vec<u8>]) {
         let name = command[0].to_ascii_uppercase();
         let args = &command[1..];
+        if !matches!(&*name, b"PUBLISH" | b"EVALSHA") {
+            trace(|| format!("the engine is asked for {} by {id}", name.escape_ascii()));
+        }
         if name == b"HELLO" {
             return self.hello(id, args);
         }

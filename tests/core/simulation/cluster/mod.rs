@@ -2,11 +2,14 @@
 //!
 //! `MYNAH_SEEDS` and `MYNAH_FIRST_SEED` are those of the other worlds; without, there are 60.
 
+#[cfg(feature = "accounts")]
+mod accounts;
 mod checks;
 mod clients;
 mod engine;
 mod node;
 mod scenarios;
+#[allow(dead_code, reason = "tests/cluster uses the rest")]
 mod store;
 mod wires;
 pub mod world;

@@ -8,6 +8,8 @@ use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{ChatProtocol, CommandProtocol};
 use mynah::internal::server::{ListenerConfig, Server};
 
+#[cfg(feature = "accounts")]
+use super::accounts::Accounts;
 use super::engine::ModelEngine;
 use super::trace;
 use super::wires::Wires;
@@ -34,6 +36,10 @@ pub struct Node {
     pub paused_until: u64,
     pub incarnation: u64,
     pub is_stopping: bool,
+    /// Clients of its chat can log in.
+    pub has_accounts: bool,
+    #[cfg(feature = "accounts")]
+    accounts: Accounts,
     rng: Rng,
 }
 
@@ -77,6 +83,9 @@ impl Node {
             paused_until: 0,
             incarnation: 0,
             is_stopping: false,
+            has_accounts: false,
+            #[cfg(feature = "accounts")]
+            accounts: Accounts::default(),
             rng,
         }
     }
@@ -97,6 +106,11 @@ impl Node {
         for listener in [CHAT, COMMAND] {
             let acceptor = FakeAcceptor::new(&self.network, listener);
             server.add_listener(acceptor, listener_config(listener));
+        }
+        #[cfg(feature = "accounts")]
+        if self.has_accounts {
+            self.accounts = Accounts::default();
+            self.accounts.install(&mut server);
         }
         let config = EngineConfig {
             url: "redis://engine".to_owned(),
@@ -184,6 +198,8 @@ impl Node {
         for link in Link::ALL {
             self.send(link, wires, now);
         }
+        #[cfg(feature = "accounts")]
+        let has_read = has_read || self.accounts.is_busy();
         has_read || !self.network.borrow().is_quiet()
     }
 
@@ -204,7 +220,7 @@ impl Node {
         {
             let wire = wires.connect(number, link, engine);
             self.links[link as usize] = State::Open { wire };
-            trace(|| format!("{} {link:?} open", self.name));
+            trace(|| format!("{} {link:?} open, wire {wire}", self.name));
             self.client().on_connected(link, at);
         }
         self.send(link, wires, now);

@@ -11,24 +11,27 @@ use crate::support::rng::Rng;
 
 const STEP_MS: u64 = 5;
 
-/// Two nodes, each with one who is to be a member.
-struct Pair {
-    nodes: [Node; 2],
+/// Some nodes, each with one who is to be a member.
+struct Small {
+    nodes: Vec<Node>,
     engine: ModelEngine,
     wires: Wires,
     clients: Vec<Client>,
     now: u64,
 }
 
-impl Pair {
-    fn new() -> Self {
-        let mut nodes = [Node::new(0, Rng::new(1)), Node::new(1, Rng::new(2))];
+impl Small {
+    fn pair() -> Self {
+        Small::new(vec![Node::new(0, Rng::new(1)), Node::new(1, Rng::new(2))])
+    }
+
+    fn new(mut nodes: Vec<Node>) -> Self {
         nodes.iter_mut().for_each(|node| node.start(Limits::default(), None, 0));
         let mut wires = Wires::new(Rng::new(3));
         wires.delay_ms_max = 2;
         let clients = nodes.iter().map(|node| Client::connect(node.number, node, true, 0));
         let clients = clients.collect();
-        Pair { nodes, engine: ModelEngine::new(Rng::new(4)), wires, clients, now: 0 }
+        Small { nodes, engine: ModelEngine::new(Rng::new(4)), wires, clients, now: 0 }
     }
 
     fn run(&mut self, ms: u64) {
@@ -47,7 +50,7 @@ impl Pair {
     }
 
     fn join(&mut self, number: usize) {
-        self.clients[number].ask(["anna", "ben"][number]);
+        self.clients[number].ask(["anna", "ben", "cop"][number]);
         self.run(50);
         assert!(self.clients[number].is_member());
     }
@@ -64,7 +67,7 @@ impl Pair {
 
 #[test]
 fn member_that_came_before_its_node_heard_is_told() {
-    let mut pair = Pair::new();
+    let mut pair = Small::pair();
     pair.wires.block(1, Link::Subscriber, [true, true]);
     pair.run(1_000);
     pair.join(0);
@@ -79,7 +82,7 @@ fn member_that_came_before_its_node_heard_is_told() {
 
 #[test]
 fn node_hears_on_while_it_cannot_publish() {
-    let mut pair = Pair::new();
+    let mut pair = Small::pair();
     pair.run(4_000);
     pair.join(0);
     pair.join(1);
@@ -99,7 +102,7 @@ fn node_hears_on_while_it_cannot_publish() {
 
 #[test]
 fn deaf_node_connects_anew_and_tells() {
-    let mut pair = Pair::new();
+    let mut pair = Small::pair();
     pair.run(4_000);
     pair.join(0);
     pair.join(1);
@@ -114,4 +117,38 @@ fn deaf_node_connects_anew_and_tells() {
     pair.clients[0].post(pair.now);
     pair.run(500);
     assert_eq!(pair.heard(), (1, 1));
+}
+
+/// Whichever of the two comes first: that the account's client has joined, or that the guest has left.
+#[cfg(feature = "accounts")]
+#[test]
+fn take_over_is_told_in_order_on_every_node() {
+    for (seed, is_late) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut nodes: Vec<Node> =
+            (0..3).map(|at| Node::new(at, Rng::new(seed + at as u64))).collect();
+        nodes[0].has_accounts = true;
+        let mut world = Small::new(nodes);
+        world.wires.delay_ms_max = 20;
+        world.run(4_000);
+        (0..3).for_each(|number| world.join(number));
+        for (number, node) in [(3, 2), (4, 0)] {
+            world.clients.push(Client::connect(number, &world.nodes[node], true, world.now));
+        }
+        world.clients[3].ask("eva");
+        world.run(1_000);
+        let marks: Vec<usize> = world.clients.iter().map(|client| client.heard.len()).collect();
+        if is_late {
+            world.wires.block(2, Link::Subscriber, [true, true]);
+        }
+        world.clients[4].log_in("EVA");
+        world.run(1_000);
+        world.wires.unblock_all();
+        world.run(1_000);
+        assert!(!world.clients[3].is_member() && world.clients[4].is_member());
+        for (client, mark) in world.clients.iter().zip(marks).take(3) {
+            let heard: Vec<&Heard> = client.heard[mark..].iter().map(|(_, heard)| heard).collect();
+            let (left, joined) = (Heard::Left("eva".to_owned()), Heard::Joined("eva".to_owned()));
+            assert_eq!(heard, [&left, &joined], "on node {} (seed {seed}, {is_late})", client.node);
+        }
+    }
 }

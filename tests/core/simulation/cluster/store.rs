@@ -1,5 +1,6 @@
 //! What the model of the engine keeps, and what the scripts in `src/cluster/scripts` do with it, written
-//! a second time. Of Redis it knows those types and commands that the scripts use.
+//! a second time. Of Redis it knows those types and commands that the scripts use. That it does the same
+//! as they do in a real engine is tested by `tests/cluster/model.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,9 @@ enum Value {
     /// A sorted set whose scores are all 0 is in the order of its members.
     Set(BTreeSet<Vec<u8>>),
 }
+
+/// A key, whether it expires, and what it holds.
+pub type Content = (Vec<u8>, bool, Vec<Vec<u8>>);
 
 /// A script's answer, and what it has published.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +76,26 @@ impl Store {
             Value::Set(set) => set.len(),
         };
         self.keys.values().map(|key| 1 + members(key)).sum()
+    }
+
+    /// Removes a key.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.keys.remove(key);
+    }
+
+    /// All keys, whether each has its time, and its fields, values and members in order.
+    pub fn contents(&self) -> Vec<Content> {
+        let content = |(name, key): (&Vec<u8>, &Key)| {
+            let values = match &key.value {
+                Value::Text => Vec::new(),
+                Value::Hash(hash) => {
+                    hash.iter().flat_map(|(field, value)| [field, value]).cloned().collect()
+                }
+                Value::Set(set) => set.iter().cloned().collect(),
+            };
+            (name.clone(), key.expires_at.is_some(), values)
+        };
+        self.keys.iter().map(content).collect()
     }
 
     pub fn run(
@@ -140,12 +164,14 @@ impl Store {
         if let Some(own) = &own {
             if is_own {
                 claim.since = claim.since.min(own.since);
-            } else {
+            } else if self.is_alive(own, call) {
                 holders.insert(claim.folded.clone(), own.clone());
+            } else {
+                self.remove(own, call, [names, looks]);
             }
         }
         for skeleton in &claim.skeletons {
-            if !self.add_look_alikes(&claim, skeleton, [names, looks], &mut holders) {
+            if !self.add_look_alikes(&claim, call, skeleton, [names, looks], &mut holders) {
                 return false;
             }
         }
@@ -154,12 +180,7 @@ impl Store {
         }
         let mut losers = Vec::new();
         for holder in holders.into_values() {
-            let lease = [call.prefix, &b"lease:"[..], &holder.incarnation].concat();
-            let is_alive =
-                holder.incarnation == *call.incarnation || self.keys.contains_key(&lease);
-            if !is_alive {
-                self.remove(&holder, call, [names, looks]);
-            } else if claim.beats(&holder, call.is_forced) && losers.len() < TAKEN_MAX {
+            if claim.beats(&holder, call.is_forced) && losers.len() < TAKEN_MAX {
                 losers.push(holder);
             } else {
                 return false;
@@ -183,10 +204,17 @@ impl Store {
         true
     }
 
-    /// Adds the holders that have a skeleton of `claim` and none of its scripts.
+    fn is_alive(&self, holder: &Holder, call: &ClaimCall<'_>) -> bool {
+        let lease = [call.prefix, &b"lease:"[..], &holder.incarnation].concat();
+        holder.incarnation == *call.incarnation || self.keys.contains_key(&lease)
+    }
+
+    /// Adds the live holders that have a skeleton of `claim` and none of its scripts; the others are
+    /// removed.
     fn add_look_alikes(
         &mut self,
         claim: &Holder,
+        call: &ClaimCall<'_>,
         skeleton: &[u8],
         [names, looks]: [&Vec<u8>; 2],
         holders: &mut BTreeMap<Vec<u8>, Holder>,
@@ -204,7 +232,11 @@ impl Store {
             from = (found.clone(), false);
             match self.holder(names, folded) {
                 Some(holder) if holder.scripts == *scripts => {
-                    holders.insert(folded.clone(), holder);
+                    if self.is_alive(&holder, call) {
+                        holders.insert(folded.clone(), holder);
+                    } else {
+                        self.remove(&holder, call, [names, looks]);
+                    }
                 }
                 _ => self.remove_member(looks, &found),
             }

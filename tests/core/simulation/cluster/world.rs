@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use mynah::internal::cluster::Link;
 use mynah::internal::limits::Limits;
 
-use super::checks::{are_same, check_all};
+use super::checks::{are_same, check_all, check_presence};
 use super::clients::{Client, Heard, State};
 use super::engine::{ModelEngine, Trouble, Version};
 use super::node::Node;
@@ -32,6 +32,9 @@ const NICKS: [&str; 10] = [
     "eva",
     "EVA",
 ];
+
+/// The accounts, as clients may write them.
+const ACCOUNTS: [&str; 4] = ["eva", "EVA", "pax", "ben"];
 
 /// Runs the world of `seed` and returns the hash of all that happened.
 ///
@@ -116,8 +119,13 @@ impl World {
             ..Limits::default()
         };
         let count = rng.between(2, 5);
-        let nodes =
-            (0..count).map(|number| Node::new(number, Rng::new(seed ^ (number as u64 + 7) << 8)));
+        let has_accounts = cfg!(feature = "accounts") && rng.one_in(2);
+        let nodes = (0..count).map(|number| {
+            let mut node = Node::new(number, Rng::new(seed ^ (number as u64 + 7) << 8));
+            // Not all know of them.
+            node.has_accounts = has_accounts && number % 3 != 2;
+            node
+        });
         // Some of all faults, in most worlds.
         let every = rng.between(1, 3);
         let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| rng.one_in(every)).collect();
@@ -340,6 +348,9 @@ impl World {
         match client.state {
             State::Gone | State::Asked => {}
             _ if client.is_leaving => {}
+            State::Outside if node.has_accounts && self.rng.one_in(3) => {
+                client.log_in(ACCOUNTS[self.rng.below(ACCOUNTS.len())]);
+            }
             State::Outside => client.ask(&nick),
             State::Member => match self.rng.below(40) {
                 0 => client.leave(node, self.rng.one_in(2)),
@@ -375,6 +386,7 @@ impl World {
             self.step(false);
         }
         self.check_reached(&members, &marks, now);
+        check_presence(&self.clients);
     }
 
     fn members(&self) -> Vec<usize> {

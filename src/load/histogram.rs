@@ -1,4 +1,4 @@
-//! Histograms in a record: base64 of HdrHistogram's V2 format, deflated, as its tools read it.
+//! Histograms of latencies, and their text in a record: base64 of HdrHistogram's V2 format, deflated, as its tools read it.
 
 use std::fmt;
 use std::io::Cursor;
@@ -11,7 +11,13 @@ use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::stats::new_histogram;
+use super::rate::NS_PER_SEC;
+
+/// Longest latency recorded, an hour. A longer one counts as this.
+pub(super) const LATENCY_NS_MAX: u64 = 3_600 * NS_PER_SEC;
+
+/// Significant digits of a latency.
+const DIGITS: u8 = 3;
 
 /// Bytes before the deflated part: a cookie, and its length.
 const DEFLATED_AT: usize = 8;
@@ -21,6 +27,10 @@ const COUNTS_AT: usize = 40;
 
 /// Most bytes of an inflated histogram. One of ours has 33,792 counters, of at most 9 bytes.
 const INFLATED_MAX: usize = 512 * 1024;
+
+/// Most values of a histogram: quantiles are computed in `f64`, which counts exactly to here, and the
+/// library panics where a quantile is rounded to more than there are.
+pub(super) const VALUES_MAX: u64 = 1 << 53;
 
 /// A histogram of nanoseconds. `null` is an empty one.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +52,12 @@ impl fmt::Display for HistogramError {
             HistogramError::Foreign => "a histogram has other bounds than those of mynah-load",
         })
     }
+}
+
+/// An empty histogram of nanoseconds.
+pub(super) fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
+        .expect("1 to an hour in three figures is a histogram")
 }
 
 /// The text of a histogram; `None` of an empty one.
@@ -70,7 +86,8 @@ pub(super) fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
         return Err(HistogramError::Foreign);
     }
     let read = Deserializer::new().deserialize(&mut Cursor::new(inflated));
-    read.map_err(|_| HistogramError::Damaged)
+    let read = read.map_err(|_| HistogramError::Damaged)?;
+    if read.len() > VALUES_MAX { Err(HistogramError::Damaged) } else { Ok(read) }
 }
 
 /// Whether an inflated histogram has the bounds and digits of [`new_histogram`].
@@ -145,6 +162,15 @@ mod tests {
         let mut bytes = vec![0; COUNTS_AT];
         bytes[..8].copy_from_slice(&[0x1c, 0x84, 0x93, 0x13, 0x40, 0, 0, 0]);
         assert_eq!(has_our_header(&bytes), Err(HistogramError::Damaged));
+    }
+
+    #[test]
+    fn histogram_of_impossible_counts_is_an_error() {
+        let mut histogram = new_histogram();
+        histogram.record_n(7, VALUES_MAX).unwrap();
+        assert!(decode(&encode(&histogram).unwrap()).is_ok());
+        histogram.record_n(9, 1).unwrap();
+        assert_eq!(decode(&encode(&histogram).unwrap()), Err(HistogramError::Damaged));
     }
 
     #[test]

@@ -33,6 +33,8 @@ TARGET = "x86_64-unknown-linux-musl"
 STEPS = ("idle", "fanout", "storm")
 PROGRAMS = ("mynah", "mynah-load", "mynah-cli")
 PACKAGES = ("linux-image-cloud-amd64", "busybox-static")
+# Shares of connections that are served again, in a storm.
+SERVED = {"half": "half", "p99": "99 %", "all": "all"}
 # A connection is two sockets of 4.1 kB, and the programs' 100 bytes.
 GUEST_BYTES_EACH = 9_200
 GUEST_BYTES_LEAST = 512 << 20
@@ -96,7 +98,7 @@ finish
 """,
     "storm": """
 serve
-load storm $U -c %(n)s --json /storm.json
+load storm $U -c %(n)s --timeout 600 --json /storm.json
 result storm </storm.json
 finish
 """,
@@ -297,8 +299,15 @@ def report(figures, options):
         deliveries, published = fanout["deliveries"], max(fanout["requests"]["sent"], 1)
         print(f"  one broadcast      {deliveries // published:,} deliveries, the last after {ms(fanout['latency_us']['max'])}")
     for storm in figures.get("storm", {}).get("storm") or []:
-        served = ", ".join(f"{name} after {value} s" for name, value in storm.items() if name.startswith("served"))
-        print(f"  storm              {served}")
+        served = storm["served_secs"]
+        shares = ", ".join(f"{name} after {secs(served[key])}" for key, name in SERVED.items())
+        failed = sum(storm["failed_attempts"].values())
+        print(f"  storm              {storm['dropped']:,} dropped; served again: {shares}; {failed:,} connects failed")
+        before, during = storm["bystanders_before_us"], storm["bystanders_during_us"]
+        print(f"  bystanders         p99 {ms(before['p99'])} before, {ms(during['p99'])} in the storm")
+
+def secs(value):
+    return "never" if value is None else f"{value:.1f} s"
 
 
 def mib(size):

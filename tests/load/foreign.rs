@@ -62,6 +62,9 @@ mod over_redis {
             ("echo -c 3 -d 1 --rate 500 --depth 4", &tcp, get, "get"),
             ("echo -c 5 -d 1 --depth 3", &tcp, r"--send GET\tk\r\n --expect-bytes 9", "get"),
             ("idle -c 20 --hold 1 --probe 100", &tcp, get, "get"),
+            ("wake -c 20 --hold 1 --sample 10", &tcp, get, "get"),
+            ("storm -c 20 --hold 0.3 --times 2", &tcp, PING, "ping"),
+            ("echo -c 7 -d 1 --depth 2 --jobs 3", &tcp, PING, "ping"),
         ] {
             redis.set(&["CONFIG", "RESETSTAT"]);
             let run = run_with_report(&format!("{mode} {url} {exchange}"));

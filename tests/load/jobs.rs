@@ -242,3 +242,38 @@ fn job_without_a_parent_is_an_unknown_mode() {
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("unknown mode 'job'"), "{ended:?}");
 }
+
+#[test]
+fn storms_of_several_jobs_are_one() {
+    let server = server("command");
+    let storm = "-c 31 --bystanders 5 --times 2 --hold 0.4 --jobs 3";
+    let (ended, json) = run_with_report(&format!("storm {} {storm}", url("command", &server)));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let storms = json["storm"].as_array().unwrap();
+    assert_eq!(storms.len(), 2);
+    for storm in storms {
+        assert_eq!((&storm["dropped"], &storm["served"]), (&31.into(), &31.into()), "{storm}");
+        assert!(storm["served_secs"]["all"].as_f64().unwrap() > 0.0);
+    }
+    let status = server.connect().status();
+    assert_eq!(status.get("accepted_total"), 36 + 2 * 31 + 1, "and the STATUS connection");
+    let answered = json["requests"]["answered"].as_u64().unwrap();
+    assert_eq!(status.get("frames_in_total"), answered + 1, "and the STATUS request");
+    assert_eq!(json["parts"].as_array().unwrap().len(), 3);
+    assert!(ended.stdout.contains("  storm        2: served 50 % after "), "{}", ended.stdout);
+}
+
+#[test]
+fn sleepers_of_several_jobs_are_woken() {
+    let server = server("command");
+    let wake = "-c 31 --hold 1 --sample 9 --jobs 2";
+    let (ended, json) = run_with_report(&format!("wake {} {wake}", url("command", &server)));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let steps = json["wake"].as_array().unwrap();
+    let woken: u64 = steps.iter().map(|step| step["woken"].as_u64().unwrap()).sum();
+    assert_eq!((steps.len(), woken), (1, 9), "{steps:?}");
+    let status = server.connect().status();
+    assert_eq!(status.get("accepted_total"), 31 + 1, "and the STATUS connection");
+    let answered = json["requests"]["answered"].as_u64().unwrap();
+    assert_eq!((answered, status.get("frames_in_total")), (31 + 3 * 9, answered + 1));
+}

@@ -35,8 +35,9 @@ pub(super) struct NameCalls {
     calls: BTreeMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
-    /// The lease has been renewed on this connection.
-    has_lease: bool,
+    /// A renewal has been answered on this connection: a lease that is not there from then on was
+    /// missing while names may have been claimed.
+    expects_lease: bool,
 }
 
 /// Standing of this node's names after an answer.
@@ -79,7 +80,7 @@ impl NameCalls {
             next_tag: 0,
             calls: BTreeMap::new(),
             held: None,
-            has_lease: false,
+            expects_lease: false,
         }
     }
 
@@ -205,10 +206,10 @@ impl NameCalls {
         cluster: &mut Cluster,
     ) -> Standing {
         match (self.calls.remove(&tag), result) {
-            (Some(Call::Renew), Ok(answer)) => {
-                let was_there = answer.first() == Some(&1);
-                let had_lease = std::mem::replace(&mut self.has_lease, true);
-                if had_lease && !was_there { Standing::LeaseLost } else { Standing::Sure }
+            (Some(Call::Renew), result) => {
+                let is_expected = std::mem::replace(&mut self.expects_lease, true);
+                let is_missing = result.is_ok_and(|answer| answer.first() != Some(&1));
+                if is_expected && is_missing { Standing::LeaseLost } else { Standing::Sure }
             }
             (Some(Call::End { holder }), Ok(_)) => {
                 let ended = self.former.iter_mut().filter(|former| former.holder == holder);
@@ -232,13 +233,13 @@ impl NameCalls {
                 Standing::Unknown
             }
             (Some(Call::Release), Err(_)) => Standing::Unknown,
-            (Some(Call::Renew | Call::End { .. } | Call::Release) | None, _) => Standing::Sure,
+            (Some(Call::End { .. } | Call::Release) | None, _) => Standing::Sure,
         }
     }
 
     /// The engine cannot be asked any more.
     pub(super) fn give_up(&mut self, cluster: &mut Cluster) {
-        self.has_lease = false;
+        self.expects_lease = false;
         let calls = std::mem::take(&mut self.calls);
         let claims = calls.into_values().filter_map(|call| match call {
             Call::Claim { names, .. } => Some(names),
@@ -319,9 +320,14 @@ mod tests {
         }
 
         fn answer(&mut self, bytes: &[u8]) {
-            for (tag, result) in self.hear(bytes) {
-                self.names.on_answer(tag, result, &mut self.cluster);
-            }
+            self.standings(bytes);
+        }
+
+        fn standings(&mut self, bytes: &[u8]) -> Vec<Standing> {
+            let answers = self.hear(bytes).into_iter();
+            answers
+                .map(|(tag, result)| self.names.on_answer(tag, result, &mut self.cluster))
+                .collect()
         }
 
         /// The holders whose leases end with what was sent since the last call.
@@ -352,6 +358,20 @@ mod tests {
         node.answer(b":0\r\n:0\r\n:1\r\n:0\r\n");
         node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
         assert!(node.take_sent().is_empty(), "they all have");
+    }
+
+    #[test]
+    fn claims_before_the_first_lease_are_void() {
+        let mut node = Fixture::new();
+        node.connect();
+        assert_eq!(node.standings(b"-OOM full\r\n:1\r\n"), [Standing::Sure; 2]);
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        assert_eq!(node.standings(b":0\r\n"), [Standing::LeaseLost], "names were free");
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        assert_eq!(node.standings(b":1\r\n"), [Standing::Sure]);
+        node.lose();
+        node.connect();
+        assert_eq!(node.standings(b":0\r\n"), [Standing::Sure], "no name was claimed before");
     }
 
     #[test]

@@ -313,11 +313,19 @@ impl ModelEngine {
             _ => "",
         };
         if !error.is_empty() {
+            trace(|| format!("{id} calls {script:?}: {error}"));
             return self.say(id, format!("{error}\r\n").as_bytes());
         }
         let count: usize = str::from_utf8(&args[1]).unwrap().parse().unwrap();
         let (keys, args) = args[2..].split_at(count);
         let outcome = self.store.run(script, keys, args, self.now, &mut self.rng);
+        trace(|| {
+            let args: Vec<_> = args.iter().map(|arg| arg.escape_ascii().to_string()).collect();
+            let notices = outcome.published.iter().map(|(_, notice)| notice.escape_ascii());
+            let notices: Vec<_> = notices.map(|notice| notice.to_string()).collect();
+            let reply = &outcome.reply;
+            format!("{id} calls {script:?} {}: {reply:?}, {notices:?}", args.join(" "))
+        });
         for (channel, payload) in outcome.published {
             self.publish(&channel, &payload);
         }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
@@ -116,16 +116,27 @@ impl Terminal {
     /// Waits until `is_expected` is true of the screen's lines.
     #[track_caller]
     pub(crate) fn wait_for_screen(&self, what: &str, is_expected: impl Fn(&[String]) -> bool) {
+        if let Err(screen) = self.screen_within(PATIENCE, is_expected) {
+            panic!("waited for {what}, and the screen is {screen:#?}");
+        }
+    }
+
+    /// Waits for `patience` at most until `is_expected` is true of the screen's lines. Else returns
+    /// these.
+    pub(crate) fn screen_within(
+        &self,
+        patience: Duration,
+        is_expected: impl Fn(&[String]) -> bool,
+    ) -> Result<(), Vec<String>> {
         let started_at = Instant::now();
         loop {
             let screen = self.screen();
             if is_expected(&screen) {
-                return;
+                return Ok(());
             }
-            assert!(
-                started_at.elapsed() < PATIENCE,
-                "waited for {what}, and the screen is {screen:#?}"
-            );
+            if started_at.elapsed() >= patience {
+                return Err(screen);
+            }
         }
     }
 

@@ -264,7 +264,7 @@ impl Node {
     }
 
     /// Has the engine's connections follow the channels that are open.
-    pub fn set_channels(&mut self, cluster: &Cluster) {
+    pub fn set_channels(&mut self, cluster: &mut Cluster) {
         let rooms = cluster.channels().map(|(_, name)| self.keys.channel(name));
         let channels = rooms.chain([self.keys.nodes_channel()]).collect();
         self.engine.set_channels(channels);
@@ -538,10 +538,12 @@ impl Node {
         true
     }
 
-    /// Claims all members' names anew: others may have them, or the engine may not know them.
-    fn claim_all(&mut self, cluster: &Cluster) {
+    /// Claims all members' names anew: others may have them, or the engine may not know them. So do
+    /// those who are about to be members, once they are.
+    fn claim_all(&mut self, cluster: &mut Cluster) {
         self.claims_due_at = None;
         if cluster.can_claim {
+            cluster.doubt_names();
             self.tellings.claims = cluster.rooms().map(|(channel, _)| (channel, 0)).collect();
         }
     }

@@ -24,10 +24,10 @@ impl<T: Transport> Server<T> {
     /// [`set_channel`](Self::set_channel) is called.
     pub fn enable_cluster(&mut self, config: NodeConfig, engine: Engine, incarnation: u64) {
         let unsent_bytes_max = self.shared.limits.send_queue_bytes_max;
-        let cluster = Cluster::new(incarnation, unsent_bytes_max);
+        let mut cluster = Cluster::new(incarnation, unsent_bytes_max);
         let mut node = Node::new(config, engine, &cluster, self.shared.now);
         // Without rooms, too, it is one of the nodes.
-        node.set_channels(&cluster);
+        node.set_channels(&mut cluster);
         self.node = Some(Box::new(node));
         self.shared.cluster = Some(Box::new(cluster));
     }
@@ -235,6 +235,10 @@ impl<T: Transport> Server<T> {
         if verdict.outcome == NameOutcome::Ours {
             let (nick, room) = (&*verdict.nick, &listener.room);
             return dispatch!(&listener.protocol, handler => handler.on_name_kept(nick, room, shared));
+        }
+        if let Some(cluster) = &mut shared.cluster {
+            // The answer to a claim may come behind the news that the name was lost again.
+            cluster.doubt_name(verdict.channel, &verdict.nick);
         }
         let member = dispatch!(&listener.protocol, handler => handler.member(&verdict.nick));
         if let Some(id) = member {

@@ -271,10 +271,14 @@ impl ChatProtocol {
         write_line(Message::Taken(nick), self.lang, out);
     }
 
-    /// A name is this node's that no connection waited for. Where no member has it, it is given
-    /// back.
+    /// A name is this node's that no connection waited for. Where no member has it, nor is about to,
+    /// it is given back.
     pub(super) fn keep_name(&self, nick: &str, room: &Room, shared: &mut Shared) {
-        if self.members.find(nick).is_none() {
+        if self.members.find(nick).is_some() {
+            return;
+        }
+        let channel = room.channel.zip(shared.cluster.as_mut());
+        if !channel.is_some_and(|(channel, cluster)| cluster.doubt_name(channel, nick)) {
             request(room, shared, nick, NameRequestKind::Release);
         }
     }

@@ -6,6 +6,7 @@ use super::outbox::Channel;
 use crate::clock::Millis;
 use crate::conn_id::ConnId;
 use crate::limits::CLAIM_TIMEOUT_MS;
+use crate::protocol::nickname::Folded;
 
 /// A request to the engine about a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub enum NameOutcome {
 pub(super) struct Claims {
     /// By [`ConnId::to_bits`].
     attempts: HashMap<u64, Attempt>,
+    /// The names of the attempts.
+    names: HashMap<RoomName, AttemptedName>,
     /// When claims are given up, oldest first. Some have been decided.
     due: VecDeque<(Millis, u64)>,
     /// Connections whose outcomes have come since the server last looked.
@@ -88,6 +91,16 @@ struct Attempt {
     nick: Box<str>,
     due_at: Millis,
     outcome: Claimed,
+}
+
+/// A room, and a name in it, folded.
+type RoomName = (Channel, Box<str>);
+
+#[derive(Debug, Default)]
+struct AttemptedName {
+    attempts: usize,
+    /// It may have been lost meanwhile: whoever becomes a member under it is to claim it anew.
+    is_doubted: bool,
 }
 
 impl Claims {
@@ -108,6 +121,7 @@ impl Claims {
         self.requests.push_back(NameRequest { channel, nick: nick.into(), kind });
         let attempt = Attempt { channel, nick: nick.into(), due_at, outcome: Claimed::Pending };
         self.attempts.insert(bits, attempt);
+        self.names.entry(room_name(channel, nick)).or_default().attempts += 1;
         self.due.push_back((due_at, bits));
         Claimed::Pending
     }
@@ -119,12 +133,12 @@ impl Claims {
 
     /// The message of a claim has been answered, and its client has the name or not.
     pub(super) fn finish(&mut self, id: ConnId) {
-        self.attempts.remove(&id.to_bits());
+        self.remove(id);
     }
 
     /// A connection has gone. A name that it was granted and does not need is looked at again.
     pub(super) fn disconnect(&mut self, id: ConnId) {
-        if let Some(attempt) = self.attempts.remove(&id.to_bits())
+        if let Some(attempt) = self.remove(id)
             && attempt.outcome == Claimed::Granted
         {
             let Attempt { channel, nick, .. } = attempt;
@@ -133,8 +147,43 @@ impl Claims {
         self.finished.retain(|finished| *finished != id);
     }
 
+    /// Ends an attempt. What has been in doubt meanwhile is asked for again, for a member who may
+    /// be there now: what became of the name before could not reach one.
+    fn remove(&mut self, id: ConnId) -> Option<Attempt> {
+        let attempt = self.attempts.remove(&id.to_bits())?;
+        let key = room_name(attempt.channel, &attempt.nick);
+        if let Some(name) = self.names.get_mut(&key) {
+            name.attempts -= 1;
+            let (is_last, is_doubted) = (name.attempts == 0, name.is_doubted);
+            if is_last {
+                self.names.remove(&key);
+            }
+            if is_doubted {
+                let kind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
+                let (channel, nick) = (attempt.channel, attempt.nick.clone());
+                self.requests.push_back(NameRequest { channel, nick, kind });
+            }
+        }
+        Some(attempt)
+    }
+
+    /// Something has become of a name besides the claims of connections. Returns whether any
+    /// claims it.
+    pub(super) fn doubt(&mut self, channel: Channel, nick: &str) -> bool {
+        let name = self.names.get_mut(&room_name(channel, nick));
+        name.map(|name| name.is_doubted = true).is_some()
+    }
+
+    /// The same of all names.
+    pub(super) fn doubt_all(&mut self) {
+        self.names.values_mut().for_each(|name| name.is_doubted = true);
+    }
+
     /// Asks for something.
     pub(super) fn request(&mut self, request: NameRequest) {
+        if request.kind == NameRequestKind::Release {
+            self.doubt(request.channel, &request.nick);
+        }
         self.requests.push_back(request);
     }
 
@@ -213,5 +262,73 @@ impl Claims {
     pub(super) fn is_awaited(&self, id: ConnId) -> bool {
         let is_pending = |attempt: &Attempt| attempt.outcome == Claimed::Pending;
         self.attempts.get(&id.to_bits()).is_some_and(is_pending) || self.finished.contains(&id)
+    }
+}
+
+fn room_name(channel: Channel, nick: &str) -> RoomName {
+    (channel, Folded::of(nick).map_or_else(|| nick.into(), |folded| folded.as_str().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Channel = 3;
+    const AGAIN: NameRequestKind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
+
+    /// Claims of as many connections on one name, which the engine has been asked for.
+    fn asked(count: u64) -> Claims {
+        let mut claims = Claims::default();
+        for bits in 0..count {
+            claims.claim(ConnId::from_bits(bits), (ROOM, "Eva"), true, Millis(0));
+        }
+        while claims.next_request().is_some() {}
+        claims
+    }
+
+    fn grant(claims: &mut Claims, bits: u64) -> ConnId {
+        let id = ConnId::from_bits(bits);
+        let verdict = Verdict { channel: ROOM, nick: "Eva".into(), outcome: NameOutcome::Ours };
+        claims.settle(Some(id), verdict);
+        id
+    }
+
+    fn next_kind(claims: &mut Claims) -> Option<NameRequestKind> {
+        claims.next_request().map(|request| request.kind)
+    }
+
+    #[test]
+    fn name_lost_before_its_member_joins_is_asked_for() {
+        let mut claims = asked(2);
+        assert!(!claims.doubt(ROOM + 1, "eva") && !claims.doubt(ROOM, "ewa"));
+        let id = grant(&mut claims, 0);
+        assert!(claims.doubt(ROOM, "eva"), "the answer may come before or behind");
+        assert_eq!(next_kind(&mut claims), None, "nobody has it yet");
+        claims.finish(id);
+        assert_eq!(next_kind(&mut claims), Some(AGAIN));
+        claims.disconnect(ConnId::from_bits(1));
+        assert_eq!(next_kind(&mut claims), Some(AGAIN), "each may be the member");
+        assert!(claims.names.is_empty() && !claims.doubt(ROOM, "eva"));
+    }
+
+    #[test]
+    fn name_released_behind_its_claim_is_asked_for() {
+        let mut claims = asked(1);
+        let release = NameRequestKind::Release;
+        claims.request(NameRequest { channel: ROOM, nick: "EVA".into(), kind: release });
+        let id = grant(&mut claims, 0);
+        claims.finish(id);
+        assert_eq!(next_kind(&mut claims), Some(release));
+        assert_eq!(next_kind(&mut claims), Some(AGAIN));
+        assert_eq!(next_kind(&mut claims), None);
+    }
+
+    #[test]
+    fn name_of_which_nothing_came_is_asked_for_once() {
+        let mut claims = asked(1);
+        let id = grant(&mut claims, 0);
+        claims.finish(id);
+        assert_eq!(next_kind(&mut claims), None);
+        assert!(claims.names.is_empty());
     }
 }

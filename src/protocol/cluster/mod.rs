@@ -210,6 +210,17 @@ impl Cluster {
         self.claims.request(request);
     }
 
+    /// Something may have become of a name that connections claim: whoever is a member under it then
+    /// claims it anew. Returns whether any does.
+    pub fn doubt_name(&mut self, channel: Channel, nick: &str) -> bool {
+        self.claims.doubt(channel, nick)
+    }
+
+    /// The same of all names that connections claim.
+    pub fn doubt_names(&mut self) {
+        self.claims.doubt_all();
+    }
+
     /// The next request to the engine.
     pub fn next_name_request(&mut self) -> Option<NameRequest> {
         self.claims.next_request()

@@ -312,8 +312,7 @@ impl Node {
 
     /// Does what the time asks for. To be called each turn, after what has come was acted on.
     pub fn on_time(&mut self, cluster: &mut Cluster, now: Millis) {
-        self.awake_ms += now.since(self.last_time).min(STEP_MS_MAX);
-        self.last_time = now;
+        self.advance_clock(now);
         cluster.expire_claims(now);
         if self.until_beat() == 0 {
             self.beat(cluster);
@@ -335,6 +334,11 @@ impl Node {
         if self.loss_log.take_due(now).is_some() {
             self.write_losses();
         }
+    }
+
+    fn advance_clock(&mut self, now: Millis) {
+        self.awake_ms += now.since(self.last_time).min(STEP_MS_MAX);
+        self.last_time = now;
     }
 
     /// Whether it should have heard itself by now. While it cannot publish there is nothing to hear.
@@ -426,6 +430,8 @@ impl Node {
 
     /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
     pub fn next(&mut self, cluster: &mut Cluster, now: Millis) -> Option<Input<'_>> {
+        // What is heard is heard now, not at the last turn.
+        self.advance_clock(now);
         while !self.has_input() {
             if !self.hear(cluster, now) {
                 return None;
@@ -710,5 +716,58 @@ impl Node {
         for channel in self.peers.channels_of(node) {
             self.tasks.push_back(Task { channel, kind: TaskKind::NodeGone(node) });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine_types::EngineConfig;
+    use super::*;
+
+    fn push(texts: &[&[u8]], count: &str) -> Vec<u8> {
+        let mut bytes = b">3\r\n".to_vec();
+        for text in texts {
+            bytes.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
+            bytes.extend_from_slice(text);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(count.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn node_is_heard_when_its_heartbeat_comes() {
+        let config = EngineConfig {
+            url: String::new(),
+            username: String::new(),
+            password: Vec::new(),
+            database: 0,
+            client_name: String::new(),
+            unsent_bytes_max: 1 << 20,
+            message_bytes_max: 1 << 20,
+        };
+        let mut cluster = Cluster::new(0x10, 1 << 20);
+        let (mut now, link) = (Millis(5_000), Link::Subscriber);
+        let here = NodeConfig { name: "here".to_owned(), prefix: "p".to_owned() };
+        let mut node = Node::new(here, Engine::new(config, 7), &cluster, now);
+        node.set_channels(&mut cluster);
+        node.engine.want(link, now);
+        node.engine.on_connecting(link, now);
+        node.engine.on_connected(link, now);
+        node.engine.on_bytes(link, b"%0\r\n", now);
+        let channel = node.keys.nodes_channel();
+        node.engine.on_bytes(link, &push(&[b"subscribe", &channel], ":1\r\n"), now);
+        assert!(node.next(&mut cluster, now).is_none());
+        node.on_time(&mut cluster, now);
+        now = now.after(900);
+        let heartbeat = Heartbeat::new(0x20, "there", false).to_bytes();
+        node.engine.on_bytes(link, &push(&[b"message", &channel, &heartbeat], ""), now);
+        assert!(node.next(&mut cluster, now).is_none());
+        node.on_time(&mut cluster, now);
+        assert_eq!(node.others().next(), Some((0, "there", 0)));
+        now = now.after(STEP_MS_MAX * 9);
+        assert!(node.next(&mut cluster, now).is_none());
+        node.on_time(&mut cluster, now);
+        assert_eq!(node.silent_ms(), 900 + STEP_MS_MAX, "a pause counts once");
     }
 }

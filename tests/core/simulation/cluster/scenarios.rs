@@ -152,3 +152,28 @@ fn take_over_is_told_in_order_on_every_node() {
         }
     }
 }
+
+/// Both are granted the name, one behind the other; and the first may hear that it has lost it before
+/// it hears that it had it.
+#[cfg(feature = "accounts")]
+#[test]
+fn two_logins_at_a_time_leave_one_member() {
+    for seed in 0..20 {
+        let mut nodes: Vec<Node> =
+            (0..2).map(|at| Node::new(at, Rng::new(seed + at as u64))).collect();
+        nodes.iter_mut().for_each(|node| node.has_accounts = true);
+        let mut world = Small::new(nodes);
+        world.wires.delay_ms_max = 20;
+        world.run(4_000);
+        // The answers of one are late.
+        world.wires.block(0, Link::Commands, [false, true]);
+        world.clients[0].log_in("eva");
+        world.run(100);
+        world.clients[1].log_in("EVA");
+        world.run(100);
+        world.wires.unblock_all();
+        world.run(1_000);
+        let members = world.clients.iter().map(Client::is_member);
+        assert_eq!(members.collect::<Vec<_>>(), [false, true], "seed {seed}");
+    }
+}

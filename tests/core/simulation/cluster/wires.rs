@@ -6,10 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use mynah::internal::cluster::Link;
 
 use super::engine::ModelEngine;
+use super::trace;
 use crate::support::rng::Rng;
 
 /// Bytes that a direction takes before its other end has read them.
 const WINDOW_BYTES: [usize; 3] = [700, 8_000, 200_000];
+
+/// Least window of connections that are slow. One of 700 bytes takes 6 kB a second then, which is less
+/// than a full room says: scripts would wait for seconds, and heartbeats behind what is published.
+const SLOW_WINDOW_BYTES_MIN: usize = 8_000;
 
 /// What is between the nodes and the engine.
 pub struct Wires {
@@ -46,6 +51,8 @@ impl Wires {
     pub fn new(mut rng: Rng) -> Self {
         let window = WINDOW_BYTES[rng.below(3)];
         let delay_ms_max = [2, 20, 200][rng.below(3)];
+        let window = if delay_ms_max > 20 { window.max(SLOW_WINDOW_BYTES_MIN) } else { window };
+        trace(|| format!("connections take {window} bytes, up to {delay_ms_max} ms each way"));
         Wires {
             wires: BTreeMap::new(),
             next_id: 0,

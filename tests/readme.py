@@ -38,7 +38,7 @@ ON_A_TERMINAL = ["mynah-cli status"]
 MEASURED = re.compile(r"mynah-load|\\007|mynah-cli status")
 FIGURE = re.compile(r"\d(?:[\d,.]*\d)?( ?(?:ns|µs|ms|s|m|KiB|MiB|GiB|B)\b)?")
 # What the load tester says on some machines only, and of the machine.
-OPTIONAL = re.compile(r"(?<=  host ).*|, pages of TCP memory .*|; the latencies are the tester's as much as the target's")
+OPTIONAL = re.compile(r"(?<=  host ).*|, pages of TCP memory .*|, [\d.]+ \wiB once all were open")
 # Lines that it has on some machines only: what others do there, what of the kernel can be read.
 OPTIONAL_LINES = re.compile(
     r"  (?:warning|machine|kernel|left late by) .*| {15}[\d,]+ sockets more .*| {15}.* of CPU .*| {15}CPU a request .*"

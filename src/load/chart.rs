@@ -328,6 +328,16 @@ fn trim(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
+pub(super) fn axis_time(us: f64) -> String {
+    let (value, unit) = match us {
+        us if us < 1e3 => (us, "µs"),
+        us if us < 1e6 => (us / 1e3, "ms"),
+        us => (us / 1e6, "s"),
+    };
+    format!("{} {unit}", (value * 100.0).round() / 100.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

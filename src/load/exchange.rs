@@ -1,7 +1,7 @@
 //! Requests and answers that the user gives, for a server of any protocol: `--send`, `--expect`,
 //! `--expect-bytes`, `--greeting`. Knows bytes, no sockets, no time and no command line.
 
-use super::workload::{Parsed, ReplyError};
+use super::reply::{Parsed, ReplyError};
 use crate::escape::Excerpt;
 
 /// Most bytes of a greeting, the text that ends it included.

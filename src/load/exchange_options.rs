@@ -26,9 +26,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// What is missing where requests are to be sent.
-pub(super) const MISSING: &str = "tcp:// needs --send and --expect (or --expect-bytes N)";
-
 /// What the options say.
 #[derive(Debug, Default)]
 pub(super) struct ExchangeOptions {

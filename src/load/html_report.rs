@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::chart::{Axis, Chart, Line};
+use super::chart::{Axis, Chart, Line, axis_time};
 use super::format::{bytes, count, duration, plural, rate, seconds};
 use super::page::{self, Page, Tile, Tone};
 use super::record::{Connections, LoadModel, ModeName, Part, Record};
 use super::stats::{Percentiles, Phase, Row};
-use super::summary::EscapedText;
+use super::summary_line::EscapedText;
 use super::sysinfo::{Host, SocketCounts};
 use super::{distribution, downsample, island, stage_charts, warnings};
 
@@ -559,16 +559,6 @@ fn memory(record: &Record) -> Option<Chart> {
         lines: vec![Line { name: "growth", class: "a", segments: vec![points], filled: true }],
         marks: Vec::new(),
     })
-}
-
-/// Formats microseconds as short as a tick's label allows: `50 µs`, `2 ms`.
-pub(super) fn axis_time(us: f64) -> String {
-    let (value, unit) = match us {
-        us if us < 1e3 => (us, "µs"),
-        us if us < 1e6 => (us / 1e3, "ms"),
-        us => (us / 1e6, "s"),
-    };
-    format!("{} {unit}", (value * 100.0).round() / 100.0)
 }
 
 fn rows(series: &[Row]) -> Markup {

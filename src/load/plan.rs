@@ -9,7 +9,6 @@ use super::record::{LoadModel, ModeName};
 use super::route::Spread;
 use super::share::Share;
 use super::target::{Protocol, Target};
-use super::workload::Pattern;
 #[cfg(feature = "tls")]
 use crate::tls::client::ClientTls;
 
@@ -179,6 +178,15 @@ pub(super) enum Mode {
         /// Connections that are woken, over all sleeps.
         sample: u32,
     },
+}
+
+/// Pattern of requests and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// Each request is answered on its own connection.
+    Echo,
+    /// One connection publishes, all others receive.
+    Fanout,
 }
 
 impl Mode {

@@ -1,8 +1,7 @@
 //! The charts and headline figures of storms and sleeps.
 
-use super::chart::{Axis, Chart, Line};
+use super::chart::{Axis, Chart, Line, axis_time};
 use super::format::{count, duration, plural};
-use super::html_report::axis_time;
 use super::record::Record;
 use super::stage_summary::{NOT_HALF, slept};
 use super::storm::StormRecord;

@@ -4,7 +4,7 @@ use super::format::{count, duration, plural, seconds};
 use super::record::Record;
 use super::stats::Percentiles;
 use super::storm::StormRecord;
-use super::summary::{EscapedText, SummaryLine};
+use super::summary_line::{EscapedText, SummaryLine};
 use super::wake::WakeStep;
 
 /// Most storms that have lines; the JSON has all.

@@ -12,8 +12,8 @@ use super::record::{
 use super::resources::{State, TICKS_MIN};
 use super::stage_summary;
 use super::stats::{Percentiles, TlsStats};
+use super::summary_line::{EscapedText, SummaryLine};
 use super::warnings::{self, percent};
-use crate::escape::EscapeControl;
 
 /// Text for a server whose memory did not grow.
 const NOT_MEASURED: &str = "not measured: the server's memory did not grow";
@@ -26,12 +26,6 @@ const PARTS_MAX: usize = 16;
 
 /// Width of the labels.
 const LABEL: usize = 12;
-
-/// One line of the summary.
-pub(super) struct SummaryLine {
-    pub(super) label: &'static str,
-    pub(super) text: String,
-}
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -514,15 +508,6 @@ fn percentiles(p: Percentiles) -> String {
     let Percentiles { p50, p90, p99, p999, max } = p;
     let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(duration);
     format!("p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, max {max}")
-}
-
-/// Text of the target, escaped: it must not control the terminal.
-pub(super) struct EscapedText<'a>(pub(super) &'a str);
-
-impl fmt::Display for EscapedText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        EscapeControl(f).write_str(self.0)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-use super::exchange_options;
 use crate::cli::suggest::{DidYouMean, nearest};
 #[cfg(feature = "tls")]
 use crate::cli::tls_options::without_tls;
@@ -19,6 +18,9 @@ use crate::protocol::{self, ProtocolDefaults, ProtocolName};
 
 /// Names of the protocols of targets.
 const PROTOCOLS: [&str; 5] = ["command", "prefixed", "raw", "chat", "tcp"];
+
+/// What is missing where requests are to be sent.
+pub(super) const NO_EXCHANGE: &str = "tcp:// needs --send and --expect (or --expect-bytes N)";
 
 /// Protocol of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,7 @@ impl fmt::Display for TargetError {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}{meant}")
             }
-            TargetError::NoExchange => f.write_str(exchange_options::MISSING),
+            TargetError::NoExchange => f.write_str(NO_EXCHANGE),
             TargetError::NoBroadcasts => {
                 f.write_str("fanout needs command:// or chat://, which broadcast")
             }

@@ -3,13 +3,14 @@
 use std::ops::RangeInclusive;
 
 use super::exchange::{self, Exchange, Expect};
-use super::plan::Plan;
+use super::plan::{Pattern, Plan};
+use super::reply::{Parsed, ReplyError};
 use super::target::Protocol::{self, Mynah};
 use super::target::Target;
-use crate::codec::command::{Command, CommandDecoder, DecodeError, Frame};
+use crate::codec::Decoder;
+use crate::codec::command::{Command, CommandDecoder, Frame};
 use crate::codec::line::{LINE_LEN_MAX, Line, LineDecoder};
 use crate::codec::prefixed::{self, PAYLOAD_LEN_MAX, PrefixedDecoder};
-use crate::codec::{Decoder, Never};
 use crate::limits::FRAME_LEN_LIMIT;
 use crate::protocol::ProtocolName as Name;
 
@@ -22,15 +23,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Most characters kept of the text of a refusal.
 const REFUSAL_LEN_MAX: usize = 200;
-
-/// Pattern of requests and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pattern {
-    /// Each request is answered on its own connection.
-    Echo,
-    /// One connection publishes, all others receive.
-    Fanout,
-}
 
 /// Requests and answers of one run.
 #[derive(Debug)]
@@ -54,40 +46,6 @@ pub(super) struct Workload {
     expect: Option<Expect>,
     /// `tcp`: the text that ends what the server says first; empty if nothing is awaited.
     greeting: Vec<u8>,
-}
-
-/// Answers and deliveries found in received bytes.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Parsed {
-    /// Bytes consumed; the rest begins an incomplete message.
-    pub(super) consumed: usize,
-    pub(super) answers: u32,
-    pub(super) deliveries: u32,
-    /// The error after which the connection cannot go on.
-    pub(super) error: Option<ReplyError>,
-}
-
-/// An error in a reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ReplyError {
-    /// The target refused, with this text.
-    Refused(String),
-    /// The reply answers no request.
-    Unexpected,
-    /// The reply is not the one that the user gave, for this reason.
-    Mismatch(String),
-}
-
-impl From<Never> for ReplyError {
-    fn from(never: Never) -> Self {
-        match never {}
-    }
-}
-
-impl From<DecodeError> for ReplyError {
-    fn from(_: DecodeError) -> Self {
-        ReplyError::Unexpected
-    }
 }
 
 impl Workload {

@@ -182,6 +182,8 @@ fn clock_is_read_by_the_loop_and_the_programs_only() {
 fn unsafe_code_is_one_call_in_one_file() {
     for (_, file, code) in sources() {
         let expected = usize::from(file == Path::new("net/heap.rs"));
+        // A word of a page's policy (CSP).
+        let code = code.replace("'unsafe-inline'", "");
         let found = words(&code).filter(|word| *word == "unsafe").count();
         assert_eq!(found, expected, "{}", file.display());
     }

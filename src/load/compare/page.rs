@@ -3,14 +3,14 @@
 
 use maud::{Markup, html};
 
-use super::super::chart::{Axis, Chart, Line};
+use super::super::chart::{Axis, Chart, Line, axis_time};
 use super::super::distribution;
 use super::super::format::{count, plural};
-use super::super::html_report::{axis_time, segments, whole_rows};
+use super::super::html_report::{segments, whole_rows};
 use super::super::page::{self, Page, Tone};
 use super::super::record::{ModeName, Record};
 use super::super::stats::Row;
-use super::super::summary::EscapedText;
+use super::super::summary_line::EscapedText;
 use super::comparison::{Comparison, SetFacts};
 use super::set::Set;
 

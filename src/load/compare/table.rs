@@ -5,7 +5,7 @@ use std::fmt;
 use console::measure_text_width;
 
 use super::super::format::plural;
-use super::super::summary::EscapedText;
+use super::super::summary_line::EscapedText;
 use super::comparison::{Comparison, MetricRow};
 
 impl fmt::Display for Comparison {

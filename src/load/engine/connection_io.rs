@@ -6,11 +6,13 @@ use mio::Token;
 
 use super::super::connection::{ActiveState, Connection, State};
 use super::super::exchange::GREETING_BYTES_MAX;
+use super::super::plan::Pattern;
 use super::super::record::LoadModel;
+use super::super::reply::{Parsed, ReplyError};
 use super::super::route::Route;
 use super::super::socket::{self, Stream};
 use super::super::stats::Phase;
-use super::super::workload::{Parsed, Pattern, ReplyError, refusal_text};
+use super::super::workload::refusal_text;
 use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;

@@ -22,7 +22,7 @@ use mio::{Events, Poll, Token};
 
 use super::connection::{Connection, State};
 use super::job_link::JobLink;
-use super::plan::{ConnectPacing, Mode, Plan};
+use super::plan::{ConnectPacing, Mode, Pattern, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
 use super::route::{Route, Spread};
@@ -34,7 +34,7 @@ use super::storm::StormRecord;
 use super::sysinfo::{self, KernelMemory};
 use super::usage::Usage;
 use super::wake::WakeStep;
-use super::workload::{Pattern, Workload};
+use super::workload::Workload;
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use getopts::Matches;
 
 use super::super::exchange::Exchange;
-use super::super::exchange_options::{self, ExchangeOptions};
+use super::super::exchange_options::ExchangeOptions;
 use super::super::plan::{ConnectPacing, JsonOutput, Mode, Plan};
 use super::super::quantity::{self, QuantityError};
 use super::super::record::LoadModel;
@@ -18,7 +18,7 @@ use super::super::same_file::is_same_file;
 use super::super::settings::{CompareSettings, MergeSettings};
 use super::super::share::Share;
 use super::super::storm::STORMS_MAX;
-use super::super::target::{Protocol, Target, TargetError};
+use super::super::target::{NO_EXCHANGE, Protocol, Target, TargetError};
 use super::super::workload::Workload;
 use super::tables::{ModeSpec, all_options, find_mode};
 use super::{Invocation, UsageError};
@@ -458,7 +458,7 @@ impl Reader<'_> {
                 self.add_invalid("send", "idle sends requests only with --probe PER_SEC");
             }
             (Mode::Idle { probe_per_sec: Some(_), .. }, Protocol::Tcp) if !has_request => {
-                self.add_invalid("probe", exchange_options::MISSING);
+                self.add_invalid("probe", NO_EXCHANGE);
             }
             (Mode::Echo { .. } | Mode::Wake { .. }, Protocol::Tcp) if !has_request => {
                 refuse(TargetError::NoExchange)

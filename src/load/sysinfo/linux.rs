@@ -1,9 +1,8 @@
 //! Facts about a Linux machine, from proc(5).
 
-use std::fs;
-
 use super::super::rate::NS_PER_SEC;
 use super::limits::{SystemLimits, Usage};
+use super::proc_file::{field_bytes, read};
 use super::proc_sockets::tcp_pages;
 
 /// Interval at which the server's memory is read: a file of /proc costs microseconds.
@@ -73,10 +72,6 @@ pub(in super::super) fn is_hangup_ignored() -> Option<bool> {
     Some(bits >> (libc::SIGHUP - 1) & 1 == 1)
 }
 
-pub(super) fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok()
-}
-
 fn line(path: &str) -> Option<String> {
     read(path).map(|text| text.trim().to_owned())
 }
@@ -103,12 +98,6 @@ fn pair<N: std::str::FromStr>(text: &str) -> Option<(N, N)> {
 
 fn last_number(text: &str) -> Option<u64> {
     text.split_whitespace().last()?.parse().ok()
-}
-
-/// A line such as `VmRSS:     2748 kB`, in bytes.
-pub(super) fn field_bytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

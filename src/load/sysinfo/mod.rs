@@ -8,6 +8,8 @@ mod portable;
 #[cfg(target_os = "linux")]
 mod proc_cpu;
 #[cfg(target_os = "linux")]
+mod proc_file;
+#[cfg(target_os = "linux")]
 mod proc_sockets;
 mod usage;
 

@@ -2,7 +2,7 @@
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::linux::read;
+use super::proc_file::read;
 use super::usage::{CpuTime, MachineTime};
 
 /// Processor time of process `pid`, all its threads; `None` if there is no such process.

@@ -2,7 +2,7 @@
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::linux::{field_bytes, read};
+use super::proc_file::{field_bytes, read};
 use super::usage::{KernelMemory, SocketCounts};
 
 /// Memory that the kernel has in sockets now.

@@ -8,8 +8,6 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::messages::Message;
-#[cfg(feature = "cluster")]
-use super::roster::Roster;
 use super::sorted_keys::SortedKeys;
 use crate::conn_id::ConnId;
 use crate::protocol::lang::Lang;
@@ -215,14 +213,21 @@ impl Members {
         self.slots.iter().map(|(_, member)| member)
     }
 
-    /// The answer to `/who` in a room that has members on other nodes, too.
+    /// The answer to `/who` in a room that has members on other nodes, too: `elsewhere` are their
+    /// nicknames in order, `count` of them, which may have `changed` since the last answer.
     #[cfg(feature = "cluster")]
-    pub fn online_with(&mut self, roster: &mut Roster, lang: Lang) -> &str {
+    pub fn online_with<'a>(
+        &mut self,
+        elsewhere: impl Iterator<Item = &'a str>,
+        count: usize,
+        changed: bool,
+        lang: Lang,
+    ) -> &str {
         let is_kept = self.online.as_ref().is_some_and(|(kept, _)| *kept == lang);
-        if roster.take_changed() || !is_kept {
+        if changed || !is_kept {
             let Members { slots, sorted, online, .. } = self;
             let mut here = sorted.iter().map(|key| &*slots[key as usize].nick).peekable();
-            let mut elsewhere = roster.nicks().peekable();
+            let mut elsewhere = elsewhere.peekable();
             let in_order = std::iter::from_fn(|| {
                 let is_elsewhere = match (here.peek(), elsewhere.peek()) {
                     (Some(here), Some(elsewhere)) => here > elsewhere,
@@ -231,7 +236,7 @@ impl Members {
                 if is_elsewhere { elsewhere.next() } else { here.next() }
             });
             let nicks: Vec<&str> = in_order.take(ONLINE_NICKS_MAX).collect();
-            let more = slots.len() + roster.len() - nicks.len();
+            let more = slots.len() + count - nicks.len();
             let line = Message::Online { nicks: &nicks, more }.in_lang(lang).to_string();
             *online = Some((lang, line.into_boxed_str()));
         }

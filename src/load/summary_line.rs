@@ -1,0 +1,20 @@
+//! One line of a summary, and text of others in it.
+
+use std::fmt::{self, Write};
+
+use crate::escape::EscapeControl;
+
+/// One line of the summary.
+pub(super) struct SummaryLine {
+    pub(super) label: &'static str,
+    pub(super) text: String,
+}
+
+/// Text of the target, escaped: it must not control the terminal.
+pub(super) struct EscapedText<'a>(pub(super) &'a str);
+
+impl fmt::Display for EscapedText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        EscapeControl(f).write_str(self.0)
+    }
+}

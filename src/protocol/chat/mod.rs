@@ -423,9 +423,11 @@ impl ChatProtocol {
         match command {
             "/who" => {
                 #[cfg(feature = "cluster")]
-                let changed = self.roster.take_changed();
-                let (elsewhere, count) = (self.roster.nicks(), self.roster.len());
-                let online = self.members.online_with(elsewhere, count, changed, self.lang);
+                let online = {
+                    let changed = self.roster.take_changed();
+                    let (elsewhere, count) = (self.roster.nicks(), self.roster.len());
+                    self.members.online_with(elsewhere, count, changed, self.lang)
+                };
                 #[cfg(not(feature = "cluster"))]
                 let online = self.members.online(self.lang);
                 ctx.shared.out.extend_from_slice(online.as_bytes());

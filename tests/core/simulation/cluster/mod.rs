@@ -1,6 +1,6 @@
 //! Worlds of two to five nodes, joined over a model of the engine, by seed.
 //!
-//! `MYNAH_SEEDS` and `MYNAH_FIRST_SEED` are those of the other worlds; without, there are 60.
+//! `MYNAH_SEEDS` and `MYNAH_FIRST_SEED` are those of the other worlds; without, there are 30.
 
 #[cfg(feature = "accounts")]
 mod accounts;
@@ -18,7 +18,7 @@ use std::cell::Cell;
 
 use super::{first_failure, number};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 30;
 
 #[test]
 fn worlds_of_nodes_obey_the_rules() {

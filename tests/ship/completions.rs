@@ -24,7 +24,7 @@ const ROWS: [(&str, &[&str]); 17] = [
     ("mynah-cli passwd mem", &["members.txt"]),
     ("mynah-cli echo ", &[]),
     ("mynah-cli --protocol p", &["plugin", "prefixed"]),
-    ("mynah-load ", &["echo", "fanout", "idle"]),
+    ("mynah-load ", &["compare", "echo", "fanout", "idle", "merge", "storm", "wake"]),
     ("mynah-load echo --de", &["--depth"]),
     ("mynah-load fanout --de", &[]),
 ];

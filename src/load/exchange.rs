@@ -229,7 +229,7 @@ mod tests {
         assert!(reason.ends_with(" and 99872 more bytes"), "{reason}");
     }
 
-    /// What `expected` repeated says of the whole `stream`, compared at once: how many answers are
+    /// A reference: compares the whole `stream` with `expected` repeated. How many answers are
     /// whole, and whether all of it is right.
     fn reference(expected: &[u8], stream: &[u8]) -> (usize, bool) {
         let whole = stream.chunks_exact(expected.len()).take_while(|chunk| *chunk == expected);

@@ -26,7 +26,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// What the options say.
+/// The exchange and the greeting that the options give.
 #[derive(Debug, Default)]
 pub(super) struct ExchangeOptions {
     pub(super) exchange: Option<Exchange>,

@@ -97,7 +97,7 @@ pub(super) struct Page<'a> {
     pub(super) tiles: &'a [Tile],
     /// Charts, facts and tables.
     pub(super) body: Markup,
-    /// Who measured this, and when.
+    /// The tester, its host, and the time of the run.
     pub(super) footer: &'a str,
     /// The record, [`rendered`](super::island::render).
     pub(super) island: Option<Markup>,

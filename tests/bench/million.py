@@ -12,8 +12,7 @@ static mynah and mynah-load, which meet over loopback. Steps, each with a fresh 
 
 Needs qemu-system-x86_64, apt-get and dpkg-deb (Debian, Ubuntu), cargo with the target x86_64-unknown-linux-musl and
 musl-gcc (rustup target add x86_64-unknown-linux-musl, package musl-tools); no root, no network in the guest.
---bin has built programs. A million needs 11 GiB of free memory and, emulated, some ten minutes; what is left
-of them is said on the way.
+--bin has built programs. A million needs 9 GiB of free memory; how long it may take is said before it begins.
 """
 
 import argparse

@@ -50,7 +50,7 @@ struct Parent<'a> {
     phase_started_at: u64,
     /// Time by which all must have ended, once they were told to.
     stop_at: Option<u64>,
-    /// What belongs to all: counts, rows, the machine's memory.
+    /// Measurements of all processes: counts, rows, the machine's memory.
     run: Run,
     buffer: Box<[u8]>,
 }

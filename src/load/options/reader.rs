@@ -70,7 +70,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// What the command line asks for; `None` without a mode, a target or files.
+    /// The run, comparison or merge that is asked for; `None` without a mode, a target or files.
     pub(super) fn invocation(&self, command: String) -> Option<Invocation> {
         let mode = self.mode()?;
         self.check_options(mode);
@@ -152,7 +152,7 @@ impl Reader<'_> {
         Some(MergeSettings { out, parts, report, quiet, command })
     }
 
-    /// What `merge` writes must not be what it reads, and it reads each file once.
+    /// `merge` must not write a file that it reads, and reads each once.
     fn check_parts(&self, out: &Path, parts: &[PathBuf], report: Option<&Path>) {
         let refuse = |path: &Path, reason| {
             let path = os_text::encode(path.as_os_str().as_bytes());

@@ -14,6 +14,7 @@ use crate::support::Ended;
 #[cfg(feature = "cluster")]
 use crate::support::redis;
 
+#[cfg(any(feature = "cluster", feature = "tls"))]
 const PING: &str = r"--send PING\r\n --expect +PONG\r\n";
 const GET_PAGE: &str = r"GET\x20/\x20HTTP/1.1\r\nHost:\x20x\r\n\r\n";
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
+
 use super::super::histogram;
 use super::super::record::{ModeName, Record};
 use super::super::stats::{Phase, Row};
-use super::rng::Rng;
 
 /// Most groups of seconds. Those of a longer run are joined.
 const GROUPS_MAX: usize = 100;
@@ -83,7 +84,7 @@ fn errors_of(groups: &[Group], rng: &mut Rng) -> SecondsErrors {
         .map(|_| {
             let mut times = vec![0; count];
             for place in 0..count.div_ceil(block) {
-                let first = rng.below(count);
+                let first = rng.usize(..count);
                 let length = block.min(count - place * block);
                 for at in first..first + length {
                     times[at % count] += 1;
@@ -157,6 +158,7 @@ impl<'a> Table<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rng::normal;
     use super::*;
 
     fn group(count: u64, latency: u64) -> Group {
@@ -166,16 +168,16 @@ mod tests {
 
     #[test]
     fn even_seconds_leave_nothing_open() {
-        let errors = errors_of(&vec![group(1_000, 500); 10], &mut Rng::new(1));
+        let errors = errors_of(&vec![group(1_000, 500); 10], &mut Rng::with_seed(1));
         assert!(errors.rate < 1e-9 && errors.latency.iter().all(|error| *error < 1e-9));
     }
 
     #[test]
     fn uneven_seconds_leave_figures_open() {
-        let mut rng = Rng::new(5);
+        let mut rng = Rng::with_seed(5);
         let groups: Vec<Group> = (0..100)
             .map(|_| {
-                let speed = (0.1 * rng.normal()).exp();
+                let speed = (0.1 * normal(&mut rng)).exp();
                 group((1e4 * speed) as u64, (5e5 / speed) as u64)
             })
             .collect();
@@ -187,11 +189,11 @@ mod tests {
 
     #[test]
     fn seconds_that_resemble_their_neighbours_count_less() {
-        let mut rng = Rng::new(5);
+        let mut rng = Rng::with_seed(5);
         let mut level = 0.0;
         let groups: Vec<Group> = (0..100)
             .map(|_| {
-                level = 0.8 * level + 0.06 * rng.normal();
+                level = 0.8 * level + 0.06 * normal(&mut rng);
                 group((1e4 * f64::exp(level)) as u64, 500)
             })
             .collect();
@@ -202,8 +204,8 @@ mod tests {
 
     #[test]
     fn few_seconds_show_nothing() {
-        assert_eq!(errors_of(&[], &mut Rng::new(1)), SecondsErrors::default());
+        assert_eq!(errors_of(&[], &mut Rng::with_seed(1)), SecondsErrors::default());
         let two = [group(10, 5), group(20, 5)];
-        assert_eq!(errors_of(&two, &mut Rng::new(1)), SecondsErrors::default());
+        assert_eq!(errors_of(&two, &mut Rng::with_seed(1)), SecondsErrors::default());
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fastrand::Rng;
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::super::record::{ModeName, Record};
 use super::super::record_file::{self, RecordFileError};
 use super::super::same_file::is_same_file;
 use super::metrics::{self, Source};
-use super::rng::Rng;
 use super::seconds::{self, SecondsErrors};
 use crate::escape::EscapeControl;
 use crate::strerror::strerror;
@@ -219,7 +219,7 @@ impl Set {
         let mut set =
             set.ok_or_else(|| SetError::Empty(paths.first().cloned().unwrap_or_default()))?;
         if files.len() == 1 {
-            set.seconds = seconds::errors(&set.first, &mut Rng::new(1));
+            set.seconds = seconds::errors(&set.first, &mut Rng::with_seed(1));
         } else {
             set.first.histograms.seconds = Vec::new();
         }

@@ -17,7 +17,9 @@
 //! - [`Method::Seconds`]: one run a set. The same, and the noise between seconds besides, from a bootstrap
 //!   over blocks of them.
 
-use super::rng::Rng;
+use fastrand::Rng;
+
+use super::rng::choose;
 use super::student;
 
 /// Seed of everything random.
@@ -131,7 +133,7 @@ pub(super) fn compare(samples: &[Sample], tolerance: f64) -> (Method, Vec<Change
 
 fn compare_with(samples: &[Sample], tolerance: f64, resamples: usize) -> (Method, Vec<Change>) {
     let method = method(samples);
-    let mut rng = Rng::new(SEED);
+    let mut rng = Rng::with_seed(SEED);
     let mut estimate = |sample: &Sample| match method {
         Method::Permutation => bootstrap_estimate(sample, resamples, &mut rng),
         Method::RunToRun | Method::Seconds => t_estimate(sample, method),
@@ -259,7 +261,7 @@ fn shift(before: &[f64], after: &[f64]) -> f64 {
 fn bootstrap_estimate(sample: &Sample, resamples: usize, rng: &mut Rng) -> Estimate {
     let (before, after) = (logs(&sample.before), logs(&sample.after));
     let mut resample = |values: &[f64]| -> Vec<f64> {
-        (0..values.len()).map(|_| values[rng.below(values.len())]).collect()
+        (0..values.len()).map(|_| values[rng.usize(..values.len())]).collect()
     };
     let mut shifts: Vec<f64> =
         (0..resamples).map(|_| shift(&resample(&before), &resample(&after))).collect();
@@ -354,7 +356,7 @@ fn permutation_tests(judged: &[&Sample], rng: &mut Rng) -> Vec<Test> {
     let mut runs: Vec<usize> = (0..before + after).collect();
     let extremes: Vec<Extremes> = (0..RELABELINGS)
         .map(|_| {
-            rng.choose(&mut runs, after);
+            choose(&mut runs, after, rng);
             let chosen = &runs[..after];
             let sum = |scores: &Vec<f64>| chosen.iter().map(|run| scores[*run]).sum();
             Extremes::of(scores.iter().map(sum))
@@ -448,6 +450,7 @@ fn median_of(values: &mut [f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rng::normal;
     use super::*;
 
     const TOLERANCE: f64 = 0.02;
@@ -471,9 +474,10 @@ mod tests {
     impl Machine {
         /// Throughput, p50 and p90 that move with it, p99 and p99.9 with long tails, three more.
         fn run(self, rng: &mut Rng) -> [f64; 8] {
-            let disturbed = if rng.below(self.disturbed_one_in) == 0 { rng.below(150) } else { 0 };
-            let speed = (self.deviation * rng.normal() - disturbed as f64 / 1e3).exp();
-            let mut around = |deviation: f64| (deviation * rng.normal()).exp();
+            let disturbed =
+                if rng.usize(..self.disturbed_one_in) == 0 { rng.usize(..150) } else { 0 };
+            let speed = (self.deviation * normal(rng) - disturbed as f64 / 1e3).exp();
+            let mut around = |deviation: f64| (deviation * normal(rng)).exp();
             let (near, tail) = (around(0.005), around(0.05));
             let rare = tail * around(0.3).powi(2);
             [
@@ -510,7 +514,7 @@ mod tests {
 
     /// Comparisons of `count` with a metric that is worse, and with a throughput that is.
     fn alarms(machine: Machine, runs: (usize, usize), slowdown: f64, count: u64) -> (usize, usize) {
-        let mut rng = Rng::new(20);
+        let mut rng = Rng::with_seed(20);
         let mut found = (0, 0);
         for _ in 0..count {
             let samples = machine.sets(runs, slowdown, &mut rng);
@@ -541,7 +545,7 @@ mod tests {
 
     /// Two sets of ten of the runs, the second with `slowdown` of the throughput.
     fn real_sets(runs: &mut [Vec<f64>], slowdown: f64, rng: &mut Rng) -> Vec<Sample> {
-        rng.choose(runs, 20);
+        choose(runs, 20, rng);
         let column = |runs: &[Vec<f64>], at: usize| runs.iter().map(|run| run[at]).collect();
         (0..7)
             .map(|at| {
@@ -558,7 +562,7 @@ mod tests {
 
     #[test]
     fn real_runs_of_one_server_are_seldom_worse() {
-        let (mut runs, mut rng) = (real_runs(), Rng::new(40));
+        let (mut runs, mut rng) = (real_runs(), Rng::with_seed(40));
         assert_eq!(runs.len(), 40);
         let is_worse = |change: &Change| change.outcome == Outcome::Worse;
         let mut alarms = || {

@@ -128,6 +128,9 @@ def main():
     missing = [step for step in options.steps if step not in figures]
     if missing:
         sys.exit(f"no result of {', '.join(missing)}: the guest's last words are above")
+    missed = [f"{step}: {miss}" for step in options.steps for miss in figures[step]["verdict"]["misses"]]
+    if missed:
+        sys.exit("\n".join(missed))
 
 
 def arguments():

@@ -104,6 +104,8 @@ impl Server {
     fn build_and_start(tree: &Path, target: &PathBuf) -> Self {
         let cargo = Command::new(env!("CARGO"))
             .args(["build", "--locked", "--no-default-features", "--bin", "mynah"])
+            // It answers three clients.
+            .args(["--config", "profile.dev.package.mynah.opt-level=0"])
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", target)
             .output()

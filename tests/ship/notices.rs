@@ -96,8 +96,7 @@ fn linked_packages() -> Vec<Value> {
     let mut names: Vec<String> = tree.lines().skip(1).map(str::to_owned).collect();
     names.sort();
     names.dedup();
-    let metadata: Value =
-        serde_json::from_str(&cargo("metadata --locked --offline --format-version 1")).unwrap();
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let find = |name: &String| {
         let mut parts = name.split(' ');
@@ -109,6 +108,13 @@ fn linked_packages() -> Vec<Value> {
     let found: Vec<Value> = names.iter().map(find).collect();
     assert!(found.len() > 50, "the crates were found");
     found
+}
+
+/// Of all packages of the platform that is shipped to: others may not have been downloaded.
+fn metadata() -> Value {
+    let arguments = "metadata --locked --offline --format-version 1 \
+                     --filter-platform x86_64-unknown-linux-gnu";
+    serde_json::from_str(&cargo(arguments)).unwrap()
 }
 
 fn cargo(arguments: &str) -> String {
@@ -162,8 +168,7 @@ fn without_apache(text: &str) -> String {
 
 /// Lua's version, and the notice at the end of its header.
 fn lua() -> (String, String) {
-    let metadata: Value =
-        serde_json::from_str(&cargo("metadata --locked --offline --format-version 1")).unwrap();
+    let metadata = metadata();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|package| package["name"] == "lua-src").unwrap();
     let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();

@@ -161,10 +161,10 @@ impl Engine {
         Millis::earliest([self.sessions[0].next_due(), self.sessions[1].next_due()])
     }
 
-    /// Bytes allocated for what waits on both connections.
+    /// Bytes allocated for what waits on both connections, or for one.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.sessions.iter().map(Session::allocated).sum()
+        self.sessions.iter().map(Session::allocated).sum::<usize>() + self.commands.allocated()
     }
 
     /// Whether a connection does what it is for.

@@ -215,6 +215,12 @@ impl Node {
         &self.engine
     }
 
+    /// Bytes allocated for what waits to be sent and for what was heard.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.engine.allocated() + self.events.capacity()
+    }
+
     /// The connections to the engine.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine

@@ -144,7 +144,7 @@ impl<T: Transport> Server<T> {
             dispatch!(&listener.protocol, handler => handler.roster().map(Roster::allocated))
         });
         let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.allocated());
-        let held = rosters.sum::<usize>() + waiting + node.engine().allocated();
+        let held = rosters.sum::<usize>() + waiting + node.allocated();
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 

@@ -310,8 +310,9 @@ impl<T: Transport> Server<T> {
     /// Whether the next turn has something to do for the cluster.
     pub(crate) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
-        let has_input = node.has_input() && !self.is_cluster_blocked;
-        has_input || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
+        let has_input = node.has_input() || node.engine().has_news();
+        let may_act = has_input && !self.is_cluster_blocked;
+        may_act || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
     }
 
     /// When the cluster has something to do although nothing has happened.

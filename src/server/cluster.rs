@@ -210,16 +210,26 @@ impl<T: Transport> Server<T> {
     }
 
     /// Puts connections whose claims have outcomes on the resume list, and acts on names that were
-    /// lost.
+    /// lost, as far as there is time.
     fn settle_claims(&mut self, registry: &T::Registry) {
+        if !self.shared.cluster.as_ref().is_some_and(|cluster| cluster.has_name_work()) {
+            return;
+        }
         let now = self.shared.now;
-        while let Some(id) = self.with_cluster(Cluster::next_finished_claim) {
+        // Other nodes may have taken all the time there was.
+        self.schedule.budget.begin(turn_micros::CLUSTER);
+        while !self.schedule.budget.is_spent()
+            && let Some(id) = self.with_cluster(Cluster::next_finished_claim)
+        {
+            self.schedule.budget.charge(EVENT_COST_BYTES);
             if let Some(mut visit) = self.visit(id) {
                 visit.conn.session.on_claim_outcome(now);
                 visit.requeue();
             }
         }
-        while let Some(verdict) = self.with_cluster(Cluster::next_verdict) {
+        while !self.schedule.budget.is_spent()
+            && let Some(verdict) = self.with_cluster(Cluster::next_verdict)
+        {
             self.schedule.budget.charge(VISIT_COST_BYTES);
             self.act_on_verdict(registry, &verdict);
         }

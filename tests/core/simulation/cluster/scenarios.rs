@@ -152,6 +152,26 @@ fn input_that_a_turn_had_no_time_for_does_not_wait() {
     assert_eq!(pair.heard(), (POSTS, 0));
 }
 
+/// Verdicts on all names come at once when the engine is back.
+#[test]
+fn names_are_settled_in_the_time_of_a_turn() {
+    let mut pair = Small::pair();
+    (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
+    pair.run(4_000);
+    for number in 2..202 {
+        pair.clients.push(Client::connect(number, &pair.nodes[1], true, pair.now));
+        pair.clients[number].ask(&format!("user{number}"));
+    }
+    pair.run(1_000);
+    assert!(pair.clients[2..].iter().all(Client::is_member));
+    pair.nodes[1].set_clock(100, 4_096);
+    pair.engine.cut(false);
+    pair.run(4_000);
+    let longest = pair.nodes[1].longest_turn_micros;
+    assert!((1_000..6_000).contains(&longest), "{longest} µs");
+    assert!(pair.clients[2..].iter().all(Client::is_member));
+}
+
 /// Whichever of the two comes first: that the account's client has joined, or that the guest has left.
 #[cfg(feature = "accounts")]
 #[test]

@@ -42,7 +42,7 @@ pub struct Engine {
     is_subscriber_announced: bool,
     log: EngineLog,
     random: Xorshift,
-    /// Something has happened since [`next_event`](Self::next_event) was called last.
+    /// Something has happened since [`next_event`](Self::next_event) had nothing to return.
     has_news: bool,
     /// The latest time that was passed in.
     now: Millis,
@@ -131,7 +131,8 @@ impl Engine {
         self.sessions[link as usize].on_bytes(bytes);
     }
 
-    /// Whether something has happened since [`next_event`](Self::next_event) was called last.
+    /// Whether [`next_event`](Self::next_event) may have something to return: it is to be called
+    /// until it has not.
     #[must_use]
     pub fn has_news(&self) -> bool {
         self.has_news
@@ -161,10 +162,10 @@ impl Engine {
         Millis::earliest([self.sessions[0].next_due(), self.sessions[1].next_due()])
     }
 
-    /// Bytes allocated for what waits on both connections.
+    /// Bytes allocated for what waits on both connections, or for one.
     #[must_use]
     pub fn allocated(&self) -> usize {
-        self.sessions.iter().map(Session::allocated).sum()
+        self.sessions.iter().map(Session::allocated).sum::<usize>() + self.commands.allocated()
     }
 
     /// Whether a connection does what it is for.
@@ -194,14 +195,16 @@ impl Engine {
     /// this call.
     pub fn next_event(&mut self, now: Millis) -> Option<EngineEvent<'_>> {
         self.set_now(now);
-        self.has_news = false;
         if let Some(message) = self.current.take() {
             self.sessions[Link::Subscriber as usize].consume(message.frame_len);
         }
         if let Some(event) = self.advance() {
             return Some(event.into());
         }
-        let message = self.current.as_ref()?;
+        let Some(message) = &self.current else {
+            self.has_news = false;
+            return None;
+        };
         let input = self.sessions[Link::Subscriber as usize].input();
         let (channel, payload) = (&input[message.channel.clone()], &input[message.payload.clone()]);
         Some(EngineEvent::Message { channel, payload })

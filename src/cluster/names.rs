@@ -35,10 +35,10 @@ pub(super) struct NameCalls {
     calls: BTreeMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
-    /// A renewal has been answered on this connection: a lease that is not there from then on was
-    /// missing while names may have been claimed.
+    /// A renewal of this holder has been answered: a lease that is not there from then on was missing
+    /// while names may have been claimed.
     expects_lease: bool,
-    /// A claim has been answered on this connection.
+    /// A claim of this holder has been answered.
     has_claimed: bool,
 }
 
@@ -65,7 +65,7 @@ struct Former {
 /// A call whose answer has not come.
 #[derive(Debug)]
 enum Call {
-    Renew,
+    Renew { holder: u64 },
     End { holder: u64 },
     Release,
     Claim { holder: u64, channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
@@ -100,7 +100,7 @@ impl NameCalls {
         self.former.push_back(Former { holder: self.holder(), is_ended: false });
         self.former.iter_mut().for_each(|former| former.is_ended = false);
         self.connections += 1;
-        self.has_claimed = false;
+        (self.expects_lease, self.has_claimed) = (false, false);
         self.keys = Keys::new(&self.prefix, self.holder());
         self.renew(engine, name, LEASE_MS, cluster);
     }
@@ -128,7 +128,7 @@ impl NameCalls {
     ) {
         let rooms: Vec<&[u8]> = cluster.rooms().map(|(_, room)| room.as_bytes()).collect();
         let call = self.keys.renew(name, lease_ms, &rooms);
-        self.start(engine, &call, Call::Renew);
+        self.start(engine, &call, Call::Renew { holder: self.holder() });
         self.end_former(engine, name);
     }
 
@@ -146,8 +146,17 @@ impl NameCalls {
         }
     }
 
+    /// The next request, but for those of rooms that have closed: nobody would release their names.
     fn next_request(&mut self, cluster: &mut Cluster) -> Option<NameRequest> {
-        self.held.take().or_else(|| cluster.next_name_request())
+        loop {
+            let request = self.held.take().or_else(|| cluster.next_name_request())?;
+            if cluster.is_open(request.channel) {
+                return Some(request);
+            }
+            if let NameRequestKind::Claim { id: Some(id), .. } = request.kind {
+                cluster.give_up_claim(id);
+            }
+        }
     }
 
     /// Claims a name, and those behind it of the same room.
@@ -210,7 +219,7 @@ impl NameCalls {
         cluster: &mut Cluster,
     ) -> Standing {
         match (self.calls.remove(&tag), result) {
-            (Some(Call::Renew), result) => {
+            (Some(Call::Renew { holder }), result) if holder == self.holder() => {
                 // A claim comes before the first renewal where the engine has forgotten the script of
                 // that, and it is sent again.
                 let is_expected =
@@ -241,17 +250,18 @@ impl NameCalls {
                 Standing::Unknown
             }
             (Some(Call::Release), Err(_)) => Standing::Unknown,
-            (Some(Call::End { .. } | Call::Release) | None, _) => Standing::Sure,
+            (Some(Call::Renew { .. } | Call::End { .. } | Call::Release) | None, _) => {
+                Standing::Sure
+            }
         }
     }
 
     /// The engine cannot be asked any more.
     pub(super) fn give_up(&mut self, cluster: &mut Cluster) {
-        self.expects_lease = false;
         let calls = std::mem::take(&mut self.calls);
         let claims = calls.into_values().filter_map(|call| match call {
             Call::Claim { names, .. } => Some(names),
-            Call::Renew | Call::End { .. } | Call::Release => None,
+            Call::Renew { .. } | Call::End { .. } | Call::Release => None,
         });
         let waiting: Vec<ConnId> = claims.flatten().filter_map(|(_, id)| id).collect();
         waiting.into_iter().for_each(|id| cluster.give_up_claim(id));
@@ -338,6 +348,14 @@ mod tests {
                 .collect()
         }
 
+        /// How many claims were sent since the last call.
+        fn take_claims(&mut self) -> usize {
+            let text = String::from_utf8(self.engine.unsent(Link::Commands).to_vec()).unwrap();
+            self.engine.on_sent(Link::Commands, text.len());
+            // The first of their keys.
+            text.matches("{p}:names:").count()
+        }
+
         /// The holders whose leases end with what was sent since the last call.
         fn take_sent(&mut self) -> Vec<String> {
             let text = String::from_utf8(self.engine.unsent(Link::Commands).to_vec()).unwrap();
@@ -395,6 +413,40 @@ mod tests {
             b"-NOSCRIPT no\r\n:1\r\n*1\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n:0\r\n";
         let standings = node.standings(overtaken);
         assert_eq!(standings, [Standing::Sure, Standing::Sure, Standing::LeaseLost]);
+    }
+
+    /// A room has closed on a connection that stays.
+    #[test]
+    fn first_lease_of_a_holder_is_not_missed() {
+        let mut node = Fixture::new();
+        node.connect();
+        assert_eq!(node.standings(b":0\r\n:1\r\n"), [Standing::Sure; 2]);
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        node.names.begin(&mut node.engine, "n", &node.cluster);
+        // Of the former holder; the first of this one; the end of both before.
+        assert_eq!(node.standings(b":1\r\n:0\r\n:0\r\n:1\r\n"), [Standing::Sure; 4]);
+        node.names.renew(&mut node.engine, "n", LEASE_MS, &node.cluster);
+        assert_eq!(node.standings(b":0\r\n"), [Standing::LeaseLost]);
+    }
+
+    #[test]
+    fn names_of_a_closed_room_are_not_claimed() {
+        let mut node = Fixture::new();
+        node.connect();
+        node.answer(b":0\r\n:1\r\n");
+        let rooms = ["chat:lobby", "chat:attic"].map(|name| node.cluster.open(name, true));
+        let kind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
+        for channel in rooms.into_iter().cycle().take(NAME_CALLS_MAX + 4) {
+            node.cluster.request_name(NameRequest { channel, nick: "eva".into(), kind });
+        }
+        node.names.call(&mut node.engine, "n", &mut node.cluster);
+        assert_eq!(node.take_claims(), NAME_CALLS_MAX);
+        assert_eq!(node.names.held.as_ref().map(|held| held.channel), Some(rooms[0]));
+        node.cluster.close(rooms[0]);
+        node.answer(&b"*1\r\n:1\r\n".repeat(NAME_CALLS_MAX));
+        node.names.call(&mut node.engine, "n", &mut node.cluster);
+        assert_eq!(node.take_claims(), 1, "those of the other go in one call");
+        assert!(!node.cluster.has_name_requests());
     }
 
     #[test]

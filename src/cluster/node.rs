@@ -69,9 +69,12 @@ pub struct ClusterStats {
 pub struct Input<'a> {
     /// The room's channel.
     pub channel: Channel,
-    /// Its content; `None` where there is nothing in it for the room.
+    /// Its content; `None` where something was heard that is for no room.
     pub remote: Option<Remote<'a>>,
 }
+
+/// Something was heard, and no room is to act on it.
+const NO_INPUT: Input<'_> = Input { channel: 0, remote: None };
 
 /// This node.
 #[derive(Debug)]
@@ -215,6 +218,12 @@ impl Node {
         &self.engine
     }
 
+    /// Bytes allocated for what waits to be sent and for what was heard.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.engine.allocated() + self.events.capacity()
+    }
+
     /// The connections to the engine.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
@@ -277,8 +286,8 @@ impl Node {
     /// A channel is closed: what is known of others in it is forgotten, and all names are released.
     /// Those of rooms that are open are to be claimed anew, as [`set_channels`](Self::set_channels)
     /// does.
-    pub fn close(&mut self, channel: Channel, cluster: &Cluster) {
-        self.peers.forget(channel);
+    pub fn close(&mut self, channel: Channel, cluster: &mut Cluster) {
+        self.peers.forget(channel, cluster);
         self.tasks.retain(|task| task.channel != channel);
         self.tellings.snapshots.retain(|(told, _)| *told != channel);
         self.tellings.claims.retain(|(told, _)| *told != channel);
@@ -382,8 +391,9 @@ impl Node {
                 let receivers = cluster.receivers_here(channel);
                 ChannelBeat { name, next, messages, receivers }
             })
+            .take(Heartbeat::CHANNELS_MAX)
             .collect();
-        heartbeat.wants = self.peers.wants(cluster).collect();
+        heartbeat.wants = self.peers.wants(cluster).take(Heartbeat::WANTS_MAX).collect();
         let bytes = heartbeat.to_bytes();
         self.engine.publish(&self.keys.nodes_channel(), &[&bytes]);
         let lease_ms = if self.is_stopping { 0 } else { LEASE_MS };
@@ -428,13 +438,17 @@ impl Node {
         !self.tasks.is_empty() || self.batch.is_some()
     }
 
-    /// The next thing that a room is to act on. It comes again until it is [`done`](Self::done).
+    /// The next thing that has come. What a room is to act on comes again until it is
+    /// [`done`](Self::done).
     pub fn next(&mut self, cluster: &mut Cluster, now: Millis) -> Option<Input<'_>> {
         // What is heard is heard now, not at the last turn.
         self.advance_clock(now);
-        while !self.has_input() {
+        if !self.has_input() {
             if !self.hear(cluster, now) {
                 return None;
+            }
+            if !self.has_input() {
+                return Some(NO_INPUT);
             }
         }
         if let Some(Task { channel, kind }) = self.tasks.front().copied() {
@@ -453,7 +467,7 @@ impl Node {
         let Ok((event, rest)) = decoded else {
             // It is of a version that this one does not know, and so missed, with all behind it.
             self.batch = None;
-            return Some(Input { channel, remote: None });
+            return Some(NO_INPUT);
         };
         let snapshot = match event {
             Event::SnapshotBegins => Some(SnapshotEdge::Begins),
@@ -666,6 +680,9 @@ impl Node {
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
                 self.receive(node, channel, beat.end(), cluster);
+                if self.peers.note_end(node, channel, beat.end()) {
+                    self.note_missed(channel, None, cluster);
+                }
             }
         }
         for channel in self.peers.note_heartbeat(node, heartbeat, cluster) {
@@ -680,7 +697,7 @@ impl Node {
         }
         if heartbeat.is_last {
             self.lose(node, cluster);
-        } else if self.peers.wants(cluster).next().is_some() {
+        } else if self.peers.get(node).wanted_rooms(cluster).next().is_some() {
             self.is_beat_wanted = true;
         }
     }
@@ -724,6 +741,8 @@ mod tests {
     use super::super::engine_types::EngineConfig;
     use super::*;
 
+    const ROOM: &str = "chat:lobby";
+
     fn push(texts: &[&[u8]], count: &str) -> Vec<u8> {
         let mut bytes = b">3\r\n".to_vec();
         for text in texts {
@@ -735,39 +754,125 @@ mod tests {
         bytes
     }
 
+    /// A node in a room, whose subscriber hears.
+    struct Fixture {
+        node: Node,
+        cluster: Cluster,
+        now: Millis,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let config = EngineConfig {
+                url: String::new(),
+                username: String::new(),
+                password: Vec::new(),
+                database: 0,
+                client_name: String::new(),
+                unsent_bytes_max: 1 << 20,
+                message_bytes_max: 1 << 20,
+            };
+            let mut cluster = Cluster::new(0x10, 1 << 20);
+            cluster.open(ROOM, true);
+            let (now, link) = (Millis(5_000), Link::Subscriber);
+            let here = NodeConfig { name: "here".to_owned(), prefix: "p".to_owned() };
+            let mut node = Node::new(here, Engine::new(config, 7), &cluster, now);
+            node.set_channels(&mut cluster);
+            node.engine.want(link, now);
+            node.engine.on_connecting(link, now);
+            node.engine.on_connected(link, now);
+            node.engine.on_bytes(link, b"%0\r\n", now);
+            for channel in [NODES, ROOM] {
+                let channel = node.keys.channel(channel);
+                node.engine.on_bytes(link, &push(&[b"subscribe", &channel], ":1\r\n"), now);
+            }
+            let mut fixture = Fixture { node, cluster, now };
+            fixture.hear();
+            fixture
+        }
+
+        fn publish(&mut self, channel: &str, payload: &[u8]) {
+            let bytes = push(&[b"message", &self.node.keys.channel(channel), payload], "");
+            self.node.engine.on_bytes(Link::Subscriber, &bytes, self.now);
+        }
+
+        /// The other node says that it is there, and where its stream ends.
+        fn beat(&mut self, next: u64) {
+            let mut heartbeat = Heartbeat::new(0x20, "there", false);
+            heartbeat.channels = vec![ChannelBeat { name: ROOM, next, messages: 0, receivers: 1 }];
+            self.publish(NODES, &heartbeat.to_bytes());
+        }
+
+        /// It publishes an event, or somebody does in its name.
+        fn batch(&mut self, first: u64, event: &Event<'_>) {
+            let mut bytes = Header::new(0x20, first, 0).write(&mut [0; Header::LEN_MAX]).to_vec();
+            postcard::to_io(event, &mut bytes).unwrap();
+            self.publish(ROOM, &bytes);
+        }
+
+        /// A turn. Returns its steps.
+        fn hear(&mut self) -> Vec<String> {
+            let mut steps = Vec::new();
+            while let Some(input) = self.node.next(&mut self.cluster, self.now) {
+                steps.push(input.remote.map_or_else(String::new, |it| format!("{it:?}")));
+                self.node.done();
+            }
+            self.node.on_time(&mut self.cluster, self.now);
+            steps
+        }
+    }
+
     #[test]
     fn node_is_heard_when_its_heartbeat_comes() {
-        let config = EngineConfig {
-            url: String::new(),
-            username: String::new(),
-            password: Vec::new(),
-            database: 0,
-            client_name: String::new(),
-            unsent_bytes_max: 1 << 20,
-            message_bytes_max: 1 << 20,
-        };
-        let mut cluster = Cluster::new(0x10, 1 << 20);
-        let (mut now, link) = (Millis(5_000), Link::Subscriber);
-        let here = NodeConfig { name: "here".to_owned(), prefix: "p".to_owned() };
-        let mut node = Node::new(here, Engine::new(config, 7), &cluster, now);
-        node.set_channels(&mut cluster);
-        node.engine.want(link, now);
-        node.engine.on_connecting(link, now);
-        node.engine.on_connected(link, now);
-        node.engine.on_bytes(link, b"%0\r\n", now);
-        let channel = node.keys.nodes_channel();
-        node.engine.on_bytes(link, &push(&[b"subscribe", &channel], ":1\r\n"), now);
-        assert!(node.next(&mut cluster, now).is_none());
-        node.on_time(&mut cluster, now);
-        now = now.after(900);
-        let heartbeat = Heartbeat::new(0x20, "there", false).to_bytes();
-        node.engine.on_bytes(link, &push(&[b"message", &channel, &heartbeat], ""), now);
-        assert!(node.next(&mut cluster, now).is_none());
-        node.on_time(&mut cluster, now);
-        assert_eq!(node.others().next(), Some((0, "there", 0)));
-        now = now.after(STEP_MS_MAX * 9);
-        assert!(node.next(&mut cluster, now).is_none());
-        node.on_time(&mut cluster, now);
-        assert_eq!(node.silent_ms(), 900 + STEP_MS_MAX, "a pause counts once");
+        let mut here = Fixture::new();
+        here.now = here.now.after(900);
+        here.beat(0);
+        here.hear();
+        assert_eq!(here.node.others().next(), Some((0, "there", 0)));
+        here.now = here.now.after(STEP_MS_MAX * 9);
+        here.hear();
+        assert_eq!(here.node.silent_ms(), 900 + STEP_MS_MAX, "a pause counts once");
+    }
+
+    #[test]
+    fn heartbeat_is_a_step() {
+        let mut here = Fixture::new();
+        assert!(!here.node.engine.has_news());
+        (0..3).for_each(|_| here.beat(0));
+        assert!(here.node.next(&mut here.cluster, here.now).is_some());
+        here.node.done();
+        assert!(here.node.engine.has_news() && !here.node.has_input(), "two are left");
+        assert_eq!(here.hear(), ["", ""]);
+        assert!(!here.node.engine.has_news());
+    }
+
+    #[test]
+    fn stream_is_heard_again_behind_a_forged_number() {
+        let mut here = Fixture::new();
+        here.beat(0);
+        here.hear();
+        here.batch(u64::MAX - 1, &Event::Joined("forged"));
+        here.batch(0, &Event::Joined("ann"));
+        assert_eq!(here.hear(), ["Event { node: 0, event: Joined(\"forged\") }", ""]);
+        here.beat(1);
+        assert_eq!(here.hear(), [""]);
+        here.beat(1);
+        assert_eq!(here.hear(), ["Missed(None)"]);
+        here.batch(1, &Event::Joined("ben"));
+        assert_eq!(here.hear(), ["Event { node: 0, event: Joined(\"ben\") }"]);
+    }
+
+    #[test]
+    fn what_waits_is_counted() {
+        let mut here = Fixture::new();
+        let text = "x".repeat(100_000);
+        here.cluster.publish(0, &Event::Post { from: "ann", text: &text });
+        let before = here.node.allocated();
+        here.node.flush(&mut here.cluster);
+        assert!(here.node.allocated() >= before + text.len());
+        here.batch(0, &Event::Post { from: "ben", text: &text });
+        let before = here.node.allocated();
+        here.hear();
+        assert!(here.node.allocated() >= before + text.len(), "the batch at hand");
     }
 }

@@ -42,6 +42,8 @@ struct Stream {
     receivers: usize,
     /// The node is in the channel, as its last heartbeat said.
     is_open: bool,
+    /// The last heartbeat had the stream end before what is expected.
+    is_ahead: bool,
     members: MembersKnown,
 }
 
@@ -125,7 +127,8 @@ impl Peers {
     }
 
     /// A channel is closed here: what is said in it from now on is not missed.
-    pub(super) fn forget(&mut self, channel: Channel) {
+    pub(super) fn forget(&mut self, channel: Channel, cluster: &mut Cluster) {
+        cluster.set_receivers_elsewhere(channel, 0);
         for peer in &mut self.peers {
             peer.streams.remove(&channel);
         }
@@ -175,6 +178,18 @@ impl Peers {
         Reception { missed, skip: 0 }
     }
 
+    /// A heartbeat has said where a stream ends. Returns true where it has been before what is expected
+    /// twice in a row: that was not of this node, and is forgotten.
+    pub(super) fn note_end(&mut self, number: NodeNumber, channel: Channel, end: Position) -> bool {
+        let Some(stream) = self.stream(number, channel) else { return false };
+        let was_ahead = std::mem::replace(&mut stream.is_ahead, end.next < stream.expected.next);
+        if !(was_ahead && stream.is_ahead) {
+            return false;
+        }
+        (stream.expected, stream.members, stream.is_ahead) = (end, MembersKnown::No, false);
+        true
+    }
+
     /// An event has been acted on.
     pub(super) fn advance(&mut self, number: NodeNumber, channel: Channel, is_message: bool) {
         if let Some(stream) = self.stream(number, channel) {
@@ -216,9 +231,12 @@ impl Peers {
         let mut left: Vec<Channel> = Vec::new();
         for (channel, stream) in &mut peer.streams {
             let name = cluster.channel_name(*channel);
-            stream.receivers = 0;
-            if stream.is_open && !heartbeat.channels.iter().any(|beat| beat.name == name) {
-                (stream.is_open, stream.members) = (false, MembersKnown::Yes);
+            if heartbeat.channels.iter().any(|beat| beat.name == name) {
+                continue;
+            }
+            stream.set_receivers(*channel, 0, cluster);
+            if std::mem::take(&mut stream.is_open) {
+                stream.members = MembersKnown::Yes;
                 left.push(*channel);
             }
         }
@@ -228,13 +246,12 @@ impl Peers {
                     .streams
                     .entry(channel)
                     .or_insert_with(|| Stream { expected: beat.end(), ..Stream::default() });
-                stream.receivers = beat.receivers as usize;
+                stream.set_receivers(channel, beat.receivers as usize, cluster);
                 if !std::mem::replace(&mut stream.is_open, true) {
                     stream.members = MembersKnown::No;
                 }
             }
         }
-        self.count_receivers(cluster);
         left
     }
 
@@ -242,7 +259,9 @@ impl Peers {
     pub(super) fn remove(&mut self, number: NodeNumber, is_unheard: bool, cluster: &mut Cluster) {
         let peer = &mut self.peers[usize::from(number)];
         (peer.is_gone, peer.is_logged, peer.is_unheard) = (true, false, is_unheard);
-        self.count_receivers(cluster);
+        for (channel, stream) in &mut peer.streams {
+            stream.set_receivers(*channel, 0, cluster);
+        }
     }
 
     /// A node that went while this one could not hear, each once.
@@ -250,15 +269,6 @@ impl Peers {
         let number = self.peers.iter().position(|peer| peer.is_unheard)?;
         self.peers[number].is_unheard = false;
         Some(number as NodeNumber)
-    }
-
-    fn count_receivers(&self, cluster: &mut Cluster) {
-        for channel in cluster.channels().map(|(channel, _)| channel).collect::<Vec<_>>() {
-            let streams =
-                self.present().filter_map(|(_, peer)| Some(peer.streams.get(&channel)?.receivers));
-            let receivers = streams.sum();
-            cluster.set_receivers_elsewhere(channel, receivers);
-        }
     }
 
     /// A node that has not been heard for too long.
@@ -273,11 +283,7 @@ impl Peers {
         cluster: &'a Cluster,
     ) -> impl Iterator<Item = (u64, &'a str)> + 'a {
         self.present().flat_map(move |(_, peer)| {
-            let rooms = cluster.rooms().filter(move |(channel, _)| {
-                let stream = peer.streams.get(channel);
-                stream.is_some_and(|stream| stream.members == MembersKnown::No)
-            });
-            rooms.map(|(_, name)| (peer.incarnation, name))
+            peer.wanted_rooms(cluster).map(move |name| (peer.incarnation, name))
         })
     }
 
@@ -288,5 +294,106 @@ impl Peers {
 
     fn stream(&mut self, number: NodeNumber, channel: Channel) -> Option<&mut Stream> {
         self.peers[usize::from(number)].streams.get_mut(&channel)
+    }
+}
+
+impl Peer {
+    /// The rooms whose members are to be asked for.
+    pub(super) fn wanted_rooms<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+    ) -> impl Iterator<Item = &'a str> + 'a {
+        let rooms = cluster.rooms().filter(move |(channel, _)| {
+            let stream = self.streams.get(channel);
+            stream.is_some_and(|stream| stream.is_open && stream.members == MembersKnown::No)
+        });
+        rooms.map(|(_, name)| name)
+    }
+}
+
+impl Stream {
+    /// Sets how many clients a broadcast reaches there, and in the sum of all nodes.
+    fn set_receivers(&mut self, channel: Channel, receivers: usize, cluster: &mut Cluster) {
+        let others = cluster.receivers_elsewhere(channel) - self.receivers;
+        cluster.set_receivers_elsewhere(channel, others + receivers);
+        self.receivers = receivers;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::ChannelBeat;
+    use super::*;
+
+    const ROOM: &str = "chat:lobby";
+
+    /// A node that is in a room, and another that is heard.
+    fn pair() -> (Cluster, Channel, Peers, NodeNumber) {
+        let mut cluster = Cluster::new(1, 1_000);
+        let channel = cluster.open(ROOM, true);
+        let mut peers = Peers::default();
+        let number = peers.hear(2, 0, &mut cluster).unwrap();
+        (cluster, channel, peers, number)
+    }
+
+    /// A heartbeat of the other, which is in the room with so many clients or not.
+    fn beat(receivers: Option<u32>) -> Heartbeat<'static> {
+        let mut heartbeat = Heartbeat::new(2, "there", false);
+        let beat = |receivers| ChannelBeat { name: ROOM, next: 0, messages: 0, receivers };
+        heartbeat.channels = receivers.map(beat).into_iter().collect();
+        heartbeat
+    }
+
+    #[test]
+    fn members_of_a_closed_room_are_not_asked_for() {
+        let (mut cluster, channel, mut peers, number) = pair();
+        peers.note_heartbeat(number, &beat(Some(1)), &mut cluster);
+        assert!(peers.wants(&cluster).eq([(2, ROOM)]));
+        assert_eq!(peers.note_heartbeat(number, &beat(None), &mut cluster), [channel]);
+        assert_eq!(peers.wants(&cluster).count(), 0);
+        // It is not heard for a while, and comes back without the room.
+        peers.remove(number, false, &mut cluster);
+        assert_eq!(peers.hear(2, 7_000, &mut cluster), Some(number));
+        assert!(peers.note_heartbeat(number, &beat(None), &mut cluster).is_empty());
+        assert_eq!(peers.wants(&cluster).count(), 0);
+        peers.note_heartbeat(number, &beat(Some(1)), &mut cluster);
+        assert!(peers.wants(&cluster).eq([(2, ROOM)]), "with it");
+    }
+
+    #[test]
+    fn receivers_are_those_of_nodes_that_are_there() {
+        let (mut cluster, channel, mut peers, number) = pair();
+        let other = peers.hear(3, 0, &mut cluster).unwrap();
+        peers.note_heartbeat(number, &beat(Some(5)), &mut cluster);
+        peers.note_heartbeat(other, &beat(Some(u32::MAX)), &mut cluster);
+        peers.note_heartbeat(other, &beat(Some(7)), &mut cluster);
+        assert_eq!(cluster.receivers_elsewhere(channel), 12);
+        peers.remove(other, false, &mut cluster);
+        assert_eq!(cluster.receivers_elsewhere(channel), 5);
+        peers.hear(3, 7_000, &mut cluster);
+        peers.note_heartbeat(other, &beat(Some(2)), &mut cluster);
+        peers.note_heartbeat(number, &beat(None), &mut cluster);
+        assert_eq!(cluster.receivers_elsewhere(channel), 2);
+        peers.forget(channel, &mut cluster);
+        peers.note_heartbeat(number, &beat(Some(1)), &mut cluster);
+        assert_eq!(cluster.receivers_elsewhere(channel), 1);
+    }
+
+    #[test]
+    fn number_that_is_too_great_is_forgotten() {
+        let (mut cluster, channel, mut peers, number) = pair();
+        let at = |next| Position { next, messages: next };
+        peers.note_heartbeat(number, &beat(Some(1)), &mut cluster);
+        peers.begin_snapshot(number, channel);
+        peers.end_snapshot(number, channel);
+        // Somebody publishes in the node's name.
+        peers.receive(number, channel, at(u64::MAX - 1), true);
+        assert_eq!(peers.receive(number, channel, at(5), true).skip, u64::MAX - 6);
+        assert!(!peers.note_end(number, channel, at(6)), "it may have been overtaken");
+        assert!(peers.note_end(number, channel, at(6)));
+        assert!(peers.wants(&cluster).eq([(2, ROOM)]));
+        assert_eq!(peers.receive(number, channel, at(6), true), Reception { missed: 0, skip: 0 });
+        assert!(!peers.note_end(number, channel, at(6)));
+        assert!(!peers.note_end(number, channel, at(6)));
     }
 }

@@ -64,6 +64,11 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    /// Bytes allocated for what waits for a connection.
+    pub(super) fn allocated(&self) -> usize {
+        self.backlog.capacity()
+    }
+
     /// After the handshake: asks for all scripts to be loaded.
     pub(super) fn load_scripts(&mut self, session: &mut Session, now: Millis) {
         for script in Script::ALL {

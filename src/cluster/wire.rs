@@ -78,6 +78,13 @@ impl ChannelBeat<'_> {
 }
 
 impl<'a> Heartbeat<'a> {
+    /// Most bytes of one: the longest that a node publishes fits.
+    const LEN_MAX: usize = 256 * 1024;
+
+    /// Most of its channels, and of what it asks for; the next asks for the rest.
+    pub(super) const CHANNELS_MAX: usize = 2_048;
+    pub(super) const WANTS_MAX: usize = 512;
+
     pub(super) fn new(incarnation: u64, name: &'a str, is_last: bool) -> Self {
         Heartbeat {
             version: VERSION,
@@ -100,6 +107,9 @@ impl<'a> Heartbeat<'a> {
 impl<'a> Heartbeat<'a> {
     /// Reads a message of the nodes' channel; `None` if it is not a heartbeat.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() > Self::LEN_MAX {
+            return None;
+        }
         let heartbeat: Heartbeat<'_> =
             postcard::from_bytes(bytes.strip_prefix(&[HEARTBEAT])?).ok()?;
         (heartbeat.version == VERSION).then_some(heartbeat)
@@ -109,6 +119,7 @@ impl<'a> Heartbeat<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LISTENER_NAME_LEN_MAX;
 
     #[test]
     fn batch_is_read_as_it_was_written() {
@@ -132,5 +143,18 @@ mod tests {
         let bytes = heartbeat.to_bytes();
         assert_eq!(Heartbeat::parse(&bytes), Some(heartbeat));
         assert!((0..bytes.len()).all(|len| Heartbeat::parse(&bytes[..len]).is_none()));
+    }
+
+    #[test]
+    fn longest_heartbeat_fits() {
+        let name = format!("command:{}", "x".repeat(LISTENER_NAME_LEN_MAX));
+        let mut heartbeat = Heartbeat::new(u64::MAX, &name, false);
+        let (next, messages, receivers) = (u64::MAX, u64::MAX, u32::MAX);
+        let beat = ChannelBeat { name: &name, next, messages, receivers };
+        heartbeat.channels = vec![beat; Heartbeat::CHANNELS_MAX];
+        heartbeat.wants = vec![(u64::MAX, &*name); Heartbeat::WANTS_MAX];
+        assert!(Heartbeat::parse(&heartbeat.to_bytes()).is_some());
+        heartbeat.channels.extend([beat; Heartbeat::CHANNELS_MAX]);
+        assert!(Heartbeat::parse(&heartbeat.to_bytes()).is_none(), "no node publishes that");
     }
 }

@@ -144,7 +144,7 @@ impl<T: Transport> Server<T> {
             dispatch!(&listener.protocol, handler => handler.roster().map(Roster::allocated))
         });
         let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.allocated());
-        let held = rosters.sum::<usize>() + waiting + node.engine().allocated();
+        let held = rosters.sum::<usize>() + waiting + node.allocated();
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 
@@ -210,16 +210,26 @@ impl<T: Transport> Server<T> {
     }
 
     /// Puts connections whose claims have outcomes on the resume list, and acts on names that were
-    /// lost.
+    /// lost, as far as there is time.
     fn settle_claims(&mut self, registry: &T::Registry) {
+        if !self.shared.cluster.as_ref().is_some_and(|cluster| cluster.has_name_work()) {
+            return;
+        }
         let now = self.shared.now;
-        while let Some(id) = self.with_cluster(Cluster::next_finished_claim) {
+        // Other nodes may have taken all the time there was.
+        self.schedule.budget.begin(turn_micros::CLUSTER);
+        while !self.schedule.budget.is_spent()
+            && let Some(id) = self.with_cluster(Cluster::next_finished_claim)
+        {
+            self.schedule.budget.charge(EVENT_COST_BYTES);
             if let Some(mut visit) = self.visit(id) {
                 visit.conn.session.on_claim_outcome(now);
                 visit.requeue();
             }
         }
-        while let Some(verdict) = self.with_cluster(Cluster::next_verdict) {
+        while !self.schedule.budget.is_spent()
+            && let Some(verdict) = self.with_cluster(Cluster::next_verdict)
+        {
             self.schedule.budget.charge(VISIT_COST_BYTES);
             self.act_on_verdict(registry, &verdict);
         }
@@ -310,8 +320,9 @@ impl<T: Transport> Server<T> {
     /// Whether the next turn has something to do for the cluster.
     pub(crate) fn has_cluster_work(&self) -> bool {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
-        let has_input = node.has_input() && !self.is_cluster_blocked;
-        has_input || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
+        let has_input = node.has_input() || node.engine().has_news();
+        let may_act = has_input && !self.is_cluster_blocked;
+        may_act || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
     }
 
     /// When the cluster has something to do although nothing has happened.

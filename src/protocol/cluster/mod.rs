@@ -132,6 +132,12 @@ impl Cluster {
         while self.outbox.pop(channel).is_some() {}
     }
 
+    /// Whether a listener is in a channel.
+    #[must_use]
+    pub fn is_open(&self, channel: Channel) -> bool {
+        self.channels[usize::from(channel)].is_open
+    }
+
     /// The channels that are open, with their names.
     pub fn channels(&self) -> impl Iterator<Item = (Channel, &str)> {
         let open = self.channels.iter().enumerate().filter(|(_, channel)| channel.is_open);
@@ -157,7 +163,7 @@ impl Cluster {
 
     /// Publishes an event of a channel, if that is open.
     pub fn publish(&mut self, channel: Channel, event: &Event<'_>) {
-        if self.channels[usize::from(channel)].is_open {
+        if self.is_open(channel) {
             self.outbox.push(channel, event);
         }
     }

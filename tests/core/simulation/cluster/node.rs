@@ -1,6 +1,9 @@
 //! One node: a real server, its clients' network, its clock, and its two connections to the engine,
 //! driven as `src/net/engine_link/connection.rs` drives them.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use mynah::internal::clock::Millis;
 use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig, Want};
 use mynah::internal::limits::Limits;
@@ -23,6 +26,9 @@ pub const COMMAND: usize = 1;
 /// Rounds at one moment after which a server counts as spinning.
 const SPIN_ROUNDS_MAX: usize = 3_000;
 
+/// Work between two looks at the clock within a turn: an event.
+const LOOK_BYTES: usize = 1_024;
+
 pub struct Node {
     pub number: usize,
     pub name: String,
@@ -40,6 +46,12 @@ pub struct Node {
     pub has_accounts: bool,
     #[cfg(feature = "accounts")]
     accounts: Accounts,
+    /// Time that passes from one look at the clock within a turn to the next, in microseconds; 0 in a
+    /// server that does not look.
+    pub look_micros: u64,
+    micros: Rc<Cell<u64>>,
+    /// The longest turn by that clock.
+    pub longest_turn_micros: u64,
     rng: Rng,
 }
 
@@ -86,6 +98,9 @@ impl Node {
             has_accounts: false,
             #[cfg(feature = "accounts")]
             accounts: Accounts::default(),
+            look_micros: 0,
+            micros: Rc::default(),
+            longest_turn_micros: 0,
             rng,
         }
     }
@@ -127,6 +142,17 @@ impl Node {
         server.set_channel(CHAT, Some("chat:lobby"));
         server.set_channel(COMMAND, Some("command:room"));
         self.server = Some(server);
+        if self.look_micros > 0 {
+            self.set_clock(self.look_micros, LOOK_BYTES);
+        }
+    }
+
+    /// Gives its server a clock that goes on by so much at each look, one after so much work.
+    pub fn set_clock(&mut self, look_micros: u64, look_bytes: usize) {
+        let micros = Rc::clone(&self.micros);
+        let look = move || micros.replace(micros.get() + look_micros);
+        let server = self.server.as_mut().expect("it runs");
+        server.set_clock(Box::new(look), look_bytes);
     }
 
     /// It dies: nothing of it is left, and the engine finds its connections closed.
@@ -193,7 +219,10 @@ impl Node {
             has_read |= self.advance(link, wires, engine, now);
         }
         let Some(server) = &mut self.server else { return false };
+        let began_at = self.micros.get();
         server.turn(&(), at);
+        let micros = self.micros.get() - began_at;
+        self.longest_turn_micros = self.longest_turn_micros.max(micros);
         server.assert_turn_invariants();
         for link in Link::ALL {
             self.send(link, wires, now);

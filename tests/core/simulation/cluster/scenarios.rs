@@ -55,6 +55,19 @@ impl Small {
         assert!(self.clients[number].is_member());
     }
 
+    /// What is on the wires arrives, and the nodes act on it, at one moment.
+    fn run_at_once(&mut self) {
+        for _ in 0..20 {
+            self.wires.advance(&mut self.engine, self.now);
+            for node in &mut self.nodes {
+                node.run(&mut self.wires, &mut self.engine, self.now);
+            }
+            for client in &mut self.clients {
+                client.run(&self.nodes[client.node], self.now);
+            }
+        }
+    }
+
     /// How often the second has heard the first, and been told that it may not have.
     fn heard(&self) -> (usize, usize) {
         let count = |is: &dyn Fn(&Heard) -> bool| {
@@ -117,6 +130,46 @@ fn deaf_node_connects_anew_and_tells() {
     pair.clients[0].post(pair.now);
     pair.run(500);
     assert_eq!(pair.heard(), (1, 1));
+}
+
+/// One that slept with input in its hand until its next heartbeat fell behind, and was deaf.
+#[test]
+fn input_that_a_turn_had_no_time_for_does_not_wait() {
+    const POSTS: usize = 2_000;
+    let mut pair = Small::pair();
+    (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
+    pair.run(4_000);
+    pair.join(0);
+    pair.join(1);
+    pair.nodes[1].set_clock(100, 4_096);
+    for _ in 0..POSTS {
+        // A batch each.
+        pair.clients[0].post(pair.now);
+        pair.clients[0].run(&pair.nodes[0], pair.now);
+        pair.nodes[0].run(&mut pair.wires, &mut pair.engine, pair.now);
+    }
+    pair.run_at_once();
+    assert_eq!(pair.heard(), (POSTS, 0));
+}
+
+/// Verdicts on all names come at once when the engine is back.
+#[test]
+fn names_are_settled_in_the_time_of_a_turn() {
+    let mut pair = Small::pair();
+    (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
+    pair.run(4_000);
+    for number in 2..202 {
+        pair.clients.push(Client::connect(number, &pair.nodes[1], true, pair.now));
+        pair.clients[number].ask(&format!("user{number}"));
+    }
+    pair.run(1_000);
+    assert!(pair.clients[2..].iter().all(Client::is_member));
+    pair.nodes[1].set_clock(100, 4_096);
+    pair.engine.cut(false);
+    pair.run(4_000);
+    let longest = pair.nodes[1].longest_turn_micros;
+    assert!((1_000..6_000).contains(&longest), "{longest} µs");
+    assert!(pair.clients[2..].iter().all(Client::is_member));
 }
 
 /// Whichever of the two comes first: that the account's client has joined, or that the guest has left.

@@ -23,7 +23,7 @@ pub struct Wires {
     /// By node and link: whether bytes to the engine, and from it, get through.
     blocked: BTreeMap<(usize, usize), [bool; 2]>,
     pub delay_ms_max: usize,
-    window: usize,
+    pub window: usize,
     rng: Rng,
 }
 

@@ -19,6 +19,10 @@ const HEAL_MS: u64 = 10_000;
 /// How long a line takes to everybody, where nothing is wrong.
 const REACH_MS: u64 = 1_500;
 
+/// Time between two looks at the clock in one world of eight, in microseconds: a turn has time for one
+/// event of other nodes.
+const LOOK_MICROS: u64 = 1_000;
+
 /// Nicknames that collide: equal ones, and some that look alike.
 const NICKS: [&str; 10] = [
     "anna",
@@ -124,6 +128,7 @@ impl World {
             let mut node = Node::new(number, Rng::new(seed ^ (number as u64 + 7) << 8));
             // Not all know of them.
             node.has_accounts = has_accounts && number % 3 != 2;
+            node.look_micros = if seed % 8 == 7 { LOOK_MICROS } else { 0 };
             node
         });
         // Some of all faults, in most worlds.

@@ -471,11 +471,19 @@ impl Node {
     /// Marks the last input as acted on.
     pub fn done(&mut self) {
         if self.tasks.pop_front().is_none() {
-            self.finish_event();
+            self.finish_event(true);
         }
     }
 
-    fn finish_event(&mut self) {
+    /// Marks the last input, a message, as one that its room cannot take: it is missed.
+    pub fn refuse(&mut self, cluster: &Cluster) {
+        if let Some(Batch { channel, .. }) = self.batch {
+            self.finish_event(false);
+            self.note_missed(channel, Some(1), cluster);
+        }
+    }
+
+    fn finish_event(&mut self, is_taken: bool) {
         let Some(batch) = &mut self.batch else { return };
         let Some(Current { end, is_message, snapshot }) = batch.current.take() else { return };
         let (node, channel) = (batch.node, batch.channel);
@@ -488,7 +496,7 @@ impl Node {
             Some(SnapshotEdge::Ends) => self.peers.end_snapshot(node, channel),
             None => {}
         }
-        self.stats.received_total += u64::from(is_message);
+        self.stats.received_total += u64::from(is_message && is_taken);
         self.peers.advance(node, channel, is_message);
     }
 

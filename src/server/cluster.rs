@@ -62,6 +62,16 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Has what waits for the engine, and what comes from it, go by the limits in force.
+    pub(super) fn limit_cluster(&mut self) {
+        let limits = &self.shared.limits;
+        if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
+            let unsent_bytes_max = limits.send_queue_bytes_max;
+            cluster.outbox.set_bytes_max(unsent_bytes_max);
+            node.engine_mut().set_bounds(unsent_bytes_max, limits.cluster_message_bytes_max());
+        }
+    }
+
     /// The connections to the engine, for whoever has their sockets.
     pub fn cluster_engine_mut(&mut self) -> Option<&mut Engine> {
         self.node.as_mut().map(|node| node.engine_mut())
@@ -98,6 +108,11 @@ impl<T: Transport> Server<T> {
             self.schedule.budget.charge(EVENT_COST_BYTES);
             match self.act_on(input) {
                 Ok(Progress::Done) => node.done(),
+                Ok(Progress::Refused) => {
+                    if let Some(cluster) = &self.shared.cluster {
+                        node.refuse(cluster);
+                    }
+                }
                 // A step looks at as many members as may take a part's time.
                 Ok(Progress::More) => self.schedule.budget.charge(CLOCK_CHECK_BYTES),
                 Err(LogFullError) => {

@@ -47,6 +47,8 @@ pub enum Progress {
     Done,
     /// It takes more than one step: the room is to be asked again.
     More,
+    /// It is longer than what the room may ever take: it is missed.
+    Refused,
 }
 
 /// A kind of report of a room's members.

@@ -274,18 +274,40 @@ impl Node {
         self.claim_all(cluster);
     }
 
-    /// A channel is closed: what is known of others in it is forgotten, and all names are released.
-    /// Those of rooms that are open are to be claimed anew, as [`set_channels`](Self::set_channels)
-    /// does.
-    pub fn close(&mut self, channel: Channel, cluster: &Cluster) {
+    /// A channel is closed: what is known of others in it is forgotten.
+    pub fn close(&mut self, channel: Channel) {
         self.peers.forget(channel);
+        self.drop_work(channel);
+        if self.batch.is_some_and(|batch| batch.channel == channel) {
+            self.batch = None;
+        }
+    }
+
+    /// A listener has come into a channel, from which the one before it has gone if there was one. It
+    /// knows nobody there; members of the nodes that are `gone` it has yet to forget.
+    pub fn open(&mut self, channel: Channel, gone: Vec<NodeNumber>, cluster: &Cluster) {
+        self.peers.doubt_members(channel);
+        self.drop_work(channel);
+        let tasks = gone.into_iter().map(|node| Task { channel, kind: TaskKind::RoomClosed(node) });
+        self.tasks.extend(tasks);
+        // Others may know of members who were there before.
+        let has_published = cluster.outbox.end(channel).next > 0;
+        if has_published && cluster.rooms().any(|(room, _)| room == channel) {
+            self.begin_snapshot(channel);
+        }
+    }
+
+    /// Drops what is to be told in a channel, and of it.
+    fn drop_work(&mut self, channel: Channel) {
         self.tasks.retain(|task| task.channel != channel);
         self.tellings.snapshots.retain(|(told, _)| *told != channel);
         self.tellings.claims.retain(|(told, _)| *told != channel);
         self.snapshots_at.remove(&channel);
-        if self.batch.is_some_and(|batch| batch.channel == channel) {
-            self.batch = None;
-        }
+    }
+
+    /// Releases all names. Those of rooms that are open are to be claimed anew, as
+    /// [`set_channels`](Self::set_channels) does.
+    pub fn release_names(&mut self, cluster: &Cluster) {
         // A connection begins with that.
         if self.engine.is_ready(Link::Commands) {
             self.names.begin(&mut self.engine, &self.config.name, cluster);

@@ -28,7 +28,7 @@ use std::io::Write as _;
 use log::debug;
 
 #[cfg(feature = "cluster")]
-use super::cluster::{Event, Progress, Remote, Tell, end_claim, publish};
+use super::cluster::{Event, NodeNumber, Progress, Remote, Tell, end_claim, publish};
 #[cfg(feature = "accounts")]
 use super::login::{Notice, Refusal};
 use super::nickname::{Nickname, NicknameError};
@@ -299,6 +299,11 @@ impl Handler for ChatProtocol {
     #[cfg(feature = "cluster")]
     fn roster(&self) -> Option<&Roster> {
         Some(&self.roster)
+    }
+
+    #[cfg(feature = "cluster")]
+    fn leave_channel(&mut self) -> Vec<NodeNumber> {
+        self.roster.hide_all()
     }
 
     fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {

@@ -144,6 +144,10 @@ pub const PEERS_MAX: usize = 1_024;
 #[cfg(feature = "cluster")]
 pub const NAME_CALLS_MAX: usize = 8;
 
+/// Bytes of a message between nodes besides its last event: a batch of others, and what names it.
+#[cfg(feature = "cluster")]
+pub const CLUSTER_BATCH_BYTES_MAX: usize = 128 * 1024;
+
 /// Most members of one room that are known of other nodes.
 #[cfg(feature = "cluster")]
 pub const REMOTE_MEMBERS_MAX: usize = 1 << 22;
@@ -327,6 +331,13 @@ impl Limits {
     #[must_use]
     pub const fn broadcast_len_max(&self) -> usize {
         self.broadcast_log_bytes_max / 4
+    }
+
+    /// Longest message of another node that is heard.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub const fn cluster_message_bytes_max(&self) -> usize {
+        self.broadcast_len_max() + CLUSTER_BATCH_BYTES_MAX
     }
 }
 

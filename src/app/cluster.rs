@@ -18,9 +18,6 @@ use crate::tls::client::{ClientFiles, ClientTls, LoadError};
 /// Longest password in a file, in bytes.
 const PASSWORD_LEN_MAX: usize = 1024;
 
-/// Bytes of a message between nodes besides its last event: a batch of others, and what names it.
-const BATCH_BYTES_MAX: usize = 128 * 1024;
-
 /// Longest name of a node, in bytes.
 const NODE_LEN_MAX: usize = 64;
 
@@ -113,7 +110,7 @@ impl ReadCluster {
                 database: url.database,
                 client_name: format!("mynah:{name}"),
                 unsent_bytes_max: limits.send_queue_bytes_max,
-                message_bytes_max: limits.broadcast_len_max() + BATCH_BYTES_MAX,
+                message_bytes_max: limits.cluster_message_bytes_max(),
             },
             random(),
         );

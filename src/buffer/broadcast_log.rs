@@ -53,6 +53,13 @@ impl BroadcastLog {
         self.capacity = capacity;
     }
 
+    /// Most bytes of one broadcast: a longer one never fits.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Offset behind the last byte: the cursor of a subscriber that has everything.
     #[must_use]
     pub fn head(&self) -> u64 {

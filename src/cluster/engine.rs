@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::engine_log::{EngineLog, Phase};
 use super::engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
-use super::resp::Message;
+use super::resp::{Message, RespError};
 use super::session::{Failure, Frame, Session, Xorshift};
 use super::session_commands::{Answer, Commands};
 use super::session_subscriber::Subscriber;
@@ -44,6 +44,8 @@ pub struct Engine {
     random: Xorshift,
     /// Something has happened since [`next_event`](Self::next_event) had nothing to return.
     has_news: bool,
+    /// Most bytes of publications that may have been let wait: calls go behind them.
+    backlog_bytes_max: usize,
     /// The latest time that was passed in.
     now: Millis,
 }
@@ -60,6 +62,7 @@ impl Engine {
     #[must_use]
     pub fn new(config: EngineConfig, seed: u64) -> Self {
         Engine {
+            backlog_bytes_max: config.unsent_bytes_max,
             config,
             sessions: Default::default(),
             commands: Commands::default(),
@@ -92,6 +95,13 @@ impl Engine {
         let is_other = (&self.config.username, &self.config.password) != (&username, &password);
         (self.config.username, self.config.password) = (username, password);
         is_other
+    }
+
+    /// Sets the bounds of what waits to be published and of messages that are heard, from now on.
+    pub fn set_bounds(&mut self, unsent_bytes_max: usize, message_bytes_max: usize) {
+        self.config.unsent_bytes_max = unsent_bytes_max;
+        self.config.message_bytes_max = message_bytes_max;
+        self.backlog_bytes_max = self.backlog_bytes_max.max(unsent_bytes_max);
     }
 
     /// The next action of a connection's owner.
@@ -187,8 +197,7 @@ impl Engine {
     /// ready, or has many calls without an answer: then it is to be called again when one comes.
     pub fn call(&mut self, script: Script, keys: &[&[u8]], args: &[&[u8]], tag: u64) -> bool {
         let session = &mut self.sessions[Link::Commands as usize];
-        let unsent_bytes_max = self.config.unsent_bytes_max;
-        self.commands.call(session, script, keys, args, tag, unsent_bytes_max, self.now)
+        self.commands.call(session, script, keys, args, tag, self.backlog_bytes_max, self.now)
     }
 
     /// The next event, in the order in which they came. The message returned before is gone with
@@ -274,6 +283,8 @@ impl Engine {
                 true
             }
             Ok(None) => false,
+            // The next number of its stream says what was missed.
+            Err(RespError::Size) if link == Link::Subscriber && session.skip_message() => true,
             Err(error) => {
                 self.fail(link, &Failure::Malformed(error));
                 true

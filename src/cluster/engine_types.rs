@@ -32,7 +32,7 @@ pub struct EngineConfig {
     pub client_name: String,
     /// Most bytes that wait to be published; more are refused.
     pub unsent_bytes_max: usize,
-    /// Longest message that is heard.
+    /// Longest message that is heard; longer ones are skipped.
     pub message_bytes_max: usize,
 }
 

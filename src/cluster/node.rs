@@ -283,18 +283,40 @@ impl Node {
         self.claim_all(cluster);
     }
 
-    /// A channel is closed: what is known of others in it is forgotten, and all names are released.
-    /// Those of rooms that are open are to be claimed anew, as [`set_channels`](Self::set_channels)
-    /// does.
+    /// A channel is closed: what is known of others in it is forgotten.
     pub fn close(&mut self, channel: Channel, cluster: &mut Cluster) {
         self.peers.forget(channel, cluster);
+        self.drop_work(channel);
+        if self.batch.is_some_and(|batch| batch.channel == channel) {
+            self.batch = None;
+        }
+    }
+
+    /// A listener has come into a channel, from which the one before it has gone if there was one. It
+    /// knows nobody there; members of the nodes that are `gone` it has yet to forget.
+    pub fn open(&mut self, channel: Channel, gone: Vec<NodeNumber>, cluster: &Cluster) {
+        self.peers.doubt_members(channel);
+        self.drop_work(channel);
+        let tasks = gone.into_iter().map(|node| Task { channel, kind: TaskKind::RoomClosed(node) });
+        self.tasks.extend(tasks);
+        // Others may know of members who were there before.
+        let has_published = cluster.outbox.end(channel).next > 0;
+        if has_published && cluster.rooms().any(|(room, _)| room == channel) {
+            self.begin_snapshot(channel);
+        }
+    }
+
+    /// Drops what is to be told in a channel, and of it.
+    fn drop_work(&mut self, channel: Channel) {
         self.tasks.retain(|task| task.channel != channel);
         self.tellings.snapshots.retain(|(told, _)| *told != channel);
         self.tellings.claims.retain(|(told, _)| *told != channel);
         self.snapshots_at.remove(&channel);
-        if self.batch.is_some_and(|batch| batch.channel == channel) {
-            self.batch = None;
-        }
+    }
+
+    /// Releases all names. Those of rooms that are open are to be claimed anew, as
+    /// [`set_channels`](Self::set_channels) does.
+    pub fn release_names(&mut self, cluster: &Cluster) {
         // A connection begins with that.
         if self.engine.is_ready(Link::Commands) {
             self.names.begin(&mut self.engine, &self.config.name, cluster);
@@ -485,11 +507,19 @@ impl Node {
     /// Marks the last input as acted on.
     pub fn done(&mut self) {
         if self.tasks.pop_front().is_none() {
-            self.finish_event();
+            self.finish_event(true);
         }
     }
 
-    fn finish_event(&mut self) {
+    /// Marks the last input, a message, as one that its room cannot take: it is missed.
+    pub fn refuse(&mut self, cluster: &Cluster) {
+        if let Some(Batch { channel, .. }) = self.batch {
+            self.finish_event(false);
+            self.note_missed(channel, Some(1), cluster);
+        }
+    }
+
+    fn finish_event(&mut self, is_taken: bool) {
         let Some(batch) = &mut self.batch else { return };
         let Some(Current { end, is_message, snapshot }) = batch.current.take() else { return };
         let (node, channel) = (batch.node, batch.channel);
@@ -502,7 +532,7 @@ impl Node {
             Some(SnapshotEdge::Ends) => self.peers.end_snapshot(node, channel),
             None => {}
         }
-        self.stats.received_total += u64::from(is_message);
+        self.stats.received_total += u64::from(is_message && is_taken);
         self.peers.advance(node, channel, is_message);
     }
 

@@ -134,6 +134,14 @@ impl Peers {
         }
     }
 
+    /// A room knows nobody: the members of all nodes that are in it are to be asked for.
+    pub(super) fn doubt_members(&mut self, channel: Channel) {
+        let streams = self.peers.iter_mut().filter_map(|peer| peer.streams.get_mut(&channel));
+        for stream in streams.filter(|stream| stream.is_open) {
+            stream.members = MembersKnown::No;
+        }
+    }
+
     /// Whether a channel of a node has been heard of.
     pub(super) fn knows(&self, number: NodeNumber, channel: Channel) -> bool {
         self.get(number).streams.contains_key(&channel)

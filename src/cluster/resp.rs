@@ -292,6 +292,21 @@ pub struct Message {
 /// is anything else: that is for [`Scanner`] and [`decode`], which would find the same in it.
 #[must_use]
 pub fn read_message(input: &[u8], protocol: Protocol, bytes_max: usize) -> Option<Message> {
+    let (channel, at) = read_message_head(input, protocol)?;
+    let (payload, frame_len) = read_text(input, at)?;
+    (frame_len <= bytes_max).then_some(Message { frame_len, channel, payload })
+}
+
+/// Length of the message at the start of `input`, of whose payload no more than the length need be
+/// there. `None` as [`read_message`].
+#[must_use]
+pub fn message_len(input: &[u8], protocol: Protocol) -> Option<usize> {
+    let (_, at) = read_message_head(input, protocol)?;
+    Some(read_text_range(input, at)?.end + 2)
+}
+
+/// The channel of a message, and where its payload begins with its length.
+fn read_message_head(input: &[u8], protocol: Protocol) -> Option<(Range<usize>, usize)> {
     let start: &[u8] = match protocol {
         Protocol::Two => b"*3\r\n$7\r\nmessage\r\n",
         Protocol::Three => b">3\r\n$7\r\nmessage\r\n",
@@ -299,9 +314,7 @@ pub fn read_message(input: &[u8], protocol: Protocol, bytes_max: usize) -> Optio
     if !input.starts_with(start) {
         return None;
     }
-    let (channel, at) = read_text(input, start.len())?;
-    let (payload, frame_len) = read_text(input, at)?;
-    (frame_len <= bytes_max).then_some(Message { frame_len, channel, payload })
+    read_text(input, start.len())
 }
 
 /// Reads the integer that is the frame at the start of `input`, not a negative one, and the length
@@ -317,12 +330,18 @@ pub fn read_integer(input: &[u8]) -> Option<(i64, usize)> {
 
 /// The text that begins at `at`, and where it ends with its line break.
 fn read_text(input: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
+    let text = read_text_range(input, at)?;
+    let end = text.end;
+    (input.get(end..end + 2)? == b"\r\n").then_some((text, end + 2))
+}
+
+/// The range of the text that begins at `at` with its length.
+fn read_text_range(input: &[u8], at: usize) -> Option<Range<usize>> {
     if input.get(at) != Some(&b'$') {
         return None;
     }
     let (len, start) = read_digits(input, at + 1)?;
-    let end = start + len as usize;
-    (input.get(end..end + 2)? == b"\r\n").then_some((start..end, end + 2))
+    Some(start..start + len as usize)
 }
 
 /// The number whose digits begin at `at`, up to nine of them, and where their line ends.

@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::byte_queue::ByteQueue;
 use super::engine_types::{EngineConfig, Link, Want};
 use super::resp::{
-    Message, Protocol, Reply, RespError, Scanner, decode, push_command, read_integer, read_message,
+    Message, Protocol, Reply, RespError, Scanner, decode, message_len, push_command, read_integer,
+    read_message,
 };
 use crate::clock::Millis;
 use crate::escape::SanitizedExcerpt;
@@ -81,6 +82,8 @@ pub(super) struct Session {
     steps: VecDeque<Step>,
     protocol: Protocol,
     input: ByteQueue,
+    /// Bytes to come of a message that is skipped.
+    skipped: usize,
     scanner: Scanner,
     /// Bytes may have come that were not looked at.
     is_unread: bool,
@@ -259,6 +262,9 @@ impl Session {
     }
 
     pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+        let skipped = self.skipped.min(bytes.len());
+        let bytes = &bytes[skipped..];
+        self.skipped -= skipped;
         if self.is_connected() && !bytes.is_empty() {
             self.input.writer().extend_from_slice(bytes);
             self.is_unread = true;
@@ -307,6 +313,17 @@ impl Session {
         let message = read_message(self.input.as_slice(), self.protocol, bytes_max)?;
         self.scanner.reset();
         Some(message)
+    }
+
+    /// Skips the message at the start of the input, which is over its limit, with what of it is yet to
+    /// come. Returns false if something else is there.
+    pub(super) fn skip_message(&mut self) -> bool {
+        let Some(frame_len) = message_len(self.input.as_slice(), self.protocol) else {
+            return false;
+        };
+        self.skipped = frame_len.saturating_sub(self.input.len());
+        self.input.consume(frame_len);
+        true
     }
 
     pub(super) fn consume(&mut self, len: usize) {

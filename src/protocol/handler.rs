@@ -7,7 +7,7 @@ use super::chat::MemberKey;
 #[cfg(feature = "cluster")]
 use super::chat::Roster;
 #[cfg(feature = "cluster")]
-use super::cluster::{Progress, Remote, Tell};
+use super::cluster::{NodeNumber, Progress, Remote, Tell};
 use super::command::Reversal;
 use super::{ClientState, CloseReason, Context, Flow, Room, Shared};
 use crate::address::Peer;
@@ -257,6 +257,14 @@ pub trait Handler {
     #[cfg(feature = "cluster")]
     fn roster(&self) -> Option<&Roster> {
         None
+    }
+
+    /// The room has left its channel: nobody on other nodes is a member any more. Returns the nodes of
+    /// whose members the room is to be told that they [have gone](Remote::NodeGone), should it be in
+    /// another channel.
+    #[cfg(feature = "cluster")]
+    fn leave_channel(&mut self) -> Vec<NodeNumber> {
+        Vec::new()
     }
 
     /// Writes the notice of a stop. Default: nothing.

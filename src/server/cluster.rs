@@ -3,7 +3,6 @@
 
 use super::Server;
 use super::connection::State;
-use super::drain::ListenerState;
 use super::listener::Listener;
 use super::transport::Transport;
 use crate::buffer::LogFullError;
@@ -12,7 +11,9 @@ use crate::cluster::{Engine, Input, Node, NodeConfig, TELL_BYTES_MAX};
 use crate::conn_id::ConnId;
 use crate::limits::{CLOCK_CHECK_BYTES, VISIT_COST_BYTES, turn_micros};
 use crate::protocol::chat::Roster;
-use crate::protocol::cluster::{Channel, Cluster, Event, NameOutcome, Progress, Tell, Verdict};
+use crate::protocol::cluster::{
+    Channel, Cluster, Event, NameOutcome, NodeNumber, Progress, Tell, Verdict,
+};
 use crate::protocol::{CloseReason, Departure, Handler, dispatch};
 
 /// Cost of an event besides its bytes: where a million members are known, one that joins takes some
@@ -33,32 +34,49 @@ impl<T: Transport> Server<T> {
     }
 
     /// Has the room of a listener span all nodes whose rooms have that channel. The name says the
-    /// protocol, too: `chat:lobby`. Does nothing in a server that is no node.
+    /// protocol, too: `chat:lobby`. A listener that is in the channel, and drains or is about to have
+    /// another one, is in none from now on. Does nothing in a server that is no node.
     ///
     /// # Panics
     ///
     /// If there is no such listener.
     pub fn set_channel(&mut self, listener: usize, name: Option<&str>) {
         let Some(cluster) = &mut self.shared.cluster else { return };
-        let listener = &mut self.listeners[listener];
-        let before = listener.room.channel.take();
-        if let Some(name) = name {
-            let has_members = dispatch!(&listener.protocol, handler => has_members(handler));
-            listener.room.channel = Some(cluster.open(name, has_members));
-        }
-        if before == listener.room.channel {
+        let Listener { protocol, room, .. } = &self.listeners[listener];
+        let has_members = dispatch!(protocol, handler => has_members(handler));
+        let (before, channel) = (room.channel, name.map(|name| cluster.open(name, has_members)));
+        if before == channel {
             return;
         }
-        let rooms = self.listeners.iter().filter_map(|listener| listener.room.channel);
-        let closed = before.filter(|before| !rooms.clone().any(|channel| channel == *before));
-        if let Some(closed) = closed {
-            cluster.close(closed);
+        let other = channel.and_then(|channel| self.listener_in(channel));
+        if let Some(other) = other {
+            self.listeners[other].leave_channel();
         }
-        if let Some(node) = &mut self.node {
-            if let Some(closed) = closed {
-                node.close(closed, cluster);
-            }
-            node.set_channels(cluster);
+        let gone = self.listeners[listener].leave_channel();
+        self.listeners[listener].room.channel = channel;
+        let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) else {
+            return;
+        };
+        if let Some(closed) = before {
+            cluster.close(closed);
+            node.close(closed, cluster);
+        }
+        if let Some(channel) = channel {
+            node.open(channel, gone, cluster);
+        }
+        if before.is_some() || other.is_some() {
+            node.release_names(cluster);
+        }
+        node.set_channels(cluster);
+    }
+
+    /// Has what waits for the engine, and what comes from it, go by the limits in force.
+    pub(super) fn limit_cluster(&mut self) {
+        let limits = &self.shared.limits;
+        if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
+            let unsent_bytes_max = limits.send_queue_bytes_max;
+            cluster.outbox.set_bytes_max(unsent_bytes_max);
+            node.engine_mut().set_bounds(unsent_bytes_max, limits.cluster_message_bytes_max());
         }
     }
 
@@ -98,6 +116,11 @@ impl<T: Transport> Server<T> {
             self.schedule.budget.charge(EVENT_COST_BYTES);
             match self.act_on(input) {
                 Ok(Progress::Done) => node.done(),
+                Ok(Progress::Refused) => {
+                    if let Some(cluster) = &self.shared.cluster {
+                        node.refuse(cluster);
+                    }
+                }
                 // A step looks at as many members as may take a part's time.
                 Ok(Progress::More) => self.schedule.budget.charge(CLOCK_CHECK_BYTES),
                 Err(LogFullError) => {
@@ -148,14 +171,9 @@ impl<T: Transport> Server<T> {
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
 
-    /// The listener whose room has a channel: not one that drains, where another has followed.
+    /// The listener whose room has a channel.
     fn listener_in(&self, channel: Channel) -> Option<usize> {
-        let in_channel = |(number, listener): (usize, &Listener<T>)| {
-            (listener.room.channel == Some(channel)).then_some(number)
-        };
-        let found = || self.listeners.iter().enumerate().filter_map(in_channel);
-        let in_service = |number: &usize| self.listeners[*number].state == ListenerState::InService;
-        found().find(in_service).or_else(|| found().next())
+        self.listeners.iter().position(|listener| listener.room.channel == Some(channel))
     }
 
     /// Tells the other nodes, and the engine, of members of this one, some at a time.
@@ -329,6 +347,14 @@ impl<T: Transport> Server<T> {
     pub(crate) fn cluster_due_at(&self) -> Option<Millis> {
         let (node, cluster) = (self.node.as_ref()?, self.shared.cluster.as_ref()?);
         node.next_due(cluster)
+    }
+}
+
+impl<T: Transport> Listener<T> {
+    /// Its room is in no channel from now on. Returns the nodes whose members it has yet to forget.
+    fn leave_channel(&mut self) -> Vec<NodeNumber> {
+        self.room.channel = None;
+        dispatch!(&mut self.protocol, handler => handler.leave_channel())
     }
 }
 

@@ -130,6 +130,8 @@ impl<T: Transport> Server<T> {
         self.clients_bound = limits.clients_max.max(self.shared.stats.server.connections as usize);
         self.shared.limits = limits;
         self.shared.memory.set_limit(limits.memory_bytes_max);
+        #[cfg(feature = "cluster")]
+        self.limit_cluster();
         for listener in &mut self.listeners {
             let log_bytes_max =
                 dispatch!(&listener.protocol, handler => handler.log_bytes_max(&limits));

@@ -368,6 +368,56 @@ fn reload_adds_and_removes_rooms() {
     assert_eq!(a.metric("lost_total") + b.metric("lost_total"), 0);
 }
 
+/// SPEC: no ghosts: neither of a room whose listener a reload moves to another address, nor of one that
+/// it gives another name.
+#[test]
+fn reload_moves_and_renames_a_room() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let config = |chat: &str| {
+        format!(
+            "[server]\ncluster = redis+unix://{}?node=b\n\
+             [chat]\nport = 0\n{chat}[command]\nport = 0\n[admin]\nport = 0\n",
+            redis.socket()
+        )
+    };
+    let file = redis.folder().file("b.conf", &config("host = 127.0.0.1\n"));
+    let server = Server::start_as(mynah().args(["-c", &file, "--no-plugins"]), 3);
+    let b = Node { server, name: "b".to_owned() };
+    let a = Node::start(&redis, "a");
+    wait_until_joined(&[&a, &b]);
+    let mut ann = a.join("ann");
+    b.wait_until_members("a", 1);
+    let mut bob = b.join("bob");
+    assert_eq!(ann.read_line(), "[SERVER] bob joined");
+    wait_until("b has been there for a while", || uptime(&b) >= 4);
+    fs::write(&file, config("host = 127.0.0.2\n")).unwrap();
+    b.server.signal(Signal::SIGHUP);
+    assert_eq!(bob.read_line(), "[INFO] The server has shut down");
+    bob.expect_eof();
+    assert_eq!(ann.read_line(), "[SERVER] bob left");
+    let line = b.server.wait_for_line("listening on chat://127.0.0.2:");
+    let addr = line.split_once("chat://").unwrap().1.parse().unwrap();
+    b.wait_until_members("a", 1);
+    let _next = a.join("bob");
+    assert_eq!(ann.read_line(), "[SERVER] bob joined");
+    let mut cat = Client::connect(addr);
+    assert_eq!(say(&mut cat, "cat"), "[INFO] Welcome, cat!");
+    assert_eq!(ann.read_line(), "[SERVER] cat joined");
+    wait_until_online(&mut cat, "ann, bob, cat");
+    assert_eq!(say(&mut ann, "/who"), "Online: ann, bob, cat");
+    post(&mut ann, "hello");
+    assert_eq!(cat.read_line(), "[ann]: hello");
+    fs::write(&file, config("host = 127.0.0.2\nname = attic\n")).unwrap();
+    b.server.signal(Signal::SIGHUP);
+    assert_eq!(ann.read_line(), "[SERVER] cat left");
+    assert_eq!(read_left(&mut cat, 2), ["ann", "bob"]);
+    assert_eq!(say(&mut cat, "/who"), "Online: cat");
+    assert_eq!(say(&mut ann, "/who"), "Online: ann, bob");
+    let _next = a.join("cat");
+    assert_eq!(ann.read_line(), "[SERVER] cat joined");
+    assert_eq!(a.metric("lost_total") + b.metric("lost_total"), 0);
+}
+
 /// SPEC: the same serves several mynahs on one machine that share a port with `reuse_port=yes`.
 #[test]
 fn nodes_on_one_port_are_one_server() {

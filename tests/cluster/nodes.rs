@@ -403,3 +403,25 @@ fn broadcasts_of_all_nodes_come_once_and_in_order() {
         receiver.expect_alive();
     }
 }
+
+/// SPEC: what is lost is known: a broadcast that a node with lower limits does not take is missed there,
+/// and nothing else is.
+#[test]
+fn broadcast_over_the_limits_of_a_node_is_missed_there() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let a = Node::start(&redis, "a");
+    let b = Node::start_with(&redis, "b", "", &["--broadcast-log", "131072"]);
+    wait_until_joined(&[&a, &b]);
+    let (mut sender, mut receiver) = (a.command(), b.command());
+    wait_until_receivers(&mut sender, 1);
+    let before = b.metric("received_total");
+    // The first is too long for the log, the second for a message.
+    for len in [200_000, 1 << 20] {
+        broadcast(&mut sender, &vec![b'x'; len]);
+    }
+    broadcast(&mut sender, b"end");
+    assert_eq!(next_broadcast(&mut receiver), b"end");
+    assert_eq!(b.metric("lost_total"), 2);
+    assert_eq!(b.metric("received_total"), before + 1);
+    assert_eq!(b.server.count_lines("trying again") + b.server.count_lines("connecting again"), 0);
+}

@@ -749,6 +749,68 @@ fn nonsense_closes_the_connection() {
     }
 }
 
+/// SPEC: what is lost is known; nothing else is lost with a message that is too long.
+#[test]
+fn long_message_is_skipped() {
+    let long = message(&"x".repeat(4 << 20));
+    let script = [&message("one"), &long, &message(""), &long, &long, &message("two")];
+    let script = script.map(String::as_str).concat();
+    for (step, is_resp2) in [(999, false), (1000, true), (65_536, false), (script.len(), true)] {
+        let mut client = Client::new(EngineConfig { message_bytes_max: 1_000, ..config() });
+        client.connect(Subscriber);
+        let mut script = script.clone();
+        if is_resp2 {
+            client.hear(Subscriber, UNKNOWN_HELLO);
+            client.hear(Subscriber, "+OK\r\n");
+            client.hear(Subscriber, &SUBSCRIBED.replace('>', "*"));
+            script = script.replace('>', "*");
+        } else {
+            client.hear(Subscriber, &[HELLO, SUBSCRIBED].concat());
+        }
+        let mut seen = Vec::new();
+        for chunk in script.as_bytes().chunks(step) {
+            assert!(client.engine.may_read(Subscriber));
+            seen.extend(client.hear_bytes(Subscriber, chunk));
+            let allocated = client.engine.allocated();
+            assert!(step == script.len() || allocated <= 256 << 10, "{allocated} bytes");
+        }
+        assert_eq!(seen, [heard("one"), heard(""), heard("two")], "{step} bytes at a time");
+        assert_eq!(log(), [""; 0]);
+        // The rest of one goes with its connection.
+        client.hear(
+            Subscriber,
+            &message(&"x".repeat(4 << 20)).replace('>', if is_resp2 { "*" } else { ">" })[..100],
+        );
+        client.engine.on_failed(Subscriber, "cut", client.now);
+        assert_eq!(client.events(), [Event::Lost(Subscriber)]);
+        client.pause(Subscriber);
+        client.connect(Subscriber);
+        let events = client.hear(Subscriber, &[HELLO, SUBSCRIBED, &message("three")].concat());
+        assert_eq!(events, [Event::SubscriberReady, heard("three")]);
+        log();
+    }
+}
+
+#[test]
+fn bounds_can_change() {
+    let mut client = Client::ready();
+    let long = "x".repeat(65 * 1024);
+    client.engine.set_bounds(200, 10);
+    assert_eq!(
+        client.hear(Subscriber, &[message(&long), message("short")].concat()),
+        [heard("short")]
+    );
+    assert!(!client.engine.publish(b"a", &[long.as_bytes()]));
+    assert!(client.engine.publish(b"a", &[b"short"]));
+    client.engine.set_bounds(100_000, 10_000);
+    assert_eq!(client.hear(Subscriber, &message(&long)), [heard(&long)]);
+    assert!(client.engine.publish(b"a", &[long.as_bytes()]));
+    // What waits keeps no call from being made.
+    client.engine.set_bounds(200, 10);
+    assert!(!client.engine.publish(b"a", &[b"short"]));
+    assert!(client.engine.call(Script::Renew, &[], &[], 1));
+}
+
 #[test]
 fn lengths_reserve_no_memory() {
     let mut client = Client::new(EngineConfig { message_bytes_max: usize::MAX, ..config() });

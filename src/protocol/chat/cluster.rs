@@ -10,8 +10,8 @@ use crate::clock::Millis;
 use crate::codec::line::LINE_LEN_MAX;
 use crate::conn_id::ConnId;
 use crate::protocol::cluster::{
-    Claimed, Event, NameRequestKind, NodeNumber, Progress, Remote, Tell, claim, end_claim, publish,
-    request,
+    Claimed, Event, NameRequestKind, NodeNumber, Progress, Remote, Tell, claim, finish_claim,
+    publish, request,
 };
 #[cfg(feature = "accounts")]
 use crate::protocol::login::Notice;
@@ -34,12 +34,8 @@ impl ChatProtocol {
         match claim(nick, is_forced, ctx) {
             Claimed::Pending => Some(Flow::WaitForClaim),
             Claimed::Granted => None,
-            Claimed::Refused => {
-                end_claim(ctx);
-                Some(self.reply(Message::Taken(nick), ctx))
-            }
+            Claimed::Refused => Some(self.reply(Message::Taken(nick), ctx)),
             Claimed::Unknown if !is_forced && self.roster.find(nick).is_some() => {
-                end_claim(ctx);
                 Some(self.reply(Message::Taken(nick), ctx))
             }
             Claimed::Unknown => None,
@@ -56,7 +52,7 @@ impl ChatProtocol {
             self.joined_secs.resize(at + 1, 0);
         }
         self.joined_secs[at] = secs(ctx.shared.now);
-        end_claim(ctx);
+        finish_claim(ctx);
         publish(ctx.room, ctx.shared, &Event::Joined(nick));
     }
 

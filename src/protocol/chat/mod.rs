@@ -28,7 +28,7 @@ use std::io::Write as _;
 use log::debug;
 
 #[cfg(feature = "cluster")]
-use super::cluster::{Event, Progress, Remote, Tell, publish};
+use super::cluster::{Event, NodeNumber, Progress, Remote, Tell, end_claim, publish};
 #[cfg(feature = "accounts")]
 use super::login::{Notice, Refusal};
 use super::nickname::{Nickname, NicknameError};
@@ -125,6 +125,8 @@ impl Handler for ChatProtocol {
         let Ok(text) = str::from_utf8(bytes) else { return self.reply(Message::NotUtf8, ctx) };
         let text = text.trim();
         ctx.shared.charge(LINE_COST_BYTES);
+        #[cfg(feature = "cluster")]
+        let is_member = client.member().is_some();
         let flow = match (text, client.member()) {
             ("", _) => return Flow::Continue,
             ("exit" | "/exit", _) => Flow::Close(CloseReason::Quit),
@@ -142,6 +144,10 @@ impl Handler for ChatProtocol {
             (text, Some(key)) => self.post(text, key, ctx),
         };
         if !flow.is_deferred() {
+            #[cfg(feature = "cluster")]
+            if !is_member {
+                end_claim(ctx);
+            }
             #[cfg(feature = "accounts")]
             let text = login::without_password(text);
             debug!("{} message: {}", ctx.id, Excerpt(text.as_bytes()));
@@ -295,6 +301,11 @@ impl Handler for ChatProtocol {
         Some(&self.roster)
     }
 
+    #[cfg(feature = "cluster")]
+    fn leave_channel(&mut self) -> Vec<NodeNumber> {
+        self.roster.hide_all()
+    }
+
     fn assert_invariants(&self, clients: &[(ConnId, ClientState)], is_passing: bool) {
         self.members.assert_invariants();
         #[cfg(feature = "cluster")]
@@ -369,8 +380,6 @@ impl ChatProtocol {
             return self.notify(Notice::IsRegistered(nick), ctx);
         }
         if self.members.is_taken(&nickname) {
-            #[cfg(feature = "cluster")]
-            super::cluster::end_claim(ctx);
             return self.reply(Message::Taken(nick), ctx);
         }
         #[cfg(feature = "cluster")]

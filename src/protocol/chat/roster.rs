@@ -41,7 +41,7 @@ struct RemoteMember {
     nick: CompactString,
     node: NodeNumber,
     /// The snapshot of its node that it was in.
-    snapshot: bool,
+    snapshot: u8,
     /// A snapshot that has not come to its end has it, and the room was not told.
     is_untold: bool,
 }
@@ -61,8 +61,9 @@ struct NodeMembers {
     is_gone: bool,
     /// Its members have been told once, or it began after this node: those that are new have come.
     is_known: bool,
-    /// Those that a snapshot confirms have this mark.
-    snapshot: bool,
+    /// Those that a snapshot confirms have this mark. A snapshot that has not come to its end leaves its
+    /// own.
+    snapshot: u8,
     /// The search for members that have gone, and for new ones.
     sweep: Option<Sweep>,
 }
@@ -182,7 +183,7 @@ impl Roster {
     pub fn begin_snapshot(&mut self, node: NodeNumber, has_settled: bool) {
         let members = self.nodes.entry(node).or_default();
         members.is_known |= has_settled;
-        members.snapshot = !members.snapshot;
+        members.snapshot = members.snapshot.wrapping_add(1);
         members.is_gone = false;
     }
 
@@ -207,11 +208,27 @@ impl Roster {
         if let Some(members) = self.nodes.get_mut(&node)
             && !std::mem::replace(&mut members.is_gone, true)
         {
-            members.snapshot = !members.snapshot;
+            members.snapshot = members.snapshot.wrapping_add(1);
             // Should it come back, so have they.
             members.is_known = true;
+            // A search for those whom a snapshot has not confirmed may have been on its way.
+            if let Some(sweep) = &mut members.sweep {
+                sweep.at = 0;
+            }
             self.is_changed = true;
         }
+    }
+
+    /// No node is heard any more. Returns those that are to be [swept](Self::sweep), in order.
+    pub fn hide_all(&mut self) -> Vec<NodeNumber> {
+        let mut nodes: Vec<NodeNumber> = self.nodes.keys().copied().collect();
+        nodes.sort_unstable();
+        nodes.iter().for_each(|node| self.hide(*node));
+        nodes.retain(|node| {
+            let members = &self.nodes[node];
+            members.count > 0 || members.sweep.is_some()
+        });
+        nodes
     }
 
     /// Removes some of a node's members that no snapshot has confirmed. Returns of whom the room is to
@@ -456,6 +473,28 @@ mod tests {
         let found = snapshot(&mut roster, 1, &["Ann", "pat"]);
         assert_eq!(found, Swept { left: group(&[]), joined: group(&["Ann"]) });
         assert_eq!(snapshot(&mut roster, 1, &["Ann", "pat"]), Swept::default());
+    }
+
+    #[test]
+    fn snapshot_that_was_cut_short_confirms_nobody() {
+        let mut roster = Roster::default();
+        snapshot(&mut roster, 1, &["ann", "bob"]);
+        roster.begin_snapshot(1, false);
+        confirm(&mut roster, 1, "ann");
+        assert_eq!(snapshot(&mut roster, 1, &["ann"]).left, group(&["bob"]));
+    }
+
+    #[test]
+    fn search_that_was_cut_short_begins_anew() {
+        let mut roster = Roster::default();
+        let nicks: Vec<String> = (0..3 * SWEEP_STEP).map(|n| format!("nick{n}")).collect();
+        assert!(nicks.iter().all(|nick| insert(&mut roster, 1, nick)));
+        roster.begin_snapshot(1, false);
+        nicks[1..].iter().for_each(|nick| confirm(&mut roster, 1, nick));
+        assert_eq!(roster.sweep(1, &Members::default()), None);
+        assert_eq!((roster.hide_all(), roster.len()), (vec![1], 0));
+        assert_eq!(swept(&mut roster, 1).left.count, nicks.len());
+        assert_eq!((roster.hide_all(), roster.allocated()), (vec![], 0));
     }
 
     #[test]

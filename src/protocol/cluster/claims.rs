@@ -89,6 +89,7 @@ pub(super) struct Claims {
 struct Attempt {
     channel: Channel,
     nick: Box<str>,
+    is_forced: bool,
     due_at: Millis,
     outcome: Claimed,
 }
@@ -104,7 +105,7 @@ struct AttemptedName {
 }
 
 impl Claims {
-    /// The outcome of a connection's claim, which is made if there is none.
+    /// The outcome of a connection's claim, which is made if there is none. One of another name ends.
     pub(super) fn claim(
         &mut self,
         id: ConnId,
@@ -114,12 +115,17 @@ impl Claims {
     ) -> Claimed {
         let bits = id.to_bits();
         if let Some(attempt) = self.attempts.get(&bits) {
-            return attempt.outcome;
+            let attempted = (attempt.channel, &*attempt.nick, attempt.is_forced);
+            if attempted == (channel, nick, is_forced) {
+                return attempt.outcome;
+            }
+            self.abandon(id);
         }
         let due_at = now.after(CLAIM_TIMEOUT_MS);
         let kind = NameRequestKind::Claim { id: Some(id), age_ms: 0, is_forced };
         self.requests.push_back(NameRequest { channel, nick: nick.into(), kind });
-        let attempt = Attempt { channel, nick: nick.into(), due_at, outcome: Claimed::Pending };
+        let outcome = Claimed::Pending;
+        let attempt = Attempt { channel, nick: nick.into(), is_forced, due_at, outcome };
         self.attempts.insert(bits, attempt);
         self.names.entry(room_name(channel, nick)).or_default().attempts += 1;
         self.due.push_back((due_at, bits));
@@ -131,17 +137,16 @@ impl Claims {
         self.attempts.contains_key(&id.to_bits())
     }
 
-    /// The message of a claim has been answered, and its client has the name or not.
+    /// The client of a claim has the name.
     pub(super) fn finish(&mut self, id: ConnId) {
         self.remove(id);
     }
 
-    /// A connection has gone. A name that it was granted and does not need is looked at again.
-    pub(super) fn disconnect(&mut self, id: ConnId) {
-        if let Some(attempt) = self.remove(id)
-            && attempt.outcome == Claimed::Granted
-        {
-            let Attempt { channel, nick, .. } = attempt;
+    /// The client of a claim has gone, or has another answer. A name that it was granted and does not
+    /// need is looked at again.
+    pub(super) fn abandon(&mut self, id: ConnId) {
+        let Some(Attempt { channel, nick, outcome, .. }) = self.remove(id) else { return };
+        if outcome == Claimed::Granted {
             self.verdicts.push_back(Verdict { channel, nick, outcome: NameOutcome::Ours });
         }
         self.finished.retain(|finished| *finished != id);
@@ -306,9 +311,31 @@ mod tests {
         assert_eq!(next_kind(&mut claims), None, "nobody has it yet");
         claims.finish(id);
         assert_eq!(next_kind(&mut claims), Some(AGAIN));
-        claims.disconnect(ConnId::from_bits(1));
+        claims.abandon(ConnId::from_bits(1));
         assert_eq!(next_kind(&mut claims), Some(AGAIN), "each may be the member");
         assert!(claims.names.is_empty() && !claims.doubt(ROOM, "eva"));
+    }
+
+    #[test]
+    fn outcome_is_not_that_of_another_name() {
+        let mut claims = asked(1);
+        let id = grant(&mut claims, 0);
+        assert_eq!(claims.claim(id, (ROOM, "Eva"), true, Millis(1)), Claimed::Granted);
+        for (channel, nick, is_forced) in
+            [(ROOM, "Bob", true), (ROOM + 1, "Bob", true), (ROOM + 1, "Bob", false)]
+        {
+            let claimed = claims.claim(id, (channel, nick), is_forced, Millis(1));
+            assert_eq!(claimed, Claimed::Pending);
+            let request = claims.next_request().unwrap();
+            let kind = NameRequestKind::Claim { id: Some(id), age_ms: 0, is_forced };
+            assert_eq!(request, NameRequest { channel, nick: nick.into(), kind });
+            assert_eq!(claims.next_request(), None);
+        }
+        let verdict = Verdict { channel: ROOM, nick: "Eva".into(), outcome: NameOutcome::Ours };
+        assert_eq!(claims.next_verdict(), Some(verdict), "it may be nobody's");
+        assert_eq!((claims.next_verdict(), claims.next_finished()), (None, None));
+        claims.abandon(id);
+        assert!(claims.names.is_empty() && claims.attempts.is_empty());
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Progress {
     Done,
     /// It takes more than one step: the room is to be asked again.
     More,
+    /// It is longer than what the room may ever take: it is missed.
+    Refused,
 }
 
 /// A kind of report of a room's members.
@@ -208,7 +210,7 @@ impl Cluster {
 
     /// A connection has gone: the name it claimed is nobody's.
     pub fn disconnect(&mut self, id: ConnId) {
-        self.claims.disconnect(id);
+        self.claims.abandon(id);
     }
 
     /// Asks the engine for something.
@@ -310,10 +312,17 @@ pub(super) fn claim(nick: &str, is_forced: bool, ctx: &mut Context<'_>) -> Claim
     cluster.claims.claim(ctx.id, (channel, nick), is_forced, ctx.shared.now)
 }
 
-/// The message of a claim has been answered.
-pub(super) fn end_claim(ctx: &mut Context<'_>) {
+/// A client has the name that it claimed.
+pub(super) fn finish_claim(ctx: &mut Context<'_>) {
     if let Some(cluster) = &mut ctx.shared.cluster {
         cluster.claims.finish(ctx.id);
+    }
+}
+
+/// A client's message has been answered: what it has claimed, and has not, is nobody's.
+pub(super) fn end_claim(ctx: &mut Context<'_>) {
+    if let Some(cluster) = &mut ctx.shared.cluster {
+        cluster.claims.abandon(ctx.id);
     }
 }
 

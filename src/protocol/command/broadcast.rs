@@ -7,7 +7,7 @@ use crate::codec::command::{Command, Header};
 #[cfg(feature = "cluster")]
 use crate::protocol::Room;
 #[cfg(feature = "cluster")]
-use crate::protocol::cluster::{Event, Payload, Remote};
+use crate::protocol::cluster::{Event, Payload, Progress, Remote};
 use crate::protocol::{Context, Flow};
 
 /// Digits of the largest number.
@@ -51,21 +51,26 @@ fn publish_payload(payload: &[u8], ctx: &mut Context<'_>) -> usize {
     cluster.receivers_elsewhere(channel)
 }
 
-/// A broadcast of another node.
+/// A broadcast of another node, whose limits may be others.
 #[cfg(feature = "cluster")]
 pub(super) fn on_remote(
     remote: Remote<'_>,
     payload_len_max: u32,
     room: &mut Room,
-) -> Result<(), LogFullError> {
+) -> Result<Progress, LogFullError> {
     let Remote::Event { event: Event::Broadcast(Payload(payload)), .. } = remote else {
-        return Ok(());
+        return Ok(Progress::Done);
     };
-    if room.members == 0 || payload.len() > payload_len_max as usize {
-        return Ok(());
+    if room.members == 0 {
+        return Ok(Progress::Done);
     }
     let header = Header::for_payload(Command::Broadcast, payload).encode();
-    room.log.append(&[&header, payload])
+    let fits = header.len() + payload.len() <= room.log.capacity();
+    if payload.len() > payload_len_max as usize || !fits {
+        return Ok(Progress::Refused);
+    }
+    room.log.append(&[&header, payload])?;
+    Ok(Progress::Done)
 }
 
 /// The digits of a number, without a String for them.

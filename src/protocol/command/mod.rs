@@ -167,7 +167,7 @@ impl Handler for CommandProtocol {
         room: &mut Room,
         _: &mut Shared,
     ) -> Result<Progress, LogFullError> {
-        broadcast::on_remote(remote, self.payload_len_max, room).map(|()| Progress::Done)
+        broadcast::on_remote(remote, self.payload_len_max, room)
     }
 
     fn frame_len_max(&self, _: usize) -> usize {

@@ -127,11 +127,22 @@ impl Client {
         if self.is_chat {
             self.line(&format!("#{number} {seq}"));
         } else {
-            let payload = format!("#{number} {seq}");
-            self.output.push(Command::Broadcast.code());
-            self.output.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-            self.output.extend_from_slice(payload.as_bytes());
+            self.broadcast(&format!("#{number} {seq}"));
         }
+    }
+
+    fn broadcast(&mut self, payload: &str) {
+        self.output.push(Command::Broadcast.code());
+        self.output.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        self.output.extend_from_slice(payload.as_bytes());
+    }
+
+    /// Broadcasts a number of so many digits.
+    pub fn broadcast_long(&mut self, digits: usize, now: u64) {
+        let (number, seq) = (self.number, self.next_seq);
+        self.next_seq += 1;
+        self.said.push(Said { seq, at: now, to: None });
+        self.broadcast(&format!("#{number} {seq:0digits$}"));
     }
 
     pub fn whisper(&mut self, to: &str, now: u64) {

@@ -8,6 +8,8 @@ use mynah::internal::clock::Millis;
 use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig, Want};
 use mynah::internal::limits::Limits;
 use mynah::internal::protocol::chat::Lang;
+#[cfg(feature = "accounts")]
+use mynah::internal::protocol::login::Auth;
 use mynah::internal::protocol::{ChatProtocol, CommandProtocol};
 use mynah::internal::server::{ListenerConfig, Server};
 
@@ -134,7 +136,7 @@ impl Node {
             database: rng.below(2) as u32,
             client_name: format!("mynah:{}", self.name),
             unsent_bytes_max: limits.send_queue_bytes_max,
-            message_bytes_max: limits.broadcast_len_max() + (80 << 10),
+            message_bytes_max: limits.cluster_message_bytes_max(),
         };
         let engine = Engine::new(config, rng.below(usize::MAX) as u64);
         let config = NodeConfig { name: self.name.clone(), prefix: "mynah".to_owned() };
@@ -153,6 +155,25 @@ impl Node {
         let look = move || micros.replace(micros.get() + look_micros);
         let server = self.server.as_mut().expect("it runs");
         server.set_clock(Box::new(look), look_bytes);
+    }
+
+    /// Gives it accounts while it runs, as a reload may.
+    #[cfg(feature = "accounts")]
+    pub fn add_accounts(&mut self) {
+        self.has_accounts = true;
+        self.accounts = Accounts::default();
+        self.accounts.install(self.server.as_mut().expect("it runs"));
+    }
+
+    /// Another listener takes the place of its chat, as at a reload that has it speak TLS.
+    pub fn replace_chat(&mut self) {
+        let server = self.server.as_mut().expect("it runs");
+        server.replace_listener(CHAT, listener_config(CHAT));
+        #[cfg(feature = "accounts")]
+        if self.has_accounts {
+            server.set_auth(CHAT, Auth::Optional);
+        }
+        server.set_channel(CHAT, Some("chat:lobby"));
     }
 
     /// It dies: nothing of it is left, and the engine finds its connections closed.
@@ -325,7 +346,7 @@ impl Node {
     }
 }
 
-fn listener_config(listener: usize) -> ListenerConfig {
+pub fn listener_config(listener: usize) -> ListenerConfig {
     let (name, protocol) = match listener {
         CHAT => ("chat", ChatProtocol::new(Lang::En).into()),
         _ => ("command", CommandProtocol { payload_len_max: 1_000 }.into()),

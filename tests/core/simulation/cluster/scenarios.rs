@@ -2,11 +2,16 @@
 
 use mynah::internal::cluster::Link;
 use mynah::internal::limits::Limits;
+use mynah::internal::protocol::CommandProtocol;
+use mynah::internal::server::{ListenerConfig, Server};
 
+#[cfg(feature = "accounts")]
+use super::clients::State;
 use super::clients::{Client, Heard};
 use super::engine::ModelEngine;
-use super::node::Node;
+use super::node::{CHAT, COMMAND, Node, listener_config};
 use super::wires::Wires;
+use crate::simulation::network::FakeStream;
 use crate::support::rng::Rng;
 
 const STEP_MS: u64 = 5;
@@ -66,6 +71,39 @@ impl Small {
                 client.run(&self.nodes[client.node], self.now);
             }
         }
+    }
+
+    /// Another client of a node, and its number.
+    fn connect(&mut self, node: usize, is_chat: bool) -> usize {
+        let number = self.clients.len();
+        self.clients.push(Client::connect(number, &self.nodes[node], is_chat, self.now));
+        self.run(50);
+        number
+    }
+
+    fn server(&mut self, node: usize) -> &mut Server<FakeStream> {
+        self.nodes[node].server.as_mut().expect("it runs")
+    }
+
+    /// Messages that a node has heard, and missed.
+    fn counts(&mut self, node: usize) -> (u64, u64) {
+        let stats = self.server(node).node().expect("it is a node").stats();
+        (stats.received_total, stats.lost_total)
+    }
+
+    /// Nicknames of the members, as a member is told.
+    fn who(&mut self, number: usize) -> Vec<String> {
+        self.clients[number].line("/who");
+        self.run(50);
+        match self.clients[number].heard.pop() {
+            Some((_, Heard::Who(nicks))) => nicks,
+            heard => panic!("{heard:?} is not who is there"),
+        }
+    }
+
+    /// What a client has heard from a mark on.
+    fn heard_from(&self, number: usize, mark: usize) -> Vec<Heard> {
+        self.clients[number].heard[mark..].iter().map(|(_, heard)| heard.clone()).collect()
     }
 
     /// How often the second has heard the first, and been told that it may not have.
@@ -170,6 +208,139 @@ fn names_are_settled_in_the_time_of_a_turn() {
     let longest = pair.nodes[1].longest_turn_micros;
     assert!((1_000..6_000).contains(&longest), "{longest} µs");
     assert!(pair.clients[2..].iter().all(Client::is_member));
+}
+
+/// What no listener there would take is missed, and what follows is heard.
+#[test]
+fn broadcast_over_the_limits_of_a_node_is_missed() {
+    let mut pair = Small::pair();
+    pair.run(4_000);
+    let (sender, receiver) = (pair.connect(0, false), pair.connect(1, false));
+    for round in 1..=2 {
+        if round == 1 {
+            let limits = Limits { broadcast_log_bytes_max: 600, ..Limits::default() };
+            pair.server(1).set_limits(limits);
+        } else {
+            pair.server(1).set_limits(Limits::default());
+            let protocol = CommandProtocol { payload_len_max: 600 }.into();
+            let config = ListenerConfig { protocol, ..listener_config(COMMAND) };
+            pair.server(1).configure_listener(COMMAND, config);
+        }
+        pair.clients[sender].broadcast_long(800, pair.now);
+        pair.clients[sender].post(pair.now);
+        pair.run(500);
+        let last = Heard::Post { nick: String::new(), from: sender, seq: 2 * round - 1 };
+        assert_eq!(pair.clients[receiver].heard.pop().map(|(_, heard)| heard), Some(last));
+        assert!(pair.clients[receiver].heard.is_empty());
+        assert_eq!(pair.counts(1), (round, round), "heard and missed");
+    }
+}
+
+#[test]
+fn reload_bounds_what_waits_to_be_published() {
+    let mut pair = Small::pair();
+    pair.wires.block(0, Link::Commands, [true, true]);
+    pair.run(4_000);
+    pair.join(0);
+    pair.join(1);
+    pair.server(0).set_limits(Limits { send_queue_bytes_max: 2_000, ..Limits::default() });
+    for _ in 0..100 {
+        pair.clients[0].post(pair.now);
+        pair.run(5);
+    }
+    pair.wires.unblock_all();
+    pair.run(12_000);
+    let (posts, missed) = pair.heard();
+    assert!((1..50).contains(&posts) && missed > 0, "{posts} of 100, {missed} times missed");
+    assert_eq!(pair.counts(1).1, 100 - posts as u64);
+}
+
+/// SPEC: no ghosts.
+#[test]
+fn replaced_chat_is_another_room() {
+    let mut pair = Small::pair();
+    pair.run(4_000);
+    pair.join(0);
+    pair.join(1);
+    let mark = pair.clients[1].heard.len();
+    pair.nodes[0].replace_chat();
+    pair.run(1_000);
+    assert!(!pair.clients[0].is_member());
+    let left = Heard::Left("anna".to_owned());
+    assert_eq!(pair.heard_from(1, mark), [left]);
+    assert_eq!(pair.who(1), ["ben"]);
+    // The others are known to it, and its names are free.
+    let (third, fourth) = (pair.connect(0, true), pair.connect(1, true));
+    pair.clients[third].ask("Ben");
+    pair.clients[fourth].ask("anna");
+    pair.run(500);
+    assert!(!pair.clients[third].is_member() && pair.clients[fourth].is_member());
+    pair.clients[third].ask("cop");
+    pair.run(500);
+    for number in [1, third, fourth] {
+        assert_eq!(pair.who(number), ["anna", "ben", "cop"]);
+    }
+    let mark = pair.clients[third].heard.len();
+    pair.clients[1].post(pair.now);
+    pair.run(500);
+    assert_eq!(pair.heard_from(third, mark).len(), 1);
+    assert_eq!(pair.counts(0).1 + pair.counts(1).1, 0);
+}
+
+/// Its members are in the other room from then on, and those of the first have left.
+#[test]
+fn renamed_chat_goes_from_room_to_room() {
+    let nodes = (0..3).map(|at| Node::new(at, Rng::new(at as u64))).collect();
+    let mut world = Small::new(nodes);
+    world.server(2).set_channel(CHAT, Some("chat:attic"));
+    world.run(4_000);
+    (0..3).for_each(|number| world.join(number));
+    // There is an anna in either room.
+    let other = world.connect(2, true);
+    world.clients[other].ask("anna");
+    world.run(500);
+    let rooms = [("chat:lobby", vec!["anna"]), ("chat:attic", vec!["cop", "anna"])];
+    for (from, to) in [(0, 1), (1, 0)] {
+        let (name, come) = &rooms[to];
+        let marks: Vec<usize> = world.clients.iter().map(|client| client.heard.len()).collect();
+        world.server(1).set_channel(CHAT, Some(name));
+        world.run(3_000);
+        let gone = rooms[from].1.iter().map(|nick| Heard::Left((*nick).to_owned()));
+        let expected = gone.chain(come.iter().map(|nick| Heard::Joined((*nick).to_owned())));
+        assert_eq!(world.heard_from(1, marks[1]), expected.collect::<Vec<_>>(), "in {name}");
+        let (rest, next) = (2 * from, 2 * to);
+        assert_eq!(world.heard_from(rest, marks[rest]), [Heard::Left("ben".to_owned())]);
+        assert_eq!(world.heard_from(next, marks[next]), [Heard::Joined("ben".to_owned())]);
+        let mut nicks = [&come[..], &["ben"]].concat();
+        nicks.sort_unstable();
+        assert_eq!(world.who(1), nicks);
+        assert_eq!(world.who(next), nicks);
+    }
+}
+
+/// The account is added while the engine is asked for its name.
+#[cfg(feature = "accounts")]
+#[test]
+fn outcome_of_a_claim_is_not_for_another_name() {
+    let mut pair = Small::pair();
+    pair.run(4_000);
+    pair.clients[1].ask("cop");
+    pair.run(500);
+    pair.wires.block(0, Link::Commands, [false, true]);
+    pair.clients[0].ask("eva");
+    pair.run(100);
+    pair.nodes[0].add_accounts();
+    pair.wires.unblock_all();
+    pair.run(500);
+    assert_eq!(pair.clients[0].state, State::Outside, "the name is an account's");
+    pair.clients[0].ask("COP");
+    pair.run(500);
+    assert!(!pair.clients[0].is_member(), "there is one on the other node");
+    // The name that was granted is not kept.
+    let third = pair.connect(1, true);
+    pair.clients[third].ask("eva");
+    pair.run(500);
+    assert!(pair.clients[third].is_member());
 }
 
 /// Whichever of the two comes first: that the account's client has joined, or that the guest has left.

@@ -89,10 +89,11 @@ enum Fault {
     ClockJumps,
     Kill,
     Stop,
+    ChatIsReplaced,
 }
 
 impl Fault {
-    const ALL: [Fault; 12] = [
+    const ALL: [Fault; 13] = [
         Fault::Partition,
         Fault::Delays,
         Fault::EngineRestarts,
@@ -105,6 +106,7 @@ impl Fault {
         Fault::ClockJumps,
         Fault::Kill,
         Fault::Stop,
+        Fault::ChatIsReplaced,
     ];
 }
 
@@ -222,6 +224,7 @@ impl World {
                 self.cut_clients(number);
             }
             Fault::Stop => self.stop(number),
+            Fault::ChatIsReplaced => self.replace_chat(number),
         }
         self.ends.push((until, fault));
     }
@@ -232,6 +235,19 @@ impl World {
         let of_node = |client: &&mut Client| client.node == number && client.life == node.life;
         self.clients.iter_mut().filter(of_node).for_each(|client| client.is_cut = true);
         node.stop(self.now);
+    }
+
+    /// Another listener takes the place of the chat: what was said there may get no further.
+    fn replace_chat(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.server.is_none() || node.is_stopping {
+            return;
+        }
+        let of_chat = |client: &&mut Client| {
+            client.node == number && client.life == node.life && client.is_chat
+        };
+        self.clients.iter_mut().filter(of_chat).for_each(|client| client.is_cut = true);
+        node.replace_chat();
     }
 
     fn end(&mut self, fault: Fault) {

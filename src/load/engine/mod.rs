@@ -674,8 +674,11 @@ impl<'a> Engine<'a> {
     /// writes the last row; closes all connections.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row)) {
         let now = self.now();
-        self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
-        self.run.unanswered += self.unanswered + self.run.unsent;
+        let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+        let active = self.connections.iter().filter_map(|connection| connection.active.as_ref());
+        let waiting: u64 = active.map(|active| u64::from(active.in_flight.waiting())).sum();
+        self.run.unsent += overdue + waiting;
+        self.run.unanswered += self.unanswered + overdue;
         if self.mode.pattern() == Pattern::Fanout {
             for index in 0..self.connections.len() {
                 self.count_deliveries(index);

@@ -19,7 +19,7 @@ complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l times -x -d 'st
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l spread -x -d 'come back over this time, not at once'
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l orderly -d 'close in order'
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l no-backoff -d 'try again at once where a connect is refused'
-complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l timeout -x -d 'give up those that are not back by then'
+complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l timeout -x -d 'give up those that are not back so long after the last was due'
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l bystanders -x -d 'further connections, which stay'
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l probe -x -d 'requests a second of the bystanders'
 complete -c mynah-load -n '__fish_seen_subcommand_from storm' -l hold -x -d 'calm before each storm, and after the last'

@@ -29,8 +29,8 @@ const COUNTS_AT: usize = 40;
 const INFLATED_MAX: usize = 512 * 1024;
 
 /// Most values of a histogram: quantiles are computed in `f64`, which counts exactly to here, and the
-/// library panics where a quantile is rounded to more than there are.
-pub(super) const VALUES_MAX: u64 = 1 << 53;
+/// library returns 0 where a quantile is rounded to more than there are.
+const VALUES_MAX: u64 = 1 << 53;
 
 /// A histogram of nanoseconds. `null` is an empty one.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +88,19 @@ pub(super) fn decode(text: &str) -> Result<Histogram<u64>, HistogramError> {
     let read = Deserializer::new().deserialize(&mut Cursor::new(inflated));
     let read = read.map_err(|_| HistogramError::Damaged)?;
     if read.len() > VALUES_MAX { Err(HistogramError::Damaged) } else { Ok(read) }
+}
+
+/// Adds a histogram, if there are not too many values to compute with.
+///
+/// # Errors
+///
+/// See [`HistogramError`]; then nothing is added.
+pub(super) fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) -> Result<(), HistogramError> {
+    if sum.len().saturating_add(other.len()) > VALUES_MAX {
+        return Err(HistogramError::Damaged);
+    }
+    // All have the same bounds.
+    sum.add(other).map_err(|_| HistogramError::Foreign)
 }
 
 /// Whether an inflated histogram has the bounds and digits of [`new_histogram`].
@@ -171,6 +184,16 @@ mod tests {
         assert!(decode(&encode(&histogram).unwrap()).is_ok());
         histogram.record_n(9, 1).unwrap();
         assert_eq!(decode(&encode(&histogram).unwrap()), Err(HistogramError::Damaged));
+    }
+
+    #[test]
+    fn sum_of_impossible_counts_is_an_error() {
+        let (mut sum, mut half, mut one) = (new_histogram(), new_histogram(), new_histogram());
+        half.record_n(7, VALUES_MAX / 2).unwrap();
+        one.record(9).unwrap();
+        assert_eq!((add(&mut sum, &half), add(&mut sum, &half)), (Ok(()), Ok(())));
+        assert_eq!(add(&mut sum, &one), Err(HistogramError::Damaged));
+        assert_eq!(sum.len(), VALUES_MAX);
     }
 
     #[test]

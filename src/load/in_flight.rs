@@ -64,6 +64,11 @@ impl InFlight {
         self.sent
     }
 
+    /// Number of requests that were due and are not sent.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
     /// Number of requests that were due and have no answer.
     pub(super) fn unanswered(&self) -> u64 {
         u64::from(self.sent) + u64::from(self.waiting)
@@ -106,6 +111,7 @@ mod tests {
         }
         assert_eq!(in_flight.release(1), 1);
         assert_eq!(in_flight.release(1), 0);
+        assert_eq!((in_flight.sent(), in_flight.waiting()), (1, 2));
         let mut completed = Vec::new();
         for _ in 0..3 {
             assert!(in_flight.complete(1, |at, _| completed.push(at)));

@@ -88,6 +88,7 @@ use record::Record;
 use route::Route;
 use run_result::RunResult;
 use sources::Sources;
+use summary_line::EscapedText;
 use sysinfo::{Host, SystemLimits};
 use target::{Address, Target};
 
@@ -220,8 +221,11 @@ fn print_record(record: &Record, is_json: bool, is_quiet: bool) -> ExitCode {
             printed = print(PROGRAM, summary.trim_end());
         }
     } else if !record.verdict.met {
-        print_errors(&[record.verdict.misses.join("; ")]);
-        print_errors(record.reason.as_slice());
+        let misses = record.verdict.misses.join("; ");
+        let reasons = [Some(misses), record.reason.clone()].into_iter().flatten();
+        // A record from a file may have any text.
+        let reasons: Vec<_> = reasons.map(|text| EscapedText(&text).to_string()).collect();
+        print_errors(&reasons);
     }
     printed
 }

@@ -18,6 +18,16 @@ use super::wake::{SLEEPS_MAX, WakeStep};
 /// Version of the layout. A change that breaks readers raises it; 2 has histograms.
 pub(super) const SCHEMA: u32 = 2;
 
+/// Most parts of a record.
+const PARTS_MAX: usize = 10_000;
+
+/// Longest row that is of one second.
+const ROW_SECS_MAX: f64 = 1.5;
+
+/// Most longer rows that a tester has which was stopped now and then. The page of a longer run has 60 or
+/// more.
+const LONG_ROWS_MAX: usize = 30;
+
 /// Everything that was measured in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
@@ -29,6 +39,7 @@ pub(super) struct Record {
     pub(super) settings: Settings,
     pub(super) host: Host,
     /// Records that were merged into this one; `None` of one.
+    #[serde(default, deserialize_with = "bounded_list::read::<_, _, PARTS_MAX>")]
     pub(super) parts: Option<Vec<Part>>,
     pub(super) connections: Connections,
     pub(super) requests: Requests,
@@ -307,6 +318,14 @@ impl Record {
         self.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Whether most rows are of several seconds, as on the page of a longer run.
+    pub(super) fn has_coarse_rows(&self) -> bool {
+        let starts = [0.0].into_iter().chain(self.series.iter().map(|row| row.t));
+        let rows = self.series.iter().zip(starts);
+        let long = rows.filter(|(row, start)| row.t - start > ROW_SECS_MAX).count();
+        long > LONG_ROWS_MAX.max(self.series.len() / 2)
+    }
+
     /// Messages that were published while a target's subscribers were connected, and lost.
     pub(super) fn lost(&self) -> u64 {
         let lost = self.targets.iter().flatten().map(|target| target.lost);
@@ -473,6 +492,18 @@ mod tests {
                 assert!(read.storm.is_some() != read.wake.is_some(), "{args}");
             });
         }
+    }
+
+    #[test]
+    fn record_of_too_many_parts_is_not_read() {
+        with_record(IDLE, run(), |record| {
+            let part = super::Part::of("east".to_owned(), record);
+            for (count, is_read) in [(super::PARTS_MAX, true), (super::PARTS_MAX + 1, false)] {
+                let parts = Some(vec![part.clone(); count]);
+                let text = serde_json::to_string(&Record { parts, ..record.clone() }).unwrap();
+                assert_eq!(serde_json::from_str::<Record>(&text).is_ok(), is_read, "{count}");
+            }
+        });
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::record::{Record, SCHEMA};
+use super::summary_line::excerpt;
 use crate::escape::EscapeControl;
 use crate::os_text;
 use crate::strerror::strerror;
@@ -47,7 +48,10 @@ impl fmt::Display for RecordFileError {
             Reason::Io(source) => write!(f, "{}", strerror(source)),
             Reason::TooLong => write!(f, "longer than {} MiB", FILE_BYTES_MAX >> 20),
             Reason::NoIsland => f.write_str("the page has no record of mynah-load in it"),
-            Reason::NoRecord(source) => write!(f, "not a record of mynah-load: {source}"),
+            // It quotes what it has found.
+            Reason::NoRecord(source) => {
+                write!(f, "not a record of mynah-load: {}", excerpt(&source.to_string()))
+            }
             Reason::Schema(found) if *found < u64::from(SCHEMA) => {
                 write!(f, "its schema is {found}, which has no histograms; {SCHEMA} is needed")
             }
@@ -141,6 +145,9 @@ mod tests {
             assert!(message.starts_with("not a record of mynah-load: "), "{message}");
             assert!(message.len() < 200, "{message}");
         }
+        let long = format!(r#"{{"schema":2,"mode":"{}"}}"#, "x".repeat(1 << 20));
+        let message = refusal(&long);
+        assert!(message.contains("unknown variant `xxx") && message.len() < 600, "{message}");
         let missing = read(Path::new("/no/such.json")).unwrap_err().to_string();
         assert_eq!(missing, "/no/such.json: no such file or directory");
         let text = read(Path::new("/proc/self/exe")).unwrap_err().to_string();

@@ -55,7 +55,7 @@ fn slowest(record: &Record) -> Option<&StormRecord> {
 
 /// Connections that were lost while they slept.
 fn lost(record: &Record) -> u64 {
-    record.wake.iter().flatten().map(|step| step.lost).sum()
+    record.wake.iter().flatten().fold(0, |sum, step| sum.saturating_add(step.lost))
 }
 
 /// Headline figures of storms and sleeps, with their labels.
@@ -180,8 +180,8 @@ fn first_requests(steps: &[WakeStep]) -> Option<Chart> {
     let high = points().map(|(_, us)| *us).fold(low, f64::max);
     let shortest = points().map(|(secs, _)| *secs).fold(f64::INFINITY, f64::min).max(1e-3);
     let longest = points().map(|(secs, _)| *secs).fold(shortest, f64::max);
-    let (woken, lost): (u64, u64) =
-        steps.iter().fold((0, 0), |(w, l), step| (w + step.woken, l + step.lost));
+    let sum = |figure: fn(&WakeStep) -> u64| steps.iter().map(figure).fold(0, u64::saturating_add);
+    let (woken, lost) = (sum(|step| step.woken), sum(|step| step.lost));
     (!lines.is_empty()).then(|| Chart {
         title: "First requests after a sleep",
         note: format!(
@@ -259,6 +259,17 @@ mod tests {
         let chart = served_over_time(&vec![storm(100, 100); 7]).unwrap();
         assert_eq!(chart.lines.len(), 5);
         assert!(chart.note.ends_with("2 more storms are not shown."), "{}", chart.note);
+    }
+
+    #[test]
+    fn any_counts_of_sleeps_are_added() {
+        let most = WakeStep { woken: u64::MAX, lost: u64::MAX, ..WakeStep::default() };
+        let mut first = most.clone();
+        first.histograms.first.0.record(7_000).unwrap();
+        first.first_us.p50 = Some(7.0);
+        let chart = first_requests(&[first, most]).unwrap();
+        let count = count(u64::MAX);
+        assert!(chart.note.starts_with(&format!("{count} connections woken, {count} lost;")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::histogram::EncodedHistogram;
+use super::histogram::{EncodedHistogram, HistogramError, add};
 use super::stats::Percentiles;
 
 /// Most storms of a run. The histograms of each take more than a megabyte.
@@ -91,7 +91,7 @@ impl StormRecord {
         self.served_secs.all.is_some_and(|all| self.started_secs > all / 2.0)
     }
 
-    fn add(&mut self, other: &StormRecord) {
+    fn add(&mut self, other: &StormRecord) -> Result<(), HistogramError> {
         self.dropped = self.dropped.saturating_add(other.dropped);
         self.drop_secs = self.drop_secs.max(other.drop_secs);
         self.started_secs = self.started_secs.max(other.started_secs);
@@ -102,20 +102,13 @@ impl StormRecord {
             let sum = self.failed_attempts.entry(name.clone()).or_default();
             *sum = sum.saturating_add(*number);
         }
-        let StormHistograms {
-            served,
-            served_after,
-            connect,
-            bystanders_before,
-            bystanders_during,
-            tester_lag,
-        } = &mut self.histograms;
-        served.0 += &other.histograms.served.0;
-        served_after.0 += &other.histograms.served_after.0;
-        connect.0 += &other.histograms.connect.0;
-        bystanders_before.0 += &other.histograms.bystanders_before.0;
-        bystanders_during.0 += &other.histograms.bystanders_during.0;
-        tester_lag.0 += &other.histograms.tester_lag.0;
+        let (ours, theirs) = (&mut self.histograms, &other.histograms);
+        add(&mut ours.served.0, &theirs.served.0)?;
+        add(&mut ours.served_after.0, &theirs.served_after.0)?;
+        add(&mut ours.connect.0, &theirs.connect.0)?;
+        add(&mut ours.bystanders_before.0, &theirs.bystanders_before.0)?;
+        add(&mut ours.bystanders_during.0, &theirs.bystanders_during.0)?;
+        add(&mut ours.tester_lag.0, &theirs.tester_lag.0)
     }
 }
 
@@ -131,17 +124,23 @@ fn seconds_until(histogram: &Histogram<u64>, count: u64) -> Option<f64> {
 }
 
 /// Merges the storms of the parts of a run: the first of each, the second and so on.
-pub(super) fn merge<'a>(parts: impl IntoIterator<Item = &'a [StormRecord]>) -> Vec<StormRecord> {
+///
+/// # Errors
+///
+/// Histograms have too many values; the number is that of the part.
+pub(super) fn merge<'a>(
+    parts: impl IntoIterator<Item = &'a [StormRecord]>,
+) -> Result<Vec<StormRecord>, (usize, HistogramError)> {
     let mut merged: Vec<StormRecord> = Vec::new();
-    for part in parts {
-        for (number, storm) in part.iter().enumerate() {
-            match merged.get_mut(number) {
-                Some(sum) => sum.add(storm),
+    for (number, part) in parts.into_iter().enumerate() {
+        for (at, storm) in part.iter().enumerate() {
+            match merged.get_mut(at) {
+                Some(sum) => sum.add(storm).map_err(|error| (number, error))?,
                 None => merged.push(storm.clone()),
             }
         }
     }
-    merged.into_iter().map(StormRecord::derive).collect()
+    Ok(merged.into_iter().map(StormRecord::derive).collect())
 }
 
 #[cfg(test)]
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn parts_are_merged_as_if_they_were_one() {
         let (a, b) = ([storm(500, 500, 1)], [storm(500, 500, 501), storm(7, 0, 1)]);
-        let merged = merge([&a[..], &b[..]]);
+        let merged = merge([&a[..], &b[..]]).unwrap();
         assert_eq!(merged.len(), 2);
         let whole = storm(1_000, 1_000, 1).derive();
         assert_eq!(merged[0].served_secs, whole.served_secs);
@@ -193,8 +192,17 @@ mod tests {
         assert_eq!((merged[1].dropped, merged[1].unserved), (7, 7));
         assert_eq!(
             merge([&whole.clone()][..].iter().map(|storm| std::slice::from_ref(*storm))),
-            [whole]
+            Ok(vec![whole])
         );
+    }
+
+    #[test]
+    fn parts_with_impossible_counts_are_an_error() {
+        let mut storm = StormRecord::default();
+        storm.histograms.tester_lag.0.record_n(1, 1 << 53).unwrap();
+        let (none, one) = (&[][..], &[storm][..]);
+        assert!(merge([none, one]).is_ok());
+        assert_eq!(merge([one, none, one]), Err((2, HistogramError::Damaged)));
     }
 
     #[test]

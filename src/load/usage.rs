@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::resources::State;
+use super::stats::Phase;
 use super::sysinfo::{self, CpuTime, KernelMemory, MachineTime};
 
 /// Longest wait for a server to close what the tester has reset, and time between two looks.
@@ -37,6 +38,9 @@ pub(super) struct CpuUsage {
 /// What a run has used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Usage {
+    /// One of several processes leaves the kernel's memory, which is there once and costs milliseconds,
+    /// to the parent.
+    pub(super) is_of_job: bool,
     /// Anonymous memory of the server with all connections open, and after all are closed.
     pub(super) server_rss_opened: Option<u64>,
     pub(super) server_rss_closed: Option<u64>,
@@ -97,20 +101,36 @@ impl Usage {
         self.tester_rss_before = sysinfo::anonymous_bytes_exact(std::process::id());
     }
 
+    /// The kernel's memory; unknown in a job.
+    pub(super) fn kernel_memory(&self) -> KernelMemory {
+        if self.is_of_job { KernelMemory::default() } else { sysinfo::kernel_memory() }
+    }
+
+    /// Reads what the kernel has in sockets, in the phases for which that is told.
+    pub(super) fn on_tick(&mut self, phase: Phase, pending: u64, connected: u64) {
+        match phase {
+            Phase::Ramp => self.on_ramp_tick(pending, connected),
+            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Storm | Phase::Asleep => {
+                self.on_measured_tick(connected);
+            }
+            Phase::Drain => {}
+        }
+    }
+
     /// Ramp: reads the sockets of `pending` connects, if there are far more of them than at the last
     /// reading.
-    pub(super) fn on_ramp_tick(&mut self, pending: u64, opened: u64) {
+    fn on_ramp_tick(&mut self, pending: u64, opened: u64) {
         let most = self.sample(State::Connecting).map_or(0, |sample| sample.connections);
         // Others would hide them in the kernel's sums.
         if pending >= CONNECTING_MIN.max(most.saturating_mul(2)) && opened < pending / 10 {
-            self.set(State::Connecting, pending, sysinfo::kernel_memory());
+            self.set(State::Connecting, pending);
         }
     }
 
     /// Measured phase, at its start: all `connections` are open, and none has had a request.
     pub(super) fn start_measured(&mut self, server_pid: Option<u32>, connections: u64) {
         self.server_rss_opened = server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.set(State::Open, connections, sysinfo::kernel_memory());
+        self.set(State::Open, connections);
         // Last, so that the readings above are not in it.
         self.cpu_at_start = CpuUsage::read(server_pid);
     }
@@ -122,18 +142,21 @@ impl Usage {
     }
 
     /// Measured phase: reads the buffers, and keeps the fullest.
-    pub(super) fn on_measured_tick(&mut self, connections: u64) {
+    fn on_measured_tick(&mut self, connections: u64) {
+        if self.is_of_job {
+            return;
+        }
         let memory = sysinfo::socket_buffers();
         let fullest = self.sample(State::Data).and_then(|sample| sample.memory.buffer_bytes);
         if memory.buffer_bytes > fullest {
-            self.set(State::Data, connections, memory);
+            self.keep(State::Data, connections, memory);
         }
     }
 
     /// Measured phase, at its end, with `connections` open.
     pub(super) fn end_measured(&mut self, connections: u64) {
         self.tester_rss_held = sysinfo::anonymous_bytes_exact(std::process::id());
-        self.set(State::Held, connections, sysinfo::kernel_memory());
+        self.set(State::Held, connections);
     }
 
     /// End: all connections are closed. A server that is watched has a moment to close its ends, until
@@ -149,7 +172,7 @@ impl Usage {
             waited += CLOSE_LOOK;
         }
         self.server_rss_closed = server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.set(State::Closed, 0, sysinfo::kernel_memory());
+        self.set(State::Closed, 0);
     }
 
     /// What the kernel had at the end of the measured phase.
@@ -161,7 +184,14 @@ impl Usage {
         self.states.iter().find(|sample| sample.state == state)
     }
 
-    fn set(&mut self, state: State, connections: u64, memory: KernelMemory) {
+    /// Reads the kernel's memory with `connections` in `state`.
+    fn set(&mut self, state: State, connections: u64) {
+        if !self.is_of_job {
+            self.keep(state, connections, sysinfo::kernel_memory());
+        }
+    }
+
+    fn keep(&mut self, state: State, connections: u64, memory: KernelMemory) {
         self.states.retain(|sample| sample.state != state);
         self.states.push(StateSample { state, connections, memory });
     }
@@ -194,15 +224,33 @@ mod tests {
         let mut usage = Usage::default();
         usage.on_measured_tick(7);
         if let Some(sample) = usage.sample(State::Data).copied() {
-            usage.set(
-                State::Data,
-                3,
-                KernelMemory { buffer_bytes: Some(u64::MAX), ..sample.memory },
-            );
+            let full = KernelMemory { buffer_bytes: Some(u64::MAX), ..sample.memory };
+            usage.keep(State::Data, 3, full);
             usage.on_measured_tick(7);
             assert_eq!(usage.sample(State::Data).unwrap().connections, 3);
         }
         assert!(usage.states.len() <= 1);
+    }
+
+    #[test]
+    fn job_leaves_the_kernel_to_its_parent() {
+        let run = |is_of_job| {
+            let mut usage = Usage { is_of_job, ..Usage::default() };
+            let before = usage.kernel_memory();
+            for phase in [Phase::Ramp, Phase::Hold] {
+                usage.on_tick(phase, 1_000, 9);
+            }
+            usage.start_measured(None, 7);
+            usage.end_measured(7);
+            usage.on_closed(None, &before);
+            let has_memory = before != KernelMemory::default();
+            (usage.states.iter().map(|sample| sample.state).collect::<Vec<_>>(), has_memory)
+        };
+        assert_eq!(run(true), (vec![], false));
+        let (states, _) = run(false);
+        for state in [State::Connecting, State::Open, State::Held, State::Closed] {
+            assert!(states.contains(&state), "{state:?}");
+        }
     }
 
     #[test]

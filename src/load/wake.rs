@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::histogram::EncodedHistogram;
+use super::histogram::{EncodedHistogram, HistogramError, add};
 use super::stats::Percentiles;
 
 /// Most sleeps of a record: those of 1, 2, 5, … seconds are fewer than 64 in 64 bits of nanoseconds, and
@@ -44,12 +44,12 @@ impl WakeStep {
         self
     }
 
-    fn add(&mut self, other: &WakeStep) {
+    fn add(&mut self, other: &WakeStep) -> Result<(), HistogramError> {
         self.sampled = self.sampled.saturating_add(other.sampled);
         self.lost = self.lost.saturating_add(other.lost);
         self.took_secs = self.took_secs.max(other.took_secs);
-        self.histograms.first.0 += &other.histograms.first.0;
-        self.histograms.second.0 += &other.histograms.second.0;
+        add(&mut self.histograms.first.0, &other.histograms.first.0)?;
+        add(&mut self.histograms.second.0, &other.histograms.second.0)
     }
 }
 
@@ -62,16 +62,24 @@ pub(super) fn sleeps(longest_ns: u64) -> Vec<u64> {
 }
 
 /// Merges the steps of the parts of a run: those of one length together, the shortest first.
-pub(super) fn merge<'a>(parts: impl IntoIterator<Item = &'a [WakeStep]>) -> Vec<WakeStep> {
+///
+/// # Errors
+///
+/// Histograms have too many values; the number is that of the part.
+pub(super) fn merge<'a>(
+    parts: impl IntoIterator<Item = &'a [WakeStep]>,
+) -> Result<Vec<WakeStep>, (usize, HistogramError)> {
     let mut merged: Vec<WakeStep> = Vec::new();
-    for step in parts.into_iter().flatten() {
-        match merged.iter_mut().find(|sum| sum.sleep_secs == step.sleep_secs) {
-            Some(sum) => sum.add(step),
-            None => merged.push(step.clone()),
+    for (number, part) in parts.into_iter().enumerate() {
+        for step in part {
+            match merged.iter_mut().find(|sum| sum.sleep_secs == step.sleep_secs) {
+                Some(sum) => sum.add(step).map_err(|error| (number, error))?,
+                None => merged.push(step.clone()),
+            }
         }
     }
     merged.sort_by(|a, b| a.sleep_secs.total_cmp(&b.sleep_secs));
-    merged.into_iter().map(WakeStep::derive).collect()
+    Ok(merged.into_iter().map(WakeStep::derive).collect())
 }
 
 #[cfg(test)]
@@ -99,12 +107,16 @@ mod tests {
             step
         };
         let (a, b) = ([step(1.0, &[10, 20]), step(5.0, &[7])], [step(2.0, &[]), step(1.0, &[30])]);
-        let merged = merge([&a[..], &b[..]]);
+        let merged = merge([&a[..], &b[..]]).unwrap();
         let sleeps: Vec<f64> = merged.iter().map(|step| step.sleep_secs).collect();
         assert_eq!(sleeps, [1.0, 2.0, 5.0]);
         assert_eq!((merged[0].sampled, merged[0].woken, merged[0].lost), (6, 3, 2));
         let whole = step(1.0, &[10, 20, 30]).derive();
         assert_eq!(merged[0].first_us, whole.first_us);
         assert_eq!(merged[1].first_us, Percentiles::default());
+        let mut many = step(1.0, &[]);
+        many.histograms.second.0.record_n(1, 1 << 53).unwrap();
+        let many = &[many][..];
+        assert_eq!(merge([&a[..], many, many]), Err((2, HistogramError::Damaged)));
     }
 }

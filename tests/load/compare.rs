@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::tester::{run_tester, run_with_report, server, url};
+use super::tester::{run_tester, run_tester_under, run_with_report, server, url};
 use crate::support::{Ended, Folder};
 
 /// Runs a set.
@@ -136,6 +136,29 @@ fn one_run_against_one_says_what_it_assumes() {
     assert_eq!(busy.code, Some(0), "{busy:?}");
     assert!(busy.stdout.contains("warning: the run after: busy\n"), "{busy:?}");
     assert!(busy.stdout.contains("assumed to differ by 15.0 %"), "{busy:?}");
+}
+
+/// As the record in a page of a run of four minutes.
+#[test]
+fn rows_of_several_seconds_are_told() {
+    let mut record = record();
+    let folder = Folder::new();
+    folder.file("a.json", &record.to_string());
+    let row = record["series"][0].clone();
+    let rows = (1..=120).map(|number| {
+        let mut row = row.clone();
+        row["t"] = json!(2 * number);
+        row
+    });
+    record["series"] = rows.collect();
+    record["histograms"]["seconds"] = json!([]);
+    folder.file("b.json", &record.to_string());
+    let ended = compare(&folder, "./a.json ./b.json");
+    let told = "warning: the rows of the run after are of several seconds, as those of a page";
+    assert!(ended.stdout.contains(told), "{ended:?}");
+    assert_eq!(ended.stdout.matches("of several seconds").count(), 1, "{ended:?}");
+    let of_several = compare(&folder, "./a.json,./b.json ./a.json,./b.json");
+    assert!(!of_several.stdout.contains("of several seconds"), "{of_several:?}");
 }
 
 #[test]
@@ -300,6 +323,24 @@ fn pages_of_runs_are_compared() {
     let ended = run_tester(&format!("compare {page} {json}"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(row(&ended, "answers/s").contains(" +0"), "{ended:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn full_standard_output_is_not_worse() {
+    let record = record();
+    let folder = Folder::new();
+    let a = folder.file("a.json", &with_speed(&record, 1.0));
+    let b = folder.file("b.json", &with_speed(&record, 0.4));
+    for files in [format!("{a} {a}"), format!("{a} {b}")] {
+        for option in ["", " --json -"] {
+            let compare = format!("compare {files}{option}");
+            let ended = run_tester_under("exec > /dev/full", &compare);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            let reason = "mynah-load: cannot write to standard output: ";
+            assert!(ended.stderr.starts_with(reason), "{ended:?}");
+        }
+    }
 }
 
 #[test]

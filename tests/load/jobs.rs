@@ -1,13 +1,20 @@
 //! Runs in several processes: shares, counts, the processes' ends.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::tester::{LoadTester, RunWithReport, run_tester, run_with_report, server, url};
+use super::tester::{
+    LoadTester, RunWithReport, TcpTarget, run_tester, run_with_report, server, url,
+};
 #[cfg(feature = "cluster")]
 use crate::support::redis::Redis;
-use crate::support::{Folder, Server, wait_until};
+use crate::support::{Folder, PATIENCE, Server, wait_until};
 
 /// The number at `pointer`.
 #[track_caller]
@@ -18,6 +25,14 @@ fn figure(json: &Value, pointer: &str) -> u64 {
 /// The parts' numbers at `pointer`.
 fn of_parts(json: &Value, pointer: &str) -> Vec<u64> {
     json["parts"].as_array().unwrap().iter().map(|part| figure(part, pointer)).collect()
+}
+
+/// The state of the connections called `name`, with the kernel's memory.
+#[track_caller]
+fn kernel_state<'a>(json: &'a Value, name: &str) -> &'a Value {
+    let states = json["kernel"]["states"].as_array().unwrap();
+    let found = states.iter().find(|state| state["state"] == name);
+    found.unwrap_or_else(|| panic!("no {name}: {states:?}"))
 }
 
 /// Process ids of the jobs, as the parent names them.
@@ -93,7 +108,7 @@ fn memory_is_watched_once_for_all_jobs() {
     let server = server("command");
     let target = url("command", &server);
     let pid = server.pid();
-    let idle = format!("idle {target} -c 2k --hold 0.5 --server-pid {pid} --jobs 3");
+    let idle = format!("idle {target} -c 2k --hold 1 --server-pid {pid} --jobs 3");
     let (ended, json) = run_with_report(&idle);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let each = json["server"]["bytes_per_connection"].as_f64().unwrap();
@@ -103,6 +118,84 @@ fn memory_is_watched_once_for_all_jobs() {
     assert_eq!(memory.last().unwrap()[0], 2_000, "with the connections of all");
     let row = json["series"].as_array().unwrap().last().unwrap();
     assert!(row["server_rss_bytes"].as_u64().is_some() && row["connected"] == 2_000, "{row}");
+    for (state, connections) in [("open", 2_000), ("data", 2_000), ("held", 2_000), ("closed", 0)] {
+        assert_eq!(kernel_state(&json, state)["connections"], connections, "{state}");
+    }
+    assert!(json["server"]["rss_bytes_closed"].is_u64(), "{}", json["server"]);
+    if std::fs::read_to_string("/proc/pressure/cpu").is_ok() {
+        assert!(json["machine"]["pressure_share"].is_f64(), "{}", json["machine"]);
+    }
+}
+
+/// The target, in this process, has more memory from the first request of each connection until the
+/// connection is closed.
+#[test]
+fn memory_is_read_before_requests_and_before_the_end() {
+    const EACH: usize = 8 << 20;
+    let addr = TcpTarget::serve(|mut stream| {
+        let (mut request, mut memory) = ([0; 5 + 64], Vec::new());
+        while stream.read_exact(&mut request).is_ok() {
+            memory.resize(EACH, 1_u8);
+            if stream.write_all(&request).is_err() {
+                return;
+            }
+        }
+    });
+    let pid = std::process::id();
+    let echo = format!("echo command://{addr} -c 16 -d 1 --server-pid {pid} --jobs 2");
+    let (ended, json) = run_with_report(&echo);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let bytes = |name: &str| figure(&json["server"], &format!("/rss_bytes_{name}"));
+    // Other tests of this process take some too.
+    let least = 8 * EACH as u64;
+    assert!(bytes("held") > bytes("opened") + least, "{}", json["server"]);
+}
+
+/// A full backlog leaves connects pending.
+#[cfg(target_os = "linux")]
+#[test]
+fn pending_connects_of_all_jobs_are_watched() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let run = RunWithReport::start(&format!("idle tcp://{addr} -c 400 --hold 1 --jobs 2"));
+    run.tester.wait_for_line("ramp 5 s");
+    run.tester.signal(Signal::SIGTERM);
+    let (ended, json) = run.end();
+    assert_eq!((ended.code, &json["interrupted"]), (Some(1), &"ramp".into()), "{ended:?}");
+    // Read again where there are twice as many.
+    let pending = figure(kernel_state(&json, "connecting"), "/connections");
+    assert!((190..=400).contains(&pending), "{pending}");
+}
+
+/// The test is the parent. Its job says how far it is when it waits, and reads nothing of the kernel.
+#[test]
+fn job_waits_for_its_parent() {
+    let target = TcpTarget::listen();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut job = Command::new(env!("CARGO_BIN_EXE_mynah-load"));
+    let target_url = target.url("tcp");
+    job.args(["job", "idle", &target_url, "-c", "4", "--hold", "0", "--jobs", "2"]);
+    let mut job = job.stdin(OwnedFd::from(theirs)).spawn().unwrap();
+    writeln!(ours, r#"{{"start":{{"job":0,"addresses":["{}"]}}}}"#, target.addr).unwrap();
+    let mut phases = Vec::new();
+    let mut record = Value::Null;
+    for line in BufReader::new(ours.try_clone().unwrap()).lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if let Some(waiting) = line.get("waiting") {
+            phases.push((waiting["phase"].clone(), figure(waiting, "/counts/opened")));
+            writeln!(ours, r#""go""#).unwrap();
+        }
+        if let Some(done) = line.get("done") {
+            record = done.clone();
+            break;
+        }
+    }
+    assert!(job.wait().unwrap().success());
+    assert_eq!(phases, [("ramp".into(), 0), ("ramp".into(), 2), ("drain".into(), 2)]);
+    assert_eq!(figure(&record, "/connections/held"), 2, "half of them");
+    assert_eq!(record["kernel"]["states"], serde_json::json!([]));
 }
 
 #[test]

@@ -64,6 +64,25 @@ fn merge_is_judged_anew() {
 }
 
 #[test]
+fn text_of_a_record_does_not_reach_the_terminal() {
+    let folder = Folder::new();
+    let (out, a) = (folder.path("all.json"), folder.path("a.json"));
+    let target = super::tester::closed_addr();
+    let ended = run_tester(&format!("idle tcp://{target} -c 1 --hold 0 --json {a}"));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let mut record = read(&folder, "a.json");
+    record["reason"] = "\u{1b}]0;title\u{7}\nand more".into();
+    folder.file("a.json", &record.to_string());
+    for quiet in ["", " --quiet"] {
+        let ended = run_tester(&format!("merge {out} {a}{quiet}"));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let text = ended.stdout + &ended.stderr;
+        assert!(text.contains(r"\u{1b}]0;title\u{7}\nand more"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+}
+
+#[test]
 fn each_file_without_a_record_is_named() {
     let folder = Folder::new();
     let empty = folder.file("empty.json", "");

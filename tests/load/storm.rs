@@ -373,6 +373,26 @@ fn connections_lost_in_the_calm_do_not_come_back() {
     drop(back);
 }
 
+/// The only bystander is lost in the calm, and nobody sends its requests.
+#[test]
+fn requests_without_a_bystander_have_not_left() {
+    let (listener, addr) = listen();
+    let storm = format!("storm command://{addr} -c 3 --bystanders 1 --hold 0.5 --max-errors 1");
+    let run = RunWithReport::start(&storm);
+    let held = accept_echoing(&listener, 4);
+    run.tester.wait_for_phase("calm");
+    let _ = held[0].shutdown(std::net::Shutdown::Both);
+    let back = accept_echoing(&listener, 3);
+    let (ended, json) = run.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_served(&json, 0, 3);
+    let [sent, answered, unanswered, unsent] = ["sent", "answered", "unanswered", "unsent"]
+        .map(|name| number(&json, &format!("/requests/{name}")));
+    assert!(unsent > 0 && answered + unanswered == sent + unsent, "{}", json["requests"]);
+    assert!(ended.stdout.contains(" could not leave in time"), "{}", ended.stdout);
+    drop(back);
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn storm_over_tls_includes_handshakes() {

@@ -96,9 +96,27 @@ fn open_loop_counts_unanswered_due_requests() {
     let echo = "echo --connections 2 --depth 3 --size 5 --duration 1 --rate 3000000";
     let (ended, json) = run_with_report(&format!("{echo} --target {}", target.url("command")));
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert_eq!((&json["requests"]["sent"], &json["requests"]["answered"]), (&6.into(), &0.into()));
+    let expected = json!({"sent": 6, "answered": 0, "unanswered": 3_000_000, "unsent": 2_999_994});
+    assert_eq!(json["requests"], expected, "those that wait for a place have not left either");
     assert!(ended.stdout.contains(", 3,000,000 without an answer"), "{}", ended.stdout);
     assert!(ended.stdout.contains(" requests could not leave in time"), "{}", ended.stdout);
+}
+
+/// The target reads nothing, and closes the connection when all requests are due.
+#[test]
+fn requests_of_a_lost_connection_have_not_left() {
+    let target = TcpTarget::listen();
+    let echo = "echo --connections 1 --depth 2 --size 5 --duration 1 --rate 100 --max-errors 1";
+    let run = RunWithReport::start(&format!("{echo} --target {}", target.url("command")));
+    let held = target.accept(1);
+    run.tester.wait_for_phase("drain");
+    reset(&held[0]);
+    drop(held);
+    let (ended, json) = run.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let expected = json!({"sent": 2, "answered": 0, "unanswered": 100, "unsent": 98});
+    assert_eq!(json["requests"], expected);
+    assert!(ended.stdout.contains("98 requests could not leave in time"), "{}", ended.stdout);
 }
 
 #[test]

@@ -125,6 +125,30 @@ fn failed_second_request_is_an_error_and_not_lost() {
     assert_eq!(errors, 3, "{json}");
 }
 
+/// Closed at the request before the sleep, and as soon as they were open.
+#[test]
+fn connections_that_never_slept_are_not_lost() {
+    let addr = TcpTarget::serve(|mut stream| {
+        echo_times(&mut stream, 1);
+        let _ = stream.read_exact(&mut [0; REQUEST]);
+    });
+    let (ended, json) =
+        run_with_report(&format!("wake command://{addr} -c 20 --hold 0.3 --sample 5"));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(steps(&json), [(0.3, 5, 0, 0)]);
+    assert_eq!(json["errors"], json!({"EOF": 5}));
+
+    let target = TcpTarget::listen();
+    let run = RunWithReport::start(&format!("wake {} -c 4 --hold 0.3", target.url("command")));
+    for (mut stream, times) in target.accept(4).into_iter().zip([1, 1, 99, 99]) {
+        std::thread::spawn(move || echo_times(&mut stream, times));
+    }
+    let (ended, json) = run.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(steps(&json), [(0.3, 4, 2, 0)]);
+    assert_eq!(json["connections"]["dropped"], 2);
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn sleepers_over_tls_are_woken() {

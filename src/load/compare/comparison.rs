@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::super::format::{rate, short_duration};
 use super::super::record::ModeName;
+use super::super::summary_line::excerpt;
 use super::metrics::{self, Source};
 use super::seconds::QUANTILES;
-use super::set::{Set, excerpt};
+use super::set::Set;
 use super::statistics::{self, Change, Method, Outcome, Sample, Unit, Worse};
 
 /// Version of the layout. A change that breaks readers raises it.
@@ -249,6 +250,12 @@ fn warnings(before: &Set, after: &Set) -> Vec<String> {
             1 => format!("the run {name}"),
             runs => format!("{count} of the {runs} runs {name}"),
         };
+        if set.runs() == 1 && set.first.has_coarse_rows() {
+            warnings.push(format!(
+                "the rows of the run {name} are of several seconds, as those of a page of a longer \
+                 run, and do not show how its latencies swung: give its file of --json"
+            ));
+        }
         if set.interrupted > 0 {
             warnings.push(format!("a signal ended {}", of(set.interrupted)));
         }

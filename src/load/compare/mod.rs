@@ -35,8 +35,8 @@ use set::Set;
 
 /// Compares, prints the table, and writes the files that were asked for.
 ///
-/// Exit status, as diff(1) has it: 0 not worse, 1 worse, 2 the runs cannot be compared, or a file cannot be
-/// written.
+/// Exit status, as diff(1) has it: 0 not worse, 1 worse, 2 the runs cannot be compared, or a file or
+/// standard output cannot be written.
 pub(super) fn run(settings: &CompareSettings) -> ExitCode {
     try_run(settings).unwrap_or_else(|reasons| {
         print_errors(&reasons);
@@ -64,11 +64,16 @@ fn try_run(settings: &CompareSettings) -> Result<ExitCode, Vec<String>> {
     if let Some(path) = &settings.report {
         errors.extend(write_file(path, &page::render(&comparison, &before, &after)));
     }
-    let printed = print_comparison(&comparison, &json, settings);
+    let is_printed = print_comparison(&comparison, &json, settings) == ExitCode::SUCCESS;
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok(if comparison.verdict.is_worse { ExitCode::FAILURE } else { printed })
+    Ok(match comparison.verdict.is_worse {
+        // What was found is not told.
+        _ if !is_printed => ExitCode::from(EXIT_USAGE),
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
 }
 
 fn output_paths(settings: &CompareSettings) -> impl Iterator<Item = &Path> {

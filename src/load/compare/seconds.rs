@@ -54,16 +54,18 @@ fn groups(record: &Record) -> Vec<Group> {
         let mut group = Group::default();
         for (at, start, row) in rows {
             group.secs += row.t - start;
-            group.count += match record.mode {
+            // Those of a file may be anything.
+            group.count = group.count.saturating_add(match record.mode {
                 ModeName::Fanout => row.counts.deliveries,
                 _ => row.counts.answered,
-            };
+            });
             let text = record.histograms.seconds.get(*at).and_then(Option::as_deref);
             // A damaged second has no latencies; the record's own are whole.
             let Some(Ok(histogram)) = text.map(histogram::decode) else { continue };
             for step in histogram.iter_recorded() {
                 let value = step.value_iterated_to();
-                *group.latencies.entry(value).or_default() += step.count_at_value();
+                let count = group.latencies.entry(value).or_default();
+                *count = count.saturating_add(step.count_at_value());
             }
         }
         group
@@ -134,11 +136,12 @@ impl<'a> Table<'a> {
         let mut counts = vec![0u64; self.values.len()];
         let (mut count, mut secs, mut total) = (0.0, 0.0, 0u64);
         for ((group, latencies), times) in self.groups.iter().zip(&self.latencies).zip(times) {
-            count += (group.count * times) as f64;
+            count += group.count as f64 * *times as f64;
             secs += group.secs * *times as f64;
             for (place, in_group) in latencies {
-                counts[*place] += in_group * times;
-                total += in_group * times;
+                let drawn = in_group.saturating_mul(*times);
+                counts[*place] = counts[*place].saturating_add(drawn);
+                total = total.saturating_add(drawn);
             }
         }
         let log = |value: f64| value.max(1e-9).ln();
@@ -146,7 +149,7 @@ impl<'a> Table<'a> {
             let wanted = (quantile * total as f64).ceil().max(1.0) as u64;
             let mut below = 0;
             let at = counts.iter().position(|count| {
-                below += count;
+                below = u64::saturating_add(below, *count);
                 below >= wanted
             });
             at.map_or(0.0, |at| log(self.values[at] as f64))
@@ -200,6 +203,17 @@ mod tests {
         let errors = errors_of(&groups, &mut rng);
         // Independent seconds of this spread would leave 0.01 open, these 0.03.
         assert!((0.015..0.045).contains(&errors.rate), "{errors:?}");
+    }
+
+    #[test]
+    fn any_counts_are_drawn() {
+        let most = Group {
+            secs: 1.0,
+            count: u64::MAX,
+            latencies: BTreeMap::from([(5, u64::MAX), (7, u64::MAX)]),
+        };
+        let errors = errors_of(&vec![most; 10], &mut Rng::with_seed(1));
+        assert!(errors.rate.is_finite(), "{errors:?}");
     }
 
     #[test]

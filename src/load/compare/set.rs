@@ -9,10 +9,12 @@ use fastrand::Rng;
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
+use super::super::histogram;
 use super::super::outputs::PathName;
 use super::super::record::{ModeName, Record};
 use super::super::record_file::{self, RecordFileError};
 use super::super::same_file::is_same_file;
+use super::super::summary_line::excerpt;
 use super::metrics::{self, Source};
 use super::seconds::{self, SecondsErrors};
 use crate::escape::EscapeControl;
@@ -24,9 +26,6 @@ const RUNS_MAX: usize = 100;
 /// Largest value of a metric, and latest second of a run.
 const VALUE_MAX: f64 = 1e15;
 const SECS_MAX: f64 = 1e9;
-
-/// Most characters of a text from a record.
-const EXCERPT_CHARS: usize = 500;
 
 /// Settings that are not of the load.
 const NOT_OF_LOAD: [&str; 3] = ["max_errors", "max_p99_ms", "server_pid"];
@@ -41,11 +40,6 @@ const MAY_DIFFER: [&str; 7] = [
     "ramp_secs",
     "source_ips",
 ];
-
-/// The beginning of a text from a record: a file may have megabytes of it.
-pub(super) fn excerpt(text: &str) -> String {
-    text.chars().take(EXCERPT_CHARS).collect()
-}
 
 /// A set of runs.
 pub(super) struct Set {
@@ -251,7 +245,8 @@ impl Set {
             // A figure that no run can have was not measured.
             values.push(value(record).filter(|value| (0.0..=VALUE_MAX).contains(value)));
         }
-        self.latency += record.latency();
+        // More than there can be are left out: a chart alone has them.
+        let _ = histogram::add(&mut self.latency, record.latency());
         self.interrupted += usize::from(record.interrupted.is_some());
         let warnings = &record.verdict.warnings;
         self.warned += usize::from(!warnings.is_empty());

@@ -110,6 +110,7 @@ impl Engine<'_> {
             }
             let Some(index) = self.next_open() else {
                 self.run.unanswered += 1;
+                self.run.unsent += 1;
                 break;
             };
             let connection = &mut self.connections[index];
@@ -595,6 +596,7 @@ impl Engine<'_> {
         }
         self.unanswered -= active.in_flight.unanswered();
         self.run.unanswered += active.in_flight.unanswered();
+        self.run.unsent += u64::from(active.in_flight.waiting());
         if is_fanout && index != PUBLISHER && was_open {
             let missed = self.fanout.published - active.received;
             self.fanout.undelivered = self.fanout.undelivered.saturating_sub(missed);

@@ -22,6 +22,7 @@ use mio::{Events, Poll, Token};
 
 use super::connection::{Connection, State};
 use super::job_link::JobLink;
+use super::job_link::messages::Tick;
 use super::plan::{ConnectPacing, Mode, Pattern, Plan};
 use super::progress::Progress;
 use super::rate::{NS_PER_SEC, Pacer, Ramp, RequestSchedule, TokenBucket};
@@ -288,6 +289,7 @@ impl<'a> Engine<'a> {
     pub(super) fn join(&mut self, link: &'a mut JobLink) -> io::Result<()> {
         link.register(self.poll.registry(), JOB_LINK)?;
         self.link = Some(link);
+        self.run.usage.is_of_job = true;
         Ok(())
     }
 
@@ -302,7 +304,7 @@ impl<'a> Engine<'a> {
         mut on_row: impl FnMut(&Row),
     ) -> io::Result<Run> {
         self.run.rss_before = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
-        self.run.kernel_before = self.kernel_memory();
+        self.run.kernel_before = self.run.usage.kernel_memory();
         self.run.usage.start();
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.wait_for_start(&mut events)?;
@@ -358,16 +360,26 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Memory of the kernel. One of several processes leaves it to the parent: it costs milliseconds.
-    fn kernel_memory(&self) -> KernelMemory {
-        if self.link.is_some() { KernelMemory::default() } else { sysinfo::kernel_memory() }
-    }
-
     /// Whether all processes of the run have come this far. The first call says so of this one.
     fn may_go_on(&mut self, now: u64) -> bool {
+        let tick = self.job_tick();
         let Some(link) = &mut self.link else { return true };
         self.arrived_at.get_or_insert(now);
-        link.may_go_on()
+        link.may_go_on(tick)
+    }
+
+    /// State of this process, as the parent is told it.
+    fn job_tick(&self) -> Tick {
+        let Stats { phase, counts, .. } = self.run.stats;
+        Tick { phase, counts, pending: self.pending as u64 }
+    }
+
+    /// Tells the parent how far the run is, if there is one.
+    fn send_tick(&mut self) {
+        let tick = self.job_tick();
+        if let Some(link) = &mut self.link {
+            link.send_tick(tick);
+        }
     }
 
     /// Acts on what the parent says. One that has gone cannot say any more, and ends the run.
@@ -465,7 +477,8 @@ impl<'a> Engine<'a> {
             if let Some(bytes) = self.server_pid.and_then(sysinfo::anonymous_bytes) {
                 self.run.stats.record_memory(bytes);
             }
-            self.watch_sockets();
+            let stats = &self.run.stats;
+            self.run.usage.on_tick(stats.phase, self.pending as u64, stats.connected());
         }
         if now >= self.next_row_at {
             self.next_row_at = now - now % NS_PER_SEC + NS_PER_SEC;
@@ -474,9 +487,7 @@ impl<'a> Engine<'a> {
                 link.send_row(&self.run.stats);
             }
         }
-        if let Some(link) = &mut self.link {
-            link.send_tick(&self.run.stats);
-        }
+        self.send_tick();
         self.run.stats.stage = self.stage(now);
         let phase_ns = now.saturating_sub(self.phase_started_at);
         progress.show_tick(&self.run.stats, self.mode, phase_ns);
@@ -494,18 +505,6 @@ impl<'a> Engine<'a> {
                 Some(Stage::WakeIn(wake_at.saturating_sub(now)))
             }
             _ => None,
-        }
-    }
-
-    /// Reads what the kernel has in sockets, in the phases for which that is told.
-    fn watch_sockets(&mut self) {
-        let connected = self.run.stats.connected();
-        match self.run.stats.phase {
-            Phase::Ramp => self.run.usage.on_ramp_tick(self.pending as u64, connected),
-            Phase::Hold | Phase::Traffic | Phase::Calm | Phase::Storm | Phase::Asleep => {
-                self.run.usage.on_measured_tick(connected);
-            }
-            Phase::Drain => {}
         }
     }
 
@@ -605,9 +604,7 @@ impl<'a> Engine<'a> {
         self.phase_started_at = now;
         self.phase_ends_at = now.saturating_add(ns_max);
         self.counts_at_phase_start = self.run.stats.counts;
-        if let Some(link) = &mut self.link {
-            link.send_tick(&self.run.stats);
-        }
+        self.send_tick();
     }
 
     /// Starts what follows the ramp in this mode, with its first requests.
@@ -677,8 +674,11 @@ impl<'a> Engine<'a> {
     /// writes the last row; closes all connections.
     fn finish(&mut self, on_row: &mut impl FnMut(&Row)) {
         let now = self.now();
-        self.run.unsent = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
-        self.run.unanswered += self.unanswered + self.run.unsent;
+        let overdue = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(now));
+        let active = self.connections.iter().filter_map(|connection| connection.active.as_ref());
+        let waiting: u64 = active.map(|active| u64::from(active.in_flight.waiting())).sum();
+        self.run.unsent += overdue + waiting;
+        self.run.unanswered += self.unanswered + overdue;
         if self.mode.pattern() == Pattern::Fanout {
             for index in 0..self.connections.len() {
                 self.count_deliveries(index);

@@ -135,14 +135,12 @@ impl Sleepers {
         self.samples.binary_search_by_key(&index, |sample| sample.index).ok()
     }
 
-    /// Sample `number` goes no further; it was lost, or not.
-    fn end(&mut self, number: usize, is_lost: bool) {
+    /// Sample `number` goes no further. It was lost if it slept, and its first request has no answer.
+    fn end(&mut self, number: usize) {
         let sample = &mut self.samples[number];
-        if sample.stage == Stage::Done {
-            return;
-        }
-        sample.stage = Stage::Done;
-        self.left -= 1;
+        let stage = std::mem::replace(&mut sample.stage, Stage::Done);
+        self.left -= usize::from(stage != Stage::Done);
+        let is_lost = matches!(stage, Stage::Asleep | Stage::First);
         self.steps[sample.step].record.lost += u64::from(is_lost);
     }
 }
@@ -167,7 +165,7 @@ impl Engine<'_> {
         }
         let index = sample.index;
         if self.connections[index].state != State::Open {
-            return sleepers.end(number, true);
+            return sleepers.end(number);
         }
         sleepers.next_request_at = now + GAP_NS;
         if sample.stage == Stage::Awake {
@@ -217,17 +215,16 @@ impl Engine<'_> {
             }
             Stage::Second => {
                 record.histograms.second.0.saturating_record(ns);
-                sleepers.end(number, false);
+                sleepers.end(number);
             }
             Stage::Awake | Stage::Asleep | Stage::Done => {}
         }
     }
 
-    /// Connection `index` has failed. Its sample is lost, unless its first request was answered.
+    /// Connection `index` has failed.
     pub(super) fn on_sample_failure(&mut self, index: usize) {
         let Some(sleepers) = &mut self.sleepers else { return };
         let Some(number) = sleepers.find(index) else { return };
-        let is_lost = sleepers.samples[number].stage != Stage::Second;
-        sleepers.end(number, is_lost);
+        sleepers.end(number);
     }
 }

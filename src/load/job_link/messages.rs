@@ -31,8 +31,8 @@ pub(in super::super) enum ToJob {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(in super::super) enum FromJob {
-    /// It goes on when all others have come as far.
-    Waiting,
+    /// It goes on when all others have come as far as it says.
+    Waiting(Tick),
     Tick(Tick),
     Row {
         row: Row,
@@ -49,6 +49,8 @@ pub(in super::super) enum FromJob {
 pub(in super::super) struct Tick {
     pub(in super::super) phase: Phase,
     pub(in super::super) counts: Counts,
+    /// Connections that are connecting or joining.
+    pub(in super::super) pending: u64,
 }
 
 /// A line that is not one of ours, or has no end.

@@ -93,10 +93,10 @@ impl JobLink {
         self.must_stop
     }
 
-    /// Whether all jobs have come this far. The first call tells the parent that this one has.
-    pub(super) fn may_go_on(&mut self) -> bool {
+    /// Whether all jobs have come as far as `tick`. The first call tells the parent that this one has.
+    pub(super) fn may_go_on(&mut self, tick: Tick) -> bool {
         if !std::mem::replace(&mut self.is_waiting, true) {
-            self.send(&FromJob::Waiting);
+            self.send(&FromJob::Waiting(tick));
         }
         let may_go = std::mem::take(&mut self.may_go);
         self.is_waiting = !may_go;
@@ -104,10 +104,10 @@ impl JobLink {
     }
 
     /// Tells how far the run is.
-    pub(super) fn send_tick(&mut self, stats: &Stats) {
+    pub(super) fn send_tick(&mut self, tick: Tick) {
         // The next one says more.
         if self.unsent.is_empty() {
-            self.send(&FromJob::Tick(Tick { phase: stats.phase, counts: stats.counts }));
+            self.send(&FromJob::Tick(tick));
         }
     }
 

@@ -48,6 +48,8 @@ struct Parent<'a> {
     /// All have been started, and wait or have gone on.
     has_begun: bool,
     phase_started_at: u64,
+    /// Start of the hold or the traffic.
+    measured_from: u64,
     /// Time by which all must have ended, once they were told to.
     stop_at: Option<u64>,
     /// Measurements of all processes: counts, rows, the machine's memory.
@@ -141,6 +143,7 @@ impl<'a> Parent<'a> {
             started_at: Instant::now(),
             has_begun: false,
             phase_started_at: 0,
+            measured_from: 0,
             stop_at: None,
             run: Run::new(routes.len()),
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -165,8 +168,8 @@ impl<'a> Parent<'a> {
             if self.is_signalled.swap(false, Ordering::AcqRel) {
                 self.stop();
             }
-            self.let_go_on(progress);
             self.follow(progress);
+            self.let_go_on(progress);
             self.stop_if_one_was_lost();
             let now = self.now();
             if self.has_begun && now >= next_tick_at {
@@ -186,6 +189,9 @@ impl<'a> Parent<'a> {
             }
         }
         self.merge_rows(outputs);
+        if self.has_begun {
+            self.run.usage.on_closed(self.plan.server_pid, &self.run.kernel_before);
+        }
         Ok(())
     }
 
@@ -194,13 +200,29 @@ impl<'a> Parent<'a> {
         u64::try_from(self.started_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Lets all jobs go on, if none has still to come as far.
-    fn let_go_on(&mut self, progress: &mut Progress) {
+    /// Phase of the job that is least far; `None` if none is alive.
+    fn phase_of_jobs(&self) -> Option<Phase> {
+        let alive = self.processes.iter().filter(|process| process.is_alive());
+        alive.map(|process| process.tick.phase).min()
+    }
+
+    /// Whether all jobs that are alive have come as far, and none has gone on.
+    fn are_all_waiting(&self) -> bool {
         let mut alive = self.processes.iter().filter(|process| process.is_alive()).peekable();
         let is_waiting = |process: &Process| matches!(process.state, ProcessState::Waiting);
-        if alive.peek().is_none() || !alive.all(is_waiting) {
+        alive.peek().is_some() && alive.all(is_waiting)
+    }
+
+    /// Lets all jobs go on, if none has still to come as far. They send, or close connections, at once:
+    /// what is to be read of their connections is read before.
+    fn let_go_on(&mut self, progress: &mut Progress) {
+        if self.stop_at.is_some() || !self.are_all_waiting() {
             return;
         }
+        debug_assert!(
+            self.phase_of_jobs() <= Some(self.run.stats.phase),
+            "a phase was not followed, and its memory not read"
+        );
         if !self.has_begun {
             self.has_begun = true;
             let pid = self.plan.server_pid;
@@ -209,6 +231,8 @@ impl<'a> Parent<'a> {
             self.run.usage.start();
             self.started_at = Instant::now();
             progress.show_phase(&self.run.stats, self.plan.mode);
+        } else if self.run.stats.phase == Phase::Ramp {
+            self.read_opened();
         }
         for process in self.processes.iter_mut().filter(|process| process.is_alive()) {
             process.go();
@@ -220,9 +244,9 @@ impl<'a> Parent<'a> {
         let zero = Counts::default();
         let counts = self.processes.iter().map(|process| &process.tick.counts);
         self.run.stats.counts = counts.fold(zero, |sum, counts| sum.plus(counts));
-        let alive = self.processes.iter().filter(|process| process.is_alive());
-        let Some(phase) = alive.map(|process| process.tick.phase).min() else { return };
-        if phase <= self.run.stats.phase {
+        let Some(phase) = self.phase_of_jobs() else { return };
+        // Jobs that were stopped close their connections.
+        if phase <= self.run.stats.phase || self.stop_at.is_some() {
             return;
         }
         let now = self.now();
@@ -230,18 +254,23 @@ impl<'a> Parent<'a> {
             // No job closes a connection before all are told to go on.
             self.read_held();
         }
-        if self.run.stats.phase == Phase::Ramp {
-            let connected = self.run.stats.connected();
-            self.run.usage.start_measured(self.plan.server_pid, connected);
-        }
         self.phase_started_at = now;
         self.run.stats.start_phase(phase, now);
         progress.show_phase(&self.run.stats, self.plan.mode);
     }
 
+    /// Reads the memory before the hold or the traffic.
+    fn read_opened(&mut self) {
+        debug_assert!(self.are_all_waiting(), "their requests leave already");
+        let connected = self.run.stats.connected();
+        self.run.usage.start_measured(self.plan.server_pid, connected);
+        self.measured_from = self.now();
+    }
+
     /// Reads the memory at the end of the hold or the traffic.
     fn read_held(&mut self) {
         self.run.held = self.run.stats.connected();
+        self.run.measured_ns = self.now().saturating_sub(self.measured_from);
         self.run.usage.read_cpu(self.plan.server_pid);
         self.run.usage.end_measured(self.run.held);
         self.run.rss_held = self.plan.server_pid.and_then(sysinfo::anonymous_bytes_exact);
@@ -249,6 +278,9 @@ impl<'a> Parent<'a> {
     }
 
     fn read_memory(&mut self) {
+        let pending = self.processes.iter().map(|process| process.tick.pending).sum();
+        let stats = &self.run.stats;
+        self.run.usage.on_tick(stats.phase, pending, stats.connected());
         if let Some(bytes) = self.plan.server_pid.and_then(sysinfo::anonymous_bytes) {
             self.run.stats.record_memory(bytes);
         }

@@ -72,7 +72,7 @@ impl Process {
             stream,
             lines: Lines::default(),
             state: ProcessState::Running,
-            tick: Tick { phase: Phase::Ramp, counts: Counts::default() },
+            tick: Tick { phase: Phase::Ramp, counts: Counts::default(), pending: 0 },
             rows: VecDeque::new(),
             next_row_begins: 0,
             last_row_at: 0.0,
@@ -127,7 +127,10 @@ impl Process {
 
     fn on_message(&mut self, message: FromJob) {
         match message {
-            FromJob::Waiting => self.state = ProcessState::Waiting,
+            FromJob::Waiting(tick) => {
+                self.tick = tick;
+                self.state = ProcessState::Waiting;
+            }
             FromJob::Tick(tick) => self.tick = tick,
             FromJob::Row { row, second } => self.push_row(row, second),
             FromJob::Done(record) => self.on_done(record),

@@ -1,7 +1,7 @@
 //! Records merged into one. Counts and rates add up, histograms are added, and what follows from them
 //! (percentiles, the verdict) is computed anew, so that it is that of one run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,12 +9,13 @@ use std::path::Path;
 use chrono::DateTime;
 use serde_json::Value;
 
-use super::super::histogram::HistogramError;
+use super::super::histogram::{HistogramError, add};
 use super::super::record::{Part, Points, Record, Settings};
 use super::super::resources::round;
 use super::super::stats::{OPEN_POINTS_MAX, Percentiles, Phase, TlsStats, drop_every_other};
+use super::super::summary_line::excerpt;
 use super::super::{storm, wake};
-use super::rows::{MergedRows, Rows, add, larger, merge_rows};
+use super::rows::{MergedRows, Rows, larger, merge_rows};
 use crate::escape::EscapeControl;
 use crate::os_text;
 
@@ -79,6 +80,10 @@ pub(in super::super) enum MergeError {
         part: String,
         source: HistogramError,
     },
+    /// The part's rows are of several seconds.
+    Coarse {
+        part: String,
+    },
     NoParts,
 }
 
@@ -103,6 +108,13 @@ impl fmt::Display for MergeError {
                 write!(f, "{part}: it began when the others had ended; parts run at the same time")
             }
             MergeError::Histogram { part, source } => write!(f, "{part}: {source}"),
+            MergeError::Coarse { part } => {
+                write!(
+                    f,
+                    "{part}: its rows are of several seconds, as those of a page of a longer run: \
+                     give its file of --json"
+                )
+            }
             MergeError::NoParts => f.write_str("there are no parts to merge"),
         }
     }
@@ -128,8 +140,8 @@ pub(super) fn merge_files(files: Vec<FileRecord<'_>>) -> Result<Record, MergeErr
     let mut sources = Vec::new();
     for FileRecord { path, record } in files {
         let parts = match &record.parts {
-            Some(parts) => parts.clone(),
-            None => {
+            Some(parts) if !parts.is_empty() => parts.clone(),
+            _ => {
                 let name = record.host.name.as_deref().unwrap_or("unknown host");
                 vec![Part::of(name.to_owned(), &record)]
             }
@@ -139,6 +151,7 @@ pub(super) fn merge_files(files: Vec<FileRecord<'_>>) -> Result<Record, MergeErr
     }
     check_parts(&sources)?;
     check_settings(&sources)?;
+    check_rows(&sources)?;
     set_offsets(&mut sources)?;
     merge(sources)
 }
@@ -160,16 +173,27 @@ pub(in super::super) fn merge_jobs(jobs: Vec<JobRecord>) -> Result<Record, Merge
 
 /// No part may count twice, be it a file or a part of a file.
 fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
-    for (number, source) in sources.iter().enumerate() {
-        let has_part = |first: &&Source| {
-            first.record == source.record || first.parts.iter().any(|p| source.parts.contains(p))
-        };
-        if let Some(first) = sources[..number].iter().find(has_part) {
-            let (part, first) = (source.name.clone(), first.name.clone());
+    // By their text: numbers that are not integers have no hash. Files may have thousands of parts.
+    let mut seen: HashMap<String, &str> = HashMap::new();
+    for source in sources {
+        let texts = source.parts.iter().map(|part| serde_json::to_string(part).unwrap_or_default());
+        let texts: Vec<String> = texts.collect();
+        if let Some(first) = texts.iter().find_map(|text| seen.get(text)) {
+            let (part, first) = (source.name.clone(), (*first).to_owned());
             return Err(MergeError::Twice { part, first });
         }
+        seen.extend(texts.into_iter().map(|text| (text, source.name.as_str())));
     }
     Ok(())
+}
+
+/// Rows are joined second by second.
+fn check_rows(sources: &[Source]) -> Result<(), MergeError> {
+    let coarse = sources.iter().find(|source| source.record.has_coarse_rows());
+    match coarse.filter(|_| sources.len() > 1) {
+        Some(source) => Err(MergeError::Coarse { part: source.name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// What changes the load must be the same in all parts.
@@ -183,9 +207,9 @@ fn check_settings(sources: &[Source]) -> Result<(), MergeError> {
                 return Err(MergeError::Differs {
                     part: other.name.clone(),
                     what,
-                    value: value.to_string(),
+                    value: excerpt(&value.to_string()),
                     first: first.name.clone(),
-                    first_value: first_value.to_string(),
+                    first_value: excerpt(&first_value.to_string()),
                 });
             }
         }
@@ -243,16 +267,17 @@ fn length(record: &Record) -> f64 {
 
 fn merge(sources: Vec<Source>) -> Result<Record, MergeError> {
     let rows: Vec<Rows<'_>> = sources.iter().map(Source::rows).collect();
-    let merged_rows = merge_rows(&rows).map_err(|(number, source)| {
+    let damaged = |(number, source): (usize, HistogramError)| {
         let part = sources[number].name.clone();
         MergeError::Histogram { part, source }
-    });
-    let MergedRows { series, seconds } = merged_rows?;
+    };
+    let MergedRows { series, seconds } = merge_rows(&rows).map_err(damaged)?;
     let points = merge_points(&sources, &series);
-    let storms: Vec<_> = sources.iter().filter_map(|s| s.record.storm.as_deref()).collect();
-    let storms = (!storms.is_empty()).then(|| storm::merge(storms));
-    let sleeps: Vec<_> = sources.iter().filter_map(|s| s.record.wake.as_deref()).collect();
-    let sleeps = (!sleeps.is_empty()).then(|| wake::merge(sleeps));
+    let records = || sources.iter().map(|source| &source.record);
+    let storms = storm::merge(records().map(|r| r.storm.as_deref().unwrap_or_default()));
+    let storms = Some(storms.map_err(damaged)?).filter(|_| records().any(|r| r.storm.is_some()));
+    let sleeps = wake::merge(records().map(|r| r.wake.as_deref().unwrap_or_default()));
+    let sleeps = Some(sleeps.map_err(damaged)?).filter(|_| records().any(|r| r.wake.is_some()));
     let parts: Vec<Part> = sources.iter().flat_map(|source| source.parts.clone()).collect();
     let mut sources = sources.into_iter();
     let Source { offset, record: mut merged, .. } = sources.next().ok_or(MergeError::NoParts)?;
@@ -387,22 +412,25 @@ fn merge_points(sources: &[Source], series: &[super::super::stats::Row]) -> Poin
     if let [Source { record, .. }] = sources {
         return record.points.clone();
     }
-    let mut phases: Vec<(Phase, f64, u64)> = Vec::new();
+    // A storm has some phases several times: the first of a part belongs to the first of another.
+    let mut phases: BTreeMap<(Phase, usize), (f64, u64)> = BTreeMap::new();
     let mut steps: Vec<(f64, usize, u64)> = Vec::new();
     for (number, Source { offset, record, .. }) in sources.iter().enumerate() {
         let offset = *offset as f64;
+        let mut times: BTreeMap<Phase, usize> = BTreeMap::new();
         for (phase, at, open) in &record.points.phases {
-            match phases.iter_mut().find(|(known, ..)| known == phase) {
-                Some((_, latest, sum)) => {
-                    *latest = latest.max(at + offset);
-                    *sum = sum.saturating_add(*open);
-                }
-                None => phases.push((*phase, at + offset, *open)),
-            }
+            let nth = times.entry(*phase).or_default();
+            let (latest, sum) = phases.entry((*phase, *nth)).or_insert((at + offset, 0));
+            *latest = latest.max(at + offset);
+            *sum = sum.saturating_add(*open);
+            *nth += 1;
         }
         let own = record.points.connected.iter();
         steps.extend(own.map(|(at, open)| (at + offset, number, *open)));
     }
+    let phases = phases.into_iter().map(|((phase, _), (at, open))| (phase, at, open));
+    let mut phases: Vec<(Phase, f64, u64)> = phases.collect();
+    phases.sort_by(|a, b| a.1.total_cmp(&b.1));
     let memory = series.iter().filter_map(|row| Some((row.connected, row.server_rss_bytes?)));
     Points { phases, connected: add_steps(steps, sources.len()), memory: memory.collect() }
 }
@@ -601,6 +629,69 @@ mod tests {
     }
 
     #[test]
+    fn phases_of_storms_stay_in_their_order() {
+        let phases = |shift: f64, open: u64| {
+            use Phase::{Calm, Drain, Storm};
+            let all = [Calm, Storm, Calm, Storm, Calm, Drain].into_iter().zip(1..);
+            all.map(|(phase, at)| (phase, f64::from(at) + shift, open)).collect::<Vec<_>>()
+        };
+        let mut a = record("east", NOON, &vec![vec![5]]);
+        let mut b = record("west", NOON, &vec![vec![7]]);
+        a.points.phases = phases(0.0, 4);
+        b.points.phases = phases(0.25, 5);
+        assert_eq!(merged(&[&a, &b]).points.phases, phases(0.25, 9));
+        // Nobody of this part was left to drop.
+        b.points.phases = vec![(Phase::Calm, 1.25, 5), (Phase::Drain, 2.25, 0)];
+        let mut expected = phases(0.0, 4);
+        expected[0] = (Phase::Calm, 1.25, 9);
+        assert_eq!(merged(&[&a, &b]).points.phases, expected);
+    }
+
+    #[test]
+    fn pages_of_longer_runs_are_not_merged() {
+        let a = record("east", NOON, &vec![vec![5]; 241]);
+        let b = record("west", NOON, &vec![vec![7]; 241]);
+        let light = super::super::super::island::light;
+        assert_eq!(merged(&[&a, &b]).requests.answered, 482);
+        let found = merge_named(&[("a", &a), ("b.html", &light(&b))]).unwrap_err().to_string();
+        let expected = "b.html: its rows are of several seconds, as those of a page of a longer \
+                        run: give its file of --json";
+        assert_eq!(found, expected);
+        assert_eq!(merged(&[&light(&b)]).requests.answered, 241, "one page is what it is");
+        // A tester that was stopped has one long row.
+        let mut stopped = a.clone();
+        stopped.series.drain(5..200);
+        assert!(merge_named(&[("a", &stopped), ("b", &b)]).is_ok());
+        let short = record("west", NOON, &vec![vec![7]; 100]);
+        assert!(merge_named(&[("a", &a), ("b.html", &light(&short))]).is_ok());
+    }
+
+    #[test]
+    fn part_of_many_counts_once() {
+        let mut records = ["east", "west"].map(|host| record(host, NOON, &vec![vec![5]]));
+        for (number, record) in records.iter_mut().enumerate() {
+            let host = record.host.name.clone().unwrap_or_default();
+            let part = |n: u64| Part { deliveries: n, ..Part::of(host.clone(), record) };
+            record.parts = Some((0..90).map(part).collect());
+            // The same, but for the last digit.
+            record.parts.iter_mut().flatten().for_each(|part| part.errors = number as u64);
+        }
+        let [a, mut b] = records;
+        assert_eq!(merged(&[&a, &b]).parts.map(|parts| parts.len()), Some(180));
+        b.parts.iter_mut().flatten().next_back().unwrap().clone_from(&a.parts.as_ref().unwrap()[0]);
+        let found = merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
+        assert_eq!(found, "b: is also in a, and would count twice");
+    }
+
+    #[test]
+    fn file_without_parts_is_one() {
+        let mut a = record("east", NOON, &vec![vec![5]]);
+        a.parts = Some(Vec::new());
+        let found = merge_named(&[("a", &a), ("b", &a)]).unwrap_err().to_string();
+        assert_eq!(found, "b: is also in a, and would count twice");
+    }
+
+    #[test]
     fn parts_that_do_not_go_together_are_named() {
         let a = record("east", NOON, &vec![vec![5], vec![6]]);
         let refused = |b: Record| merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
@@ -618,6 +709,8 @@ mod tests {
         assert_eq!(found, format!("b: mode is \"echo\", {end}"));
         let found = of(&|b| b.settings.size = Some(9));
         assert_eq!(found, "b: size is 9, that of a is 64: they are not parts of one run");
+        let found = of(&|b| b.settings.send = Some("x".repeat(1 << 20)));
+        assert!(found.starts_with("b: send is \"xxx") && found.len() < 1_000, "{found}");
         let found = of(&|b| b.target = "raw://h:1".to_owned());
         assert!(found.starts_with("b: the target's protocol is \"raw\", that of a"), "{found}");
         let found = of(&|b| b.host.started_at = "noon".to_owned());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::super::histogram::{self, HistogramError, VALUES_MAX, new_histogram};
+use super::super::histogram::{self, HistogramError, new_histogram};
 use super::super::stats::{Percentiles, Row, SECONDS_MAX};
 
 /// Rows of one record.
@@ -159,18 +159,9 @@ fn add_all<'a>(
     let mut sum = new_histogram();
     for second in seconds {
         let Some(text) = second else { return Ok(None) };
-        add(&mut sum, &histogram::decode(text)?)?;
+        histogram::add(&mut sum, &histogram::decode(text)?)?;
     }
     Ok(Some(sum))
-}
-
-/// Adds a histogram, if there are not too many values to compute with.
-pub(super) fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) -> Result<(), HistogramError> {
-    if sum.len().saturating_add(other.len()) > VALUES_MAX {
-        return Err(HistogramError::Damaged);
-    }
-    // All have the same bounds.
-    sum.add(other).map_err(|_| HistogramError::Foreign)
 }
 
 /// The larger of two figures, of which each may be unknown.

@@ -69,7 +69,12 @@ const STORM: &[OptionSpec] = &[
         "try again at once where a connect is refused; without it, after an exponential \
          backoff with jitter",
     ),
-    OptionSpec::new("", "timeout", "SECS", "give up those that are not back by then (default 60)"),
+    OptionSpec::new(
+        "",
+        "timeout",
+        "SECS",
+        "give up those that are not back so long after the last was due (default 60)",
+    ),
     OptionSpec::new("", "bystanders", "N", "further connections, which stay (default 10)"),
     OptionSpec::new("", "probe", "PER_SEC", "requests a second of the bystanders (default 100)"),
     OptionSpec::new("", "hold", "SECS", "calm before each storm, and after the last (default 3)"),

@@ -1,6 +1,6 @@
 //! The real server core in a simulated world, by seed.
 //!
-//! `cargo test --test core simulation` runs a few thousand worlds; `MYNAH_SEEDS=1000000` as many as
+//! `cargo test --test core simulation` runs a thousand worlds, `MYNAH_SEEDS=1000000` as many as
 //! asked, from `MYNAH_FIRST_SEED` on. A failure prints the command that replays it.
 
 #[cfg_attr(not(feature = "accounts"), path = "accounts_disabled.rs")]
@@ -28,7 +28,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{env, process, thread};
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_000;
 
 /// How long one world may take: thousands of times what it does take, but under Miri, where
 /// `MYNAH_HANG_SECS` says otherwise.

@@ -75,7 +75,8 @@ pub(super) fn limit_sentence(record: &Record) -> Option<String> {
     }
 }
 
-/// Sentences that say how far the figures can be trusted; none on a quiet machine.
+/// Sentences that say how far the figures can be trusted. On a quiet machine a closed loop may have one:
+/// that a turn of the tester is a good part of each latency.
 pub(super) fn warnings(record: &Record) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(late_tester(record));

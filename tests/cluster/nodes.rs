@@ -414,6 +414,9 @@ fn broadcast_over_the_limits_of_a_node_is_missed_there() {
     wait_until_joined(&[&a, &b]);
     let (mut sender, mut receiver) = (a.command(), b.command());
     wait_until_receivers(&mut sender, 1);
+    // Probes are on their way until a broadcast behind them is here.
+    broadcast(&mut sender, b"start");
+    assert_eq!(next_broadcast(&mut receiver), b"start");
     let before = b.metric("received_total");
     // The first is too long for the log, the second for a message.
     for len in [200_000, 1 << 20] {

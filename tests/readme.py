@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Pastes README.md into terminals, from top to bottom, and compares what comes back line by line.
 
-    tests/readme.py [FILE]
+    tests/readme.py [--built] [FILE]
 
 A ```console block is a terminal: lines behind `$ ` are commands, the others what they print. A command
 that serves runs in a terminal of its own until the next one does. In a conversation, which is a block
 whose only command waits for input, a line is either typed or what the program answers; what other
 people do there is done by this script. Figures that are measured may differ, and `…` stands for anything.
+With --built the programs are those that `cargo test` has left in target/debug: a release takes minutes.
 
 Ports are those of the README, so run it where they are free: `.ci/run` does so in a network namespace.
 Needs Linux, bash, OpenBSD netcat, and what the commands name.
 """
 
+import argparse
 import os
 import pathlib
 import pty
@@ -32,6 +34,12 @@ TCP_ESTABLISHED, TCP_LISTEN = "01", "0A"
 BUILD_PATIENCE = 900
 # Not pasted, with the reason.
 SKIPPED = {"cargo test": "is a step of its own"}
+# What --built types in place of it.
+BUILT = {
+    "cargo run --release -- ": "target/debug/mynah ",
+    "cargo run --release": "target/debug/mynah",
+    "cargo install --path . --locked": "install -D -t $CARGO_INSTALL_ROOT/bin target/debug/{mynah,mynah-cli,mynah-load}",
+}
 # Commands that print something else into a pipe.
 ON_A_TERMINAL = ["mynah-cli status"]
 # Commands whose figures are measured: only their words are compared.
@@ -47,7 +55,11 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 
 def main():
-    readme = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "README.md"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--built", action="store_true")
+    parser.add_argument("file", nargs="?", type=pathlib.Path, default=ROOT / "README.md")
+    options = parser.parse_args()
+    readme = options.file
     # What pasting before has left, ignored by git.
     shutil.rmtree(ROOT / "docs/plugins/file_transfer", ignore_errors=True)
     terminal, server, failures = Terminal(), Server(), 0
@@ -56,6 +68,8 @@ def main():
         commands = list(split_commands(block))
         for command, expected in commands:
             command = command.split("  #")[0].strip()
+            for written, typed in BUILT.items() if options.built else ():
+                command = command.replace(written, typed)
             print(f"{where}: {command}", flush=True)
             if command in SKIPPED:
                 print(f"    not pasted: it {SKIPPED[command]}")
@@ -74,7 +88,7 @@ def main():
 
 
 def paste(command, expected, terminal, server, is_alone):
-    if command.startswith("cargo run --release"):
+    if command.startswith(("cargo run", "target/debug/mynah")):
         server.start(command)
     elif is_alone and re.match(r"nc 127\S+ \d+$|mynah-cli( chat)?$", command):
         Conversation(command, server).hold(expected)

@@ -19,7 +19,7 @@ use super::wake::{SLEEPS_MAX, WakeStep};
 pub(super) const SCHEMA: u32 = 2;
 
 /// Most parts of a record.
-const PARTS_MAX: usize = 10_000;
+pub(super) const PARTS_MAX: usize = 10_000;
 
 /// Longest row that is of one second.
 const ROW_SECS_MAX: f64 = 1.5;
@@ -228,7 +228,7 @@ pub(super) struct Bytes {
 pub(super) struct Verdict {
     pub(super) met: bool,
     pub(super) misses: Vec<String>,
-    /// What was busy all the time, so that its limit was measured; `None` if nothing is known to be.
+    /// The side that was busy all the time, so that its limit was measured; `None` if neither is known to be.
     #[serde(default)]
     pub(super) limit: Option<Limit>,
     /// How far the figures can be trusted, a sentence each.
@@ -236,7 +236,7 @@ pub(super) struct Verdict {
     pub(super) warnings: Vec<String>,
 }
 
-/// What was busy all the time, so that its limit was measured.
+/// The side that was busy all the time, so that its limit was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Limit {

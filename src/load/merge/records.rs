@@ -10,7 +10,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use super::super::histogram::{HistogramError, add};
-use super::super::record::{Part, Points, Record, Settings};
+use super::super::record::{PARTS_MAX, Part, Points, Record, Settings};
 use super::super::resources::round;
 use super::super::stats::{OPEN_POINTS_MAX, Percentiles, Phase, TlsStats, drop_every_other};
 use super::super::summary_line::excerpt;
@@ -85,6 +85,8 @@ pub(in super::super) enum MergeError {
         part: String,
     },
     NoParts,
+    /// More than a record may have.
+    ManyParts(usize),
 }
 
 impl fmt::Display for MergeError {
@@ -116,6 +118,9 @@ impl fmt::Display for MergeError {
                 )
             }
             MergeError::NoParts => f.write_str("there are no parts to merge"),
+            MergeError::ManyParts(count) => {
+                write!(f, "the files have {count} parts together; a record has at most {PARTS_MAX}")
+            }
         }
     }
 }
@@ -171,8 +176,12 @@ pub(in super::super) fn merge_jobs(jobs: Vec<JobRecord>) -> Result<Record, Merge
     merge(jobs.into_iter().map(source).collect())
 }
 
-/// No part may count twice, be it a file or a part of a file.
+/// No part may count twice, be it a file or a part of a file; and the record must be one that is read again.
 fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
+    let count = sources.iter().map(|source| source.parts.len()).sum();
+    if count > PARTS_MAX {
+        return Err(MergeError::ManyParts(count));
+    }
     // By their text: numbers that are not integers have no hash. Files may have thousands of parts.
     let mut seen: HashMap<String, &str> = HashMap::new();
     for source in sources {
@@ -196,7 +205,7 @@ fn check_rows(sources: &[Source]) -> Result<(), MergeError> {
     }
 }
 
-/// What changes the load must be the same in all parts.
+/// All parts must have the same settings of the load.
 fn check_settings(sources: &[Source]) -> Result<(), MergeError> {
     let Some((first, others)) = sources.split_first() else { return Ok(()) };
     let expected = load_settings(&first.record);
@@ -681,6 +690,21 @@ mod tests {
         b.parts.iter_mut().flatten().next_back().unwrap().clone_from(&a.parts.as_ref().unwrap()[0]);
         let found = merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
         assert_eq!(found, "b: is also in a, and would count twice");
+    }
+
+    #[test]
+    fn merged_record_can_be_read_again() {
+        let mut records = ["east", "west"].map(|host| record(host, NOON, &vec![vec![5]]));
+        for (number, record) in records.iter_mut().enumerate() {
+            let part = |n| Part { deliveries: n, ..Part::of(number.to_string(), record) };
+            record.parts = Some((0..5_000).map(part).collect());
+        }
+        let [mut a, b] = records;
+        assert_eq!(merged(&[&a, &b]).parts.map(|parts| parts.len()), Some(PARTS_MAX));
+        let one_more = Part::of("one more".to_owned(), &a);
+        a.parts.as_mut().unwrap().push(one_more);
+        let found = merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
+        assert_eq!(found, "the files have 10001 parts together; a record has at most 10000");
     }
 
     #[test]

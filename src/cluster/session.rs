@@ -16,7 +16,8 @@ use crate::limits::DEAF_MS;
 
 /// How long an attempt to connect may take, and after it a handshake.
 pub(super) const ATTEMPT_MS: u64 = 5_000;
-/// Shortest and longest pause between attempts.
+/// Shortest and longest pause between attempts: from the beginning of one to that of the next, where it has
+/// found no engine.
 const BACKOFF_MS: Range<u64> = 100..5_000;
 /// A connection that was ready for so long was good: the next pause is the shortest. So long a node
 /// waits before it calls itself deaf; an engine that ends each connection at once is asked less often.
@@ -32,13 +33,24 @@ enum State {
     /// Not connected until then.
     Waiting { until: Millis },
     /// An attempt is under way.
-    Connecting { deadline: Millis },
+    Connecting { since: Millis },
     /// Connected; the handshake, and what its owner asks first.
-    Handshake { deadline: Millis },
+    Handshake { since: Millis },
     /// It does what it is for.
     Ready { since: Millis },
-    /// Its owner is to close it.
-    Closing,
+    /// Its owner is to close it. The attempt has taken so long.
+    Closing { attempt_ms: u64 },
+}
+
+impl State {
+    /// How long an attempt has taken so far.
+    fn attempt_ms(self, now: Millis) -> u64 {
+        match self {
+            State::Connecting { since } | State::Handshake { since } => now.since(since),
+            State::Closing { attempt_ms } => attempt_ms,
+            State::Waiting { .. } | State::Ready { .. } => 0,
+        }
+    }
 }
 
 /// A request of the handshake that has not been answered.
@@ -113,8 +125,8 @@ impl Session {
     pub(super) fn want(&mut self, random: &mut Xorshift, now: Millis) -> Want {
         match self.state {
             State::Waiting { until } if now >= until && !self.is_draining => Want::Connect,
-            State::Closing => {
-                self.wait(random, now);
+            State::Closing { attempt_ms } => {
+                self.wait(attempt_ms, random, now);
                 Want::Close
             }
             _ => Want::Nothing,
@@ -124,7 +136,9 @@ impl Session {
     /// Whether the attempt or the handshake has taken too long.
     pub(super) fn is_overdue(&self, now: Millis) -> bool {
         match self.state {
-            State::Connecting { deadline } | State::Handshake { deadline } => now >= deadline,
+            State::Connecting { since } | State::Handshake { since } => {
+                now.since(since) >= ATTEMPT_MS
+            }
             _ => false,
         }
     }
@@ -132,21 +146,23 @@ impl Session {
     pub(super) fn next_due(&self) -> Option<Millis> {
         match self.state {
             State::Waiting { until } => (!self.is_draining).then_some(until),
-            State::Connecting { deadline } | State::Handshake { deadline } => Some(deadline),
+            State::Connecting { since } | State::Handshake { since } => {
+                Some(since.after(ATTEMPT_MS))
+            }
             State::Ready { .. } => None,
-            State::Closing => Some(Millis(0)),
+            State::Closing { .. } => Some(Millis(0)),
         }
     }
 
     pub(super) fn on_connecting(&mut self, now: Millis) {
         self.reset();
-        self.state = State::Connecting { deadline: now.after(ATTEMPT_MS) };
+        self.state = State::Connecting { since: now };
     }
 
     /// Begins the handshake.
     pub(super) fn on_connected(&mut self, config: &EngineConfig, now: Millis) {
         self.reset();
-        self.state = State::Handshake { deadline: now.after(ATTEMPT_MS) };
+        self.state = State::Handshake { since: now };
         let name = client_name(config);
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if has_login(config) {
@@ -182,13 +198,14 @@ impl Session {
         }
         let is_draining = is_closed && self.is_ready();
         let has_failed_early = match self.state {
-            State::Closing => self.has_failed_early,
+            State::Closing { .. } => self.has_failed_early,
             state => !matches!(state, State::Ready { .. }),
         };
+        let attempt_ms = self.state.attempt_ms(now);
         if is_closed {
-            self.wait(random, now);
+            self.wait(attempt_ms, random, now);
         } else {
-            self.state = State::Closing;
+            self.state = State::Closing { attempt_ms };
         }
         if is_draining {
             (self.is_draining, self.is_unread) = (true, true);
@@ -209,10 +226,12 @@ impl Session {
     }
 
     /// Pauses before the next attempt: twice as long each time, and a part of that by chance, so
-    /// that nodes that were cut off together do not come back together.
-    fn wait(&mut self, random: &mut Xorshift, now: Millis) {
+    /// that nodes that were cut off together do not come back together. An attempt that has taken long was
+    /// a pause itself.
+    fn wait(&mut self, attempt_ms: u64, random: &mut Xorshift, now: Millis) {
         let most = (BACKOFF_MS.start << self.attempts.min(16)).min(BACKOFF_MS.end);
-        let pause = (most / 2 + random.below(most / 2 + 1)).max(BACKOFF_MS.start);
+        let pause = most / 2 + random.below(most / 2 + 1);
+        let pause = pause.saturating_sub(attempt_ms).max(BACKOFF_MS.start);
         self.attempts = self.attempts.saturating_add(1);
         self.state = State::Waiting { until: now.after(pause) };
     }
@@ -242,7 +261,7 @@ impl Session {
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.state == State::Closing
+        matches!(self.state, State::Closing { .. })
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -409,6 +409,20 @@ fn pauses_double_up_to_five_seconds_with_jitter() {
 }
 
 #[test]
+fn attempt_that_took_long_was_a_pause() {
+    let mut client = Client::new(config());
+    for _ in 0..10 {
+        client.engine.on_connecting(Commands, client.now);
+        client.engine.on_failed(Commands, "connection refused", client.now);
+        client.pause(Commands);
+    }
+    client.connect(Commands);
+    client.now = client.now.after(5_000);
+    assert_eq!(client.engine.want(Commands, client.now), Want::Close);
+    assert_eq!(client.pause(Commands), 100);
+}
+
+#[test]
 fn engine_that_one_connection_reaches_is_tried_by_the_other() {
     let mut client = Client::new(config());
     for _ in 0..10 {

@@ -36,6 +36,8 @@ struct Wire {
     down: Direction,
     /// Nobody at the node reads from it any more.
     is_left: bool,
+    /// A firewall has forgotten it: nothing gets through any more, and neither end is told.
+    is_forgotten: bool,
 }
 
 #[derive(Default)]
@@ -74,6 +76,12 @@ impl Wires {
         self.blocked.clear();
     }
 
+    /// What is open now is forgotten on the way; what is opened later is not.
+    pub fn forget(&mut self, node: usize, link: Link) {
+        let is_open = |wire: &&mut Wire| wire.node == node && wire.link == link;
+        self.wires.values_mut().filter(is_open).for_each(|wire| wire.is_forgotten = true);
+    }
+
     fn blocked(&self, node: usize, link: Link) -> [bool; 2] {
         self.blocked.get(&(node, link as usize)).copied().unwrap_or_default()
     }
@@ -92,6 +100,7 @@ impl Wires {
             up: Direction::default(),
             down: Direction::default(),
             is_left: false,
+            is_forgotten: false,
         };
         self.wires.insert(self.next_id, wire);
         self.next_id
@@ -113,7 +122,7 @@ impl Wires {
         let [_, is_blocked] = self.blocked(self.wires[&id].node, self.wires[&id].link);
         let most = if self.rng.one_in(3) { self.rng.skewed(4_096) } else { usize::MAX };
         let wire = self.wires.get_mut(&id).expect("a wire");
-        if is_blocked {
+        if is_blocked || wire.is_forgotten {
             return None;
         }
         wire.down.take(most, now).or_else(|| wire.down.is_over(now).then(Vec::new))
@@ -133,6 +142,7 @@ impl Wires {
     pub fn advance(&mut self, engine: &mut ModelEngine, now: u64) {
         // What one says another hears in the same moment.
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
+            self.advance_forgotten(id, engine);
             self.advance_up(id, engine, now);
         }
         for id in self.wires.keys().copied().collect::<Vec<_>>() {
@@ -141,10 +151,22 @@ impl Wires {
         self.wires.retain(|_, wire| wire.connection.is_some() || !wire.is_left);
     }
 
+    /// The engine writes until the node has gone, as if it were heard.
+    fn advance_forgotten(&mut self, id: u64, engine: &mut ModelEngine) {
+        let wire = self.wires.get_mut(&id).expect("a wire");
+        let Some(number) = wire.connection.filter(|_| wire.is_forgotten) else { return };
+        let connection = engine.connection(number);
+        connection.output.clear();
+        if connection.is_closed || wire.is_left {
+            engine.drop_connection(number);
+            wire.connection = None;
+        }
+    }
+
     fn advance_up(&mut self, id: u64, engine: &mut ModelEngine, now: u64) {
         let wire = self.wires.get_mut(&id).expect("a wire");
         let (Some(connection), [false, _]) = (
-            wire.connection,
+            wire.connection.filter(|_| !wire.is_forgotten),
             self.blocked.get(&(wire.node, wire.link as usize)).copied().unwrap_or_default(),
         ) else {
             return;
@@ -162,7 +184,7 @@ impl Wires {
         let at = now + self.rng.below(self.delay_ms_max) as u64;
         let window = self.window;
         let wire = self.wires.get_mut(&id).expect("a wire");
-        let Some(number) = wire.connection else { return };
+        let Some(number) = wire.connection.filter(|_| !wire.is_forgotten) else { return };
         let connection = engine.connection(number);
         let room = window.saturating_sub(wire.down.bytes);
         let taken = connection.output.len().min(room);
@@ -181,7 +203,7 @@ impl Wires {
 
     /// When something is due next that is not blocked.
     pub fn next_due(&self) -> Option<u64> {
-        let dues = self.wires.values().flat_map(|wire| {
+        let dues = self.wires.values().filter(|wire| !wire.is_forgotten).flat_map(|wire| {
             let [up, down] = self.blocked(wire.node, wire.link);
             let up = wire.up.due().filter(|_| !up && wire.connection.is_some());
             let down = wire.down.due().filter(|_| !down && !wire.is_left);

@@ -83,6 +83,7 @@ enum Fault {
     EngineFailsOver,
     ScriptsAreForgotten,
     ConnectionsAreCut,
+    ConnectionsAreForgotten,
     OutputIsBounded,
     Trouble,
     Pause,
@@ -93,13 +94,14 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 13] = [
+    const ALL: [Fault; 14] = [
         Fault::Partition,
         Fault::Delays,
         Fault::EngineRestarts,
         Fault::EngineFailsOver,
         Fault::ScriptsAreForgotten,
         Fault::ConnectionsAreCut,
+        Fault::ConnectionsAreForgotten,
         Fault::OutputIsBounded,
         Fault::Trouble,
         Fault::Pause,
@@ -206,6 +208,12 @@ impl World {
             Fault::EngineFailsOver => self.engine.fail_over(),
             Fault::ScriptsAreForgotten => self.engine.flush_scripts(),
             Fault::ConnectionsAreCut => self.engine.cut(self.rng.one_in(2)),
+            Fault::ConnectionsAreForgotten => {
+                let but = self.rng.below(3);
+                for link in Link::ALL.into_iter().filter(|link| *link as usize != but) {
+                    self.wires.forget(number, link);
+                }
+            }
             Fault::OutputIsBounded => self.engine.output_max = self.rng.between(50, 4_000),
             Fault::Trouble => {
                 let troubles = [

@@ -23,7 +23,7 @@ pub(super) enum Phase {
     Ready,
 }
 
-/// What is in the log.
+/// Lines that were written of late, so that none is repeated.
 #[derive(Debug, Default)]
 pub(super) struct EngineLog {
     /// Lines about connections, since the engine was there for long enough.

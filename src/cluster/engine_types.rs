@@ -1,4 +1,4 @@
-//! What the client of the engine is told, asks, and reports.
+//! Settings, commands and events of the client of the engine.
 
 use std::fmt;
 
@@ -34,6 +34,22 @@ pub struct EngineConfig {
     pub unsent_bytes_max: usize,
     /// Longest message that is heard; longer ones are skipped.
     pub message_bytes_max: usize,
+}
+
+#[cfg(test)]
+impl EngineConfig {
+    /// An engine without login, and bounds that no test reaches.
+    pub(super) fn for_tests() -> Self {
+        EngineConfig {
+            url: String::new(),
+            username: String::new(),
+            password: Vec::new(),
+            database: 0,
+            client_name: String::new(),
+            unsent_bytes_max: 1 << 20,
+            message_bytes_max: 1 << 20,
+        }
+    }
 }
 
 impl fmt::Debug for EngineConfig {

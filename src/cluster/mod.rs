@@ -9,6 +9,7 @@ mod byte_queue;
 mod engine;
 mod engine_log;
 mod engine_types;
+mod loss_log;
 mod names;
 mod node;
 mod peers;

@@ -291,17 +291,8 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            let config = EngineConfig {
-                url: String::new(),
-                username: String::new(),
-                password: Vec::new(),
-                database: 0,
-                client_name: String::new(),
-                unsent_bytes_max: 1 << 20,
-                message_bytes_max: 1 << 20,
-            };
             Fixture {
-                engine: Engine::new(config, 7),
+                engine: Engine::new(EngineConfig::for_tests(), 7),
                 names: NameCalls::new("p", 0x10),
                 cluster: Cluster::new(0x10, 1 << 20),
                 now: Millis(0),

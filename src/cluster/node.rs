@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use log::{info, warn};
+use log::info;
 
 use super::engine::Engine;
 use super::engine_types::{EngineEvent, Link};
+use super::loss_log::LossLog;
 use super::names::{NameCalls, Standing};
 use super::peers::{Peers, Reception};
 use super::scripts::{Keys, LEASE_MS, Loss, Notice};
@@ -13,7 +14,6 @@ use super::wire::{ChannelBeat, Header, Heartbeat};
 use crate::clock::Millis;
 use crate::escape::SingleLine;
 use crate::limits::{DEAF_MS, HEARTBEAT_MS};
-use crate::line_limit::LineLimit;
 use crate::protocol::chat::MemberKey;
 use crate::protocol::cluster::{
     Channel, Cluster, Event, NameOutcome, NodeNumber, Position, Remote, Verdict,
@@ -114,10 +114,7 @@ pub struct Node {
     /// The channel's name in the engine of the batch that is published.
     channel_key: Vec<u8>,
     tellings: Tellings,
-    loss_log: LineLimit,
-    unlogged_losses: u64,
-    /// Some of the losses that are not logged have no number.
-    has_unknown_losses: bool,
+    loss_log: LossLog,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -206,9 +203,7 @@ impl Node {
             events: Vec::new(),
             channel_key: Vec::new(),
             tellings: Tellings::default(),
-            loss_log: LineLimit::new(1),
-            unlogged_losses: 0,
-            has_unknown_losses: false,
+            loss_log: LossLog::new(),
         }
     }
 
@@ -362,9 +357,7 @@ impl Node {
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
             self.claim_all(cluster);
         }
-        if self.loss_log.take_due(now).is_some() {
-            self.write_losses();
-        }
+        self.loss_log.on_time(now);
     }
 
     fn advance_clock(&mut self, now: Millis) {
@@ -643,9 +636,6 @@ impl Node {
     fn note_missed(&mut self, channel: Channel, count: Option<u64>, cluster: &Cluster) {
         let lost = count.unwrap_or_default();
         self.stats.lost_total = self.stats.lost_total.saturating_add(lost);
-        self.unlogged_losses = self.unlogged_losses.saturating_add(lost);
-        // Where nobody was, nobody has missed anything.
-        self.has_unknown_losses |= count.is_none() && cluster.receivers_here(channel) > 0;
         let is_told = self.tasks.iter_mut().any(|task| match (&mut task.kind, count) {
             (TaskKind::Missed(Some(told)), Some(more)) if task.channel == channel => {
                 *told = told.saturating_add(more);
@@ -657,20 +647,9 @@ impl Node {
         if !is_told {
             self.tasks.push_back(Task { channel, kind: TaskKind::Missed(count) });
         }
-        if self.loss_log.admit(self.last_time) {
-            self.write_losses();
-        }
-    }
-
-    fn write_losses(&mut self) {
-        let lost = std::mem::take(&mut self.unlogged_losses);
-        let or_more = std::mem::take(&mut self.has_unknown_losses);
-        let lost = match (lost, or_more) {
-            (0, false) => return,
-            (0, true) => "how many is not known".to_owned(),
-            (lost, or_more) => format!("{lost}{}", if or_more { " or more" } else { "" }),
-        };
-        warn!("cluster: messages of other nodes that may have been missed: {lost}");
+        // Where nobody was, nobody has missed anything.
+        let or_more = count.is_none() && cluster.receivers_here(channel) > 0;
+        self.loss_log.note(lost, or_more, self.last_time);
     }
 
     fn hear_notice(&mut self, cluster: &mut Cluster) {
@@ -793,20 +772,12 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            let config = EngineConfig {
-                url: String::new(),
-                username: String::new(),
-                password: Vec::new(),
-                database: 0,
-                client_name: String::new(),
-                unsent_bytes_max: 1 << 20,
-                message_bytes_max: 1 << 20,
-            };
             let mut cluster = Cluster::new(0x10, 1 << 20);
             cluster.open(ROOM, true);
             let (now, link) = (Millis(5_000), Link::Subscriber);
             let here = NodeConfig { name: "here".to_owned(), prefix: "p".to_owned() };
-            let mut node = Node::new(here, Engine::new(config, 7), &cluster, now);
+            let mut node =
+                Node::new(here, Engine::new(EngineConfig::for_tests(), 7), &cluster, now);
             node.set_channels(&mut cluster);
             node.engine.want(link, now);
             node.engine.on_connecting(link, now);

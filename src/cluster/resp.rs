@@ -501,7 +501,7 @@ mod tests {
         assert_eq!(scanner.scan(&input, usize::MAX), Ok(Some(input.len())));
     }
 
-    /// What the scanner and the crate find at the start of `input`, where it is a message.
+    /// The message at the start of `input`, by the scanner and the crate.
     fn message_of_crate(input: &[u8], protocol: Protocol) -> Option<Message> {
         let frame_len = Scanner::default().scan(input, BYTES_MAX).ok().flatten()?;
         let list = match (decode(&input[..frame_len], protocol).ok()?, protocol) {

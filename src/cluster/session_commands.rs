@@ -1,4 +1,4 @@
-//! What is asked on the connection for commands, and its answers: scripts are loaded, called by
+//! The connection for commands, and the answers on it: scripts are loaded, called by
 //! their SHA, and loaded again where the engine has forgotten them; what is published is counted.
 
 use std::collections::VecDeque;

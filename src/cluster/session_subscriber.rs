@@ -1,4 +1,4 @@
-//! What is asked on the connection that hears: channels, until it has those that are wanted.
+//! The connection that subscribes: asks for channels until it has those that are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What nodes publish: batches of events in the channels of rooms, and heartbeats.
+//! Messages between nodes: batches of events in the channels of rooms, and heartbeats.
 
 use serde::{Deserialize, Serialize};
 

@@ -68,7 +68,7 @@ struct NodeMembers {
     sweep: Option<Sweep>,
 }
 
-/// Who has left a node, and come, as a search has found.
+/// Members who have left a node, and come, as a search has found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Those who have left.

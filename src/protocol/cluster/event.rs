@@ -1,4 +1,4 @@
-//! What nodes tell each other about one room: messages, and who is there.
+//! Events of one room that nodes tell each other: messages, and who is there.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

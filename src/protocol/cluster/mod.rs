@@ -1,4 +1,4 @@
-//! What protocols touch of the cluster: the channel of their room, what they publish to it, and the
+//! The cluster as protocols see it: the channel of their room, what they publish to it, and the
 //! names they claim. The nodes and the engine are behind it, in `cluster/`.
 
 mod claims;

@@ -52,7 +52,7 @@ pub(super) fn render(record: &Record) -> String {
     .render()
 }
 
-/// What the run is about, in plain words.
+/// The subject of the run, in plain words.
 fn title(record: &Record) -> String {
     let what = match record.mode {
         ModeName::Idle => "Idle connections",
@@ -432,7 +432,7 @@ pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
     started.filter(|(start, row)| row.t - start > 0.5)
 }
 
-/// What a point of the series stands for: `each second`, or several that were merged.
+/// The time that a point of the series stands for: `each second`, or several that were merged.
 fn each_row(series: &[Row]) -> String {
     let spans = series.windows(2).map(|rows| (rows[1].t - rows[0].t).round());
     match spans.reduce(f64::max) {

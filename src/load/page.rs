@@ -1,4 +1,4 @@
-//! What the pages share: frame and style, headline, warnings, tiles, facts and tables. A page is one
+//! The common parts of all pages: frame and style, headline, warnings, tiles, facts and tables. A page is one
 //! file that fetches nothing and runs no script; `maud` escapes every text.
 //!
 //! Knows no records: [`html_report`](super::html_report) fills it with those of a run.

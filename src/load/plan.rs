@@ -26,7 +26,7 @@ pub(super) struct Plan {
     #[cfg(feature = "tls")]
     pub(super) tls: Vec<ClientTls>,
     pub(super) mode: Mode,
-    /// What `tcp://` is asked and must answer; `None` if it is connected to only.
+    /// Request and reply of `tcp://`; `None` if it is connected to only.
     pub(super) exchange: Option<Exchange>,
     /// The text that ends what a `tcp://` server says first; `None` if nothing is awaited.
     pub(super) greeting: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What is found in received bytes.
+//! Replies found in received bytes.
 
 use crate::codec::Never;
 use crate::codec::command::DecodeError;

@@ -116,7 +116,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// What a table calls the connections in it.
+    /// The name of such connections in tables.
     pub(super) fn description(self) -> &'static str {
         match self {
             State::Connecting => "connecting",

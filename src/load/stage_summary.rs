@@ -87,7 +87,7 @@ fn served_text(storm: &StormRecord) -> String {
     text
 }
 
-/// What the tester itself took of the time.
+/// The tester's own part of the time.
 fn tester_text(storm: &StormRecord) -> Option<String> {
     let lag =
         storm.tester_lag_us.max.map(|max| format!("; its lag at most {}", duration(Some(max))));

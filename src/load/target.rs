@@ -19,7 +19,7 @@ use crate::protocol::{self, ProtocolDefaults, ProtocolName};
 /// Names of the protocols of targets.
 const PROTOCOLS: [&str; 5] = ["command", "prefixed", "raw", "chat", "tcp"];
 
-/// What is missing where requests are to be sent.
+/// The error where requests are to be sent and none are given.
 pub(super) const NO_EXCHANGE: &str = "tcp:// needs --send and --expect (or --expect-bytes N)";
 
 /// Protocol of the target.

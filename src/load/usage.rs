@@ -1,5 +1,5 @@
-//! What a run uses beside its requests: memory of both ends and of the kernel, and processor time of
-//! all. Read at the edges of its phases; the ticks in between read what takes microseconds.
+//! Resources of a run: memory of both ends and of the kernel, and processor time of all. Read at the
+//! edges of its phases; the ticks in between read what takes microseconds.
 
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct CpuUsage {
     pub(super) pressure_ns: Option<u64>,
 }
 
-/// What a run has used.
+/// Resources that a run has used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Usage {
     /// One of several processes leaves the kernel's memory, which is there once and costs milliseconds,
@@ -66,7 +66,7 @@ impl CpuUsage {
         }
     }
 
-    /// What was used since `before`. A process that was replaced by another of its number has used
+    /// Processor time since `before`. A process that was replaced by another of its number has used
     /// nothing that is known.
     fn since(&self, before: &CpuUsage) -> CpuUsage {
         let process = |now: CpuTime, before: CpuTime| {
@@ -175,7 +175,7 @@ impl Usage {
         self.set(State::Closed, 0);
     }
 
-    /// What the kernel had at the end of the measured phase.
+    /// Memory of the kernel at the end of the measured phase.
     pub(super) fn held(&self) -> KernelMemory {
         self.sample(State::Held).map(|sample| sample.memory).unwrap_or_default()
     }

@@ -30,7 +30,7 @@ impl Record {
         self
     }
 
-    /// What the figures a connection and a request are derived from.
+    /// The counts by which figures a connection and a request are divided.
     fn shape(&self) -> Shape {
         let in_phase = (self.rate_per_sec * self.measured_secs).round();
         let held = self.connections.held;

@@ -23,7 +23,7 @@ const STEAL_MAX: f64 = 0.02;
 /// Shortest phase whose shares mean something, in seconds: they are counted in hundredths.
 const SECS_MIN: f64 = 0.5;
 
-/// What was busy all the time; `None` if nothing is known to be.
+/// The side that was busy all the time; `None` if neither is known to be.
 pub(super) fn limit(record: &Record) -> Option<Limit> {
     if record.measured_secs < SECS_MIN {
         return None;

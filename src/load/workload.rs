@@ -190,8 +190,7 @@ impl Workload {
         hello
     }
 
-    /// What is missing of an answer of a given exchange of which `partial_bytes` have come, if it has
-    /// begun.
+    /// The missing rest of an answer that `--expect` gives, if `partial_bytes` of it have come.
     pub(super) fn explain_partial(&self, partial_bytes: usize) -> Option<String> {
         let expect = self.expect.as_ref().filter(|_| partial_bytes > 0)?;
         let len = expect.len();
@@ -373,7 +372,7 @@ fn refusal(text: &[u8]) -> ReplyError {
     ReplyError::Refused(refusal_text(text))
 }
 
-/// What is quoted of a target's `text`.
+/// The part of a target's `text` that is quoted.
 #[cold]
 pub(super) fn refusal_text(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().take(REFUSAL_LEN_MAX).collect()

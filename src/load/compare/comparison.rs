@@ -82,9 +82,9 @@ impl MetricRow {
 #[derive(Serialize)]
 pub(super) struct ComparisonVerdict {
     pub(super) is_worse: bool,
-    /// What was found.
+    /// The verdict in words.
     pub(super) text: String,
-    /// What could have been found, and by what method.
+    /// The smallest change that could have been found, and the method.
     pub(super) power: String,
 }
 
@@ -237,7 +237,7 @@ fn digits(percent: f64) -> usize {
     usize::from(percent.abs() < 10.0)
 }
 
-/// What a reader should know before he believes the figures.
+/// Reasons to doubt the figures.
 fn warnings(before: &Set, after: &Set) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for difference in before.differences.iter().chain(&after.differences) {
@@ -289,7 +289,7 @@ fn verdict(changes: &[Change], method: Method) -> ComparisonVerdict {
     ComparisonVerdict { is_worse: !worse.is_empty(), text, power: power(changes, method) }
 }
 
-/// What could have been found of the first judged metric, and how.
+/// The smallest change of the first judged metric that could have been found, and the method.
 fn power(changes: &[Change], method: Method) -> String {
     let judged = changes.iter().find(|change| change.outcome != Outcome::NotJudged);
     let Some(Change { metric, detectable, .. }) = judged else {

@@ -26,7 +26,7 @@ pub(super) struct SecondsErrors {
     pub(super) latency: [f64; 4],
 }
 
-/// What was measured in a group of seconds.
+/// Measurements of a group of seconds.
 #[derive(Debug, Clone, Default)]
 struct Group {
     secs: f64,

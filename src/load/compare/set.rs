@@ -55,7 +55,7 @@ pub(super) struct Set {
     /// Runs with warnings, and the first of these.
     pub(super) warned: usize,
     pub(super) warning: Option<String>,
-    /// What the seconds of a single run leave open.
+    /// The uncertainty that the seconds of a single run leave.
     pub(super) seconds: SecondsErrors,
     /// Differences to the runs before that do not forbid the comparison.
     pub(super) differences: Vec<String>,

@@ -689,7 +689,7 @@ impl Node {
         for beat in &heartbeat.channels {
             if let Some(channel) = cluster.find(beat.name) {
                 self.receive(node, channel, beat.end(), cluster);
-                if self.peers.note_end(node, channel, beat.end()) {
+                if self.peers.note_end(node, channel, beat.end(), self.awake_ms) {
                     self.note_missed(channel, None, cluster);
                 }
             }
@@ -855,8 +855,11 @@ mod tests {
         here.batch(u64::MAX - 1, &Event::Joined("forged"));
         here.batch(0, &Event::Joined("ann"));
         assert_eq!(here.hear(), ["Event { node: 0, event: Joined(\"forged\") }", ""]);
-        here.beat(1);
-        assert_eq!(here.hear(), [""]);
+        for _ in 0..3 {
+            here.beat(1);
+            assert_eq!(here.hear(), [""]);
+            here.now = here.now.after(1_000);
+        }
         here.beat(1);
         assert_eq!(here.hear(), ["Missed(None)"]);
         here.batch(1, &Event::Joined("ben"));

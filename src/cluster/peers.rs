@@ -7,6 +7,10 @@ use super::wire::Heartbeat;
 use crate::limits::{PEER_TIMEOUT_MS, PEERS_MAX};
 use crate::protocol::cluster::{Channel, Cluster, NodeNumber, Position};
 
+/// How long heartbeats have a stream end before what is expected until they are believed: what a lost
+/// connection held may come behind what its node has said since.
+const AHEAD_MS: u64 = 3_000;
+
 /// The other nodes. Those that have gone are remembered, so that what was missed is known when they
 /// come back.
 #[derive(Debug, Default)]
@@ -42,8 +46,8 @@ struct Stream {
     receivers: usize,
     /// The node is in the channel, as its last heartbeat said.
     is_open: bool,
-    /// The last heartbeat had the stream end before what is expected.
-    is_ahead: bool,
+    /// Since then all heartbeats have had the stream end before what is expected.
+    ahead_since: Option<u64>,
     members: MembersKnown,
 }
 
@@ -186,15 +190,24 @@ impl Peers {
         Reception { missed, skip: 0 }
     }
 
-    /// A heartbeat has said where a stream ends. Returns true where it has been before what is expected
-    /// twice in a row: that was not of this node, and is forgotten.
-    pub(super) fn note_end(&mut self, number: NodeNumber, channel: Channel, end: Position) -> bool {
+    /// A heartbeat has said where a stream ends. Returns true where all have said for [`AHEAD_MS`] that it
+    /// is before what is expected: that was not of this node, and is forgotten.
+    pub(super) fn note_end(
+        &mut self,
+        number: NodeNumber,
+        channel: Channel,
+        end: Position,
+        now: u64,
+    ) -> bool {
         let Some(stream) = self.stream(number, channel) else { return false };
-        let was_ahead = std::mem::replace(&mut stream.is_ahead, end.next < stream.expected.next);
-        if !(was_ahead && stream.is_ahead) {
+        if end.next >= stream.expected.next {
+            stream.ahead_since = None;
             return false;
         }
-        (stream.expected, stream.members, stream.is_ahead) = (end, MembersKnown::No, false);
+        if now - *stream.ahead_since.get_or_insert(now) < AHEAD_MS {
+            return false;
+        }
+        (stream.expected, stream.members, stream.ahead_since) = (end, MembersKnown::No, None);
         true
     }
 
@@ -397,11 +410,27 @@ mod tests {
         // Somebody publishes in the node's name.
         peers.receive(number, channel, at(u64::MAX - 1), true);
         assert_eq!(peers.receive(number, channel, at(5), true).skip, u64::MAX - 6);
-        assert!(!peers.note_end(number, channel, at(6)), "it may have been overtaken");
-        assert!(peers.note_end(number, channel, at(6)));
+        let mut note = |next, now| peers.note_end(number, channel, at(next), now);
+        assert!(!note(6, 100) && !note(6, 100 + AHEAD_MS - 1), "they may have been overtaken");
+        assert!(note(6, 100 + AHEAD_MS));
         assert!(peers.wants(&cluster).eq([(2, ROOM)]));
         assert_eq!(peers.receive(number, channel, at(6), true), Reception { missed: 0, skip: 0 });
-        assert!(!peers.note_end(number, channel, at(6)));
-        assert!(!peers.note_end(number, channel, at(6)));
+    }
+
+    /// What a connection held that was lost comes behind what was said on the next one.
+    #[test]
+    fn heartbeats_that_were_overtaken_are_no_proof() {
+        let (_, channel, mut peers, number) = pair();
+        let at = |next| Position { next, messages: next };
+        peers.receive(number, channel, at(0), true);
+        for _ in 0..30 {
+            peers.advance(number, channel, true);
+        }
+        for now in (0..3 * AHEAD_MS).step_by(500) {
+            assert!(!peers.note_end(number, channel, at(28), now));
+            assert!(!peers.note_end(number, channel, at(28), now));
+            assert!(!peers.note_end(number, channel, at(30), now + 250));
+        }
+        assert_eq!(peers.receive(number, channel, at(28), true).skip, 2);
     }
 }

@@ -13,7 +13,7 @@ use super::session_commands::{Answer, Commands};
 use super::session_subscriber::Subscriber;
 use crate::clock::Millis;
 
-/// A deaf node's connection for commands is stuck as well if it has waited so long for an answer.
+/// A connection is lost if so long it has waited for an answer, or heard nothing, and the other is lost.
 const STUCK_MS: u64 = 3_000;
 
 /// An event that waits to be taken.
@@ -109,6 +109,7 @@ impl Engine {
         self.set_now(now);
         if self.sessions[link as usize].is_overdue(now) {
             self.end(link, &Failure::TimedOut, false);
+            self.doubt(Link::ALL[1 - link as usize], now);
         }
         self.sessions[link as usize].want(&mut self.random, now)
     }
@@ -138,7 +139,7 @@ impl Engine {
     pub fn on_bytes(&mut self, link: Link, bytes: &[u8], now: Millis) {
         self.set_now(now);
         self.has_news = true;
-        self.sessions[link as usize].on_bytes(bytes);
+        self.sessions[link as usize].on_bytes(bytes, now);
     }
 
     /// Whether [`next_event`](Self::next_event) may have something to return: it is to be called
@@ -232,6 +233,19 @@ impl Engine {
         }
         if self.sessions[Link::Subscriber as usize].is_ready() {
             self.end(Link::Subscriber, &Failure::Deaf, false);
+        }
+    }
+
+    /// Nobody has answered on the other connection, as where a firewall has forgotten both. This one is
+    /// closed as well if it is silent. (A subscriber that is there hears at least the other nodes.)
+    fn doubt(&mut self, link: Link, now: Millis) {
+        let session = &self.sessions[link as usize];
+        let is_silent = match link {
+            Link::Commands => self.commands.is_stuck(STUCK_MS, now),
+            Link::Subscriber => session.silent_ms(now) >= STUCK_MS,
+        };
+        if session.is_ready() && is_silent {
+            self.end(link, &Failure::TimedOut, false);
         }
     }
 

@@ -99,6 +99,8 @@ pub(super) struct Session {
     scanner: Scanner,
     /// Bytes may have come that were not looked at.
     is_unread: bool,
+    /// When bytes came last; or, until some do, when it was connected.
+    heard_at: Millis,
     /// It has ended, and what came before that is yet to be read.
     is_draining: bool,
     /// Bytes for the engine.
@@ -162,7 +164,7 @@ impl Session {
     /// Begins the handshake.
     pub(super) fn on_connected(&mut self, config: &EngineConfig, now: Millis) {
         self.reset();
-        self.state = State::Handshake { since: now };
+        (self.state, self.heard_at) = (State::Handshake { since: now }, now);
         let name = client_name(config);
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if has_login(config) {
@@ -280,7 +282,8 @@ impl Session {
         self.is_connected() && !self.is_unread
     }
 
-    pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn on_bytes(&mut self, bytes: &[u8], now: Millis) {
+        self.heard_at = now;
         let skipped = self.skipped.min(bytes.len());
         let bytes = &bytes[skipped..];
         self.skipped -= skipped;
@@ -288,6 +291,11 @@ impl Session {
             self.input.writer().extend_from_slice(bytes);
             self.is_unread = true;
         }
+    }
+
+    /// For how long nothing has come.
+    pub(super) fn silent_ms(&self, now: Millis) -> u64 {
+        now.since(self.heard_at)
     }
 
     /// Bytes that have come and are not consumed.

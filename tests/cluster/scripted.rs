@@ -537,6 +537,33 @@ fn attempt_and_handshake_have_five_seconds_each() {
     assert_eq!(log(), ["WARN cluster: cannot reach redis://engine: no answer; trying again"]);
 }
 
+/// A firewall has forgotten both connections: one attempt finds out for both.
+#[test]
+fn silent_connection_is_doubted_with_the_other() {
+    for (lost, other) in [(Commands, Subscriber), (Subscriber, Commands)] {
+        for is_heard in [false, true] {
+            let mut client = Client::ready();
+            client.engine.publish(b"p:nodes", &[b"beat"]);
+            client.engine.on_failed(lost, "connection closed", client.now);
+            client.events();
+            client.pause(lost);
+            client.connect(lost);
+            client.now = client.now.after(5_000);
+            if is_heard {
+                client.engine.on_bytes(
+                    other,
+                    if other == Commands { b":1\r\n" } else { b">" },
+                    client.now,
+                );
+                client.events();
+            }
+            assert_eq!(client.engine.want(lost, client.now), Want::Close);
+            let expected = if is_heard { Want::Nothing } else { Want::Close };
+            assert_eq!(client.engine.want(other, client.now), expected, "{other:?}");
+        }
+    }
+}
+
 #[test]
 fn ready_connections_are_due_never() {
     assert_eq!(Client::ready().engine.next_due(), None);

@@ -127,12 +127,14 @@ impl Roster {
         std::mem::take(&mut self.is_changed)
     }
 
-    /// The member whose nickname equals `nick`, which may be any text, and its node.
+    /// The member whose nickname equals `nick`, which may be any text, and its node: that of the
+    /// lowest number where several have one.
     #[must_use]
     pub fn find(&self, nick: &str) -> Option<(NodeNumber, &str)> {
         let folded = Folded::of(nick)?;
         let found = self.entries(&folded).map(|key| &self.slots[key as usize]);
-        found.filter(|member| self.is_present(member.node)).map(|m| (m.node, &*m.nick)).next()
+        let present = found.filter(|member| self.is_present(member.node));
+        present.map(|member| (member.node, &*member.nick)).min_by_key(|(node, _)| *node)
     }
 
     /// Adds a member of a node, or confirms one. Returns whether the room was not told of it.
@@ -420,6 +422,10 @@ mod tests {
         roster.assert_invariants();
         assert_eq!(nicks(&roster), ["BOB", "ann", "bob"], "as it was written last");
         assert_eq!(roster.find("ANN"), Some((2, "ann")));
+        assert!(insert(&mut roster, 1, "Ann"));
+        assert_eq!(roster.find("bob"), Some((1, "BOB")), "not by the order in a hash table");
+        assert_eq!(roster.find("ann"), Some((1, "Ann")));
+        assert!(roster.remove(1, "Ann"));
         assert!(roster.remove(1, "bOb") && !roster.remove(1, "Bob"));
         assert_eq!((roster.find("Bob"), roster.len()), (Some((2, "bob")), 2));
         roster.assert_invariants();

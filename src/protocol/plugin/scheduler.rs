@@ -323,7 +323,9 @@ impl PluginScheduler {
         let wants_clients = self.host.wants_clients();
         let keys = self.next_notice..;
         self.next_notice += self.clients.len() as u64;
-        let connects = self.clients.iter_mut().zip(keys).map(|((id, entry), key)| {
+        let mut clients: Vec<_> = self.clients.iter_mut().collect();
+        clients.sort_unstable_by_key(|(id, _)| **id);
+        let connects = clients.into_iter().zip(keys).map(|((id, entry), key)| {
             entry.pending_notice = wants_clients.then_some(key);
             (key, QueuedNotice::Connected(*id))
         });

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Server;
 use super::admission_check::AdmissionCheck;
 use super::connection::State;
-use super::table::PAGE_LEN;
+use super::table::{PAGE_LEN, slot_of};
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
@@ -28,7 +28,7 @@ pub(super) struct Fanout {
     pub(super) pages_left: usize,
     /// A page that was left in the middle: its number in the table, and the first slot that has not
     /// been visited.
-    pub(super) partial: Option<(u32, u32)>,
+    pub(super) partial: Option<(u32, usize)>,
     /// The smallest cursor seen: bytes below it are needed no more.
     pub(super) cursor_min: u64,
     /// Connections that have been offered broadcasts and could not take everything.
@@ -74,8 +74,8 @@ impl<T: Transport> Server<T> {
     }
 
     fn fan_out_slice(&mut self, registry: &T::Registry, number: usize) {
-        // Walking a page costs something even if it has no members.
-        const SPARSE_PAGE_COST: usize = PAGE_LEN / 8;
+        // Walking a page costs something even if it has no members: 32 of them are a slice.
+        const SPARSE_PAGE_COST: usize = FANOUT_SLICE_MEMBERS / 32;
         let mut members = FANOUT_SLICE_MEMBERS;
         while members > 0 && !self.schedule.budget.is_spent() {
             // Pages may have been given back since the last slice.
@@ -102,7 +102,7 @@ impl<T: Transport> Server<T> {
         let log = &self.listeners[number].room.log;
         for (id, conn) in self.table.page_mut(number, page) {
             // An unsubscribed client lags only by what it is still due.
-            let is_left = id.index as usize % PAGE_LEN >= first_slot as usize;
+            let is_left = slot_of(id.index) >= first_slot;
             if conn.session.lag(log) > 0 && is_left {
                 lagging[count] = id;
                 count += 1;
@@ -110,8 +110,7 @@ impl<T: Transport> Server<T> {
         }
         for (at, &id) in lagging[..count].iter().enumerate() {
             if at > 0 && self.schedule.budget.is_spent() {
-                let slot = id.index % PAGE_LEN as u32;
-                self.listeners[number].fanout.partial = Some((page_number, slot));
+                self.listeners[number].fanout.partial = Some((page_number, slot_of(id.index)));
                 return at;
             }
             let Some(mut visit) = self.visit(id) else { continue };

@@ -1,7 +1,7 @@
 //! Values that some connections have beside their slots, found by slot. Others cost nothing: a page
 //! is made for the first connection of the table's page that has one, and freed with the last.
 
-use super::table::PAGE_LEN;
+use super::table::{PAGE_LEN, place};
 
 pub(super) struct SideTable<V> {
     /// By the number of the table's page.
@@ -70,18 +70,15 @@ impl<V> SideTable<V> {
     }
 }
 
-fn place(index: u32) -> (usize, usize) {
-    (index as usize / PAGE_LEN, index as usize % PAGE_LEN)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::table::index_of;
     use super::*;
 
     #[test]
     fn page_is_freed_with_its_last_value() {
         let mut table = SideTable::new();
-        let far = 3 * PAGE_LEN as u32 + 7;
+        let far = index_of(3, 7);
         for (index, value) in [(0, 'a'), (far, 'b'), (far + 1, 'c')] {
             table.insert(index, value);
         }

@@ -11,9 +11,27 @@ use super::connection::Connection;
 use super::timer_wheel::{LinkStore, TimerLinks};
 use crate::conn_id::ConnId;
 
-const PAGE_BITS: u32 = 8;
-/// Connections a page holds.
-pub(super) const PAGE_LEN: usize = 1 << PAGE_BITS;
+/// Connections a page holds. Their 56 bytes each fill a chunk of 16 KiB less what an allocator keeps in
+/// it: musl's has sizes of 12.8 and 16 KiB and none between (mallocng, `size_classes`), so that 256, or any
+/// power of two, would take 64 bytes each.
+pub(super) const PAGE_LEN: usize = 292;
+/// Lowest bits of an index, which are the slot in its page.
+const SLOT_BITS: u32 = PAGE_LEN.next_power_of_two().ilog2();
+
+/// The page of an index, and the slot in it.
+pub(super) const fn place(index: u32) -> (usize, usize) {
+    ((index >> SLOT_BITS) as usize, slot_of(index))
+}
+
+/// The slot of an index in its page.
+pub(super) const fn slot_of(index: u32) -> usize {
+    (index & ((1 << SLOT_BITS) - 1)) as usize
+}
+
+/// The inverse of [`place`].
+pub(super) const fn index_of(page: u32, slot: usize) -> u32 {
+    (page << SLOT_BITS) | slot as u32
+}
 
 /// Every connection that has a socket, in any state.
 #[derive(Debug)]
@@ -117,8 +135,8 @@ impl<T> Table<T> {
         let page = &mut self.pages[number as usize];
         // Never 0, so that no live id equals an all-zero event.
         self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
-        let slot = page.slots.vacant_key() as u32;
-        let id = ConnId { index: (number << PAGE_BITS) | slot, generation: self.last_generation };
+        let index = index_of(number, page.slots.vacant_key());
+        let id = ConnId { index, generation: self.last_generation };
         page.slots.insert(make(id));
         self.len += 1;
         if page.slots.len() == PAGE_LEN {
@@ -130,23 +148,25 @@ impl<T> Table<T> {
 
     /// The connection `id` names, unless it has gone.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<T>> {
-        let page = self.pages.get_mut((id.index >> PAGE_BITS) as usize)?;
-        let conn = page.slots.get_mut(id.index as usize % PAGE_LEN)?;
+        let (number, slot) = place(id.index);
+        let page = self.pages.get_mut(number)?;
+        let conn = page.slots.get_mut(slot)?;
         (conn.session.generation() == id.generation).then_some(conn)
     }
 
     /// The connection `id` names, and the number of its listener.
     #[inline]
     pub(super) fn find(&mut self, id: ConnId) -> Option<(&mut Connection<T>, usize)> {
-        let page = self.pages.get_mut((id.index >> PAGE_BITS) as usize)?;
-        let conn = page.slots.get_mut(id.index as usize % PAGE_LEN)?;
+        let (number, slot) = place(id.index);
+        let page = self.pages.get_mut(number)?;
+        let conn = page.slots.get_mut(slot)?;
         let is_same = conn.session.generation() == id.generation;
         is_same.then_some((conn, usize::from(page.listener)))
     }
 
     /// The number of the listener of the connection at `index`.
     pub(super) fn listener_of(&self, index: u32) -> usize {
-        usize::from(self.pages[(index >> PAGE_BITS) as usize].listener)
+        usize::from(self.pages[place(index).0].listener)
     }
 
     /// The id of whatever connection is at `index`.
@@ -155,16 +175,16 @@ impl<T> Table<T> {
     ///
     /// If there is none.
     pub(super) fn id_at(&self, index: u32) -> ConnId {
-        let page = &self.pages[(index >> PAGE_BITS) as usize];
-        ConnId { index, generation: page.slots[index as usize % PAGE_LEN].session.generation() }
+        let (number, slot) = place(index);
+        ConnId { index, generation: self.pages[number].slots[slot].session.generation() }
     }
 
     /// Takes out the connection `id` names.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection<T>> {
         self.get_mut(id)?;
-        let number = id.index >> PAGE_BITS;
-        let page = &mut self.pages[number as usize];
-        let conn = page.slots.remove(id.index as usize % PAGE_LEN);
+        let (at, slot) = place(id.index);
+        let (number, page) = (at as u32, &mut self.pages[at]);
+        let conn = page.slots.remove(slot);
         self.len -= 1;
         let listener = &mut self.listeners[usize::from(page.listener)];
         if !page.has_vacancy {
@@ -201,7 +221,7 @@ impl<T> Table<T> {
     #[cfg(feature = "admin")]
     pub(super) fn page(&self, number: usize) -> impl Iterator<Item = (ConnId, &Connection<T>)> {
         self.pages[number].slots.iter().map(move |(slot, conn)| {
-            let index = ((number as u32) << PAGE_BITS) | slot as u32;
+            let index = index_of(number as u32, slot);
             (ConnId { index, generation: conn.session.generation() }, conn)
         })
     }
@@ -224,7 +244,7 @@ impl<T> Table<T> {
     ) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
         let number = self.listeners[listener].pages[at];
         self.pages[number as usize].slots.iter_mut().map(move |(slot, conn)| {
-            let index = (number << PAGE_BITS) | slot as u32;
+            let index = index_of(number, slot);
             (ConnId { index, generation: conn.session.generation() }, conn)
         })
     }
@@ -239,7 +259,7 @@ impl<T> Table<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<T>)> {
         self.pages.iter().enumerate().flat_map(|(number, page)| {
             page.slots.iter().map(move |(slot, conn)| {
-                let index = ((number as u32) << PAGE_BITS) | slot as u32;
+                let index = index_of(number as u32, slot);
                 (ConnId { index, generation: conn.session.generation() }, conn)
             })
         })
@@ -249,7 +269,7 @@ impl<T> Table<T> {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Connection<T>)> {
         self.pages.iter_mut().enumerate().flat_map(|(number, page)| {
             page.slots.iter_mut().map(move |(slot, conn)| {
-                let index = ((number as u32) << PAGE_BITS) | slot as u32;
+                let index = index_of(number as u32, slot);
                 (ConnId { index, generation: conn.session.generation() }, conn)
             })
         })
@@ -276,8 +296,8 @@ impl<T> Table<T> {
 
 impl<T> LinkStore for Table<T> {
     fn links(&mut self, index: u32) -> &mut TimerLinks {
-        let page = &mut self.pages[(index >> PAGE_BITS) as usize];
-        &mut page.slots[index as usize % PAGE_LEN].timer
+        let (number, slot) = place(index);
+        &mut self.pages[number].slots[slot].timer
     }
 }
 
@@ -366,6 +386,13 @@ mod tests {
         }
         fill(&mut table, 1, 3 * PAGE_LEN);
         assert_eq!(table.pages.len(), 4);
+    }
+
+    #[test]
+    fn page_fills_what_an_allocator_takes_for_it() {
+        let (bytes, chunk) = (PAGE_LEN * size_of::<Connection<u32>>(), 16_368 - 4);
+        assert!(bytes <= chunk && chunk - bytes < size_of::<Connection<u32>>(), "{bytes} bytes");
+        assert_eq!(place(index_of(3, PAGE_LEN - 1)), (3, PAGE_LEN - 1));
     }
 
     /// The bar of docs/benchmarks.md: one cache line each, the table's own overhead included.

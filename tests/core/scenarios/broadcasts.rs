@@ -107,7 +107,7 @@ fn log_is_empty_once_the_last_laggard_caught_up() {
 
 #[test]
 fn fan_out_slice_ends_after_32_pages() {
-    const PAGE: usize = 256;
+    const PAGE: usize = 292;
     let mut scenario = Scenario::new(Limits { clients_max: 40 * PAGE, ..LIMITS }, 0);
     for _ in 0..40 * PAGE {
         scenario.network.borrow_mut().connect(0, 1_000, 1_000);

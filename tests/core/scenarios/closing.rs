@@ -21,7 +21,8 @@ fn lingering_list_does_not_grow() {
         }
         scenario.network.borrow_mut().forget_everyone();
     });
-    assert!(cost.bytes_current < 20_000, "{} bytes kept", cost.bytes_current);
+    // A page of the table, and little else.
+    assert!(cost.bytes_current < 23_000, "{} bytes kept", cost.bytes_current);
 }
 
 #[test]

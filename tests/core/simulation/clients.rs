@@ -362,6 +362,11 @@ impl CommandClient {
         self.answered = true;
         let text = String::from_utf8_lossy(payload);
         match expected.reply {
+            // It was on its way when the time to log in was over.
+            Reply::TooLong(_) if is_required => {
+                self.slow_to_log_in = true;
+                Ok(())
+            }
             Reply::TooLong(len) => {
                 let most = if self.is_outside() { OUTSIDE_LEN_MAX } else { FRAME_LEN_MAX };
                 let why = format!("frame of {len} bytes exceeds the limit of {most}");

@@ -141,10 +141,12 @@ fn seed_gives_the_same_world_each_time() {
     assert_eq!(hashes.len(), 40, "different seeds give different worlds");
 }
 
-/// `MYNAH_SEED=17 cargo test --test core replay` runs one world.
+/// `MYNAH_SEED=17 cargo test --test core replay -- --nocapture` runs one world, and prints what its
+/// server logs.
 #[test]
 fn replay_one_seed() {
     if let Some(seed) = number("MYNAH_SEED") {
+        panics::print_log();
         println!("seed {seed}: {:016x}", run(seed));
     }
 }

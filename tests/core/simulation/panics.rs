@@ -14,6 +14,12 @@ thread_local! {
     static COUNTDOWN: Cell<Option<usize>> = const { Cell::new(None) };
     /// Text of the line that panicked.
     static VICTIM: Cell<Option<u32>> = const { Cell::new(None) };
+    static IS_REPLAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What the server logs is printed from now on: one world is looked at.
+pub fn print_log() {
+    IS_REPLAY.set(true);
 }
 
 /// The next panic comes with the `messages`th message from now.
@@ -38,7 +44,16 @@ pub fn install() {
             }
         }));
     });
-    logger::set_sink(Level::Debug..=Level::Debug, count_down);
+    if IS_REPLAY.get() {
+        logger::set_sink(Level::Error..=Level::Debug, |record| {
+            println!("{} {}", record.level(), record.args());
+            if record.level() == Level::Debug {
+                count_down(record);
+            }
+        });
+    } else {
+        logger::set_sink(Level::Debug..=Level::Debug, count_down);
+    }
 }
 
 fn count_down(record: &Record<'_>) {

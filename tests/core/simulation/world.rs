@@ -161,6 +161,8 @@ struct Peer {
     heard_len: usize,
     /// When it last took something, or connected.
     last_heard_at: Millis,
+    /// When it last heard something while it waited for the answer to a login.
+    login_answered_at: Option<Millis>,
     last_sent_at: Millis,
     /// The trickle's first byte was read by the server.
     trickles_since: Option<Millis>,
@@ -234,7 +236,7 @@ impl<L: SimulatedLayer> World<L> {
             lingering_max: rng.between(1, 6),
             send_queue_bytes_max: [4_096, 20_000][rng.below(2)],
             memory_bytes_max: if is_tight {
-                listeners.len() * 20_000 + rng.between(10_000, 150_000)
+                listeners.len() * 23_000 + rng.between(10_000, 150_000)
             } else {
                 1 << 30
             },
@@ -375,6 +377,7 @@ impl<L: SimulatedLayer> World<L> {
                 longest_open_ms: 0,
                 heard_len: 0,
                 last_heard_at: Millis(0),
+                login_answered_at: None,
                 last_sent_at: Millis(0),
                 trickles_since: None,
                 reads_before_trickle: 0,
@@ -579,6 +582,9 @@ impl<L: SimulatedLayer> World<L> {
         let mut network = self.network.borrow_mut();
         let bytes = network.receive(socket, most);
         peer.heard_len += bytes.len();
+        if !bytes.is_empty() && peer.client.waits_for_login() {
+            peer.login_answered_at = Some(self.now);
+        }
         if !bytes.is_empty() && peer.closed_at.is_none() {
             peer.last_heard_at = self.now;
         }

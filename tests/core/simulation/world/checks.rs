@@ -271,9 +271,13 @@ impl<L: SimulatedLayer> World<L> {
         if is_over && (socket.was_full || is_hurried) {
             return Some(AllowedClose::Gone);
         }
-        // An answer that is being hashed is waited for as long as any.
+        // An answer that is being hashed is waited for as long as any. What is behind one that comes
+        // later is not read.
         let may_wait_ms = self.limits.drain_timeout_ms / 2;
-        if self.stopped && peer.client.waits_for_login() && stopped_for_ms >= may_wait_ms {
+        let waited_until =
+            if peer.client.waits_for_login() { peer.closed_at } else { peer.login_answered_at };
+        let times = waited_until.zip(self.stopped_at);
+        if times.is_some_and(|(at, stop)| at >= stop.after(may_wait_ms)) {
             return Some(AllowedClose::Gone);
         }
         if self.is_served(peer) {

@@ -40,9 +40,15 @@ const OPERATORS_EVERY: u64 = 2;
 
 /// Seeds that once failed, and why. A seed's meaning changes with every change of the world; a
 /// failure that taught something has a scenario of its own in `tests/core/` besides.
-const REGRESSIONS: [(u64, &str); 5] = [
+const REGRESSIONS: [(u64, &str); 7] = [
     (16, "a stop took the beginning of a line for a message"),
     (273, "the check assumed a frame timeout where there is none"),
+    (2_143, "the check did not know that a login may be answered when a stop reads no more"),
+    (
+        6_574,
+        "the check did not know that the time to log in may be over while a frame that is too long is \
+         on its way",
+    ),
     (
         8_925,
         "the check did not know that a client that takes none of its last replies for a minute is cut",

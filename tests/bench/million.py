@@ -58,7 +58,9 @@ echo '%(pages)s %(pages)s %(pages)s' >net/ipv4/tcp_mem
 cd /
 result() { echo "== $1"; cat; } >/dev/ttyS1
 serve() {
-    mynah -l command://127.0.0.1:7000 -l command://127.0.0.1:7001 -m %(most)s --log-level warn &
+    # Linux sends the probes that fall due within 16 s at once, which takes so long here that a
+    # broadcast under way is sent again.
+    mynah -l command://127.0.0.1:7000 -l command://127.0.0.1:7001 -m %(most)s --tcp-keepalive 7200 --log-level warn &
     server=$!
     until mynah-cli 127.0.0.1:7001 status >/dev/null 2>&1; do sleep 0.1; done
 }

@@ -9,7 +9,7 @@ use super::{AMPLE, LIMITS, Scenario};
 use crate::simulation::network::FakeAcceptor;
 use crate::support::{frame, logger};
 
-const FAREWELL: &[u8] = b"[INFO] The server has shut down\n";
+const STOP_LINE: &[u8] = b"[INFO] The server has shut down\n";
 
 impl Scenario {
     fn connect_to(&mut self, listener: usize) -> usize {
@@ -68,9 +68,9 @@ fn members_of_a_removed_chat_hear_the_last_words() {
     scenario.send(bob, b"half a line");
     scenario.server.remove_listener(0);
     scenario.run_until_idle();
-    assert_eq!(scenario.receive_all(bob), [b"[ann]: goodbye\n", FAREWELL].concat());
+    assert_eq!(scenario.receive_all(bob), [b"[ann]: goodbye\n", STOP_LINE].concat());
     let heard = scenario.receive_all(ann);
-    assert!(heard.ends_with(FAREWELL), "{}", heard.escape_ascii());
+    assert!(heard.ends_with(STOP_LINE), "{}", heard.escape_ascii());
     assert!(!heard.windows(4).any(|text| text == b"left"), "all leave at once");
 }
 

@@ -102,7 +102,7 @@ fn broadcast_over_a_burst_goes_out() {
 }
 
 #[test]
-fn chat_lines_and_whispers_count_as_broadcasts() {
+fn chat_lines_and_private_messages_count_as_broadcasts() {
     let server = Server::start(&["-l", "chat://127.0.0.1:0", "--broadcast-rate", "100"]);
     let (mut anna, mut boris) = (server.connect(), server.connect());
     for (client, nick) in [(&mut anna, "anna\n"), (&mut boris, "boris\n")] {

@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run should say where")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
 
+#[allow(dead_code, reason = "the fuzz target uses the rest")]
+#[path = "../../fuzz/bodies/cluster_node/engine.rs"]
+mod engine;
 #[path = "../support/stub.rs"]
 mod stub;
 #[allow(dead_code, reason = "the fuzz target uses the rest")]
@@ -16,8 +19,9 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
+use engine::StubEngine;
 use mynah::internal::clock::Millis;
-use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig, Want};
+use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig};
 use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::{CLOCK_CHECK_BYTES, Limits};
 use mynah::internal::protocol::{AdminProtocol, ChatProtocol, CommandProtocol};
@@ -29,8 +33,8 @@ use wire::{Event, Place};
 const NODES: usize = 9;
 /// Local members: each join is told to all before it.
 const LOCAL: usize = 1_000;
-/// Bytes of the engine that one turn reads.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Turns at one moment after which the server counts as spinning.
+const TURNS_MAX: usize = 100_000;
 const CHANNEL: &str = "chat:lobby";
 
 fn main() {
@@ -90,8 +94,7 @@ const ADMIN: usize = 2;
 struct Room {
     server: Server<Stub>,
     now: Millis,
-    /// What the engine has been asked on the connection for commands, and is not answered.
-    asked: Vec<u8>,
+    engine: StubEngine,
     places: [Place; NODES],
     /// A client of each listener, by accept sequence.
     clients: [usize; 3],
@@ -126,8 +129,9 @@ impl Room {
         let node = NodeConfig { name: "n".to_owned(), prefix: "p".to_owned() };
         server.enable_cluster(node, Engine::new(config, 1), 1 << 40);
         server.set_channel(CHAT, Some(CHANNEL));
-        let (asked, places, clients) = (Vec::new(), Default::default(), [0, LOCAL, LOCAL + 1]);
-        let mut room = Room { server, now: Millis(0), asked, places, clients };
+        let (places, clients) = (Default::default(), [0, LOCAL, LOCAL + 1]);
+        let mut room =
+            Room { server, now: Millis(0), engine: StubEngine::default(), places, clients };
         for (listener, count) in [(CHAT, LOCAL), (COMMAND, 1), (ADMIN, 1)] {
             BACKLOG.set(count);
             room.server.on_acceptable(listener);
@@ -135,12 +139,13 @@ impl Room {
                 room.server.turn(&(), room.now);
             }
         }
-        // Without an engine, names are given by this node alone.
+        room.settle();
+        let client = room.server.cluster_engine().unwrap();
+        assert!(Link::ALL.iter().all(|link| client.is_ready(*link)));
         for member in 0..LOCAL {
             room.receive(member, format!("local-{member:06}\n").leak().as_bytes());
             room.settle();
         }
-        room.connect();
         room
     }
 
@@ -157,89 +162,24 @@ impl Room {
     /// Turns until nothing is to be done; times each.
     fn settle(&mut self) -> Turns {
         let mut turns = Turns::default();
-        loop {
+        for _ in 0..TURNS_MAX {
+            self.engine.advance(self.server.cluster_engine_mut().unwrap(), self.now);
             turns.time(|| {
                 self.server.begin_batch(self.now);
                 self.server.turn(&(), self.now);
             });
-            let is_asked = self.answer();
-            if !is_asked && self.server.poll_timeout(self.now) != Some(0) {
+            let is_quiet = self.engine.is_quiet(self.server.cluster_engine().unwrap());
+            if is_quiet && self.server.poll_timeout(self.now) != Some(0) {
                 return turns;
             }
         }
+        panic!("the server spins");
     }
 
-    fn engine(&mut self) -> &mut Engine {
-        self.server.cluster_engine_mut().unwrap()
-    }
-
-    fn connect(&mut self) {
-        let now = self.now;
-        for link in Link::ALL {
-            assert_eq!(self.engine().want(link, now), Want::Connect);
-            self.engine().on_connecting(link, now);
-            self.engine().on_connected(link, now);
-            let sent = self.engine().unsent(link).len();
-            self.engine().on_sent(link, sent);
-        }
-        self.engine().on_bytes(Link::Commands, b"%0\r\n+1\r\n+2\r\n+3\r\n", now);
-        let channel = |name: &str| format!(">3\r\n+subscribe\r\n+{{p}}:{name}\r\n:1\r\n");
-        let said = format!("%0\r\n{}{}", channel(CHANNEL), channel("nodes"));
-        self.engine().on_bytes(Link::Subscriber, said.as_bytes(), now);
-        // Scripts are asked for, and channels.
-        self.settle();
-        self.settle();
-        assert!(Link::ALL.iter().all(|link| self.server.cluster_engine().unwrap().is_ready(*link)));
-    }
-
-    /// Answers what the engine is asked: all is granted, and what this node publishes is heard by
-    /// nobody. Returns whether it was asked for anything.
-    fn answer(&mut self) -> bool {
-        let now = self.now;
-        for link in Link::ALL {
-            let unsent = self.engine().unsent(link).to_vec();
-            self.engine().on_sent(link, unsent.len());
-            if link == Link::Commands {
-                self.asked.extend(unsent);
-            }
-        }
-        if !self.engine().is_ready(Link::Commands) {
-            self.asked.clear();
-            return false;
-        }
-        let (mut answers, mut at) = (String::new(), 0);
-        while let Some((parts, end)) = command(&self.asked[at..]) {
-            at += end;
-            answers += &match &parts[..] {
-                [b"EVALSHA", b"3", ..] => ":1\r\n".to_owned(),
-                [b"EVALSHA", b"1", keys, rest @ ..] => {
-                    let keys: usize = str::from_utf8(keys).unwrap().parse().unwrap();
-                    let names = (rest.len() - keys - 5) / 5;
-                    format!("*{names}\r\n{}", ":1\r\n".repeat(names))
-                }
-                _ => ":1\r\n".to_owned(),
-            };
-        }
-        self.asked.drain(..at);
-        self.engine().on_bytes(Link::Commands, answers.as_bytes(), now);
-        !answers.is_empty()
-    }
-
-    /// The engine says something on a channel; read in pieces, one a turn.
+    /// The engine says something on a channel.
     fn hear(&mut self, channel: &str, payload: &[u8]) -> Turns {
-        let channel = format!("{{p}}:{channel}");
-        let mut bytes =
-            format!(">3\r\n+message\r\n+{channel}\r\n${}\r\n", payload.len()).into_bytes();
-        bytes.extend_from_slice(payload);
-        bytes.extend_from_slice(b"\r\n");
-        let mut turns = Turns::default();
-        for chunk in bytes.chunks(CHUNK_BYTES) {
-            let now = self.now;
-            assert!(self.engine().may_read(Link::Subscriber));
-            self.engine().on_bytes(Link::Subscriber, chunk, now);
-            turns.add(&self.settle());
-        }
-        turns
+        self.engine.publish(channel, payload);
+        self.settle()
     }
 
     fn publish(&mut self, node: usize, events: &[Event<'_>]) -> Turns {
@@ -310,25 +250,6 @@ impl Room {
             self.settle();
         }
     }
-}
-
-/// A whole command: its parts, and where it ends.
-fn command(bytes: &[u8]) -> Option<(Vec<&[u8]>, usize)> {
-    let (count, mut at) = number(bytes, 0)?;
-    let mut parts = Vec::new();
-    for _ in 0..count {
-        let (len, begin) = number(bytes, at)?;
-        parts.push(bytes.get(begin..begin + len)?);
-        at = begin + len + 2;
-    }
-    (at <= bytes.len()).then_some((parts, at))
-}
-
-/// The number in a line at `at`, behind its first byte, and where the line ends.
-fn number(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let line = bytes.get(at..)?;
-    let len = line.windows(2).position(|two| two == b"\r\n")?;
-    Some((str::from_utf8(&line[1..len]).unwrap().parse().unwrap(), at + len + 2))
 }
 
 /// Durations of turns.

@@ -7,6 +7,7 @@
 //! The input is a list of steps: a byte whose lower half says what is done, its upper half to whom or
 //! how much; then where that takes bytes, a length and so many.
 
+mod engine;
 mod node;
 mod sockets;
 mod wire;
@@ -112,9 +113,9 @@ impl Model {
             }
             12 => self.world.fail(Link::ALL[usize::from(number) % 2]),
             13 => {
-                self.world.refuses = number & 1 == 1;
-                self.has_refused |= self.world.refuses;
-                self.world.is_mute = number & 2 == 2;
+                self.world.engine.refuses = number & 1 == 1;
+                self.has_refused |= self.world.engine.refuses;
+                self.world.engine.is_mute = number & 2 == 2;
             }
             14 => {
                 let ([first, messages], rest) = take_edges(rest);
@@ -162,7 +163,7 @@ impl Model {
                 bytes[at] = b'x';
             }
         }
-        self.world.publish(channel, &bytes);
+        self.world.engine.publish(channel, &bytes);
         self.world.run();
     }
 
@@ -173,7 +174,7 @@ impl Model {
         place.next += events.len() as u64;
         place.messages += events.iter().filter(|event| event.is_message()).count() as u64;
         if is_heard {
-            self.world.publish(CHANNELS[0], &bytes);
+            self.world.engine.publish(CHANNELS[0], &bytes);
             self.world.run();
         }
         self.peers[peer].last_batch = Some(bytes);
@@ -206,14 +207,14 @@ impl Model {
         let channels = [(CHANNELS[0], chat, 2), (CHANNELS[1], command, 0)];
         let name = format!("honest{peer}");
         let bytes = wire::heartbeat(peer as u64 + 1, &name, false, &channels, &[]);
-        self.world.publish("nodes", &bytes);
+        self.world.engine.publish("nodes", &bytes);
         self.world.run();
     }
 
     /// What was published last comes once more.
     fn repeat(&mut self, peer: usize) {
         if let Some(bytes) = self.peers[peer].last_batch.clone() {
-            self.world.publish(CHANNELS[0], &bytes);
+            self.world.engine.publish(CHANNELS[0], &bytes);
             self.world.run();
         }
     }
@@ -273,13 +274,13 @@ impl Model {
 
     /// All is quiet: what honest nodes have said was heard or is counted, and their members are known.
     fn finish(&mut self) {
-        self.world.is_mute = false;
+        self.world.engine.is_mute = false;
         for _ in 0..if self.is_troubled { 12 } else { 1 } {
             (0..HONEST).for_each(|peer| self.beat(peer));
             self.world.pass(1_000);
             self.check();
         }
-        assert!(self.world.is_subscribed, "the subscriber is there");
+        assert!(self.world.engine.is_subscribed, "the subscriber is there");
         (0..HONEST).for_each(|peer| self.beat(peer));
         self.check_losses();
         self.tell_members();

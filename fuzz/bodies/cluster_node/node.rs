@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use mynah::internal::clock::Millis;
-use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig, Script, Want};
+use mynah::internal::cluster::{Engine, EngineConfig, Link, NodeConfig};
 use mynah::internal::limits::Limits;
 use mynah::internal::protocol::chat::Lang;
 use mynah::internal::protocol::{ChatProtocol, CommandProtocol};
 use mynah::internal::server::{ListenerConfig, Readiness, Server};
 
+use super::engine::StubEngine;
 use super::sockets::{Client, Clients, Stream};
 
 /// The node's own incarnation.
@@ -26,18 +27,7 @@ pub(super) struct World {
     pub(super) server: Server<Stream>,
     pub(super) now: Millis,
     pub(super) clients: Vec<Client>,
-    /// Connections to the engine that are there, and what it has said on them that is not read.
-    is_open: [bool; 2],
-    said: [Vec<u8>; 2],
-    /// What it has been sent that is not a whole command.
-    asked: [Vec<u8>; 2],
-    /// The subscriber has subscribed.
-    pub(super) is_subscribed: bool,
-    loads: usize,
-    /// The engine grants no names.
-    pub(super) refuses: bool,
-    /// The engine does not pass on what this node publishes.
-    pub(super) is_mute: bool,
+    pub(super) engine: StubEngine,
 }
 
 impl World {
@@ -65,18 +55,7 @@ impl World {
         let node = NodeConfig { name: "n".to_owned(), prefix: "p".to_owned() };
         server.enable_cluster(node, Engine::new(config, 1), INCARNATION);
         CHANNELS.iter().enumerate().for_each(|(at, name)| server.set_channel(at, Some(name)));
-        let mut world = World {
-            server,
-            now,
-            clients,
-            is_open: [false; 2],
-            said: Default::default(),
-            asked: Default::default(),
-            is_subscribed: false,
-            loads: 0,
-            refuses: false,
-            is_mute: false,
-        };
+        let mut world = World { server, now, clients, engine: StubEngine::default() };
         world.run();
         world
     }
@@ -105,41 +84,11 @@ impl World {
         }
     }
 
-    /// The engine publishes a message, if anybody hears it. Returns whether the node does.
-    pub(super) fn publish(&mut self, channel: &str, payload: &[u8]) -> bool {
-        if !self.is_subscribed {
-            return false;
-        }
-        let said = &mut self.said[Link::Subscriber as usize];
-        let channel = format!("{{p}}:{channel}");
-        said.extend_from_slice(
-            format!(">3\r\n$7\r\nmessage\r\n${}\r\n{channel}\r\n", channel.len()).as_bytes(),
-        );
-        said.extend_from_slice(format!("${}\r\n", payload.len()).as_bytes());
-        said.extend_from_slice(payload);
-        said.extend_from_slice(b"\r\n");
-        true
-    }
-
     /// A connection to the engine ends. What was said on it is lost.
     pub(super) fn fail(&mut self, link: Link) {
-        if std::mem::take(&mut self.is_open[link as usize]) {
-            let now = self.now;
-            self.engine().on_failed(link, "it has ended", now);
-            self.close(link);
-        }
+        let client = self.server.cluster_engine_mut().expect("it is a node");
+        self.engine.end(link, client, self.now);
         self.run();
-    }
-
-    fn close(&mut self, link: Link) {
-        self.is_open[link as usize] = false;
-        self.said[link as usize].clear();
-        self.asked[link as usize].clear();
-        self.is_subscribed &= link != Link::Subscriber;
-    }
-
-    fn engine(&mut self) -> &mut Engine {
-        self.server.cluster_engine_mut().expect("it is a node")
     }
 
     /// Turns until there is nothing to do.
@@ -147,106 +96,13 @@ impl World {
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "the server spins");
             self.server.begin_batch(self.now);
-            Link::ALL.into_iter().for_each(|link| self.advance(link));
+            self.engine.advance(self.server.cluster_engine_mut().expect("it is a node"), self.now);
             self.server.turn(&(), self.now);
             self.server.assert_turn_invariants();
-            let is_quiet = Link::ALL.into_iter().all(|link| self.is_quiet(link));
-            if is_quiet && self.server.poll_timeout(self.now) != Some(0) {
+            let client = self.server.cluster_engine().expect("it is a node");
+            if self.engine.is_quiet(client) && self.server.poll_timeout(self.now) != Some(0) {
                 return;
             }
         }
     }
-
-    fn is_quiet(&mut self, link: Link) -> bool {
-        let has_said = !self.said[link as usize].is_empty();
-        let engine = self.engine();
-        engine.unsent(link).is_empty() && !(has_said && engine.may_read(link))
-    }
-
-    /// Goes on with a connection to the engine.
-    fn advance(&mut self, link: Link) {
-        let now = self.now;
-        let at = link as usize;
-        match self.engine().want(link, now) {
-            Want::Nothing => {}
-            Want::Close => self.close(link),
-            Want::Connect => {
-                self.close(link);
-                self.engine().on_connecting(link, now);
-                self.engine().on_connected(link, now);
-                self.is_open[at] = true;
-            }
-        }
-        let unsent = self.engine().unsent(link).to_vec();
-        self.engine().on_sent(link, unsent.len());
-        self.asked[at].extend_from_slice(&unsent);
-        self.answer(link);
-        if self.engine().may_read(link) {
-            let said = std::mem::take(&mut self.said[at]);
-            self.engine().on_bytes(link, &said, now);
-        }
-    }
-
-    fn answer(&mut self, link: Link) {
-        while let Some(parts) = take_command(&mut self.asked[link as usize]) {
-            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            let answer = match parts[..] {
-                [b"HELLO", ..] => "%0\r\n".to_owned(),
-                [b"SCRIPT", ..] => {
-                    self.loads += 1;
-                    format!("+{}\r\n", (self.loads - 1) % Script::ALL.len())
-                }
-                [b"PUBLISH", channel, payload] => {
-                    let channel = str::from_utf8(channel).expect("a channel's name");
-                    if !self.is_mute {
-                        self.publish(channel.strip_prefix("{p}:").expect("the prefix"), payload);
-                    }
-                    ":1\r\n".to_owned()
-                }
-                [b"EVALSHA", sha, keys, ref rest @ ..] => self.call(sha, keys, rest),
-                [b"SUBSCRIBE", ref channels @ ..] => {
-                    self.is_subscribed = true;
-                    let channels = channels.iter().map(|it| String::from_utf8_lossy(it));
-                    let said = channels.map(|it| format!(">3\r\n+subscribe\r\n+{it}\r\n:1\r\n"));
-                    said.collect()
-                }
-                _ => panic!("{:?}", parts.iter().map(|it| it.escape_ascii()).collect::<Vec<_>>()),
-            };
-            self.said[link as usize].extend_from_slice(answer.as_bytes());
-        }
-    }
-
-    /// What a script answers: leases are there, names are granted unless the engine refuses.
-    fn call(&self, sha: &[u8], keys: &[u8], rest: &[&[u8]]) -> String {
-        let keys: usize = str::from_utf8(keys).expect("a number").parse().expect("a number");
-        let args = rest.len() - keys;
-        let number = usize::from(sha[0] - b'0');
-        let (count, granted) = match Script::ALL[number] {
-            Script::Renew => return ":1\r\n".to_owned(),
-            Script::Claim => ((args - 5) / 5, !self.refuses),
-            Script::Release => (args - 2, true),
-        };
-        format!("*{count}\r\n") + &format!(":{}\r\n", u8::from(granted)).repeat(count)
-    }
-}
-
-/// Takes a whole command from the start of what was asked.
-fn take_command(asked: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
-    fn line<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
-        let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        let line = str::from_utf8(&rest[1..end]).expect("a number");
-        *rest = &rest[end + 2..];
-        Some(line)
-    }
-    let mut rest = &asked[..];
-    let count: usize = line(&mut rest)?.parse().expect("a number");
-    let mut parts = Vec::new();
-    for _ in 0..count {
-        let len: usize = line(&mut rest)?.parse().expect("a number");
-        parts.push(rest.get(..len)?.to_vec());
-        rest = rest.get(len + 2..)?;
-    }
-    let left = rest.len();
-    asked.drain(..asked.len() - left);
-    Some(parts)
 }

@@ -71,6 +71,7 @@ pub(super) fn text() -> String {
 
 fn add_setting(text: &mut String, spec: &OptionSpec) {
     let unit = match spec.value {
+        "BYTES" if spec.name.ends_with("-rate") => " In bytes a second.",
         "BYTES" => " In bytes.",
         "SECS" => " In seconds.",
         "MS" => " In milliseconds.",

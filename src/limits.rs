@@ -53,8 +53,8 @@ pub const REVERSE_SLICE_BYTES: usize = 1024 * 1024;
 /// Segments of a send queue at which its client is no longer read from.
 pub const SEND_SEGMENTS_MAX: usize = 4096;
 
-/// Parts of a turn, and how long each may take; twelve and a half milliseconds together. A part that
-/// has more to do goes on next turn.
+/// Parts of a turn, and how long each may take; ten milliseconds together. A part that has more to do
+/// goes on next turn.
 pub mod turn_micros {
     /// One part of a turn.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,29 +90,44 @@ pub mod turn_micros {
     /// The program around the loop: a reload, for one. It has no bound.
     pub const PROGRAM: Part = Part { number: 1, micros: 0 };
     /// Events that the batches before had no time for.
-    pub const ARRIVALS: Part = Part { number: 2, micros: 3_500 };
+    pub const ARRIVALS: Part = Part { number: 2, micros: 1_750 };
     /// Accepting.
-    pub const ACCEPT: Part = Part { number: 3, micros: 1_000 };
+    pub const ACCEPT: Part = Part { number: 3, micros: 750 };
     /// Calls of plugins, each with a budget of its own.
     pub const PLUGINS: Part = Part { number: 4, micros: 0 };
     /// Senders that wait for space in a log; each listener admits one at least.
-    pub const ADMIT: Part = Part { number: 5, micros: 500 };
+    pub const ADMIT: Part = Part { number: 5, micros: 250 };
     /// Connections whose account may have gone.
-    pub const ACCOUNTS: Part = Part { number: 6, micros: 1_000 };
+    pub const ACCOUNTS: Part = Part { number: 6, micros: 250 };
     /// Connections that were left with something to do.
-    pub const RESUME: Part = Part { number: 7, micros: 1_500 };
+    pub const RESUME: Part = Part { number: 7, micros: 1_000 };
     /// Handshakes of connections that are not open yet.
     pub const HANDSHAKES: Part = Part { number: 8, micros: 2_000 };
     /// Broadcasts on their way to the members of all listeners.
     pub const FANOUT: Part = Part { number: 9, micros: 1_000 };
     /// Deadlines.
-    pub const TIMERS: Part = Part { number: 10, micros: 500 };
+    pub const TIMERS: Part = Part { number: 10, micros: 250 };
     /// Lists, kicks and metrics for admin clients.
-    pub const ADMIN: Part = Part { number: 11, micros: 500 };
+    pub const ADMIN: Part = Part { number: 11, micros: 250 };
     /// Closing descriptors.
-    pub const REAP: Part = Part { number: 12, micros: 500 };
+    pub const REAP: Part = Part { number: 12, micros: 250 };
     /// Publications of other nodes.
-    pub const CLUSTER: Part = Part { number: 13, micros: 1_000 };
+    pub const CLUSTER: Part = Part { number: 13, micros: 500 };
+    /// Names that the engine has granted or taken.
+    pub const CLAIMS: Part = Part { number: 13, micros: 250 };
+
+    const _: () = {
+        let parts = [
+            DISPATCH, PROGRAM, ARRIVALS, ACCEPT, PLUGINS, ADMIT, ACCOUNTS, RESUME, HANDSHAKES,
+            FANOUT, TIMERS, ADMIN, REAP, CLUSTER, CLAIMS,
+        ];
+        let (mut sum, mut at) = (0, 0);
+        while at < parts.len() {
+            sum += parts[at].micros;
+            at += 1;
+        }
+        assert!(sum == 10_000, "a turn takes 10 ms");
+    };
 }
 
 /// Cost of a name for its client's visit, in bytes of replies: it is looked at character by
@@ -136,6 +151,10 @@ pub const PEER_TIMEOUT_MS: u64 = 6_500;
 #[cfg(feature = "cluster")]
 pub const DEAF_MS: u64 = 3_000;
 
+/// Longest name of a node, in bytes.
+#[cfg(feature = "cluster")]
+pub const NODE_NAME_LEN_MAX: usize = 64;
+
 /// Most other nodes that are remembered.
 #[cfg(feature = "cluster")]
 pub const PEERS_MAX: usize = 1_024;
@@ -143,6 +162,11 @@ pub const PEERS_MAX: usize = 1_024;
 /// Calls of scripts under way at a time; one of them takes the engine a millisecond at most.
 #[cfg(feature = "cluster")]
 pub const NAME_CALLS_MAX: usize = 8;
+
+/// Least space for what waits to be published to other nodes, in bytes: what a node tells of its members
+/// at a time takes up a quarter of it.
+#[cfg(feature = "cluster")]
+pub const CLUSTER_UNSENT_BYTES_FLOOR: usize = 1024 * 1024;
 
 /// Bytes of a message between nodes besides its last event: a batch of others, and what names it.
 #[cfg(feature = "cluster")]
@@ -331,6 +355,17 @@ impl Limits {
     #[must_use]
     pub const fn broadcast_len_max(&self) -> usize {
         self.broadcast_log_bytes_max / 4
+    }
+
+    /// Most bytes that wait to be published to other nodes.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub const fn cluster_unsent_bytes_max(&self) -> usize {
+        if self.send_queue_bytes_max > CLUSTER_UNSENT_BYTES_FLOOR {
+            self.send_queue_bytes_max
+        } else {
+            CLUSTER_UNSENT_BYTES_FLOOR
+        }
     }
 
     /// Longest message of another node that is heard.

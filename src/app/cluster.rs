@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::config::Config;
 use crate::cluster::{Engine, EngineConfig, NodeConfig};
-use crate::limits::Limits;
+use crate::limits::{Limits, NODE_NAME_LEN_MAX};
 use crate::net::{EngineLink, EventLoop, SocketTransport};
 use crate::server::Server;
 use crate::strerror::strerror;
@@ -17,9 +17,6 @@ use crate::tls::client::{ClientFiles, ClientTls, LoadError};
 
 /// Longest password in a file, in bytes.
 const PASSWORD_LEN_MAX: usize = 1024;
-
-/// Longest name of a node, in bytes.
-const NODE_LEN_MAX: usize = 64;
 
 /// An engine with all that a connection to it needs.
 pub(super) struct ReadCluster {
@@ -91,7 +88,7 @@ pub(super) fn node(given: Option<&str>) -> String {
         let name = uname.nodename().to_string_lossy();
         let is_in_names = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         let shown = name.chars().map(|c| if is_in_names(c) { c } else { '-' });
-        let shown: String = shown.take(NODE_LEN_MAX).collect();
+        let shown: String = shown.take(NODE_NAME_LEN_MAX).collect();
         if shown.is_empty() { "node".to_owned() } else { shown }
     };
     given.map_or_else(host, str::to_owned)
@@ -109,7 +106,7 @@ impl ReadCluster {
                 password: self.password.clone(),
                 database: url.database,
                 client_name: format!("mynah:{name}"),
-                unsent_bytes_max: limits.send_queue_bytes_max,
+                unsent_bytes_max: limits.cluster_unsent_bytes_max(),
                 message_bytes_max: limits.cluster_message_bytes_max(),
             },
             random(),

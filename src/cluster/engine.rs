@@ -9,7 +9,7 @@ use super::engine_log::{EngineLog, Phase};
 use super::engine_types::{EngineConfig, EngineEvent, Link, Script, Want};
 use super::resp::{Message, RespError};
 use super::session::{Failure, Frame, Session, Xorshift};
-use super::session_commands::{Answer, Commands};
+use super::session_commands::{Answer, CALL_BYTES_MAX, Commands};
 use super::session_subscriber::Subscriber;
 use crate::clock::Millis;
 
@@ -109,7 +109,7 @@ impl Engine {
         self.set_now(now);
         if self.sessions[link as usize].is_overdue(now) {
             self.end(link, &Failure::TimedOut, false);
-            self.doubt(Link::ALL[1 - link as usize], now);
+            self.doubt(link.other(), now);
         }
         self.sessions[link as usize].want(&mut self.random, now)
     }
@@ -173,6 +173,12 @@ impl Engine {
         Millis::earliest([self.sessions[0].next_due(), self.sessions[1].next_due()])
     }
 
+    /// Bytes that wait to be sent on the connection for commands, or for that connection.
+    #[must_use]
+    pub fn unpublished_bytes(&self) -> usize {
+        self.unsent(Link::Commands).len() + self.commands.backlog_bytes()
+    }
+
     /// Bytes allocated for what waits on both connections, or for one.
     #[must_use]
     pub fn allocated(&self) -> usize {
@@ -189,8 +195,17 @@ impl Engine {
     /// Publishes a message, whose payload is in parts. While there is no connection it waits for
     /// one. Returns whether it fits beside what waits; if not, it is dropped.
     pub fn publish(&mut self, channel: &[u8], parts: &[&[u8]]) -> bool {
+        self.publish_within(self.config.unsent_bytes_max, channel, parts)
+    }
+
+    /// The same of a heartbeat, which has space of its own.
+    pub fn publish_heartbeat(&mut self, channel: &[u8], payload: &[u8]) -> bool {
+        let unsent_bytes_max = self.config.unsent_bytes_max.saturating_add(CALL_BYTES_MAX);
+        self.publish_within(unsent_bytes_max, channel, &[payload])
+    }
+
+    fn publish_within(&mut self, unsent_bytes_max: usize, channel: &[u8], parts: &[&[u8]]) -> bool {
         let session = &mut self.sessions[Link::Commands as usize];
-        let unsent_bytes_max = self.config.unsent_bytes_max;
         self.commands.publish(session, channel, parts, unsent_bytes_max, self.now)
     }
 
@@ -222,7 +237,8 @@ impl Engine {
 
     /// The node has not heard its own heartbeat for 3 s. The subscriber is closed, and the
     /// connection for commands as well if no answer has come for that long although one is due.
-    /// While nothing can be published there is nothing to hear, and all stays as it is.
+    /// While nothing can be published there is nothing to hear, and all stays as it is; so it does while
+    /// the heartbeat may be behind what is yet to be sent, as long as others are heard.
     pub fn on_deaf(&mut self, now: Millis) {
         self.set_now(now);
         if !self.sessions[Link::Commands as usize].is_ready() {
@@ -231,7 +247,10 @@ impl Engine {
         if self.commands.is_stuck(STUCK_MS, now) {
             self.end(Link::Commands, &Failure::Deaf, false);
         }
-        if self.sessions[Link::Subscriber as usize].is_ready() {
+        let is_behind = !self.sessions[Link::Commands as usize].output.is_empty();
+        let subscriber = &self.sessions[Link::Subscriber as usize];
+        let hears_others = subscriber.silent_ms(now) < STUCK_MS;
+        if subscriber.is_ready() && !(is_behind && hears_others) {
             self.end(Link::Subscriber, &Failure::Deaf, false);
         }
     }

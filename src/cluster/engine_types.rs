@@ -15,6 +15,13 @@ pub enum Link {
 impl Link {
     /// Both.
     pub const ALL: [Link; 2] = [Link::Commands, Link::Subscriber];
+
+    pub(super) fn other(self) -> Link {
+        match self {
+            Link::Commands => Link::Subscriber,
+            Link::Subscriber => Link::Commands,
+        }
+    }
 }
 
 /// How a node introduces itself to the engine, and what it bears.

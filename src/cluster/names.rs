@@ -35,6 +35,8 @@ pub(super) struct NameCalls {
     calls: BTreeMap<u64, Call>,
     /// A request that did not go with those before it.
     held: Option<NameRequest>,
+    /// Names may be this node's in the engine that no member has: it has not released them.
+    has_unreleased: bool,
     /// A renewal of this holder has been answered: a lease that is not there from then on was missing
     /// while names may have been claimed.
     expects_lease: bool,
@@ -71,6 +73,25 @@ enum Call {
     Claim { holder: u64, channel: Channel, names: Vec<(Box<str>, Option<ConnId>)> },
 }
 
+/// Claims that go together.
+#[derive(Default)]
+struct Claims {
+    claims: Vec<Claim>,
+    names: Vec<(Box<str>, Option<ConnId>)>,
+    is_forced: bool,
+}
+
+impl Claims {
+    fn has(&self, nickname: &Nickname<'_>) -> bool {
+        self.claims.iter().any(|claim| claim.folded == nickname.folded().as_str())
+    }
+
+    /// Whether a claim may go with them.
+    fn takes(&self, is_forced: bool) -> bool {
+        self.claims.is_empty() || self.is_forced == is_forced
+    }
+}
+
 impl NameCalls {
     pub(super) fn new(prefix: &str, incarnation: u64) -> Self {
         NameCalls {
@@ -82,6 +103,7 @@ impl NameCalls {
             next_tag: 0,
             calls: BTreeMap::new(),
             held: None,
+            has_unreleased: false,
             expects_lease: false,
             has_claimed: false,
         }
@@ -100,9 +122,16 @@ impl NameCalls {
         self.former.push_back(Former { holder: self.holder(), is_ended: false });
         self.former.iter_mut().for_each(|former| former.is_ended = false);
         self.connections += 1;
-        (self.expects_lease, self.has_claimed) = (false, false);
+        (self.expects_lease, self.has_claimed, self.has_unreleased) = (false, false, false);
         self.keys = Keys::new(&self.prefix, self.holder());
         self.renew(engine, name, LEASE_MS, cluster);
+    }
+
+    /// Begins anew where names may have been left behind.
+    pub(super) fn release_left_over(&mut self, engine: &mut Engine, name: &str, cluster: &Cluster) {
+        if self.has_unreleased && engine.is_ready(Link::Commands) {
+            self.begin(engine, name, cluster);
+        }
     }
 
     /// Ends the leases of former connections, which the engine may have failed to do.
@@ -136,13 +165,54 @@ impl NameCalls {
     pub(super) fn call(&mut self, engine: &mut Engine, name: &str, cluster: &mut Cluster) {
         while engine.is_ready(Link::Commands) && self.calls.len() < NAME_CALLS_MAX {
             let Some(first) = self.next_request(cluster) else { break };
-            match first.kind {
-                NameRequestKind::Claim { is_forced, .. } => {
-                    self.end_former(engine, name);
-                    self.claim(engine, first, is_forced, cluster);
-                }
-                NameRequestKind::Release => self.release(engine, &first, cluster),
+            self.ask(engine, name, first, cluster);
+        }
+    }
+
+    /// Asks for what can go together, in the order in which it was requested: those of one room, releases
+    /// before claims. A release goes behind a claim of its name, in a later call.
+    fn ask(&mut self, engine: &mut Engine, name: &str, first: NameRequest, cluster: &mut Cluster) {
+        let channel = first.channel;
+        let (mut releases, mut claims) = (Vec::new(), Claims::default());
+        let mut next = Some(first);
+        while let Some(request) = next {
+            // Whoever asks has parsed it.
+            let Ok(nickname) = Nickname::parse(&request.nick) else {
+                next = self.next_request(cluster);
+                continue;
+            };
+            let goes_with = request.channel == channel
+                && match request.kind {
+                    NameRequestKind::Release => !claims.has(&nickname),
+                    NameRequestKind::Claim { is_forced, .. } => claims.takes(is_forced),
+                };
+            if !goes_with {
+                self.held = Some(request);
+                break;
             }
+            match request.kind {
+                NameRequestKind::Release => releases.push(nickname.folded().as_str().to_owned()),
+                NameRequestKind::Claim { id, age_ms, is_forced } => {
+                    claims.is_forced = is_forced;
+                    claims.claims.push(Claim::new(&nickname, age_ms));
+                    claims.names.push((request.nick, id));
+                }
+            }
+            let is_full = releases.len() == NAMES_MAX || claims.names.len() == NAMES_MAX;
+            next = if is_full { None } else { self.next_request(cluster) };
+        }
+        let room = cluster.channel_name(channel).as_bytes();
+        if !releases.is_empty() {
+            let folded: Vec<&str> = releases.iter().map(String::as_str).collect();
+            let call = self.keys.release(room, &folded);
+            self.start(engine, &call, Call::Release);
+        }
+        let Claims { claims, names, is_forced } = claims;
+        if !claims.is_empty() {
+            self.end_former(engine, name);
+            let call = self.keys.claim(room, is_forced, &claims);
+            let holder = self.holder();
+            self.start(engine, &call, Call::Claim { holder, channel, names });
         }
     }
 
@@ -157,48 +227,6 @@ impl NameCalls {
                 cluster.give_up_claim(id);
             }
         }
-    }
-
-    /// Claims a name, and those behind it of the same room.
-    fn claim(
-        &mut self,
-        engine: &mut Engine,
-        first: NameRequest,
-        forced: bool,
-        cluster: &mut Cluster,
-    ) {
-        let channel = first.channel;
-        let (mut claims, mut names) = (Vec::new(), Vec::new());
-        let mut next = Some(first);
-        while let Some(request) = next {
-            let (id, age_ms) = match request.kind {
-                NameRequestKind::Claim { id, age_ms, is_forced }
-                    if request.channel == channel && is_forced == forced =>
-                {
-                    (id, age_ms)
-                }
-                _ => {
-                    self.held = Some(request);
-                    break;
-                }
-            };
-            // Whoever asks has parsed it.
-            if let Ok(nickname) = Nickname::parse(&request.nick) {
-                claims.push(Claim::new(&nickname, age_ms));
-                names.push((request.nick, id));
-            }
-            next = if names.len() < NAMES_MAX { self.next_request(cluster) } else { None };
-        }
-        let call = self.keys.claim(cluster.channel_name(channel).as_bytes(), forced, &claims);
-        let holder = self.holder();
-        self.start(engine, &call, Call::Claim { holder, channel, names });
-    }
-
-    fn release(&mut self, engine: &mut Engine, request: &NameRequest, cluster: &Cluster) {
-        let room = cluster.channel_name(request.channel).as_bytes();
-        let Ok(nickname) = Nickname::parse(&request.nick) else { return };
-        let call = self.keys.release(room, &[nickname.folded().as_str()]);
-        self.start(engine, &call, Call::Release);
     }
 
     fn start(&mut self, engine: &mut Engine, script: &ScriptCall, call: Call) {
@@ -249,7 +277,10 @@ impl NameCalls {
                 }
                 Standing::Unknown
             }
-            (Some(Call::Release), Err(_)) => Standing::Unknown,
+            (Some(Call::Release), Err(_)) => {
+                self.has_unreleased = true;
+                Standing::Unknown
+            }
             (Some(Call::Renew { .. } | Call::End { .. } | Call::Release) | None, _) => {
                 Standing::Sure
             }
@@ -337,6 +368,10 @@ mod tests {
             answers
                 .map(|(tag, result)| self.names.on_answer(tag, result, &mut self.cluster))
                 .collect()
+        }
+
+        fn request(&mut self, channel: Channel, nick: &str, kind: NameRequestKind) {
+            self.cluster.request_name(NameRequest { channel, nick: nick.into(), kind });
         }
 
         /// How many claims were sent since the last call.
@@ -438,6 +473,45 @@ mod tests {
         node.names.call(&mut node.engine, "n", &mut node.cluster);
         assert_eq!(node.take_claims(), 1, "those of the other go in one call");
         assert!(!node.cluster.has_name_requests());
+    }
+
+    const CLAIM: NameRequestKind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
+
+    /// As where clients come and go.
+    #[test]
+    fn releases_and_claims_go_together() {
+        let mut node = Fixture::new();
+        node.connect();
+        node.answer(b":0\r\n:1\r\n");
+        let channel = node.cluster.open("chat:lobby", true);
+        for number in 0..40 {
+            node.request(channel, &format!("new{number}"), CLAIM);
+            node.request(channel, &format!("old{number}"), NameRequestKind::Release);
+        }
+        node.names.call(&mut node.engine, "n", &mut node.cluster);
+        assert_eq!(node.take_claims(), 2, "a call of each script");
+        assert!(!node.cluster.has_name_requests());
+    }
+
+    #[test]
+    fn name_is_released_behind_its_claim() {
+        let mut node = Fixture::new();
+        node.connect();
+        node.answer(b":0\r\n:1\r\n");
+        let channel = node.cluster.open("chat:lobby", true);
+        let release = NameRequestKind::Release;
+        for (nick, kind) in [("eva", CLAIM), ("bob", release), ("EVA", release), ("eva", CLAIM)] {
+            node.request(channel, nick, kind);
+        }
+        node.names.call(&mut node.engine, "n", &mut node.cluster);
+        let text = String::from_utf8(node.engine.unsent(Link::Commands).to_vec()).unwrap();
+        let calls = text.split("EVALSHA").skip(1).map(|call| {
+            let is_named = |nick: &&str| call.contains(&format!("\r\n{nick}\r\n"));
+            (call.contains("{p}:nodes"), ["bob", "eva"].into_iter().filter(is_named).collect())
+        });
+        let expected: [(bool, Vec<&str>); 4] =
+            [(false, vec!["bob"]), (true, vec!["eva"]), (false, vec!["eva"]), (true, vec!["eva"])];
+        assert_eq!(calls.collect::<Vec<_>>(), expected, "claims name the channel of the nodes");
     }
 
     #[test]

@@ -10,10 +10,11 @@ use super::loss_log::LossLog;
 use super::names::{NameCalls, Standing};
 use super::peers::{Peers, Reception};
 use super::scripts::{Keys, LEASE_MS, Loss, Notice};
+use super::session::ATTEMPT_MS;
 use super::wire::{ChannelBeat, Header, Heartbeat};
 use crate::clock::Millis;
 use crate::escape::SingleLine;
-use crate::limits::{DEAF_MS, HEARTBEAT_MS};
+use crate::limits::{DEAF_MS, HEARTBEAT_MS, NODE_NAME_LEN_MAX};
 use crate::protocol::chat::MemberKey;
 use crate::protocol::cluster::{
     Channel, Cluster, Event, NameOutcome, NodeNumber, Position, Remote, Verdict,
@@ -23,8 +24,9 @@ use crate::protocol::cluster::{
 /// waited for anybody.
 const STEP_MS_MAX: u64 = 1_000;
 
-/// Time after which everyone who is there has been heard, in milliseconds.
-const SETTLED_MS: u64 = 3_000;
+/// Time after which everyone who is there has been heard, in milliseconds: whoever has waited to connect,
+/// or made an attempt, has made the next, and has said so.
+const SETTLED_MS: u64 = ATTEMPT_MS + 2 * HEARTBEAT_MS;
 
 /// Pause before names are claimed anew that the engine could not say anything about.
 const CLAIM_PAUSE_MS: u64 = 2_000;
@@ -34,9 +36,6 @@ const SNAPSHOT_PAUSE_MS: u64 = 900;
 
 /// Bytes that wait to be published at which no more is told of this node's members.
 pub(crate) const TELL_BYTES_MAX: usize = 256 * 1024;
-
-/// Longest name of a node, in bytes.
-const NODE_NAME_LEN_MAX: usize = 64;
 
 /// The name of the channel of heartbeats.
 const NODES: &str = "nodes";
@@ -355,6 +354,7 @@ impl Node {
             self.tell_of_unheard(cluster);
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
+            self.names.release_left_over(&mut self.engine, &self.config.name, cluster);
             self.claim_all(cluster);
         }
         self.loss_log.on_time(now);
@@ -409,8 +409,7 @@ impl Node {
             .take(Heartbeat::CHANNELS_MAX)
             .collect();
         heartbeat.wants = self.peers.wants(cluster).take(Heartbeat::WANTS_MAX).collect();
-        let bytes = heartbeat.to_bytes();
-        self.engine.publish(&self.keys.nodes_channel(), &[&bytes]);
+        self.engine.publish_heartbeat(&self.keys.nodes_channel(), &heartbeat.to_bytes());
         let lease_ms = if self.is_stopping { 0 } else { LEASE_MS };
         self.names.renew(&mut self.engine, &self.config.name, lease_ms, cluster);
     }
@@ -557,7 +556,6 @@ impl Node {
             }
             EngineEvent::SubscriberReady => {
                 self.hears_since = Some(self.awake_ms);
-                self.heard_self_at = self.awake_ms;
                 self.beat_at = None;
                 // Who has lost a name may not have heard so.
                 self.claim_all(cluster);
@@ -774,22 +772,28 @@ mod tests {
         fn new() -> Self {
             let mut cluster = Cluster::new(0x10, 1 << 20);
             cluster.open(ROOM, true);
-            let (now, link) = (Millis(5_000), Link::Subscriber);
+            let now = Millis(5_000);
             let here = NodeConfig { name: "here".to_owned(), prefix: "p".to_owned() };
             let mut node =
                 Node::new(here, Engine::new(EngineConfig::for_tests(), 7), &cluster, now);
             node.set_channels(&mut cluster);
-            node.engine.want(link, now);
-            node.engine.on_connecting(link, now);
-            node.engine.on_connected(link, now);
-            node.engine.on_bytes(link, b"%0\r\n", now);
-            for channel in [NODES, ROOM] {
-                let channel = node.keys.channel(channel);
-                node.engine.on_bytes(link, &push(&[b"subscribe", &channel], ":1\r\n"), now);
-            }
             let mut fixture = Fixture { node, cluster, now };
-            fixture.hear();
+            fixture.subscribe();
             fixture
+        }
+
+        fn subscribe(&mut self) {
+            let (link, now) = (Link::Subscriber, self.now);
+            self.node.engine.want(link, now);
+            self.node.engine.on_connecting(link, now);
+            self.node.engine.on_connected(link, now);
+            self.node.engine.on_bytes(link, b"%0\r\n", now);
+            for channel in [NODES, ROOM] {
+                let channel = self.node.keys.channel(channel);
+                let confirmation = push(&[b"subscribe", &channel], ":1\r\n");
+                self.node.engine.on_bytes(link, &confirmation, now);
+            }
+            self.hear();
         }
 
         fn publish(&mut self, channel: &str, payload: &[u8]) {
@@ -833,6 +837,41 @@ mod tests {
         here.now = here.now.after(STEP_MS_MAX * 9);
         here.hear();
         assert_eq!(here.node.silent_ms(), 900 + STEP_MS_MAX, "a pause counts once");
+    }
+
+    /// A subscriber that is there has heard nothing yet.
+    #[test]
+    fn connection_is_no_proof_of_hearing() {
+        let mut here = Fixture::new();
+        for _ in 0..4 {
+            here.now = here.now.after(STEP_MS_MAX);
+            here.hear();
+        }
+        assert_eq!(here.node.deaf_ms(), Some(4 * STEP_MS_MAX));
+        here.node.engine.on_failed(Link::Subscriber, "it has ended", here.now);
+        here.subscribe();
+        assert!(here.node.hears_since.is_some());
+        assert_eq!(here.node.deaf_ms(), Some(4 * STEP_MS_MAX));
+        here.publish(NODES, &Heartbeat::new(0x10, "here", false).to_bytes());
+        here.hear();
+        assert_eq!(here.node.deaf_ms(), None);
+    }
+
+    /// Whoever has waited as long as one may before it connects was there before this node.
+    #[test]
+    fn history_is_not_missed() {
+        let mut here = Fixture::new();
+        for _ in 0..ATTEMPT_MS / STEP_MS_MAX {
+            here.now = here.now.after(STEP_MS_MAX);
+            here.hear();
+        }
+        let mut heartbeat = Heartbeat::new(0x20, "there", false);
+        let messages = 1_000_000;
+        heartbeat.channels =
+            vec![ChannelBeat { name: ROOM, next: 2 * messages, messages, receivers: 1 }];
+        here.publish(NODES, &heartbeat.to_bytes());
+        assert_eq!(here.hear(), ["Missed(None)"]);
+        assert_eq!(here.node.stats().lost_total, 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The other nodes as this one hears them: which are there, how far their streams have been heard,
 //! and what was missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::Heartbeat;
 use crate::limits::{PEER_TIMEOUT_MS, PEERS_MAX};
@@ -249,10 +249,11 @@ impl Peers {
         if *peer.name != *heartbeat.name {
             peer.name = heartbeat.name.into();
         }
+        let named = heartbeat.channels.iter().filter_map(|beat| cluster.find(beat.name));
+        let named: BTreeSet<Channel> = named.collect();
         let mut left: Vec<Channel> = Vec::new();
         for (channel, stream) in &mut peer.streams {
-            let name = cluster.channel_name(*channel);
-            if heartbeat.channels.iter().any(|beat| beat.name == name) {
+            if named.contains(channel) {
                 continue;
             }
             stream.set_receivers(*channel, 0, cluster);

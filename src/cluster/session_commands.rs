@@ -13,8 +13,8 @@ use crate::clock::Millis;
 /// from being renewed.
 const CALLS_MAX: usize = 64;
 const RENEWALS_MAX: usize = 8;
-/// Calls are refused while more bytes than this, beside those of publications, wait to be sent.
-const CALL_BYTES_MAX: usize = 256 * 1024;
+/// Calls and heartbeats are refused while more bytes than this, beside those of publications, wait to be sent.
+pub(super) const CALL_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a command beside its parts, at most.
 const FRAMING_BYTES: usize = 64;
 /// Longest name of a script that the engine gives.
@@ -67,6 +67,11 @@ impl Commands {
     /// Bytes allocated for what waits for a connection.
     pub(super) fn allocated(&self) -> usize {
         self.backlog.capacity()
+    }
+
+    /// Bytes that wait for a connection.
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog.len()
     }
 
     /// After the handshake: asks for all scripts to be loaded.

@@ -24,7 +24,7 @@ impl<T: Transport> Server<T> {
     /// Makes the server a node of a cluster. Its listeners are in no channel until
     /// [`set_channel`](Self::set_channel) is called.
     pub fn enable_cluster(&mut self, config: NodeConfig, engine: Engine, incarnation: u64) {
-        let unsent_bytes_max = self.shared.limits.send_queue_bytes_max;
+        let unsent_bytes_max = self.shared.limits.cluster_unsent_bytes_max();
         let mut cluster = Cluster::new(incarnation, unsent_bytes_max);
         let mut node = Node::new(config, engine, &cluster, self.shared.now);
         // Without rooms, too, it is one of the nodes.
@@ -74,7 +74,7 @@ impl<T: Transport> Server<T> {
     pub(super) fn limit_cluster(&mut self) {
         let limits = &self.shared.limits;
         if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
-            let unsent_bytes_max = limits.send_queue_bytes_max;
+            let unsent_bytes_max = limits.cluster_unsent_bytes_max();
             cluster.outbox.set_bytes_max(unsent_bytes_max);
             node.engine_mut().set_bounds(unsent_bytes_max, limits.cluster_message_bytes_max());
         }
@@ -161,12 +161,17 @@ impl<T: Transport> Server<T> {
         result
     }
 
+    /// A log has space again: what other nodes have published may go on.
+    pub(super) fn note_log_vacancy(&mut self) {
+        self.is_cluster_blocked = false;
+    }
+
     /// Charges the account with what waits to be published and what is known of other nodes.
     fn update_cluster_charge(&mut self, node: &Node) {
         let rosters = self.listeners.iter().filter_map(|listener| {
             dispatch!(&listener.protocol, handler => handler.roster().map(Roster::allocated))
         });
-        let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.allocated());
+        let waiting = self.shared.cluster.as_ref().map_or(0, |cluster| cluster.allocated());
         let held = rosters.sum::<usize>() + waiting + node.allocated();
         self.shared.memory.recharge(&mut self.cluster_charged, held);
     }
@@ -235,7 +240,7 @@ impl<T: Transport> Server<T> {
         }
         let now = self.shared.now;
         // Other nodes may have taken all the time there was.
-        self.schedule.budget.begin(turn_micros::CLUSTER);
+        self.schedule.budget.begin(turn_micros::CLAIMS);
         while !self.schedule.budget.is_spent()
             && let Some(id) = self.with_cluster(Cluster::next_finished_claim)
         {
@@ -323,6 +328,12 @@ impl<T: Transport> Server<T> {
         }
     }
 
+    /// Bytes that the other nodes are yet to be sent; a stop waits for them.
+    pub(super) fn unpublished_bytes(&self) -> usize {
+        let node = self.node.as_ref().map_or(0, |node| node.engine().unpublished_bytes());
+        node + self.shared.cluster.as_ref().map_or(0, |cluster| cluster.outbox.bytes())
+    }
+
     /// The node stops: the others are told.
     pub(super) fn stop_cluster(&mut self) {
         if let (Some(node), Some(cluster)) = (&mut self.node, &mut self.shared.cluster) {
@@ -340,7 +351,11 @@ impl<T: Transport> Server<T> {
         let (Some(node), Some(cluster)) = (&self.node, &self.shared.cluster) else { return false };
         let has_input = node.has_input() || node.engine().has_news();
         let may_act = has_input && !self.is_cluster_blocked;
-        may_act || node.may_tell(cluster) || cluster.has_name_work() || !cluster.outbox.is_empty()
+        may_act
+            || node.may_tell(cluster)
+            || cluster.has_name_work()
+            || !cluster.outbox.is_empty()
+            || self.may_end_stop()
     }
 
     /// When the cluster has something to do although nothing has happened.

@@ -129,6 +129,8 @@ impl<T: Transport> Server<T> {
 
     /// Everyone has been offered what the log held when the pass began.
     fn end_pass(&mut self, number: usize) {
+        #[cfg(feature = "cluster")]
+        self.note_log_vacancy();
         let listener = &mut self.listeners[number];
         listener.fanout.active = false;
         listener.room.log.set_offered(listener.fanout.target);

@@ -113,7 +113,7 @@ impl<T: Transport> Server<T> {
         }
     }
 
-    /// Whether a stop has come to its end: no connection is left.
+    /// Whether a stop has come to its end.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.schedule.phase == Phase::Stopped
@@ -155,15 +155,37 @@ impl<T: Transport> Server<T> {
             self.begin_closing();
         }
         if let Phase::Closing { deadline } = self.schedule.phase {
-            if self.shared.now >= deadline {
+            let is_over = self.shared.now >= deadline;
+            if is_over {
                 self.cut_all();
             }
-            if self.table.len() == self.schedule.closed.len() {
+            if is_over || self.may_end_stop() {
+                #[cfg(feature = "cluster")]
+                self.warn_of_unpublished();
                 self.schedule.phase = Phase::Stopped;
                 self.shared.connection_log.flush();
                 self.flush_plugin_log();
                 info!("stopped");
             }
+        }
+    }
+
+    /// Whether a stop waits for nothing more: no connection is left, and other nodes have been sent what
+    /// there is for them.
+    pub(super) fn may_end_stop(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        if self.unpublished_bytes() > 0 {
+            return false;
+        }
+        let is_closing = matches!(self.schedule.phase, Phase::Closing { .. });
+        is_closing && self.table.len() == self.schedule.closed.len()
+    }
+
+    #[cfg(feature = "cluster")]
+    fn warn_of_unpublished(&self) {
+        let bytes = self.unpublished_bytes();
+        if bytes > 0 {
+            warn!("the drain time is over; bytes that were not sent to the engine: {bytes}");
         }
     }
 

@@ -52,7 +52,7 @@ fn main() {
 fn print_row(members: usize) {
     let each = members / NODES;
     let mut room = Room::new();
-    room.pass(4_000);
+    room.pass(8_000);
     let mut told = Turns::default();
     let memory = measure(|| {
         for node in 0..NODES {

@@ -564,6 +564,25 @@ fn silent_connection_is_doubted_with_the_other() {
     }
 }
 
+/// Its own heartbeat waits behind what is to be sent: the subscriber that hears others stays.
+#[test]
+fn deafness_of_a_node_that_is_behind_is_not_its_subscribers() {
+    for (is_behind, hears_others) in [(true, true), (true, false), (false, true)] {
+        let mut client = Client::ready();
+        client.sent(Commands);
+        client.now = client.now.after(3_000);
+        if hears_others {
+            client.hear(Subscriber, &message("x"));
+        }
+        if is_behind {
+            client.engine.publish(b"a", &[b"x"]);
+        }
+        client.engine.on_deaf(client.now);
+        let stays = client.engine.want(Subscriber, client.now) == Want::Nothing;
+        assert_eq!(stays, is_behind && hears_others);
+    }
+}
+
 #[test]
 fn ready_connections_are_due_never() {
     assert_eq!(Client::ready().engine.next_due(), None);

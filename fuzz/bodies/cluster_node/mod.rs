@@ -82,7 +82,7 @@ impl Model {
         }
         world.take_output(0);
         // Whoever is heard for the first time from now on has just begun.
-        world.pass(4_000);
+        world.pass(8_000);
         let peers = Default::default();
         let (has_lies, has_refused, has_unknown) = (false, false, false);
         let is_troubled = false;

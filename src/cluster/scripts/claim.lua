@@ -11,7 +11,9 @@
 -- Names are a hash: FOLDED to INCARNATION \0 SINCE \0 SCRIPTS \0 SKELETON [\0 SKELETON]. Looks are a
 -- sorted set of SKELETON \0 SCRIPTS \0 FOLDED, each with score 0. The claims of a node are a set of
 -- ROOM \0 FOLDED. Of two nodes the one whose member came first has the name, by the engine's clock, in
--- microseconds: no new member comes at the moment of another. A node without a lease has none.
+-- microseconds: no new member comes at the moment of another. A name that was taken by force has been
+-- had since 0: who has lost it, and has not heard so, does not win it back. A node without a lease has
+-- none.
 
 local incarnation, prefix, room, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local is_forced = ARGV[5] == '1'
@@ -146,7 +148,7 @@ end
 
 local granted = {}
 for at = 6, #ARGV, 5 do
-    local since = math.max(0, now - 1000 * tonumber(ARGV[at + 1]))
+    local since = is_forced and 0 or math.max(1, now - 1000 * tonumber(ARGV[at + 1]))
     local claim = { folded = ARGV[at], since = since, scripts = ARGV[at + 2],
         skeletons = { ARGV[at + 3] } }
     if ARGV[at + 4] ~= '' then claim.skeletons[2] = ARGV[at + 4] end

@@ -177,12 +177,6 @@ pub struct Notice<'a> {
 }
 
 impl<'a> Notice<'a> {
-    /// Whether a message on the nodes' channel is meant to be one.
-    #[must_use]
-    pub fn is_notice(message: &[u8]) -> bool {
-        message.first() == Some(&NOTICE_KIND)
-    }
-
     /// Reads a message; `None` if it is not a notice.
     #[must_use]
     pub fn parse(message: &'a [u8]) -> Option<Self> {

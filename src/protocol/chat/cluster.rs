@@ -169,7 +169,7 @@ impl ChatProtocol {
                     self.deliver_private((to, from, text), node, room, shared);
                 }
             }
-            Event::NoSuchUser { to_node, to, name } => {
+            Event::NoSuchUser { to_node, to, name } if name.len() <= LINE_LEN_MAX => {
                 let is_here =
                     shared.cluster.as_ref().is_some_and(|cluster| cluster.incarnation == to_node);
                 if is_here && let Some(sender) = self.members.find(to) {
@@ -178,7 +178,10 @@ impl ChatProtocol {
                     shared.direct.push(sender.id, head, |out| write_line(message, self.lang, out));
                 }
             }
-            Event::Broadcast(_) | Event::Post { .. } | Event::Private { .. } => {}
+            Event::Broadcast(_)
+            | Event::Post { .. }
+            | Event::Private { .. }
+            | Event::NoSuchUser { .. } => {}
         }
         // What the log has no space for is announced at the end of the fan-out.
         let _ = self.announce_departures(&mut room.log);

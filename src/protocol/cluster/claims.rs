@@ -79,10 +79,50 @@ pub(super) struct Claims {
     names: HashMap<RoomName, AttemptedName>,
     /// When claims are given up, oldest first. Some have been decided.
     due: VecDeque<(Millis, u64)>,
-    /// Connections whose outcomes have come since the server last looked.
+    /// Connections whose outcomes have come since the server last looked. Some have gone.
     finished: VecDeque<ConnId>,
-    requests: VecDeque<NameRequest>,
+    requests: Requests,
     verdicts: VecDeque<Verdict>,
+}
+
+/// Requests to the engine, in order, by number.
+#[derive(Debug, Default)]
+struct Requests {
+    /// `None` where one was withdrawn; never in front.
+    queue: VecDeque<Option<NameRequest>>,
+    /// The number of the first.
+    first: u64,
+}
+
+impl Requests {
+    /// Adds a request. Returns its number.
+    fn push(&mut self, request: NameRequest) -> u64 {
+        self.queue.push_back(Some(request));
+        self.first + self.queue.len() as u64 - 1
+    }
+
+    /// Withdraws a request, if nobody has taken it.
+    fn withdraw(&mut self, number: u64) {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(request) = at.and_then(|at| self.queue.get_mut(at)) {
+            *request = None;
+        }
+        self.drop_withdrawn();
+    }
+
+    fn pop(&mut self) -> Option<NameRequest> {
+        let request = self.queue.pop_front()?;
+        self.first += 1;
+        self.drop_withdrawn();
+        request
+    }
+
+    fn drop_withdrawn(&mut self) {
+        while let Some(None) = self.queue.front() {
+            self.queue.pop_front();
+            self.first += 1;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -92,6 +132,10 @@ struct Attempt {
     is_forced: bool,
     due_at: Millis,
     outcome: Claimed,
+    /// The connection has been told that there is one.
+    is_told: bool,
+    /// The number of its request.
+    request: u64,
 }
 
 /// A room, and a name in it, folded.
@@ -123,9 +167,16 @@ impl Claims {
         }
         let due_at = now.after(CLAIM_TIMEOUT_MS);
         let kind = NameRequestKind::Claim { id: Some(id), age_ms: 0, is_forced };
-        self.requests.push_back(NameRequest { channel, nick: nick.into(), kind });
-        let outcome = Claimed::Pending;
-        let attempt = Attempt { channel, nick: nick.into(), is_forced, due_at, outcome };
+        let request = self.requests.push(NameRequest { channel, nick: nick.into(), kind });
+        let attempt = Attempt {
+            channel,
+            nick: nick.into(),
+            is_forced,
+            due_at,
+            outcome: Claimed::Pending,
+            is_told: false,
+            request,
+        };
         self.attempts.insert(bits, attempt);
         self.names.entry(room_name(channel, nick)).or_default().attempts += 1;
         self.due.push_back((due_at, bits));
@@ -142,14 +193,14 @@ impl Claims {
         self.remove(id);
     }
 
-    /// The client of a claim has gone, or has another answer. A name that it was granted and does not
-    /// need is looked at again.
+    /// The client of a claim has gone, or has another answer: the engine is not asked any more. A name
+    /// that it was granted and does not need is looked at again.
     pub(super) fn abandon(&mut self, id: ConnId) {
-        let Some(Attempt { channel, nick, outcome, .. }) = self.remove(id) else { return };
+        let Some(Attempt { channel, nick, outcome, request, .. }) = self.remove(id) else { return };
+        self.requests.withdraw(request);
         if outcome == Claimed::Granted {
             self.verdicts.push_back(Verdict { channel, nick, outcome: NameOutcome::Ours });
         }
-        self.finished.retain(|finished| *finished != id);
     }
 
     /// Ends an attempt. What has been in doubt meanwhile is asked for again, for a member who may
@@ -166,7 +217,7 @@ impl Claims {
             if is_doubted {
                 let kind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
                 let (channel, nick) = (attempt.channel, attempt.nick.clone());
-                self.requests.push_back(NameRequest { channel, nick, kind });
+                self.requests.push(NameRequest { channel, nick, kind });
             }
         }
         Some(attempt)
@@ -189,16 +240,27 @@ impl Claims {
         if request.kind == NameRequestKind::Release {
             self.doubt(request.channel, &request.nick);
         }
-        self.requests.push_back(request);
+        self.requests.push(request);
     }
 
     /// The next request to the engine.
     pub(super) fn next_request(&mut self) -> Option<NameRequest> {
-        self.requests.pop_front()
+        self.requests.pop()
     }
 
     pub(super) fn has_requests(&self) -> bool {
-        !self.requests.is_empty()
+        !self.requests.queue.is_empty()
+    }
+
+    /// Bytes allocated, about.
+    pub(super) fn allocated(&self) -> usize {
+        const NICK_BYTES: usize = 64;
+        let attempt = size_of::<(u64, Attempt)>() + size_of::<(RoomName, AttemptedName)>();
+        let attempts = self.attempts.len() * (attempt + 2 * NICK_BYTES);
+        let due = self.due.capacity() * size_of::<(Millis, u64)>();
+        let requests = self.requests.queue.len() * (size_of::<NameRequest>() + NICK_BYTES);
+        let verdicts = self.verdicts.len() * (size_of::<Verdict>() + NICK_BYTES);
+        attempts + due + requests + verdicts
     }
 
     /// The engine has decided.
@@ -247,7 +309,16 @@ impl Claims {
     }
 
     pub(super) fn next_finished(&mut self) -> Option<ConnId> {
-        self.finished.pop_front()
+        loop {
+            let id = self.finished.pop_front()?;
+            // It may have been abandoned since.
+            if let Some(attempt) = self.attempts.get_mut(&id.to_bits())
+                && attempt.outcome != Claimed::Pending
+                && !std::mem::replace(&mut attempt.is_told, true)
+            {
+                return Some(id);
+            }
+        }
     }
 
     pub(super) fn next_verdict(&mut self) -> Option<Verdict> {
@@ -265,8 +336,7 @@ impl Claims {
 
     /// Whether a connection waits for its outcome, or has not been told that it has come.
     pub(super) fn is_awaited(&self, id: ConnId) -> bool {
-        let is_pending = |attempt: &Attempt| attempt.outcome == Claimed::Pending;
-        self.attempts.get(&id.to_bits()).is_some_and(is_pending) || self.finished.contains(&id)
+        self.attempts.get(&id.to_bits()).is_some_and(|attempt| !attempt.is_told)
     }
 }
 
@@ -348,6 +418,26 @@ mod tests {
         assert_eq!(next_kind(&mut claims), Some(release));
         assert_eq!(next_kind(&mut claims), Some(AGAIN));
         assert_eq!(next_kind(&mut claims), None);
+    }
+
+    #[test]
+    fn claim_whose_client_has_gone_is_not_asked_for() {
+        let mut claims = Claims::default();
+        let ids = [0, 1, 2, 3].map(ConnId::from_bits);
+        for (id, nick) in ids.into_iter().zip(["ann", "bob", "cy", "dan"]) {
+            claims.claim(id, (ROOM, nick), false, Millis(0));
+        }
+        let held = claims.allocated();
+        claims.abandon(ids[1]);
+        claims.abandon(ids[0]);
+        assert!(claims.allocated() < held);
+        let request = claims.next_request().unwrap();
+        assert_eq!(&*request.nick, "cy");
+        claims.abandon(ids[2]);
+        claims.finish(ids[3]);
+        let request = claims.next_request().expect("who has joined by what this node knows");
+        assert_eq!(&*request.nick, "dan");
+        assert!(!claims.has_requests());
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod claims;
 mod event;
 mod outbox;
 
+use std::collections::HashMap;
+
 pub use claims::{Claimed, NameOutcome, NameRequest, NameRequestKind, Verdict};
 pub use event::{Event, Payload};
 pub use outbox::{Batch, Channel, Outbox, Position};
@@ -73,6 +75,7 @@ pub struct Cluster {
     pub has_settled: bool,
     claims: Claims,
     channels: Vec<ChannelState>,
+    by_name: HashMap<Box<str>, Channel>,
     /// Incarnations of the other nodes, by number.
     nodes: Vec<u64>,
 }
@@ -103,13 +106,14 @@ impl Cluster {
             has_settled: false,
             claims: Claims::default(),
             channels: Vec::new(),
+            by_name: HashMap::new(),
             nodes: Vec::new(),
         }
     }
 
     /// Opens the channel of a name. One that was closed goes on with its numbers.
     pub fn open(&mut self, name: &str, has_members: bool) -> Channel {
-        let known = self.channels.iter().position(|channel| &*channel.name == name);
+        let known = self.by_name.get(name).copied();
         let channel = known.unwrap_or_else(|| {
             let state = ChannelState {
                 name: name.into(),
@@ -120,11 +124,13 @@ impl Cluster {
             };
             self.channels.push(state);
             self.outbox.add_channel();
-            self.channels.len() - 1
+            // A server has at most as many listeners as a number of 16 bits has values.
+            let channel = (self.channels.len() - 1) as Channel;
+            self.by_name.insert(name.into(), channel);
+            channel
         });
-        self.channels[channel].is_open = true;
-        // A server has at most as many listeners as a number of 16 bits has values.
-        channel as Channel
+        self.channels[usize::from(channel)].is_open = true;
+        channel
     }
 
     /// Closes a channel: no listener is in it any more.
@@ -154,7 +160,7 @@ impl Cluster {
     /// The open channel of a name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Channel> {
-        self.channels().find(|(_, known)| *known == name).map(|(channel, _)| channel)
+        self.by_name.get(name).copied().filter(|channel| self.is_open(*channel))
     }
 
     /// The name of a channel.
@@ -238,6 +244,12 @@ impl Cluster {
     #[must_use]
     pub fn has_name_requests(&self) -> bool {
         self.claims.has_requests()
+    }
+
+    /// Bytes allocated for what waits to be published and for names, about.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.outbox.allocated() + self.claims.allocated()
     }
 
     /// The engine has decided whose a name is, which a connection has claimed or a member has.

@@ -135,7 +135,7 @@ impl Node {
             password: password.unwrap_or_default(),
             database: rng.below(2) as u32,
             client_name: format!("mynah:{}", self.name),
-            unsent_bytes_max: limits.send_queue_bytes_max,
+            unsent_bytes_max: limits.cluster_unsent_bytes_max(),
             message_bytes_max: limits.cluster_message_bytes_max(),
         };
         let engine = Engine::new(config, rng.below(usize::MAX) as u64);

@@ -138,7 +138,7 @@ impl Store {
             let claim = Holder {
                 folded: folded.clone(),
                 incarnation: incarnation.clone(),
-                since: now as i64 - number(age),
+                since: if call.is_forced { 0 } else { (now as i64 - number(age)).max(1) },
                 scripts: scripts.clone(),
                 skeletons,
             };

@@ -17,7 +17,7 @@ use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::Limits;
 use mynah::internal::protocol::CommandProtocol;
 use mynah::internal::server::{ListenerConfig, Readiness, Server};
-use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
+use stub::{ACCEPTED, BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 
 const IDLE_MS: u64 = 60_000;
 const ECHOES: usize = 100_000;
@@ -45,6 +45,7 @@ fn grow(n: usize) {
     let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
     server.add_listener(Backlog, config);
 
+    ACCEPTED.set(Vec::with_capacity(n));
     let mut accepts = Turns::default();
     let memory = measure(|| {
         BACKLOG.set(n);
@@ -56,19 +57,20 @@ fn grow(n: usize) {
         }
     });
     let each_bytes = memory.bytes_current as f64 / n as f64;
+    let ids = ACCEPTED.take();
 
     let start = Instant::now();
     let mut at = 1;
     for _ in 0..ECHOES {
         // A walk that visits all connections in an order that caches cannot predict.
         at = (at + 7_368_787) % n;
-        receive(&mut server, at, ECHO);
+        receive(&mut server, ids[at], ECHO);
     }
     let echo_ns = start.elapsed().as_nanos() as f64 / ECHOES as f64;
 
     WRITTEN.set(0);
     let mut fanout = Turns::default();
-    fanout.time(|| receive(&mut server, 0, BROADCAST));
+    fanout.time(|| receive(&mut server, ids[0], BROADCAST));
     while server.poll_timeout(Millis(8192)) == Some(0) {
         fanout.time(|| server.turn(&(), Millis(8192)));
     }
@@ -93,12 +95,9 @@ fn grow(n: usize) {
     );
 }
 
-/// Has connection `at`, in the order of accepts, receive `input`. Pages fill from their first slot,
-/// so the number is the index.
-fn receive(server: &mut Server<Stub>, at: usize, input: &'static [u8]) {
+fn receive(server: &mut Server<Stub>, id: ConnId, input: &'static [u8]) {
     INPUT.set(input);
     let ready = Readiness { readable: true, ..Readiness::default() };
-    let id = ConnId { index: at as u32, generation: at as u32 + 1 };
     server.on_ready(&(), id, ready, Millis(8192));
     assert!(INPUT.take().is_empty(), "the connection exists and reads");
 }

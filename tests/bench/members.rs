@@ -15,7 +15,9 @@ mod stub;
 #[path = "../../fuzz/bodies/cluster_node/wire.rs"]
 mod wire;
 
+use std::cell::Cell;
 use std::env;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
@@ -26,7 +28,7 @@ use mynah::internal::conn_id::ConnId;
 use mynah::internal::limits::{CLOCK_CHECK_BYTES, Limits};
 use mynah::internal::protocol::{AdminProtocol, ChatProtocol, CommandProtocol};
 use mynah::internal::server::{ListenerConfig, Readiness, Server};
-use stub::{BACKLOG, Backlog, INPUT, Stub, WRITTEN};
+use stub::{ACCEPTED, BACKLOG, Backlog, INPUT, Stub, WRITTEN};
 use wire::{Event, Place};
 
 /// The other nodes.
@@ -61,10 +63,10 @@ fn print_row(members: usize) {
     });
     let bytes = memory.bytes_current as f64 / (each * NODES) as f64;
     let joined = room.join_elsewhere();
-    let who = [room.ask(CHAT, b"/who\n"), room.ask(CHAT, b"/who\n")];
-    let status = room.ask(COMMAND, b"\x07\0\0\0\0");
-    let page = room.ask(ADMIN, b"GET /status HTTP/1.1\r\nHost: [::1]\r\n\r\n");
-    let metrics = room.ask(ADMIN, b"GET /metrics HTTP/1.1\r\nHost: [::1]\r\n\r\n");
+    let who = [room.ask(MEMBER, b"/who\n"), room.ask(MEMBER, b"/who\n")];
+    let status = room.ask(COMMAND_CLIENT, b"\x07\0\0\0\0");
+    let page = room.ask(ADMIN_CLIENT, b"GET /status HTTP/1.1\r\nHost: [::1]\r\n\r\n");
+    let metrics = room.ask(ADMIN_CLIENT, b"GET /metrics HTTP/1.1\r\nHost: [::1]\r\n\r\n");
     let beat = room.beat(0, each).longest;
     let gone = room.lose_last(each);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -90,22 +92,33 @@ const CHAT: usize = 0;
 const COMMAND: usize = 1;
 const ADMIN: usize = 2;
 
+/// Clients, by number.
+const MEMBER: usize = 0;
+const COMMAND_CLIENT: usize = LOCAL;
+const ADMIN_CLIENT: usize = LOCAL + 1;
+
 /// A node with its room.
 struct Room {
     server: Server<Stub>,
     now: Millis,
+    /// The time at which the round at hand began, and the moment.
+    round: Rc<Cell<(u64, Instant)>>,
     engine: StubEngine,
     places: [Place; NODES],
-    /// A client of each listener, by accept sequence.
-    clients: [usize; 3],
+    /// The local members, a `command` client and an `admin` client.
+    clients: Vec<ConnId>,
 }
 
 impl Room {
     fn new() -> Room {
         let limits = Limits { clients_max: LOCAL + 100, ..Limits::default() };
         let mut server = Server::new(limits, Millis(0));
-        let began_at = Instant::now();
-        let clock = move || u64::try_from(began_at.elapsed().as_micros()).unwrap();
+        let round = Rc::new(Cell::new((0, Instant::now())));
+        let seen = Rc::clone(&round);
+        let clock = move || {
+            let (ms, began_at): (u64, Instant) = seen.get();
+            ms * 1_000 + u64::try_from(began_at.elapsed().as_micros()).unwrap()
+        };
         server.set_clock(Box::new(clock), CLOCK_CHECK_BYTES);
         server.enable_admin(None);
         let protocols = [
@@ -129,9 +142,11 @@ impl Room {
         let node = NodeConfig { name: "n".to_owned(), prefix: "p".to_owned() };
         server.enable_cluster(node, Engine::new(config, 1), 1 << 40);
         server.set_channel(CHAT, Some(CHANNEL));
-        let (places, clients) = (Default::default(), [0, LOCAL, LOCAL + 1]);
+        let (places, clients) = (Default::default(), Vec::new());
         let mut room =
-            Room { server, now: Millis(0), engine: StubEngine::default(), places, clients };
+            Room { server, now: Millis(0), round, engine: StubEngine::default(), places, clients };
+        // Each listener finds that nobody waits.
+        room.server.turn(&(), room.now);
         for (listener, count) in [(CHAT, LOCAL), (COMMAND, 1), (ADMIN, 1)] {
             BACKLOG.set(count);
             room.server.on_acceptable(listener);
@@ -139,24 +154,29 @@ impl Room {
                 room.server.turn(&(), room.now);
             }
         }
+        room.clients = ACCEPTED.take();
         room.settle();
         let client = room.server.cluster_engine().unwrap();
         assert!(Link::ALL.iter().all(|link| client.is_ready(*link)));
         for member in 0..LOCAL {
-            room.receive(member, format!("local-{member:06}\n").leak().as_bytes());
+            room.receive(room.clients[member], format!("local-{member:06}\n").leak().as_bytes());
             room.settle();
         }
         room
     }
 
     /// Has a connection receive `input`, and whatever is to be done for it.
-    fn receive(&mut self, at: usize, input: &'static [u8]) {
+    fn receive(&mut self, id: ConnId, input: &'static [u8]) {
         INPUT.set(input);
         let ready = Readiness { readable: true, ..Readiness::default() };
-        let id = ConnId { index: at as u32, generation: at as u32 + 1 };
-        self.server.begin_batch(self.now);
+        self.begin_batch();
         self.server.on_ready(&(), id, ready, self.now);
-        assert!(INPUT.take().is_empty(), "the connection exists and reads");
+        assert!(INPUT.take().is_empty(), "{id} exists and reads");
+    }
+
+    fn begin_batch(&mut self) {
+        self.round.set((self.now.0, Instant::now()));
+        self.server.begin_batch(self.now);
     }
 
     /// Turns until nothing is to be done; times each.
@@ -165,7 +185,7 @@ impl Room {
         for _ in 0..TURNS_MAX {
             self.engine.advance(self.server.cluster_engine_mut().unwrap(), self.now);
             turns.time(|| {
-                self.server.begin_batch(self.now);
+                self.begin_batch();
                 self.server.turn(&(), self.now);
             });
             let is_quiet = self.engine.is_quiet(self.server.cluster_engine().unwrap());

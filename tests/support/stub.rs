@@ -2,7 +2,7 @@
 //! large as a descriptor, has said what the test wants it to have said, and takes whatever is
 //! written.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -19,6 +19,8 @@ thread_local! {
     pub(crate) static WRITTEN: Cell<usize> = const { Cell::new(0) };
     /// Connections that wait to be accepted.
     pub(crate) static BACKLOG: Cell<usize> = const { Cell::new(0) };
+    /// Connections that were accepted, in order.
+    pub(crate) static ACCEPTED: RefCell<Vec<ConnId>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A stream.
@@ -29,7 +31,8 @@ impl Transport for Stub {
     type Acceptor = Backlog;
     type Layer = NoLayer;
 
-    fn register(&mut self, (): &(), _: ConnId) -> io::Result<()> {
+    fn register(&mut self, (): &(), id: ConnId) -> io::Result<()> {
+        ACCEPTED.with_borrow_mut(|accepted| accepted.push(id));
         Ok(())
     }
 

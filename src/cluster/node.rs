@@ -339,11 +339,12 @@ impl Node {
     pub fn on_time(&mut self, cluster: &mut Cluster, now: Millis) {
         self.advance_clock(now);
         cluster.expire_claims(now);
-        if self.until_beat() == 0 {
-            self.beat(cluster);
-        }
+        // What waits to be sent now has waited since the last turn.
         if self.is_deaf() {
             self.engine.on_deaf(now);
+        }
+        if self.until_beat() == 0 {
+            self.beat(cluster);
         }
         while let Some(node) = self.peers.silent(self.awake_ms) {
             self.lose(node, cluster);

@@ -88,6 +88,8 @@ class Mynah(Process):
             wait("mynah", lambda: self.child.poll() is not None or self.listens())
             if self.child.poll() is None:
                 break
+        else:
+            raise SystemExit(f"{program} does not start: {self.child.stderr.read()}")
         if redis:
             wait("the node hears", lambda: redis.nodes() == before + 1)
             time.sleep(1.2)  # Both have heard each other's heartbeats.

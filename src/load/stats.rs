@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::ser::{Serialize, SerializeStruct, Serializer};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Serialize};
 
 use super::histogram::{self, LATENCY_NS_MAX, new_histogram};
 
@@ -19,7 +18,7 @@ const MEMORY_POINTS_MAX: usize = 4_096;
 pub(super) const SECONDS_MAX: usize = 3_600;
 
 /// Phase of a run, in the order of phases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
     /// Connections are opened.
@@ -62,7 +61,7 @@ impl Phase {
 }
 
 /// Counts that only grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) opened: u64,
     pub(super) failed: u64,
@@ -123,7 +122,8 @@ pub(super) struct ErrorStats {
 }
 
 /// One second. Counts are those of the second; `connected` is the number at its end.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "FlatRow", into = "FlatRow")]
 pub(super) struct Row {
     /// Seconds since the run began, at the end of the row.
     pub(super) t: f64,
@@ -139,36 +139,9 @@ pub(super) struct Row {
     pub(super) tester_lag_us: Option<f64>,
 }
 
-/// Serializes a flat row, as CSV demands. (The csv crate does not take serde's `flatten`.)
-impl Serialize for Row {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row { t, phase, connected, counts, p50_us, p99_us, max_us, .. } = self;
-        let mut row = serializer.serialize_struct("Row", 18)?;
-        row.serialize_field("t", t)?;
-        row.serialize_field("phase", phase)?;
-        row.serialize_field("connected", connected)?;
-        row.serialize_field("opened", &counts.opened)?;
-        row.serialize_field("failed", &counts.failed)?;
-        row.serialize_field("dropped", &counts.dropped)?;
-        row.serialize_field("sent", &counts.sent)?;
-        row.serialize_field("answered", &counts.answered)?;
-        row.serialize_field("deliveries", &counts.deliveries)?;
-        row.serialize_field("bytes_sent", &counts.bytes_sent)?;
-        row.serialize_field("bytes_received", &counts.bytes_received)?;
-        row.serialize_field("p50_us", p50_us)?;
-        row.serialize_field("p99_us", p99_us)?;
-        row.serialize_field("max_us", max_us)?;
-        row.serialize_field("server_rss_bytes", &self.server_rss_bytes)?;
-        // Later columns stand behind, for those who count them.
-        row.serialize_field("p999_us", &self.p999_us)?;
-        row.serialize_field("tester_lag_us", &self.tester_lag_us)?;
-        row.serialize_field("closed", &counts.closed)?;
-        row.end()
-    }
-}
-
-/// A row as [`Row`] writes it.
-#[derive(Deserialize)]
+/// A row as `--json` and `--csv` write it: flat, as CSV demands. (The csv crate does not take serde's
+/// `flatten`.)
+#[derive(Serialize, Deserialize)]
 struct FlatRow {
     t: f64,
     phase: Phase,
@@ -185,14 +158,40 @@ struct FlatRow {
     p99_us: Option<f64>,
     max_us: Option<f64>,
     server_rss_bytes: Option<u64>,
+    // Later columns stand behind, for those who count them.
     p999_us: Option<f64>,
     tester_lag_us: Option<f64>,
     closed: u64,
 }
 
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let row = FlatRow::deserialize(deserializer)?;
+impl From<Row> for FlatRow {
+    fn from(row: Row) -> Self {
+        let Row { counts, .. } = row;
+        FlatRow {
+            t: row.t,
+            phase: row.phase,
+            connected: row.connected,
+            opened: counts.opened,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            sent: counts.sent,
+            answered: counts.answered,
+            deliveries: counts.deliveries,
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            p50_us: row.p50_us,
+            p99_us: row.p99_us,
+            max_us: row.max_us,
+            server_rss_bytes: row.server_rss_bytes,
+            p999_us: row.p999_us,
+            tester_lag_us: row.tester_lag_us,
+            closed: counts.closed,
+        }
+    }
+}
+
+impl From<FlatRow> for Row {
+    fn from(row: FlatRow) -> Self {
         let counts = Counts {
             opened: row.opened,
             failed: row.failed,
@@ -204,7 +203,7 @@ impl<'de> Deserialize<'de> for Row {
             bytes_sent: row.bytes_sent,
             bytes_received: row.bytes_received,
         };
-        Ok(Row {
+        Row {
             t: row.t,
             phase: row.phase,
             connected: row.connected,
@@ -215,7 +214,7 @@ impl<'de> Deserialize<'de> for Row {
             server_rss_bytes: row.server_rss_bytes,
             p999_us: row.p999_us,
             tester_lag_us: row.tester_lag_us,
-        })
+        }
     }
 }
 
@@ -227,7 +226,7 @@ pub(super) struct MemoryPoint {
 }
 
 /// Percentiles in microseconds; `None` if nothing was measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Option<f64>,
     pub(super) p90: Option<f64>,
@@ -258,7 +257,7 @@ fn quantile_us(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
 }
 
 /// TLS handshakes that ended well, and what the first agreed on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TlsStats {
     pub(super) handshakes: u64,
     /// Those that went on with what an earlier one had agreed on.

@@ -253,11 +253,47 @@ impl RunResult<'_> {
             Some(Expect::Bytes(bytes)) => (Some(escape(bytes)), None),
             Some(Expect::Len(len)) => (None, Some(*len)),
         };
-        let (mut subscribers, mut batch, mut hold_secs, mut duration_secs) =
-            (None, None, None, None);
-        let mut settings = StageSettings::default();
+        let mut settings = Settings {
+            address: self.routes[0].address.to_string(),
+            connections: mode.connections(),
+            subscribers: None,
+            depth: None,
+            size: (load != LoadModel::None).then_some(plan.request_bytes()),
+            batch: None,
+            send: plan.exchange.as_ref().map(|exchange| escape(&exchange.send)),
+            expect,
+            expect_bytes,
+            greeting: plan.greeting.as_deref().map(escape),
+            load,
+            requests_per_sec: mode.requests_per_sec().filter(|_| load != LoadModel::None),
+            connects_per_sec,
+            ramp_secs,
+            hold_secs: None,
+            duration_secs: None,
+            times: None,
+            spread_secs: None,
+            orderly: None,
+            timeout_secs: None,
+            backoff: None,
+            bystanders: None,
+            sample: None,
+            jobs: plan.jobs,
+            server_pid: plan.server_pid,
+            source_ips: self.source_ips().iter().map(ToString::to_string).collect(),
+            max_errors: plan.errors_max,
+            max_p99_ms: plan.p99_ms_max,
+        };
         match mode {
-            Mode::Idle { hold, .. } => hold_secs = seconds(hold),
+            Mode::Idle { hold, .. } => settings.hold_secs = seconds(hold),
+            Mode::Echo { depth, duration, .. } => {
+                settings.depth = Some(depth);
+                settings.duration_secs = seconds(duration);
+            }
+            Mode::Fanout { subscribers, batch, duration, .. } => {
+                settings.subscribers = Some(subscribers);
+                settings.batch = Some(batch);
+                settings.duration_secs = seconds(duration);
+            }
             Mode::Storm {
                 times,
                 spread,
@@ -268,7 +304,7 @@ impl RunResult<'_> {
                 hold,
                 ..
             } => {
-                hold_secs = seconds(hold);
+                settings.hold_secs = seconds(hold);
                 settings.times = Some(times);
                 settings.spread_secs = seconds(spread);
                 settings.orderly = Some(is_orderly);
@@ -277,61 +313,16 @@ impl RunResult<'_> {
                 settings.bystanders = Some(bystanders);
             }
             Mode::Wake { hold, sample, .. } => {
-                hold_secs = seconds(hold);
+                settings.hold_secs = seconds(hold);
                 settings.sample = Some(sample);
             }
-            Mode::Echo { duration, .. } => duration_secs = seconds(duration),
-            Mode::Fanout { subscribers: n, batch: b, duration, .. } => {
-                (subscribers, batch, duration_secs) = (Some(n), Some(b), seconds(duration));
-            }
         }
-        Settings {
-            address: self.routes[0].address.to_string(),
-            connections: mode.connections(),
-            subscribers,
-            depth: matches!(mode, Mode::Echo { .. }).then_some(mode.depth()),
-            size: (load != LoadModel::None).then_some(plan.request_bytes()),
-            batch,
-            send: plan.exchange.as_ref().map(|exchange| escape(&exchange.send)),
-            expect,
-            expect_bytes,
-            greeting: plan.greeting.as_deref().map(escape),
-            load,
-            requests_per_sec: mode.requests_per_sec().filter(|_| load != LoadModel::None),
-            connects_per_sec,
-            ramp_secs,
-            hold_secs,
-            duration_secs,
-            times: settings.times,
-            spread_secs: settings.spread_secs,
-            orderly: settings.orderly,
-            timeout_secs: settings.timeout_secs,
-            backoff: settings.backoff,
-            bystanders: settings.bystanders,
-            sample: settings.sample,
-            jobs: plan.jobs,
-            server_pid: plan.server_pid,
-            source_ips: self.source_ips().iter().map(ToString::to_string).collect(),
-            max_errors: plan.errors_max,
-            max_p99_ms: plan.p99_ms_max,
-        }
+        settings
     }
 }
 
 fn secs(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// Settings of `storm` and `wake`.
-#[derive(Default)]
-struct StageSettings {
-    times: Option<u32>,
-    spread_secs: Option<Number>,
-    orderly: Option<bool>,
-    timeout_secs: Option<Number>,
-    backoff: Option<bool>,
-    bystanders: Option<u32>,
-    sample: Option<u32>,
 }
 
 /// Seconds, as an integer where they are whole.

@@ -312,6 +312,14 @@ impl Record {
         &self.histograms.latency.0
     }
 
+    /// URLs of all targets, the first one first.
+    pub(super) fn target_urls(&self) -> Vec<&str> {
+        match &self.targets {
+            Some(targets) => targets.iter().map(|target| &*target.target).collect(),
+            None => vec![&self.target],
+        }
+    }
+
     /// Number of errors of all names.
     pub(super) fn error_count(&self) -> u64 {
         // A file may have any numbers.

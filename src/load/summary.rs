@@ -45,14 +45,7 @@ impl Record {
 
     /// URLs of all targets.
     pub(super) fn urls(&self) -> String {
-        let urls = match &self.targets {
-            Some(targets) => {
-                let urls: Vec<&str> = targets.iter().map(|target| &*target.target).collect();
-                urls.join(", ")
-            }
-            None => self.target.clone(),
-        };
-        EscapedText(&urls).to_string()
+        EscapedText(&self.target_urls().join(", ")).to_string()
     }
 
     /// All lines below the title.

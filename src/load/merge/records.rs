@@ -233,6 +233,9 @@ fn load_settings(record: &Record) -> BTreeMap<String, Value> {
         ("mode".to_owned(), Value::from(record.mode.as_str())),
         ("the target's protocol".to_owned(), Value::from(protocol)),
     ]);
+    // Each of several has counts of its own, which are added.
+    let targets = record.targets.as_ref().map_or(Value::Null, |_| record.target_urls().into());
+    settings.insert("the list of targets".to_owned(), targets);
     if let Ok(Value::Object(all)) = serde_json::to_value(&record.settings) {
         let own = all.into_iter().filter(|(name, _)| !SHARED_SETTINGS.contains(&name.as_str()));
         settings.extend(own);
@@ -469,6 +472,7 @@ mod tests {
     use super::super::super::engine::Run;
     use super::super::super::fixtures::{run, with_record};
     use super::super::super::rate::NS_PER_SEC;
+    use super::super::super::record::TargetRecord;
     use super::super::super::stats::Stats;
     use super::*;
 
@@ -744,6 +748,33 @@ mod tests {
         let found = of(&|b| b.histograms.seconds = vec![Some("AAAA".to_owned())]);
         assert_eq!(found, "b: a histogram is damaged");
         assert_eq!(merge_named(&[]).unwrap_err(), MergeError::NoParts);
+    }
+
+    fn targets(names: [&str; 3]) -> Vec<TargetRecord> {
+        let target = |name: &str| TargetRecord {
+            target: format!("command://{name}:1"),
+            address: String::new(),
+            opened: 1,
+            deliveries: 5,
+            lost: 0,
+        };
+        names.map(target).into()
+    }
+
+    #[test]
+    fn targets_are_added_if_they_are_the_same() {
+        let of = |host, names| {
+            let mut record = record(host, NOON, &vec![vec![5]]);
+            record.targets = Some(targets(names));
+            record
+        };
+        let a = of("east", ["n1", "n2", "n3"]);
+        let found = merged(&[&a, &of("west", ["n1", "n2", "n3"])]).targets.unwrap();
+        assert_eq!(found.iter().map(|target| target.deliveries).sum::<u64>(), 30);
+        let b = of("west", ["n1", "n3", "n2"]);
+        let found = merge_named(&[("a", &a), ("b", &b)]).unwrap_err().to_string();
+        let expected = r#"b: the list of targets is ["command://n1:1","command://n3:1","command://n2:1"], that of a is"#;
+        assert!(found.starts_with(expected), "{found}");
     }
 
     #[test]

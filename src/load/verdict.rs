@@ -92,7 +92,7 @@ fn storm_miss(record: &Record) -> Option<String> {
 
 /// The reason why the 99th percentile is not below `max` milliseconds, if it is not.
 fn latency_miss(record: &Record, max: f64) -> Option<String> {
-    let (answered, unanswered) = (record.requests.answered, record.requests.unanswered);
+    let (answered, unanswered) = judged_requests(record);
     if unanswered > answered.saturating_add(unanswered) / 100 && record.interrupted.is_none() {
         // The 99th percentile is then a request without an answer, and the histogram has only
         // those with one.
@@ -105,6 +105,29 @@ fn latency_miss(record: &Record, max: f64) -> Option<String> {
     }
     let p99 = record.latency_us.p99? / 1e3;
     (p99 > max).then(|| format!("p99 of {p99:.3} ms{}, --max-p99-ms allows {max}", blame(record)))
+}
+
+/// Requests with and without an answer whose latencies are judged. Those by which connections join are not
+/// among them.
+fn judged_requests(record: &Record) -> (u64, u64) {
+    let (measured, unanswered) = (record.latency().len(), record.requests.unanswered);
+    match record.mode {
+        ModeName::Idle | ModeName::Echo => (measured, unanswered),
+        ModeName::Fanout => (record.requests.answered, unanswered),
+        ModeName::Storm => {
+            let missing = record.storm.iter().flatten().map(|storm| storm.unserved);
+            (measured, unanswered.saturating_sub(sum(missing)))
+        }
+        ModeName::Wake => {
+            let lost = record.wake.iter().flatten().map(|step| step.lost);
+            (measured, sum(lost))
+        }
+    }
+}
+
+/// The sum of counts of a file, which may be anything.
+fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
 }
 
 /// Whose a slow answer is: the target's (or the network's), unless the tester was late itself.
@@ -121,6 +144,8 @@ mod tests {
     use super::super::engine::Run;
     use super::super::fixtures::{run, with_record};
     use super::super::stats::{Phase, Stats, TargetCounts};
+    use super::super::storm::StormRecord;
+    use super::super::wake::WakeStep;
 
     const IDLE: &str = "idle --target command://h:1 --connections 10 --probe 5";
     const ECHO: &str =
@@ -138,6 +163,27 @@ mod tests {
         assert_eq!(misses(&args, run()), [""; 0], "one of a hundred and one");
         let lost = Run { unanswered: 2, ..run() };
         assert_eq!(misses(&args, lost), ["no p99, 2 requests without an answer"]);
+    }
+
+    #[test]
+    fn joining_requests_do_not_hide_unanswered_ones() {
+        let of = |args: &str, change: fn(&mut Run)| {
+            let mut run = Run { unanswered: 2, ..run() };
+            run.stats.counts.answered = 10_100;
+            change(&mut run);
+            misses(&format!("{args} command://h:1 -c 10k --max-errors 9 --max-p99-ms 1000"), run)
+        };
+        let missed = ["no p99, 2 requests without an answer"];
+        fn step(lost: u64) -> Vec<WakeStep> {
+            vec![WakeStep { sampled: 100, lost, ..WakeStep::default() }]
+        }
+        assert_eq!(of("wake", |run| run.wake_steps = step(2)), missed);
+        assert_eq!(of("wake", |run| run.wake_steps = step(1)), [""; 0], "one had not joined");
+        fn storm(unserved: u64) -> Vec<StormRecord> {
+            vec![StormRecord { unserved, ..StormRecord::default() }]
+        }
+        assert_eq!(of("storm", |run| run.storms = storm(0)), missed, "of the bystanders");
+        assert_eq!(of("storm", |run| run.storms = storm(2)), [""; 0], "of those that came back");
     }
 
     #[test]

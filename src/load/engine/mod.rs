@@ -263,7 +263,7 @@ impl<'a> Engine<'a> {
             senders: storms.as_ref().map_or(wanted, |storms| storms.bystanders()),
             fanout: Fanout::default(),
             storms,
-            sleepers: Sleepers::new(mode),
+            sleepers: Sleepers::new(mode, plan.share),
             unanswered: 0,
             resume_list: Vec::new(),
             phase_started_at: 0,

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 
 use super::super::connection::State;
 use super::super::plan::Mode;
+use super::super::share::Share;
 use super::super::stats::Phase;
 use super::super::wake::{WakeStep, sleeps};
 use super::Engine;
@@ -63,8 +64,8 @@ enum Stage {
 }
 
 impl Sleepers {
-    /// Those of `mode`; `None` if it has none.
-    pub(super) fn new(mode: Mode) -> Option<Box<Self>> {
+    /// Those of `mode`, of which this process has `share`; `None` if it has none.
+    pub(super) fn new(mode: Mode, share: Share) -> Option<Box<Self>> {
         let Mode::Wake { connections, sample, .. } = mode else { return None };
         let sleeps = sleeps(mode.ns());
         let connections = connections as usize;
@@ -72,8 +73,8 @@ impl Sleepers {
         let samples: Vec<Sample> = (0..count)
             .map(|number| Sample {
                 index: number * connections / count,
-                // The longest sleep has one, however few there are.
-                step: sleeps.len() - 1 - number % sleeps.len(),
+                // The longest sleep has one, however few there are in all processes.
+                step: sleeps.len() - 1 - share.number(number as u64) as usize % sleeps.len(),
                 stage: Stage::Awake,
                 sent_at: 0,
             })
@@ -226,5 +227,36 @@ impl Engine<'_> {
         let Some(sleepers) = &mut self.sleepers else { return };
         let Some(number) = sleepers.find(index) else { return };
         sleepers.end(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fixtures::plan;
+    use super::*;
+
+    /// Connections sampled of each sleep, in all of `jobs` processes.
+    fn sampled(args: &str, jobs: u32) -> Vec<u64> {
+        let plan = plan(&format!("wake command://h:1 {args} --jobs {jobs}"));
+        let mut sampled = vec![0; sleeps(plan.mode.ns()).len()];
+        for job in 0..jobs {
+            let part = if jobs > 1 { plan.of_job(job) } else { plan.clone() };
+            let sleepers = Sleepers::new(part.mode, part.share).unwrap();
+            for (sum, step) in sampled.iter_mut().zip(&sleepers.steps) {
+                *sum += step.record.sampled;
+            }
+        }
+        sampled
+    }
+
+    #[test]
+    fn samples_of_jobs_are_those_of_one_process() {
+        let args = "-c 1k --hold 5m --sample 100";
+        let alone = sampled(args, 1);
+        assert_eq!(alone, [11, 11, 11, 11, 11, 11, 11, 11, 12]);
+        for jobs in [2, 3, 64, 256] {
+            assert_eq!(sampled(args, jobs), alone, "{jobs}");
+        }
+        assert_eq!(sampled("-c 9 --hold 5m --sample 1", 4), [0, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 }

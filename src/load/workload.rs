@@ -24,6 +24,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Most characters kept of the text of a refusal.
 const REFUSAL_LEN_MAX: usize = 200;
 
+/// Most letters of a tag that the messages of a fan-out have.
+const TAG_LEN_MAX: usize = 8;
+
 /// Requests and answers of one run.
 #[derive(Debug)]
 pub(super) struct Workload {
@@ -63,7 +66,9 @@ impl Workload {
     /// The requests of `plan`. In a chat, the publisher has the nickname `publisher`.
     pub(super) fn of_plan(plan: &Plan, publisher: &str) -> Self {
         let size = plan.mode.size() as usize;
-        let mut workload = Workload::new(&plan.target, plan.mode.pattern(), size, publisher);
+        // Several testers may publish at one server, and each counts its own messages.
+        let tag = random_letters(TAG_LEN_MAX);
+        let mut workload = Workload::new(&plan.target, plan.mode.pattern(), size, publisher, &tag);
         if let Some(exchange) = &plan.exchange {
             workload.set_exchange(exchange);
         }
@@ -78,9 +83,20 @@ impl Workload {
         self.expect = Some(expect.clone());
     }
 
-    /// Requests of `size` bytes of payload. In a chat, the publisher has the nickname `publisher`.
-    pub(super) fn new(target: &Target, pattern: Pattern, size: usize, publisher: &str) -> Self {
-        let payload: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
+    /// Requests of `size` bytes of payload. In a chat, the publisher has the nickname `publisher`. In a
+    /// fan-out the payload begins with as much of `tag` as leaves a byte of it.
+    pub(super) fn new(
+        target: &Target,
+        pattern: Pattern,
+        size: usize,
+        publisher: &str,
+        tag: &str,
+    ) -> Self {
+        let mut payload: Vec<u8> = (b'a'..=b'z').cycle().take(size).collect();
+        if pattern == Pattern::Fanout {
+            let tagged = payload.iter_mut().take(size.saturating_sub(1));
+            tagged.zip(tag.bytes()).for_each(|(byte, letter)| *byte = letter);
+        }
         let mut request = Vec::new();
         let mut expected = payload.clone();
         let mut fill_byte = b'x';
@@ -319,6 +335,11 @@ impl Workload {
     }
 }
 
+/// `count` lower-case letters.
+pub(super) fn random_letters(count: usize) -> String {
+    std::iter::repeat_with(fastrand::lowercase).take(count).collect()
+}
+
 /// An invalid nickname of `size` bytes gets one private error line, so it serves as the request of a
 /// chat: one or two characters are too few, a longer one has a blank.
 fn invalid_nickname(size: usize) -> Vec<u8> {
@@ -383,7 +404,7 @@ mod tests {
     use super::*;
 
     fn workload_of(url: &str, pattern: Pattern, size: usize, publisher: &str) -> Workload {
-        Workload::new(&Target::parse(url).unwrap(), pattern, size, publisher)
+        Workload::new(&Target::parse(url).unwrap(), pattern, size, publisher, "")
     }
 
     fn parsed(consumed: usize, answers: u32, deliveries: u32) -> Parsed {
@@ -433,6 +454,20 @@ mod tests {
         );
         let input = b"\x01\0\0\0\0\x04\0\0\0\x02ab\x01\0\0\0\x0212\x04\0\0\0\x02zz";
         assert_eq!(parse(&workload, input), parsed(input.len(), 2, 1));
+    }
+
+    #[test]
+    fn broadcasts_of_other_testers_are_passed_over() {
+        let target = Target::parse("command://h:1").unwrap();
+        let of = |size, tag| Workload::new(&target, Pattern::Fanout, size, "", tag);
+        assert_eq!(of(1, "stuvwxyz").request, b"\x04\0\0\0\x01a", "no room for a tag");
+        assert_eq!(of(3, "stuvwxyz").request, b"\x04\0\0\0\x03stc");
+        let [ours, theirs] = ["stuvwxyz", "zyxwvuts"].map(|tag| of(10, tag));
+        assert_eq!(ours.request, b"\x04\0\0\0\x0astuvwxyzij");
+        assert_eq!(parse(&ours, &ours.request), parsed(15, 0, 1));
+        assert_eq!(parse(&ours, &theirs.request), parsed(15, 0, 0));
+        let echo = Workload::new(&target, Pattern::Echo, 3, "", "stuvwxyz");
+        assert_eq!(echo.request, b"\x01\0\0\0\x03abc");
     }
 
     #[test]

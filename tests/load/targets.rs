@@ -1,6 +1,6 @@
 //! Targets other than mynah, and targets that fail.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -222,6 +222,78 @@ fn broadcasts_of_others_are_not_deliveries() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let published = json["requests"]["sent"].as_u64().unwrap();
     assert_eq!(json["deliveries"].as_u64().unwrap(), published * 5);
+}
+
+#[test]
+fn fanouts_on_one_server_count_their_own_messages() {
+    for protocol in ["command", "chat"] {
+        let server = server(protocol);
+        let fanout = format!("fanout {} --size 9 --batch 2", url(protocol, &server));
+        let first = RunWithReport::start(&format!("{fanout} --subscribers 3 -d 2"));
+        first.tester.wait_for_phase("traffic");
+        let second = run_with_report(&format!("{fanout} --subscribers 2 -d 300ms"));
+        for ((ended, json), subscribers) in [(second, 2), (first.end(), 3)] {
+            assert_eq!(ended.code, Some(0), "{protocol}: {ended:?}");
+            let published = json["requests"]["sent"].as_u64().unwrap();
+            assert_eq!(json["deliveries"], published * subscribers, "{protocol}");
+        }
+    }
+}
+
+/// Processes in containers may have the same number.
+#[test]
+fn nicknames_do_not_come_from_the_process_id() {
+    let target = TcpTarget::listen();
+    let [first, second] = [(); 2].map(|()| {
+        let run = RunWithReport::start(&format!("fanout {} --subscribers 1", target.url("chat")));
+        let mut names = target.accept(2).into_iter().map(|stream| {
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        });
+        let names = [names.next().unwrap(), names.next().unwrap()];
+        run.end();
+        names
+    });
+    for names in [&first, &second] {
+        let (prefix, index) = names[0].split_at(8);
+        assert!(prefix.starts_with('l') && prefix.ends_with('-') && index == "0", "{names:?}");
+        assert!(prefix[1..7].bytes().all(|byte| byte.is_ascii_lowercase()), "{names:?}");
+        assert_eq!(names[1], format!("{prefix}1"));
+    }
+    assert_ne!(first, second);
+}
+
+#[test]
+fn message_too_many_fails_one_subscriber_and_the_fanout_goes_on() {
+    let target = TcpTarget::listen();
+    let fanout = format!("fanout {} --subscribers 2 --size 1 -d 1", target.url("command"));
+    let run = RunWithReport::start(&format!("{fanout} --max-errors 1"));
+    let mut all = target.accept(3);
+    for stream in &mut all {
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        assert!(try_send(stream, &hello));
+    }
+    run.tester.wait_for_phase("traffic");
+    let [publisher, right, wrong] = &mut all[..] else { panic!("three connections") };
+    let mut message = [0; 6];
+    publisher.read_exact(&mut message).unwrap();
+    try_send(wrong, &message.repeat(2));
+    // The tester closes it.
+    assert!(matches!(wrong.read(&mut [0; 1]), Ok(0) | Err(_)));
+    try_send(publisher, b"\x01\0\0\0\x012");
+    try_send(right, &message);
+    while publisher.read_exact(&mut message).is_ok() {
+        try_send(publisher, b"\x01\0\0\0\x011");
+        try_send(right, &message);
+    }
+    let (ended, json) = run.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(json["errors"], json!({"EBADMSG": 1}));
+    let published = &json["requests"]["sent"];
+    assert!(published.as_u64().unwrap() > 1, "the fan-out goes on");
+    assert_eq!(&json["deliveries"], published);
 }
 
 #[test]

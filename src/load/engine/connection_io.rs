@@ -503,9 +503,9 @@ impl Engine<'_> {
     /// Records `count` deliveries to connection `index`. False if fewer were expected.
     fn on_deliveries(&mut self, index: usize, count: u32, now: u64) -> bool {
         let active = self.connections[index].active_state();
-        active.received += u64::from(count);
-        if active.received > self.fanout.published {
-            active.received = self.fanout.published;
+        let received = active.received + u64::from(count);
+        if received > self.fanout.published {
+            // The connection fails, and what it has not received is no longer expected.
             return false;
         }
         self.fanout.undelivered = self.fanout.undelivered.saturating_sub(u64::from(count));

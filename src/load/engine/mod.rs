@@ -35,7 +35,7 @@ use super::storm::StormRecord;
 use super::sysinfo::{self, KernelMemory};
 use super::usage::Usage;
 use super::wake::WakeStep;
-use super::workload::Workload;
+use super::workload::{Workload, random_letters};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
 use due_timer::DueTimer;
@@ -74,6 +74,9 @@ const PUBLISHER: usize = 0;
 
 /// State of a fan-out: messages that have been published and not yet delivered to all.
 #[derive(Debug, Default)]
+/// Random letters in the nicknames of a tester.
+const NICKNAME_LETTERS: usize = 6;
+
 struct Fanout {
     published: u64,
     /// Deliveries still expected, over all subscribers.
@@ -221,8 +224,9 @@ impl<'a> Engine<'a> {
         let mode = plan.mode;
         let wanted = mode.connections() as usize;
         let storms = Storms::new(mode);
-        // The process id keeps nicknames of several testers in one room apart.
-        let nickname = format!("l{:x}-", std::process::id());
+        // Keeps nicknames of several testers in one room apart. With eight digits of an index, it has the
+        // 16 characters that mynah allows.
+        let nickname = format!("l{}-", random_letters(NICKNAME_LETTERS));
         let publisher = format!("{nickname}{PUBLISHER}");
         let workload = Workload::of_plan(plan, &publisher);
         Ok(Engine {

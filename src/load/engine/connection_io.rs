@@ -13,7 +13,7 @@ use super::super::route::Route;
 use super::super::socket::{self, Stream};
 use super::super::stats::Phase;
 use super::super::workload::refusal_text;
-use super::{CONNECT_NS_MAX, DELIVERY_NS_MAX, Engine, PUBLISHER};
+use super::{DELIVERY_NS_MAX, Engine, PUBLISHER};
 use crate::net::retry_interrupted;
 use crate::server::Readiness;
 
@@ -22,9 +22,6 @@ const READS_PER_TURN: u32 = 8;
 
 /// Most connects a turn, so that finished ones are measured in time.
 const CONNECTS_PER_TURN: u64 = 64;
-
-/// Time between two tries to connect to a server whose backlog is full.
-pub(super) const BACKLOG_RETRY_NS: u64 = 1_000_000;
 
 /// Most requests taken from the schedule a turn.
 const DUE_PER_TURN: usize = 1024;
@@ -48,17 +45,15 @@ impl Engine<'_> {
             let now = self.now();
             match self.connect(index, 0) {
                 Ok(stream) => {
-                    let started_at = self.backlog_full_since.take().unwrap_or(now);
+                    let started_at = self.backlog_wait.end(now);
                     self.connections.push(Connection::new(Some(stream), started_at));
                     self.connecting.push_back((started_at, index));
                     self.pending += 1;
                 }
                 Err(error) if socket::is_backlog_full(&error) => {
-                    // The wait is part of the connect, whose time it counts to.
-                    let since = *self.backlog_full_since.get_or_insert(now);
-                    if now < since.saturating_add(CONNECT_NS_MAX) {
+                    if let Some(retry_at) = self.backlog_wait.next_try_at(now) {
                         self.pacer.put_back(count - done);
-                        self.connect_retry_at = now.saturating_add(BACKLOG_RETRY_NS);
+                        self.connect_retry_at = retry_at;
                         return;
                     }
                     self.fail_connect("ETIMEDOUT", now);
@@ -508,6 +503,7 @@ impl Engine<'_> {
             // The connection fails, and what it has not received is no longer expected.
             return false;
         }
+        active.received = received;
         self.fanout.undelivered = self.fanout.undelivered.saturating_sub(u64::from(count));
         self.fanout.moved_at = now;
         self.run.stats.counts.deliveries += u64::from(count);

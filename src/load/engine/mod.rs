@@ -5,6 +5,7 @@
 //! tick. A connection's requests leave in one write a turn, and its replies are decoded in the read
 //! buffer.
 
+mod backlog_wait;
 mod connection_io;
 mod due_timer;
 mod storm;
@@ -38,6 +39,7 @@ use super::wake::WakeStep;
 use super::workload::{Workload, random_letters};
 use crate::net::{SignalPipe, poll, readiness};
 use crate::server::Readiness;
+use backlog_wait::BacklogWait;
 use due_timer::DueTimer;
 use storm::Storms;
 use tls_io::TlsLayer;
@@ -173,8 +175,8 @@ pub(super) struct Engine<'a> {
     /// that are no longer pending, or have been started anew, are skipped.
     connecting: VecDeque<(u64, usize)>,
     pacer: Pacer,
-    /// Time since which a Unix socket's backlog has been full, and that of the next try.
-    backlog_full_since: Option<u64>,
+    /// The connect that waits for a full backlog, and the time of its next try.
+    backlog_wait: BacklogWait,
     connect_retry_at: u64,
     /// Ports that were tried by number and found taken, for each target.
     ports_skipped: Vec<usize>,
@@ -258,7 +260,7 @@ impl<'a> Engine<'a> {
                 }
             },
             server_pid: plan.server_pid,
-            backlog_full_since: None,
+            backlog_wait: BacklogWait::default(),
             connect_retry_at: 0,
             ports_skipped: vec![0; routes.len()],
             schedule: None,

@@ -13,8 +13,8 @@ use super::super::rate::RequestSchedule;
 use super::super::socket;
 use super::super::stats::Phase;
 use super::super::storm::StormRecord;
-use super::connection_io::BACKLOG_RETRY_NS;
-use super::{CONNECT_NS_MAX, Engine};
+use super::Engine;
+use super::backlog_wait::BacklogWait;
 
 /// Most connections dropped a turn, or begun, so that the answers to bystanders are measured in time.
 const CONNECTIONS_PER_TURN: usize = 16;
@@ -44,8 +44,6 @@ pub(super) struct Storms {
     due: BinaryHeap<Reverse<(u64, usize)>>,
     /// Dropped, and not served again.
     missing: usize,
-    /// Time since which a Unix socket's backlog has been full for the connection that is next.
-    backlog_full_since: Option<u64>,
 }
 
 /// A calm and the storm behind it.
@@ -101,7 +99,6 @@ impl Storms {
             clients: vec![Client::default(); connections as usize],
             due: BinaryHeap::new(),
             missing: 0,
-            backlog_full_since: None,
         }))
     }
 
@@ -134,7 +131,7 @@ impl Storms {
 
     /// Records a connect that took `ns`.
     pub(super) fn record_connect(&mut self, ns: u64) {
-        if let Some(Storm { record, .. }) = self.all.last_mut() {
+        if let Some(record) = self.record() {
             record.connected += 1;
             record.histograms.connect.0.saturating_record(ns.max(1));
         }
@@ -172,6 +169,11 @@ impl Storms {
         (storm % mode.generations() as usize) * self.clients.len()
     }
 
+    /// The record of the current storm.
+    fn record(&mut self) -> Option<&mut StormRecord> {
+        self.all.last_mut().map(|storm| &mut storm.record)
+    }
+
     fn client(&mut self, index: usize) -> &mut Client {
         &mut self.clients[index - self.bystanders]
     }
@@ -189,9 +191,10 @@ impl Storms {
             Reverse((due_at, *index))
         });
         self.due = due.collect();
-        if let Some(Storm { record, .. }) = self.all.last_mut() {
-            record.dropped = self.dropped.len() as u64;
-            record.drop_secs = now.saturating_sub(self.drop_started_at) as f64 / 1e9;
+        let (dropped, started_at) = (self.dropped.len() as u64, self.drop_started_at);
+        if let Some(record) = self.record() {
+            record.dropped = dropped;
+            record.drop_secs = now.saturating_sub(started_at) as f64 / 1e9;
         }
     }
 
@@ -201,7 +204,7 @@ impl Storms {
         client.attempts += 1;
         let is_first = client.attempts == 1;
         let started_secs = now.saturating_sub(self.dropped_at) as f64 / 1e9;
-        if let Some(Storm { record, .. }) = self.all.last_mut() {
+        if let Some(record) = self.record() {
             record.attempts += 1;
             if is_first {
                 record.started_secs = record.started_secs.max(started_secs);
@@ -217,13 +220,8 @@ impl Storms {
         client.failures += 1;
         let failures = client.failures;
         self.due.push(Reverse((now.saturating_add(self.backoff.wait_ns(failures)), index)));
-        if let Some(Storm { record, .. }) = self.all.last_mut() {
-            match record.failed_attempts.get_mut(name) {
-                Some(number) => *number += 1,
-                None => {
-                    record.failed_attempts.insert(name.to_owned(), 1);
-                }
-            }
+        if let Some(record) = self.record() {
+            *record.failed_attempts.entry(name.to_owned()).or_default() += 1;
         }
     }
 
@@ -231,7 +229,7 @@ impl Storms {
         self.missing = self.missing.saturating_sub(1);
         let due_at = self.client(index).due_at;
         let dropped_at = self.dropped_at;
-        if let Some(Storm { record, .. }) = self.all.last_mut() {
+        if let Some(record) = self.record() {
             let histograms = &mut record.histograms;
             histograms.served.0.saturating_record(now.saturating_sub(dropped_at).max(1));
             histograms.served_after.0.saturating_record(now.saturating_sub(due_at).max(1));
@@ -341,16 +339,13 @@ impl Engine<'_> {
         let Some(storms) = &mut self.storms else { return false };
         if let Err(error) = &connected
             && socket::is_backlog_full(error)
+            && let Some(retry_at) = self.backlog_wait.next_try_at(now)
         {
-            // The wait is part of the connect, whose time it counts to.
-            let since = *storms.backlog_full_since.get_or_insert(now);
-            if now < since.saturating_add(CONNECT_NS_MAX) {
-                self.connect_retry_at = now.saturating_add(BACKLOG_RETRY_NS);
-                return false;
-            }
+            self.connect_retry_at = retry_at;
+            return false;
         }
         storms.due.pop();
-        let started_at = storms.backlog_full_since.take().unwrap_or(now);
+        let started_at = self.backlog_wait.end(now);
         storms.count_attempt(index, now);
         match connected {
             Ok(stream) => {
@@ -405,7 +400,7 @@ impl Engine<'_> {
     pub(super) fn give_up_missing(&mut self, now: u64) {
         let Some(storms) = &mut self.storms else { return };
         storms.due.clear();
-        storms.backlog_full_since = None;
+        self.backlog_wait = BacklogWait::default();
         if storms.missing == 0 {
             return;
         }

@@ -74,11 +74,11 @@ const JOB_LINK: Token = Token(usize::MAX - 2);
 /// Index of the connection that publishes in a fan-out.
 const PUBLISHER: usize = 0;
 
-/// State of a fan-out: messages that have been published and not yet delivered to all.
-#[derive(Debug, Default)]
 /// Random letters in the nicknames of a tester.
 const NICKNAME_LETTERS: usize = 6;
 
+/// State of a fan-out: messages that have been published and not yet delivered to all.
+#[derive(Debug, Default)]
 struct Fanout {
     published: u64,
     /// Deliveries still expected, over all subscribers.
@@ -576,7 +576,7 @@ impl<'a> Engine<'a> {
                 Phase::Ramp => self.start_main_phase(),
                 Phase::Calm => {
                     if !self.start_storm(now) {
-                        self.end_measured(now);
+                        self.end_measured();
                         self.start_drain(now);
                     }
                 }
@@ -652,14 +652,14 @@ impl<'a> Engine<'a> {
             Phase::Hold | Phase::Traffic | Phase::Asleep => {
                 self.run.measured_ns = phase_ns;
                 self.run.measured = self.run.stats.counts.since(&self.counts_at_phase_start);
-                self.end_measured(now);
+                self.end_measured();
             }
             Phase::Calm | Phase::Storm => {
                 self.run.measured_ns += phase_ns;
                 let counts = self.run.stats.counts.since(&self.counts_at_phase_start);
                 self.run.measured = self.run.measured.plus(&counts);
                 if self.run.interrupted.is_some() {
-                    self.end_measured(now);
+                    self.end_measured();
                 }
             }
             Phase::Drain => {}
@@ -667,12 +667,13 @@ impl<'a> Engine<'a> {
     }
 
     /// Reads what the connections held cost, before the next phase changes it.
-    fn end_measured(&mut self, now: u64) {
+    fn end_measured(&mut self) {
         self.run.held = self.run.stats.connected();
         self.run.usage.end_measured(self.run.held);
         self.run.rss_held = self.server_pid.and_then(sysinfo::anonymous_bytes_exact);
         self.run.kernel_held = self.run.usage.held();
-        self.check_lag(now);
+        // The readings take milliseconds, in which answers wait: that is the tester's lag.
+        self.check_lag(self.now());
         self.next_lag_check_at = u64::MAX;
     }
 

@@ -1,7 +1,7 @@
 //! The plan of a run: target, mode, outputs and thresholds. Knows no command line.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::exchange::Exchange;
@@ -54,6 +54,16 @@ pub(super) enum JsonOutput {
     /// Standard output. The summary is on standard error then.
     Stdout,
     File(PathBuf),
+}
+
+impl JsonOutput {
+    /// The file; `None` of standard output.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            JsonOutput::Stdout => None,
+            JsonOutput::File(path) => Some(path),
+        }
+    }
 }
 
 impl Plan {

@@ -96,6 +96,8 @@ pub(super) struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TargetError {
     UnknownProtocol(String),
+    /// Plugins answer as they like, so the request and its answer must be given.
+    Plugin,
     NoPort,
     UnknownKey {
         key: String,
@@ -124,6 +126,9 @@ impl fmt::Display for TargetError {
                 let all = "command, prefixed, raw, chat and tcp";
                 write!(f, "unknown protocol '{name}', there are {all}{meant}")
             }
+            TargetError::Plugin => f.write_str(
+                "what plugins answer is not known: use tcp instead of plugin, with --send and --expect",
+            ),
             TargetError::NoExchange => f.write_str(NO_EXCHANGE),
             TargetError::NoBroadcasts => {
                 f.write_str("fanout needs command:// or chat://, which broadcast")
@@ -193,7 +198,7 @@ impl Target {
             source => TargetError::Url(source),
         })?;
         if spec.protocol.as_str() == "plugin" {
-            return Err(TargetError::UnknownProtocol(spec.protocol.to_string()));
+            return Err(TargetError::Plugin);
         }
         let is_tcp = tcp.is_some();
         let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Mynah(spec.protocol) };
@@ -338,6 +343,10 @@ mod tests {
             "tpc://h:1",
             &format!("unknown protocol 'tpc', there are {all}, did you mean tcp?"),
         );
+        let plugin =
+            "what plugins answer is not known: use tcp instead of plugin, with --send and --expect";
+        assert_refused("plugin://h:1", plugin);
+        assert_refused("plugin+unix:///x", plugin);
         assert_refused("raw://h:1?prefx=", "a raw target has no key 'prefx', did you mean prefix?");
         assert_refused("h:1", "not of the form PROTOCOL://HOST:PORT, did you mean command://h:1?");
         assert_refused("tcp://h", "bad port '', it is 0 to 65535");

@@ -77,10 +77,7 @@ fn try_run(settings: &CompareSettings) -> Result<ExitCode, Vec<String>> {
 }
 
 fn output_paths(settings: &CompareSettings) -> impl Iterator<Item = &Path> {
-    let json = match &settings.json {
-        Some(JsonOutput::File(path)) => Some(path.as_path()),
-        _ => None,
-    };
+    let json = settings.json.as_ref().and_then(JsonOutput::path);
     json.into_iter().chain(settings.report.as_deref())
 }
 

@@ -133,6 +133,8 @@ impl Reader<'_> {
             self.add(UsageError::NoFiles { mode: "compare" });
             return None;
         }
+        let json = settings.json.as_ref().and_then(JsonOutput::path);
+        self.check_files(&[("json", json), ("report", settings.report.as_deref())]);
         Some(settings)
     }
 
@@ -416,10 +418,7 @@ impl Reader<'_> {
         self.check_target(plan);
         self.check_subscriber_targets(plan);
         self.check_jobs(plan);
-        let json = match &plan.json {
-            Some(JsonOutput::File(path)) => Some(path.as_path()),
-            _ => None,
-        };
+        let json = plan.json.as_ref().and_then(JsonOutput::path);
         let files =
             [("json", json), ("csv", plan.csv.as_deref()), ("report", plan.report.as_deref())];
         self.check_files(&files);

@@ -120,6 +120,12 @@ const COMMON: &[OptionSpec] = &[
     OptionSpec::new("V", "version", "", "print the version"),
 ];
 
+/// Those of them that `merge` has: OUT.json is its first word.
+const OF_MERGE: &[OptionSpec] = match COMMON {
+    [_json, others @ ..] => others,
+    [] => &[],
+};
+
 /// Those of TLS, where the build has it.
 const TLS: &[OptionSpec] = {
     #[cfg(feature = "tls")]
@@ -286,7 +292,8 @@ pub(crate) fn help(mode: Option<&str>) -> String {
     if mode.is_none_or(|mode| mode.is_run) {
         groups.push(("Options of a run", RUN));
     }
-    groups.push(("Common options", COMMON));
+    let is_merge = mode.is_some_and(|mode| mode.name == "merge");
+    groups.push(("Common options", if is_merge { OF_MERGE } else { COMMON }));
     if mode.is_none_or(ModeSpec::has_exchange) {
         groups.push((exchange_options::TITLE, exchange_options::OPTIONS));
     }

@@ -155,6 +155,8 @@ fn compare_takes_files_and_sets() {
     refused("compare a.json", &[why]);
     refused("compare a b c", &["unexpected argument 'c'"]);
     refused("compare a b -c 5", &["compare has no option --connections"]);
+    let same = "compare a b --json x --report ./x";
+    refused(same, &["--report: --json writes the same file"]);
     refused(
         "compare a b --tolerance -1",
         &["--tolerance: '-1' is not a percentage from 0 to 1000"],
@@ -237,6 +239,7 @@ fn help_is_of_all_modes_or_of_one() {
     }
     let echo = help("echo --help --no-such");
     assert!(echo.starts_with("Usage: mynah-load echo URL") && !echo.contains("--probe"));
+    assert!(!help("merge -h").contains("--json") && help("compare -h").contains("--json"));
     let modes = MODES.map(|mode| help(&format!("{mode} -h")));
     for text in modes.into_iter().chain([all]) {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

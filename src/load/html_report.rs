@@ -425,11 +425,25 @@ fn measured_noun(record: &Record) -> &'static str {
 }
 
 /// The rows that lasted for about a second, with their starts. The last, of the drain, is mostly too
-/// short for a rate or a percentile.
-pub(super) fn whole_rows(series: &[Row]) -> impl Iterator<Item = (f64, &Row)> {
-    let mut before = 0.0;
-    let started = series.iter().map(move |row| (std::mem::replace(&mut before, row.t), row));
+/// short for a rate or a percentile. The row in which the ramp ends starts there.
+fn whole_rows(series: &[Row], ramp_end: f64) -> impl Iterator<Item = (f64, &Row)> {
+    let mut before = 0.0_f64;
+    let started = series.iter().map(move |row| {
+        let start = std::mem::replace(&mut before, row.t);
+        (if row.t > ramp_end { start.max(ramp_end) } else { start }, row)
+    });
     started.filter(|(start, row)| row.t - start > 0.5)
+}
+
+/// Answers or deliveries a second, as steps. Before the ramp ends there are none.
+pub(super) fn rate_points(series: &[Row], ramp_end: f64, mode: ModeName) -> Vec<(f64, f64)> {
+    let steps = whole_rows(series, ramp_end).flat_map(|(start, row)| {
+        let is_fanout = mode == ModeName::Fanout;
+        let done = if is_fanout { row.counts.deliveries } else { row.counts.answered };
+        let per_sec = done as f64 / (row.t - start);
+        [(start, per_sec), (row.t, per_sec)]
+    });
+    steps.collect()
 }
 
 /// The time that a point of the series stands for: `each second`, or several that were merged.
@@ -450,7 +464,7 @@ fn worst_of_each_row(series: &[Row]) -> String {
 /// The points of a figure, with a gap for rows that have none.
 pub(super) fn segments(series: &[Row], figure: fn(&Row) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
     let mut segments = vec![Vec::new()];
-    for (_, row) in whole_rows(series) {
+    for (_, row) in whole_rows(series, 0.0) {
         match (figure(row), segments.last_mut()) {
             (Some(us), Some(segment)) => segment.push((row.t, us)),
             _ => segments.push(Vec::new()),
@@ -505,13 +519,8 @@ fn rate_over_time(record: &Record, series: &[Row]) -> Option<Chart> {
     } else {
         ("Answers over time", "answers a second")
     };
-    let points: Vec<(f64, f64)> = whole_rows(series)
-        .flat_map(|(start, row)| {
-            let done = if fanout { row.counts.deliveries } else { row.counts.answered };
-            let per_sec = done as f64 / (row.t - start);
-            [(start, per_sec), (row.t, per_sec)]
-        })
-        .collect();
+    let ramp_end = record.points.phases.first().map_or(0.0, |(_, at, _)| *at);
+    let points = rate_points(series, ramp_end, record.mode);
     let max = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
     (max > 0.0).then(|| Chart {
         title,
@@ -634,6 +643,22 @@ mod tests {
         assert_eq!(text.matches("<script").count(), 1, "the record");
         assert!(text.contains("prefers-color-scheme: dark"));
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+
+    #[test]
+    fn rate_is_of_the_time_behind_the_ramp() {
+        with_record(IDLE, run(), |record| {
+            let row = |t, answered| {
+                let mut row = Row { t, ..record.series[0].clone() };
+                row.counts.answered = answered;
+                row
+            };
+            let rows = [row(1.0, 0), row(2.0, 600), row(3.0, 800)];
+            let points = rate_points(&rows, 1.25, ModeName::Idle);
+            let expected = [0.0, 0.0, 800.0, 800.0, 800.0, 800.0];
+            assert_eq!(points.iter().map(|(_, y)| *y).collect::<Vec<_>>(), expected);
+            assert_eq!(points[2].0, 1.25);
+        });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::super::chart::{Axis, Chart, Line, axis_time};
 use super::super::distribution;
 use super::super::format::{count, plural};
-use super::super::html_report::{segments, whole_rows};
+use super::super::html_report::{rate_points, segments};
 use super::super::page::{self, Page, Tone};
 use super::super::record::{ModeName, Record};
 use super::super::stats::Row;
@@ -163,15 +163,8 @@ fn time_axis(lines: &[Line]) -> Axis {
 
 fn rates(records: [&Record; 2]) -> Option<Chart> {
     let is_fanout = records[0].mode == ModeName::Fanout;
-    let points = |record: &Record| -> Vec<(f64, f64)> {
-        whole_rows(&traffic(record))
-            .flat_map(|(start, row)| {
-                let done = if is_fanout { row.counts.deliveries } else { row.counts.answered };
-                let per_sec = done as f64 / (row.t - start);
-                [(start, per_sec), (row.t, per_sec)]
-            })
-            .collect()
-    };
+    // The times of these rows count from the end of the ramp.
+    let points = |record: &Record| rate_points(&traffic(record), 0.0, record.mode);
     let lines: Vec<Line> =
         records.iter().enumerate().map(|(at, record)| line(at, vec![points(record)])).collect();
     let max = values(&lines).fold(0.0, f64::max);

@@ -41,9 +41,12 @@ pub(super) fn errors(record: &Record, rng: &mut Rng) -> SecondsErrors {
 }
 
 fn groups(record: &Record) -> Vec<Group> {
-    let mut start = 0.0;
+    // A row has the phase that it ends in: the first one of the traffic began in the ramp.
+    let ramp_end = record.points.phases.first().map_or(0.0, |(_, at, _)| *at);
+    let mut start = 0.0_f64;
     let rows = record.series.iter().enumerate();
-    let started = rows.map(|(at, row)| (at, std::mem::replace(&mut start, row.t), row));
+    let started =
+        rows.map(|(at, row)| (at, std::mem::replace(&mut start, row.t).max(ramp_end), row));
     let measured: Vec<(usize, f64, &Row)> = started
         .filter(|(_, start, row)| {
             matches!(row.phase, Phase::Traffic | Phase::Hold) && row.t - start > 0.5
@@ -161,6 +164,8 @@ impl<'a> Table<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::fixtures::{run, with_record};
+    use super::super::super::stats::Counts;
     use super::super::rng::normal;
     use super::*;
 
@@ -203,6 +208,30 @@ mod tests {
         let errors = errors_of(&groups, &mut rng);
         // Independent seconds of this spread would leave 0.01 open, these 0.03.
         assert!((0.015..0.045).contains(&errors.rate), "{errors:?}");
+    }
+
+    #[test]
+    fn ramp_is_not_in_the_first_second() {
+        with_record("echo command://h:1", run(), |record| {
+            let counts = |answered| Counts { answered, ..Counts::default() };
+            let row = |second: u64, answered| Row {
+                t: second as f64,
+                phase: Phase::Traffic,
+                counts: counts(answered),
+                ..record.series[0].clone()
+            };
+            let of = |ramp_end: f64| {
+                let first = (1_000.0 * (1.0 - ramp_end)) as u64;
+                let mut record = record.clone();
+                record.points.phases = vec![(Phase::Traffic, ramp_end, 10)];
+                record.series = (2..=12).map(|second| row(second, 1_000)).collect();
+                record.series.insert(0, row(1, first));
+                record
+            };
+            assert_eq!(groups(&of(0.25))[0].secs, 0.75);
+            assert!(errors(&of(0.25), &mut Rng::with_seed(1)).rate < 1e-9);
+            assert_eq!(groups(&of(0.75)).len(), 11, "too short");
+        });
     }
 
     #[test]

@@ -103,6 +103,22 @@ pub(super) fn add(sum: &mut Histogram<u64>, other: &Histogram<u64>) -> Result<()
     sum.add(other).map_err(|_| HistogramError::Foreign)
 }
 
+/// The least value that `count` of the values do not exceed; `None` if there are fewer, or of none.
+pub(super) fn nth_value(histogram: &Histogram<u64>, count: u64) -> Option<u64> {
+    if count == 0 || count > histogram.len() {
+        return None;
+    }
+    // In the middle of its step, so that rounding takes it to no other.
+    let quantile = (count as f64 - 0.5) / histogram.len() as f64;
+    Some(histogram.value_at_quantile(quantile).min(histogram.max()))
+}
+
+/// How many of `count` are `percent` of them, rounded up.
+pub(super) fn share_of(count: u64, percent: u8) -> u64 {
+    let share = (u128::from(count) * u128::from(percent)).div_ceil(100);
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
 /// Whether an inflated histogram has the bounds and digits of [`new_histogram`].
 fn has_our_header(inflated: &[u8]) -> Result<bool, HistogramError> {
     let (header, counts) = inflated.split_at_checked(COUNTS_AT).ok_or(HistogramError::Damaged)?;

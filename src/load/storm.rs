@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::histogram::{EncodedHistogram, HistogramError, add};
+use super::histogram::{EncodedHistogram, HistogramError, add, nth_value, share_of};
 use super::stats::Percentiles;
 
 /// Most storms of a run. The histograms of each take more than a megabyte.
@@ -72,17 +72,20 @@ impl StormRecord {
         let StormHistograms { served, served_after, connect, tester_lag, .. } = &self.histograms;
         self.served = served.0.len();
         self.unserved = self.dropped.saturating_sub(self.served);
-        self.served_secs = ServedSecs {
-            half: seconds_until(&served.0, self.dropped.div_ceil(2)),
-            p99: seconds_until(&served.0, (u128::from(self.dropped) * 99).div_ceil(100) as u64),
-            all: seconds_until(&served.0, self.dropped),
-        };
+        let until = |percent| seconds_until(&served.0, self.dropped, percent);
+        self.served_secs = ServedSecs { half: until(50), p99: until(99), all: until(100) };
         self.served_after_us = Percentiles::of(&served_after.0);
         self.connect_us = Percentiles::of(&connect.0);
         self.bystanders_before_us = Percentiles::of(&self.histograms.bystanders_before.0);
         self.bystanders_during_us = Percentiles::of(&self.histograms.bystanders_during.0);
         self.tester_lag_us = Percentiles::of(&tester_lag.0);
         self
+    }
+
+    /// Seconds in which a share of those dropped was served, each from when it was due to come back;
+    /// `None` if so many never were.
+    pub(super) fn served_after_secs(&self, percent: u8) -> Option<f64> {
+        seconds_until(&self.histograms.served_after.0, self.dropped, percent)
     }
 
     /// Whether the tester took most of the time until all were served, to begin their connects: it is
@@ -112,14 +115,9 @@ impl StormRecord {
     }
 }
 
-/// Seconds until `count` of the values of `histogram` had come; `None` if there are fewer.
-fn seconds_until(histogram: &Histogram<u64>, count: u64) -> Option<f64> {
-    if count == 0 || count > histogram.len() {
-        return None;
-    }
-    // In the middle of its step, so that rounding takes it to no other.
-    let quantile = (count as f64 - 0.5) / histogram.len() as f64;
-    let ns = histogram.value_at_quantile(quantile).min(histogram.max());
+/// Seconds within which `percent` of `dropped` connections have a value; `None` if fewer have one.
+fn seconds_until(histogram: &Histogram<u64>, dropped: u64, percent: u8) -> Option<f64> {
+    let ns = nth_value(histogram, share_of(dropped, percent))?;
     Some(ns as f64 / 1e9)
 }
 

@@ -15,7 +15,7 @@ use super::super::record::{ModeName, Record};
 use super::super::record_file::{self, RecordFileError};
 use super::super::same_file::is_same_file;
 use super::super::summary_line::excerpt;
-use super::metrics::{self, Source};
+use super::metrics::{self, Setting, Source};
 use super::seconds::{self, SecondsErrors};
 use crate::escape::EscapeControl;
 use crate::strerror::strerror;
@@ -44,7 +44,7 @@ const MAY_DIFFER: [&str; 7] = [
 /// A set of runs.
 pub(super) struct Set {
     pub(super) files: Vec<PathBuf>,
-    /// The first run; of several, without the latencies of its seconds.
+    /// The first run without its storms; of several, without the latencies of its seconds.
     pub(super) first: Record,
     /// Values of each metric, one a run.
     pub(super) values: Vec<Vec<Option<f64>>>,
@@ -57,8 +57,27 @@ pub(super) struct Set {
     pub(super) warning: Option<String>,
     /// The uncertainty that the seconds of a single run leave.
     pub(super) seconds: SecondsErrors,
-    /// Differences to the runs before that do not forbid the comparison.
-    pub(super) differences: Vec<String>,
+    /// Length of the hold or the traffic, one a run.
+    pub(super) measured_secs: Vec<f64>,
+    pub(super) differences: Differences,
+}
+
+/// Differences to the runs before that do not forbid the comparison.
+#[derive(Debug, Default)]
+pub(super) struct Differences {
+    pub(super) texts: Vec<String>,
+    /// Settings that change figures.
+    pub(super) settings: Vec<Setting>,
+}
+
+impl Differences {
+    fn note(&mut self, what: &str, first: &str, value: &str) {
+        let (shown, value_shown) = (excerpt(first), excerpt(value));
+        let text = format!("{what} differs: {shown}, then {value_shown}");
+        if first != value && !self.texts.contains(&text) {
+            self.texts.push(text);
+        }
+    }
 }
 
 /// A set that cannot be compared.
@@ -112,7 +131,7 @@ pub(super) struct Reference {
     path: PathBuf,
     mode: ModeName,
     settings: Value,
-    target: String,
+    targets: String,
     host: [String; 5],
 }
 
@@ -122,7 +141,7 @@ impl Reference {
             path: path.to_owned(),
             mode: record.mode,
             settings: serde_json::to_value(&record.settings).unwrap_or_default(),
-            target: record.target.clone(),
+            targets: record.target_urls().join(", "),
             host: host_facts(record),
         }
     }
@@ -132,7 +151,7 @@ impl Reference {
         &self,
         path: &Path,
         record: &Record,
-        differences: &mut Vec<String>,
+        differences: &mut Differences,
     ) -> Result<(), SetError> {
         let differs = |setting: &str, value: String, first_value: String| SetError::Differs {
             path: path.to_owned(),
@@ -145,16 +164,10 @@ impl Reference {
             let (mode, first) = (record.mode.as_str(), self.mode.as_str());
             return Err(differs("mode", mode.to_owned(), first.to_owned()));
         }
-        let mut note = |what: &str, first: &str, value: &str| {
-            let (shown, value_shown) = (excerpt(first), excerpt(value));
-            let text = format!("{what} differs: {shown}, then {value_shown}");
-            if first != value && !differences.contains(&text) {
-                differences.push(text);
-            }
-        };
-        note("target", &self.target, &record.target);
+        let targets = record.target_urls().join(", ");
+        differences.note("target", &self.targets, &targets);
         for ((what, first), value) in HOST_FACTS.iter().zip(&self.host).zip(&host_facts(record)) {
-            note(what, first, value);
+            differences.note(what, first, value);
         }
         let settings = serde_json::to_value(&record.settings).unwrap_or_default();
         let empty = serde_json::Map::new();
@@ -170,9 +183,14 @@ impl Reference {
                 return Err(differs(&setting, value.to_string(), first.to_string()));
             }
             // The target has said it.
-            if setting != "address" || record.target == self.target {
-                note(&setting, &first.to_string(), &value.to_string());
+            if setting != "address" || targets == self.targets {
+                differences.note(&setting, &first.to_string(), &value.to_string());
             }
+            differences.settings.extend(match setting.as_str() {
+                "connects_per_sec" | "ramp_secs" => Some(Setting::Pace),
+                "duration_secs" | "hold_secs" => Some(Setting::Length),
+                _ => None,
+            });
         }
         Ok(())
     }
@@ -199,42 +217,56 @@ impl Set {
         reference: &mut Option<Reference>,
     ) -> Result<Self, SetError> {
         let files = files(paths)?;
-        let mut set: Option<Set> = None;
-        let mut differences = Vec::new();
-        for path in &files {
-            let record = record_file::read(path).map_err(SetError::Record)?;
+        let records = files.iter().map(|path| record_file::read(path).map_err(SetError::Record));
+        let set = Set::of(&files, records, reference)?;
+        set.ok_or_else(|| SetError::Empty(paths.first().cloned().unwrap_or_default()))
+    }
+
+    /// The runs of `files`, whose records are `records`; `None` of no runs.
+    pub(super) fn of(
+        files: &[PathBuf],
+        records: impl Iterator<Item = Result<Record, SetError>>,
+        reference: &mut Option<Reference>,
+    ) -> Result<Option<Self>, SetError> {
+        let mut found: Option<Set> = None;
+        let mut differences = Differences::default();
+        for (path, record) in files.iter().zip(records) {
+            let record = record?;
             let reference = reference.get_or_insert_with(|| Reference::new(path, &record));
             reference.check(path, &record, &mut differences)?;
-            match &mut set {
+            match &mut found {
                 Some(set) => set.add(&record),
-                None => set = Some(Set::new(record)),
+                None => found = Some(Set::new(record)),
             }
         }
-        let mut set =
-            set.ok_or_else(|| SetError::Empty(paths.first().cloned().unwrap_or_default()))?;
+        let Some(mut set) = found else { return Ok(None) };
         if files.len() == 1 {
             set.seconds = seconds::errors(&set.first, &mut Rng::with_seed(1));
         } else {
             set.first.histograms.seconds = Vec::new();
         }
-        Ok(Set { files, differences, ..set })
+        Ok(Some(Set { files: files.to_vec(), differences, ..set }))
     }
 
     fn new(mut record: Record) -> Self {
         if !record.series.iter().all(|row| (0.0..=SECS_MAX).contains(&row.t)) {
             record.series = Vec::new();
         }
-        let latency = Histogram::new_from(record.latency());
+        // Not copied: the histograms of a thousand storms take more than a gigabyte.
+        let storms = record.storm.take();
+        let first = record.clone();
+        record.storm = storms;
         let mut set = Set {
             files: Vec::new(),
             values: vec![Vec::new(); metrics::sources(&record).len()],
-            latency,
+            latency: Histogram::new_from(record.latency()),
             interrupted: 0,
             warned: 0,
             warning: None,
             seconds: SecondsErrors::default(),
-            differences: Vec::new(),
-            first: record.clone(),
+            measured_secs: Vec::new(),
+            differences: Differences::default(),
+            first,
         };
         set.add(&record);
         set
@@ -245,6 +277,7 @@ impl Set {
             // A figure that no run can have was not measured.
             values.push(value(record).filter(|value| (0.0..=VALUE_MAX).contains(value)));
         }
+        self.measured_secs.push(record.measured_secs);
         // More than there can be are left out: a chart alone has them.
         let _ = histogram::add(&mut self.latency, record.latency());
         self.interrupted += usize::from(record.interrupted.is_some());

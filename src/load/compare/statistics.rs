@@ -62,6 +62,9 @@ pub(super) struct Metric {
     pub(super) worse: Worse,
     /// Whether a change can fail the comparison; else it is shown.
     pub(super) is_judged: bool,
+    /// A count of what must not happen: worse without a test, if it was 0 in all runs before and is not in
+    /// most after.
+    pub(super) is_worse_from_0: bool,
     /// Standard deviation between runs of one server, as a fraction, where there are too few runs to
     /// measure it.
     pub(super) run_to_run: f64,
@@ -74,6 +77,13 @@ pub(super) enum Unit {
     Microseconds,
     Bytes,
     Count,
+    CountPerSec,
+}
+
+impl Unit {
+    pub(super) fn is_count(self) -> bool {
+        matches!(self, Unit::Count | Unit::CountPerSec)
+    }
 }
 
 /// Values of a metric, one a run.
@@ -116,12 +126,20 @@ pub(super) struct Change {
     /// Interval of 95 %.
     pub(super) low: f64,
     pub(super) high: f64,
-    /// Probability of as large a change for the worse in any metric if nothing has changed.
-    pub(super) p_worse: f64,
-    pub(super) p_better: f64,
+    /// Probability of as large a change for the worse in any metric if nothing has changed; `None` without
+    /// a test.
+    pub(super) p_worse: Option<f64>,
+    pub(super) p_better: Option<f64>,
     /// Smallest change for the worse that would have been found 95 times in 100.
     pub(super) detectable: f64,
     pub(super) outcome: Outcome,
+}
+
+impl Change {
+    /// Whether a test has decided about it.
+    pub(super) fn is_tested(&self) -> bool {
+        self.p_worse.is_some()
+    }
 }
 
 /// Decides about all metrics together. The first judged one has half of [`ALARM`] to itself: it is what the
@@ -158,7 +176,7 @@ fn compare_with(samples: &[Sample], tolerance: f64, resamples: usize) -> (Method
 
 /// A count of errors has no usual variance: one event is one error, or one of each connection.
 fn is_judged(metric: &Metric, method: Method) -> bool {
-    metric.is_judged && (metric.unit != Unit::Count || method == Method::Permutation)
+    metric.is_judged && (!metric.unit.is_count() || method == Method::Permutation)
 }
 
 fn method(samples: &[Sample]) -> Method {
@@ -197,9 +215,11 @@ struct Test {
 
 fn change(sample: &Sample, estimate: &Estimate, test: Option<Test>, tolerance: f64) -> Change {
     let fraction = |log: f64| log.exp_m1();
-    let outcome = test.map_or(Outcome::NotJudged, |test| {
-        outcome(&sample.metric, estimate.shift, &test, tolerance)
-    });
+    let outcome = match test {
+        _ if is_worse_from_0(sample) => Outcome::Worse,
+        Some(test) => outcome(&sample.metric, estimate.shift, &test, tolerance),
+        None => Outcome::NotJudged,
+    };
     let threshold = test.map_or(0.0, |test| test.threshold);
     let least = (threshold * estimate.error).max(toward_worse(&sample.metric, tolerance).abs());
     let detectable = least + POWER * estimate.error;
@@ -214,11 +234,16 @@ fn change(sample: &Sample, estimate: &Estimate, test: Option<Test>, tolerance: f
         change: fraction(estimate.shift),
         low: fraction(estimate.low),
         high: fraction(estimate.high),
-        p_worse: test.map_or(1.0, |test| test.p_worse),
-        p_better: test.map_or(1.0, |test| test.p_better),
+        p_worse: test.map(|test| test.p_worse),
+        p_better: test.map(|test| test.p_better),
         detectable,
         outcome,
     }
+}
+
+fn is_worse_from_0(sample: &Sample) -> bool {
+    let was_0 = sample.before.iter().all(|value| *value == 0.0);
+    sample.metric.is_worse_from_0 && was_0 && median(&sample.after) > 0.0
 }
 
 /// The logarithm of a value that is worse by the fraction `tolerance`.
@@ -432,7 +457,7 @@ fn holm(probabilities: &[f64]) -> Vec<f64> {
 }
 
 /// Median of values, of which there is at least one.
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     median_of(&mut values.to_vec())
 }
 
@@ -458,7 +483,14 @@ mod tests {
     const TOLERANCE: f64 = 0.02;
 
     fn metric(name: &'static str, worse: Worse) -> Metric {
-        Metric { name, unit: Unit::PerSec, worse, is_judged: true, run_to_run: 0.0125 }
+        Metric {
+            name,
+            unit: Unit::PerSec,
+            worse,
+            is_judged: true,
+            is_worse_from_0: false,
+            run_to_run: 0.0125,
+        }
     }
 
     /// Noise of a simulated machine.

@@ -45,7 +45,7 @@ fn grow(n: usize) {
     let config = ListenerConfig { name: String::new(), protocol, idle_ms: IDLE_MS };
     server.add_listener(Backlog, config);
 
-    ACCEPTED.set(Vec::with_capacity(n));
+    ACCEPTED.set(Some(Vec::with_capacity(n)));
     let mut accepts = Turns::default();
     let memory = measure(|| {
         BACKLOG.set(n);
@@ -57,7 +57,7 @@ fn grow(n: usize) {
         }
     });
     let each_bytes = memory.bytes_current as f64 / n as f64;
-    let ids = ACCEPTED.take();
+    let ids = ACCEPTED.take().unwrap();
 
     let start = Instant::now();
     let mut at = 1;

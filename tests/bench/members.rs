@@ -147,6 +147,7 @@ impl Room {
             Room { server, now: Millis(0), round, engine: StubEngine::default(), places, clients };
         // Each listener finds that nobody waits.
         room.server.turn(&(), room.now);
+        ACCEPTED.set(Some(Vec::new()));
         for (listener, count) in [(CHAT, LOCAL), (COMMAND, 1), (ADMIN, 1)] {
             BACKLOG.set(count);
             room.server.on_acceptable(listener);
@@ -154,7 +155,7 @@ impl Room {
                 room.server.turn(&(), room.now);
             }
         }
-        room.clients = ACCEPTED.take();
+        room.clients = ACCEPTED.take().unwrap();
         room.settle();
         let client = room.server.cluster_engine().unwrap();
         assert!(Link::ALL.iter().all(|link| client.is_ready(*link)));

@@ -279,13 +279,14 @@ fn input_goes_on_when_the_log_has_space() {
 /// However little one client may leave unread.
 #[test]
 fn members_are_told_whatever_the_send_queue_is() {
-    const MEMBERS: usize = 700;
+    const MEMBERS: usize = 450;
     let mut pair = Small::pair();
     (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
     pair.server(0).set_limits(Limits { send_queue_bytes_max: 4_096, ..Limits::default() });
     pair.run(SETTLED_MS);
     pair.join(1);
     pair.wires.block(1, Link::Subscriber, [true, true]);
+    pair.engine.cut(true);
     for number in 2..2 + MEMBERS {
         pair.clients.push(Client::connect(number, &pair.nodes[0], true, pair.now));
         pair.clients[number].ask(&format!("user{number}"));
@@ -293,10 +294,10 @@ fn members_are_told_whatever_the_send_queue_is() {
             pair.run(20);
         }
     }
-    pair.run(1_000);
+    pair.run(200);
     assert!(pair.clients[2..].iter().all(Client::is_member));
     pair.wires.unblock_all();
-    pair.run(5_000);
+    pair.run(2_000);
     assert_eq!(pair.who(1).len(), 1 + MEMBERS);
 }
 

@@ -258,28 +258,10 @@ fn reload_bounds_what_waits_to_be_published() {
     assert_eq!(missed, BROADCASTS - heard);
 }
 
-/// A log that is full in one turn is empty in the next.
-#[test]
-fn input_goes_on_when_the_log_has_space() {
-    const POSTS: usize = 400;
-    let mut pair = Small::pair();
-    (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
-    pair.run(SETTLED_MS);
-    pair.join(0);
-    pair.join(1);
-    pair.server(1).set_limits(Limits { broadcast_log_bytes_max: 2_000, ..Limits::default() });
-    for _ in 0..POSTS {
-        pair.clients[0].post(pair.now);
-        pair.clients[0].run(&pair.nodes[0], pair.now);
-    }
-    pair.run_at_once();
-    assert_eq!(pair.heard(), (POSTS, 0));
-}
-
 /// However little one client may leave unread.
 #[test]
 fn members_are_told_whatever_the_send_queue_is() {
-    const MEMBERS: usize = 450;
+    const MEMBERS: usize = 600;
     let mut pair = Small::pair();
     (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
     pair.server(0).set_limits(Limits { send_queue_bytes_max: 4_096, ..Limits::default() });

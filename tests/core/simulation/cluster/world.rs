@@ -15,7 +15,7 @@ use super::{NOW, trace};
 use crate::support::rng::Rng;
 
 /// How long after the last fault everything is well again.
-const HEAL_MS: u64 = 14_000;
+const HEAL_MS: u64 = 20_000;
 /// How long a line takes to everybody, where nothing is wrong.
 const REACH_MS: u64 = 1_500;
 

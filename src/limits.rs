@@ -360,12 +360,8 @@ impl Limits {
     /// Most bytes that wait to be published to other nodes.
     #[cfg(feature = "cluster")]
     #[must_use]
-    pub const fn cluster_unsent_bytes_max(&self) -> usize {
-        if self.send_queue_bytes_max > CLUSTER_UNSENT_BYTES_FLOOR {
-            self.send_queue_bytes_max
-        } else {
-            CLUSTER_UNSENT_BYTES_FLOOR
-        }
+    pub fn cluster_unsent_bytes_max(&self) -> usize {
+        self.send_queue_bytes_max.max(CLUSTER_UNSENT_BYTES_FLOOR)
     }
 
     /// Longest message of another node that is heard.

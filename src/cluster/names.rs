@@ -75,13 +75,13 @@ enum Call {
 
 /// Claims that go together.
 #[derive(Default)]
-struct Claims {
+struct ClaimBatch {
     claims: Vec<Claim>,
     names: Vec<(Box<str>, Option<ConnId>)>,
     is_forced: bool,
 }
 
-impl Claims {
+impl ClaimBatch {
     fn has(&self, nickname: &Nickname<'_>) -> bool {
         self.claims.iter().any(|claim| claim.folded == nickname.folded().as_str())
     }
@@ -169,11 +169,11 @@ impl NameCalls {
         }
     }
 
-    /// Asks for what can go together, in the order in which it was requested: those of one room, releases
-    /// before claims. A release goes behind a claim of its name, in a later call.
+    /// Asks for what can go together: requests of one room, releases before claims. A release that comes
+    /// behind a claim of its name goes in a later call.
     fn ask(&mut self, engine: &mut Engine, name: &str, first: NameRequest, cluster: &mut Cluster) {
         let channel = first.channel;
-        let (mut releases, mut claims) = (Vec::new(), Claims::default());
+        let (mut releases, mut batch) = (Vec::new(), ClaimBatch::default());
         let mut next = Some(first);
         while let Some(request) = next {
             // Whoever asks has parsed it.
@@ -183,8 +183,8 @@ impl NameCalls {
             };
             let goes_with = request.channel == channel
                 && match request.kind {
-                    NameRequestKind::Release => !claims.has(&nickname),
-                    NameRequestKind::Claim { is_forced, .. } => claims.takes(is_forced),
+                    NameRequestKind::Release => !batch.has(&nickname),
+                    NameRequestKind::Claim { is_forced, .. } => batch.takes(is_forced),
                 };
             if !goes_with {
                 self.held = Some(request);
@@ -193,12 +193,12 @@ impl NameCalls {
             match request.kind {
                 NameRequestKind::Release => releases.push(nickname.folded().as_str().to_owned()),
                 NameRequestKind::Claim { id, age_ms, is_forced } => {
-                    claims.is_forced = is_forced;
-                    claims.claims.push(Claim::new(&nickname, age_ms));
-                    claims.names.push((request.nick, id));
+                    batch.is_forced = is_forced;
+                    batch.claims.push(Claim::new(&nickname, age_ms));
+                    batch.names.push((request.nick, id));
                 }
             }
-            let is_full = releases.len() == NAMES_MAX || claims.names.len() == NAMES_MAX;
+            let is_full = releases.len() == NAMES_MAX || batch.names.len() == NAMES_MAX;
             next = if is_full { None } else { self.next_request(cluster) };
         }
         let room = cluster.channel_name(channel).as_bytes();
@@ -207,7 +207,7 @@ impl NameCalls {
             let call = self.keys.release(room, &folded);
             self.start(engine, &call, Call::Release);
         }
-        let Claims { claims, names, is_forced } = claims;
+        let ClaimBatch { claims, names, is_forced } = batch;
         if !claims.is_empty() {
             self.end_former(engine, name);
             let call = self.keys.claim(room, is_forced, &claims);

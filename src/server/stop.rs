@@ -173,12 +173,11 @@ impl<T: Transport> Server<T> {
     /// Whether a stop waits for nothing more: no connection is left, and other nodes have been sent what
     /// there is for them.
     pub(super) fn may_end_stop(&self) -> bool {
-        #[cfg(feature = "cluster")]
-        if self.unpublished_bytes() > 0 {
-            return false;
-        }
         let is_closing = matches!(self.schedule.phase, Phase::Closing { .. });
-        is_closing && self.table.len() == self.schedule.closed.len()
+        let are_closed = is_closing && self.table.len() == self.schedule.closed.len();
+        #[cfg(feature = "cluster")]
+        let are_closed = are_closed && self.unpublished_bytes() == 0;
+        are_closed
     }
 
     #[cfg(feature = "cluster")]

@@ -19,7 +19,7 @@ thread_local! {
     pub(crate) static WRITTEN: Cell<usize> = const { Cell::new(0) };
     /// Connections that wait to be accepted.
     pub(crate) static BACKLOG: Cell<usize> = const { Cell::new(0) };
-    /// Connections that were accepted, in order, for whoever wants to know: memory is counted.
+    /// Connections that were accepted, in order, where a benchmark has set it: tests that count memory have not.
     pub(crate) static ACCEPTED: RefCell<Option<Vec<ConnId>>> = const { RefCell::new(None) };
 }
 

@@ -54,7 +54,7 @@ struct NickEntry {
 }
 
 /// The index of nicknames, in parts by their hashes: a table that grows moves all of its entries at once,
-/// which took a tenth of a second where there were a million.
+/// which where there are a million takes longer than a turn may.
 #[derive(Debug, Default)]
 struct NickIndex {
     /// [`PARTS`](Self::PARTS) of them, or none while there is no entry.

@@ -446,7 +446,7 @@ fn take_over_is_told_in_order_on_every_node() {
     }
 }
 
-/// Its node hears that it has lost the name when that is an hour ago.
+/// Its node was cut off from the notice, and claims the name again for a member who was there before.
 #[cfg(feature = "accounts")]
 #[test]
 fn login_is_not_undone_by_who_has_not_heard_of_it() {

@@ -44,6 +44,9 @@ pub struct Node {
     pub paused_until: u64,
     pub incarnation: u64,
     pub is_stopping: bool,
+    /// The loop goes round once, as something has been done to it from outside (a signal), or a
+    /// connection to the engine has had an event.
+    is_woken: bool,
     /// Clients of its chat can log in.
     pub has_accounts: bool,
     #[cfg(feature = "accounts")]
@@ -97,6 +100,7 @@ impl Node {
             paused_until: 0,
             incarnation: 0,
             is_stopping: false,
+            is_woken: false,
             has_accounts: false,
             #[cfg(feature = "accounts")]
             accounts: Accounts::default(),
@@ -115,6 +119,7 @@ impl Node {
         self.life += 1;
         self.incarnation = u64::from_le_bytes(rng.bytes(8).try_into().expect("eight"));
         self.is_stopping = false;
+        self.is_woken = true;
         self.paused_until = 0;
         self.links = [State::Idle; 2];
         self.network = Network::new(2, Faults::default(), Rng::new(rng.below(usize::MAX) as u64));
@@ -161,12 +166,14 @@ impl Node {
     #[cfg(feature = "accounts")]
     pub fn add_accounts(&mut self) {
         self.has_accounts = true;
+        self.is_woken = true;
         self.accounts = Accounts::default();
         self.accounts.install(self.server.as_mut().expect("it runs"));
     }
 
     /// Another listener takes the place of its chat, as at a reload that has it speak TLS.
     pub fn replace_chat(&mut self) {
+        self.is_woken = true;
         let server = self.server.as_mut().expect("it runs");
         server.replace_listener(CHAT, listener_config(CHAT));
         #[cfg(feature = "accounts")]
@@ -195,6 +202,7 @@ impl Node {
             && !self.is_stopping
         {
             self.is_stopping = true;
+            self.is_woken = true;
             server.stop(&(), at);
         }
     }
@@ -227,6 +235,11 @@ impl Node {
         let at = self.clock.read(now);
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
+        let mut is_due =
+            !events.is_empty() || self.next_due(now).is_some_and(|due_at| due_at <= now);
+        #[cfg(feature = "accounts")]
+        (is_due |= self.accounts.is_busy());
+        let before = self.effects();
         let Some(server) = &mut self.server else { return false };
         server.begin_batch(at);
         for event in events {
@@ -239,12 +252,15 @@ impl Node {
         for link in Link::ALL {
             has_read |= self.advance(link, wires, engine, now);
         }
+        is_due |= std::mem::take(&mut self.is_woken);
         let Some(server) = &mut self.server else { return false };
         let began_at = self.micros.get();
         server.turn(&(), at);
         let micros = self.micros.get() - began_at;
         self.longest_turn_micros = self.longest_turn_micros.max(micros);
         server.assert_turn_invariants();
+        let is_idle = self.effects() == before;
+        assert!(is_due || is_idle, "the loop of {} would have slept through this turn", self.name);
         for link in Link::ALL {
             self.send(link, wires, now);
         }
@@ -253,7 +269,14 @@ impl Node {
         has_read || !self.network.borrow().is_quiet()
     }
 
-    /// Goes on with a connection to the engine.
+    /// What others can see of it: what has passed on its clients' network, and of its connections to
+    /// the engine.
+    fn effects(&mut self) -> (u64, [State; 2], [usize; 2]) {
+        let unsent = Link::ALL.map(|link| self.client().unsent(link).len());
+        (self.network.borrow().trace_hash(), self.links, unsent)
+    }
+
+    /// Goes on with a connection to the engine. Returns whether bytes were read.
     fn advance(
         &mut self,
         link: Link,
@@ -272,8 +295,9 @@ impl Node {
             self.links[link as usize] = State::Open { wire };
             trace(|| format!("{} {link:?} open, wire {wire}", self.name));
             self.client().on_connected(link, at);
+            self.is_woken = true;
         }
-        self.send(link, wires, now);
+        self.is_woken |= self.send(link, wires, now);
         if let State::Open { wire } = self.links[link as usize] {
             while self.client().may_read(link) {
                 match wires.receive(wire, now) {
@@ -282,12 +306,14 @@ impl Node {
                         self.close(link, wires, now);
                         trace(|| format!("{} {link:?} is closed", self.name));
                         self.client().on_failed(link, "it closed the connection", at);
+                        self.is_woken = true;
                         break;
                     }
                     Some(bytes) => self.client().on_bytes(link, &bytes, at),
                 }
                 has_read = true;
             }
+            self.is_woken |= has_read;
         }
         match self.client().want(link, at) {
             Want::Nothing => {}
@@ -310,15 +336,18 @@ impl Node {
         server.cluster_engine_mut().expect("it is a node")
     }
 
-    fn send(&mut self, link: Link, wires: &mut Wires, now: u64) {
-        let State::Open { wire } = self.links[link as usize] else { return };
+    /// Returns whether bytes were sent.
+    fn send(&mut self, link: Link, wires: &mut Wires, now: u64) -> bool {
+        let State::Open { wire } = self.links[link as usize] else { return false };
+        let mut has_sent = false;
         loop {
             let bytes = self.client().unsent(link);
             let taken = if bytes.is_empty() { 0 } else { wires.send(wire, bytes, now) };
             if taken == 0 {
-                return;
+                return has_sent;
             }
             self.client().on_sent(link, taken);
+            has_sent = true;
         }
     }
 

@@ -193,6 +193,23 @@ fn input_that_a_turn_had_no_time_for_does_not_wait() {
     assert_eq!(pair.heard(), (POSTS, 0));
 }
 
+/// No event tells a node that its receivers have taken what its log was full of.
+#[test]
+fn input_that_a_log_had_no_space_for_does_not_wait() {
+    const BROADCASTS: u64 = 50;
+    let mut pair = Small::pair();
+    (pair.wires.delay_ms_max, pair.wires.window) = (1, 1 << 20);
+    pair.run(SETTLED_MS);
+    let sender = pair.connect(0, false);
+    pair.connect(1, false);
+    pair.server(1).set_limits(Limits { broadcast_log_bytes_max: 4_000, ..Limits::default() });
+    for _ in 0..BROADCASTS {
+        pair.clients[sender].broadcast_long(900, pair.now);
+    }
+    pair.run_at_once();
+    assert_eq!(pair.counts(1), (BROADCASTS, 0));
+}
+
 /// Verdicts on all names come at once when the engine is back.
 #[test]
 fn names_are_settled_in_the_time_of_a_turn() {

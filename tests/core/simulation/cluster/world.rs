@@ -23,6 +23,9 @@ const REACH_MS: u64 = 1_500;
 /// event of other nodes.
 const LOOK_MICROS: u64 = 1_000;
 
+/// A log that what came while a node was paused fills many times.
+const SMALL_LOG_BYTES: usize = 1_000;
+
 /// Nicknames that collide: equal ones, and some that look alike.
 const NICKS: [&str; 10] = [
     "anna",
@@ -50,6 +53,7 @@ pub fn run(seed: u64) -> u64 {
     world.run_with_faults();
     world.heal();
     world.check_rest();
+    world.check_stop();
     check_all(&world.clients);
     world.hash()
 }
@@ -122,7 +126,7 @@ impl World {
         let wires = Wires::new(Rng::new(seed ^ 0x31e5));
         let limits = Limits {
             send_queue_bytes_max: [8_000, 100_000][rng.below(2)],
-            broadcast_log_bytes_max: 64 << 10,
+            broadcast_log_bytes_max: if seed % 5 == 4 { SMALL_LOG_BYTES } else { 64 << 10 },
             drain_timeout_ms: [0, 500][rng.below(2)],
             ..Limits::default()
         };
@@ -416,6 +420,45 @@ impl World {
         }
         self.check_reached(&members, &marks, now);
         check_presence(&self.clients);
+    }
+
+    /// While all is well, a node that stops is heard to the end, and says that it goes: nobody has to
+    /// wait until it is missed.
+    fn check_stop(&mut self) {
+        let is_running = |node: &Node| node.server.is_some();
+        let Some(number) = self.nodes.iter().position(is_running) else { return };
+        if self.limits.drain_timeout_ms == 0 {
+            return;
+        }
+        let marks: Vec<usize> = self.clients.iter().map(|client| client.heard.len()).collect();
+        let (speakers, hearers): (Vec<usize>, Vec<usize>) =
+            self.members().into_iter().partition(|member| self.clients[*member].node == number);
+        speakers.iter().for_each(|at| self.clients[*at].post(self.now));
+        self.step(false);
+        self.stop(number);
+        let until = self.now + REACH_MS;
+        while self.now < until {
+            self.step(false);
+        }
+        let name = &self.nodes[number].name;
+        for node in &self.nodes {
+            let Some(server) = &node.server else { continue };
+            let is_known = server.node().expect("it is a node").others().any(|(_, n, _)| n == name);
+            assert!(!is_known, "{} has not heard that {name} has stopped", node.name);
+        }
+        for hearer in hearers.iter().map(|at| &self.clients[*at]) {
+            let heard = &hearer.heard[marks[hearer.number]..];
+            let has_heard = |what: &Heard| heard.iter().any(|(_, heard)| heard == what);
+            let speakers = speakers.iter().map(|at| &self.clients[*at]);
+            for speaker in speakers.filter(|speaker| speaker.is_chat == hearer.is_chat) {
+                let (by, of, nick) = (hearer.number, speaker.number, speaker.nick.clone());
+                let seq = speaker.said.last().expect("it has said something").seq;
+                let last = Heard::Post { nick: nick.clone(), from: of, seq };
+                assert!(has_heard(&last), "{by} has not heard the last of {of}");
+                let has_left = !speaker.is_chat || has_heard(&Heard::Left(nick));
+                assert!(has_left, "{by} has not heard that {of} has left");
+            }
+        }
     }
 
     fn members(&self) -> Vec<usize> {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives the status page in headless Chromium: figures, filter, kick, token, both colour schemes, a phone.
 
-    tests/admin_page.py [--screenshots DIR] [--soak MINUTES] [-k NAME] [URL [TOKEN]]
+    tests/admin_page.py [--screenshots DIR] [--soak MINUTES] [-k NAME] [-j JOBS] [URL [TOKEN]]
 
 Without URL it starts servers of its own, $MYNAH or target/release/mynah; with one it does what a running
 server allows, which must listen for `command` and `chat` as well. Screenshots go to a temporary folder, or
@@ -10,6 +10,7 @@ to DIR. Needs Linux, and Chromium or Chrome ($CHROMIUM, or of a usual name); say
 
 import argparse
 import base64
+import concurrent.futures
 import contextlib
 import functools
 import gzip
@@ -753,11 +754,31 @@ class Access(PageTest):
         self.addCleanup(chat(server, "bob").close)
 
 
+def run_classes(jobs):
+    """Runs the classes of tests, so many at a time: they wait most of the time. Returns whether all have passed."""
+
+    def run(case):
+        options = [f"-k{case.__name__}.", f"--soak={ARGUMENTS.soak}", f"--screenshots={SCREENSHOTS}"]
+        command = [sys.executable, __file__, *options]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+    # The longest first.
+    cases = sorted(PageTest.__subclasses__(), key=lambda case: -len(unittest.defaultTestLoader.getTestCaseNames(case)))
+    has_passed = True
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for done in pool.map(run, cases):
+            sys.stdout.buffer.write(done.stdout)
+            sys.stdout.flush()
+            has_passed = has_passed and done.returncode == 0
+    return has_passed
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Drives the status page in headless Chromium.")
     parser.add_argument("url", nargs="?", help="the admin listener of a running server: http://127.0.0.1:6580/")
     parser.add_argument("token", nargs="?", help="its token")
     parser.add_argument("-k", action="append", default=[], metavar="NAME", help="only tests with NAME in theirs")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="classes of tests at a time (default 1)")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIR")
     parser.add_argument(
         "--soak", type=int, default=30, metavar="MINUTES", help="simulated minutes of polling (default 30)"
@@ -771,6 +792,8 @@ if __name__ == "__main__":
         sys.exit(f"{PROGRAM}: not there; cargo build --release")
     SCREENSHOTS = ARGUMENTS.screenshots or pathlib.Path(tempfile.mkdtemp(prefix="mynah-page-screenshots-"))
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    if ARGUMENTS.jobs > 1 and not ARGUMENTS.url and not ARGUMENTS.k:
+        sys.exit(not run_classes(ARGUMENTS.jobs))
     BROWSER = chromium.Chromium(found)
     try:
         result = unittest.main(

@@ -203,8 +203,9 @@ fn input_that_a_log_had_no_space_for_does_not_wait() {
     let sender = pair.connect(0, false);
     pair.connect(1, false);
     pair.server(1).set_limits(Limits { broadcast_log_bytes_max: 4_000, ..Limits::default() });
-    for _ in 0..BROADCASTS {
-        pair.clients[sender].broadcast_long(900, pair.now);
+    // A short one first: the space that it leaves is too little for the next.
+    for number in 0..BROADCASTS {
+        pair.clients[sender].broadcast_long(if number == 0 { 1 } else { 900 }, pair.now);
     }
     pair.run_at_once();
     assert_eq!(pair.counts(1), (BROADCASTS, 0));

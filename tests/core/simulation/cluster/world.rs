@@ -23,8 +23,11 @@ const REACH_MS: u64 = 1_500;
 /// event of other nodes.
 const LOOK_MICROS: u64 = 1_000;
 
-/// A log that what came while a node was paused fills many times.
-const SMALL_LOG_BYTES: usize = 1_000;
+/// Where a node stops that is to be heard to the end: some of it waits to be sent, and not for long.
+const LAST_WINDOW_BYTES: usize = 200;
+
+/// A log that some ten broadcasts fill.
+const SMALL_LOG_BYTES: usize = 600;
 
 /// Nicknames that collide: equal ones, and some that look alike.
 const NICKS: [&str; 10] = [
@@ -389,6 +392,7 @@ impl World {
                 0 => client.leave(node, self.rng.one_in(2)),
                 1..4 if client.is_chat => client.line("/who"),
                 4..8 if client.is_chat && !other.is_empty() => client.whisper(&other, now),
+                8..20 if !client.is_chat => client.broadcast_long(self.rng.between(1, 100), now),
                 _ => client.post(now),
             },
         }
@@ -429,6 +433,9 @@ impl World {
         let Some(number) = self.nodes.iter().position(is_running) else { return };
         if self.limits.drain_timeout_ms == 0 {
             return;
+        }
+        if self.wires.delay_ms_max <= 20 {
+            self.wires.window = LAST_WINDOW_BYTES;
         }
         let marks: Vec<usize> = self.clients.iter().map(|client| client.heard.len()).collect();
         let (speakers, hearers): (Vec<usize>, Vec<usize>) =

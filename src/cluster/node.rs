@@ -355,7 +355,6 @@ impl Node {
             self.tell_of_unheard(cluster);
         }
         if self.claims_due_at.is_some_and(|due_at| due_at <= self.awake_ms) {
-            self.names.release_left_over(&mut self.engine, &self.config.name, cluster);
             self.claim_all(cluster);
         }
         self.loss_log.on_time(now);
@@ -584,6 +583,7 @@ impl Node {
     /// those who are about to be members, once they are.
     fn claim_all(&mut self, cluster: &mut Cluster) {
         self.claims_due_at = None;
+        self.names.release_left_over(&mut self.engine, &self.config.name, cluster);
         if cluster.can_claim {
             cluster.doubt_names();
             self.tellings.claims = cluster.rooms().map(|(channel, _)| (channel, 0)).collect();

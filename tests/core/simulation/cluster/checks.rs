@@ -103,7 +103,6 @@ fn check_missed(hearer: &Client, stint: &Stint, is_last: bool, speaker: &Client)
 /// have left whose nickname another one has, on whatever node. To be called when all is quiet.
 pub fn check_presence(clients: &[Client]) {
     let members = || clients.iter().filter(|client| client.is_chat && client.is_member());
-    let fold = |nick: &str| Nickname::parse(nick).expect("a nickname").folded().as_str().to_owned();
     let there: BTreeSet<String> = members().map(|client| fold(&client.nick)).collect();
     for hearer in members() {
         // Before that, its node has been told of some who were there before it.
@@ -125,6 +124,11 @@ pub fn check_presence(clients: &[Client]) {
             );
         }
     }
+}
+
+/// A nickname as the engine has it.
+pub fn fold(nick: &str) -> String {
+    Nickname::parse(nick).expect("a nickname").folded().as_str().to_owned()
 }
 
 /// Whether one cannot be told from the other.

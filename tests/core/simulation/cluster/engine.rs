@@ -90,6 +90,12 @@ impl ModelEngine {
         self.store.len()
     }
 
+    /// The folded names that nodes have now.
+    pub fn live_names(&mut self) -> Vec<String> {
+        self.store.expire(self.now);
+        self.store.live_names("{mynah}:")
+    }
+
     /// It comes back empty.
     pub fn restart(&mut self) {
         self.store = Store::default();

@@ -78,6 +78,26 @@ impl Store {
         self.keys.values().map(|key| 1 + members(key)).sum()
     }
 
+    /// The folded names, in all rooms, whose holders' leases have not run out.
+    pub fn live_names(&self, prefix: &str) -> Vec<String> {
+        let rooms = format!("{prefix}names:");
+        let mut live = Vec::new();
+        for (key, Key { value, .. }) in &self.keys {
+            let (true, Value::Hash(names)) = (key.starts_with(rooms.as_bytes()), value) else {
+                continue;
+            };
+            for folded in names.keys() {
+                let holder = self.holder(key, folded).expect("a holder");
+                let lease = [prefix.as_bytes(), b"lease:", &holder.incarnation].concat();
+                if self.keys.contains_key(&lease) {
+                    live.push(String::from_utf8(folded.clone()).expect("a nickname"));
+                }
+            }
+        }
+        live.sort_unstable();
+        live
+    }
+
     /// Removes a key.
     pub fn delete(&mut self, key: &[u8]) {
         self.keys.remove(key);

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use mynah::internal::cluster::Link;
 use mynah::internal::limits::Limits;
 
-use super::checks::{are_same, check_all, check_presence};
+use super::checks::{are_same, check_all, check_presence, fold};
 use super::clients::{Client, Heard, State};
 use super::engine::{ModelEngine, Trouble, Version};
 use super::node::Node;
@@ -490,7 +490,8 @@ impl World {
         assert!(self.engine.len() <= most, "{} keys in the engine", self.engine.len());
     }
 
-    fn check_names(&self, members: &[usize]) {
+    /// No two have one name, and the engine has the names of all, and no others.
+    fn check_names(&mut self, members: &[usize]) {
         let chats: Vec<&Client> =
             members.iter().map(|number| &self.clients[*number]).filter(|c| c.is_chat).collect();
         for (at, one) in chats.iter().enumerate() {
@@ -504,6 +505,9 @@ impl World {
                 );
             }
         }
+        let mut names: Vec<String> = chats.iter().map(|client| fold(&client.nick)).collect();
+        names.sort_unstable();
+        assert_eq!(self.engine.live_names(), names, "names in the engine, and of members");
     }
 
     fn check_reached(&self, members: &[usize], marks: &[usize], since: u64) {

@@ -780,7 +780,7 @@ if __name__ == "__main__":
     parser.add_argument("url", nargs="?", help="the admin listener of a running server: http://127.0.0.1:6580/")
     parser.add_argument("token", nargs="?", help="its token")
     parser.add_argument("-k", action="append", default=[], metavar="NAME", help="only tests with NAME in theirs")
-    parser.add_argument("-j", "--jobs", type=int, default=1, help="classes of tests at a time (default 1)")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="classes at a time, if all are run (default 1)")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="DIR")
     parser.add_argument(
         "--soak", type=int, default=30, metavar="MINUTES", help="simulated minutes of polling (default 30)"

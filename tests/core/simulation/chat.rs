@@ -31,7 +31,7 @@ pub struct ChatClient {
     expected: VecDeque<Expected>,
     /// Bytes spoken up to and with each message to everyone.
     said: Vec<(usize, u32)>,
-    whispered: Vec<(usize, u32)>,
+    private_sent: Vec<(usize, u32)>,
     /// Received, and not yet a whole line.
     input: Vec<u8>,
     heard: Vec<Broadcast>,
@@ -57,7 +57,7 @@ enum Answer {
     Exactly(String),
     Help,
     Online,
-    Whispered { to: usize, sequence: u32, text: String },
+    PrivateSent { to: usize, sequence: u32, text: String },
 }
 
 impl ChatClient {
@@ -71,7 +71,7 @@ impl ChatClient {
             member: false,
             expected: VecDeque::new(),
             said: Vec::new(),
-            whispered: Vec::new(),
+            private_sent: Vec::new(),
             input: Vec::new(),
             heard: Vec::new(),
             overheard: Vec::new(),
@@ -150,7 +150,7 @@ impl ChatClient {
             return self.refusal(request.as_bytes(), "message over 4096 bytes", rng);
         }
         let sequence = self.sequence;
-        self.ask(request.as_bytes(), Answer::Whispered { to, sequence, text }, rng)
+        self.ask(request.as_bytes(), Answer::PrivateSent { to, sequence, text }, rng)
     }
 
     fn hear_line(&mut self, line: &str) -> Result<(), String> {
@@ -230,9 +230,9 @@ impl ChatClient {
             Answer::Exactly(answer) => line == answer,
             Answer::Help => false,
             Answer::Online => self.is_list(line),
-            Answer::Whispered { to, sequence, text } => {
+            Answer::PrivateSent { to, sequence, text } => {
                 if line == format!("[PM to user{to}]: {text}") {
-                    self.whispered.push((to, sequence));
+                    self.private_sent.push((to, sequence));
                     true
                 } else {
                     line == format!("[ERROR] no such user: USER{to}")
@@ -371,8 +371,8 @@ impl Client for ChatClient {
         said.map(|(_, sequence)| *sequence).collect()
     }
 
-    fn whispered(&self) -> &[(usize, u32)] {
-        &self.whispered
+    fn private_sent(&self) -> &[(usize, u32)] {
+        &self.private_sent
     }
 
     fn overheard(&self) -> &[Broadcast] {

@@ -194,7 +194,7 @@ pub trait Client {
     }
 
     /// Messages to one other alone that it was told had been sent.
-    fn whispered(&self) -> &[(usize, u32)] {
+    fn private_sent(&self) -> &[(usize, u32)] {
         &[]
     }
 

@@ -145,7 +145,7 @@ impl Client {
         self.broadcast(&format!("#{number} {seq:0digits$}"));
     }
 
-    pub fn whisper(&mut self, to: &str, now: u64) {
+    pub fn send_private(&mut self, to: &str, now: u64) {
         let (number, seq) = (self.number, self.next_seq);
         self.next_seq += 1;
         self.said.push(Said { seq, at: now, to: Some(to.to_owned()) });

@@ -235,10 +235,9 @@ impl Node {
         let at = self.clock.read(now);
         let most = self.rng.between(1, 40);
         let events = self.network.borrow_mut().poll(most);
-        let mut is_due =
-            !events.is_empty() || self.next_due(now).is_some_and(|due_at| due_at <= now);
+        let is_due = !events.is_empty() || self.next_due(now).is_some_and(|due_at| due_at <= now);
         #[cfg(feature = "accounts")]
-        (is_due |= self.accounts.is_busy());
+        let is_due = is_due || self.accounts.is_busy();
         let before = self.effects();
         let Some(server) = &mut self.server else { return false };
         server.begin_batch(at);
@@ -252,7 +251,7 @@ impl Node {
         for link in Link::ALL {
             has_read |= self.advance(link, wires, engine, now);
         }
-        is_due |= std::mem::take(&mut self.is_woken);
+        let is_due = std::mem::take(&mut self.is_woken) || is_due;
         let Some(server) = &mut self.server else { return false };
         let began_at = self.micros.get();
         server.turn(&(), at);

@@ -391,7 +391,7 @@ impl World {
             State::Member => match self.rng.below(40) {
                 0 => client.leave(node, self.rng.one_in(2)),
                 1..4 if client.is_chat => client.line("/who"),
-                4..8 if client.is_chat && !other.is_empty() => client.whisper(&other, now),
+                4..8 if client.is_chat && !other.is_empty() => client.send_private(&other, now),
                 8..20 if !client.is_chat => client.broadcast_long(self.rng.between(1, 100), now),
                 _ => client.post(now),
             },
@@ -416,7 +416,7 @@ impl World {
             members.iter().copied().filter(|number| self.clients[*number].is_chat).collect();
         for (at, number) in chats.iter().enumerate() {
             let to = self.clients[chats[(at + 1) % chats.len()]].nick.clone();
-            self.clients[*number].whisper(&to, now);
+            self.clients[*number].send_private(&to, now);
         }
         let until = self.now + REACH_MS;
         while self.now < until {

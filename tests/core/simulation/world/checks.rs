@@ -361,7 +361,7 @@ impl<L: SimulatedLayer> World<L> {
     /// and nobody else.
     fn check_private_messages(&self, room: &[(usize, &Peer)]) {
         for &(number, peer) in room {
-            for &(to, sequence) in peer.client.whispered() {
+            for &(to, sequence) in peer.client.private_sent() {
                 let private_message = (number, sequence);
                 let hearer = &self.peers[to];
                 let heard = hearer.client.overheard().contains(&private_message);
@@ -378,7 +378,7 @@ impl<L: SimulatedLayer> World<L> {
             );
             for &(sender, sequence) in overheard {
                 let speaker = &self.peers[sender];
-                let meant = speaker.client.whispered().contains(&(number, sequence));
+                let meant = speaker.client.private_sent().contains(&(number, sequence));
                 let gone = speaker.closed_at.is_some() || speaker.reset || speaker.panicked;
                 assert!(meant || gone, "client {number} heard {sequence} of {sender}");
             }

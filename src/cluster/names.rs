@@ -40,8 +40,6 @@ pub(super) struct NameCalls {
     /// A renewal of this holder has been answered: a lease that is not there from then on was missing
     /// while names may have been claimed.
     expects_lease: bool,
-    /// A claim of this holder has been answered.
-    has_claimed: bool,
 }
 
 /// Standing of this node's names after an answer.
@@ -101,7 +99,6 @@ impl NameCalls {
             held: None,
             has_unreleased: false,
             expects_lease: false,
-            has_claimed: false,
         }
     }
 
@@ -118,7 +115,7 @@ impl NameCalls {
         self.former.push_back(Former { holder: self.holder(), is_ended: false });
         self.former.iter_mut().for_each(|former| former.is_ended = false);
         self.connections += 1;
-        (self.expects_lease, self.has_claimed, self.has_unreleased) = (false, false, false);
+        (self.expects_lease, self.has_unreleased) = (false, false);
         self.keys = Keys::new(&self.prefix, self.holder());
         self.renew(engine, name, LEASE_MS, cluster);
     }
@@ -245,10 +242,7 @@ impl NameCalls {
     ) -> Standing {
         match (self.calls.remove(&tag), result) {
             (Some(Call::Renew { holder }), result) if holder == self.holder() => {
-                // A claim comes before the first renewal where the engine has forgotten the script of
-                // that, and it is sent again.
-                let is_expected =
-                    std::mem::replace(&mut self.expects_lease, true) || self.has_claimed;
+                let is_expected = std::mem::replace(&mut self.expects_lease, true);
                 let is_missing = result.is_ok_and(|answer| answer.first() != Some(&1));
                 if is_expected && is_missing { Standing::LeaseLost } else { Standing::Sure }
             }
@@ -258,7 +252,6 @@ impl NameCalls {
                 Standing::Sure
             }
             (Some(Call::Claim { holder, channel, names }), Ok(answer)) => {
-                self.has_claimed |= holder == self.holder();
                 for (at, (nick, id)) in names.into_iter().enumerate() {
                     let is_ours = answer.get(at) == Some(&1);
                     let outcome = if is_ours { NameOutcome::Ours } else { NameOutcome::Older };
@@ -421,21 +414,6 @@ mod tests {
         node.lose();
         node.connect();
         assert_eq!(node.standings(b":0\r\n"), [Standing::Sure], "no name was claimed before");
-    }
-
-    #[test]
-    fn claims_that_overtake_the_first_lease_are_void() {
-        let mut node = Fixture::new();
-        node.connect();
-        let channel = node.cluster.open("chat:lobby", true);
-        let kind = NameRequestKind::Claim { id: None, age_ms: 0, is_forced: false };
-        node.cluster.request_name(NameRequest { channel, nick: "eva".into(), kind });
-        node.names.call(&mut node.engine, "n", &mut node.cluster);
-        // The renewal, the end of the former lease, the claim; and the scripts anew.
-        let overtaken =
-            b"-NOSCRIPT no\r\n:1\r\n*1\r\n:1\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n:0\r\n";
-        let standings = node.standings(overtaken);
-        assert_eq!(standings, [Standing::Sure, Standing::Sure, Standing::LeaseLost]);
     }
 
     /// A room has closed on a connection that stays.

@@ -1,5 +1,6 @@
-//! The connection for commands, and the answers on it: scripts are loaded, called by
-//! their SHA, and loaded again where the engine has forgotten them; what is published is counted.
+//! The connection for commands, and the answers on it: scripts are loaded, called by their SHA, and
+//! loaded again where the engine has forgotten them; what is published is counted. No call is made
+//! twice: one that is repeated would come behind those that were sent meanwhile.
 
 use std::collections::VecDeque;
 
@@ -27,22 +28,11 @@ pub(super) struct Answer {
     pub(super) result: Result<Vec<i64>, String>,
 }
 
-/// A call of a script.
-struct Call {
-    script: Script,
-    tag: u64,
-    /// The command behind the SHA: number of keys, keys, arguments.
-    parts: usize,
-    tail: Vec<u8>,
-    /// It has failed once because the engine did not know the script.
-    is_repeated: bool,
-}
-
 /// Requests that are not answered, in order.
 enum Pending {
     Publishes(u64),
     Load(Script),
-    Call(Call),
+    Call { script: Script, tag: u64 },
 }
 
 /// Requests of the connection, and what waits for one.
@@ -52,10 +42,6 @@ pub(super) struct Commands {
     shas: [Vec<u8>; Script::ALL.len()],
     pending: VecDeque<Pending>,
     calls: usize,
-    /// Calls whose script the engine did not know, and those that came after them.
-    unknown: VecDeque<Call>,
-    held: VecDeque<Call>,
-    is_reloading: bool,
     /// Publish commands that wait for a connection.
     backlog: Vec<u8>,
     backlog_count: u64,
@@ -74,7 +60,7 @@ impl Commands {
         self.backlog.len()
     }
 
-    /// After the handshake: asks for all scripts to be loaded.
+    /// Asks for all scripts to be loaded.
     pub(super) fn load_scripts(&mut self, session: &mut Session, now: Millis) {
         for script in Script::ALL {
             push_command(session.output.writer(), &[b"SCRIPT", b"LOAD", script.source()]);
@@ -138,27 +124,15 @@ impl Commands {
         if !session.is_ready() || self.calls >= most || session.output.len() > bytes_max {
             return false;
         }
-        let mut tail = Vec::new();
-        push_part(&mut tail, keys.len().to_string().as_bytes());
-        keys.iter().chain(args).for_each(|part| push_part(&mut tail, part));
-        let parts = 1 + keys.len() + args.len();
-        let call = Call { script, tag, parts, tail, is_repeated: false };
-        self.calls += 1;
-        if self.is_reloading {
-            self.held.push_back(call);
-        } else {
-            self.send(session, call, now);
-        }
-        true
-    }
-
-    fn send(&mut self, session: &mut Session, call: Call, now: Millis) {
         let output = session.output.writer();
-        push_head(output, 2 + call.parts);
+        push_head(output, 3 + keys.len() + args.len());
         push_part(output, b"EVALSHA");
-        push_part(output, &self.shas[call.script as usize]);
-        output.extend_from_slice(&call.tail);
-        self.push_pending(Pending::Call(call), now);
+        push_part(output, &self.shas[script as usize]);
+        push_part(output, keys.len().to_string().as_bytes());
+        keys.iter().chain(args).for_each(|part| push_part(output, part));
+        self.calls += 1;
+        self.push_pending(Pending::Call { script, tag }, now);
+        true
     }
 
     fn push_publishes(&mut self, count: u64, now: Millis) {
@@ -225,13 +199,26 @@ impl Commands {
                 }
                 (Some(Pending::Load(script)), None) => {
                     self.on_loaded(session, script, &frame.reply)?;
-                    self.repeat_unknown(session, now);
                     Ok(None)
                 }
-                (Some(Pending::Call(call)), error) => {
-                    let answer = self.on_answer(session, call, error, frame, config, log, now);
-                    self.repeat_unknown(session, now);
-                    Ok(answer)
+                (Some(Pending::Call { script, tag }), error) => {
+                    self.calls -= 1;
+                    if error.as_deref().is_some_and(|words| words.starts_with(b"NOSCRIPT")) {
+                        self.load_forgotten(session, now);
+                    }
+                    let result = match error {
+                        Some(words) => {
+                            let words = words_of(&words, config);
+                            log.command_failed(script.name(), &words, now);
+                            Err(words)
+                        }
+                        None => {
+                            log.command_succeeded(now);
+                            integers(&frame.reply)
+                                .ok_or_else(|| "an answer that is not integers".to_owned())
+                        }
+                    };
+                    Ok(Some(Answer { tag, result }))
                 }
                 _ => Ok(None),
             },
@@ -255,53 +242,12 @@ impl Commands {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "parts of one connection")]
-    fn on_answer(
-        &mut self,
-        session: &mut Session,
-        mut call: Call,
-        error: Option<Vec<u8>>,
-        frame: &Frame,
-        config: &EngineConfig,
-        log: &mut EngineLog,
-        now: Millis,
-    ) -> Option<Answer> {
-        if let Some(words) = &error
-            && words.starts_with(b"NOSCRIPT")
-            && !call.is_repeated
-        {
-            call.is_repeated = true;
-            self.unknown.push_back(call);
-            if !self.is_reloading && !session.is_draining() {
-                self.is_reloading = true;
-                self.load_scripts(session, now);
-            }
-            return None;
-        }
-        self.calls -= 1;
-        let result = match error {
-            Some(words) => {
-                let words = words_of(&words, config);
-                log.command_failed(call.script.name(), &words, now);
-                Err(words)
-            }
-            None => {
-                log.command_succeeded(now);
-                integers(&frame.reply).ok_or_else(|| "an answer that is not integers".to_owned())
-            }
-        };
-        Some(Answer { tag: call.tag, result })
-    }
-
-    /// Once all scripts are loaded again and all calls sent before are answered, sends again those
-    /// that the engine did not know, and those that came since: in the order they were called.
-    fn repeat_unknown(&mut self, session: &mut Session, now: Millis) {
-        let is_busy = |pending: &Pending| !matches!(pending, Pending::Publishes(_));
-        if self.is_reloading && !self.pending.iter().any(is_busy) {
-            self.is_reloading = false;
-            let mut calls = std::mem::take(&mut self.unknown);
-            calls.append(&mut self.held);
-            calls.into_iter().for_each(|call| self.send(session, call, now));
+    /// The engine does not know a script: it is asked to load them all, once for all calls that were
+    /// under way.
+    fn load_forgotten(&mut self, session: &mut Session, now: Millis) {
+        let is_load = |pending: &Pending| matches!(pending, Pending::Load(_));
+        if !session.is_draining() && !self.pending.iter().any(is_load) {
+            self.load_scripts(session, now);
         }
     }
 }

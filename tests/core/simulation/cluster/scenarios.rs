@@ -350,6 +350,27 @@ fn name_whose_release_has_failed_is_free_when_the_engine_is_well() {
     }
 }
 
+/// The release failed for a script that the engine had forgotten, and the claim of who has the name now
+/// came behind another node's scripts: the release is not to be made up for by another.
+#[test]
+fn release_whose_script_was_forgotten_takes_no_name_later() {
+    let mut pair = Small::pair();
+    pair.run(SETTLED_MS);
+    pair.join(0);
+    let successor = pair.connect(0, true);
+    pair.engine.flush_scripts();
+    pair.wires.block(0, Link::Commands, [false, true]);
+    pair.clients[0].leave(&pair.nodes[0], false);
+    pair.run(50);
+    pair.join(1);
+    pair.clients[successor].ask("anna");
+    pair.run(50);
+    pair.wires.unblock_all();
+    pair.run(4_000);
+    assert!(pair.clients[successor].is_member());
+    assert_eq!(pair.engine.live_names(), ["anna", "ben"]);
+}
+
 /// SPEC: no ghosts.
 #[test]
 fn replaced_chat_is_another_room() {

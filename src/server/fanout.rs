@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Server;
 use super::admission_check::AdmissionCheck;
 use super::connection::State;
-use super::table::{PAGE_LEN, slot_of};
+use super::table::PAGE_LEN;
 use super::transport::Transport;
 use crate::conn_id::ConnId;
 use crate::limits::{FANOUT_SLICE_MEMBERS, VISIT_COST_BYTES, turn_micros};
@@ -97,22 +97,23 @@ impl<T: Transport> Server<T> {
             Some((partial, slot)) if partial == page_number => slot,
             _ => 0,
         };
-        let mut lagging = [ConnId { index: 0, generation: 0 }; PAGE_LEN];
-        let mut count = 0;
-        let log = &self.listeners[number].room.log;
-        for (id, conn) in self.table.page_mut(number, page) {
+        let mut left = self.table.page_len(page_number);
+        let mut visited = 0;
+        for slot in first_slot..PAGE_LEN {
+            if left == 0 {
+                break;
+            }
+            let Some((id, conn)) = self.table.slot_mut(page_number, slot) else { continue };
+            left -= 1;
             // An unsubscribed client lags only by what it is still due.
-            let is_left = slot_of(id.index) >= first_slot;
-            if conn.session.lag(log) > 0 && is_left {
-                lagging[count] = id;
-                count += 1;
+            if conn.session.lag(&self.listeners[number].room.log) == 0 {
+                continue;
             }
-        }
-        for (at, &id) in lagging[..count].iter().enumerate() {
-            if at > 0 && self.schedule.budget.is_spent() {
-                self.listeners[number].fanout.partial = Some((page_number, slot_of(id.index)));
-                return at;
+            if visited > 0 && self.schedule.budget.is_spent() {
+                self.listeners[number].fanout.partial = Some((page_number, slot));
+                return visited;
             }
+            visited += 1;
             let Some(mut visit) = self.visit(id) else { continue };
             let timer_at = visit.flush_and_reschedule(registry);
             // The write has noted its bytes.
@@ -124,7 +125,7 @@ impl<T: Transport> Server<T> {
             self.end_visit(registry, id, timer_at);
         }
         self.listeners[number].fanout.pages_left = page;
-        count
+        visited
     }
 
     /// Everyone has been offered what the log held when the pass began.

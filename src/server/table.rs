@@ -24,7 +24,7 @@ pub(super) const fn place(index: u32) -> (usize, usize) {
 }
 
 /// The slot of an index in its page.
-pub(super) const fn slot_of(index: u32) -> usize {
+const fn slot_of(index: u32) -> usize {
     (index & ((1 << SLOT_BITS) - 1)) as usize
 }
 
@@ -234,6 +234,22 @@ impl<T> Table<T> {
     /// Which page of the table is the `at`th of `listener`.
     pub(super) fn page_number(&self, listener: usize, at: usize) -> u32 {
         self.listeners[listener].pages[at]
+    }
+
+    /// Connections of a page.
+    pub(super) fn page_len(&self, number: u32) -> usize {
+        self.pages[number as usize].slots.len()
+    }
+
+    /// The connection in a slot of a page, and its id.
+    pub(super) fn slot_mut(
+        &mut self,
+        number: u32,
+        slot: usize,
+    ) -> Option<(ConnId, &mut Connection<T>)> {
+        let conn = self.pages[number as usize].slots.get_mut(slot)?;
+        let generation = conn.session.generation();
+        Some((ConnId { index: index_of(number, slot), generation }, conn))
     }
 
     /// The connections of the `at`th page of `listener`, with their ids, by ascending index.

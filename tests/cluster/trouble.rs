@@ -185,6 +185,7 @@ fn nickname_had_twice_stays_with_the_elder() {
     read_until(&mut younger, "[ERROR] ник Cat занят, выберите другой");
     assert_eq!(say(&mut younger, "kit"), "[INFO] Добро пожаловать, kit!");
     wait_until_claimed(&redis, 4);
+    wait_until_joined(&[&pair.a, &pair.b]);
     post(&mut elder, "it is me");
     read_until(&mut younger, "[cat]: it is me");
     read_until(&mut pair.bob, "[cat]: it is me");

@@ -93,6 +93,8 @@ impl<T: Transport> Server<T> {
         }
         self.schedule.phase =
             Phase::Answering { first_round: self.schedule.resume.len(), until, deadline };
+        // Those of the backlog take memory too.
+        self.check_memory();
     }
 
     /// Accepts the whole backlog: clients in it may have sent requests. No event of the batch is

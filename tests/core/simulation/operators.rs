@@ -64,6 +64,8 @@ struct World {
     has_later: bool,
     /// Rounds since which nobody may be let in: the last drain was answered, and no undrain asked.
     drained_at: Option<u64>,
+    /// Requests to drain and not to were under way together: which came last is not known.
+    is_drain_contested: bool,
     is_draining: bool,
     may_reload: bool,
 }
@@ -157,7 +159,8 @@ impl World {
             send_queue_bytes_max: [4_096, 20_000, 1 << 20][rng.below(3)],
             broadcast_log_bytes_max: 1 << 24,
             memory_bytes_max: 1 << 30,
-            frame_timeout_ms: 60_000,
+            // Longer than what passes at once where bans end.
+            frame_timeout_ms: 120_000,
             ..Limits::default()
         };
         let mut server = Server::new(limits, Millis(0));
@@ -190,6 +193,7 @@ impl World {
             kicks: Vec::new(),
             has_later: false,
             drained_at: None,
+            is_drain_contested: false,
             is_draining: false,
             may_reload,
         };
@@ -564,6 +568,7 @@ impl World {
                 }
                 self.is_draining = is_on;
                 self.drained_at = None;
+                self.is_drain_contested |= self.awaits_drain();
                 let target = if is_on { "/drain" } else { "/undrain" };
                 self.ask(number, "POST", target, Asked::Drain(is_on));
             }
@@ -675,13 +680,9 @@ impl World {
             Asked::Kick(at) => self.take_kicked(at, status, &text),
             Asked::Drain(is_on) => {
                 assert_eq!(json()["draining"], is_on);
-                let is_last = !self.operators.iter().any(|o| {
-                    // What one has asked for that was closed is done soon, or never.
-                    let is_over = o.closed_in.is_some_and(|at| at + 50 < self.round);
-                    !is_over && o.asked.iter().any(|asked| matches!(asked, Asked::Drain(_)))
-                });
-                // With others under way it is not known which came last.
-                self.drained_at = (is_on && self.is_draining && is_last).then_some(self.round);
+                let is_known = is_on && self.is_draining && !self.is_drain_contested;
+                self.drained_at = (is_known && !self.awaits_drain()).then_some(self.round);
+                self.is_drain_contested &= self.awaits_drain();
             }
             Asked::Metrics => assert!(text.starts_with("# HELP") && text.ends_with('\n'), "{text}"),
             Asked::Status => assert!(json()["listeners"].is_array()),
@@ -690,6 +691,15 @@ impl World {
             Asked::Nowhere => assert_eq!(status, 404),
         }
         true
+    }
+
+    /// Whether a request to drain or not to has no answer yet.
+    fn awaits_drain(&self) -> bool {
+        self.operators.iter().any(|operator| {
+            // What one has asked for that was closed is done soon, or never.
+            let is_over = operator.closed_in.is_some_and(|at| at + 50 < self.round);
+            !is_over && operator.asked.iter().any(|asked| matches!(asked, Asked::Drain(_)))
+        })
     }
 
     fn take_page(&mut self, number: usize, list: &Value) {

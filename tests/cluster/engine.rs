@@ -125,8 +125,10 @@ fn restarted_server_is_connected_to_again() {
     let mut driver = connected(&redis);
     assert_eq!(renew(&mut driver), Ok(vec![0]));
     redis.kill();
+    // Whichever is seen first.
     driver.run_until("both are lost", |driver| driver.events.len() == 2);
-    assert_eq!(driver.events, [Event::Lost(Link::Commands), Event::Lost(Link::Subscriber)]);
+    assert!(driver.events.contains(&Event::Lost(Link::Commands)), "{:?}", driver.events);
+    assert!(driver.events.contains(&Event::Lost(Link::Subscriber)), "{:?}", driver.events);
     // Attempts fail meanwhile, and what is published waits.
     let since = driver.now();
     driver.run_until("attempts fail", |driver| driver.now().since(since) > 500);

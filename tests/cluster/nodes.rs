@@ -23,11 +23,14 @@ fn broadcast_reaches_all_nodes_and_answers_the_sum() {
         assert_eq!(next_broadcast(receiver), b"to all");
     }
     // From another node, and not to its sender.
-    let mut sender = receivers.into_iter().next_back().unwrap();
-    wait_until_receivers(&mut sender, 4);
-    let (code, _) = sender.ask(4, b"back");
-    assert_eq!(code, 1);
-    sender.expect_alive();
+    let [.., back] = &mut receivers;
+    wait_until_receivers(back, 4);
+    assert_eq!(back.ask(4, b"back"), (1, b"4".to_vec()));
+    back.expect_alive();
+    assert_eq!(next_broadcast(&mut sender), b"back");
+    for receiver in &mut receivers[..3] {
+        assert_eq!(next_broadcast(receiver), b"back");
+    }
 }
 
 /// SPEC: BROADCAST answers local receivers plus what the other nodes last reported: of what has changed
@@ -344,6 +347,9 @@ fn login_takes_a_nickname_from_another_node() {
     wait_until_joined(&[&a, &b, &c]);
     let mut witnesses: Vec<Client> =
         [&a, &b, &c].iter().map(|node| node.join(&format!("witness-{}", node.name))).collect();
+    for witness in &mut witnesses {
+        wait_until_online(witness, "witness-a, witness-b, witness-c");
+    }
     let mut guest = c.join("bob");
     for witness in &mut witnesses {
         read_until(witness, "[SERVER] bob joined");

@@ -1,13 +1,7 @@
 //! A node as a process: a real mynah that is joined to an engine, and its clients.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -246,11 +240,19 @@ pub(crate) fn read_until(client: &mut Client, line: &str) -> Vec<String> {
     }
 }
 
-/// Asks who is there until that is the answer; nothing else may be to read.
+/// Asks who is there until that is the answer. Lines of the room are passed over: who has joined may
+/// be listed on one node before another hears of it.
 #[track_caller]
 pub(crate) fn wait_until_online(client: &mut Client, nicks: &str) {
     let expected = format!("Online: {nicks}");
-    wait_until(&expected, || say(client, "/who") == expected);
+    wait_until(&expected, || {
+        post(client, "/who");
+        let mut line = client.read_line();
+        while line.starts_with('[') {
+            line = client.read_line();
+        }
+        line == expected
+    });
 }
 
 /// What `act` took may be no more than `bar`, which SPEC gives; a loaded machine is forgiven some.
@@ -351,66 +353,6 @@ impl<'a> Way<'a> {
     pub(crate) fn mend(&self) {
         symlink(self.redis.socket(), &self.path).unwrap();
     }
-}
-
-/// A way to the engine on which what the engine says to subscribers can be lost.
-pub(crate) struct Proxy {
-    /// The path of its socket.
-    pub(crate) path: String,
-    /// Connections made before the one of this number are mute, if they have subscribed.
-    mute_below: Arc<AtomicUsize>,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Proxy {
-    pub(crate) fn start(redis: &Redis, name: &str) -> Proxy {
-        let path = redis.folder().path(&format!("{name}-proxy.sock"));
-        let (listener, engine) = (UnixListener::bind(&path).unwrap(), redis.socket());
-        let (mute_below, connections) = (Arc::default(), Arc::<AtomicUsize>::default());
-        let proxy = Proxy { path, mute_below, connections };
-        let (mute_below, connections) = (proxy.mute_below.clone(), proxy.connections.clone());
-        // It ends with the test's process; its connections end with the node.
-        thread::spawn(move || {
-            while let Ok((node, _)) = listener.accept() {
-                let number = connections.fetch_add(1, Ordering::SeqCst);
-                let Ok(engine) = UnixStream::connect(&engine) else { continue };
-                let has_subscribed = Arc::new(AtomicBool::new(false));
-                let (from_node, to_engine) = (node.try_clone(), engine.try_clone());
-                let subscribed = has_subscribed.clone();
-                thread::spawn(move || {
-                    pass_on(&from_node.unwrap(), &to_engine.unwrap(), |bytes| {
-                        let is_subscribe = bytes.windows(9).any(|part| part == b"SUBSCRIBE");
-                        subscribed.fetch_or(is_subscribe, Ordering::SeqCst);
-                        true
-                    });
-                });
-                let mute_below = mute_below.clone();
-                thread::spawn(move || {
-                    pass_on(&engine, &node, |_| {
-                        let is_mute = number < mute_below.load(Ordering::SeqCst);
-                        !(is_mute && has_subscribed.load(Ordering::SeqCst))
-                    });
-                });
-            }
-        });
-        proxy
-    }
-
-    /// Loses what the engine says to the subscribers there are. Those to come are heard.
-    pub(crate) fn mute_subscribers(&self) {
-        self.mute_below.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
-    }
-}
-
-/// Passes bytes on, if they are to be, up to the end.
-fn pass_on(mut from: &UnixStream, mut to: &UnixStream, mut passes: impl FnMut(&[u8]) -> bool) {
-    let mut chunk = [0; 16 * 1024];
-    while let Ok(len @ 1..) = from.read(&mut chunk) {
-        if passes(&chunk[..len]) && to.write_all(&chunk[..len]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write);
 }
 
 /// The lines of CLIENT LIST about connections of a node.

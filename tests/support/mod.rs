@@ -12,6 +12,8 @@ mod observer;
 pub(crate) mod prometheus;
 pub(crate) mod promtool;
 #[cfg(feature = "cluster")]
+pub(crate) mod proxy;
+#[cfg(feature = "cluster")]
 pub(crate) mod redis;
 pub(crate) mod rng;
 mod server;

@@ -11,10 +11,15 @@ use nix::unistd::Pid;
 use redis_protocol::resp2::decode::decode;
 pub(crate) use redis_protocol::resp2::types::OwnedFrame as Value;
 
+use super::proxy::Proxy;
 use super::{Folder, PATIENCE, wait_until};
 
 /// Set where a skipped test is a failure.
 const REQUIRE: &str = "MYNAH_REQUIRE_REDIS";
+
+/// A variable: what the engine says on a Unix socket is late by up to so many milliseconds, on every
+/// second connection. So a test finds what it does not wait for.
+const DELAY: &str = "MYNAH_REDIS_DELAY_MS";
 
 /// A redis-server on a Unix socket, killed when it goes out of scope.
 pub(crate) struct Redis {
@@ -64,11 +69,23 @@ impl Redis {
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         let mut redis = Redis { child: spawn(&folder, &all), folder, args: all, port };
         redis.wait_until_up();
+        if let Some(delay) = std::env::var_os(DELAY) {
+            let delay_ms = delay.to_str().unwrap().parse().unwrap();
+            let _ = Proxy::start(redis.socket(), redis.own_socket(), delay_ms);
+        }
         Some(redis)
     }
 
-    /// The path of its Unix socket.
+    /// The path of the Unix socket for those whom a test is about.
     pub(crate) fn socket(&self) -> String {
+        match std::env::var_os(DELAY) {
+            Some(_) => self.folder.path("late.sock"),
+            None => self.own_socket(),
+        }
+    }
+
+    /// The path of its Unix socket.
+    fn own_socket(&self) -> String {
         self.folder.path("redis.sock")
     }
 
@@ -90,7 +107,7 @@ impl Redis {
     /// A connection to it.
     #[track_caller]
     pub(crate) fn connect(&self) -> RedisClient {
-        RedisClient::new(UnixStream::connect(self.socket()).unwrap())
+        RedisClient::new(UnixStream::connect(self.own_socket()).unwrap())
     }
 
     /// Asks one question on a connection of its own.
@@ -110,7 +127,7 @@ impl Redis {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_file(self.own_socket());
     }
 
     /// Starts it again after [`kill`](Self::kill): empty, unless its arguments make it save.
@@ -150,7 +167,7 @@ impl Redis {
     fn wait_until_up(&mut self) {
         wait_until("redis-server answers", || {
             self.child.try_wait().unwrap().is_some()
-                || UnixStream::connect(self.socket())
+                || UnixStream::connect(self.own_socket())
                     .is_ok_and(|stream| RedisClient::new(stream).try_ask(&["PING"]).is_some())
         });
         assert!(

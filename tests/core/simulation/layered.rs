@@ -179,6 +179,11 @@ impl Wire {
         }
     }
 
+    /// Whether what it has handed over ends within a record that never goes on.
+    pub fn leaves_record_open(&self) -> bool {
+        self.has_said_goodbye && self.goodbye == Goodbye::TruncateRecord
+    }
+
     /// Whether its client may say something.
     pub fn may_speak(&self) -> bool {
         let is_open = matches!(self.end.stage(), Stage::Open | Stage::Confirmed);

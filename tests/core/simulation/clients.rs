@@ -164,6 +164,11 @@ pub trait Client {
         false
     }
 
+    /// How often it has asked to log in and has no answer.
+    fn logins_awaited(&self) -> usize {
+        0
+    }
+
     /// Whether the server said that a frame was late.
     fn was_late(&self) -> bool {
         false
@@ -578,6 +583,11 @@ impl Client for CommandClient {
     fn waits_for_login(&self) -> bool {
         let first = self.expected.front();
         matches!(first, Some(Expected { reply: Reply::Login(_), .. }))
+    }
+
+    fn logins_awaited(&self) -> usize {
+        let is_login = |expected: &&Expected| matches!(expected.reply, Reply::Login(_));
+        self.expected.iter().filter(is_login).count()
     }
 
     fn was_late(&self) -> bool {

@@ -42,6 +42,8 @@ pub struct Socket {
     pub reset_by_server: bool,
     /// Unread bytes came after the last read: nothing could have kept a close from being a reset.
     pub has_late_bytes: bool,
+    /// The same when the server shut its side.
+    pub was_late_at_shut: bool,
     /// It has been full at some time: its client reads slowly.
     pub was_full: bool,
     /// Its registration failed: the server may drop it without a word.
@@ -92,7 +94,10 @@ impl Socket {
     /// The server has shut its side.
     fn note_shut(&mut self, moments: &mut u64) {
         *moments += 1;
-        self.shut_at.get_or_insert(*moments);
+        if !self.server_shut {
+            self.shut_at = Some(*moments);
+            self.was_late_at_shut = self.has_late_bytes;
+        }
         self.server_shut = true;
     }
 

@@ -158,18 +158,25 @@ struct Peer {
     /// Since when a message has been on its way to the network.
     open_since: Option<Millis>,
     longest_open_ms: u64,
+    /// The same of the message before.
+    was_open_since: Option<Millis>,
+    /// Some of what the network has taken has not come yet.
+    awaits_late_bytes: bool,
     heard_len: usize,
     /// When it last took something, or connected.
     last_heard_at: Millis,
-    /// When it last heard something while it waited for the answer to a login.
+    /// When it last heard the answer to a login, or something of one.
     login_answered_at: Option<Millis>,
     last_sent_at: Millis,
-    /// The trickle's first byte was read by the server.
-    trickles_since: Option<Millis>,
+    /// How long it has trickled since the server read the first byte, but for the time in which the
+    /// server had no turn.
+    trickled_ms: u64,
     reads_before_trickle: usize,
     closed_at: Option<Millis>,
-    /// How long it had sent nothing when it was closed.
+    /// How long it had sent nothing when it was closed, but for what came too late to be read.
     silent_ms: u64,
+    /// How long it had sent nothing before what the server has not read.
+    pause_ms: u64,
     panicked: bool,
     reset: bool,
     /// A client was refused while this one had heard nothing: it may have been this one.
@@ -192,9 +199,18 @@ impl Peer {
         self.ended && matches!(self.ending, Ending::Unfinished | Ending::Trickle)
     }
 
+    /// The network took something; `was_read` says that the server had read all before it.
+    fn note_sent(&mut self, was_read: bool, now: Millis) {
+        if was_read {
+            self.pause_ms = now.since(self.last_sent_at);
+        }
+        self.last_sent_at = now;
+    }
+
     /// Nothing of what it is sending is missing any more.
     fn note_whole(&mut self, now: Millis) {
         if let Some(since) = self.open_since.take() {
+            self.was_open_since = Some(since);
             self.longest_open_ms = self.longest_open_ms.max(now.since(since));
         }
     }
@@ -382,14 +398,17 @@ impl<L: SimulatedLayer> World<L> {
                 handed: 0,
                 open_since: None,
                 longest_open_ms: 0,
+                was_open_since: None,
+                awaits_late_bytes: false,
                 heard_len: 0,
                 last_heard_at: Millis(0),
                 login_answered_at: None,
                 last_sent_at: Millis(0),
-                trickles_since: None,
+                trickled_ms: 0,
                 reads_before_trickle: 0,
                 closed_at: None,
                 silent_ms: 0,
+                pause_ms: 0,
                 panicked: false,
                 reset: false,
                 may_have_been_refused: false,
@@ -589,9 +608,7 @@ impl<L: SimulatedLayer> World<L> {
         let mut network = self.network.borrow_mut();
         let bytes = network.receive(socket, most);
         peer.heard_len += bytes.len();
-        if !bytes.is_empty() && peer.client.waits_for_login() {
-            peer.login_answered_at = Some(self.now);
-        }
+        let (waited, logins) = (peer.client.waits_for_login(), peer.client.logins_awaited());
         if !bytes.is_empty() && peer.closed_at.is_none() {
             peer.last_heard_at = self.now;
         }
@@ -601,6 +618,9 @@ impl<L: SimulatedLayer> World<L> {
         };
         if let Err(why) = plain.and_then(|plain| peer.client.hear(&plain)) {
             panic!("client {number}: {why}");
+        }
+        if !bytes.is_empty() && (waited || peer.client.logins_awaited() < logins) {
+            peer.login_answered_at = Some(self.now);
         }
         let state = &network.sockets[socket];
         let over = state.server_shut && state.to_client.is_empty();
@@ -648,11 +668,12 @@ impl<L: SimulatedLayer> World<L> {
         };
         let mut network = self.network.borrow_mut();
         network.sockets[socket].undivided = peer.client.is_undivided();
+        let was_read = network.sockets[socket].to_server.is_empty();
         let taken = network.send(socket, &peer.outgoing[..most]);
         if taken > 0 {
             peer.handed += taken;
             peer.outgoing.drain(..taken);
-            peer.last_sent_at = self.now;
+            peer.note_sent(was_read, self.now);
             peer.taken_at = None;
             peer.open_since.get_or_insert(self.now);
             if peer.outgoing.is_empty() && !peer.leaves_it_open() {
@@ -736,12 +757,12 @@ impl<L: SimulatedLayer> World<L> {
         };
         let mut network = self.network.borrow_mut();
         network.sockets[socket].undivided = is_undivided;
+        let was_read = network.sockets[socket].to_server.is_empty();
         let taken = network.send(socket, &wire.out()[..most]);
         if taken > 0 {
             let is_handshake = !wire.may_speak() && !wire.has_said_goodbye();
             peer.handed += wire.hand(taken);
             peer.shut |= wire.has_ended();
-            peer.last_sent_at = self.now;
             peer.taken_at = None;
             if !is_handshake {
                 peer.open_since.get_or_insert(self.now);
@@ -751,6 +772,7 @@ impl<L: SimulatedLayer> World<L> {
                     peer.note_whole(self.now);
                 }
             }
+            peer.note_sent(was_read, self.now);
         }
         taken > 0
     }
@@ -760,7 +782,7 @@ impl<L: SimulatedLayer> World<L> {
         let peer = &mut self.peers[number];
         let Some(socket) = peer.socket else { return false };
         let quiet =
-            peer.taken_at.is_none_or(|at| at.after(UNTERMINATED_QUIET_MS) <= self.served_at);
+            peer.taken_at.is_some_and(|at| at.after(UNTERMINATED_QUIET_MS) <= self.served_at);
         if !peer.client.is_ready(quiet && peer.outgoing.is_empty()) {
             return false;
         }
@@ -839,7 +861,7 @@ impl<L: SimulatedLayer> World<L> {
         let most = self.turn_micros_max();
         // The last turn of a stop closes all that is left.
         assert!(took <= most || self.server.is_stopped(), "a turn took {took} µs of {most}");
-        self.served_at = self.now;
+        let passed_ms = self.now.since(std::mem::replace(&mut self.served_at, self.now));
         self.observe();
         self.note_panic();
         if let Some(what) = L::take_violation() {
@@ -848,7 +870,7 @@ impl<L: SimulatedLayer> World<L> {
         if !self.crowded || self.rng.one_in(20) {
             self.server.assert_turn_invariants();
         }
-        self.check_turn();
+        self.check_turn(passed_ms);
     }
 
     /// How long a turn may take: each part stops at the look that finds its time over, and all but

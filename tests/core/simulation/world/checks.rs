@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use mynah::internal::limits::DRAIN_STALL_MS;
 
-use super::{FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, IDLE_MS, PAUSE_MS, Peer, World};
+use super::{FRAME_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, IDLE_MS, PAUSE_MS, Peer, TRICKLE_MS, World};
 use crate::simulation::admission::{reads_behind, refused_as_full};
 use crate::simulation::chat::{JOINED, LEFT};
 use crate::simulation::clients::{Broadcast, Kind};
@@ -24,8 +24,25 @@ impl<L: SimulatedLayer> World<L> {
         assert!(lingering <= self.limits.lingering_max, "{lingering} connections linger");
     }
 
+    fn describe(&self, number: usize, socket: &Socket) -> String {
+        let peer = &self.peers[number];
+        format!(
+            "client {number}, {:?}, {:?}, handed {} (last at {:?}), heard {} (last at {:?}), closed {:?} \
+             (silent for {} ms), stop {:?}, {socket:?}",
+            peer.ending,
+            peer.pace,
+            peer.handed,
+            peer.last_sent_at,
+            peer.heard_len,
+            peer.last_heard_at,
+            peer.closed_at,
+            peer.silent_ms,
+            self.stopped_at
+        )
+    }
+
     /// Notes what changed for each client in a turn, and checks that no frame is trickled for ever.
-    pub(super) fn check_turn(&mut self) {
+    pub(super) fn check_turn(&mut self, passed_ms: u64) {
         self.check_lingering();
         let refused = refused_as_full(&self.server.stats());
         let full = refused > std::mem::replace(&mut self.refused, refused);
@@ -42,12 +59,21 @@ impl<L: SimulatedLayer> World<L> {
             if peer.taken_at.is_none() && socket.to_server.is_empty() {
                 peer.taken_at = Some(self.now);
             }
+            // What the network has taken may come late.
+            if std::mem::replace(&mut peer.awaits_late_bytes, socket.has_late_bytes)
+                && let Some(since) = peer.was_open_since
+            {
+                peer.longest_open_ms = peer.longest_open_ms.max(self.now.since(since));
+            }
             if full && peer.heard_len == 0 {
                 peer.may_have_been_refused = true;
             }
             if socket.server_shut && peer.closed_at.is_none() {
                 peer.closed_at = Some(self.now);
-                peer.silent_ms = self.now.since(peer.last_sent_at);
+                peer.silent_ms = match socket.was_late_at_shut {
+                    true => peer.pause_ms,
+                    false => self.now.since(peer.last_sent_at),
+                };
             }
             // While replies wait for a slow reader, the server does not read, and no clock runs.
             // The end of a line is waited for as long as it takes.
@@ -56,15 +82,15 @@ impl<L: SimulatedLayer> World<L> {
             let trickling = open && !socket.was_full;
             if peer.client.waits_for_login() {
                 // It is not read from meanwhile, and no clock runs.
-                peer.trickles_since = None;
+                peer.trickled_ms = 0;
             }
             if trickling && socket.reads.len() > peer.reads_before_trickle {
-                let since = *peer.trickles_since.get_or_insert(self.now);
-                let ms = self.now.since(since);
+                peer.trickled_ms += passed_ms.min(TRICKLE_MS);
                 let alive = !socket.server_shut && !self.stopped;
                 assert!(
-                    !alive || ms < FRAME_TIMEOUT_MS + 10_000,
-                    "client {number} has kept a frame alive for {ms} ms"
+                    !alive || peer.trickled_ms < FRAME_TIMEOUT_MS + 10_000,
+                    "client {number} has kept a frame alive for {} ms",
+                    peer.trickled_ms
                 );
             }
         }
@@ -91,28 +117,16 @@ impl<L: SimulatedLayer> World<L> {
                 cut_for_memory += usize::from(allowed == AllowedClose::Memory);
                 if allowed == AllowedClose::Slow {
                     let lacks = check_answered(peer, socket);
-                    slow.push(format!(
-                        "{number}: {:?}, {:?}, closed {:?}, handed {}, {socket:?}: {lacks:?}",
-                        peer.ending, peer.pace, peer.closed_at, peer.handed
-                    ));
+                    slow.push(format!("{}: {lacks:?}", self.describe(number, socket)));
                 }
                 continue;
             }
             if let Err(why) = check_answered(peer, socket) {
-                panic!(
-                    "client {number}, {:?}, {:?}, handed {} (last at {:?}), closed {:?} (stop {:?}), \
-                     {socket:?}: {why}",
-                    peer.ending,
-                    peer.pace,
-                    peer.handed,
-                    peer.last_sent_at,
-                    peer.closed_at,
-                    self.stopped_at
-                );
+                panic!("{}: {why}", self.describe(number, socket));
             }
             // Whoever does not log in has its time, and no more.
             let due = self.is_close_due(peer) || peer.client.is_outside();
-            assert_eq!(socket.server_shut, due, "client {number}, {:?}: closed", peer.ending);
+            assert_eq!(socket.server_shut, due, "{}: closed", self.describe(number, socket));
             if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
                 let told = peer.client.was_told_of_stop();
                 assert_ne!(told, Some(false), "client {number} was not told of the stop");
@@ -202,7 +216,7 @@ impl<L: SimulatedLayer> World<L> {
         let open_ms = peer.open_since.map_or(0, |since| until.since(since));
         let late = peer.longest_open_ms.max(open_ms) >= FRAME_TIMEOUT_MS;
         if peer.client.was_late() {
-            assert!(late, "a frame was called late that was not");
+            assert!(late, "{} ms: a frame was called late that was not", peer.longest_open_ms);
         }
         // Who is idle has nothing on its way that could be read.
         let unread = socket.reset_by_server && !socket.lingered && !socket.has_late_bytes;
@@ -398,8 +412,15 @@ impl<L: SimulatedLayer> World<L> {
         // cut for memory nobody knows what was taken.
         let may_lack = is_cut || (self.is_tight && peer.closed_at.is_some());
         if number != 0 && !may_lack && self.allowed_close(peer).is_none() {
+            let network = self.network.borrow();
             for sequence in peer.client.said(peer.handed) {
-                assert!(order.contains(&(number, sequence)), "{sequence} of {number} is lost");
+                assert!(
+                    order.contains(&(number, sequence)),
+                    "{sequence} is lost of {}",
+                    peer.socket.map_or_else(String::new, |socket| {
+                        self.describe(number, &network.sockets[socket])
+                    })
+                );
             }
         }
         let heard = peer.client.heard();

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Holds the two programs to the figures that bind: size, memory, and instructions, which have no noise.
+
+    tests/bars.py BARE FULL
+
+BARE and FULL are folders with the programs of a release without features and with all. Prints each
+figure beside its bar and fails where one is above it. What was counted is in docs/benchmarks.md; a bar
+is 1 % above that, since compilers differ. Who makes something cheaper lowers the bar. Needs valgrind.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
+from cluster import ECHO, PAYLOAD, Mynah, connect, counted, frame, mynah_pair, pump  # noqa: E402
+
+CONNECTIONS = 15_000
+
+
+def echoes(depth):
+    """Echoes of 64 bytes, `depth` of them on their way at a time."""
+    def work(server, count):
+        stream, request = connect(server.port), frame(ECHO, PAYLOAD[:64]) * depth
+        for _ in range(count // depth):
+            stream.sendall(request)
+            assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
+
+    return work
+
+
+def broadcasts(depth):
+    """Broadcasts of 1 KiB to one subscriber, `depth` of them on their way at a time."""
+    return lambda server, count: pump(mynah_pair(server, server), count, depth)
+
+
+def instructions(program, work):
+    """The server's instructions for each: the difference of two lives."""
+    few, many = 2_048, 10_240
+    with tempfile.TemporaryDirectory() as folder:
+        bench = argparse.Namespace(folder=folder)
+        totals = [counted(bench, program, False, lambda server: work(server, count))[0] for count in (few, many)]
+    return (totals[1] - totals[0]) / (many - few)
+
+
+def resident_kib(server):
+    with open(f"/proc/{server.pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+
+def idle_bytes(program, tester):
+    """Bytes of the server's own memory for each idle connection."""
+    server = Mynah(program)
+    with tempfile.NamedTemporaryFile() as report:
+        subprocess.run(
+            [tester, "idle", f"command://127.0.0.1:{server.port}", "-c", str(CONNECTIONS), "--hold", "1",
+             "--server-pid", str(server.pid), "--json", report.name],
+            check=True, stdout=subprocess.DEVNULL)
+        figures = json.load(report)
+    server.stop()
+    return figures["server"]["bytes_per_connection"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bare", metavar="BARE")
+    parser.add_argument("full", metavar="FULL")
+    folders = parser.parse_args()
+    bare, full = (os.path.join(folder, "mynah") for folder in (folders.bare, folders.full))
+    tester = os.path.join(folders.full, "mynah-load")
+    server = Mynah(bare)
+    resident = resident_kib(server)
+    server.stop()
+    figures = [
+        ("the bare program, bytes", os.path.getsize(bare), 900 * 1024),
+        ("its resident memory, KiB", resident, 3 * 1024),
+        (f"each of {CONNECTIONS:,} idle connections, bytes", idle_bytes(bare, tester), 64),
+        ("instructions of an echo, bare", instructions(bare, echoes(1)), 1_030),
+        ("the same, 32 on their way", instructions(bare, echoes(32)), 110),
+        ("instructions of an echo, all features", instructions(full, echoes(1)), 1_598),
+        ("instructions of a broadcast, all features", instructions(full, broadcasts(1)), 2_680),
+        ("the same, 512 on their way", instructions(full, broadcasts(512)), 565),
+    ]
+    for what, measured, bar in figures:
+        print(f"{what}: {measured:,.1f} of {bar:,}", "" if measured <= bar else "TOO MUCH")
+    if any(measured > bar for _, measured, bar in figures):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

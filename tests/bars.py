@@ -18,7 +18,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
-from cluster import ECHO, PAYLOAD, Mynah, connect, counted, frame, mynah_pair, pump  # noqa: E402
+from cluster import ECHO, PAYLOAD, Mynah, connect, counted, frame, mynah_pair  # noqa: E402
 
 CONNECTIONS = 15_000
 
@@ -36,7 +36,15 @@ def echoes(depth):
 
 def broadcasts(depth):
     """Broadcasts of 1 KiB to one subscriber, `depth` of them on their way at a time."""
-    return lambda server, count: pump(mynah_pair(server, server), count, depth)
+    def work(server, count):
+        publisher, subscriber, message, delivered_len = mynah_pair(server, server)
+        answers = frame(ECHO, b"1") * depth
+        for _ in range(count // depth):
+            publisher.sendall(message * depth)
+            assert publisher.recv(len(answers), socket.MSG_WAITALL) == answers
+            assert len(subscriber.recv(delivered_len * depth, socket.MSG_WAITALL)) == delivered_len * depth
+
+    return work
 
 
 def instructions(program, work):
@@ -84,10 +92,10 @@ def main():
         ("the same, 32 on their way", instructions(bare, echoes(32)), 110),
         ("instructions of an echo, all features", instructions(full, echoes(1)), 1_598),
         ("instructions of a broadcast, all features", instructions(full, broadcasts(1)), 2_680),
-        ("the same, 512 on their way", instructions(full, broadcasts(512)), 565),
+        ("the same, 32 on their way", instructions(full, broadcasts(32)), 582),
     ]
     for what, measured, bar in figures:
-        print(f"{what}: {measured:,.1f} of {bar:,}", "" if measured <= bar else "TOO MUCH")
+        print(f"{what}: {measured:,.1f} of {bar:,}{'' if measured <= bar else ', TOO MUCH'}")
     if any(measured > bar for _, measured, bar in figures):
         raise SystemExit(1)
 

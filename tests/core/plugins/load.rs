@@ -4,7 +4,7 @@ use std::fs;
 
 use mynah::internal::protocol::plugin::{LoadError, PluginHost, PluginOptions};
 
-use super::support::{Folder, answer, ask, capture_log, logged, real_clock};
+use super::support::{Folder, answer, ask, capture_log, cpu_clock, logged};
 
 #[track_caller]
 fn assert_broken(source: &str, why: &str) {
@@ -142,7 +142,7 @@ fn too_many_plugin_files_are_an_error() {
     for number in 0..=1000 {
         fs::write(folder.path(&format!("{number}.lua")), "return {}").unwrap();
     }
-    let error = PluginHost::load(&folder.options(), real_clock()).unwrap_err();
+    let error = PluginHost::load(&folder.options(), cpu_clock()).unwrap_err();
     assert!(error.to_string().ends_with(": more than 1000 plugin files"), "{error}");
 }
 
@@ -171,7 +171,7 @@ fn missing_folder_is_an_error() {
     let folder = Folder::new(&[("file", "")]);
     let load = |name: &str| {
         let options = PluginOptions { dir: folder.path(name), ..folder.options() };
-        PluginHost::load(&options, real_clock()).unwrap_err()
+        PluginHost::load(&options, cpu_clock()).unwrap_err()
     };
     let missing = load("missing");
     assert!(matches!(missing, LoadError::Missing { .. }));
@@ -186,7 +186,7 @@ fn unreadable_folder_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&[]);
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o000)).unwrap();
-    let result = PluginHost::load(&folder.options(), real_clock());
+    let result = PluginHost::load(&folder.options(), cpu_clock());
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).unwrap();
     // The superuser may read it.
     if let Err(error) = result {

@@ -1,11 +1,11 @@
 //! Attempts to break out of the sandbox, each with its expected outcome. Every attempt is made
 //! twice, and the plugin must be usable after each.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mynah::internal::protocol::plugin::PluginHost;
 
-use super::support::{Folder, Response, answer, ask, capture_log, logged, real_clock};
+use super::support::{Folder, Response, answer, ask, capture_log, cpu_clock, cpu_time, logged};
 
 /// Longest time of a call, on a slow machine and in a debug build.
 const CALL_TIME_MAX: Duration = Duration::from_secs(2);
@@ -47,14 +47,12 @@ fn attempt(body: &str, outcome: &Outcome) {
         }
     });
     for _ in 0..2 {
-        let start = Instant::now();
+        let start = cpu_time();
         let response = ask(&mut host, "attack");
-        let took = start.elapsed();
+        let took = cpu_time() - start;
         assert!(took < CALL_TIME_MAX, "took {took:?}");
         check(&response, outcome);
-        // The machine may be busy elsewhere for the whole budget, but not five times.
-        let alive = (0..5).any(|_| ask(&mut host, "probe") == answer("ALIVE12"));
-        assert!(alive, "the state is not usable: {:?}", logged());
+        assert_eq!(ask(&mut host, "probe"), answer("ALIVE12"), "{:?}", logged());
         logged();
     }
 }
@@ -448,9 +446,9 @@ fn loading_is_bounded_in_time_and_memory() {
     let mut options = folder.options();
     // Loading at start has ten budgets.
     options.budget = Duration::from_millis(30);
-    let start = Instant::now();
-    let loaded = PluginHost::load(&options, real_clock()).unwrap();
-    assert!(start.elapsed() < 3 * CALL_TIME_MAX);
+    let start = cpu_time();
+    let loaded = PluginHost::load(&options, cpu_clock()).unwrap();
+    assert!(cpu_time() - start < 3 * CALL_TIME_MAX);
     let broken: Vec<String> = loaded.broken.iter().map(ToString::to_string).collect();
     assert_eq!(
         broken,
@@ -487,7 +485,7 @@ fn out_of_memory_is_safe_at_any_allocation() {
     for limit in (0..400_000).step_by(1_717) {
         let mut options = folder.options();
         options.memory_bytes_max = limit;
-        let mut host = PluginHost::load(&options, real_clock()).unwrap().host;
+        let mut host = PluginHost::load(&options, cpu_clock()).unwrap().host;
         for size in [1, 10, 100, 1_000, 10_000] {
             answered += usize::from(ask(&mut host, "x ".repeat(size)) == answer("x ".repeat(size)));
             host.drain_broadcasts().for_each(drop);

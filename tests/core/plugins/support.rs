@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::support::logger;
 use mynah::internal::conn_id::ConnId;
@@ -50,7 +52,7 @@ impl Folder {
     }
 
     pub fn load(&self) -> Loaded {
-        PluginHost::load(&self.options(), real_clock()).unwrap()
+        PluginHost::load(&self.options(), cpu_clock()).unwrap()
     }
 
     /// A host of all plugins, which must load.
@@ -60,7 +62,7 @@ impl Folder {
 
     /// A host with other options.
     pub fn host_with(&self, change: impl FnOnce(&mut PluginOptions)) -> PluginHost {
-        self.host_on(real_clock(), change)
+        self.host_on(cpu_clock(), change)
     }
 
     /// A host with another clock and other options.
@@ -83,9 +85,14 @@ impl Drop for Folder {
     }
 }
 
-pub fn real_clock() -> Clock {
-    let start = Instant::now();
-    Box::new(move || start.elapsed())
+/// The time that this thread has run: a budget is spent by a plugin, and not by what else the machine
+/// does.
+pub fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+pub fn cpu_clock() -> Clock {
+    Box::new(cpu_time)
 }
 
 /// A simulated time, which advances by a step each time that one of its clocks is read.

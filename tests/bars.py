@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Holds the two programs to the figures that bind: size, memory, and instructions, which have no noise.
+"""Holds the server to the figures that bind: size, memory, and instructions, which have next to no noise.
 
     tests/bars.py BARE FULL
 
 BARE and FULL are folders with the programs of a release without features and with all. Prints each
-figure beside its bar and fails where one is above it. What was counted is in docs/benchmarks.md; a bar
-is 1 % above that, since compilers differ. Who makes something cheaper lowers the bar. Needs valgrind.
+figure beside its bar and fails where one is above it. A bar of instructions is 1 % above what was counted
+(docs/benchmarks.md), since compilers differ. Whoever makes something cheaper lowers it. Needs valgrind.
 """
 
 import argparse
@@ -18,42 +18,26 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench"))
-from cluster import ECHO, PAYLOAD, Mynah, connect, counted, frame, mynah_pair  # noqa: E402
+from cluster import ECHO, Mynah, echoes, frame, instructions, mynah_pair  # noqa: E402
 
 CONNECTIONS = 15_000
 
 
-def echoes(depth):
-    """Echoes of 64 bytes, `depth` of them on their way at a time."""
-    def work(server, count):
-        stream, request = connect(server.port), frame(ECHO, PAYLOAD[:64]) * depth
-        for _ in range(count // depth):
-            stream.sendall(request)
-            assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
-
-    return work
-
-
-def broadcasts(depth):
+def broadcasts(server, count, depth=1):
     """Broadcasts of 1 KiB to one subscriber, `depth` of them on their way at a time."""
-    def work(server, count):
-        publisher, subscriber, message, delivered_len = mynah_pair(server, server)
-        answers = frame(ECHO, b"1") * depth
-        for _ in range(count // depth):
-            publisher.sendall(message * depth)
-            assert publisher.recv(len(answers), socket.MSG_WAITALL) == answers
-            assert len(subscriber.recv(delivered_len * depth, socket.MSG_WAITALL)) == delivered_len * depth
-
-    return work
+    publisher, subscriber, message, delivered_len = mynah_pair(server, server)
+    answers = frame(ECHO, b"1") * depth
+    for _ in range(count // depth):
+        publisher.sendall(message * depth)
+        assert publisher.recv(len(answers), socket.MSG_WAITALL) == answers
+        assert len(subscriber.recv(delivered_len * depth, socket.MSG_WAITALL)) == delivered_len * depth
 
 
-def instructions(program, work):
-    """The server's instructions for each: the difference of two lives."""
-    few, many = 2_048, 10_240
+def cost(program, work, depth=1):
+    """The server's instructions for each."""
     with tempfile.TemporaryDirectory() as folder:
         bench = argparse.Namespace(folder=folder)
-        totals = [counted(bench, program, False, lambda server: work(server, count))[0] for count in (few, many)]
-    return (totals[1] - totals[0]) / (many - few)
+        return instructions(bench, program, False, lambda server, count: work(server, count, depth), 2_048, 10_240)
 
 
 def resident_kib(server):
@@ -88,11 +72,11 @@ def main():
         ("the bare program, bytes", os.path.getsize(bare), 900 * 1024),
         ("its resident memory, KiB", resident, 3 * 1024),
         (f"each of {CONNECTIONS:,} idle connections, bytes", idle_bytes(bare, tester), 64),
-        ("instructions of an echo, bare", instructions(bare, echoes(1)), 1_030),
-        ("the same, 32 on their way", instructions(bare, echoes(32)), 110),
-        ("instructions of an echo, all features", instructions(full, echoes(1)), 1_598),
-        ("instructions of a broadcast, all features", instructions(full, broadcasts(1)), 2_680),
-        ("the same, 32 on their way", instructions(full, broadcasts(32)), 582),
+        ("instructions of an echo, bare", cost(bare, echoes), 1_030),
+        ("the same, 32 on their way", cost(bare, echoes, 32), 106),
+        ("instructions of an echo, all features", cost(full, echoes), 1_598),
+        ("instructions of a broadcast, all features", cost(full, broadcasts), 2_680),
+        ("the same, 32 on their way", cost(full, broadcasts, 32), 582),
     ]
     for what, measured, bar in figures:
         print(f"{what}: {measured:,.1f} of {bar:,}{'' if measured <= bar else ', TOO MUCH'}")

@@ -295,6 +295,20 @@ def counted(bench, program, cluster, work):
     return int(re.search(r"Collected : (\d+)", text).group(1)), result
 
 
+def instructions(bench, program, cluster, work, few, many):
+    """What `work` costs its server each time: the difference of two lives."""
+    totals = [counted(bench, program, cluster, lambda server: work(server, count))[0] for count in (few, many)]
+    return (totals[1] - totals[0]) / (many - few)
+
+
+def echoes(server, count, depth=1):
+    """Echoes of 64 bytes, `depth` of them on their way at a time."""
+    stream, request = connect(server.port), frame(ECHO, PAYLOAD[:64]) * depth
+    for _ in range(count // depth):
+        stream.sendall(request)
+        assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
+
+
 def publish(bench):
     """What a publish costs its node beyond a local broadcast."""
     for window, count in ((1, 40_000), (512, 200_000)):
@@ -318,11 +332,9 @@ def publish(bench):
                 f"{median(ours):.2f}, {median(alone):.2f}, {spread(more)}")
         if shutil.which("valgrind"):
             few, many = (500, 2_500) if window == 1 else (2_000, 10_000)
-            each = []
-            for cluster in (True, False):
-                counts = [counted(bench, bench.mynah, cluster, lambda s: pump(mynah_pair(s, s), count, window))[0]
-                          for count in (few, many)]
-                each.append((counts[1] - counts[0]) / (many - few))
+            each = [instructions(bench, bench.mynah, cluster,
+                                 lambda server, count: pump(mynah_pair(server, server), count, window), few, many)
+                    for cluster in (True, False)]
             row(f"instructions a broadcast, {what}: node, alone, difference",
                 f"{each[0]:,.0f}, {each[1]:,.0f}, {each[0] - each[1]:,.0f}")
 
@@ -359,15 +371,9 @@ def gone(bench):
 
 def echo(bench):
     """Instructions of an echo: of the programs given by --echo, and of this one."""
-    def echoes(server, count):
-        stream, request = connect(server.port), frame(ECHO, PAYLOAD[:64])
-        for _ in range(count):
-            stream.sendall(request)
-            assert len(stream.recv(len(request), socket.MSG_WAITALL)) == len(request)
-
     for name, program in [("this program", bench.mynah), *(item.split("=", 1) for item in bench.echo)]:
-        few, many = (counted(bench, program, False, lambda s: echoes(s, count))[0] for count in (2_000, 10_000))
-        row(f"instructions an echo of 64 bytes, {name}", f"{(many - few) / 8_000:,.1f}")
+        each = instructions(bench, program, False, echoes, 2_000, 10_000)
+        row(f"instructions an echo of 64 bytes, {name}", f"{each:,.1f}")
 
 
 PARTS = {part.__name__: part for part in (between, local, publish, gone, echo)}

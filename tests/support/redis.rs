@@ -27,6 +27,7 @@ pub(crate) struct Redis {
     folder: Folder,
     args: Vec<String>,
     port: u16,
+    proxy: Option<Proxy>,
 }
 
 impl Redis {
@@ -67,21 +68,17 @@ impl Redis {
             .map(str::to_owned)
             .collect();
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
-        let mut redis = Redis { child: spawn(&folder, &all), folder, args: all, port };
+        let proxy = std::env::var(DELAY).ok().map(|delay_ms| {
+            Proxy::start(folder.path("late.sock"), socket, delay_ms.parse().unwrap())
+        });
+        let mut redis = Redis { child: spawn(&folder, &all), folder, args: all, port, proxy };
         redis.wait_until_up();
-        if let Some(delay) = std::env::var_os(DELAY) {
-            let delay_ms = delay.to_str().unwrap().parse().unwrap();
-            let _ = Proxy::start(redis.socket(), redis.own_socket(), delay_ms);
-        }
         Some(redis)
     }
 
-    /// The path of the Unix socket for those whom a test is about.
+    /// The path of the Unix socket for nodes, which may be a proxy's.
     pub(crate) fn socket(&self) -> String {
-        match std::env::var_os(DELAY) {
-            Some(_) => self.folder.path("late.sock"),
-            None => self.own_socket(),
-        }
+        self.proxy.as_ref().map_or_else(|| self.own_socket(), |proxy| proxy.path.clone())
     }
 
     /// The path of its Unix socket.

@@ -24,8 +24,10 @@ impl<L: SimulatedLayer> World<L> {
         assert!(lingering <= self.limits.lingering_max, "{lingering} connections linger");
     }
 
-    fn describe(&self, number: usize, socket: &Socket) -> String {
-        let peer = &self.peers[number];
+    /// All that matters of a client where something is wrong with it.
+    fn describe(&self, number: usize) -> String {
+        let (peer, network) = (&self.peers[number], self.network.borrow());
+        let socket = peer.socket.map(|socket| &network.sockets[socket]);
         format!(
             "client {number}, {:?}, {:?}, handed {} (last at {:?}), heard {} (last at {:?}), closed {:?} \
              (silent for {} ms), stop {:?}, {socket:?}",
@@ -117,16 +119,16 @@ impl<L: SimulatedLayer> World<L> {
                 cut_for_memory += usize::from(allowed == AllowedClose::Memory);
                 if allowed == AllowedClose::Slow {
                     let lacks = check_answered(peer, socket);
-                    slow.push(format!("{}: {lacks:?}", self.describe(number, socket)));
+                    slow.push(format!("{}: {lacks:?}", self.describe(number)));
                 }
                 continue;
             }
             if let Err(why) = check_answered(peer, socket) {
-                panic!("{}: {why}", self.describe(number, socket));
+                panic!("{}: {why}", self.describe(number));
             }
             // Whoever does not log in has its time, and no more.
             let due = self.is_close_due(peer) || peer.client.is_outside();
-            assert_eq!(socket.server_shut, due, "{}: closed", self.describe(number, socket));
+            assert_eq!(socket.server_shut, due, "{}: closed", self.describe(number));
             if self.stopped && !peer.shut && !peer.client.expects_close(peer.handed) {
                 let told = peer.client.was_told_of_stop();
                 assert_ne!(told, Some(false), "client {number} was not told of the stop");
@@ -412,15 +414,9 @@ impl<L: SimulatedLayer> World<L> {
         // cut for memory nobody knows what was taken.
         let may_lack = is_cut || (self.is_tight && peer.closed_at.is_some());
         if number != 0 && !may_lack && self.allowed_close(peer).is_none() {
-            let network = self.network.borrow();
             for sequence in peer.client.said(peer.handed) {
-                assert!(
-                    order.contains(&(number, sequence)),
-                    "{sequence} is lost of {}",
-                    peer.socket.map_or_else(String::new, |socket| {
-                        self.describe(number, &network.sockets[socket])
-                    })
-                );
+                let is_heard = order.contains(&(number, sequence));
+                assert!(is_heard, "{sequence} is lost of {}", self.describe(number));
             }
         }
         let heard = peer.client.heard();
